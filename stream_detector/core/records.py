@@ -1,0 +1,220 @@
+"""What goes in and comes out of the detector: record batches, scores, alerts.
+
+Pure values. A batch is a set of columns, not one object per record: what the
+hot path does not read is fetched only for the few records that need it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.errors import DataError
+
+FloatArray = NDArray[np.float32]
+"""Windows, reconstructions and everything computed from them step by step."""
+
+Headers = Sequence[tuple[str, bytes | None]]
+"""A record's headers, in order, names repeated where the producer repeated them."""
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+class Origin(NamedTuple):
+    """Everything about one input record but its value.
+
+    Parameters
+    ----------
+    topic, partition, offset
+        Where the record lies.
+    timestamp_ms
+        The record's time, milliseconds since 1970-01-01 UTC; -1 where it has none.
+    key
+        The series key as bytes, None where the record has none.
+    headers
+        All headers, empty where it has none.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """The records of one poll, as columns.
+
+    Parameters
+    ----------
+    values
+        Record values, one each, None for a tombstone. Length n_records.
+    headers
+        Headers of each record (None or empty where it has none), or None where no record
+        of the batch has any, which is the fast case.
+    next_offsets
+        For each partition in the batch: last offset read + 1. What to commit once the
+        batch is done.
+    origin
+        Gives the rest of record `i`. Called for alerts and dead letters only.
+    """
+
+    values: Sequence[bytes | None]
+    headers: Sequence[Headers | None] | None
+    next_offsets: Mapping[TopicPartition, int]
+    origin: Callable[[int], Origin]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+class OutputRecord(NamedTuple):
+    """One record to produce.
+
+    Parameters
+    ----------
+    topic
+        Where to.
+    key, value
+        Bytes, or None.
+    headers
+        In order.
+    timestamp_ms
+        Record time; None lets the client take the time of sending.
+    partition
+        None lets the key decide.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    timestamp_ms: int | None = None
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One record put aside, with its reason.
+
+    Parameters
+    ----------
+    index
+        Which record of the batch, 0 .. n_records - 1.
+    error
+        Why; its class and message become the dead letter's headers.
+    stage
+        Where in the flow: "decode" or "score".
+    """
+
+    index: int
+    error: DataError
+    stage: str = "decode"
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Reconstruction errors of the windows of one batch.
+
+    Parameters
+    ----------
+    indices
+        Which record of the batch each window came from, shape (n_windows,), ascending.
+    reconstruction_errors
+        Shape (n_windows,), float64, unit: that of the scaled signal, range [0, inf).
+    threshold
+        Same unit; above zero.
+    """
+
+    indices: NDArray[np.intp]
+    reconstruction_errors: NDArray[np.float64]
+    threshold: float
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def anomaly_scores(self) -> NDArray[np.float64]:
+        """Error / threshold, shape (n_windows,); above 1 is anomalous."""
+        return self.reconstruction_errors / self.threshold
+
+    @property
+    def is_anomalous(self) -> NDArray[np.bool_]:
+        """Whether each error exceeds the threshold, shape (n_windows,); equal is normal."""
+        return self.reconstruction_errors > self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The input record an alert speaks of."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class BundleReference:
+    """The bundle that scored: its name, and its version (a digest of its content)."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What is published about an anomalous window.
+
+    Parameters
+    ----------
+    schema_version
+        Version of this format.
+    alert_id
+        Stable: the same input, bundle and place in the stream give the same id again.
+    event, event_number
+        "open", "update" or "close", counted from 1 within one alert. A record that is a
+        whole window opens an alert and nothing more.
+    key
+        Series key as text; bytes that are not UTF-8 appear as backslash escapes.
+    window_start_ms, window_end_ms
+        Times of the first and the last sample.
+    source
+        The input record.
+    reconstruction_error, threshold
+        In the unit of the scaled signal.
+    anomaly_score
+        Error / threshold, above 1.
+    severity
+        A name from the recipe's table.
+    bundle
+        What scored it.
+    explanation
+        Where in the window the error lies; None where the record was a whole window.
+    detected_at_ms
+        When the alert was made. The only field in which two runs may differ.
+    """
+
+    schema_version: int
+    alert_id: str
+    event: str
+    event_number: int
+    key: str
+    window_start_ms: int
+    window_end_ms: int
+    source: Source
+    reconstruction_error: float
+    threshold: float
+    anomaly_score: float
+    severity: str
+    bundle: BundleReference
+    explanation: None
+    detected_at_ms: int

@@ -1,0 +1,117 @@
+"""Every error the project raises, as one tree.
+
+::
+
+    StreamDetectorError            exit 1, not retriable
+    ├── ConfigError                exit 2; all problems at once
+    ├── DataError                  one record: dead letter, go on
+    │   ├── RecordDecodeError      the bytes are not what the content type says
+    │   ├── RecordShapeError       the wrong number of values
+    │   ├── RecordValueError       NaN, infinite, or far outside what the bundle can score
+    │   └── RecordOrderError       too late to be put in order
+    ├── DatasetError               exit 6; missing, or its sha256 differs
+    ├── BundleError                exit 3; half a model is never served
+    │   ├── BundleNotFoundError
+    │   ├── BundleIntegrityError   a file changed, or the self-test gave another error
+    │   ├── BundleMismatchError    made for other libraries, or for another shape
+    │   └── NonFiniteScoreError    finite input gave a non-finite score
+    ├── BrokerError                exit 4, once retries are spent
+    │   ├── BrokerUnavailableError retriable
+    │   ├── DeliveryError          retriable
+    │   └── FencedError            another process took this one's place
+    └── StateError                 exit 5; digest or offset cannot be trusted
+
+A message says what happened, where, what was expected, what was received and
+what to do about it.
+"""
+
+from typing import ClassVar
+
+
+class StreamDetectorError(Exception):
+    """Anything this project raises on purpose; `exit_code` is what the command line returns."""
+
+    exit_code: ClassVar[int] = 1
+    retriable: ClassVar[bool] = False
+
+
+class ConfigError(StreamDetectorError):
+    """A recipe, a setting or a flag is wrong; the message lists every problem found."""
+
+    exit_code = 2
+
+
+class DataError(StreamDetectorError):
+    """One record or one row cannot be used; its neighbours can."""
+
+
+class RecordDecodeError(DataError):
+    """The bytes of a record are not what its content type says."""
+
+
+class RecordShapeError(DataError):
+    """A record holds another number of values than the bundle expects."""
+
+
+class RecordValueError(DataError):
+    """A record holds NaN, an infinity or a value too large to score."""
+
+
+class RecordOrderError(DataError):
+    """A record came too late to be put in order."""
+
+
+class DatasetError(StreamDetectorError):
+    """A data set is missing, or its sha256 is not the known one."""
+
+    exit_code = 6
+
+
+class BundleError(StreamDetectorError):
+    """A bundle cannot be trusted or used."""
+
+    exit_code = 3
+
+
+class BundleNotFoundError(BundleError):
+    """The bundle's folder, or a file its manifest names, is not there."""
+
+
+class BundleIntegrityError(BundleError):
+    """A file of the bundle is not the one that was written, or its self-test fails."""
+
+
+class BundleMismatchError(BundleError):
+    """The bundle was made for other library versions or for windows of another shape."""
+
+
+class NonFiniteScoreError(BundleError):
+    """The network gave a non-finite score for a finite window."""
+
+
+class BrokerError(StreamDetectorError):
+    """Kafka refused, or the retries are spent."""
+
+    exit_code = 4
+
+
+class BrokerUnavailableError(BrokerError):
+    """No broker answered, or it answered that it cannot serve yet."""
+
+    retriable = True
+
+
+class DeliveryError(BrokerError):
+    """A produced record was not acknowledged."""
+
+    retriable = True
+
+
+class FencedError(BrokerError):
+    """Another process took over this one's transactions or group membership."""
+
+
+class StateError(StreamDetectorError):
+    """The saved state or an offset cannot be trusted."""
+
+    exit_code = 5

@@ -1,0 +1,201 @@
+"""What an online run says: connection and detection settings.
+
+Read from, strongest first: command-line flags, environment variables that
+start with `STREAM_DETECTOR_`, a TOML file (`--settings FILE`), the defaults.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from stream_detector.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "STREAM_DETECTOR_"
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class ConnectionSettings(BaseSettings):
+    """How to reach Kafka, the same for every command."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    bootstrap_servers: str = Field(
+        default="127.0.0.1:9092", min_length=1, description="Brokers, host:port[,host:port ...]"
+    )
+    client: Literal["kafka-python", "confluent"] = Field(
+        default="kafka-python", description="Kafka client library"
+    )
+    broker_timeout_s: PositiveFloat = Field(
+        default=60.0, description="Seconds to go on trying a broker that does not answer"
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="As Kafka's security.protocol"
+    )
+    ssl_cafile: Path | None = Field(
+        default=None, description="PEM file of the authorities to trust"
+    )
+    ssl_certfile: Path | None = Field(default=None, description="PEM file of our certificate")
+    ssl_keyfile: Path | None = Field(default=None, description="PEM file of our private key")
+    ssl_key_password: SecretStr | None = Field(
+        default=None, description="Password of the private key"
+    )
+    ssl_check_hostname: bool = Field(
+        default=True, description="Whether the broker's certificate must carry its host name"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None, description="As Kafka's sasl.mechanism"
+    )
+    sasl_username: str | None = Field(default=None, description="SASL user")
+    sasl_password: SecretStr | None = Field(default=None, description="SASL password")
+
+    @model_validator(mode="after")
+    def _require_sasl_fields(self) -> "ConnectionSettings":
+        """Refuse a SASL protocol that lacks its mechanism, user or password."""
+        if not self.security_protocol.startswith("SASL"):
+            return self
+        names = ("sasl_mechanism", "sasl_username", "sasl_password")
+        missing = [name for name in names if getattr(self, name) is None]
+        if missing:
+            message = f"{self.security_protocol} needs {', '.join(missing)}"
+            raise ValueError(message)
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then environment, then the file handed over by `load_settings`."""
+        del dotenv_settings, file_secret_settings
+        assert isinstance(init_settings, InitSettingsSource)  # noqa: S101  (narrows the type)
+        values = dict(init_settings.init_kwargs)
+        from_file = values.pop("_file", {})
+        return (
+            InitSettingsSource(settings_cls, init_kwargs=values),
+            env_settings,
+            InitSettingsSource(settings_cls, init_kwargs=from_file),
+        )
+
+
+class DetectSettings(ConnectionSettings):
+    """What one `stream-detector detect` run does."""
+
+    input_topic: str = Field(default="telemetry", min_length=1, description="Topic to read")
+    alerts_topic: str = Field(default="alerts", min_length=1, description="Topic for alerts")
+    dead_letter_topic: str = Field(
+        default="dead-letters", min_length=1, description="Topic for records that cannot be used"
+    )
+    group: str = Field(default="stream-detector", min_length=1, description="Consumer group")
+    engine: Literal["onnx", "keras"] = Field(
+        default="onnx", description="What runs the network; keras needs the train extra"
+    )
+    content_type: Literal["json", "float32"] = Field(
+        default="json", description="Format of records that carry no content-type header"
+    )
+    offset_reset: Literal["earliest", "latest"] = Field(
+        default="earliest", description="Where a group that never committed starts"
+    )
+    poll_records_max: PositiveInt = Field(
+        default=32_768, description="Most records in one poll, which is one commit"
+    )
+    poll_timeout_ms: PositiveInt = Field(
+        default=200, description="Longest wait for the first record of a poll"
+    )
+    flush_timeout_ms: PositiveInt = Field(
+        default=30_000, description="Longest wait for alerts to be acknowledged"
+    )
+    model_rows_max: PositiveInt = Field(
+        default=2_048, description="Most windows in one call of the network"
+    )
+    stop_when_idle_s: PositiveFloat | None = Field(
+        default=None, description="Stop after so many seconds without a record"
+    )
+    metrics_port: Port | None = Field(
+        default=None, description="Serve Prometheus metrics on this port"
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="Address the metrics are bound to")
+
+    @model_validator(mode="after")
+    def _require_distinct_topics(self) -> "DetectSettings":
+        """Refuse to feed the detector its own output."""
+        topics = (self.input_topic, self.alerts_topic, self.dead_letter_topic)
+        if len(set(topics)) < len(topics):
+            message = (
+                "input_topic, alerts_topic and dead_letter_topic must be three different topics, "
+                f"received {', '.join(topics)}"
+            )
+            raise ValueError(message)
+        return self
+
+
+SettingsT = TypeVar("SettingsT", bound=ConnectionSettings)
+
+
+def load_settings(kind: type[SettingsT], file: Path | None = None, **flags: Any) -> SettingsT:
+    """Read settings from flags, environment and file, and report every problem at once.
+
+    Parameters
+    ----------
+    kind
+        `ConnectionSettings` or `DetectSettings`.
+    file
+        A TOML file whose keys are the field names.
+    flags
+        Values given on the command line; None means not given.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, a key is unknown or a value does not fit.
+    """
+    from_file = _read_file(kind, file) if file is not None else {}
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return kind(_file=from_file, **given)  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise ConfigError(_describe(error)) from None
+
+
+def _read_file(kind: type[ConnectionSettings], file: Path) -> dict[str, Any]:
+    """Return the file's keys, refusing those that `kind` does not know."""
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        message = f"settings file {file} cannot be read: {error}"
+        raise ConfigError(message) from None
+    unknown = sorted(set(values) - set(kind.model_fields))
+    if unknown:
+        known = ", ".join(sorted(kind.model_fields))
+        message = f"settings file {file}: unknown {', '.join(unknown)}; known are {known}"
+        raise ConfigError(message)
+    return values
+
+
+def _describe(error: ValidationError) -> str:
+    """Return every problem of a validation, one clause each, values left out (secrets)."""
+    clauses = []
+    for problem in error.errors(include_url=False, include_input=False):
+        name = ".".join(str(part) for part in problem["loc"])
+        text = problem["msg"].removeprefix("Value error, ")
+        clauses.append(f"{name}: {text}" if name else text)
+    return "settings: " + "; ".join(clauses)
