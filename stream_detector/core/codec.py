@@ -1,0 +1,313 @@
+"""Bytes to arrays: records that each hold one whole window.
+
+Pure. What cannot be decoded comes back as a value (`Rejected`), never as an
+exception, so one bad record costs its neighbours nothing. Formats are in
+the README, section "Record format".
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+import simdjson
+from numpy.typing import NDArray
+
+from stream_detector.core.records import FloatArray, Headers, Rejected
+from stream_detector.errors import (
+    DataError,
+    RecordDecodeError,
+    RecordShapeError,
+    RecordValueError,
+)
+
+ContentType = Literal["json", "float32"]
+
+CONTENT_TYPES: Mapping[ContentType, bytes] = {
+    "json": b"application/json",
+    "float32": b"application/vnd.stream-detector.float32",
+}
+"""What the `content-type` header says for each format."""
+
+TIMESTAMP_MS_MAX = 253_402_300_799_999
+"""The last millisecond of the year 9999: a larger number is not a time in milliseconds."""
+
+_FORMATS = {name: format_ for format_, name in CONTENT_TYPES.items()}
+_NOT_FAST = (ValueError, TypeError, KeyError, AttributeError, RuntimeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The windows found in some records.
+
+    Parameters
+    ----------
+    indices
+        Which record each window came from, shape (n_windows,), ascending.
+    windows
+        Float32, C-contiguous, shape (n_windows, n_steps, n_features), unit: the signal's.
+        May hold NaN and infinities; whoever scores checks.
+    timestamps_ms
+        Times the records themselves give, by record; a record without one is not in here.
+    rejected
+        Records that are no window, each with its reason.
+    """
+
+    indices: NDArray[np.intp]
+    windows: FloatArray
+    timestamps_ms: Mapping[int, int]
+    rejected: Sequence[Rejected]
+
+
+def decode_windows(
+    values: Sequence[bytes | None],
+    headers: Sequence[Headers | None] | None,
+    shape: tuple[int, int],
+    content_type: ContentType,
+    first_index: int = 0,
+) -> Decoded:
+    """Decode records that each hold one window.
+
+    Parameters
+    ----------
+    values
+        Record values, None for a tombstone. Length n_records.
+    headers
+        Headers of each record, or None where no record has any.
+    shape
+        (n_steps, n_features) of a window.
+    content_type
+        Format of records whose headers do not name one.
+    first_index
+        Index in the batch of the first of these records.
+
+    Returns
+    -------
+    Windows and rejected records; together as many as there are records. No records give no
+    windows.
+    """
+    if headers is None or not any(headers):
+        indices = range(first_index, first_index + len(values))
+        return _decode_all(values, indices, shape, content_type)
+    groups: dict[ContentType, list[int]] = {}
+    rejected = []
+    for row, header in enumerate(headers):
+        try:
+            groups.setdefault(_format_of(header, content_type), []).append(row)
+        except RecordDecodeError as error:
+            rejected.append(Rejected(first_index + row, error))
+    parts = [
+        _decode_all(
+            [values[row] for row in rows], [first_index + row for row in rows], shape, format_
+        )
+        for format_, rows in groups.items()
+    ]
+    return _merge(parts, rejected, shape)
+
+
+def _format_of(header: Headers | None, content_type: ContentType) -> ContentType:
+    """Return the format a record's `content-type` header names, or the given one."""
+    for name, value in header or ():
+        if name.lower() == "content-type":
+            media_type = (value or b"").split(b";")[0].strip().lower()
+            if media_type not in _FORMATS:
+                known = ", ".join(sorted(name.decode() for name in _FORMATS))
+                message = (
+                    f"unknown content type: expected one of {known}, received "
+                    f"{(value or b'').decode(errors='backslashreplace')!r}"
+                )
+                raise RecordDecodeError(message)
+            return _FORMATS[media_type]
+    return content_type
+
+
+def _decode_all(
+    values: Sequence[bytes | None],
+    indices: Sequence[int],
+    shape: tuple[int, int],
+    content_type: ContentType,
+) -> Decoded:
+    """Decode records of one format; `indices` says which record of the batch each one is."""
+    decode = _decode_float32 if content_type == "float32" else _decode_json
+    return decode(values, indices, shape)
+
+
+def _merge(parts: list[Decoded], rejected: list[Rejected], shape: tuple[int, int]) -> Decoded:
+    """Put the windows of several formats back into the order of the batch."""
+    if len(parts) == 1 and not rejected:
+        return parts[0]
+    indices = np.concatenate([part.indices for part in parts] + [np.empty(0, np.intp)])
+    windows = np.concatenate([part.windows for part in parts] + [np.empty((0, *shape), np.float32)])
+    timestamps_ms: dict[int, int] = {}
+    for part in parts:
+        timestamps_ms.update(part.timestamps_ms)
+        rejected.extend(part.rejected)
+    order = np.argsort(indices)
+    rejected.sort(key=lambda each: each.index)
+    return Decoded(indices[order], windows[order], timestamps_ms, rejected)
+
+
+def _decode_float32(
+    values: Sequence[bytes | None], indices: Sequence[int], shape: tuple[int, int]
+) -> Decoded:
+    """Decode little-endian float32 values: one join and one view for all records."""
+    n_bytes = 4 * shape[0] * shape[1]
+    rejected: list[Rejected] = []
+    if not _all_have_length(values, n_bytes):
+        fitting = []
+        for index, value in zip(indices, values, strict=True):
+            if value is not None and len(value) == n_bytes:
+                fitting.append((index, value))
+            else:
+                rejected.append(Rejected(index, _explain_float32(value, shape)))
+        indices = [index for index, _ in fitting]
+        values = [value for _, value in fitting]
+    joined = b"".join(values)  # type: ignore[arg-type]
+    windows = np.frombuffer(joined, dtype="<f4").reshape(-1, *shape)
+    windows = windows.astype(np.float32, copy=False)  # another byte order only
+    return Decoded(np.asarray(indices, dtype=np.intp), windows, {}, rejected)
+
+
+def _all_have_length(values: Sequence[bytes | None], n_bytes: int) -> bool:
+    """Return whether every value is there and has that length; runs without a Python loop."""
+    try:
+        return set(map(len, values)) <= {n_bytes}  # type: ignore[arg-type]
+    except TypeError:  # a tombstone has no length
+        return False
+
+
+def _explain_float32(value: bytes | None, shape: tuple[int, int]) -> DataError:
+    """Return what is wrong with a value that is no float32 window."""
+    if not value:
+        return _nothing_there(value)
+    if len(value) % 4:
+        return RecordDecodeError(
+            f"float32 value: expected a multiple of 4 bytes, received {len(value)} bytes"
+        )
+    return _wrong_shape(f"{len(value) // 4} values", shape)
+
+
+def _decode_json(
+    values: Sequence[bytes | None], indices: Sequence[int], shape: tuple[int, int]
+) -> Decoded:
+    """Decode JSON objects, each fast where it is plain and slowly where it is not."""
+    parser = simdjson.Parser()
+    buffers: list[Any] = []
+    kept: list[int] = []
+    rejected: list[Rejected] = []
+    timestamps_ms: dict[int, int] = {}
+    n_bytes = 8 * shape[0]
+    is_flat = shape[1] == 1
+    for index, value in zip(indices, values, strict=True):
+        fast = _read_plain(parser, value, n_bytes) if is_flat and value else None
+        try:
+            buffer, timestamp_ms = fast or _read_json(value, shape)
+        except DataError as error:
+            rejected.append(Rejected(index, error))
+            continue
+        buffers.append(buffer)
+        kept.append(index)
+        if timestamp_ms is not None:
+            timestamps_ms[index] = timestamp_ms
+    doubles = np.frombuffer(b"".join(buffers), dtype=np.float64)
+    with np.errstate(over="ignore"):  # infinite is found where the windows are checked
+        windows = doubles.astype(np.float32).reshape(-1, *shape)
+    return Decoded(np.asarray(kept, dtype=np.intp), windows, timestamps_ms, rejected)
+
+
+def _read_plain(parser: Any, value: bytes, n_bytes: int) -> tuple[Any, int | None] | None:
+    """Read `{"values": [..]}` with one flat array of the right length; None for all else.
+
+    The document must be gone before the parser is used again, hence a function of its own.
+    """
+    try:
+        document = parser.parse(value)
+        buffer = document["values"].as_buffer(of_type="d")
+        if len(buffer) * buffer.itemsize != n_bytes or value.find(b"[") != value.rfind(b"["):
+            return None
+        if len(document) == 1:
+            return buffer, None
+        timestamp_ms = document.get("timestamp_ms")
+    except _NOT_FAST:
+        return None
+    if timestamp_ms is not None and not _is_timestamp(timestamp_ms):
+        return None
+    return buffer, timestamp_ms
+
+
+def _read_json(value: bytes | None, shape: tuple[int, int]) -> tuple[bytes, int | None]:
+    """Read one record in full and name exactly what is wrong with it."""
+    if not value:
+        raise _nothing_there(value)
+    document = _parse(value)
+    if not isinstance(document, dict) or "values" not in document:
+        found = sorted(document) if isinstance(document, dict) else type(document).__name__
+        message = f'JSON value: expected an object with "values", received {str(found)[:80]}'
+        raise RecordDecodeError(message)
+    timestamp_ms = document.get("timestamp_ms")
+    if timestamp_ms is not None and not _is_timestamp(timestamp_ms):
+        message = (
+            "timestamp_ms: expected whole milliseconds since 1970 up to the year 9999, "
+            f"received {str(timestamp_ms)[:80]!r}"
+        )
+        raise RecordValueError(message)
+    return _read_values(document["values"], shape).tobytes(), timestamp_ms
+
+
+def _parse(value: bytes) -> Any:
+    """Parse JSON; a NaN or Infinity in it is a bad value, anything else is bad JSON."""
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        reason = str(error)
+    try:
+        json.loads(value)
+    except (ValueError, RecursionError):
+        message = f"not JSON: {reason}"
+        raise RecordDecodeError(message) from None
+    message = "JSON value holds NaN or an infinity; expected finite numbers"
+    raise RecordValueError(message)
+
+
+def _read_values(values: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the numbers of `"values"`, flat or nested, as one array of n_steps * n_features."""
+    n_steps, n_features = shape
+    if not isinstance(values, list):
+        message = f'"values": expected an array, received {type(values).__name__}'
+        raise RecordDecodeError(message)
+    is_nested = bool(values) and all(type(row) is list for row in values)
+    rows = values if is_nested else [[value] for value in values]
+    for step, row in enumerate(rows):
+        if not set(map(type, row)) <= {int, float}:
+            message = f"values[{step}]: expected numbers, received {str(values[step])[:40]!r}"
+            raise RecordDecodeError(message)
+        if is_nested and len(row) != n_features:
+            received = f"{len(row)} features at values[{step}]"
+            raise _wrong_shape(received, shape)
+    if not is_nested and n_features > 1:
+        received = f"a flat array of {len(values)}"
+        raise _wrong_shape(received, shape)
+    if len(rows) != n_steps:
+        received = f"{len(rows)} steps"
+        raise _wrong_shape(received, shape)
+    return np.array(rows, dtype=np.float64).ravel()
+
+
+def _is_timestamp(value: object) -> bool:
+    """Return whether a JSON value is a time in whole milliseconds."""
+    return type(value) is int and 0 <= value <= TIMESTAMP_MS_MAX
+
+
+def _nothing_there(value: bytes | None) -> RecordDecodeError:
+    """Return the error for a tombstone or an empty value."""
+    what = "no value (a tombstone)" if value is None else "an empty value"
+    return RecordDecodeError(f"expected a window, received {what}")
+
+
+def _wrong_shape(received: str, shape: tuple[int, int]) -> RecordShapeError:
+    """Return the error for another number of values than the bundle's."""
+    n_steps, n_features = shape
+    features = f" of {n_features} features" if n_features > 1 else ""
+    return RecordShapeError(f"expected {n_steps} steps{features}, received {received}")

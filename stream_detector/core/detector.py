@@ -1,0 +1,250 @@
+"""One batch of records in, scores, alerts and rejected records out.
+
+Pure: `Detector.step` has no clock and does no I/O, and the same batch gives
+the same result. The loop around it (`stream_detector.service`) only orders
+effects. Offline scoring is the same code on an array of windows.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.alerting import open_alert, severity_of
+from stream_detector.core.codec import ContentType, Decoded, decode_windows
+from stream_detector.core.records import (
+    Alert,
+    BundleReference,
+    FloatArray,
+    RecordBatch,
+    Rejected,
+    Scores,
+)
+from stream_detector.core.scaling import Scaler
+from stream_detector.core.scoring import ErrorKind, window_errors
+from stream_detector.errors import NonFiniteScoreError, RecordValueError
+
+SCALED_MAX = 1e12
+"""Largest scaled value that is scored. Beyond it the sums inside a network can overflow float32,
+and one absurd record would stop the service with a non-finite score."""
+
+_NOTHING = np.empty(0)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorState:
+    """What the detector remembers between batches: nothing, while each record is a window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one batch led to.
+
+    Parameters
+    ----------
+    state
+        For the next step.
+    scores
+        One for each window; `scores.indices` says which record it came from.
+    alerts
+        (index of the record in the batch, alert), in the order of the batch.
+    rejected
+        Records put aside, in the order of the batch. With the scores, all records of the batch.
+    """
+
+    state: DetectorState
+    scores: Scores
+    alerts: Sequence[tuple[int, Alert]]
+    rejected: Sequence[Rejected]
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A bundle's facts, ready to judge windows.
+
+    Parameters
+    ----------
+    bundle
+        Name and version, for the alerts.
+    shape
+        (n_steps, n_features) of a window.
+    sample_interval_ms
+        Time between two samples; 0 where unknown, and then a window ends when it starts.
+    scaler
+        Brings windows to the range the network knows.
+    error_kind
+        How far a reconstruction is from its window.
+    threshold
+        Anomalous iff error > threshold; above zero.
+    severities
+        (name, anomaly score from which it holds), ascending, the first from 1.
+    model_rows_max
+        Most windows in one call of the network; a larger batch goes in slices, which stay in
+        the processor's cache.
+    """
+
+    bundle: BundleReference
+    shape: tuple[int, int]
+    sample_interval_ms: int
+    scaler: Scaler
+    error_kind: ErrorKind
+    threshold: float
+    severities: Sequence[tuple[str, float]]
+    model_rows_max: int = 2048
+
+    def step(
+        self,
+        state: DetectorState,
+        batch: RecordBatch,
+        reconstruct: Callable[[FloatArray], FloatArray],
+        content_type: ContentType = "json",
+    ) -> Step:
+        """Judge one batch.
+
+        Parameters
+        ----------
+        state
+            From the step before; `DetectorState()` at first.
+        batch
+            The records of one poll.
+        reconstruct
+            Scaled windows in, reconstructions out; see `stream_detector.ports.Reconstructor`.
+        content_type
+            Format of records whose headers do not name one.
+
+        Raises
+        ------
+        NonFiniteScoreError
+            If the network gives a non-finite result for a finite window.
+        """
+        indices: list[NDArray[np.intp]] = [np.empty(0, np.intp)]
+        errors: list[NDArray[np.float64]] = [_NOTHING]
+        rejected: list[Rejected] = []
+        times: dict[int, int] = {}
+        for start in range(0, len(batch), self.model_rows_max):
+            part = slice(start, start + self.model_rows_max)
+            headers = batch.headers[part] if batch.headers is not None else None
+            decoded = decode_windows(batch.values[part], headers, self.shape, content_type, start)
+            slice_indices, slice_errors, unusable = self._score_decoded(decoded, reconstruct)
+            indices.append(slice_indices)
+            errors.append(slice_errors)
+            times.update(decoded.timestamps_ms)
+            rejected += sorted([*decoded.rejected, *unusable], key=lambda each: each.index)
+        scores = Scores(np.concatenate(indices), np.concatenate(errors), self.threshold)
+        return Step(state, scores, self._alerts(batch, scores, times), rejected)
+
+    def score(
+        self, windows: FloatArray, reconstruct: Callable[[FloatArray], FloatArray]
+    ) -> NDArray[np.float64]:
+        """Return the reconstruction error of each window, as the stream would.
+
+        Parameters
+        ----------
+        windows
+            Float32, shape (n_windows, n_steps, n_features), unit: the signal's.
+        reconstruct
+            As in `step`.
+
+        Returns
+        -------
+        Shape (n_windows,), float64, bit for bit what `step` finds for the same windows. Empty
+        gives empty.
+
+        Raises
+        ------
+        RecordValueError
+            If a window holds NaN, an infinity or a value too large, naming the first: bad data.
+        NonFiniteScoreError
+            As in `step`.
+        ValueError
+            If the windows are of another shape: the caller's mistake.
+        """
+        if windows.shape[1:] != self.shape:
+            message = f"windows: expected shape (n, {self.shape}), received {windows.shape}"
+            raise ValueError(message)
+        errors = [_NOTHING]
+        for start in range(0, len(windows), self.model_rows_max):
+            part = windows[start : start + self.model_rows_max]
+            with np.errstate(over="ignore", invalid="ignore"):
+                scaled = self.scaler.transform(part)
+            if not _is_scorable(scaled):
+                row = int(np.flatnonzero(~_scorable_windows(scaled))[0])
+                message = f"window {start + row}: {_explain_value(part[row], scaled[row])}"
+                raise RecordValueError(message)
+            errors.append(self._errors(scaled, reconstruct))
+        return np.concatenate(errors)
+
+    def _score_decoded(
+        self, decoded: Decoded, reconstruct: Callable[[FloatArray], FloatArray]
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64], list[Rejected]]:
+        """Return the indices and errors of the windows that can be scored, and the others."""
+        indices, windows = decoded.indices, decoded.windows
+        if not len(windows):
+            return indices, _NOTHING, []
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = self.scaler.transform(windows)  # (n_windows, n_steps, n_features)
+        rejected: list[Rejected] = []
+        if not _is_scorable(scaled):
+            is_scorable = _scorable_windows(scaled)  # (n_windows,)
+            for row in np.flatnonzero(~is_scorable):
+                error = RecordValueError(_explain_value(windows[row], scaled[row]))
+                rejected.append(Rejected(int(indices[row]), error, "check"))
+            indices, scaled = indices[is_scorable], scaled[is_scorable]
+        return indices, self._errors(scaled, reconstruct), rejected
+
+    def _errors(
+        self, scaled: FloatArray, reconstruct: Callable[[FloatArray], FloatArray]
+    ) -> NDArray[np.float64]:
+        """Return the error of each scaled window, and make sure that each is a number."""
+        errors = window_errors(scaled, reconstruct(scaled), self.error_kind)
+        if not np.isfinite(errors).all():
+            message = (
+                f"bundle {self.bundle.name} {self.bundle.version} gave a non-finite error for "
+                f"{int((~np.isfinite(errors)).sum())} of {len(errors)} finite windows; it cannot "
+                "be trusted: train it again and check its input range"
+            )
+            raise NonFiniteScoreError(message)
+        return errors
+
+    def _alerts(
+        self, batch: RecordBatch, scores: Scores, times: dict[int, int]
+    ) -> list[tuple[int, Alert]]:
+        """Return one alert for each anomalous window."""
+        alerts = []
+        span_ms = (self.shape[0] - 1) * self.sample_interval_ms
+        for row in np.flatnonzero(scores.is_anomalous):
+            index = int(scores.indices[row])
+            error = float(scores.reconstruction_errors[row])
+            origin = batch.origin(index)
+            start_ms = times.get(index, origin.timestamp_ms)
+            severity = severity_of(error / self.threshold, self.severities)
+            alert = open_alert(
+                origin,
+                (start_ms, start_ms + span_ms),
+                (error, self.threshold, severity),
+                self.bundle,
+            )
+            alerts.append((index, alert))
+        return alerts
+
+
+def _is_scorable(scaled: FloatArray) -> bool:
+    """Return whether all values are finite and within `SCALED_MAX`; NaN compares False."""
+    return bool(scaled.max() <= SCALED_MAX and scaled.min() >= -SCALED_MAX)
+
+
+def _scorable_windows(scaled: FloatArray) -> NDArray[np.bool_]:
+    """Return which windows are finite and within `SCALED_MAX`, shape (n_windows,)."""
+    is_scorable: NDArray[np.bool_] = np.abs(scaled).max(axis=(1, 2)) <= SCALED_MAX
+    return is_scorable
+
+
+def _explain_value(window: FloatArray, scaled: FloatArray) -> str:
+    """Name the first value of a window that cannot be scored."""
+    step, feature = np.argwhere(~(np.abs(scaled) <= SCALED_MAX))[0]
+    value = float(window[step, feature])
+    place = f"values[{step}]" if window.shape[1] == 1 else f"values[{step}][{feature}]"
+    if not np.isfinite(value):
+        return f"{place}: expected a finite number in the range of float32, received {value}"
+    return f"{place}: received {value:.3g}, over {SCALED_MAX:.0e} times the range trained on"

@@ -1,0 +1,92 @@
+"""Bring windows to the range the network was trained on.
+
+Pure: fitted once on training windows, stored in the bundle, applied to every
+window offline and live by the same code.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stream_detector.core.records import FloatArray
+
+SCALER_KINDS = ("none", "min-max", "standard")
+
+
+@dataclass(frozen=True, slots=True)
+class Scaler:
+    """One offset and one factor per feature.
+
+    Parameters
+    ----------
+    kind
+        One of `SCALER_KINDS`; says how the numbers came about.
+    offset
+        Taken away first, shape (n_features,), float32, unit: the signal's.
+    scale
+        Multiplied with then, shape (n_features,), float32, unit: 1 / the signal's.
+    """
+
+    kind: str
+    offset: FloatArray
+    scale: FloatArray
+
+    def transform(self, windows: FloatArray) -> FloatArray:
+        """Scale windows.
+
+        Parameters
+        ----------
+        windows
+            Float32, shape (n_windows, n_steps, n_features), unit: the signal's.
+
+        Returns
+        -------
+        A new float32 array of the same shape, without unit. Empty stays empty, NaN stays NaN;
+        a value too large for float32 becomes infinite.
+        """
+        scaled = windows - self.offset  # (n_windows, n_steps, n_features)
+        scaled *= self.scale
+        return scaled
+
+
+def fit_scaler(kind: str, windows: FloatArray) -> Scaler:
+    """Fit a scaler to training windows.
+
+    A feature that never changes keeps the factor 1: it carries no information, and dividing by
+    its zero range would make every later change infinite.
+
+    Parameters
+    ----------
+    kind
+        "none"; "min-max", to the range [0, 1]; "standard", to mean 0 and standard deviation 1.
+    windows
+        Float32, shape (n_windows, n_steps, n_features), n_windows >= 1, finite.
+
+    Raises
+    ------
+    ValueError
+        If `kind` is unknown or there are no windows: the caller's mistake.
+
+    Examples
+    --------
+    >>> scaler = fit_scaler("min-max", np.array([[[2.0], [6.0]]], dtype=np.float32))
+    >>> scaler.transform(np.array([[[2.0], [4.0], [6.0]]], dtype=np.float32)).ravel()
+    array([0. , 0.5, 1. ], dtype=float32)
+    """
+    if kind not in SCALER_KINDS:
+        message = f"scaling kind: expected one of {', '.join(SCALER_KINDS)}, received {kind!r}"
+        raise ValueError(message)
+    if len(windows) == 0:
+        message = f"scaling needs windows to fit to, received shape {windows.shape}"
+        raise ValueError(message)
+    samples = windows.reshape(-1, windows.shape[-1]).astype(np.float64)  # (n_samples, n_features)
+    n_features = samples.shape[1]
+    offset, spread = np.zeros(n_features), np.ones(n_features)
+    if kind == "min-max":
+        offset = samples.min(axis=0)
+        spread = samples.max(axis=0) - offset
+    elif kind == "standard":
+        offset = samples.mean(axis=0)
+        spread = samples.std(axis=0)
+    scale = 1.0 / np.where(spread > 0.0, spread, 1.0)  # (n_features,)
+    return Scaler(kind, offset.astype(np.float32), scale.astype(np.float32))
