@@ -198,10 +198,9 @@ def _decode_json(
     kept: list[int] = []
     rejected: list[Rejected] = []
     timestamps_ms: dict[int, int] = {}
-    n_bytes = 8 * shape[0]
-    is_flat = shape[1] == 1
+    n_steps, n_features = shape
     for index, value in zip(indices, values, strict=True):
-        fast = _read_plain(parser, value, n_bytes) if is_flat and value else None
+        fast = _read_plain(parser, value, n_steps) if n_features == 1 and value else None
         try:
             buffer, timestamp_ms = fast or _read_json(value, shape)
         except DataError as error:
@@ -217,16 +216,17 @@ def _decode_json(
     return Decoded(np.asarray(kept, dtype=np.intp), windows, timestamps_ms, rejected)
 
 
-def _read_plain(parser: Any, value: bytes, n_bytes: int) -> tuple[Any, int | None] | None:
+def _read_plain(parser: Any, value: bytes, n_steps: int) -> tuple[Any, int | None] | None:
     """Read `{"values": [..]}` with one flat array of the right length; None for all else.
 
     The document must be gone before the parser is used again, hence a function of its own.
     """
     try:
         document = parser.parse(value)
-        buffer = document["values"].as_buffer(of_type="d")
-        if len(buffer) * buffer.itemsize != n_bytes or value.find(b"[") != value.rfind(b"["):
+        array = document["values"]
+        if len(array) != n_steps or value.find(b"[") != value.rfind(b"["):
             return None
+        buffer = array.as_buffer(of_type="d")
         if len(document) == 1:
             return buffer, None
         timestamp_ms = document.get("timestamp_ms")
