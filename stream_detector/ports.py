@@ -4,6 +4,7 @@
 the loop and the replayer know only these.
 """
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
@@ -117,3 +118,19 @@ class Client(Protocol):
     def close(self) -> None:
         """Leave the group and close every connection. Calling it twice is harmless."""
         ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now_ms(self) -> int:
+        """Return milliseconds since 1970-01-01 UTC."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        """Return seconds that never go backwards."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)

@@ -1,0 +1,244 @@
+"""The loop: poll, judge, publish, commit. The only place that orders effects.
+
+One poll is one batch is one commit. Delivery is at least once: alerts and dead
+letters are flushed and every acknowledgement is checked before the offsets are
+committed, so whatever stops the process, the records it had not finished are
+read again. A repeated alert has the same `alert_id`.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from stream_detector.core.alerting import encode_alert, encode_dead_letter
+from stream_detector.core.detector import Detector, DetectorState, Step
+from stream_detector.core.records import OutputRecord, RecordBatch
+from stream_detector.errors import BrokerError, StreamDetectorError
+from stream_detector.ports import Client, Clock, Reconstructor
+from stream_detector.settings import DetectSettings
+from stream_detector.telemetry import Metrics, log_event
+
+BACKOFF_S_MIN = 0.1
+BACKOFF_S_MAX = 2.0
+"""Between two tries of a broker that does not answer: doubled from the first to the second."""
+
+SAY_EVERY_S = 5.0
+"""How often a broker that does not answer is spoken of."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a service has done so far."""
+
+    n_records: int = 0
+    n_alerts: int = 0
+    n_dead_letters: int = 0
+    n_batches: int = 0
+    n_retries: int = 0
+
+
+class Service:
+    """Detect anomalies in one topic until told to stop.
+
+    Parameters
+    ----------
+    client
+        Reads the input topic, writes alerts and dead letters.
+    detector
+        Judges.
+    reconstruct
+        The loaded network.
+    settings
+        Topics, sizes and time limits.
+    metrics
+        Counted into.
+    clock
+        Where time comes from.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        detector: Detector,
+        reconstruct: Reconstructor,
+        settings: DetectSettings,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self.totals = Totals()
+        self.on_step: Callable[[RecordBatch, Step], None] | None = None
+        self._client = client
+        self._detector = detector
+        self._reconstruct = metrics.timed(reconstruct)
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+        self._state = DetectorState()
+        self._is_stopping = False
+        self._is_ready = False
+        self._are_topics_known = False
+        self._busy_at_s = clock.monotonic_s()
+        self._failing_since_s: float | None = None
+        self._backoff_s = BACKOFF_S_MIN
+        self._said_at_s = -SAY_EVERY_S
+
+    def stop(self) -> None:
+        """Finish the batch in hand, commit and return from `run`. Safe in a signal handler."""
+        self._is_stopping = True
+
+    def run(self) -> Totals:
+        """Work until `stop` is called or the stream has been idle for `stop_when_idle_s`.
+
+        Returns
+        -------
+        What was done. The group has been left.
+
+        Raises
+        ------
+        BrokerError
+            If the broker did not answer for `broker_timeout_s`, or refused.
+        BundleError
+            If the network gave a non-finite score. Nothing of that batch is committed.
+        """
+        try:
+            while not self._is_stopping and not self._is_idle():
+                try:
+                    self._turn()
+                except StreamDetectorError as error:
+                    if not error.retriable:
+                        raise
+                    self._recover(error)
+        finally:
+            self._client.close()
+        return self.totals
+
+    def _turn(self) -> None:
+        """Do one batch from poll to commit."""
+        if not self._are_topics_known:
+            self._check_topics()
+        batch = self._client.poll(self._settings.poll_records_max, self._settings.poll_timeout_ms)
+        if not self._is_ready:
+            self._check_ready()
+        if len(batch):
+            step = self._detector.step(
+                self._state, batch, self._reconstruct, self._settings.content_type
+            )
+            self._publish(batch, step)
+            self._client.commit(batch.next_offsets)
+            self._state = step.state
+            self._count(batch, step)
+            self._busy_at_s = self._clock.monotonic_s()
+        self._failing_since_s = None
+
+    def _publish(self, batch: RecordBatch, step: Step) -> None:
+        """Write alerts and dead letters and wait until all are acknowledged."""
+        if not step.alerts and not step.rejected:
+            return
+        now_ms = self._clock.now_ms()
+        self._client.produce(self._outputs(batch, step, now_ms))
+        self._client.flush(self._settings.flush_timeout_ms)
+        for index, alert in step.alerts:
+            self._metrics.alerts.labels(alert.severity).inc()
+            latency_ms = now_ms - batch.origin(index).timestamp_ms
+            self._metrics.latency.observe(latency_ms / 1000)
+
+    def _outputs(self, batch: RecordBatch, step: Step, now_ms: int) -> Iterator[OutputRecord]:
+        """Yield what a step has to publish."""
+        for index, alert in step.alerts:
+            key = batch.origin(index).key
+            yield encode_alert(alert, self._settings.alerts_topic, key, now_ms)
+        for each in step.rejected:
+            value, origin = batch.values[each.index], batch.origin(each.index)
+            yield encode_dead_letter(each, value, origin, self._settings.dead_letter_topic)
+
+    def _count(self, batch: RecordBatch, step: Step) -> None:
+        """Count a finished batch."""
+        n_records, n_alerts, n_rejected = len(batch), len(step.alerts), len(step.rejected)
+        self.totals.n_records += n_records
+        self.totals.n_alerts += n_alerts
+        self.totals.n_dead_letters += n_rejected
+        self.totals.n_batches += 1
+        metrics = self._metrics
+        metrics.records.labels("normal").inc(n_records - n_alerts - n_rejected)
+        metrics.records.labels("anomalous").inc(n_alerts)
+        metrics.records.labels("dead_letter").inc(n_rejected)
+        metrics.batch.observe(n_records)
+        metrics.set_lag(self._client.lag_records())
+        if n_rejected:
+            first = step.rejected[0]
+            origin = batch.origin(first.index)
+            log_event(
+                logging.WARNING,
+                "dead-letters",
+                n_records=n_rejected,
+                first=f"{origin.topic}[{origin.partition}]@{origin.offset}",
+                error=type(first.error).__name__,
+                reason=first.error,
+            )
+        if self.on_step is not None:
+            self.on_step(batch, step)
+
+    def _check_topics(self) -> None:
+        """Refuse to start on a topic that does not exist, and say how to make it."""
+        settings = self._settings
+        topics = (settings.input_topic, settings.alerts_topic, settings.dead_letter_topic)
+        missing = [topic for topic in topics if self._client.n_partitions(topic) == 0]
+        if missing:
+            raise BrokerError(describe_missing(missing, settings.bootstrap_servers))
+        self._are_topics_known = True
+
+    def _check_ready(self) -> None:
+        """Say once that partitions were assigned."""
+        assigned = self._client.assignment()
+        if assigned:
+            self._is_ready = True
+            self._busy_at_s = self._clock.monotonic_s()
+            self._metrics.partitions.set(len(assigned))
+            log_event(
+                logging.INFO,
+                "ready",
+                topic=self._settings.input_topic,
+                group=self._settings.group,
+                n_partitions=len(assigned),
+                bundle=f"{self._detector.bundle.name}/{self._detector.bundle.version[:12]}",
+            )
+
+    def _is_idle(self) -> bool:
+        """Return whether no record has come for `stop_when_idle_s` since we were ready."""
+        limit_s = self._settings.stop_when_idle_s
+        if limit_s is None or not self._is_ready:
+            return False
+        return self._clock.monotonic_s() - self._busy_at_s >= limit_s
+
+    def _recover(self, error: StreamDetectorError) -> None:
+        """Wait, drop the connections and go on at the committed offsets; give up in the end."""
+        now_s = self._clock.monotonic_s()
+        if self._failing_since_s is None:
+            self._failing_since_s = now_s
+            self._backoff_s = BACKOFF_S_MIN
+        failing_s = now_s - self._failing_since_s
+        if failing_s >= self._settings.broker_timeout_s:
+            message = f"gave up after {failing_s:.0f} s (--broker-timeout): {error}"
+            raise type(error)(message) from error
+        if now_s - self._said_at_s >= SAY_EVERY_S:
+            self._said_at_s = now_s
+            left_s = f"{self._settings.broker_timeout_s - failing_s:.0f}"
+            log_event(logging.WARNING, "retrying", reason=error, giving_up_in_s=left_s)
+        self.totals.n_retries += 1
+        self._metrics.retries.labels(type(error).__name__).inc()
+        self._client.reset()
+        self._is_ready = False
+        self._metrics.partitions.set(0)
+        self._clock.sleep(self._backoff_s)
+        self._backoff_s = min(2 * self._backoff_s, BACKOFF_S_MAX)
+
+
+def describe_missing(topics: list[str], bootstrap_servers: str) -> str:
+    """Return which topics are missing and the commands that make them."""
+    commands = "; ".join(
+        f"kafka-topics.sh --bootstrap-server {bootstrap_servers} --create --topic {topic} "
+        "--partitions 4"
+        for topic in topics
+    )
+    names = ", ".join(topics)
+    return f"no such topic on {bootstrap_servers}: {names}; make it with: {commands}"

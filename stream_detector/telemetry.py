@@ -1,0 +1,157 @@
+"""What an operator watches: Prometheus metrics and structured log lines.
+
+Every metric lives in a registry of its own, so that two detectors in one
+process do not mix. Durations are in seconds, as Prometheus users expect.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from stream_detector.core.records import FloatArray, TopicPartition
+from stream_detector.errors import ConfigError
+from stream_detector.ports import Reconstructor
+
+logger = logging.getLogger("stream_detector")
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_BATCH = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
+
+
+class Metrics:
+    """The detector's metrics, all beginning with `stream_detector_`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.records = Counter(
+            "stream_detector_records",
+            "Records done, by outcome: normal, anomalous, dead_letter",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.alerts = Counter(
+            "stream_detector_alerts", "Alerts published", ["severity"], registry=self.registry
+        )
+        self.batch = Histogram(
+            "stream_detector_batch_records",
+            "Records in one poll",
+            buckets=_BATCH,
+            registry=self.registry,
+        )
+        self.inference = Histogram(
+            "stream_detector_inference_seconds",
+            "Time of one call of the network",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.latency = Histogram(
+            "stream_detector_latency_seconds",
+            "From a record's timestamp to its alert handed to Kafka",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.lag = Gauge(
+            "stream_detector_lag_records",
+            "Log end - next offset to read",
+            ["topic", "partition"],
+            registry=self.registry,
+        )
+        self.retries = Counter(
+            "stream_detector_retries",
+            "Connections dropped and made again, by error",
+            ["error"],
+            registry=self.registry,
+        )
+        self.partitions = Gauge(
+            "stream_detector_assigned_partitions",
+            "Partitions this process reads; above 0 once it is ready",
+            registry=self.registry,
+        )
+
+    def set_lag(self, lag_records: Mapping[TopicPartition, int]) -> None:
+        """Replace the lag of all partitions, so that one no longer ours does not linger."""
+        self.lag.clear()
+        for (topic, partition), n_records in lag_records.items():
+            self.lag.labels(topic, str(partition)).set(n_records)
+
+    def timed(self, reconstruct: Reconstructor) -> Reconstructor:
+        """Return `reconstruct` with the time of each call observed."""
+
+        def timed_reconstruct(windows: FloatArray) -> FloatArray:
+            start = time.perf_counter()
+            reconstructions = reconstruct(windows)
+            self.inference.observe(time.perf_counter() - start)
+            return reconstructions
+
+        return timed_reconstruct
+
+
+class MetricsServer:
+    """Serve metrics over HTTP while the `with` block lasts.
+
+    Parameters
+    ----------
+    metrics
+        What to serve.
+    host, port
+        Where; port 0 takes a free one, and `port` then says which.
+
+    Raises
+    ------
+    ConfigError
+        If the address cannot be bound.
+    """
+
+    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
+        try:
+            self._server, self._thread = start_http_server(port, host, metrics.registry)
+        except OSError as error:
+            message = (
+                f"metrics cannot be served on {host}:{port}: {error.strerror}; choose another "
+                "--metrics-port"
+            )
+            raise ConfigError(message) from None
+        self.port = int(self._server.server_port)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def log_event(level: int, event: str, **fields: Any) -> None:
+    """Write one log line: the event, then its fields as `name=value`."""
+    if logger.isEnabledFor(level):
+        details = " ".join(f"{name}={_quoted(value)}" for name, value in fields.items())
+        logger.log(level, "%s %s", event, details)
+
+
+def set_up_logging(level: int) -> None:
+    """Send the project's log lines to standard error, one line an event, time in UTC."""
+    handler = logging.StreamHandler()
+    formatter = logging.Formatter(
+        "%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
+    )
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(level)
+
+
+def _quoted(value: object) -> str:
+    """Return a field's value on one line, in quotes where it holds a space."""
+    text = str(value).replace("\n", "\\n")
+    return '"' + text.replace('"', "'") + '"' if " " in text or not text else text
