@@ -75,7 +75,7 @@ class Service:
         self._clock = clock
         self._state = DetectorState()
         self._is_stopping = False
-        self._is_ready = False
+        self.is_ready = False
         self._are_topics_known = False
         self._busy_at_s = clock.monotonic_s()
         self._failing_since_s: float | None = None
@@ -117,7 +117,7 @@ class Service:
         if not self._are_topics_known:
             self._check_topics()
         batch = self._client.poll(self._settings.poll_records_max, self._settings.poll_timeout_ms)
-        if not self._is_ready:
+        if not self.is_ready:
             self._check_ready()
         if len(batch):
             step = self._detector.step(
@@ -191,7 +191,7 @@ class Service:
         """Say once that partitions were assigned."""
         assigned = self._client.assignment()
         if assigned:
-            self._is_ready = True
+            self.is_ready = True
             self._busy_at_s = self._clock.monotonic_s()
             self._metrics.partitions.set(len(assigned))
             log_event(
@@ -206,7 +206,7 @@ class Service:
     def _is_idle(self) -> bool:
         """Return whether no record has come for `stop_when_idle_s` since we were ready."""
         limit_s = self._settings.stop_when_idle_s
-        if limit_s is None or not self._is_ready:
+        if limit_s is None or not self.is_ready:
             return False
         return self._clock.monotonic_s() - self._busy_at_s >= limit_s
 
@@ -227,7 +227,7 @@ class Service:
         self.totals.n_retries += 1
         self._metrics.retries.labels(type(error).__name__).inc()
         self._client.reset()
-        self._is_ready = False
+        self.is_ready = False
         self._metrics.partitions.set(0)
         self._clock.sleep(self._backoff_s)
         self._backoff_s = min(2 * self._backoff_s, BACKOFF_S_MAX)

@@ -1,0 +1,80 @@
+"""The `stream-detector` command: the only place that builds clients and engines and wires them.
+
+`offline` has the commands that need no Kafka, `online` those that do, `demo` the
+whole thing at once. Each loads what it needs when it runs, so that `detect`
+never meets TensorFlow.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+import stream_detector
+from stream_detector.cli import demo, offline, online
+from stream_detector.cli.output import say_error
+from stream_detector.errors import StreamDetectorError
+
+app = typer.Typer(
+    name="stream-detector",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+)
+offline.register(app)
+online.register(app)
+demo.register(app)
+
+
+def _print_version(is_asked: bool) -> None:
+    """Print the version and leave."""
+    if is_asked:
+        typer.echo(stream_detector.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version."),
+    ] = False,
+) -> None:
+    """Detect anomalies in time-series telemetry, offline from files and online from Kafka.
+
+    Begin with `stream-detector demo`, which needs no Kafka. By hand: `train` makes a bundle
+    from a recipe, `detect` serves it on a topic, `replay` feeds the topic, `alerts` reads what
+    was found.
+
+    Exit codes: 0 done, 1 unexpected, 2 wrong setting or recipe, 3 bundle, 4 broker, 5 state,
+    6 data set.
+    """
+    del debug, version
+
+
+def main() -> None:
+    """Run the command line; an error is one line on standard error and an exit code."""
+    is_debug = "--debug" in sys.argv
+    try:
+        app()
+    except StreamDetectorError as error:
+        if is_debug:
+            raise
+        say_error(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:  # a traceback helps nobody who did not ask for it
+        if is_debug:
+            raise
+        say_error(
+            f"unexpected {type(error).__name__}: {error}; run it again as "
+            "`stream-detector --debug ...` for the traceback"
+        )
+        sys.exit(1)

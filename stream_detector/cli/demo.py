@@ -1,0 +1,311 @@
+"""The whole product in one command: train, serve, replay, detect, read alerts, compare."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import typer
+
+from stream_detector.cli.output import console, print_table, progress_bar, to_json
+from stream_detector.core.detector import Step
+from stream_detector.core.records import RecordBatch
+from stream_detector.errors import BrokerError, DatasetError
+from stream_detector.ports import SystemClock
+from stream_detector.settings import DetectSettings, load_settings
+
+if TYPE_CHECKING:
+    from stream_detector.cli.feeding import Feed
+    from stream_detector.cli.wiring import Served
+    from stream_detector.datasets.base import Dataset
+    from stream_detector.service import Service
+
+RATE = 250.0
+"""Records a second of the live part: far below what is possible, so latency is the system's own."""
+
+N_BACKLOG_MIN = 20_000
+"""Records of the part that measures throughput; their bytes fit the embedded broker."""
+
+N_PARTITIONS = 4
+WAIT_S = 30.0
+"""Longest wait for the stream to be finished once everything was sent."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("demo")(demo)
+
+
+def demo(
+    dataset: Annotated[
+        Literal["ecg5000", "synthetic"] | None,
+        typer.Option(help="Default ecg5000 where it can be had, else synthetic."),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the figures to this file.")
+    ] = None,
+) -> None:
+    """Show the whole product: fit an autoencoder, stream test beats, detect, read the alerts back.
+
+    Needs the train and confluent extras and no Kafka: a broker is started inside this process.
+    """
+    from stream_detector.cli.feeding import feed_of
+    from stream_detector.cli.offline import train_with_progress
+    from stream_detector.cli.wiring import open_bundle
+    from stream_detector.clients.embedded import EmbeddedBroker
+    from stream_detector.recipes import load_recipe
+
+    data = _choose_data(dataset)
+    recipe = load_recipe(_find_recipe(f"{data.name}-dense.toml"))
+    with tempfile.TemporaryDirectory(prefix="stream-detector-") as folder:
+        bundle = train_with_progress(recipe, Path(folder) / recipe.name)
+        served = open_bundle(bundle.path)
+        with EmbeddedBroker() as broker:
+            run = _Run(served, broker.bootstrap_servers, broker.create_topic)
+            figures = _measure_live(run, feed_of(data, "test"))
+            figures |= _measure_backlog(run, feed_of(data, "all"))
+            broker.check_retention()
+    figures = {"dataset": f"{data.name} {data.split}".strip(), **figures}
+    _show(figures)
+    if json_file is not None:
+        json_file.write_text(to_json(figures) + "\n", encoding="utf-8")
+
+
+@dataclass(slots=True)
+class _Run:
+    """What both parts of the demo share."""
+
+    served: "Served"
+    bootstrap_servers: str
+    create_topic: Callable[[str, int], None]
+
+    def settings(self, name: str, **changes: Any) -> DetectSettings:
+        """Make the topics of one part and return its settings."""
+        topics = {
+            "input_topic": f"{name}-telemetry",
+            "alerts_topic": f"{name}-alerts",
+            "dead_letter_topic": f"{name}-dead-letters",
+        }
+        for topic in topics.values():
+            self.create_topic(topic, N_PARTITIONS)
+        return load_settings(
+            DetectSettings,
+            None,
+            bootstrap_servers=self.bootstrap_servers,
+            client="kafka-python",
+            group=name,
+            poll_timeout_ms=50,
+            **topics,
+            **changes,
+        )
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a detector saw: the error of each record by key, and when each batch was done."""
+
+    errors: dict[str, float] = field(default_factory=dict)
+    done: list[tuple[float, int]] = field(default_factory=list)
+    n_records: int = 0
+
+    def on_step(self, batch: RecordBatch, step: Step) -> None:
+        """Note one finished batch."""
+        self.n_records += len(batch)
+        self.done.append((time.monotonic(), self.n_records))
+        rows = zip(step.scores.indices, step.scores.reconstruction_errors, strict=True)
+        for index, error in rows:
+            self.errors[(batch.origin(int(index)).key or b"").decode()] = float(error)
+
+
+def _measure_live(run: _Run, feed: "Feed") -> dict[str, Any]:
+    """Stream the test windows at a steady rate and compare with offline scores and labels."""
+    from stream_detector.core.evaluation import evaluate
+
+    settings = run.settings("live")
+    served, seen = run.served, _Seen()
+    with _detecting(run, settings, seen), _reading(settings) as received:
+        _send(feed, settings, RATE, f"replaying {feed.name}, detecting")
+        offline = served.detector.score(feed.windows, served.reconstruct)
+        threshold = served.detector.threshold
+        expected = {feed.keys[row] for row in np.flatnonzero(offline > threshold)}
+        _wait(lambda: seen.n_records >= len(feed.windows), "detector", len(feed.windows))
+        _wait(lambda: len(received) >= len(expected), "alert reader", len(expected))
+    live = np.array([seen.errors.get(key, np.nan) for key in feed.keys])
+    keys = [alert.key for alert, _ in received]
+    latencies_ms = [at_ms - alert.window_start_ms for alert, at_ms in received]
+    unscored = sum(key not in seen.errors for key in feed.keys)
+    figures: dict[str, Any] = {"n_records": seen.n_records, "n_alerts": len(received)}
+    if feed.labels is not None and not unscored:
+        positive_class = served.bundle.manifest.recipe.evaluation.positive_class
+        result = evaluate(live, feed.labels, threshold, positive_class).as_dict()
+        names = ("accuracy", "precision", "recall", "auroc", "positive_class")
+        figures |= {name: result[name] for name in names}
+    return figures | {
+        "latency_ms_p50": float(np.percentile(latencies_ms, 50)) if latencies_ms else None,
+        "latency_ms_p99": float(np.percentile(latencies_ms, 99)) if latencies_ms else None,
+        "live_equals_offline": bool(np.array_equal(live, offline)),
+        "n_lost": unscored + len(expected - set(keys)),
+        "n_duplicated": len(keys) - len(set(keys)),
+    }
+
+
+def _measure_backlog(run: _Run, feed: "Feed") -> dict[str, Any]:
+    """Let a backlog pile up, then time how fast it is worked off."""
+    from stream_detector.cli.feeding import Feed, number
+
+    repeats = -(-N_BACKLOG_MIN // len(feed.windows))
+    windows = np.concatenate([feed.windows] * repeats)[:N_BACKLOG_MIN]
+    backlog = Feed(feed.name, windows, number("backlog", windows), None)
+    settings = run.settings("backlog", poll_records_max=2_048)
+    _send(backlog, settings, None, "piling up a backlog")
+    seen = _Seen()
+    with _detecting(run, settings, seen):
+        _wait(lambda: seen.n_records >= len(windows), "detector", len(windows))
+    (first_s, n_first), (last_s, n_last) = seen.done[0], seen.done[-1]
+    return {"records_per_s": (n_last - n_first) / max(last_s - first_s, 1e-9)}
+
+
+def _send(feed: "Feed", settings: DetectSettings, rate: float | None, title: str) -> None:
+    """Replay a feed onto the input topic."""
+    from stream_detector.clients import connect
+    from stream_detector.replay import ReplayOptions, replay
+
+    client = connect(settings)
+    content_type: Literal["json", "float32"] = "json" if rate else "float32"
+    options = ReplayOptions(
+        rate=rate, content_type=content_type, keys=feed.keys, labels=feed.labels
+    )
+    try:
+        with progress_bar() as progress:
+            task = progress.add_task(title, total=len(feed.windows))
+            replay(
+                feed.windows,
+                client,
+                settings.input_topic,
+                options=options,
+                clock=SystemClock(),
+                on_progress=lambda n_done: progress.update(task, completed=n_done),
+            )
+    finally:
+        client.close()
+
+
+@contextmanager
+def _detecting(run: _Run, settings: DetectSettings, seen: _Seen) -> Iterator["Service"]:
+    """Run the detector in a thread while the block lasts."""
+    from stream_detector.clients import connect
+    from stream_detector.service import Service
+    from stream_detector.telemetry import Metrics
+
+    client = connect(settings, topics=[settings.input_topic], group=settings.group)
+    served = run.served
+    service = Service(
+        client, served.detector, served.reconstruct, settings, Metrics(), SystemClock()
+    )
+    service.on_step = seen.on_step
+    with _thread(service.run, "detector", service.stop) as failures:
+        _wait(lambda: service.is_ready or bool(failures), "detector", "its partitions")
+        yield service
+
+
+@contextmanager
+def _reading(settings: DetectSettings) -> Iterator[list[tuple[Any, int]]]:
+    """Read alerts back in a thread while the block lasts: (alert, milliseconds when read)."""
+    from stream_detector.cli.reading import ALERT, alert_values
+
+    received: list[tuple[Any, int]] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        values = alert_values(settings, settings.alerts_topic, True, None, stop.is_set)
+        for value in values:
+            received.append((ALERT.validate_json(value), time.time_ns() // 1_000_000))
+
+    with _thread(read, "alert reader", stop.set):
+        yield received
+
+
+@contextmanager
+def _thread(
+    work: Callable[[], Any], name: str, stop: Callable[[], None]
+) -> Iterator[list[BaseException]]:
+    """Run `work` beside the block, end it with the block, and raise what it raised."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  (raised again in the main thread)
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    try:
+        yield failures
+    finally:
+        stop()
+        thread.join(timeout=WAIT_S)
+    if failures:
+        raise failures[0]
+
+
+def _wait(is_done: Callable[[], bool], who: str, what: object) -> None:
+    """Wait until something is done, and give up after `WAIT_S`."""
+    deadline_s = time.monotonic() + WAIT_S
+    while not is_done():
+        if time.monotonic() > deadline_s:
+            message = f"demo: the {who} did not get {what} within {WAIT_S:.0f} s"
+            raise BrokerError(message)
+        time.sleep(0.01)
+
+
+def _choose_data(dataset: str | None) -> "Dataset":
+    """Load the data set asked for, or ECG5000 where it can be had; say which in the first line."""
+    from stream_detector.datasets import load_dataset
+
+    if dataset == "synthetic":
+        console().print("data set: the built-in synthetic ECG, as asked")
+        return load_dataset("synthetic-ecg")
+    try:
+        data = load_dataset("ecg5000")
+    except DatasetError as error:
+        if dataset == "ecg5000":
+            raise
+        console().print(
+            f"data set: the built-in synthetic ECG, because ECG5000 is not there: {error}"
+        )
+        return load_dataset("synthetic-ecg")
+    console().print("data set: ECG5000, the tutorial's split")
+    return data
+
+
+def _find_recipe(name: str) -> Path:
+    """Return a recipe that came with the package, or lies in the checkout beside it."""
+    packaged = Path(str(resources.files("stream_detector"))) / "models" / name
+    return packaged if packaged.exists() else Path(__file__).parents[2] / "models" / name
+
+
+def _show(figures: dict[str, Any]) -> None:
+    """Print the table."""
+    positive = figures.get("positive_class", "-")
+    rows = [
+        ("data set", figures["dataset"]),
+        ("records", figures["n_records"]),
+        ("alerts", figures["n_alerts"]),
+        ("accuracy", figures.get("accuracy")),
+        (f"precision ({positive} is positive)", figures.get("precision")),
+        (f"recall ({positive} is positive)", figures.get("recall")),
+        ("AUROC", figures.get("auroc")),
+        ("throughput under backlog", f"{figures['records_per_s']:,.0f} records/s"),
+        (f"latency p50 at {RATE:.0f} records/s", f"{figures['latency_ms_p50']:.0f} ms"),
+        (f"latency p99 at {RATE:.0f} records/s", f"{figures['latency_ms_p99']:.0f} ms"),
+        ("live scores equal offline scores", "yes" if figures["live_equals_offline"] else "NO"),
+        ("delivery", f"lost {figures['n_lost']}, duplicated {figures['n_duplicated']}"),
+    ]
+    print_table("stream-detector demo", ("", ""), rows)

@@ -1,0 +1,208 @@
+"""Commands that need no Kafka: train, evaluate, score."""
+
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stream_detector.cli.output import console, print_json, print_table, progress_bar
+from stream_detector.cli.wiring import EngineName, open_bundle
+from stream_detector.core.evaluation import Evaluation, evaluate
+from stream_detector.errors import ConfigError, DatasetError, RecordValueError
+
+if TYPE_CHECKING:
+    from stream_detector.bundle import Bundle
+    from stream_detector.datasets.base import Dataset
+    from stream_detector.recipes import Recipe
+
+BundlePath = Annotated[Path, typer.Argument(help="Folder that `train` wrote.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON object instead of a table.")]
+Engine = Annotated[EngineName, typer.Option(help="What runs the network.")]
+
+SCORE_COLUMNS = (
+    "key",
+    "window_start_ms",
+    "window_end_ms",
+    "reconstruction_error",
+    "threshold",
+    "anomaly_score",
+    "is_anomalous",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("train")(train)
+    app.command("evaluate")(evaluate_bundle)
+    app.command("score")(score)
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as models/ecg5000-dense.toml.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default bundles/NAME.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same as --set training.seed=N.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Same as --set training.epochs=N.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change any key; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit an autoencoder to normal windows, calibrate its threshold and write a bundle.
+
+    Needs the train extra. Your own windows: `--set data.name=csv --set data.path=FILE`, one row
+    a window, optional columns key, timestamp_ms and label (0 normal, 1 anomalous).
+    """
+    from stream_detector.recipes import load_recipe
+
+    changes = list(overrides or [])
+    changes += [f"training.seed={seed}"] if seed is not None else []
+    changes += [f"training.epochs={epochs}"] if epochs is not None else []
+    loaded = load_recipe(recipe, changes)
+    bundle = train_with_progress(loaded, out or Path("bundles") / loaded.name)
+    figures = bundle.manifest.metrics
+    if as_json:
+        print_json(
+            {
+                "bundle": str(bundle.path),
+                "version": bundle.manifest.version,
+                "threshold": bundle.manifest.threshold.value,
+                "metrics": figures,
+            }
+        )
+        return
+    console().print(f"bundle {bundle.path}, version {bundle.manifest.version[:12]}")
+    if figures is not None:
+        _print_figures(f"{loaded.name} on its test windows", figures, loaded)
+
+
+def train_with_progress(recipe: "Recipe", out: Path) -> "Bundle":
+    """Train with a bar that counts epochs."""
+    from stream_detector.training import train as fit
+
+    with progress_bar() as progress:
+        n_epochs = recipe.training.epochs
+        task = progress.add_task(f"training {recipe.name}", total=n_epochs)
+
+        def on_epoch(n_done: int, loss: float) -> None:
+            progress.update(
+                task, completed=n_done, description=f"training {recipe.name}, loss {loss:.4f}"
+            )
+
+        return fit(recipe, out, on_epoch)
+
+
+def evaluate_bundle(
+    bundle: BundlePath,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="ecg5000, synthetic-ecg or FILE.csv; default what it was trained on."),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="ecg5000: tutorial or official.")] = None,
+    engine: Engine = "onnx",
+    as_json: Json = False,
+) -> None:
+    """Compare a bundle's verdicts with the labels of a data set's test windows.
+
+    Figures the recipe's author published stand beside ours.
+    """
+    served = open_bundle(bundle, engine)
+    recipe = served.bundle.manifest.recipe
+    data = load_named_dataset(dataset, split, recipe)
+    if data.test_labels is None or not len(data.test):
+        message = (
+            f"data set {data.name}: expected labelled test windows, received none; add a column "
+            "label (0 normal, 1 anomalous)"
+        )
+        raise DatasetError(message)
+    served.bundle.check_shape(data.test)
+    errors = served.detector.score(data.test, served.reconstruct)
+    positive_class = recipe.evaluation.positive_class
+    result = evaluate(errors, data.test_labels, served.detector.threshold, positive_class)
+    if as_json:
+        print_json({"dataset": data.name, "split": data.split, **result.as_dict()})
+        return
+    where = f"{data.name} {data.split}".strip()
+    _print_figures(f"{served.bundle.manifest.name} on {where}", result.as_dict(), recipe)
+
+
+def load_named_dataset(name: str | None, split: str | None, recipe: "Recipe") -> "Dataset":
+    """Load a data set named on the command line, or the recipe's own."""
+    from stream_detector.datasets import DATASET_NAMES, load_dataset
+
+    data = recipe.data
+    if name is None:
+        options: dict[str, Any] = {"split": split or data.split}
+        if data.path is not None:
+            options["path"] = Path(data.path)
+        options |= {
+            key: value
+            for key, value in (("seed", data.seed), ("n_windows", data.n_windows))
+            if value is not None
+        }
+        return load_dataset(data.name, **options)
+    suffix = Path(name).suffix.lower()
+    if suffix in (".csv", ".parquet"):
+        return load_dataset(suffix[1:], path=Path(name))
+    if name not in DATASET_NAMES:
+        message = f"--dataset: expected ecg5000, synthetic-ecg or a .csv or .parquet file, received {name!r}"
+        raise ConfigError(message)
+    return load_dataset(name, split=split)
+
+
+def score(
+    bundle: BundlePath,
+    file: Annotated[Path, typer.Argument(help="FILE.csv or FILE.parquet, one row a window.")],
+    out: Annotated[Path | None, typer.Option(help="CSV to write; default standard output.")] = None,
+    engine: Engine = "onnx",
+) -> None:
+    """Score windows from a file, with the same numbers, bit for bit, as `detect` gives live."""
+    from stream_detector.datasets.tables import read_windows
+
+    served = open_bundle(bundle, engine)
+    n_steps, n_features = served.detector.shape
+    table = read_windows(file, n_steps, n_features)
+    try:
+        errors = served.detector.score(table.windows, served.reconstruct)
+    except RecordValueError as error:
+        message = f"{file}: {error}"
+        raise DatasetError(message) from None
+    span_ms = (n_steps - 1) * served.detector.sample_interval_ms
+    threshold = served.detector.threshold
+    with out.open("w", newline="") if out else sys.stdout as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(SCORE_COLUMNS)
+        for row, error in enumerate(errors.tolist()):
+            start: Any = ""
+            end: Any = ""
+            if table.timestamps_ms is not None:
+                start = int(table.timestamps_ms[row])
+                end = start + span_ms
+            key = table.keys[row] if table.keys is not None else ""
+            is_anomalous = "true" if error > threshold else "false"
+            writer.writerow(
+                (
+                    key,
+                    start,
+                    end,
+                    repr(error),
+                    repr(threshold),
+                    repr(error / threshold),
+                    is_anomalous,
+                )
+            )
+
+
+def _print_figures(title: str, figures: dict[str, Any], recipe: "Recipe") -> None:
+    """Print figures, the published ones beside them where the recipe has some."""
+    published = recipe.published.figures() if recipe.published is not None else {}
+    positive = figures["positive_class"]
+    names = [name for name in Evaluation.__dataclass_fields__ if name != "positive_class"]
+    labels = {name: f"{name} ({positive} is positive)" for name in ("precision", "recall", "f1")}
+    if published:
+        rows = [(labels.get(name, name), figures[name], published.get(name)) for name in names]
+        print_table(title, ("figure", "measured", "published"), rows)
+    else:
+        print_table(title, ("figure", "measured"), [(labels.get(n, n), figures[n]) for n in names])

@@ -1,0 +1,323 @@
+"""Commands that talk to Kafka: broker, detect, replay, alerts."""
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal
+
+import typer
+
+from stream_detector.cli.output import console, parse_duration_s, progress_bar
+from stream_detector.core.detector import Step
+from stream_detector.core.records import RecordBatch
+from stream_detector.errors import BrokerError, ConfigError
+from stream_detector.ports import SystemClock
+from stream_detector.settings import ConnectionSettings, DetectSettings, load_settings
+
+ClientName = Literal["kafka-python", "confluent"]
+EngineName = Literal["onnx", "keras"]
+FormatName = Literal["json", "float32"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("broker")(broker)
+    app.command("detect")(detect)
+    app.command("replay")(replay)
+    app.command("alerts")(alerts)
+
+
+def _option(field: str, **options: Any) -> Any:
+    """Return an option whose help is the setting's own description and default."""
+    setting = DetectSettings.model_fields[field]
+    default = "" if setting.default is None else f" Default {setting.default}."
+    return typer.Option(help=f"{setting.description}.{default}", show_default=False, **options)
+
+
+Servers = Annotated[str | None, _option("bootstrap_servers", metavar="HOST:PORT[,...]")]
+Client = Annotated[ClientName | None, _option("client")]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help="TOML file of settings; flags win over it.")
+]
+BrokerTimeout = Annotated[
+    str | None,
+    typer.Option(help="How long to go on trying a broker that does not answer. Default 60s."),
+]
+
+
+def broker(
+    port: Annotated[int, typer.Option(help="Port on loopback; 0 takes a free one.")] = 9092,
+    topics: Annotated[
+        str, typer.Option(help="Topics to make, NAME:PARTITIONS,...")
+    ] = "telemetry:4,alerts:1,dead-letters:1",
+) -> None:
+    """Run an embedded broker in this process, for trying things. It keeps nothing.
+
+    Needs the confluent extra. It is librdkafka's mock cluster: it holds 5 MiB a partition, and
+    stops with an error when it had to drop records. No proof of any guarantee.
+    """
+    from stream_detector.clients.embedded import EmbeddedBroker
+
+    wanted = _parse_topics(topics)
+    stop = _StopFlag()
+    with EmbeddedBroker(port=port) as embedded, stop.on_signals():
+        for name, n_partitions in wanted.items():
+            embedded.create_topic(name, n_partitions)
+        sys.stdout.write(embedded.bootstrap_servers + "\n")
+        sys.stdout.flush()
+        console().print(
+            f"embedded broker on {embedded.bootstrap_servers}, topics {topics}; Ctrl-C ends it"
+        )
+        while not stop.is_set:
+            time.sleep(0.2)
+            embedded.check_retention()
+
+
+def detect(
+    bundle: Annotated[Path, typer.Argument(help="Folder that `train` wrote.", show_default=False)],
+    bootstrap_servers: Servers = None,
+    input_topic: Annotated[str | None, _option("input_topic")] = None,
+    alerts_topic: Annotated[str | None, _option("alerts_topic")] = None,
+    dead_letter_topic: Annotated[str | None, _option("dead_letter_topic")] = None,
+    group: Annotated[str | None, _option("group")] = None,
+    client: Client = None,
+    engine: Annotated[EngineName | None, _option("engine")] = None,
+    content_type: Annotated[FormatName | None, _option("content_type")] = None,
+    settings_file: SettingsFile = None,
+    metrics_port: Annotated[int | None, _option("metrics_port")] = None,
+    broker_timeout: BrokerTimeout = None,
+    stop_when_idle: Annotated[
+        str | None, typer.Option(help="Stop after so long without a record, such as 5s.")
+    ] = None,
+) -> None:
+    """Read records from a topic, score them and publish alerts, until SIGTERM or Ctrl-C.
+
+    The first signal finishes the batch in hand, commits and leaves the group; a second one
+    aborts at once, and the batch is read again by whoever comes next. All settings can be given
+    in a file (`--settings`) or the environment (`STREAM_DETECTOR_GROUP=...`).
+    """
+    settings = load_settings(
+        DetectSettings,
+        settings_file,
+        bootstrap_servers=bootstrap_servers,
+        input_topic=input_topic,
+        alerts_topic=alerts_topic,
+        dead_letter_topic=dead_letter_topic,
+        group=group,
+        client=client,
+        engine=engine,
+        content_type=content_type,
+        metrics_port=metrics_port,
+        broker_timeout_s=_seconds(broker_timeout, "--broker-timeout"),
+        stop_when_idle_s=_seconds(stop_when_idle, "--stop-when-idle"),
+    )
+    run_detect(bundle, settings)
+
+
+def run_detect(bundle: Path, settings: DetectSettings) -> None:
+    """Wire client, engine and metrics, and run the loop."""
+    from stream_detector.cli.wiring import open_bundle
+    from stream_detector.clients import connect
+    from stream_detector.service import Service
+    from stream_detector.telemetry import (
+        Metrics,
+        MetricsServer,
+        log_event,
+        set_up_logging,
+    )
+
+    set_up_logging(logging.INFO)
+    served = open_bundle(bundle, settings.engine, settings.model_rows_max)
+    metrics = Metrics()
+    client = connect(
+        settings,
+        topics=[settings.input_topic],
+        group=settings.group,
+        offset_reset=settings.offset_reset,
+    )
+    service = Service(client, served.detector, served.reconstruct, settings, metrics, SystemClock())
+    stop = _StopFlag(service.stop)
+    with ExitStack() as stack:
+        stack.enter_context(stop.on_signals())
+        if settings.metrics_port is not None:
+            server = stack.enter_context(
+                MetricsServer(metrics, settings.metrics_host, settings.metrics_port)
+            )
+            log_event(logging.INFO, "metrics", address=f"{settings.metrics_host}:{server.port}")
+        if sys.stderr.isatty():
+            service.on_step = stack.enter_context(_progress_line(service))
+        totals = service.run()
+    log_event(
+        logging.INFO,
+        "stopped",
+        n_records=totals.n_records,
+        n_alerts=totals.n_alerts,
+        n_dead_letters=totals.n_dead_letters,
+        n_batches=totals.n_batches,
+        n_retries=totals.n_retries,
+    )
+
+
+def replay(
+    source: Annotated[
+        str, typer.Argument(help="ecg5000, synthetic-ecg, FILE.csv or FILE.parquet.")
+    ],
+    topic: Annotated[str, typer.Option(help="Topic to write.")] = "telemetry",
+    bootstrap_servers: Servers = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Records a second, steadily; default as fast as it goes.")
+    ] = None,
+    format_: Annotated[FormatName, typer.Option("--format", help="Format of the values.")] = "json",
+    split: Annotated[str | None, typer.Option(help="ecg5000: tutorial or official.")] = None,
+    part: Annotated[
+        Literal["test", "all"], typer.Option(help="Test windows only, or training ones first.")
+    ] = "test",
+    client: Client = None,
+    settings_file: SettingsFile = None,
+) -> None:
+    """Write the windows of a data set or file to a topic, one record each.
+
+    A label travels in the header `label`; the detector never reads it. Keys are the file's
+    column key, else SOURCE-NUMBER; a record's time is the time of sending.
+    """
+    from stream_detector.cli.feeding import load_feed
+    from stream_detector.clients import connect
+    from stream_detector.replay import ReplayOptions
+    from stream_detector.replay import replay as run_replay
+
+    settings = load_settings(
+        ConnectionSettings, settings_file, bootstrap_servers=bootstrap_servers, client=client
+    )
+    feed = load_feed(source, split, part)
+    options = ReplayOptions(rate=rate, content_type=format_, keys=feed.keys, labels=feed.labels)
+    connection = connect(settings)
+    try:
+        require_topic(connection, topic, settings.bootstrap_servers)
+        with progress_bar() as progress:
+            task = progress.add_task(f"replaying {source}", total=len(feed.windows))
+            summary = run_replay(
+                feed.windows,
+                connection,
+                topic,
+                options=options,
+                clock=SystemClock(),
+                on_progress=lambda n_done: progress.update(task, completed=n_done),
+            )
+    finally:
+        connection.close()
+    per_s = summary.n_records / max(summary.seconds, 1e-9)
+    console().print(
+        f"{summary.n_records} records to {topic} in {summary.seconds:.1f} s, {per_s:.0f} a second"
+    )
+
+
+def alerts(
+    topic: Annotated[str, typer.Option(help="Topic of the alerts.")] = "alerts",
+    bootstrap_servers: Servers = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write each alert as one line of JSON.")
+    ] = False,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Start with the oldest alert kept.")
+    ] = False,
+    stop_when_idle: Annotated[
+        str | None, typer.Option(help="Stop after so long without an alert, such as 5s.")
+    ] = None,
+    client: Client = None,
+    settings_file: SettingsFile = None,
+) -> None:
+    """Read alerts as a downstream consumer would, until Ctrl-C. Joins no group, commits nothing."""
+    from stream_detector.cli.reading import read_alerts
+
+    settings = load_settings(
+        ConnectionSettings, settings_file, bootstrap_servers=bootstrap_servers, client=client
+    )
+    stop = _StopFlag()
+    with stop.on_signals():
+        read_alerts(
+            settings,
+            topic,
+            from_beginning=from_beginning,
+            as_json=as_json,
+            idle_s=_seconds(stop_when_idle, "--stop-when-idle"),
+            is_stopping=lambda: stop.is_set,
+        )
+
+
+def require_topic(client: Any, topic: str, bootstrap_servers: str) -> None:
+    """Refuse a topic that does not exist, with the command that makes it."""
+    from stream_detector.service import describe_missing
+
+    if client.n_partitions(topic) == 0:
+        raise BrokerError(describe_missing([topic], bootstrap_servers))
+
+
+class _StopFlag:
+    """Turns the first SIGTERM or SIGINT into a wish to stop, and the second into an exit."""
+
+    def __init__(self, on_stop: Any = None) -> None:
+        self.is_set = False
+        self._on_stop = on_stop
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Handle both signals while the block lasts."""
+        before = {each: signal.signal(each, self._handle) for each in _SIGNALS}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        """Ask to stop; the second time leave with nothing finished and nothing committed."""
+        del frame
+        if self.is_set:
+            os._exit(128 + number)
+        self.is_set = True
+        if self._on_stop is not None:
+            self._on_stop()
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def _progress_line(service: Any) -> Iterator[Any]:
+    """Show totals and rate on one line while the block lasts."""
+    start_s = time.monotonic()
+    with console().status("waiting for records") as status:
+
+        def on_step(batch: RecordBatch, step: Step) -> None:
+            del batch, step
+            totals = service.totals
+            per_s = totals.n_records / max(time.monotonic() - start_s, 1e-9)
+            status.update(
+                f"{totals.n_records:,} records, {totals.n_alerts:,} alerts, "
+                f"{totals.n_dead_letters:,} dead letters, {per_s:,.0f} records/s"
+            )
+
+        yield on_step
+
+
+def _seconds(text: str | None, name: str) -> float | None:
+    """Return a duration given as text, None where it was not given."""
+    return None if text is None else parse_duration_s(text, name)
+
+
+def _parse_topics(text: str) -> dict[str, int]:
+    """Return partitions by topic for "NAME:PARTITIONS,..."."""
+    topics = {}
+    for item in text.split(","):
+        name, _, count = item.partition(":")
+        if not name or not count.isdigit() or int(count) < 1:
+            message = f"--topics: expected NAME:PARTITIONS,..., received {item!r}"
+            raise ConfigError(message)
+        topics[name] = int(count)
+    return topics

@@ -1,0 +1,94 @@
+"""Reads alerts as a downstream consumer would, for `alerts` and `demo`."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from pydantic import TypeAdapter, ValidationError
+
+from stream_detector.cli.online import require_topic
+from stream_detector.cli.output import console
+from stream_detector.clients import connect
+from stream_detector.core.records import Alert
+from stream_detector.settings import ConnectionSettings
+
+ALERT = TypeAdapter(Alert)
+"""Checks an alert's JSON; its JSON Schema is the published one."""
+
+_POLL_MS = 200
+
+
+def read_alerts(
+    settings: ConnectionSettings,
+    topic: str,
+    *,
+    from_beginning: bool,
+    as_json: bool,
+    idle_s: float | None,
+    is_stopping: Callable[[], bool],
+) -> None:
+    """Print alerts as they come.
+
+    Parameters
+    ----------
+    settings, topic
+        Where from.
+    from_beginning
+        Start with the oldest kept, else with those to come.
+    as_json
+        Each as the line of JSON it is, else in a form for people.
+    idle_s
+        Stop after so many seconds without one; None goes on.
+    is_stopping
+        Asked between polls.
+    """
+    for value in alert_values(settings, topic, from_beginning, idle_s, is_stopping):
+        try:
+            alert = ALERT.validate_json(value)
+        except ValidationError as error:
+            console().print(f"[yellow]skipped[/] a record that is no alert: {error.errors()[0]}")
+            continue
+        line = value.decode() if as_json else describe(alert)
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+def alert_values(
+    settings: ConnectionSettings,
+    topic: str,
+    from_beginning: bool,
+    idle_s: float | None,
+    is_stopping: Callable[[], bool],
+) -> Iterator[bytes]:
+    """Yield the values of a topic as they come; parameters as in `read_alerts`."""
+    client = connect(
+        settings, topics=[topic], offset_reset="earliest" if from_beginning else "latest"
+    )
+    try:
+        require_topic(client, topic, settings.bootstrap_servers)
+        busy_at_s = time.monotonic()
+        while not is_stopping():
+            batch = client.poll(1_000, _POLL_MS)
+            if len(batch):
+                busy_at_s = time.monotonic()
+            elif idle_s is not None and time.monotonic() - busy_at_s >= idle_s:
+                return
+            yield from (value for value in batch.values if value is not None)
+    finally:
+        client.close()
+
+
+def describe(alert: Alert) -> str:
+    """Return one line about an alert for people."""
+    seconds = alert.window_start_ms / 1000
+    try:
+        when = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError, OSError):
+        when = f"{alert.window_start_ms} ms"
+    source = alert.source
+    return (
+        f"{when}  {alert.severity:<8}  score {alert.anomaly_score:6.2f}  "
+        f"error {alert.reconstruction_error:.5f} > {alert.threshold:.5f}  key {alert.key}  "
+        f"{source.topic}[{source.partition}]@{source.offset}  {alert.alert_id[:8]}"
+    )

@@ -1,0 +1,50 @@
+"""Builds what the commands share: a checked bundle with its detector and its engine."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from stream_detector.bundle import Bundle, read_bundle
+from stream_detector.core.detector import Detector
+from stream_detector.ports import Reconstructor
+
+EngineName = Literal["onnx", "keras"]
+
+
+class Served(NamedTuple):
+    """A bundle that was checked, loaded and has passed its self-test."""
+
+    bundle: Bundle
+    detector: Detector
+    reconstruct: Reconstructor
+
+
+def open_bundle(path: Path, engine: EngineName = "onnx", model_rows_max: int = 2048) -> Served:
+    """Read a bundle, load its network and run its self-test.
+
+    Parameters
+    ----------
+    path
+        The bundle's folder.
+    engine
+        What runs the network.
+    model_rows_max
+        Most windows in one call of the network.
+
+    Raises
+    ------
+    BundleError
+        If the bundle is missing, changed, made for something else, or fails its self-test.
+    """
+    bundle = read_bundle(path)
+    n_steps, n_features = bundle.manifest.n_steps, bundle.manifest.n_features
+    reconstruct: Reconstructor
+    if engine == "onnx":
+        from stream_detector.engines.onnx import load_onnx
+
+        reconstruct = load_onnx(path / "network.onnx", n_steps, n_features)
+    else:
+        from stream_detector.engines.keras import load_keras
+
+        reconstruct = load_keras(path / "network.keras", n_steps, n_features)
+    bundle.check_self_test(reconstruct)
+    return Served(bundle, bundle.detector(model_rows_max), reconstruct)
