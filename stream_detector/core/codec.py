@@ -89,7 +89,7 @@ def decode_windows(
     windows.
     """
     if headers is None or not any(headers):
-        indices = range(first_index, first_index + len(values))
+        indices = np.arange(first_index, first_index + len(values))
         return _decode_all(values, indices, shape, content_type)
     groups: dict[ContentType, list[int]] = {}
     rejected = []
@@ -99,9 +99,7 @@ def decode_windows(
         except RecordDecodeError as error:
             rejected.append(Rejected(first_index + row, error))
     parts = [
-        _decode_all(
-            [values[row] for row in rows], [first_index + row for row in rows], shape, format_
-        )
+        _decode_all([values[row] for row in rows], np.array(rows) + first_index, shape, format_)
         for format_, rows in groups.items()
     ]
     return _merge(parts, rejected, shape)
@@ -125,7 +123,7 @@ def _format_of(header: Headers | None, content_type: ContentType) -> ContentType
 
 def _decode_all(
     values: Sequence[bytes | None],
-    indices: Sequence[int],
+    indices: NDArray[np.intp],
     shape: tuple[int, int],
     content_type: ContentType,
 ) -> Decoded:
@@ -150,24 +148,22 @@ def _merge(parts: list[Decoded], rejected: list[Rejected], shape: tuple[int, int
 
 
 def _decode_float32(
-    values: Sequence[bytes | None], indices: Sequence[int], shape: tuple[int, int]
+    values: Sequence[bytes | None], indices: NDArray[np.intp], shape: tuple[int, int]
 ) -> Decoded:
     """Decode little-endian float32 values: one join and one view for all records."""
     n_bytes = 4 * shape[0] * shape[1]
     rejected: list[Rejected] = []
     if not _all_have_length(values, n_bytes):
-        fitting = []
-        for index, value in zip(indices, values, strict=True):
-            if value is not None and len(value) == n_bytes:
-                fitting.append((index, value))
-            else:
-                rejected.append(Rejected(index, _explain_float32(value, shape)))
-        indices = [index for index, _ in fitting]
-        values = [value for _, value in fitting]
+        is_fitting = np.array([value is not None and len(value) == n_bytes for value in values])
+        for row in np.flatnonzero(~is_fitting).tolist():
+            error = _explain_float32(values[row], shape)
+            rejected.append(Rejected(int(indices[row]), error))
+        values = [values[row] for row in np.flatnonzero(is_fitting).tolist()]
+        indices = indices[is_fitting]
     joined = b"".join(values)  # type: ignore[arg-type]
     windows = np.frombuffer(joined, dtype="<f4").reshape(-1, *shape)
     windows = windows.astype(np.float32, copy=False)  # another byte order only
-    return Decoded(np.asarray(indices, dtype=np.intp), windows, {}, rejected)
+    return Decoded(indices, windows, {}, rejected)
 
 
 def _all_have_length(values: Sequence[bytes | None], n_bytes: int) -> bool:
@@ -190,7 +186,7 @@ def _explain_float32(value: bytes | None, shape: tuple[int, int]) -> DataError:
 
 
 def _decode_json(
-    values: Sequence[bytes | None], indices: Sequence[int], shape: tuple[int, int]
+    values: Sequence[bytes | None], indices: NDArray[np.intp], shape: tuple[int, int]
 ) -> Decoded:
     """Decode JSON objects, each fast where it is plain and slowly where it is not."""
     parser = simdjson.Parser()
@@ -199,7 +195,7 @@ def _decode_json(
     rejected: list[Rejected] = []
     timestamps_ms: dict[int, int] = {}
     n_steps, n_features = shape
-    for index, value in zip(indices, values, strict=True):
+    for index, value in zip(indices.tolist(), values, strict=True):
         fast = _read_plain(parser, value, n_steps) if n_features == 1 and value else None
         try:
             buffer, timestamp_ms = fast or _read_json(value, shape)
