@@ -30,7 +30,7 @@ def running_broker(folder: Path) -> Iterator[str]:
     if named:
         yield named
         return
-    from tests.support.local_kafka import LocalKafka  # noqa: PLC0415  (needs Java)
+    from tests.support.local_kafka import LocalKafka
 
     with LocalKafka(folder) as broker:
         yield broker.bootstrap_servers
@@ -97,7 +97,8 @@ def run_worker(command: Sequence[str]) -> dict[str, Any]:
     """Run one measured process and return the JSON object on its last line."""
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
     if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+        message = f"{' '.join(command)} failed:\n{done.stderr[-3000:]}"
+        raise SystemExit(message)
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-
-from benchmarks.common import (
+from common import (
     ROOT,
     delete_topics,
     fill,
@@ -96,8 +95,18 @@ def measure(
             make_topics(servers, *outputs)
             group = f"{name.replace(' ', '-')}-{content_type}-{number}"
             result = run_worker(
-                [*command, *common, "--n-records", str(n_asked), "--group", group]
-                + ["--alerts-topic", outputs[0], "--dead-letter-topic", outputs[1]]
+                [
+                    *command,
+                    *common,
+                    "--n-records",
+                    str(n_asked),
+                    "--group",
+                    group,
+                    "--alerts-topic",
+                    outputs[0],
+                    "--dead-letter-topic",
+                    outputs[1],
+                ]
             )
             delete_topics(servers, *outputs)
             runs[name].append(result)

@@ -131,7 +131,8 @@ def count_until_done(poll: Callable[[], int], rate: Rate) -> None:
             deadline_s = time.monotonic() + 60
             if rate.add(n_records):
                 return
-    raise SystemExit(f"only {rate.n_records} of {rate.n_wanted} records came")
+    message = f"only {rate.n_records} of {rate.n_wanted} records came"
+    raise SystemExit(message)
 
 
 def main() -> None:

@@ -1,0 +1,65 @@
+"""Clients: what fits `stream_detector.ports.Client`.
+
+`connect` picks by name and loads only that library. `memory` is a broker in this
+process for tests and trials, `embedded` a real one to connect to.
+"""
+
+from collections.abc import Sequence
+
+from stream_detector.clients._common import Subscription
+from stream_detector.errors import ConfigError
+from stream_detector.ports import Client
+from stream_detector.settings import ConnectionSettings
+
+__all__ = ["connect"]
+
+
+def connect(
+    settings: ConnectionSettings,
+    *,
+    topics: Sequence[str] = (),
+    group: str | None = None,
+    offset_reset: str = "earliest",
+) -> Client:
+    """Return a client of the library that the settings name.
+
+    Nothing is sent yet: reading and writing parts connect when they are first used, and
+    raise `BrokerUnavailableError` within seconds where no broker answers.
+
+    Parameters
+    ----------
+    settings
+        How to reach Kafka, and with which library.
+    topics
+        What to read; none gives a client that only produces.
+    group
+        Consumer group to join. None reads every partition of `topics`, from the beginning
+        or the end, and can not commit.
+    offset_reset
+        "earliest" or "latest": where reading starts without a committed offset.
+
+    Raises
+    ------
+    ConfigError
+        If the library is not installed.
+    ValueError
+        If `offset_reset` is neither: a caller's mistake.
+    """
+    subscription = Subscription(tuple(topics), group, offset_reset)
+    if settings.client == "kafka-python":
+        from stream_detector.clients.kafka_python import (  # noqa: PLC0415  (only what is used)
+            KafkaPythonClient,
+        )
+
+        return KafkaPythonClient(settings, subscription)
+    try:
+        from stream_detector.clients.confluent import ConfluentClient  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("confluent_kafka"):
+            raise
+        message = (
+            "client = confluent needs the package confluent-kafka, which is not installed; "
+            "run: pip install 'stream-detector[confluent]', or use client = kafka-python"
+        )
+        raise ConfigError(message) from None
+    return ConfluentClient(settings, subscription)

@@ -1,0 +1,129 @@
+"""confluent-kafka's options, and its errors in our words."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from confluent_kafka import KafkaError
+
+from stream_detector.clients import _common
+from stream_detector.errors import BrokerError
+from stream_detector.settings import ConnectionSettings
+
+
+def _names(text: str) -> frozenset[str]:
+    """Return the words of a text."""
+    return frozenset(text.split())
+
+
+# By name: the library's own start with an underscore, the others are the protocol's.
+_DENIED = _names(
+    """
+    _AUTHENTICATION _SSL TOPIC_AUTHORIZATION_FAILED GROUP_AUTHORIZATION_FAILED
+    CLUSTER_AUTHORIZATION_FAILED TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    DELEGATION_TOKEN_AUTHORIZATION_FAILED SASL_AUTHENTICATION_FAILED UNSUPPORTED_SASL_MECHANISM
+    ILLEGAL_SASL_STATE SECURITY_DISABLED DELEGATION_TOKEN_AUTH_DISABLED DELEGATION_TOKEN_NOT_FOUND
+    DELEGATION_TOKEN_OWNER_MISMATCH DELEGATION_TOKEN_REQUEST_NOT_ALLOWED DELEGATION_TOKEN_EXPIRED
+    INVALID_PRINCIPAL_TYPE PRINCIPAL_DESERIALIZATION_FAILURE UNACCEPTABLE_CREDENTIAL
+    """
+)
+_FENCED = _names(
+    """
+    _FENCED PRODUCER_FENCED INVALID_PRODUCER_EPOCH INVALID_PRODUCER_ID_MAPPING
+    FENCED_INSTANCE_ID UNRELEASED_INSTANCE_ID TRANSACTION_COORDINATOR_FENCED
+    """
+)
+_REJOIN = _names(
+    """
+    ILLEGAL_GENERATION UNKNOWN_MEMBER_ID REBALANCE_IN_PROGRESS MEMBER_ID_REQUIRED
+    FENCED_MEMBER_EPOCH STALE_MEMBER_EPOCH _ASSIGNMENT_LOST _MAX_POLL_EXCEEDED
+    """
+)
+_MISSING = frozenset(("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"))
+_TOO_LARGE = frozenset(("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"))
+_UNAVAILABLE = _names(
+    """
+    _TRANSPORT _RESOLVE _ALL_BROKERS_DOWN _MSG_TIMED_OUT _TIMED_OUT _TIMED_OUT_QUEUE _QUEUE_FULL
+    _ISR_INSUFF _NODE_UPDATE _WAIT_COORD _WAIT_CACHE _IN_PROGRESS _PREV_IN_PROGRESS _INTR _RETRY
+    _OUTDATED _PURGE_QUEUE _PURGE_INFLIGHT _DESTROY _DESTROY_BROKER _UNKNOWN_BROKER _STATE
+    _GAPLESS_GUARANTEE _PARTIAL _FATAL
+    LEADER_NOT_AVAILABLE NOT_LEADER_FOR_PARTITION REQUEST_TIMED_OUT BROKER_NOT_AVAILABLE
+    REPLICA_NOT_AVAILABLE NETWORK_EXCEPTION COORDINATOR_LOAD_IN_PROGRESS COORDINATOR_NOT_AVAILABLE
+    NOT_COORDINATOR NOT_ENOUGH_REPLICAS NOT_ENOUGH_REPLICAS_AFTER_APPEND NOT_CONTROLLER
+    OUT_OF_ORDER_SEQUENCE_NUMBER UNKNOWN_PRODUCER_ID CONCURRENT_TRANSACTIONS
+    OPERATION_NOT_ATTEMPTED KAFKA_STORAGE_ERROR FETCH_SESSION_ID_NOT_FOUND
+    INVALID_FETCH_SESSION_EPOCH LISTENER_NOT_FOUND FENCED_LEADER_EPOCH UNKNOWN_LEADER_EPOCH
+    STALE_BROKER_EPOCH OFFSET_NOT_AVAILABLE PREFERRED_LEADER_NOT_AVAILABLE
+    ELIGIBLE_LEADERS_NOT_AVAILABLE ELECTION_NOT_NEEDED UNSTABLE_OFFSET_COMMIT
+    THROTTLING_QUOTA_EXCEEDED UNKNOWN_TOPIC_ID INCONSISTENT_TOPIC_ID TRANSACTION_ABORTABLE
+    SHARE_SESSION_NOT_FOUND INVALID_SHARE_SESSION_EPOCH REBOOTSTRAP_REQUIRED
+    """
+)
+_BUILDERS = (
+    (_DENIED, _common.denied),
+    (_FENCED, _common.fenced),
+    (_REJOIN, _common.rejoin),
+    (_TOO_LARGE, _common.too_large),
+    (_UNAVAILABLE, _common.unavailable),
+)
+
+
+def map_error(error: object, servers: str, topics: Iterable[str] = ()) -> BrokerError:
+    """Return our error for one of confluent-kafka's.
+
+    Parameters
+    ----------
+    error
+        A `KafkaError`, or the exception that holds one.
+    servers
+        The bootstrap servers, for the message.
+    topics
+        Topics that were in use, for the message about a missing one.
+    """
+    if isinstance(error, BaseException) and error.args:
+        return map_error(error.args[0], servers, topics)
+    if not isinstance(error, KafkaError):
+        return _common.refused(servers, error)
+    name, reason = error.name(), f"{error.name()}: {error.str()}"
+    if name in _MISSING:
+        return _common.missing_topics(servers, topics)
+    for names, build in _BUILDERS:
+        if name in names:
+            return build(servers, reason)
+    return _common.refused(servers, reason)
+
+
+def connection_config(settings: ConnectionSettings) -> dict[str, Any]:
+    """Return what consumer, producer and admin client all take: address, security, timeouts."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "security.protocol": settings.security_protocol,
+        "socket.timeout.ms": _common.REQUEST_TIMEOUT_MS,
+        "socket.connection.setup.timeout.ms": _common.CONNECT_TIMEOUT_MS,
+        "reconnect.backoff.max.ms": 1_000,
+        "metadata.max.age.ms": _common.METADATA_MAX_AGE_MS,
+    }
+    if settings.security_protocol.endswith("SSL"):
+        password = settings.ssl_key_password
+        config |= {
+            "ssl.endpoint.identification.algorithm": (
+                "https" if settings.ssl_check_hostname else "none"
+            ),
+            "ssl.ca.location": settings.ssl_cafile,
+            "ssl.certificate.location": settings.ssl_certfile,
+            "ssl.key.location": settings.ssl_keyfile,
+            "ssl.key.password": password.get_secret_value() if password else None,
+        }
+    if settings.security_protocol.startswith("SASL"):
+        secret = settings.sasl_password
+        config |= {
+            "sasl.mechanisms": settings.sasl_mechanism,
+            "sasl.username": settings.sasl_username,
+            "sasl.password": secret.get_secret_value() if secret else None,
+        }
+    # The library takes no None and no paths: what was not given keeps its default.
+    is_path = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location")
+    return {
+        name: str(value) if name in is_path else value
+        for name, value in config.items()
+        if value is not None
+    }

@@ -1,0 +1,68 @@
+"""Named data sets: fetched once, checked by sha256, brought to one shape.
+
+Importing this loads NumPy and nothing else; each set's own needs are loaded with the set.
+"""
+
+from pathlib import Path
+
+from stream_detector.datasets.base import Dataset
+
+__all__ = ["DATASET_NAMES", "Dataset", "load_dataset"]
+
+DATASET_NAMES = ("ecg5000", "synthetic-ecg", "csv", "parquet")
+
+
+def load_dataset(
+    name: str,
+    *,
+    split: str | None = None,
+    path: Path | None = None,
+    seed: int = 0,
+    n_windows: int = 5000,
+    n_features: int = 1,
+) -> Dataset:
+    """Load a data set by name.
+
+    Parameters
+    ----------
+    name
+        One of `DATASET_NAMES`.
+    split
+        For ecg5000: "tutorial" (the default) or "official".
+    path
+        For csv and parquet: the file. Where it has labels, its last fifth is the test part.
+    seed, n_windows
+        For synthetic-ecg: which windows, and how many in both parts together.
+    n_features
+        For csv and parquet: values at each step.
+
+    Raises
+    ------
+    DatasetError
+        If the set is missing, damaged, or a file cannot be used.
+    ValueError
+        If the name or the split is unknown, or a file's path is not given: the caller's mistake.
+
+    Examples
+    --------
+    >>> data = load_dataset("synthetic-ecg", n_windows=100)
+    >>> data.train.shape, data.test.shape
+    ((80, 140, 1), (20, 140, 1))
+    """
+    if name == "ecg5000":
+        from stream_detector.datasets import ecg5000  # noqa: PLC0415  (only what is asked for)
+
+        return ecg5000.load(split or "tutorial")
+    if name == "synthetic-ecg":
+        from stream_detector.datasets import synthetic_ecg  # noqa: PLC0415
+
+        return synthetic_ecg.load(seed=seed, n_windows=n_windows)
+    if name in ("csv", "parquet"):
+        from stream_detector.datasets import tables  # noqa: PLC0415
+
+        if path is None:
+            message = f"data set {name!r}: expected the path of a file, received none"
+            raise ValueError(message)
+        return tables.load(Path(path), n_features)
+    message = f"data set: expected one of {', '.join(DATASET_NAMES)}, received {name!r}"
+    raise ValueError(message)

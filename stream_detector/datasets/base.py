@@ -1,0 +1,58 @@
+"""The one shape every data set is brought to."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.records import FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Windows to train on and windows to test on.
+
+    Parameters
+    ----------
+    name, split
+        Which set, and which way of parting it; split is "" where there is only one.
+    train, test
+        Float32, C-contiguous, shape (n_windows, n_steps, n_features), unit: the signal's.
+        `test` may be empty.
+    train_labels, test_labels
+        Int8, shape (n_windows,), 0 normal and 1 anomalous; None where the set has no labels.
+    train_keys, test_keys
+        Series key of each window, None where the set has none.
+    train_timestamps_ms, test_timestamps_ms
+        Int64, time of each window's first step, milliseconds since 1970-01-01 UTC; None where
+        the set has none.
+    """
+
+    name: str
+    split: str
+    train: FloatArray
+    train_labels: NDArray[np.int8] | None
+    test: FloatArray
+    test_labels: NDArray[np.int8] | None
+    train_keys: tuple[str, ...] | None = None
+    test_keys: tuple[str, ...] | None = None
+    train_timestamps_ms: NDArray[np.int64] | None = None
+    test_timestamps_ms: NDArray[np.int64] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the sha256 of all windows and labels, so that a bundle can name its data."""
+        digest = hashlib.sha256()
+        for array in (self.train, self.train_labels, self.test, self.test_labels):
+            if array is None:
+                digest.update(b"none;")
+                continue
+            digest.update(f"{array.dtype.str}{array.shape};".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def normal_train(self) -> FloatArray:
+        """Return the training windows labelled normal; all of them where there are no labels."""
+        return self.train if self.train_labels is None else self.train[self.train_labels == 0]

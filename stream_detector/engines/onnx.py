@@ -1,0 +1,90 @@
+"""Runs a network with ONNX Runtime on one CPU thread.
+
+One thread, because then a window's reconstruction does not depend in any bit on its batch, and
+because networks this small gain nothing from more.
+"""
+
+from pathlib import Path
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state
+
+from stream_detector.core.records import FloatArray
+from stream_detector.engines.checks import check_windows
+from stream_detector.errors import BundleIntegrityError, BundleMismatchError
+from stream_detector.ports import Reconstructor
+
+# ONNX Runtime's own errors have no common class.
+_LOAD_ERRORS = (
+    RuntimeError,
+    ValueError,
+    *(
+        error
+        for error in vars(onnxruntime_pybind11_state).values()
+        if isinstance(error, type) and issubclass(error, Exception)
+    ),
+)
+
+_SEVERITY_ERROR = 3
+
+
+def load_onnx(path: Path, n_steps: int, n_features: int) -> Reconstructor:
+    """Load a network from an ONNX file.
+
+    Parameters
+    ----------
+    path
+        The file, one input and one output of shape (n_windows, n_steps, n_features).
+    n_steps, n_features
+        Shape of the windows that will be scored.
+
+    Returns
+    -------
+    A function that keeps the contract of `stream_detector.ports.Reconstructor`.
+
+    Raises
+    ------
+    BundleIntegrityError
+        If the file is no ONNX network.
+    BundleMismatchError
+        If the network is for windows of another shape or type.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _SEVERITY_ERROR
+    try:
+        session = onnxruntime.InferenceSession(
+            path.read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+    except _LOAD_ERRORS as error:
+        message = f"{path} cannot be loaded by ONNX Runtime: {error}; train the bundle again"
+        raise BundleIntegrityError(message) from None
+    _check_shapes(path, session, n_steps, n_features)
+    input_name = session.get_inputs()[0].name
+    output_names = [session.get_outputs()[0].name]
+
+    def reconstruct(windows: FloatArray) -> FloatArray:
+        check_windows(windows, n_steps, n_features)
+        if len(windows) == 0:
+            return windows.copy()
+        reconstructions: FloatArray = session.run(output_names, {input_name: windows})[0]
+        return reconstructions
+
+    return reconstruct
+
+
+def _check_shapes(
+    path: Path, session: onnxruntime.InferenceSession, n_steps: int, n_features: int
+) -> None:
+    """Refuse a network whose input or output is not a batch of such windows."""
+    for role, values in (("input", session.get_inputs()), ("output", session.get_outputs())):
+        shapes = [(value.type, *value.shape[1:]) for value in values]
+        if shapes != [("tensor(float)", n_steps, n_features)]:
+            message = (
+                f"{path}: expected one {role} tensor(float) of shape (n_windows, {n_steps}, "
+                f"{n_features}), received {[(value.type, value.shape) for value in values]}; "
+                "train a bundle for windows of this shape"
+            )
+            raise BundleMismatchError(message)

@@ -1,0 +1,50 @@
+"""A stack of dense layers down to a code, and the same stack back up.
+
+Keras is loaded by the functions, not by the module, so that reading about it costs nothing.
+"""
+
+from typing import Any
+
+from stream_detector.recipes import NetworkSection
+
+
+def build(section: NetworkSection, n_steps: int, n_features: int) -> Any:
+    """Return the autoencoder; parameters as in `stream_detector.networks.build_network`.
+
+    Every layer and model is named: names that Keras counts up would differ between two networks
+    built in one process.
+    """
+    import keras  # noqa: PLC0415
+
+    encoder = _encoder(section, n_steps, n_features)
+    decoder = _decoder(section, n_steps, n_features)
+    windows = keras.Input((n_steps, n_features), name="windows")
+    return keras.Model(windows, decoder(encoder(windows)), name="autoencoder")
+
+
+def _encoder(section: NetworkSection, n_steps: int, n_features: int) -> Any:
+    """Return the model from windows to codes, shape (n_windows, n_code)."""
+    import keras  # noqa: PLC0415
+
+    windows = keras.Input((n_steps, n_features), name="encoder_windows")
+    values = keras.layers.Reshape((n_steps * n_features,), name="encoder_flat")(windows)
+    for index, units in enumerate(section.units, start=1):
+        layer = keras.layers.Dense(units, section.activation, name=f"encoder_{index}")
+        values = layer(values)
+    return keras.Model(windows, values, name="encoder")
+
+
+def _decoder(section: NetworkSection, n_steps: int, n_features: int) -> Any:
+    """Return the model from codes to reconstructions."""
+    import keras  # noqa: PLC0415
+
+    codes = keras.Input((section.units[-1],), name="decoder_codes")
+    values = codes
+    for index, units in enumerate(reversed(section.units[:-1]), start=1):
+        layer = keras.layers.Dense(units, section.activation, name=f"decoder_{index}")
+        values = layer(values)
+    output = keras.layers.Dense(
+        n_steps * n_features, section.output_activation, name="decoder_output"
+    )
+    windows = keras.layers.Reshape((n_steps, n_features), name="decoder_windows")
+    return keras.Model(codes, windows(output(values)), name="decoder")

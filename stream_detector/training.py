@@ -1,0 +1,242 @@
+"""Recipe in, bundle out.
+
+Data, scaling, fit on normal windows, export, calibration, evaluation, self-test, bundle. The
+threshold is calibrated through the exported network and `Detector.score`, which is what runs on
+a stream, and not through the network in training.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stream_detector.bundle import (
+    Bundle,
+    Facts,
+    SelfTest,
+    Threshold,
+    TrainingData,
+    check_target,
+    write_bundle,
+)
+from stream_detector.core.detector import Detector
+from stream_detector.core.evaluation import evaluate
+from stream_detector.core.records import BundleReference, FloatArray
+from stream_detector.core.scaling import Scaler, fit_scaler
+from stream_detector.core.thresholds import fit_threshold
+from stream_detector.datasets import Dataset, load_dataset
+from stream_detector.engines.backend import import_keras
+from stream_detector.engines.onnx import load_onnx
+from stream_detector.errors import ConfigError, DatasetError
+from stream_detector.ports import Reconstructor
+from stream_detector.recipes import Recipe
+
+N_NORMAL_MIN = 20
+"""Fewer normal windows say nothing about what is normal."""
+
+_KERAS_LOSSES = {"mae": "mean_absolute_error", "mse": "mean_squared_error"}
+_KERAS_LOSSES |= {"bce": "binary_crossentropy"}
+
+OnEpoch = Callable[[int, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Normal windows by use; raw, shape (n_windows, n_steps, n_features)."""
+
+    fit: FloatArray
+    calibrate: FloatArray
+
+
+def train(recipe: Recipe, out: Path, on_epoch: OnEpoch | None = None) -> Bundle:
+    """Make a bundle; the same recipe on the same machine gives the same one.
+
+    Parameters
+    ----------
+    recipe
+        How to.
+    out
+        Folder for the bundle; an older bundle there is replaced.
+    on_epoch
+        Told each finished epoch, counted from 1, and its mean training loss.
+
+    Raises
+    ------
+    ConfigError
+        If Keras is not installed, `out` is something else, or the recipe's window does not fit
+        the data.
+    DatasetError
+        If the data is missing, cannot be used, or holds too few normal windows.
+    BundleError
+        If the bundle cannot be written, or the network gives a non-finite error.
+    """
+    check_target(out)
+    dataset = _load(recipe)
+    parts = _part(recipe, dataset)
+    scaler = fit_scaler(
+        recipe.scaling.kind, dataset.train if recipe.scaling.fit_on == "all" else parts.fit
+    )
+    network_keras, network_onnx = _fit(recipe, scaler.transform(parts.fit), on_epoch)
+    reconstruct = _load_network(recipe, network_onnx)
+    detector = _calibrate(recipe, scaler, parts.calibrate, reconstruct)
+    facts = _facts(recipe, dataset, parts, detector, reconstruct)
+    bundle = write_bundle(out, facts, network_keras, network_onnx, scaler)
+    bundle.check_self_test(reconstruct)
+    return bundle
+
+
+def _load(recipe: Recipe) -> Dataset:
+    """Load the data and make sure that it has the recipe's shape."""
+    section = recipe.data
+    given = {"seed": section.seed, "n_windows": section.n_windows}
+    dataset = load_dataset(
+        section.name,
+        split=section.split,
+        path=Path(section.path) if section.path is not None else None,
+        n_features=recipe.window.features,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    expected = (recipe.window.steps, recipe.window.features)
+    if dataset.train.shape[1:] != expected:
+        message = (
+            f"window: expected steps and features as in data {dataset.name}, "
+            f"{dataset.train.shape[1:]}, received {expected}; "
+            f"set window.steps = {dataset.train.shape[1]}"
+        )
+        raise ConfigError(message)
+    return dataset
+
+
+def _part(recipe: Recipe, dataset: Dataset) -> _Parts:
+    """Share the normal windows out between fitting and calibration."""
+    normal = dataset.normal_train
+    if len(normal) < N_NORMAL_MIN:
+        message = (
+            f"data {dataset.name}: expected at least {N_NORMAL_MIN} normal windows to train on, "
+            f"received {len(normal)} of {len(dataset.train)}; add more, and label normal ones 0"
+        )
+        raise DatasetError(message)
+    if recipe.threshold.calibrate_on == "train":
+        return _Parts(normal, normal)
+    order = np.random.default_rng(recipe.training.seed).permutation(len(normal))
+    share = round(recipe.threshold.calibration_share * len(normal))
+    n_held_out = min(max(share, 1), len(normal) - 1)
+    # Sorted, so that neither part depends on how the other was shuffled.
+    held_out, rest = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
+    return _Parts(normal[rest], normal[held_out])
+
+
+def _fit(recipe: Recipe, windows: FloatArray, on_epoch: OnEpoch | None) -> tuple[bytes, bytes]:
+    """Fit the network to scaled windows and return its two files."""
+    keras = import_keras()
+    from stream_detector.networks import build_network  # noqa: PLC0415  (after Keras, quietly)
+    from stream_detector.networks.export import export_keras, export_onnx  # noqa: PLC0415
+
+    section = recipe.training
+    keras.utils.set_random_seed(section.seed)
+    shape = (recipe.window.steps, recipe.window.features)
+    network = build_network(recipe.network, *shape)
+    optimizer = keras.optimizers.get(
+        {"class_name": section.optimizer, "config": {"learning_rate": section.learning_rate}}
+    )
+    network.compile(optimizer=optimizer, loss=_KERAS_LOSSES[section.loss])
+    network.fit(
+        windows,
+        windows,
+        epochs=section.epochs,
+        batch_size=section.batch_size,
+        shuffle=True,
+        verbose=0,
+        callbacks=_callbacks(keras, on_epoch),
+    )
+    # A fresh network of the same weights: the files need no optimizer state.
+    fitted = build_network(recipe.network, *shape)
+    fitted.set_weights(network.get_weights())
+    return export_keras(fitted), export_onnx(fitted)
+
+
+def _callbacks(keras: Any, on_epoch: OnEpoch | None) -> list[Any]:
+    """Return what tells `on_epoch` about finished epochs."""
+    if on_epoch is None:
+        return []
+
+    def tell(epoch: int, logs: dict[str, float]) -> None:
+        on_epoch(epoch + 1, float(logs["loss"]))
+
+    return [keras.callbacks.LambdaCallback(on_epoch_end=tell)]
+
+
+def _load_network(recipe: Recipe, network_onnx: bytes) -> Reconstructor:
+    """Return the exported network as the stream will run it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        path.write_bytes(network_onnx)
+        return load_onnx(path, recipe.window.steps, recipe.window.features)
+
+
+def _calibrate(
+    recipe: Recipe, scaler: Scaler, windows: FloatArray, reconstruct: Reconstructor
+) -> Detector:
+    """Return a detector whose threshold is fitted to the errors of normal windows."""
+    section = recipe.threshold
+    severity = recipe.alerting.severity
+    detector = Detector(
+        bundle=BundleReference(recipe.name, "in training"),
+        shape=(recipe.window.steps, recipe.window.features),
+        sample_interval_ms=recipe.window.sample_interval_ms,
+        scaler=scaler,
+        error_kind=section.error,
+        threshold=1.0,
+        severities=tuple(sorted(severity.items(), key=lambda item: item[1])),
+    )
+    errors = detector.score(windows, reconstruct)
+    threshold = fit_threshold(
+        errors, section.method, n_sigma=section.n_sigma, quantile=section.quantile
+    )
+    return replace(detector, threshold=threshold)
+
+
+def _facts(
+    recipe: Recipe,
+    dataset: Dataset,
+    parts: _Parts,
+    detector: Detector,
+    reconstruct: Reconstructor,
+) -> Facts:
+    """Return what the manifest says, figures on the test part included."""
+    metrics = None
+    if dataset.test_labels is not None and len(dataset.test):
+        errors = detector.score(dataset.test, reconstruct)
+        positive_class = recipe.evaluation.positive_class
+        metrics = evaluate(
+            errors, dataset.test_labels, detector.threshold, positive_class
+        ).as_dict()
+    window = parts.calibrate[:1]  # (1, n_steps, n_features)
+    section = recipe.threshold
+    return Facts(
+        name=recipe.name,
+        n_steps=recipe.window.steps,
+        n_features=recipe.window.features,
+        data=TrainingData(
+            name=dataset.name,
+            split=dataset.split,
+            fingerprint=dataset.fingerprint,
+            n_windows=len(parts.fit),
+        ),
+        threshold=Threshold(
+            value=detector.threshold,
+            error=section.error,
+            method=section.method,
+            calibrated_on=section.calibrate_on,
+            n_windows=len(parts.calibrate),
+        ),
+        metrics=metrics,
+        self_test=SelfTest(
+            window=window[0].tolist(),
+            reconstruction_error=float(detector.score(window, reconstruct)[0]),
+        ),
+        recipe=recipe,
+    )

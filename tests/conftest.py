@@ -1,0 +1,133 @@
+"""Fixtures that several kinds of tests use: a real Kafka, and topics on it."""
+
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+import local_kafka  # noqa: E402  (found by the line above)
+
+DOCKER_IMAGE = "confluentinc/cp-kafka:7.9.1"  # Apache Kafka 3.9 in KRaft mode
+
+MakeTopic = Callable[..., str]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # kafka-python reads its message schemas this way when it is imported.
+    config.addinivalue_line("filterwarnings", "ignore:(read|open)_text is deprecated:DeprecationWarning")
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """Bootstrap servers of a real Apache Kafka.
+
+    From KAFKA_BOOTSTRAP_SERVERS, else Docker, else a Java process. With none of them tests
+    are skipped on a person's machine and fail in CI.
+    """
+    given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if given:
+        yield given
+        return
+    if _docker_answers():
+        yield from _kafka_in_docker()
+        return
+    try:
+        broker = local_kafka.LocalKafka().__enter__()
+    except local_kafka.LocalKafkaError as error:
+        reason = f"no Kafka: KAFKA_BOOTSTRAP_SERVERS is not set, no Docker answers, and {error}"
+        _skip_or_fail(reason)
+    else:
+        yield broker.bootstrap_servers
+        broker.close()
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[local_kafka.LocalKafka]:
+    """A broker of the test's own, to be killed and paused. Needs Java and Maven."""
+    try:
+        broker = local_kafka.LocalKafka().__enter__()
+    except local_kafka.LocalKafkaError as error:
+        _skip_or_fail(str(error))
+    else:
+        yield broker
+        broker.close()
+
+
+@pytest.fixture
+def topics(kafka: str) -> Iterator[MakeTopic]:
+    """Make topics with names of their own: `topics(n_partitions=4, **settings)` gives a name."""
+    with topic_factory(kafka) as make:
+        yield make
+
+
+class topic_factory:  # noqa: N801  (used as a function)
+    """Make topics on a broker and delete them in the end."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        import kafka as kafka_python
+
+        self._admin = kafka_python.KafkaAdminClient(bootstrap_servers=bootstrap_servers)
+        self._names: list[str] = []
+
+    def __enter__(self) -> MakeTopic:
+        return self._make
+
+    def __exit__(self, *details: object) -> None:
+        try:
+            if self._names:
+                self._admin.delete_topics(self._names, raise_errors=False)
+        finally:
+            self._admin.close()
+
+    def _make(self, n_partitions: int = 1, **settings: str) -> str:
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        configs = {key.replace("_", "."): value for key, value in settings.items()}
+        self._admin.create_topics(
+            {name: {"num_partitions": n_partitions, "replication_factor": 1, "configs": configs}},
+            wait_for_metadata=True,
+        )
+        self._names.append(name)
+        return name
+
+
+def _docker_answers() -> bool:
+    import docker
+
+    try:
+        client = docker.from_env(timeout=2)
+    except docker.errors.DockerException:
+        return False
+    try:
+        return bool(client.ping())
+    except docker.errors.DockerException:
+        return False
+    finally:
+        client.close()
+
+
+def _kafka_in_docker() -> Iterator[str]:
+    from testcontainers.community.kafka import KafkaContainer
+
+    container = KafkaContainer(DOCKER_IMAGE).with_kraft()
+    for name, value in {
+        "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
+        "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
+        "KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS": "1000",
+    }.items():
+        container.with_env(name, value)
+    with container:
+        address = container.get_bootstrap_server()
+        local_kafka.check_serving(address, local_kafka.START_TIMEOUT_S)
+        yield address
+
+
+def _skip_or_fail(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)

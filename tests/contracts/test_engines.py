@@ -1,0 +1,174 @@
+"""What both engines promise: `stream_detector.ports.Reconstructor`, bit for bit."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from stream_detector.engines.backend import import_keras
+from stream_detector.engines.keras import load_keras
+from stream_detector.engines.onnx import load_onnx
+from stream_detector.errors import BundleIntegrityError, BundleMismatchError
+from stream_detector.networks import build_network
+from stream_detector.networks.export import export_keras, export_onnx
+from stream_detector.recipes import NetworkSection
+
+pytestmark = [
+    pytest.mark.keras,
+    # Keras converts its variables in a way that NumPy 2 deprecates.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+N_STEPS, N_FEATURES = 140, 1
+SECTION = NetworkSection(kind="dense", units=(32, 16, 8), output_activation="sigmoid")
+LOADERS = {"onnx": load_onnx, "keras": load_keras}
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """Write one untrained network as both engines read it; return the folder."""
+    folder = tmp_path_factory.mktemp("networks")
+    import_keras().utils.set_random_seed(3)
+    model = build_network(SECTION, N_STEPS, N_FEATURES)
+    (folder / "network.keras").write_bytes(export_keras(model))
+    (folder / "network.onnx").write_bytes(export_onnx(model))
+    return folder
+
+
+@pytest.fixture(scope="module", params=sorted(LOADERS))
+def reconstruct(request, networks):
+    return LOADERS[request.param](networks / f"network.{request.param}", N_STEPS, N_FEATURES)
+
+
+@pytest.fixture(scope="module")
+def windows():
+    rng = np.random.default_rng(11)
+    return rng.normal(0.5, 2.0, (2 * 2049, N_STEPS, N_FEATURES)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def alone(reconstruct, windows):
+    """Return the first windows' reconstructions, each in a batch of its own."""
+    return np.concatenate([reconstruct(windows[row : row + 1]) for row in range(512)])
+
+
+def test_same_shape_and_type_and_the_input_is_left_alone(reconstruct, windows):
+    before = windows[:7].copy()
+    result = reconstruct(windows[:7])
+    assert (result.shape, result.dtype) == (before.shape, np.float32)
+    assert result.flags.c_contiguous
+    assert not np.shares_memory(result, windows)
+    np.testing.assert_array_equal(windows[:7], before)
+
+
+@pytest.mark.parametrize("n_windows", [1, 2, 3, 5, 17, 63, 64, 65, 500, 2048, 2049])
+def test_window_does_not_depend_on_its_batch(reconstruct, windows, alone, n_windows):
+    for start in (0, 1, 7, 130, 511):
+        batch = np.ascontiguousarray(windows[start : start + n_windows])
+        known = alone[start : start + n_windows]
+        np.testing.assert_array_equal(reconstruct(batch)[: len(known)], known)
+
+
+@pytest.mark.parametrize("n_windows", [2, 64, 500, 2049])
+def test_window_does_not_depend_on_its_place_in_the_batch(reconstruct, windows, alone, n_windows):
+    for place in (0, 1, n_windows // 2, n_windows - 1):
+        batch = windows[-n_windows:].copy()
+        batch[place] = windows[5]
+        np.testing.assert_array_equal(reconstruct(batch)[place], alone[5])
+
+
+def test_large_neighbours_change_nothing(reconstruct, windows, alone):
+    batch = windows[:100].copy()
+    batch[1::2] *= np.float32(1e6)
+    np.testing.assert_array_equal(reconstruct(batch)[::2], alone[:100:2])
+
+
+def test_same_again(reconstruct, windows):
+    np.testing.assert_array_equal(reconstruct(windows[:500]), reconstruct(windows[:500]))
+
+
+def test_empty_batch_gives_an_empty_batch(reconstruct, windows):
+    result = reconstruct(windows[:0])
+    assert (result.shape, result.dtype) == ((0, N_STEPS, N_FEATURES), np.float32)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((2, N_STEPS, N_FEATURES)),
+        np.zeros((2, N_STEPS, N_FEATURES), dtype=np.float16),
+        np.zeros((2, N_STEPS), dtype=np.float32),
+        np.zeros((N_STEPS, N_FEATURES), dtype=np.float32),
+        np.zeros((2, N_STEPS + 1, N_FEATURES), dtype=np.float32),
+        np.zeros((2, N_STEPS, N_FEATURES + 1), dtype=np.float32),
+        np.zeros((0, N_STEPS), dtype=np.float32),
+        np.zeros((4, N_STEPS, N_FEATURES), dtype=np.float32)[::2],
+    ],
+    ids=lambda array: f"{array.dtype}-{array.shape}",
+)
+def test_anything_else_is_refused(reconstruct, wrong):
+    with pytest.raises(ValueError, match="windows: expected"):
+        reconstruct(wrong)
+
+
+def test_engines_agree(networks, windows):
+    onnx, keras = (
+        LOADERS[name](networks / f"network.{name}", N_STEPS, N_FEATURES)(windows[:2049])
+        for name in ("onnx", "keras")
+    )
+    np.testing.assert_allclose(onnx, keras, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(LOADERS))
+@pytest.mark.parametrize("shape", [(N_STEPS + 1, N_FEATURES), (N_STEPS, 2), (1, N_STEPS)])
+def test_network_for_another_shape_is_refused(networks, name, shape):
+    with pytest.raises(BundleMismatchError, match="train a bundle for windows of this shape"):
+        LOADERS[name](networks / f"network.{name}", *shape)
+
+
+@pytest.mark.parametrize("name", sorted(LOADERS))
+@pytest.mark.parametrize("content", [b"", b"no network at all"])
+def test_file_that_is_no_network_is_refused(tmp_path, name, content):
+    path = tmp_path / f"network.{name}"
+    path.write_bytes(content)
+    with pytest.raises(BundleIntegrityError, match="cannot be loaded"):
+        LOADERS[name](path, N_STEPS, N_FEATURES)
+
+
+def test_code_in_a_keras_file_is_refused(tmp_path):
+    keras = import_keras()
+    inputs = keras.Input((N_STEPS, N_FEATURES))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda values: values)(inputs))
+    path = tmp_path / "network.keras"
+    model.save(path)
+    with pytest.raises(BundleIntegrityError, match="cannot be loaded"):
+        load_keras(path, N_STEPS, N_FEATURES)
+
+
+def test_exported_bytes_are_the_same_for_the_same_weights(networks):
+    known = import_keras().saving.load_model(networks / "network.keras", compile=False)
+    model = build_network(SECTION, N_STEPS, N_FEATURES)
+    model.set_weights(known.get_weights())
+    assert export_keras(model) == (networks / "network.keras").read_bytes()
+    assert export_onnx(model) == (networks / "network.onnx").read_bytes()
+
+
+def test_onnx_engine_never_imports_a_training_library(networks):
+    code = (
+        "import sys, pathlib, numpy as np\n"
+        "from stream_detector.engines.onnx import load_onnx\n"
+        f"reconstruct = load_onnx(pathlib.Path({str(networks / 'network.onnx')!r}), 140, 1)\n"
+        "reconstruct(np.zeros((3, 140, 1), dtype=np.float32))\n"
+        "print(sorted({'tensorflow', 'keras', 'torch', 'jax', 'onnx'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_encoder_and_decoder_can_be_taken_apart(windows):
+    model = build_network(SECTION, N_STEPS, N_FEATURES)
+    codes = model.get_layer("encoder").predict_on_batch(windows[:64])
+    assert codes.shape == (64, 8)
+    whole = model.get_layer("decoder").predict_on_batch(codes)
+    np.testing.assert_array_equal(whole, model.predict_on_batch(windows[:64]))

@@ -1,0 +1,272 @@
+"""A real Apache Kafka on loopback without Docker: one broker in a Java process.
+
+The jars come from Maven once and stay in the user's cache folder. Needs Java 17 and
+Maven. Tests get one from `tests/conftest.py`; a benchmark puts this folder on
+`sys.path` and uses it as a context manager:
+
+    with LocalKafka() as kafka:
+        kafka.bootstrap_servers
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Self
+
+VERSIONS = ("3.9.1", "4.2.0")
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+CLUSTER_ID = "c3RyZWFtLWRldGVjdG9yMQ"
+
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+num.partitions=4
+offsets.topic.num.partitions=2
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=2
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+share.coordinator.state.topic.replication.factor=1
+group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+group.min.session.timeout.ms=1000
+log.cleaner.dedupe.buffer.size=4194304
+"""
+
+# The one log line that says ready must reach standard output in both generations of loggers.
+LOGGING = {
+    "3": """\
+log4j.rootLogger=INFO, out
+log4j.appender.out=org.apache.log4j.ConsoleAppender
+log4j.appender.out.layout=org.apache.log4j.PatternLayout
+log4j.appender.out.layout.ConversionPattern=%d %p %c %m%n
+""",
+    "4": """\
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d %p %c %m%n
+rootLogger.level=INFO
+rootLogger.appenderRef.out.ref=out
+""",
+}
+
+
+class LocalKafkaError(Exception):
+    """The broker can not be had here; the message says why."""
+
+
+def find_missing_tools() -> str | None:
+    """Return what a local broker lacks on this machine, None where it has all."""
+    missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+    return f"a local Kafka needs {' and '.join(missing)} on PATH" if missing else None
+
+
+class LocalKafka:
+    """One broker and its data, which outlive `stop` and `kill` until `close`.
+
+    Parameters
+    ----------
+    version
+        One of `VERSIONS`.
+    settings
+        Lines added to the broker's properties; they win over the ones here.
+    """
+
+    def __init__(self, version: str = VERSIONS[0], settings: dict[str, str] | None = None) -> None:
+        self.version = version
+        self._settings = settings or {}
+        self._folder = Path(tempfile.mkdtemp(prefix="stream-detector-kafka-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port, self._controller_port = _free_ports(2)
+        self.bootstrap_servers = f"127.0.0.1:{self._port}"
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    @property
+    def log(self) -> Path:
+        """The broker's log file."""
+        return self._folder / "broker.log"
+
+    def start(self) -> None:
+        """Start the broker, or start it again with the data it had, and wait until it serves."""
+        if not (self._folder / "broker.properties").exists():
+            self._format()
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._java("kafka.Kafka", str(self._folder / "broker.properties")),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C is for the tests; the broker is stopped after them.
+                start_new_session=True,
+            )
+        self._wait_ready()
+
+    def stop(self) -> None:
+        """End the broker in order."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Crash the broker."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Make the broker hang: connections stay, nothing answers."""
+        self._require_process().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a hanging broker go on."""
+        self._require_process().send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Crash the broker if it still runs, and delete its data."""
+        if self._process is not None:
+            self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _require_process(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            message = "the local Kafka is not running"
+            raise LocalKafkaError(message)
+        return self._process
+
+    def _end(self, signal_number: int) -> None:
+        process = self._require_process()
+        process.send_signal(signal_number)
+        if signal_number != signal.SIGKILL:
+            process.send_signal(signal.SIGCONT)  # a hanging one would not hear it
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._process = None
+
+    def _java(self, main: str, *arguments: str) -> list[str]:
+        generation = self.version[0]
+        option = "log4j.configuration" if generation == "3" else "log4j2.configurationFile"
+        logging = (self._folder / "logging.properties").as_uri()
+        jars = str(_fetch_jars(self.version) / "*")
+        java = shutil.which("java") or "java"
+        memory = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC")
+        return [java, *memory, f"-D{option}={logging}", "-cp", jars, main, *arguments]
+
+    def _format(self) -> None:
+        lines = PROPERTIES.format(
+            port=self._port, controller_port=self._controller_port, data=self._folder / "data"
+        )
+        lines += "".join(f"{name}={value}\n" for name, value in self._settings.items())
+        (self._folder / "logging.properties").write_text(LOGGING[self.version[0]])
+        properties = self._folder / "broker.properties"
+        properties.write_text(lines)
+        arguments = ("format", "--cluster-id", CLUSTER_ID, "--config", str(properties))
+        done = subprocess.run(
+            self._java("kafka.tools.StorageTool", *arguments), capture_output=True, check=False
+        )
+        if done.returncode:
+            properties.unlink()
+            raise LocalKafkaError(f"Kafka's storage was not formatted: {_end_of(done.stdout)}")
+
+    def _wait_ready(self) -> None:
+        """Wait for the log line, then for an administrator's call and a transactional id."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while "Kafka Server started" not in self.log.read_text(errors="replace"):
+            if self._require_process().poll() is not None or time.monotonic() > deadline_s:
+                end = _end_of(self.log.read_bytes())
+                raise LocalKafkaError(f"Kafka {self.version} did not start: {end}")
+            time.sleep(0.1)
+        check_serving(self.bootstrap_servers, deadline_s - time.monotonic())
+
+
+def check_serving(bootstrap_servers: str, timeout_s: float) -> None:
+    """Wait until the broker lists topics and gives out a transactional id: that comes last."""
+    import kafka
+
+    admin = kafka.KafkaAdminClient(
+        bootstrap_servers=bootstrap_servers, bootstrap_timeout_ms=int(timeout_s * 1000)
+    )
+    try:
+        admin.list_topics()
+    finally:
+        admin.close()
+    producer = kafka.KafkaProducer(
+        bootstrap_servers=bootstrap_servers,
+        transactional_id="readiness",
+        max_block_ms=int(timeout_s * 1000),
+    )
+    try:
+        producer.init_transactions()
+    finally:
+        producer.close()
+
+
+def _fetch_jars(version: str) -> Path:
+    """Return the folder with Kafka's jars, filling it by Maven the first time."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "stream-detector" / "kafka" / version
+    if folder.exists():
+        return folder
+    missing = find_missing_tools()
+    if missing:
+        raise LocalKafkaError(missing)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Filled under another name, so that half a folder is never taken for a whole one.
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{version}-"))
+    command = [
+        shutil.which("mvn") or "mvn",
+        "--batch-mode",
+        "--quiet",
+        "--file",
+        str(Path(__file__).with_name("pom.xml")),
+        "--activate-profiles",
+        "reload4j" if version.startswith("3") else "log4j2",
+        f"-Dkafka.version={version}",
+        "dependency:copy-dependencies",
+        "-DincludeScope=runtime",
+        f"-DoutputDirectory={partial}",
+    ]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        shutil.rmtree(partial)
+        raise LocalKafkaError(f"Maven did not fetch Kafka {version}: {_end_of(done.stdout)}")
+    with contextlib.suppress(OSError):  # another process was faster
+        partial.rename(folder)
+    return folder
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that were free a moment ago, all different."""
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
+
+
+def _end_of(output: bytes) -> str:
+    """Return the last lines of some output."""
+    return " | ".join(output.decode(errors="replace").strip().splitlines()[-5:])

@@ -1,0 +1,56 @@
+"""Small makers that the unit tests share."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from stream_detector.core.detector import Detector
+from stream_detector.core.records import (
+    BundleReference,
+    Headers,
+    Origin,
+    RecordBatch,
+    TopicPartition,
+)
+from stream_detector.core.scaling import Scaler
+
+
+@pytest.fixture(scope="session")
+def make_batch() -> Callable[..., RecordBatch]:
+    """Return a maker of batches that read like partition 3 of `telemetry`, from offset 100."""
+
+    def make(
+        values: Sequence[bytes | None],
+        headers: Sequence[Headers | None] | None = None,
+        key: bytes | None = b"pump-7",
+        timestamp_ms: int = 1_000,
+    ) -> RecordBatch:
+        def origin(index: int) -> Origin:
+            own = (headers[index] if headers else None) or ()
+            return Origin("telemetry", 3, 100 + index, timestamp_ms + index, key, own)
+
+        return RecordBatch(
+            values, headers, {TopicPartition("telemetry", 3): 100 + len(values)}, origin
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_detector() -> Callable[..., Detector]:
+    """Return a maker of detectors for windows of 4 samples; anomalous above an error of 1."""
+
+    def make(**changes: object) -> Detector:
+        facts: dict[str, object] = {
+            "bundle": BundleReference("pumps", "v1"),
+            "shape": (4, 1),
+            "sample_interval_ms": 10,
+            "scaler": Scaler("none", np.zeros(1, np.float32), np.ones(1, np.float32)),
+            "error_kind": "mae",
+            "threshold": 1.0,
+            "severities": (("warning", 1.0), ("critical", 2.0)),
+        }
+        return Detector(**(facts | changes))  # type: ignore[arg-type]
+
+    return make

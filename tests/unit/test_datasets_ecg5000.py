@@ -1,0 +1,100 @@
+"""ECG5000 as its two publishers have it. Needs the files."""
+
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream_detector.datasets import Dataset, load_dataset
+from stream_detector.datasets.ecg5000 import tutorial_split
+from stream_detector.datasets.fetch import MIRROR_VARIABLE
+
+
+@pytest.fixture(scope="module")
+def data_folder() -> Path:
+    """The local mirror: the environment's, else the one beside the repository."""
+    sibling = Path(__file__).parents[3] / "shared" / "data"
+    folder = Path(os.environ.get(MIRROR_VARIABLE, sibling))
+    if not (folder / "ecg5000").is_dir():
+        reason = f"needs ECG5000 in {folder}; set {MIRROR_VARIABLE}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+@pytest.fixture
+def mirror(data_folder, monkeypatch):
+    monkeypatch.setenv(MIRROR_VARIABLE, str(data_folder))
+
+
+@pytest.mark.parametrize("n_windows", [5, 99, 100, 4998])
+def test_tutorial_split_is_scikit_learns(n_windows):
+    selection = pytest.importorskip("sklearn.model_selection")
+    rows = np.arange(n_windows)
+    expected = selection.train_test_split(rows, test_size=0.2, random_state=21)
+    for ours, theirs in zip(tutorial_split(n_windows), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def check(data: Dataset, n_train: int, n_test: int) -> None:
+    assert data.train.shape == (n_train, 140, 1)
+    assert data.test.shape == (n_test, 140, 1)
+    for windows in (data.train, data.test):
+        assert windows.dtype == np.float32
+        assert windows.flags.c_contiguous
+        np.testing.assert_allclose(windows.mean(axis=1), 0.0, atol=0.01)
+    assert data.train_labels is not None
+    assert data.test_labels is not None
+    assert data.train_labels.dtype == data.test_labels.dtype == np.int8
+
+
+@pytest.mark.usefixtures("mirror")
+def test_tutorial_form():
+    data = load_dataset("ecg5000")
+    check(data, 3998, 1000)
+    assert data.split == "tutorial"
+    assert int((data.train_labels == 0).sum() + (data.test_labels == 0).sum()) == 2919
+    assert int(data.test_labels.sum()) == 440
+
+
+@pytest.mark.usefixtures("mirror")
+def test_official_form():
+    data = load_dataset("ecg5000", split="official")
+    check(data, 500, 4500)
+    assert int((data.train_labels == 0).sum() + (data.test_labels == 0).sum()) == 2919
+
+
+@pytest.mark.usefixtures("mirror")
+def test_tutorial_form_is_the_official_one_in_another_order():
+    tutorial, official = load_dataset("ecg5000"), load_dataset("ecg5000", split="official")
+    ours = np.concatenate([tutorial.train, tutorial.test])[:, :, 0].astype(np.float64)
+    theirs = np.concatenate([official.train, official.test])[:4998, :, 0].astype(np.float64)
+    order, other = np.lexsort(ours.T[:3]), np.lexsort(theirs.T[:3])
+    np.testing.assert_allclose(ours[order], theirs[other], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("mirror")
+def test_values_come_by_way_of_float64(data_folder):
+    with gzip.open(data_folder / "ecg5000" / "ecg.csv.gz", "rt") as file:
+        first = [np.float32(float(text)) for text in file.readline().split(",")[:-1]]
+    data = load_dataset("ecg5000")
+    windows = np.concatenate([data.train, data.test])[:, :, 0]
+    assert (windows == np.array(first, dtype=np.float32)).all(axis=1).any()
+
+
+@pytest.mark.usefixtures("mirror")
+def test_fingerprint_tells_splits_apart():
+    tutorial = load_dataset("ecg5000")
+    assert tutorial.fingerprint == load_dataset("ecg5000").fingerprint
+    assert tutorial.fingerprint != load_dataset("ecg5000", split="official").fingerprint
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"name": "ecg5000", "split": "mine"}, {"name": "mnist"}, {"name": "csv"}]
+)
+def test_unknown_names_are_the_callers_mistake(wrong):
+    with pytest.raises(ValueError, match="expected"):
+        load_dataset(**wrong)

@@ -1,0 +1,115 @@
+"""Where a data file comes from, and what happens when it is not the known one."""
+
+import gzip
+import hashlib
+import io
+import zipfile
+
+import pytest
+
+from stream_detector.datasets import fetch as module
+from stream_detector.datasets.fetch import MIRROR_VARIABLE, RemoteFile, fetch
+from stream_detector.errors import DatasetError
+
+CONTENT = b"1.0,2.0\n"
+FILE = RemoteFile(
+    mirror_path="some/table.csv",
+    url="https://example.org/table.csv",
+    sha256=hashlib.sha256(CONTENT).hexdigest(),
+)
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    (tmp_path / "some").mkdir()
+    monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def test_compressed_mirror_file_is_read(mirror):
+    (mirror / "some" / "table.csv.gz").write_bytes(gzip.compress(CONTENT))
+    assert fetch(FILE) == CONTENT
+
+
+def test_plain_mirror_file_is_read(mirror):
+    (mirror / "some" / "table.csv").write_bytes(CONTENT)
+    assert fetch(FILE) == CONTENT
+
+
+def test_missing_mirror_file_says_what_to_do(mirror):
+    with pytest.raises(DatasetError, match=r"table\.csv\.gz is missing .* or unset") as caught:
+        fetch(FILE)
+    assert str(mirror) in str(caught.value)
+    assert FILE.url in str(caught.value)
+
+
+def test_wrong_sha256_names_both_and_what_to_do(mirror):
+    (mirror / "some" / "table.csv").write_bytes(CONTENT + b"x")
+    with pytest.raises(DatasetError, match="is not the known one") as caught:
+        fetch(FILE)
+    assert FILE.sha256 in str(caught.value)
+    assert hashlib.sha256(CONTENT + b"x").hexdigest() in str(caught.value)
+    assert "replace it" in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [b"no gzip", gzip.compress(CONTENT)[:-4]])
+def test_damaged_archive_is_refused(mirror, damage):
+    (mirror / "some" / "table.csv.gz").write_bytes(damage)
+    with pytest.raises(DatasetError, match="cannot be read"):
+        fetch(FILE)
+
+
+@pytest.fixture
+def downloads(tmp_path, monkeypatch):
+    """Stand in for the network: `retrieve` gives the file put at this path."""
+    pooch = pytest.importorskip("pooch")
+    monkeypatch.delenv(MIRROR_VARIABLE, raising=False)
+    path = tmp_path / "downloaded"
+
+    def retrieve(url, downloader, **_):
+        downloader.progressbar.total = 4
+        downloader.progressbar.reset()
+        if not path.exists():
+            message = f"no route to {url}"
+            raise OSError(message)
+        return str(path)
+
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    return path
+
+
+def test_downloaded_file_is_checked(downloads):
+    downloads.write_bytes(CONTENT)
+    assert fetch(FILE) == CONTENT
+    downloads.write_bytes(b"other")
+    with pytest.raises(DatasetError, match=f"delete {downloads} and run again"):
+        fetch(FILE)
+
+
+def test_member_of_a_downloaded_zip_is_checked(downloads, monkeypatch):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("inner.txt", CONTENT)
+    zipped = downloads.with_suffix(".zip")
+    zipped.write_bytes(buffer.getvalue())
+    monkeypatch.setattr(module, "_download", lambda _: zipped)
+    inside = RemoteFile("a", "https://example.org/a.zip", FILE.sha256, member="inner.txt")
+    assert fetch(inside) == CONTENT
+    absent = RemoteFile("a", "https://example.org/a.zip", FILE.sha256, member="absent.txt")
+    with pytest.raises(DatasetError, match=r"absent\.txt"):
+        fetch(absent)
+
+
+@pytest.mark.usefixtures("downloads")
+def test_failed_download_says_what_to_do():
+    with pytest.raises(DatasetError, match=f"could not be downloaded.*set {MIRROR_VARIABLE}"):
+        fetch(FILE)
+
+
+def test_progress_shows_and_goes_away():
+    progress = module._Progress("file")
+    progress.total = 10
+    progress.update(4)
+    progress.reset()
+    progress.close()
+    progress.close()

@@ -1,0 +1,137 @@
+"""Recipes: the shipped ones, overrides, and every refusal."""
+
+from pathlib import Path
+
+import pytest
+
+from stream_detector.errors import ConfigError
+from stream_detector.recipes import load_recipe, parse_recipe
+
+MODELS = Path(__file__).parents[2] / "models"
+TUTORIAL = MODELS / "ecg5000-dense.toml"
+
+
+def refusal(*overrides: str) -> str:
+    """Return the message with which the tutorial's recipe is refused after these overrides."""
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(TUTORIAL, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(MODELS.glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_recipe_is_valid_and_named_like_its_file(path):
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    assert recipe.description
+
+
+def test_tutorial_recipe_says_what_the_tutorial_does():
+    recipe = load_recipe(TUTORIAL)
+    assert recipe.network.units == (32, 16, 8)
+    assert (recipe.scaling.kind, recipe.scaling.fit_on) == ("min-max", "all")
+    assert (recipe.training.epochs, recipe.training.batch_size) == (20, 512)
+    assert (recipe.threshold.n_sigma, recipe.threshold.calibrate_on) == (1.0, "train")
+    assert recipe.published is not None
+    assert recipe.published.figures() == {"accuracy": 0.944, "precision": 0.992, "recall": 0.907}
+
+
+def test_calibration_is_on_held_out_windows_unless_the_recipe_says_otherwise():
+    recipe = load_recipe(TUTORIAL, ["threshold.calibrate_on="])
+    assert recipe.threshold.calibrate_on == "held-out"
+    assert recipe.threshold.calibration_share == 0.2
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "key", "value"),
+    [
+        ("training.epochs=3", "training", "epochs", 3),
+        ("training.learning_rate=1", "training", "learning_rate", 1.0),
+        ("network.units=[4, 2]", "network", "units", (4, 2)),
+        ("data.split=official", "data", "split", "official"),
+        ('data.split = "official"', "data", "split", "official"),
+        ("alerting.severity={bad=1.0}", "alerting", "severity", {"bad": 1.0}),
+    ],
+)
+def test_override_takes_toml_and_bare_words(override, section, key, value):
+    recipe = load_recipe(TUTORIAL, [override])
+    assert getattr(getattr(recipe, section), key) == value
+
+
+def test_last_override_wins():
+    recipe = load_recipe(TUTORIAL, ["training.epochs=3", "training.epochs=4"])
+    assert recipe.training.epochs == 4
+
+
+def test_override_adds_one_severity():
+    recipe = load_recipe(TUTORIAL, ["alerting.severity.page=5"])
+    assert recipe.alerting.severity == {"warning": 1.0, "critical": 2.0, "page": 5.0}
+
+
+def test_own_data_by_overrides():
+    recipe = load_recipe(TUTORIAL, ["data.name=csv", "data.split=", "data.path=beats.csv"])
+    assert recipe.data.path == "beats.csv"
+
+
+@pytest.mark.parametrize("override", ["epochs", "=3", "training.=3", "name.epochs=3"])
+def test_malformed_override_is_refused(override):
+    assert repr(override) in refusal(override)
+
+
+def test_all_problems_at_once_each_with_key_expected_and_received():
+    message = refusal(
+        "training.epoch=5", "training.epochs=0", "scaling.kind=standard", "window.stepz=1"
+    )
+    for part in (
+        "training.epoch: expected one of the keys optimizer, learning_rate",
+        "training.epochs: expected greater than or equal to 1, received 0",
+        "window.stepz: expected one of the keys record, steps",
+        "network.output_activation: a sigmoid gives values in [0, 1] only",
+        "received 'standard'",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["scaling.kind=none"], "network.output_activation"),
+        (["threshold.method=quantile"], "threshold.quantile: expected a number"),
+        (["threshold.n_sigma="], "threshold.n_sigma: expected a number"),
+        (["threshold.quantile=0.9"], "threshold.quantile: expected only with method = 'quantile'"),
+        (["data.name=csv", "data.split="], "data.path: expected the path of a file"),
+        (["data.name=csv", "data.path=x"], "data.split: expected only with data.name = ecg5000"),
+        (["data.seed=1"], "data.seed: expected only with data.name = synthetic-ecg"),
+        (["window.steps=100"], "window: expected steps = 140"),
+        (["window.record=samples"], "window.record: expected 'window'"),
+        (["alerting.severity.warning=1.5"], "alerting.severity: expected the lowest level"),
+        (["alerting.severity.critical=1"], "alerting.severity: expected different levels"),
+        (["network.output_activation=linear", "threshold.error=bce"], "threshold.error: bce needs"),
+        (["training.loss=bce", "scaling.kind=none"], "training.loss: bce is defined on [0, 1]"),
+        (["training.epochs=true"], "training.epochs: expected a valid integer, received True"),
+        (["training.learning_rate=inf"], "training.learning_rate: expected a finite number"),
+        (["published.accuracy=high"], "published.accuracy: expected a valid number"),
+        (["name=Not a name"], "name: expected"),
+        (["training="], "training: expected a value, received none"),
+    ],
+)
+def test_impossible_combination_is_refused(overrides, expected):
+    assert expected in refusal(*overrides)
+
+
+def test_missing_and_unreadable_files_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent\.toml cannot be read"):
+        load_recipe(tmp_path / "absent.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = ")
+    with pytest.raises(ConfigError, match=r"broken\.toml cannot be read"):
+        load_recipe(broken)
+
+
+def test_recipe_survives_json():
+    recipe = load_recipe(TUTORIAL)
+    assert type(recipe).model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_mappings_are_checked_like_files():
+    with pytest.raises(ConfigError, match="recipe here: name: expected a value, received none"):
+        parse_recipe({}, where="here")

@@ -1,0 +1,161 @@
+"""Settings: which source wins, every problem at once, and no secret in any text."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_detector.errors import ConfigError
+from stream_detector.settings import (
+    ENVIRONMENT_PREFIX,
+    ConnectionSettings,
+    DetectSettings,
+    load_settings,
+)
+
+SASL = {
+    "security_protocol": "SASL_SSL",
+    "sasl_mechanism": "PLAIN",
+    "sasl_username": "me",
+    "sasl_password": "hunter2",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in DetectSettings.model_fields:
+        monkeypatch.delenv(ENVIRONMENT_PREFIX + name.upper(), raising=False)
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "settings.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problem(**flags: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(DetectSettings, **flags)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def group(**flags: Any) -> str:
+        return load_settings(DetectSettings, **flags).group
+
+    file = write(tmp_path, 'group = "file"')
+    assert group() == "stream-detector"
+    assert group(file=file) == "file"
+    monkeypatch.setenv("STREAM_DETECTOR_GROUP", "environment")
+    assert group(file=file) == "environment"
+    assert group(file=file, group=None) == "environment"
+    assert group(file=file, group="flag") == "flag"
+
+
+def test_every_problem_is_named_at_once() -> None:
+    text = problem(poll_records_max=0, client="kafka", metrics_port=70_000)
+    for name in ("poll_records_max", "client", "metrics_port"):
+        assert name in text
+
+
+@pytest.mark.parametrize("missing", ["sasl_mechanism", "sasl_username", "sasl_password"])
+def test_sasl_needs_all_of_its_fields(missing: str) -> None:
+    flags = {name: value for name, value in SASL.items() if name != missing}
+    assert problem(**flags) == f"settings: SASL_SSL needs {missing}"
+
+
+def test_two_topics_that_are_one_are_refused() -> None:
+    assert "three different topics, received a, b, a" in problem(
+        input_topic="a", alerts_topic="b", dead_letter_topic="a"
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("bootstrap_servers", ""),
+        ("input_topic", ""),
+        ("broker_timeout_s", 0),
+        ("broker_timeout_s", float("nan")),
+        ("broker_timeout_s", "soon"),
+        ("model_rows_max", -1),
+        ("metrics_port", -1),
+        ("engine", "tensorrt"),
+        ("content_type", "csv"),
+        ("offset_reset", "none"),
+    ],
+)
+def test_an_impossible_value_is_refused_by_name(field: str, value: object) -> None:
+    assert problem(**{field: value}).startswith(f"settings: {field}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("group = ", "cannot be read"),
+        ('gruop = "x"\nengin = "onnx"', "unknown engin, gruop; known are alerts_topic"),
+        ("group = 5", "group: "),
+    ],
+)
+def test_a_file_with_a_mistake_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    assert words in problem(file=write(tmp_path, text))
+
+
+def test_a_file_that_is_missing_or_not_text_is_refused(tmp_path: Path) -> None:
+    assert "absent.toml cannot be read" in problem(file=tmp_path / "absent.toml")
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    assert "binary.toml cannot be read" in problem(file=binary)
+
+
+def test_a_detect_setting_is_unknown_to_other_commands(tmp_path: Path) -> None:
+    file = write(tmp_path, 'group = "x"')
+    with pytest.raises(ConfigError, match="unknown group"):
+        load_settings(ConnectionSettings, file)
+
+
+def test_unrelated_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAM_DETECTOR_DATA", "/data")
+    monkeypatch.setenv("GROUP", "other")
+    assert load_settings(DetectSettings).group == "stream-detector"
+
+
+def test_secrets_are_in_no_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAM_DETECTOR_SSL_KEY_PASSWORD", "hunter2")
+    settings = load_settings(ConnectionSettings, None, **SASL)
+    assert settings.sasl_password is not None
+    assert settings.sasl_password.get_secret_value() == "hunter2"
+    for text in (repr(settings), str(settings), repr(settings.model_dump())):
+        assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {**SASL, "sasl_mechanism": "hunter2"},
+        {**SASL, "sasl_password": ["hunter2"]},
+        {**SASL, "sasl_username": None, "ssl_key_password": "hunter2"},
+        {"ssl_key_password": 5, "sasl_password": {"hunter2": "hunter2"}},
+    ],
+)
+def test_secrets_are_in_no_error(flags: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(DetectSettings, None, **flags)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_settings_do_not_change_once_loaded() -> None:
+    settings = load_settings(DetectSettings)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.group = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", DetectSettings.model_fields)
+def test_every_setting_is_described(name: str) -> None:
+    assert DetectSettings.model_fields[name].description

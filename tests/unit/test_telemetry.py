@@ -1,0 +1,113 @@
+"""Metrics under their published names, and log lines of one line each."""
+
+import io
+import logging
+import urllib.request
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from stream_detector import telemetry
+from stream_detector.core.records import TopicPartition
+from stream_detector.errors import ConfigError
+from stream_detector.telemetry import Metrics, MetricsServer, log_event, set_up_logging
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """Collect the log lines, and leave the logger as it was."""
+    logger = telemetry.logger
+    before = (logger.handlers, logger.propagate, logger.level)
+    set_up_logging(logging.INFO)
+    stream = io.StringIO()
+    (handler,) = logger.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(stream)
+    yield stream
+    logger.handlers, logger.propagate = before[0], before[1]
+    logger.setLevel(before[2])
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"stream_detector_{name}", labels)
+
+
+def test_metrics_of_two_detectors_do_not_mix() -> None:
+    first, second = Metrics(), Metrics()
+    first.records.labels("normal").inc(5)
+    assert value(first, "records_total", outcome="normal") == 5
+    assert value(second, "records_total", outcome="normal") is None
+
+
+def test_lag_of_a_partition_no_longer_ours_is_forgotten() -> None:
+    metrics = Metrics()
+    metrics.set_lag({TopicPartition("t", 0): 7, TopicPartition("t", 1): 0})
+    metrics.set_lag({TopicPartition("t", 1): 3})
+    assert value(metrics, "lag_records", topic="t", partition="0") is None
+    assert value(metrics, "lag_records", topic="t", partition="1") == 3
+
+
+def test_each_call_of_the_network_is_timed() -> None:
+    metrics = Metrics()
+    reconstruct = metrics.timed(lambda windows: windows + 1)
+    windows = np.zeros((2, 4, 1), np.float32)
+    assert reconstruct(windows).tolist() == (windows + 1).tolist()
+    reconstruct(windows)
+    assert value(metrics, "inference_seconds_count") == 2
+
+
+def test_metrics_are_served_over_http() -> None:
+    metrics = Metrics()
+    metrics.retries.labels("DeliveryError").inc()
+    with MetricsServer(metrics, "127.0.0.1", 0) as server:
+        address = f"http://127.0.0.1:{server.port}/metrics"
+        with urllib.request.urlopen(address, timeout=5) as response:  # noqa: S310  (our own)
+            text = response.read().decode()
+    assert 'stream_detector_retries_total{error="DeliveryError"} 1.0' in text
+    for name in ("batch_records", "inference_seconds", "latency_seconds", "assigned_partitions"):
+        assert f"# HELP stream_detector_{name} " in text
+
+
+def test_a_port_in_use_is_a_setting_to_change() -> None:
+    with (
+        MetricsServer(Metrics(), "127.0.0.1", 0) as server,
+        pytest.raises(ConfigError, match="--metrics-port"),
+    ):
+        MetricsServer(Metrics(), "127.0.0.1", server.port)
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({}, "started "),
+        ({"n": 5, "topic": "a"}, "started n=5 topic=a"),
+        ({"reason": "no answer"}, 'started reason="no answer"'),
+        ({"reason": 'said "no"'}, "started reason=\"said 'no'\""),
+        ({"reason": ""}, 'started reason=""'),
+        ({"reason": "a\nb"}, "started reason=a\\nb"),
+    ],
+)
+def test_an_event_is_one_line_of_fields(
+    log: io.StringIO, fields: dict[str, object], line: str
+) -> None:
+    log_event(logging.INFO, "started", **fields)
+    (written,) = log.getvalue().splitlines()
+    time, level, text = written.split(" ", 2)
+    assert time.endswith("Z")
+    assert (level, text) == ("INFO", line)
+
+
+@pytest.mark.parametrize("separator", ["\r", "\v", "\x85", "\u2028"])
+def test_no_value_breaks_a_line(log: io.StringIO, separator: str) -> None:
+    log_event(logging.WARNING, "dead-letters", reason=f"a{separator}b")
+    assert len(log.getvalue().splitlines()) == 1
+
+
+def test_a_level_that_is_off_costs_no_formatting(log: io.StringIO) -> None:
+    class Costly:
+        def __str__(self) -> str:
+            pytest.fail("formatted")
+
+    log_event(logging.DEBUG, "detail", value=Costly())
+    assert log.getvalue() == ""
