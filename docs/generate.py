@@ -29,7 +29,7 @@ README = ROOT / "README.md"
 SCHEMA = ROOT / "docs" / "alert.schema.json"
 EXAMPLE = ROOT / "docs" / "alert.example.json"
 
-_BLOCK = "<!-- generated: {name} -->\n{text}\n<!-- end of generated: {name} -->"
+_START, _END = "<!-- generated: {} -->\n", "<!-- end of generated: {} -->\n"
 _FIELDS = {
     "schema_version": "Version of this format. New fields may come within a version; ignore what "
     "you do not know.",
@@ -115,15 +115,15 @@ def schema() -> dict[str, Any]:
 
 
 def example() -> OutputRecord:
-    """Return an alert as it is published: one of the README's own quick start."""
-    origin = Origin("telemetry", 0, 8, 1795423986340, b"ecg5000-00036", ())
+    """Return an alert as it is published: one that the README's quick start gave."""
+    origin = Origin("telemetry", 0, 254, 1795424487623, b"ecg5000-00991", ())
     bundle = BundleReference(
-        "ecg5000-dense", "932f937bd9d3a1e6c2f0b4d58e7a6f1c0b9d8e7f6a5b4c3d2e1f0a9b8c7d6e5f"
+        "ecg5000-dense", "932f937bd9d3765dbdfc6eb7d69418a249df6ca8410707005d3ecc3354ee96d8"
     )
-    score = (0.06881557404994965, 0.0335112059425766, "critical")
+    score = (0.07023855298757553, 0.0335112059425766, "critical")
     times_ms = (origin.timestamp_ms, origin.timestamp_ms)
     alert = open_alert(origin, times_ms, score, bundle)
-    return encode_alert(alert, "alerts", origin.key, 1795423986347)
+    return encode_alert(alert, "alerts", origin.key, 1795424487812)
 
 
 def _settings() -> Iterator[tuple[str, ...]]:
@@ -199,13 +199,13 @@ def _table(columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
 
 def _replace(text: str, name: str, block: str) -> str:
     """Return a text with what stands between two markers replaced."""
-    start, end = _BLOCK.format(name=name, text="\0").split("\0")
+    start, end = _START.format(name), _END.format(name)
     before, found, rest = text.partition(start)
     _, found_end, after = rest.partition(end)
     if not found or not found_end:
         message = f"README.md has no markers for the generated part {name!r}"
         raise SystemExit(message)
-    return f"{before}{start}{block}{end}{after}"
+    return f"{before}{start}{block}\n{end}{after}"
 
 
 if __name__ == "__main__":

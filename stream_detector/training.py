@@ -182,7 +182,6 @@ def _calibrate(
 ) -> Detector:
     """Return a detector whose threshold is fitted to the errors of normal windows."""
     section = recipe.threshold
-    severity = recipe.alerting.severity
     detector = Detector(
         bundle=BundleReference(recipe.name, "in training"),
         shape=(recipe.window.steps, recipe.window.features),
@@ -190,7 +189,7 @@ def _calibrate(
         scaler=scaler,
         error_kind=section.error,
         threshold=1.0,
-        severities=tuple(sorted(severity.items(), key=lambda item: item[1])),
+        severities=recipe.alerting.levels,
     )
     errors = detector.score(windows, reconstruct)
     threshold = fit_threshold(

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-import local_kafka  # noqa: E402  (found by the line above)
+import local_kafka
 
 DOCKER_IMAGE = "confluentinc/cp-kafka:7.9.1"  # Apache Kafka 3.9 in KRaft mode
 
@@ -19,7 +19,9 @@ MakeTopic = Callable[..., str]
 
 def pytest_configure(config: pytest.Config) -> None:
     # kafka-python reads its message schemas this way when it is imported.
-    config.addinivalue_line("filterwarnings", "ignore:(read|open)_text is deprecated:DeprecationWarning")
+    config.addinivalue_line(
+        "filterwarnings", "ignore:(read|open)_text is deprecated:DeprecationWarning"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +67,7 @@ def topics(kafka: str) -> Iterator[MakeTopic]:
         yield make
 
 
-class topic_factory:  # noqa: N801  (used as a function)
+class topic_factory:
     """Make topics on a broker and delete them in the end."""
 
     def __init__(self, bootstrap_servers: str) -> None:

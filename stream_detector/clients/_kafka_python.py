@@ -72,6 +72,7 @@ _UNAVAILABLE = (
     kafka_errors.OutOfOrderSequenceNumberError,
     kafka_errors.UnknownProducerIdError,
     kafka_errors.NewLeaderElectedError,
+    kafka_errors.StaleBrokerEpochError,
     kafka_errors.OperationNotAttemptedError,
     kafka_errors.KafkaProtocolError,
     ConnectionError,

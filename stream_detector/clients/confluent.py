@@ -71,6 +71,7 @@ class ConfluentClient:
 
     def poll(self, n_records_max: int, timeout_ms: int) -> RecordBatch:
         """Return the next records, at once when there are any."""
+        self._subscription.require_topics()
         with self._translated(self._drop_consumer):
             consumer = self._reader()
             # Asking for many waits until they are there: wait for one, then take what is there.
@@ -175,7 +176,6 @@ class ConfluentClient:
     def _reader(self) -> Any:
         """Return the consumer, building it first where there is none."""
         if self._consumer is None:
-            self._subscription.require_topics()
             consumer = confluent_kafka.Consumer(self._connection() | self._consumer_config())
             # Kept before it is used, so that a failure below closes it.
             self._consumer = consumer

@@ -55,6 +55,7 @@ class EmbeddedBroker:
         self._handle: ctypes.c_void_p | None = None
         self._cluster: ctypes.c_void_p | None = None
         self._forwarder: _Forwarder | None = None
+        self._watcher: Any = None
         self._topics: dict[str, int] = {}
         self.bootstrap_servers = ""
 
@@ -99,6 +100,9 @@ class EmbeddedBroker:
 
     def stop(self) -> None:
         """Stop the broker; all its records are gone. Calling it twice is harmless."""
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
         if self._forwarder is not None:
             self._forwarder.close()
             self._forwarder = None
@@ -137,20 +141,12 @@ class EmbeddedBroker:
         BrokerError
             If a partition's first records are gone. Produce less, slower, or to more partitions.
         """
-        import confluent_kafka  # noqa: PLC0415  (the extra; absent without it)
-
-        consumer = confluent_kafka.Consumer(
-            {"bootstrap.servers": self.bootstrap_servers, "group.id": "check-retention"}
-        )
-        try:
-            dropped = {
-                f"{topic}[{number}]": low
-                for topic, n_partitions in self._topics.items()
-                for number in range(n_partitions)
-                if (low := self._low_watermark(consumer, topic, number)) != 0
-            }
-        finally:
-            consumer.close()
+        dropped = {
+            f"{topic}[{number}]": low
+            for topic, n_partitions in self._topics.items()
+            for number in range(n_partitions)
+            if (low := self._low_watermark(topic, number)) != 0
+        }
         if dropped:
             names = ", ".join(f"{name} lost {low}" for name, low in dropped.items())
             message = (
@@ -159,14 +155,17 @@ class EmbeddedBroker:
             )
             raise BrokerError(message)
 
-    def _low_watermark(self, consumer: Any, topic: str, number: int) -> int:
+    def _low_watermark(self, topic: str, number: int) -> int:
         """Return the offset of a partition's first record that is still there."""
-        import confluent_kafka  # noqa: PLC0415
+        import confluent_kafka  # noqa: PLC0415  (the extra; absent without it)
 
+        if self._watcher is None:
+            self._watcher = confluent_kafka.Consumer(
+                {"bootstrap.servers": self.bootstrap_servers, "group.id": "check-retention"}
+            )
         partition = confluent_kafka.TopicPartition(topic, number)
-        low, _ = consumer.get_watermark_offsets(
-            partition, timeout=_common.CONNECT_TIMEOUT_MS / 1000
-        )
+        timeout_s = _common.CONNECT_TIMEOUT_MS / 1000
+        low, _ = self._watcher.get_watermark_offsets(partition, timeout=timeout_s)
         return int(low)
 
     def _listen(self, port: int) -> None:

@@ -73,6 +73,7 @@ class KafkaPythonClient:
 
     def poll(self, n_records_max: int, timeout_ms: int) -> RecordBatch:
         """Return the next records, at once when there are any."""
+        self._subscription.require_topics()
         with self._translated(self._drop_consumer):
             consumer = self._reader()
             with _collector_paused():
@@ -187,7 +188,6 @@ class KafkaPythonClient:
     def _reader(self) -> Any:
         """Return the consumer, building it first where there is none."""
         if self._consumer is None:
-            self._subscription.require_topics()
             counts = {topic: self.n_partitions(topic) for topic in self._subscription.topics}
             missing = [topic for topic, count in counts.items() if count == 0]
             if missing:

@@ -1,7 +1,8 @@
 """Runs a network with Keras, on the GPU where there is one.
 
 Batches are padded to a few fixed sizes, so that one function is compiled for each of them and a
-window's reconstruction does not depend in any bit on its batch.
+window's reconstruction does not depend in any bit on its batch. That was measured on a CPU; on a
+GPU run `tests/contracts/test_engines.py` there before relying on it.
 """
 
 from pathlib import Path

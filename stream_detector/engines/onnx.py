@@ -15,7 +15,8 @@ from stream_detector.errors import BundleIntegrityError, BundleMismatchError
 from stream_detector.ports import Reconstructor
 
 # ONNX Runtime's own errors have no common class.
-_LOAD_ERRORS = (
+_LOAD_ERRORS: tuple[type[Exception], ...] = (
+    OSError,
     RuntimeError,
     ValueError,
     *(

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -60,6 +60,7 @@ class FakeClock:
 
     now_s: float = 0.0
     slept_s: list[float] = field(default_factory=list)
+    on_sleep: Callable[[], None] = lambda: None
 
     def now_ms(self) -> int:
         self.now_s += 0.001
@@ -67,11 +68,12 @@ class FakeClock:
 
     def monotonic_s(self) -> float:
         self.now_s += 0.05
-        if self.now_s > 1_000:
+        if self.now_s > 200:
             pytest.fail("the loop did not end")
         return self.now_s
 
     def sleep(self, seconds: float) -> None:
+        self.on_sleep()
         self.slept_s.append(seconds)
         self.now_s += seconds
 
@@ -262,7 +264,7 @@ def test_a_broker_that_stays_away_ends_the_service_with_exit_code_4(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     broker, clock = broker_with(*[PAUSE] * 1_000), FakeClock()
-    with pytest.raises(BrokerUnavailableError, match="gave up after 2. s") as caught:
+    with pytest.raises(BrokerUnavailableError, match=r"gave up after 2\d s") as caught:
         service_on(broker, clock).run()
     assert caught.value.exit_code == 4
     assert 20 <= clock.now_s < 25
@@ -285,7 +287,7 @@ def test_polls_that_succeed_do_not_hide_a_sink_that_is_down() -> None:
     for topic in ("telemetry", "alerts", "dead-letters"):
         broker.create_topic(topic)
     broker.feed("telemetry", RECORDS)
-    broker.faults = [Fault("flush", DeliveryError("refused"), nth) for nth in range(1, 10_000)]
+    broker.faults = [Fault("flush", DeliveryError("refused"), nth) for nth in range(1, 1_000)]
     with pytest.raises(DeliveryError, match="gave up after"):
         run(broker)
 
@@ -320,8 +322,7 @@ def test_stop_finishes_the_batch_in_hand() -> None:
 def test_stop_ends_the_wait_for_a_broker() -> None:
     broker, clock = broker_with(*[PAUSE] * 1_000), FakeClock()
     service = service_on(broker, clock)
-    broker.faults = [Fault("poll", PAUSE, nth) for nth in range(1, 4)]
-    clock.sleep = lambda _: service.stop()  # type: ignore[method-assign]
+    clock.on_sleep = service.stop
     assert service.run().n_retries == 1
 
 

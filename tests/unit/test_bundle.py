@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream_detector import bundle as module
 from stream_detector.bundle import (
     Facts,
     SelfTest,
@@ -21,6 +20,7 @@ from stream_detector.bundle import (
     read_bundle,
     write_bundle,
 )
+from stream_detector.bundle.manifest import CONTENT, digest
 from stream_detector.core.scaling import fit_scaler
 from stream_detector.errors import (
     BundleError,
@@ -74,7 +74,7 @@ def names(folder: Path) -> set[str]:
 def rewrite_manifest(path: Path, **changes) -> None:
     """Change the manifest and give it the version that fits what it says now."""
     values = json.loads((path / "manifest.json").read_text()) | changes
-    values["version"] = module._digest(values)
+    values["version"] = digest(values)
     (path / "manifest.json").write_text(json.dumps(values))
 
 
@@ -158,7 +158,7 @@ def test_an_older_bundle_survives_a_failed_write(tmp_path, bundle, monkeypatch):
     assert names(tmp_path) == {"bundle"}
 
 
-@pytest.mark.parametrize("name", ["manifest.json", *module.CONTENT])
+@pytest.mark.parametrize("name", ["manifest.json", *CONTENT])
 def test_missing_file_is_refused(bundle, name):
     (bundle.path / name).unlink()
     with pytest.raises(BundleNotFoundError, match=name):
@@ -170,7 +170,7 @@ def test_missing_folder_is_refused(tmp_path):
         read_bundle(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("name", module.CONTENT)
+@pytest.mark.parametrize("name", CONTENT)
 def test_changed_file_is_refused(bundle, name):
     path = bundle.path / name
     content = bytearray(path.read_bytes())

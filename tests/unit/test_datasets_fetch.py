@@ -3,7 +3,11 @@
 import gzip
 import hashlib
 import io
+import threading
 import zipfile
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -104,6 +108,28 @@ def test_member_of_a_downloaded_zip_is_checked(downloads, monkeypatch):
 def test_failed_download_says_what_to_do():
     with pytest.raises(DatasetError, match=f"could not be downloaded.*set {MIRROR_VARIABLE}"):
         fetch(FILE)
+
+
+def test_download_over_http_is_cached(tmp_path, monkeypatch):
+    pooch = pytest.importorskip("pooch")
+    monkeypatch.delenv(MIRROR_VARIABLE, raising=False)
+    monkeypatch.setattr(pooch, "os_cache", lambda _: tmp_path / "cache")
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "table.csv").write_bytes(CONTENT)
+    handler = partial(QuietHandler, directory=tmp_path / "served")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        file = replace(FILE, url=f"http://127.0.0.1:{server.server_port}/table.csv")
+        assert fetch(file) == CONTENT
+        server.shutdown()
+    assert fetch(file) == CONTENT, "the second time comes from the cache"
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files and says nothing about it."""
+
+    def log_message(self, *_):
+        pass
 
 
 def test_progress_shows_and_goes_away():

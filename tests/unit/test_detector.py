@@ -25,7 +25,9 @@ def flat(value: float, **more: object) -> bytes:
     return orjson.dumps({"values": [value] * 4, **more})
 
 
-def test_an_empty_batch_leads_to_nothing(make_batch: MakeBatch, make_detector: MakeDetector) -> None:
+def test_an_empty_batch_leads_to_nothing(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
     def refuse(_: FloatArray) -> FloatArray:
         pytest.fail("the network was called")
 
@@ -63,7 +65,11 @@ def test_an_alert_says_where_when_and_how_much(
 ) -> None:
     batch = make_batch([flat(0), flat(3.0), flat(1.5, timestamp_ms=50)])
     (_, first), (_, second) = make_detector().step(DetectorState(), batch, zeros).alerts
-    assert (first.source.topic, first.source.partition, first.source.offset) == ("telemetry", 3, 101)
+    assert (first.source.topic, first.source.partition, first.source.offset) == (
+        "telemetry",
+        3,
+        101,
+    )
     assert (first.window_start_ms, first.window_end_ms) == (1_001, 1_031)
     assert (second.window_start_ms, second.window_end_ms) == (50, 80)
     assert (first.reconstruction_error, first.threshold, first.anomaly_score) == (3.0, 1.0, 3.0)

@@ -12,9 +12,7 @@ WINDOWS = np.float32([[[0, 5], [2, 5]], [[4, 5], [10, 5]]])
     ("kind", "offset", "scale"),
     [("none", [0, 0], [1, 1]), ("min-max", [0, 5], [0.1, 1]), ("standard", [4, 5], [14**-0.5, 1])],
 )
-def test_each_kind_is_fitted_by_feature(
-    kind: str, offset: list[float], scale: list[float]
-) -> None:
+def test_each_kind_is_fitted_by_feature(kind: str, offset: list[float], scale: list[float]) -> None:
     scaler = fit_scaler(kind, WINDOWS)
     assert scaler.kind == kind
     assert scaler.offset.dtype == scaler.scale.dtype == np.float32

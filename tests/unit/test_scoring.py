@@ -64,9 +64,7 @@ def test_an_error_does_not_depend_on_the_batch(kind: Any, shape: tuple[int, int]
     together = window_errors(windows, reconstructions, kind)
     for n_windows in (1, 2, 16):
         parts = [
-            window_errors(
-                windows[at : at + n_windows], reconstructions[at : at + n_windows], kind
-            )
+            window_errors(windows[at : at + n_windows], reconstructions[at : at + n_windows], kind)
             for at in range(0, 37, n_windows)
         ]
         assert np.array_equal(np.concatenate(parts), together)

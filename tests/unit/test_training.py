@@ -1,5 +1,6 @@
 """Training end to end on the synthetic ECG and on a person's own file, in seconds."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from stream_detector.bundle import read_bundle
 from stream_detector.datasets import load_dataset
+from stream_detector.datasets.fetch import MIRROR_VARIABLE
 from stream_detector.engines.keras import load_keras
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import ConfigError, DatasetError
@@ -22,7 +24,21 @@ pytestmark = [
 ]
 
 SYNTHETIC = Path(__file__).parents[2] / "models" / "synthetic-ecg-dense.toml"
+TUTORIAL = SYNTHETIC.with_name("ecg5000-dense.toml")
 SHORT = ("training.epochs=5", "training.batch_size=16", "data.n_windows=600")
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Find the local mirror: the environment's, else the one beside the repository."""
+    sibling = Path(__file__).parents[3] / "shared" / "data"
+    folder = Path(os.environ.get(MIRROR_VARIABLE, sibling))
+    if not (folder / "ecg5000").is_dir():
+        reason = f"needs ECG5000 in {folder}; set {MIRROR_VARIABLE}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +104,19 @@ def test_same_seed_same_bundle_in_this_process_and_in_another(trained, tmp_path)
 def test_other_seed_other_bundle(trained, tmp_path):
     other = train(load_recipe(SYNTHETIC, [*SHORT, "training.seed=1"]), tmp_path / "other")
     assert other.manifest.version != trained[0].manifest.version
+
+
+@pytest.mark.slow
+def test_tutorial_recipe_gives_the_published_figures(data_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv(MIRROR_VARIABLE, str(data_folder))
+    recipe = load_recipe(TUTORIAL)
+    metrics = train(recipe, tmp_path / "bundle").manifest.metrics
+    assert recipe.published is not None
+    published = recipe.published.figures()
+    assert metrics["positive_class"] == "normal"
+    assert metrics["accuracy"] == pytest.approx(published["accuracy"], abs=0.005)
+    assert metrics["precision"] == pytest.approx(published["precision"], abs=0.002)
+    assert metrics["recall"] == pytest.approx(published["recall"], abs=0.008)
 
 
 def own_recipe(path: Path, *overrides: str):

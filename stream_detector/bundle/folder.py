@@ -1,9 +1,4 @@
-"""The bundle on disk: network, scaler, threshold, and a manifest that vouches for them.
-
-A bundle is a folder of exactly four files. It is written beside its place and renamed, so nobody
-sees half of one, and read without pickle, after every file's sha256 was checked. Its version is a
-digest of the manifest, which names those sha256: the same content always has the same version.
-"""
+"""Write a bundle, read it back, and refuse whatever is not as it was written."""
 
 import hashlib
 import io
@@ -13,18 +8,27 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from stream_detector.bundle.manifest import (
+    CONTENT,
+    FORMAT_VERSION,
+    MANIFEST,
+    NETWORK_KERAS,
+    NETWORK_ONNX,
+    SCALER,
+    Facts,
+    Manifest,
+    check_libraries,
+    digest,
+    library_versions,
+    read_manifest,
+)
 from stream_detector.core.detector import Detector
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scaling import Scaler
-from stream_detector.core.scoring import ErrorKind
-from stream_detector.core.thresholds import ThresholdMethod
 from stream_detector.errors import (
     BundleError,
     BundleIntegrityError,
@@ -33,78 +37,11 @@ from stream_detector.errors import (
     ConfigError,
 )
 from stream_detector.ports import Reconstructor
-from stream_detector.recipes import Recipe
 
-FORMAT_VERSION = 1
 SELF_TEST_TOLERANCE = 1e-5
 """Engines agree to 1e-7; another network, scaler or error kind differs by far more."""
 
-MANIFEST = "manifest.json"
-NETWORK_KERAS = "network.keras"
-NETWORK_ONNX = "network.onnx"
-SCALER = "scaler.npz"
-CONTENT = (NETWORK_KERAS, NETWORK_ONNX, SCALER)
-
-_ONNXRUNTIME_MIN = (1, 20)
-"""The oldest ONNX Runtime the project is tested with."""
-_LIBRARIES = ("keras", "tensorflow", "tf2onnx", "onnxruntime", "numpy")
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class _Part(BaseModel):
-    """Frozen, and nothing in it that this version does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TrainingData(_Part):
-    """What the network was fitted to."""
-
-    name: str
-    split: str
-    fingerprint: Sha256
-    n_windows: int
-
-
-class Threshold(_Part):
-    """The threshold and how it came about; `n_windows` normal windows calibrated it."""
-
-    value: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    error: ErrorKind
-    method: ThresholdMethod
-    calibrated_on: Literal["held-out", "train"]
-    n_windows: int
-
-
-class SelfTest(_Part):
-    """A window in the signal's unit, (n_steps, n_features), and the error it must give."""
-
-    window: tuple[tuple[Finite, ...], ...]
-    reconstruction_error: Finite
-
-
-class Facts(_Part):
-    """All that training knows about a bundle."""
-
-    name: str
-    n_steps: Annotated[int, Field(ge=1)]
-    n_features: Annotated[int, Field(ge=1)]
-    data: TrainingData
-    threshold: Threshold
-    metrics: dict[str, int | float | str | None] | None
-    self_test: SelfTest
-    recipe: Recipe
-
-
-class Manifest(Facts):
-    """Everything `manifest.json` says."""
-
-    format_version: int
-    version: Sha256
-    libraries: dict[str, str]
-    files: dict[str, Sha256]
+_ALL = frozenset((*CONTENT, MANIFEST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +75,6 @@ class Bundle:
     def detector(self, model_rows_max: int = 2048) -> Detector:
         """Return the detector this bundle describes; `model_rows_max` as in `Detector`."""
         manifest = self.manifest
-        severity = manifest.recipe.alerting.severity
         return Detector(
             bundle=BundleReference(manifest.name, manifest.version),
             shape=(manifest.n_steps, manifest.n_features),
@@ -146,7 +82,7 @@ class Bundle:
             scaler=self.scaler,
             error_kind=manifest.threshold.error,
             threshold=manifest.threshold.value,
-            severities=tuple(sorted(severity.items(), key=lambda item: item[1])),
+            severities=manifest.recipe.alerting.levels,
             model_rows_max=model_rows_max,
         )
 
@@ -221,7 +157,7 @@ def write_bundle(
         "libraries": library_versions(),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
     }
-    values = {"format_version": FORMAT_VERSION, "version": _digest(values)} | values
+    values = {"format_version": FORMAT_VERSION, "version": digest(values)} | values
     text = json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     try:
         _place(out, content | {MANIFEST: text.encode()})
@@ -265,13 +201,17 @@ def read_bundle(path: Path) -> Bundle:
         If it was made by a newer format or for other library versions.
     """
     manifest_path = path / MANIFEST
-    if not manifest_path.is_file():
-        message = f"bundle {path}: no {MANIFEST} there; give the folder that train wrote"
-        raise BundleNotFoundError(message)
-    _check_entries(path)
-    manifest = _read_manifest(manifest_path)
-    _check_libraries(path, manifest)
-    content = {name: (path / name).read_bytes() for name in CONTENT}
+    try:
+        if not manifest_path.is_file():
+            message = f"bundle {path}: no {MANIFEST} there; give the folder that train wrote"
+            raise BundleNotFoundError(message)
+        _check_entries(path)
+        manifest = read_manifest(manifest_path)
+        content = {name: (path / name).read_bytes() for name in CONTENT}
+    except OSError as error:
+        message = f"bundle {path} cannot be read: {error}; check that this user may read it"
+        raise BundleError(message) from None
+    check_libraries(path, manifest)
     for name, data in content.items():
         received = hashlib.sha256(data).hexdigest()
         if received != manifest.files[name]:
@@ -281,26 +221,6 @@ def read_bundle(path: Path) -> Bundle:
             )
             raise BundleIntegrityError(message)
     return Bundle(path, manifest, _load_scaler(path, content[SCALER], manifest.n_features))
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries a bundle depends on, those that are installed."""
-    versions = {}
-    for name in _LIBRARIES:
-        version = _installed_version(name)
-        if version is not None:
-            versions[name] = version
-    return versions
-
-
-_ALL = frozenset((*CONTENT, MANIFEST))
-
-
-def _digest(values: Mapping[str, Any]) -> str:
-    """Return the version: a digest of everything in the manifest but the version."""
-    rest = {name: value for name, value in values.items() if name != "version"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _place(out: Path, content: Mapping[str, bytes]) -> None:
@@ -352,91 +272,6 @@ def _check_entries(path: Path) -> None:
         if entry.is_symlink() or not entry.is_file():
             message = f"bundle {path}: {name} is a link or no file; copy the file itself there"
             raise BundleIntegrityError(message)
-
-
-def _read_manifest(path: Path) -> Manifest:
-    """Return the manifest, refusing one that was changed or is of a newer format."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        format_version = values["format_version"]
-        version = values["version"]
-        digest = _digest(values)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        message = f"{path} cannot be read: {error!r}; copy the bundle again or retrain"
-        raise BundleIntegrityError(message) from None
-    if format_version != FORMAT_VERSION:
-        message = (
-            f"{path}: expected format_version {FORMAT_VERSION}, received {format_version!r}; "
-            "use the stream-detector that wrote it, or train it again with this one"
-        )
-        raise BundleMismatchError(message)
-    if version != digest:
-        message = (
-            f"{path} was changed: expected version {digest} for what it says, received "
-            f"{version!r}; copy the bundle again or retrain"
-        )
-        raise BundleIntegrityError(message)
-    try:
-        manifest = Manifest.model_validate_json(json.dumps(values))
-    except ValidationError as error:
-        places = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-        )
-        message = f"{path} does not say what it must: {places}; train the bundle again"
-        raise BundleIntegrityError(message) from None
-    _check_manifest(path, manifest)
-    return manifest
-
-
-def _check_manifest(path: Path, manifest: Manifest) -> None:
-    """Refuse a manifest that names other files, or a self-test of another shape."""
-    if set(manifest.files) != set(CONTENT):
-        message = (
-            f"{path}: expected the files {', '.join(CONTENT)}, received "
-            f"{', '.join(sorted(manifest.files))}; train the bundle again"
-        )
-        raise BundleIntegrityError(message)
-    window = manifest.self_test.window
-    shapes = (len(window), *{len(step) for step in window})
-    if shapes != (manifest.n_steps, manifest.n_features):
-        message = (
-            f"{path}: expected a self-test window of ({manifest.n_steps}, "
-            f"{manifest.n_features}), received {shapes}; train the bundle again"
-        )
-        raise BundleIntegrityError(message)
-
-
-def _check_libraries(path: Path, manifest: Manifest) -> None:
-    """Refuse library versions that could give other scores or cannot read the networks."""
-    onnxruntime = _installed_version("onnxruntime")
-    if onnxruntime is not None and _numbers(onnxruntime) < _ONNXRUNTIME_MIN:
-        wanted = ".".join(map(str, _ONNXRUNTIME_MIN))
-        message = (
-            f"bundle {path}: expected onnxruntime {wanted} or newer, received {onnxruntime}; "
-            f"pip install 'onnxruntime>={wanted}'"
-        )
-        raise BundleMismatchError(message)
-    made_with, here = manifest.libraries.get("keras"), _installed_version("keras")
-    if made_with and here and _numbers(made_with)[0] != _numbers(here)[0]:
-        message = (
-            f"bundle {path}: made with keras {made_with}, received keras {here}; "
-            f"pip install 'keras=={_numbers(made_with)[0]}.*', or train it again"
-        )
-        raise BundleMismatchError(message)
-
-
-def _installed_version(name: str) -> str | None:
-    """Return a library's version without importing it, None where it is not installed."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _numbers(version: str) -> tuple[int, int]:
-    """Return major and minor of a version such as 3.15.1 or 1.20rc1."""
-    major, minor = (*version.split("."), "0")[:2]
-    return int(major), int("".join(digit for digit in minor if digit.isdigit())[:3] or 0)
 
 
 def _dump_scaler(scaler: Scaler) -> bytes:

@@ -1,0 +1,51 @@
+# Everything one does here, a target each; `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+MIRROR := $(wildcard ../shared/data)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## set up .venv, again only when what it is made from has changed
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# A mirror of the data sets beside the checkout saves the downloads; see README, "Data sets".
+ifneq ($(MIRROR),)
+demo test bench: export STREAM_DETECTOR_DATA ?= $(abspath $(MIRROR))
+endif
+
+demo: $(INSTALLED) ## train, stream, detect and read the alerts back, in one minute and one table
+	$(BIN)/stream-detector demo
+
+test: $(INSTALLED) ## every test; those on a real Kafka need one, Docker, or Java and Maven
+	$(BIN)/python -m pytest -q
+
+check: $(INSTALLED) ## lint, format, types, import contracts and unit tests: seconds
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q tests/unit
+
+bench: $(INSTALLED) ## throughput against a bare poll loop and peers; BENCH_ARGS="--json FILE" ...
+	$(BIN)/python benchmarks/throughput.py $(BENCH_ARGS)
+
+lock: ## renew requirements.lock from pyproject.toml; needs uv
+	printf 'hatchling\neditables\n' | uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--extra all --generate-hashes --no-header --no-annotate --output-file requirements.lock pyproject.toml -
+
+clean: ## remove .venv and every cache; bundles stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

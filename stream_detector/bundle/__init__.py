@@ -1,0 +1,29 @@
+"""The bundle on disk: network, scaler, threshold, and a manifest that vouches for them.
+
+A bundle is a folder of exactly four files. It is written beside its place and renamed, so nobody
+sees half of one, and read without pickle, after every file's sha256 was checked. Its version is a
+digest of the manifest, which names those sha256: the same content always has the same version.
+"""
+
+from stream_detector.bundle.folder import Bundle, check_target, read_bundle, write_bundle
+from stream_detector.bundle.manifest import (
+    Facts,
+    Manifest,
+    SelfTest,
+    Threshold,
+    TrainingData,
+    library_versions,
+)
+
+__all__ = [
+    "Bundle",
+    "Facts",
+    "Manifest",
+    "SelfTest",
+    "Threshold",
+    "TrainingData",
+    "check_target",
+    "library_versions",
+    "read_bundle",
+    "write_bundle",
+]

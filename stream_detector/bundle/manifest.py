@@ -1,0 +1,186 @@
+"""What `manifest.json` says: facts, versions, and the sha256 of every other file."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stream_detector.core.scoring import ErrorKind
+from stream_detector.core.thresholds import ThresholdMethod
+from stream_detector.errors import BundleIntegrityError, BundleMismatchError
+from stream_detector.recipes import Recipe
+
+FORMAT_VERSION = 1
+
+MANIFEST = "manifest.json"
+NETWORK_KERAS = "network.keras"
+NETWORK_ONNX = "network.onnx"
+SCALER = "scaler.npz"
+CONTENT = (NETWORK_KERAS, NETWORK_ONNX, SCALER)
+
+_ONNXRUNTIME_MIN = (1, 20)
+"""The oldest ONNX Runtime that the project's own dependencies allow."""
+_LIBRARIES = ("keras", "tensorflow", "tf2onnx", "onnxruntime", "numpy")
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    """Frozen, and nothing in it that this version does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainingData(_Part):
+    """What the network was fitted to."""
+
+    name: str
+    split: str
+    fingerprint: Sha256
+    n_windows: int
+
+
+class Threshold(_Part):
+    """The threshold and how it came about; `n_windows` normal windows calibrated it."""
+
+    value: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    error: ErrorKind
+    method: ThresholdMethod
+    calibrated_on: Literal["held-out", "train"]
+    n_windows: int
+
+
+class SelfTest(_Part):
+    """A window in the signal's unit, (n_steps, n_features), and the error it must give."""
+
+    window: tuple[tuple[Finite, ...], ...]
+    reconstruction_error: Finite
+
+
+class Facts(_Part):
+    """All that training knows about a bundle."""
+
+    name: str
+    n_steps: Annotated[int, Field(ge=1)]
+    n_features: Annotated[int, Field(ge=1)]
+    data: TrainingData
+    threshold: Threshold
+    metrics: dict[str, int | float | str | None] | None
+    self_test: SelfTest
+    recipe: Recipe
+
+
+class Manifest(Facts):
+    """Everything `manifest.json` says."""
+
+    format_version: int
+    version: Sha256
+    libraries: dict[str, str]
+    files: dict[str, Sha256]
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries a bundle depends on, those that are installed."""
+    versions = {}
+    for name in _LIBRARIES:
+        version = _installed_version(name)
+        if version is not None:
+            versions[name] = version
+    return versions
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """Return the version: a digest of everything in the manifest but the version."""
+    rest = {name: value for name, value in values.items() if name != "version"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return the manifest, refusing one that was changed or is of a newer format."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        format_version = values["format_version"]
+        version = values["version"]
+        expected = digest(values)
+    except (ValueError, TypeError, KeyError) as error:
+        message = f"{path} cannot be read: {error!r}; copy the bundle again or retrain"
+        raise BundleIntegrityError(message) from None
+    if format_version != FORMAT_VERSION:
+        message = (
+            f"{path}: expected format_version {FORMAT_VERSION}, received {format_version!r}; "
+            "use the stream-detector that wrote it, or train it again with this one"
+        )
+        raise BundleMismatchError(message)
+    if version != expected:
+        message = (
+            f"{path} was changed: expected version {expected} for what it says, received "
+            f"{version!r}; copy the bundle again or retrain"
+        )
+        raise BundleIntegrityError(message)
+    try:
+        manifest = Manifest.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        places = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        )
+        message = f"{path} does not say what it must: {places}; train the bundle again"
+        raise BundleIntegrityError(message) from None
+    _check_manifest(path, manifest)
+    return manifest
+
+
+def _check_manifest(path: Path, manifest: Manifest) -> None:
+    """Refuse a manifest that names other files, or a self-test of another shape."""
+    if set(manifest.files) != set(CONTENT):
+        message = (
+            f"{path}: expected the files {', '.join(CONTENT)}, received "
+            f"{', '.join(sorted(manifest.files))}; train the bundle again"
+        )
+        raise BundleIntegrityError(message)
+    window = manifest.self_test.window
+    shapes = (len(window), *{len(step) for step in window})
+    if shapes != (manifest.n_steps, manifest.n_features):
+        message = (
+            f"{path}: expected a self-test window of ({manifest.n_steps}, "
+            f"{manifest.n_features}), received {shapes}; train the bundle again"
+        )
+        raise BundleIntegrityError(message)
+
+
+def check_libraries(path: Path, manifest: Manifest) -> None:
+    """Refuse library versions that could give other scores or cannot read the networks."""
+    onnxruntime = _installed_version("onnxruntime")
+    if onnxruntime is not None and _numbers(onnxruntime) < _ONNXRUNTIME_MIN:
+        wanted = ".".join(map(str, _ONNXRUNTIME_MIN))
+        message = (
+            f"bundle {path}: expected onnxruntime {wanted} or newer, received {onnxruntime}; "
+            f"pip install 'onnxruntime>={wanted}'"
+        )
+        raise BundleMismatchError(message)
+    made_with, here = manifest.libraries.get("keras"), _installed_version("keras")
+    if made_with and here and _numbers(made_with)[0] != _numbers(here)[0]:
+        message = (
+            f"bundle {path}: made with keras {made_with}, received keras {here}; "
+            f"pip install 'keras=={_numbers(made_with)[0]}.*', or train it again"
+        )
+        raise BundleMismatchError(message)
+
+
+def _installed_version(name: str) -> str | None:
+    """Return a library's version without importing it, None where it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    """Return major and minor of a version such as 3.15.1 or 1.20rc1."""
+    major, minor = (*version.split("."), "0")[:2]
+    return int(major), int("".join(digit for digit in minor if digit.isdigit())[:3] or 0)

@@ -1,0 +1,62 @@
+"""Which way imports point, and what an import must not drag in."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).parents[2]
+TRAINING = {"keras", "tensorflow", "torch", "jax", "pandas", "sklearn", "matplotlib", "pooch"}
+KAFKA = {"kafka", "confluent_kafka"}
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return the top-level packages that a fresh interpreter has loaded after `code`."""
+    script = f"{code}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_the_import_contracts_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    code = lint_imports(config_filename=str(ROOT / "pyproject.toml"), cache_dir=None)
+    assert code == 0, capsys.readouterr().out
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    loaded = loaded_by("import stream_detector")
+    assert not loaded & (TRAINING | KAFKA | {"numpy", "pydantic", "typer", "onnxruntime"})
+
+
+def test_importing_the_command_line_loads_neither_training_nor_kafka() -> None:
+    loaded = loaded_by("import stream_detector.cli")
+    assert "typer" in loaded
+    assert not loaded & (TRAINING | KAFKA | {"onnxruntime"})
+
+
+@pytest.mark.parametrize(
+    ("client", "other"), [("kafka_python", "confluent_kafka"), ("confluent", "kafka")]
+)
+def test_detect_never_loads_training_nor_the_other_client(client: str, other: str) -> None:
+    if client == "confluent":
+        pytest.importorskip("confluent_kafka")
+    loaded = loaded_by(
+        "import stream_detector.cli.online, stream_detector.cli.wiring, stream_detector.service\n"
+        f"import stream_detector.engines.onnx, stream_detector.clients.{client}\n"
+        "from stream_detector.cli.wiring import open_bundle\n"
+        "from stream_detector.clients import connect"
+    )
+    assert "onnxruntime" in loaded
+    assert not loaded & (TRAINING | {other})
+
+
+def test_a_detect_run_that_finds_no_bundle_has_loaded_no_training() -> None:
+    loaded = loaded_by(
+        "import sys\nfrom stream_detector.cli import main\n"
+        "sys.argv = ['stream-detector', 'detect', 'absent']\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 3, end.code"
+    )
+    assert not loaded & (TRAINING | KAFKA)

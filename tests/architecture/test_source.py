@@ -1,0 +1,129 @@
+"""Budgets and bans that keep the source readable, safe and self-contained."""
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import stream_detector
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "stream_detector"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+N_LINES_MAX = 400
+N_FUNCTION_LINES_MAX = 70
+N_PARAMETERS_MAX = 6
+N_PUBLIC_NAMES_MAX = 15
+
+
+def by_module(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+each_module = pytest.mark.parametrize("path", MODULES, ids=by_module)
+
+
+def functions(path: Path) -> Iterator[Function]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, Function):
+            yield node
+
+
+def n_lines(function: Function) -> int:
+    """Return how long a function is without its decorators and docstring."""
+    first = function.body[0]
+    has_docstring = ast.get_docstring(function, clean=False) is not None
+    docstring = (first.end_lineno or 0) - first.lineno + 1 if has_docstring else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - docstring
+
+
+def n_parameters(function: Function) -> int:
+    arguments = function.args
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    return sum(each.arg not in ("self", "cls") for each in every)
+
+
+def project_files() -> list[Path]:
+    """Return every text file that git knows or would take."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    return [path for path in paths if path.is_file() and b"\0" not in path.read_bytes()]
+
+
+def test_public_names_are_few_sorted_and_there() -> None:
+    names = stream_detector.__all__
+    assert names == sorted(names)
+    assert len(names) <= N_PUBLIC_NAMES_MAX
+    assert set(names) <= set(dir(stream_detector))
+    for name in names:
+        assert getattr(stream_detector, name).__name__ == name
+
+
+def test_a_name_that_is_not_there_is_named() -> None:
+    with pytest.raises(AttributeError, match="'stream_detector' has no attribute 'absent'"):
+        stream_detector.absent  # type: ignore[attr-defined]  # noqa: B018
+
+
+@each_module
+def test_a_module_is_short_and_says_what_it_is(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= N_LINES_MAX
+    assert ast.get_docstring(ast.parse(text))
+
+
+@each_module
+def test_functions_are_short_with_few_parameters(path: Path) -> None:
+    is_command_line = path.is_relative_to(PACKAGE / "cli")
+    for function in functions(path):
+        place = f"{function.name} at {by_module(path)}:{function.lineno}"
+        assert n_lines(function) <= N_FUNCTION_LINES_MAX, place
+        assert is_command_line or n_parameters(function) <= N_PARAMETERS_MAX, place
+
+
+@each_module
+def test_nothing_runs_code_from_data(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec", "compile", "__import__")
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        for name in names:
+            assert name.split(".")[0] not in ("pickle", "dill", "cloudpickle", "marshal", "shelve")
+
+
+@each_module
+def test_exception_is_caught_only_where_the_program_ends(path: Path) -> None:
+    is_allowed = path.is_relative_to(PACKAGE / "cli") or path == PACKAGE / "service.py"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ExceptHandler):
+            caught = ast.unparse(node.type) if node.type else "BaseException"
+            assert is_allowed or caught not in ("Exception", "BaseException"), node.lineno
+
+
+def test_the_project_holds_no_registry_address() -> None:
+    hosts = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"))]
+    hosts += ["--" + "-".join(("index", "url")), "--" + "-".join(("find", "links"))]
+    found = [
+        f"{path.relative_to(ROOT)}: {host}"
+        for path in project_files()
+        for host in hosts
+        if host in path.read_text(encoding="utf-8", errors="replace")
+    ]
+    assert found == []
+
+
+def test_the_lock_has_a_hash_for_every_package() -> None:
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    entries = [entry for entry in text.replace("\\\n", " ").splitlines() if entry.strip()]
+    assert len(entries) > 50
+    assert [entry for entry in entries if "==" not in entry or "--hash=sha256:" not in entry] == []

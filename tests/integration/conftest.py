@@ -1,0 +1,69 @@
+"""What the end-to-end tests share: real data, a trained bundle, topics."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine  # tests/support
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def command_line(tmp_path: Path) -> Iterator[CommandLine]:
+    runner = CommandLine(tmp_path)
+    yield runner
+    runner.close()
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The local mirror of the data sets."""
+    named = os.environ.get("STREAM_DETECTOR_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        reason = f"no data sets: STREAM_DETECTOR_DATA is not set and {folder} does not exist"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    os.environ["STREAM_DETECTOR_DATA"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tutorial's recipe, trained once."""
+    del data_folder
+    folder = tmp_path_factory.mktemp("bundles")
+    runner = CommandLine(folder)
+    out = folder / "ecg5000-dense"
+    runner.run("train", ROOT / "models" / "ecg5000-dense.toml", "--out", out, "--json")
+    return out
+
+
+@pytest.fixture(scope="session")
+def beats_csv(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All 4,998 beats of ECG5000 as a person's own file: key and 140 values a row."""
+    del data_folder
+    from stream_detector.datasets import load_dataset
+
+    data = load_dataset("ecg5000")
+    path = tmp_path_factory.mktemp("data") / "beats.csv"
+    with path.open("w") as stream:
+        names = ",".join(f"v{step}" for step in range(140))
+        stream.write(f"key,{names}\n")
+        for row, window in enumerate([*data.train, *data.test]):
+            values = ",".join(str(value) for value in window.ravel())
+            stream.write(f"beat-{row:04d},{values}\n")
+    return path
+
+
+@pytest.fixture
+def topic_options(topics: Callable[..., str]) -> dict[str, str]:
+    """Three fresh topics, by the option that names them."""
+    return {
+        "--input-topic": topics(4),
+        "--alerts-topic": topics(1),
+        "--dead-letter-topic": topics(1),
+    }

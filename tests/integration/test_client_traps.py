@@ -1,0 +1,337 @@
+"""The traps of both client libraries, each with a test that falls into it if we do."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import kafka as kafka_python
+import pytest
+
+from stream_detector.clients import _common, connect
+from stream_detector.core.records import OutputRecord, RecordBatch, TopicPartition
+from stream_detector.errors import BrokerError, BrokerUnavailableError, DeliveryError
+from stream_detector.ports import Client
+from stream_detector.settings import ConnectionSettings
+
+if TYPE_CHECKING:
+    from local_kafka import LocalKafka
+
+pytestmark = pytest.mark.kafka
+
+LIBRARIES = ("kafka-python", "confluent")
+
+Connect = Callable[..., Client]
+
+# A dead broker shows after a silence, or at once, and one request that finds no answer.
+NOTICED_S = _common.PROBE_AFTER_S + _common.CONNECT_TIMEOUT_MS / 1000 + 3
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request: pytest.FixtureRequest) -> str:
+    if request.param == "confluent":
+        pytest.importorskip("confluent_kafka")
+    return str(request.param)
+
+
+@pytest.fixture
+def opened(library: str) -> Iterator[Connect]:
+    """Make clients of one library and close them in the end."""
+    clients: list[Client] = []
+
+    def open_client(address: str, *topics: str, group: str | None = None) -> Client:
+        settings = ConnectionSettings(bootstrap_servers=address, client=library)
+        clients.append(connect(settings, topics=topics, group=group))
+        return clients[-1]
+
+    yield open_client
+    for client in clients:
+        client.close()
+
+
+def group() -> str:
+    return f"group-{uuid.uuid4().hex[:8]}"
+
+
+def read(client: Client, n_records: int, deadline_s: float = 30.0) -> list[RecordBatch]:
+    batches: list[RecordBatch] = []
+    until_s = time.monotonic() + deadline_s
+    while sum(map(len, batches)) < n_records and time.monotonic() < until_s:
+        batch = client.poll(32_768, 100)
+        if len(batch):
+            batches.append(batch)
+    return batches
+
+
+def values_of(batches: list[RecordBatch]) -> list[bytes | None]:
+    return [value for batch in batches for value in batch.values]
+
+
+def test_a_backlog_comes_in_polls_of_tens_of_thousands(
+    kafka: str, topics: Callable[..., str], opened: Connect
+) -> None:
+    topic = topics(4)
+    writer = opened(kafka)
+    value = bytes(560)
+    writer.produce(OutputRecord(topic, None, value, partition=n % 4) for n in range(60_000))
+    writer.flush(30_000)
+    reader = opened(kafka, topic, group=group())
+
+    start_s = time.monotonic()
+    batches = read(reader, 60_000)
+
+    assert sum(map(len, batches)) == 60_000
+    assert max(map(len, batches)) >= 20_000
+    # confluent's default sleeps a whole second each time its queue runs empty.
+    assert time.monotonic() - start_s < 8.0
+
+
+def test_no_more_than_so_many_records_wait_for_an_acknowledgement(
+    kafka: str, topics: Callable[..., str]
+) -> None:
+    # kafka-python's own buffer has no bound.
+    topic = topics()
+    client = connect(ConnectionSettings(bootstrap_servers=kafka, client="kafka-python"))
+    waiting: list[int] = []
+
+    def records() -> Iterator[OutputRecord]:
+        for _ in range(3 * _common.UNACKNOWLEDGED_RECORDS_MAX):
+            waiting.append(len(client._sent))  # type: ignore[attr-defined]
+            yield OutputRecord(topic, None, b"x")
+
+    try:
+        client.produce(records())
+        client.flush(30_000)
+    finally:
+        client.close()
+    assert max(waiting) <= _common.UNACKNOWLEDGED_RECORDS_MAX
+
+
+def test_bytes_that_wait_are_bounded_too(
+    kafka: str, topics: Callable[..., str], monkeypatch: pytest.MonkeyPatch, opened: Connect
+) -> None:
+    monkeypatch.setattr(_common, "UNACKNOWLEDGED_BYTES_MAX", 1024 * 1024)
+    topic = topics()
+    client = opened(kafka, topic, group=group())
+
+    client.produce(OutputRecord(topic, None, bytes(200_000)) for _ in range(50))
+    client.flush(30_000)
+
+    assert sum(map(len, read(client, 50))) == 50
+
+
+def test_aborted_records_are_hidden_and_markers_are_no_lag(
+    kafka: str, topics: Callable[..., str], opened: Connect
+) -> None:
+    topic = topics()
+    producer = kafka_python.KafkaProducer(bootstrap_servers=kafka, transactional_id=group())
+    producer.init_transactions()
+    for value, is_kept in ((b"kept", True), (b"aborted", False), (b"kept too", True)):
+        producer.begin_transaction()
+        producer.send(topic, value)
+        producer.flush()
+        if is_kept:
+            producer.commit_transaction()
+        else:
+            producer.abort_transaction()
+    producer.close()
+    client = opened(kafka, topic, group=group())
+
+    batches = read(client, 2)
+    # One more poll passes the marker that ends the last transaction.
+    client.poll(10, 500)
+
+    assert values_of(batches) == [b"kept", b"kept too"]
+    assert client.lag_records() == {TopicPartition(topic, 0): 0}
+
+
+def test_both_libraries_give_a_key_the_same_partition(
+    kafka: str, topics: Callable[..., str]
+) -> None:
+    topic = topics(7)
+    for name in LIBRARIES:
+        client = connect(ConnectionSettings(bootstrap_servers=kafka, client=name))
+        client.produce(OutputRecord(topic, b"key-%d" % n, name.encode()) for n in range(100))
+        client.flush(10_000)
+        client.close()
+    reader = connect(ConnectionSettings(bootstrap_servers=kafka), topics=[topic])
+    partitions: dict[bytes | None, set[int]] = {}
+    for batch in read(reader, 200):
+        for index in range(len(batch)):
+            origin = batch.origin(index)
+            partitions.setdefault(origin.key, set()).add(origin.partition)
+    reader.close()
+
+    assert len(partitions) == 100
+    assert all(len(of_key) == 1 for of_key in partitions.values())
+
+
+def test_a_ten_megabyte_record_passes_where_its_topic_takes_it(
+    kafka: str, topics: Callable[..., str], opened: Connect
+) -> None:
+    large = bytes(10 * 1024 * 1024)
+    roomy, tight = topics(max_message_bytes="20000000"), topics()
+    client = opened(kafka, roomy, group=group())
+    client.produce([OutputRecord(roomy, b"k", large), OutputRecord(roomy, b"k", b"neighbour")])
+    client.flush(30_000)
+    assert values_of(read(client, 2)) == [large, b"neighbour"]
+
+    client.produce([OutputRecord(tight, b"k", large)])
+    with pytest.raises(BrokerError, match=r"max\.message\.bytes") as caught:
+        client.flush(30_000)
+    assert not caught.value.retriable
+    client.produce([OutputRecord(tight, b"k", b"small")])
+    client.flush(10_000)
+
+
+def test_an_absent_broker_is_said_within_seconds(opened: Connect) -> None:
+    nobody = "127.0.0.1:1"
+    for use in (
+        lambda: opened(nobody, "t", group="g").poll(1, 10),
+        lambda: opened(nobody, "t").poll(1, 10),
+        lambda: opened(nobody).produce([OutputRecord("t", None, b"")]),
+        lambda: opened(nobody).n_partitions("t"),
+    ):
+        start_s = time.monotonic()
+        with pytest.raises(BrokerUnavailableError, match=r"127\.0\.0\.1:1"):
+            use()
+        assert time.monotonic() - start_s < 6.0
+
+
+@pytest.mark.slow
+def test_a_broker_that_dies_and_comes_back_loses_nothing(
+    own_kafka: "LocalKafka", opened: Connect
+) -> None:
+    address = own_kafka.bootstrap_servers
+    topic = _create_topic(address)
+    client = opened(address, topic, group=group())
+    client.produce(OutputRecord(topic, None, b"%d" % n) for n in range(10))
+    client.flush(10_000)
+    batch = read(client, 10)[0]
+    assert len(batch) == 10
+    client.commit(batch.next_offsets)
+    client.produce([OutputRecord(topic, None, b"10")])
+    client.flush(10_000)
+
+    own_kafka.kill()
+
+    start_s = time.monotonic()
+    with pytest.raises(BrokerUnavailableError):
+        _poll_for(client, NOTICED_S)
+    client.reset()
+    assert time.monotonic() - start_s < NOTICED_S + 5
+    own_kafka.start()
+    assert b"10" in values_of(read(client, 1))
+    client.produce([OutputRecord(topic, None, b"11")])
+    client.flush(10_000)
+    assert b"11" in values_of(read(client, 1))
+
+
+@pytest.mark.slow
+def test_a_hanging_broker_holds_nothing_up(own_kafka: "LocalKafka", opened: Connect) -> None:
+    address = own_kafka.bootstrap_servers
+    topic = _create_topic(address)
+    client = opened(address, topic, group=group())
+    client.produce([OutputRecord(topic, None, b"first")])
+    client.flush(10_000)
+    batch = read(client, 1)[0]
+    threads_before = set(threading.enumerate())
+
+    own_kafka.pause()
+    try:
+        client.produce(OutputRecord(topic, None, b"lost") for _ in range(5))
+        assert _seconds_until(DeliveryError, lambda: client.flush(1_000)) < 4.0
+        committing = lambda: client.commit(batch.next_offsets)  # noqa: E731
+        limit_s = _common.REQUEST_TIMEOUT_MS / 1000 + 5
+        assert _seconds_until(BrokerUnavailableError, committing) < limit_s
+        start_s = time.monotonic()
+        client.reset()
+        assert time.monotonic() - start_s < 15.0
+    finally:
+        own_kafka.resume()
+    # Nothing of the old connection goes on sending in a thread of its own.
+    assert not [
+        thread
+        for thread in set(threading.enumerate()) - threads_before
+        if "kafka" in thread.name.lower()
+    ]
+    assert values_of(read(client, 1))[0] == b"first"
+
+
+@pytest.mark.slow
+def test_a_damaged_record_is_an_error_each_time_and_never_a_spin(
+    own_kafka, opened: Connect
+) -> None:  # type: ignore[no-untyped-def]
+    address = own_kafka.bootstrap_servers
+    topic = _create_topic(address)
+    client = opened(address, topic, group=group())
+    marker = b"damage-me-" * 20
+    client.produce([OutputRecord(topic, None, marker)])
+    client.flush(10_000)
+    own_kafka.stop()
+    (segment,) = Path(own_kafka._folder).glob(f"data/{topic}-0/*.log")
+    content = segment.read_bytes()
+    segment.write_bytes(content.replace(b"damage-me-", b"damaged!!!", 1))
+    own_kafka.start()
+    client.reset()
+
+    for _ in range(2):
+        with pytest.raises(BrokerError) as caught:
+            _poll_for(client, 15.0)
+        assert not isinstance(caught.value, BrokerUnavailableError)
+
+
+@pytest.mark.slow
+def test_a_member_that_was_put_out_may_join_again(
+    kafka: str, topics: Callable[..., str], opened: Connect
+) -> None:
+    topic, name = topics(), group()
+    client = opened(kafka, topic, group=name)
+    client.produce(OutputRecord(topic, None, b"%d" % n) for n in range(3))
+    client.flush(10_000)
+    batch = read(client, 3)[-1]
+    _put_members_out(kafka, name)
+
+    with pytest.raises(BrokerUnavailableError, match="rebalanced"):
+        client.commit(batch.next_offsets)
+    client.reset()
+
+    assert values_of(read(client, 3)) == [b"0", b"1", b"2"]
+
+
+def _create_topic(address: str) -> str:
+    admin = kafka_python.KafkaAdminClient(bootstrap_servers=address)
+    try:
+        name = f"own-{uuid.uuid4().hex[:8]}"
+        topics = {name: {"num_partitions": 1, "replication_factor": 1}}
+        admin.create_topics(topics, wait_for_metadata=True)
+        return name
+    finally:
+        admin.close()
+
+
+def _put_members_out(address: str, name: str) -> None:
+    """Remove a group's members as an administrator does."""
+    admin = kafka_python.KafkaAdminClient(bootstrap_servers=address)
+    try:
+        described = admin.describe_groups([name])
+        members = [each["member_id"] for each in described[name]["members"]]
+        admin.remove_group_members(name, members)
+    finally:
+        admin.close()
+
+
+def _poll_for(client: Client, seconds: float) -> None:
+    """Poll for so long; nothing is there to read."""
+    start_s = time.monotonic()
+    while time.monotonic() - start_s < seconds:
+        assert len(client.poll(10, 200)) == 0
+
+
+def _seconds_until(kind: type[BrokerError], call: Callable[[], None]) -> float:
+    start_s = time.monotonic()
+    with pytest.raises(kind):
+        call()
+    return time.monotonic() - start_s

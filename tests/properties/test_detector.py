@@ -1,0 +1,118 @@
+"""However a stream is cut into batches: the same scores bit for bit, and the same alerts."""
+
+import operator
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_detector.core.codec import CONTENT_TYPES
+from stream_detector.core.detector import Detector, DetectorState, Step
+from stream_detector.core.records import (
+    BundleReference,
+    FloatArray,
+    Headers,
+    Origin,
+    RecordBatch,
+    TopicPartition,
+)
+from stream_detector.core.scaling import Scaler
+
+SHAPE = (3, 2)
+FLOAT32 = [("content-type", CONTENT_TYPES["float32"])]
+WINDOWS = (
+    st.lists(
+        st.floats(-10, 10, width=32) | st.sampled_from([np.nan, np.inf, 1e38]),
+        min_size=6,
+        max_size=6,
+    )
+    | st.lists(st.floats(-2, 2, width=32), min_size=6, max_size=6)
+).map(lambda values: (np.float32(values).tobytes(), FLOAT32))
+BAD = st.tuples(st.none() | st.binary(max_size=30), st.none())
+RECORDS = st.lists(WINDOWS | BAD, max_size=24)
+CUTS = st.lists(st.integers(1, 7), min_size=1, max_size=24)
+
+
+def shrink(windows: FloatArray) -> FloatArray:
+    """Reconstruct each window from its own values only, as a small network does."""
+    means = windows.mean(axis=1, keepdims=True)
+    return np.tanh(windows * np.float32(0.5) + means * np.float32(0.1))
+
+
+def detector_of(model_rows_max: int, error_kind: Any = "mae") -> Detector:
+    scaler = Scaler("min-max", np.float32([-1, 0.5]), np.float32([0.7, 3]))
+    severities = (("warning", 1.0), ("critical", 3.0))
+    return Detector(
+        BundleReference("b", "v"), SHAPE, 4, scaler, error_kind, 0.8, severities, model_rows_max
+    )
+
+
+def batch_of(records: list[tuple[bytes | None, Headers | None]], start: int = 0) -> RecordBatch:
+    def origin(index: int) -> Origin:
+        at = start + index
+        return Origin("t", 0, at, 1_000 * at, b"k%d" % (at % 3), records[index][1] or ())
+
+    next_offsets = {TopicPartition("t", 0): start + len(records)}
+    return RecordBatch([v for v, _ in records], [h for _, h in records], next_offsets, origin)
+
+
+def facts(step: Step, start: int = 0) -> tuple[Any, ...]:
+    """Return all that a step says, its indices counted from the beginning of the stream."""
+    return (
+        [start + int(index) for index in step.scores.indices],
+        step.scores.reconstruction_errors.tobytes(),
+        [(start + index, alert) for index, alert in step.alerts],
+        [(start + each.index, each.stage, repr(each.error)) for each in step.rejected],
+    )
+
+
+@given(records=RECORDS, model_rows_max=st.integers(1, 9))
+def test_scores_and_rejected_partition_the_batch(records: list[Any], model_rows_max: int) -> None:
+    step = detector_of(model_rows_max).step(DetectorState(), batch_of(records), shrink)
+    scored, rejected = step.scores.indices.tolist(), [each.index for each in step.rejected]
+    assert scored == sorted(scored)
+    assert rejected == sorted(rejected)
+    assert sorted(scored + rejected) == list(range(len(records)))
+    assert np.isfinite(step.scores.reconstruction_errors).all()
+    anomalous = step.scores.indices[step.scores.is_anomalous].tolist()
+    assert [index for index, _ in step.alerts] == anomalous
+    assert len({alert.alert_id for _, alert in step.alerts}) == len(anomalous)
+
+
+@given(
+    records=RECORDS,
+    cuts=CUTS,
+    model_rows_max=st.integers(1, 9),
+    error_kind=st.sampled_from(["mae", "mse"]),
+)
+def test_any_cut_into_batches_gives_the_same(
+    records: list[Any], cuts: list[int], model_rows_max: int, error_kind: str
+) -> None:
+    whole = facts(detector_of(1_000, error_kind).step(DetectorState(), batch_of(records), shrink))
+    detector, state = detector_of(model_rows_max, error_kind), DetectorState()
+    parts: list[tuple[Any, ...]] = []
+    start = 0
+    for n_records in [*cuts, len(records)]:
+        step = detector.step(state, batch_of(records[start : start + n_records], start), shrink)
+        parts.append(facts(step, start))
+        state, start = step.state, start + n_records
+    joined = tuple(reduce(operator.add, column) for column in zip(*parts, strict=True))
+    assert joined == whole
+
+
+@given(records=RECORDS)
+def test_a_step_can_be_repeated(records: list[Any]) -> None:
+    detector, batch = detector_of(4), batch_of(records)
+    first, second = (facts(detector.step(DetectorState(), batch, shrink)) for _ in range(2))
+    assert first == second
+
+
+@given(records=st.lists(WINDOWS, max_size=12), model_rows_max=st.integers(1, 9))
+def test_offline_scores_are_live_scores(records: list[Any], model_rows_max: int) -> None:
+    live = detector_of(1_000).step(DetectorState(), batch_of(records), shrink).scores
+    values = [records[index][0] for index in live.indices]
+    windows = np.frombuffer(b"".join(values), dtype=np.float32).reshape(-1, *SHAPE)
+    offline = detector_of(model_rows_max).score(windows, shrink)
+    assert offline.tobytes() == live.reconstruction_errors.tobytes()

@@ -1,0 +1,66 @@
+"""The command line as a person runs it: in processes of their own, which end with the test."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+class CommandLine:
+    """Runs `stream-detector` in processes of its own, which end with the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def run(self, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; fails the test where it fails, unless told otherwise."""
+        done = subprocess.run(
+            self._command(arguments), capture_output=True, text=True, timeout=120, check=False
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    def start(self, *arguments: object) -> "RunningCommand":
+        """Start a command and return at once."""
+        log = self._folder / f"log-{len(self._started)}.txt"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(self._command(arguments), stdout=stream, stderr=stream)
+        self._started.append(process)
+        return RunningCommand(process, log)
+
+    def close(self) -> None:
+        """End what is still running."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+    def _command(self, arguments: tuple[object, ...]) -> list[str]:
+        return [sys.executable, "-m", "stream_detector", *(str(each) for each in arguments)]
+
+
+class RunningCommand:
+    """A command that was started, and what it has written so far."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.process = process
+        self._log = log
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def wait_for(self, text: str, timeout_s: float = 60.0) -> None:
+        """Wait until the command has written `text`."""
+        deadline_s = time.monotonic() + timeout_s
+        while text not in self.output:
+            assert time.monotonic() < deadline_s, f"{text!r} did not come: {self.output}"
+            assert self.process.poll() is None, f"ended before {text!r}: {self.output}"
+            time.sleep(0.05)
+
+    def terminate(self) -> int:
+        """Send SIGTERM and return the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
