@@ -30,14 +30,14 @@ demo: $(INSTALLED) ## train, stream, detect and read the alerts back, in one min
 	$(BIN)/stream-detector demo
 
 test: $(INSTALLED) ## every test; those on a real Kafka need one, Docker, or Java and Maven
-	$(BIN)/python -m pytest -q
+	$(BIN)/pytest -q
 
 check: $(INSTALLED) ## lint, format, types, import contracts and unit tests: seconds
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
-	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -q tests/unit
+	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/pytest -q -m "not keras and not slow" tests/unit
 
 bench: $(INSTALLED) ## throughput against a bare poll loop and peers; BENCH_ARGS="--json FILE" ...
 	$(BIN)/python benchmarks/throughput.py $(BENCH_ARGS)

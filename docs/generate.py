@@ -64,7 +64,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if stale")
     is_check = parser.parse_args().check
     stale = [
-        path for path, text in contents().items() if not path.exists() or path.read_text() != text
+        path
+        for path, text in contents().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
     for path in stale:
         sys.stdout.write(f"{path.relative_to(ROOT)}\n")
@@ -73,13 +75,13 @@ def main() -> int:
             sys.stderr.write("stale: run python docs/generate.py\n")
         return int(bool(stale))
     for path, text in contents().items():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return 0
 
 
 def contents() -> dict[Path, str]:
     """Return what each file must hold."""
-    readme = README.read_text()
+    readme = README.read_text(encoding="utf-8")
     for name, text in blocks().items():
         readme = _replace(readme, name, text)
     return {
@@ -116,14 +118,14 @@ def schema() -> dict[str, Any]:
 
 def example() -> OutputRecord:
     """Return an alert as it is published: one that the README's quick start gave."""
-    origin = Origin("telemetry", 0, 254, 1795424487623, b"ecg5000-00991", ())
+    origin = Origin("telemetry", 0, 254, 1795425129799, b"ecg5000-00991", ())
     bundle = BundleReference(
         "ecg5000-dense", "932f937bd9d3765dbdfc6eb7d69418a249df6ca8410707005d3ecc3354ee96d8"
     )
     score = (0.07023855298757553, 0.0335112059425766, "critical")
     times_ms = (origin.timestamp_ms, origin.timestamp_ms)
     alert = open_alert(origin, times_ms, score, bundle)
-    return encode_alert(alert, "alerts", origin.key, 1795424487812)
+    return encode_alert(alert, "alerts", origin.key, 1795425129801)
 
 
 def _settings() -> Iterator[tuple[str, ...]]:

@@ -11,6 +11,9 @@ CONNECT_TIMEOUT_MS = 4_000
 REQUEST_TIMEOUT_MS = 10_000
 """Longest wait for an answer to one request, a commit for example."""
 
+CLOSE_TIMEOUT_MS = 3_000
+"""Longest wait for a connection to be closed in order; it is dropped after that."""
+
 PROBE_AFTER_S = 5.0
 """A poll that gave nothing for so long asks the broker whether it is there: both libraries go on
 returning nothing when every broker is gone."""

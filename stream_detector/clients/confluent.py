@@ -4,6 +4,7 @@ Needs `pip install 'stream-detector[confluent]'`.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ _REQUEST_TIMEOUT_S = _common.REQUEST_TIMEOUT_MS / 1000
 
 # A consumer must belong to a group even where it neither joins nor commits.
 _NO_GROUP = "stream-detector-reader"
+
+# How long one look for the answer to a commit takes at most.
+_COMMIT_TICK_S = 0.001
 
 _FETCHING: dict[str, Any] = {
     # By default a consumer that outran its queue sleeps a second.
@@ -64,6 +68,8 @@ class ConfluentClient:
         self._writable: set[str] = set()
         self._positions: dict[TopicPartition, int] = {}
         self._error: KafkaError | None = None
+        self._held: list[Message] = []
+        self._commits: list[tuple[KafkaError | None, list[Any]]] = []
         self._heard_at_s = 0.0
 
     def __repr__(self) -> str:
@@ -74,10 +80,7 @@ class ConfluentClient:
         self._subscription.require_topics()
         with self._translated(self._drop_consumer):
             consumer = self._reader()
-            # Asking for many waits until they are there: wait for one, then take what is there.
-            messages = consumer.consume(1, timeout_ms / 1000)
-            if messages and n_records_max > 1:
-                messages += consumer.consume(n_records_max - 1, 0)
+            messages = self._take(consumer, n_records_max, timeout_ms / 1000)
             if any(map(Message.error, messages)):
                 messages = _without_notices(messages)
             if messages:
@@ -119,10 +122,14 @@ class ConfluentClient:
             confluent_kafka.TopicPartition(*partition, offset)
             for partition, offset in next_offsets.items()
         ]
-        with self._translated():
-            for partition in self._reader().commit(offsets=offsets, asynchronous=False):
-                if partition.error is not None:
-                    raise KafkaException(partition.error)
+        if self._consumer is None:
+            raise _common.rejoin(self._servers, "this client left the group since its last poll")
+        with self._translated(self._drop_consumer):
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+            error, partitions = self._await_commit(self._consumer)
+            for each in (error, *(partition.error for partition in partitions)):
+                if each is not None:
+                    raise KafkaException(each)
 
     def assignment(self) -> frozenset[TopicPartition]:
         """Return the partitions this process reads now."""
@@ -202,10 +209,13 @@ class ConfluentClient:
 
     def _consumer_config(self) -> dict[str, Any]:
         """Return the consumer's own options."""
+        # Each consumer has a list of its own: a late answer to a former one counts for nothing.
+        self._commits = commits = []
         return _FETCHING | {
             "group.id": self._subscription.group or _NO_GROUP,
             "auto.offset.reset": self._subscription.offset_reset,
             "enable.auto.commit": False,
+            "on_commit": lambda error, partitions: commits.append((error, partitions)),
             "isolation.level": "read_committed",
             "check.crcs": True,
             "allow.auto.create.topics": False,
@@ -240,6 +250,31 @@ class ConfluentClient:
             for each in consumer.position(assigned)
             if each.offset >= 0
         }
+
+    def _take(self, consumer: Any, n_records_max: int, timeout_s: float) -> list[Message]:
+        """Return the next messages, those that came while a commit was awaited first."""
+        messages, self._held = self._held[:n_records_max], self._held[n_records_max:]
+        # Asking for many waits until they are there: wait for one, then take what is there.
+        if not messages:
+            messages = consumer.consume(1, timeout_s)
+        if messages and len(messages) < n_records_max:
+            messages += consumer.consume(n_records_max - len(messages), 0)
+        return messages
+
+    def _await_commit(self, consumer: Any) -> tuple[KafkaError | None, list[Any]]:
+        """Return what the broker answered to the commit that is under way.
+
+        The library's own waiting has no limit: it goes on for as long as a broker hangs. Its
+        answer comes by a callback, which only `consume` calls; a message that comes with it is
+        kept for the next poll.
+        """
+        self._commits.clear()
+        deadline_s = time.monotonic() + _REQUEST_TIMEOUT_S
+        while not self._commits:
+            if time.monotonic() >= deadline_s:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+            self._held += consumer.consume(1, _COMMIT_TICK_S)
+        return self._commits.pop()
 
     def _probe(self, consumer: Any) -> None:
         """After a complaint or a long silence, ask for something; raises where none answers."""
@@ -325,10 +360,17 @@ class ConfluentClient:
             self._failures.append(map_error(error, self._servers, [topic] if topic else []))
 
     def _drop_consumer(self) -> None:
-        """Close the consumer, leaving the group where the broker still answers."""
+        """Close the consumer, leaving the group where the broker still answers.
+
+        The library's own closing goes on for as long as a broker hangs, so it is left alone with
+        that. The group takes no commit from it any more once another consumer has joined.
+        """
         consumer, self._consumer = self._consumer, None
+        self._held.clear()
         if consumer is not None:
-            consumer.close()
+            closing = threading.Thread(target=consumer.close, name="close consumer", daemon=True)
+            closing.start()
+            closing.join(_common.CLOSE_TIMEOUT_MS / 1000)
 
     def _drop_producer(self) -> None:
         """Close the producer without sending what is left."""

@@ -34,8 +34,6 @@ from stream_detector.settings import ConnectionSettings
 
 __all__ = ["KafkaPythonClient", "map_error"]
 
-CLOSE_TIMEOUT_MS = 3_000
-
 # With 4 partitions one fetch holds 28,000 records of 560 bytes; 8 MiB were slower to parse.
 FETCH_BYTES_PER_PARTITION = 4 * 1024 * 1024
 
@@ -119,8 +117,10 @@ class KafkaPythonClient:
             kafka.TopicPartition(*partition): OffsetAndMetadata(offset, "", -1)
             for partition, offset in next_offsets.items()
         }
+        if self._consumer is None:
+            raise _common.rejoin(self._servers, "this client left the group since its last poll")
         with self._translated():
-            self._reader().commit(offsets, timeout_ms=_common.REQUEST_TIMEOUT_MS)
+            self._consumer.commit(offsets, timeout_ms=_common.REQUEST_TIMEOUT_MS)
 
     def assignment(self) -> frozenset[TopicPartition]:
         """Return the partitions this process reads now."""
@@ -299,7 +299,7 @@ class KafkaPythonClient:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             try:
-                consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+                consumer.close(autocommit=False, timeout_ms=_common.CLOSE_TIMEOUT_MS)
             except LIBRARY_ERRORS:
                 return  # nothing of it is used again
 
@@ -313,7 +313,7 @@ class KafkaPythonClient:
         if producer is not None:
             # `close` flushes first and gives up, its thread still sending, when that fails.
             producer._sender.force_close()  # noqa: SLF001
-            producer._sender.join(CLOSE_TIMEOUT_MS / 1000)  # noqa: SLF001
+            producer._sender.join(_common.CLOSE_TIMEOUT_MS / 1000)  # noqa: SLF001
             producer.close(timeout=0)
 
 

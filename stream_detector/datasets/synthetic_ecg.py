@@ -7,7 +7,7 @@ Notes
 -----
 Source as read: P. E. McSharry, G. D. Clifford, L. Tarassenko, L. A. Smith (2003), "A dynamical
 model for generating synthetic electrocardiogram signals", IEEE Transactions on Biomedical
-Engineering 50(3), 289-294, section "The dynamical model" in the authors' edition at
+Engineering 50(3), 289-294, read in part (section "The dynamical model") in the authors' edition at
 physionet.org/content/ecgsyn/1.0.0/paper. The equations of motion and the values of Table I were
 read in independent implementations that quote them, and agree between these.
 """

@@ -1,7 +1,9 @@
 """Budgets and bans that keep the source readable, safe and self-contained."""
 
 import ast
+import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,3 +129,12 @@ def test_the_lock_has_a_hash_for_every_package() -> None:
     entries = [entry for entry in text.replace("\\\n", " ").splitlines() if entry.strip()]
     assert len(entries) > 50
     assert [entry for entry in entries if "==" not in entry or "--hash=sha256:" not in entry] == []
+
+
+def test_the_lock_holds_whatever_the_project_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["train"], *extras["confluent"], *extras["dev"]]
+    locked = re.findall(r"(?m)^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text())
+    names = {re.split(r"[^A-Za-z0-9-]", each)[0].lower() for each in asked}
+    assert names <= set(locked)

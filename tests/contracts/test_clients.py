@@ -234,6 +234,31 @@ def test_reset_forgets_what_was_not_committed(world: World) -> None:
     assert values_of(read(client, 1)) == [b"after"]
 
 
+def test_offsets_from_before_a_reset_are_refused(world: World) -> None:
+    topic = world.make_topic()
+    client = world.connect(topic, group=group())
+    send(client, OutputRecord(topic, None, b"x"))
+    (batch,) = read(client, 1)
+    client.reset()
+
+    with pytest.raises(BrokerError, match="rebalanced") as caught:
+        client.commit(batch.next_offsets)
+    assert caught.value.retriable
+
+
+def test_nothing_is_lost_or_read_twice_while_it_commits(world: World) -> None:
+    topic = world.make_topic(3)
+    client = world.connect(topic, group=group())
+    seen: list[bytes | None] = []
+    for start in range(0, 300, 30):
+        send(client, *(OutputRecord(topic, None, b"%d" % n) for n in range(start, start + 30)))
+        for batch in read(client, 30, n_records_max=7):
+            seen += batch.values
+            client.commit(batch.next_offsets)
+
+    assert sorted(seen) == sorted(b"%d" % n for n in range(300))
+
+
 def test_without_a_group_every_partition_is_read(world: World) -> None:
     topic = world.make_topic(3)
     writer = world.connect()

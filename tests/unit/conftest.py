@@ -1,6 +1,6 @@
 """Small makers that the unit tests share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -14,6 +14,16 @@ from stream_detector.core.records import (
     TopicPartition,
 )
 from stream_detector.core.scaling import Scaler
+from stream_detector.telemetry import logger
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Undo what a test did to the project's logger."""
+    handlers, propagate, level = logger.handlers, logger.propagate, logger.level
+    yield
+    logger.handlers, logger.propagate = handlers, propagate
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr, ValidationError
 
 from stream_detector.errors import ConfigError
 from stream_detector.settings import (
@@ -148,6 +149,14 @@ def test_secrets_are_in_no_error(flags: dict[str, Any]) -> None:
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+def test_secrets_are_not_even_in_pydantic_s_own_error() -> None:
+    with pytest.raises(ValidationError) as caught:
+        ConnectionSettings(security_protocol="SASL_SSL", sasl_password=SecretStr("hunter2"))
+    with pytest.raises(ValidationError) as wrong_type:
+        ConnectionSettings.model_validate({"sasl_password": ["hunter2"]})
+    assert "hunter2" not in str(caught.value) + str(wrong_type.value)
 
 
 def test_settings_do_not_change_once_loaded() -> None:

@@ -3,30 +3,30 @@
 import io
 import logging
 import urllib.request
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from stream_detector import telemetry
 from stream_detector.core.records import TopicPartition
 from stream_detector.errors import ConfigError
-from stream_detector.telemetry import Metrics, MetricsServer, log_event, set_up_logging
+from stream_detector.telemetry import (
+    Metrics,
+    MetricsServer,
+    log_event,
+    logger,
+    set_up_logging,
+)
 
 
 @pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """Collect the log lines, and leave the logger as it was."""
-    logger = telemetry.logger
-    before = (logger.handlers, logger.propagate, logger.level)
+def log() -> io.StringIO:
+    """Collect the log lines."""
     set_up_logging(logging.INFO)
-    stream = io.StringIO()
     (handler,) = logger.handlers
     assert isinstance(handler, logging.StreamHandler)
+    stream = io.StringIO()
     handler.setStream(stream)
-    yield stream
-    logger.handlers, logger.propagate = before[0], before[1]
-    logger.setLevel(before[2])
+    return stream
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
