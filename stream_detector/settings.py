@@ -85,7 +85,7 @@ class ConnectionSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then environment, then the file handed over by `load_settings`."""
+        """Order the sources: flags, then environment, then the file `load_settings` hands over."""
         del dotenv_settings, file_secret_settings
         assert isinstance(init_settings, InitSettingsSource)  # noqa: S101  (narrows the type)
         values = dict(init_settings.init_kwargs)
@@ -177,18 +177,21 @@ def load_settings(kind: type[SettingsT], file: Path | None = None, **flags: Any)
 
 
 def _read_file(kind: type[ConnectionSettings], file: Path) -> dict[str, Any]:
-    """Return the file's keys, refusing those that `kind` does not know."""
+    """Return what `kind` takes of a file; one file may serve every command.
+
+    A key that no command knows is refused.
+    """
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         message = f"settings file {file} cannot be read: {error}"
         raise ConfigError(message) from None
-    unknown = sorted(set(values) - set(kind.model_fields))
+    unknown = sorted(set(values) - set(DetectSettings.model_fields))
     if unknown:
-        known = ", ".join(sorted(kind.model_fields))
+        known = ", ".join(sorted(DetectSettings.model_fields))
         message = f"settings file {file}: unknown {', '.join(unknown)}; known are {known}"
         raise ConfigError(message)
-    return values
+    return {name: value for name, value in values.items() if name in kind.model_fields}
 
 
 def _describe(error: ValidationError) -> str:

@@ -18,7 +18,6 @@ from stream_detector.errors import StreamDetectorError
 
 app = typer.Typer(
     name="stream-detector",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
@@ -58,8 +57,10 @@ def root(
 def main() -> None:
     """Run the command line; an error is one line on standard error and an exit code."""
     is_debug = "--debug" in sys.argv
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except StreamDetectorError as error:
         if is_debug:
             raise
@@ -71,6 +72,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:  # a traceback helps nobody who did not ask for it
+        if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
+            say_error(f"{error.format_message()} See stream-detector --help.")
+            sys.exit(2)
         if is_debug:
             raise
         say_error(

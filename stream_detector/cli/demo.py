@@ -179,7 +179,7 @@ def _send(feed: "Feed", settings: DetectSettings, rate: float | None, title: str
     client = connect(settings)
     content_type: Literal["json", "float32"] = "json" if rate else "float32"
     options = ReplayOptions(
-        rate=rate, content_type=content_type, keys=feed.keys, labels=feed.labels
+        rate=rate, content_type=content_type, keys=feed.keys, labels=feed.label_values
     )
     try:
         with progress_bar() as progress:
@@ -225,7 +225,8 @@ def _reading(settings: DetectSettings) -> Iterator[list[tuple[Any, int]]]:
     def read() -> None:
         values = alert_values(settings, settings.alerts_topic, True, None, stop.is_set)
         for value in values:
-            received.append((ALERT.validate_json(value), time.time_ns() // 1_000_000))
+            read_at_ms = time.time_ns() // 1_000_000
+            received.append((ALERT.validate_json(value), read_at_ms))
 
     with _thread(read, "alert reader", stop.set):
         yield received

@@ -33,8 +33,15 @@ class Feed:
     keys: list[str]
     labels: NDArray[np.int8] | None
 
+    @property
+    def label_values(self) -> list[int] | None:
+        """Return the labels as `replay` takes them."""
+        return None if self.labels is None else self.labels.tolist()
 
-def load_feed(source: str, split: str | None, part: Literal["test", "all"]) -> Feed:
+
+def load_feed(
+    source: str, split: str | None, part: Literal["test", "all"], n_features: int = 1
+) -> Feed:
     """Load what a person named on the command line.
 
     Parameters
@@ -46,6 +53,8 @@ def load_feed(source: str, split: str | None, part: Literal["test", "all"]) -> F
     part
         "test" for the test windows, "all" for the training windows and then those. A file is
         sent whole.
+    n_features
+        Values at each step of a file's windows.
 
     Raises
     ------
@@ -58,7 +67,7 @@ def load_feed(source: str, split: str | None, part: Literal["test", "all"]) -> F
     if path.suffix.lower() in (".csv", ".parquet"):
         from stream_detector.datasets.tables import read_windows
 
-        table = read_windows(path)
+        table = read_windows(path, n_features=n_features)
         keys = list(table.keys) if table.keys is not None else None
         return Feed(source, table.windows, keys or number(path.stem, table.windows), table.labels)
     try:

@@ -53,7 +53,8 @@ def train(
     """Fit an autoencoder to normal windows, calibrate its threshold and write a bundle.
 
     Needs the train extra. Your own windows: `--set data.name=csv --set data.path=FILE`, one row
-    a window, optional columns key, timestamp_ms and label (0 normal, 1 anomalous).
+    a window, optional columns key, timestamp_ms and label (0 normal, 1 anomalous); and
+    `--set window.steps=N --set window.features=N` where they are not the recipe's.
     """
     from stream_detector.recipes import load_recipe
 
@@ -134,7 +135,10 @@ def load_named_dataset(name: str | None, split: str | None, recipe: "Recipe") ->
 
     data = recipe.data
     if name is None:
-        options: dict[str, Any] = {"split": split or data.split}
+        options: dict[str, Any] = {
+            "split": split or data.split,
+            "n_features": recipe.window.features,
+        }
         if data.path is not None:
             options["path"] = Path(data.path)
         options |= {
@@ -145,9 +149,12 @@ def load_named_dataset(name: str | None, split: str | None, recipe: "Recipe") ->
         return load_dataset(data.name, **options)
     suffix = Path(name).suffix.lower()
     if suffix in (".csv", ".parquet"):
-        return load_dataset(suffix[1:], path=Path(name))
+        return load_dataset(suffix[1:], path=Path(name), n_features=recipe.window.features)
     if name not in DATASET_NAMES:
-        message = f"--dataset: expected ecg5000, synthetic-ecg or a .csv or .parquet file, received {name!r}"
+        message = (
+            "--dataset: expected ecg5000, synthetic-ecg or a .csv or .parquet file, "
+            f"received {name!r}"
+        )
         raise ConfigError(message)
     return load_dataset(name, split=split)
 
@@ -166,8 +173,8 @@ def score(
     table = read_windows(file, n_steps, n_features)
     try:
         errors = served.detector.score(table.windows, served.reconstruct)
-    except RecordValueError as error:
-        message = f"{file}: {error}"
+    except RecordValueError as problem:
+        message = f"{file}: {problem}"
         raise DatasetError(message) from None
     span_ms = (n_steps - 1) * served.detector.sample_interval_ms
     threshold = served.detector.threshold

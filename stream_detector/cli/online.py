@@ -178,6 +178,7 @@ def replay(
     part: Annotated[
         Literal["test", "all"], typer.Option(help="Test windows only, or training ones first.")
     ] = "test",
+    features: Annotated[int, typer.Option(help="Values at each step, for a file.", min=1)] = 1,
     client: Client = None,
     settings_file: SettingsFile = None,
 ) -> None:
@@ -194,8 +195,13 @@ def replay(
     settings = load_settings(
         ConnectionSettings, settings_file, bootstrap_servers=bootstrap_servers, client=client
     )
-    feed = load_feed(source, split, part)
-    options = ReplayOptions(rate=rate, content_type=format_, keys=feed.keys, labels=feed.labels)
+    feed = load_feed(source, split, part, features)
+    if rate is not None and not rate > 0:
+        message = f"--rate: expected records a second above zero, received {rate}"
+        raise ConfigError(message)
+    options = ReplayOptions(
+        rate=rate, content_type=format_, keys=feed.keys, labels=feed.label_values
+    )
     connection = connect(settings)
     try:
         require_topic(connection, topic, settings.bootstrap_servers)

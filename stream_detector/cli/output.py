@@ -1,7 +1,7 @@
 """How the commands speak: tables for people, JSON for scripts, errors on one line."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -54,14 +54,16 @@ def to_json(values: Mapping[str, Any]) -> str:
     return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
-def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
     """Write a table to standard output."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(show_header=any(columns))
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    Console(highlight=False).print(table)
+    out = Console(highlight=False)
+    out.print(title, style="bold")
+    out.print(table)
 
 
 def parse_duration_s(text: str, name: str) -> float:

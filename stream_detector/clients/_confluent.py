@@ -127,3 +127,15 @@ def connection_config(settings: ConnectionSettings) -> dict[str, Any]:
         for name, value in config.items()
         if value is not None
     }
+
+
+def count_partitions(handle: Any) -> dict[str, int]:
+    """Ask the broker for all topics and their number of partitions; creates none.
+
+    Parameters
+    ----------
+    handle
+        A producer or a consumer.
+    """
+    metadata = handle.list_topics(timeout=_common.CONNECT_TIMEOUT_MS / 1000)
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}

@@ -5,15 +5,12 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
+import kafka
 from kafka import errors as kafka_errors
-from kafka.serializer import Serializer
 
 from stream_detector.clients import _common
 from stream_detector.errors import BrokerError
 from stream_detector.settings import ConnectionSettings
-
-NOTHING = object()
-"""Stands for a value of None: the library refuses a record that has neither key nor value."""
 
 # What the library raises: its own errors, and those of sockets, TLS files and its arguments.
 LIBRARY_ERRORS = (
@@ -80,19 +77,14 @@ _UNAVAILABLE = (
     socket.gaierror,
 )
 
+_NO_TOPIC_CODES = frozenset(
+    (kafka_errors.UnknownTopicOrPartitionError.errno, kafka_errors.InvalidTopicError.errno)
+)
+
 _API_VERSIONS_KEY = 18
 # An ApiVersions request of version 0 with no client name, understood by every broker.
 _API_VERSIONS_REQUEST = struct.pack(">ihhih", 10, _API_VERSIONS_KEY, 0, 1, -1)
 _API_VERSIONS_MODERN = 3
-
-
-class NullSerializer(Serializer):  # type: ignore[misc]
-    """Passes bytes through, and turns `NOTHING` into a null."""
-
-    def serialize(self, topic: str, headers: Any, data: Any) -> Any:
-        """Return the value as it goes on the wire."""
-        del topic, headers
-        return None if data is NOTHING else data
 
 
 def map_error(error: BaseException, servers: str, topics: Iterable[str] = ()) -> BrokerError:
@@ -151,6 +143,29 @@ def connection_config(settings: ConnectionSettings) -> dict[str, Any]:
             "sasl_plain_password": secret.get_secret_value() if secret else None,
         }
     return config
+
+
+def count_partitions(config: dict[str, Any], topic: str) -> int:
+    """Ask the broker how many partitions a topic has, 0 where it does not exist; creates none.
+
+    Parameters
+    ----------
+    config
+        What `connection_config` gave.
+    topic
+        Its name.
+    """
+    admin = kafka.KafkaAdminClient(**config)
+    try:
+        (described,) = admin.describe_topics([topic])
+    finally:
+        admin.close()
+    code = described["error_code"]
+    if code in _NO_TOPIC_CODES:
+        return 0
+    if code and not described["partitions"]:
+        raise kafka_errors.for_code(code)(topic)
+    return len(described["partitions"])
 
 
 def detect_api_version(settings: ConnectionSettings) -> tuple[int, int] | None:

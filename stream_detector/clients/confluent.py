@@ -8,19 +8,17 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from stream_detector.clients import _common
+from stream_detector.clients import _common, _confluent
 from stream_detector.clients._common import Subscription
 from stream_detector.clients._confluent import connection_config, map_error
+from stream_detector.clients._confluent_writer import ConfluentWriter
 from stream_detector.core.records import Origin, OutputRecord, RecordBatch, TopicPartition
 from stream_detector.settings import ConnectionSettings
-
-if TYPE_CHECKING:
-    from stream_detector.errors import BrokerError
 
 __all__ = ["ConfluentClient", "map_error"]
 
@@ -63,9 +61,7 @@ class ConfluentClient:
         self._servers = settings.bootstrap_servers
         self._subscription = subscription
         self._consumer: Any = None
-        self._producer: Any = None
-        self._failures: list[BrokerError] = []
-        self._writable: set[str] = set()
+        self._writer = ConfluentWriter(self._servers, self._connection)
         self._positions: dict[TopicPartition, int] = {}
         self._error: KafkaError | None = None
         self._held: list[Message] = []
@@ -95,23 +91,12 @@ class ConfluentClient:
     def produce(self, records: Iterable[OutputRecord]) -> None:
         """Hand records over for sending; waits while too many are unacknowledged."""
         with self._translated():
-            for record in records:
-                self._require_writable(record.topic)
-                self._send(record)
-            self._writer().poll(0)
+            self._writer.produce(records)
 
     def flush(self, timeout_ms: int) -> None:
         """Wait until every record handed over is acknowledged by all in-sync replicas."""
-        if self._producer is not None:
-            with self._translated():
-                n_left = self._producer.flush(timeout_ms / 1000)
-            if n_left:
-                reason = _common.unavailable(self._servers, f"no answer in {timeout_ms} ms")
-                self._failures += [reason] * n_left
-        if self._failures:
-            undelivered = _common.undelivered(len(self._failures), self._failures[0])
-            self._drop_producer()
-            raise undelivered
+        with self._translated():
+            self._writer.flush(timeout_ms)
 
     def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         """Save where the group goes on, and wait until the broker has it."""
@@ -155,11 +140,12 @@ class ConfluentClient:
     def n_partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 where it does not exist."""
         with self._translated():
-            return self._counts(self._producer or self._consumer or self._writer()).get(topic, 0)
+            handle = self._consumer if self._consumer is not None else self._writer.producer()
+            return _confluent.count_partitions(handle).get(topic, 0)
 
     def reset(self) -> None:
         """Drop every connection and unsent record; the next call connects afresh."""
-        self._drop_producer()
+        self._writer.drop()
         self._drop_consumer()
 
     def close(self) -> None:
@@ -186,7 +172,7 @@ class ConfluentClient:
             consumer = confluent_kafka.Consumer(self._connection() | self._consumer_config())
             # Kept before it is used, so that a failure below closes it.
             self._consumer = consumer
-            counts = self._counts(consumer)
+            counts = _confluent.count_partitions(consumer)
             missing = [topic for topic in self._subscription.topics if topic not in counts]
             if missing:
                 self._drop_consumer()
@@ -289,75 +275,10 @@ class ConfluentClient:
         self._error = None
         self._heard_at_s = time.monotonic()
 
-    def _counts(self, handle: Any) -> dict[str, int]:
-        """Ask the broker for all topics and their number of partitions; creates none."""
-        try:
-            metadata = handle.list_topics(timeout=_CONNECT_TIMEOUT_S)
-        except KafkaException:
-            if handle is self._producer:
-                handle.poll(0)  # let the error callback be called
-            raise
-        return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
-
-    def _writer(self) -> Any:
-        """Return the producer, building it first where there is none."""
-        if self._producer is None:
-            config = self._connection() | {
-                "acks": "all",
-                "enable.idempotence": True,
-                # The Java client's and kafka-python's, so that a key has one partition.
-                "partitioner": "murmur2_random",
-                "message.max.bytes": _common.PRODUCE_BYTES_MAX,
-                "queue.buffering.max.messages": _common.UNACKNOWLEDGED_RECORDS_MAX,
-                "queue.buffering.max.kbytes": _common.UNACKNOWLEDGED_BYTES_MAX // 1024,
-                "delivery.report.only.error": True,
-                "on_delivery": self._on_delivery,
-            }
-            self._producer = confluent_kafka.Producer(config)
-        return self._producer
-
-    def _require_writable(self, topic: str) -> None:
-        """Refuse a topic that does not exist, once a topic and connection."""
-        if topic not in self._writable:
-            if self._counts(self._writer()).get(topic, 0) == 0:
-                raise _common.missing_topics(self._servers, [topic])
-            self._writable.add(topic)
-
-    def _send(self, record: OutputRecord) -> None:
-        """Hand one record over, waiting while too many are unacknowledged."""
-        options: dict[str, Any] = {"value": record.value, "key": record.key}
-        if record.headers:
-            options["headers"] = list(record.headers)
-        if record.timestamp_ms is not None:
-            options["timestamp"] = record.timestamp_ms
-        if record.partition is not None:
-            options["partition"] = record.partition
-        producer = self._writer()
-        deadline_s = time.monotonic() + _REQUEST_TIMEOUT_S
-        while True:
-            try:
-                producer.produce(record.topic, **options)
-            except BufferError:
-                if time.monotonic() >= deadline_s:
-                    reason = f"{len(producer)} records wait for an acknowledgement"
-                    raise _common.unavailable(self._servers, reason) from None
-                producer.poll(0.05)
-            except KafkaException as error:
-                self._failures.append(map_error(error, self._servers, [record.topic]))
-                return
-            else:
-                return
-
     def _on_error(self, error: KafkaError) -> None:
         """Remember a complaint about connections; `poll` looks into it."""
         if self._error is None or self._error.code() not in _ALWAYS_TOLD:
             self._error = error
-
-    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
-        """Remember a record that was not delivered; `flush` tells."""
-        if error is not None:
-            topic = message.topic()
-            self._failures.append(map_error(error, self._servers, [topic] if topic else []))
 
     def _drop_consumer(self) -> None:
         """Close the consumer, leaving the group where the broker still answers.
@@ -371,15 +292,6 @@ class ConfluentClient:
             closing = threading.Thread(target=consumer.close, name="close consumer", daemon=True)
             closing.start()
             closing.join(_common.CLOSE_TIMEOUT_MS / 1000)
-
-    def _drop_producer(self) -> None:
-        """Close the producer without sending what is left."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.purge()
-            producer.flush(0)
-        self._failures.clear()
-        self._writable.clear()
 
 
 def _without_notices(messages: list[Message]) -> list[Message]:

@@ -7,7 +7,6 @@ consumer is closed and built anew.
 
 import gc
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -22,14 +21,13 @@ from stream_detector.clients import _common
 from stream_detector.clients._common import Subscription
 from stream_detector.clients._kafka_python import (
     LIBRARY_ERRORS,
-    NOTHING,
-    NullSerializer,
     connection_config,
+    count_partitions,
     detect_api_version,
     map_error,
 )
+from stream_detector.clients._kafka_python_writer import KafkaPythonWriter
 from stream_detector.core.records import Origin, OutputRecord, RecordBatch, TopicPartition
-from stream_detector.errors import BrokerError
 from stream_detector.settings import ConnectionSettings
 
 __all__ = ["KafkaPythonClient", "map_error"]
@@ -58,11 +56,7 @@ class KafkaPythonClient:
         self._subscription = subscription
         self._config: dict[str, Any] | None = None
         self._consumer: Any = None
-        self._producer: Any = None
-        self._sent: deque[tuple[Any, int]] = deque()
-        self._n_sent_bytes = 0
-        self._failures: list[BrokerError] = []
-        self._writable: set[str] = set()
+        self._writer = KafkaPythonWriter(self._servers, self._connection)
         self._positions: dict[TopicPartition, int] = {}
         self._heard_at_s = 0.0
 
@@ -88,27 +82,12 @@ class KafkaPythonClient:
     def produce(self, records: Iterable[OutputRecord]) -> None:
         """Hand records over for sending; waits while too many are unacknowledged."""
         with self._translated():
-            for record in records:
-                self._require_writable(record.topic)
-                self._send(record)
-                if (
-                    len(self._sent) >= _common.UNACKNOWLEDGED_RECORDS_MAX
-                    or self._n_sent_bytes >= _common.UNACKNOWLEDGED_BYTES_MAX
-                ):
-                    deadline_s = time.monotonic() + _common.REQUEST_TIMEOUT_MS / 1000
-                    self._settle(deadline_s, n_left=len(self._sent) // 2)
+            self._writer.produce(records)
 
     def flush(self, timeout_ms: int) -> None:
         """Wait until every record handed over is acknowledged by all in-sync replicas."""
-        try:
-            with self._translated():
-                self._settle(time.monotonic() + timeout_ms / 1000, n_left=0)
-        except BrokerError as error:
-            self._failures += [error] * len(self._sent)
-        if self._failures:
-            undelivered = _common.undelivered(len(self._failures), self._failures[0])
-            self._drop_producer()
-            raise undelivered
+        with self._translated():
+            self._writer.flush(timeout_ms)
 
     def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         """Save where the group goes on, and wait until the broker has it."""
@@ -146,21 +125,11 @@ class KafkaPythonClient:
     def n_partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 where it does not exist."""
         with self._translated():
-            admin = kafka.KafkaAdminClient(**self._connection())
-            try:
-                (described,) = admin.describe_topics([topic])
-            finally:
-                admin.close()
-            code = described["error_code"]
-            if code in _NO_TOPIC_CODES:
-                return 0
-            if code and not described["partitions"]:
-                raise kafka_errors.for_code(code)(topic)
-        return len(described["partitions"])
+            return count_partitions(self._connection(), topic)
 
     def reset(self) -> None:
         """Drop every connection and unsent record; the next call connects afresh."""
-        self._drop_producer()
+        self._writer.drop()
         self._drop_consumer()
         self._config = None
 
@@ -239,61 +208,6 @@ class KafkaPythonClient:
         consumer.end_offsets([min(assigned)], timeout_ms=_common.CONNECT_TIMEOUT_MS)
         self._heard_at_s = time.monotonic()
 
-    def _writer(self) -> Any:
-        """Return the producer, building it first where there is none."""
-        if self._producer is None:
-            self._producer = kafka.KafkaProducer(
-                **self._connection(),
-                acks="all",
-                enable_idempotence=True,
-                max_request_size=_common.PRODUCE_BYTES_MAX,
-                max_block_ms=_common.CONNECT_TIMEOUT_MS,
-                allow_auto_create_topics=False,
-                batch_size=256 * 1024,
-                value_serializer=NullSerializer(),
-            )
-        return self._producer
-
-    def _require_writable(self, topic: str) -> None:
-        """Refuse a topic that does not exist, once a topic and connection."""
-        if topic not in self._writable:
-            if self.n_partitions(topic) == 0:
-                raise _common.missing_topics(self._servers, [topic])
-            self._writable.add(topic)
-
-    def _send(self, record: OutputRecord) -> None:
-        """Hand one record over and remember its acknowledgement."""
-        has_content = record.key is not None or record.value is not None
-        try:
-            acknowledgement = self._writer().send(
-                record.topic,
-                value=record.value if has_content else NOTHING,
-                key=record.key,
-                # The library refuses a header without a value; an empty one is the nearest.
-                headers=[(name, value or b"") for name, value in record.headers],
-                partition=record.partition,
-                timestamp_ms=record.timestamp_ms,
-            )
-        except kafka_errors.MessageSizeTooLargeError as error:
-            self._failures.append(map_error(error, self._servers, [record.topic]))
-            return
-        n_bytes = len(record.key or b"") + len(record.value or b"")
-        self._sent.append((acknowledgement, n_bytes))
-        self._n_sent_bytes += n_bytes
-
-    def _settle(self, deadline_s: float, n_left: int) -> None:
-        """Wait for the oldest acknowledgements until `n_left` remain; keep what failed."""
-        while len(self._sent) > n_left:
-            acknowledgement, n_bytes = self._sent[0]
-            try:
-                acknowledgement.get(timeout=max(0.0, deadline_s - time.monotonic()))
-            except kafka_errors.KafkaError as error:
-                if not acknowledgement.is_done:
-                    raise
-                self._failures.append(map_error(error, self._servers, self._writable))
-            self._sent.popleft()
-            self._n_sent_bytes -= n_bytes
-
     def _drop_consumer(self) -> None:
         """Close the consumer, leaving the group where the broker still answers."""
         consumer, self._consumer = self._consumer, None
@@ -302,24 +216,6 @@ class KafkaPythonClient:
                 consumer.close(autocommit=False, timeout_ms=_common.CLOSE_TIMEOUT_MS)
             except LIBRARY_ERRORS:
                 return  # nothing of it is used again
-
-    def _drop_producer(self) -> None:
-        """Close the producer without sending what is left."""
-        producer, self._producer = self._producer, None
-        self._sent.clear()
-        self._n_sent_bytes = 0
-        self._failures.clear()
-        self._writable.clear()
-        if producer is not None:
-            # `close` flushes first and gives up, its thread still sending, when that fails.
-            producer._sender.force_close()  # noqa: SLF001
-            producer._sender.join(_common.CLOSE_TIMEOUT_MS / 1000)  # noqa: SLF001
-            producer.close(timeout=0)
-
-
-_NO_TOPIC_CODES = frozenset(
-    (kafka_errors.UnknownTopicOrPartitionError.errno, kafka_errors.InvalidTopicError.errno)
-)
 
 
 @contextmanager

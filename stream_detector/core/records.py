@@ -6,7 +6,7 @@ hot path does not read is fetched only for the few records that need it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ FloatArray = NDArray[np.float32]
 
 Headers = Sequence[tuple[str, bytes | None]]
 """A record's headers, in order, names repeated where the producer repeated them."""
+
+
+AlertEvent = Literal["open", "update", "close"]
 
 
 class TopicPartition(NamedTuple):
@@ -113,7 +116,7 @@ class Rejected:
     error
         Why; its class and message become the dead letter's headers.
     stage
-        Where in the flow: "decode" or "score".
+        Where in the flow: "decode", or "check" for values that cannot be scored.
     """
 
     index: int
@@ -205,7 +208,7 @@ class Alert:
 
     schema_version: int
     alert_id: str
-    event: str
+    event: AlertEvent
     event_number: int
     key: str
     window_start_ms: int

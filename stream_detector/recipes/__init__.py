@@ -27,7 +27,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         A TOML file.
     overrides
         `section.key=value` each, the value as TOML; a bare word is a string, and nothing after
-        the = takes the key away. Later ones win.
+        the = takes the key away. Later ones win. Another `data.name` empties the rest of `[data]`
+        first, whose keys are the other set's, and any other data leaves out what was published.
 
     Raises
     ------
@@ -40,6 +41,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         message = f"recipe {path} cannot be read: {error}; give the path of a TOML file"
         raise ConfigError(message) from None
+    _forget_other_data(values, overrides)
     for override in overrides:
         _apply(values, override)
     return parse_recipe(values, where=str(path))
@@ -71,6 +73,15 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         message = f"recipe {where}: " + "; ".join(problems)
         raise ConfigError(message)
     return recipe
+
+
+def _forget_other_data(values: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Drop what a recipe says of its own data set where the overrides name another one."""
+    keys = {override.partition("=")[0].strip() for override in overrides}
+    if "data.name" in keys:
+        values.pop("data", None)
+    if any(key.startswith("data.") for key in keys):
+        values.pop("published", None)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

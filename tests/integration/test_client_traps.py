@@ -98,7 +98,7 @@ def test_no_more_than_so_many_records_wait_for_an_acknowledgement(
 
     def records() -> Iterator[OutputRecord]:
         for _ in range(3 * _common.UNACKNOWLEDGED_RECORDS_MAX):
-            waiting.append(len(client._sent))  # type: ignore[attr-defined]
+            waiting.append(client._writer.n_unacknowledged)  # type: ignore[attr-defined]
             yield OutputRecord(topic, None, b"x")
 
     try:

@@ -51,7 +51,7 @@ RECORDS = st.lists(WELL_MADE | st.tuples(VALUES, HEADERS), max_size=8)
 
 
 def encode(values: list[float], content_type: ContentType) -> bytes:
-    """Return a window of one step or of one feature; JSON of one feature is a flat array."""
+    """Return values in a format; in JSON as a flat array, which fits windows of one feature."""
     if content_type == "json":
         return orjson.dumps({"values": values})
     return struct.pack(f"<{len(values)}f", *values)
