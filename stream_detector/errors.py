@@ -25,6 +25,7 @@ A message says what happened, where, what was expected, what was received and
 what to do about it.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -115,3 +116,15 @@ class StateError(StreamDetectorError):
     """The saved state or an offset cannot be trusted."""
 
     exit_code = 5
+
+
+def missing_topics(bootstrap_servers: str, topics: Iterable[str]) -> BrokerError:
+    """Return the error for topics that do not exist, with the commands that make them."""
+    names = list(topics) or ["TOPIC"]
+    commands = "; ".join(
+        f"kafka-topics.sh --bootstrap-server {bootstrap_servers} --create --topic {name} "
+        "--partitions 4"
+        for name in names
+    )
+    message = f"no such topic on {bootstrap_servers}: {', '.join(names)}; make it with: {commands}"
+    return BrokerError(message)

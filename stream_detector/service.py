@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from stream_detector.core.alerting import encode_alert, encode_dead_letter
 from stream_detector.core.detector import Detector, DetectorState, Step
 from stream_detector.core.records import OutputRecord, RecordBatch
-from stream_detector.errors import BrokerError, StreamDetectorError
+from stream_detector.errors import StreamDetectorError, missing_topics
 from stream_detector.ports import Client, Clock, Reconstructor
 from stream_detector.settings import DetectSettings
 from stream_detector.telemetry import Metrics, log_event
@@ -78,7 +78,9 @@ class Service:
         self.is_ready = False
         self._are_topics_known = False
         self._busy_at_s = clock.monotonic_s()
+        self._turn_at_s = self._busy_at_s
         self._failing_since_s: float | None = None
+        self._failed_at_s = 0.0
         self._backoff_s = BACKOFF_S_MIN
         self._said_at_s = -SAY_EVERY_S
 
@@ -114,6 +116,7 @@ class Service:
 
     def _turn(self) -> None:
         """Do one batch from poll to commit."""
+        self._turn_at_s = self._clock.monotonic_s()
         if not self._are_topics_known:
             self._check_topics()
         batch = self._client.poll(self._settings.poll_records_max, self._settings.poll_timeout_ms)
@@ -128,7 +131,7 @@ class Service:
             self._state = step.state
             self._count(batch, step)
             self._busy_at_s = self._clock.monotonic_s()
-        self._failing_since_s = None
+            self._failing_since_s = None
 
     def _publish(self, batch: RecordBatch, step: Step) -> None:
         """Write alerts and dead letters and wait until all are acknowledged."""
@@ -184,7 +187,7 @@ class Service:
         topics = (settings.input_topic, settings.alerts_topic, settings.dead_letter_topic)
         missing = [topic for topic in topics if self._client.n_partitions(topic) == 0]
         if missing:
-            raise BrokerError(describe_missing(missing, settings.bootstrap_servers))
+            raise missing_topics(settings.bootstrap_servers, missing)
         self._are_topics_known = True
 
     def _check_ready(self) -> None:
@@ -213,16 +216,20 @@ class Service:
     def _recover(self, error: StreamDetectorError) -> None:
         """Wait, drop the connections and go on at the committed offsets; give up in the end."""
         now_s = self._clock.monotonic_s()
-        if self._failing_since_s is None:
+        limit_s = self._settings.broker_timeout_s
+        # Empty polls after a failure prove nothing about the sink, so only a finished batch ends
+        # an outage, or so long without another failure that the next one is a new outage.
+        is_new = self._turn_at_s - self._failed_at_s >= limit_s
+        if self._failing_since_s is None or is_new:
             self._failing_since_s = now_s
             self._backoff_s = BACKOFF_S_MIN
         failing_s = now_s - self._failing_since_s
-        if failing_s >= self._settings.broker_timeout_s:
+        if failing_s >= limit_s:
             message = f"gave up after {failing_s:.0f} s (--broker-timeout): {error}"
             raise type(error)(message) from error
         if now_s - self._said_at_s >= SAY_EVERY_S:
             self._said_at_s = now_s
-            left_s = f"{self._settings.broker_timeout_s - failing_s:.0f}"
+            left_s = f"{limit_s - failing_s:.0f}"
             log_event(logging.WARNING, "retrying", reason=error, giving_up_in_s=left_s)
         self.totals.n_retries += 1
         self._metrics.retries.labels(type(error).__name__).inc()
@@ -231,14 +238,4 @@ class Service:
         self._metrics.partitions.set(0)
         self._clock.sleep(self._backoff_s)
         self._backoff_s = min(2 * self._backoff_s, BACKOFF_S_MAX)
-
-
-def describe_missing(topics: list[str], bootstrap_servers: str) -> str:
-    """Return which topics are missing and the commands that make them."""
-    commands = "; ".join(
-        f"kafka-topics.sh --bootstrap-server {bootstrap_servers} --create --topic {topic} "
-        "--partitions 4"
-        for topic in topics
-    )
-    names = ", ".join(topics)
-    return f"no such topic on {bootstrap_servers}: {names}; make it with: {commands}"
+        self._failed_at_s = self._clock.monotonic_s()

@@ -153,5 +153,5 @@ def set_up_logging(level: int) -> None:
 
 def _quoted(value: object) -> str:
     """Return a field's value on one line, in quotes where it holds a space."""
-    text = str(value).replace("\n", "\\n")
+    text = "\\n".join(str(value).splitlines())
     return '"' + text.replace('"', "'") + '"' if " " in text or not text else text

@@ -18,10 +18,14 @@ MakeTopic = Callable[..., str]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # kafka-python reads its message schemas this way when it is imported.
-    config.addinivalue_line(
-        "filterwarnings", "ignore:(read|open)_text is deprecated:DeprecationWarning"
-    )
+    for expected in (
+        # kafka-python reads its message schemas this way when it is imported.
+        "ignore:(read|open)_text is deprecated:DeprecationWarning",
+        # It leaves the sockets of connections that failed to the garbage collector.
+        r"ignore:Exception ignored in. <socket.*'0\.0\.0\.0'"
+        ":pytest.PytestUnraisableExceptionWarning",
+    ):
+        config.addinivalue_line("filterwarnings", expected)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import typer
 from stream_detector.cli.output import console, parse_duration_s, progress_bar
 from stream_detector.core.detector import Step
 from stream_detector.core.records import RecordBatch
-from stream_detector.errors import BrokerError, ConfigError
+from stream_detector.errors import ConfigError, missing_topics
 from stream_detector.ports import SystemClock
 from stream_detector.settings import ConnectionSettings, DetectSettings, load_settings
 
@@ -52,7 +52,9 @@ BrokerTimeout = Annotated[
 
 
 def broker(
-    port: Annotated[int, typer.Option(help="Port on loopback; 0 takes a free one.")] = 9092,
+    port: Annotated[
+        int, typer.Option(help="Port on loopback; 0 takes a free one.", min=0, max=65_535)
+    ] = 9092,
     topics: Annotated[
         str, typer.Option(help="Topics to make, NAME:PARTITIONS,...")
     ] = "telemetry:4,alerts:1,dead-letters:1",
@@ -258,10 +260,8 @@ def alerts(
 
 def require_topic(client: Any, topic: str, bootstrap_servers: str) -> None:
     """Refuse a topic that does not exist, with the command that makes it."""
-    from stream_detector.service import describe_missing
-
     if client.n_partitions(topic) == 0:
-        raise BrokerError(describe_missing([topic], bootstrap_servers))
+        raise missing_topics(bootstrap_servers, [topic])
 
 
 class _StopFlag:
@@ -322,7 +322,7 @@ def _parse_topics(text: str) -> dict[str, int]:
     topics = {}
     for item in text.split(","):
         name, _, count = item.partition(":")
-        if not name or not count.isdigit() or int(count) < 1:
+        if not name or not count.isdecimal() or int(count) < 1:
             message = f"--topics: expected NAME:PARTITIONS,..., received {item!r}"
             raise ConfigError(message)
         topics[name] = int(count)

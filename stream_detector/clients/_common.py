@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stream_detector.errors import BrokerError, BrokerUnavailableError, DeliveryError, FencedError
+from stream_detector.errors import missing_topics as missing_topics
 
 CONNECT_TIMEOUT_MS = 4_000
 """Longest wait for a first answer. Going on trying is the caller's decision."""
@@ -123,17 +124,6 @@ def too_large(servers: str, reason: object) -> BrokerError:
         f"Kafka at {servers} refused a record as too large: {reason}; raise max.message.bytes of "
         f"its topic (this client sends up to {PRODUCE_BYTES_MAX} bytes)"
     )
-    return BrokerError(message)
-
-
-def missing_topics(servers: str, topics: Iterable[str]) -> BrokerError:
-    """Return the error for topics that do not exist, with the commands that make them."""
-    names = list(topics) or ["TOPIC"]
-    commands = "; ".join(
-        f"kafka-topics.sh --bootstrap-server {servers} --create --topic {name} --partitions 4"
-        for name in names
-    )
-    message = f"no such topic on {servers}: {', '.join(names)}; make it with: {commands}"
     return BrokerError(message)
 
 

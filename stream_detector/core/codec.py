@@ -6,6 +6,7 @@ the README, section "Record format".
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -35,6 +36,8 @@ TIMESTAMP_MS_MAX = 253_402_300_799_999
 """The last millisecond of the year 9999: a larger number is not a time in milliseconds."""
 
 _FORMATS = {name: format_ for format_, name in CONTENT_TYPES.items()}
+_BOM = 0xEF
+"""First byte of a byte order mark, which one parser forgives and the other does not."""
 _NOT_FAST = (ValueError, TypeError, KeyError, AttributeError, RuntimeError)
 
 
@@ -220,7 +223,7 @@ def _read_plain(parser: Any, value: bytes, n_steps: int) -> tuple[Any, int | Non
     try:
         document = parser.parse(value)
         array = document["values"]
-        if len(array) != n_steps or value.find(b"[") != value.rfind(b"["):
+        if len(array) != n_steps or value.find(b"[") != value.rfind(b"[") or value[0] == _BOM:
             return None
         buffer = array.as_buffer(of_type="d")
         if len(document) == 1:
@@ -258,13 +261,28 @@ def _parse(value: bytes) -> Any:
         return orjson.loads(value)
     except orjson.JSONDecodeError as error:
         reason = str(error)
+    message = f"not JSON: {reason}"
+    if _holds_non_finite(value):
+        message = "JSON value holds NaN or an infinity; expected finite numbers"
+        raise RecordValueError(message)
+    raise RecordDecodeError(message)
+
+
+def _holds_non_finite(value: bytes) -> bool:
+    """Return whether a value is JSON but for numbers that no double holds."""
+    found: list[float] = []
+
+    def note(text: str) -> float:
+        number = float(text)
+        if not math.isfinite(number):
+            found.append(number)
+        return number
+
     try:
-        json.loads(value)
+        json.loads(value.decode(), parse_constant=note, parse_float=note, parse_int=note)
     except (ValueError, RecursionError):
-        message = f"not JSON: {reason}"
-        raise RecordDecodeError(message) from None
-    message = "JSON value holds NaN or an infinity; expected finite numbers"
-    raise RecordValueError(message)
+        return False
+    return bool(found)
 
 
 def _read_values(values: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
@@ -274,6 +292,12 @@ def _read_values(values: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
         message = f'"values": expected an array, received {type(values).__name__}'
         raise RecordDecodeError(message)
     is_nested = bool(values) and all(type(row) is list for row in values)
+    if not is_nested and n_features > 1:
+        received = f"a flat array of {len(values)}"
+        raise _wrong_shape(received, shape)
+    if len(values) != n_steps:
+        received = f"{len(values)} steps"
+        raise _wrong_shape(received, shape)
     rows = values if is_nested else [[value] for value in values]
     for step, row in enumerate(rows):
         if not set(map(type, row)) <= {int, float}:
@@ -282,12 +306,6 @@ def _read_values(values: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
         if is_nested and len(row) != n_features:
             received = f"{len(row)} features at values[{step}]"
             raise _wrong_shape(received, shape)
-    if not is_nested and n_features > 1:
-        received = f"a flat array of {len(values)}"
-        raise _wrong_shape(received, shape)
-    if len(rows) != n_steps:
-        received = f"{len(rows)} steps"
-        raise _wrong_shape(received, shape)
     return np.array(rows, dtype=np.float64).ravel()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import kafka as kafka_python
 import pytest
+from kafka.admin import MemberToRemove
 
 from stream_detector.clients import _common, connect
 from stream_detector.core.records import OutputRecord, RecordBatch, TopicPartition
@@ -317,7 +318,7 @@ def _put_members_out(address: str, name: str) -> None:
     admin = kafka_python.KafkaAdminClient(bootstrap_servers=address)
     try:
         described = admin.describe_groups([name])
-        members = [each["member_id"] for each in described[name]["members"]]
+        members = [MemberToRemove(each["member_id"]) for each in described[name]["members"]]
         admin.remove_group_members(name, members)
     finally:
         admin.close()

@@ -98,8 +98,8 @@ def test_all_problems_at_once_each_with_key_expected_and_received():
         (["threshold.method=quantile"], "threshold.quantile: expected a number"),
         (["threshold.n_sigma="], "threshold.n_sigma: expected a number"),
         (["threshold.quantile=0.9"], "threshold.quantile: expected only with method = 'quantile'"),
-        (["data.name=csv", "data.split="], "data.path: expected the path of a file"),
-        (["data.name=csv", "data.path=x"], "data.split: expected only with data.name = ecg5000"),
+        (["data.name=csv"], "data.path: expected the path of a file"),
+        (["data.path=x"], "data.path: expected only with data.name = csv or parquet"),
         (["data.seed=1"], "data.seed: expected only with data.name = synthetic-ecg"),
         (["window.steps=100"], "window: expected steps = 140"),
         (["window.record=samples"], "window.record: expected 'window'"),
@@ -135,3 +135,9 @@ def test_recipe_survives_json():
 def test_mappings_are_checked_like_files():
     with pytest.raises(ConfigError, match="recipe here: name: expected a value, received none"):
         parse_recipe({}, where="here")
+
+
+def test_another_data_set_takes_only_its_name_and_path() -> None:
+    recipe = load_recipe(TUTORIAL, ["data.path=beats.csv", "data.name=csv"])
+    assert (recipe.data.path, recipe.data.split) == ("beats.csv", None)
+    assert recipe.published is None

@@ -113,10 +113,10 @@ def test_a_file_that_is_missing_or_not_text_is_refused(tmp_path: Path) -> None:
     assert "binary.toml cannot be read" in problem(file=binary)
 
 
-def test_a_detect_setting_is_unknown_to_other_commands(tmp_path: Path) -> None:
-    file = write(tmp_path, 'group = "x"')
-    with pytest.raises(ConfigError, match="unknown group"):
-        load_settings(ConnectionSettings, file)
+def test_one_file_serves_every_command(tmp_path: Path) -> None:
+    file = write(tmp_path, 'group = "x"\nbootstrap_servers = "kafka:9092"')
+    assert load_settings(ConnectionSettings, file).bootstrap_servers == "kafka:9092"
+    assert load_settings(DetectSettings, file).group == "x"
 
 
 def test_unrelated_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
