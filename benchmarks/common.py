@@ -18,21 +18,21 @@ from stream_detector.core.records import FloatArray
 from stream_detector.datasets import load_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 N_PARTITIONS = 4
 
 
 @contextmanager
-def running_broker(folder: Path) -> Iterator[str]:
+def running_broker() -> Iterator[str]:
     """Give the address of a real Kafka: the one named by KAFKA_BOOTSTRAP_SERVERS, or our own."""
     named = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if named:
         yield named
         return
-    from tests.support.local_kafka import LocalKafka
+    from local_kafka import LocalKafka
 
-    with LocalKafka(folder) as broker:
+    with LocalKafka() as broker:
         yield broker.bootstrap_servers
 
 

@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bundle = train_bundle(folder)
-        with running_broker(folder / "kafka") as servers:
+        with running_broker() as servers:
             for number in range(options.rounds):
                 for rate in options.rates:
                     for client in ("kafka-python", "confluent"):

@@ -46,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bundle = train_bundle(folder)
-        with running_broker(folder / "kafka") as servers:
+        with running_broker() as servers:
             figures = {
                 content_type: measure(servers, bundle, content_type, n_records, options)
                 for content_type, n_records in (

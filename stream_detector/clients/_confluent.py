@@ -6,7 +6,7 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from stream_detector.clients import _common
-from stream_detector.errors import BrokerError
+from stream_detector.errors import BrokerError, missing_topics
 from stream_detector.settings import ConnectionSettings
 
 
@@ -85,7 +85,7 @@ def map_error(error: object, servers: str, topics: Iterable[str] = ()) -> Broker
         return _common.refused(servers, error)
     name, reason = error.name(), f"{error.name()}: {error.str()}"
     if name in _MISSING:
-        return _common.missing_topics(servers, topics)
+        return missing_topics(servers, topics)
     for names, build in _BUILDERS:
         if name in names:
             return build(servers, reason)

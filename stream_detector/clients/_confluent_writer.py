@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from stream_detector.clients import _common
 from stream_detector.clients._confluent import count_partitions, map_error
 from stream_detector.core.records import OutputRecord
+from stream_detector.errors import missing_topics
 
 if TYPE_CHECKING:
     from stream_detector.errors import BrokerError
@@ -86,7 +87,7 @@ class ConfluentWriter:
         """Refuse a topic that does not exist, once a topic and connection."""
         if topic not in self._writable:
             if count_partitions(self.producer()).get(topic, 0) == 0:
-                raise _common.missing_topics(self._servers, [topic])
+                raise missing_topics(self._servers, [topic])
             self._writable.add(topic)
 
     def _send(self, record: OutputRecord) -> None:

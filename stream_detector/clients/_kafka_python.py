@@ -9,7 +9,7 @@ import kafka
 from kafka import errors as kafka_errors
 
 from stream_detector.clients import _common
-from stream_detector.errors import BrokerError
+from stream_detector.errors import BrokerError, missing_topics
 from stream_detector.settings import ConnectionSettings
 
 # What the library raises: its own errors, and those of sockets, TLS files and its arguments.
@@ -101,7 +101,7 @@ def map_error(error: BaseException, servers: str, topics: Iterable[str] = ()) ->
     """
     reason = str(error) or type(error).__name__
     if isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
-        return _common.missing_topics(servers, topics)
+        return missing_topics(servers, topics)
     for kinds, build in (
         (_DENIED, _common.denied),
         (_FENCED, _common.fenced),

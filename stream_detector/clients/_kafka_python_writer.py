@@ -12,6 +12,7 @@ from kafka.serializer import Serializer
 from stream_detector.clients import _common
 from stream_detector.clients._kafka_python import count_partitions, map_error
 from stream_detector.core.records import OutputRecord
+from stream_detector.errors import missing_topics
 
 if TYPE_CHECKING:
     from stream_detector.errors import BrokerError
@@ -112,7 +113,7 @@ class KafkaPythonWriter:
         """Refuse a topic that does not exist, once a topic and connection."""
         if topic not in self._writable:
             if count_partitions(self._connection(), topic) == 0:
-                raise _common.missing_topics(self._servers, [topic])
+                raise missing_topics(self._servers, [topic])
             self._writable.add(topic)
 
     def _send(self, record: OutputRecord) -> None:

@@ -18,6 +18,7 @@ from stream_detector.clients._common import Subscription
 from stream_detector.clients._confluent import connection_config, map_error
 from stream_detector.clients._confluent_writer import ConfluentWriter
 from stream_detector.core.records import Origin, OutputRecord, RecordBatch, TopicPartition
+from stream_detector.errors import missing_topics
 from stream_detector.settings import ConnectionSettings
 
 __all__ = ["ConfluentClient", "map_error"]
@@ -76,14 +77,15 @@ class ConfluentClient:
         self._subscription.require_topics()
         with self._translated(self._drop_consumer):
             consumer = self._reader()
-            messages = self._take(consumer, n_records_max, timeout_ms / 1000)
-            if any(map(Message.error, messages)):
-                messages = _without_notices(messages)
+            with _common.collector_paused():
+                messages = self._take(consumer, n_records_max, timeout_ms / 1000)
+                if any(map(Message.error, messages)):
+                    messages = _without_notices(messages)
+                batch = _to_batch(messages, self._next_offsets(consumer, messages))
             if messages:
                 self._heard_at_s = time.monotonic()
             else:
                 self._probe(consumer)
-            batch = _to_batch(messages, self._next_offsets(consumer, messages))
         if self._subscription.group is None:
             self._positions.update(batch.next_offsets)
         return batch
@@ -176,7 +178,7 @@ class ConfluentClient:
             missing = [topic for topic in self._subscription.topics if topic not in counts]
             if missing:
                 self._drop_consumer()
-                raise _common.missing_topics(self._servers, missing)
+                raise missing_topics(self._servers, missing)
             self._heard_at_s = time.monotonic()
             if self._subscription.group is not None:
                 consumer.subscribe(list(self._subscription.topics))

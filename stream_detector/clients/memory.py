@@ -39,7 +39,7 @@ from stream_detector.core.records import (
     RecordBatch,
     TopicPartition,
 )
-from stream_detector.errors import BrokerError, BrokerUnavailableError
+from stream_detector.errors import BrokerError, BrokerUnavailableError, missing_topics
 
 SERVERS = "memory"
 """What stands for the address in messages."""
@@ -214,7 +214,7 @@ class MemoryBroker:
 
     def _logs_of(self, topic: str) -> list[PartitionLog]:
         if topic not in self.logs:
-            raise _common.missing_topics(SERVERS, [topic])
+            raise missing_topics(SERVERS, [topic])
         return self.logs[topic]
 
 
@@ -265,7 +265,7 @@ class MemoryClient:
         with self._call("produce"):
             for record in records:
                 if record.topic not in self._broker.logs:
-                    raise _common.missing_topics(SERVERS, [record.topic])
+                    raise missing_topics(SERVERS, [record.topic])
                 self._unsent.append(record)
 
     def flush(self, timeout_ms: int) -> None:
