@@ -77,11 +77,10 @@ class ConfluentClient:
         self._subscription.require_topics()
         with self._translated(self._drop_consumer):
             consumer = self._reader()
-            with _common.collector_paused():
-                messages = self._take(consumer, n_records_max, timeout_ms / 1000)
-                if any(map(Message.error, messages)):
-                    messages = _without_notices(messages)
-                batch = _to_batch(messages, self._next_offsets(consumer, messages))
+            messages = self._take(consumer, n_records_max, timeout_ms / 1000)
+            if any(map(Message.error, messages)):
+                messages = _without_notices(messages)
+            batch = _to_batch(messages, self._next_offsets(consumer, messages))
             if messages:
                 self._heard_at_s = time.monotonic()
             else:

@@ -71,9 +71,8 @@ class KafkaPythonClient:
         self._subscription.require_topics()
         with self._translated(self._drop_consumer):
             consumer = self._reader()
-            with _common.collector_paused():
-                polled = consumer.poll(timeout_ms=timeout_ms, max_records=n_records_max)
-                batch = _to_batch(polled)
+            polled = consumer.poll(timeout_ms=timeout_ms, max_records=n_records_max)
+            batch = _to_batch(polled)
             if polled:
                 self._heard_at_s = time.monotonic()
             else:
