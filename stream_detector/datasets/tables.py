@@ -1,7 +1,7 @@
 """A person's own windows: CSV or Parquet, one window a row.
 
 Value columns may have any header, and a CSV may have none. Three columns are taken by name, where
-they are there: key, timestamp_ms and label. CSV is read without any extra; Parquet needs pyarrow.
+they are there: key, timestamp_ms and label. CSV is read without any extra; Parquet needs pandas.
 """
 
 import csv
@@ -177,35 +177,33 @@ def _parse(path: Path, row: int, cells: Sequence[str], names: Sequence[str]) -> 
 def _read_parquet(path: Path) -> _Columns:
     """Read a Parquet file."""
     try:
-        import pyarrow  # noqa: PLC0415  (part of the train extra)
-        import pyarrow.parquet  # noqa: PLC0415
+        import pandas  # noqa: PLC0415  (part of the train extra)
+
+        frame = pandas.read_parquet(path)
     except ImportError:
         message = (
             f"{path}: reading Parquet needs the train extra: pip install 'stream-detector[train]', "
             "or save the table as CSV"
         )
         raise DatasetError(message) from None
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError) as error:
         message = f"{path} cannot be read as Parquet: {error}; give a Parquet file"
         raise DatasetError(message) from None
-    if table.num_rows == 0:
+    if frame.empty:
         _refuse_empty(path)
-    names = [name for name in table.column_names if name not in _NAMED]
-    values = np.empty((table.num_rows, len(names)))
-    for index, name in enumerate(names):
-        column = table.column(name)
-        if not (pyarrow.types.is_floating(column.type) or pyarrow.types.is_integer(column.type)):
+    names = [str(name) for name in frame.columns if name not in _NAMED]
+    for name in names:
+        kind = frame[name].dtype
+        if not pandas.api.types.is_numeric_dtype(kind) or pandas.api.types.is_bool_dtype(kind):
             message = (
-                f"{path}, row 1, column {name}: expected a column of numbers, received "
-                f"{column.type}; name it {' or '.join(_NAMED)}, or take it out"
+                f"{path}, row 1, column {name}: expected a column of numbers, received {kind}; "
+                f"name it {' or '.join(_NAMED)}, or take it out"
             )
             raise DatasetError(message)
-        # A missing value becomes NaN, and is refused with the others that are not finite.
-        values[:, index] = column.to_numpy()
-    named = {name: table.column(name).to_pylist() for name in _NAMED if name in table.column_names}
-    return _Columns(path, names, values, named, range(1, table.num_rows + 1))
+    # A missing value becomes NaN, and is refused with the others that are not finite.
+    values = frame[names].to_numpy(dtype=np.float64, na_value=np.nan)
+    named = {name: frame[name].tolist() for name in _NAMED if name in frame.columns}
+    return _Columns(path, names, values, named, range(1, len(frame) + 1))
 
 
 def _to_windows(columns: _Columns, n_steps: int, n_features: int) -> FloatArray:
@@ -227,7 +225,10 @@ def _to_windows(columns: _Columns, n_steps: int, n_features: int) -> FloatArray:
 def _keys(columns: _Columns) -> tuple[str, ...] | None:
     """Return the column `key` as text."""
     keys = columns.named.get("key")
-    return None if keys is None else tuple("" if key is None else str(key) for key in keys)
+    if keys is None:
+        return None
+    # A missing key is None or NaN, and NaN differs from itself.
+    return tuple("" if key is None or key != key else str(key) for key in keys)  # noqa: PLR0124
 
 
 def _labels(columns: _Columns) -> NDArray[np.int8] | None:
