@@ -44,13 +44,25 @@ def produce(options: argparse.Namespace, settings: DetectSettings) -> None:
 
 
 def echo(options: argparse.Namespace, settings: DetectSettings) -> None:
-    """Consume, produce, flush, commit with the library itself, made with our settings."""
+    """Consume, produce, flush, commit with the library itself; the consumer has our settings."""
     client: Any = connect(settings, topics=[settings.input_topic], group=settings.group)
-    consumer, producer = client._reader(), client._writer()
-    is_python = settings.client == "kafka-python"
-    loop = _echo_kafka_python if is_python else _echo_confluent
+    consumer = client._reader()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    loop(consumer, producer, options.output_topic)
+    servers = settings.bootstrap_servers
+    if settings.client == "kafka-python":
+        import kafka
+
+        producer: Any = kafka.KafkaProducer(
+            bootstrap_servers=servers, acks="all", enable_idempotence=True
+        )
+        _echo_kafka_python(consumer, producer, options.output_topic)
+    else:
+        import confluent_kafka
+
+        producer = confluent_kafka.Producer(
+            {"bootstrap.servers": servers, "acks": "all", "enable.idempotence": True}
+        )
+        _echo_confluent(consumer, producer, options.output_topic)
 
 
 def _echo_kafka_python(consumer: Any, producer: Any, topic: str) -> None:
