@@ -81,10 +81,13 @@ def anomalous_beats() -> FloatArray:
     return np.ascontiguousarray(data.test[data.test_labels == 1])
 
 
-def train_bundle(folder: Path) -> Path:
-    """Train the tutorial's network with a threshold that one normal beat in a thousand exceeds."""
+RARELY = ("method=quantile", "quantile=0.999", "n_sigma=", "calibrate_on=held-out")
+"""A threshold that about one normal beat in a thousand exceeds."""
+
+
+def train_bundle(folder: Path, *changes: str) -> Path:
+    """Train the tutorial's network; `changes` are made to the recipe's threshold."""
     out = folder / "bundle"
-    changes = ("method=quantile", "quantile=0.999", "n_sigma=", "calibrate_on=held-out")
     command = [sys.executable, "-m", "stream_detector", "train"]
     command += [str(ROOT / "models" / "ecg5000-dense.toml"), "--out", str(out)]
     for change in changes:

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 from common import (
+    RARELY,
     ROOT,
     delete_topics,
     fill,
@@ -45,7 +46,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        bundle = train_bundle(folder)
+        bundle = train_bundle(folder, *RARELY)
         with running_broker() as servers:
             figures = {
                 content_type: measure(servers, bundle, content_type, n_records, options)
