@@ -167,6 +167,10 @@ class KafkaPythonClient:
             self._heard_at_s = time.monotonic()
             if self._subscription.group is not None:
                 self._consumer.subscribe(self._subscription.topics)
+                # The member that leads a group assigns the partitions it knows of: one that joins
+                # before it knows any gets none until its metadata is next renewed.
+                for topic in self._subscription.topics:
+                    self._consumer.partitions_for_topic(topic)
             else:
                 self._assign_all(counts)
         return self._consumer

@@ -15,7 +15,7 @@ from stream_detector.errors import BrokerError
 from stream_detector.ports import Client
 from stream_detector.settings import ConnectionSettings
 
-DEADLINE_S = 20.0
+DEADLINE_S = 40.0
 
 
 @dataclass
