@@ -16,9 +16,13 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from stream_detector.core.codec import ContentType
 from stream_detector.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "STREAM_DETECTOR_"
+
+ClientName = Literal["kafka-python", "confluent"]
+EngineName = Literal["onnx", "keras"]
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -38,9 +42,7 @@ class ConnectionSettings(BaseSettings):
     bootstrap_servers: str = Field(
         default="127.0.0.1:9092", min_length=1, description="Brokers, host:port[,host:port ...]"
     )
-    client: Literal["kafka-python", "confluent"] = Field(
-        default="kafka-python", description="Kafka client library"
-    )
+    client: ClientName = Field(default="kafka-python", description="Kafka client library")
     broker_timeout_s: PositiveFloat = Field(
         default=60.0, description="Seconds to go on trying a broker that does not answer"
     )
@@ -106,10 +108,10 @@ class DetectSettings(ConnectionSettings):
         default="dead-letters", min_length=1, description="Topic for records that cannot be used"
     )
     group: str = Field(default="stream-detector", min_length=1, description="Consumer group")
-    engine: Literal["onnx", "keras"] = Field(
+    engine: EngineName = Field(
         default="onnx", description="What runs the network; keras needs the train extra"
     )
-    content_type: Literal["json", "float32"] = Field(
+    content_type: ContentType = Field(
         default="json", description="Format of records that carry no content-type header"
     )
     offset_reset: Literal["earliest", "latest"] = Field(

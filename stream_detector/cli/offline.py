@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream_detector.cli.output import console, print_json, print_table, progress_bar
-from stream_detector.cli.wiring import EngineName, open_bundle
+from stream_detector.cli.wiring import open_bundle
 from stream_detector.core.evaluation import Evaluation, evaluate
 from stream_detector.errors import ConfigError, DatasetError, RecordValueError
+from stream_detector.settings import EngineName
 
 if TYPE_CHECKING:
     from stream_detector.bundle import Bundle

@@ -14,15 +14,18 @@ from typing import Annotated, Any, Literal
 import typer
 
 from stream_detector.cli.output import console, parse_duration_s, progress_bar
+from stream_detector.core.codec import ContentType
 from stream_detector.core.detector import Step
 from stream_detector.core.records import RecordBatch
 from stream_detector.errors import ConfigError, missing_topics
 from stream_detector.ports import SystemClock
-from stream_detector.settings import ConnectionSettings, DetectSettings, load_settings
-
-ClientName = Literal["kafka-python", "confluent"]
-EngineName = Literal["onnx", "keras"]
-FormatName = Literal["json", "float32"]
+from stream_detector.settings import (
+    ClientName,
+    ConnectionSettings,
+    DetectSettings,
+    EngineName,
+    load_settings,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -90,7 +93,7 @@ def detect(
     group: Annotated[str | None, _option("group")] = None,
     client: Client = None,
     engine: Annotated[EngineName | None, _option("engine")] = None,
-    content_type: Annotated[FormatName | None, _option("content_type")] = None,
+    content_type: Annotated[ContentType | None, _option("content_type")] = None,
     settings_file: SettingsFile = None,
     metrics_port: Annotated[int | None, _option("metrics_port")] = None,
     broker_timeout: BrokerTimeout = None,
@@ -175,7 +178,9 @@ def replay(
     rate: Annotated[
         float | None, typer.Option(help="Records a second, steadily; default as fast as it goes.")
     ] = None,
-    format_: Annotated[FormatName, typer.Option("--format", help="Format of the values.")] = "json",
+    format_: Annotated[
+        ContentType, typer.Option("--format", help="Format of the values.")
+    ] = "json",
     split: Annotated[str | None, typer.Option(help="ecg5000: tutorial or official.")] = None,
     part: Annotated[
         Literal["test", "all"], typer.Option(help="Test windows only, or training ones first.")

@@ -1,13 +1,12 @@
 """Builds what the commands share: a checked bundle with its detector and its engine."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from stream_detector.bundle import Bundle, read_bundle
 from stream_detector.core.detector import Detector
 from stream_detector.ports import Reconstructor
-
-EngineName = Literal["onnx", "keras"]
+from stream_detector.settings import EngineName
 
 
 class Served(NamedTuple):
