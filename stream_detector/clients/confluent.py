@@ -11,13 +11,20 @@ from contextlib import contextmanager
 from typing import Any
 
 import confluent_kafka
+import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from stream_detector.clients import _common, _confluent
 from stream_detector.clients._common import Subscription
 from stream_detector.clients._confluent import connection_config, map_error
 from stream_detector.clients._confluent_writer import ConfluentWriter
-from stream_detector.core.records import Origin, OutputRecord, RecordBatch, TopicPartition
+from stream_detector.core.records import (
+    Origin,
+    OutputRecord,
+    RecordBatch,
+    SeriesColumns,
+    TopicPartition,
+)
 from stream_detector.errors import missing_topics
 from stream_detector.settings import ConnectionSettings
 
@@ -311,6 +318,20 @@ def _to_batch(messages: list[Message], next_offsets: dict[TopicPartition, int]) 
         headers=list(map(Message.headers, messages)) if has_headers else None,
         next_offsets=next_offsets,
         origin=lambda index: _origin(messages[index]),
+        series=lambda: _series(messages),
+    )
+
+
+def _series(messages: list[Message]) -> SeriesColumns:
+    """Return keys, partitions and times of all messages; the library's time is -1 for none."""
+    n_messages = len(messages)
+    times = np.array(list(map(Message.timestamp, messages)), dtype=np.int64).reshape(-1, 2)
+    return SeriesColumns(
+        keys=list(map(Message.key, messages)),
+        partitions=np.fromiter(map(Message.partition, messages), np.int64, n_messages),
+        timestamps_ms=np.where(
+            times[:, 0] == confluent_kafka.TIMESTAMP_NOT_AVAILABLE, -1, times[:, 1]
+        ),
     )
 
 

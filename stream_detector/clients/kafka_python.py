@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 import kafka
+import numpy as np
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
@@ -26,7 +27,13 @@ from stream_detector.clients._kafka_python import (
     map_error,
 )
 from stream_detector.clients._kafka_python_writer import KafkaPythonWriter
-from stream_detector.core.records import Origin, OutputRecord, RecordBatch, TopicPartition
+from stream_detector.core.records import (
+    Origin,
+    OutputRecord,
+    RecordBatch,
+    SeriesColumns,
+    TopicPartition,
+)
 from stream_detector.errors import missing_topics
 from stream_detector.settings import ConnectionSettings
 
@@ -40,6 +47,9 @@ EMBEDDED_FETCH_WAIT_MS = 10
 
 _values = attrgetter("value")
 _headers = attrgetter("headers")
+_keys = attrgetter("key")
+_partitions = attrgetter("partition")
+_timestamps = attrgetter("timestamp")
 
 
 class KafkaPythonClient:
@@ -238,6 +248,16 @@ def _to_batch(polled: Mapping[Any, list[Any]]) -> RecordBatch:
             for partition, of_partition in polled.items()
         },
         origin=lambda index: _origin(records[index]),
+        series=lambda: _series(records),
+    )
+
+
+def _series(records: Sequence[Any]) -> SeriesColumns:
+    """Return keys, partitions and times of all records."""
+    return SeriesColumns(
+        keys=list(map(_keys, records)),
+        partitions=np.fromiter(map(_partitions, records), np.int64, len(records)),
+        timestamps_ms=np.fromiter(map(_timestamps, records), np.int64, len(records)),
     )
 
 

@@ -38,6 +38,7 @@ from stream_detector.core.records import (
     OutputRecord,
     RecordBatch,
     TopicPartition,
+    series_columns,
 )
 from stream_detector.errors import BrokerError, BrokerUnavailableError, missing_topics
 
@@ -258,6 +259,7 @@ class MemoryClient:
             ),
             next_offsets=next_offsets,
             origin=lambda index: taken[index].origin,
+            series=lambda: series_columns([record.origin for record in taken]),
         )
 
     def produce(self, records: Iterable[OutputRecord]) -> None:

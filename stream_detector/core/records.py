@@ -53,6 +53,34 @@ class Origin(NamedTuple):
     headers: Headers
 
 
+class SeriesColumns(NamedTuple):
+    """What says which series the records of a batch belong to, and when.
+
+    Parameters
+    ----------
+    keys
+        Series key of each record, None where it has none. Length n_records.
+    partitions
+        Partition of each record, int64, shape (n_records,).
+    timestamps_ms
+        Time of each record, milliseconds since 1970-01-01 UTC, -1 where it has none; int64,
+        shape (n_records,).
+    """
+
+    keys: Sequence[bytes | None]
+    partitions: NDArray[np.int64]
+    timestamps_ms: NDArray[np.int64]
+
+
+def series_columns(origins: Sequence[Origin]) -> SeriesColumns:
+    """Return the columns of records whose origins are at hand."""
+    return SeriesColumns(
+        keys=[origin.key for origin in origins],
+        partitions=np.array([origin.partition for origin in origins], dtype=np.int64),
+        timestamps_ms=np.array([origin.timestamp_ms for origin in origins], dtype=np.int64),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
     """The records of one poll, as columns.
@@ -69,15 +97,49 @@ class RecordBatch:
         batch is done.
     origin
         Gives the rest of record `i`. Called for alerts and dead letters only.
+    series
+        Gives keys, partitions and times of all records. Called only where records are samples
+        of a series; a record that is a whole window needs none of it.
     """
 
     values: Sequence[bytes | None]
     headers: Sequence[Headers | None] | None
     next_offsets: Mapping[TopicPartition, int]
     origin: Callable[[int], Origin]
+    series: Callable[[], SeriesColumns]
 
     def __len__(self) -> int:
         return len(self.values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Samples of some series, as columns; each series in the order of its times.
+
+    Parameters
+    ----------
+    keys
+        Names of the series. Length n_series.
+    series
+        Which series each sample is of, an index into `keys`, shape (n_samples,).
+    times_ms
+        Float64, shape (n_samples,), milliseconds since 1970-01-01 UTC. Fractions are kept, for
+        a signal of 360 samples a second has a sample each 2.78 ms.
+    values
+        Float32, C-contiguous, shape (n_samples, n_features), unit: the signal's. NaN is a
+        missing value.
+    labels
+        Int8, shape (n_samples,), 0 normal and 1 anomalous; None where there are none.
+    """
+
+    keys: tuple[str, ...]
+    series: NDArray[np.intp]
+    times_ms: NDArray[np.float64]
+    values: FloatArray
+    labels: NDArray[np.int8] | None = None
+
+    def __len__(self) -> int:
+        return len(self.series)
 
 
 class OutputRecord(NamedTuple):

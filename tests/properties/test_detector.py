@@ -17,6 +17,7 @@ from stream_detector.core.records import (
     Origin,
     RecordBatch,
     TopicPartition,
+    series_columns,
 )
 from stream_detector.core.scaling import Scaler
 
@@ -55,7 +56,13 @@ def batch_of(records: list[tuple[bytes | None, Headers | None]], start: int = 0)
         return Origin("t", 0, at, 1_000 * at, b"k%d" % (at % 3), records[index][1] or ())
 
     next_offsets = {TopicPartition("t", 0): start + len(records)}
-    return RecordBatch([v for v, _ in records], [h for _, h in records], next_offsets, origin)
+    return RecordBatch(
+        [value for value, _ in records],
+        [headers for _, headers in records],
+        next_offsets,
+        origin,
+        lambda: series_columns([origin(index) for index in range(len(records))]),
+    )
 
 
 def facts(step: Step, start: int = 0) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from stream_detector.core.records import (
     Origin,
     RecordBatch,
     TopicPartition,
+    series_columns,
 )
 from stream_detector.core.scaling import Scaler
 from stream_detector.telemetry import logger
@@ -41,7 +42,11 @@ def make_batch() -> Callable[..., RecordBatch]:
             return Origin("telemetry", 3, 100 + index, timestamp_ms + index, key, own)
 
         return RecordBatch(
-            values, headers, {TopicPartition("telemetry", 3): 100 + len(values)}, origin
+            values,
+            headers,
+            {TopicPartition("telemetry", 3): 100 + len(values)},
+            origin,
+            lambda: series_columns([origin(index) for index in range(len(values))]),
         )
 
     return make
