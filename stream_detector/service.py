@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from stream_detector.core.alerting import encode_alert, encode_dead_letter
 from stream_detector.core.detector import Detector, DetectorState, Step
+from stream_detector.core.publishing import encode_alert, encode_dead_letter
 from stream_detector.core.records import OutputRecord, RecordBatch
 from stream_detector.errors import StreamDetectorError, missing_topics
 from stream_detector.ports import Client, Clock, Reconstructor
@@ -143,15 +143,14 @@ class Service:
         now_ms = self._clock.now_ms()
         self._client.produce(self._outputs(batch, step, now_ms))
         self._client.flush(self._settings.flush_timeout_ms)
-        for index, alert in step.alerts:
+        for index, alert, _ in step.alerts:
             self._metrics.alerts.labels(alert.severity).inc()
             latency_ms = now_ms - batch.origin(index).timestamp_ms
             self._metrics.latency.observe(latency_ms / 1000)
 
     def _outputs(self, batch: RecordBatch, step: Step, now_ms: int) -> Iterator[OutputRecord]:
         """Yield what a step has to publish."""
-        for index, alert in step.alerts:
-            key = batch.origin(index).key
+        for _, alert, key in step.alerts:
             yield encode_alert(alert, self._settings.alerts_topic, key, now_ms)
         for each in step.rejected:
             value, origin = batch.values[each.index], batch.origin(each.index)

@@ -1,8 +1,8 @@
 """The `stream-detector` command: the only place that builds clients and engines and wires them.
 
-`offline` has the commands that need no Kafka, `online` those that do, `demo` the
-whole thing at once. Each loads what it needs when it runs, so that `detect`
-never meets TensorFlow.
+`offline` has the commands that need no Kafka, `online` those that read from it, `sending` the one
+that feeds it, `demo` the whole thing at once. Each loads what it needs when it runs, so that
+`detect` never meets TensorFlow.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import stream_detector
-from stream_detector.cli import demo, offline, online
+from stream_detector.cli import demo, offline, online, sending
 from stream_detector.cli.output import say_error
 from stream_detector.errors import StreamDetectorError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 offline.register(app)
 online.register(app)
+sending.register(app)
 demo.register(app)
 
 

@@ -1,4 +1,4 @@
-"""Finds the windows that `replay` and `demo` send, with a key and a label each."""
+"""Finds the windows and samples that `replay` and `demo` send, with their keys and labels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +7,18 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.records import FloatArray
+from stream_detector.core.records import FloatArray, Samples
 from stream_detector.datasets import Dataset, load_dataset
 from stream_detector.errors import ConfigError
+
+SAMPLE_INTERVALS_MS = {"mitdb": 1_000 / 360, "smd": 60_000.0, "nab": 300_000.0}
+"""Data sets of samples, with the time from one sample to the next."""
+
+_SERIES_EXAMPLES = {
+    "mitdb": "106",
+    "smd": "1-6",
+    "nab": "realKnownCause/machine_temperature_system_failure",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,9 +82,79 @@ def load_feed(
     try:
         data = load_dataset(source, split=split)
     except ValueError as error:
-        message = f"{error}; or give a .csv or .parquet file"
+        names = ", ".join(f"{name}:SERIES" for name in SAMPLE_INTERVALS_MS)
+        message = f"{error}; or give {names}, or a .csv or .parquet file"
         raise ConfigError(message) from None
     return feed_of(data, part)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleFeed:
+    """Samples to send.
+
+    Parameters
+    ----------
+    name
+        What they are, for people.
+    samples
+        One series or more.
+    sample_interval_ms
+        From one sample of a series to the next; None for a file, which does not say it.
+    """
+
+    name: str
+    samples: Samples
+    sample_interval_ms: float | None
+
+
+def is_sample_set(source: str) -> bool:
+    """Return whether a person named a data set of samples, such as mitdb:106."""
+    return source.partition(":")[0] in SAMPLE_INTERVALS_MS
+
+
+def load_sample_feed(source: str, part: Literal["test", "all"]) -> SampleFeed:
+    """Load the samples a person named on the command line.
+
+    Parameters
+    ----------
+    source
+        NAME:SERIES, with NAME one of `SAMPLE_INTERVALS_MS`, or the path of a CSV or Parquet file.
+    part
+        "test" for the test part, "all" for the training part and then that. A file is sent
+        whole.
+
+    Raises
+    ------
+    ConfigError
+        If the source is neither, or the series is not named.
+    DatasetError
+        If the data cannot be read.
+    """
+    if not is_sample_set(source):
+        path = Path(source)
+        if path.suffix.lower() not in (".csv", ".parquet"):
+            known = ", ".join(f"{name}:SERIES" for name in SAMPLE_INTERVALS_MS)
+            message = (
+                f"source of samples: expected {known}, or a .csv or .parquet file, "
+                f"received {source!r}"
+            )
+            raise ConfigError(message)
+        from stream_detector.datasets.sample_tables import read_samples
+
+        return SampleFeed(source, read_samples(path).samples, None)
+    name, _, series = source.partition(":")
+    if not series:
+        message = (
+            f"data set {name}: expected one of its series, as in {name}:{_SERIES_EXAMPLES[name]}, "
+            "received none"
+        )
+        raise ConfigError(message)
+    from stream_detector.datasets import load_samples
+    from stream_detector.replay import concatenate
+
+    data = load_samples(name, series=series)
+    samples = concatenate([data.train, data.test]) if part == "all" else data.test
+    return SampleFeed(source, samples, SAMPLE_INTERVALS_MS[name])
 
 
 def feed_of(data: Dataset, part: Literal["test", "all"]) -> Feed:

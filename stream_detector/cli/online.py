@@ -1,4 +1,4 @@
-"""Commands that talk to Kafka: broker, detect, replay, alerts."""
+"""Commands that read from Kafka, and the broker to try them on: broker, detect, alerts."""
 
 import logging
 import os
@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from stream_detector.cli.output import console, parse_duration_s, progress_bar
+from stream_detector.cli.output import console, parse_duration_s
 from stream_detector.core.codec import ContentType
 from stream_detector.core.detector import Step
 from stream_detector.core.records import RecordBatch
@@ -32,7 +32,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("broker")(broker)
     app.command("detect")(detect)
-    app.command("replay")(replay)
     app.command("alerts")(alerts)
 
 
@@ -166,67 +165,6 @@ def run_detect(bundle: Path, settings: DetectSettings) -> None:
         n_dead_letters=totals.n_dead_letters,
         n_batches=totals.n_batches,
         n_retries=totals.n_retries,
-    )
-
-
-def replay(
-    source: Annotated[
-        str, typer.Argument(help="ecg5000, synthetic-ecg, FILE.csv or FILE.parquet.")
-    ],
-    topic: Annotated[str, typer.Option(help="Topic to write.")] = "telemetry",
-    bootstrap_servers: Servers = None,
-    rate: Annotated[
-        float | None, typer.Option(help="Records a second, steadily; default as fast as it goes.")
-    ] = None,
-    format_: Annotated[
-        ContentType, typer.Option("--format", help="Format of the values.")
-    ] = "json",
-    split: Annotated[str | None, typer.Option(help="ecg5000: tutorial or official.")] = None,
-    part: Annotated[
-        Literal["test", "all"], typer.Option(help="Test windows only, or training ones first.")
-    ] = "test",
-    features: Annotated[int, typer.Option(help="Values at each step, for a file.", min=1)] = 1,
-    client: Client = None,
-    settings_file: SettingsFile = None,
-) -> None:
-    """Write the windows of a data set or file to a topic, one record each.
-
-    A label travels in the header `label`; the detector never reads it. Keys are the file's
-    column key, else SOURCE-NUMBER; a record's time is the time of sending.
-    """
-    from stream_detector.cli.feeding import load_feed
-    from stream_detector.clients import connect
-    from stream_detector.replay import ReplayOptions
-    from stream_detector.replay import replay as run_replay
-
-    settings = load_settings(
-        ConnectionSettings, settings_file, bootstrap_servers=bootstrap_servers, client=client
-    )
-    feed = load_feed(source, split, part, features)
-    if rate is not None and not rate > 0:
-        message = f"--rate: expected records a second above zero, received {rate}"
-        raise ConfigError(message)
-    options = ReplayOptions(
-        rate=rate, content_type=format_, keys=feed.keys, labels=feed.label_values
-    )
-    connection = connect(settings)
-    try:
-        require_topic(connection, topic, settings.bootstrap_servers)
-        with progress_bar() as progress:
-            task = progress.add_task(f"replaying {source}", total=len(feed.windows))
-            summary = run_replay(
-                feed.windows,
-                connection,
-                topic,
-                options=options,
-                clock=SystemClock(),
-                on_progress=lambda n_done: progress.update(task, completed=n_done),
-            )
-    finally:
-        connection.close()
-    per_s = summary.n_records / max(summary.seconds, 1e-9)
-    console().print(
-        f"{summary.n_records} records to {topic} in {summary.seconds:.1f} s, {per_s:.0f} a second"
     )
 
 

@@ -80,15 +80,23 @@ def alert_values(
 
 
 def describe(alert: Alert) -> str:
-    """Return one line about an alert for people."""
-    seconds = alert.window_start_ms / 1000
-    try:
-        when = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-    except (OverflowError, ValueError, OSError):
-        when = f"{alert.window_start_ms} ms"
-    source = alert.source
+    """Return one line about an event of an alert for people."""
+    explanation, source = alert.explanation, alert.source
+    span_s = (explanation.worst_end_ms - explanation.worst_start_ms) / 1000
+    top = explanation.features[0]
+    summary = f"  for {alert.n_alerts} alerts" if alert.is_summary else ""
     return (
-        f"{when}  {alert.severity:<8}  score {alert.anomaly_score:6.2f}  "
-        f"error {alert.reconstruction_error:.5f} > {alert.threshold:.5f}  key {alert.key}  "
+        f"{_time(alert.event_time_ms)}  {alert.event:<6} {alert.reason:<9}  {alert.severity:<8}  "
+        f"score {alert.anomaly_score:6.2f}  key {alert.key}  "
+        f"worst {_time(explanation.worst_start_ms)} +{span_s:g} s  "
+        f"feature {top.feature} ({top.share:.0%}){summary}  "
         f"{source.topic}[{source.partition}]@{source.offset}  {alert.alert_id[:8]}"
     )
+
+
+def _time(milliseconds: int) -> str:
+    """Return a time as ISO 8601 has it, or as the number it is where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError, OSError):
+        return f"{milliseconds} ms"

@@ -1,30 +1,116 @@
-"""From anomalous windows to alerts, and from alerts and rejected records to bytes.
+"""One alert: the rules it lives by, its id, its severity, and each of its events.
 
-Pure. An alert's id is a hash of where its record lies and what scored it, so
-the same input gives the same alert again, live or on replay.
+Pure. An alert's id is a hash of where its record lies and what scored it, so the same input gives
+the same alert again, live or on replay. When events come is decided in
+`stream_detector.core.lifecycle`.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-import orjson
-
-from stream_detector.core.codec import TIMESTAMP_MS_MAX
 from stream_detector.core.records import (
     Alert,
+    AlertEvent,
+    AlertReason,
     BundleReference,
+    Explanation,
     Origin,
-    OutputRecord,
-    Rejected,
     Source,
 )
 
 ALERT_SCHEMA_VERSION = 1
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CONNECT = "__connect.errors."
+OPEN_WITHIN_MAX = 64
+"""Most windows that `AlertRules.open_within` looks back on."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRules:
+    """When an alert opens, is updated and closes.
+
+    Parameters
+    ----------
+    open_after, open_within
+        It opens at an anomalous window once so many of the key's last so many windows are
+        anomalous, that one included; 1 <= open_after <= open_within <= `OPEN_WITHIN_MAX`.
+    update_ms
+        While it is open, at least an event each so many milliseconds.
+    close_after_ms
+        It closes so long after its last anomalous window; above zero.
+    cooldown_ms
+        Least time from a close to the key's next open; 0 for none.
+    open_ms_max
+        It closes when it has been open for so long, and where the key is still anomalous another
+        one goes on from it.
+    alerts_max, flood_ms
+        Most alerts that open for a key within so many milliseconds; the next is a summary.
+    severities
+        (name, anomaly score from which it holds), ascending, the first from 1.
+    """
+
+    open_after: int
+    open_within: int
+    update_ms: int
+    close_after_ms: int
+    cooldown_ms: int
+    open_ms_max: int
+    alerts_max: int
+    flood_ms: int
+    severities: Sequence[tuple[str, float]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedWindow:
+    """A window of one key with its score.
+
+    Parameters
+    ----------
+    origin
+        Gives the record that completed it; called where an event is published only.
+    start_ms, end_ms
+        Times of the first and the last sample; `end_ms` ascends within a key.
+    error, threshold
+        Reconstruction error, and what it must exceed to be anomalous; same unit.
+    explain
+        Says where the error lies; called where the window is an open alert's worst so far only.
+    """
+
+    origin: Callable[[], Origin]
+    start_ms: int
+    end_ms: int
+    error: float
+    threshold: float
+    explain: Callable[[], Explanation]
+
+    @property
+    def is_anomalous(self) -> bool:
+        """Whether the error exceeds the threshold; equal is normal."""
+        return self.error > self.threshold
+
+    @property
+    def anomaly_score(self) -> float:
+        """Error / threshold; above 1 is anomalous."""
+        return self.error / self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAlert:
+    """An alert that is open, and what came after its last event.
+
+    Parameters
+    ----------
+    alert
+        Its last event, but with the worst window so far.
+    n_windows, n_anomalous, n_alerts, last_anomalous_ms
+        As in `Alert`, up to now.
+    """
+
+    alert: Alert
+    n_windows: int
+    n_anomalous: int
+    n_alerts: int
+    last_anomalous_ms: int
 
 
 def severity_of(anomaly_score: float, severities: Sequence[tuple[str, float]]) -> str:
@@ -49,9 +135,19 @@ def severity_of(anomaly_score: float, severities: Sequence[tuple[str, float]]) -
     return name
 
 
-def alert_id(origin: Origin, bundle_version: str) -> str:
-    """Return 32 hexadecimal digits that name the alert of one record and one bundle version."""
+def alert_id(origin: Origin, bundle_version: str, window_start_ms: int | None = None) -> str:
+    """Return 32 hexadecimal digits that name the alert of one record and one bundle version.
+
+    A record of samples can complete several windows, so there the start of the window counts too.
+
+    Examples
+    --------
+    >>> alert_id(Origin("telemetry", 0, 254, 0, b"pump-7", ()), "v1")
+    '4c2a9f2236893f132102511e075fedd8'
+    """
     place = f"{origin.topic}\n{origin.partition}\n{origin.offset}\n{bundle_version}"
+    if window_start_ms is not None:
+        place = f"{place}\n{window_start_ms}"
     return hashlib.sha256(place.encode()).hexdigest()[:32]
 
 
@@ -60,6 +156,7 @@ def open_alert(
     window_ms: tuple[int, int],
     score: tuple[float, float, str],
     bundle: BundleReference,
+    explanation: Explanation,
 ) -> Alert:
     """Make the one alert of an anomalous record that is a whole window.
 
@@ -73,6 +170,8 @@ def open_alert(
         Reconstruction error, threshold and severity.
     bundle
         What scored.
+    explanation
+        Where in the window the error lies.
 
     Returns
     -------
@@ -93,78 +192,102 @@ def open_alert(
         anomaly_score=error / threshold,
         severity=severity,
         bundle=bundle,
-        explanation=None,
+        explanation=explanation,
+        event_time_ms=window_ms[1],
+        opened_ms=window_ms[1],
+        last_anomalous_ms=window_ms[1],
+        n_windows=1,
+        n_anomalous=1,
+        reason="anomalous",
+        continues=None,
+        is_summary=False,
+        n_alerts=1,
         detected_at_ms=0,
     )
 
 
-def encode_alert(alert: Alert, topic: str, key: bytes | None, detected_at_ms: int) -> OutputRecord:
-    """Write an alert as JSON with CloudEvents 1.0 headers (Kafka binding, binary mode).
+def begin(
+    window: JudgedWindow, severities: Sequence[tuple[str, float]], bundle: BundleReference
+) -> OpenAlert:
+    """Open an alert at an anomalous window cut from samples.
 
     Parameters
     ----------
-    alert
-        What to publish.
-    topic
-        Where to.
-    key
-        Series key of the input record, byte for byte.
-    detected_at_ms
-        Now.
-
-    Notes
-    -----
-    Source: CloudEvents 1.0.2, "Kafka Protocol Binding", section 3.2 (binary content mode).
-    `ce_time` is the time of the window's last sample, not of its detection, so that a replay
-    writes the same headers; it is left out where the record has no usable time.
+    window
+        Anomalous; the alert's first and worst so far.
+    severities
+        As in `AlertRules`.
+    bundle
+        What scored.
     """
-    headers: list[tuple[str, bytes | None]] = [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", f"{alert.alert_id}-{alert.event_number}".encode()),
-        ("ce_type", f"stream-detector.alert.{alert.event}".encode()),
-        ("ce_source", f"/stream-detector/{alert.bundle.name}/{alert.bundle.version}".encode()),
-        ("ce_subject", alert.key.encode()),
-        ("content-type", b"application/json"),
-    ]
-    if 0 <= alert.window_end_ms <= TIMESTAMP_MS_MAX:
-        time = _EPOCH + timedelta(milliseconds=alert.window_end_ms)
-        headers.append(("ce_time", time.isoformat(timespec="milliseconds").encode()))
-    value = orjson.dumps(replace(alert, detected_at_ms=detected_at_ms))
-    return OutputRecord(topic, key, value, headers)
+    origin = window.origin()
+    severity = severity_of(window.anomaly_score, severities)
+    alert = open_alert(
+        origin,
+        (window.start_ms, window.end_ms),
+        (window.error, window.threshold, severity),
+        bundle,
+        window.explain(),
+    )
+    # A record of samples can complete several windows, so the record alone does not name one.
+    name = alert_id(origin, bundle.version, window.start_ms)
+    return OpenAlert(replace(alert, alert_id=name), 1, 1, 1, window.end_ms)
 
 
-def encode_dead_letter(
-    rejected: Rejected, value: bytes | None, origin: Origin, topic: str
-) -> OutputRecord:
-    """Write a record that was put aside: byte for byte as it came, with the reason in headers.
+def take_in(
+    opened: OpenAlert, window: JudgedWindow, severities: Sequence[tuple[str, float]]
+) -> OpenAlert:
+    """Count one more window, and remember it where it is the worst so far."""
+    alert, is_anomalous = opened.alert, window.is_anomalous
+    if is_anomalous and window.anomaly_score > alert.anomaly_score:
+        alert = replace(
+            alert,
+            window_start_ms=window.start_ms,
+            window_end_ms=window.end_ms,
+            reconstruction_error=window.error,
+            threshold=window.threshold,
+            anomaly_score=window.anomaly_score,
+            severity=severity_of(window.anomaly_score, severities),
+            explanation=window.explain(),
+        )
+    return OpenAlert(
+        alert,
+        opened.n_windows + 1,
+        opened.n_anomalous + is_anomalous,
+        opened.n_alerts,
+        window.end_ms if is_anomalous else opened.last_anomalous_ms,
+    )
+
+
+def next_event(
+    opened: OpenAlert, event: AlertEvent, reason: AlertReason, at_ms: int, origin: Origin
+) -> OpenAlert:
+    """Return an open alert with its next event, of now.
 
     Parameters
     ----------
-    rejected
-        Why.
-    value
-        The record's value.
+    opened
+        Up to now.
+    event, reason
+        Which, and why.
+    at_ms
+        Event time.
     origin
-        The rest of the record.
-    topic
-        The dead-letter topic.
-
-    Notes
-    -----
-    Source: Apache Kafka, KIP-298 "Error Handling in Connect", headers of the dead letter queue.
+        The record that caused it; gives the source only.
     """
-    reasons = {
-        "topic": origin.topic,
-        "partition": origin.partition,
-        "offset": origin.offset,
-        "stage": rejected.stage,
-        "exception.class.name": type(rejected.error).__name__,
-        "exception.message": rejected.error,
-    }
-    headers = list(origin.headers)
-    headers += [(_CONNECT + name, str(reason).encode()) for name, reason in reasons.items()]
-    timestamp_ms = origin.timestamp_ms if origin.timestamp_ms >= 0 else None
-    return OutputRecord(topic, origin.key, value, headers, timestamp_ms)
+    alert = replace(
+        opened.alert,
+        event=event,
+        event_number=opened.alert.event_number + 1,
+        source=Source(origin.topic, origin.partition, origin.offset),
+        event_time_ms=at_ms,
+        last_anomalous_ms=opened.last_anomalous_ms,
+        n_windows=opened.n_windows,
+        n_anomalous=opened.n_anomalous,
+        reason=reason,
+        n_alerts=opened.n_alerts,
+    )
+    return replace(opened, alert=alert)
 
 
 def _text(key: bytes | None) -> str:

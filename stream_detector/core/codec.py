@@ -94,18 +94,35 @@ def decode_windows(
     if headers is None or not any(headers):
         indices = np.arange(first_index, first_index + len(values))
         return _decode_all(values, indices, shape, content_type)
+    groups, rejected = group_formats(headers, content_type)
+    parts = [
+        _decode_all([values[row] for row in rows], np.array(rows) + first_index, shape, format_)
+        for format_, rows in groups.items()
+    ]
+    unknown = [Rejected(first_index + row, error) for row, error in rejected]
+    return _merge(parts, unknown, shape)
+
+
+def group_formats(
+    headers: Sequence[Headers | None], content_type: ContentType
+) -> tuple[dict[ContentType, list[int]], list[tuple[int, RecordDecodeError]]]:
+    """Return the rows of each format, and those whose header names an unknown one.
+
+    Parameters
+    ----------
+    headers
+        Headers of each record, None or empty where it has none.
+    content_type
+        Format of records whose headers do not name one.
+    """
     groups: dict[ContentType, list[int]] = {}
     rejected = []
     for row, header in enumerate(headers):
         try:
             groups.setdefault(_format_of(header, content_type), []).append(row)
         except RecordDecodeError as error:
-            rejected.append(Rejected(first_index + row, error))
-    parts = [
-        _decode_all([values[row] for row in rows], np.array(rows) + first_index, shape, format_)
-        for format_, rows in groups.items()
-    ]
-    return _merge(parts, rejected, shape)
+            rejected.append((row, error))
+    return groups, rejected
 
 
 def _format_of(header: Headers | None, content_type: ContentType) -> ContentType:
@@ -231,7 +248,7 @@ def _read_plain(parser: Any, value: bytes, n_steps: int) -> tuple[Any, int | Non
         timestamp_ms = document.get("timestamp_ms")
     except _NOT_FAST:
         return None
-    if timestamp_ms is not None and not _is_timestamp(timestamp_ms):
+    if timestamp_ms is not None and not is_timestamp(timestamp_ms):
         return None
     return buffer, timestamp_ms
 
@@ -240,13 +257,13 @@ def _read_json(value: bytes | None, shape: tuple[int, int]) -> tuple[bytes, int 
     """Read one record in full and name exactly what is wrong with it."""
     if not value:
         raise _nothing_there(value)
-    document = _parse(value)
+    document = parse_json(value)
     if not isinstance(document, dict) or "values" not in document:
         found = sorted(document) if isinstance(document, dict) else type(document).__name__
         message = f'JSON value: expected an object with "values", received {str(found)[:80]}'
         raise RecordDecodeError(message)
     timestamp_ms = document.get("timestamp_ms")
-    if timestamp_ms is not None and not _is_timestamp(timestamp_ms):
+    if timestamp_ms is not None and not is_timestamp(timestamp_ms):
         message = (
             "timestamp_ms: expected whole milliseconds since 1970 up to the year 9999, "
             f"received {str(timestamp_ms)[:80]!r}"
@@ -255,7 +272,7 @@ def _read_json(value: bytes | None, shape: tuple[int, int]) -> tuple[bytes, int 
     return _read_values(document["values"], shape).tobytes(), timestamp_ms
 
 
-def _parse(value: bytes) -> Any:
+def parse_json(value: bytes) -> Any:
     """Parse JSON; a NaN or Infinity in it is a bad value, anything else is bad JSON."""
     try:
         return orjson.loads(value)
@@ -309,7 +326,7 @@ def _read_values(values: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
     return np.array(rows, dtype=np.float64).ravel()
 
 
-def _is_timestamp(value: object) -> bool:
+def is_timestamp(value: object) -> bool:
     """Return whether a JSON value is a time in whole milliseconds."""
     return type(value) is int and 0 <= value <= TIMESTAMP_MS_MAX
 

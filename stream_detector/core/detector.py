@@ -5,14 +5,16 @@ the same result. The loop around it (`stream_detector.service`) only orders
 effects. Offline scoring is the same code on an array of windows.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.alerting import open_alert, severity_of
 from stream_detector.core.codec import ContentType, Decoded, decode_windows
+from stream_detector.core.explain import ScoredWindow, explain
 from stream_detector.core.records import (
     Alert,
     BundleReference,
@@ -31,10 +33,60 @@ and one absurd record would stop the service with a non-finite score."""
 
 _NOTHING = np.empty(0)
 
+_Anomalous = dict[int, tuple[FloatArray, FloatArray, FloatArray]]
+"""Window, scaled window and reconstruction of the anomalous records, by their index."""
+
+
+Reconstruct = Callable[[FloatArray], FloatArray]
+
+Outcome = Literal["normal", "anomalous", "warm_up", "late", "duplicate", "missing", "dead_letter"]
+
 
 @dataclass(frozen=True, slots=True)
 class DetectorState:
     """What the detector remembers between batches: nothing, while each record is a window."""
+
+
+class RaisedAlert(NamedTuple):
+    """An alert event, which record of the batch led to it, and the series key it is about."""
+
+    record: int
+    alert: Alert
+    key: bytes | None
+
+
+@dataclass(slots=True)
+class Counts:
+    """How much of what one batch held.
+
+    Parameters
+    ----------
+    records
+        Records by outcome; together all records of the batch. A record is late or a duplicate if
+        that is so of a sample of it, or of all; warm-up while its key has not had a complete
+        window; missing if too much was missing in the windows it completed.
+    windows
+        Windows by outcome: normal, anomalous, missing.
+    samples
+        Samples by outcome: used, late, duplicate.
+    n_missing_values
+        Single values that were not there.
+    n_gaps, n_idle_keys
+        Keys that started again after a gap, and that were forgotten.
+    n_keys
+        Keys remembered after the batch.
+    n_suppressed
+        Alerts that were counted in a summary instead of opened.
+    """
+
+    records: Mapping[str, int]
+    windows: Mapping[str, int] = field(default_factory=dict)
+    samples: Mapping[str, int] = field(default_factory=dict)
+    n_missing_values: int = 0
+    n_gaps: int = 0
+    n_idle_keys: int = 0
+    n_keys: int = 0
+    n_suppressed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +98,20 @@ class Step:
     state
         For the next step.
     scores
-        One for each window; `scores.indices` says which record it came from.
+        One for each window; `scores.indices` says which record completed it.
     alerts
-        (index of the record in the batch, alert), in the order of the batch.
+        In the order of the batch.
     rejected
-        Records put aside, in the order of the batch. With the scores, all records of the batch.
+        Records put aside, in the order of the batch.
+    counts
+        How much of what there was.
     """
 
     state: DetectorState
     scores: Scores
-    alerts: Sequence[tuple[int, Alert]]
+    alerts: Sequence[RaisedAlert]
     rejected: Sequence[Rejected]
+    counts: Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +141,27 @@ class Detector:
 
     bundle: BundleReference
     shape: tuple[int, int]
-    sample_interval_ms: int
+    sample_interval_ms: float
     scaler: Scaler
     error_kind: ErrorKind
     threshold: float
     severities: Sequence[tuple[str, float]]
     model_rows_max: int = 2048
 
+    def start(self) -> DetectorState:
+        """Return the state before the first batch."""
+        return DetectorState()
+
+    def forget(self, state: DetectorState, partitions: Sequence[int]) -> DetectorState:
+        """Return the state without what belongs to partitions that are read elsewhere now."""
+        del partitions
+        return state
+
     def step(
         self,
         state: DetectorState,
         batch: RecordBatch,
-        reconstruct: Callable[[FloatArray], FloatArray],
+        reconstruct: Reconstruct,
         content_type: ContentType = "json",
     ) -> Step:
         """Judge one batch.
@@ -105,7 +169,7 @@ class Detector:
         Parameters
         ----------
         state
-            From the step before; `DetectorState()` at first.
+            From the step before; `start` gives the first.
         batch
             The records of one poll.
         reconstruct
@@ -122,21 +186,26 @@ class Detector:
         errors: list[NDArray[np.float64]] = [_NOTHING]
         rejected: list[Rejected] = []
         times: dict[int, int] = {}
+        anomalous: _Anomalous = {}
         for start in range(0, len(batch), self.model_rows_max):
             part = slice(start, start + self.model_rows_max)
             headers = batch.headers[part] if batch.headers is not None else None
             decoded = decode_windows(batch.values[part], headers, self.shape, content_type, start)
-            slice_indices, slice_errors, unusable = self._score_decoded(decoded, reconstruct)
+            slice_indices, slice_errors, unusable = self._score_decoded(
+                decoded, reconstruct, anomalous
+            )
             indices.append(slice_indices)
             errors.append(slice_errors)
             times.update(decoded.timestamps_ms)
             rejected += sorted([*decoded.rejected, *unusable], key=lambda each: each.index)
         scores = Scores(np.concatenate(indices), np.concatenate(errors), self.threshold)
-        return Step(state, scores, self._alerts(batch, scores, times), rejected)
+        alerts = self._alerts(batch, scores, times, anomalous)
+        n_normal = len(scores) - len(alerts)
+        outcomes = {"normal": n_normal, "anomalous": len(alerts)}
+        counts = Counts(records={**outcomes, "dead_letter": len(rejected)}, windows=outcomes)
+        return Step(state, scores, alerts, rejected, counts)
 
-    def score(
-        self, windows: FloatArray, reconstruct: Callable[[FloatArray], FloatArray]
-    ) -> NDArray[np.float64]:
+    def score(self, windows: FloatArray, reconstruct: Reconstruct) -> NDArray[np.float64]:
         """Return the reconstruction error of each window, as the stream would.
 
         Parameters
@@ -172,13 +241,19 @@ class Detector:
                 row = int(np.flatnonzero(~_scorable_windows(scaled))[0])
                 message = f"window {start + row}: {_explain_value(part[row], scaled[row])}"
                 raise RecordValueError(message)
-            errors.append(self._errors(scaled, reconstruct))
+            errors.append(self.errors(scaled, reconstruct)[0])
         return np.concatenate(errors)
 
     def _score_decoded(
-        self, decoded: Decoded, reconstruct: Callable[[FloatArray], FloatArray]
+        self,
+        decoded: Decoded,
+        reconstruct: Reconstruct,
+        anomalous: _Anomalous,
     ) -> tuple[NDArray[np.intp], NDArray[np.float64], list[Rejected]]:
-        """Return the indices and errors of the windows that can be scored, and the others."""
+        """Return the indices and errors of the windows that can be scored, and the others.
+
+        What explains the anomalous ones is added to `anomalous`.
+        """
         indices, windows = decoded.indices, decoded.windows
         if not len(windows):
             return indices, _NOTHING, []
@@ -191,13 +266,37 @@ class Detector:
                 error = RecordValueError(_explain_value(windows[row], scaled[row]))
                 rejected.append(Rejected(int(indices[row]), error, "check"))
             indices, scaled = indices[is_scorable], scaled[is_scorable]
-        return indices, self._errors(scaled, reconstruct), rejected
+            windows = windows[is_scorable]
+        errors, reconstructions = self.errors(scaled, reconstruct)
+        rows = np.flatnonzero(errors > self.threshold)  # (n_anomalous,)
+        # Copies, so that the whole slice is not kept for a few windows of it.
+        parts = zip(windows[rows], scaled[rows], reconstructions[rows], strict=True)
+        anomalous.update(zip(indices[rows].tolist(), parts, strict=True))
+        return indices, errors, rejected
 
-    def _errors(
-        self, scaled: FloatArray, reconstruct: Callable[[FloatArray], FloatArray]
-    ) -> NDArray[np.float64]:
-        """Return the error of each scaled window, and make sure that each is a number."""
-        errors = window_errors(scaled, reconstruct(scaled), self.error_kind)
+    def errors(
+        self, scaled: FloatArray, reconstruct: Reconstruct
+    ) -> tuple[NDArray[np.float64], FloatArray]:
+        """Return errors and reconstructions of scaled windows.
+
+        Parameters
+        ----------
+        scaled
+            Float32, shape (n_windows, n_steps, n_features), finite.
+        reconstruct
+            As in `step`.
+
+        Returns
+        -------
+        Errors, float64, shape (n_windows,), and reconstructions of the shape of `scaled`.
+
+        Raises
+        ------
+        NonFiniteScoreError
+            If an error is not a number.
+        """
+        reconstructions = reconstruct(scaled)  # (n_windows, n_steps, n_features)
+        errors = window_errors(scaled, reconstructions, self.error_kind)
         if not np.isfinite(errors).all():
             message = (
                 f"bundle {self.bundle.name} {self.bundle.version} gave a non-finite error for "
@@ -205,11 +304,11 @@ class Detector:
                 "be trusted: train it again and check its input range"
             )
             raise NonFiniteScoreError(message)
-        return errors
+        return errors, reconstructions
 
     def _alerts(
-        self, batch: RecordBatch, scores: Scores, times: dict[int, int]
-    ) -> list[tuple[int, Alert]]:
+        self, batch: RecordBatch, scores: Scores, times: dict[int, int], anomalous: _Anomalous
+    ) -> list[RaisedAlert]:
         """Return one alert for each anomalous window."""
         alerts = []
         span_ms = (self.shape[0] - 1) * self.sample_interval_ms
@@ -219,13 +318,15 @@ class Detector:
             origin = batch.origin(index)
             start_ms = times.get(index, origin.timestamp_ms)
             severity = severity_of(error / self.threshold, self.severities)
+            scored = ScoredWindow(*anomalous[index], start_ms, self.sample_interval_ms)
             alert = open_alert(
                 origin,
-                (start_ms, start_ms + span_ms),
+                (start_ms, start_ms + round(span_ms)),
                 (error, self.threshold, severity),
                 self.bundle,
+                explain(scored, self.scaler, self.error_kind),
             )
-            alerts.append((index, alert))
+            alerts.append(RaisedAlert(index, alert, origin.key))
         return alerts
 
 

@@ -22,6 +22,12 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 AlertEvent = Literal["open", "update", "close"]
 
+AlertReason = Literal[
+    "anomalous", "continued", "flood", "severity", "periodic", "calm", "too_long", "idle"
+]
+"""Why an event was published: the first three open an alert, the next two update it, and the last
+three close it."""
+
 
 class TopicPartition(NamedTuple):
     """One partition of one topic."""
@@ -178,7 +184,8 @@ class Rejected:
     error
         Why; its class and message become the dead letter's headers.
     stage
-        Where in the flow: "decode", or "check" for values that cannot be scored.
+        Where in the flow: "decode", "check" for values that cannot be scored, or "order" for
+        samples that came too late.
     """
 
     index: int
@@ -198,11 +205,16 @@ class Scores:
         Shape (n_windows,), float64, unit: that of the scaled signal, range [0, inf).
     threshold
         Same unit; above zero.
+    start_ms, end_ms
+        Times of the first and last sample of each window, int64, shape (n_windows,); None where
+        records are whole windows.
     """
 
     indices: NDArray[np.intp]
     reconstruction_errors: NDArray[np.float64]
     threshold: float
+    start_ms: NDArray[np.int64] | None = None
+    end_ms: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -236,8 +248,66 @@ class BundleReference:
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureExplanation:
+    """What was expected of one feature over the worst span, and what was seen.
+
+    Parameters
+    ----------
+    feature
+        Which one, 0 .. n_features - 1.
+    share
+        Its part of the window's error, range [0, 1].
+    expected
+        The reconstruction, brought back through the scaler; one value for each of the
+        explanation's `times_ms`, unit: the signal's.
+    seen
+        The signal at the same times, same unit; None where the value was missing and imputed.
+    """
+
+    feature: int
+    share: float
+    expected: tuple[float, ...]
+    seen: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where in a window the error lies: when, and in which features.
+
+    Parameters
+    ----------
+    worst_start_ms, worst_end_ms
+        The unbroken span around the step of the largest error in which no step has less than
+        half of that error.
+    features
+        At most 3, those with the largest shares, the largest first.
+    shares
+        Each feature's part of the window's error; sums to 1.
+    times_ms
+        At most 64 times, spread evenly over the worst span, its first and last step included.
+    imputed_share
+        Part of the window's values that were missing and imputed, range [0, 1].
+    n_gaps
+        How often the series started again after a gap since the key's last alert.
+    """
+
+    worst_start_ms: int
+    worst_end_ms: int
+    features: tuple[FeatureExplanation, ...]
+    shares: tuple[float, ...]
+    times_ms: tuple[int, ...]
+    imputed_share: float
+    n_gaps: int
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
-    """What is published about an anomalous window.
+    """What is published about the anomalous windows of a series: one event of one alert.
+
+    Where records are whole windows, each anomalous one opens an alert and nothing more. Where
+    windows are cut from samples, an alert opens, is updated and closes. Then an update and a close
+    speak of two things: the times and counts are those of the event, and from
+    `window_start_ms` to `explanation` all but `source` is of the alert's worst window so far.
 
     Parameters
     ----------
@@ -246,16 +316,15 @@ class Alert:
     alert_id
         Stable: the same input, bundle and place in the stream give the same id again.
     event, event_number
-        "open", "update" or "close", counted from 1 within one alert. A record that is a
-        whole window opens an alert and nothing more.
+        "open", "update" or "close", counted from 1 within one alert.
     key
         Series key as text; bytes that are not UTF-8 appear as backslash escapes.
     window_start_ms, window_end_ms
-        Times of the first and the last sample.
+        Times of the first and the last sample of the worst window.
     source
-        The input record.
+        The input record that caused this event.
     reconstruction_error, threshold
-        In the unit of the scaled signal.
+        Of the worst window, in the unit of the scaled signal.
     anomaly_score
         Error / threshold, above 1.
     severity
@@ -263,7 +332,24 @@ class Alert:
     bundle
         What scored it.
     explanation
-        Where in the window the error lies; None where the record was a whole window.
+        Where in the worst window the error lies.
+    event_time_ms
+        Event time of this event: the end of the window that caused it, or the watermark that made
+        the alert of an idle key close.
+    opened_ms
+        `event_time_ms` of the alert's open.
+    last_anomalous_ms
+        End of the last anomalous window.
+    n_windows, n_anomalous
+        Windows judged, and anomalous ones among them, since and with the one that opened it.
+    reason
+        Why this event; see `AlertReason`.
+    continues
+        `alert_id` of the alert this one goes on from, which had been open too long.
+    is_summary
+        Whether it stands for the many alerts of a key that has too many.
+    n_alerts
+        1; in a summary, how many alerts it stands for.
     detected_at_ms
         When the alert was made. The only field in which two runs may differ.
     """
@@ -281,5 +367,14 @@ class Alert:
     anomaly_score: float
     severity: str
     bundle: BundleReference
-    explanation: None
+    explanation: Explanation
+    event_time_ms: int
+    opened_ms: int
+    last_anomalous_ms: int
+    n_windows: int
+    n_anomalous: int
+    reason: AlertReason
+    continues: str | None
+    is_summary: bool
+    n_alerts: int
     detected_at_ms: int

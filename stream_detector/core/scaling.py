@@ -7,6 +7,7 @@ window offline and live by the same code.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
 
@@ -47,6 +48,29 @@ class Scaler:
         scaled = windows - self.offset  # (n_windows, n_steps, n_features)
         scaled *= self.scale
         return scaled
+
+    def inverse(self, scaled: FloatArray) -> NDArray[np.float64]:
+        """Bring scaled values back to the signal's unit.
+
+        Parameters
+        ----------
+        scaled
+            Float32, shape (.., n_features), without unit.
+
+        Returns
+        -------
+        A new float64 array of the same shape, unit: the signal's; equal to what was scaled up to
+        the rounding of float32. Wide, so that no finite value becomes infinite. Empty stays
+        empty, NaN stays NaN.
+
+        Examples
+        --------
+        >>> Scaler("min-max", np.float32([2.0]), np.float32([0.25])).inverse(np.float32([[0.5]]))
+        array([[4.]])
+        """
+        values: NDArray[np.float64] = np.divide(scaled, self.scale, dtype=np.float64)
+        values += self.offset  # (.., n_features)
+        return values
 
 
 def fit_scaler(kind: str, windows: FloatArray) -> Scaler:

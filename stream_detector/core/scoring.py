@@ -52,7 +52,7 @@ def window_errors(
     >>> window_errors(x, x + np.float32([0.0, 2.0]).reshape(2, 1, 1), "mse")
     array([0., 4.])
     """
-    errors = _value_errors(windows, reconstructions, kind)  # (n_windows, n_steps, n_features)
+    errors = value_errors(windows, reconstructions, kind)  # (n_windows, n_steps, n_features)
     n_windows = len(errors)
     n_values = errors[0].size if n_windows else 1
     flat = errors.reshape(n_windows, n_values)  # (n_windows, n_steps * n_features)
@@ -77,13 +77,26 @@ def step_errors(
     >>> step_errors(x, np.float32([[[0.0], [1.0], [-2.0]]]), "mae")
     array([[0., 1., 2.]])
     """
-    errors = _value_errors(windows, reconstructions, kind)  # (n_windows, n_steps, n_features)
+    errors = value_errors(windows, reconstructions, kind)  # (n_windows, n_steps, n_features)
     means: NDArray[np.float64] = errors.mean(axis=2).astype(np.float64)
     return means
 
 
-def _value_errors(windows: FloatArray, reconstructions: FloatArray, kind: ErrorKind) -> FloatArray:
-    """Return the error of every single value, shape (n_windows, n_steps, n_features)."""
+def value_errors(windows: FloatArray, reconstructions: FloatArray, kind: ErrorKind) -> FloatArray:
+    """Return the reconstruction error of every single value.
+
+    Parameters, units and errors as in `window_errors`; any number of dimensions.
+
+    Returns
+    -------
+    A new float32 array of the same shape. With "bce" an error can be below zero where a scaled
+    value lies outside [0, 1].
+
+    Examples
+    --------
+    >>> value_errors(np.float32([0.0, 1.0]), np.float32([3.0, 1.0]), "mse")
+    array([9., 0.], dtype=float32)
+    """
     if windows.shape != reconstructions.shape:
         message = f"windows {windows.shape} and reconstructions {reconstructions.shape} differ"
         raise ValueError(message)

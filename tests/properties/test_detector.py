@@ -70,7 +70,7 @@ def facts(step: Step, start: int = 0) -> tuple[Any, ...]:
     return (
         [start + int(index) for index in step.scores.indices],
         step.scores.reconstruction_errors.tobytes(),
-        [(start + index, alert) for index, alert in step.alerts],
+        [(start + index, alert, key) for index, alert, key in step.alerts],
         [(start + each.index, each.stage, repr(each.error)) for each in step.rejected],
     )
 
@@ -84,8 +84,8 @@ def test_scores_and_rejected_partition_the_batch(records: list[Any], model_rows_
     assert sorted(scored + rejected) == list(range(len(records)))
     assert np.isfinite(step.scores.reconstruction_errors).all()
     anomalous = step.scores.indices[step.scores.is_anomalous].tolist()
-    assert [index for index, _ in step.alerts] == anomalous
-    assert len({alert.alert_id for _, alert in step.alerts}) == len(anomalous)
+    assert [index for index, *_ in step.alerts] == anomalous
+    assert len({alert.alert_id for _, alert, _ in step.alerts}) == len(anomalous)
 
 
 @given(

@@ -79,6 +79,23 @@ def test_more_sigmas_never_lower_the_threshold(
     assert THRESHOLD_MIN <= low <= high
 
 
+@given(errors=ERRORS, n_mads=st.tuples(st.floats(0, 10), st.floats(0, 10)))
+def test_more_deviations_never_lower_the_threshold(
+    errors: NDArray[np.float64], n_mads: tuple[float, float]
+) -> None:
+    low, high = (fit_threshold(errors, "log-mad", n_mad=each) for each in sorted(n_mads))
+    assert THRESHOLD_MIN <= low <= high
+
+
+@given(errors=ERRORS, factor=st.floats(0.1, 10))
+def test_a_larger_signal_has_a_log_mad_threshold_larger_by_as_much(
+    errors: NDArray[np.float64], factor: float
+) -> None:
+    errors = errors + 1e-3
+    one, other = (fit_threshold(e, "log-mad", n_mad=5.0) for e in (errors, factor * errors))
+    assert other == pytest.approx(factor * one, rel=1e-6)
+
+
 @given(errors=ERRORS, order=st.randoms(use_true_random=False))
 def test_a_quantile_does_not_depend_on_the_order(errors: NDArray[np.float64], order: Any) -> None:
     shuffled = errors.tolist()

@@ -1,28 +1,43 @@
-"""Alerts and dead letters as bytes: fields, headers and ids that downstream relies on."""
+"""One alert: its severity, its id, and each of its events."""
 
-from dataclasses import fields, replace
+from collections.abc import Callable
 from typing import Any
 
-import orjson
 import pytest
 
 from stream_detector.core.alerting import (
+    JudgedWindow,
+    OpenAlert,
     alert_id,
-    encode_alert,
-    encode_dead_letter,
+    begin,
+    next_event,
     open_alert,
     severity_of,
+    take_in,
 )
-from stream_detector.core.codec import TIMESTAMP_MS_MAX
-from stream_detector.core.records import Alert, BundleReference, Origin, Rejected
-from stream_detector.errors import RecordDecodeError, RecordShapeError
+from stream_detector.core.records import BundleReference, Explanation, Origin, Source
 
 ORIGIN = Origin("telemetry", 3, 41, 1_700_000_000_000, b"pump-7", [("label", b"1"), ("x", None)])
 BUNDLE = BundleReference("pumps", "0123abcd")
+SEVERITIES = (("warning", 1.0), ("critical", 2.0), ("emergency", 3.0))
 
 
-def alert_of(origin: Origin = ORIGIN, end_ms: int = 1_700_000_000_139) -> Alert:
-    return open_alert(origin, (1_700_000_000_000, end_ms), (0.5, 0.2, "critical"), BUNDLE)
+def explanation_of(start_ms: int) -> Explanation:
+    return Explanation(start_ms, start_ms, (), (1.0,), (start_ms,), 0.0, 0)
+
+
+def never() -> Any:
+    pytest.fail("asked for what is not needed")
+
+
+def window_of(
+    error: float, end_ms: int, explain: Callable[[], Explanation] | None = None
+) -> JudgedWindow:
+    start_ms = end_ms - 5
+    origin = ORIGIN._replace(offset=end_ms)
+    return JudgedWindow(
+        lambda: origin, start_ms, end_ms, error, 1.0, explain or (lambda: explanation_of(start_ms))
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,8 +52,7 @@ def alert_of(origin: Origin = ORIGIN, end_ms: int = 1_700_000_000_139) -> Alert:
     ],
 )
 def test_a_severity_holds_from_its_score_on(anomaly_score: float, name: str) -> None:
-    severities = (("warning", 1.0), ("critical", 2.0), ("emergency", 3.0))
-    assert severity_of(anomaly_score, severities) == name
+    assert severity_of(anomaly_score, SEVERITIES) == name
 
 
 def test_an_alert_id_never_changes() -> None:
@@ -61,110 +75,58 @@ def test_time_key_and_headers_do_not_change_the_id() -> None:
     assert alert_id(moved, "v") == alert_id(ORIGIN, "v")
 
 
-def test_an_alert_is_json_with_the_published_fields() -> None:
-    record = encode_alert(alert_of(), "alerts", b"pump-7", 1_700_000_000_500)
-    assert (record.topic, record.key, record.partition) == ("alerts", b"pump-7", None)
-    assert orjson.loads(record.value or b"") == {
-        "schema_version": 1,
-        "alert_id": alert_id(ORIGIN, "0123abcd"),
-        "event": "open",
-        "event_number": 1,
-        "key": "pump-7",
-        "window_start_ms": 1_700_000_000_000,
-        "window_end_ms": 1_700_000_000_139,
-        "source": {"topic": "telemetry", "partition": 3, "offset": 41},
-        "reconstruction_error": 0.5,
-        "threshold": 0.2,
-        "anomaly_score": 2.5,
-        "severity": "critical",
-        "bundle": {"name": "pumps", "version": "0123abcd"},
-        "explanation": None,
-        "detected_at_ms": 1_700_000_000_500,
-    }
+def test_the_windows_of_one_record_have_ids_of_their_own() -> None:
+    names = {alert_id(ORIGIN, "v", start_ms) for start_ms in (None, 0, 1)}
+    assert len(names) == 3
 
 
-def test_errors_survive_json_to_the_last_bit() -> None:
-    alert = replace(alert_of(), reconstruction_error=0.1 + 0.2, threshold=1 / 3)
-    found = orjson.loads(encode_alert(alert, "alerts", None, 0).value or b"")
-    assert (found["reconstruction_error"], found["threshold"]) == (0.1 + 0.2, 1 / 3)
+def test_the_alert_of_a_whole_window_is_open_and_alone() -> None:
+    explanation = explanation_of(3)
+    alert = open_alert(ORIGIN, (3, 8), (0.5, 0.25, "critical"), BUNDLE, explanation)
+    assert (alert.event, alert.event_number, alert.reason) == ("open", 1, "anomalous")
+    assert alert.event_time_ms == alert.opened_ms == alert.last_anomalous_ms == 8
+    assert alert.n_windows == alert.n_anomalous == alert.n_alerts == 1
+    assert (alert.continues, alert.is_summary, alert.anomaly_score) == (None, False, 2.0)
+    assert alert.explanation is explanation
+    assert alert.alert_id == alert_id(ORIGIN, "0123abcd")
 
 
-def test_only_the_detection_time_differs_between_two_runs() -> None:
-    first, second = (encode_alert(alert_of(), "alerts", b"k", now_ms) for now_ms in (1, 2))
-    assert first.value != second.value
-    assert first._replace(value=None) == second._replace(value=None)
-    documents = [orjson.loads(record.value or b"") for record in (first, second)]
-    assert [each.pop("detected_at_ms") for each in documents] == [1, 2]
-    assert documents[0] == documents[1]
+def test_an_error_equal_to_the_threshold_is_normal() -> None:
+    assert not window_of(1.0, 10).is_anomalous
+    assert window_of(1.0000001, 10).is_anomalous
 
 
-def test_an_alert_carries_cloud_events_headers() -> None:
-    record = encode_alert(alert_of(), "alerts", b"pump-7", 0)
-    assert dict(record.headers) == {
-        "ce_specversion": b"1.0",
-        "ce_id": alert_id(ORIGIN, "0123abcd").encode() + b"-1",
-        "ce_type": b"stream-detector.alert.open",
-        "ce_source": b"/stream-detector/pumps/0123abcd",
-        "ce_subject": b"pump-7",
-        "ce_time": b"2023-11-14T22:13:20.139+00:00",
-        "content-type": b"application/json",
-    }
+def opened_at(error: float, end_ms: int) -> OpenAlert:
+    return begin(window_of(error, end_ms), SEVERITIES, BUNDLE)
 
 
-@pytest.mark.parametrize(
-    ("end_ms", "time"),
-    [
-        (0, b"1970-01-01T00:00:00.000+00:00"),
-        (TIMESTAMP_MS_MAX, b"9999-12-31T23:59:59.999+00:00"),
-        (-1, None),
-        (TIMESTAMP_MS_MAX + 1, None),
-    ],
-)
-def test_an_unusable_time_is_left_out(end_ms: int, time: bytes | None) -> None:
-    record = encode_alert(alert_of(end_ms=end_ms), "alerts", None, 0)
-    assert dict(record.headers).get("ce_time") == time
+def test_an_alert_of_samples_is_named_after_its_window_too() -> None:
+    opened = opened_at(2.0, 10)
+    assert opened.alert.alert_id == alert_id(ORIGIN._replace(offset=10), "0123abcd", 5)
+    assert (opened.alert.severity, opened.alert.key) == ("critical", "pump-7")
 
 
-@pytest.mark.parametrize(
-    ("key", "text"),
-    [(None, ""), (b"", ""), ("µ-7".encode(), "µ-7"), (b"a\xffb", "a\\xffb"), (b"\x00\n", "\x00\n")],
-)
-def test_any_key_becomes_text_and_stays_bytes(key: bytes | None, text: str) -> None:
-    record = encode_alert(alert_of(ORIGIN._replace(key=key)), "alerts", key, 0)
-    assert record.key == key
-    assert orjson.loads(record.value or b"")["key"] == text
-    assert dict(record.headers)["ce_subject"] == text.encode()
+def test_windows_are_counted_and_the_worst_is_remembered() -> None:
+    opened = opened_at(2.0, 10)
+    opened = take_in(opened, window_of(0.5, 11, never), SEVERITIES)
+    assert (opened.n_windows, opened.n_anomalous, opened.last_anomalous_ms) == (2, 1, 10)
+    opened = take_in(opened, window_of(2.0, 12, never), SEVERITIES)
+    assert (opened.n_windows, opened.n_anomalous, opened.last_anomalous_ms) == (3, 2, 12)
+    assert opened.alert.window_end_ms == 10
+    opened = take_in(opened, window_of(3.5, 13), SEVERITIES)
+    alert = opened.alert
+    assert (alert.window_start_ms, alert.window_end_ms, alert.anomaly_score) == (8, 13, 3.5)
+    assert (alert.severity, alert.explanation) == ("emergency", explanation_of(8))
 
 
-def test_an_alert_has_no_field_that_json_lacks() -> None:
-    written = orjson.loads(encode_alert(alert_of(), "alerts", None, 0).value or b"")
-    assert list(written) == [field.name for field in fields(Alert)]
-
-
-@pytest.mark.parametrize("value", [None, b"", b"\x00\xff\n", bytes(10_000_000)])
-@pytest.mark.parametrize("key", [None, b"\xff"])
-def test_a_dead_letter_is_the_record_byte_for_byte(value: bytes | None, key: bytes | None) -> None:
-    origin = ORIGIN._replace(key=key)
-    record = encode_dead_letter(Rejected(0, RecordDecodeError("why")), value, origin, "dead")
-    assert (record.topic, record.key, record.value) == ("dead", key, value)
-    assert list(record.headers[:2]) == list(origin.headers)
-    assert record.timestamp_ms == origin.timestamp_ms
-
-
-def test_a_dead_letter_says_why_in_kafka_connect_s_headers() -> None:
-    rejected = Rejected(0, RecordShapeError("expected 3 µ"), "check")
-    record = encode_dead_letter(rejected, b"v", ORIGIN, "dead")
-    assert list(record.headers[2:]) == [
-        ("__connect.errors.topic", b"telemetry"),
-        ("__connect.errors.partition", b"3"),
-        ("__connect.errors.offset", b"41"),
-        ("__connect.errors.stage", b"check"),
-        ("__connect.errors.exception.class.name", b"RecordShapeError"),
-        ("__connect.errors.exception.message", "expected 3 µ".encode()),
-    ]
-
-
-def test_a_dead_letter_of_a_record_without_time_has_none() -> None:
-    origin = ORIGIN._replace(timestamp_ms=-1)
-    record = encode_dead_letter(Rejected(0, RecordDecodeError("why")), None, origin, "dead")
-    assert record.timestamp_ms is None
+def test_an_event_is_of_now_and_speaks_of_the_worst_window() -> None:
+    opened = opened_at(2.0, 10)
+    opened = take_in(opened, window_of(1.5, 11, never), SEVERITIES)
+    opened = next_event(opened, "update", "periodic", 12, ORIGIN)
+    alert = opened.alert
+    assert (alert.event, alert.event_number, alert.reason) == ("update", 2, "periodic")
+    assert (alert.event_time_ms, alert.opened_ms, alert.last_anomalous_ms) == (12, 10, 11)
+    assert (alert.n_windows, alert.n_anomalous) == (2, 2)
+    assert (alert.window_end_ms, alert.reconstruction_error) == (10, 2.0)
+    assert alert.source == Source("telemetry", 3, 41)
+    assert next_event(opened, "close", "calm", 13, ORIGIN).alert.event_number == 3

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,16 @@ import stream_detector
 from stream_detector import cli
 from stream_detector.cli import online
 from stream_detector.cli.output import parse_duration_s, to_json
-from stream_detector.core.alerting import encode_alert, open_alert
-from stream_detector.core.records import BundleReference, Origin
+from stream_detector.cli.reading import ALERT, describe
+from stream_detector.core.alerting import open_alert
+from stream_detector.core.publishing import encode_alert
+from stream_detector.core.records import (
+    Alert,
+    BundleReference,
+    Explanation,
+    FeatureExplanation,
+    Origin,
+)
 from stream_detector.errors import BrokerError, ConfigError, StreamDetectorError
 
 COMMANDS = ("train", "evaluate", "score", "broker", "detect", "replay", "alerts", "demo")
@@ -79,7 +88,7 @@ def test_each_command_s_help_teaches(run: Run, name: str) -> None:
             "--bootstrap-servers --input-topic --alerts-topic --dead-letter-topic --group --client "
             "--engine --settings --stop-when-idle --metrics-port --broker-timeout",
         ),
-        ("replay", "--bootstrap-servers --topic --rate --format --split"),
+        ("replay", "--bootstrap-servers --topic --rate --format --split --samples --speed --chunk"),
         ("alerts", "--bootstrap-servers --topic --json --from-beginning"),
         ("demo", "--dataset --json"),
     ],
@@ -201,14 +210,41 @@ def test_json_for_scripts_has_null_for_nan_and_takes_numpy() -> None:
     assert to_json({"a": float("nan"), "b": np.float64(0.5)}) == '{"a":null,"b":0.5}'
 
 
-def test_an_alert_is_described_on_one_line_and_read_back_as_written() -> None:
-    from stream_detector.cli.reading import ALERT, describe
-
+def alert_of(start_ms: int = 1_700_000_000_000) -> Alert:
     origin = Origin("telemetry", 3, 41, 0, b"pump-7", ())
-    bundle = BundleReference("pumps", "v1")
-    alert = open_alert(origin, (1_700_000_000_000, 1_700_000_000_139), (0.5, 0.2, "high"), bundle)
-    assert ALERT.validate_json(encode_alert(alert, "alerts", b"k", 0).value or b"") == alert
-    assert describe(alert) == (
-        "2023-11-14T22:13:20.000+00:00  high      score   2.50  error 0.50000 > 0.20000  "
-        f"key pump-7  telemetry[3]@41  {alert.alert_id[:8]}"
+    explanation = Explanation(
+        start_ms + 20,
+        start_ms + 1_520,
+        (FeatureExplanation(2, 0.75, (0.5, 0.5), (2.5, None)),),
+        (0.125, 0.125, 0.75),
+        (start_ms + 20, start_ms + 1_520),
+        0.25,
+        0,
     )
+    score, bundle = (0.5, 0.2, "high"), BundleReference("pumps", "v1")
+    return open_alert(origin, (start_ms, start_ms + 2_139), score, bundle, explanation)
+
+
+def test_an_alert_is_read_back_as_written() -> None:
+    alert = alert_of()
+    assert ALERT.validate_json(encode_alert(alert, "alerts", b"k", 0).value or b"") == alert
+
+
+def test_an_event_is_described_on_one_line() -> None:
+    alert = alert_of()
+    line = (
+        "2023-11-14T22:13:22.139+00:00  open   anomalous  high      score   2.50  key pump-7  "
+        "worst 2023-11-14T22:13:20.020+00:00 +1.5 s  feature 2 (75%)  telemetry[3]@41  "
+    )
+    assert describe(alert) == line + alert.alert_id[:8]
+    summary = replace(alert, event="close", reason="calm", is_summary=True, n_alerts=7)
+    assert describe(summary) == (
+        line.replace("open   anomalous", "close  calm     ").replace("%)", "%)  for 7 alerts")
+        + alert.alert_id[:8]
+    )
+
+
+def test_a_time_that_no_calendar_has_is_a_number() -> None:
+    line = describe(alert_of(2**62))
+    assert line.startswith(f"{2**62 + 2_139} ms  open")
+    assert f"worst {2**62 + 20} ms" in line

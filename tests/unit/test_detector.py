@@ -57,14 +57,14 @@ def test_an_error_equal_to_the_threshold_is_normal(
     assert step.scores.reconstruction_errors.tolist() == [1.0, above, above]
     assert step.scores.is_anomalous.tolist() == [False, True, True]
     assert step.scores.anomaly_scores.tolist() == [1.0, above, above]
-    assert [index for index, _ in step.alerts] == [1, 2]
+    assert [index for index, *_ in step.alerts] == [1, 2]
 
 
 def test_an_alert_says_where_when_and_how_much(
     make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:
     batch = make_batch([flat(0), flat(3.0), flat(1.5, timestamp_ms=50)])
-    (_, first), (_, second) = make_detector().step(DetectorState(), batch, zeros).alerts
+    (_, first, _), (_, second, _) = make_detector().step(DetectorState(), batch, zeros).alerts
     assert (first.source.topic, first.source.partition, first.source.offset) == (
         "telemetry",
         3,
@@ -77,12 +77,41 @@ def test_an_alert_says_where_when_and_how_much(
     assert (first.key, first.bundle.name, first.detected_at_ms) == ("pump-7", "pumps", 0)
 
 
+def test_an_alert_explains_itself(make_batch: MakeBatch, make_detector: MakeDetector) -> None:
+    scaler = Scaler("min-max", np.float32([1]), np.float32([0.5]))
+    values = [b"?", flat(1.0), orjson.dumps({"values": [1, 9, 8, 1], "timestamp_ms": 50})]
+    for model_rows_max in (1, 2, 100):
+        detector = make_detector(scaler=scaler, model_rows_max=model_rows_max)
+        ((index, alert, _),) = detector.step(DetectorState(), make_batch(values), zeros).alerts
+        found = alert.explanation
+        assert (index, found.worst_start_ms, found.worst_end_ms) == (2, 60, 70)
+        assert (found.shares, found.times_ms, found.imputed_share) == ((1.0,), (60, 70), 0.0)
+        assert found.features[0].seen == (9.0, 8.0)
+        assert found.features[0].expected == (1.0, 1.0)
+        assert (alert.event_time_ms, alert.reason) == (80, "anomalous")
+
+
+def test_what_explains_an_alert_outlives_buffers_used_again(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    buffer = np.empty((1, 4, 1), np.float32)
+
+    def reuse(windows: FloatArray) -> FloatArray:
+        buffer[:] = 10 - windows
+        return buffer
+
+    detector = make_detector(model_rows_max=1)
+    step = detector.step(DetectorState(), make_batch([flat(2.0), flat(3.0)]), reuse)
+    expected = [alert.explanation.features[0].expected[0] for _, alert, _ in step.alerts]
+    assert expected == [8.0, 7.0]
+
+
 def test_an_alert_carries_the_exact_error(
     make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:
     detector = make_detector(threshold=0.3)
     step = detector.step(DetectorState(), make_batch([flat(1 / 3)]), zeros)
-    ((_, alert),) = step.alerts
+    ((_, alert, _),) = step.alerts
     assert alert.reconstruction_error == float(np.float32(1 / 3))
     assert alert.anomaly_score == alert.reconstruction_error / 0.3
 
@@ -105,7 +134,7 @@ def test_an_absurd_value_is_put_aside_and_its_neighbours_are_scored(
     assert words in str(rejected.error)
     assert step.scores.indices.tolist() == [0, 2]
     assert step.scores.reconstruction_errors.tolist() == [0.5, 2.0]
-    assert [index for index, _ in step.alerts] == [2]
+    assert [index for index, *_ in step.alerts] == [2]
 
 
 def test_nan_in_float32_is_put_aside_by_step(
@@ -153,7 +182,7 @@ def test_rejected_records_keep_the_order_of_the_batch(
         step = detector.step(DetectorState(), make_batch(values), zeros)
         assert [each.index for each in step.rejected] == [0, 1, 3, 4, 5]
         assert step.scores.indices.tolist() == [2, 6]
-        assert [index for index, _ in step.alerts] == [6]
+        assert [index for index, *_ in step.alerts] == [6]
 
 
 def test_the_network_sees_scaled_slices_of_at_most_model_rows_max(

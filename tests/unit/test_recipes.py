@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from stream_detector.core.alerting import AlertRules
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import load_recipe, parse_recipe
 
@@ -67,6 +68,23 @@ def test_override_adds_one_severity():
     assert recipe.alerting.severity == {"warning": 1.0, "critical": 2.0, "page": 5.0}
 
 
+def test_the_rules_of_alerts_are_those_of_the_recipe():
+    rules = load_recipe(
+        TUTORIAL, ["alerting.open_after=2", "alerting.open_within=3"]
+    ).alerting.rules
+    assert rules == AlertRules(
+        open_after=2,
+        open_within=3,
+        update_ms=60_000,
+        close_after_ms=10_000,
+        cooldown_ms=0,
+        open_ms_max=600_000,
+        alerts_max=10,
+        flood_ms=600_000,
+        severities=(("warning", 1.0), ("critical", 2.0)),
+    )
+
+
 def test_own_data_by_overrides():
     recipe = load_recipe(TUTORIAL, ["data.name=csv", "data.split=", "data.path=beats.csv"])
     assert recipe.data.path == "beats.csv"
@@ -98,13 +116,33 @@ def test_all_problems_at_once_each_with_key_expected_and_received():
         (["threshold.method=quantile"], "threshold.quantile: expected a number"),
         (["threshold.n_sigma="], "threshold.n_sigma: expected a number"),
         (["threshold.quantile=0.9"], "threshold.quantile: expected only with method = 'quantile'"),
+        (["threshold.n_mad=5"], "threshold.n_mad: expected only with method = 'log-mad'"),
+        (["threshold.method=log-mad"], "threshold.n_mad: expected a number"),
+        (["threshold.n_mad=-1"], "threshold.n_mad: expected greater than or equal to 0"),
         (["data.name=csv"], "data.path: expected the path of a file"),
+        (["data.name=mitdb"], "data.series: expected the name of a series"),
+        (["data.series=106"], "data.series: expected only with data.name = mitdb or smd or nab"),
+        (["data.name=mitdb"], "window.features: expected 2 for data.name = 'mitdb', received 1"),
+        (["data.name=smd"], "window.features: expected 38 for data.name = 'smd', received 1"),
+        (["data.name=nab"], "window.record: expected 'samples' for data.name = 'nab'"),
+        (["window.record=samples"], "window.record: expected 'window' for data.name = 'ecg5000'"),
         (["data.path=x"], "data.path: expected only with data.name = csv or parquet"),
         (["data.seed=1"], "data.seed: expected only with data.name = synthetic-ecg"),
         (["window.steps=100"], "window: expected steps = 140"),
-        (["window.record=samples"], "window.record: expected 'window'"),
+        (["window.record=sample"], "window.record: expected 'window'"),
         (["alerting.severity.warning=1.5"], "alerting.severity: expected the lowest level"),
         (["alerting.severity.critical=1"], "alerting.severity: expected different levels"),
+        (
+            ["alerting.open_after=3", "alerting.open_within=2"],
+            "alerting.open_after: expected at most open_within = 2, received 3",
+        ),
+        (["alerting.open_after=2"], "alerting.open_after: expected at most open_within = 1"),
+        (["alerting.open_within=65"], "alerting.open_within: expected less than or equal to 64"),
+        (["alerting.open_ms_max=9999"], "close_after_ms: expected at most open_ms_max = 9999"),
+        (["alerting.close_after_ms=0"], "close_after_ms: expected greater than or equal to 1"),
+        (["alerting.flood_ms=604800001"], "alerting.flood_ms: expected less than or equal to"),
+        (["alerting.alerts_max=0"], "alerting.alerts_max: expected greater than or equal to 1"),
+        (["alerting.cooldown_ms=-1"], "alerting.cooldown_ms: expected greater than or equal to 0"),
         (["network.output_activation=linear", "threshold.error=bce"], "threshold.error: bce needs"),
         (["training.loss=bce", "scaling.kind=none"], "training.loss: bce is defined on [0, 1]"),
         (["training.epochs=true"], "training.epochs: expected a valid integer, received True"),

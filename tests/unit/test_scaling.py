@@ -62,3 +62,32 @@ def test_large_signals_do_not_overflow_while_fitting() -> None:
 def test_a_caller_s_mistake_is_named(kind: str, windows: np.ndarray, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         fit_scaler(kind, windows)
+
+
+@pytest.mark.parametrize("kind", SCALER_KINDS)
+def test_inverse_gives_the_signal_back(kind: str) -> None:
+    scaler = fit_scaler(kind, WINDOWS)
+    found = scaler.inverse(scaler.transform(WINDOWS))
+    assert found.dtype == np.float64
+    assert found == pytest.approx(WINDOWS, rel=1e-6, abs=1e-6)
+    assert scaler.inverse(scaler.transform(WINDOWS)[0]) == pytest.approx(WINDOWS[0], abs=1e-6)
+
+
+def test_inverse_does_not_change_what_it_is_given() -> None:
+    scaled = np.float32([[0.5, 0.25]])
+    before = scaled.copy()
+    found = fit_scaler("standard", WINDOWS).inverse(scaled)
+    assert not np.shares_memory(found, scaled)
+    assert np.array_equal(before, scaled)
+
+
+def test_inverse_never_overflows() -> None:
+    scaler = fit_scaler("min-max", np.float32([[[-3e38], [3e38]]]))
+    found = scaler.inverse(np.float32([[-1e12], [1e12]]))
+    assert np.isfinite(found).all()
+
+
+def test_inverse_of_nothing_is_nothing_and_nan_stays_nan() -> None:
+    scaler = fit_scaler("standard", WINDOWS)
+    assert scaler.inverse(np.empty((0, 2), np.float32)).shape == (0, 2)
+    assert np.isnan(scaler.inverse(np.full((1, 2), np.nan, np.float32))).all()

@@ -1,10 +1,6 @@
-"""Data set or file -> topic, at a steady rate: what a fleet of sensors would send.
+"""Windows to a topic: each record is one whole window."""
 
-Records leave in small ticks on a schedule that does not drift, so that a rate of
-1,000 records a second is 10 every 10 milliseconds and not 1,000 at once.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,19 +9,13 @@ import orjson
 from stream_detector.core.codec import CONTENT_TYPES, ContentType
 from stream_detector.core.records import FloatArray, Headers, OutputRecord
 from stream_detector.ports import Client, Clock
-
-TICK_S = 0.01
-"""How often records leave; at low rates each record has a tick of its own."""
-
-RECORDS_PER_TICK_MAX = 1_000
-"""Most records handed over between two looks at the clock, where no rate is asked for."""
-
-FLUSH_TIMEOUT_MS = 60_000
-
-LABEL_HEADER = "label"
-"""Travels along so that the outcome can be checked downstream; the detector never reads it."""
-
-Progress = Callable[[int], None]
+from stream_detector.replay.pacing import (
+    LABEL_HEADER,
+    Progress,
+    ReplaySummary,
+    Schedule,
+    send,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +51,6 @@ class ReplayOptions:
             known = " or ".join(CONTENT_TYPES)
             message = f"content_type must be {known}, received {self.content_type!r}"
             raise ValueError(message)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplaySummary:
-    """What was sent.
-
-    Parameters
-    ----------
-    n_records
-        Records that the broker acknowledged.
-    seconds
-        From the first record to the last acknowledgement.
-    """
-
-    n_records: int
-    seconds: float
 
 
 def replay(
@@ -119,23 +93,12 @@ def replay(
         If keys, times or labels are not one a window: a caller's mistake.
     """
     _require_one_each(len(windows), options)
-    start_s = clock.monotonic_s()
-    n_sent = 0
-    try:
-        while n_sent < len(windows):
-            n_due = _n_due(options.rate, clock.monotonic_s() - start_s, n_sent, len(windows))
-            if n_due > n_sent:
-                client.produce(_records(windows[n_sent:n_due], n_sent, topic, options))
-                n_sent = n_due
-                on_progress(n_sent)
-            if options.rate is not None and n_sent < len(windows):
-                wait_s = n_sent / options.rate - (clock.monotonic_s() - start_s)
-                if wait_s > 0:  # else we are behind, and go on at once
-                    clock.sleep(max(wait_s, TICK_S))
-    finally:
-        # Also on Ctrl-C: what was handed over arrives.
-        client.flush(FLUSH_TIMEOUT_MS)
-    return ReplaySummary(n_records=n_sent, seconds=clock.monotonic_s() - start_s)
+    schedule = Schedule.at_rate(len(windows), options.rate)
+
+    def make(first: int, stop: int) -> Iterator[OutputRecord]:
+        return _records(windows[first:stop], first, topic, options)
+
+    return send(schedule, make, client, clock, on_progress)
 
 
 def encode_values(window: FloatArray, content_type: ContentType) -> bytes:
@@ -166,14 +129,6 @@ def encode_values(window: FloatArray, content_type: ContentType) -> bytes:
     exact = window.astype(np.float64)  # (n_steps, n_features)
     rows = exact[:, 0] if exact.shape[1] == 1 else exact
     return orjson.dumps({"values": rows.tolist()})
-
-
-def _n_due(rate: float | None, elapsed_s: float, n_sent: int, n_windows: int) -> int:
-    """Return how many records should have left by now, counted from the start: no drift."""
-    if rate is None:
-        return min(n_sent + RECORDS_PER_TICK_MAX, n_windows)
-    n_due = int(elapsed_s * rate) + 1
-    return min(max(n_due, n_sent), n_sent + RECORDS_PER_TICK_MAX, n_windows)
 
 
 def _records(

@@ -1,0 +1,44 @@
+"""Send the ECGs of some monitored patients to a topic, as they are measured.
+
+    python producers/ecg_monitor.py --topic telemetry --patients 8 --minutes 5
+
+Each patient is a record of the MIT-BIH Arrhythmia Database, two leads of 360 samples a second,
+from a random place on and over and over. The key is the patient, patient-000 on. A record holds
+a tenth of a second. The header `label` is 1 where an abnormal beat lies in it; the detector never
+reads it. Times begin at 2026-01-01 where `--start-ms` says nothing else, so runs repeat. Ctrl-C
+stops after what was sent has arrived.
+"""
+
+from _common import new_parser, run, send
+
+from stream_detector.datasets import load_samples
+from stream_detector.replay import concatenate, make_fleet
+
+SAMPLES_PER_SECOND = 360
+RECORDS = ("100", "106", "112", "115", "119", "200", "208", "221")
+
+
+def main() -> None:
+    """Load the recordings and send them."""
+    parser = new_parser(__doc__, speed=1.0, chunk=36)
+    parser.add_argument("--patients", type=int, default=8, help="how many (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of signal (%(default)s)")
+    arguments = parser.parse_args()
+    recordings = []
+    for name in RECORDS[: max(arguments.patients, 1)]:
+        data = load_samples("mitdb", series=name)
+        recordings.append(concatenate([data.train, data.test]))
+    interval_ms = 1_000 / SAMPLES_PER_SECOND
+    fleet = make_fleet(
+        recordings,
+        "patient",
+        n_series=arguments.patients,
+        n_samples=round(arguments.minutes * 60 * SAMPLES_PER_SECOND),
+        sample_interval_ms=interval_ms,
+        seed=arguments.seed,
+    )
+    send(fleet, interval_ms, arguments)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,287 @@
+"""Settled samples to cells, cells to windows.
+
+Pure. A sample's cell follows from the sample before it, and a window begins at the first sample in
+each stride of absolute time: both depend on the recent past only, so that the same windows are cut
+wherever one begins to read.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.ordering import Indices, Ordered
+from stream_detector.core.records import FloatArray
+from stream_detector.core.series import NONE_BEGUN, Scalars, SeriesPool
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How time is divided: window length, stride (both in cells), interval and longest gap."""
+
+    n_steps: int
+    stride: int
+    interval_ms: float
+    gap_ms_max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Samples in their cells, and the stretches without a gap they form.
+
+    Parameters
+    ----------
+    lives, times_ms, rows, records
+        Of each sample, as in `Ordered`, those too close to another taken out.
+    spans
+        Cells since the series began or began again, up to a window's length.
+    stretches
+        Stretch of each sample, ascending.
+    cells
+        Cell of each sample, counted from the start of its stretch's oldest window under way;
+        below 0 where none was under way yet.
+    is_start
+        Whether a window begins at it.
+    firsts
+        First sample of each stretch, shape (n_stretches,).
+    has_prefix
+        Whether a stretch goes on from cells that the key's row holds.
+    has_window
+        Whether a window is under way in a stretch.
+    gaps
+        Samples before which there was a gap.
+    n_close
+        Samples taken out because their cell was taken.
+    """
+
+    lives: Indices
+    times_ms: NDArray[np.float64]
+    rows: Indices
+    records: Indices
+    spans: Indices
+    stretches: Indices
+    cells: Indices
+    is_start: NDArray[np.bool_]
+    firsts: Indices
+    has_prefix: NDArray[np.bool_]
+    has_window: NDArray[np.bool_]
+    gaps: Indices
+    n_close: int
+
+    @property
+    def lasts(self) -> Indices:
+        """Return the last sample of each stretch."""
+        return np.append(self.firsts[1:] - 1, len(self.lives) - 1)[: len(self.firsts)]
+
+
+def place(ordered: Ordered, grid: Grid) -> Placed:
+    """Give each sample its cell."""
+    lives, times, rows, records, before = _spaced(ordered, grid.interval_ms / 2)
+    scalars = ordered.lives.scalars
+    distance = times - before  # NaN at the first sample of a series
+    is_gap = distance > grid.gap_ms_max
+    is_fresh = np.isnan(before) | is_gap
+    is_life = np.concatenate([np.ones(min(len(lives), 1), np.bool_), lives[1:] != lives[:-1]])
+    is_first = is_fresh | is_life
+    firsts = np.flatnonzero(is_first)
+    stretches = np.cumsum(is_first) - 1
+    steps = np.floor(np.where(is_fresh, 0.0, distance) / grid.interval_ms + 0.5)
+    steps = np.where(is_fresh, 0, np.maximum(steps, 1)).astype(np.intp)
+    goes_on = ~is_fresh[firsts]
+    total = np.cumsum(steps)
+    relative = total - (total - steps)[firsts][stretches]  # steps since before the stretch
+    of_firsts = lives[firsts]
+    span_before = np.where(goes_on, scalars.span[of_firsts], 1)
+    cell_before = np.where(goes_on, scalars.last_cell[of_firsts], 0)
+    has_prefix = goes_on & (scalars.last_cell[of_firsts] != NONE_BEGUN)
+    is_start = is_fresh | _begins_stride(times, before, grid)
+    cells = cell_before[stretches] + relative
+    origin, has_window = _origins(cells, is_start, stretches, has_prefix)
+    return Placed(
+        lives=lives,
+        times_ms=times,
+        rows=rows,
+        records=records,
+        spans=np.minimum(span_before[stretches] + relative, grid.n_steps),
+        stretches=stretches,
+        cells=cells - origin[stretches],
+        is_start=is_start,
+        firsts=firsts,
+        has_prefix=has_prefix,
+        has_window=has_window,
+        gaps=np.flatnonzero(is_gap),
+        n_close=len(ordered.times_ms) - len(times),
+    )
+
+
+def _begins_stride(
+    times: NDArray[np.float64], before: NDArray[np.float64], grid: Grid
+) -> NDArray[np.bool_]:
+    """Return which samples are the first of their key in a stride of absolute time.
+
+    Half an interval is added, so that samples on the very boundary do not fall now before and
+    now after it.
+    """
+    if grid.stride == 1:
+        return np.ones(len(times), dtype=np.bool_)
+    half, length = grid.interval_ms / 2, grid.stride * grid.interval_ms
+    begins: NDArray[np.bool_] = np.floor((times + half) / length) != np.floor(
+        (before + half) / length
+    )
+    return begins
+
+
+def _origins(
+    cells: Indices,
+    is_start: NDArray[np.bool_],
+    stretches: Indices,
+    has_prefix: NDArray[np.bool_],
+) -> tuple[Indices, NDArray[np.bool_]]:
+    """Return the cell of each stretch's oldest window under way, and whether there is one."""
+    origin = np.zeros(len(has_prefix), dtype=np.intp)
+    has_window = has_prefix.copy()
+    starts = np.flatnonzero(is_start)[::-1]  # the first start of a stretch is set last
+    origin[stretches[starts]] = cells[starts]
+    has_window[stretches[starts]] = True
+    origin[has_prefix] = 0
+    return origin, has_window
+
+
+def _spaced(
+    ordered: Ordered, half_ms: float
+) -> tuple[Indices, NDArray[np.float64], Indices, Indices, NDArray[np.float64]]:
+    """Return the samples, but for those less than half an interval after the one before.
+
+    The last column is the time of the one before, NaN where there is none.
+    """
+    lives, times, rows, records = (
+        ordered.of_samples,
+        ordered.times_ms,
+        ordered.rows,
+        ordered.records,
+    )
+    last_ms = ordered.lives.scalars.last_ms
+    before = _times_before(lives, times, last_ms)
+    if not (times - before < half_ms).any():
+        return lives, times, rows, records, before
+    kept = _keep_apart(lives, times, last_ms, half_ms)
+    lives, times = lives[kept], times[kept]
+    return lives, times, rows[kept], records[kept], _times_before(lives, times, last_ms)
+
+
+def _times_before(
+    lives: Indices, times: NDArray[np.float64], last_ms: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the time of the sample before each one, NaN where there is none."""
+    before = np.concatenate([[np.nan], times[:-1]])[: len(times)]
+    firsts = np.flatnonzero(np.concatenate([[True], lives[1:] != lives[:-1]])[: len(lives)])
+    before[firsts] = last_ms[lives[firsts]]
+    return before
+
+
+def _keep_apart(
+    lives: Indices, times: NDArray[np.float64], last_ms: NDArray[np.float64], half_ms: float
+) -> NDArray[np.bool_]:
+    """Return which samples stay when each is to be half an interval after the last that stays.
+
+    Each sample points at the first that may follow it. Those that stay are reached from the
+    firsts, found in as many rounds as the logarithm of their number.
+    """
+    n_samples = len(times)
+    ranked = np.unique(np.concatenate([times, times + half_ms]))
+    factor = len(ranked) + 1
+    place = lives * factor + np.searchsorted(ranked, times)
+    target = lives * factor + np.searchsorted(ranked, times + half_ms)
+    following = np.searchsorted(place, target)
+    # Beyond the last sample of a life there is none to follow.
+    is_end = (following == n_samples) | (lives[np.minimum(following, n_samples - 1)] != lives)
+    following = np.append(np.where(is_end, n_samples, following), n_samples)
+    firsts = np.flatnonzero(np.concatenate([[True], lives[1:] != lives[:-1]]))
+    earliest = last_ms[lives[firsts]] + half_ms  # NaN where nothing came before
+    wanted = np.searchsorted(ranked, np.where(np.isnan(earliest), -np.inf, earliest))
+    first_kept = np.searchsorted(place, lives[firsts] * factor + wanted)
+    ends = np.append(firsts[1:], n_samples)
+    is_kept = np.zeros(n_samples + 1, dtype=np.bool_)
+    is_kept[first_kept[first_kept < ends]] = True
+    while True:
+        reached = following[is_kept.nonzero()[0]]
+        if is_kept[reached].all() or (reached == n_samples).all():
+            break
+        is_kept[reached] = True
+        following = following[following]
+    return is_kept[:n_samples]
+
+
+@dataclass(frozen=True, slots=True)
+class Tape:
+    """The cells of stretches that complete a window, one stretch after the other.
+
+    Parameters
+    ----------
+    sources
+        Row of `values` in each cell; the last row, which is NaN, where no sample is.
+    values
+        Float32, shape (n_values, n_features).
+    is_start
+        Whether a window begins in a cell.
+    stretches, begins, lengths
+        Which stretches are here, where each begins, and how many cells it has.
+    """
+
+    sources: NDArray[np.int32]
+    values: FloatArray
+    is_start: NDArray[np.bool_]
+    stretches: Indices
+    begins: Indices
+    lengths: Indices
+
+    def gather(self, cells: Indices, n_steps: int) -> FloatArray:
+        """Return the cells from each of some cells on, shape (n, n_steps, n_features)."""
+        if not len(cells):
+            return np.empty((0, n_steps, self.values.shape[1]), dtype=np.float32)
+        runs = np.lib.stride_tricks.sliding_window_view(self.sources, n_steps)
+        return self.values[runs[cells]]
+
+
+def lay_tape(pool: SeriesPool, ordered: Ordered, placed: Placed, n_steps: int) -> Tape:
+    """Lay the cells of all stretches that complete a window side by side."""
+    last_cells = placed.cells[placed.lasts]
+    completes = placed.has_window & (last_cells >= n_steps - 1)
+    stretches = np.flatnonzero(completes)
+    lengths = last_cells[stretches] + 1
+    room = lengths + n_steps  # so that a row can be read from any cell
+    begins = np.cumsum(room) - room
+    n_cells = int(room.sum()) + n_steps
+    slots = ordered.lives.slots[placed.lives[placed.firsts[stretches]]]
+    with_row = np.flatnonzero(placed.has_prefix[stretches])
+    n_values = len(ordered.values)
+    kept = pool.rows[slots[with_row]].reshape(-1, ordered.values.shape[1])
+    nothing = np.full((1, ordered.values.shape[1]), np.nan, dtype=np.float32)
+    values = np.concatenate([ordered.values, kept, nothing])
+    sources = np.full(n_cells, len(values) - 1, dtype=np.int32)
+    is_start = np.zeros(n_cells, dtype=np.bool_)
+    prefix = begins[with_row][:, np.newaxis] + np.arange(n_steps)  # (n_rows, n_steps)
+    sources[prefix.ravel()] = n_values + np.arange(prefix.size)
+    bits = np.unpackbits(pool.starts[slots[with_row]], axis=1, count=n_steps)
+    is_start[prefix.ravel()] = bits.ravel()
+    begin_of = np.full(len(placed.firsts), -1, dtype=np.intp)
+    begin_of[stretches] = begins
+    mine = np.flatnonzero((begin_of[placed.stretches] >= 0) & (placed.cells >= 0))
+    at = begin_of[placed.stretches[mine]] + placed.cells[mine]
+    sources[at] = placed.rows[mine]
+    is_start[at] = placed.is_start[mine]
+    return Tape(sources, values, is_start, stretches, begins, lengths)
+
+
+def scalars_after(ordered: Ordered, placed: Placed, last_cells: Indices) -> Scalars:
+    """Return what is to be remembered of each life; `last_cells` is one a stretch."""
+    lives = ordered.lives
+    after = lives.scalars.take(np.arange(len(lives.slots)))
+    of_stretches = placed.lives[placed.firsts]
+    # The last stretch of a life is set last.
+    after.last_ms[of_stretches] = placed.times_ms[placed.lasts]
+    after.span[of_stretches] = placed.spans[placed.lasts]
+    after.last_cell[of_stretches] = last_cells
+    after.newest_ms[:] = lives.newest_ms
+    after.seen_ms[:] = lives.seen_ms
+    return after

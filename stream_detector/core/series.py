@@ -1,0 +1,292 @@
+"""What is remembered of each series: one row of cells a key, all rows in one array.
+
+Pure. A row holds the cells of the windows that have begun and are not complete, from the start of
+the oldest of them; so memory is keys times window, whatever the stream does. What a batch
+changes is written down as `Writes` and carried out when the next batch comes: a state from which
+no later one was used can be stepped from again, and gives the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.records import FloatArray
+
+FREE = -1
+"""Partition of a slot that no key has."""
+
+NONE_BEGUN = -1
+"""`last_cell` of a key none of whose windows is under way; its row holds nothing of use."""
+
+_GROWTH = 1.125
+
+_Type = TypeVar("_Type", np.float32, np.uint8, np.int32)
+
+
+@dataclass(slots=True)
+class Scalars:
+    """What is remembered of each key besides its cells, one entry a slot.
+
+    Parameters
+    ----------
+    newest_ms
+        Newest time of any sample that was accepted.
+    seen_ms
+        The partition's clock when the key's last record came.
+    last_ms
+        Time of the last sample that was put in its place, NaN before the first.
+    last_cell
+        Where in the row that sample is, `NONE_BEGUN` where no window is under way.
+    span
+        Cells since the series began or began again, counted up to a window's length.
+    """
+
+    newest_ms: NDArray[np.float64]
+    seen_ms: NDArray[np.float64]
+    last_ms: NDArray[np.float64]
+    last_cell: NDArray[np.int32]
+    span: NDArray[np.int32]
+
+    @classmethod
+    def fresh(cls, n_slots: int) -> "Scalars":
+        """Return what is remembered of keys that were never seen."""
+        return cls(
+            newest_ms=np.full(n_slots, -np.inf),
+            seen_ms=np.full(n_slots, -np.inf),
+            last_ms=np.full(n_slots, np.nan),
+            last_cell=np.full(n_slots, NONE_BEGUN, dtype=np.int32),
+            span=np.zeros(n_slots, dtype=np.int32),
+        )
+
+    def take(self, slots: NDArray[np.intp]) -> "Scalars":
+        """Return the entries of some slots."""
+        return Scalars(*(getattr(self, name)[slots] for name in self.__slots__))
+
+    def put(self, slots: NDArray[np.intp], values: "Scalars") -> None:
+        """Set the entries of some slots."""
+        for name in self.__slots__:
+            getattr(self, name)[slots] = getattr(values, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Samples that a late one may still precede, by slot and then by time."""
+
+    slots: NDArray[np.intp]
+    times_ms: NDArray[np.float64]
+    values: FloatArray  # (n_samples, n_features)
+
+
+@dataclass(slots=True)
+class Writes:
+    """What one batch changes, to be carried out when the next one comes.
+
+    Parameters
+    ----------
+    n_slots
+        Slots there must be, those of the keys that are new included.
+    clocks
+        Newest event time of each partition.
+    added
+        (partition, key, slot) of keys that are new.
+    freed
+        Slots of keys that were idle for too long, or whose partition went away.
+    slots, scalars
+        Which entries are set, and to what.
+    row_slots, rows, row_starts
+        Rows that are set as a whole, NaN for a cell without a sample, and in which of their
+        cells a window starts, as packed bits.
+    cell_slots, cells, values
+        Single cells that are set.
+    start_slots, start_cells
+        Cells in which a window starts.
+    pending
+        All samples that still wait; None leaves them as they are.
+    """
+
+    n_slots: int
+    clocks: Mapping[int, float]
+    added: Sequence[tuple[int, bytes, int]]
+    slots: NDArray[np.intp]
+    scalars: Scalars
+    row_slots: NDArray[np.intp]
+    rows: FloatArray
+    row_starts: NDArray[np.uint8]
+    cell_slots: NDArray[np.intp]
+    cells: NDArray[np.intp]
+    values: FloatArray
+    start_slots: NDArray[np.intp]
+    start_cells: NDArray[np.intp]
+    pending: Pending | None
+    freed: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
+
+
+class SeriesPool:
+    """The rows of all keys of all partitions.
+
+    Parameters
+    ----------
+    n_steps, n_features
+        Shape of a window, and so of a row.
+
+    Attributes
+    ----------
+    rows
+        Float32, shape (n_slots, n_steps, n_features), unit: the signal's.
+    starts
+        Packed bits, shape (n_slots, ceil(n_steps / 8)): in which cells a window starts.
+    partitions
+        Partition of each slot, `FREE` where it has no key.
+    keys
+        Key of each slot.
+    """
+
+    def __init__(self, n_steps: int, n_features: int) -> None:
+        self.rows: FloatArray = np.empty((0, n_steps, n_features), dtype=np.float32)
+        self.starts: NDArray[np.uint8] = np.empty((0, -(-n_steps // 8)), dtype=np.uint8)
+        self.partitions: NDArray[np.int32] = np.empty(0, dtype=np.int32)
+        self.scalars = Scalars.fresh(0)
+        self.keys: list[bytes | None] = []
+        self.clocks: dict[int, float] = {}
+        self.pending = Pending(
+            np.empty(0, np.intp), np.empty(0), np.empty((0, n_features), np.float32)
+        )
+        self.token: object = None
+        self._slots: dict[int, dict[bytes, int]] = {}
+        self._free: list[int] = []
+
+    @property
+    def n_keys(self) -> int:
+        """Return how many keys are remembered."""
+        return len(self.keys) - len(self._free)
+
+    @property
+    def n_slots(self) -> int:
+        """Return how many slots there are, with a key or without."""
+        return len(self.keys)
+
+    @property
+    def n_bytes(self) -> int:
+        """Return the size of all arrays; keys and their index are not in it."""
+        waiting = self.pending
+        n_bytes = self.rows.nbytes + self.starts.nbytes + self.partitions.nbytes
+        n_bytes += waiting.slots.nbytes + waiting.times_ms.nbytes + waiting.values.nbytes
+        n_bytes += sum(int(getattr(self.scalars, name).nbytes) for name in Scalars.__slots__)
+        return n_bytes
+
+    def find(
+        self, keys: Sequence[bytes], partitions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.intp], list[tuple[int, bytes, int]]]:
+        """Return the slot of each key, and which keys are new, with the slots they are to have.
+
+        Parameters
+        ----------
+        keys
+            Series keys, one a record.
+        partitions
+            Partition of each, shape (n_records,).
+        """
+        slots: NDArray[np.intp] = np.empty(len(keys), dtype=np.intp)
+        added: list[tuple[int, bytes, int]] = []
+        numbers = np.unique(partitions)
+        for partition in numbers.tolist():
+            rows = np.flatnonzero(partitions == partition) if len(numbers) > 1 else None
+            names = keys if rows is None else [keys[row] for row in rows.tolist()]
+            known = self._slots.get(partition, {})
+            found = list(map(known.get, names))
+            if None in found:
+                found = [*self._with_new(partition, names, found, added)]
+            slots[slice(None) if rows is None else rows] = np.array(found, dtype=np.intp)
+        self.reserve(self.n_slots + len(added))
+        return slots, added
+
+    def _with_new(
+        self,
+        partition: int,
+        names: Sequence[bytes],
+        found: Sequence[int | None],
+        added: list[tuple[int, bytes, int]],
+    ) -> list[int]:
+        """Return the slots: those found, and free or further ones for keys that have none."""
+        fresh: dict[bytes, int] = {}
+        for name, slot in zip(names, found, strict=True):
+            if slot is None and name not in fresh:
+                n_added, n_free = len(added), len(self._free)
+                is_free = n_added < n_free
+                fresh[name] = (
+                    self._free[-1 - n_added] if is_free else self.n_slots + n_added - n_free
+                )
+                added.append((partition, name, fresh[name]))
+        pairs = zip(names, found, strict=True)
+        return [fresh[name] if slot is None else slot for name, slot in pairs]
+
+    def apply(self, writes: Writes) -> None:
+        """Carry out what a batch changed."""
+        self.keys += [None] * (writes.n_slots - len(self.keys))
+        for partition, key, slot in writes.added:
+            self.keys[slot] = key
+            self.partitions[slot] = partition
+            self._slots.setdefault(partition, {})[key] = slot
+        del self._free[max(len(self._free) - len(writes.added), 0) :]
+        self.clocks.update(writes.clocks)
+        self.scalars.put(writes.slots, writes.scalars)
+        self.rows[writes.row_slots] = writes.rows
+        self.starts[writes.row_slots] = writes.row_starts
+        self.rows[writes.cell_slots, writes.cells] = writes.values
+        bits = np.left_shift(1, 7 - (writes.start_cells & 7)).astype(np.uint8)
+        np.bitwise_or.at(self.starts, (writes.start_slots, writes.start_cells >> 3), bits)
+        if writes.pending is not None:
+            self.pending = writes.pending
+        self._release(writes.freed)
+
+    def forget(self, partitions: Sequence[int]) -> None:
+        """Drop everything of some partitions."""
+        is_gone = np.isin(self.partitions, np.array(partitions, dtype=np.int32))
+        self._release(np.flatnonzero(is_gone))
+        for partition in partitions:
+            self.clocks.pop(partition, None)
+            self._slots.pop(partition, None)
+
+    def reserve(self, n_slots: int) -> None:
+        """Make room for so many slots."""
+        if n_slots <= len(self.partitions):
+            return
+        n_room = int(n_slots * _GROWTH) + 1
+        n_more = n_room - len(self.partitions)
+        self.rows = _extended(self.rows, n_more, np.nan)
+        self.starts = _extended(self.starts, n_more, 0)
+        self.partitions = _extended(self.partitions, n_more, FREE)
+        more = Scalars.fresh(n_more)
+        self.scalars = Scalars(
+            *(
+                np.concatenate([getattr(self.scalars, name), getattr(more, name)])
+                for name in Scalars.__slots__
+            )
+        )
+
+    def _release(self, slots: NDArray[np.intp]) -> None:
+        """Take the keys out of some slots."""
+        for slot in slots.tolist():
+            key = self.keys[slot]
+            if key is not None:
+                of_partition = self._slots.get(int(self.partitions[slot]), {})
+                of_partition.pop(key, None)
+                self.keys[slot] = None
+                self._free.append(slot)
+        self.partitions[slots] = FREE
+        self.scalars.put(slots, Scalars.fresh(len(slots)))
+        if len(slots) and len(self.pending.slots):
+            stays = ~np.isin(self.pending.slots, slots)
+            waiting = self.pending
+            self.pending = Pending(
+                waiting.slots[stays], waiting.times_ms[stays], waiting.values[stays]
+            )
+
+
+def _extended(array: NDArray[_Type], n_more: int, fill: float) -> NDArray[_Type]:
+    """Return an array with further rows at its end."""
+    more: NDArray[_Type] = np.full((n_more, *array.shape[1:]), fill, dtype=array.dtype)
+    return np.concatenate([array, more])

@@ -1,0 +1,341 @@
+"""Windows cut from samples: by key, in event time, the same offline, live and on replay.
+
+Pure. Samples are put in order (`ordering`) and given cells (`placing`), and each window that has
+all its cells behind it is handed out with the record that completed it. What is remembered between
+two batches belongs to the partitions they are of (`series`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.imputing import MissingRule, impute
+from stream_detector.core.ordering import Arrivals, Expired, Indices, Ordered, order_samples
+from stream_detector.core.placing import Grid, Placed, Tape, lay_tape, place, scalars_after
+from stream_detector.core.records import FloatArray
+from stream_detector.core.series import NONE_BEGUN, SeriesPool, Writes
+
+_NO_SLOTS = np.empty(0, dtype=np.intp)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRules:
+    """How windows are cut from samples.
+
+    Parameters
+    ----------
+    n_steps, n_features
+        Shape of a window.
+    stride
+        Samples between the starts of two windows, >= 1.
+    sample_interval_ms
+        Time between two samples, >= 1.
+    gap_ms_max
+        After a longer time without a sample a series starts again.
+    lateness_ms_max
+        How far a sample may be behind the newest of its key. Samples wait so long for others.
+    missing
+        What is done about missing values.
+    missing_share_max
+        Windows with a larger share of missing values are not scored, 0 to 1.
+    key_ttl_ms
+        A key without a record for so long, on its partition's clock, is forgotten.
+    """
+
+    n_steps: int
+    n_features: int
+    stride: int
+    sample_interval_ms: float
+    gap_ms_max: float
+    lateness_ms_max: float
+    missing: MissingRule
+    missing_share_max: float
+    key_ttl_ms: float
+
+    @property
+    def span_ms(self) -> float:
+        """Return the time from the first to the last sample of a window."""
+        return (self.n_steps - 1) * self.sample_interval_ms
+
+
+@dataclass(frozen=True, slots=True)
+class WindowState:
+    """What is remembered between two batches.
+
+    A state can be stepped from again, with the same result, until one that came from it was
+    stepped from: all states of a stream share their rows.
+    """
+
+    pool: SeriesPool
+    writes: Writes | None
+    token: object
+    before: object
+
+    @classmethod
+    def empty(cls, rules: WindowRules) -> "WindowState":
+        """Return the state before the first batch."""
+        return cls(SeriesPool(rules.n_steps, rules.n_features), None, None, None)
+
+    def settle(self) -> SeriesPool:
+        """Carry out what the last batch changed, and return the rows.
+
+        Raises
+        ------
+        ValueError
+            If a later state was used already: the caller's mistake.
+        """
+        if self.pool.token is self.token:
+            return self.pool
+        if self.pool.token is not self.before or self.writes is None:
+            message = "this state was overtaken: step from the newest one"
+            raise ValueError(message)
+        self.pool.apply(self.writes)
+        self.pool.token = self.token
+        return self.pool
+
+    @property
+    def n_keys(self) -> int:
+        """Return how many keys are remembered."""
+        if self.writes is None or self.pool.token is self.token:
+            return self.pool.n_keys
+        return self.pool.n_keys + len(self.writes.added) - len(self.writes.freed)
+
+    def key_of(self, slot: int) -> bytes | None:
+        """Return the key that is remembered in a slot, or is going to be."""
+        added = () if self.writes is None else self.writes.added
+        return next((key for _, key, each in added if each == slot), self.pool.keys[slot])
+
+    def forget(self, partitions: Sequence[int]) -> "WindowState":
+        """Drop everything of partitions that are read elsewhere now."""
+        self.settle().forget(partitions)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The windows that a batch completed, in the order in which they were completed.
+
+    Parameters
+    ----------
+    state
+        For the next batch.
+    records
+        The record that completed each window, shape (n_windows,), ascending.
+    slots
+        Where its key is remembered; one key, one slot, while it is not idle for too long.
+    start_ms, end_ms
+        Times of its first and last sample, whole milliseconds.
+    n_late, n_repeated
+        Samples of each record that came too late, or whose time was there already, shape
+        (n_records,).
+    is_warm
+        Whether the key of each record had a complete window since it (re)started, shape
+        (n_records,).
+    gap_slots, gap_ms
+        Keys that started again after a gap, and the time at which they did.
+    expired
+        Keys that were idle for too long.
+    n_close
+        Samples whose cell was taken by one just before.
+    """
+
+    state: WindowState
+    records: Indices
+    slots: Indices
+    start_ms: NDArray[np.int64]
+    end_ms: NDArray[np.int64]
+    n_late: Indices
+    n_repeated: Indices
+    is_warm: NDArray[np.bool_]
+    gap_slots: Indices
+    gap_ms: NDArray[np.float64]
+    expired: Expired
+    n_close: int
+    tape: Tape
+    cells: Indices
+    rules: WindowRules
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def take(self, part: slice | Indices) -> FloatArray:
+        """Return some windows as they were received, NaN where a value is missing.
+
+        Returns
+        -------
+        Float32, shape (n, n_steps, n_features), unit: the signal's.
+        """
+        return self.tape.gather(self.cells[part], self.rules.n_steps)
+
+
+def fill(windows: FloatArray, rules: WindowRules) -> tuple[FloatArray, NDArray[np.float64]]:
+    """Impute missing values as the rules say.
+
+    Returns
+    -------
+    The windows, NaN in those that cannot be scored; and each one's share of missing values, shape
+    (n_windows,). A window over `missing_share_max` is NaN throughout.
+    """
+    is_missing = np.isnan(windows)
+    if not is_missing.any():
+        return windows, np.zeros(len(windows))
+    shares: NDArray[np.float64] = is_missing.mean(axis=(1, 2))
+    filled = impute(windows, rules.missing)
+    is_over = shares > rules.missing_share_max
+    if is_over.any():
+        filled = filled.copy()
+        filled[is_over] = np.nan
+    return filled, shares
+
+
+def cut(state: WindowState, rules: WindowRules, arrivals: Arrivals) -> Cut:
+    """Cut the windows that a batch of records completes.
+
+    Parameters
+    ----------
+    state
+        From the batch before, `WindowState.empty` at first.
+    rules
+        How windows are cut.
+    arrivals
+        The records, in the order in which they came. None give no windows.
+    """
+    pool = state.settle()
+    slots, added = pool.find(arrivals.keys, arrivals.partitions)
+    ordered = order_samples(pool, slots, arrivals, rules.lateness_ms_max, rules.key_ttl_ms)
+    grid = Grid(rules.n_steps, rules.stride, rules.sample_interval_ms, rules.gap_ms_max)
+    placed = place(ordered, grid)
+    tape = lay_tape(pool, ordered, placed, rules.n_steps)
+    writes = _writes(pool, rules, ordered, placed, tape)
+    writes.added = added
+    writes.n_slots = max(pool.n_slots, max((slot for *_, slot in added), default=-1) + 1)
+    cells, records, end_ms = _complete(placed, tape, grid)
+    order = np.argsort(records, kind="stable")
+    of_cells = np.searchsorted(tape.begins, cells, side="right") - 1
+    lives = placed.lives[placed.firsts[tape.stretches[of_cells]]]
+    end_ms = end_ms[order]
+    return Cut(
+        state=WindowState(pool, writes, object(), state.token),
+        records=records[order],
+        slots=ordered.lives.slots[lives][order],
+        start_ms=_whole(end_ms - rules.span_ms),
+        end_ms=_whole(end_ms),
+        n_late=ordered.n_late,
+        n_repeated=ordered.n_repeated,
+        is_warm=_is_warm(ordered, placed, rules.n_steps),
+        gap_slots=ordered.lives.slots[placed.lives[placed.gaps]],
+        gap_ms=placed.times_ms[placed.gaps],
+        expired=ordered.expired,
+        n_close=placed.n_close,
+        tape=tape,
+        cells=cells[order],
+        rules=rules,
+    )
+
+
+def _complete(
+    placed: Placed, tape: Tape, grid: Grid
+) -> tuple[Indices, Indices, NDArray[np.float64]]:
+    """Return the first cell of each complete window, its record, and the time of its last cell."""
+    last_starts = tape.begins + tape.lengths - grid.n_steps
+    cells = np.flatnonzero(tape.is_start)
+    of_cells = np.searchsorted(tape.begins, cells, side="right") - 1
+    cells = cells[cells <= last_starts[of_cells]]
+    begin_of = np.full(len(placed.firsts), -1, dtype=np.intp)
+    begin_of[tape.stretches] = tape.begins
+    mine = np.flatnonzero((begin_of[placed.stretches] >= 0) & (placed.cells >= 0))
+    at = begin_of[placed.stretches[mine]] + placed.cells[mine]  # ascending
+    needed = cells + grid.n_steps - 1
+    first = np.searchsorted(at, needed)  # the first sample at or after the last cell
+    samples = mine[first]
+    end_ms = placed.times_ms[samples] - (at[first] - needed) * grid.interval_ms
+    return cells, placed.records[samples], end_ms
+
+
+def _writes(
+    pool: SeriesPool, rules: WindowRules, ordered: Ordered, placed: Placed, tape: Tape
+) -> Writes:
+    """Return what the batch changes, but for new keys."""
+    lives = ordered.lives
+    of_stretches = placed.lives[placed.firsts]
+    is_life_end = np.append(of_stretches[1:] != of_stretches[:-1], True)[: len(of_stretches)]
+    is_kept = is_life_end & lives.is_last[of_stretches]
+    last_cells = np.where(placed.has_window, placed.cells[placed.lasts], NONE_BEGUN)
+    is_complete = np.zeros(len(of_stretches), dtype=np.bool_)
+    is_complete[tape.stretches] = True
+    starts, after = _left_over(tape, rules.n_steps)
+    last_cells[tape.stretches] = after
+    kept = np.flatnonzero(is_kept[tape.stretches] & (after != NONE_BEGUN))
+    is_quiet = is_kept & placed.has_window & ~is_complete
+    blank = np.flatnonzero(is_quiet & ~placed.has_prefix)
+    samples = np.flatnonzero(is_quiet[placed.stretches] & (placed.cells >= 0))
+    cell_slots = lives.slots[placed.lives[samples]]
+    is_start = placed.is_start[samples]
+    rows = np.full((len(blank), rules.n_steps, rules.n_features), np.nan, dtype=np.float32)
+    no_starts = np.zeros((len(blank), pool.starts.shape[1]), dtype=np.uint8)
+    kept_stretches = tape.stretches[kept]
+    scalars = scalars_after(ordered, placed, last_cells)
+    return Writes(
+        n_slots=0,
+        clocks=ordered.clocks,
+        added=(),
+        slots=lives.slots,
+        scalars=scalars,
+        row_slots=lives.slots[of_stretches[np.concatenate([blank, kept_stretches])]],
+        rows=np.concatenate([rows, tape.gather(starts[kept], rules.n_steps)]),
+        row_starts=np.concatenate([no_starts, _packed(tape, starts[kept], rules.n_steps)]),
+        cell_slots=cell_slots,
+        cells=placed.cells[samples],
+        values=ordered.values[placed.rows[samples]],
+        start_slots=cell_slots[is_start],
+        start_cells=placed.cells[samples][is_start],
+        pending=ordered.pending,
+        freed=ordered.expired.idle,
+    )
+
+
+def _left_over(tape: Tape, n_steps: int) -> tuple[Indices, Indices]:
+    """Return of each stretch the first window that is not complete, and its last cell in it."""
+    n_stretches = len(tape.stretches)
+    starts = np.full(n_stretches, -1, dtype=np.intp)
+    last_cells = np.full(n_stretches, NONE_BEGUN, dtype=np.intp)
+    cells = np.flatnonzero(tape.is_start)[::-1]
+    of_cells = np.searchsorted(tape.begins, cells, side="right") - 1
+    is_open = cells > (tape.begins + tape.lengths - n_steps)[of_cells]
+    starts[of_cells[is_open]] = cells[is_open]  # the first one is set last
+    begun = starts >= 0
+    last_cells[begun] = (tape.begins + tape.lengths - 1 - starts)[begun]
+    return starts, last_cells
+
+
+def _packed(tape: Tape, cells: Indices, n_steps: int) -> NDArray[np.uint8]:
+    """Return in which of the cells from each of some cells on a window starts, as packed bits."""
+    if not len(cells):
+        return np.empty((0, -(-n_steps // 8)), dtype=np.uint8)
+    runs = np.lib.stride_tricks.sliding_window_view(tape.is_start, n_steps)
+    return np.packbits(runs[cells], axis=1)
+
+
+def _is_warm(ordered: Ordered, placed: Placed, n_steps: int) -> NDArray[np.bool_]:
+    """Return whether the key of each record had a complete window by then."""
+    lives = ordered.lives
+    n_records = len(lives.of_records)
+    at = np.searchsorted(
+        placed.lives * n_records + placed.records,
+        lives.of_records * n_records + np.arange(n_records),
+        side="right",
+    )
+    latest = np.maximum(at - 1, 0)
+    spans = lives.scalars.span[lives.of_records]  # where the batch settled nothing yet
+    if len(placed.lives):
+        is_mine = (at > 0) & (placed.lives[latest] == lives.of_records)
+        spans = np.where(is_mine, placed.spans[latest], spans)
+    is_warm: NDArray[np.bool_] = spans >= n_steps
+    return is_warm
+
+
+def _whole(times_ms: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return times as whole milliseconds."""
+    return np.floor(times_ms + 0.5).astype(np.int64)

@@ -1,0 +1,41 @@
+"""Data set or file -> topic: what a fleet of sensors would send, steadily or as it was recorded.
+
+`windows` sends records that each hold one whole window, `samples` records that hold some samples
+of a series. Both leave by the schedule of `pacing`; `faults` drops, delays, repeats and swaps
+records of samples on the way, and `fleet` makes many series out of a few recordings.
+"""
+
+from stream_detector.replay.chunking import Chunks, chunk
+from stream_detector.replay.faults import FaultCounts, Faults
+from stream_detector.replay.fleet import concatenate, make_fleet
+from stream_detector.replay.pacing import LABEL_HEADER, Progress, ReplaySummary
+from stream_detector.replay.samples import (
+    SampleProgress,
+    SampleReplayOptions,
+    SampleReplaySummary,
+    SampleTimes,
+    encode_samples,
+    replay_samples,
+)
+from stream_detector.replay.windows import ReplayOptions, encode_values, replay
+
+__all__ = [
+    "LABEL_HEADER",
+    "Chunks",
+    "FaultCounts",
+    "Faults",
+    "Progress",
+    "ReplayOptions",
+    "ReplaySummary",
+    "SampleProgress",
+    "SampleReplayOptions",
+    "SampleReplaySummary",
+    "SampleTimes",
+    "chunk",
+    "concatenate",
+    "encode_samples",
+    "encode_values",
+    "make_fleet",
+    "replay",
+    "replay_samples",
+]

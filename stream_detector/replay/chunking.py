@@ -1,0 +1,195 @@
+"""Samples into records: which samples travel together, and in which order the records leave."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.records import Samples
+
+CLOCK_TOLERANCE_MS = 1.0
+"""How far a sample may be from where its record's first time and the interval put it: times that
+were rounded to whole milliseconds still fit."""
+
+_ROUNDING_MS = 0.001
+"""Float64 tells times of this century apart by a quarter of a microsecond."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunks:
+    """Records of samples, as columns, in the order in which they leave.
+
+    Parameters
+    ----------
+    samples
+        All samples, series after series, each in the order of its times.
+    starts, stops
+        Rows of `samples` that each record holds, the second not included, shape (n_records,).
+    series
+        Which series each record is of, an index into `samples.keys`, shape (n_records,).
+    times_ms
+        Time of each record's first sample in whole milliseconds since 1970-01-01 UTC, int64,
+        ascending, shape (n_records,).
+    labels
+        Int8, shape (n_records,), 1 where any sample of the record is labelled 1; None where the
+        samples have no labels.
+    """
+
+    samples: Samples
+    starts: NDArray[np.intp]
+    stops: NDArray[np.intp]
+    series: NDArray[np.intp]
+    times_ms: NDArray[np.int64]
+    labels: NDArray[np.int8] | None
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+def chunk(samples: Samples, sample_interval_ms: float | None, chunk_samples: int) -> Chunks:
+    """Cut each series into records of consecutive samples.
+
+    A record that says only when its first sample was taken implies the times of the others, so
+    a new one starts wherever a series' clock breaks: where a sample is more than a millisecond
+    from where the record's first sample and the interval put it.
+
+    Parameters
+    ----------
+    samples
+        What to cut; the series may lie side by side or be mixed.
+    sample_interval_ms
+        Time from one sample of a series to the next, above 0. None looks at no clock, for
+        records in which each sample has a time of its own.
+    chunk_samples
+        Most samples in a record, >= 1.
+
+    Returns
+    -------
+    Records that together hold every sample once, in the order of their first samples' times;
+    those with the same time in the order of the series. No samples give no records.
+
+    Raises
+    ------
+    ValueError
+        If the interval or the size is out of range, or a series' times go backwards or are not
+        finite: the caller's mistake.
+
+    Examples
+    --------
+    >>> samples = Samples(
+    ...     keys=("pump",),
+    ...     series=np.zeros(5, dtype=np.intp),
+    ...     times_ms=np.array([0.0, 10.0, 20.0, 50.0, 60.0]),
+    ...     values=np.arange(5, dtype=np.float32)[:, None],
+    ... )
+    >>> chunks = chunk(samples, sample_interval_ms=10, chunk_samples=2)
+    >>> chunks.times_ms.tolist(), (chunks.stops - chunks.starts).tolist()
+    ([0, 20, 50], [2, 1, 2])
+    """
+    if chunk_samples < 1:
+        message = f"chunk_samples must be at least 1 sample a record, received {chunk_samples}"
+        raise ValueError(message)
+    if sample_interval_ms is not None and not 0 < sample_interval_ms < np.inf:
+        message = f"sample_interval_ms must be above 0, received {sample_interval_ms}"
+        raise ValueError(message)
+    ordered = _series_after_series(samples)
+    is_new = _is_new_series(ordered)
+    _require_order(ordered, is_new)
+    starts = _starts(ordered.times_ms, is_new, sample_interval_ms, chunk_samples)
+    stops = np.append(starts, len(ordered))[1:]
+    order = np.argsort(ordered.times_ms[starts], kind="stable")
+    labels = None
+    if ordered.labels is not None:
+        has_anomaly = np.zeros(0, dtype=np.int8)
+        if len(starts):
+            has_anomaly = np.maximum.reduceat(ordered.labels, starts)
+        labels = has_anomaly[order]
+    return Chunks(
+        samples=ordered,
+        starts=starts[order],
+        stops=stops[order],
+        series=ordered.series[starts][order],
+        times_ms=np.rint(ordered.times_ms[starts]).astype(np.int64)[order],
+        labels=labels,
+    )
+
+
+def _series_after_series(samples: Samples) -> Samples:
+    """Return the samples with each series in one piece; the same ones where they are so already."""
+    if not (np.diff(samples.series) < 0).any():
+        return samples
+    order = np.argsort(samples.series, kind="stable")
+    return Samples(
+        keys=samples.keys,
+        series=samples.series[order],
+        times_ms=samples.times_ms[order],
+        values=samples.values[order],
+        labels=None if samples.labels is None else samples.labels[order],
+    )
+
+
+def _is_new_series(samples: Samples) -> NDArray[np.bool_]:
+    """Return whether each sample is the first of its series, shape (n_samples,)."""
+    is_new = np.ones(len(samples), dtype=np.bool_)
+    is_new[1:] = samples.series[1:] != samples.series[:-1]
+    return is_new
+
+
+def _require_order(samples: Samples, is_new: NDArray[np.bool_]) -> None:
+    """Refuse times that no record can carry."""
+    if not np.isfinite(samples.times_ms).all():
+        message = "times_ms: expected finite times, received NaN or an infinity"
+        raise ValueError(message)
+    is_backwards = (np.diff(samples.times_ms) < 0) & ~is_new[1:]
+    if is_backwards.any():
+        row = int(np.argmax(is_backwards))
+        message = (
+            f"series {samples.keys[samples.series[row]]!r}: expected times that do not go "
+            f"backwards, received {samples.times_ms[row + 1]:.3f} ms after "
+            f"{samples.times_ms[row]:.3f} ms; sort the samples of each series by time"
+        )
+        raise ValueError(message)
+
+
+def _starts(
+    times_ms: NDArray[np.float64],
+    is_new: NDArray[np.bool_],
+    sample_interval_ms: float | None,
+    chunk_samples: int,
+) -> NDArray[np.intp]:
+    """Return the rows at which records start, ascending."""
+    rows = np.arange(len(times_ms))
+    is_start = is_new.copy()
+    drifts_ms = times_ms
+    tolerance_ms = CLOCK_TOLERANCE_MS + _ROUNDING_MS
+    if sample_interval_ms is not None:
+        # Constant where the clock keeps the interval; two neighbours that differ by more than
+        # twice the tolerance cannot both be near their record's first sample.
+        drifts_ms = times_ms - sample_interval_ms * rows
+        is_start[1:] |= np.abs(np.diff(drifts_ms)) > 2 * tolerance_ms
+    run_starts = np.maximum.accumulate(np.where(is_start, rows, 0))
+    is_start |= (rows - run_starts) % chunk_samples == 0
+    if sample_interval_ms is not None:
+        starts = np.flatnonzero(is_start)
+        stops = np.append(starts, len(rows))[1:]
+        firsts_ms = np.repeat(drifts_ms[starts], stops - starts)
+        is_off = np.abs(drifts_ms - firsts_ms) > tolerance_ms
+        # Few records, if any: the rest of the work is not a loop.
+        for number in np.unique(np.searchsorted(starts, np.flatnonzero(is_off), "right") - 1):
+            record = slice(starts[number], stops[number])
+            _split(drifts_ms[record], is_start[record], tolerance_ms)
+    return np.flatnonzero(is_start)
+
+
+def _split(
+    drifts_ms: NDArray[np.float64], is_start: NDArray[np.bool_], tolerance_ms: float
+) -> None:
+    """Mark in place where one record's clock leaves the tolerance, again after each mark."""
+    first = 0
+    while True:
+        is_off = np.abs(drifts_ms[first:] - drifts_ms[first]) > tolerance_ms
+        step = int(np.argmax(is_off))
+        if not is_off[step]:
+            return
+        first += step
+        is_start[first] = True

@@ -1,0 +1,261 @@
+"""Samples to a topic: a record holds one or more samples of one series.
+
+Records are cut by `chunking`, and `faults` decides what becomes of them on the way.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from stream_detector.core.codec import CONTENT_TYPES, TIMESTAMP_MS_MAX, ContentType
+from stream_detector.core.records import FloatArray, Headers, OutputRecord, Samples
+from stream_detector.ports import Client, Clock
+from stream_detector.replay.chunking import Chunks, chunk
+from stream_detector.replay.faults import NO_FAULTS, FaultCounts, Faults, Sending, apply_faults
+from stream_detector.replay.pacing import LABEL_HEADER, ReplaySummary, Schedule, send
+
+SampleTimes = Literal["first", "each"]
+"""Whether a record says when its first sample was taken, or when each was."""
+
+SampleProgress = Callable[[int, int], None]
+"""Called after each tick with the records handed over so far, and of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleReplayOptions:
+    """How samples become records, and when these leave.
+
+    Parameters
+    ----------
+    sample_interval_ms
+        Time from one sample of a series to the next, above 0; it must be the bundle's. None
+        where it is not known, which a record of several samples needs `times` "each" for.
+    chunk_samples
+        Most samples in a record, >= 1.
+    rate
+        Records a second.
+    speed
+        Event time a second of ours: 1 sends as it was recorded, 60 a minute each second. A
+        record leaves when the time of its first sample has come. With neither `rate` nor
+        `speed` records leave as fast as the client takes them.
+    content_type
+        "json" or "float32".
+    times
+        "first": the other samples of a record follow at the interval. "each": every sample has
+        a time of its own, for series that keep no interval; json only.
+    start_ms
+        Time to give the very first sample, whole milliseconds since 1970-01-01 UTC; all others
+        are shifted with it. None leaves the times as they are.
+    faults
+        What goes wrong on the way.
+    """
+
+    sample_interval_ms: float | None = None
+    chunk_samples: int = 1
+    rate: float | None = None
+    speed: float | None = None
+    content_type: ContentType = "json"
+    times: SampleTimes = "first"
+    start_ms: int | None = None
+    faults: Faults = NO_FAULTS
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name}: expected {expected}, received {getattr(self, name)!r}"
+            for name, expected, is_wrong in (
+                ("rate", "records a second above 0", not _is_above_0(self.rate)),
+                ("speed", "event time a second above 0", not _is_above_0(self.speed)),
+                (
+                    "content_type",
+                    " or ".join(CONTENT_TYPES),
+                    self.content_type not in CONTENT_TYPES,
+                ),
+                ("times", "first or each", self.times not in ("first", "each")),
+            )
+            if is_wrong
+        ]
+        if self.rate is not None and self.speed is not None:
+            problems.append("rate and speed: expected at most one of them, received both")
+        if self.times == "each" and self.content_type == "float32":
+            problems.append("times: float32 records have no place for each; use json")
+        if self.times == "first" and self.chunk_samples > 1 and self.sample_interval_ms is None:
+            problems.append(
+                "sample_interval_ms: expected the time between samples, received none, while a "
+                "record of several samples gives the first one's time only; give it, send one "
+                'sample a record, or use times "each"'
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class SampleReplaySummary(ReplaySummary):
+    """What was sent, and what went wrong on purpose.
+
+    Parameters
+    ----------
+    n_made
+        Records the samples were cut into; n_records = n_made - n_dropped + n_duplicated.
+    counts
+        What went wrong.
+    """
+
+    n_made: int
+    counts: FaultCounts
+
+
+def replay_samples(
+    samples: Samples,
+    client: Client,
+    topic: str,
+    *,
+    options: SampleReplayOptions,
+    clock: Clock,
+    on_progress: SampleProgress = lambda _n_sent, _n_records: None,
+) -> SampleReplaySummary:
+    """Send samples, some to a record, in the order of their times.
+
+    Parameters
+    ----------
+    samples
+        Any number of series, side by side or mixed, each in the order of its times.
+    client
+        Where to send; not closed here.
+    topic
+        Topic to send to. The key of a record names its series.
+    options
+        How samples become records, when these leave, and what goes wrong on the way.
+    clock
+        Tells and takes the time.
+    on_progress
+        Called after each tick with the records handed over so far, and of how many.
+
+    Returns
+    -------
+    How many records were acknowledged, in what time, and what went wrong. No samples give none.
+
+    Raises
+    ------
+    BrokerError
+        If the broker did not take a record.
+    KeyboardInterrupt
+        After what was handed over has been acknowledged.
+    ValueError
+        If a time lies before 1970 or after the year 9999 or goes backwards in its series, or a
+        value is infinite, which JSON cannot say: the caller's mistake.
+    """
+    chunks = chunk(
+        _shifted(samples, options.start_ms),
+        options.sample_interval_ms if options.times == "first" else None,
+        options.chunk_samples,
+    )
+    _require_sendable(chunks, options.content_type)
+    sending = apply_faults(chunks, options.faults)
+    schedule = _schedule(sending.due_ms, options)
+
+    def make(first: int, stop: int) -> Iterator[OutputRecord]:
+        return _records(chunks, sending, slice(first, stop), topic, options)
+
+    def report(n_sent: int) -> None:
+        on_progress(n_sent, schedule.n_records)
+
+    done = send(schedule, make, client, clock, report)
+    return SampleReplaySummary(done.n_records, done.seconds, len(chunks), sending.counts)
+
+
+def encode_samples(
+    values: FloatArray, content_type: ContentType, times_ms: int | list[int] | None = None
+) -> bytes:
+    """Return samples of one series as a record's value.
+
+    Parameters
+    ----------
+    values
+        Float32, shape (n_samples, n_features); NaN is a missing value.
+    content_type
+        "json": `{"values": [[..], ..]}`, an array of features a sample, null where a value is
+        missing; "float32": little-endian, sample by sample.
+    times_ms
+        Json only, whole milliseconds since 1970-01-01 UTC: the first sample's time, or a list
+        of each one's. The time of a float32 record is that of the Kafka record.
+
+    Returns
+    -------
+    Bytes that read back to exactly the same float32 values.
+
+    Examples
+    --------
+    >>> values = np.array([[0.5, 1.0], [np.nan, 2.0]], dtype=np.float32)
+    >>> encode_samples(values, "json", 1767225600000)
+    b'{"values":[[0.5,1.0],[null,2.0]],"timestamp_ms":1767225600000}'
+    >>> encode_samples(values[:1], "json", [1767225600000])
+    b'{"values":[[0.5,1.0]],"timestamps_ms":[1767225600000]}'
+    """
+    if content_type == "float32":
+        return values.astype("<f4", copy=False).tobytes()
+    # A float64 holds a float32 exactly, and its shortest decimal form reads back exactly.
+    document: dict[str, Any] = {"values": values.astype(np.float64)}  # (n_samples, n_features)
+    if times_ms is not None:
+        document["timestamps_ms" if isinstance(times_ms, list) else "timestamp_ms"] = times_ms
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _is_above_0(value: float | None) -> bool:
+    """Return whether a setting is not given or above zero; NaN is not."""
+    return value is None or value > 0
+
+
+def _shifted(samples: Samples, start_ms: int | None) -> Samples:
+    """Return the samples with the first of them at `start_ms`."""
+    if start_ms is None or not len(samples):
+        return samples
+    return replace(samples, times_ms=samples.times_ms + (start_ms - samples.times_ms.min()))
+
+
+def _require_sendable(chunks: Chunks, content_type: ContentType) -> None:
+    """Refuse times that are none in milliseconds, and values that the format cannot say."""
+    times_ms = chunks.samples.times_ms
+    if len(times_ms) and not (times_ms.min() >= 0 and times_ms.max() <= TIMESTAMP_MS_MAX):
+        message = (
+            "times_ms: expected milliseconds since 1970 up to the year 9999, received "
+            f"{times_ms.min():.0f} to {times_ms.max():.0f}; give start_ms to shift them"
+        )
+        raise ValueError(message)
+    if content_type == "json" and np.isinf(chunks.samples.values).any():
+        message = "values: expected finite numbers or NaN, received an infinity, unknown to JSON"
+        raise ValueError(message)
+
+
+def _schedule(due_ms: NDArray[np.float64], options: SampleReplayOptions) -> Schedule:
+    """Return when the records leave: at a rate, as event time passes, or at once."""
+    if options.speed is None or not len(due_ms):
+        return Schedule.at_rate(len(due_ms), options.rate)
+    return Schedule(len(due_ms), (due_ms - due_ms[0]) / 1_000 / options.speed)
+
+
+def _records(
+    chunks: Chunks, sending: Sending, part: slice, topic: str, options: SampleReplayOptions
+) -> Iterator[OutputRecord]:
+    """Yield the records of one part of what is sent."""
+    numbers = sending.records[part]
+    content_type = options.content_type
+    plain: Headers = [("content-type", CONTENT_TYPES[content_type])]
+    normal, anomalous = [*plain, (LABEL_HEADER, b"0")], [*plain, (LABEL_HEADER, b"1")]
+    columns = (chunks.starts, chunks.stops, chunks.series, chunks.times_ms)
+    rows = zip(*(column[numbers].tolist() for column in columns), strict=True)
+    labels = [None] * len(numbers) if chunks.labels is None else chunks.labels[numbers].tolist()
+    for (start, stop, series, time_ms), label in zip(rows, labels, strict=True):
+        times_ms: int | list[int] = time_ms
+        if options.times == "each":
+            times_ms = np.rint(chunks.samples.times_ms[start:stop]).astype(np.int64).tolist()
+        yield OutputRecord(
+            topic=topic,
+            key=chunks.samples.keys[series].encode(),
+            value=encode_samples(sending.values[start:stop], content_type, times_ms),
+            headers=plain if label is None else anomalous if label else normal,
+            timestamp_ms=time_ms,
+        )

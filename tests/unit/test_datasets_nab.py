@@ -1,0 +1,76 @@
+"""Series of the Numenta Anomaly Benchmark. Needs the files."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream_detector.datasets import load_samples, nab
+from stream_detector.datasets.fetch import MIRROR_VARIABLE
+from stream_detector.errors import DatasetError
+
+MACHINE = "realKnownCause/machine_temperature_system_failure"
+
+
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The local mirror: the environment's, else the one beside the repository."""
+    sibling = Path(__file__).parents[3] / "shared" / "data"
+    folder = Path(os.environ.get(MIRROR_VARIABLE, sibling))
+    if not (folder / "nab").is_dir():
+        reason = f"needs the Numenta Anomaly Benchmark in {folder}; set {MIRROR_VARIABLE}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    monkeypatch.setenv(MIRROR_VARIABLE, str(folder))
+    return folder
+
+
+def milliseconds(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000
+
+
+@pytest.mark.usefixtures("mirror")
+@pytest.mark.parametrize("series", nab.SERIES)
+def test_every_series_is_in_order_and_parted_at_15_percent(series):
+    data = load_samples("nab", series=series)
+    assert (data.name, data.split, data.feature_names) == ("nab", series, ("value",))
+    assert data.train.keys == data.test.keys == (series,)
+    times_ms = np.concatenate([data.train.times_ms, data.test.times_ms])
+    assert (np.diff(times_ms) > 0).all()
+    assert len(data.train) == int(0.15 * len(times_ms))
+    assert data.train.values.dtype == np.float32
+    assert data.train.values.flags.c_contiguous
+    assert data.test.values.shape == (len(data.test), 1)
+    assert 0 < data.test.labels.mean() < 0.15
+
+
+def test_a_clock_set_back_leaves_the_first_of_equal_times(mirror):
+    rows = (mirror / "nab" / "data" / f"{MACHINE}.csv").read_text().split()[2:]
+    assert len(rows) == 22_695 * 2 - 1, "date and time are apart, the header is one short"
+    data = nab.load(MACHINE)
+    times_ms = np.concatenate([data.train.times_ms, data.test.times_ms])
+    assert len(times_ms) == 22_683, "twelve times stand in the file twice"
+
+
+def test_labels_are_the_benchmarks_windows(mirror):
+    data = nab.load(MACHINE)
+    labels = np.concatenate([data.train.labels, data.test.labels])
+    times_ms = np.concatenate([data.train.times_ms, data.test.times_ms])
+    windows = json.loads((mirror / "nab" / "labels" / "combined_windows.json").read_text())
+    spans = windows[f"{MACHINE}.csv"]
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], labels, [0]]))).reshape(-1, 2)
+    assert len(edges) == len(spans) == 4
+    for (first, after), (start, end) in zip(edges, spans, strict=True):
+        assert times_ms[first] == milliseconds(start)
+        assert times_ms[after - 1] == milliseconds(end)
+    assert data.train.labels.sum() == 567, "one anomaly lies in the training part"
+
+
+@pytest.mark.parametrize("series", ["realAWSCloudwatch/grok_asg_anomaly", "nyc_taxi"])
+def test_another_series_is_refused_with_the_known_ones(series):
+    with pytest.raises(DatasetError, match=f"realKnownCause/nyc_taxi.*received '{series}'"):
+        nab.load(series)

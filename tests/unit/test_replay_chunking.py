@@ -1,0 +1,178 @@
+"""Which samples travel together, and in which order the records leave."""
+
+import time
+
+import numpy as np
+import pytest
+
+from stream_detector.core.records import Samples
+from stream_detector.replay import Chunks, chunk, concatenate, make_fleet
+
+
+def samples_of(*series: tuple[str, list[float]], labels: list[int] | None = None) -> Samples:
+    """Return samples of series given as names and times, valued 0, 1, 2 ... over all."""
+    times_ms = [each for _, times in series for each in times]
+    return Samples(
+        keys=tuple(name for name, _ in series),
+        series=np.repeat(np.arange(len(series)), [len(times) for _, times in series]),
+        times_ms=np.array(times_ms, dtype=np.float64),
+        values=np.arange(len(times_ms), dtype=np.float32)[:, None],
+        labels=None if labels is None else np.array(labels, dtype=np.int8),
+    )
+
+
+def told(chunks: Chunks) -> list[tuple[str, int, list[float]]]:
+    """Return key, time and values of each record."""
+    return [
+        (
+            chunks.samples.keys[chunks.series[number]],
+            int(chunks.times_ms[number]),
+            chunks.samples.values[chunks.starts[number] : chunks.stops[number], 0].tolist(),
+        )
+        for number in range(len(chunks))
+    ]
+
+
+def test_a_series_is_cut_into_records_of_so_many_samples() -> None:
+    samples = samples_of(("a", [0, 10, 20, 30, 40]))
+    assert told(chunk(samples, 10, 2)) == [("a", 0, [0, 1]), ("a", 20, [2, 3]), ("a", 40, [4])]
+    assert told(chunk(samples, 10, 100)) == [("a", 0, [0, 1, 2, 3, 4])]
+    assert len(chunk(samples, 10, 1)) == 5
+
+
+def test_a_gap_starts_a_new_record_and_the_count_anew() -> None:
+    samples = samples_of(("a", [0, 10, 20, 50, 60, 70]))
+    assert told(chunk(samples, 10, 2)) == [
+        ("a", 0, [0, 1]),
+        ("a", 20, [2]),
+        ("a", 50, [3, 4]),
+        ("a", 70, [5]),
+    ]
+
+
+def test_records_of_all_series_leave_in_the_order_of_their_first_samples() -> None:
+    samples = samples_of(("a", [5, 15, 25, 35]), ("b", [0, 10, 20, 30]), ("c", [5, 15]))
+    order = [(key, time_ms) for key, time_ms, _ in told(chunk(samples, 10, 2))]
+    assert order == [("b", 0), ("a", 5), ("c", 5), ("b", 20), ("a", 25)]
+
+
+def test_series_that_are_mixed_are_taken_apart() -> None:
+    apart = samples_of(("a", [0, 10, 20]), ("b", [0, 10, 20]), labels=[0, 1, 0, 0, 0, 1])
+    order = np.array([0, 3, 1, 4, 2, 5])
+    mixed = Samples(
+        apart.keys,
+        apart.series[order],
+        apart.times_ms[order],
+        apart.values[order],
+        None if apart.labels is None else apart.labels[order],
+    )
+    one, other = chunk(apart, 10, 2), chunk(mixed, 10, 2)
+    assert told(one) == told(other)
+    assert one.labels is not None
+    assert other.labels is not None
+    assert one.labels.tolist() == other.labels.tolist() == [1, 0, 0, 1]
+
+
+def test_times_rounded_to_whole_milliseconds_keep_a_fractional_interval() -> None:
+    interval_ms = 1_000 / 360
+    times_ms = np.rint(1_767_225_600_000 + interval_ms * np.arange(3_600))
+    for each in (times_ms, np.floor(times_ms), times_ms + 0.0):
+        chunks = chunk(samples_of(("a", each.tolist())), interval_ms, 36)
+        assert len(chunks) == 100
+
+
+def test_a_clock_that_runs_away_slowly_is_caught_within_a_record() -> None:
+    times_ms = 10.1 * np.arange(100)  # 0.1 ms a sample too slow: 1 ms off after 10 samples
+    chunks = chunk(samples_of(("a", times_ms.tolist())), 10, 50)
+    assert (chunks.stops - chunks.starts).tolist() == [11, 11, 11, 11, 6] * 2
+
+
+def test_without_an_interval_no_clock_is_looked_at() -> None:
+    samples = samples_of(("a", [0, 7, 7, 5_000, 5_001]))
+    assert told(chunk(samples, None, 3)) == [("a", 0, [0, 1, 2]), ("a", 5_000, [3, 4])]
+
+
+def test_first_times_are_rounded_to_whole_milliseconds() -> None:
+    samples = samples_of(("a", [0.4, 2.6]))
+    assert [time_ms for _, time_ms, _ in told(chunk(samples, 1, 1))] == [0, 3]
+
+
+@pytest.mark.parametrize("interval_ms", [10, None])
+def test_no_samples_give_no_records(interval_ms: float | None) -> None:
+    chunks = chunk(samples_of(("a", []), labels=[]), interval_ms, 3)
+    assert len(chunks) == 0
+    assert chunks.labels is not None
+    assert chunks.labels.shape == chunks.times_ms.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("times_ms", "interval_ms", "chunk_samples", "words"),
+    [
+        ([0.0], 10, 0, "chunk_samples must be at least 1"),
+        ([0.0], 0, 1, "sample_interval_ms must be above 0"),
+        ([0.0], float("nan"), 1, "sample_interval_ms must be above 0, received nan"),
+        ([0.0, float("nan")], 10, 1, "finite times"),
+        ([1.0, 0.0], 10, 1, "series 'a': expected times that do not go backwards"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused(
+    times_ms: list[float], interval_ms: float, chunk_samples: int, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        chunk(samples_of(("a", times_ms)), interval_ms, chunk_samples)
+
+
+def test_a_million_samples_are_cut_in_no_time() -> None:
+    n_samples = 1_000_000
+    series = np.arange(n_samples) % 100
+    samples = Samples(
+        keys=tuple(map(str, range(100))),
+        series=series,
+        times_ms=(np.arange(n_samples) // 100) * (1_000 / 360),
+        values=np.zeros((n_samples, 2), np.float32),
+    )
+    start_s = time.process_time()
+    chunks = chunk(samples, 1_000 / 360, 36)
+    assert time.process_time() - start_s < 5  # a tenth of that, as a rule
+    assert len(chunks) == 100 * 278
+
+
+def test_a_fleet_plays_the_recordings_over_and_over() -> None:
+    first = samples_of(("x", [100, 110, 120]), labels=[0, 1, 0])
+    second = samples_of(("y", [0, 10, 20, 30]), labels=[0, 0, 0, 1])
+    fleet = make_fleet([first, second], "pump", 3, n_samples=8, sample_interval_ms=10, seed=4)
+
+    assert fleet.keys == ("pump-000", "pump-001", "pump-002")
+    assert fleet.labels is not None
+    for number, recording in enumerate((first, second, first)):
+        rows = fleet.series == number
+        assert fleet.times_ms[rows].tolist() == [100 + 10 * step for step in range(8)]
+        values = fleet.values[rows, 0]
+        n_recorded = len(recording)
+        expected = (int(values[0]) + np.arange(8)) % n_recorded
+        assert values.tolist() == recording.values[expected, 0].tolist()
+        assert recording.labels is not None
+        assert fleet.labels[rows].tolist() == recording.labels[expected].tolist()
+    again = make_fleet([first, second], "pump", 3, n_samples=8, sample_interval_ms=10, seed=4)
+    assert again.values.tobytes() == fleet.values.tobytes()
+
+
+@pytest.mark.parametrize("wrong", [{"n_series": 0}, {"n_samples": 0}, {"recordings": []}])
+def test_a_fleet_of_nothing_is_refused(wrong: dict[str, object]) -> None:
+    given = {
+        "recordings": [samples_of(("a", [0]))],
+        "name": "pump",
+        "n_series": 1,
+        "n_samples": 1,
+        "sample_interval_ms": 1,
+    }
+    with pytest.raises(ValueError, match=f"fleet of pump: expected {next(iter(wrong))}"):
+        make_fleet(**(given | wrong))  # type: ignore[arg-type]
+
+
+def test_parts_of_a_series_become_one_again() -> None:
+    both = concatenate([samples_of(("a", [0]), ("b", [1])), samples_of(("b", [2]), ("c", [3]))])
+    assert both.keys == ("a", "b", "c")
+    assert both.series.tolist() == [0, 1, 1, 2]
+    assert both.times_ms.tolist() == [0, 1, 2, 3]
+    assert both.labels is None
