@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from stream_detector.core.detector import Detector, DetectorState, Step
+from stream_detector.core.detector import Detector, Step
 from stream_detector.core.publishing import encode_alert, encode_dead_letter
-from stream_detector.core.records import OutputRecord, RecordBatch
+from stream_detector.core.records import OutputRecord, RecordBatch, TopicPartition
 from stream_detector.errors import StreamDetectorError, missing_topics
 from stream_detector.ports import Client, Clock, Reconstructor
 from stream_detector.settings import DetectSettings
@@ -75,7 +75,8 @@ class Service:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._state = DetectorState()
+        self._state = detector.start()
+        self._assigned: frozenset[TopicPartition] = frozenset()
         self._is_stopping = False
         self.is_ready = False
         self._are_topics_known = False
@@ -123,8 +124,7 @@ class Service:
         if not self._are_topics_known:
             self._check_topics()
         batch = self._client.poll(self._settings.poll_records_max, self._settings.poll_timeout_ms)
-        if not self.is_ready:
-            self._check_ready()
+        self._check_assignment()
         if len(batch):
             step = self._detector.step(
                 self._state, batch, self._reconstruct, self._settings.content_type
@@ -144,7 +144,7 @@ class Service:
         self._client.produce(self._outputs(batch, step, now_ms))
         self._client.flush(self._settings.flush_timeout_ms)
         for index, alert, _ in step.alerts:
-            self._metrics.alerts.labels(alert.severity).inc()
+            self._metrics.alerts.labels(alert.event, alert.severity).inc()
             latency_ms = now_ms - batch.origin(index).timestamp_ms
             self._metrics.latency.observe(latency_ms / 1000)
 
@@ -158,17 +158,14 @@ class Service:
 
     def _count(self, batch: RecordBatch, step: Step) -> None:
         """Count a finished batch."""
-        n_records, n_alerts, n_rejected = len(batch), len(step.alerts), len(step.rejected)
+        n_records, n_rejected = len(batch), len(step.rejected)
         self.totals.n_records += n_records
-        self.totals.n_alerts += n_alerts
+        self.totals.n_alerts += len(step.alerts)
         self.totals.n_dead_letters += n_rejected
         self.totals.n_batches += 1
-        metrics = self._metrics
-        metrics.records.labels("normal").inc(n_records - n_alerts - n_rejected)
-        metrics.records.labels("anomalous").inc(n_alerts)
-        metrics.records.labels("dead_letter").inc(n_rejected)
-        metrics.batch.observe(n_records)
-        metrics.set_lag(self._client.lag_records())
+        self._metrics.count(step.counts)
+        self._metrics.batch.observe(n_records)
+        self._metrics.set_lag(self._client.lag_records())
         if n_rejected:
             first = step.rejected[0]
             origin = batch.origin(first.index)
@@ -192,13 +189,19 @@ class Service:
             raise missing_topics(settings.bootstrap_servers, missing)
         self._are_topics_known = True
 
-    def _check_ready(self) -> None:
-        """Say once that partitions were assigned."""
+    def _check_assignment(self) -> None:
+        """Forget what belongs to partitions that went away, and say once that there are some."""
         assigned = self._client.assignment()
-        if assigned:
+        if assigned == self._assigned and self.is_ready:
+            return
+        gone = sorted(each.partition for each in self._assigned - assigned)
+        if gone and assigned:
+            self._state = self._detector.forget(self._state, gone)
+        self._assigned = assigned or self._assigned
+        self._metrics.partitions.set(len(assigned))
+        if assigned and not self.is_ready:
             self.is_ready = True
             self._busy_at_s = self._clock.monotonic_s()
-            self._metrics.partitions.set(len(assigned))
             log_event(
                 logging.INFO,
                 "ready",

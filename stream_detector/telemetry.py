@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from stream_detector.core.detector import Counts
 from stream_detector.core.records import FloatArray, TopicPartition
 from stream_detector.errors import ConfigError
 from stream_detector.ports import Reconstructor
@@ -29,12 +30,47 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.records = Counter(
             "stream_detector_records",
-            "Records done, by outcome: normal, anomalous, dead_letter",
+            "Records done, by outcome: normal, anomalous, warm_up, late, duplicate, missing, "
+            "dead_letter",
             ["outcome"],
             registry=self.registry,
         )
+        self.windows = Counter(
+            "stream_detector_windows",
+            "Windows, by outcome: normal, anomalous, or missing too much to be scored",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.samples = Counter(
+            "stream_detector_samples",
+            "Samples that windows are cut from, by outcome: used, late, duplicate",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.missing_values = Counter(
+            "stream_detector_missing_values",
+            "Single values that were not there",
+            registry=self.registry,
+        )
+        self.gaps = Counter(
+            "stream_detector_gaps",
+            "Series that started again after a gap",
+            registry=self.registry,
+        )
+        self.idle_keys = Counter(
+            "stream_detector_idle_keys", "Series forgotten after key_ttl_ms", registry=self.registry
+        )
+        self.keys = Gauge("stream_detector_keys", "Series remembered", registry=self.registry)
         self.alerts = Counter(
-            "stream_detector_alerts", "Alerts published", ["severity"], registry=self.registry
+            "stream_detector_alerts",
+            "Alert events published",
+            ["event", "severity"],
+            registry=self.registry,
+        )
+        self.suppressed = Counter(
+            "stream_detector_alerts_suppressed",
+            "Alerts counted in a summary instead of opened",
+            registry=self.registry,
         )
         self.batch = Histogram(
             "stream_detector_batch_records",
@@ -71,6 +107,22 @@ class Metrics:
             "Partitions this process reads; above 0 once it is ready",
             registry=self.registry,
         )
+
+    def count(self, counts: Counts) -> None:
+        """Add what one batch held."""
+        by_outcome = (
+            (self.records, counts.records),
+            (self.windows, counts.windows),
+            (self.samples, counts.samples),
+        )
+        for counter, numbers in by_outcome:
+            for outcome, number in numbers.items():
+                counter.labels(outcome).inc(number)
+        self.missing_values.inc(counts.n_missing_values)
+        self.gaps.inc(counts.n_gaps)
+        self.idle_keys.inc(counts.n_idle_keys)
+        self.suppressed.inc(counts.n_suppressed)
+        self.keys.set(counts.n_keys)
 
     def set_lag(self, lag_records: Mapping[TopicPartition, int]) -> None:
         """Replace the lag of all partitions, so that one no longer ours does not linger."""

@@ -27,7 +27,8 @@ from stream_detector.core.evaluation import evaluate
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scaling import Scaler, fit_scaler
 from stream_detector.core.thresholds import fit_threshold
-from stream_detector.datasets import Dataset, load_dataset
+from stream_detector.datasets import Dataset, load_dataset, load_samples
+from stream_detector.datasets.cutting import to_windows
 from stream_detector.engines.backend import import_keras
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import ConfigError, DatasetError
@@ -74,7 +75,7 @@ def train(recipe: Recipe, out: Path, on_epoch: OnEpoch | None = None) -> Bundle:
         If the bundle cannot be written, or the network gives a non-finite error.
     """
     check_target(out)
-    dataset = _load(recipe)
+    dataset = load_windows(recipe)
     parts = _part(recipe, dataset)
     scaler = fit_scaler(
         recipe.scaling.kind, dataset.train if recipe.scaling.fit_on == "all" else parts.fit
@@ -88,14 +89,26 @@ def train(recipe: Recipe, out: Path, on_epoch: OnEpoch | None = None) -> Bundle:
     return bundle
 
 
-def _load(recipe: Recipe) -> Dataset:
-    """Load the data and make sure that it has the recipe's shape."""
+def load_windows(recipe: Recipe) -> Dataset:
+    """Load a recipe's data, cut into windows where it is samples.
+
+    Raises
+    ------
+    ConfigError
+        If the recipe's window does not fit the data.
+    DatasetError
+        If the data is missing or cannot be used.
+    """
     section = recipe.data
+    path = Path(section.path) if section.path is not None else None
+    if recipe.window.record == "samples":
+        samples = load_samples(section.name, series=section.series, path=path)
+        return to_windows(samples, recipe.window.rules)
     given = {"seed": section.seed, "n_windows": section.n_windows}
     dataset = load_dataset(
         section.name,
         split=section.split,
-        path=Path(section.path) if section.path is not None else None,
+        path=path,
         n_features=recipe.window.features,
         **{name: value for name, value in given.items() if value is not None},
     )
@@ -193,7 +206,11 @@ def _calibrate(
     )
     errors = detector.score(windows, reconstruct)
     threshold = fit_threshold(
-        errors, section.method, n_sigma=section.n_sigma, quantile=section.quantile
+        errors,
+        section.method,
+        n_sigma=section.n_sigma,
+        quantile=section.quantile,
+        n_mad=section.n_mad,
     )
     return replace(detector, threshold=threshold)
 

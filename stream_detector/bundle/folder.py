@@ -28,6 +28,7 @@ from stream_detector.bundle.manifest import (
 )
 from stream_detector.core.detector import Detector
 from stream_detector.core.records import BundleReference, FloatArray
+from stream_detector.core.sample_detector import for_samples
 from stream_detector.core.scaling import Scaler
 from stream_detector.errors import (
     BundleError,
@@ -75,16 +76,20 @@ class Bundle:
     def detector(self, model_rows_max: int = 2048) -> Detector:
         """Return the detector this bundle describes; `model_rows_max` as in `Detector`."""
         manifest = self.manifest
-        return Detector(
+        window, alerting = manifest.recipe.window, manifest.recipe.alerting
+        detector = Detector(
             bundle=BundleReference(manifest.name, manifest.version),
             shape=(manifest.n_steps, manifest.n_features),
-            sample_interval_ms=manifest.recipe.window.sample_interval_ms,
+            sample_interval_ms=window.sample_interval_ms,
             scaler=self.scaler,
             error_kind=manifest.threshold.error,
             threshold=manifest.threshold.value,
-            severities=manifest.recipe.alerting.levels,
+            severities=alerting.levels,
             model_rows_max=model_rows_max,
         )
+        if window.record == "window":
+            return detector
+        return for_samples(detector, window.rules, alerting.rules)
 
     def check_shape(self, windows: FloatArray) -> None:
         """Refuse windows of another shape than the bundle's.

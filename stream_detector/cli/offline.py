@@ -2,8 +2,9 @@
 
 import csv
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,8 +16,11 @@ from stream_detector.settings import EngineName
 
 if TYPE_CHECKING:
     from stream_detector.bundle import Bundle
+    from stream_detector.cli.wiring import Served
+    from stream_detector.core.records import FloatArray
     from stream_detector.datasets.base import Dataset
     from stream_detector.recipes import Recipe
+    from stream_detector.recipes.sections import WindowSection
 
 BundlePath = Annotated[Path, typer.Argument(help="Folder that `train` wrote.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object instead of a table.")]
@@ -100,7 +104,7 @@ def evaluate_bundle(
     bundle: BundlePath,
     dataset: Annotated[
         str | None,
-        typer.Option(help="ecg5000, synthetic-ecg or FILE.csv; default what it was trained on."),
+        typer.Option(help="ecg5000, mitdb:106, FILE.csv, ...; default what it was trained on."),
     ] = None,
     split: Annotated[str | None, typer.Option(help="ecg5000: tutorial or official.")] = None,
     engine: Engine = "onnx",
@@ -131,24 +135,17 @@ def evaluate_bundle(
 
 
 def load_named_dataset(name: str | None, split: str | None, recipe: "Recipe") -> "Dataset":
-    """Load a data set named on the command line, or the recipe's own."""
+    """Load a data set named on the command line, or the recipe's own, as windows."""
     from stream_detector.datasets import DATASET_NAMES, load_dataset
+    from stream_detector.training import load_windows
 
-    data = recipe.data
     if name is None:
-        options: dict[str, Any] = {
-            "split": split or data.split,
-            "n_features": recipe.window.features,
-        }
-        if data.path is not None:
-            options["path"] = Path(data.path)
-        options |= {
-            key: value
-            for key, value in (("seed", data.seed), ("n_windows", data.n_windows))
-            if value is not None
-        }
-        return load_dataset(data.name, **options)
+        changes = {"split": split} if split is not None else {}
+        data = recipe.data.model_copy(update=changes)
+        return load_windows(recipe.model_copy(update={"data": data}))
     suffix = Path(name).suffix.lower()
+    if recipe.window.record == "samples":
+        return _load_named_samples(name, suffix, recipe)
     if suffix in (".csv", ".parquet"):
         return load_dataset(suffix[1:], path=Path(name), n_features=recipe.window.features)
     if name not in DATASET_NAMES:
@@ -160,47 +157,87 @@ def load_named_dataset(name: str | None, split: str | None, recipe: "Recipe") ->
     return load_dataset(name, split=split)
 
 
+def _load_named_samples(name: str, suffix: str, recipe: "Recipe") -> "Dataset":
+    """Load NAME:SERIES or a file of samples, cut into windows as the recipe says."""
+    from stream_detector.datasets import SAMPLE_DATASET_NAMES, load_samples
+    from stream_detector.datasets.cutting import to_windows
+
+    if suffix in (".csv", ".parquet"):
+        return to_windows(load_samples(suffix[1:], path=Path(name)), recipe.window.rules)
+    base, _, series = name.partition(":")
+    if base not in SAMPLE_DATASET_NAMES or not series:
+        message = (
+            "--dataset: expected mitdb:RECORD, smd:MACHINE, nab:SERIES or a .csv or .parquet file "
+            f"of samples, received {name!r}"
+        )
+        raise ConfigError(message)
+    return to_windows(load_samples(base, series=series), recipe.window.rules)
+
+
 def score(
     bundle: BundlePath,
-    file: Annotated[Path, typer.Argument(help="FILE.csv or FILE.parquet, one row a window.")],
+    file: Annotated[Path, typer.Argument(help="FILE.csv or FILE.parquet, windows or samples.")],
     out: Annotated[Path | None, typer.Option(help="CSV to write; default standard output.")] = None,
     engine: Engine = "onnx",
 ) -> None:
-    """Score windows from a file, with the same numbers, bit for bit, as `detect` gives live."""
-    from stream_detector.datasets.tables import read_windows
+    """Score a file, with the same numbers, bit for bit, as `detect` gives live.
 
+    What a row of the file is follows from the bundle: a whole window, or a sample (columns key,
+    timestamp_ms and one a feature), from which windows are cut as on a stream. One row a window
+    is written, in the order of the file, or of the windows' completion.
+    """
     served = open_bundle(bundle, engine)
-    n_steps, n_features = served.detector.shape
-    table = read_windows(file, n_steps, n_features)
+    window = served.bundle.manifest.recipe.window
+    found = _read_whole(file, served) if window.record == "window" else _cut_file(file, window)
     try:
-        errors = served.detector.score(table.windows, served.reconstruct)
+        errors = served.detector.score(found.windows, served.reconstruct)
     except RecordValueError as problem:
         message = f"{file}: {problem}"
         raise DatasetError(message) from None
-    span_ms = (n_steps - 1) * served.detector.sample_interval_ms
     threshold = served.detector.threshold
     with out.open("w", newline="") if out else sys.stdout as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(SCORE_COLUMNS)
-        for row, error in enumerate(errors.tolist()):
-            start: Any = ""
-            end: Any = ""
-            if table.timestamps_ms is not None:
-                start = int(table.timestamps_ms[row])
-                end = start + span_ms
-            key = table.keys[row] if table.keys is not None else ""
+        places = zip(found.keys, found.start_ms, found.end_ms, strict=True)
+        for (key, start_ms, end_ms), error in zip(places, errors.tolist(), strict=True):
             is_anomalous = "true" if error > threshold else "false"
-            writer.writerow(
-                (
-                    key,
-                    start,
-                    end,
-                    repr(error),
-                    repr(threshold),
-                    repr(error / threshold),
-                    is_anomalous,
-                )
-            )
+            numbers = (repr(error), repr(threshold), repr(error / threshold))
+            writer.writerow((key, start_ms, end_ms, *numbers, is_anomalous))
+
+
+class _Found(NamedTuple):
+    """Windows of a file, with what stands beside each in the output; "" where unknown."""
+
+    windows: "FloatArray"
+    keys: Sequence[str]
+    start_ms: Sequence[int | str]
+    end_ms: Sequence[int | str]
+
+
+def _read_whole(file: Path, served: "Served") -> _Found:
+    """Read a file of which each row is a whole window."""
+    from stream_detector.datasets.tables import read_windows
+
+    n_steps, n_features = served.detector.shape
+    table = read_windows(file, n_steps, n_features)
+    nothing = [""] * len(table.windows)
+    if table.timestamps_ms is None:
+        return _Found(table.windows, table.keys or nothing, nothing, nothing)
+    span_ms = round((n_steps - 1) * served.detector.sample_interval_ms)
+    start_ms = table.timestamps_ms.tolist()
+    end_ms = (table.timestamps_ms + span_ms).tolist()
+    return _Found(table.windows, table.keys or nothing, start_ms, end_ms)
+
+
+def _cut_file(file: Path, window: "WindowSection") -> _Found:
+    """Cut windows from a file of which each row is a sample."""
+    from stream_detector.datasets.cutting import cut_samples
+    from stream_detector.datasets.sample_tables import read_samples
+
+    found = cut_samples(read_samples(file, window.features).samples, window.rules)
+    if found.n_missing:
+        console().print(f"{found.n_missing} windows miss too much to be scored")
+    return _Found(found.windows, found.keys, found.start_ms.tolist(), found.end_ms.tolist())
 
 
 def _print_figures(title: str, figures: dict[str, Any], recipe: "Recipe") -> None:

@@ -5,7 +5,7 @@ holds samples of one series, and the windows are cut here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,6 +168,12 @@ class SampleDetector(Detector):
         return errors
 
 
+def for_samples(detector: Detector, windows: WindowRules, alerting: AlertRules) -> SampleDetector:
+    """Return a detector of the same facts that cuts its windows from samples."""
+    facts = {each.name: getattr(detector, each.name) for each in fields(detector)}
+    return SampleDetector(**facts, windows=windows, alerting=alerting)
+
+
 class _AlertKeeper:
     """Carries the alerts of all keys through one batch, record by record."""
 
@@ -244,7 +250,7 @@ class _AlertKeeper:
             self._n_gaps.pop(slot, None)
             alerts = self._alerts.pop(slot, None)
             for alert in expire(alerts, round(at_ms), self._batch.origin(at)):
-                key = self._whole.state.key_of(slot)
+                (key,) = self._whole.state.keys_of(np.array([slot]))
                 self.raised.append(RaisedAlert(at, alert, key))
 
     def state(self) -> SampleState:

@@ -102,10 +102,16 @@ class WindowState:
             return self.pool.n_keys
         return self.pool.n_keys + len(self.writes.added) - len(self.writes.freed)
 
-    def key_of(self, slot: int) -> bytes | None:
-        """Return the key that is remembered in a slot, or is going to be."""
-        added = () if self.writes is None else self.writes.added
-        return next((key for _, key, each in added if each == slot), self.pool.keys[slot])
+    def keys_of(self, slots: Indices) -> list[bytes]:
+        """Return the keys that are remembered in some slots, or are going to be."""
+        added = {} if self.writes is None else {slot: key for _, key, slot in self.writes.added}
+        n_slots, keys = self.pool.n_slots, self.pool.keys
+        known, places = np.unique(slots, return_inverse=True)
+        names = [
+            (keys[slot] if slot < n_slots else None) or added.get(slot, b"")
+            for slot in known.tolist()
+        ]
+        return [names[place] for place in places.tolist()]
 
     def forget(self, partitions: Sequence[int]) -> "WindowState":
         """Drop everything of partitions that are read elsewhere now."""

@@ -5,11 +5,22 @@ Importing this loads NumPy and nothing else; each set's own needs are loaded wit
 
 from pathlib import Path
 
-from stream_detector.datasets.base import Dataset
+from stream_detector.datasets.base import Dataset, SampleDataset
 
-__all__ = ["DATASET_NAMES", "Dataset", "load_dataset"]
+__all__ = [
+    "DATASET_NAMES",
+    "SAMPLE_DATASET_NAMES",
+    "Dataset",
+    "SampleDataset",
+    "load_dataset",
+    "load_samples",
+]
 
 DATASET_NAMES = ("ecg5000", "synthetic-ecg", "csv", "parquet")
+"""Sets of whole windows."""
+
+SAMPLE_DATASET_NAMES = ("mitdb", "smd", "nab", "csv", "parquet")
+"""Sets of samples, to cut windows from."""
 
 
 def load_dataset(
@@ -21,7 +32,7 @@ def load_dataset(
     n_windows: int = 5000,
     n_features: int = 1,
 ) -> Dataset:
-    """Load a data set by name.
+    """Load a data set of windows by name.
 
     Parameters
     ----------
@@ -66,3 +77,48 @@ def load_dataset(
         return tables.load(Path(path), n_features)
     message = f"data set: expected one of {', '.join(DATASET_NAMES)}, received {name!r}"
     raise ValueError(message)
+
+
+def load_samples(
+    name: str, *, series: str | None = None, path: Path | None = None
+) -> SampleDataset:
+    """Load a data set of samples by name.
+
+    Parameters
+    ----------
+    name
+        One of `SAMPLE_DATASET_NAMES`.
+    series
+        For mitdb, smd and nab: which record, machine or series, such as "106", "1-6" or
+        "realKnownCause/nyc_taxi".
+    path
+        For csv and parquet: the file. Where it has labels, the last fifth of its time is the
+        test part.
+
+    Raises
+    ------
+    DatasetError
+        If the series is unknown, the set is missing or damaged, or a file cannot be used.
+    ValueError
+        If the name is unknown, or the series or the path is not given: the caller's mistake.
+    """
+    if name in ("csv", "parquet"):
+        from stream_detector.datasets import sample_tables  # noqa: PLC0415
+
+        if path is None:
+            message = f"data set {name!r}: expected the path of a file, received none"
+            raise ValueError(message)
+        return sample_tables.load(Path(path))
+    if name not in SAMPLE_DATASET_NAMES:
+        message = (
+            f"data set of samples: expected one of {', '.join(SAMPLE_DATASET_NAMES)}, "
+            f"received {name!r}"
+        )
+        raise ValueError(message)
+    if series is None:
+        message = f"data set {name!r}: expected a series, received none"
+        raise ValueError(message)
+    from stream_detector.datasets import mitdb, nab, smd  # noqa: PLC0415
+
+    loaders = {"mitdb": mitdb.load, "smd": smd.load, "nab": nab.load}
+    return loaders[name](series)

@@ -1,4 +1,4 @@
-"""The one shape every data set is brought to."""
+"""The two shapes data sets are brought to: whole windows, or samples to cut windows from."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.records import FloatArray
+from stream_detector.core.records import FloatArray, Samples
+
+BASE_MS = 1_767_225_600_000.0
+"""2026-01-01T00:00Z, a whole minute: the first sample of a recording that carries no date."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,3 +59,26 @@ class Dataset:
     def normal_train(self) -> FloatArray:
         """Return the training windows labelled normal; all of them where there are no labels."""
         return self.train if self.train_labels is None else self.train[self.train_labels == 0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleDataset:
+    """Samples to cut training windows from, and samples to test on.
+
+    Parameters
+    ----------
+    name, split
+        Which set, and which series of it; split is "" where there is only one.
+    train, test
+        Samples in order of time, each series apart; both list the same series in `keys`. The
+        samples of `train` lie before those of `test`. Either both have labels or neither.
+        `test` may be empty.
+    feature_names
+        What each column of the values is called. Length n_features.
+    """
+
+    name: str
+    split: str
+    train: Samples
+    test: Samples
+    feature_names: tuple[str, ...]

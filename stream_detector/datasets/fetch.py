@@ -91,7 +91,8 @@ def _download(file: RemoteFile) -> Path:
         )
         raise DatasetError(message) from None
     pooch.get_logger().setLevel("WARNING")
-    cache = Path(pooch.os_cache("stream-detector"))
+    # In the mirror's folders, for files of one set may have the same name.
+    cache = (Path(pooch.os_cache("stream-detector")) / file.mirror_path).parent
     name = file.url.rsplit("/", 1)[-1]
     progress = _Progress(name)
     try:

@@ -3,10 +3,28 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
-from stream_detector.recipes.sections import DatasetName, Recipe
+from stream_detector.recipes.sections import (
+    AlertingSection,
+    DatasetName,
+    Recipe,
+    WindowSection,
+)
 
 ECG_STEPS = 140
-"""Steps of a window in both built-in data sets."""
+"""Steps of a window in both built-in data sets of windows."""
+
+_WINDOW_SETS = ("ecg5000", "synthetic-ecg")
+_N_FEATURES = {"mitdb": 2, "smd": 38, "nab": 1}
+"""Data sets of samples, and the values of each sample."""
+
+_DATA_KEYS = {
+    "split": ("ecg5000",),
+    "path": ("csv", "parquet"),
+    "seed": ("synthetic-ecg",),
+    "n_windows": ("synthetic-ecg",),
+    "series": tuple(_N_FEATURES),
+}
+"""Keys of `[data]` that only some sets have."""
 
 
 def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
@@ -19,33 +37,87 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
         for name in Recipe.model_fields
     }
     yield from _data_problems(tables["data"], tables["window"])
+    yield from _window_problems(tables["window"])
     yield from _range_problems(tables)
     yield from _threshold_problems(tables["threshold"])
     yield from _severity_problems(tables["alerting"])
+    yield from _life_cycle_problems(tables["alerting"])
 
 
 def _data_problems(data: Mapping[str, Any], window: Mapping[str, Any]) -> Iterator[str]:
     """Yield keys of `[data]` that its set does not have, or lacks."""
     name = data.get("name")
-    if name not in get_args(DatasetName):
+    if not isinstance(name, str) or name not in get_args(DatasetName):
         return
-    is_file = name in ("csv", "parquet")
-    if is_file and data.get("path") is None:
-        yield f"data.path: expected the path of a file for data.name = {name!r}, received none"
-    owners = {"split": ("ecg5000",), "path": ("csv", "parquet")}
-    owners |= dict.fromkeys(("seed", "n_windows"), ("synthetic-ecg",))
-    for key, sets in owners.items():
+    for key, sets in _DATA_KEYS.items():
+        if key in ("path", "series") and name in sets and data.get(key) is None:
+            what = "the path of a file" if key == "path" else "the name of a series"
+            yield f"data.{key}: expected {what} for data.name = {name!r}, received none"
         if data.get(key) is not None and name not in sets:
             yield (
                 f"data.{key}: expected only with data.name = {' or '.join(sets)}, "
                 f"received {data[key]!r} with {name!r}"
             )
+    yield from _shape_problems(name, window)
+
+
+def _shape_problems(name: str, window: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what `[window]` says otherwise than the data set is."""
     shape = (window.get("steps", ECG_STEPS), window.get("features", 1))
-    if not is_file and shape != (ECG_STEPS, 1):
+    if name in _WINDOW_SETS and shape != (ECG_STEPS, 1):
         yield (
             f"window: expected steps = {ECG_STEPS} and features = 1 for data.name = {name!r}, "
             f"received {shape[0]!r} and {shape[1]!r}"
         )
+    n_features = _N_FEATURES.get(name)
+    if n_features is not None and shape[1] != n_features:
+        yield (
+            f"window.features: expected {n_features} for data.name = {name!r}, "
+            f"received {shape[1]!r}"
+        )
+    record = window.get("record")
+    expected = "window" if name in _WINDOW_SETS else "samples" if name in _N_FEATURES else record
+    if record in ("window", "samples") and record != expected:
+        yield (
+            f"window.record: expected {expected!r} for data.name = {name!r}, received {record!r}"
+        )
+
+
+def _window_problems(window: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how windows could not be cut from samples."""
+    given = {key: value for key, value in window.items() if _is_number(value)}
+    if window.get("record") == "window":
+        cutting = list(WindowSection.model_fields)
+        for key in cutting[cutting.index("stride") :]:
+            if key in window:
+                yield (
+                    f"window.{key}: expected only with record = 'samples', received "
+                    f"{window[key]!r} with 'window'"
+                )
+    if window.get("record") != "samples":
+        return
+    interval = given.get("sample_interval_ms", 0)
+    if interval < 1:
+        yield (
+            "window.sample_interval_ms: expected at least 1 for record = 'samples', received "
+            f"{interval!r}; say how many milliseconds are between two samples"
+        )
+        return
+    span = given.get("steps", 1) * interval
+    gap = given.get("gap_ms_max", span)
+    if not interval <= gap <= span:
+        yield (
+            "window.gap_ms_max: expected between sample_interval_ms and a whole window, "
+            f"{interval!r} to {span!r}, received {gap!r}"
+        )
+    ttl = given.get("key_ttl_ms", WindowSection.model_fields["key_ttl_ms"].default)
+    if ttl < gap:
+        yield f"window.key_ttl_ms: expected at least gap_ms_max = {gap!r}, received {ttl!r}"
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a value of a recipe is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -74,8 +146,8 @@ def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _threshold_problems(threshold: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a method without its number, or with the other method's."""
-    needs = {"sigma": "n_sigma", "quantile": "quantile"}
+    """Yield a method without its number, or with another method's."""
+    needs = {"sigma": "n_sigma", "quantile": "quantile", "log-mad": "n_mad"}
     method = threshold.get("method")
     if method not in needs:
         return
@@ -103,3 +175,13 @@ def _severity_problems(alerting: Mapping[str, Any]) -> Iterator[str]:
         )
     if len(set(levels)) < len(levels):
         yield f"alerting.severity: expected different levels, received {levels!r}"
+
+
+def _life_cycle_problems(alerting: Mapping[str, Any]) -> Iterator[str]:
+    """Yield numbers with which an alert could never open, or never close in calm."""
+    fields = AlertingSection.model_fields
+    for smaller, larger in (("open_after", "open_within"), ("close_after_ms", "open_ms_max")):
+        low = alerting.get(smaller, fields[smaller].default)
+        high = alerting.get(larger, fields[larger].default)
+        if isinstance(low, int) and isinstance(high, int) and low > high:
+            yield f"alerting.{smaller}: expected at most {larger} = {high}, received {low}"

@@ -2,17 +2,25 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from stream_detector.core.alerting import OPEN_WITHIN_MAX, AlertRules
 from stream_detector.core.evaluation import PositiveClass
+from stream_detector.core.imputing import MissingRule
 from stream_detector.core.scoring import ErrorKind
 from stream_detector.core.thresholds import ThresholdMethod
+from stream_detector.core.windows import WindowRules
 
-DatasetName = Literal["ecg5000", "synthetic-ecg", "csv", "parquet"]
+DatasetName = Literal["ecg5000", "synthetic-ecg", "mitdb", "smd", "nab", "csv", "parquet"]
 Split = Literal["tutorial", "official"]
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+ALERT_MS_MAX = 7 * 24 * 3_600_000
+"""A week. What is remembered of an alert is found again by reading the stream from there on."""
+
+AlertSpan = Annotated[int, Field(ge=1, le=ALERT_MS_MAX)]
 
 
 class _Section(BaseModel):
@@ -21,10 +29,21 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+def _name_of_number(value: object) -> object:
+    """Return a whole number as text: TOML reads 106 as one, and a series may be called so."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+SeriesName = Annotated[str, Field(min_length=1), BeforeValidator(_name_of_number)]
+
+
 class DataSection(_Section):
-    """Where the windows come from."""
+    """Where the windows come from, or the samples they are cut from."""
 
     name: DatasetName
+    series: SeriesName | None = Field(
+        default=None, description="mitdb, smd and nab only: which record, machine or series"
+    )
     split: Split | None = Field(
         default=None, description="ecg5000 only; 'tutorial' unless 'official' is asked for"
     )
@@ -40,14 +59,55 @@ class DataSection(_Section):
 
 
 class WindowSection(_Section):
-    """The shape of what the network sees."""
+    """The shape of what the network sees, and how windows are cut from samples.
 
-    record: Literal["window"] = Field(description="One record of the stream is one whole window")
+    All keys from `stride` on are for `record = "samples"`.
+    """
+
+    record: Literal["window", "samples"] = Field(
+        description="One record of the stream is one whole window, or samples of one series"
+    )
     steps: PositiveInt = Field(description="Steps of a window")
     features: PositiveInt = Field(default=1, description="Values at each step")
-    sample_interval_ms: Annotated[int, Field(ge=0)] = Field(
+    sample_interval_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0, description="Milliseconds between two steps; 0 is unknown"
     )
+    stride: PositiveInt | None = Field(
+        default=None, description="Steps between the starts of two windows; steps if not given"
+    )
+    gap_ms_max: PositiveFloat | None = Field(
+        default=None,
+        description="After a longer time without a sample a series starts again; the time of a "
+        "whole window if not given",
+    )
+    lateness_ms_max: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0,
+        description="How far a sample may be behind its key's newest; samples wait so long",
+    )
+    missing: MissingRule = Field(
+        default="interpolate", description="What is done about missing values; never zero"
+    )
+    missing_share_max: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.25, description="Windows that miss a larger share are not scored"
+    )
+    key_ttl_ms: PositiveFloat = Field(
+        default=3_600_000, description="A key is forgotten after so long without a record"
+    )
+
+    @property
+    def rules(self) -> WindowRules:
+        """Return how windows are cut from samples."""
+        return WindowRules(
+            n_steps=self.steps,
+            n_features=self.features,
+            stride=self.stride or self.steps,
+            sample_interval_ms=self.sample_interval_ms,
+            gap_ms_max=self.gap_ms_max or self.steps * self.sample_interval_ms,
+            lateness_ms_max=self.lateness_ms_max,
+            missing=self.missing,
+            missing_share_max=self.missing_share_max,
+            key_ttl_ms=self.key_ttl_ms,
+        )
 
 
 class ScalingSection(_Section):
@@ -92,6 +152,10 @@ class ThresholdSection(_Section):
     quantile: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None, description="For method quantile: share of normal windows at or below"
     )
+    n_mad: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="For method log-mad: median + n_mad scaled deviations, of the log of the error",
+    )
     calibrate_on: Literal["held-out", "train"] = Field(
         default="held-out", description="Normal windows the threshold is fitted on"
     )
@@ -101,18 +165,59 @@ class ThresholdSection(_Section):
 
 
 class AlertingSection(_Section):
-    """How bad an alert is."""
+    """How bad an alert is, and when it opens, is updated and closes.
+
+    All but `severity` is for windows cut from samples. A record that is a whole window opens an
+    alert of its own, so there the other keys do not apply.
+    """
 
     severity: dict[str, PositiveFloat] = Field(
         default={"warning": 1.0, "critical": 2.0},
         min_length=1,
         description="Name -> anomaly score from which it holds; the lowest is 1.0",
     )
+    open_after: Annotated[int, Field(ge=1, le=OPEN_WITHIN_MAX)] = Field(
+        default=1, description="An alert opens once so many of the last open_within are anomalous"
+    )
+    open_within: Annotated[int, Field(ge=1, le=OPEN_WITHIN_MAX)] = Field(
+        default=1, description="How many of a key's last windows open_after looks at"
+    )
+    update_ms: AlertSpan = Field(
+        default=60_000, description="An open alert is updated at least so often"
+    )
+    close_after_ms: AlertSpan = Field(
+        default=10_000, description="An alert closes so long after its last anomalous window"
+    )
+    cooldown_ms: Annotated[int, Field(ge=0, le=ALERT_MS_MAX)] = Field(
+        default=0, description="Least time from a close to the key's next open"
+    )
+    open_ms_max: AlertSpan = Field(
+        default=600_000, description="An alert open for so long closes, and another goes on from it"
+    )
+    alerts_max: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        default=10, description="Most alerts of a key within flood_ms; then one summary opens"
+    )
+    flood_ms: AlertSpan = Field(default=600_000, description="Time over which alerts_max counts")
 
     @property
     def levels(self) -> tuple[tuple[str, float], ...]:
         """Return names and the anomaly scores from which they hold, ascending."""
         return tuple(sorted(self.severity.items(), key=lambda item: item[1]))
+
+    @property
+    def rules(self) -> AlertRules:
+        """Return what the life cycle of alerts goes by."""
+        return AlertRules(
+            open_after=self.open_after,
+            open_within=self.open_within,
+            update_ms=self.update_ms,
+            close_after_ms=self.close_after_ms,
+            cooldown_ms=self.cooldown_ms,
+            open_ms_max=self.open_ms_max,
+            alerts_max=self.alerts_max,
+            flood_ms=self.flood_ms,
+            severities=self.levels,
+        )
 
 
 class EvaluationSection(_Section):

@@ -28,6 +28,15 @@ DESIGNED_FIELDS = [
     "severity",
     "bundle",
     "explanation",
+    "event_time_ms",
+    "opened_ms",
+    "last_anomalous_ms",
+    "n_windows",
+    "n_anomalous",
+    "reason",
+    "continues",
+    "is_summary",
+    "n_alerts",
     "detected_at_ms",
 ]
 """Always these names: readers of the topic rely on them."""
@@ -69,6 +78,9 @@ def test_every_field_of_the_schema_is_described():
     properties = load("alert.schema.json")["properties"]
     assert list(properties) == DESIGNED_FIELDS
     assert all(field["description"] for field in properties.values())
+    for name in ("Explanation", "FeatureExplanation"):
+        part = load("alert.schema.json")["$defs"][name]
+        assert all(field["description"] for field in part["properties"].values())
 
 
 def test_the_example_is_an_alert():
@@ -76,6 +88,8 @@ def test_the_example_is_an_alert():
     assert alert.anomaly_score == alert.reconstruction_error / alert.threshold
     assert alert.anomaly_score > 1
     assert alert.window_start_ms <= alert.window_end_ms <= alert.detected_at_ms
+    assert (alert.event, alert.reason) == ("update", "severity")
+    assert None in alert.explanation.features[1].seen
 
 
 def test_the_example_fits_the_schema():
@@ -83,13 +97,27 @@ def test_the_example_fits_the_schema():
     assert_fits(example, schema, schema["$defs"])
 
 
-TYPES = {"string": str, "integer": int, "number": (int, float), "null": type(None), "object": dict}
+TYPES = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "null": type(None),
+    "object": dict,
+    "array": list,
+}
 
 
 def assert_fits(value: object, schema: dict, definitions: dict) -> None:
     """Check the few words of JSON Schema that ours is written in."""
     schema = definitions[schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
+    if "anyOf" in schema:
+        schema = next(each for each in schema["anyOf"] if isinstance(value, TYPES[each["type"]]))
     assert isinstance(value, TYPES[schema["type"]])
+    assert "enum" not in schema or value in schema["enum"]
+    if isinstance(value, list):
+        for each in value:
+            assert_fits(each, schema["items"], definitions)
     if isinstance(value, dict):
         assert set(schema["required"]) == set(schema["properties"]) == set(value)
         for name, part in schema["properties"].items():

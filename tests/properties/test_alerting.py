@@ -1,7 +1,7 @@
 """Whatever windows a key has and whatever the rules: its alerts tell one story that fits."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -40,20 +40,20 @@ RULES = st.tuples(
     st.sampled_from([1, 1, 2, 3, 64]),
     st.integers(1, 3),
     st.integers(1, 12),
-    st.integers(1, 6),
-    st.integers(0, 8),
-    st.integers(1, 30),
     st.integers(1, 4),
+    st.sampled_from([0, 0, 1, 2, 8]),
     st.integers(1, 40),
+    st.integers(1, 3),
+    st.integers(1, 60),
 ).map(rules_of)
+ERRORS = st.sampled_from([0.0, 0.1, THRESHOLD, 0.31, 0.5, 0.7, 0.9, 1.3])
 # (time since the window before, error): mostly short steps, and errors on both sides.
-WINDOWS = st.lists(
-    st.tuples(
-        st.sampled_from([1, 1, 1, 1, 2, 5, 30]),
-        st.sampled_from([0.0, 0.1, THRESHOLD, 0.31, 0.5, 0.7, 0.9, 1.3]),
-    ),
-    max_size=120,
-)
+ANY = st.lists(st.tuples(st.sampled_from([1, 1, 1, 2, 5, 30]), ERRORS), max_size=60)
+# Some windows of an error, then some normal ones, again and again: what floods are made of.
+BURSTS = st.lists(
+    st.tuples(st.integers(1, 3), ERRORS, st.integers(1, 6)), min_size=5, max_size=20
+).map(lambda bursts: [(1, e) for n, error, m in bursts for e in [error] * n + [0.1] * m])
+WINDOWS = ANY | BURSTS | st.tuples(BURSTS, ANY, BURSTS).map(lambda parts: [*chain(*parts)])
 
 
 class Story(NamedTuple):
@@ -168,8 +168,10 @@ def test_each_event_comes_when_the_rules_say(
             assert (event.reason == "severity") == is_severer
             assert is_severer or at_ms - previous.event_time_ms >= rules.update_ms
             assert age_ms < rules.open_ms_max
-        if event.reason == "calm":
+        if event.reason == "calm" and not event.is_summary:
             assert calm_ms >= rules.close_after_ms
+        if event.reason == "calm" and event.is_summary and event.continues is None:
+            assert age_ms >= rules.flood_ms
         if event.reason == "too_long":
             assert age_ms >= rules.open_ms_max
         if event.reason in ("anomalous", "flood") and previous is not None:

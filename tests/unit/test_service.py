@@ -142,7 +142,7 @@ def test_totals_and_metrics_tell_the_same(
     value = metrics.registry.get_sample_value
     for outcome, n_records in (("normal", 2), ("anomalous", 1), ("dead_letter", 2)):
         assert value("stream_detector_records_total", {"outcome": outcome}) == n_records
-    assert value("stream_detector_alerts_total", {"severity": "critical"}) == 1
+    assert value("stream_detector_alerts_total", {"event": "open", "severity": "critical"}) == 1
     assert value("stream_detector_batch_records_sum") == 5
     assert value("stream_detector_latency_seconds_sum") == 1.0
     assert value("stream_detector_inference_seconds_count") == 1

@@ -1,0 +1,148 @@
+"""Windows from a data set's samples, cut by the code that cuts them on a stream."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.ordering import Arrivals
+from stream_detector.core.records import FloatArray, Samples
+from stream_detector.core.windows import WindowRules, WindowState, cut, fill
+from stream_detector.datasets.base import Dataset, SampleDataset
+from stream_detector.errors import DatasetError
+
+_SAMPLES_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CutWindows:
+    """The windows of some samples, in the order in which a stream would complete them.
+
+    Parameters
+    ----------
+    windows
+        Float32, shape (n_windows, n_steps, n_features), missing values imputed, unit: the
+        signal's.
+    keys
+        Series key of each window.
+    start_ms, end_ms
+        Times of its first and last sample, int64.
+    labels
+        Int8, 1 where any of its samples is labelled so; None where the samples have no labels.
+    n_missing
+        Windows left out because too much of them was missing.
+    """
+
+    windows: FloatArray
+    keys: tuple[str, ...]
+    start_ms: NDArray[np.int64]
+    end_ms: NDArray[np.int64]
+    labels: NDArray[np.int8] | None
+    n_missing: int
+
+
+def cut_samples(samples: Samples, rules: WindowRules) -> CutWindows:
+    """Cut windows from samples.
+
+    Parameters
+    ----------
+    samples
+        Any number of series; they are read in the order of their times.
+    rules
+        How; see `stream_detector.core.windows`.
+
+    Returns
+    -------
+    The windows that can be scored; none where the samples are fewer than a window has.
+    """
+    order = np.argsort(samples.times_ms, kind="stable")
+    values = samples.values[order]
+    # The label goes along as one more feature, so that no window can have another's.
+    labels = np.zeros(len(samples)) if samples.labels is None else samples.labels[order]
+    values = np.column_stack([values, labels]).astype(np.float32)
+    wider = replace(rules, n_features=rules.n_features + 1)
+    state = WindowState.empty(wider)
+    names = [str(number).encode() for number in range(len(samples.keys))]
+    parts = []
+    for start in range(0, len(samples), _SAMPLES_AT_ONCE):
+        rows = order[start : start + _SAMPLES_AT_ONCE]
+        some = cut(
+            state,
+            wider,
+            Arrivals(
+                keys=[names[number] for number in samples.series[rows].tolist()],
+                partitions=np.zeros(len(rows), dtype=np.int64),
+                counts=np.ones(len(rows), dtype=np.intp),
+                times_ms=samples.times_ms[rows],
+                values=values[start : start + _SAMPLES_AT_ONCE],
+            ),
+        )
+        received = some.take(slice(None))  # (n_windows, n_steps, n_features + 1)
+        keys = [int(key) for key in some.state.keys_of(some.slots)]
+        parts.append((received, np.array(keys, dtype=np.intp), some.start_ms, some.end_ms))
+        state = some.state
+    return _joined(parts, samples, rules)
+
+
+def _joined(
+    parts: list[tuple[FloatArray, NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]],
+    samples: Samples,
+    rules: WindowRules,
+) -> CutWindows:
+    """Return the windows that can be scored, labels apart."""
+    nothing = np.empty((0, rules.n_steps, rules.n_features + 1), dtype=np.float32)
+    received = np.concatenate([nothing, *(part[0] for part in parts)])
+    keys = np.concatenate([np.empty(0, np.intp), *(part[1] for part in parts)])
+    start_ms, end_ms = (
+        np.concatenate([np.empty(0, np.int64), *(part[column] for part in parts)])
+        for column in (2, 3)
+    )
+    filled, _ = fill(np.ascontiguousarray(received[:, :, :-1]), rules)
+    usable = np.flatnonzero(~np.isnan(filled).any(axis=(1, 2)))
+    labels = np.nanmax(received[usable, :, -1], axis=1, initial=0)  # a missing sample has none
+    return CutWindows(
+        windows=np.ascontiguousarray(filled[usable]),
+        keys=tuple(samples.keys[number] for number in keys[usable].tolist()),
+        start_ms=start_ms[usable],
+        end_ms=end_ms[usable],
+        labels=None if samples.labels is None else labels.astype(np.int8),
+        n_missing=len(received) - len(usable),
+    )
+
+
+def to_windows(dataset: SampleDataset, rules: WindowRules) -> Dataset:
+    """Return a data set of samples as one of windows.
+
+    Raises
+    ------
+    DatasetError
+        If there are values of another number of features, or no window to train on.
+    """
+    n_features = dataset.train.values.shape[1]
+    if n_features != rules.n_features:
+        message = (
+            f"data {dataset.name}: expected {rules.n_features} features a sample, received "
+            f"{n_features}: {', '.join(dataset.feature_names)[:200]}; set window.features"
+        )
+        raise DatasetError(message)
+    train, test = cut_samples(dataset.train, rules), cut_samples(dataset.test, rules)
+    if not len(train.windows):
+        message = (
+            f"data {dataset.name}: expected at least one window of {rules.n_steps} samples "
+            f"{rules.sample_interval_ms:g} ms apart, received {len(dataset.train)} samples that "
+            f"make none ({train.n_missing} windows miss too much); check window.steps, "
+            "window.sample_interval_ms and window.missing_share_max"
+        )
+        raise DatasetError(message)
+    return Dataset(
+        name=dataset.name,
+        split=dataset.split,
+        train=train.windows,
+        train_labels=train.labels,
+        test=test.windows,
+        test_labels=test.labels,
+        train_keys=train.keys,
+        test_keys=test.keys,
+        train_timestamps_ms=train.start_ms,
+        test_timestamps_ms=test.start_ms,
+    )
