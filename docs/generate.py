@@ -6,11 +6,13 @@ Schema and an example alert. With `--check` it writes nothing and exits 1 if any
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+import numpy as np
 import orjson
 import typer
 from prometheus_client.metrics import MetricWrapperBase
@@ -18,9 +20,15 @@ from pydantic import SecretStr, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from stream_detector.cli import app
-from stream_detector.core.alerting import encode_alert, open_alert
+from stream_detector.core.alerting import JudgedWindow
+from stream_detector.core.explain import ScoredWindow, explain
+from stream_detector.core.lifecycle import advance
+from stream_detector.core.publishing import encode_alert
 from stream_detector.core.records import Alert, BundleReference, Origin, OutputRecord
+from stream_detector.core.scaling import Scaler
+from stream_detector.core.scoring import window_errors
 from stream_detector.errors import StreamDetectorError
+from stream_detector.recipes.sections import AlertingSection
 from stream_detector.settings import ENVIRONMENT_PREFIX, DetectSettings
 from stream_detector.telemetry import Metrics
 
@@ -33,28 +41,61 @@ _START, _END = "<!-- generated: {} -->\n", "<!-- end of generated: {} -->\n"
 _FIELDS = {
     "schema_version": "Version of this format. New fields may come within a version; ignore what "
     "you do not know.",
-    "alert_id": "32 hexadecimal digits: a hash of the record's topic, partition and offset and of "
-    "the bundle's version. The same record and bundle give the same id again.",
+    "alert_id": "32 hexadecimal digits: a hash of the record's topic, partition and offset, of the "
+    "bundle's version and, where windows are cut from samples, of the window's start. The same "
+    "record and bundle give the same id again.",
     "event": "`open`, `update` or `close`. A record that is a whole window opens an alert and does "
     "nothing more.",
     "event_number": "Counted from 1 within one alert.",
     "key": "Series key as text; bytes that are not UTF-8 appear as backslash escapes. Empty where "
     "the record has no key.",
-    "window_start_ms": "Time of the first sample, milliseconds since 1970-01-01 UTC: the record's "
-    "`timestamp_ms` where it gives one, else the time of the Kafka record.",
-    "window_end_ms": "Time of the last sample. The same as `window_start_ms` where the recipe's "
+    "window_start_ms": "Time of the first sample of the alert's worst window so far, milliseconds "
+    "since 1970-01-01 UTC: the record's `timestamp_ms` where it gives one, else the time of the "
+    "Kafka record.",
+    "window_end_ms": "Time of its last sample. The same as `window_start_ms` where the recipe's "
     "`sample_interval_ms` is 0, which means unknown.",
-    "source": "Topic, partition and offset of the input record.",
-    "reconstruction_error": "How far the reconstruction is from the window, in the unit of the "
-    "scaled signal.",
+    "source": "Topic, partition and offset of the input record that caused this event.",
+    "reconstruction_error": "How far the reconstruction is from the worst window, in the unit of "
+    "the scaled signal.",
     "threshold": "The bundle's threshold, same unit. The window is anomalous because the error "
     "exceeds it.",
     "anomaly_score": "`reconstruction_error` / `threshold`, above 1.",
     "severity": "The highest level of the recipe's `[alerting]` table that the anomaly score "
     "reaches.",
     "bundle": "Name and version of the bundle that scored; the version is a digest of its content.",
-    "explanation": "Where in the window the error lies. Null for now.",
+    "explanation": "Where in the worst window the error lies.",
+    "event_time_ms": "Event time of this event: the end of the window that caused it, or the "
+    "watermark that made the alert of an idle key close.",
+    "opened_ms": "`event_time_ms` of the alert's open.",
+    "last_anomalous_ms": "End of the last anomalous window.",
+    "n_windows": "Windows judged since the alert opened, the one that opened it included.",
+    "n_anomalous": "Anomalous windows among them.",
+    "reason": "Why this event. Open: `anomalous`, `continued` (from an alert that was open too "
+    "long) or `flood` (a summary instead of one alert too many). Update: `severity` (it rose) or "
+    "`periodic`. Close: `calm`, `too_long` or `idle` (no more samples).",
+    "continues": "`alert_id` of the alert that was open too long and that this one goes on from; "
+    "else null.",
+    "is_summary": "Whether it stands for the many alerts of a key that has too many.",
+    "n_alerts": "1; in a summary, how many alerts it stands for.",
     "detected_at_ms": "When the alert was made. The only field in which two runs may differ.",
+}
+_PARTS = {
+    "Explanation": {
+        "worst_start_ms": "Start of the worst span: the unbroken steps around the largest error "
+        "that have at least half of it.",
+        "worst_end_ms": "End of the worst span.",
+        "features": "At most 3 features, those with the largest shares, the largest first.",
+        "shares": "Each feature's part of the error; together 1.",
+        "times_ms": "At most 64 times, spread evenly over the worst span.",
+        "imputed_share": "Part of the window's values that were missing and imputed, 0 to 1.",
+        "n_gaps": "How often the series started again after a gap since the key's last alert.",
+    },
+    "FeatureExplanation": {
+        "feature": "Which feature, counted from 0.",
+        "share": "Its part of the error.",
+        "expected": "What was expected at `times_ms`, in the signal's unit.",
+        "seen": "What was seen then; null where the value was missing and imputed.",
+    },
 }
 
 
@@ -87,7 +128,7 @@ def contents() -> dict[Path, str]:
     return {
         README: readme,
         SCHEMA: json.dumps(schema(), indent=2) + "\n",
-        EXAMPLE: json.dumps(orjson.loads(example().value or b""), indent=2) + "\n",
+        EXAMPLE: _pretty(example().value) + "\n",
     }
 
 
@@ -98,8 +139,7 @@ def blocks() -> dict[str, str]:
         "metrics": _table(("Metric", "Type", "Labels", "Meaning"), _metrics()),
         "exit codes": _table(("Code", "Raised as", "Meaning"), _exit_codes()),
         "alert fields": _table(("Field", "Type", "Meaning"), _alert_fields()),
-        "alert example": f"```json\n{json.dumps(orjson.loads(example().value or b''), indent=2)}"
-        "\n```",
+        "alert example": f"```json\n{_pretty(example().value)}\n```",
         "alert headers": _table(("Header", "Example"), _alert_headers()),
     }
 
@@ -109,23 +149,51 @@ def schema() -> dict[str, Any]:
     found = TypeAdapter(Alert).json_schema()
     for name, field in found["properties"].items():
         field["description"] = _FIELDS[name]
+    for name, descriptions in _PARTS.items():
+        part = found["$defs"][name]
+        part["description"] = part["description"].splitlines()[0]
+        for field_name, field in part["properties"].items():
+            field["description"] = descriptions[field_name]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **found,
-        "description": "What is published about an anomalous window.",
+        "description": "What is published about the anomalous windows of a series.",
     }
 
 
 def example() -> OutputRecord:
-    """Return an alert as it is published: one that the README's quick start gave."""
-    origin = Origin("telemetry", 0, 254, 1795425129799, b"ecg5000-00991", ())
+    """Return an alert as it is published: a pump that shakes more and more, one value missing."""
     bundle = BundleReference(
-        "ecg5000-dense", "932f937bd9d3765dbdfc6eb7d69418a249df6ca8410707005d3ecc3354ee96d8"
+        "pump", "932f937bd9d3765dbdfc6eb7d69418a249df6ca8410707005d3ecc3354ee96d8"
     )
-    score = (0.07023855298757553, 0.0335112059425766, "critical")
-    times_ms = (origin.timestamp_ms, origin.timestamp_ms)
-    alert = open_alert(origin, times_ms, score, bundle)
-    return encode_alert(alert, "alerts", origin.key, 1795425129801)
+    scaler = Scaler("min-max", np.float32([0.0, 40.0]), np.float32([0.25, 0.125]))
+    alerts, events = None, ()
+    for number, peak in enumerate((3.75, 6.25)):
+        window = np.float32([[1.0, 41.0], [1.25, 41.0], [1.0, 41.0], [1.25, 41.5]] * 2)
+        expected = scaler.transform(window[np.newaxis] - np.float32([0.0, 0.25]))[0]
+        window[4:7, 0] = [peak - 0.5, peak, peak - 0.25]
+        imputed = np.zeros(window.shape, bool)
+        imputed[5, 1] = True
+        start_ms = 1_767_225_600_000 + 4_000 * number
+        scored = ScoredWindow(
+            window, scaler.transform(window), expected, start_ms, 1_000, imputed, number
+        )
+        judged = JudgedWindow(
+            lambda number=number: Origin("telemetry", 0, 254 + number, 0, b"pump-7", ()),
+            start_ms,
+            start_ms + 7_000,
+            float(window_errors(scored.scaled[None], expected[None], "mae")[0]),
+            0.09375,
+            lambda scored=scored: explain(scored, scaler, "mae"),
+        )
+        alerts, events, _ = advance(alerts, judged, AlertingSection().rules, bundle)
+    return encode_alert(events[0], "alerts", b"pump-7", events[0].event_time_ms + 12)
+
+
+def _pretty(value: bytes | None) -> str:
+    """Return JSON for people: one field a line, lists of plain values on one line."""
+    text = json.dumps(orjson.loads(value or b""), indent=2)
+    return re.sub(r"\[([^][{}]*)\]", lambda found: f"[{' '.join(found[1].split())}]", text)
 
 
 def _settings() -> Iterator[tuple[str, ...]]:
@@ -177,14 +245,28 @@ def _exit_codes() -> Iterator[tuple[str, ...]]:
 
 
 def _alert_fields() -> Iterator[tuple[str, ...]]:
-    """Yield a row for each field of an alert."""
+    """Yield a row for each field of an alert, those within the explanation included."""
     found = schema()
     for name, field in found["properties"].items():
-        kind = field.get("type")
-        if kind is None:
-            parts = found["$defs"][field["$ref"].rsplit("/", 1)[-1]]["properties"]
-            kind = f"object of {', '.join(f'`{part}`' for part in parts)}"
-        yield f"`{name}`", kind, field["description"]
+        yield f"`{name}`", _kind(field, found["$defs"]), field["description"]
+        if name == "explanation":
+            for part, prefix in (("Explanation", ""), ("FeatureExplanation", "features[].")):
+                for inner_name, inner in found["$defs"][part]["properties"].items():
+                    path = f"`{name}.{prefix}{inner_name}`"
+                    yield path, _kind(inner, found["$defs"]), inner["description"]
+
+
+def _kind(field: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """Return what a field of the schema holds, in words."""
+    if "anyOf" in field:
+        return " or ".join(_kind(each, definitions) for each in field["anyOf"])
+    if "$ref" in field:
+        part = definitions[field["$ref"].rsplit("/", 1)[-1]]["properties"]
+        return f"object of {', '.join(f'`{name}`' for name in part)}"
+    if field["type"] == "array":
+        inner = field["items"]
+        return f"array of {'objects' if '$ref' in inner else _kind(inner, definitions)}"
+    return str(field["type"])
 
 
 def _alert_headers() -> Iterator[tuple[str, ...]]:

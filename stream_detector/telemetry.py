@@ -27,86 +27,71 @@ class Metrics:
     """The detector's metrics, all beginning with `stream_detector_`."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.records = Counter(
-            "stream_detector_records",
-            "Records done, by outcome: normal, anomalous, warm_up, late, duplicate, missing, "
-            "dead_letter",
-            ["outcome"],
-            registry=self.registry,
-        )
-        self.windows = Counter(
-            "stream_detector_windows",
-            "Windows, by outcome: normal, anomalous, or missing too much to be scored",
-            ["outcome"],
-            registry=self.registry,
-        )
-        self.samples = Counter(
-            "stream_detector_samples",
-            "Samples that windows are cut from, by outcome: used, late, duplicate",
-            ["outcome"],
-            registry=self.registry,
-        )
-        self.missing_values = Counter(
-            "stream_detector_missing_values",
-            "Single values that were not there",
-            registry=self.registry,
-        )
-        self.gaps = Counter(
-            "stream_detector_gaps",
-            "Series that started again after a gap",
-            registry=self.registry,
-        )
-        self.idle_keys = Counter(
-            "stream_detector_idle_keys", "Series forgotten after key_ttl_ms", registry=self.registry
-        )
-        self.keys = Gauge("stream_detector_keys", "Series remembered", registry=self.registry)
-        self.alerts = Counter(
-            "stream_detector_alerts",
-            "Alert events published",
-            ["event", "severity"],
-            registry=self.registry,
-        )
-        self.suppressed = Counter(
-            "stream_detector_alerts_suppressed",
-            "Alerts counted in a summary instead of opened",
-            registry=self.registry,
+        self.registry = registry = CollectorRegistry()
+        self._count_records_and_windows()
+        self.alerts = self._counter("alerts", "Alert events published", "event", "severity")
+        self.suppressed = self._counter(
+            "alerts_suppressed", "Alerts counted in a summary instead of opened"
         )
         self.batch = Histogram(
             "stream_detector_batch_records",
             "Records in one poll",
             buckets=_BATCH,
-            registry=self.registry,
+            registry=registry,
         )
         self.inference = Histogram(
             "stream_detector_inference_seconds",
             "Time of one call of the network",
             buckets=_SECONDS,
-            registry=self.registry,
+            registry=registry,
         )
         self.latency = Histogram(
             "stream_detector_latency_seconds",
             "From a record's timestamp to its alert handed to Kafka",
             buckets=_SECONDS,
-            registry=self.registry,
+            registry=registry,
         )
         self.lag = Gauge(
             "stream_detector_lag_records",
             "Log end - next offset to read",
             ["topic", "partition"],
-            registry=self.registry,
+            registry=registry,
         )
-        self.retries = Counter(
-            "stream_detector_retries",
-            "Connections dropped and made again, by error",
-            ["error"],
-            registry=self.registry,
+        self.retries = self._counter(
+            "retries", "Connections dropped and made again, by error", "error"
         )
         self.partitions = Gauge(
             "stream_detector_assigned_partitions",
             "Partitions this process reads; above 0 once it is ready",
-            registry=self.registry,
+            registry=registry,
         )
+
+    def _count_records_and_windows(self) -> None:
+        """Make what counts the outcome of records, windows and samples."""
+        self.records = self._counter(
+            "records",
+            "Records done, by outcome: normal, anomalous, warm_up, late, duplicate, missing, "
+            "dead_letter",
+            "outcome",
+        )
+        self.windows = self._counter(
+            "windows",
+            "Windows, by outcome: normal, anomalous, or missing too much to be scored",
+            "outcome",
+        )
+        self.samples = self._counter(
+            "samples",
+            "Samples that windows are cut from, by outcome: used, late, duplicate",
+            "outcome",
+        )
+        self.missing_values = self._counter("missing_values", "Single values that were not there")
+        self.gaps = self._counter("gaps", "Series that started again after a gap")
+        self.idle_keys = self._counter("idle_keys", "Series forgotten after key_ttl_ms")
+        self.keys = Gauge("stream_detector_keys", "Series remembered", registry=self.registry)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        """Return a new counter."""
+        return Counter(f"stream_detector_{name}", meaning, labels, registry=self.registry)
 
     def count(self, counts: Counts) -> None:
         """Add what one batch held."""

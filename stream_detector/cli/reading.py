@@ -82,14 +82,15 @@ def alert_values(
 def describe(alert: Alert) -> str:
     """Return one line about an event of an alert for people."""
     explanation, source = alert.explanation, alert.source
+    worst = _time(explanation.worst_start_ms)
+    worst = worst.partition("T")[2].removesuffix("+00:00") or worst
     span_s = (explanation.worst_end_ms - explanation.worst_start_ms) / 1000
     top = explanation.features[0]
     summary = f"  for {alert.n_alerts} alerts" if alert.is_summary else ""
     return (
         f"{_time(alert.event_time_ms)}  {alert.event:<6} {alert.reason:<9}  {alert.severity:<8}  "
         f"score {alert.anomaly_score:6.2f}  key {alert.key}  "
-        f"worst {_time(explanation.worst_start_ms)} +{span_s:g} s  "
-        f"feature {top.feature} ({top.share:.0%}){summary}  "
+        f"worst {worst} +{span_s:g} s  feature {top.feature} ({top.share:.0%}){summary}  "
         f"{source.topic}[{source.partition}]@{source.offset}  {alert.alert_id[:8]}"
     )
 

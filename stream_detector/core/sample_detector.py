@@ -6,6 +6,7 @@ holds samples of one series, and the windows are cut here.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,11 +94,14 @@ class SampleDetector(Detector):
             return Step(state, _no_scores(self.threshold), [], _in_order(decoded.rejected), counts)
         series = batch.series()
         indices = decoded.indices
+        keys: Sequence[Any] = series.keys  # none of the usable ones is None
+        if len(indices) < len(batch):
+            keys = [series.keys[index] for index in indices.tolist()]
         whole = cut(
             state.windows,
             self.windows,
             Arrivals(
-                keys=[series.keys[index] or b"" for index in indices.tolist()],
+                keys=keys,
                 partitions=series.partitions[indices],
                 counts=decoded.counts,
                 times_ms=decoded.times_ms,

@@ -4,6 +4,7 @@ Pure. `{"values": [[f1, f2], ...]}` with `"timestamp_ms"`, the time of the first
 `"timestamps_ms"`, one each; null is a missing value.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,7 +14,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from stream_detector.core.codec import is_timestamp, parse_json
+from stream_detector.core.codec import TIMESTAMP_MS_MAX, is_timestamp, parse_json
 from stream_detector.errors import (
     DataError,
     RecordDecodeError,
@@ -25,7 +26,7 @@ from stream_detector.errors import (
 SECONDS_MIN, SECONDS_MAX = 1_000_000_000, 10_000_000_000
 """Seconds since 1970 from 2001 to 2286; as milliseconds they would all lie in early 1970."""
 
-_TIME, _TIMES = "timestamp_ms", "timestamps_ms"
+_VALUES, _TIME, _TIMES = "values", "timestamp_ms", "timestamps_ms"
 _NUMBERS = {int, float, type(None)}
 _NOT_PLAIN = (ValueError, TypeError, KeyError, OverflowError, AttributeError)
 
@@ -37,7 +38,7 @@ class Read:
     rows: NDArray[np.intp]
     counts: NDArray[np.intp]
     values: NDArray[Any]  # (n_samples, n_features)
-    first_ms: dict[int, int]
+    first_ms: NDArray[np.float64]
     each_ms: dict[int, list[int]]
     rejected: list[tuple[int, DataError]]
 
@@ -49,7 +50,7 @@ def read_json(values: Sequence[bytes | None], rows: NDArray[np.intp], n_features
         return plain
     kept: list[int] = []
     samples: list[NDArray[np.float64]] = []
-    first_ms: dict[int, int] = {}
+    first_ms: list[float] = []
     each_ms: dict[int, list[int]] = {}
     rejected: list[tuple[int, DataError]] = []
     for row, value in zip(rows.tolist(), values, strict=True):
@@ -60,13 +61,13 @@ def read_json(values: Sequence[bytes | None], rows: NDArray[np.intp], n_features
             continue
         kept.append(row)
         samples.append(array)
+        first_ms.append(math.nan if times is None or isinstance(times, list) else times)
         if isinstance(times, list):
             each_ms[row] = times
-        elif times is not None:
-            first_ms[row] = times
     counts = np.array([len(array) for array in samples], dtype=np.intp)
     joined = np.concatenate([np.empty((0, n_features)), *samples])
-    return Read(np.array(kept, dtype=np.intp), counts, joined, first_ms, each_ms, rejected)
+    firsts = np.array(first_ms, dtype=np.float64)
+    return Read(np.array(kept, dtype=np.intp), counts, joined, firsts, each_ms, rejected)
 
 
 def _read_plain(
@@ -75,16 +76,20 @@ def _read_plain(
     """Read records of numbers and a time each; None where any of them is something else."""
     try:
         documents = list(map(orjson.loads, values))  # type: ignore[arg-type]
-        lists = [document["values"] for document in documents]
+        lists = [document[_VALUES] for document in documents]
         times = [document.get(_TIME) for document in documents]
-        if any(_TIMES in document for document in documents):
+        # Two keys of which one is a time each: no further one can be a list of times.
+        is_known = None not in times and max(map(len, documents)) == len((_VALUES, _TIME))
+        if not is_known and any(_TIMES in document for document in documents):
             return None
+        if not set(map(type, times)) <= {int, type(None)}:
+            return None
+        first_ms = np.array(times, dtype=np.float64)  # NaN where there is none
         numbers = _plain_numbers(lists, n_features)
     except _NOT_PLAIN:
         return None
-    pairs = zip(rows.tolist(), times, strict=True)
-    first_ms = {row: time for row, time in pairs if time is not None}
-    if numbers is None or not all(map(is_timestamp, first_ms.values())):
+    is_out = (first_ms < 0) | (first_ms > TIMESTAMP_MS_MAX)
+    if numbers is None or is_out.any():
         return None
     counts = np.fromiter(map(len, lists), np.intp, len(lists))
     return Read(rows, counts, numbers, first_ms, {}, [])

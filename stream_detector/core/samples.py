@@ -112,11 +112,18 @@ def decode_samples(
         usable = [row for row in rows if row not in bad] if bad else rows
         read = _read_float32 if format_ == "float32" else read_json
         for start in range(0, len(usable), _BULK):
-            some = np.asarray(usable[start : start + _BULK], dtype=np.intp)
-            part = read([values[row] for row in some.tolist()], some, n_features)
+            some = usable[start : start + _BULK]
+            part = read(_pick(values, some), np.asarray(some, dtype=np.intp), n_features)
             parts.append(part)
             rejected += part.rejected
     return _timed(_joined(parts, n_features), rejected, series.timestamps_ms, interval_ms)
+
+
+def _pick(values: Sequence[bytes | None], rows: range | Sequence[int]) -> Sequence[bytes | None]:
+    """Return some of the values, at once where they follow each other."""
+    if isinstance(rows, range):
+        return values[rows.start : rows.stop]
+    return [values[row] for row in rows]
 
 
 def _bad_keys(keys: Sequence[bytes | None]) -> dict[int, DataError]:
@@ -138,7 +145,10 @@ def _bad_keys(keys: Sequence[bytes | None]) -> dict[int, DataError]:
 def _read_float32(values: Sequence[bytes | None], rows: NDArray[np.intp], n_features: int) -> Read:
     """Read little-endian float32 values: one join and one view for all records."""
     n_bytes = 4 * n_features
-    lengths = np.array([len(value) if value is not None else -1 for value in values], np.int64)
+    try:
+        lengths = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
+    except TypeError:  # a tombstone has no length
+        lengths = np.array([-1 if value is None else len(value) for value in values], np.int64)
     is_fitting = (lengths > 0) & (lengths % n_bytes == 0)
     rejected: list[tuple[int, DataError]] = []
     if not is_fitting.all():
@@ -150,7 +160,8 @@ def _read_float32(values: Sequence[bytes | None], rows: NDArray[np.intp], n_feat
     joined = np.frombuffer(b"".join(values), dtype="<f4")  # type: ignore[arg-type]
     counts = (lengths[is_fitting] // n_bytes).astype(np.intp)
     samples = joined.reshape(-1, n_features)
-    return Read(rows[is_fitting], counts, samples, {}, {}, rejected)
+    nothing = np.full(len(counts), np.nan)
+    return Read(rows[is_fitting], counts, samples, nothing, {}, rejected)
 
 
 def _explain_float32(value: bytes | None, n_features: int) -> DataError:
@@ -171,15 +182,14 @@ def _joined(parts: Sequence[Read], n_features: int) -> Read:
     counts = np.concatenate([np.empty(0, np.intp), *(part.counts for part in parts)])
     samples = [part.values.astype(np.float64) for part in parts]
     values = np.concatenate([np.empty((0, n_features)), *samples])
-    first_ms: dict[int, int] = {}
+    first_ms = np.concatenate([np.empty(0), *(part.first_ms for part in parts)])
     each_ms: dict[int, list[int]] = {}
     for part in parts:
-        first_ms |= part.first_ms
         each_ms |= part.each_ms
     if (rows[1:] < rows[:-1]).any():
         order = np.argsort(rows)
         starts = (np.cumsum(counts) - counts)[order]
-        rows, counts = rows[order], counts[order]
+        rows, counts, first_ms = rows[order], counts[order], first_ms[order]
         shift = np.repeat(starts - (np.cumsum(counts) - counts), counts)
         values = values[shift + np.arange(len(values))]
     return Read(rows, counts, values, first_ms, each_ms, [])
@@ -193,14 +203,7 @@ def _timed(
 ) -> DecodedSamples:
     """Return the samples with a time each, without records whose times cannot be right."""
     own_ms = record_ms[read.rows]
-    first = own_ms.astype(np.float64)
-    if read.first_ms:
-        given = read.first_ms
-        rows = read.rows.tolist()
-        first = np.array(
-            [given.get(row, own) for row, own in zip(rows, own_ms.tolist(), strict=True)],
-            np.float64,
-        )
+    first = np.where(np.isnan(read.first_ms), own_ms, read.first_ms)
     starts = np.cumsum(read.counts) - read.counts
     within = np.arange(len(read.values)) - np.repeat(starts, read.counts)
     times = np.repeat(first, read.counts) + within * interval_ms

@@ -234,7 +234,7 @@ def test_an_event_is_described_on_one_line() -> None:
     alert = alert_of()
     line = (
         "2023-11-14T22:13:22.139+00:00  open   anomalous  high      score   2.50  key pump-7  "
-        "worst 2023-11-14T22:13:20.020+00:00 +1.5 s  feature 2 (75%)  telemetry[3]@41  "
+        "worst 22:13:20.020 +1.5 s  feature 2 (75%)  telemetry[3]@41  "
     )
     assert describe(alert) == line + alert.alert_id[:8]
     summary = replace(alert, event="close", reason="calm", is_summary=True, n_alerts=7)

@@ -1,0 +1,327 @@
+"""Raw samples through a real Kafka: what the shipped recipes find in known streams.
+
+    python benchmarks/streams.py mitdb [--series 106 ...] [--seeds 0 1 2] [--json]
+    python benchmarks/streams.py smd [--series 1-6 ...]
+    python benchmarks/streams.py faults
+
+Every stream goes through the service as `stream-detector detect` runs it. Scores are compared with
+those of the same windows cut and scored offline, and the stream is sent again in other records and
+through the other client.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from common import ROOT, delete_topics, make_topics, running_broker
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from stream_figures import Heard, judge_beats, judge_segments, pool, tell
+
+from stream_detector.cli.wiring import Served, open_bundle
+from stream_detector.clients import connect
+from stream_detector.core.detector import Step
+from stream_detector.core.records import RecordBatch, Samples
+from stream_detector.datasets import load_samples
+from stream_detector.datasets.cutting import cut_samples
+from stream_detector.ports import SystemClock
+from stream_detector.recipes import load_recipe
+from stream_detector.replay import (
+    Faults,
+    SampleReplayOptions,
+    SampleReplaySummary,
+    replay_samples,
+)
+from stream_detector.service import Service
+from stream_detector.settings import DetectSettings, load_settings
+from stream_detector.telemetry import Metrics
+from stream_detector.training import train
+
+CLIENTS = ("kafka-python", "confluent")
+RICH = ("106", "119", "200", "208", "221")
+QUIET = ("100", "112", "115")
+MACHINES = ("1-6", "2-1", "2-7", "3-3")
+TARGET = "target: recall 0.76 at 28 strict false alarms an hour on the rich records"
+LATENESS_MS = (0, 500)
+FAULTS = Faults(
+    drop=0.02, delay=0.02, duplicate=0.02, shuffle=0.02, nan=0.001, seed=1, delay_ms=300
+)
+INTERVAL_MS = {"mitdb": 1000 / 360, "smd": 60_000.0}
+IDLE_S = 20.0
+"""Longest wait for a record that does not come."""
+
+STEPS_PER_RECORD, STEPS_PER_SEED = 3, 4
+
+BEAT_COLUMNS = (
+    ("V and F beats", "n_beats", 0),
+    ("recall", "recall", 2),
+    ("strict false alarms/h", "false_alarms_per_h", 1),
+    ("time on alert", "alert_time_share", 3),
+    ("delay p50 ms", "delay_ms_p50", 0),
+    ("delay p95 ms", "delay_ms_p95", 0),
+)
+SEGMENT_COLUMNS = (
+    ("segments", "n_segments", 0),
+    ("with an alert window", "alert_window", 2),
+    ("with an alert event", "alert_event", 2),
+    ("feature hit, any event", "hit_any", 2),
+    ("by chance", "chance_any", 2),
+    ("feature hit, worst event", "hit_worst", 2),
+    ("by chance", "chance_worst", 2),
+    ("alerts", "n_alerts", 0),
+    ("true alerts", "n_true_alerts", 0),
+    ("time on alert", "alert_time_share", 3),
+)
+
+
+class Way(NamedTuple):
+    """How samples travel: all ways must give the same scores."""
+
+    client: str
+    content_type: str = "float32"
+    chunk_samples: int = 36
+    poll_records_max: int = 32_768
+
+
+class Sent(NamedTuple):
+    """A filled topic."""
+
+    topic: str
+    way: Way
+    summary: SampleReplaySummary
+
+
+class Bench:
+    """A broker, a folder for bundles and a progress bar."""
+
+    def __init__(self, servers: str, folder: Path, progress: Progress, n_steps: int) -> None:
+        self._servers = servers
+        self._folder = folder
+        self._progress = progress
+        self._task = progress.add_task("", total=n_steps)
+        self._n_groups = 0
+
+    def fit(self, dataset: str, *overrides: str) -> Served:
+        """Train a shipped recipe; one that was trained in this run is opened again."""
+        out = self._folder / "-".join([dataset, *overrides]).replace("=", "-")
+        if not out.exists():
+            train(load_recipe(ROOT / "models" / f"{dataset}-dense.toml", overrides), out)
+        self._progress.advance(self._task)
+        return open_bundle(out)
+
+    def say(self, what: str) -> None:
+        """Show what is being done."""
+        self._progress.update(self._task, description=what)
+
+    def send(
+        self, samples: Samples, interval_ms: float, way: Way, faults: Faults | None = None
+    ) -> Sent:
+        """Fill a topic of its own with samples."""
+        self._n_groups += 1
+        topic = f"bench-samples-{self._n_groups}"
+        make_topics(self._servers, topic)
+        client = connect(self._settings(way, topic, "unused"))
+        options = SampleReplayOptions(
+            sample_interval_ms=interval_ms,
+            chunk_samples=way.chunk_samples,
+            content_type=way.content_type,
+            faults=faults or Faults(),
+        )
+        summary = replay_samples(samples, client, topic, options=options, clock=SystemClock())
+        client.close()
+        self._progress.advance(self._task)
+        return Sent(topic, way, summary)
+
+    def detect(self, served: Served, sent: Sent) -> Heard:
+        """Run the service on a filled topic, and read back what it published."""
+        self._n_groups += 1
+        settings = self._settings(sent.way, sent.topic, f"bench-group-{self._n_groups}")
+        outputs = (settings.alerts_topic, settings.dead_letter_topic)
+        make_topics(self._servers, *outputs)
+        client = connect(settings, topics=[sent.topic], group=settings.group)
+        metrics = Metrics()
+        service = Service(
+            client, served.detector, served.reconstruct, settings, metrics, SystemClock()
+        )
+        steps: list[Step] = []
+
+        def on_step(batch: RecordBatch, step: Step) -> None:
+            del batch
+            steps.append(step)
+            if service.totals.n_records >= sent.summary.n_records:
+                service.stop()
+
+        service.on_step = on_step
+        totals = service.run()
+        assert totals.n_records == sent.summary.n_records, "the stream did not come whole"
+        events = self._read_back(settings, outputs[0], totals.n_alerts)
+        n_put_aside = len(self._read_back(settings, outputs[1], totals.n_dead_letters))
+        delete_topics(self._servers, *outputs)
+        self._progress.advance(self._task)
+        counts = {**counted(metrics), "dead letters": {"read back": n_put_aside}}
+        return Heard.of(steps, events, counts)
+
+    def delete(self, *sent: Sent) -> None:
+        """Delete filled topics."""
+        delete_topics(self._servers, *(each.topic for each in sent))
+
+    def _settings(self, way: Way, topic: str, group: str) -> DetectSettings:
+        return load_settings(
+            DetectSettings,
+            bootstrap_servers=self._servers,
+            client=way.client,
+            input_topic=topic,
+            alerts_topic=f"{group}-alerts",
+            dead_letter_topic=f"{group}-dead-letters",
+            group=group,
+            content_type=way.content_type,
+            poll_records_max=way.poll_records_max,
+            stop_when_idle_s=IDLE_S,
+        )
+
+    def _read_back(self, settings: DetectSettings, topic: str, n_records: int) -> list[bytes]:
+        """Return the values of a topic that holds so many records."""
+        client = connect(settings, topics=[topic])
+        values: list[bytes] = []
+        deadline_s = time.monotonic() + IDLE_S
+        while len(values) < n_records:
+            assert time.monotonic() < deadline_s, f"{topic} holds fewer than {n_records} records"
+            values += client.poll(settings.poll_records_max, settings.poll_timeout_ms).values
+        client.close()
+        return values
+
+
+def counted(metrics: Metrics) -> dict[str, dict[str, int]]:
+    """Return the registry's records, windows and samples by outcome."""
+    found: dict[str, dict[str, int]] = {}
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            if sample.name.endswith("_total") and "outcome" in sample.labels:
+                name = family.name.removeprefix("stream_detector_")
+                found.setdefault(name, {})[sample.labels["outcome"]] = int(sample.value)
+    return found
+
+
+def measure(bench: Bench, dataset: str, series: str, options: argparse.Namespace) -> list[Any]:
+    """Stream one series in every way and return its figures, one item a seed."""
+    streamed = load_samples(dataset, series=series).test
+    other = next(name for name in CLIENTS if name != options.client)
+    ways = (Way(options.client), Way(options.client, "json", 7, 997), Way(other))
+    bench.say(f"{series}: sending")
+    sent = [bench.send(streamed, INTERVAL_MS[dataset], way) for way in ways]
+    judge = judge_beats if dataset == "mitdb" else judge_segments
+    found = []
+    for seed in options.seeds:
+        bench.say(f"{series} seed {seed}: training")
+        served = bench.fit(dataset, f"data.series={series}", f"training.seed={seed}")
+        bench.say(f"{series} seed {seed}: detecting")
+        heard = [bench.detect(served, each) for each in sent]
+        windows = cut_samples(streamed, served.detector.windows)
+        errors = served.detector.score(windows.windows, served.reconstruct)
+        names = ("as_offline", "as_offline_json", f"as_offline_{other}")
+        pairs = zip(names, heard, strict=True)
+        equal = {name: each.equals(errors, windows) for name, each in pairs}
+        found.append({"seed": seed, **judge(heard[0], series, streamed), **equal})
+    bench.delete(*sent)
+    return found
+
+
+def measure_faults(bench: Bench, options: argparse.Namespace) -> list[Any]:
+    """Stream one record with faults, once for each lateness allowed, and return the counts."""
+    found = []
+    (series,) = options.series
+    streamed = load_samples("mitdb", series=series).test
+    bench.say("sending with faults")
+    sent = bench.send(streamed, INTERVAL_MS["mitdb"], Way(options.client), FAULTS)
+    for lateness_ms in LATENESS_MS:
+        bench.say(f"lateness {lateness_ms} ms")
+        lateness = f"window.lateness_ms_max={lateness_ms}"
+        served = bench.fit("mitdb", f"data.series={series}", lateness)
+        counts = bench.detect(served, sent).counts
+        n_sent, by_outcome = sent.summary.n_records, counts["records"]
+        put_aside = by_outcome.get("late", 0) + by_outcome.get("dead_letter", 0)
+        row = {"lateness_ms_max": lateness_ms, "sent": n_sent, **counts}
+        row["adds_up"] = sum(by_outcome.values()) == n_sent
+        row["dead_letters_add_up"] = counts["dead letters"]["read back"] == put_aside
+        found.append(row)
+    bench.delete(sent)
+    return found
+
+
+def show(found: Mapping[str, list[Any]], columns: Sequence[tuple[str, str, int]]) -> None:
+    """Print one row a series, and one for the mean of each group."""
+    print(f"| series | {' | '.join(title for title, _, _ in columns)} | as offline |")
+    print("|---" * (len(columns) + 2) + "|")
+    groups = {"mean, rich": RICH, "mean, quiet": QUIET, "mean": MACHINES}
+    rows: dict[str, Sequence[Mapping[str, Any]]] = dict(found)
+    for name, members in groups.items():
+        there = [found[series] for series in members if series in found]
+        if there:
+            rows[name] = [pool(seed) for seed in zip(*there, strict=True)]
+    for name, seeds in rows.items():
+        cells = [tell([seed[key] for seed in seeds], digits) for _, key, digits in columns]
+        equal = [seed[key] for seed in seeds for key in seed if key.startswith("as_offline")]
+        print(f"| {name} | {' | '.join(cells)} | {'yes' if all(v == 1 for v in equal) else 'NO'} |")
+
+
+def show_faults(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the counts of each run, and whether they account for every record sent."""
+    print("| what | outcome |", " | ".join(f"lateness {row['lateness_ms_max']} ms" for row in rows))
+    print("|---" * (len(rows) + 2) + "|")
+    for what in ("records", "windows", "samples", "dead letters"):
+        for outcome in dict.fromkeys(name for row in rows for name in row[what]):
+            numbers = " | ".join(f"{row[what].get(outcome, 0):,}" for row in rows)
+            print(f"| {what} | {outcome} | {numbers} |")
+    for name in ("sent", "adds_up", "dead_letters_add_up"):
+        print(f"| {name} | | {' | '.join(str(row[name]) for row in rows)} |")
+
+
+def parse() -> argparse.Namespace:
+    """Return the options, the data set's own series filled in."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["mitdb", "smd", "faults"])
+    parser.add_argument("--series", nargs="+")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--client", choices=CLIENTS, default=CLIENTS[0])
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    options = parser.parse_args()
+    default = {"mitdb": [*RICH, *QUIET], "smd": [*MACHINES], "faults": ["106"]}
+    options.series = options.series or default[options.what]
+    return options
+
+
+def main() -> None:
+    """Measure and print."""
+    options = parse()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    n_steps = len(options.series) * (STEPS_PER_RECORD + STEPS_PER_SEED * len(options.seeds))
+    if options.what == "faults":
+        n_steps = 1 + 2 * len(LATENESS_MS)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_broker() as servers,
+        Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress,
+    ):
+        bench = Bench(servers, Path(folder), progress, n_steps)
+        if options.what == "faults":
+            found = {"faults": measure_faults(bench, options)}
+        else:
+            found = {each: measure(bench, options.what, each, options) for each in options.series}
+    if options.json:
+        print(json.dumps(found, indent=2))
+    elif options.what == "faults":
+        show_faults(found["faults"])
+    elif options.what == "mitdb":
+        show(found, BEAT_COLUMNS)
+        print(f"\n{TARGET}")
+    else:
+        show(found, SEGMENT_COLUMNS)
+
+
+if __name__ == "__main__":
+    main()

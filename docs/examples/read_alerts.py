@@ -1,0 +1,78 @@
+"""Read alerts with kafka-python and pydantic alone: one line an event, then what is still open."""
+
+import argparse
+import sys
+
+from kafka import KafkaConsumer
+from pydantic import AliasPath, BaseModel, Field, ValidationError
+
+N_REMEMBERED = 10_000  # alerts, and keys; the longest untouched are forgotten first
+
+
+class Alert(BaseModel):
+    """What this reader wants of an alert; pydantic ignores the other fields."""
+
+    alert_id: str
+    event: str
+    event_number: int
+    key: str
+    event_time_ms: int
+    anomaly_score: float
+    severity: str
+    reason: str
+    shares: list[float] = Field(min_length=1, validation_alias=AliasPath("explanation", "shares"))
+
+    def __str__(self) -> str:
+        share, feature = max((share, i) for i, share in enumerate(self.shares))
+        top = f"feature {feature} ({share:.0%})"
+        what = f"{self.event} {self.reason} {self.severity} key {self.key}"
+        return f"{self.event_time_ms} {what} score {self.anomaly_score:.2f} {top}\n"
+
+
+class Reader:
+    """Drops repeats (events of a key come in order, at least once); knows what is open."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, Alert] = {}  # by key; dicts keep the order of what was put in
+        self._numbers: dict[str, int] = {}
+
+    def take(self, value: bytes) -> str:
+        """Return a line for a record, and nothing for a repeat."""
+        try:
+            alert = Alert.model_validate_json(value)
+        except ValidationError as error:
+            return f"skipped: {error.errors()[0]['msg']}\n"
+        seen = self._numbers.pop(alert.alert_id, 0)
+        self._numbers[alert.alert_id] = max(seen, alert.event_number)
+        if alert.event_number > seen:
+            self.open.pop(alert.key, None)
+            if alert.event != "close":
+                self.open[alert.key] = alert
+        for table in (self.open, self._numbers):
+            while len(table) > N_REMEMBERED:
+                del table[next(iter(table))]
+        return str(alert) if alert.event_number > seen else ""
+
+
+def main() -> None:
+    """Read from the beginning until Ctrl-C, or until no alert has come for a while."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bootstrap-servers", default="127.0.0.1:9092", dest="servers")
+    parser.add_argument("--topic", default="alerts")
+    parser.add_argument("--stop-when-idle", type=float, default=float("inf"), metavar="SECONDS")
+    args = parser.parse_args()
+    where = {"bootstrap_servers": args.servers, "auto_offset_reset": "earliest"}
+    consumer = KafkaConsumer(args.topic, consumer_timeout_ms=1_000 * args.stop_when_idle, **where)
+    reader = Reader()
+    try:
+        for record in consumer:
+            sys.stdout.write(reader.take(record.value or b""))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        consumer.close()
+    sys.stdout.writelines([f"open: {len(reader.open)}\n", *map(str, reader.open.values())])
+
+
+if __name__ == "__main__":
+    main()
