@@ -16,6 +16,7 @@ from stream_detector.core.records import Samples
 from stream_detector.datasets import mitdb, smd
 from stream_detector.datasets.base import BASE_MS
 from stream_detector.datasets.cutting import CutWindows
+from stream_detector.telemetry import Metrics
 
 RATE = mitdb.SAMPLES_PER_SECOND
 NEAR = RATE // 2
@@ -26,6 +27,32 @@ MERGE = RATE
 
 FALSE_ALARM_S = 10.0
 """Each started piece of a span so long counts as one false alarm."""
+
+RICH = ("106", "119", "200", "208", "221")
+QUIET = ("100", "112", "115")
+MACHINES = ("1-6", "2-1", "2-7", "3-3")
+TARGET = "target: recall 0.76 at 28 strict false alarms an hour on the rich records"
+
+BEAT_COLUMNS = (
+    ("V and F beats", "n_beats", 0),
+    ("recall", "recall", 2),
+    ("strict false alarms/h", "false_alarms_per_h", 1),
+    ("time on alert", "alert_time_share", 3),
+    ("delay p50 ms", "delay_ms_p50", 0),
+    ("delay p95 ms", "delay_ms_p95", 0),
+)
+SEGMENT_COLUMNS = (
+    ("segments", "n_segments", 0),
+    ("with an alert window", "alert_window", 2),
+    ("with an alert event", "alert_event", 2),
+    ("feature hit, any event", "hit_any", 2),
+    ("by chance", "chance_any", 2),
+    ("feature hit, worst event", "hit_worst", 2),
+    ("by chance", "chance_worst", 2),
+    ("alerts", "n_alerts", 0),
+    ("true alerts", "n_true_alerts", 0),
+    ("time on alert", "alert_time_share", 3),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,7 +216,7 @@ def chance_of_none(n_labelled: int, n_chosen: int = 3) -> float:
     return math.comb(n_all - n_labelled, n_chosen) / math.comb(n_all, n_chosen)
 
 
-def pool(figures: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def _pool(figures: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """Return the mean of each figure over several records, those left out that have none."""
     names = dict.fromkeys(itertools.chain.from_iterable(figures))
     means: dict[str, float | None] = {}
@@ -199,7 +226,7 @@ def pool(figures: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     return means
 
 
-def tell(values: Sequence[float | None], digits: int = 2) -> str:
+def _tell(values: Sequence[float | None], digits: int = 2) -> str:
     """Return the mean over seeds, with least and most where they differ; "-" where none."""
     known = [value for value in values if value is not None]
     if not known:
@@ -207,6 +234,50 @@ def tell(values: Sequence[float | None], digits: int = 2) -> str:
     mean = f"{statistics.mean(known):.{digits}f}"
     least, most = f"{min(known):.{digits}f}", f"{max(known):.{digits}f}"
     return mean if least == most else f"{mean} ({least} - {most})"
+
+
+def counted(metrics: Metrics) -> dict[str, dict[str, int]]:
+    """Return the registry's records, windows and samples by outcome, and what else it counts."""
+    found: dict[str, dict[str, int]] = {}
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            if sample.name.endswith("_total") and "outcome" in sample.labels:
+                name = family.name.removeprefix("stream_detector_")
+                found.setdefault(name, {})[sample.labels["outcome"]] = int(sample.value)
+    others = {"values missing": metrics.missing_values, "series started again": metrics.gaps}
+    for name, counter in others.items():
+        ((sample, *_),) = (family.samples for family in counter.collect())
+        found.setdefault("other", {})[name] = int(sample.value)
+    return found
+
+
+def show(found: Mapping[str, list[Any]], columns: Sequence[tuple[str, str, int]]) -> None:
+    """Print one row a series, and one for the mean of each group."""
+    print(f"| series | {' | '.join(title for title, _, _ in columns)} | as offline |")
+    print("|---" * (len(columns) + 2) + "|")
+    groups = {"mean, rich": RICH, "mean, quiet": QUIET, "mean": MACHINES}
+    rows: dict[str, Sequence[Mapping[str, Any]]] = dict(found)
+    for name, members in groups.items():
+        there = [found[series] for series in members if series in found]
+        if there:
+            rows[name] = [_pool(seed) for seed in zip(*there, strict=True)]
+    for name, seeds in rows.items():
+        cells = [_tell([seed[key] for seed in seeds], digits) for _, key, digits in columns]
+        equal = [seed[key] for seed in seeds for key in seed if key.startswith("as_offline")]
+        print(f"| {name} | {' | '.join(cells)} | {'yes' if all(v == 1 for v in equal) else 'NO'} |")
+
+
+def show_faults(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the counts of each run, and whether they account for every record sent."""
+    titles = " | ".join(f"lateness {row['lateness_ms_max']} ms" for row in rows)
+    print(f"| what | outcome | {titles} |")
+    print("|---" * (len(rows) + 2) + "|")
+    for what in ("records", "windows", "samples", "other", "dead letters"):
+        for outcome in dict.fromkeys(name for row in rows for name in row[what]):
+            numbers = " | ".join(f"{row[what].get(outcome, 0):,}" for row in rows)
+            print(f"| {what} | {outcome} | {numbers} |")
+    for name in ("sent", "adds_up", "dead_letters_add_up"):
+        print(f"| {name} | | {' | '.join(str(row[name]) for row in rows)} |")
 
 
 def _sample_numbers(times_ms: NDArray[Any]) -> NDArray[np.int64]:

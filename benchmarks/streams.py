@@ -11,16 +11,30 @@ through the other client.
 
 import argparse
 import json
+import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common import ROOT, delete_topics, make_topics, running_broker
+from common import N_PARTITIONS, ROOT, running_broker
+from confluent_kafka.admin import AdminClient, NewTopic
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from stream_figures import Heard, judge_beats, judge_segments, pool, tell
+from stream_figures import (
+    BEAT_COLUMNS,
+    MACHINES,
+    QUIET,
+    RICH,
+    SEGMENT_COLUMNS,
+    TARGET,
+    Heard,
+    counted,
+    judge_beats,
+    judge_segments,
+    show,
+    show_faults,
+)
 
 from stream_detector.cli.wiring import Served, open_bundle
 from stream_detector.clients import connect
@@ -42,10 +56,6 @@ from stream_detector.telemetry import Metrics
 from stream_detector.training import train
 
 CLIENTS = ("kafka-python", "confluent")
-RICH = ("106", "119", "200", "208", "221")
-QUIET = ("100", "112", "115")
-MACHINES = ("1-6", "2-1", "2-7", "3-3")
-TARGET = "target: recall 0.76 at 28 strict false alarms an hour on the rich records"
 LATENESS_MS = (0, 500)
 FAULTS = Faults(
     drop=0.02, delay=0.02, duplicate=0.02, shuffle=0.02, nan=0.001, seed=1, delay_ms=300
@@ -55,27 +65,6 @@ IDLE_S = 20.0
 """Longest wait for a record that does not come."""
 
 STEPS_PER_RECORD, STEPS_PER_SEED = 3, 4
-
-BEAT_COLUMNS = (
-    ("V and F beats", "n_beats", 0),
-    ("recall", "recall", 2),
-    ("strict false alarms/h", "false_alarms_per_h", 1),
-    ("time on alert", "alert_time_share", 3),
-    ("delay p50 ms", "delay_ms_p50", 0),
-    ("delay p95 ms", "delay_ms_p95", 0),
-)
-SEGMENT_COLUMNS = (
-    ("segments", "n_segments", 0),
-    ("with an alert window", "alert_window", 2),
-    ("with an alert event", "alert_event", 2),
-    ("feature hit, any event", "hit_any", 2),
-    ("by chance", "chance_any", 2),
-    ("feature hit, worst event", "hit_worst", 2),
-    ("by chance", "chance_worst", 2),
-    ("alerts", "n_alerts", 0),
-    ("true alerts", "n_true_alerts", 0),
-    ("time on alert", "alert_time_share", 3),
-)
 
 
 class Way(NamedTuple):
@@ -123,7 +112,7 @@ class Bench:
         """Fill a topic of its own with samples."""
         self._n_groups += 1
         topic = f"bench-samples-{self._n_groups}"
-        make_topics(self._servers, topic)
+        self._make_topics(topic)
         client = connect(self._settings(way, topic, "unused"))
         options = SampleReplayOptions(
             sample_interval_ms=interval_ms,
@@ -141,7 +130,7 @@ class Bench:
         self._n_groups += 1
         settings = self._settings(sent.way, sent.topic, f"bench-group-{self._n_groups}")
         outputs = (settings.alerts_topic, settings.dead_letter_topic)
-        make_topics(self._servers, *outputs)
+        self._make_topics(*outputs)
         client = connect(settings, topics=[sent.topic], group=settings.group)
         metrics = Metrics()
         service = Service(
@@ -160,14 +149,33 @@ class Bench:
         assert totals.n_records == sent.summary.n_records, "the stream did not come whole"
         events = self._read_back(settings, outputs[0], totals.n_alerts)
         n_put_aside = len(self._read_back(settings, outputs[1], totals.n_dead_letters))
-        delete_topics(self._servers, *outputs)
+        self._delete_topics(*outputs)
         self._progress.advance(self._task)
         counts = {**counted(metrics), "dead letters": {"read back": n_put_aside}}
         return Heard.of(steps, events, counts)
 
     def delete(self, *sent: Sent) -> None:
         """Delete filled topics."""
-        delete_topics(self._servers, *(each.topic for each in sent))
+        self._delete_topics(*(each.topic for each in sent))
+
+    def _admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self._servers, "log_level": 4})
+
+    def _make_topics(self, *names: str) -> None:
+        """Make topics that keep records of any age: a recording's times are long past."""
+        keep = {"retention.ms": "-1"}
+        topics = [NewTopic(name, N_PARTITIONS, config=keep) for name in names]
+        admin = self._admin()
+        for done in admin.create_topics(topics).values():
+            done.result(timeout=30)
+        # A broker says that a topic is made before it can be asked for it.
+        while not {*names} <= {*admin.list_topics(timeout=30).topics}:
+            time.sleep(0.05)
+
+    def _delete_topics(self, *names: str) -> None:
+        admin = self._admin()  # must outlive what it was asked
+        for done in admin.delete_topics(list(names)).values():
+            done.result(timeout=30)
 
     def _settings(self, way: Way, topic: str, group: str) -> DetectSettings:
         return load_settings(
@@ -193,17 +201,6 @@ class Bench:
             values += client.poll(settings.poll_records_max, settings.poll_timeout_ms).values
         client.close()
         return values
-
-
-def counted(metrics: Metrics) -> dict[str, dict[str, int]]:
-    """Return the registry's records, windows and samples by outcome."""
-    found: dict[str, dict[str, int]] = {}
-    for family in metrics.registry.collect():
-        for sample in family.samples:
-            if sample.name.endswith("_total") and "outcome" in sample.labels:
-                name = family.name.removeprefix("stream_detector_")
-                found.setdefault(name, {})[sample.labels["outcome"]] = int(sample.value)
-    return found
 
 
 def measure(bench: Bench, dataset: str, series: str, options: argparse.Namespace) -> list[Any]:
@@ -252,34 +249,6 @@ def measure_faults(bench: Bench, options: argparse.Namespace) -> list[Any]:
     return found
 
 
-def show(found: Mapping[str, list[Any]], columns: Sequence[tuple[str, str, int]]) -> None:
-    """Print one row a series, and one for the mean of each group."""
-    print(f"| series | {' | '.join(title for title, _, _ in columns)} | as offline |")
-    print("|---" * (len(columns) + 2) + "|")
-    groups = {"mean, rich": RICH, "mean, quiet": QUIET, "mean": MACHINES}
-    rows: dict[str, Sequence[Mapping[str, Any]]] = dict(found)
-    for name, members in groups.items():
-        there = [found[series] for series in members if series in found]
-        if there:
-            rows[name] = [pool(seed) for seed in zip(*there, strict=True)]
-    for name, seeds in rows.items():
-        cells = [tell([seed[key] for seed in seeds], digits) for _, key, digits in columns]
-        equal = [seed[key] for seed in seeds for key in seed if key.startswith("as_offline")]
-        print(f"| {name} | {' | '.join(cells)} | {'yes' if all(v == 1 for v in equal) else 'NO'} |")
-
-
-def show_faults(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the counts of each run, and whether they account for every record sent."""
-    print("| what | outcome |", " | ".join(f"lateness {row['lateness_ms_max']} ms" for row in rows))
-    print("|---" * (len(rows) + 2) + "|")
-    for what in ("records", "windows", "samples", "dead letters"):
-        for outcome in dict.fromkeys(name for row in rows for name in row[what]):
-            numbers = " | ".join(f"{row[what].get(outcome, 0):,}" for row in rows)
-            print(f"| {what} | {outcome} | {numbers} |")
-    for name in ("sent", "adds_up", "dead_letters_add_up"):
-        print(f"| {name} | | {' | '.join(str(row[name]) for row in rows)} |")
-
-
 def parse() -> argparse.Namespace:
     """Return the options, the data set's own series filled in."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -297,6 +266,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Measure and print."""
     options = parse()
+    logging.getLogger("stream_detector").setLevel(logging.ERROR)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
     n_steps = len(options.series) * (STEPS_PER_RECORD + STEPS_PER_SEED * len(options.seeds))

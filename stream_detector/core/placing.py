@@ -8,6 +8,7 @@ wherever one begins to read.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from stream_detector.core.ordering import Indices, Ordered
@@ -50,8 +51,6 @@ class Placed:
         Whether a window is under way in a stretch.
     gaps
         Samples before which there was a gap.
-    n_close
-        Samples taken out because their cell was taken.
     """
 
     lives: Indices
@@ -66,7 +65,6 @@ class Placed:
     has_prefix: NDArray[np.bool_]
     has_window: NDArray[np.bool_]
     gaps: Indices
-    n_close: int
 
     @property
     def lasts(self) -> Indices:
@@ -110,7 +108,6 @@ def place(ordered: Ordered, grid: Grid) -> Placed:
         has_prefix=has_prefix,
         has_window=has_window,
         gaps=np.flatnonzero(is_gap),
-        n_close=len(ordered.times_ms) - len(times),
     )
 
 
@@ -218,59 +215,59 @@ class Tape:
 
     Parameters
     ----------
-    sources
-        Row of `values` in each cell; the last row, which is NaN, where no sample is.
     values
-        Float32, shape (n_values, n_features).
+        Float32, shape (n_cells, n_features), NaN where no sample is.
     is_start
-        Whether a window begins in a cell.
+        Whether a window begins in a cell, shape (n_cells,).
     stretches, begins, lengths
         Which stretches are here, where each begins, and how many cells it has.
+    samples, cells
+        Samples that are here, ascending, and the cell of each.
     """
 
-    sources: NDArray[np.int32]
     values: FloatArray
     is_start: NDArray[np.bool_]
     stretches: Indices
     begins: Indices
     lengths: Indices
+    samples: Indices
+    cells: Indices
 
     def gather(self, cells: Indices, n_steps: int) -> FloatArray:
         """Return the cells from each of some cells on, shape (n, n_steps, n_features)."""
+        n_features = self.values.shape[1]
         if not len(cells):
-            return np.empty((0, n_steps, self.values.shape[1]), dtype=np.float32)
-        runs = np.lib.stride_tricks.sliding_window_view(self.sources, n_steps)
-        return self.values[runs[cells]]
+            return np.empty((0, n_steps, n_features), dtype=np.float32)
+        runs = sliding_window_view(self.values.reshape(-1), n_steps * n_features)
+        windows: FloatArray = runs[cells * n_features].reshape(-1, n_steps, n_features)
+        return windows
 
 
 def lay_tape(pool: SeriesPool, ordered: Ordered, placed: Placed, n_steps: int) -> Tape:
     """Lay the cells of all stretches that complete a window side by side."""
+    n_features = ordered.values.shape[1]
     last_cells = placed.cells[placed.lasts]
-    completes = placed.has_window & (last_cells >= n_steps - 1)
-    stretches = np.flatnonzero(completes)
+    stretches = np.flatnonzero(placed.has_window & (last_cells >= n_steps - 1))
     lengths = last_cells[stretches] + 1
-    room = lengths + n_steps  # so that a row can be read from any cell
-    begins = np.cumsum(room) - room
-    n_cells = int(room.sum()) + n_steps
-    slots = ordered.lives.slots[placed.lives[placed.firsts[stretches]]]
-    with_row = np.flatnonzero(placed.has_prefix[stretches])
-    n_values = len(ordered.values)
-    kept = pool.rows[slots[with_row]].reshape(-1, ordered.values.shape[1])
-    nothing = np.full((1, ordered.values.shape[1]), np.nan, dtype=np.float32)
-    values = np.concatenate([ordered.values, kept, nothing])
-    sources = np.full(n_cells, len(values) - 1, dtype=np.int32)
+    begins = np.cumsum(lengths) - lengths
+    n_cells = int(lengths.sum()) + n_steps  # so that a row can be read from any cell
+    values = np.full((n_cells, n_features), np.nan, dtype=np.float32)
     is_start = np.zeros(n_cells, dtype=np.bool_)
-    prefix = begins[with_row][:, np.newaxis] + np.arange(n_steps)  # (n_rows, n_steps)
-    sources[prefix.ravel()] = n_values + np.arange(prefix.size)
-    bits = np.unpackbits(pool.starts[slots[with_row]], axis=1, count=n_steps)
-    is_start[prefix.ravel()] = bits.ravel()
+    slots = ordered.lives.slots[placed.lives[placed.firsts[stretches]]]
+    goes_on = placed.has_prefix[stretches]
+    # Whole rows at once: a row is n_steps cells in one piece, in the pool and on the tape.
+    n_values = n_steps * n_features
+    runs = sliding_window_view(values.reshape(-1), n_values, writeable=True)
+    runs[begins[goes_on] * n_features] = pool.rows.reshape(-1, n_values)[slots[goes_on]]
+    bits = np.unpackbits(pool.starts[slots[goes_on]], axis=1, count=n_steps)
+    sliding_window_view(is_start, n_steps, writeable=True)[begins[goes_on]] = bits
     begin_of = np.full(len(placed.firsts), -1, dtype=np.intp)
     begin_of[stretches] = begins
-    mine = np.flatnonzero((begin_of[placed.stretches] >= 0) & (placed.cells >= 0))
-    at = begin_of[placed.stretches[mine]] + placed.cells[mine]
-    sources[at] = placed.rows[mine]
-    is_start[at] = placed.is_start[mine]
-    return Tape(sources, values, is_start, stretches, begins, lengths)
+    samples = np.flatnonzero((begin_of[placed.stretches] >= 0) & (placed.cells >= 0))
+    cells = begin_of[placed.stretches[samples]] + placed.cells[samples]
+    values[cells] = ordered.values[placed.rows[samples]]
+    is_start[cells] = placed.is_start[samples]
+    return Tape(values, is_start, stretches, begins, lengths, samples, cells)
 
 
 def scalars_after(ordered: Ordered, placed: Placed, last_cells: Indices) -> Scalars:

@@ -30,6 +30,9 @@ from stream_detector.core.samples import DecodedSamples, decode_samples
 from stream_detector.core.windows import Cut, WindowRules, WindowState, cut, fill
 from stream_detector.errors import DataError, RecordOrderError, RecordValueError
 
+_ROWS_AT_ONCE = 64
+_REDUCTIONS = (np.fmin.reduce, np.fmax.reduce)  # NaN does not count
+
 
 @dataclass(frozen=True, slots=True)
 class SampleState(DetectorState):
@@ -131,10 +134,10 @@ class SampleDetector(Detector):
         shape = (self.shape[1], self.windows.sample_interval_ms)
         decoded = decode_samples(batch.values, batch.headers, batch.series(), shape, content_type)
         with np.errstate(over="ignore", invalid="ignore"):
+            if (np.abs(self.scaler.transform(_extremes(decoded.values))) <= SCALED_MAX).all():
+                return decoded
             scaled = self.scaler.transform(decoded.values)  # (n_samples, n_features)
         is_bad = ~(np.abs(scaled) <= SCALED_MAX) & ~np.isnan(decoded.values)
-        if not is_bad.any():
-            return decoded
         errors: dict[int, DataError] = {}
         row_of = np.repeat(np.arange(len(decoded.counts)), decoded.counts)
         starts = np.cumsum(decoded.counts) - decoded.counts
@@ -197,19 +200,16 @@ class _AlertKeeper:
         self._indices = indices
         self._alerts = dict(state.alerts)
         self._n_gaps = dict(state.n_gaps)
-        self._new_gaps: dict[int, list[float]] = {}
-        for slot, at_ms in zip(whole.gap_slots.tolist(), whole.gap_ms.tolist(), strict=True):
-            self._new_gaps.setdefault(slot, []).append(at_ms)
+        self._new_gaps: dict[int, list[tuple[int, int]]] = {}
+        gaps = (whole.gap_slots, indices[whole.gap_records], np.floor(whole.gap_ms + 0.5))
+        for slot, index, at_ms in zip(*(column.tolist() for column in gaps), strict=True):
+            self._new_gaps.setdefault(slot, []).append((index, at_ms))
         expired = whole.expired
-        order = np.lexsort((expired.slots, expired.records))
-        self._expired = iter(
-            zip(
-                indices[expired.records[order]].tolist(),
-                expired.slots[order].tolist(),
-                expired.at_ms[order].tolist(),
-                strict=True,
-            )
-        )
+        keys = whole.state.keys_of(expired.slots)
+        columns = (indices[expired.records], expired.at_ms, expired.slots)
+        at, at_ms, slots = (column.tolist() for column in columns)
+        # Not by slot: which slot a key has depends on how the stream was cut into batches.
+        self._expired = iter(sorted(zip(at, at_ms, keys, slots, strict=True)))
         self._next_expired = next(self._expired, None)
 
     def take_in(
@@ -239,8 +239,12 @@ class _AlertKeeper:
                 end_ms=end_ms,
                 error=float(errors[at]),
                 threshold=threshold,
-                explain=lambda at=at, slot=slot, end_ms=end_ms, start_ms=start_ms: self._explain(  # type: ignore[misc]
-                    [array[at] for array in arrays], slot, (start_ms, end_ms)
+                explain=lambda at=at, slot=slot, index=index, end_ms=end_ms, start_ms=start_ms: (  # type: ignore[misc]
+                    self._explain(
+                        [array[at] for array in arrays],
+                        start_ms,
+                        self._gaps_until(slot, (index, end_ms)),
+                    )
                 ),
             )
             self._advance(slot, index, window)
@@ -249,18 +253,19 @@ class _AlertKeeper:
     def expire_until(self, index: int) -> None:
         """Close the alerts of keys that were idle for too long when a record came."""
         while self._next_expired is not None and self._next_expired[0] <= index:
-            at, slot, at_ms = self._next_expired
+            at, at_ms, key, slot = self._next_expired
             self._next_expired = next(self._expired, None)
+            self._gaps_until(slot, (at, 0))
             self._n_gaps.pop(slot, None)
             alerts = self._alerts.pop(slot, None)
-            for alert in expire(alerts, round(at_ms), self._batch.origin(at)):
-                (key,) = self._whole.state.keys_of(np.array([slot]))
-                self.raised.append(RaisedAlert(at, alert, key))
+            if alerts is not None:
+                events = expire(alerts, round(at_ms), self._batch.origin(at))
+                self.raised += [RaisedAlert(at, alert, key) for alert in events]
 
     def state(self) -> SampleState:
         """Return what is remembered after the batch."""
         for slot in list(self._new_gaps):
-            self._gaps_until(slot, np.inf)
+            self._gaps_until(slot, (len(self._batch), 0))
         idle = set(self._whole.expired.idle.tolist())
         n_gaps = {slot: n for slot, n in self._n_gaps.items() if slot not in idle}
         return SampleState(self._whole.state, self._alerts, n_gaps)
@@ -277,11 +282,10 @@ class _AlertKeeper:
         if led_to.events:
             key = self._batch.origin(index).key or b""
             self.raised += [RaisedAlert(index, alert, key) for alert in led_to.events]
+            self._gaps_until(slot, (index, window.end_ms))
             self._n_gaps.pop(slot, None)
 
-    def _explain(
-        self, arrays: list[FloatArray], slot: int, span_ms: tuple[int, int]
-    ) -> Explanation:
+    def _explain(self, arrays: list[FloatArray], start_ms: int, n_gaps: int) -> Explanation:
         """Return what was expected and what was seen in a window."""
         received, scaled, reconstruction = arrays
         detector = self._detector
@@ -290,21 +294,37 @@ class _AlertKeeper:
             window=received,
             scaled=scaled,
             reconstruction=reconstruction,
-            start_ms=float(span_ms[0]),
+            start_ms=float(start_ms),
             sample_interval_ms=detector.windows.sample_interval_ms,
             imputed=imputed if imputed.any() else None,
-            n_gaps=self._gaps_until(slot, span_ms[1]),
+            n_gaps=n_gaps,
         )
         return explain(scored, detector.scaler, detector.error_kind)
 
-    def _gaps_until(self, slot: int, end_ms: float) -> int:
-        """Return how often a key started again by then since it was last spoken of."""
+    def _gaps_until(self, slot: int, end: tuple[int, int]) -> int:
+        """Return how often a key started again since it was last spoken of.
+
+        Counted are gaps up to a record and, in that record, up to a time. The time alone would
+        not do: a key that was forgotten may come again with an earlier one.
+        """
         new = self._new_gaps.get(slot)
         if new:
-            n_past = sum(at_ms <= end_ms for at_ms in new)
+            n_past = sum(gap <= end for gap in new)
             self._n_gaps[slot] = self._n_gaps.get(slot, 0) + n_past
             self._new_gaps[slot] = new[n_past:]
         return self._n_gaps.get(slot, 0)
+
+
+def _extremes(values: FloatArray) -> FloatArray:
+    """Return the least and the largest value of each feature, missing ones as zero."""
+    n_features = values.shape[1]
+    n_long = len(values) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
+    long = values[:n_long].reshape(-1, _ROWS_AT_ONCE * n_features)  # long rows make long loops
+    parts = [values[n_long:], np.zeros((1, n_features), np.float32)]
+    if len(long):
+        parts += [reduce(long, axis=0).reshape(-1, n_features) for reduce in _REDUCTIONS]
+    few = np.concatenate(parts)
+    return np.stack([reduce(few, axis=0) for reduce in _REDUCTIONS])
 
 
 def _of_samples(state: DetectorState) -> SampleState:

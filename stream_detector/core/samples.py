@@ -29,8 +29,8 @@ KEY_BYTES_MAX = 4096
 """Longest series key: what is remembered of a key must not be larger than its window."""
 
 AHEAD_MS_MAX = 3_600_000
-"""How far a sample may be ahead of its record's own time. One clock far in the future would make
-all other keys of its partition look idle."""
+"""How far a record's samples may be ahead of its own time, the time that they take left out. One
+clock far in the future would make all other keys of its partition look idle."""
 
 _BULK = 4096
 
@@ -106,7 +106,7 @@ def decode_samples(
         unknown: list[tuple[int, DataError]] = []
     else:
         groups, unknown = group_formats(headers, content_type)  # type: ignore[assignment]
-    rejected = [*unknown, *bad.items()]
+    rejected = list({**dict(unknown), **bad}.items())  # each record once
     parts = []
     for format_, rows in groups.items():
         usable = [row for row in rows if row not in bad] if bad else rows
@@ -217,25 +217,25 @@ def _timed(
         read.rows, read.counts, times, values, [Rejected(row, error) for row, error in rejected]
     )
     last = times[starts + read.counts - 1] if len(starts) else first
-    return decoded.without(_bad_times(first, last, own_ms))
+    # A record's own time may be that of its first sample, however many it holds.
+    ahead_ms = last - (read.counts - 1) * interval_ms - own_ms
+    return decoded.without(_bad_times(first, np.where(own_ms >= 0, ahead_ms, 0)))
 
 
-def _bad_times(
-    first: NDArray[np.float64], last: NDArray[np.float64], own_ms: NDArray[np.int64]
-) -> dict[int, DataError]:
+def _bad_times(first: NDArray[np.float64], ahead_ms: NDArray[np.float64]) -> dict[int, DataError]:
     """Return what is wrong with the times of records, by row."""
     is_seconds = (first >= SECONDS_MIN) & (first < SECONDS_MAX)
-    is_ahead = (own_ms >= 0) & (last > own_ms + AHEAD_MS_MAX)
+    is_ahead = ahead_ms > AHEAD_MS_MAX
     bad: dict[int, DataError] = {}
     for row in np.flatnonzero((first < 0) | is_seconds | is_ahead).tolist():
         received = f"{first[row]:.0f}"
         if is_seconds[row]:
             reason = f"{received}, which looks like seconds; multiply it by 1,000"
         elif is_ahead[row]:
-            hours = (last[row] - own_ms[row]) / 3_600_000
+            hours = ahead_ms[row] / 3_600_000
             reason = (
-                f"{last[row]:.0f}, {hours:.1f} hours ahead of the record's own time; at most 1 "
-                "may be: correct the sender's clock, or send the record with that time"
+                f"{received} and samples up to {hours:.1f} hours ahead of the record's own time; "
+                "at most 1 may be: correct the sender's clock, or send the record with that time"
             )
         else:
             reason = "none; set timestamp_ms, or the record's time"

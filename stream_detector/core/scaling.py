@@ -38,16 +38,21 @@ class Scaler:
         Parameters
         ----------
         windows
-            Float32, shape (n_windows, n_steps, n_features), unit: the signal's.
+            Float32, shape (n_windows, n_steps, n_features), or samples of shape
+            (n_samples, n_features), unit: the signal's.
 
         Returns
         -------
         A new float32 array of the same shape, without unit. Empty stays empty, NaN stays NaN;
         a value too large for float32 becomes infinite.
         """
-        scaled = windows - self.offset  # (n_windows, n_steps, n_features)
-        scaled *= self.scale
-        return scaled
+        shape = windows.shape
+        # One offset a value instead of one a feature: the same numbers, in long loops.
+        n_steps = shape[1] if windows.ndim == 3 else 1  # noqa: PLR2004
+        rows = windows.reshape(shape[0], n_steps * shape[-1])
+        scaled = rows - np.tile(self.offset, n_steps)  # (n_windows, n_steps * n_features)
+        scaled *= np.tile(self.scale, n_steps)
+        return scaled.reshape(shape)
 
     def inverse(self, scaled: FloatArray) -> NDArray[np.float64]:
         """Bring scaled values back to the signal's unit.

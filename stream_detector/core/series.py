@@ -200,7 +200,7 @@ class SeriesPool:
             if None in found:
                 found = [*self._with_new(partition, names, found, added)]
             slots[slice(None) if rows is None else rows] = np.array(found, dtype=np.intp)
-        self.reserve(self.n_slots + len(added))
+        self.reserve(self.n_slots + max(len(added) - len(self._free), 0))
         return slots, added
 
     def _with_new(

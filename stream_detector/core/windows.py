@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from stream_detector.core.imputing import MissingRule, impute
@@ -139,12 +140,13 @@ class Cut:
     is_warm
         Whether the key of each record had a complete window since it (re)started, shape
         (n_records,).
-    gap_slots, gap_ms
-        Keys that started again after a gap, and the time at which they did.
+    gap_slots, gap_records, gap_ms
+        Keys that started again after a gap, the record that showed it, and the time at which they
+        did.
     expired
         Keys that were idle for too long.
     n_close
-        Samples whose cell was taken by one just before.
+        Samples of these records whose cell was taken by one just before.
     """
 
     state: WindowState
@@ -156,6 +158,7 @@ class Cut:
     n_repeated: Indices
     is_warm: NDArray[np.bool_]
     gap_slots: Indices
+    gap_records: Indices
     gap_ms: NDArray[np.float64]
     expired: Expired
     n_close: int
@@ -206,7 +209,7 @@ def cut(state: WindowState, rules: WindowRules, arrivals: Arrivals) -> Cut:
     rules
         How windows are cut.
     arrivals
-        The records, in the order in which they came. None give no windows.
+        At least one record, in the order in which they came.
     """
     pool = state.settle()
     slots, added = pool.find(arrivals.keys, arrivals.partitions)
@@ -222,6 +225,7 @@ def cut(state: WindowState, rules: WindowRules, arrivals: Arrivals) -> Cut:
     of_cells = np.searchsorted(tape.begins, cells, side="right") - 1
     lives = placed.lives[placed.firsts[tape.stretches[of_cells]]]
     end_ms = end_ms[order]
+    n_values = len(arrivals.values)
     return Cut(
         state=WindowState(pool, writes, object(), state.token),
         records=records[order],
@@ -232,9 +236,11 @@ def cut(state: WindowState, rules: WindowRules, arrivals: Arrivals) -> Cut:
         n_repeated=ordered.n_repeated,
         is_warm=_is_warm(ordered, placed, rules.n_steps),
         gap_slots=ordered.lives.slots[placed.lives[placed.gaps]],
+        gap_records=placed.records[placed.gaps],
         gap_ms=placed.times_ms[placed.gaps],
         expired=ordered.expired,
-        n_close=placed.n_close,
+        # Those that waited were counted as used when they came.
+        n_close=int((ordered.rows < n_values).sum() - (placed.rows < n_values).sum()),
         tape=tape,
         cells=cells[order],
         rules=rules,
@@ -249,14 +255,10 @@ def _complete(
     cells = np.flatnonzero(tape.is_start)
     of_cells = np.searchsorted(tape.begins, cells, side="right") - 1
     cells = cells[cells <= last_starts[of_cells]]
-    begin_of = np.full(len(placed.firsts), -1, dtype=np.intp)
-    begin_of[tape.stretches] = tape.begins
-    mine = np.flatnonzero((begin_of[placed.stretches] >= 0) & (placed.cells >= 0))
-    at = begin_of[placed.stretches[mine]] + placed.cells[mine]  # ascending
     needed = cells + grid.n_steps - 1
-    first = np.searchsorted(at, needed)  # the first sample at or after the last cell
-    samples = mine[first]
-    end_ms = placed.times_ms[samples] - (at[first] - needed) * grid.interval_ms
+    first = np.searchsorted(tape.cells, needed)  # the first sample at or after the last cell
+    samples = tape.samples[first]
+    end_ms = placed.times_ms[samples] - (tape.cells[first] - needed) * grid.interval_ms
     return cells, placed.records[samples], end_ms
 
 
@@ -282,6 +284,7 @@ def _writes(
     rows = np.full((len(blank), rules.n_steps, rules.n_features), np.nan, dtype=np.float32)
     no_starts = np.zeros((len(blank), pool.starts.shape[1]), dtype=np.uint8)
     kept_stretches = tape.stretches[kept]
+    kept_rows, kept_starts = _kept_rows(tape, starts[kept], after[kept], rules.n_steps)
     scalars = scalars_after(ordered, placed, last_cells)
     return Writes(
         n_slots=0,
@@ -290,8 +293,8 @@ def _writes(
         slots=lives.slots,
         scalars=scalars,
         row_slots=lives.slots[of_stretches[np.concatenate([blank, kept_stretches])]],
-        rows=np.concatenate([rows, tape.gather(starts[kept], rules.n_steps)]),
-        row_starts=np.concatenate([no_starts, _packed(tape, starts[kept], rules.n_steps)]),
+        rows=np.concatenate([rows, kept_rows]),
+        row_starts=np.concatenate([no_starts, kept_starts]),
         cell_slots=cell_slots,
         cells=placed.cells[samples],
         values=ordered.values[placed.rows[samples]],
@@ -316,12 +319,20 @@ def _left_over(tape: Tape, n_steps: int) -> tuple[Indices, Indices]:
     return starts, last_cells
 
 
-def _packed(tape: Tape, cells: Indices, n_steps: int) -> NDArray[np.uint8]:
-    """Return in which of the cells from each of some cells on a window starts, as packed bits."""
-    if not len(cells):
-        return np.empty((0, -(-n_steps // 8)), dtype=np.uint8)
-    runs = np.lib.stride_tricks.sliding_window_view(tape.is_start, n_steps)
-    return np.packbits(runs[cells], axis=1)
+def _kept_rows(
+    tape: Tape, starts: Indices, last_cells: Indices, n_steps: int
+) -> tuple[FloatArray, NDArray[np.uint8]]:
+    """Return the cells from some starts on and, as packed bits, in which of them a window starts.
+
+    What lies on the tape beyond the last cell belongs to another stretch.
+    """
+    rows = tape.gather(starts, n_steps)
+    is_beyond = np.arange(n_steps) > last_cells[:, np.newaxis]  # (n_rows, n_steps)
+    rows[is_beyond] = np.nan
+    begins = np.zeros((len(starts), n_steps), dtype=np.bool_)
+    if len(starts):
+        begins = sliding_window_view(tape.is_start, n_steps)[starts] & ~is_beyond
+    return rows, np.packbits(begins, axis=1)
 
 
 def _is_warm(ordered: Ordered, placed: Placed, n_steps: int) -> NDArray[np.bool_]:

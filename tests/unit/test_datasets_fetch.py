@@ -125,6 +125,23 @@ def test_download_over_http_is_cached(tmp_path, monkeypatch):
     assert fetch(file) == CONTENT, "the second time comes from the cache"
 
 
+def test_files_of_one_name_are_cached_apart(tmp_path, monkeypatch):
+    pooch = pytest.importorskip("pooch")
+    monkeypatch.delenv(MIRROR_VARIABLE, raising=False)
+    monkeypatch.setattr(pooch, "os_cache", lambda _: tmp_path / "cache")
+    for part in ("train", "test"):
+        (tmp_path / "served" / part).mkdir(parents=True)
+        (tmp_path / "served" / part / "table.csv").write_bytes(part.encode())
+    handler = partial(QuietHandler, directory=tmp_path / "served")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for part in ("train", "test"):
+            url = f"http://127.0.0.1:{server.server_port}/{part}/table.csv"
+            sha256 = hashlib.sha256(part.encode()).hexdigest()
+            assert fetch(RemoteFile(f"some/{part}/table.csv", url, sha256)) == part.encode()
+        server.shutdown()
+
+
 class QuietHandler(SimpleHTTPRequestHandler):
     """Serves files and says nothing about it."""
 

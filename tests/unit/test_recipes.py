@@ -165,6 +165,36 @@ def test_missing_and_unreadable_files_are_refused(tmp_path):
         load_recipe(broken)
 
 
+@pytest.mark.parametrize(("name", "series"), [("mitdb", "119"), ("smd", "2-1"), ("nab", "a/b")])
+def test_a_series_is_text_also_where_it_looks_like_a_number(name, series):
+    recipe = load_recipe(MODELS / f"{name}-dense.toml", [f"data.series={series}"])
+    assert recipe.data.series == series
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "expected"),
+    [
+        ("mitdb", "window.features=1", "window.features: expected 2"),
+        ("smd", "window.features=2", "window.features: expected 38"),
+        ("nab", "window.record=window", "window.record: expected 'samples'"),
+        ("nab", "data.series=", "data.series: expected the name of a series"),
+        ("mitdb", "data.series=true", "data.series: expected a valid string"),
+        ("mitdb", "threshold.n_sigma=1", "threshold.n_sigma: expected only with method = 'sigma'"),
+    ],
+)
+def test_impossible_recipe_of_samples_is_refused(name, override, expected):
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(MODELS / f"{name}-dense.toml", [override])
+    assert expected in str(caught.value)
+
+
+def test_a_persons_samples_take_any_shape():
+    overrides = ["data.name=csv", "data.path=pumps.csv", "window.features=5", "window.steps=99"]
+    recipe = load_recipe(MODELS / "mitdb-dense.toml", overrides)
+    assert (recipe.window.record, recipe.window.features) == ("samples", 5)
+    assert recipe.data.series is None
+
+
 def test_recipe_survives_json():
     recipe = load_recipe(TUTORIAL)
     assert type(recipe).model_validate_json(recipe.model_dump_json()) == recipe

@@ -1,0 +1,316 @@
+"""However samples come: the windows that one gets by looking at one sample after the other."""
+
+import math
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import accumulate, chain, cycle, pairwise
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from reference_windows import Ending, Outcome, Record, Result, Window, cut_one_by_one
+
+from stream_detector.core.ordering import Arrivals
+from stream_detector.core.records import Samples
+from stream_detector.core.windows import Cut, WindowRules, WindowState, cut
+from stream_detector.datasets.cutting import cut_samples
+
+START_MS = 1_767_225_600_000
+NEVER_MS = 1e15
+STEADY = (1.0,) * 6
+STEPS = (*STEADY, 0.0, 0.3, 2.0, 3.0, 9.0)
+"""Intervals from one sample to the next; 0 is the same time again, 0.3 is too close."""
+
+
+def rules_of(facts: tuple[Any, ...]) -> WindowRules:
+    n_steps, stride, interval, n_features, gap, lateness, ttl = facts
+    gap_ms = interval * (gap or n_steps)
+    return WindowRules(
+        n_steps=n_steps,
+        n_features=n_features,
+        stride=max(stride if stride > 0 else n_steps - stride, 1),
+        sample_interval_ms=interval,
+        gap_ms_max=gap_ms,
+        lateness_ms_max=lateness * interval,
+        missing="hold",
+        missing_share_max=1.0,
+        key_ttl_ms=gap_ms * ttl,
+    )
+
+
+RULES = st.tuples(
+    st.integers(1, 12),
+    st.sampled_from([1, 1, 2, 3, 0, -3]),  # 0 and below: as long as a window, and longer
+    st.sampled_from([1.0, 2.5, 10.0, 1000 / 360]),
+    st.integers(1, 2),
+    st.sampled_from([1.0, 1.5, 3.0, None]),
+    st.sampled_from([0.0, 0.0, 1.0, 3.0, 7.3]),
+    st.sampled_from([1.0, 3.0, 20.0]),
+).map(rules_of)
+SAMPLES = st.lists(
+    st.tuples(
+        st.sampled_from(STEPS),
+        st.sampled_from([0.0, 0.0, 0.2, -0.2, 0.45, -1.5]),  # jitter
+        st.sampled_from([False] * 4 + [True]),  # is missing
+    ),
+    min_size=1,
+    max_size=5,
+)
+# Partition, key, how far behind the record is, whether the key was idle before, samples.
+RECORDS = st.lists(
+    st.tuples(
+        st.integers(0, 1),
+        st.integers(0, 2),
+        st.sampled_from([0, 0, 0, 0, 2, 5, 9]),
+        st.sampled_from([False] * 15 + [True]),
+        SAMPLES,
+    ),
+    min_size=1,
+    max_size=40,
+)
+BASES_MS = (0.0, START_MS + 0.25, START_MS + 3.0)
+
+
+def stream_of(plans: list[Any], rules: WindowRules) -> list[Record]:
+    """Return the records that were drawn; no two values are the same."""
+    at_ms: dict[tuple[int, int], float] = {}
+    records = []
+    for partition, key, behind, was_idle, samples in plans:
+        name = (partition, key)
+        time_ms = at_ms.get(name, BASES_MS[key]) + was_idle * 1.5 * rules.key_ttl_ms
+        times, values = [], []
+        for step, jitter, is_missing in samples:
+            time_ms += step * rules.sample_interval_ms
+            times.append(round(time_ms + (jitter - behind) * rules.sample_interval_ms, 3))
+            value = len(records) * 8.0 + len(values)
+            values.append((math.nan if is_missing else value, *[-value] * (rules.n_features - 1)))
+        at_ms[name] = time_ms
+        records.append(Record(partition, b"k%d" % key, tuple(sorted(times)), tuple(values)))
+    return records
+
+
+def arrivals_of(records: Sequence[Record], n_features: int) -> Arrivals:
+    values = list(chain.from_iterable(record.values for record in records))
+    return Arrivals(
+        keys=[record.key for record in records],
+        partitions=np.array([record.partition for record in records], dtype=np.int64),
+        counts=np.array([len(record.times_ms) for record in records], dtype=np.intp),
+        times_ms=np.array(list(chain.from_iterable(record.times_ms for record in records)), float),
+        values=np.array(values, dtype=np.float32).reshape(-1, n_features),
+    )
+
+
+def batches_of(records: list[Record], sizes: Iterable[int]) -> list[list[Record]]:
+    ends = [0]
+    if not records:
+        return []
+    for end in accumulate(cycle(sizes)):
+        ends.append(min(end, len(records)))
+        if end >= len(records):
+            break
+    return [records[start:end] for start, end in pairwise(ends)]
+
+
+def take_in(result: Result, some: Cut, records: list[Record]) -> None:
+    """Add what a batch led to."""
+    start = len(result.outcomes)
+    keys = some.state.keys_of(some.slots)
+    columns = (some.records, some.start_ms, some.end_ms)
+    windows = some.take(slice(None))
+    rows = zip(*(column.tolist() for column in columns), keys, windows, strict=True)
+    for record, start_ms, end_ms, key, window in rows:
+        name = (records[record].partition, key)
+        result.windows.append(Window(start + record, name, start_ms, end_ms, window.tobytes()))
+    columns = (some.n_late, some.n_repeated, some.is_warm)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    result.outcomes += [Outcome(*row) for row in rows]
+    expired, ended = some.expired, some.state.keys_of(some.expired.slots)
+    rows = zip(expired.records.tolist(), ended, expired.at_ms.tolist(), strict=True)
+    for record, key, at_ms in rows:
+        result.endings.append(Ending(start + record, (records[record].partition, key), at_ms))
+    gap_keys = some.state.keys_of(some.gap_slots)
+    rows = zip(some.gap_records.tolist(), gap_keys, some.gap_ms.tolist(), strict=True)
+    for record, key, at_ms in rows:
+        result.gaps.append((start + record, (records[record].partition, key), at_ms))
+    result.n_keys = some.state.n_keys
+
+
+def cut_in_batches(
+    records: list[Record], rules: WindowRules, sizes: Iterable[int], n_times: int = 1
+) -> Result:
+    """Cut batch by batch, each so many times from the same state."""
+    state, result = WindowState.empty(rules), Result()
+    for batch in batches_of(records, sizes):
+        steps = [cut(state, rules, arrivals_of(batch, rules.n_features)) for _ in range(n_times)]
+        take_in(result, steps[-1], batch)
+        state = steps[-1].state
+    return result
+
+
+def told(result: Result) -> tuple[object, ...]:
+    """Return all that a result says; keys that end at one record, or gaps in it, in any order."""
+    endings, gaps = sorted(result.endings), sorted(result.gaps)
+    return result.windows, result.outcomes, endings, gaps, result.n_keys
+
+
+SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=6)
+
+
+@given(plans=RECORDS, rules=RULES, sizes=SIZES)
+def test_any_batches_give_what_one_sample_after_the_other_gives(
+    plans: list[Any], rules: WindowRules, sizes: list[int]
+) -> None:
+    records = stream_of(plans, rules)
+    expected = told(cut_one_by_one(records, rules))
+    for some in ([len(records)], [1], sizes):
+        assert told(cut_in_batches(records, rules, some)) == expected
+
+
+@given(plans=RECORDS, rules=RULES, sizes=SIZES)
+def test_a_state_can_be_stepped_from_again(
+    plans: list[Any], rules: WindowRules, sizes: list[int]
+) -> None:
+    records = stream_of(plans, rules)
+    once, thrice = (cut_in_batches(records, rules, sizes, n_times) for n_times in (1, 3))
+    assert told(thrice) == told(once)
+
+
+@given(plans=RECORDS, rules=RULES, data=st.data())
+def test_a_key_s_windows_do_not_depend_on_other_keys(
+    plans: list[Any], rules: WindowRules, data: st.DataObject
+) -> None:
+    rules = replace(rules, key_ttl_ms=NEVER_MS)
+    records = stream_of([(*plan[:3], False, plan[4]) for plan in plans], rules)
+    names = data.draw(st.permutations([record.name for record in records]), "interleaving")
+    queues: dict[Any, deque[Record]] = defaultdict(deque)
+    for record in records:
+        queues[record.name].append(record)
+    other = [queues[name].popleft() for name in names]
+    assert by_key(other, rules) == by_key(records, rules)
+
+
+def by_key(records: list[Record], rules: WindowRules) -> dict[Any, list[object]]:
+    """Return windows and outcomes of each key."""
+    found = cut_in_batches(records, rules, [7])
+    told_of: dict[Any, list[object]] = {record.name: [] for record in records}
+    for window in found.windows:
+        told_of[window.name].append(window[2:])
+    for record, outcome in zip(records, found.outcomes, strict=True):
+        told_of[record.name].append(outcome)
+    return told_of
+
+
+@given(
+    rules=RULES,
+    n_samples=st.integers(1, 80),
+    n_strides=st.sampled_from([0, 1, 7, 30_000_000_000]),
+    sizes=SIZES,
+    chunks=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+)
+def test_a_regular_series_gives_its_slices_however_it_is_chunked(
+    rules: WindowRules, n_samples: int, n_strides: int, sizes: list[int], chunks: list[int]
+) -> None:
+    interval, stride, n_steps = rules.sample_interval_ms, rules.stride, rules.n_steps
+    # Times are sums of floats: a gap of one interval would be found between any two of them.
+    rules = replace(rules, gap_ms_max=max(rules.gap_ms_max, 1.5 * interval))
+    first_ms = n_strides * stride * interval
+    times = (first_ms + np.arange(n_samples) * interval).tolist()
+    values = np.arange(n_samples * rules.n_features, dtype=np.float32).reshape(n_samples, -1)
+    samples = [
+        Record(0, b"k", (time_ms,), (tuple(row),))
+        for time_ms, row in zip(times, values.tolist(), strict=True)
+    ]
+    records = [
+        Record(0, b"k", *(tuple(chain(*column)) for column in list(zip(*some, strict=True))[2:]))
+        for some in batches_of(samples, chunks)
+    ]
+    found = cut_in_batches(records, rules, sizes).windows
+    n_settled = n_samples
+    if rules.lateness_ms_max > 0:  # the newest still wait
+        n_settled = sum(time_ms + rules.lateness_ms_max < times[-1] for time_ms in times)
+    starts = range(0, n_settled - n_steps + 1, stride)
+    slices = [values[start : start + n_steps].tobytes() for start in starts]
+    assert [window.values for window in found] == slices
+    columns = Samples(("k",), np.zeros(n_samples, np.intp), np.array(times, float), values)
+    offline = cut_samples(columns, rules)
+    assert [window.tobytes() for window in offline.windows] == slices
+    assert offline.start_ms.tolist() == [window.start_ms for window in found]
+    assert offline.end_ms.tolist() == [window.end_ms for window in found]
+    assert offline.start_ms.tolist() == [math.floor(times[start] + 0.5) for start in starts]
+
+
+@given(plans=RECORDS, rules=RULES, sizes=SIZES)
+def test_memory_is_keys_times_window_and_what_may_still_be_preceded(
+    plans: list[Any], rules: WindowRules, sizes: list[int]
+) -> None:
+    records = stream_of(plans, rules)
+    state, n_keys_max = WindowState.empty(rules), 0
+    for batch in batches_of(records, sizes):
+        n_before = state.n_keys
+        state = cut(state, rules, arrivals_of(batch, rules.n_features)).state
+        assert state.writes is not None
+        n_keys_max = max(n_keys_max, n_before + len(state.writes.added))
+        pool = state.settle()
+        assert len(pool.rows) == len(pool.starts) == len(pool.partitions)
+        assert len(pool.rows) <= n_keys_max * 1.125 + 1
+        assert pool.n_keys == state.n_keys == sum(key is not None for key in pool.keys)
+        for slot, key in enumerate(pool.keys):
+            if key is not None:
+                clock = pool.clocks[int(pool.partitions[slot])]
+                assert clock <= pool.scalars.seen_ms[slot] + rules.key_ttl_ms
+        waiting = pool.pending
+        newest = pool.scalars.newest_ms[waiting.slots]
+        assert (waiting.times_ms + rules.lateness_ms_max >= newest).all()
+        assert rules.lateness_ms_max > 0 or not len(waiting.slots)
+        places = list(zip(waiting.slots.tolist(), waiting.times_ms.tolist(), strict=True))
+        assert places == sorted(set(places))
+
+
+# Key, step, jitter, how many records later it comes: a stream that is nearly in order of time.
+NEARLY_ORDERED = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.sampled_from([*STEADY, 0.0, 2.0, 3.0, 9.0, 40.0]),
+        st.sampled_from([0.0, 0.2, -0.2]),
+        st.sampled_from([0, 0, 0, 1, 2]),
+    ),
+    min_size=30,
+    max_size=150,
+)
+
+
+def nearly_ordered(plans: list[Any], rules: WindowRules) -> list[Record]:
+    interval = rules.sample_interval_ms
+    at_ms = dict.fromkeys(range(3), float(START_MS))
+    placed = []
+    for number, (key, step, jitter, delay) in enumerate(plans):
+        at_ms[key] += step * interval
+        values = ((float(number),) * rules.n_features,)
+        record = Record(0, b"k%d" % key, (round(at_ms[key] + jitter * interval, 3),), values)
+        placed.append((at_ms[key] + delay * interval, number, record))
+    return [record for *_, record in sorted(placed)]
+
+
+@given(plans=NEARLY_ORDERED, rules=RULES, sizes=SIZES, share=st.floats(0, 1))
+def test_what_is_read_from_long_before_a_moment_on_gives_the_same_after_it(
+    plans: list[Any], rules: WindowRules, sizes: list[int], share: float
+) -> None:
+    interval = rules.sample_interval_ms
+    rules = replace(rules, key_ttl_ms=rules.key_ttl_ms + 5 * interval)
+    records = nearly_ordered(plans, rules)
+    first = int(share * (len(records) - 1))
+    newest_ms = max((record.times_ms[-1] for record in records[:first]), default=-math.inf)
+    moment_ms = newest_ms + 3 * rules.n_steps * interval + rules.lateness_ms_max
+    whole = cut_in_batches(records, rules, sizes)
+    part = cut_in_batches(records[first:], rules, sizes)
+    shifted = [window._replace(record=window.record + first) for window in part.windows]
+    assert after(shifted, moment_ms) == after(whole.windows, moment_ms)
+    pairs = zip(records[first:], part.outcomes, whole.outcomes[first:], strict=True)
+    for record, of_part, of_whole in pairs:
+        assert record.times_ms[0] <= moment_ms or of_part == of_whole
+
+
+def after(windows: list[Window], moment_ms: float) -> list[Window]:
+    return [window for window in windows if window.end_ms > moment_ms]

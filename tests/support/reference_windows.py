@@ -1,0 +1,151 @@
+"""Windows cut from samples the plain way: one record, one sample and one cell at a time.
+
+The rules of `stream_detector.core.windows` written down once more, for tests to compare with. No
+batches, no arrays, and everything that is remembered of a key in one object.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from stream_detector.core.windows import WindowRules
+
+Name = tuple[int, bytes]
+"""Partition and key of a series."""
+
+
+class Record(NamedTuple):
+    """One record of samples."""
+
+    partition: int
+    key: bytes
+    times_ms: tuple[float, ...]
+    values: tuple[tuple[float, ...], ...]
+
+    @property
+    def name(self) -> Name:
+        return self.partition, self.key
+
+
+class Window(NamedTuple):
+    """One window, and the record that completed it."""
+
+    record: int
+    name: Name
+    start_ms: int
+    end_ms: int
+    values: bytes
+
+
+class Outcome(NamedTuple):
+    """What became of one record."""
+
+    n_late: int
+    n_repeated: int
+    is_warm: bool
+
+
+class Ending(NamedTuple):
+    """A key that was idle for too long: the record at which it showed, and since when."""
+
+    record: int
+    name: Name
+    at_ms: float
+
+
+@dataclass
+class Result:
+    """What a stream led to."""
+
+    windows: list[Window] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    endings: list[Ending] = field(default_factory=list)
+    gaps: list[tuple[int, Name, float]] = field(default_factory=list)
+    n_keys: int = 0
+
+
+@dataclass
+class _Series:
+    """All that is remembered of one key."""
+
+    seen_ms: float = -math.inf
+    newest_ms: float = -math.inf
+    accepted: set[float] = field(default_factory=set)
+    waiting: list[tuple[float, tuple[float, ...]]] = field(default_factory=list)
+    last_ms: float | None = None
+    cell: int = 0
+    span: int = 0
+    cells: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    starts: list[int] = field(default_factory=list)
+
+
+def cut_one_by_one(records: list[Record], rules: WindowRules) -> Result:
+    """Cut the windows of a stream, record by record."""
+    result = Result()
+    known: dict[Name, _Series] = {}
+    clocks: dict[int, float] = {}
+    for number, record in enumerate(records):
+        series = known.setdefault(record.name, _Series())
+        n_late = n_repeated = 0
+        for time_ms, values in zip(record.times_ms, record.values, strict=True):
+            if time_ms + rules.lateness_ms_max < series.newest_ms:
+                n_late += 1
+            elif time_ms in series.accepted:
+                n_repeated += 1
+            else:
+                series.accepted.add(time_ms)
+                series.newest_ms = max(series.newest_ms, time_ms)
+                series.waiting = sorted([*series.waiting, (time_ms, values)])
+                _settle(series, rules, number, record.name, result)
+        result.outcomes.append(Outcome(n_late, n_repeated, series.span >= rules.n_steps))
+        clock = max(clocks.get(record.partition, -math.inf), record.times_ms[-1])
+        clocks[record.partition] = series.seen_ms = clock
+        for name, other in list(known.items()):
+            if name[0] == record.partition and clock > other.seen_ms + rules.key_ttl_ms:
+                result.endings.append(Ending(number, name, other.seen_ms + rules.key_ttl_ms))
+                del known[name]
+    result.n_keys = len(known)
+    return result
+
+
+def _settle(series: _Series, rules: WindowRules, number: int, name: Name, result: Result) -> None:
+    """Put the samples in their cells that no later one can come before."""
+    lateness = rules.lateness_ms_max
+    while series.waiting and (lateness == 0 or series.waiting[0][0] + lateness < series.newest_ms):
+        time_ms, values = series.waiting.pop(0)
+        if _put(series, rules, time_ms, values):
+            result.gaps.append((number, name, time_ms))
+        n_steps = rules.n_steps
+        while series.starts and series.starts[0] + n_steps - 1 <= series.cell:
+            start = series.starts.pop(0)
+            nothing = (math.nan,) * rules.n_features
+            window = [series.cells.get(cell, nothing) for cell in range(start, start + n_steps)]
+            n_beyond = series.cell - (start + n_steps - 1)
+            end_ms = time_ms - n_beyond * rules.sample_interval_ms
+            start_ms = math.floor(end_ms - rules.span_ms + 0.5)
+            found = np.array(window, dtype=np.float32).tobytes()
+            whole_end_ms = math.floor(end_ms + 0.5)
+            result.windows.append(Window(number, name, start_ms, whole_end_ms, found))
+
+
+def _put(series: _Series, rules: WindowRules, time_ms: float, values: tuple[float, ...]) -> bool:
+    """Put one sample in its cell, begin a window where one begins; return if it ends a gap."""
+    interval, last_ms = rules.sample_interval_ms, series.last_ms
+    half, stride_ms = interval / 2, rules.stride * interval
+    if last_ms is not None and time_ms - last_ms < half:
+        return False
+    series.last_ms = time_ms
+    if last_ms is None or time_ms - last_ms > rules.gap_ms_max:
+        series.cell, series.span = 0, 1
+        series.cells, series.starts = {0: values}, [0]
+        return last_ms is not None
+    n_steps = max(1, math.floor((time_ms - last_ms) / interval + 0.5))
+    series.cell += n_steps
+    series.span = min(rules.n_steps, series.span + n_steps)
+    series.cells[series.cell] = values
+    is_next = math.floor((time_ms + half) / stride_ms) != math.floor((last_ms + half) / stride_ms)
+    if rules.stride == 1 or is_next:
+        series.starts.append(series.cell)
+    return False
