@@ -17,7 +17,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -38,9 +38,11 @@ from stream_detector.cli.wiring import Served, open_bundle
 from stream_detector.core.detector import DetectorState
 from stream_detector.core.records import Origin, RecordBatch, SeriesColumns
 from stream_detector.core.sample_detector import SampleDetector
-from stream_detector.core.windows import WindowState
 from stream_detector.recipes import load_recipe
 from stream_detector.training import train
+
+if TYPE_CHECKING:
+    from stream_detector.core.windows import WindowState
 
 RECORDS_PER_BATCH = 32_768
 BATCHES = 8
@@ -99,7 +101,8 @@ class Fleet:
                 self.at, self.n_sent = 0, self.n_sent + chunk
         shape = (n_records, chunk, self.n_features)
         samples = self.random.normal(0.0, 0.1, shape).astype(np.float32)
-        values = [encode(each, int(time), content_type) for each, time in zip(samples, times)]
+        pairs = zip(samples, times.tolist(), strict=True)
+        values = [encode(each, time_ms, content_type) for each, time_ms in pairs]
         return RecordBatch(
             values,
             None,

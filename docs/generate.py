@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 import typer
 from prometheus_client.metrics import MetricWrapperBase
-from pydantic import SecretStr, TypeAdapter
+from pydantic import BaseModel, SecretStr, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from stream_detector.cli import app
@@ -28,7 +28,7 @@ from stream_detector.core.records import Alert, BundleReference, Origin, OutputR
 from stream_detector.core.scaling import Scaler
 from stream_detector.core.scoring import window_errors
 from stream_detector.errors import StreamDetectorError
-from stream_detector.recipes.sections import AlertingSection
+from stream_detector.recipes.sections import AlertingSection, WindowSection
 from stream_detector.settings import ENVIRONMENT_PREFIX, DetectSettings
 from stream_detector.telemetry import Metrics
 
@@ -137,6 +137,10 @@ def blocks() -> dict[str, str]:
     return {
         "settings": _table(("Setting", "Flag", "Environment", "Default", "Meaning"), _settings()),
         "metrics": _table(("Metric", "Type", "Labels", "Meaning"), _metrics()),
+        "window keys": _table(("Key of `[window]`", "Default", "Meaning"), _keys(WindowSection)),
+        "alerting keys": _table(
+            ("Key of `[alerting]`", "Default", "Meaning"), _keys(AlertingSection)
+        ),
         "exit codes": _table(("Code", "Raised as", "Meaning"), _exit_codes()),
         "alert fields": _table(("Field", "Type", "Meaning"), _alert_fields()),
         "alert example": f"```json\n{_pretty(example().value)}\n```",
@@ -212,6 +216,14 @@ def _settings() -> Iterator[tuple[str, ...]]:
             default,
             f"{field.description}{_choices(field)}",
         )
+
+
+def _keys(section: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    """Yield the keys of one table of a recipe."""
+    for name, field in section.model_fields.items():
+        default = "" if field.is_required() or field.default is None else f"`{field.default}`"
+        meaning = f"{field.description}{_choices(field)}"
+        yield f"`{name}`", default, meaning
 
 
 def _choices(field: FieldInfo) -> str:

@@ -166,7 +166,7 @@ def test_the_json_shown_is_json():
 
 
 def test_the_score_line_runs_and_gives_the_columns_shown(tmp_path, monkeypatch):
-    (words,) = [words for words in shell_lines("stream-detector") if words[1] == "score"]
+    words = next(words for words in shell_lines("stream-detector") if words[1] == "score")
     monkeypatch.chdir(tmp_path)
     make_bundle(Path(words[2]))
     windows = np.random.default_rng(0).normal(size=(3, 140))
@@ -179,6 +179,32 @@ def test_the_score_line_runs_and_gives_the_columns_shown(tmp_path, monkeypatch):
     assert tuple(written[0]) == SCORE_COLUMNS
     assert f"\n{','.join(written[0])}\n" in README
     assert len(written) == 4
+
+
+@pytest.mark.keras
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_the_lines_on_raw_telemetry_fit_a_signal_of_ones_own(tmp_path, monkeypatch):
+    train, score = [
+        next(words for words in shell_lines("stream-detector") if words[1:3] == [command, first])
+        for command, first in (("train", "models/mitdb-dense.toml"), ("score", "bundles/boiler"))
+    ]
+    header = next(block for block in blocks("csv") if "boiler" in block).splitlines()[0]
+    rows = [
+        [f"boiler-{number}", 1767225600000 + 1000 * step, 60 + step % 7, step % 5 / 10, 0]
+        for step in range(1_500)
+        for number in (1, 2)
+    ]
+    monkeypatch.chdir(tmp_path)
+    with Path("boiler.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header.split(","), *rows])
+    recipe = [str(ROOT / word) if word.endswith(".toml") else word for word in train[1:]]
+    for words in ([*recipe, "--epochs", "1"], score[1:]):
+        done = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    written = list(csv.reader(io.StringIO(Path("scores.csv").read_text())))
+    assert tuple(written[0]) == SCORE_COLUMNS
+    assert {row[0] for row in written[1:]} == {"boiler-1", "boiler-2"}
+    assert len(written) > 2 * (1_500 - 60) // 10 - 4
 
 
 def make_bundle(path: Path) -> None:

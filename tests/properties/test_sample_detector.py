@@ -104,16 +104,16 @@ STREAMS = st.builds(
         st.sampled_from([1, 10, 50]),
         st.sampled_from([0, 0, 30]),
         st.sampled_from([10, 60, 500]),
-        st.integers(1, 3),
-        st.sampled_from([1, 50, 400]),
+        st.sampled_from([1, 1, 3]),
+        st.sampled_from([1, 200, 1_000]),
     ),
     missing=st.sampled_from(["hold", "interpolate", "reject"]),
 )
 SAMPLES = st.lists(
     st.tuples(
-        st.sampled_from([1, 1, 1, 1, 0, 2, 5]),
-        st.sampled_from([0.0, 0.1, 3.0, 3.5, 9.0, -9.0, None]),
-        st.sampled_from([0.0, 0.2, None]),
+        st.sampled_from([1, 1, 1, 1, 1, 1, 1, 1, 0, 2, 5]),
+        st.sampled_from([0.0, 0.1, 0.2, 0.3, 3.5, 9.0, -9.0, None]),
+        st.sampled_from([0.0, 0.1, 0.2, 0.3, None]),
     ),
     min_size=1,
     max_size=5,
@@ -123,14 +123,15 @@ BAD = ("junk", "no key", "tombstone", "huge", "seconds", "content type", "shape"
 # Partition, key, how far behind, how long before, what, samples.
 PLANS = st.lists(
     st.tuples(
-        st.integers(0, 1),
-        st.integers(0, 2),
+        st.sampled_from([0, 0, 1]),
+        st.sampled_from([0, 0, 0, 1, 2]),
         st.sampled_from([0, 0, 0, 0, 2, 6]),
-        st.sampled_from([0] * 8 + [50, 2_000]),
-        st.sampled_from(KINDS * 3 + BAD),
+        st.sampled_from([0] * 15 + [50, 2_000]),
+        st.sampled_from(KINDS * 5 + BAD),
         SAMPLES,
     ),
-    max_size=30,
+    min_size=10,
+    max_size=50,
 )
 SIZES = st.lists(st.integers(1, 7), min_size=1, max_size=30)
 

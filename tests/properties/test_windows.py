@@ -67,7 +67,7 @@ RECORDS = st.lists(
         st.sampled_from([False] * 15 + [True]),
         SAMPLES,
     ),
-    min_size=1,
+    min_size=10,
     max_size=40,
 )
 BASES_MS = (0.0, START_MS + 0.25, START_MS + 3.0)
