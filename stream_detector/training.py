@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from stream_detector.core.detector import Detector
 from stream_detector.core.evaluation import evaluate
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scaling import Scaler, fit_scaler
-from stream_detector.core.thresholds import fit_threshold
+from stream_detector.core.thresholds import fit_threshold, hold_out_blocks
 from stream_detector.datasets import Dataset, load_dataset, load_samples
 from stream_detector.datasets.cutting import to_windows
 from stream_detector.engines.backend import import_keras
@@ -34,6 +34,9 @@ from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.ports import Reconstructor
 from stream_detector.recipes import Recipe
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 N_NORMAL_MIN = 20
 """Fewer normal windows say nothing about what is normal."""
@@ -134,12 +137,41 @@ def _part(recipe: Recipe, dataset: Dataset) -> _Parts:
         raise DatasetError(message)
     if recipe.threshold.calibrate_on == "train":
         return _Parts(normal, normal)
+    if recipe.window.record == "samples":
+        return _part_by_time(recipe, dataset)
     order = np.random.default_rng(recipe.training.seed).permutation(len(normal))
     share = round(recipe.threshold.calibration_share * len(normal))
     n_held_out = min(max(share, 1), len(normal) - 1)
     # Sorted, so that neither part depends on how the other was shuffled.
     held_out, rest = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
     return _Parts(normal[rest], normal[held_out])
+
+
+def _part_by_time(recipe: Recipe, dataset: Dataset) -> _Parts:
+    """Share out windows that overlap, so that no sample is both fitted to and calibrated on."""
+    starts, keys = dataset.train_timestamps_ms, dataset.train_keys
+    if starts is None or keys is None:
+        message = f"data {dataset.name}: windows cut from samples need keys and times"
+        raise ValueError(message)
+    starts_ms = starts.astype(np.float64)
+    series = np.unique(np.array(keys), return_inverse=True)[1]
+    is_normal: NDArray[np.bool_] = np.ones(len(keys), dtype=np.bool_)
+    if dataset.train_labels is not None:
+        is_normal = dataset.train_labels == 0
+    share = recipe.threshold.calibration_share
+    ends_ms = starts_ms + recipe.window.rules.span_ms
+    rest, held_out = (
+        mask & is_normal for mask in hold_out_blocks(series, starts_ms, ends_ms, share)
+    )
+    if not rest.any() or not held_out.any():
+        message = (
+            f"data {dataset.name}: expected normal windows to fit to and others to calibrate on "
+            f"that share no sample with them, received {int(rest.sum())} and "
+            f"{int(held_out.sum())}; add more data, take fewer window.steps, or set "
+            "threshold.calibrate_on = 'train'"
+        )
+        raise DatasetError(message)
+    return _Parts(dataset.train[rest], dataset.train[held_out])
 
 
 def _fit(recipe: Recipe, windows: FloatArray, on_epoch: OnEpoch | None) -> tuple[bytes, bytes]:
