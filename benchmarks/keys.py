@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 RECORDS_PER_BATCH = 32_768
 BATCHES = 8
-START_MS = 1_767_225_600_000
+START_MS = int(time.time() * 1000) - 7_200_000  # not past what a topic keeps
 INTERVAL_MS = 1_000 / 360
 CHUNK = 36
 WARM_CHUNK = 64

@@ -85,7 +85,7 @@ class Heard:
         """Join what the steps of one stream scored."""
         scores = [step.scores for step in steps]
         # At least once: an event that was sent again has the same id and number.
-        known = {}
+        known: dict[tuple[str, int], Mapping[str, Any]] = {}
         for event in map(json.loads, events):
             known.setdefault((event["alert_id"], event["event_number"]), event)
         return cls(

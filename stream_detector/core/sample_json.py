@@ -117,7 +117,11 @@ def _read_one(
     """Read one record in full, and name exactly what is wrong with it."""
     if not value:
         raise nothing_there(value)
-    document = parse_json(value)
+    try:
+        document = parse_json(value)
+    except RecordValueError as error:
+        message = f"{error}, or null for a missing value"
+        raise RecordValueError(message) from None
     if not isinstance(document, dict) or "values" not in document:
         found = sorted(document) if isinstance(document, dict) else type(document).__name__
         message = f'JSON value: expected an object with "values", received {str(found)[:80]}'

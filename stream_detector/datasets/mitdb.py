@@ -76,6 +76,9 @@ _SHA256 = {
 SERIES = tuple(_SHA256)
 
 
+_WARNING = "The inplace keyword"
+
+
 def load(series: str) -> SampleDataset:
     """Load one record: two leads in millivolts, five minutes to train on and the rest to test.
 
@@ -152,7 +155,10 @@ def _read(series: str) -> tuple[Any, Any]:
         )
         raise DatasetError(message)
     try:
-        import wfdb  # noqa: PLC0415  (part of the train extra)
+        with warnings.catch_warnings():
+            # wfdb builds its table of symbols in a way that newer pandas is to drop.
+            warnings.filterwarnings("ignore", _WARNING, DeprecationWarning)
+            import wfdb  # noqa: PLC0415  (part of the train extra)
     except ImportError:
         message = (
             "data set mitdb needs the train extra, which has the package wfdb: "
@@ -166,6 +172,5 @@ def _read(series: str) -> tuple[Any, Any]:
             content = fetch(RemoteFile(f"mitdb/{name}", f"{_URL}{name}", sha256))
             stem.with_suffix(suffix).write_bytes(content)
         with warnings.catch_warnings():
-            # wfdb builds its table of symbols in a way that newer pandas is to drop.
-            warnings.filterwarnings("ignore", "The inplace keyword", DeprecationWarning)
+            warnings.filterwarnings("ignore", _WARNING, DeprecationWarning)
             return wfdb.rdrecord(str(stem)), wfdb.rdann(str(stem), "atr")

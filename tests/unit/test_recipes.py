@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from stream_detector.core.alerting import AlertRules
+from stream_detector.core.windows import WindowRules
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import load_recipe, parse_recipe
 
 MODELS = Path(__file__).parents[2] / "models"
 TUTORIAL = MODELS / "ecg5000-dense.toml"
+SAMPLES = MODELS / "mitdb-dense.toml"
 
 
 def refusal(*overrides: str) -> str:
@@ -209,3 +211,61 @@ def test_another_data_set_takes_only_its_name_and_path() -> None:
     recipe = load_recipe(TUTORIAL, ["data.path=beats.csv", "data.name=csv"])
     assert (recipe.data.path, recipe.data.split) == ("beats.csv", None)
     assert recipe.published is None
+
+
+def test_the_rules_of_windows_are_those_of_the_recipe() -> None:
+    rules = load_recipe(SAMPLES).window.rules
+    assert rules == WindowRules(
+        n_steps=256,
+        n_features=2,
+        stride=32,
+        sample_interval_ms=1000 / 360,
+        gap_ms_max=100.0,
+        lateness_ms_max=0.0,
+        missing="interpolate",
+        missing_share_max=0.1,
+        key_ttl_ms=3_600_000.0,
+    )
+
+
+def test_windows_do_not_overlap_and_end_at_a_gap_of_their_length_unless_told_otherwise() -> None:
+    overrides = ["window.stride=", "window.gap_ms_max=", "window.sample_interval_ms=10"]
+    rules = load_recipe(SAMPLES, overrides).window.rules
+    assert (rules.stride, rules.gap_ms_max) == (256, 2_560)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["stride=0"], "window.stride: expected greater than or equal to 1, received 0"),
+        (["stride=1.5"], "window.stride: expected a valid integer"),
+        (
+            ["sample_interval_ms="],
+            "window.sample_interval_ms: expected at least 1 for record = 'samples', received 0; "
+            "say how many milliseconds are between two samples",
+        ),
+        (["sample_interval_ms=0.5"], "window.sample_interval_ms: expected at least 1"),
+        (
+            ["sample_interval_ms=10", "gap_ms_max=9"],
+            "window.gap_ms_max: expected between sample_interval_ms and a whole window, 10 to "
+            "2560, received 9",
+        ),
+        (["sample_interval_ms=10", "gap_ms_max=2561"], "10 to 2560, received 2561"),
+        (["gap_ms_max=0"], "window.gap_ms_max: expected greater than 0"),
+        (["key_ttl_ms=99"], "window.key_ttl_ms: expected at least gap_ms_max = 100, received 99"),
+        (["gap_ms_max=", "key_ttl_ms=700"], "window.key_ttl_ms: expected at least gap_ms_max = 71"),
+        (["lateness_ms_max=-1"], "window.lateness_ms_max: expected greater than or equal to 0"),
+        (["missing=zero"], "window.missing: expected 'reject', 'hold' or 'interpolate'"),
+        (["missing_share_max=1"], "window.missing_share_max: expected less than 1"),
+        (["record=window"], "window.record: expected 'samples' for data.name = 'mitdb'"),
+        (
+            ["record=window"],
+            "window.stride: expected only with record = 'samples', received 32 with 'window'",
+        ),
+        (["record=window"], "window.key_ttl_ms: expected only with record = 'samples'"),
+    ],
+)
+def test_windows_that_cannot_be_cut_are_refused(overrides: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(SAMPLES, [f"window.{each}" for each in overrides])
+    assert expected in str(caught.value)

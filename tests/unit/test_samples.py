@@ -198,7 +198,7 @@ BAD: dict[str, tuple[Sent, type[DataError], str]] = {
     "a literal NaN": (
         Sent(b'{"values": [[1, NaN]]}'),
         RecordValueError,
-        "JSON value holds NaN or an infinity; expected finite numbers",
+        "NaN or an infinity; expected finite numbers, or null for a missing value",
     ),
     "a literal Infinity": (
         Sent(b'{"values": [[1, -Infinity]]}'),

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import orjson
 import pytest
 
 from stream_detector.clients.memory import EOF, PAUSE, MemoryBroker
-from stream_detector.core.detector import Detector, Step
+from stream_detector.core.detector import Detector, DetectorState, Step
 from stream_detector.core.records import OutputRecord, RecordBatch
 from stream_detector.errors import BrokerError
 from stream_detector.service import Service
@@ -226,3 +227,39 @@ def test_missing_topics_are_refused_with_the_commands_that_make_them(
     for topic in missing:
         assert f"--create --topic {topic} " in str(caught.value)
     assert broker.operations == []
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetfulDetector(Detector):
+    """Notes which partitions it was told to forget."""
+
+    forgotten: list[Sequence[int]] = field(default_factory=list)
+
+    def forget(self, state: DetectorState, partitions: Sequence[int]) -> DetectorState:
+        self.forgotten.append(partitions)
+        return state
+
+
+def test_what_belongs_to_partitions_that_went_away_is_forgotten(
+    broker: NotingBroker, make_detector: Callable[..., Detector]
+) -> None:
+    broker.create_topic("telemetry", 3)
+    for partition in range(3):
+        broker.feed("telemetry", [NORMAL] * 4, partition)
+    settings = load_settings(DetectSettings, stop_when_idle_s=1.0, poll_records_max=3)
+    facts = make_detector()
+    detector = ForgetfulDetector(**{each.name: getattr(facts, each.name) for each in fields(facts)})
+    client = broker.connect(topics=["telemetry"], group=settings.group)
+    other = broker.connect(topics=["telemetry"], group=settings.group)
+    service = Service(client, detector, np.zeros_like, settings, Metrics(), TickingClock())
+    told: list[list[Sequence[int]]] = []
+
+    def share_with_another(_: RecordBatch, __: Step) -> None:
+        told.append(list(detector.forgotten))
+        if len(told) == 1:
+            other.poll(1, 0)
+
+    service.on_step = share_with_another
+    service.run()
+    assert told[:2] == [[], [[1]]]  # before the first batch without it is judged
+    assert detector.forgotten == [[1]]

@@ -7,6 +7,7 @@ import urllib.request
 import numpy as np
 import pytest
 
+from stream_detector.core.detector import Counts
 from stream_detector.core.records import TopicPartition
 from stream_detector.errors import ConfigError
 from stream_detector.telemetry import (
@@ -38,6 +39,31 @@ def test_metrics_of_two_detectors_do_not_mix() -> None:
     first.records.labels("normal").inc(5)
     assert value(first, "records_total", outcome="normal") == 5
     assert value(second, "records_total", outcome="normal") is None
+
+
+def test_counts_of_batches_add_up() -> None:
+    metrics = Metrics()
+    for n_keys in (3, 2):
+        metrics.count(
+            Counts(
+                records={"normal": 2, "late": 1},
+                windows={"missing": 4},
+                samples={"used": 5, "late": 1},
+                n_missing_values=6,
+                n_gaps=7,
+                n_idle_keys=1,
+                n_keys=n_keys,
+                n_suppressed=8,
+            )
+        )
+    assert value(metrics, "records_total", outcome="normal") == 4
+    assert value(metrics, "records_total", outcome="late") == 2
+    assert value(metrics, "windows_total", outcome="missing") == 8
+    assert value(metrics, "samples_total", outcome="used") == 10
+    totals = {"missing_values": 12, "gaps": 14, "idle_keys": 2, "alerts_suppressed": 16}
+    for name, total in totals.items():
+        assert value(metrics, f"{name}_total") == total
+    assert value(metrics, "keys") == 2  # how many there are now
 
 
 def test_lag_of_a_partition_no_longer_ours_is_forgotten() -> None:

@@ -1,0 +1,188 @@
+"""Raw telemetry on a real Kafka: the scores and alerts of live samples are those of a file."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import CommandLine
+
+from stream_detector.cli.wiring import Served, open_bundle
+from stream_detector.clients import connect
+from stream_detector.core.detector import Step
+from stream_detector.core.records import RecordBatch, Samples
+from stream_detector.core.sample_detector import SampleDetector
+from stream_detector.datasets import load_samples
+from stream_detector.datasets.cutting import cut_samples
+from stream_detector.ports import SystemClock
+from stream_detector.replay import Faults, SampleReplayOptions, replay_samples
+from stream_detector.replay.fleet import concatenate
+from stream_detector.service import Service
+from stream_detector.settings import ConnectionSettings, DetectSettings
+from stream_detector.telemetry import Metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+INTERVAL_MS = 1000 / 360
+BY_KEY = dict[str, list[float]]
+
+# Event times are long past: with the usual retention such records are soon dropped.
+KEEP = {"retention_ms": "-1"}
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+@pytest.fixture(scope="session")
+def served(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """The recipe of heartbeats, hardly trained; late samples wait half a second."""
+    del data_folder
+    out = tmp_path_factory.mktemp("bundles") / "mitdb"
+    changes = ["training.epochs=1", "window.lateness_ms_max=500", "alerting.close_after_ms=1000"]
+    words = [word for change in changes for word in ("--set", change)]
+    recipe = ROOT / "models" / "mitdb-dense.toml"
+    CommandLine(out.parent).run("train", recipe, "--out", out, "--json", *words)
+    return open_bundle(out)
+
+
+@pytest.fixture(scope="session")
+def signal(data_folder: Path) -> Samples:
+    """Five minutes of three patients."""
+    del data_folder
+    return concatenate([load_samples("mitdb", series=name).train for name in ("100", "106", "119")])
+
+
+def send(
+    servers: str, topic: str, samples: Samples, faults: Faults | None = None, **how: Any
+) -> Any:
+    client = connect(ConnectionSettings(bootstrap_servers=servers))
+    options = SampleReplayOptions(
+        sample_interval_ms=INTERVAL_MS, **how, **({} if faults is None else {"faults": faults})
+    )
+    try:
+        return replay_samples(
+            samples, client, topic, options=options, clock=SystemClock(), on_progress=nothing
+        )
+    finally:
+        client.close()
+
+
+def nothing(*_: int) -> None:
+    pass
+
+
+def detect(
+    served: Served, servers: str, client: str, topics: tuple[str, str, str], poll_max: int = 32_768
+) -> tuple[BY_KEY, Metrics]:
+    """Run the service until the topic is read, and return the errors of each key's windows."""
+    source, alerts, dead = topics
+    settings = DetectSettings(
+        bootstrap_servers=servers,
+        client=client,  # type: ignore[arg-type]
+        input_topic=source,
+        alerts_topic=alerts,
+        dead_letter_topic=dead,
+        group=f"{client}-{alerts}",
+        stop_when_idle_s=2.0,
+        poll_records_max=poll_max,
+    )
+    errors: BY_KEY = {}
+
+    def on_step(batch: RecordBatch, step: Step) -> None:
+        pairs = zip(step.scores.indices, step.scores.reconstruction_errors.tolist(), strict=True)
+        for index, error in pairs:
+            errors.setdefault((batch.origin(int(index)).key or b"").decode(), []).append(error)
+
+    metrics = Metrics()
+    service = Service(
+        connect(settings, topics=[source], group=settings.group),
+        served.detector,
+        served.reconstruct,
+        settings,
+        metrics,
+        SystemClock(),
+    )
+    service.on_step = on_step
+    service.run()
+    return errors, metrics
+
+
+def read_alerts(command_line: CommandLine, servers: str, topic: str) -> list[dict[str, Any]]:
+    done = command_line.run(
+        *("alerts", "--bootstrap-servers", servers, "--topic", topic, "--json"),
+        *("--from-beginning", "--stop-when-idle", "3s"),
+    )
+    return [json.loads(line) | {"detected_at_ms": 0} for line in done.stdout.splitlines()]
+
+
+def offline_errors(served: Served, samples: Samples) -> BY_KEY:
+    assert isinstance(served.detector, SampleDetector)
+    found = cut_samples(samples, served.detector.windows)
+    errors = served.detector.score(found.windows, served.reconstruct)
+    by_key: BY_KEY = {}
+    for key, error in zip(found.keys, errors.tolist(), strict=True):
+        by_key.setdefault(key, []).append(error)
+    return by_key
+
+
+def test_live_is_offline_for_both_clients_and_any_chunking(
+    kafka: str,
+    served: Served,
+    signal: Samples,
+    topics: Callable[..., str],
+    command_line: CommandLine,
+) -> None:
+    expected = offline_errors(served, signal)
+    assert len(expected) == 3
+    first, second = topics(4, **KEEP), topics(2, **KEEP)
+    send(kafka, first, signal, chunk_samples=36, content_type="float32")
+    send(kafka, second, signal, chunk_samples=7, content_type="json")
+    alerts = {}
+    for client, poll_max in (("kafka-python", 32_768), ("confluent", 777)):
+        outputs = (topics(1), topics(1))
+        found, _ = detect(served, kafka, client, (first, *outputs), poll_max)
+        assert found == expected
+        alerts[client] = read_alerts(command_line, kafka, outputs[0])
+        again, _ = detect(served, kafka, client, (second, topics(1), topics(1)))
+        assert again == expected
+    by_key = [
+        {
+            key: [each for each in events if each["key"] == key]
+            for key in {each["key"] for each in events}
+        }
+        for events in alerts.values()
+    ]
+    assert by_key[0] == by_key[1]
+    events = [each["event"] for each in alerts["confluent"]]
+    assert {"open", "close"} <= set(events)
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_with_faults_every_record_is_counted_once(
+    client: str,
+    kafka: str,
+    served: Served,
+    signal: Samples,
+    topics: Callable[..., str],
+) -> None:
+    faults = Faults(
+        drop=0.02, delay=0.03, duplicate=0.02, shuffle=0.02, nan=0.001, seed=3, delay_ms=900
+    )
+    topic = topics(4, **KEEP)
+    sent = send(kafka, topic, signal, faults, chunk_samples=36, content_type="float32")
+    assert sent.n_records == sent.n_made - sent.counts.n_dropped + sent.counts.n_duplicated
+    _, metrics = detect(served, kafka, client, (topic, topics(1), topics(1)))
+
+    def count(name: str, **labels: str) -> float:
+        return metrics.registry.get_sample_value(f"stream_detector_{name}_total", labels) or 0
+
+    outcomes = ("normal", "anomalous", "warm_up", "late", "duplicate", "missing", "dead_letter")
+    by_outcome = {outcome: count("records", outcome=outcome) for outcome in outcomes}
+    assert sum(by_outcome.values()) == sent.n_records
+    assert by_outcome["late"] > 0
+    assert by_outcome["duplicate"] > 0
+    assert by_outcome["dead_letter"] == 0
+    assert count("missing_values") > 0
+    n_samples = sum(count("samples", outcome=each) for each in ("used", "late", "duplicate"))
+    assert n_samples > 0.97 * len(signal)
+    assert np.isfinite(n_samples)
