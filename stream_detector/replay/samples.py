@@ -3,6 +3,7 @@
 Records are cut by `chunking`, and `faults` decides what becomes of them on the way.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -17,6 +18,11 @@ from stream_detector.ports import Client, Clock
 from stream_detector.replay.chunking import Chunks, chunk
 from stream_detector.replay.faults import NO_FAULTS, FaultCounts, Faults, Sending, apply_faults
 from stream_detector.replay.pacing import LABEL_HEADER, ReplaySummary, Schedule, send
+from stream_detector.telemetry import log_event
+
+_DAY_MS = 86_400_000
+USUAL_RETENTION_MS = 7 * _DAY_MS
+"""Kafka's default for a topic's retention.ms, by the time a record carries."""
 
 SampleTimes = Literal["first", "each"]
 """Whether a record says when its first sample was taken, or when each was."""
@@ -154,6 +160,7 @@ def replay_samples(
         options.chunk_samples,
     )
     _require_sendable(chunks, options.content_type)
+    _warn_of_retention(chunks, clock.now_ms())
     sending = apply_faults(chunks, options.faults)
     schedule = _schedule(sending.due_ms, options)
 
@@ -165,6 +172,19 @@ def replay_samples(
 
     done = send(schedule, make, client, clock, report)
     return SampleReplaySummary(done.n_records, done.seconds, len(chunks), sending.counts)
+
+
+def _warn_of_retention(chunks: Chunks, now_ms: int) -> None:
+    """Say that a topic with Kafka's usual settings would not keep records so old."""
+    if not len(chunks) or int(chunks.times_ms.min()) >= now_ms - USUAL_RETENTION_MS:
+        return
+    log_event(
+        logging.WARNING,
+        "old-times",
+        n_days=(now_ms - int(chunks.times_ms.min())) // _DAY_MS,
+        reason="Kafka deletes records by their time, 7 days old by default; make the topic with "
+        "retention.ms=-1, or shift the times with --start-ms",
+    )
 
 
 def encode_samples(

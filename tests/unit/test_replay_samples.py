@@ -318,3 +318,13 @@ def test_lost_values_are_missing_and_counted() -> None:
 def test_impossible_faults_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"faults: {next(iter(wrong))}: expected"):
         Faults(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("n_days", "is_said"), [(6.9, False), (7.1, True)])
+def test_times_a_topic_would_not_keep_are_spoken_of(
+    broker: MemoryBroker, caplog: pytest.LogCaptureFixture, n_days: float, is_said: bool
+) -> None:
+    clock = SteppedClock()
+    clock.time_s = BASE_MS / 1000 + n_days * 86_400
+    send(broker, make_samples(), clock)
+    assert ("retention.ms" in caplog.text) == is_said
