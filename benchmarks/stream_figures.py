@@ -223,12 +223,13 @@ def chance_of_none(n_labelled: int, n_chosen: int = 3) -> float:
 
 
 def _pool(figures: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Return the mean of each figure over several records, those left out that have none."""
+    """Return each figure's mean over the records that have it, and the sum of each count."""
     names = dict.fromkeys(itertools.chain.from_iterable(figures))
     means: dict[str, float | None] = {}
     for name in names:
         values = [each[name] for each in figures if each[name] is not None]
-        means[name] = statistics.mean(values) if values else None
+        combine = sum if name.startswith("n_") else statistics.mean
+        means[name] = combine(values) if values else None
     return means
 
 
@@ -261,7 +262,7 @@ def show(found: Mapping[str, list[Any]], columns: Sequence[tuple[str, str, int]]
     """Print one row a series, and one for the mean of each group."""
     print(f"| series | {' | '.join(title for title, _, _ in columns)} | as offline |")
     print("|---" * (len(columns) + 2) + "|")
-    groups = {"mean, rich": RICH, "mean, quiet": QUIET, "mean": MACHINES}
+    groups = {"rich, mean": RICH, "quiet, mean": QUIET, "mean": MACHINES}
     rows: dict[str, Sequence[Mapping[str, Any]]] = dict(found)
     for name, members in groups.items():
         there = [found[series] for series in members if series in found]

@@ -46,12 +46,7 @@ from stream_detector.datasets import load_samples
 from stream_detector.datasets.cutting import cut_samples
 from stream_detector.ports import SystemClock
 from stream_detector.recipes import load_recipe
-from stream_detector.replay import (
-    Faults,
-    SampleReplayOptions,
-    SampleReplaySummary,
-    replay_samples,
-)
+from stream_detector.replay import Faults, SampleReplayOptions, SampleReplaySummary, replay_samples
 from stream_detector.service import Service
 from stream_detector.settings import DetectSettings, load_settings
 from stream_detector.telemetry import Metrics
@@ -235,11 +230,10 @@ def measure_faults(bench: Bench, options: argparse.Namespace) -> list[Any]:
     """Stream one record with faults, once for each lateness allowed, and return the counts."""
     found = []
     (series,) = options.series
-    bench.say("sending with faults")
+    bench.say("faults")
     streamed = load_samples("mitdb", series=series).test
     sent = bench.send(streamed, INTERVAL_MS["mitdb"], Way(options.client), FAULTS)
     for lateness_ms in LATENESS_MS:
-        bench.say(f"lateness {lateness_ms} ms")
         lateness = f"window.lateness_ms_max={lateness_ms}"
         served = bench.fit("mitdb", f"data.series={series}", lateness)
         counts = bench.detect(served, sent).counts

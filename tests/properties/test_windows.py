@@ -277,7 +277,7 @@ NEARLY_ORDERED = st.lists(
         st.sampled_from([0, 0, 0, 1, 2]),
     ),
     min_size=30,
-    max_size=150,
+    max_size=100,
 )
 
 
@@ -309,7 +309,8 @@ def test_what_is_read_from_long_before_a_moment_on_gives_the_same_after_it(
     assert after(shifted, moment_ms) == after(whole.windows, moment_ms)
     pairs = zip(records[first:], part.outcomes, whole.outcomes[first:], strict=True)
     for record, of_part, of_whole in pairs:
-        assert record.times_ms[0] <= moment_ms or of_part == of_whole
+        # Whether it is warm is left out: that is so of the last sample that settled, however old.
+        assert record.times_ms[0] <= moment_ms or of_part[:2] == of_whole[:2]
 
 
 def after(windows: list[Window], moment_ms: float) -> list[Window]:
