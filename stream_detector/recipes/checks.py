@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from stream_detector.recipes.sections import (
+    GAP_INTERVALS_MIN,
     AlertingSection,
     DatasetName,
     Recipe,
@@ -103,16 +104,19 @@ def _window_problems(window: Mapping[str, Any]) -> Iterator[str]:
             f"{interval!r}; say how many milliseconds are between two samples"
         )
         return
-    span = given.get("steps", 1) * interval
-    gap = given.get("gap_ms_max", span)
-    if not interval <= gap <= span:
+    # Clocks jitter: a gap must be told from the time to the very next sample.
+    shortest = GAP_INTERVALS_MIN * interval
+    longest = max(given.get("steps", 1) * interval, shortest)
+    gap = given.get("gap_ms_max", longest)
+    if not shortest <= gap <= longest:
         yield (
-            "window.gap_ms_max: expected between sample_interval_ms and a whole window, "
-            f"{interval!r} to {span!r}, received {gap!r}"
+            f"window.gap_ms_max: expected between {GAP_INTERVALS_MIN} times sample_interval_ms and "
+            f"a whole window, {shortest!r} to {longest!r}, received {gap!r}"
         )
     ttl = given.get("key_ttl_ms", WindowSection.model_fields["key_ttl_ms"].default)
-    if ttl < gap:
-        yield f"window.key_ttl_ms: expected at least gap_ms_max = {gap!r}, received {ttl!r}"
+    for key, least in (("gap_ms_max", gap), ("lateness_ms_max", given.get("lateness_ms_max", 0))):
+        if ttl < least:
+            yield f"window.key_ttl_ms: expected at least {key} = {least!r}, received {ttl!r}"
 
 
 def _is_number(value: object) -> bool:

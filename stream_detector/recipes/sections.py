@@ -14,6 +14,9 @@ from stream_detector.core.windows import WindowRules
 DatasetName = Literal["ecg5000", "synthetic-ecg", "mitdb", "smd", "nab", "csv", "parquet"]
 Split = Literal["tutorial", "official"]
 
+GAP_INTERVALS_MIN = 1.5
+"""Shortest gap, in intervals: less, and clocks that jitter would make gaps of every sample."""
+
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -102,7 +105,8 @@ class WindowSection(_Section):
             n_features=self.features,
             stride=self.stride or self.steps,
             sample_interval_ms=self.sample_interval_ms,
-            gap_ms_max=self.gap_ms_max or self.steps * self.sample_interval_ms,
+            gap_ms_max=self.gap_ms_max
+            or max(self.steps, GAP_INTERVALS_MIN) * self.sample_interval_ms,
             lateness_ms_max=self.lateness_ms_max,
             missing=self.missing,
             missing_share_max=self.missing_share_max,

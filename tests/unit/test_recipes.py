@@ -220,10 +220,10 @@ def test_the_rules_of_windows_are_those_of_the_recipe() -> None:
         n_features=2,
         stride=32,
         sample_interval_ms=1000 / 360,
-        gap_ms_max=100.0,
+        gap_ms_max=400.0,
         lateness_ms_max=0.0,
         missing="interpolate",
-        missing_share_max=0.1,
+        missing_share_max=0.25,
         key_ttl_ms=3_600_000.0,
     )
 
@@ -247,13 +247,14 @@ def test_windows_do_not_overlap_and_end_at_a_gap_of_their_length_unless_told_oth
         (["sample_interval_ms=0.5"], "window.sample_interval_ms: expected at least 1"),
         (
             ["sample_interval_ms=10", "gap_ms_max=9"],
-            "window.gap_ms_max: expected between sample_interval_ms and a whole window, 10 to "
-            "2560, received 9",
+            "window.gap_ms_max: expected between 1.5 times sample_interval_ms and a whole window, "
+            "15.0 to 2560, received 9",
         ),
-        (["sample_interval_ms=10", "gap_ms_max=2561"], "10 to 2560, received 2561"),
+        (["sample_interval_ms=10", "gap_ms_max=2561"], "15.0 to 2560, received 2561"),
         (["gap_ms_max=0"], "window.gap_ms_max: expected greater than 0"),
-        (["key_ttl_ms=99"], "window.key_ttl_ms: expected at least gap_ms_max = 100, received 99"),
+        (["key_ttl_ms=99"], "window.key_ttl_ms: expected at least gap_ms_max = 400, received 99"),
         (["gap_ms_max=", "key_ttl_ms=700"], "window.key_ttl_ms: expected at least gap_ms_max = 71"),
+        (["lateness_ms_max=4000000"], "window.key_ttl_ms: expected at least lateness_ms_max"),
         (["lateness_ms_max=-1"], "window.lateness_ms_max: expected greater than or equal to 0"),
         (["missing=zero"], "window.missing: expected 'reject', 'hold' or 'interpolate'"),
         (["missing_share_max=1"], "window.missing_share_max: expected less than 1"),
