@@ -28,7 +28,8 @@ def new_parser(description: str | None, speed: float, chunk: int) -> argparse.Ar
     add("--format", choices=("json", "float32"), default="json", help="of values (%(default)s)")
     add("--chunk", type=int, default=chunk, help="samples a record (%(default)s)")
     add("--seed", type=int, default=0, help="where series begin, and which faults (%(default)s)")
-    add("--start-ms", type=int, help="time of the first sample (the data's own, always the same)")
+    start_help = "time of the first sample; give one to repeat a run exactly (no sample is ahead)"
+    add("--start-ms", type=int, help=start_help)
     add_fault_arguments(parser)
     return parser
 
@@ -59,7 +60,7 @@ def send(samples: Samples, sample_interval_ms: float, arguments: argparse.Namesp
         rate=arguments.rate,
         speed=arguments.speed if arguments.rate is None else None,
         content_type=arguments.format,
-        start_ms=arguments.start_ms,
+        start_ms=start_of(samples, arguments),
         faults=Faults(**{kind: given[kind] for kind in kinds}),
     )
     servers, library = arguments.bootstrap_servers, arguments.client
@@ -78,6 +79,18 @@ def send(samples: Samples, sample_interval_ms: float, arguments: argparse.Namesp
         print(f"{done.n_records} records in {done.seconds:.1f} s, {done.counts}")
     finally:
         client.close()
+
+
+def start_of(samples: Samples, arguments: argparse.Namespace) -> int:
+    """Return when the first sample is: now, or as long ago as they take where they are hurried.
+
+    Kafka soon drops records whose times are long past, and may refuse those of the future.
+    """
+    if arguments.start_ms is not None:
+        return int(arguments.start_ms)
+    is_live = arguments.rate is None and arguments.speed <= 1
+    span_ms = 0 if is_live else round(samples.times_ms.max() - samples.times_ms.min())
+    return SystemClock().now_ms() - span_ms
 
 
 def run(main: Callable[[], None]) -> None:

@@ -5,8 +5,8 @@
 Each patient is a record of the MIT-BIH Arrhythmia Database, two leads of 360 samples a second,
 from a random place on and over and over. The key is the patient, patient-000 on. A record holds
 a tenth of a second. The header `label` is 1 where an abnormal beat lies in it; the detector never
-reads it. Times begin at 2026-01-01 where `--start-ms` says nothing else, so runs repeat. Ctrl-C
-stops after what was sent has arrived.
+reads it. Times are those of now; with `--start-ms` runs repeat to the last bit. Ctrl-C stops after
+what was sent has arrived.
 """
 
 from _common import new_parser, run, send

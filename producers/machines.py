@@ -5,8 +5,8 @@
 Each machine is one of the Server Machine Dataset, 38 readings a minute from 0 to 1, from a random
 place of its test part on and over and over. The key is the machine, machine-000 on. `--speed 3600`
 is an hour a second. The header `label` is 1 while the machine is faulty; the detector never reads
-it. Times begin where the test part of the first machine does, some time after 2026-01-01, where
-`--start-ms` says nothing else, so runs repeat. Ctrl-C stops after what was sent has arrived.
+it. Times end about now; with `--start-ms` runs repeat to the last bit. Ctrl-C stops after what was
+sent has arrived.
 """
 
 from _common import new_parser, run, send
