@@ -352,8 +352,8 @@ def _late_records(whole: Cut, decoded: DecodedSamples) -> Iterator[Rejected]:
         n_late, n_samples = int(whole.n_late[row]), int(decoded.counts[row])
         message = (
             f"{n_late} of {n_samples} samples came more than {whole.rules.lateness_ms_max:g} ms "
-            "behind the newest of their key; the others were used: send in order, or train with "
-            "a larger window.lateness_ms_max"
+            f"behind the newest of their key, {n_samples - n_late} were used: send in order, or "
+            "train with a larger window.lateness_ms_max"
         )
         yield Rejected(int(decoded.indices[row]), RecordOrderError(message), "order")
 

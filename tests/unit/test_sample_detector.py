@@ -138,7 +138,7 @@ def test_a_record_with_late_samples_is_put_aside_with_its_place_in_the_order() -
     ((index, error, stage),) = [(each.index, each.error, each.stage) for each in step.rejected]
     assert (index, type(error), stage) == (1, RecordOrderError, "order")
     assert str(error) == (
-        "2 of 4 samples came more than 0 ms behind the newest of their key; the others were used: "
+        "2 of 4 samples came more than 0 ms behind the newest of their key, 2 were used: "
         "send in order, or train with a larger window.lateness_ms_max"
     )
     assert step.counts.samples == {"used": 9, "late": 2, "duplicate": 1}
