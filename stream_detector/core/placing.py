@@ -15,6 +15,8 @@ from stream_detector.core.ordering import Indices, Ordered
 from stream_detector.core.records import FloatArray
 from stream_detector.core.series import NONE_BEGUN, Scalars, SeriesPool
 
+_ROWS_AT_ONCE = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -251,23 +253,44 @@ def lay_tape(pool: SeriesPool, ordered: Ordered, placed: Placed, n_steps: int) -
     lengths = last_cells[stretches] + 1
     begins = np.cumsum(lengths) - lengths
     n_cells = int(lengths.sum()) + n_steps  # so that a row can be read from any cell
-    values = np.full((n_cells, n_features), np.nan, dtype=np.float32)
-    is_start = np.zeros(n_cells, dtype=np.bool_)
-    slots = ordered.lives.slots[placed.lives[placed.firsts[stretches]]]
-    goes_on = placed.has_prefix[stretches]
-    # Whole rows at once: a row is n_steps cells in one piece, in the pool and on the tape.
-    n_values = n_steps * n_features
-    runs = sliding_window_view(values.reshape(-1), n_values, writeable=True)
-    runs[begins[goes_on] * n_features] = pool.rows.reshape(-1, n_values)[slots[goes_on]]
-    bits = np.unpackbits(pool.starts[slots[goes_on]], axis=1, count=n_steps)
-    sliding_window_view(is_start, n_steps, writeable=True)[begins[goes_on]] = bits
     begin_of = np.full(len(placed.firsts), -1, dtype=np.intp)
     begin_of[stretches] = begins
     samples = np.flatnonzero((begin_of[placed.stretches] >= 0) & (placed.cells >= 0))
     cells = begin_of[placed.stretches[samples]] + placed.cells[samples]
+    goes_on = placed.has_prefix[stretches]
+    lives = placed.lives[placed.firsts[stretches]][goes_on]
+    n_known = len(samples) + int((ordered.lives.scalars.last_cell[lives] + 1).sum())
+    values = np.empty((n_cells, n_features), dtype=np.float32)
+    if n_known < n_cells - n_steps:  # else every cell has its sample
+        values.fill(np.nan)
+    is_start = np.zeros(n_cells, dtype=np.bool_)
+    _copy_rows(pool, ordered.lives.slots[lives], values, is_start, begins[goes_on])
     values[cells] = ordered.values[placed.rows[samples]]
     is_start[cells] = placed.is_start[samples]
     return Tape(values, is_start, stretches, begins, lengths, samples, cells)
+
+
+def _copy_rows(
+    pool: SeriesPool,
+    slots: Indices,
+    values: FloatArray,
+    is_start: NDArray[np.bool_],
+    begins: Indices,
+) -> None:
+    """Copy rows of the pool to the tape, each from its stretch's first cell on.
+
+    A row is n_steps cells in one piece, here and there; some rows at a time stay in the
+    processor's cache between the two.
+    """
+    n_steps, n_features = pool.rows.shape[1:]
+    rows = pool.rows.reshape(-1, n_steps * n_features)
+    runs = sliding_window_view(values.reshape(-1), n_steps * n_features, writeable=True)
+    start_runs = sliding_window_view(is_start, n_steps, writeable=True)
+    for start in range(0, len(slots), _ROWS_AT_ONCE):
+        some = slice(start, start + _ROWS_AT_ONCE)
+        runs[begins[some] * n_features] = rows[slots[some]]
+        bits = np.unpackbits(pool.starts[slots[some]], axis=1, count=n_steps)
+        start_runs[begins[some]] = bits
 
 
 def scalars_after(ordered: Ordered, placed: Placed, last_cells: Indices) -> Scalars:

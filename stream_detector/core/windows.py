@@ -293,7 +293,7 @@ def _writes(
         slots=lives.slots,
         scalars=scalars,
         row_slots=lives.slots[of_stretches[np.concatenate([blank, kept_stretches])]],
-        rows=np.concatenate([rows, kept_rows]),
+        rows=np.concatenate([rows, kept_rows]) if len(blank) else kept_rows,
         row_starts=np.concatenate([no_starts, kept_starts]),
         cell_slots=cell_slots,
         cells=placed.cells[samples],
