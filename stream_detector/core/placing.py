@@ -15,7 +15,8 @@ from stream_detector.core.ordering import Indices, Ordered
 from stream_detector.core.records import FloatArray
 from stream_detector.core.series import NONE_BEGUN, Scalars, SeriesPool
 
-_ROWS_AT_ONCE = 256
+ROWS_AT_ONCE = 256
+"""Rows copied together: they stay in the processor's cache from one array to the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +287,8 @@ def _copy_rows(
     rows = pool.rows.reshape(-1, n_steps * n_features)
     runs = sliding_window_view(values.reshape(-1), n_steps * n_features, writeable=True)
     start_runs = sliding_window_view(is_start, n_steps, writeable=True)
-    for start in range(0, len(slots), _ROWS_AT_ONCE):
-        some = slice(start, start + _ROWS_AT_ONCE)
+    for start in range(0, len(slots), ROWS_AT_ONCE):
+        some = slice(start, start + ROWS_AT_ONCE)
         runs[begins[some] * n_features] = rows[slots[some]]
         bits = np.unpackbits(pool.starts[slots[some]], axis=1, count=n_steps)
         start_runs[begins[some]] = bits

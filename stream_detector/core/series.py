@@ -6,7 +6,7 @@ changes is written down as `Writes` and carried out when the next batch comes: a
 no later one was used can be stepped from again, and gives the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -22,6 +22,8 @@ NONE_BEGUN = -1
 """`last_cell` of a key none of whose windows is under way; its row holds nothing of use."""
 
 _GROWTH = 1.125
+
+RowPart = tuple[NDArray[np.intp], FloatArray, NDArray[np.uint8]]
 
 _Type = TypeVar("_Type", np.float32, np.uint8, np.int32)
 
@@ -96,9 +98,10 @@ class Writes:
         Slots of keys that were idle for too long, or whose partition went away.
     slots, scalars
         Which entries are set, and to what.
-    row_slots, rows, row_starts
-        Rows that are set as a whole, NaN for a cell without a sample, and in which of their
-        cells a window starts, as packed bits.
+    rows
+        Gives slots, the rows that are set as a whole there, NaN for a cell without a sample, and
+        in which of their cells a window starts, as packed bits; some at a time, so that they
+        stay in the processor's cache on their way.
     cell_slots, cells, values
         Single cells that are set.
     start_slots, start_cells
@@ -112,9 +115,7 @@ class Writes:
     added: Sequence[tuple[int, bytes, int]]
     slots: NDArray[np.intp]
     scalars: Scalars
-    row_slots: NDArray[np.intp]
-    rows: FloatArray
-    row_starts: NDArray[np.uint8]
+    rows: Callable[[], Iterator[RowPart]]
     cell_slots: NDArray[np.intp]
     cells: NDArray[np.intp]
     values: FloatArray
@@ -233,8 +234,9 @@ class SeriesPool:
         del self._free[max(len(self._free) - len(writes.added), 0) :]
         self.clocks.update(writes.clocks)
         self.scalars.put(writes.slots, writes.scalars)
-        self.rows[writes.row_slots] = writes.rows
-        self.starts[writes.row_slots] = writes.row_starts
+        for slots, rows, starts in writes.rows():
+            self.rows[slots] = rows
+            self.starts[slots] = starts
         self.rows[writes.cell_slots, writes.cells] = writes.values
         bits = np.left_shift(1, 7 - (writes.start_cells & 7)).astype(np.uint8)
         np.bitwise_or.at(self.starts, (writes.start_slots, writes.start_cells >> 3), bits)

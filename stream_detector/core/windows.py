@@ -5,7 +5,7 @@ all its cells behind it is handed out with the record that completed it. What is
 two batches belongs to the partitions they are of (`series`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,17 @@ from numpy.typing import NDArray
 
 from stream_detector.core.imputing import MissingRule, impute
 from stream_detector.core.ordering import Arrivals, Expired, Indices, Ordered, order_samples
-from stream_detector.core.placing import Grid, Placed, Tape, lay_tape, place, scalars_after
+from stream_detector.core.placing import (
+    ROWS_AT_ONCE,
+    Grid,
+    Placed,
+    Tape,
+    lay_tape,
+    place,
+    scalars_after,
+)
 from stream_detector.core.records import FloatArray
-from stream_detector.core.series import NONE_BEGUN, SeriesPool, Writes
+from stream_detector.core.series import NONE_BEGUN, RowPart, SeriesPool, Writes
 
 _NO_SLOTS = np.empty(0, dtype=np.intp)
 
@@ -217,7 +225,7 @@ def cut(state: WindowState, rules: WindowRules, arrivals: Arrivals) -> Cut:
     grid = Grid(rules.n_steps, rules.stride, rules.sample_interval_ms, rules.gap_ms_max)
     placed = place(ordered, grid)
     tape = lay_tape(pool, ordered, placed, rules.n_steps)
-    writes = _writes(pool, rules, ordered, placed, tape)
+    writes = _writes(rules, ordered, placed, tape)
     writes.added = added
     writes.n_slots = max(pool.n_slots, max((slot for *_, slot in added), default=-1) + 1)
     cells, records, end_ms = _complete(placed, tape, grid)
@@ -262,9 +270,7 @@ def _complete(
     return cells, placed.records[samples], end_ms
 
 
-def _writes(
-    pool: SeriesPool, rules: WindowRules, ordered: Ordered, placed: Placed, tape: Tape
-) -> Writes:
+def _writes(rules: WindowRules, ordered: Ordered, placed: Placed, tape: Tape) -> Writes:
     """Return what the batch changes, but for new keys."""
     lives = ordered.lives
     of_stretches = placed.lives[placed.firsts]
@@ -281,10 +287,15 @@ def _writes(
     samples = np.flatnonzero(is_quiet[placed.stretches] & (placed.cells >= 0))
     cell_slots = lives.slots[placed.lives[samples]]
     is_start = placed.is_start[samples]
-    rows = np.full((len(blank), rules.n_steps, rules.n_features), np.nan, dtype=np.float32)
-    no_starts = np.zeros((len(blank), pool.starts.shape[1]), dtype=np.uint8)
     kept_stretches = tape.stretches[kept]
-    kept_rows, kept_starts = _kept_rows(tape, starts[kept], after[kept], rules.n_steps)
+    rows = _Rows(
+        tape=tape,
+        blank=lives.slots[of_stretches[blank]],
+        slots=lives.slots[of_stretches[kept_stretches]],
+        starts=starts[kept],
+        last_cells=after[kept],
+        n_steps=rules.n_steps,
+    )
     scalars = scalars_after(ordered, placed, last_cells)
     return Writes(
         n_slots=0,
@@ -292,9 +303,7 @@ def _writes(
         added=(),
         slots=lives.slots,
         scalars=scalars,
-        row_slots=lives.slots[of_stretches[np.concatenate([blank, kept_stretches])]],
-        rows=np.concatenate([rows, kept_rows]) if len(blank) else kept_rows,
-        row_starts=np.concatenate([no_starts, kept_starts]),
+        rows=rows.parts,
         cell_slots=cell_slots,
         cells=placed.cells[samples],
         values=ordered.values[placed.rows[samples]],
@@ -319,20 +328,37 @@ def _left_over(tape: Tape, n_steps: int) -> tuple[Indices, Indices]:
     return starts, last_cells
 
 
-def _kept_rows(
-    tape: Tape, starts: Indices, last_cells: Indices, n_steps: int
-) -> tuple[FloatArray, NDArray[np.uint8]]:
-    """Return the cells from some starts on and, as packed bits, in which of them a window starts.
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows that a batch sets as a whole: blank ones, and what a tape holds from some cells on."""
 
-    What lies on the tape beyond the last cell belongs to another stretch.
-    """
-    rows = tape.gather(starts, n_steps)
-    is_beyond = np.arange(n_steps) > last_cells[:, np.newaxis]  # (n_rows, n_steps)
-    rows[is_beyond] = np.nan
-    begins = np.zeros((len(starts), n_steps), dtype=np.bool_)
-    if len(starts):
-        begins = sliding_window_view(tape.is_start, n_steps)[starts] & ~is_beyond
-    return rows, np.packbits(begins, axis=1)
+    tape: Tape
+    blank: Indices
+    slots: Indices
+    starts: Indices
+    last_cells: Indices
+    n_steps: int
+
+    def parts(self) -> Iterator[RowPart]:
+        """Yield slots, rows and the cells in which a window starts, some at a time."""
+        n_features = self.tape.values.shape[1]
+        for start in range(0, len(self.blank), ROWS_AT_ONCE):
+            slots = self.blank[start : start + ROWS_AT_ONCE]
+            rows = np.full((len(slots), self.n_steps, n_features), np.nan, dtype=np.float32)
+            yield slots, rows, np.zeros((len(slots), -(-self.n_steps // 8)), dtype=np.uint8)
+        for start in range(0, len(self.slots), ROWS_AT_ONCE):
+            some = slice(start, start + ROWS_AT_ONCE)
+            yield self.slots[some], *self._on_tape(self.starts[some], self.last_cells[some])
+
+    def _on_tape(
+        self, starts: Indices, last_cells: Indices
+    ) -> tuple[FloatArray, NDArray[np.uint8]]:
+        """Return rows and starts; what lies beyond the last cell belongs to another stretch."""
+        rows = self.tape.gather(starts, self.n_steps)
+        is_beyond = np.arange(self.n_steps) > last_cells[:, np.newaxis]  # (n_rows, n_steps)
+        rows[is_beyond] = np.nan
+        begins = sliding_window_view(self.tape.is_start, self.n_steps)[starts] & ~is_beyond
+        return rows, np.packbits(begins, axis=1)
 
 
 def _is_warm(ordered: Ordered, placed: Placed, n_steps: int) -> NDArray[np.bool_]:
