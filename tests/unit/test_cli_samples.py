@@ -23,7 +23,14 @@ pytestmark = [
 RECIPE = Path(__file__).parents[2] / "models" / "mitdb-dense.toml"
 START_MS = 1_767_225_600_000
 N_SAMPLES = 300
-WINDOW = ("steps=8", "stride=4", "features=2", "sample_interval_ms=10", "gap_ms_max=40")
+WINDOW = (
+    "steps=8",
+    "stride=4",
+    "features=2",
+    "sample_interval_ms=10",
+    "gap_ms_max=40",
+    "missing_share_max=0.1",
+)
 
 Run = Callable[..., str]
 
