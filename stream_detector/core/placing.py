@@ -11,7 +11,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from stream_detector.core.ordering import Indices, Ordered
+from stream_detector.core.groups import Indices
+from stream_detector.core.ordering import Ordered, half_intervals
 from stream_detector.core.records import FloatArray
 from stream_detector.core.series import NONE_BEGUN, Scalars, SeriesPool
 
@@ -36,7 +37,7 @@ class Placed:
     Parameters
     ----------
     lives, times_ms, rows, records
-        Of each sample, as in `Ordered`, those too close to another taken out.
+        Of each sample, as in `Ordered`.
     spans
         Cells since the series began or began again, up to a window's length.
     stretches
@@ -77,8 +78,9 @@ class Placed:
 
 def place(ordered: Ordered, grid: Grid) -> Placed:
     """Give each sample its cell."""
-    lives, times, rows, records, before = _spaced(ordered, grid.interval_ms / 2)
+    lives, times = ordered.of_samples, ordered.times_ms
     scalars = ordered.lives.scalars
+    before = _times_before(lives, times, scalars.last_ms)
     distance = times - before  # NaN at the first sample of a series
     is_gap = distance > grid.gap_ms_max
     is_fresh = np.isnan(before) | is_gap
@@ -101,8 +103,8 @@ def place(ordered: Ordered, grid: Grid) -> Placed:
     return Placed(
         lives=lives,
         times_ms=times,
-        rows=rows,
-        records=records,
+        rows=ordered.rows,
+        records=ordered.records,
         spans=np.minimum(span_before[stretches] + relative, grid.n_steps),
         stretches=stretches,
         cells=cells - origin[stretches],
@@ -119,15 +121,19 @@ def _begins_stride(
 ) -> NDArray[np.bool_]:
     """Return which samples are the first of their key in a stride of absolute time.
 
-    Half an interval is added, so that samples on the very boundary do not fall now before and
-    now after it.
+    A stride begins half an interval early, so that samples on the very boundary do not fall now
+    before and now after it.
     """
     if grid.stride == 1:
         return np.ones(len(times), dtype=np.bool_)
-    half, length = grid.interval_ms / 2, grid.stride * grid.interval_ms
-    begins: NDArray[np.bool_] = np.floor((times + half) / length) != np.floor(
-        (before + half) / length
-    )
+
+    def strides(times_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = np.floor(
+            (half_intervals(times_ms, grid.interval_ms) + 1) / (2 * grid.stride)
+        )
+        return found
+
+    begins: NDArray[np.bool_] = strides(times) != strides(before)
     return begins
 
 
@@ -147,28 +153,6 @@ def _origins(
     return origin, has_window
 
 
-def _spaced(
-    ordered: Ordered, half_ms: float
-) -> tuple[Indices, NDArray[np.float64], Indices, Indices, NDArray[np.float64]]:
-    """Return the samples, but for those less than half an interval after the one before.
-
-    The last column is the time of the one before, NaN where there is none.
-    """
-    lives, times, rows, records = (
-        ordered.of_samples,
-        ordered.times_ms,
-        ordered.rows,
-        ordered.records,
-    )
-    last_ms = ordered.lives.scalars.last_ms
-    before = _times_before(lives, times, last_ms)
-    if not (times - before < half_ms).any():
-        return lives, times, rows, records, before
-    kept = _keep_apart(lives, times, last_ms, half_ms)
-    lives, times = lives[kept], times[kept]
-    return lives, times, rows[kept], records[kept], _times_before(lives, times, last_ms)
-
-
 def _times_before(
     lives: Indices, times: NDArray[np.float64], last_ms: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -177,39 +161,6 @@ def _times_before(
     firsts = np.flatnonzero(np.concatenate([[True], lives[1:] != lives[:-1]])[: len(lives)])
     before[firsts] = last_ms[lives[firsts]]
     return before
-
-
-def _keep_apart(
-    lives: Indices, times: NDArray[np.float64], last_ms: NDArray[np.float64], half_ms: float
-) -> NDArray[np.bool_]:
-    """Return which samples stay when each is to be half an interval after the last that stays.
-
-    Each sample points at the first that may follow it. Those that stay are reached from the
-    firsts, found in as many rounds as the logarithm of their number.
-    """
-    n_samples = len(times)
-    ranked = np.unique(np.concatenate([times, times + half_ms]))
-    factor = len(ranked) + 1
-    place = lives * factor + np.searchsorted(ranked, times)
-    target = lives * factor + np.searchsorted(ranked, times + half_ms)
-    following = np.searchsorted(place, target)
-    # Beyond the last sample of a life there is none to follow.
-    is_end = (following == n_samples) | (lives[np.minimum(following, n_samples - 1)] != lives)
-    following = np.append(np.where(is_end, n_samples, following), n_samples)
-    firsts = np.flatnonzero(np.concatenate([[True], lives[1:] != lives[:-1]]))
-    earliest = last_ms[lives[firsts]] + half_ms  # NaN where nothing came before
-    wanted = np.searchsorted(ranked, np.where(np.isnan(earliest), -np.inf, earliest))
-    first_kept = np.searchsorted(place, lives[firsts] * factor + wanted)
-    ends = np.append(firsts[1:], n_samples)
-    is_kept = np.zeros(n_samples + 1, dtype=np.bool_)
-    is_kept[first_kept[first_kept < ends]] = True
-    while True:
-        reached = following[is_kept.nonzero()[0]]
-        if is_kept[reached].all() or (reached == n_samples).all():
-            break
-        is_kept[reached] = True
-        following = following[following]
-    return is_kept[:n_samples]
 
 
 @dataclass(frozen=True, slots=True)

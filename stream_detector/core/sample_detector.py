@@ -24,7 +24,7 @@ from stream_detector.core.detector import (
 )
 from stream_detector.core.explain import ScoredWindow, explain
 from stream_detector.core.lifecycle import SeriesAlerts, advance, expire
-from stream_detector.core.ordering import Arrivals
+from stream_detector.core.lives import Arrivals
 from stream_detector.core.records import Explanation, FloatArray, RecordBatch, Rejected, Scores
 from stream_detector.core.samples import DecodedSamples, decode_samples
 from stream_detector.core.windows import Cut, WindowRules, WindowState, cut, fill
@@ -379,7 +379,7 @@ def _count(
     records["dead_letter"] = n_records - len(decoded.indices)
     n_anomalous = int((errors > threshold).sum())
     n_scored = int(is_scored.sum())
-    n_late, n_repeated = int(whole.n_late.sum()), int(whole.n_repeated.sum()) + whole.n_close
+    n_late, n_repeated = int(whole.n_late.sum()), int(whole.n_repeated.sum())
     return Counts(
         records=records,
         windows={

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from stream_detector.core.groups import Indices
 from stream_detector.core.imputing import MissingRule, impute
-from stream_detector.core.ordering import Arrivals, Expired, Indices, Ordered, order_samples
+from stream_detector.core.lives import Arrivals, Expired
+from stream_detector.core.ordering import Limits, Ordered, order_samples
 from stream_detector.core.placing import (
     ROWS_AT_ONCE,
     Grid,
@@ -143,7 +145,7 @@ class Cut:
     start_ms, end_ms
         Times of its first and last sample, whole milliseconds.
     n_late, n_repeated
-        Samples of each record that came too late, or whose time was there already, shape
+        Samples of each record that came too late, or of whose time there was one already, shape
         (n_records,).
     is_warm
         Whether the key of each record had a complete window since it (re)started, shape
@@ -153,8 +155,6 @@ class Cut:
         did.
     expired
         Keys that were idle for too long.
-    n_close
-        Samples of these records whose cell was taken by one just before.
     """
 
     state: WindowState
@@ -169,7 +169,6 @@ class Cut:
     gap_records: Indices
     gap_ms: NDArray[np.float64]
     expired: Expired
-    n_close: int
     tape: Tape
     cells: Indices
     rules: WindowRules
@@ -221,7 +220,8 @@ def cut(state: WindowState, rules: WindowRules, arrivals: Arrivals) -> Cut:
     """
     pool = state.settle()
     slots, added = pool.find(arrivals.keys, arrivals.partitions)
-    ordered = order_samples(pool, slots, arrivals, rules.lateness_ms_max, rules.key_ttl_ms)
+    limits = Limits(rules.lateness_ms_max, rules.key_ttl_ms)
+    ordered = order_samples(pool, slots, arrivals, rules.sample_interval_ms, limits)
     grid = Grid(rules.n_steps, rules.stride, rules.sample_interval_ms, rules.gap_ms_max)
     placed = place(ordered, grid)
     tape = lay_tape(pool, ordered, placed, rules.n_steps)
@@ -233,7 +233,6 @@ def cut(state: WindowState, rules: WindowRules, arrivals: Arrivals) -> Cut:
     of_cells = np.searchsorted(tape.begins, cells, side="right") - 1
     lives = placed.lives[placed.firsts[tape.stretches[of_cells]]]
     end_ms = end_ms[order]
-    n_values = len(arrivals.values)
     return Cut(
         state=WindowState(pool, writes, object(), state.token),
         records=records[order],
@@ -247,8 +246,6 @@ def cut(state: WindowState, rules: WindowRules, arrivals: Arrivals) -> Cut:
         gap_records=placed.records[placed.gaps],
         gap_ms=placed.times_ms[placed.gaps],
         expired=ordered.expired,
-        # Those that waited were counted as used when they came.
-        n_close=int((ordered.rows < n_values).sum() - (placed.rows < n_values).sum()),
         tape=tape,
         cells=cells[order],
         rules=rules,

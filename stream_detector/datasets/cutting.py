@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.ordering import Arrivals
+from stream_detector.core.lives import Arrivals
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.windows import WindowRules, WindowState, cut, fill
 from stream_detector.datasets.base import Dataset, SampleDataset

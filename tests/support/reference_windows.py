@@ -72,7 +72,7 @@ class _Series:
 
     seen_ms: float = -math.inf
     newest_ms: float = -math.inf
-    accepted: set[float] = field(default_factory=set)
+    accepted: set[int] = field(default_factory=set)
     waiting: list[tuple[float, tuple[float, ...]]] = field(default_factory=list)
     last_ms: float | None = None
     cell: int = 0
@@ -92,10 +92,12 @@ def cut_one_by_one(records: list[Record], rules: WindowRules) -> Result:
         for time_ms, values in zip(record.times_ms, record.values, strict=True):
             if time_ms + rules.lateness_ms_max < series.newest_ms:
                 n_late += 1
-            elif time_ms in series.accepted:
+            elif _half(time_ms, rules) in series.accepted:
                 n_repeated += 1
+                series.newest_ms = max(series.newest_ms, time_ms)
+                _settle(series, rules, number, record.name, result)
             else:
-                series.accepted.add(time_ms)
+                series.accepted.add(_half(time_ms, rules))
                 series.newest_ms = max(series.newest_ms, time_ms)
                 series.waiting = sorted([*series.waiting, (time_ms, values)])
                 _settle(series, rules, number, record.name, result)
@@ -133,9 +135,6 @@ def _settle(series: _Series, rules: WindowRules, number: int, name: Name, result
 def _put(series: _Series, rules: WindowRules, time_ms: float, values: tuple[float, ...]) -> bool:
     """Put one sample in its cell, begin a window where one begins; return if it ends a gap."""
     interval, last_ms = rules.sample_interval_ms, series.last_ms
-    half, stride_ms = interval / 2, rules.stride * interval
-    if last_ms is not None and time_ms - last_ms < half:
-        return False
     series.last_ms = time_ms
     if last_ms is None or time_ms - last_ms > rules.gap_ms_max:
         series.cell, series.span = 0, 1
@@ -145,7 +144,13 @@ def _put(series: _Series, rules: WindowRules, time_ms: float, values: tuple[floa
     series.cell += n_steps
     series.span = min(rules.n_steps, series.span + n_steps)
     series.cells[series.cell] = values
-    is_next = math.floor((time_ms + half) / stride_ms) != math.floor((last_ms + half) / stride_ms)
+    numbers = [(_half(each, rules) + 1) // (2 * rules.stride) for each in (time_ms, last_ms)]
+    is_next = numbers[0] != numbers[1]
     if rules.stride == 1 or is_next:
         series.starts.append(series.cell)
     return False
+
+
+def _half(time_ms: float, rules: WindowRules) -> int:
+    """Return the half interval of absolute time in which a sample lies; it holds one sample."""
+    return math.floor(time_ms / (rules.sample_interval_ms / 2))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_detector.core.ordering import Arrivals
+from stream_detector.core.lives import Arrivals
 from stream_detector.core.windows import Cut, WindowRules, WindowState, cut, fill
 
 RULES = WindowRules(
@@ -114,9 +114,12 @@ def test_a_time_that_was_there_keeps_its_first_value() -> None:
     assert values(some) == [[0, 10, 20, 30]]
 
 
-def test_a_cell_that_is_taken_keeps_its_first_value() -> None:
+def test_of_two_samples_in_half_an_interval_the_first_to_come_stays() -> None:
     some = cut_all(RULES, (b"a", [0, 10, 14, 20, 30]))
-    assert (values(some), some.n_close) == ([[0, 10, 20, 30]], 1)
+    assert (values(some), some.n_repeated.tolist()) == ([[0, 10, 20, 30]], [1])
+    later = replace(RULES, lateness_ms_max=20.0)
+    some = cut_all(later, (b"a", [0, 14]), (b"a", [10, 20, 30]), (b"a", [60]))
+    assert (values(some), some.n_repeated.tolist()) == ([[0, 14, 20, 30]], [0, 1, 0])
 
 
 def test_with_lateness_samples_wait_for_those_before_them() -> None:
@@ -125,14 +128,14 @@ def test_with_lateness_samples_wait_for_those_before_them() -> None:
     assert some.n_late.tolist() == [0, 0, 0, 0]
     assert values(some) == [[0, 10, 20, 30]]
     assert some.records.tolist() == [3]  # at 50 another sample of 30 would have been in time
-    assert some.state.settle().pending.times_ms.tolist() == [50, 51]
+    assert some.state.settle().pending.times_ms.tolist() == [50]
 
 
-def test_close_samples_that_waited_are_not_counted_twice() -> None:
+def test_however_fast_a_key_sends_few_of_its_samples_wait() -> None:
     rules = replace(RULES, lateness_ms_max=100.0)
-    first = cut(WindowState.empty(rules), rules, arrivals((b"a", [0, 1, 2, 3, 4])))
-    second = cut(first.state, rules, arrivals((b"a", [300])))
-    assert (first.n_close, second.n_close) == (0, 0)  # they were used when they came
+    some = cut_all(rules, (b"a", [each / 8 for each in range(8_000)]))
+    assert len(some.state.settle().pending.times_ms) == 2 * 100 / 10
+    assert some.n_repeated.tolist() == [8_000 - 2 * 1_000 / 10]
 
 
 def test_keys_and_partitions_do_not_mix() -> None:
