@@ -35,9 +35,9 @@ from confluent_kafka import Producer
 from rich.progress import track
 
 from stream_detector.cli.wiring import Served, open_bundle
-from stream_detector.core.detector import DetectorState
 from stream_detector.core.records import Origin, RecordBatch, SeriesColumns
 from stream_detector.core.sample_detector import SampleDetector
+from stream_detector.core.step import DetectorState
 from stream_detector.recipes import load_recipe
 from stream_detector.training import train
 

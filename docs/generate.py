@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -68,11 +69,11 @@ _FIELDS = {
     "watermark that made the alert of an idle key close.",
     "opened_ms": "`event_time_ms` of the alert's open.",
     "last_anomalous_ms": "End of the last anomalous window.",
-    "n_windows": "Windows judged since the alert opened, the one that opened it included.",
+    "n_windows": "Windows scored since the alert opened, the one that opened it included.",
     "n_anomalous": "Anomalous windows among them.",
     "reason": "Why this event. Open: `anomalous`, `continued` (from an alert that was open too "
     "long) or `flood` (a summary instead of one alert too many). Update: `severity` (it rose) or "
-    "`periodic`. Close: `calm`, `too_long` or `idle` (no more samples).",
+    "`periodic`. Close: `calm`, `too_long` (it, or its key restless, for too long) or `idle` (no more samples).",
     "continues": "`alert_id` of the alert that was open too long and that this one goes on from; "
     "else null.",
     "is_summary": "Whether it stands for the many alerts of a key that has too many.",
@@ -88,7 +89,7 @@ _PARTS = {
         "shares": "Each feature's part of the error; together 1.",
         "times_ms": "At most 64 times, spread evenly over the worst span.",
         "imputed_share": "Part of the window's values that were missing and imputed, 0 to 1.",
-        "n_gaps": "How often the series started again after a gap since the key's last alert.",
+        "n_gaps": "How often the series started again after a gap in the last `flood_ms` before this event.",
     },
     "FeatureExplanation": {
         "feature": "Which feature, counted from 0.",
@@ -179,9 +180,7 @@ def example() -> OutputRecord:
         imputed = np.zeros(window.shape, bool)
         imputed[5, 1] = True
         start_ms = 1_767_225_600_000 + 4_000 * number
-        scored = ScoredWindow(
-            window, scaler.transform(window), expected, start_ms, 1_000, imputed, number
-        )
+        scored = ScoredWindow(window, scaler.transform(window), expected, start_ms, 1_000, imputed)
         judged = JudgedWindow(
             lambda number=number: Origin("telemetry", 0, 254 + number, 0, b"pump-7", ()),
             start_ms,
@@ -191,7 +190,13 @@ def example() -> OutputRecord:
             lambda scored=scored: explain(scored, scaler, "mae"),
         )
         alerts, events, _ = advance(alerts, judged, AlertingSection().rules, bundle)
-    return encode_alert(events[0], "alerts", b"pump-7", events[0].event_time_ms + 12)
+    explanation = replace(events[0].explanation, n_gaps=1)
+    return encode_alert(
+        replace(events[0], explanation=explanation),
+        "alerts",
+        b"pump-7",
+        events[0].event_time_ms + 12,
+    )
 
 
 def _pretty(value: bytes | None) -> str:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from stream_detector.core.detector import Detector, Step
+from stream_detector.core.detector import Detector
 from stream_detector.core.publishing import encode_alert, encode_dead_letter
 from stream_detector.core.records import OutputRecord, RecordBatch, TopicPartition
+from stream_detector.core.step import Step
 from stream_detector.errors import StreamDetectorError, missing_topics
 from stream_detector.ports import Client, Clock, Reconstructor
 from stream_detector.settings import DetectSettings

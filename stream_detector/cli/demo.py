@@ -14,8 +14,8 @@ import numpy as np
 import typer
 
 from stream_detector.cli.output import console, print_table, progress_bar, to_json
-from stream_detector.core.detector import Step
 from stream_detector.core.records import RecordBatch
+from stream_detector.core.step import Step
 from stream_detector.errors import BrokerError, DatasetError
 from stream_detector.ports import SystemClock
 from stream_detector.settings import DetectSettings, load_settings

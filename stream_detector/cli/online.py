@@ -15,8 +15,8 @@ import typer
 
 from stream_detector.cli.output import console, parse_duration_s
 from stream_detector.core.codec import ContentType
-from stream_detector.core.detector import Step
 from stream_detector.core.records import RecordBatch
+from stream_detector.core.step import Step
 from stream_detector.errors import ConfigError, missing_topics
 from stream_detector.ports import SystemClock
 from stream_detector.settings import (

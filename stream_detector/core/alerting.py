@@ -8,6 +8,7 @@ the same alert again, live or on replay. When events come is decided in
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 
 from stream_detector.core.records import (
     Alert,
@@ -59,6 +60,11 @@ class AlertRules:
     flood_ms: int
     severities: Sequence[tuple[str, float]]
 
+    @property
+    def epoch_ms(self) -> int:
+        """Length of the stretches of absolute time after which a restless key begins anew."""
+        return max(self.open_ms_max, self.flood_ms)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JudgedWindow:
@@ -71,7 +77,8 @@ class JudgedWindow:
     start_ms, end_ms
         Times of the first and the last sample; `end_ms` ascends within a key.
     error, threshold
-        Reconstruction error, and what it must exceed to be anomalous; same unit.
+        Reconstruction error, and what it must exceed to be anomalous; same unit. The error is NaN
+        where there is no verdict, because too much of the window was missing.
     explain
         Says where the error lies; called where the window is an open alert's worst so far only.
     """
@@ -87,6 +94,11 @@ class JudgedWindow:
     def is_anomalous(self) -> bool:
         """Whether the error exceeds the threshold; equal is normal."""
         return self.error > self.threshold
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether there is a verdict."""
+        return not isnan(self.error)
 
     @property
     def anomaly_score(self) -> float:
@@ -252,7 +264,7 @@ def take_in(
         )
     return OpenAlert(
         alert,
-        opened.n_windows + 1,
+        opened.n_windows + window.is_scored,
         opened.n_anomalous + is_anomalous,
         opened.n_alerts,
         window.end_ms if is_anomalous else opened.last_anomalous_ms,

@@ -6,8 +6,7 @@ effects. Offline scoring is the same code on an array of windows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +15,16 @@ from stream_detector.core.alerting import open_alert, severity_of
 from stream_detector.core.codec import ContentType, Decoded, decode_windows
 from stream_detector.core.explain import ScoredWindow, explain
 from stream_detector.core.records import (
-    Alert,
     BundleReference,
     FloatArray,
     RecordBatch,
     Rejected,
     Scores,
 )
+from stream_detector.core.rewind import Rewind
 from stream_detector.core.scaling import Scaler
 from stream_detector.core.scoring import ErrorKind, window_errors
+from stream_detector.core.step import Counts, DetectorState, RaisedAlert, Step
 from stream_detector.errors import NonFiniteScoreError, RecordValueError
 
 SCALED_MAX = 1e12
@@ -38,80 +38,6 @@ _Anomalous = dict[int, tuple[FloatArray, FloatArray, FloatArray]]
 
 
 Reconstruct = Callable[[FloatArray], FloatArray]
-
-Outcome = Literal["normal", "anomalous", "warm_up", "late", "duplicate", "missing", "dead_letter"]
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorState:
-    """What the detector remembers between batches: nothing, while each record is a window."""
-
-
-class RaisedAlert(NamedTuple):
-    """An alert event, which record of the batch led to it, and the series key it is about."""
-
-    record: int
-    alert: Alert
-    key: bytes | None
-
-
-@dataclass(slots=True)
-class Counts:
-    """How much of what one batch held.
-
-    Parameters
-    ----------
-    records
-        Records by outcome; together all records of the batch. A record is late or a duplicate if
-        that is so of a sample of it, or of all; warm-up while its key has not had a complete
-        window; missing if too much was missing in the windows it completed.
-    windows
-        Windows by outcome: normal, anomalous, missing.
-    samples
-        Samples by outcome: used, late, duplicate.
-    n_missing_values
-        Single values that were not there.
-    n_gaps, n_idle_keys
-        Keys that started again after a gap, and that were forgotten.
-    n_keys
-        Keys remembered after the batch.
-    n_suppressed
-        Alerts that were counted in a summary instead of opened.
-    """
-
-    records: Mapping[str, int]
-    windows: Mapping[str, int] = field(default_factory=dict)
-    samples: Mapping[str, int] = field(default_factory=dict)
-    n_missing_values: int = 0
-    n_gaps: int = 0
-    n_idle_keys: int = 0
-    n_keys: int = 0
-    n_suppressed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one batch led to.
-
-    Parameters
-    ----------
-    state
-        For the next step.
-    scores
-        One for each window; `scores.indices` says which record completed it.
-    alerts
-        In the order of the batch.
-    rejected
-        Records put aside, in the order of the batch.
-    counts
-        How much of what there was.
-    """
-
-    state: DetectorState
-    scores: Scores
-    alerts: Sequence[RaisedAlert]
-    rejected: Sequence[Rejected]
-    counts: Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +82,92 @@ class Detector:
         """Return the state without what belongs to partitions that are read elsewhere now."""
         del partitions
         return state
+
+    def begin(
+        self, state: DetectorState, partition: int, offset: int, rewind: Rewind | None = None
+    ) -> DetectorState:
+        """Begin to read a partition of which nothing is remembered.
+
+        Parameters
+        ----------
+        state
+            From the step before, or `start`.
+        partition
+            Which one.
+        offset
+            Where reading begins.
+        rewind
+            What is to be restored; None begins with nothing.
+        """
+        del partition, offset, rewind
+        return state
+
+    def recall(
+        self, state: DetectorState, batch: RecordBatch, content_type: ContentType = "json"
+    ) -> DetectorState:
+        """Remember what records of the past leave behind; no window of theirs is judged.
+
+        Parameters
+        ----------
+        state
+            From the step before.
+        batch
+            Records before `Rewind.judge_offset`, or any where `Rewind.is_restless` is False.
+        content_type
+            As in `step`.
+        """
+        del batch, content_type
+        return state
+
+    def reach(self, state: DetectorState, partition: int, rewind: Rewind) -> DetectorState:
+        """Take down that reading the past has come to `Rewind.judge_offset`.
+
+        Windows under way are forgotten where from here on `step` reads the past.
+        """
+        del partition, rewind
+        return state
+
+    def resume(
+        self, state: DetectorState, partition: int, offset: int, rewind: Rewind
+    ) -> DetectorState:
+        """Go live in a partition whose past was read again.
+
+        Parameters
+        ----------
+        state
+            After the last record of the past.
+        partition
+            Which one.
+        offset
+            The next record, which is the first that was not committed.
+        rewind
+            What was committed with it.
+
+        Raises
+        ------
+        StateError
+            If what is remembered now is not what was remembered then.
+        """
+        del partition, offset, rewind
+        return state
+
+    def rewinds(
+        self, state: DetectorState, next_offsets: Mapping[int, int]
+    ) -> tuple[DetectorState, dict[int, Rewind]]:
+        """Say from where in each partition the state can be restored.
+
+        Parameters
+        ----------
+        state
+            After a batch. No earlier state may be stepped from after this call.
+        next_offsets
+            Of each partition of the batch, the offset after its last record.
+
+        Returns
+        -------
+        The state for the next step, and what to commit with each offset.
+        """
+        return state, {each: Rewind.nothing(offset) for each, offset in next_offsets.items()}
 
     def step(
         self,

@@ -44,8 +44,6 @@ class ScoredWindow:
         Between two steps; 0 where unknown, and then every time is that of the first step.
     imputed
         Which values were missing, shape (n_steps, n_features); None where none was.
-    n_gaps
-        How often the series started again after a gap since the key's last alert.
     """
 
     window: FloatArray
@@ -54,7 +52,6 @@ class ScoredWindow:
     start_ms: float
     sample_interval_ms: float
     imputed: NDArray[np.bool_] | None = None
-    n_gaps: int = 0
 
 
 def explain(scored: ScoredWindow, scaler: Scaler, error_kind: ErrorKind) -> Explanation:
@@ -102,7 +99,7 @@ def explain(scored: ScoredWindow, scaler: Scaler, error_kind: ErrorKind) -> Expl
         shares=tuple(shares),
         times_ms=tuple(times),
         imputed_share=0.0 if scored.imputed is None else float(scored.imputed.mean()),
-        n_gaps=scored.n_gaps,
+        n_gaps=0,  # whoever knows the series fills it in
     )
 
 

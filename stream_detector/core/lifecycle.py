@@ -1,11 +1,12 @@
 """The life of a series key's alerts: they open, are updated and close, one at a time.
 
 Pure, and in event time only: the same windows give the same alerts, live or on replay. What is
-remembered of a key is a few numbers and at most one open alert, and nothing once its windows have
-been normal for long enough.
+remembered of a key is a few numbers and at most one open alert, and nothing once it has come to
+rest (`stream_detector.core.unrest`).
 
 A key that opens too many alerts gets one summary alert instead. Behind it the ordinary life cycle
-goes on in silence and is counted.
+goes on in silence and is counted. Of a key that is restless for long, all this begins anew at fixed
+times: what is open closes, and another goes on from it.
 """
 
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from stream_detector.core.alerting import (
     take_in,
 )
 from stream_detector.core.records import Alert, AlertReason, BundleReference, Origin
+from stream_detector.core.unrest import Unrest, settle, stir
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class SeriesAlerts:
         The open alert. None in a flood.
     flood
         The summary, and what goes on behind it.
+    unrest
+        How restless the key is; None at rest.
     """
 
     history: int = 0
@@ -69,6 +73,7 @@ class SeriesAlerts:
     opens_ms: tuple[int, ...] = ()
     open: OpenAlert | None = None
     flood: Flood | None = None
+    unrest: Unrest | None = None
 
 
 _NOTHING = SeriesAlerts()
@@ -118,11 +123,18 @@ def advance(
         alerts = _NOTHING
     history = alerts.history << 1 | window.is_anomalous
     now = _without_old(alerts, history, window.end_ms, rules)
+    before = now.unrest
+    if window.is_anomalous:
+        now = replace(now, unrest=stir(before, window, rules))
+    elif before is not None:
+        now = replace(now, unrest=settle(before, window, rules))
     may_open = (
         window.is_anomalous and now.closed_ms is None and history.bit_count() >= rules.open_after
     )
     turn = _Turn(window, rules, bundle, may_open)
-    if now.flood is not None:
+    if window.is_anomalous and before is not None and before.begins_anew(window, rules):
+        found = _begin_anew(now, turn)
+    elif now.flood is not None:
         found = _go_on_in_flood(now, now.flood, turn)
     elif now.open is not None:
         found = _go_on(now, now.open, turn)
@@ -208,7 +220,34 @@ def _without_old(
     if opens_ms and end_ms - opens_ms[0] >= rules.flood_ms:
         opens_ms = tuple([opened for opened in opens_ms if end_ms - opened < rules.flood_ms])
     kept = history & ((1 << (rules.open_within - 1)) - 1)
-    return SeriesAlerts(kept, closed_ms, opens_ms, alerts.open, alerts.flood)
+    return replace(alerts, history=kept, closed_ms=closed_ms, opens_ms=opens_ms)
+
+
+def _begin_anew(now: SeriesAlerts, turn: _Turn) -> Advance:
+    """Close what is open at an anomalous window, and go on as if nothing had been before.
+
+    Whether an alert goes on, and whether as a summary, follows from the windows since it last
+    began anew, and not from what was open; only the link to that does.
+    """
+    window, rules, unrest = turn.window, turn.rules, now.unrest
+    assert unrest is not None  # noqa: S101  (narrows the type: the window is anomalous)
+    opened = now.open if now.flood is None else now.flood.summary
+    continues = None if now.flood is None else now.flood.continues
+    events: tuple[Alert, ...] = ()
+    if opened is not None:
+        events = (turn.close(take_in(opened, window, rules.severities), "too_long"),)
+        continues = events[0].alert_id
+    anew = SeriesAlerts(history=now.history & 1, unrest=unrest.anew())
+    if unrest.n_anomalous < rules.open_after:
+        return Advance(anew, events, 0)
+    is_flood = unrest.is_flood(rules)
+    reason: AlertReason = "flood" if is_flood else "anomalous"
+    follower = turn.begin("continued" if continues else reason, continues, is_summary=is_flood)
+    events = (*events, follower.alert)
+    if is_flood:
+        flood = Flood(follower, None, window.end_ms, (window.end_ms, window.end_ms))
+        return Advance(replace(anew, flood=flood), events, 0)
+    return Advance(replace(anew, open=follower), events, 0)
 
 
 def _open(now: SeriesAlerts, turn: _Turn) -> Advance:

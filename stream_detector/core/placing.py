@@ -256,4 +256,7 @@ def scalars_after(ordered: Ordered, placed: Placed, last_cells: Indices) -> Scal
     after.last_cell[of_stretches] = last_cells
     after.newest_ms[:] = lives.newest_ms
     after.seen_ms[:] = lives.seen_ms
+    # The first sample of a generation that is newer than all before it.
+    rises = np.isposinf(after.mark_ms) & (lives.newest_ms > lives.scalars.newest_ms)
+    after.mark_ms[rises] = lives.scalars.newest_ms[rises]
     return after

@@ -288,7 +288,7 @@ class Explanation:
     imputed_share
         Part of the window's values that were missing and imputed, range [0, 1].
     n_gaps
-        How often the series started again after a gap since the key's last alert.
+        How often the series started again after a gap in the last `flood_ms` before the event.
     """
 
     worst_start_ms: int

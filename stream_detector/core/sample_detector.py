@@ -5,50 +5,28 @@ holds samples of one series, and the windows are cut here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.alerting import AlertRules, JudgedWindow
+from stream_detector.core.alert_keeper import AlertKeeper, Slice
+from stream_detector.core.alerting import AlertRules
 from stream_detector.core.codec import ContentType
-from stream_detector.core.detector import (
-    SCALED_MAX,
-    Counts,
-    Detector,
-    DetectorState,
-    RaisedAlert,
-    Reconstruct,
-    Step,
-)
-from stream_detector.core.explain import ScoredWindow, explain
-from stream_detector.core.lifecycle import SeriesAlerts, advance, expire
+from stream_detector.core.detector import SCALED_MAX, Detector, Reconstruct
 from stream_detector.core.lives import Arrivals
-from stream_detector.core.records import Explanation, FloatArray, RecordBatch, Rejected, Scores
+from stream_detector.core.records import FloatArray, RecordBatch, Rejected, Scores
+from stream_detector.core.rewind import Rewind
+from stream_detector.core.rewinding import Needed, begin, forget, reach, resume, rewinds
+from stream_detector.core.sample_state import Generation, SampleState, of_samples
 from stream_detector.core.samples import DecodedSamples, decode_samples
+from stream_detector.core.step import Counts, DetectorState, Step
 from stream_detector.core.windows import Cut, WindowRules, WindowState, cut, fill
 from stream_detector.errors import DataError, RecordOrderError, RecordValueError
 
 _ROWS_AT_ONCE = 64
 _REDUCTIONS = (np.fmin.reduce, np.fmax.reduce)  # NaN does not count
-
-
-@dataclass(frozen=True, slots=True)
-class SampleState(DetectorState):
-    """What is remembered between batches: series, open alerts, and gaps not yet spoken of.
-
-    Parameters
-    ----------
-    windows
-        Cells of windows under way.
-    alerts, n_gaps
-        By slot of the key; only of keys for which there is something to remember.
-    """
-
-    windows: WindowState
-    alerts: Mapping[int, SeriesAlerts] = field(default_factory=dict)
-    n_gaps: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +50,41 @@ class SampleDetector(Detector):
 
     def forget(self, state: DetectorState, partitions: Sequence[int]) -> DetectorState:
         """Return the state without what belongs to partitions that are read elsewhere now."""
-        state = _of_samples(state)
-        pool = state.windows.settle()
-        known = {*state.alerts, *state.n_gaps}
-        gone = {slot for slot in known if pool.partitions[slot] in partitions}
-        return SampleState(
-            state.windows.forget(partitions),
-            {slot: each for slot, each in state.alerts.items() if slot not in gone},
-            {slot: each for slot, each in state.n_gaps.items() if slot not in gone},
-        )
+        return forget(of_samples(state), partitions)
+
+    def begin(
+        self, state: DetectorState, partition: int, offset: int, rewind: Rewind | None = None
+    ) -> DetectorState:
+        """Begin to read a partition; parameters as in `Detector.begin`."""
+        clock_ms = -np.inf if rewind is None else rewind.clock_ms
+        return begin(of_samples(state), partition, Generation(offset, clock_ms))
+
+    def recall(
+        self, state: DetectorState, batch: RecordBatch, content_type: ContentType = "json"
+    ) -> DetectorState:
+        """Cut windows and judge none of them; parameters as in `Detector.recall`."""
+        state = of_samples(state)
+        decoded = self._decode(batch, content_type)
+        if not len(decoded.indices):
+            return state
+        whole, _ = self._cut(state, batch, decoded)
+        return replace(state, windows=whole.state)
+
+    def reach(self, state: DetectorState, partition: int, rewind: Rewind) -> DetectorState:
+        """Pass the place from which windows are judged again, as `Detector.reach` says."""
+        return reach(of_samples(state), partition, rewind)
+
+    def resume(
+        self, state: DetectorState, partition: int, offset: int, rewind: Rewind
+    ) -> DetectorState:
+        """Go live where the reading of the past ends; parameters as in `Detector.resume`."""
+        return resume(of_samples(state), partition, offset, rewind, self._needed)
+
+    def rewinds(
+        self, state: DetectorState, next_offsets: Mapping[int, int]
+    ) -> tuple[DetectorState, dict[int, Rewind]]:
+        """Say from where the state can be restored; parameters as in `Detector.rewinds`."""
+        return rewinds(of_samples(state), next_offsets, self._needed)
 
     def step(
         self,
@@ -90,30 +94,15 @@ class SampleDetector(Detector):
         content_type: ContentType = "json",
     ) -> Step:
         """Judge the windows that one batch completes; parameters as in `Detector.step`."""
-        state = _of_samples(state)
+        state = of_samples(state)
         decoded = self._decode(batch, content_type)
         if not len(decoded.indices):
             counts = Counts(records={"dead_letter": len(batch)}, n_keys=state.windows.n_keys)
             return Step(state, _no_scores(self.threshold), [], _in_order(decoded.rejected), counts)
-        series = batch.series()
-        indices = decoded.indices
-        keys: Sequence[Any] = series.keys  # none of the usable ones is None
-        if len(indices) < len(batch):
-            keys = [series.keys[index] for index in indices.tolist()]
-        whole = cut(
-            state.windows,
-            self.windows,
-            Arrivals(
-                keys=keys,
-                partitions=series.partitions[indices],
-                counts=decoded.counts,
-                times_ms=decoded.times_ms,
-                values=decoded.values,
-            ),
-        )
-        keeper = _AlertKeeper(self, state, batch, whole, indices)
+        whole, indices = self._cut(state, batch, decoded)
+        keeper = AlertKeeper(self, self.alerting, state, batch, whole, indices)
         errors = self._score_windows(whole, reconstruct, keeper)
-        keeper.expire_until(len(batch))
+        after = keeper.finish()
         is_scored = np.isfinite(errors)
         scores = Scores(
             indices[whole.records[is_scored]],
@@ -125,9 +114,29 @@ class SampleDetector(Detector):
         late = _late_records(whole, decoded)
         counts = _count(len(batch), decoded, whole, errors, self.threshold)
         counts.n_suppressed = keeper.n_suppressed
-        return Step(
-            keeper.state(), scores, keeper.raised, _in_order([*decoded.rejected, *late]), counts
+        return Step(after, scores, keeper.raised, _in_order([*decoded.rejected, *late]), counts)
+
+    @property
+    def _needed(self) -> Needed:
+        """Return how much of a key's past is needed."""
+        return Needed(self.windows.needed_ms, self.alerting.flood_ms)
+
+    def _cut(
+        self, state: SampleState, batch: RecordBatch, decoded: DecodedSamples
+    ) -> tuple[Cut, NDArray[np.intp]]:
+        """Return the windows that usable records complete, and which records those are."""
+        series, indices = batch.series(), decoded.indices
+        keys: Sequence[Any] = series.keys  # none of the usable ones is None
+        if len(indices) < len(batch):
+            keys = [series.keys[index] for index in indices.tolist()]
+        arrivals = Arrivals(
+            keys=keys,
+            partitions=series.partitions[indices],
+            counts=decoded.counts,
+            times_ms=decoded.times_ms,
+            values=decoded.values,
         )
+        return cut(state.windows, self.windows, arrivals), indices
 
     def _decode(self, batch: RecordBatch, content_type: ContentType) -> DecodedSamples:
         """Return the samples of a batch that can be scored."""
@@ -152,7 +161,7 @@ class SampleDetector(Detector):
         return decoded.without(errors)
 
     def _score_windows(
-        self, whole: Cut, reconstruct: Reconstruct, keeper: "_AlertKeeper"
+        self, whole: Cut, reconstruct: Reconstruct, keeper: AlertKeeper
     ) -> NDArray[np.float64]:
         """Return the error of each window, NaN where too much of it is missing.
 
@@ -164,14 +173,16 @@ class SampleDetector(Detector):
             received = whole.take(part)  # (n_windows, n_steps, n_features)
             filled, shares = fill(received, self.windows)
             rows = np.arange(start, start + len(filled))
+            places = np.arange(len(filled))
+            is_usable = np.ones(len(filled), dtype=np.bool_)
             if shares.any():
-                is_usable = ~np.isnan(filled).any(axis=(1, 2))
-                rows, received, filled = rows[is_usable], received[is_usable], filled[is_usable]
-            if not len(rows):
-                continue
-            scaled = self.scaler.transform(filled)
-            errors[rows], reconstructions = self.errors(scaled, reconstruct)
-            keeper.take_in(rows, errors[rows], (received, scaled, reconstructions))
+                is_usable[:] = ~np.isnan(filled).any(axis=(1, 2))
+                received, filled = received[is_usable], filled[is_usable]
+                places = np.cumsum(is_usable) - 1
+            scaled = reconstructions = self.scaler.transform(filled)
+            if len(filled):
+                errors[rows[is_usable]], reconstructions = self.errors(scaled, reconstruct)
+            keeper.take_in(Slice(rows, errors[rows], places, received, scaled, reconstructions))
         return errors
 
 
@@ -179,140 +190,6 @@ def for_samples(detector: Detector, windows: WindowRules, alerting: AlertRules) 
     """Return a detector of the same facts that cuts its windows from samples."""
     facts = {each.name: getattr(detector, each.name) for each in fields(detector)}
     return SampleDetector(**facts, windows=windows, alerting=alerting)
-
-
-class _AlertKeeper:
-    """Carries the alerts of all keys through one batch, record by record."""
-
-    def __init__(
-        self,
-        detector: SampleDetector,
-        state: SampleState,
-        batch: RecordBatch,
-        whole: Cut,
-        indices: NDArray[np.intp],
-    ) -> None:
-        self.raised: list[RaisedAlert] = []
-        self.n_suppressed = 0
-        self._detector = detector
-        self._batch = batch
-        self._whole = whole
-        self._indices = indices
-        self._alerts = dict(state.alerts)
-        self._n_gaps = dict(state.n_gaps)
-        self._new_gaps: dict[int, list[tuple[int, int]]] = {}
-        gaps = (whole.gap_slots, indices[whole.gap_records], np.floor(whole.gap_ms + 0.5))
-        for slot, index, at_ms in zip(*(column.tolist() for column in gaps), strict=True):
-            self._new_gaps.setdefault(slot, []).append((index, at_ms))
-        expired = whole.expired
-        keys = whole.state.keys_of(expired.slots)
-        columns = (indices[expired.records], expired.at_ms, expired.slots)
-        at, at_ms, slots = (column.tolist() for column in columns)
-        # Not by slot: which slot a key has depends on how the stream was cut into batches.
-        self._expired = iter(sorted(zip(at, at_ms, keys, slots, strict=True)))
-        self._next_expired = next(self._expired, None)
-
-    def take_in(
-        self,
-        rows: NDArray[np.intp],
-        errors: NDArray[np.float64],
-        arrays: tuple[FloatArray, FloatArray, FloatArray],
-    ) -> None:
-        """Go on with some windows: their rows in the cut, errors, and arrays that explain them."""
-        whole, threshold = self._whole, self._detector.threshold
-        slots = whole.slots[rows]
-        is_anomalous = errors > threshold
-        of_interest = is_anomalous
-        if self._alerts or is_anomalous.any():
-            watched = np.concatenate(
-                [np.fromiter(self._alerts, np.intp, len(self._alerts)), slots[is_anomalous]]
-            )
-            of_interest = np.isin(slots, watched)
-        for at in np.flatnonzero(of_interest).tolist():
-            row, slot = int(rows[at]), int(slots[at])
-            index = int(self._indices[whole.records[row]])
-            self.expire_until(index)
-            start_ms, end_ms = int(whole.start_ms[row]), int(whole.end_ms[row])
-            window = JudgedWindow(
-                origin=lambda index=index: self._batch.origin(index),  # type: ignore[misc]
-                start_ms=start_ms,
-                end_ms=end_ms,
-                error=float(errors[at]),
-                threshold=threshold,
-                explain=lambda at=at, slot=slot, index=index, end_ms=end_ms, start_ms=start_ms: (  # type: ignore[misc]
-                    self._explain(
-                        [array[at] for array in arrays],
-                        start_ms,
-                        self._gaps_until(slot, (index, end_ms)),
-                    )
-                ),
-            )
-            self._advance(slot, index, window)
-        self.expire_until(int(self._indices[whole.records[rows[-1]]]))
-
-    def expire_until(self, index: int) -> None:
-        """Close the alerts of keys that were idle for too long when a record came."""
-        while self._next_expired is not None and self._next_expired[0] <= index:
-            at, at_ms, key, slot = self._next_expired
-            self._next_expired = next(self._expired, None)
-            self._gaps_until(slot, (at, 0))
-            self._n_gaps.pop(slot, None)
-            alerts = self._alerts.pop(slot, None)
-            if alerts is not None:
-                events = expire(alerts, round(at_ms), self._batch.origin(at))
-                self.raised += [RaisedAlert(at, alert, key) for alert in events]
-
-    def state(self) -> SampleState:
-        """Return what is remembered after the batch."""
-        for slot in list(self._new_gaps):
-            self._gaps_until(slot, (len(self._batch), 0))
-        idle = set(self._whole.expired.idle.tolist())
-        n_gaps = {slot: n for slot, n in self._n_gaps.items() if slot not in idle}
-        return SampleState(self._whole.state, self._alerts, n_gaps)
-
-    def _advance(self, slot: int, index: int, window: JudgedWindow) -> None:
-        """Let one window go through the life cycle of its key's alerts."""
-        detector = self._detector
-        led_to = advance(self._alerts.get(slot), window, detector.alerting, detector.bundle)
-        if led_to.alerts is None:
-            self._alerts.pop(slot, None)
-        else:
-            self._alerts[slot] = led_to.alerts
-        self.n_suppressed += led_to.n_suppressed
-        if led_to.events:
-            key = self._batch.origin(index).key or b""
-            self.raised += [RaisedAlert(index, alert, key) for alert in led_to.events]
-            self._gaps_until(slot, (index, window.end_ms))
-            self._n_gaps.pop(slot, None)
-
-    def _explain(self, arrays: list[FloatArray], start_ms: int, n_gaps: int) -> Explanation:
-        """Return what was expected and what was seen in a window."""
-        received, scaled, reconstruction = arrays
-        detector = self._detector
-        imputed = np.isnan(received)
-        scored = ScoredWindow(
-            window=received,
-            scaled=scaled,
-            reconstruction=reconstruction,
-            start_ms=float(start_ms),
-            sample_interval_ms=detector.windows.sample_interval_ms,
-            imputed=imputed if imputed.any() else None,
-            n_gaps=n_gaps,
-        )
-        return explain(scored, detector.scaler, detector.error_kind)
-
-    def _gaps_until(self, slot: int, end: tuple[int, int]) -> int:
-        """Return how often a key started again since it was last spoken of.
-
-        Counted are gaps up to a record and, in that record, up to a time. The time alone would
-        not do: a key that was forgotten may come again with an earlier one.
-        """
-        new = self._new_gaps.get(slot)
-        if new:
-            n_past = sum(gap <= end for gap in new)
-            self._n_gaps[slot] = self._n_gaps.get(slot, 0) + n_past
-            self._new_gaps[slot] = new[n_past:]
-        return self._n_gaps.get(slot, 0)
 
 
 def _extremes(values: FloatArray) -> FloatArray:
@@ -325,14 +202,6 @@ def _extremes(values: FloatArray) -> FloatArray:
         parts += [reduce(long, axis=0).reshape(-1, n_features) for reduce in _REDUCTIONS]
     few = np.concatenate(parts)
     return np.stack([reduce(few, axis=0) for reduce in _REDUCTIONS])
-
-
-def _of_samples(state: DetectorState) -> SampleState:
-    """Return the state as one of samples."""
-    if not isinstance(state, SampleState):
-        message = f"expected a state from SampleDetector.start, received {type(state).__name__}"
-        raise TypeError(message)
-    return state
 
 
 def _no_scores(threshold: float) -> Scores:

@@ -6,6 +6,7 @@ changes is written down as `Writes` and carried out when the next batch comes: a
 no later one was used can be stepped from again, and gives the same.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -23,9 +24,13 @@ NONE_BEGUN = -1
 
 _GROWTH = 1.125
 
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+"""Multiplying by it spreads bits: 2^64 over the golden ratio, made odd (Knuth, The Art of Computer
+Programming, volume 3, section 6.4)."""
+
 RowPart = tuple[NDArray[np.intp], FloatArray, NDArray[np.uint8]]
 
-_Type = TypeVar("_Type", np.float32, np.uint8, np.int32)
+_Type = TypeVar("_Type", np.float32, np.uint8, np.int32, np.uint64)
 
 
 @dataclass(slots=True)
@@ -44,6 +49,10 @@ class Scalars:
         Where in the row that sample is, `NONE_BEGUN` where no window is under way.
     span
         Cells since the series began or began again, counted up to a window's length.
+    mark_ms
+        Newest time before the first sample that was newer in the partition's present generation
+        (`stream_detector.core.sample_state`); inf before there was one, -inf where the key itself
+        began in it. What can be restored is the same without it.
     """
 
     newest_ms: NDArray[np.float64]
@@ -51,6 +60,7 @@ class Scalars:
     last_ms: NDArray[np.float64]
     last_cell: NDArray[np.int32]
     span: NDArray[np.int32]
+    mark_ms: NDArray[np.float64]
 
     @classmethod
     def fresh(cls, n_slots: int) -> "Scalars":
@@ -61,6 +71,7 @@ class Scalars:
             last_ms=np.full(n_slots, np.nan),
             last_cell=np.full(n_slots, NONE_BEGUN, dtype=np.int32),
             span=np.zeros(n_slots, dtype=np.int32),
+            mark_ms=np.full(n_slots, -np.inf),
         )
 
     def take(self, slots: NDArray[np.intp]) -> "Scalars":
@@ -71,6 +82,21 @@ class Scalars:
         """Set the entries of some slots."""
         for name in self.__slots__:
             getattr(self, name)[slots] = getattr(values, name)
+
+    def digests(self, names: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Return a number for each entry that changes with anything in it, `mark_ms` left out.
+
+        Parameters
+        ----------
+        names
+            A number for each key.
+        """
+        mixed = names.copy()
+        for column in (self.newest_ms, self.seen_ms, self.last_ms, self.last_cell, self.span):
+            bits = np.ascontiguousarray(column, dtype=np.float64).view(np.uint64)
+            mixed = (mixed ^ bits) * _ODD
+            mixed ^= mixed >> np.uint64(29)
+        return mixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +182,9 @@ class SeriesPool:
             np.empty(0, np.intp), np.empty(0), np.empty((0, n_features), np.float32)
         )
         self.token: object = None
+        self._names: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
+        self._digests: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
+        self._sums: dict[int, int] = {}
         self._slots: dict[int, dict[bytes, int]] = {}
         self._free: list[int] = []
 
@@ -174,6 +203,7 @@ class SeriesPool:
         """Return the size of all arrays; keys and their index are not in it."""
         waiting = self.pending
         n_bytes = self.rows.nbytes + self.starts.nbytes + self.partitions.nbytes
+        n_bytes += self._names.nbytes + self._digests.nbytes
         n_bytes += waiting.slots.nbytes + waiting.times_ms.nbytes + waiting.values.nbytes
         n_bytes += sum(int(getattr(self.scalars, name).nbytes) for name in Scalars.__slots__)
         return n_bytes
@@ -231,6 +261,8 @@ class SeriesPool:
             self.keys[slot] = key
             self.partitions[slot] = partition
             self._slots.setdefault(partition, {})[key] = slot
+            name = hashlib.blake2b(key, digest_size=8).digest()
+            self._names[slot] = int.from_bytes(name, "little")
         del self._free[max(len(self._free) - len(writes.added), 0) :]
         self.clocks.update(writes.clocks)
         self.scalars.put(writes.slots, writes.scalars)
@@ -242,6 +274,7 @@ class SeriesPool:
         np.bitwise_or.at(self.starts, (writes.start_slots, writes.start_cells >> 3), bits)
         if writes.pending is not None:
             self.pending = writes.pending
+        self._digest(np.unique(writes.slots))
         self._release(writes.freed)
 
     def forget(self, partitions: Sequence[int]) -> None:
@@ -251,6 +284,28 @@ class SeriesPool:
         for partition in partitions:
             self.clocks.pop(partition, None)
             self._slots.pop(partition, None)
+            self._sums.pop(partition, None)
+
+    def interrupt(self, partition: int) -> None:
+        """Forget the windows under way of a partition's keys; the series themselves go on."""
+        slots = np.flatnonzero(self.partitions == partition)
+        self.starts[slots] = 0
+        self.scalars.last_cell[slots] = NONE_BEGUN
+        self._digest(slots)
+
+    def begin_generation(self, partition: int) -> None:
+        """Mark no key of a partition as seen in its present generation."""
+        self.scalars.mark_ms[self.partitions == partition] = np.inf
+
+    def has_all(self, partition: int, needed_ms: float) -> bool:
+        """Return whether every key of a partition had its last `needed_ms` in this generation."""
+        slots = np.flatnonzero(self.partitions == partition)
+        mark_ms, last_ms = self.scalars.mark_ms[slots], self.scalars.last_ms[slots]
+        return bool((np.isneginf(mark_ms) | (last_ms - mark_ms >= needed_ms)).all())
+
+    def sum_of(self, partition: int) -> tuple[int, int]:
+        """Return how many keys a partition has, and a number made of all that is known of them."""
+        return len(self._slots.get(partition, ())), self._sums.get(partition, 0)
 
     def reserve(self, n_slots: int) -> None:
         """Make room for so many slots."""
@@ -261,6 +316,8 @@ class SeriesPool:
         self.rows = _extended(self.rows, n_more, np.nan)
         self.starts = _extended(self.starts, n_more, 0)
         self.partitions = _extended(self.partitions, n_more, FREE)
+        self._names = _extended(self._names, n_more, 0)
+        self._digests = _extended(self._digests, n_more, 0)
         more = Scalars.fresh(n_more)
         self.scalars = Scalars(
             *(
@@ -268,6 +325,19 @@ class SeriesPool:
                 for name in Scalars.__slots__
             )
         )
+
+    def _digest(self, slots: NDArray[np.intp]) -> None:
+        """Take down what is known now of some keys."""
+        self._add_up(slots, self.scalars.take(slots).digests(self._names[slots]))
+
+    def _add_up(self, slots: NDArray[np.intp], digests: NDArray[np.uint64]) -> None:
+        """Replace the digests of some keys, and keep the sums of their partitions right."""
+        change = digests - self._digests[slots]  # modulo 2^64, as the sums are
+        self._digests[slots] = digests
+        numbers = self.partitions[slots]
+        for partition in np.unique(numbers).tolist():
+            added = int(change[numbers == partition].sum(dtype=np.uint64))
+            self._sums[partition] = (self._sums.get(partition, 0) + added) % 2**64
 
     def _release(self, slots: NDArray[np.intp]) -> None:
         """Take the keys out of some slots."""
@@ -278,6 +348,7 @@ class SeriesPool:
                 of_partition.pop(key, None)
                 self.keys[slot] = None
                 self._free.append(slot)
+        self._add_up(slots, np.zeros(len(slots), dtype=np.uint64))
         self.partitions[slots] = FREE
         self.scalars.put(slots, Scalars.fresh(len(slots)))
         if len(slots) and len(self.pending.slots):

@@ -70,6 +70,14 @@ class WindowRules:
         """Return the time from the first to the last sample of a window."""
         return (self.n_steps - 1) * self.sample_interval_ms
 
+    @property
+    def needed_ms(self) -> float:
+        """Return how much of a key's past its windows under way can reach back at most.
+
+        A cell is up to one and a half intervals long, and what is still late can come before it.
+        """
+        return 1.5 * (self.n_steps + 2) * self.sample_interval_ms + self.lateness_ms_max
+
 
 @dataclass(frozen=True, slots=True)
 class WindowState:

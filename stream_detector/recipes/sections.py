@@ -201,7 +201,10 @@ class AlertingSection(_Section):
     alerts_max: Annotated[int, Field(ge=1, le=1_000)] = Field(
         default=10, description="Most alerts of a key within flood_ms; then one summary opens"
     )
-    flood_ms: AlertSpan = Field(default=600_000, description="Time over which alerts_max counts")
+    flood_ms: AlertSpan = Field(
+        default=600_000,
+        description="Time over which alerts_max counts, and for which gaps are told",
+    )
 
     @property
     def levels(self) -> tuple[tuple[str, float], ...]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_detector.core.codec import CONTENT_TYPES
-from stream_detector.core.detector import Detector, DetectorState, Step
+from stream_detector.core.detector import Detector
 from stream_detector.core.records import (
     BundleReference,
     FloatArray,
@@ -20,6 +20,7 @@ from stream_detector.core.records import (
     series_columns,
 )
 from stream_detector.core.scaling import Scaler
+from stream_detector.core.step import DetectorState, Step
 
 SHAPE = (3, 2)
 FLOAT32 = [("content-type", CONTENT_TYPES["float32"])]

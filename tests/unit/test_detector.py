@@ -7,9 +7,10 @@ import numpy as np
 import orjson
 import pytest
 
-from stream_detector.core.detector import SCALED_MAX, Detector, DetectorState
+from stream_detector.core.detector import SCALED_MAX, Detector
 from stream_detector.core.records import FloatArray, RecordBatch
 from stream_detector.core.scaling import Scaler
+from stream_detector.core.step import DetectorState
 from stream_detector.errors import NonFiniteScoreError, RecordValueError
 
 MakeBatch = Callable[..., RecordBatch]

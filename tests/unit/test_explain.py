@@ -98,10 +98,10 @@ def test_what_was_expected_and_seen_is_in_the_unit_of_the_signal() -> None:
 def test_a_missing_value_was_not_seen() -> None:
     imputed = np.zeros((4, 2), bool)
     imputed[2, 0] = imputed[3, 1] = imputed[0, 0] = True
-    found = explained([[0, 0], [4, 2], [4, 2], [4, 2]], imputed=imputed, n_gaps=2)
+    found = explained([[0, 0], [4, 2], [4, 2], [4, 2]], imputed=imputed)
     assert found.features[0].seen == (4.0, None, 4.0)
     assert found.features[1].seen == (2.0, 2.0, None)
-    assert (found.imputed_share, found.n_gaps) == (0.375, 2)
+    assert (found.imputed_share, found.n_gaps) == (0.375, 0)
     assert explained([1]).imputed_share == 0.0
 
 

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from stream_detector.core.alerting import AlertRules
-from stream_detector.core.detector import SCALED_MAX, DetectorState, Step
+from stream_detector.core.detector import SCALED_MAX
 from stream_detector.core.records import (
     BundleReference,
     FloatArray,
@@ -18,6 +18,7 @@ from stream_detector.core.records import (
 )
 from stream_detector.core.sample_detector import SampleDetector, SampleState
 from stream_detector.core.scaling import Scaler
+from stream_detector.core.step import DetectorState, Step
 from stream_detector.core.windows import WindowRules
 from stream_detector.errors import NonFiniteScoreError, RecordOrderError, RecordValueError
 
@@ -162,7 +163,7 @@ def test_samples_that_waited_are_counted_once() -> None:
     crowd = b'{"values":[0,0,0],"timestamps_ms":[%s]}' % times.encode()
     first = detector.step(detector.start(), batch_of(crowd), zeros)
     second = detector.step(first.state, batch_of(Sent(b"pump", 2_000, [0])), zeros)
-    assert first.counts.samples == {"used": 3, "late": 0, "duplicate": 0}
+    assert first.counts.samples == {"used": 1, "late": 0, "duplicate": 2}
     assert second.counts.samples == {"used": 1, "late": 0, "duplicate": 0}
 
 
@@ -210,8 +211,9 @@ def test_a_window_that_misses_too_much_is_not_scored() -> None:
     assert step.counts.records == {"missing": 2, "dead_letter": 0}
 
 
-def test_gaps_are_said_in_the_next_alert_and_only_there() -> None:
+def test_gaps_are_said_in_the_alerts_of_the_time_after() -> None:
     detector = detector_of(stride=4)
+    detector = replace(detector, alerting=replace(detector.alerting, flood_ms=250))
     records = [Sent(b"a", 0, NORMAL), Sent(b"a", 100, NORMAL), Sent(b"a", 200, ANOMALOUS)]
     records += [Sent(b"a", 240, [0] * 12), Sent(b"a", 360, ANOMALOUS)]
     for sizes in ([5], [1] * 5, [2, 3], [3, 2]):
@@ -221,7 +223,32 @@ def test_gaps_are_said_in_the_next_alert_and_only_there() -> None:
             step = detector.step(state, batch, zeros)
             n_gaps += [(each.alert.event, each.alert.explanation.n_gaps) for each in step.alerts]
             state, start = step.state, start + size
-        assert n_gaps == [("open", 2), ("close", 2), ("open", 0)]
+        assert n_gaps == [("open", 2), ("close", 1), ("open", 1)]
+
+
+def test_a_gap_while_an_alert_is_open_is_said_in_its_close() -> None:
+    records = [Sent(b"a", 0, ANOMALOUS), Sent(b"a", 80, [0] * 10)]
+    step = step_of(*records)
+    told = [(each.alert.event, each.alert.explanation.n_gaps) for each in step.alerts]
+    assert told == [("open", 0), ("close", 1)]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [Sent(b"a", 40, [None] * 12)],
+        [Sent(b"a", each, [0]) for each in range(90, 400, 60)],
+    ],
+    ids=["nothing but missing values", "nothing but gaps"],
+)
+def test_an_alert_closes_though_its_key_completes_no_window(records: list[Sent]) -> None:
+    step = step_of(Sent(b"a", 0, ANOMALOUS), *records)
+    assert [(each.alert.event, each.alert.reason) for each in step.alerts] == [
+        ("open", "anomalous"),
+        ("close", "calm"),
+    ]
+    assert 130 <= step.alerts[1].alert.event_time_ms - NOW_MS <= 150
+    assert step.alerts[1].alert.n_windows == step.alerts[1].alert.n_anomalous
 
 
 @pytest.mark.parametrize("sizes", [[3, 1], [1, 1, 1, 1]])

@@ -10,8 +10,9 @@ import orjson
 import pytest
 
 from stream_detector.clients.memory import EOF, PAUSE, MemoryBroker
-from stream_detector.core.detector import Detector, DetectorState, Step
+from stream_detector.core.detector import Detector
 from stream_detector.core.records import OutputRecord, RecordBatch
+from stream_detector.core.step import DetectorState, Step
 from stream_detector.errors import BrokerError
 from stream_detector.service import Service
 from stream_detector.settings import DetectSettings, load_settings

@@ -7,8 +7,8 @@ import urllib.request
 import numpy as np
 import pytest
 
-from stream_detector.core.detector import Counts
 from stream_detector.core.records import TopicPartition
+from stream_detector.core.step import Counts
 from stream_detector.errors import ConfigError
 from stream_detector.telemetry import (
     Metrics,

@@ -1,0 +1,195 @@
+"""From where the state of samples can be restored, and what to do at both ends of that.
+
+Pure. A partition's records are divided into generations. A new one begins once every key had, in
+the present one, as much of its past as its windows can need. So whoever reads from the beginning
+of the generation before last knows every key as it is: the first generation read makes each key's
+newest time right, and after that nothing depends on what was not read. Restless keys hold on to
+the generation in which they became so, and windows are judged from there.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from stream_detector.core.lifecycle import SeriesAlerts
+from stream_detector.core.rewind import Rewind
+from stream_detector.core.sample_state import Generation, Hold, SampleState
+from stream_detector.core.series import SeriesPool
+from stream_detector.errors import StateError
+
+N_ANEW = 5
+"""How often the alerts of a restless key must have begun anew after a place from which they can be
+restored: twice until the first time that counts for a reader who begins there, once more until the
+same alert is open for both, and once until it links to the same one before."""
+
+
+class Needed(NamedTuple):
+    """How much of a key's past is needed, in event time: for windows, and of gaps for alerts."""
+
+    windows_ms: float
+    gaps_ms: float
+
+
+def begin(state: SampleState, partition: int, first: Generation) -> SampleState:
+    """Begin to read a partition of which nothing is remembered."""
+    pool = state.windows.settle()
+    if first.clock_ms > -math.inf:
+        pool.clocks[partition] = first.clock_ms
+    return replace(state, generations={**state.generations, partition: (first,)})
+
+
+def forget(state: SampleState, partitions: Sequence[int]) -> SampleState:
+    """Drop everything of partitions that are read elsewhere now."""
+    numbers = state.windows.settle().partitions
+    known = {*state.alerts, *state.gaps, *state.holds}
+    gone = {slot for slot in known if numbers[slot] in partitions}
+    return SampleState(
+        state.windows.forget(partitions),
+        {slot: each for slot, each in state.alerts.items() if slot not in gone},
+        {slot: each for slot, each in state.gaps.items() if slot not in gone},
+        {slot: each for slot, each in state.holds.items() if slot not in gone},
+        {each: some for each, some in state.generations.items() if each not in partitions},
+    )
+
+
+def reach(state: SampleState, partition: int, rewind: Rewind) -> SampleState:
+    """Take down that reading the past has come to `Rewind.judge_offset`."""
+    pool = state.windows.settle()
+    if rewind.is_restless:
+        pool.interrupt(partition)
+    return _with_generation(state, pool, partition, rewind.judge_offset)
+
+
+def resume(
+    state: SampleState, partition: int, offset: int, rewind: Rewind, needed: Needed
+) -> SampleState:
+    """Go live where the reading of the past ends; raises as `Detector.resume` says."""
+    pool = state.windows.settle()
+    state = replace(state, gaps=_recent(state, pool, needed.gaps_ms))
+    state = _with_generation(state, pool, partition, offset)
+    hold = (rewind.judge_offset,)
+    holds = {
+        slot: Hold(_since_ms(state.alerts.get(slot)), hold)
+        for slot in _slots_of(state, pool, partition)
+    }
+    digest = _digest(state, pool, partition)
+    if digest != rewind.digest:
+        message = (
+            f"partition {partition}: what is remembered at offset {offset}, read again from "
+            f"{rewind.offset}, is not what was remembered when the offset was committed: expected "
+            f"digest {rewind.digest}, received {digest}; nothing was published. The records "
+            "between may have changed, or the program: reset the group's offsets, or use another "
+            "group, to go on without what was remembered"
+        )
+        raise StateError(message)
+    return replace(state, holds={**state.holds, **holds})
+
+
+def rewinds(
+    state: SampleState, next_offsets: Mapping[int, int], needed: Needed
+) -> tuple[SampleState, dict[int, Rewind]]:
+    """Say from where each partition can be restored, as `Detector.rewinds` does."""
+    pool = state.windows.settle()
+    state = replace(state, gaps=_recent(state, pool, needed.gaps_ms))
+    state = replace(state, holds=_holds(state, pool))
+    found = {}
+    for partition, offset in next_offsets.items():
+        held = [state.holds[slot].offsets[0] for slot in _slots_of(state, pool, partition)]
+        known = state.generations[partition]
+        judge = min([_before_last(known).offset, *held])
+        at = max(0, [each.offset for each in known].index(judge) - 1)
+        first = known[at]
+        found[partition] = Rewind(
+            first.offset, first.clock_ms, judge, bool(held), _digest(state, pool, partition)
+        )
+        state = replace(state, generations={**state.generations, partition: known[at:]})
+        if pool.has_all(partition, needed.windows_ms):
+            state = _with_generation(state, pool, partition, offset)
+    return state, found
+
+
+def _with_generation(
+    state: SampleState, pool: SeriesPool, partition: int, offset: int
+) -> SampleState:
+    """Begin a generation at an offset that lies behind the beginning of the present one."""
+    known = state.generations[partition]
+    if offset <= known[-1].offset:
+        return state
+    pool.begin_generation(partition)
+    fresh = Generation(offset, pool.clocks.get(partition, -math.inf))
+    return replace(state, generations={**state.generations, partition: (*known, fresh)})
+
+
+def _before_last(generations: Sequence[Generation]) -> Generation:
+    """Return the last generation but one, the only one where there is no other."""
+    return generations[max(0, len(generations) - 2)]
+
+
+def _holds(state: SampleState, pool: SeriesPool) -> dict[int, Hold]:
+    """Return how far back to read for each restless key."""
+    holds = {}
+    for slot in {*state.alerts, *state.gaps}:
+        since_ms = _since_ms(state.alerts.get(slot))
+        hold = state.holds.get(slot)
+        if hold is None or hold.since_ms != since_ms:
+            here = _before_last(state.generations[int(pool.partitions[slot])]).offset
+            offsets = (here,) if hold is None else (*hold.offsets, here)
+            hold = Hold(since_ms, offsets[-N_ANEW:])
+        holds[slot] = hold
+    return holds
+
+
+def _since_ms(alerts: SeriesAlerts | None) -> int | None:
+    """Return since when the unrest of a key is counted."""
+    return None if alerts is None or alerts.unrest is None else alerts.unrest.since_ms
+
+
+def _recent(state: SampleState, pool: SeriesPool, gaps_ms: float) -> dict[int, tuple[int, ...]]:
+    """Return the gaps that an alert can still tell."""
+    recent = {}
+    for slot, times in state.gaps.items():
+        since_ms = float(pool.scalars.last_ms[slot]) - gaps_ms
+        kept = tuple(each for each in times if each > since_ms)
+        if kept:
+            recent[slot] = kept
+    return recent
+
+
+def _slots_of(state: SampleState, pool: SeriesPool, partition: int) -> list[int]:
+    """Return the restless keys of a partition."""
+    return [slot for slot in {*state.alerts, *state.gaps} if pool.partitions[slot] == partition]
+
+
+def _digest(state: SampleState, pool: SeriesPool, partition: int) -> str:
+    """Return 16 hexadecimal digits that change with anything remembered of a partition."""
+    restless = sorted(
+        (pool.keys[slot] or b"", _facts(state.alerts.get(slot)), state.gaps.get(slot, ()))
+        for slot in _slots_of(state, pool, partition)
+    )
+    known = (pool.sum_of(partition), pool.clocks.get(partition), restless)
+    return hashlib.blake2b(repr(known).encode(), digest_size=8).hexdigest()
+
+
+def _facts(alerts: SeriesAlerts | None) -> str:
+    """Return what is remembered of a key's alerts, as text; all else follows from it."""
+    if alerts is None:
+        return ""
+    opened = alerts.open
+    if alerts.flood is not None:
+        opened = alerts.flood.summary
+    counts = opened and (
+        opened.alert.alert_id,
+        opened.alert.event_number,
+        opened.alert.event_time_ms,
+        opened.alert.anomaly_score,
+        opened.alert.continues,
+        opened.n_windows,
+        opened.n_anomalous,
+        opened.n_alerts,
+        opened.last_anomalous_ms,
+    )
+    flood = alerts.flood and (alerts.flood.continues, alerts.flood.opened_ms, alerts.flood.silent)
+    life = (alerts.history, alerts.closed_ms, alerts.opens_ms, tuple(alerts.unrest or ()))
+    return repr((counts, flood, life))

@@ -1,0 +1,221 @@
+"""Streams of samples as hypothesis draws them, and the detector steps through them."""
+
+import operator
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+from hypothesis import strategies as st
+
+from stream_detector.core.alerting import AlertRules
+from stream_detector.core.codec import CONTENT_TYPES
+from stream_detector.core.records import (
+    BundleReference,
+    FloatArray,
+    Headers,
+    Origin,
+    RecordBatch,
+    series_columns,
+)
+from stream_detector.core.sample_detector import SampleDetector
+from stream_detector.core.scaling import Scaler
+from stream_detector.core.step import Step
+from stream_detector.core.windows import WindowRules
+
+START_MS = 1_767_225_600_000
+INTERVAL_MS = 10
+FLOAT32 = [("content-type", CONTENT_TYPES["float32"])]
+UNKNOWN = [("content-type", b"text/plain")]
+SEVERITIES = (("warning", 1.0), ("critical", 3.0))
+
+
+class Sent(NamedTuple):
+    """One record, and how many usable samples it holds."""
+
+    partition: int
+    key: bytes | None
+    timestamp_ms: int
+    value: bytes | None
+    headers: Headers
+    n_samples: int
+
+
+class Stream(NamedTuple):
+    """What was drawn of how a detector works."""
+
+    n_steps: int
+    stride: int
+    lateness_ms: int
+    ttl_ms: int
+    alerting: tuple[int, ...]
+    missing: Any
+
+    def detector(self, model_rows_max: int) -> SampleDetector:
+        within, after, update, close, cooldown, longest, most, flood = self.alerting
+        return SampleDetector(
+            bundle=BundleReference("b", "v"),
+            shape=(self.n_steps, 2),
+            sample_interval_ms=INTERVAL_MS,
+            scaler=Scaler("min-max", np.float32([-1, 0.5]), np.float32([0.7, 3])),
+            error_kind="mae",
+            threshold=0.8,
+            severities=SEVERITIES,
+            model_rows_max=model_rows_max,
+            windows=WindowRules(
+                n_steps=self.n_steps,
+                n_features=2,
+                stride=self.stride,
+                sample_interval_ms=INTERVAL_MS,
+                gap_ms_max=2.5 * INTERVAL_MS,
+                lateness_ms_max=self.lateness_ms,
+                missing=self.missing,
+                missing_share_max=0.4,
+                key_ttl_ms=self.ttl_ms,
+            ),
+            alerting=AlertRules(
+                open_after=min(after, within),
+                open_within=within,
+                update_ms=update,
+                close_after_ms=close,
+                cooldown_ms=cooldown,
+                open_ms_max=max(longest, close),
+                alerts_max=most,
+                flood_ms=flood,
+                severities=SEVERITIES,
+            ),
+        )
+
+
+STREAMS = st.builds(
+    Stream,
+    n_steps=st.integers(1, 4),
+    stride=st.integers(1, 5),
+    lateness_ms=st.sampled_from([0, 0, 10, 35]),
+    ttl_ms=st.sampled_from([100, 300, 10_000]),
+    alerting=st.tuples(
+        st.sampled_from([1, 1, 2, 3]),
+        st.integers(1, 2),
+        st.sampled_from([1, 20, 100]),
+        st.sampled_from([1, 10, 50]),
+        st.sampled_from([0, 0, 30]),
+        st.sampled_from([10, 60, 500]),
+        st.sampled_from([1, 1, 3]),
+        st.sampled_from([1, 200, 1_000]),
+    ),
+    missing=st.sampled_from(["hold", "interpolate", "reject"]),
+)
+SAMPLES = st.lists(
+    st.tuples(
+        st.sampled_from([1, 1, 1, 1, 1, 1, 1, 1, 0, 2, 5]),
+        st.sampled_from([0.0, 0.1, 0.2, 0.3, 3.5, 9.0, -9.0, None]),
+        st.sampled_from([0.0, 0.1, 0.2, 0.3, None]),
+    ),
+    min_size=1,
+    max_size=5,
+)
+KINDS = ("json", "json", "json", "json", "json", "float32", "float32")
+BAD = ("junk", "no key", "tombstone", "huge", "seconds", "content type", "shape")
+# Partition, key, how far behind, how long before, what, samples.
+PLANS = st.lists(
+    st.tuples(
+        st.sampled_from([0, 0, 1]),
+        st.sampled_from([0, 0, 0, 1, 2]),
+        st.sampled_from([0, 0, 0, 0, 2, 6]),
+        st.sampled_from([0] * 15 + [50, 2_000]),
+        st.sampled_from(KINDS * 5 + BAD),
+        SAMPLES,
+    ),
+    min_size=10,
+    max_size=50,
+)
+SIZES = st.lists(st.integers(1, 7), min_size=1, max_size=30)
+
+
+def stream_of(plans: list[Any]) -> list[Sent]:
+    at_ms: dict[tuple[int, int], int] = {}
+    sent = []
+    for partition, number, behind, pause, kind, samples in plans:
+        time_ms = at_ms.get((partition, number), START_MS) + pause * INTERVAL_MS
+        times = []
+        for step, *_ in samples:
+            time_ms += step * INTERVAL_MS
+            times.append(time_ms - behind * INTERVAL_MS)
+        at_ms[(partition, number)] = time_ms
+        sent.append(record_of(partition, b"k%d" % number, kind, times, samples))
+    return sent
+
+
+def record_of(partition: int, key: bytes, kind: str, times: list[int], samples: list[Any]) -> Sent:
+    values = [list(row) for _, *row in samples]
+    bad = {
+        "junk": b"?",
+        "tombstone": None,
+        "shape": orjson.dumps({"values": [[1, 2, 3]]}),
+        "huge": orjson.dumps({"values": [[0, 0], [1e30, 0]]}),
+        "seconds": orjson.dumps({"values": values, "timestamp_ms": START_MS // 1000}),
+    }
+    if kind in bad:
+        return Sent(partition, key, times[0], bad[kind], (), 0)
+    if kind == "float32":
+        numbers = np.array(values, dtype="<f4")  # None becomes NaN
+        return Sent(partition, key, times[0], numbers.tobytes(), FLOAT32, len(values))
+    value = orjson.dumps({"values": values, "timestamps_ms": times})
+    if kind == "no key":
+        return Sent(partition, None, times[0], value, (), 0)
+    if kind == "content type":
+        return Sent(partition, key, times[0], value, UNKNOWN, 0)
+    return Sent(partition, key, times[0], value, (), len(values))
+
+
+def batch_of(sent: list[Sent], start: int = 0, offsets: list[int] | None = None) -> RecordBatch:
+    numbers = offsets or list(range(start, start + len(sent)))
+    origins = [
+        Origin("t", each.partition, number, each.timestamp_ms, each.key, each.headers)
+        for number, each in zip(numbers, sent, strict=True)
+    ]
+    return RecordBatch(
+        [each.value for each in sent],
+        [each.headers for each in sent],
+        {},
+        origins.__getitem__,
+        lambda: series_columns(origins),
+    )
+
+
+def shrink(windows: FloatArray) -> FloatArray:
+    """Reconstruct each window from its own values only, as a small network does."""
+    means = windows.mean(axis=1, keepdims=True)
+    return np.tanh(windows * np.float32(0.5) + means * np.float32(0.1))
+
+
+def steps_of(
+    sent: list[Sent], stream: Stream, sizes: list[int], model_rows_max: int
+) -> list[tuple[int, Step]]:
+    """Step batch by batch; return each step with its first record."""
+    detector = stream.detector(model_rows_max)
+    state, start, steps = detector.start(), 0, []
+    for size in [*sizes, len(sent)]:
+        step = detector.step(state, batch_of(sent[start : start + size], start), shrink)
+        steps.append((start, step))
+        state, start = step.state, start + size
+        if start >= len(sent):
+            break
+    return steps
+
+
+def told(steps: list[tuple[int, Step]]) -> tuple[Any, ...]:
+    """Return all that steps say, their indices counted from the beginning of the stream."""
+    facts = [
+        (
+            [start + int(index) for index in step.scores.indices],
+            step.scores.reconstruction_errors.tobytes(),
+            step.scores.start_ms.tolist(),
+            step.scores.end_ms.tolist(),
+            [(start + index, alert, key) for index, alert, key in step.alerts],
+            [(start + each.index, each.stage, repr(each.error)) for each in step.rejected],
+            step.counts.n_suppressed,
+        )
+        for start, step in steps
+    ]
+    return tuple(reduce(operator.add, column) for column in zip(*facts, strict=True))
