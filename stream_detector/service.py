@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from stream_detector.core.detector import Detector, Step
 from stream_detector.core.publishing import encode_alert, encode_dead_letter
-from stream_detector.core.records import OutputRecord, RecordBatch, TopicPartition
+from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
 from stream_detector.errors import StreamDetectorError, missing_topics
 from stream_detector.ports import Client, Clock, Reconstructor
 from stream_detector.settings import DetectSettings
@@ -130,7 +130,9 @@ class Service:
                 self._state, batch, self._reconstruct, self._settings.content_type
             )
             self._publish(batch, step)
-            self._client.commit(batch.next_offsets)
+            self._client.commit(
+                {each: Progress(offset) for each, offset in batch.next_offsets.items()}
+            )
             self._state = step.state
             self._count(batch, step)
             self._busy_at_s = self._clock.monotonic_s()

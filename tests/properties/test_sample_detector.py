@@ -183,6 +183,7 @@ def batch_of(sent: list[Sent], start: int = 0) -> RecordBatch:
         {},
         origins.__getitem__,
         lambda: series_columns(origins),
+        lambda: np.array([each.offset for each in origins], np.int64),
     )
 
 
