@@ -109,6 +109,7 @@ class Fleet:
             {},
             lambda row: Origin("telemetry", 0, row, int(times[row]), keys[row], ()),
             lambda: SeriesColumns(keys, np.zeros(n_records, np.int64), times),
+            lambda: np.arange(n_records, dtype=np.int64),
         )
 
 

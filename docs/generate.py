@@ -73,7 +73,8 @@ _FIELDS = {
     "n_anomalous": "Anomalous windows among them.",
     "reason": "Why this event. Open: `anomalous`, `continued` (from an alert that was open too "
     "long) or `flood` (a summary instead of one alert too many). Update: `severity` (it rose) or "
-    "`periodic`. Close: `calm`, `too_long` (it, or its key restless, for too long) or `idle` (no more samples).",
+    "`periodic`. Close: `calm`, `too_long` (it, or its key restless, for too long) or `idle` (no "
+    "more samples).",
     "continues": "`alert_id` of the alert that was open too long and that this one goes on from; "
     "else null.",
     "is_summary": "Whether it stands for the many alerts of a key that has too many.",
@@ -89,7 +90,8 @@ _PARTS = {
         "shares": "Each feature's part of the error; together 1.",
         "times_ms": "At most 64 times, spread evenly over the worst span.",
         "imputed_share": "Part of the window's values that were missing and imputed, 0 to 1.",
-        "n_gaps": "How often the series started again after a gap in the last `flood_ms` before this event.",
+        "n_gaps": "How often the series started again after a gap in the last `flood_ms` before "
+        "this event.",
     },
     "FeatureExplanation": {
         "feature": "Which feature, counted from 0.",

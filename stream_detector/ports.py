@@ -8,7 +8,13 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from stream_detector.core.records import FloatArray, OutputRecord, RecordBatch, TopicPartition
+from stream_detector.core.records import (
+    FloatArray,
+    OutputRecord,
+    Progress,
+    RecordBatch,
+    TopicPartition,
+)
 
 
 class Reconstructor(Protocol):
@@ -56,6 +62,15 @@ class Client(Protocol):
 
     Whatever the library underneath raises comes out as a
     `stream_detector.errors.BrokerError`. Not thread-safe.
+
+    Where the client was connected with a transactional id, the same calls in the same order make
+    records and offsets visible together or not at all: `produce` or `commit` begins a transaction
+    where none is open, `commit` ends it, `reset` and `close` abort it. A second client with the
+    same id takes the first one's place, which then gets a `FencedError`.
+
+    Partitions change hands only inside `poll`. Of a partition that went to another member, `seek`
+    and `commit` raise a retriable error, `pause` and `resume` take no notice, and `positions`
+    says nothing.
     """
 
     def poll(self, n_records_max: int, timeout_ms: int) -> RecordBatch:
@@ -70,7 +85,13 @@ class Client(Protocol):
 
         Returns
         -------
-        An empty batch when nothing came in time.
+        An empty batch when nothing came in time. Records of partitions that were gained in this
+        very poll may be in it.
+
+        Raises
+        ------
+        ValueError
+            If a transaction is open: a caller's mistake.
         """
         ...
 
@@ -89,12 +110,69 @@ class Client(Protocol):
         """
         ...
 
-    def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
-        """Save where the group goes on, and wait until the broker has it."""
+    def commit(self, progress: Mapping[TopicPartition, Progress]) -> None:
+        """Save where the group goes on, and wait until the broker has it.
+
+        Raises
+        ------
+        BrokerUnavailableError
+            If the partitions went to another member, or no answer came in time: then `committed`,
+            after `reset`, says whether it was done.
+        """
+        ...
+
+    def committed(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, Progress | None]:
+        """Ask the broker where the group goes on, None where it never committed.
+
+        Offsets in somebody's open transaction are waited for.
+
+        Raises
+        ------
+        BrokerUnavailableError
+            If such a transaction did not end in time.
+        """
         ...
 
     def assignment(self) -> frozenset[TopicPartition]:
         """Return the partitions this process reads now."""
+        ...
+
+    def gained(self) -> frozenset[TopicPartition]:
+        """Return the partitions of the assignment that came to it since this was last asked.
+
+        One that was lost and came back meanwhile is among them.
+        """
+        ...
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Let the next poll read a partition from this offset on.
+
+        What was read ahead is dropped. An offset that is no longer kept, or not yet there, is
+        answered as a missing commit is: reading starts at the beginning or the end.
+        """
+        ...
+
+    def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the offset from which the next poll hands out, of each partition where known.
+
+        It reaches the end of the log even where the last offsets hold no record that is handed
+        out, as the end of a transaction does, once polls have passed them. Asks the broker
+        nothing.
+        """
+        ...
+
+    def beginnings(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Ask the broker for the first offset that it still keeps of each partition."""
+        ...
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Let polls give nothing of these partitions until `resume`, or until they change hands."""
+        ...
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        """Let polls give records of these partitions again, from where they were paused."""
         ...
 
     def lag_records(self) -> dict[TopicPartition, int]:
@@ -111,7 +189,7 @@ class Client(Protocol):
     def reset(self) -> None:
         """Drop every connection and unsent record; the next call connects afresh.
 
-        Reading goes on at the group's committed offsets.
+        An open transaction is aborted. Reading goes on at the group's committed offsets.
         """
         ...
 

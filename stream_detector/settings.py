@@ -23,6 +23,7 @@ ENVIRONMENT_PREFIX = "STREAM_DETECTOR_"
 
 ClientName = Literal["kafka-python", "confluent"]
 EngineName = Literal["onnx", "keras"]
+Delivery = Literal["at_least_once", "exactly_once"]
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -114,6 +115,24 @@ class DetectSettings(ConnectionSettings):
     content_type: ContentType = Field(
         default="json", description="Format of records that carry no content-type header"
     )
+    delivery: Delivery = Field(
+        default="at_least_once",
+        description="Whether alerts can come again after a failure",
+    )
+    instance_id: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Name of this process within the group, the same after a restart; for "
+        "exactly_once the rest of its transactional.id. A new one each time if not given",
+    )
+    static_membership: bool = Field(
+        default=False,
+        description="Keep the partitions over a short restart, under the instance_id",
+    )
+    accept_repartition: bool = Field(
+        default=False,
+        description="Go on with nothing remembered where the number of partitions has changed",
+    )
     offset_reset: Literal["earliest", "latest"] = Field(
         default="earliest", description="Where a group that never committed starts"
     )
@@ -136,6 +155,14 @@ class DetectSettings(ConnectionSettings):
         default=None, description="Serve Prometheus metrics on this port"
     )
     metrics_host: str = Field(default="127.0.0.1", description="Address the metrics are bound to")
+
+    @model_validator(mode="after")
+    def _require_instance_id(self) -> "DetectSettings":
+        """Refuse static membership without a name that stays."""
+        if self.static_membership and self.instance_id is None:
+            message = "static_membership needs instance_id"
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _require_distinct_topics(self) -> "DetectSettings":

@@ -60,6 +60,24 @@ class Metrics:
         self.retries = self._counter(
             "retries", "Connections dropped and made again, by error", "error"
         )
+        self.restores = self._counter(
+            "restores",
+            "Partitions gained, by what became of what was known: read_again; new, as nothing was "
+            "ever committed; or begun anew, because of no_note with the offset, "
+            "other_bundle, repartitioned, or retention",
+            "outcome",
+        )
+        self.restoring = Gauge(
+            "stream_detector_restoring_partitions",
+            "Partitions whose past is being read",
+            registry=registry,
+        )
+        self.restore_seconds = Histogram(
+            "stream_detector_restore_seconds",
+            "Time of reading a partition's past",
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self.partitions = Gauge(
             "stream_detector_assigned_partitions",
             "Partitions this process reads; above 0 once it is ready",

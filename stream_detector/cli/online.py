@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from stream_detector.ports import SystemClock
 from stream_detector.settings import (
     ClientName,
     ConnectionSettings,
+    Delivery,
     DetectSettings,
     EngineName,
     load_settings,
@@ -37,9 +39,14 @@ def register(app: typer.Typer) -> None:
 
 def _option(field: str, **options: Any) -> Any:
     """Return an option whose help is the setting's own description and default."""
+    return typer.Option(help=_help(field), show_default=False, **options)
+
+
+def _help(field: str) -> str:
+    """Return a setting's own description and default."""
     setting = DetectSettings.model_fields[field]
     default = "" if setting.default is None else f" Default {setting.default}."
-    return typer.Option(help=f"{setting.description}.{default}", show_default=False, **options)
+    return f"{setting.description}.{default}"
 
 
 Servers = Annotated[str | None, _option("bootstrap_servers", metavar="HOST:PORT[,...]")]
@@ -93,6 +100,11 @@ def detect(
     client: Client = None,
     engine: Annotated[EngineName | None, _option("engine")] = None,
     content_type: Annotated[ContentType | None, _option("content_type")] = None,
+    delivery: Annotated[Delivery | None, _option("delivery")] = None,
+    instance_id: Annotated[str | None, _option("instance_id")] = None,
+    accept_repartition: Annotated[
+        bool | None, typer.Option("--accept-repartition", help=_help("accept_repartition"))
+    ] = None,
     settings_file: SettingsFile = None,
     metrics_port: Annotated[int | None, _option("metrics_port")] = None,
     broker_timeout: BrokerTimeout = None,
@@ -117,6 +129,9 @@ def detect(
         client=client,
         engine=engine,
         content_type=content_type,
+        delivery=delivery,
+        instance_id=instance_id,
+        accept_repartition=accept_repartition,
         metrics_port=metrics_port,
         broker_timeout_s=_seconds(broker_timeout, "--broker-timeout"),
         stop_when_idle_s=_seconds(stop_when_idle, "--stop-when-idle"),
@@ -144,6 +159,8 @@ def run_detect(bundle: Path, settings: DetectSettings) -> None:
         topics=[settings.input_topic],
         group=settings.group,
         offset_reset=settings.offset_reset,
+        transactional_id=_transactional_id(settings),
+        instance_id=settings.instance_id if settings.static_membership else None,
     )
     service = Service(client, served.detector, served.reconstruct, settings, metrics, SystemClock())
     stop = _StopFlag(service.stop)
@@ -166,6 +183,13 @@ def run_detect(bundle: Path, settings: DetectSettings) -> None:
         n_batches=totals.n_batches,
         n_retries=totals.n_retries,
     )
+
+
+def _transactional_id(settings: DetectSettings) -> str | None:
+    """Return the name under which a process writes transactions, None where it writes none."""
+    if settings.delivery == "at_least_once":
+        return None
+    return f"{settings.group}-{settings.instance_id or uuid.uuid4().hex}"
 
 
 def alerts(

@@ -20,6 +20,8 @@ def connect(
     topics: Sequence[str] = (),
     group: str | None = None,
     offset_reset: str = "earliest",
+    transactional_id: str | None = None,
+    instance_id: str | None = None,
 ) -> Client:
     """Return a client of the library that the settings name.
 
@@ -37,6 +39,12 @@ def connect(
         or the end, and can not commit.
     offset_reset
         "earliest" or "latest": where reading starts without a committed offset.
+    transactional_id
+        Makes records and offsets one transaction a commit; whoever uses the same id next takes
+        this client's place.
+    instance_id
+        A member that comes back under this id (Kafka's `group.instance.id`) gets its partitions
+        back without a rebalance.
 
     Raises
     ------
@@ -45,7 +53,7 @@ def connect(
     ValueError
         If `offset_reset` is neither: a caller's mistake.
     """
-    subscription = Subscription(tuple(topics), group, offset_reset)
+    subscription = Subscription(tuple(topics), group, offset_reset, transactional_id, instance_id)
     if settings.client == "kafka-python":
         from stream_detector.clients.kafka_python import (  # noqa: PLC0415  (only what is used)
             KafkaPythonClient,

@@ -47,11 +47,19 @@ class Subscription:
         Consumer group; None reads every partition of the topics and commits nothing.
     offset_reset
         "earliest" or "latest": where reading starts without a committed offset.
+    transactional_id
+        Makes records and offsets one transaction a commit; whoever uses the same id next takes
+        this client's place.
+    instance_id
+        Kafka's `group.instance.id`: a member that comes back under it gets its partitions back
+        without a rebalance. Needs a group.
     """
 
     topics: tuple[str, ...] = ()
     group: str | None = None
     offset_reset: str = "earliest"
+    transactional_id: str | None = None
+    instance_id: str | None = None
 
     def __post_init__(self) -> None:
         if self.offset_reset not in ("earliest", "latest"):
@@ -71,6 +79,17 @@ class Subscription:
             raise ValueError(message)
 
 
+def require_no_transaction(*, is_open: bool) -> None:
+    """Refuse to poll while a transaction is open: a caller's mistake.
+
+    What was read last is not committed yet, so a transaction over two polls could be neither
+    finished nor done again.
+    """
+    if is_open:
+        message = "a transaction is open; commit it, or reset the client, before the next poll"
+        raise ValueError(message)
+
+
 def unavailable(servers: str, reason: object) -> BrokerUnavailableError:
     """Return the error for a broker that does not answer, or cannot serve yet."""
     message = (
@@ -87,6 +106,11 @@ def rejoin(servers: str, reason: object) -> BrokerUnavailableError:
         f"{reason}; join again and go on at the committed offsets"
     )
     return BrokerUnavailableError(message)
+
+
+def not_assigned(servers: str, partition: object) -> BrokerUnavailableError:
+    """Return the error for a partition that is not, or no longer, this member's."""
+    return rejoin(servers, f"{partition} is not assigned to it")
 
 
 def fenced(servers: str, reason: object) -> FencedError:

@@ -21,6 +21,7 @@ from stream_detector.clients._confluent_writer import ConfluentWriter
 from stream_detector.core.records import (
     Origin,
     OutputRecord,
+    Progress,
     RecordBatch,
     SeriesColumns,
     TopicPartition,
@@ -106,14 +107,14 @@ class ConfluentClient:
         with self._translated():
             self._writer.flush(timeout_ms)
 
-    def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
+    def commit(self, progress: Mapping[TopicPartition, Progress]) -> None:
         """Save where the group goes on, and wait until the broker has it."""
         self._subscription.require_group()
-        if not next_offsets:
+        if not progress:
             return
         offsets = [
-            confluent_kafka.TopicPartition(*partition, offset)
-            for partition, offset in next_offsets.items()
+            confluent_kafka.TopicPartition(*partition, offset, metadata)
+            for partition, (offset, metadata) in progress.items()
         ]
         if self._consumer is None:
             raise _common.rejoin(self._servers, "this client left the group since its last poll")
@@ -319,6 +320,7 @@ def _to_batch(messages: list[Message], next_offsets: dict[TopicPartition, int]) 
         next_offsets=next_offsets,
         origin=lambda index: _origin(messages[index]),
         series=lambda: _series(messages),
+        offsets=lambda: np.fromiter(map(Message.offset, messages), np.int64, len(messages)),
     )
 
 

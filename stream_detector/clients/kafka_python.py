@@ -30,6 +30,7 @@ from stream_detector.clients._kafka_python_writer import KafkaPythonWriter
 from stream_detector.core.records import (
     Origin,
     OutputRecord,
+    Progress,
     RecordBatch,
     SeriesColumns,
     TopicPartition,
@@ -48,6 +49,7 @@ EMBEDDED_FETCH_WAIT_MS = 10
 _values = attrgetter("value")
 _headers = attrgetter("headers")
 _keys = attrgetter("key")
+_offsets = attrgetter("offset")
 _partitions = attrgetter("partition")
 _timestamps = attrgetter("timestamp")
 
@@ -101,12 +103,12 @@ class KafkaPythonClient:
         with self._translated():
             self._writer.flush(timeout_ms)
 
-    def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
+    def commit(self, progress: Mapping[TopicPartition, Progress]) -> None:
         """Save where the group goes on, and wait until the broker has it."""
         self._subscription.require_group()
         offsets = {
-            kafka.TopicPartition(*partition): OffsetAndMetadata(offset, "", -1)
-            for partition, offset in next_offsets.items()
+            kafka.TopicPartition(*partition): OffsetAndMetadata(offset, metadata, -1)
+            for partition, (offset, metadata) in progress.items()
         }
         if self._consumer is None:
             raise _common.rejoin(self._servers, "this client left the group since its last poll")
@@ -249,6 +251,7 @@ def _to_batch(polled: Mapping[Any, list[Any]]) -> RecordBatch:
         },
         origin=lambda index: _origin(records[index]),
         series=lambda: _series(records),
+        offsets=lambda: np.fromiter(map(_offsets, records), np.int64, len(records)),
     )
 
 

@@ -74,6 +74,11 @@ class Detector:
     severities: Sequence[tuple[str, float]]
     model_rows_max: int = 2048
 
+    @property
+    def has_memory(self) -> bool:
+        """Whether anything is remembered from one record to another."""
+        return False
+
     def start(self) -> DetectorState:
         """Return the state before the first batch."""
         return DetectorState()

@@ -36,6 +36,21 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+class Progress(NamedTuple):
+    """Where a consumer group goes on in a partition, with a note to whoever goes on.
+
+    Parameters
+    ----------
+    next_offset
+        Last offset done + 1.
+    metadata
+        At most 4,096 bytes of UTF-8; a broker refuses more.
+    """
+
+    next_offset: int
+    metadata: str = ""
+
+
 class Origin(NamedTuple):
     """Everything about one input record but its value.
 
@@ -106,6 +121,9 @@ class RecordBatch:
     series
         Gives keys, partitions and times of all records. Called only where records are samples
         of a series; a record that is a whole window needs none of it.
+    offsets
+        Gives the offset of each record, int64, shape (n_records,). Rises within a partition, with
+        holes where an offset holds no record.
     """
 
     values: Sequence[bytes | None]
@@ -113,9 +131,39 @@ class RecordBatch:
     next_offsets: Mapping[TopicPartition, int]
     origin: Callable[[int], Origin]
     series: Callable[[], SeriesColumns]
+    offsets: Callable[[], NDArray[np.int64]]
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def select(
+        self, rows: NDArray[np.intp], next_offsets: Mapping[TopicPartition, int]
+    ) -> "RecordBatch":
+        """Return some of the records.
+
+        Parameters
+        ----------
+        rows
+            Which, ascending, shape (n_selected,).
+        next_offsets
+            What to commit once they are done.
+        """
+        numbers = rows.tolist()
+        headers = None if self.headers is None else [self.headers[row] for row in numbers]
+
+        def series() -> SeriesColumns:
+            whole = self.series()
+            keys = [whole.keys[row] for row in numbers]
+            return SeriesColumns(keys, whole.partitions[rows], whole.timestamps_ms[rows])
+
+        return RecordBatch(
+            values=[self.values[row] for row in numbers],
+            headers=headers,
+            next_offsets=next_offsets,
+            origin=lambda index: self.origin(numbers[index]),
+            series=series,
+            offsets=lambda: self.offsets()[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

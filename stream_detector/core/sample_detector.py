@@ -44,6 +44,11 @@ class SampleDetector(Detector):
     windows: WindowRules = field(kw_only=True)
     alerting: AlertRules = field(kw_only=True)
 
+    @property
+    def has_memory(self) -> bool:
+        """Whether anything is remembered from one record to another."""
+        return True
+
     def start(self) -> SampleState:
         """Return the state before the first batch."""
         return SampleState(WindowState.empty(self.windows))

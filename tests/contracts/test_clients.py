@@ -10,7 +10,7 @@ import pytest
 
 from stream_detector.clients import connect
 from stream_detector.clients.memory import MemoryBroker
-from stream_detector.core.records import OutputRecord, RecordBatch, TopicPartition
+from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
 from stream_detector.errors import BrokerError
 from stream_detector.ports import Client
 from stream_detector.settings import ConnectionSettings
@@ -105,6 +105,11 @@ def read(client: Client, n_records: int, n_records_max: int = 10_000) -> list[Re
             n_left -= len(batch)
     assert n_left == 0
     return batches
+
+
+def progress_of(batch: RecordBatch, metadata: str = "") -> dict[TopicPartition, Progress]:
+    """Return what to commit once a batch is done."""
+    return {each: Progress(offset, metadata) for each, offset in batch.next_offsets.items()}
 
 
 def values_of(batches: list[RecordBatch]) -> list[bytes | None]:
@@ -209,7 +214,7 @@ def test_a_group_goes_on_where_it_committed(world: World) -> None:
     first = world.connect(topic, group=name)
     send(first, *(OutputRecord(topic, None, b"%d" % n) for n in range(10)))
     batch = read(first, 4, n_records_max=4)[0]
-    first.commit(batch.next_offsets)
+    first.commit(progress_of(batch))
     read(first, 6)  # read, not committed: to be read again
     first.close()
 
@@ -224,7 +229,7 @@ def test_reset_forgets_what_was_not_committed(world: World) -> None:
     client = world.connect(topic, group=group())
     send(client, *(OutputRecord(topic, None, b"%d" % n) for n in range(6)))
     batch = read(client, 2, n_records_max=2)[0]
-    client.commit(batch.next_offsets)
+    client.commit(progress_of(batch))
     read(client, 4)
 
     client.reset()
@@ -242,7 +247,7 @@ def test_offsets_from_before_a_reset_are_refused(world: World) -> None:
     client.reset()
 
     with pytest.raises(BrokerError, match="rebalanced") as caught:
-        client.commit(batch.next_offsets)
+        client.commit(progress_of(batch))
     assert caught.value.retriable
 
 
@@ -254,7 +259,7 @@ def test_nothing_is_lost_or_read_twice_while_it_commits(world: World) -> None:
         send(client, *(OutputRecord(topic, None, b"%d" % n) for n in range(start, start + 30)))
         for batch in read(client, 30, n_records_max=7):
             seen += batch.values
-            client.commit(batch.next_offsets)
+            client.commit(progress_of(batch))
 
     assert sorted(seen) == sorted(b"%d" % n for n in range(300))
 
@@ -272,7 +277,7 @@ def test_without_a_group_every_partition_is_read(world: World) -> None:
     send(writer, OutputRecord(topic, None, b"later", partition=2))
     assert values_of(read(reader, 1)) == [b"later"]
     with pytest.raises(ValueError, match="without a group"):
-        reader.commit({TopicPartition(topic, 0): 1})
+        reader.commit({TopicPartition(topic, 0): Progress(1)})
 
 
 def test_latest_skips_what_was_there_before(world: World) -> None:

@@ -13,7 +13,7 @@ import pytest
 from kafka.admin import MemberToRemove
 
 from stream_detector.clients import _common, connect
-from stream_detector.core.records import OutputRecord, RecordBatch, TopicPartition
+from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
 from stream_detector.errors import BrokerError, BrokerUnavailableError, DeliveryError
 from stream_detector.ports import Client
 from stream_detector.settings import ConnectionSettings
@@ -67,6 +67,11 @@ def read(client: Client, n_records: int, deadline_s: float = 30.0) -> list[Recor
         if len(batch):
             batches.append(batch)
     return batches
+
+
+def progress_of(batch: RecordBatch, metadata: str = "") -> dict[TopicPartition, Progress]:
+    """Return what to commit once a batch is done."""
+    return {each: Progress(offset, metadata) for each, offset in batch.next_offsets.items()}
 
 
 def values_of(batches: list[RecordBatch]) -> list[bytes | None]:
@@ -215,7 +220,7 @@ def test_a_broker_that_dies_and_comes_back_loses_nothing(
     client.flush(10_000)
     batch = read(client, 10)[0]
     assert len(batch) == 10
-    client.commit(batch.next_offsets)
+    client.commit(progress_of(batch))
     client.produce([OutputRecord(topic, None, b"10")])
     client.flush(10_000)
 
@@ -247,7 +252,7 @@ def test_a_hanging_broker_holds_nothing_up(own_kafka: "LocalKafka", opened: Conn
     try:
         client.produce(OutputRecord(topic, None, b"lost") for _ in range(5))
         assert _seconds_until(DeliveryError, lambda: client.flush(1_000)) < 4.0
-        committing = lambda: client.commit(batch.next_offsets)  # noqa: E731
+        committing = lambda: client.commit(progress_of(batch))  # noqa: E731
         limit_s = _common.REQUEST_TIMEOUT_MS / 1000 + 5
         assert _seconds_until(BrokerUnavailableError, committing) < limit_s
         start_s = time.monotonic()
@@ -299,7 +304,7 @@ def test_a_member_that_was_put_out_may_join_again(
     _put_members_out(kafka, name)
 
     with pytest.raises(BrokerUnavailableError, match="rebalanced"):
-        client.commit(batch.next_offsets)
+        client.commit(progress_of(batch))
     client.reset()
 
     assert values_of(read(client, 3)) == [b"0", b"1", b"2"]

@@ -63,6 +63,7 @@ def batch_of(records: list[tuple[bytes | None, Headers | None]], start: int = 0)
         next_offsets,
         origin,
         lambda: series_columns([origin(index) for index in range(len(records))]),
+        lambda: np.arange(start, start + len(records), dtype=np.int64),
     )
 
 

@@ -84,8 +84,8 @@ class WatchfulBroker(MemoryBroker):
     def meet(self, operation: Operation, *, is_after: bool) -> None:
         if operation == "commit" and is_after:
             published = set(published_sources(self))
-            for (topic, partition), next_offset in self.committed[GROUP].items():
-                for offset in range(next_offset):
+            for (topic, partition), progress in self.committed[GROUP].items():
+                for offset in range(progress.next_offset):
                     source = (topic, partition, offset)
                     assert source in published or not has_output(self, source)
         super().meet(operation, is_after=is_after)
@@ -161,6 +161,10 @@ def _stable(record: StoredRecord) -> tuple[Any, ...]:
     return record.origin.key, record.origin.headers, record.origin.timestamp_ms
 
 
+def n_committed(broker: MemoryBroker) -> int:
+    return sum(each.next_offset for each in broker.committed[GROUP].values())
+
+
 def assert_complete(broker: MemoryBroker, records: list[OutputRecord] = RECORDS) -> None:
     """Everything an uninterrupted run publishes is there; a repeat is equal to the first."""
     undisturbed = broker_with(*records)
@@ -168,7 +172,7 @@ def assert_complete(broker: MemoryBroker, records: list[OutputRecord] = RECORDS)
     assert outputs(broker) == outputs(undisturbed)
     assert all(len(versions) == 1 for versions in outputs(broker).values())
     assert broker.committed[GROUP] == undisturbed.committed[GROUP]
-    assert sum(broker.committed[GROUP].values()) == len(records)
+    assert n_committed(broker) == len(records)
 
 
 EVERY_STEP = [
@@ -313,7 +317,7 @@ def test_stop_finishes_the_batch_in_hand() -> None:
     service = service_on(broker, reconstruct=stop_while_scoring)
     totals = service.run()
     assert (totals.n_batches, totals.n_records) == (1, RECORDS_PER_POLL)
-    assert sum(broker.committed[GROUP].values()) == RECORDS_PER_POLL
+    assert n_committed(broker) == RECORDS_PER_POLL
     assert broker.n_calls["poll"] == 1
     run(broker)
     assert_complete(broker)
@@ -336,7 +340,7 @@ def test_a_non_finite_score_stops_the_service_and_commits_nothing_of_its_batch()
     with pytest.raises(NonFiniteScoreError) as caught:
         service_on(broker, reconstruct=break_second_call).run()
     assert caught.value.exit_code == 3
-    assert sum(broker.committed[GROUP].values()) == RECORDS_PER_POLL
+    assert n_committed(broker) == RECORDS_PER_POLL
     run(broker)
     assert_complete(broker)
 

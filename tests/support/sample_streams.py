@@ -180,6 +180,7 @@ def batch_of(sent: list[Sent], start: int = 0, offsets: list[int] | None = None)
         {},
         origins.__getitem__,
         lambda: series_columns(origins),
+        lambda: np.array(numbers, dtype=np.int64),
     )
 
 

@@ -47,6 +47,7 @@ def make_batch() -> Callable[..., RecordBatch]:
             {TopicPartition("telemetry", 3): 100 + len(values)},
             origin,
             lambda: series_columns([origin(index) for index in range(len(values))]),
+            lambda: np.arange(100, 100 + len(values), dtype=np.int64),
         )
 
     return make

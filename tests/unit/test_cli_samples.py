@@ -119,6 +119,7 @@ def live_errors(bundle: Path, file: Path) -> list[float]:
             {},
             origins.__getitem__,
             lambda origins=origins: series_columns(origins),
+            lambda origins=origins: np.array([each.offset for each in origins], np.int64),
         )
         step = served.detector.step(state, batch, served.reconstruct)
         assert not step.rejected

@@ -1,13 +1,25 @@
 """The faults of the memory broker: what is lost with a process, and what stays."""
 
+from collections.abc import Callable
+
 import pytest
 
-from stream_detector.clients.memory import ABORT, EOF, PAUSE, Aborted, Fault, MemoryBroker
-from stream_detector.core.records import OutputRecord, TopicPartition
+from stream_detector.clients.memory import (
+    ABORT,
+    EOF,
+    PAUSE,
+    Aborted,
+    Fault,
+    MemoryBroker,
+    MemoryClient,
+    Operation,
+)
+from stream_detector.core.records import OutputRecord, Progress, TopicPartition
 from stream_detector.errors import BrokerError, BrokerUnavailableError, FencedError
 
 ALERT = OutputRecord("alerts", None, b"alert")
 WHERE = TopicPartition("telemetry", 0)
+DONE_1 = {WHERE: Progress(1)}
 
 
 @pytest.fixture
@@ -46,15 +58,15 @@ def test_what_was_not_flushed_or_committed_dies_with_the_process(broker: MemoryB
 def test_what_was_flushed_and_committed_stays(broker: MemoryBroker) -> None:
     broker.feed("telemetry", [b"1", ABORT, b"2"])
     client = broker.connect(topics=["telemetry"], group="g")
-    batch = client.poll(10, 0)
+    client.poll(10, 0)
     client.produce([ALERT])
     client.flush(1000)
-    client.commit(batch.next_offsets)
+    client.commit(DONE_1)
     with pytest.raises(Aborted):
         client.poll(10, 0)
 
     assert [record.value for record in broker.records("alerts")] == [b"alert"]
-    assert broker.committed["g"] == {WHERE: 1}
+    assert broker.committed["g"] == DONE_1
     assert broker.connect(topics=["telemetry"], group="g").poll(10, 0).values == [b"2"]
 
 
@@ -65,13 +77,14 @@ def test_the_script_fails_the_nth_call_before_or_after_its_work(
     broker.feed("telemetry", [b"1", b"2"])
     broker.faults.append(Fault("commit", ABORT, nth=2, is_after=is_after))
     client = broker.connect(topics=["telemetry"], group="g")
-    client.commit(client.poll(1, 0).next_offsets)
+    client.poll(1, 0)
+    client.commit(DONE_1)
 
-    batch = client.poll(1, 0)
+    client.poll(1, 0)
     with pytest.raises(Aborted):
-        client.commit(batch.next_offsets)
+        client.commit({WHERE: Progress(2)})
 
-    assert broker.committed["g"] == {WHERE: 2 if is_after else 1}
+    assert broker.committed["g"] == {WHERE: Progress(2 if is_after else 1)}
     assert broker.n_calls["commit"] == 2
 
 
@@ -95,4 +108,101 @@ def test_a_partition_of_another_member_cannot_be_committed(broker: MemoryBroker)
     second.poll(1, 0)
 
     with pytest.raises(BrokerError, match="rebalanced"):
-        first.commit({TopicPartition("telemetry", 1): 1})
+        first.commit({TopicPartition("telemetry", 1): Progress(1)})
+
+
+@pytest.fixture
+def transactional(broker: MemoryBroker) -> Callable[[], MemoryClient]:
+    """Make clients that share one transactional id."""
+    return lambda: broker.connect(topics=["telemetry"], group="g", transactional_id="one")
+
+
+STEPS = ("begin", "produce", "flush", "send_offsets", "end", "commit")
+
+
+@pytest.mark.parametrize("is_after", [False, True])
+@pytest.mark.parametrize("operation", STEPS)
+def test_a_transaction_cut_anywhere_is_done_or_undone(
+    broker: MemoryBroker,
+    transactional: Callable[[], MemoryClient],
+    operation: Operation,
+    is_after: bool,
+) -> None:
+    broker.feed("telemetry", [b"1", b"2"])
+    broker.faults.append(Fault(operation, ABORT, is_after=is_after))
+    client = transactional()
+    client.poll(1, 0)
+
+    def turn() -> None:
+        client.produce([ALERT])
+        client.flush(1_000)
+        client.commit(DONE_1)
+
+    with pytest.raises(Aborted):
+        turn()
+
+    is_done = is_after and operation in ("end", "commit")
+    alerts = [record.value for record in broker.records("alerts")]
+    assert alerts == ([b"alert"] if is_done else [])
+    assert broker.committed["g"] == (DONE_1 if is_done else {})
+    again = transactional()
+    assert again.poll(1, 0).values == [b"2" if is_done else b"1"]
+
+
+def test_a_transaction_s_records_are_seen_when_it_ends(
+    broker: MemoryBroker, transactional: Callable[[], MemoryClient]
+) -> None:
+    broker.feed("telemetry", [b"1"])
+    client, reader = transactional(), broker.connect(topics=["alerts"])
+    client.poll(1, 0)
+    client.produce([ALERT])
+    client.flush(1_000)
+    assert reader.poll(10, 0).values == []
+    client.commit(DONE_1)
+
+    assert reader.poll(10, 0).values == [b"alert"]
+    # The control record that ended the transaction has an offset too.
+    assert reader.positions([TopicPartition("alerts", 0)]) == {TopicPartition("alerts", 0): 2}
+
+
+def test_who_takes_an_instance_id_takes_the_partitions(broker: MemoryBroker) -> None:
+    broker.feed("telemetry", [b"1", b"2"])
+    first, second = (
+        broker.connect(topics=["telemetry"], group="g", instance_id="i") for _ in range(2)
+    )
+    first.poll(1, 0)
+
+    assert second.poll(1, 0).values == [b"1"]
+    assert second.assignment() == second.gained() == {WHERE}
+    for use in (lambda: first.commit(DONE_1), lambda: first.poll(1, 0)):
+        with pytest.raises(FencedError):
+            use()
+
+
+def test_retention_may_eat_the_beginning(broker: MemoryBroker) -> None:
+    broker.feed("telemetry", [b"1", b"2", b"3"])
+    broker.truncate("telemetry", 0, 2)
+
+    client = broker.connect(topics=["telemetry"], group="g")
+    assert client.beginnings([WHERE]) == {WHERE: 2}
+    assert client.poll(10, 0).values == [b"3"]
+    assert [record.value for record in broker.records("telemetry")] == [b"3"]
+
+
+def test_a_partition_lost_and_given_back_between_two_polls_is_gained_again(
+    broker: MemoryBroker,
+) -> None:
+    broker.create_topic("telemetry", 2)
+    first, second = (broker.connect(topics=["telemetry"], group="g") for _ in range(2))
+    first.poll(1, 0)
+    assert len(first.gained()) == 2
+    first.pause(first.assignment())
+
+    second.poll(1, 0)
+    second.close()
+    first.poll(1, 0)
+
+    assert first.gained() == {TopicPartition("telemetry", 1)}
+    broker.feed("telemetry", [b"x"], 0)
+    broker.feed("telemetry", [b"y"], 1)
+    assert first.poll(10, 0).values == [b"y"]  # the other one is still paused

@@ -77,6 +77,7 @@ def batch_of(*sent: Sent | bytes, start: int = 100) -> RecordBatch:
         {},
         origins.__getitem__,
         lambda: series_columns(origins),
+        lambda: np.array([each.offset for each in origins], np.int64),
     )
 
 

@@ -40,14 +40,14 @@ class TickingClock:
 
 
 class NotingBroker(MemoryBroker):
-    """Notes the operations in their order."""
+    """Notes the operations of the loop in their order."""
 
     def __init__(self) -> None:
         super().__init__(now_ms=lambda: 4_000)
         self.operations: list[str] = []
 
     def meet(self, operation: Any, *, is_after: bool) -> None:
-        if not is_after:
+        if not is_after and operation in ("poll", "produce", "flush", "commit"):
             self.operations.append(operation)
         super().meet(operation, is_after=is_after)
 

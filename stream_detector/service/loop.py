@@ -1,29 +1,38 @@
 """The loop: poll, judge, publish, commit. The only place that orders effects.
 
-One poll is one batch is one commit. Delivery is at least once: alerts and dead
-letters are flushed and every acknowledgement is checked before the offsets are
-committed, so whatever stops the process, the records it had not finished are
-read again. A repeated alert has the same `alert_id`.
+One poll is one batch is one commit. With delivery at least once, alerts and dead letters are
+flushed and every acknowledgement is checked before the offsets are committed, so whatever stops the
+process, the records it had not finished are read again, and a repeated alert has the same
+`alert_id`. With delivery exactly once the client makes one transaction of the same calls.
+
+After any failure everything is dropped and begun anew: what was known before is read again
+(`restoring`).
 """
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from stream_detector.core.detector import Detector
 from stream_detector.core.publishing import encode_alert, encode_dead_letter
-from stream_detector.core.records import OutputRecord, RecordBatch, TopicPartition
+from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
+from stream_detector.core.rewind import Note, Rewind
 from stream_detector.core.step import Step
 from stream_detector.errors import StreamDetectorError, missing_topics
 from stream_detector.ports import Client, Clock, Reconstructor
+from stream_detector.service.restoring import Restorer
 from stream_detector.settings import DetectSettings
 from stream_detector.telemetry import Metrics, log_event
 
 BACKOFF_S_MIN = 0.1
 BACKOFF_S_MAX = 2.0
 """Between two tries of a broker that does not answer: doubled from the first to the second."""
+
+BATCH_S_MAX = 20.0
+"""A batch that takes longer is followed by a smaller one. Both libraries give a member up that has
+not polled for 300 s."""
 
 SAY_EVERY_S = 5.0
 """How often a broker that does not answer is spoken of."""
@@ -77,10 +86,12 @@ class Service:
         self._metrics = metrics
         self._clock = clock
         self._state = detector.start()
+        self._restorer = Restorer(client, detector, self._reconstruct, settings, metrics, clock)
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._is_stopping = False
         self.is_ready = False
-        self._are_topics_known = False
+        self._n_partitions = 0
+        self._n_records_max = settings.poll_records_max
         self._busy_at_s = clock.monotonic_s()
         self._turn_at_s = self._busy_at_s
         self._failing_since_s: float | None = None
@@ -103,6 +114,8 @@ class Service:
         ------
         BrokerError
             If the broker did not answer for `broker_timeout_s`, or refused.
+        StateError
+            If what was committed cannot be trusted.
         BundleError
             If the network gave a non-finite score. Nothing of that batch is committed.
         """
@@ -122,20 +135,47 @@ class Service:
     def _turn(self) -> None:
         """Do one batch from poll to commit."""
         self._turn_at_s = self._clock.monotonic_s()
-        if not self._are_topics_known:
+        if not self._n_partitions:
             self._check_topics()
-        batch = self._client.poll(self._settings.poll_records_max, self._settings.poll_timeout_ms)
-        self._check_assignment()
+        batch = self._client.poll(self._n_records_max, self._settings.poll_timeout_ms)
+        polled_at_s = self._clock.monotonic_s()
+        if len(batch):
+            self._busy_at_s = polled_at_s
+        batch = self._check_assignment(batch)
+        self._state, batch = self._restorer.take(self._state, batch)
         if len(batch):
             step = self._detector.step(
                 self._state, batch, self._reconstruct, self._settings.content_type
             )
+            self._state, rewinds = self._detector.rewinds(
+                step.state, {each.partition: at for each, at in batch.next_offsets.items()}
+            )
             self._publish(batch, step)
-            self._client.commit(batch.next_offsets)
-            self._state = step.state
+            self._client.commit(self._progress(batch, rewinds))
             self._count(batch, step)
             self._busy_at_s = self._clock.monotonic_s()
             self._failing_since_s = None
+            self._adapt(len(batch), self._busy_at_s - polled_at_s)
+
+    def _progress(
+        self, batch: RecordBatch, rewinds: Mapping[int, Rewind]
+    ) -> dict[TopicPartition, Progress]:
+        """Return what to commit: where to go on, and how to know again what is known now."""
+        version = self._detector.bundle.version
+        return {
+            each: Progress(
+                offset, Note(rewinds[each.partition], version, self._n_partitions).encode()
+            )
+            for each, offset in batch.next_offsets.items()
+        }
+
+    def _adapt(self, n_records: int, seconds: float) -> None:
+        """Take in fewer records at once where they take long, so that polls never wait for long."""
+        most = self._settings.poll_records_max
+        if seconds > BATCH_S_MAX:
+            self._n_records_max = max(1, int(n_records * BATCH_S_MAX / seconds))
+        elif self._n_records_max < most and seconds < BATCH_S_MAX / 2:
+            self._n_records_max = min(most, 2 * self._n_records_max)
 
     def _publish(self, batch: RecordBatch, step: Step) -> None:
         """Write alerts and dead letters and wait until all are acknowledged."""
@@ -185,21 +225,31 @@ class Service:
         """Refuse to start on a topic that does not exist, and say how to make it."""
         settings = self._settings
         topics = (settings.input_topic, settings.alerts_topic, settings.dead_letter_topic)
-        missing = [topic for topic in topics if self._client.n_partitions(topic) == 0]
+        counts = {topic: self._client.n_partitions(topic) for topic in topics}
+        missing = [topic for topic, count in counts.items() if count == 0]
         if missing:
             raise missing_topics(settings.bootstrap_servers, missing)
-        self._are_topics_known = True
+        self._n_partitions = counts[settings.input_topic]
 
-    def _check_assignment(self) -> None:
-        """Forget what belongs to partitions that went away, and say once that there are some."""
-        assigned = self._client.assignment()
-        if assigned == self._assigned and self.is_ready:
-            return
-        gone = sorted(each.partition for each in self._assigned - assigned)
-        if gone and assigned:
-            self._state = self._detector.forget(self._state, gone)
-        self._assigned = assigned or self._assigned
+    def _check_assignment(self, batch: RecordBatch) -> RecordBatch:
+        """Forget what went away, begin to restore what came, and say once that there is some.
+
+        Returns
+        -------
+        The batch without records that come again.
+        """
+        assigned, gained = self._client.assignment(), self._client.gained()
+        if assigned == self._assigned and not gained:
+            return batch
+        gone = sorted((self._assigned - assigned) | (self._assigned & gained))
+        if gone:
+            self._restorer.forget(gone)
+            self._state = self._detector.forget(self._state, [each.partition for each in gone])
+        self._assigned = assigned
         self._metrics.partitions.set(len(assigned))
+        if gained:
+            self._n_partitions = self._client.n_partitions(self._settings.input_topic)
+            self._state = self._restorer.begin(self._state, gained, self._n_partitions)
         if assigned and not self.is_ready:
             self.is_ready = True
             self._busy_at_s = self._clock.monotonic_s()
@@ -211,6 +261,7 @@ class Service:
                 n_partitions=len(assigned),
                 bundle=f"{self._detector.bundle.name}/{self._detector.bundle.version[:12]}",
             )
+        return self._restorer.without_past(batch)
 
     def _is_idle(self) -> bool:
         """Return whether no record has come for `stop_when_idle_s` since we were ready."""
@@ -240,6 +291,9 @@ class Service:
         self.totals.n_retries += 1
         self._metrics.retries.labels(type(error).__name__).inc()
         self._client.reset()
+        self._state = self._detector.start()
+        self._restorer.forget()
+        self._assigned = frozenset()
         self.is_ready = False
         self._metrics.partitions.set(0)
         self._clock.sleep(self._backoff_s)

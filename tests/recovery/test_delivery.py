@@ -1,0 +1,336 @@
+"""Whatever dies, and whenever: the alerts of an uninterrupted run, each once, byte for byte.
+
+For both shapes of records, both kinds of delivery, and every step of the loop. With delivery at
+least once an alert may come again, the same as before.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from stream_detector.clients.memory import ABORT, PAUSE, Aborted, Fault, MemoryBroker, Operation
+from stream_detector.core.alerting import AlertRules
+from stream_detector.core.detector import Detector
+from stream_detector.core.records import BundleReference, OutputRecord, TopicPartition
+from stream_detector.core.rewind import Note
+from stream_detector.core.sample_detector import for_samples
+from stream_detector.core.scaling import Scaler
+from stream_detector.core.windows import WindowRules
+from stream_detector.errors import StateError
+from stream_detector.service import Service
+from stream_detector.settings import DetectSettings, load_settings
+from stream_detector.telemetry import Metrics
+
+GROUP = "g"
+SEVERITIES = (("warning", 1.0), ("critical", 3.0))
+START_MS = 1_767_225_600_000
+SHAPES = ("windows", "samples")
+DELIVERIES = ("at_least_once", "exactly_once")
+N_RECORDS = 180
+
+each_shape = pytest.mark.parametrize("shape", SHAPES)
+each_delivery = pytest.mark.parametrize("delivery", DELIVERIES)
+
+
+class PassingClock:
+    """Time goes by at each look, and sleeping is free."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def now_ms(self) -> int:
+        self.now_s += 0.001
+        return int(1_000 * self.now_s)
+
+    def monotonic_s(self) -> float:
+        self.now_s += 0.02
+        assert self.now_s < 500, "the loop did not end"
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def detector_of(shape: str) -> Detector:
+    scaler = Scaler("none", np.zeros(1, np.float32), np.ones(1, np.float32))
+    detector = Detector(
+        BundleReference("pumps", "v1"), (4, 1), 10, scaler, "mae", 1.0, SEVERITIES, 8
+    )
+    if shape == "windows":
+        return detector
+    rules = WindowRules(
+        n_steps=4,
+        n_features=1,
+        stride=2,
+        sample_interval_ms=10,
+        gap_ms_max=40,
+        lateness_ms_max=20,
+        missing="hold",
+        missing_share_max=0.5,
+        key_ttl_ms=400,
+    )
+    return for_samples(detector, rules, AlertRules(1, 1, 40, 30, 20, 90, 2, 60, SEVERITIES))
+
+
+def record_of(number: int, shape: str) -> OutputRecord:
+    """Return one of many: three keys in two partitions, some records bad, late or idle."""
+    random = np.random.default_rng(number)
+    key, round_ = number % 3, number // 3
+    is_odd = round_ % 23 < 4 and random.random() < 0.5  # in bursts, with calm between
+    values = random.normal(0, 0.3, 4 if shape == "windows" else 3) + (4 if is_odd else 0)
+    at_ms = START_MS + 30 * round_ + (500 if round_ > 44 else 0) - (90 if number % 13 == 5 else 0)
+    text: Any = {"values": values.round(3).tolist(), "timestamp_ms": at_ms}
+    value = b"not a record" if number % 11 == 7 else orjson.dumps(text)
+    return OutputRecord("telemetry", b"key-%d" % key, value, (), at_ms, key % 2)
+
+
+def broker_of(shape: str, n_records: int = N_RECORDS) -> MemoryBroker:
+    broker = MemoryBroker(now_ms=lambda: 0)
+    broker.create_topic("telemetry", 2)
+    broker.create_topic("alerts")
+    broker.create_topic("dead-letters")
+    for number in range(n_records):
+        broker.append(record_of(number, shape))
+    return broker
+
+
+def service_on(
+    broker: MemoryBroker, shape: str, delivery: str, metrics: Metrics | None = None, **changes: Any
+) -> Service:
+    settings = load_settings(
+        DetectSettings,
+        poll_records_max=10,
+        stop_when_idle_s=1.0,
+        broker_timeout_s=60.0,
+        group=GROUP,
+        delivery=delivery,
+        **changes,
+    )
+    client = broker.connect(
+        topics=["telemetry"],
+        group=GROUP,
+        transactional_id="g-1" if delivery == "exactly_once" else None,
+    )
+    return Service(
+        client, detector_of(shape), np.zeros_like, settings, metrics or Metrics(), PassingClock()
+    )
+
+
+def published(broker: MemoryBroker) -> Counter[bytes]:
+    """Return what a reader sees, the time of detection apart, with how often it is there."""
+    found: Counter[bytes] = Counter()
+    for record in broker.records("alerts"):
+        alert = orjson.loads(record.value or b"")
+        del alert["detected_at_ms"]
+        found[orjson.dumps(alert) + repr((record.origin.key, record.origin.headers)).encode()] += 1
+    for record in broker.records("dead-letters"):
+        found[repr((record.value, record.origin.key, record.origin.headers)).encode()] += 1
+    return found
+
+
+@cache
+def undisturbed(shape: str) -> Counter[bytes]:
+    broker = broker_of(shape)
+    service_on(broker, shape, "at_least_once").run()
+    return published(broker)
+
+
+def assert_complete(broker: MemoryBroker, shape: str, delivery: str) -> None:
+    found, expected = published(broker), undisturbed(shape)
+    assert set(found) == set(expected)
+    if delivery == "exactly_once":
+        assert found == expected
+    ends = {
+        TopicPartition("telemetry", n): len(log.records)
+        for n, log in enumerate(broker.logs["telemetry"])
+    }
+    assert {each: saved.next_offset for each, saved in broker.committed[GROUP].items()} == ends
+
+
+def run_until_it_ends(make: Callable[[], Service]) -> int:
+    """Start the service again after each crash; return how often it crashed."""
+    for n_crashes in itertools.count():
+        try:
+            make().run()
+        except Aborted:
+            continue
+        return n_crashes
+    raise AssertionError
+
+
+@each_shape
+def test_there_is_something_to_lose(shape: str) -> None:
+    expected = undisturbed(shape)
+    assert len(expected) >= 15
+    assert set(expected.values()) == {1}
+    kinds = ("open", "update", "close")
+    events = {
+        kind for kind in kinds for each in expected if b'"event":"%s"' % kind.encode() in each
+    }
+    assert events == ({"open"} if shape == "windows" else {"open", "update", "close"})
+
+
+N_CALLS = {"poll": 20, "produce": 7, "flush": 7, "commit": 18, "committed": 1, "beginnings": 1}
+IN_TRANSACTIONS = {"begin": 18, "send_offsets": 18, "end": 18}
+
+
+def calls(delivery: str) -> list[tuple[Operation, int, bool]]:
+    numbers = N_CALLS | (IN_TRANSACTIONS if delivery == "exactly_once" else {})
+    return [
+        (operation, nth, is_after)  # type: ignore[misc]
+        for operation, n_calls in numbers.items()
+        for nth in range(1, n_calls + 1)
+        for is_after in (False, True)
+    ]
+
+
+@each_shape
+@each_delivery
+@pytest.mark.parametrize("effect", [ABORT, PAUSE], ids=["crash", "broker away"])
+def test_a_fault_at_any_step_changes_nothing(shape: str, delivery: str, effect: Any) -> None:
+    n_met = 0
+    for operation, nth, is_after in calls(delivery):
+        broker = broker_of(shape)
+        broker.faults = [Fault(operation, effect, nth, is_after)]
+        n_crashes = run_until_it_ends(lambda broker=broker: service_on(broker, shape, delivery))  # type: ignore[misc]
+        n_met += n_crashes if effect is ABORT else broker.n_calls[operation] >= nth
+        assert_complete(broker, shape, delivery)
+    assert n_met == len(calls(delivery))
+
+
+@each_shape
+@each_delivery
+def test_a_crash_before_any_record_changes_nothing(shape: str, delivery: str) -> None:
+    for place in range(0, N_RECORDS + 1, 3):
+        broker = broker_of(shape, place)
+        broker.feed("telemetry", [ABORT], place % 3 % 2)
+        for number in range(place, N_RECORDS):
+            broker.append(record_of(number, shape))
+        assert run_until_it_ends(lambda broker=broker: service_on(broker, shape, delivery)) == 1  # type: ignore[misc]
+        assert_complete(broker, shape, delivery)
+
+
+@each_shape
+@each_delivery
+def test_crash_after_crash_changes_nothing(shape: str, delivery: str) -> None:
+    broker = broker_of(shape)
+    broker.faults = [
+        Fault(operation, ABORT, nth, nth % 2 == 0)
+        for operation in ("poll", "flush", "commit")
+        for nth in range(2, 60, 4)
+    ]
+    assert run_until_it_ends(lambda: service_on(broker, shape, delivery)) > 10
+    assert_complete(broker, shape, delivery)
+
+
+@each_delivery
+def test_a_partition_that_changes_hands_takes_its_state_along(delivery: str) -> None:
+    broker = broker_of("samples")
+    first = service_on(broker, "samples", delivery)
+    n_batches = itertools.count()
+    first.on_step = lambda *_: first.stop() if next(n_batches) == 5 else None
+    first.run()
+    service_on(broker, "samples", delivery).run()
+    assert_complete(broker, "samples", delivery)
+
+
+def committed_note(broker: MemoryBroker, partition: int = 0) -> Note:
+    saved = broker.committed[GROUP][TopicPartition("telemetry", partition)]
+    return Note.decode(saved.metadata, "here")
+
+
+def stopped_half_way() -> MemoryBroker:
+    broker = broker_of("samples", N_RECORDS // 2)
+    service_on(broker, "samples", "exactly_once").run()
+    for number in range(N_RECORDS // 2, N_RECORDS):
+        broker.append(record_of(number, "samples"))
+    return broker
+
+
+def n_from(broker: MemoryBroker, partition: int) -> int:
+    """Return how many alerts there are of one partition's records."""
+    values = [orjson.loads(record.value or b"") for record in broker.records("alerts")]
+    return sum(each["source"]["partition"] == partition for each in values)
+
+
+def test_a_state_that_differs_is_never_served() -> None:
+    broker = stopped_half_way()
+    n_before = n_from(broker, 0)
+    place = TopicPartition("telemetry", 0)
+    saved = broker.committed[GROUP][place]
+    note = committed_note(broker)
+    damaged = note._replace(rewind=note.rewind._replace(digest="0" * 16))
+    broker.committed[GROUP][place] = saved._replace(metadata=damaged.encode())
+    with pytest.raises(StateError, match=r"expected digest 0{16}, received [0-9a-f]{16}") as caught:
+        service_on(broker, "samples", "exactly_once").run()
+    assert caught.value.exit_code == 5
+    assert n_from(broker, 0) == n_before
+
+
+def test_a_note_of_another_program_is_refused() -> None:
+    broker = stopped_half_way()
+    place = TopicPartition("telemetry", 1)
+    saved = broker.committed[GROUP][place]
+    broker.committed[GROUP][place] = saved._replace(metadata="checkpoint-7")
+    with pytest.raises(StateError, match="a note that is not ours"):
+        service_on(broker, "samples", "exactly_once").run()
+
+
+@pytest.mark.parametrize("what", ["no_note", "other_bundle", "retention", "repartitioned"])
+def test_where_nothing_can_be_read_again_keys_warm_up_and_it_is_counted(
+    what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = stopped_half_way()
+    place, metrics = TopicPartition("telemetry", 0), Metrics()
+    saved, note = broker.committed[GROUP][place], committed_note(broker)
+    assert 0 < note.rewind.offset < saved.next_offset
+    changed = {
+        "no_note": "",
+        "other_bundle": note._replace(bundle_version="v0").encode(),
+        "retention": saved.metadata,
+        "repartitioned": note._replace(n_partitions=1).encode(),
+    }
+    broker.committed[GROUP][place] = saved._replace(metadata=changed[what])
+    if what == "retention":
+        broker.truncate("telemetry", 0, note.rewind.offset + 1)
+    service_on(broker, "samples", "exactly_once", metrics, accept_repartition=True).run()
+    counted = metrics.registry.get_sample_value("stream_detector_restores_total", {"outcome": what})
+    assert counted == 1
+    assert f"begins-anew reason={what}" in caplog.text
+    assert broker.committed[GROUP][place].next_offset == len(broker.logs["telemetry"][0].records)
+
+
+def test_another_number_of_partitions_is_refused_until_it_is_accepted() -> None:
+    broker = stopped_half_way()
+    place = TopicPartition("telemetry", 0)
+    saved = broker.committed[GROUP][place]
+    note = committed_note(broker)._replace(n_partitions=1)
+    broker.committed[GROUP][place] = saved._replace(metadata=note.encode())
+    with pytest.raises(StateError, match=r"had 1 partitions when .* has 2 now: .*--accept-repart"):
+        service_on(broker, "samples", "exactly_once").run()
+
+
+def test_records_that_retention_took_before_they_were_read_are_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broker = stopped_half_way()
+    end = broker.committed[GROUP][TopicPartition("telemetry", 0)].next_offset
+    broker.truncate("telemetry", 0, end + 3)
+    service_on(broker, "samples", "exactly_once").run()
+    assert "begins-anew reason=retention" in caplog.text
+    assert "n_records_lost=3" in caplog.text
+
+
+def test_a_topic_that_was_made_anew_is_refused() -> None:
+    broker = stopped_half_way()
+    broker.create_topic("telemetry", 2)
+    for number in range(9):
+        broker.append(record_of(number, "samples"))
+    with pytest.raises(StateError, match="the topic was made anew"):
+        service_on(broker, "samples", "exactly_once").run()
