@@ -55,7 +55,7 @@ Chunk = Annotated[
         "--chunk",
         min=1,
         help="Samples a record, at most; 36 of 360 a second are a tenth of a second. A gap starts "
-        "a new record. Default 1.",
+        "a new record, and so does a time that does not follow at the interval. Default 1.",
     ),
 ]
 Times = Annotated[

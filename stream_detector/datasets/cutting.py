@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from stream_detector.core.ordering import Arrivals
 from stream_detector.core.records import FloatArray, Samples
+from stream_detector.core.times import keep
 from stream_detector.core.windows import WindowRules, WindowState, cut, fill
 from stream_detector.datasets.base import Dataset, SampleDataset
 from stream_detector.errors import DatasetError
@@ -73,7 +74,7 @@ def cut_samples(samples: Samples, rules: WindowRules) -> CutWindows:
                 keys=[names[number] for number in samples.series[rows].tolist()],
                 partitions=np.zeros(len(rows), dtype=np.int64),
                 counts=np.ones(len(rows), dtype=np.intp),
-                times_ms=samples.times_ms[rows],
+                times_ms=keep(samples.times_ms[rows]),
                 values=values[start : start + _SAMPLES_AT_ONCE],
             ),
         )
