@@ -111,6 +111,32 @@ def _joined(
     )
 
 
+def require_windows(found: CutWindows, name: str, samples: Samples, rules: WindowRules) -> None:
+    """Refuse samples that no window could be cut from.
+
+    Raises
+    ------
+    DatasetError
+        If there is no window. It says how far apart the samples are, which shows times in another
+        unit.
+    """
+    if len(found.windows):
+        return
+    order = np.argsort(samples.series, kind="stable")  # each series apart
+    is_same = np.diff(samples.series[order]) == 0
+    apart_ms = np.diff(samples.times_ms[order])[is_same]
+    received = f"{len(samples)} samples"
+    if len(apart_ms):
+        received += f" about {np.median(apart_ms):g} ms apart"
+    message = (
+        f"data {name}: expected at least one window of {rules.n_steps} samples "
+        f"{rules.sample_interval_ms:g} ms apart, received {received} that make none "
+        f"({found.n_missing} windows miss too much); give more data, in milliseconds, or check the "
+        "recipe's window.steps, window.sample_interval_ms and window.missing_share_max"
+    )
+    raise DatasetError(message)
+
+
 def to_windows(dataset: SampleDataset, rules: WindowRules) -> Dataset:
     """Return a data set of samples as one of windows.
 
@@ -122,19 +148,14 @@ def to_windows(dataset: SampleDataset, rules: WindowRules) -> Dataset:
     n_features = dataset.train.values.shape[1]
     if n_features != rules.n_features:
         message = (
-            f"data {dataset.name}: expected {rules.n_features} features a sample, received "
-            f"{n_features}: {', '.join(dataset.feature_names)[:200]}; set window.features"
+            f"data {dataset.name}: expected {rules.n_features} features a sample as the recipe's "
+            f"window.features says, received {n_features}: "
+            f"{', '.join(dataset.feature_names)[:200]}; give other data, or train with "
+            f"window.features = {n_features}"
         )
         raise DatasetError(message)
     train, test = cut_samples(dataset.train, rules), cut_samples(dataset.test, rules)
-    if not len(train.windows):
-        message = (
-            f"data {dataset.name}: expected at least one window of {rules.n_steps} samples "
-            f"{rules.sample_interval_ms:g} ms apart, received {len(dataset.train)} samples that "
-            f"make none ({train.n_missing} windows miss too much); check window.steps, "
-            "window.sample_interval_ms and window.missing_share_max"
-        )
-        raise DatasetError(message)
+    require_windows(train, dataset.name, dataset.train, rules)
     return Dataset(
         name=dataset.name,
         split=dataset.split,
