@@ -175,8 +175,12 @@ def _with_header_times(read: Read, headers: Sequence[Headers | None]) -> Read:
     texts = [_time_header(headers[row]) for row in read.rows.tolist()]
     if texts.count(None) == len(texts):
         return read
-    first_ms = np.array([math.nan if text is None else _time_of(text) for text in texts])
-    is_bad = first_ms < 0
+    try:
+        first_ms = np.array([math.nan if text is None else float(text) for text in texts])
+    except ValueError:
+        first_ms = np.array([math.nan if text is None else _number(text) for text in texts])
+    is_given = np.array([text is not None for text in texts])
+    is_bad = is_given & ~((first_ms >= 0) & (first_ms <= TIMESTAMP_MS_MAX))
     if not is_bad.any():
         return replace(read, first_ms=first_ms)
     bad: list[tuple[int, DataError]] = []
@@ -196,13 +200,12 @@ def _time_header(header: Headers | None) -> bytes | None:
     return None
 
 
-def _time_of(text: bytes) -> float:
-    """Return the time in a header, -1 where it holds none."""
+def _number(text: bytes) -> float:
+    """Return the number in a header, NaN where it holds none."""
     try:
-        time_ms = float(text)
+        return float(text)
     except ValueError:
-        return -1.0
-    return time_ms if 0 <= time_ms <= TIMESTAMP_MS_MAX else -1.0
+        return math.nan
 
 
 def _explain_float32(value: bytes | None, n_features: int) -> DataError:
