@@ -98,14 +98,11 @@ class Heard:
         )
 
     def equals(self, errors: NDArray[np.float64], windows: CutWindows) -> bool:
-        """Return whether the same windows got the same errors, bit for bit.
-
-        A record says when its first sample was taken in whole milliseconds, so the windows' times
-        may be one off.
-        """
-        return np.array_equal(self.errors, errors) and all(
-            np.abs(ours - theirs).max(initial=0) <= 1
+        """Return whether the same windows got the same errors, bit for bit."""
+        return all(
+            np.array_equal(ours, theirs)
             for ours, theirs in (
+                (self.errors, errors),
                 (self.start_ms, windows.start_ms),
                 (self.end_ms, windows.end_ms),
             )

@@ -108,6 +108,11 @@ class DetectSettings(ConnectionSettings):
     dead_letter_topic: str = Field(
         default="dead-letters", min_length=1, description="Topic for records that cannot be used"
     )
+    dead_letter_bytes_max: Annotated[int, Field(ge=4_096)] = Field(
+        default=1_048_000,
+        description="Largest dead letter: key, value and headers; a larger one goes without its "
+        "value. A little less than the topic's max.message.bytes",
+    )
     group: str = Field(default="stream-detector", min_length=1, description="Consumer group")
     engine: EngineName = Field(
         default="onnx", description="What runs the network; keras needs the train extra"

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, errors
 from pydantic import AliasPath, BaseModel, Field, ValidationError
 
 N_REMEMBERED = 10_000  # alerts, and keys; the longest untouched are forgotten first
@@ -24,9 +24,8 @@ class Alert(BaseModel):
 
     def __str__(self) -> str:
         share, feature = max((share, i) for i, share in enumerate(self.shares))
-        top = f"feature {feature} ({share:.0%})"
-        what = f"{self.event} {self.reason} {self.severity} key {self.key}"
-        return f"{self.event_time_ms} {what} score {self.anomaly_score:.2f} {top}\n"
+        what = f"{self.event_time_ms} {self.event} {self.reason} {self.severity} key {self.key}"
+        return f"{what} score {self.anomaly_score:.2f} feature {feature} ({share:.0%})\n"
 
 
 class Reader:
@@ -44,14 +43,15 @@ class Reader:
             return f"skipped: {error.errors()[0]['msg']}\n"
         seen = self._numbers.pop(alert.alert_id, 0)
         self._numbers[alert.alert_id] = max(seen, alert.event_number)
-        if alert.event_number > seen:
-            self.open.pop(alert.key, None)
-            if alert.event != "close":
-                self.open[alert.key] = alert
+        if alert.event_number <= seen:
+            return ""
+        self.open.pop(alert.key, None)
+        if alert.event != "close":
+            self.open[alert.key] = alert
         for table in (self.open, self._numbers):
             while len(table) > N_REMEMBERED:
                 del table[next(iter(table))]
-        return str(alert) if alert.event_number > seen else ""
+        return str(alert)
 
 
 def main() -> None:
@@ -61,16 +61,21 @@ def main() -> None:
     parser.add_argument("--topic", default="alerts")
     parser.add_argument("--stop-when-idle", type=float, default=float("inf"), metavar="SECONDS")
     args = parser.parse_args()
-    where = {"bootstrap_servers": args.servers, "auto_offset_reset": "earliest"}
-    consumer = KafkaConsumer(args.topic, consumer_timeout_ms=1_000 * args.stop_when_idle, **where)
+    options = {"auto_offset_reset": "earliest", "allow_auto_create_topics": False}
+    options |= {"bootstrap_servers": args.servers, "bootstrap_timeout_ms": 10_000}
     reader = Reader()
     try:
+        consumer = KafkaConsumer(consumer_timeout_ms=1_000 * args.stop_when_idle, **options)
+        if not consumer.partitions_for_topic(args.topic):
+            sys.exit(f"error: {args.servers} has no topic {args.topic}")
+        consumer.subscribe([args.topic])
         for record in consumer:
             sys.stdout.write(reader.take(record.value or b""))
+        consumer.close()
     except KeyboardInterrupt:
         pass
-    finally:
-        consumer.close()
+    except errors.KafkaError as error:
+        sys.exit(f"error: {args.servers}: {error}")
     sys.stdout.writelines([f"open: {len(reader.open)}\n", *map(str, reader.open.values())])
 
 

@@ -7,7 +7,7 @@ that feeds it, `demo` the whole thing at once. Each loads what it needs when it 
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,6 +55,12 @@ def root(
     del debug, version
 
 
+def _help_of(error: Any) -> str:
+    """Return the command line that shows the help of the command that refused its arguments."""
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context is not None else 'stream-detector'} --help"
+
+
 def main() -> None:
     """Run the command line; an error is one line on standard error and an exit code."""
     is_debug = "--debug" in sys.argv
@@ -74,7 +80,7 @@ def main() -> None:
         sys.exit(0)
     except Exception as error:  # a traceback helps nobody who did not ask for it
         if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
-            say_error(f"{error.format_message()} See stream-detector --help.")
+            say_error(f"{error.format_message().rstrip('.')}. See {_help_of(error)}.")
             sys.exit(2)
         if is_debug:
             raise

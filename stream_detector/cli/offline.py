@@ -231,10 +231,12 @@ def _read_whole(file: Path, served: "Served") -> _Found:
 
 def _cut_file(file: Path, window: "WindowSection") -> _Found:
     """Cut windows from a file of which each row is a sample."""
-    from stream_detector.datasets.cutting import cut_samples
+    from stream_detector.datasets.cutting import cut_samples, require_windows
     from stream_detector.datasets.sample_tables import read_samples
 
-    found = cut_samples(read_samples(file, window.features).samples, window.rules)
+    samples = read_samples(file, window.features).samples
+    found = cut_samples(samples, window.rules)
+    require_windows(found, str(file), samples, window.rules)
     if found.n_missing:
         console().print(f"{found.n_missing} windows miss too much to be scored")
     return _Found(found.windows, found.keys, found.start_ms.tolist(), found.end_ms.tolist())

@@ -55,7 +55,7 @@ Chunk = Annotated[
         "--chunk",
         min=1,
         help="Samples a record, at most; 36 of 360 a second are a tenth of a second. A gap starts "
-        "a new record. Default 1.",
+        "a new record, and so does a time that does not follow at the interval. Default 1.",
     ),
 ]
 Times = Annotated[
@@ -104,12 +104,18 @@ def given(**flags: Any) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if value is not None}
 
 
-def require_above_0(flags: dict[str, tuple[float | None, str]]) -> None:
-    """Refuse a pace that is none."""
-    for flag, (value, unit) in flags.items():
+def require_pace(rate: float | None, speed: float | None) -> None:
+    """Refuse a pace that is none, and two of them."""
+    for flag, value, unit in (
+        ("--rate", rate, "records"),
+        ("--speed", speed, "seconds of event time"),
+    ):
         if value is not None and not value > 0:
             message = f"{flag}: expected {unit} a second above zero, received {value}"
             raise ConfigError(message)
+    if rate is not None and speed is not None:
+        message = "--rate, --speed: expected at most one of them, received both; leave one out"
+        raise ConfigError(message)
 
 
 def refuse(flags: dict[str, Any], kind: str) -> None:

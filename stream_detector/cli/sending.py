@@ -31,7 +31,7 @@ from stream_detector.cli.replay_options import (
     Times,
     given,
     refuse,
-    require_above_0,
+    require_pace,
 )
 from stream_detector.core.codec import ContentType
 from stream_detector.errors import ConfigError
@@ -116,7 +116,7 @@ def replay(
     settings = load_settings(
         ConnectionSettings, settings_file, bootstrap_servers=bootstrap_servers, client=client
     )
-    require_above_0({"--rate": (rate, "records"), "--speed": (speed, "seconds of event time")})
+    require_pace(rate, speed)
     faults = given(
         drop=drop, delay=delay, duplicate=duplicate, shuffle=shuffle, nan=nan, seed=seed,
         delay_ms=delay_ms,
@@ -128,7 +128,14 @@ def replay(
     sent_as = _kind_of(source, is_samples, bundle)
     if sent_as.is_samples:
         refuse({"--split": split, "--features": features}, "whole windows")
-        of_samples = {"sample_interval_ms": sent_as.sample_interval_ms} | of_samples
+        own_ms = sent_as.sample_interval_ms
+        if own_ms is not None and interval_ms not in (None, own_ms):
+            message = (
+                f"--interval-ms: expected the {own_ms!r} of --bundle {bundle}, received "
+                f"{interval_ms!r}; leave one of the two flags out"
+            )
+            raise ConfigError(message)
+        of_samples = {"sample_interval_ms": own_ms} | of_samples
         options = of_samples | {"rate": rate, "content_type": format_}
         job = _sample_job(source, part, options, faults)
     else:

@@ -1,7 +1,7 @@
 """JSON values to samples: all together where all are plain, else one by one with what is wrong.
 
 Pure. `{"values": [[f1, f2], ...]}` with `"timestamp_ms"`, the time of the first sample, or
-`"timestamps_ms"`, one each; null is a missing value.
+`"timestamps_ms"`, one each, in milliseconds with or without a fraction; null is a missing value.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from stream_detector.core.codec import TIMESTAMP_MS_MAX, is_timestamp, parse_json
+from stream_detector.core.codec import TIMESTAMP_MS_MAX, parse_json
 from stream_detector.errors import (
     DataError,
     RecordDecodeError,
@@ -22,9 +22,6 @@ from stream_detector.errors import (
     RecordShapeError,
     RecordValueError,
 )
-
-SECONDS_MIN, SECONDS_MAX = 1_000_000_000, 10_000_000_000
-"""Seconds since 1970 from 2001 to 2286; as milliseconds they would all lie in early 1970."""
 
 _VALUES, _TIME, _TIMES = "values", "timestamp_ms", "timestamps_ms"
 _NUMBERS = {int, float, type(None)}
@@ -39,7 +36,7 @@ class Read:
     counts: NDArray[np.intp]
     values: NDArray[Any]  # (n_samples, n_features)
     first_ms: NDArray[np.float64]
-    each_ms: dict[int, list[int]]
+    each_ms: dict[int, list[float]]
     rejected: list[tuple[int, DataError]]
 
 
@@ -51,7 +48,7 @@ def read_json(values: Sequence[bytes | None], rows: NDArray[np.intp], n_features
     kept: list[int] = []
     samples: list[NDArray[np.float64]] = []
     first_ms: list[float] = []
-    each_ms: dict[int, list[int]] = {}
+    each_ms: dict[int, list[float]] = {}
     rejected: list[tuple[int, DataError]] = []
     for row, value in zip(rows.tolist(), values, strict=True):
         try:
@@ -82,7 +79,7 @@ def _read_plain(
         is_known = None not in times and max(map(len, documents)) == len((_VALUES, _TIME))
         if not is_known and any(_TIMES in document for document in documents):
             return None
-        if not set(map(type, times)) <= {int, type(None)}:
+        if not set(map(type, times)) <= _NUMBERS:
             return None
         first_ms = np.array(times, dtype=np.float64)  # NaN where there is none
         numbers = _plain_numbers(lists, n_features)
@@ -113,7 +110,7 @@ def _plain_numbers(lists: list[Any], n_features: int) -> NDArray[np.float64] | N
 
 def _read_one(
     value: bytes | None, n_features: int
-) -> tuple[NDArray[np.float64], int | list[int] | None]:
+) -> tuple[NDArray[np.float64], float | list[float] | None]:
     """Read one record in full, and name exactly what is wrong with it."""
     if not value:
         raise nothing_there(value)
@@ -130,8 +127,8 @@ def _read_one(
     if document.get(_TIMES) is not None:
         return samples, _read_times(document[_TIMES], len(samples))
     time_ms = document.get(_TIME)
-    if time_ms is not None and not is_timestamp(time_ms):
-        raise _not_a_time(_TIME, time_ms)
+    if time_ms is not None and not _is_time(time_ms):
+        raise not_a_time(_TIME, time_ms)
     return samples, time_ms
 
 
@@ -156,17 +153,17 @@ def _read_samples(values: Any, n_features: int) -> NDArray[np.float64]:
     return np.array(values, dtype=np.float64)
 
 
-def _read_times(times: Any, n_samples: int) -> list[int]:
+def _read_times(times: Any, n_samples: int) -> list[float]:
     """Return the time of each sample."""
     if not isinstance(times, list) or not times:
-        raise _not_a_time(_TIMES, times)
+        raise not_a_time(_TIMES, times)
     if len(times) != n_samples:
         message = f"timestamps_ms: expected one for each of {n_samples} samples, got {len(times)}"
         raise RecordShapeError(message)
     for at, time in enumerate(times):
         place = f"{_TIMES}[{at}]"
-        if not is_timestamp(time):
-            raise _not_a_time(place, time)
+        if not _is_time(time):
+            raise not_a_time(place, time)
         if at and time < times[at - 1]:
             message = (
                 f"{place}: expected no time before {times[at - 1]}, received {time}; "
@@ -176,15 +173,16 @@ def _read_times(times: Any, n_samples: int) -> list[int]:
     return times
 
 
-def _not_a_time(name: str, received: object) -> RecordValueError:
-    """Return the error for a value that is no time in whole milliseconds."""
-    is_number = isinstance(received, int | float) and not isinstance(received, bool)
-    hint = ""
-    if is_number and SECONDS_MIN <= float(str(received)) < SECONDS_MAX:
-        hint = ", which looks like seconds; multiply it by 1,000"
+def _is_time(value: object) -> bool:
+    """Return whether a JSON value is a time in milliseconds."""
+    return type(value) in (int, float) and 0 <= value <= TIMESTAMP_MS_MAX  # type: ignore[operator]
+
+
+def not_a_time(name: str, received: object) -> RecordValueError:
+    """Return the error for a value that is no time in milliseconds."""
     return RecordValueError(
-        f"{name}: expected whole milliseconds since 1970 up to the year 9999, "
-        f"received {str(received)[:80]!r}{hint}"
+        f"{name}: expected milliseconds since 1970 up to the year 9999, "
+        f"received {str(received)[:80]!r}"
     )
 
 

@@ -4,26 +4,29 @@ Pure. As with whole windows, what cannot be decoded comes back as a value (`Reje
 read in bulk, and one by one only where something in the bulk is not plain.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.codec import ContentType, group_formats
+from stream_detector.core.codec import TIMESTAMP_MS_MAX, ContentType, group_formats
 from stream_detector.core.records import FloatArray, Headers, Rejected, SeriesColumns
-from stream_detector.core.sample_json import (
-    SECONDS_MAX,
-    SECONDS_MIN,
-    Read,
-    nothing_there,
-    read_json,
-)
+from stream_detector.core.sample_json import Read, not_a_time, nothing_there, read_json
+from stream_detector.core.times import follow, keep
 from stream_detector.errors import (
     DataError,
     RecordShapeError,
     RecordValueError,
 )
+
+TIME_HEADER = "timestamp-ms"
+"""Of float32 records: the time of the first sample, decimal text of milliseconds. A Kafka record's
+own time has no fraction."""
+
+SECONDS_MIN, SECONDS_MAX = 1_000_000_000, 10_000_000_000
+"""Seconds since 1970 from 2001 to 2286; as milliseconds they would all lie in early 1970."""
 
 KEY_BYTES_MAX = 4096
 """Longest series key: what is remembered of a key must not be larger than its window."""
@@ -46,7 +49,8 @@ class DecodedSamples:
     counts
         Samples in each, >= 1, shape (n_records,).
     times_ms
-        Time of each sample, float64, shape (n_samples,); not going backwards within a record.
+        Time of each sample as `times.keep` rounds it, float64, shape (n_samples,); not going
+        backwards within a record.
     values
         Float32, C-contiguous, shape (n_samples, n_features), unit: the signal's; NaN is missing.
         May hold infinities; whoever scores checks.
@@ -114,6 +118,8 @@ def decode_samples(
         for start in range(0, len(usable), _BULK):
             some = usable[start : start + _BULK]
             part = read(_pick(values, some), np.asarray(some, dtype=np.intp), n_features)
+            if format_ == "float32" and headers is not None:
+                part = _with_header_times(part, headers)
             parts.append(part)
             rejected += part.rejected
     return _timed(_joined(parts, n_features), rejected, series.timestamps_ms, interval_ms)
@@ -164,6 +170,44 @@ def _read_float32(values: Sequence[bytes | None], rows: NDArray[np.intp], n_feat
     return Read(rows[is_fitting], counts, samples, nothing, {}, rejected)
 
 
+def _with_header_times(read: Read, headers: Sequence[Headers | None]) -> Read:
+    """Return the records with the times that their headers give, without those that give none."""
+    texts = [_time_header(headers[row]) for row in read.rows.tolist()]
+    if texts.count(None) == len(texts):
+        return read
+    try:
+        first_ms = np.array([math.nan if text is None else float(text) for text in texts])
+    except ValueError:
+        first_ms = np.array([math.nan if text is None else _number(text) for text in texts])
+    is_given = np.array([text is not None for text in texts])
+    is_bad = is_given & ~((first_ms >= 0) & (first_ms <= TIMESTAMP_MS_MAX))
+    if not is_bad.any():
+        return replace(read, first_ms=first_ms)
+    bad: list[tuple[int, DataError]] = []
+    for at in np.flatnonzero(is_bad).tolist():
+        received = (texts[at] or b"").decode(errors="backslashreplace")
+        bad.append((int(read.rows[at]), not_a_time(f"header {TIME_HEADER}", received)))
+    samples = read.values[np.repeat(~is_bad, read.counts)]
+    rows, counts = read.rows[~is_bad], read.counts[~is_bad]
+    return Read(rows, counts, samples, first_ms[~is_bad], {}, [*read.rejected, *bad])
+
+
+def _time_header(header: Headers | None) -> bytes | None:
+    """Return what a record's header of its time holds, None where it has no such header."""
+    for name, value in header or ():
+        if name.lower() == TIME_HEADER:
+            return value or b""
+    return None
+
+
+def _number(text: bytes) -> float:
+    """Return the number in a header, NaN where it holds none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def _explain_float32(value: bytes | None, n_features: int) -> DataError:
     """Return what is wrong with a value that holds no float32 samples."""
     if not value:
@@ -183,7 +227,7 @@ def _joined(parts: Sequence[Read], n_features: int) -> Read:
     samples = [part.values.astype(np.float64) for part in parts]
     values = np.concatenate([np.empty((0, n_features)), *samples])
     first_ms = np.concatenate([np.empty(0), *(part.first_ms for part in parts)])
-    each_ms: dict[int, list[int]] = {}
+    each_ms: dict[int, list[float]] = {}
     for part in parts:
         each_ms |= part.each_ms
     if (rows[1:] < rows[:-1]).any():
@@ -206,10 +250,10 @@ def _timed(
     first = np.where(np.isnan(read.first_ms), own_ms, read.first_ms)
     starts = np.cumsum(read.counts) - read.counts
     within = np.arange(len(read.values)) - np.repeat(starts, read.counts)
-    times = np.repeat(first, read.counts) + within * interval_ms
+    times = follow(np.repeat(first, read.counts), within, interval_ms)
     for row, each in read.each_ms.items():
         at = int(np.searchsorted(read.rows, row))
-        times[starts[at] : starts[at] + read.counts[at]] = each
+        times[starts[at] : starts[at] + read.counts[at]] = keep(np.array(each, dtype=np.float64))
         first[at] = each[0]
     with np.errstate(over="ignore"):  # infinite is found where the values are checked
         values = np.ascontiguousarray(read.values, dtype=np.float32)
@@ -228,7 +272,7 @@ def _bad_times(first: NDArray[np.float64], ahead_ms: NDArray[np.float64]) -> dic
     is_ahead = ahead_ms > AHEAD_MS_MAX
     bad: dict[int, DataError] = {}
     for row in np.flatnonzero((first < 0) | is_seconds | is_ahead).tolist():
-        received = f"{first[row]:.0f}"
+        received = f"{first[row]:.16g}"
         if is_seconds[row]:
             reason = f"{received}, which looks like seconds; multiply it by 1,000"
         elif is_ahead[row]:

@@ -7,6 +7,7 @@ rows that are turned to numbers a column at a time; Parquet needs pandas.
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
@@ -86,10 +87,24 @@ class Columns:
             except (TypeError, ValueError, OverflowError):
                 message = (
                     f"{self.path}, row {self.rows[index]}, column {name}: expected a whole "
-                    f"number, received {cell!r}; correct the cell or take the row out"
+                    f"number, received {cell!r}; {remedy_of(cell)}"
                 )
                 raise DatasetError(message) from None
         return numbers
+
+
+def remedy_of(cell: object) -> str:
+    """Return what to do about a cell that holds no number: dates are a matter of the column."""
+    is_date = isinstance(cell, date)  # a datetime is one, and pandas' own
+    if isinstance(cell, str):
+        try:
+            datetime.fromisoformat(cell.strip())
+            is_date = True
+        except ValueError:
+            is_date = False
+    if is_date:
+        return "convert the column to milliseconds since 1970-01-01 UTC"
+    return "correct the cell or take the row out"
 
 
 def read_columns(path: Path, *, blank_is_missing: bool = False) -> Columns:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from stream_detector.core.lives import Arrivals
 from stream_detector.core.records import FloatArray, Samples
+from stream_detector.core.times import keep
 from stream_detector.core.windows import WindowRules, WindowState, cut, fill
 from stream_detector.datasets.base import Dataset, SampleDataset
 from stream_detector.errors import DatasetError
@@ -73,7 +74,7 @@ def cut_samples(samples: Samples, rules: WindowRules) -> CutWindows:
                 keys=[names[number] for number in samples.series[rows].tolist()],
                 partitions=np.zeros(len(rows), dtype=np.int64),
                 counts=np.ones(len(rows), dtype=np.intp),
-                times_ms=samples.times_ms[rows],
+                times_ms=keep(samples.times_ms[rows]),
                 values=values[start : start + _SAMPLES_AT_ONCE],
             ),
         )
@@ -110,6 +111,32 @@ def _joined(
     )
 
 
+def require_windows(found: CutWindows, name: str, samples: Samples, rules: WindowRules) -> None:
+    """Refuse samples that no window could be cut from.
+
+    Raises
+    ------
+    DatasetError
+        If there is no window. It says how far apart the samples are, which shows times in another
+        unit.
+    """
+    if len(found.windows):
+        return
+    order = np.argsort(samples.series, kind="stable")  # each series apart
+    is_same = np.diff(samples.series[order]) == 0
+    apart_ms = np.diff(samples.times_ms[order])[is_same]
+    received = f"{len(samples)} samples"
+    if len(apart_ms):
+        received += f" about {np.median(apart_ms):g} ms apart"
+    message = (
+        f"data {name}: expected at least one window of {rules.n_steps} samples "
+        f"{rules.sample_interval_ms:g} ms apart, received {received} that make none "
+        f"({found.n_missing} windows miss too much); give more data, in milliseconds, or check the "
+        "recipe's window.steps, window.sample_interval_ms and window.missing_share_max"
+    )
+    raise DatasetError(message)
+
+
 def to_windows(dataset: SampleDataset, rules: WindowRules) -> Dataset:
     """Return a data set of samples as one of windows.
 
@@ -121,19 +148,14 @@ def to_windows(dataset: SampleDataset, rules: WindowRules) -> Dataset:
     n_features = dataset.train.values.shape[1]
     if n_features != rules.n_features:
         message = (
-            f"data {dataset.name}: expected {rules.n_features} features a sample, received "
-            f"{n_features}: {', '.join(dataset.feature_names)[:200]}; set window.features"
+            f"data {dataset.name}: expected {rules.n_features} features a sample as the recipe's "
+            f"window.features says, received {n_features}: "
+            f"{', '.join(dataset.feature_names)[:200]}; give other data, or train with "
+            f"window.features = {n_features}"
         )
         raise DatasetError(message)
     train, test = cut_samples(dataset.train, rules), cut_samples(dataset.test, rules)
-    if not len(train.windows):
-        message = (
-            f"data {dataset.name}: expected at least one window of {rules.n_steps} samples "
-            f"{rules.sample_interval_ms:g} ms apart, received {len(dataset.train)} samples that "
-            f"make none ({train.n_missing} windows miss too much); check window.steps, "
-            "window.sample_interval_ms and window.missing_share_max"
-        )
-        raise DatasetError(message)
+    require_windows(train, dataset.name, dataset.train, rules)
     return Dataset(
         name=dataset.name,
         split=dataset.split,

@@ -11,9 +11,10 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.codec import TIMESTAMP_MS_MAX
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.datasets.base import SampleDataset
-from stream_detector.datasets.columns import NAMED, Columns, read_columns
+from stream_detector.datasets.columns import NAMED, Columns, read_columns, remedy_of
 from stream_detector.errors import DatasetError
 
 _TEST_SHARE = 0.2
@@ -56,10 +57,10 @@ def read_samples(path: Path, n_features: int | None = None) -> SampleTable:
     ------
     DatasetError
         If the file is missing, has no rows, no column timestamp_ms or the wrong number of
-        features, if a cell is no number or an infinite one, if a time is missing, looks like
-        seconds, or lies before the one before it. The message names file, row and column, and
-        what to do. Rows are counted from 1; in a CSV these are the lines of the file, the header
-        included.
+        features, if a key is missing, if a cell is no number or an infinite one, if a time is
+        missing, looks like seconds, is after the year 9999 or lies before the one before it. The
+        message names file, row and column, and what to do. Rows are counted from 1; in a CSV these
+        are the lines of the file, the header included.
     """
     columns = read_columns(path, blank_is_missing=True)
     _check_names(columns, n_features)
@@ -141,6 +142,13 @@ def _series(columns: Columns) -> tuple[tuple[str, ...], NDArray[np.intp]]:
     keys = columns.keys()
     if keys is None:
         return (columns.path.stem,), np.zeros(len(columns.rows), dtype=np.intp)
+    if "" in keys:
+        message = (
+            f"{columns.path}, row {columns.rows[keys.index('')]}, column key: expected the name of "
+            "a series, received an empty cell; correct the cell, or take the column out where "
+            "there is one series"
+        )
+        raise DatasetError(message)
     numbers: dict[str, int] = {}
     series = [numbers.setdefault(key, len(numbers)) for key in keys]
     return tuple(numbers), np.array(series, dtype=np.intp)
@@ -156,7 +164,14 @@ def _times_ms(columns: Columns) -> NDArray[np.float64]:
     bad = np.flatnonzero(~np.isfinite(times_ms))
     if len(bad):
         cell = cells[bad[0]]
-        _refuse_time(columns, bad[0], f"expected a number, received {cell!r}; correct the cell")
+        _refuse_time(columns, bad[0], f"expected a number, received {cell!r}; {remedy_of(cell)}")
+    bad = np.flatnonzero((times_ms < 0) | (times_ms > TIMESTAMP_MS_MAX))
+    if len(bad):
+        what = (
+            "expected milliseconds since 1970-01-01 UTC up to the year 9999, received "
+            f"{times_ms[bad[0]]:.16g}; correct the cell, or convert the column to milliseconds"
+        )
+        _refuse_time(columns, bad[0], what)
     low, high = _SECONDS_LIKE
     bad = np.flatnonzero((times_ms >= low) & (times_ms < high))
     if len(bad):

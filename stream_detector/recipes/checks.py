@@ -59,6 +59,15 @@ def _data_problems(data: Mapping[str, Any], window: Mapping[str, Any]) -> Iterat
                 f"data.{key}: expected only with data.name = {' or '.join(sets)}, "
                 f"received {data[key]!r} with {name!r}"
             )
+    path = data.get("path")
+    is_parquet = isinstance(path, str) and path.lower().endswith(".parquet")
+    if isinstance(path, str) and name in _DATA_KEYS["path"] and is_parquet != (name == "parquet"):
+        expected = "a .parquet file" if name == "parquet" else "no .parquet file"
+        other = "csv" if name == "parquet" else "parquet"
+        yield (
+            f"data.path: expected {expected} for data.name = {name!r}, received {path!r}; set "
+            f"data.name = {other!r}, or give another file"
+        )
     yield from _shape_problems(name, window)
 
 
@@ -114,9 +123,10 @@ def _window_problems(window: Mapping[str, Any]) -> Iterator[str]:
             f"a whole window, {shortest!r} to {longest!r}, received {gap!r}"
         )
     ttl = given.get("key_ttl_ms", WindowSection.model_fields["key_ttl_ms"].default)
-    for key, least in (("gap_ms_max", gap), ("lateness_ms_max", given.get("lateness_ms_max", 0))):
+    gap_name = "gap_ms_max" if "gap_ms_max" in given else "the time of a window"
+    for name, least in ((gap_name, gap), ("lateness_ms_max", given.get("lateness_ms_max", 0))):
         if ttl < least:
-            yield f"window.key_ttl_ms: expected at least {key} = {least!r}, received {ttl!r}"
+            yield f"window.key_ttl_ms: expected at least {name} = {least!r}, received {ttl!r}"
 
 
 def _is_number(value: object) -> bool:

@@ -6,13 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import Samples
+from stream_detector.core.times import STEP_MS, follow, keep
 
-CLOCK_TOLERANCE_MS = 1.0
-"""How far a sample may be from where its record's first time and the interval put it: times that
-were rounded to whole milliseconds still fit."""
-
-_ROUNDING_MS = 0.001
-"""Float64 tells times of this century apart by a quarter of a microsecond."""
+_ROWS_AHEAD = 64
+"""How many rows are looked at to begin with, so that many cuts do not take long."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +25,7 @@ class Chunks:
     series
         Which series each record is of, an index into `samples.keys`, shape (n_records,).
     times_ms
-        Time of each record's first sample in whole milliseconds since 1970-01-01 UTC, int64,
+        Time of each record's first sample, float64, milliseconds since 1970-01-01 UTC,
         ascending, shape (n_records,).
     labels
         Int8, shape (n_records,), 1 where any sample of the record is labelled 1; None where the
@@ -39,7 +36,7 @@ class Chunks:
     starts: NDArray[np.intp]
     stops: NDArray[np.intp]
     series: NDArray[np.intp]
-    times_ms: NDArray[np.int64]
+    times_ms: NDArray[np.float64]
     labels: NDArray[np.int8] | None
 
     def __len__(self) -> int:
@@ -50,8 +47,8 @@ def chunk(samples: Samples, sample_interval_ms: float | None, chunk_samples: int
     """Cut each series into records of consecutive samples.
 
     A record that says only when its first sample was taken implies the times of the others, so
-    a new one starts wherever a series' clock breaks: where a sample is more than a millisecond
-    from where the record's first sample and the interval put it.
+    a new one starts wherever they would not come out as the samples' own (see
+    `stream_detector.core.times`). So the same samples have the same times in whatever records.
 
     Parameters
     ----------
@@ -84,7 +81,7 @@ def chunk(samples: Samples, sample_interval_ms: float | None, chunk_samples: int
     ... )
     >>> chunks = chunk(samples, sample_interval_ms=10, chunk_samples=2)
     >>> chunks.times_ms.tolist(), (chunks.stops - chunks.starts).tolist()
-    ([0, 20, 50], [2, 1, 2])
+    ([0.0, 20.0, 50.0], [2, 1, 2])
     """
     if chunk_samples < 1:
         message = f"chunk_samples must be at least 1 sample a record, received {chunk_samples}"
@@ -109,7 +106,7 @@ def chunk(samples: Samples, sample_interval_ms: float | None, chunk_samples: int
         starts=starts[order],
         stops=stops[order],
         series=ordered.series[starts][order],
-        times_ms=np.rint(ordered.times_ms[starts]).astype(np.int64)[order],
+        times_ms=ordered.times_ms[starts][order],
         labels=labels,
     )
 
@@ -160,36 +157,37 @@ def _starts(
     """Return the rows at which records start, ascending."""
     rows = np.arange(len(times_ms))
     is_start = is_new.copy()
-    drifts_ms = times_ms
-    tolerance_ms = CLOCK_TOLERANCE_MS + _ROUNDING_MS
     if sample_interval_ms is not None:
-        # Constant where the clock keeps the interval; two neighbours that differ by more than
-        # twice the tolerance cannot both be near their record's first sample.
-        drifts_ms = times_ms - sample_interval_ms * rows
-        is_start[1:] |= np.abs(np.diff(drifts_ms)) > 2 * tolerance_ms
+        # Two neighbours further off than this cannot both be where their record puts them.
+        is_start[1:] |= np.abs(np.diff(times_ms) - sample_interval_ms) > 2 * STEP_MS
     run_starts = np.maximum.accumulate(np.where(is_start, rows, 0))
     is_start |= (rows - run_starts) % chunk_samples == 0
     if sample_interval_ms is not None:
         starts = np.flatnonzero(is_start)
         stops = np.append(starts, len(rows))[1:]
-        firsts_ms = np.repeat(drifts_ms[starts], stops - starts)
-        is_off = np.abs(drifts_ms - firsts_ms) > tolerance_ms
+        firsts = np.repeat(starts, stops - starts)
+        is_off = follow(times_ms[firsts], rows - firsts, sample_interval_ms) != keep(times_ms)
         # Few records, if any: the rest of the work is not a loop.
         for number in np.unique(np.searchsorted(starts, np.flatnonzero(is_off), "right") - 1):
             record = slice(starts[number], stops[number])
-            _split(drifts_ms[record], is_start[record], tolerance_ms)
+            _split(times_ms[record], is_start[record], sample_interval_ms)
     return np.flatnonzero(is_start)
 
 
 def _split(
-    drifts_ms: NDArray[np.float64], is_start: NDArray[np.bool_], tolerance_ms: float
+    times_ms: NDArray[np.float64], is_start: NDArray[np.bool_], sample_interval_ms: float
 ) -> None:
-    """Mark in place where one record's clock leaves the tolerance, again after each mark."""
-    first = 0
+    """Mark in place where a sample of one record has another time than it implies, and go on."""
+    first, n_ahead = 0, _ROWS_AHEAD
     while True:
-        is_off = np.abs(drifts_ms[first:] - drifts_ms[first]) > tolerance_ms
+        some = times_ms[first : first + n_ahead]
+        steps = np.arange(len(some))
+        is_off = follow(some[:1], steps, sample_interval_ms) != keep(some)
         step = int(np.argmax(is_off))
-        if not is_off[step]:
+        if is_off[step]:
+            first, n_ahead = first + step, _ROWS_AHEAD
+            is_start[first] = True
+        elif first + n_ahead < len(times_ms):
+            n_ahead *= 2
+        else:
             return
-        first += step
-        is_start[first] = True

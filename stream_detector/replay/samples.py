@@ -1,6 +1,7 @@
 """Samples to a topic: a record holds one or more samples of one series.
 
-Records are cut by `chunking`, and `faults` decides what becomes of them on the way.
+Records are cut by `chunking`, and `faults` decides what becomes of them on the way. A record says
+the exact time of its first sample; the Kafka record's own time is that one in whole milliseconds.
 """
 
 import logging
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from stream_detector.core.codec import CONTENT_TYPES, TIMESTAMP_MS_MAX, ContentType
 from stream_detector.core.records import FloatArray, Headers, OutputRecord, Samples
+from stream_detector.core.samples import TIME_HEADER
 from stream_detector.ports import Client, Clock
 from stream_detector.replay.chunking import Chunks, chunk
 from stream_detector.replay.faults import NO_FAULTS, FaultCounts, Faults, Sending, apply_faults
@@ -188,7 +190,7 @@ def _warn_of_retention(chunks: Chunks, now_ms: int) -> None:
 
 
 def encode_samples(
-    values: FloatArray, content_type: ContentType, times_ms: int | list[int] | None = None
+    values: FloatArray, content_type: ContentType, times_ms: float | list[float] | None = None
 ) -> bytes:
     """Return samples of one series as a record's value.
 
@@ -200,28 +202,35 @@ def encode_samples(
         "json": `{"values": [[..], ..]}`, an array of features a sample, null where a value is
         missing; "float32": little-endian, sample by sample.
     times_ms
-        Json only, whole milliseconds since 1970-01-01 UTC: the first sample's time, or a list
-        of each one's. The time of a float32 record is that of the Kafka record.
+        Json only, milliseconds since 1970-01-01 UTC: the first sample's time, or a list of each
+        one's. The time of a float32 record is that of the Kafka record, or in its headers.
 
     Returns
     -------
-    Bytes that read back to exactly the same float32 values.
+    Bytes that read back to exactly the same float32 values and the same times.
 
     Examples
     --------
     >>> values = np.array([[0.5, 1.0], [np.nan, 2.0]], dtype=np.float32)
     >>> encode_samples(values, "json", 1767225600000)
     b'{"values":[[0.5,1.0],[null,2.0]],"timestamp_ms":1767225600000}'
-    >>> encode_samples(values[:1], "json", [1767225600000])
-    b'{"values":[[0.5,1.0]],"timestamps_ms":[1767225600000]}'
+    >>> encode_samples(values[:1], "json", [1767225600002.75])
+    b'{"values":[[0.5,1.0]],"timestamps_ms":[1767225600002.75]}'
     """
     if content_type == "float32":
         return values.astype("<f4", copy=False).tobytes()
     # A float64 holds a float32 exactly, and its shortest decimal form reads back exactly.
     document: dict[str, Any] = {"values": values.astype(np.float64)}  # (n_samples, n_features)
-    if times_ms is not None:
-        document["timestamps_ms" if isinstance(times_ms, list) else "timestamp_ms"] = times_ms
+    if isinstance(times_ms, list):
+        document["timestamps_ms"] = [_plain(time_ms) for time_ms in times_ms]
+    elif times_ms is not None:
+        document["timestamp_ms"] = _plain(times_ms)
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _plain(time_ms: float) -> float:
+    """Return a time as a whole number where it is one, so that it is written as one."""
+    return int(time_ms) if float(time_ms).is_integer() else time_ms
 
 
 def _is_above_0(value: float | None) -> bool:
@@ -269,13 +278,16 @@ def _records(
     rows = zip(*(column[numbers].tolist() for column in columns), strict=True)
     labels = [None] * len(numbers) if chunks.labels is None else chunks.labels[numbers].tolist()
     for (start, stop, series, time_ms), label in zip(rows, labels, strict=True):
-        times_ms: int | list[int] = time_ms
+        times_ms: float | list[float] = time_ms
         if options.times == "each":
-            times_ms = np.rint(chunks.samples.times_ms[start:stop]).astype(np.int64).tolist()
+            times_ms = chunks.samples.times_ms[start:stop].tolist()
+        headers = plain if label is None else anomalous if label else normal
+        if content_type == "float32" and not time_ms.is_integer():
+            headers = [*headers, (TIME_HEADER, repr(time_ms).encode())]
         yield OutputRecord(
             topic=topic,
             key=chunks.samples.keys[series].encode(),
             value=encode_samples(sending.values[start:stop], content_type, times_ms),
-            headers=plain if label is None else anomalous if label else normal,
-            timestamp_ms=time_ms,
+            headers=headers,
+            timestamp_ms=round(time_ms),
         )

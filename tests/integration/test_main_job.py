@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -145,9 +146,15 @@ def bad_records(topic: str, good: bytes) -> list[OutputRecord]:
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_every_bad_record_is_a_dead_letter_and_its_neighbours_are_scored(
-    client: str, kafka: str, bundle: Path, topics: Any, command_line: CommandLine
+    client: str,
+    kafka: str,
+    bundle: Path,
+    topics: Any,
+    command_line: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     large = {"max_message_bytes": "20000000"}
+    monkeypatch.setenv("STREAM_DETECTOR_DEAD_LETTER_BYTES_MAX", "19000000")
     options = {
         "--input-topic": topics(1, **large),
         "--alerts-topic": topics(1),
@@ -181,6 +188,39 @@ def test_every_bad_record_is_a_dead_letter_and_its_neighbours_are_scored(
         assert headers["__connect.errors.exception.class.name"] == expected
         assert headers["__connect.errors.exception.message"]
     assert not originals
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_a_dead_letter_that_its_topic_would_not_take_goes_without_its_value(
+    client: str, kafka: str, bundle: Path, topics: Any, command_line: CommandLine
+) -> None:
+    options = {
+        "--input-topic": topics(1),
+        "--alerts-topic": topics(1),
+        "--dead-letter-topic": topics(1),
+    }
+    topic = options["--input-topic"]
+    # As large as Kafka takes by default, or just small enough with the headers that are added.
+    records = [
+        OutputRecord(topic, b"a", b"x" * 1_048_400),
+        OutputRecord(topic, b"b", b"x" * 1_047_400),
+        OutputRecord(topic, b"k" * 1_048_400, b"?"),
+        OutputRecord(topic, b"c", b"?"),
+    ]
+    send(kafka, records)
+    done = command_line.run(
+        *("detect", bundle, "--bootstrap-servers", kafka, *flags(options), "--client", client),
+        *("--group", f"large-{client}", "--stop-when-idle", "1s"),
+    )
+    assert "n_dead_letters=4" in done.stderr
+    assert sum(map(int, re.findall(r"n_left_out=(\d+)", done.stderr))) == 2
+    letters = read_all(kafka, options["--dead-letter-topic"], len(records))
+    found = [(origin.key, value, origin.headers[-1]) for value, origin in letters]
+    left_out = "stream-detector.left-out"
+    assert found[0] == (b"a", None, (left_out, b"value 1048400"))
+    assert found[1][:2] == (b"b", records[1].value)
+    assert found[2] == (None, None, (left_out, b"value 1, key 1048400"))
+    assert found[3][:2] == (b"c", b"?")
 
 
 def read_all(servers: str, topic: str, n_records: int) -> list[tuple[bytes | None, Any]]:

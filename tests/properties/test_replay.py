@@ -8,6 +8,8 @@ from hypothesis.extra import numpy as hnp
 
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import Samples
+from stream_detector.core.samples import TIME_HEADER
+from stream_detector.core.times import follow, keep
 from stream_detector.ports import SystemClock
 from stream_detector.replay import (
     Faults,
@@ -16,7 +18,6 @@ from stream_detector.replay import (
     chunk,
     replay_samples,
 )
-from stream_detector.replay.chunking import CLOCK_TOLERANCE_MS
 
 TOPIC = "telemetry"
 INTERVALS = st.sampled_from([1.0, 1_000 / 360, 10.0, 60_000.0])
@@ -73,10 +74,10 @@ def test_records_hold_every_sample_once_and_keep_the_clock(
     for number, each in enumerate(rows):
         assert 1 <= len(each) <= chunk_samples
         assert set(chunks.samples.series[each]) == {chunks.series[number]}
-        implied_ms = chunks.samples.times_ms[each[0]] + interval_ms * np.arange(len(each))
-        off_ms = np.abs(chunks.samples.times_ms[each] - implied_ms)
-        assert off_ms.max() <= CLOCK_TOLERANCE_MS + 0.002
-        assert abs(chunks.times_ms[number] - implied_ms[0]) <= 0.5
+        times_ms = chunks.samples.times_ms[each]
+        implied_ms = follow(times_ms[:1], np.arange(len(each)), interval_ms)
+        assert implied_ms.tolist() == keep(times_ms).tolist()
+        assert chunks.times_ms[number] == times_ms[0]
 
 
 @given(
@@ -100,16 +101,20 @@ def test_samples_that_were_sent_come_back_bit_for_bit(
     n_features = given_.values.shape[1]
     for number, key in enumerate(given_.keys):
         of_series = [record for record in records if record.origin.key == key.encode()]
-        values, times_ms, labels = [np.empty((0, n_features), np.float32)], [np.empty(0)], []
+        values, labels = [np.empty((0, n_features), np.float32)], []
+        times_ms = [np.empty(0)]
         for record in of_series:
             if content_type == "json":
                 document = orjson.loads(record.value or b"")
-                assert document["timestamp_ms"] == record.origin.timestamp_ms
+                first_ms = document["timestamp_ms"]
                 read = np.array(document["values"], dtype=np.float64).astype(np.float32)
             else:
+                header = dict(record.origin.headers).get(TIME_HEADER)
+                first_ms = record.origin.timestamp_ms if header is None else float(header)
                 read = np.frombuffer(record.value or b"", "<f4").reshape(-1, n_features)
+            assert record.origin.timestamp_ms == round(first_ms)
             values.append(read)
-            times_ms.append(record.origin.timestamp_ms + interval_ms * np.arange(len(read)))
+            times_ms.append(follow(np.array([first_ms]), np.arange(len(read)), interval_ms))
             labels += [dict(record.origin.headers).get("label")]
         rows = given_.series == number
         same = np.concatenate(values)
@@ -117,8 +122,7 @@ def test_samples_that_were_sent_come_back_bit_for_bit(
         np.testing.assert_array_equal(np.isnan(same), np.isnan(given_.values[rows]))
         is_there = ~np.isnan(same)
         assert same[is_there].tobytes() == given_.values[rows][is_there].tobytes()
-        off_ms = np.abs(np.concatenate(times_ms) - given_.times_ms[rows])
-        assert off_ms.size == 0 or off_ms.max() <= CLOCK_TOLERANCE_MS + 0.502
+        assert np.concatenate(times_ms).tolist() == keep(given_.times_ms[rows]).tolist()
         if given_.labels is None:
             assert set(labels) <= {None}
         else:
@@ -130,11 +134,11 @@ def test_times_of_each_sample_come_back(data: st.DataObject, chunk_samples: int)
     given_ = data.draw(samples(10.0))
     broker, _ = send(given_, chunk_samples=chunk_samples, times="each")
     for number, key in enumerate(given_.keys):
-        times_ms: list[int] = []
+        times_ms: list[float] = []
         for record in broker.records(TOPIC):
             if record.origin.key == key.encode():
                 times_ms += orjson.loads(record.value or b"")["timestamps_ms"]
-        assert times_ms == np.rint(given_.times_ms[given_.series == number]).tolist()
+        assert times_ms == given_.times_ms[given_.series == number].tolist()
 
 
 SHARES = st.floats(0, 1)

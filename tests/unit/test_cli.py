@@ -110,9 +110,9 @@ def test_the_version_is_said(run: Run) -> None:
 @pytest.mark.parametrize(
     ("line", "code", "words"),
     [
-        ("guess", 2, "No such command 'guess'"),
+        ("guess", 2, "No such command 'guess'. See stream-detector --help."),
         ("detect", 2, "bundle"),
-        ("detect b --guess", 2, "No such option: --guess"),
+        ("detect b --guess", 2, "No such option: --guess. See stream-detector detect --help."),
         ("detect b --client kafka", 2, "--client"),
         ("detect b --metrics-port many", 2, "--metrics-port"),
         ("detect b --metrics-port 70000", 2, "metrics_port: "),

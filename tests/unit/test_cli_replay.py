@@ -186,7 +186,7 @@ def test_faults_are_counted(
     [
         ("samples", 10, "pumps.csv --chunk 4", 4),
         ("samples", 99, "pumps.csv --chunk 4", 16),
-        ("samples", 99, "pumps.csv --chunk 4 --interval-ms 10", 4),
+        ("samples", 10, "pumps.csv --chunk 4 --interval-ms 10", 4),
         ("window", 0, "windows.csv", 2),
     ],
 )
@@ -218,6 +218,17 @@ def test_a_bundle_of_windows_takes_no_samples(run: Run, monkeypatch: pytest.Monk
     assert "expected a bundle that takes samples" in told
 
 
+def test_another_interval_than_the_bundle_s_is_refused(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = SimpleNamespace(record="samples", sample_interval_ms=1_000)
+    recipe = SimpleNamespace(manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)))
+    monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: recipe)
+    code, told = run("pumps.csv --bundle pumps --interval-ms 500")
+    assert code == 2
+    assert "--interval-ms: expected the 1000.0 of --bundle pumps, received 500.0; leave" in told
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -226,9 +237,9 @@ def test_a_bundle_of_windows_takes_no_samples(run: Run, monkeypatch: pytest.Monk
         ("mitdb:106 --split official", "--split: only for whole windows"),
         ("mitdb:106 --features 2", "--features: only for whole windows"),
         ("mitdb", "expected one of its series, as in mitdb:106, received none"),
-        ("mitdb:106 --rate 1 --speed 1", "at most one of them, received both"),
+        ("mitdb:106 --rate 1 --speed 1", "--rate, --speed: expected at most one of them, received"),
         ("mitdb:106 --speed 0", "--speed: expected seconds of event time a second above zero"),
-        ("mitdb:106 --drop 1.5", "--drop"),
+        ("mitdb:106 --drop 1.5", "equal to 1. See stream-detector replay --help."),
         ("mitdb:106 --times each --format float32", "--times: float32 records have no place"),
         ("ecg5000 --samples", "source of samples: expected mitdb:SERIES"),
         ("pumps.csv --samples --chunk 3", "--interval-ms: expected the time between samples"),

@@ -4,6 +4,7 @@ import csv
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -72,14 +73,19 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_samples_of_one_s_own_are_trained_on_scored_and_evaluated(
-    run: Run, file: Path, tmp_path: Path
-) -> None:
-    bundle, out = tmp_path / "bundle", tmp_path / "scores.csv"
+@pytest.fixture
+def trained(run: Run, file: Path, tmp_path: Path) -> Any:
+    """Return what `train` says of a bundle fitted to the pumps."""
     overrides = [f"window.{each}" for each in WINDOW]
     overrides += ["data.name=csv", f"data.path={file}", "network.units=[3]", "training.epochs=1"]
     options = [part for each in overrides for part in ("--set", each)]
-    trained = orjson.loads(run("train", RECIPE, "--out", bundle, "--json", *options))
+    return orjson.loads(run("train", RECIPE, "--out", tmp_path / "bundle", "--json", *options))
+
+
+def test_samples_of_one_s_own_are_trained_on_scored_and_evaluated(
+    run: Run, file: Path, tmp_path: Path, trained: Any
+) -> None:
+    bundle, out = Path(trained["bundle"]), tmp_path / "scores.csv"
     assert trained["metrics"]["n_windows"] > 10
 
     run("score", bundle, file, "--out", out)
@@ -97,6 +103,25 @@ def test_samples_of_one_s_own_are_trained_on_scored_and_evaluated(
     found = orjson.loads(run("evaluate", bundle, "--dataset", file, "--json"))
     assert found["n_windows"] == trained["metrics"]["n_windows"]
     assert found["recall"] == 1.0
+
+
+def test_a_file_that_makes_no_window_is_refused(
+    trained: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, interval_ms in (("short", 10), ("microseconds", 10_000)):
+        n_samples = 7 if name == "short" else N_SAMPLES
+        rows = [f"{START_MS + interval_ms * number},1,2" for number in range(n_samples)]
+        path = tmp_path / f"{name}.csv"
+        path.write_text("\n".join(["timestamp_ms,flow,pressure", *rows]))
+        monkeypatch.setattr(sys, "argv", ["stream-detector", "score", trained["bundle"], str(path)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        assert (ended.value.code, told.out) == (6, "")
+        assert f"received {n_samples} samples about {interval_ms:g} ms apart that make" in told.err
 
 
 def live_errors(bundle: Path, file: Path) -> list[float]:

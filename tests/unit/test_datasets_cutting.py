@@ -111,9 +111,10 @@ def test_a_data_set_of_samples_becomes_one_of_windows() -> None:
 @pytest.mark.parametrize(
     ("values", "changes", "words"),
     [
-        ([1, 2, 3], {"n_features": 2}, "expected 2 features a sample, received 1: x; set window"),
-        ([1, 2], {}, "expected at least one window of 3 samples 10 ms apart, received 2 samples"),
-        ([NAN, NAN, 3], {}, "make none (1 windows miss too much); check window.steps"),
+        ([1, 2, 3], {"n_features": 2}, "window.features says, received 1: x; give other data, or"),
+        ([1, 2], {}, "one window of 3 samples 10 ms apart, received 2 samples about 10 ms apart"),
+        ([1], {}, "received 1 samples that make none (0 windows miss too much); give more data"),
+        ([NAN, NAN, 3], {}, "make none (1 windows miss too much); give more data, in milli"),
     ],
 )
 def test_a_data_set_without_a_window_is_refused(

@@ -1,10 +1,13 @@
 """A person's own samples, from CSV and Parquet."""
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 
 from stream_detector.datasets import load_samples
 from stream_detector.datasets.sample_tables import read_samples
+from stream_detector.datasets.tables import read_windows
 from stream_detector.errors import DatasetError
 
 START = 1_767_225_600_000
@@ -91,6 +94,14 @@ def test_values_come_by_way_of_float64(csv_file):
         ("timestamp_ms,a\ninf,2\n", "row 2, column timestamp_ms: expected a number"),
         ("timestamp_ms,a\n1767225600,2\n", "received 1767225600, which looks like seconds"),
         (
+            "timestamp_ms,a\nT,1\nT000,2\n",
+            "row 3, column timestamp_ms: expected milliseconds since 1970-01-01 UTC up to the year "
+            "9999, received 1767225600000000; correct the cell, or convert the column",
+        ),
+        ("timestamp_ms,a\n-1,2\n", "up to the year 9999, received -1; correct the cell"),
+        ("timestamp_ms,a\n2026-01-01 00:00:00,1\n", ":00'; convert the column to milliseconds"),
+        ("key,timestamp_ms,a\nx,T,1\n,T,2\n", "row 3, column key: expected the name of a series"),
+        (
             "key,timestamp_ms,a\nx,T,1\ny,5,1\nx,7,2\n",
             "row 4, column timestamp_ms: expected a time",
         ),
@@ -139,7 +150,7 @@ def test_many_rows_are_read_whole(csv_file):
 
 def test_parquet_is_read_like_csv(csv_file, parquet_file):
     columns = {
-        "key": ["x", None, "x"],
+        "key": ["x", "y", "x"],
         "timestamp_ms": [START, START, START + 2.5],
         "a": [0.1, None, 0.3],
         "b": [1, 2, 3],
@@ -147,13 +158,26 @@ def test_parquet_is_read_like_csv(csv_file, parquet_file):
     }
     ours = read_samples(parquet_file(columns))
     text = (
-        f"key,timestamp_ms,a,b,label\nx,{START},0.1,1,0\n,{START},,2,1\nx,{START + 2.5},0.3,3,0\n"
+        f"key,timestamp_ms,a,b,label\nx,{START},0.1,1,0\ny,{START},,2,1\nx,{START + 2.5},0.3,3,0\n"
     )
     same = read_samples(csv_file(text))
     assert ours.feature_names == same.feature_names
-    assert ours.samples.keys == same.samples.keys == ("x", "")
+    assert ours.samples.keys == same.samples.keys == ("x", "y")
     for name in ("series", "times_ms", "values", "labels"):
         np.testing.assert_array_equal(getattr(ours.samples, name), getattr(same.samples, name))
+
+
+def test_a_key_that_is_null_in_parquet_is_refused(parquet_file):
+    path = parquet_file({"key": ["x", None], "timestamp_ms": [START, START], "a": [1.0, 2.0]})
+    with pytest.raises(DatasetError, match="row 2, column key: expected the name of a series"):
+        read_samples(path)
+
+
+@pytest.mark.parametrize("read", [read_samples, read_windows])
+def test_dates_in_parquet_are_to_be_converted(parquet_file, read):
+    path = parquet_file({"timestamp_ms": [datetime(2026, 1, 1, tzinfo=UTC)], "a": [1.0]})
+    with pytest.raises(DatasetError, match=r"column timestamp_ms: .*; convert the column to m"):
+        read(path)
 
 
 def test_a_missing_time_in_parquet_is_refused(parquet_file):

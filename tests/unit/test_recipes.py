@@ -252,7 +252,7 @@ def test_windows_do_not_overlap_and_end_at_a_gap_of_their_length_unless_told_oth
         ),
         (["sample_interval_ms=10", "gap_ms_max=2561"], "15.0 to 2560, received 2561"),
         (["gap_ms_max=0"], "window.gap_ms_max: expected greater than 0"),
-        (["key_ttl_ms=99"], "window.key_ttl_ms: expected at least gap_ms_max = 711"),
+        (["key_ttl_ms=99"], "window.key_ttl_ms: expected at least the time of a window = 711"),
         (["gap_ms_max=400", "key_ttl_ms=399"], "expected at least gap_ms_max = 400, received 399"),
         (["lateness_ms_max=4000000"], "window.key_ttl_ms: expected at least lateness_ms_max"),
         (["lateness_ms_max=-1"], "window.lateness_ms_max: expected greater than or equal to 0"),
@@ -270,3 +270,18 @@ def test_windows_that_cannot_be_cut_are_refused(overrides: list[str], expected: 
     with pytest.raises(ConfigError) as caught:
         load_recipe(SAMPLES, [f"window.{each}" for each in overrides])
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "words"),
+    [
+        ("csv", "a.PARQUET", "expected no .parquet file for data.name = 'csv', received 'a.PARQ"),
+        ("parquet", "a.csv", "received 'a.csv'; set data.name = 'csv', or give another file"),
+    ],
+)
+def test_a_file_of_another_format_is_refused(name, path, words):
+    changes = [f"data.name={name}", f"data.path={path}"]
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(SAMPLES, changes)
+    assert "data.path: expected " in str(caught.value)
+    assert words in str(caught.value)

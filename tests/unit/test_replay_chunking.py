@@ -21,12 +21,12 @@ def samples_of(*series: tuple[str, list[float]], labels: list[int] | None = None
     )
 
 
-def told(chunks: Chunks) -> list[tuple[str, int, list[float]]]:
+def told(chunks: Chunks) -> list[tuple[str, float, list[float]]]:
     """Return key, time and values of each record."""
     return [
         (
             chunks.samples.keys[chunks.series[number]],
-            int(chunks.times_ms[number]),
+            chunks.times_ms[number].item(),
             chunks.samples.values[chunks.starts[number] : chunks.stops[number], 0].tolist(),
         )
         for number in range(len(chunks))
@@ -73,18 +73,33 @@ def test_series_that_are_mixed_are_taken_apart() -> None:
     assert one.labels.tolist() == other.labels.tolist() == [1, 0, 0, 1]
 
 
-def test_times_rounded_to_whole_milliseconds_keep_a_fractional_interval() -> None:
-    interval_ms = 1_000 / 360
-    times_ms = np.rint(1_767_225_600_000 + interval_ms * np.arange(3_600))
-    for each in (times_ms, np.floor(times_ms), times_ms + 0.0):
-        chunks = chunk(samples_of(("a", each.tolist())), interval_ms, 36)
-        assert len(chunks) == 100
+@pytest.mark.parametrize("start_ms", [0, 12.5, 17, 1 / 3])
+def test_a_fractional_interval_makes_records_as_long_as_asked(start_ms: float) -> None:
+    times_ms = 1_767_225_600_000 + start_ms + 1_000 / 360 * np.arange(3_600)
+    assert len(chunk(samples_of(("a", times_ms.tolist())), 1_000 / 360, 36)) == 100
+    rounded_to_us = np.rint(times_ms * 1_000) / 1_000
+    assert len(chunk(samples_of(("a", rounded_to_us.tolist())), 1_000 / 360, 36)) <= 110
+
+
+def test_times_rounded_to_whole_milliseconds_do_not_keep_a_fractional_interval() -> None:
+    times_ms = np.rint(1_000 / 360 * np.arange(360))
+    chunks = chunk(samples_of(("a", times_ms.tolist())), 1_000 / 360, 36)
+    assert len(chunks) == 360
 
 
 def test_a_clock_that_runs_away_slowly_is_caught_within_a_record() -> None:
-    times_ms = 10.1 * np.arange(100)  # 0.1 ms a sample too slow: 1 ms off after 10 samples
+    times_ms = 10.01 * np.arange(100)  # 0.01 ms a sample too slow
     chunks = chunk(samples_of(("a", times_ms.tolist())), 10, 50)
-    assert (chunks.stops - chunks.starts).tolist() == [11, 11, 11, 11, 6] * 2
+    assert 50 in chunks.starts
+    assert 3 <= (chunks.stops - chunks.starts)[:-1].max() <= 7  # up to a sixteenth of a millisecond
+
+
+def test_many_cuts_in_a_long_record_take_no_time() -> None:
+    times_ms = 10.05 * np.arange(100_000)
+    start_s = time.process_time()
+    chunks = chunk(samples_of(("a", times_ms.tolist())), 10, 100_000)
+    assert time.process_time() - start_s < 10  # a tenth of that, as a rule
+    assert len(chunks) > 50_000
 
 
 def test_without_an_interval_no_clock_is_looked_at() -> None:
@@ -92,9 +107,9 @@ def test_without_an_interval_no_clock_is_looked_at() -> None:
     assert told(chunk(samples, None, 3)) == [("a", 0, [0, 1, 2]), ("a", 5_000, [3, 4])]
 
 
-def test_first_times_are_rounded_to_whole_milliseconds() -> None:
+def test_first_times_are_exact() -> None:
     samples = samples_of(("a", [0.4, 2.6]))
-    assert [time_ms for _, time_ms, _ in told(chunk(samples, 1, 1))] == [0, 3]
+    assert [time_ms for _, time_ms, _ in told(chunk(samples, 1, 1))] == [0.4, 2.6]
 
 
 @pytest.mark.parametrize("interval_ms", [10, None])

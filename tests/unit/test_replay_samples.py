@@ -116,9 +116,25 @@ def test_json_says_the_first_time_and_null_for_what_is_missing(broker: MemoryBro
     )
     send(broker, samples)
     (record,) = broker.records(TOPIC)
-    assert record.value == (b'{"values":[[0.5,null],[1.5,2.5]],"timestamp_ms":%d}' % BASE_MS)
+    assert record.value == (b'{"values":[[0.5,null],[1.5,2.5]],"timestamp_ms":%d.4}' % BASE_MS)
     assert record.origin.timestamp_ms == BASE_MS
     assert [name for name, _ in record.origin.headers] == ["content-type"]
+
+
+def test_float32_says_the_first_time_in_a_header_where_it_has_a_fraction(
+    broker: MemoryBroker,
+) -> None:
+    samples = Samples(
+        keys=("a",),
+        series=np.zeros(2, np.intp),
+        times_ms=np.array([BASE_MS, BASE_MS + 1_000 / 360]),
+        values=np.ones((2, 1), dtype=np.float32),
+    )
+    send(broker, samples, content_type="float32", chunk_samples=1, sample_interval_ms=None)
+    whole, fraction = broker.records(TOPIC)
+    assert [name for name, _ in whole.origin.headers] == ["content-type"]
+    assert dict(fraction.origin.headers)["timestamp-ms"] == b"1767225600002.7778"
+    assert [whole.origin.timestamp_ms, fraction.origin.timestamp_ms] == [BASE_MS, BASE_MS + 3]
 
 
 def test_one_feature_is_an_array_of_one_a_sample() -> None:
@@ -135,7 +151,7 @@ def test_each_sample_can_have_a_time_of_its_own(broker: MemoryBroker) -> None:
     )
     send(broker, samples, times="each", chunk_samples=3, sample_interval_ms=None)
     first, second = (orjson.loads(record.value or b"") for record in broker.records(TOPIC))
-    assert first["timestamps_ms"] == [BASE_MS, BASE_MS + 4, BASE_MS + 4]
+    assert first["timestamps_ms"] == [BASE_MS, BASE_MS + 3.6, BASE_MS + 3.6]
     assert second["timestamps_ms"] == [BASE_MS + 9_000]
     assert "timestamp_ms" not in first
     assert broker.records(TOPIC)[1].origin.timestamp_ms == BASE_MS + 9_000

@@ -87,6 +87,9 @@ def test_float32_takes_nan_as_missing() -> None:
         ({"timestamps_ms": None}, [NOW_MS, NOW_MS + 10]),
         ({"timestamps_ms": [NOW_MS, NOW_MS]}, [NOW_MS, NOW_MS]),
         ({"timestamps_ms": [5, NOW_MS], "timestamp_ms": 7}, [5, NOW_MS]),
+        ({"timestamp_ms": NOW_MS + 2.75}, [NOW_MS + 2.75, NOW_MS + 12.75]),
+        ({"timestamp_ms": NOW_MS + 2.0}, [NOW_MS + 2, NOW_MS + 12]),
+        ({"timestamps_ms": [NOW_MS + 0.5, NOW_MS + 1]}, [NOW_MS + 0.5, NOW_MS + 1]),
     ],
 )
 def test_a_sample_s_time_is_given_or_follows_from_the_first(
@@ -105,6 +108,48 @@ def test_a_time_of_its_own_stands_in_for_the_record_s() -> None:
 def test_fractional_intervals_are_kept() -> None:
     found = decode([Sent(json_of([1, 2, 3]))], n_features=1, interval_ms=2.5)
     assert found.times_ms.tolist() == [NOW_MS, NOW_MS + 2.5, NOW_MS + 5]
+
+
+def test_times_are_kept_to_a_sixteenth_of_a_millisecond() -> None:
+    step_ms = 1 / 16
+    for off_ms in (-0.03, 0.0, 0.03):
+        first_ms = NOW_MS + step_ms + off_ms
+        plain, each = (
+            decode([Sent(json_of([[1, 2], [3, 4]], **more))], interval_ms=100 / 36)
+            for more in (
+                {"timestamp_ms": first_ms},
+                {"timestamps_ms": [first_ms, first_ms + 100 / 36]},
+            )
+        )
+        assert plain.times_ms[0] == each.times_ms[0] == NOW_MS + step_ms
+        assert plain.times_ms[1] == each.times_ms[1]
+        assert plain.times_ms[1] % step_ms == 0
+
+
+def timed(text: bytes | None, name: str = "timestamp-ms") -> Sent:
+    """Return a float32 record of two samples whose header says when the first was taken."""
+    value = np.array([[1, 2], [3, 4]], "<f4").tobytes()
+    return Sent(value, headers=[*FLOAT32, (name, text)])
+
+
+def test_a_float32_record_may_say_its_exact_time_in_a_header() -> None:
+    plain = timed(b"0", name="label")
+    found = decode(
+        [plain, timed(b"1767225600002.75"), GOOD, timed(b"1767225599000", "Timestamp-Ms")]
+    )
+    assert (found.times_ms - NOW_MS).tolist() == [0, 10, 2.75, 12.75, 0, 10, -1000, -990]
+    assert list(found.rejected) == []
+    assert decode([plain]).times_ms.tolist() == [NOW_MS, NOW_MS + 10]
+
+
+def test_the_header_of_the_time_is_for_float32_alone() -> None:
+    found = decode([GOOD._replace(headers=[("timestamp-ms", b"5")])])
+    assert found.times_ms.tolist() == [NOW_MS, NOW_MS + 10]
+
+
+def test_a_header_stands_in_for_a_record_without_time() -> None:
+    found = decode([timed(b"%d" % NOW_MS)._replace(timestamp_ms=-1)])
+    assert (found.times_ms[0], list(found.rejected)) == (NOW_MS, [])
 
 
 BAD: dict[str, tuple[Sent, type[DataError], str]] = {
@@ -142,7 +187,7 @@ BAD: dict[str, tuple[Sent, type[DataError], str]] = {
     "a time that is no list": (
         Sent(json_of([[1, 2]], timestamps_ms=NOW_MS)),
         RecordValueError,
-        "timestamps_ms: expected whole milliseconds since 1970",
+        "timestamps_ms: expected milliseconds since 1970",
     ),
     "seconds": (
         Sent(json_of([[1, 2]], timestamp_ms=NOW_MS // 1000)),
@@ -164,10 +209,43 @@ BAD: dict[str, tuple[Sent, type[DataError], str]] = {
         RecordValueError,
         "which looks like seconds; multiply it by 1,000",
     ),
+    "a time after the year 9999": (
+        Sent(json_of([[1, 2]], timestamp_ms=NOW_MS * 1_000 + 0.5)),
+        RecordValueError,
+        "timestamp_ms: expected milliseconds since 1970 up to the year 9999, received '17672256",
+    ),
+    "a time before 1970": (
+        Sent(json_of([[1, 2]], timestamps_ms=[-0.5])),
+        RecordValueError,
+        "timestamps_ms[0]: expected milliseconds since 1970 up to the year 9999, received '-0.5'",
+    ),
+    "a time that is no number": (
+        Sent(json_of([[1, 2]], timestamp_ms=True)),
+        RecordValueError,
+        "timestamp_ms: expected milliseconds since 1970 up to the year 9999, received 'True'",
+    ),
+    "a fraction going backwards": (
+        Sent(json_of([[1, 2], [3, 4]], timestamps_ms=[NOW_MS + 0.5, NOW_MS + 0.25])),
+        RecordOrderError,
+        f"timestamps_ms[1]: expected no time before {NOW_MS}.5, received {NOW_MS}.25",
+    ),
+    "a header that holds no time": (
+        timed(b"noon"),
+        RecordValueError,
+        "header timestamp-ms: expected milliseconds since 1970 up to the year 9999, received 'noo",
+    ),
+    "an empty header": (timed(None), RecordValueError, "the year 9999, received ''"),
+    "a header of NaN": (timed(b"nan"), RecordValueError, "the year 9999, received 'nan'"),
+    "a header after the year 9999": (timed(b"1e18"), RecordValueError, "received '1e18'"),
+    "a header in seconds": (
+        timed(b"1767225600.5"),
+        RecordValueError,
+        "received 1767225600.5, which looks like seconds; multiply it by 1,000",
+    ),
     "time as text": (
         Sent(json_of([[1, 2]], timestamp_ms="noon")),
         RecordValueError,
-        "timestamp_ms: expected whole milliseconds since 1970 up to the year 9999, received 'noon'",
+        "timestamp_ms: expected milliseconds since 1970 up to the year 9999, received 'noon'",
     ),
     "hours ahead": (
         Sent(json_of([[1, 2]], timestamp_ms=NOW_MS + 3 * HOUR_MS)),

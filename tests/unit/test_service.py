@@ -198,6 +198,17 @@ def test_dead_letters_are_said_once_a_batch(
     assert said.startswith("dead-letters n_records=2 first=telemetry[0]@1 error=RecordDecodeError ")
 
 
+def test_dead_letters_that_are_too_large_are_counted_in_what_is_said(
+    broker: NotingBroker, serve: Callable[..., Service], caplog: pytest.LogCaptureFixture
+) -> None:
+    feed(broker, b"?", b"?" * 5_000)
+    serve(dead_letter_bytes_max=4_096).run()
+    assert [value for _, value in broker.records("dead-letters")] == [b"?", None]
+    (said,) = (each.getMessage() for each in caplog.records)
+    assert "n_records=2" in said
+    assert "n_left_out=1" in said
+
+
 def test_idle_counts_from_the_last_record(
     broker: NotingBroker, serve: Callable[..., Service]
 ) -> None:
