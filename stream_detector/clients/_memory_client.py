@@ -100,8 +100,7 @@ class MemoryClient:
 
     def commit(self, progress: Mapping[TopicPartition, Progress]) -> None:
         """Save where the group goes on, and make a transaction's records visible with it."""
-        self._subscription.require_group()
-        group = self._subscription.group or ""
+        group = self._subscription.require_group()
         with self._call("commit"):
             self._require_place()
             if self._subscription.transactional_id is None:
@@ -121,10 +120,10 @@ class MemoryClient:
         self, partitions: Iterable[TopicPartition]
     ) -> dict[TopicPartition, Progress | None]:
         """Return where the group goes on, None where it never committed."""
-        self._subscription.require_group()
+        group = self._subscription.require_group()
         with self._call("committed"):
             self._begin_session()
-            saved = self._broker.committed[self._subscription.group or ""]
+            saved = self._broker.committed[group]
             return {each: saved.get(each) for each in partitions}
 
     def assignment(self) -> frozenset[TopicPartition]:
