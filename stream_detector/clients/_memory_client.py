@@ -190,8 +190,9 @@ class MemoryClient:
 
     def note_rebalance(self) -> None:
         """Remember which partitions are another's now; the next poll gives them up."""
-        mine = self._broker.share(self._subscription.group, self.topics, self)
-        self._lost |= set(self._positions) - set(mine)
+        if self._positions:
+            mine = self._broker.share(self._subscription.group, self.topics, self)
+            self._lost |= set(self._positions) - set(mine)
 
     @contextmanager
     def _call(self, operation: Operation) -> Iterator[None]:
