@@ -21,6 +21,18 @@ SESSION_TIMEOUT_MS = 10_000
 """How soon the group gives a dead member's partitions to another. Both libraries send heartbeats
 from threads of their own, so a long batch does not count as death."""
 
+HEARTBEAT_MS = 1_000
+"""How soon a member hears that the group is being rebalanced. A partition that changes hands does
+so in two rounds, and each waits for a heartbeat."""
+
+TRANSACTION_TIMEOUT_MS = 15_000
+"""How soon a broker aborts the transaction of a process that stands still. Until then readers see
+nothing behind it, and this process is fenced after that."""
+
+FLUSH_IN_TRANSACTION_MS = 10_000
+"""Longest from the beginning of a transaction to the last acknowledgement. Well below its timeout,
+so that a slow broker makes a batch be done again and does not end the process."""
+
 METADATA_MAX_AGE_MS = 15_000
 """How soon a moved leader or a new partition is seen at the latest."""
 
@@ -72,11 +84,30 @@ class Subscription:
             message = "this client was connected without topics, so it can only produce"
             raise ValueError(message)
 
-    def require_group(self) -> None:
-        """Refuse to commit without a group: a caller's mistake."""
+    def require_group(self) -> str:
+        """Return the group, and refuse to commit without one: a caller's mistake."""
         if self.group is None:
             message = "this client was connected without a group, so it cannot commit"
             raise ValueError(message)
+        return self.group
+
+
+def end_note(note: str) -> str:
+    """Return a note as it is committed: with the end that tells how long it is.
+
+    confluent-kafka hands committed metadata back without its length, so what happens to lie behind
+    it in memory comes along.
+    """
+    if "\n" in note:
+        message = f"metadata must be one line of text, received {note!r}"
+        raise ValueError(message)
+    return note and f"{note}\n"
+
+
+def read_note(committed: bytes) -> str:
+    """Return the note in committed metadata, empty where another program wrote it."""
+    note, end, _ = committed.partition(b"\n")
+    return note.decode() if end else ""
 
 
 def require_no_transaction(*, is_open: bool) -> None:
@@ -116,8 +147,8 @@ def not_assigned(servers: str, partition: object) -> BrokerUnavailableError:
 def fenced(servers: str, reason: object) -> FencedError:
     """Return the error for a process that another one has replaced."""
     message = (
-        f"Kafka at {servers} refused because another process took this one's place: {reason}; "
-        "stop one of the two, or give each its own id"
+        f"Kafka at {servers} refused because another process took this one's place, or this one "
+        f"stood still within a transaction: {reason}; stop one of the two, or give each its own id"
     )
     return FencedError(message)
 

@@ -3,11 +3,25 @@
 from collections.abc import Iterable
 from typing import Any
 
-from confluent_kafka import KafkaError
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException
 
 from stream_detector.clients import _common
+from stream_detector.clients._common import Subscription
+from stream_detector.core.records import TopicPartition
 from stream_detector.errors import BrokerError, missing_topics
 from stream_detector.settings import ConnectionSettings
+
+# A consumer must belong to a group even where it neither joins nor commits.
+_NO_GROUP = "stream-detector-reader"
+
+_FETCHING: dict[str, Any] = {
+    # By default a consumer that outran its queue sleeps a second.
+    "fetch.queue.backoff.ms": 1,
+    "queued.min.messages": 20_000,
+    "queued.max.messages.kbytes": 128 * 1024,
+    "fetch.message.max.bytes": 4_000_000,
+}
 
 
 def _names(text: str) -> frozenset[str]:
@@ -92,6 +106,12 @@ def map_error(error: object, servers: str, topics: Iterable[str] = ()) -> Broker
     return _common.refused(servers, reason)
 
 
+def is_fatal(error: object) -> bool:
+    """Return whether the library says that a producer or consumer is of no more use, not why."""
+    first = error.args[0] if isinstance(error, KafkaException) else error
+    return isinstance(first, KafkaError) and first.code() == KafkaError._FATAL  # noqa: SLF001
+
+
 def connection_config(settings: ConnectionSettings) -> dict[str, Any]:
     """Return what consumer, producer and admin client all take: address, security, timeouts."""
     config: dict[str, Any] = {
@@ -129,6 +149,27 @@ def connection_config(settings: ConnectionSettings) -> dict[str, Any]:
     }
 
 
+def consumer_config(subscription: Subscription) -> dict[str, Any]:
+    """Return a consumer's own options."""
+    static = {"group.instance.id": subscription.instance_id} if subscription.instance_id else {}
+    return (
+        _FETCHING
+        | static
+        | {
+            "group.id": subscription.group or _NO_GROUP,
+            "auto.offset.reset": subscription.offset_reset,
+            "enable.auto.commit": False,
+            # A partition that stays is read on while others change hands.
+            "partition.assignment.strategy": "cooperative-sticky",
+            "isolation.level": "read_committed",
+            "check.crcs": True,
+            "allow.auto.create.topics": False,
+            "session.timeout.ms": _common.SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": _common.HEARTBEAT_MS,
+        }
+    )
+
+
 def count_partitions(handle: Any) -> dict[str, int]:
     """Ask the broker for all topics and their number of partitions; creates none.
 
@@ -139,3 +180,20 @@ def count_partitions(handle: Any) -> dict[str, int]:
     """
     metadata = handle.list_topics(timeout=_common.CONNECT_TIMEOUT_MS / 1000)
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+
+def committed_metadata(partition: Any) -> bytes:
+    """Return the metadata of a committed offset, and whatever lies behind it in memory."""
+    try:
+        return (partition.metadata or "").encode()
+    except UnicodeDecodeError as error:
+        return error.object
+
+
+def watermarks(consumer: Any, partition: TopicPartition) -> tuple[int, int]:
+    """Ask the broker for a partition's first offset and its end."""
+    theirs = confluent_kafka.TopicPartition(*partition)
+    found = consumer.get_watermark_offsets(theirs, timeout=_common.REQUEST_TIMEOUT_MS / 1000)
+    if found is None:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+    return int(found[0]), int(found[1])

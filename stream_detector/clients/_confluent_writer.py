@@ -1,5 +1,6 @@
-"""The writing half of the confluent client."""
+"""The writing half of the confluent client: deliveries and transactions."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 # How long one look for room in the queue takes at most.
 _QUEUE_TICK_S = 0.05
 
+_IN_TRANSACTIONS: dict[str, Any] = {
+    "transaction.timeout.ms": _common.TRANSACTION_TIMEOUT_MS,
+    # A transaction's first requests are refused while the one before is being written down.
+    "retry.backoff.ms": 5,
+}
+
 
 class ConfluentWriter:
     """An idempotent producer, built when it is first used, and what became of its records.
@@ -28,14 +35,29 @@ class ConfluentWriter:
         The bootstrap servers, for messages.
     connection
         Gives the options that every part of the library takes.
+    transactional_id
+        None writes without transactions.
     """
 
-    def __init__(self, servers: str, connection: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        servers: str,
+        connection: Callable[[], dict[str, Any]],
+        transactional_id: str | None = None,
+    ) -> None:
         self._servers = servers
         self._connection = connection
+        self._transactional_id = transactional_id
+        self._has_session = False
+        self._began_at_s: float | None = None
         self._producer: Any = None
         self._failures: list[BrokerError] = []
         self._writable: set[str] = set()
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self._began_at_s is not None
 
     def producer(self) -> Any:
         """Return the library's producer, building it first where there is none."""
@@ -51,11 +73,20 @@ class ConfluentWriter:
                 "delivery.report.only.error": True,
                 "on_delivery": self._on_delivery,
             }
+            if self._transactional_id is not None:
+                config |= _IN_TRANSACTIONS | {"transactional.id": self._transactional_id}
             self._producer = confluent_kafka.Producer(config)
         return self._producer
 
+    def begin_session(self) -> None:
+        """Take the transactional id, once a producer; ends what an older process left open."""
+        if self._transactional_id is not None and not self._has_session:
+            self.producer().init_transactions(_common.REQUEST_TIMEOUT_MS / 1000)
+            self._has_session = True
+
     def produce(self, records: Iterable[OutputRecord]) -> None:
         """Hand records over, waiting while too many are unacknowledged."""
+        self._begin()
         for record in records:
             self._require_writable(record.topic)
             self._send(record)
@@ -65,23 +96,58 @@ class ConfluentWriter:
     def flush(self, timeout_ms: int) -> None:
         """Wait for every acknowledgement; raises where one is missing, and drops the rest."""
         if self._producer is not None:
-            n_left = self._producer.flush(timeout_ms / 1000)
+            timeout_s = timeout_ms / 1000
+            if self._began_at_s is not None:
+                limit_s = self._began_at_s + _common.FLUSH_IN_TRANSACTION_MS / 1000
+                timeout_s = max(0.0, min(timeout_s, limit_s - time.monotonic()))
+            n_left = self._producer.flush(timeout_s)
             if n_left:
-                reason = _common.unavailable(self._servers, f"no answer in {timeout_ms} ms")
+                reason = _common.unavailable(self._servers, f"no answer in {timeout_s:.1f} s")
                 self._failures += [reason] * n_left
         if self._failures:
             undelivered = _common.undelivered(len(self._failures), self._failures[0])
             self.drop()
             raise undelivered
 
+    def commit(self, offsets: list[Any], member: Any) -> None:
+        """Commit offsets and everything produced since the last commit as one transaction.
+
+        Parameters
+        ----------
+        offsets
+            The library's partitions with their offsets.
+        member
+            What the consumer says of its membership; a broker refuses a member of the past.
+        """
+        self._begin()
+        self.flush(_common.REQUEST_TIMEOUT_MS)
+        timeout_s = _common.REQUEST_TIMEOUT_MS / 1000
+        if offsets:
+            self._producer.send_offsets_to_transaction(offsets, member, timeout_s)
+        self._producer.commit_transaction(timeout_s)
+        self._began_at_s = None
+
     def drop(self) -> None:
-        """Close the producer without sending what is left."""
+        """Close the producer without sending what is left, and abort what is open."""
+        if self._began_at_s is not None:
+            with contextlib.suppress(KafkaException, SystemError):
+                self._producer.abort_transaction(_common.CLOSE_TIMEOUT_MS / 1000)
+        self._has_session = False
+        self._began_at_s = None
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.purge()
-            producer.flush(0)
+            with contextlib.suppress(KafkaException, SystemError):  # a fatal error is told again
+                producer.flush(0)
         self._failures.clear()
         self._writable.clear()
+
+    def _begin(self) -> None:
+        """Begin a transaction where there are any and none is open."""
+        if self._transactional_id is not None and self._began_at_s is None:
+            self.begin_session()
+            self.producer().begin_transaction()
+            self._began_at_s = time.monotonic()
 
     def _require_writable(self, topic: str) -> None:
         """Refuse a topic that does not exist, once a topic and connection."""

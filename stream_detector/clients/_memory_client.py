@@ -102,8 +102,7 @@ class MemoryClient:
 
     def commit(self, progress: Mapping[TopicPartition, Progress]) -> None:
         """Save where the group goes on, and make a transaction's records visible with it."""
-        self._subscription.require_group()
-        group = self._subscription.group or ""
+        group = self._subscription.require_group()
         with self._call("commit"):
             self._require_place()
             if self._subscription.transactional_id is None:
@@ -123,10 +122,10 @@ class MemoryClient:
         self, partitions: Iterable[TopicPartition]
     ) -> dict[TopicPartition, Progress | None]:
         """Return where the group goes on, None where it never committed."""
-        self._subscription.require_group()
+        group = self._subscription.require_group()
         with self._call("committed"):
             self._begin_session()
-            saved = self._broker.committed[self._subscription.group or ""]
+            saved = self._broker.committed[group]
             return {each: saved.get(each) for each in partitions}
 
     def assignment(self) -> frozenset[TopicPartition]:
@@ -193,8 +192,9 @@ class MemoryClient:
 
     def note_rebalance(self) -> None:
         """Remember which partitions are another's now; the next poll gives them up."""
-        mine = self._broker.share(self._subscription.group, self.topics, self)
-        self._lost |= set(self._positions) - set(mine)
+        if self._positions:
+            mine = self._broker.share(self._subscription.group, self.topics, self)
+            self._lost |= set(self._positions) - set(mine)
 
     @contextmanager
     def _call(self, operation: Operation) -> Iterator[None]:

@@ -11,21 +11,21 @@ from contextlib import contextmanager
 from typing import Any
 
 import confluent_kafka
-import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from stream_detector.clients import _common, _confluent
 from stream_detector.clients._common import Subscription
-from stream_detector.clients._confluent import connection_config, map_error
-from stream_detector.clients._confluent_writer import ConfluentWriter
-from stream_detector.core.records import (
-    Origin,
-    OutputRecord,
-    Progress,
-    RecordBatch,
-    SeriesColumns,
-    TopicPartition,
+from stream_detector.clients._confluent import (
+    committed_metadata,
+    connection_config,
+    consumer_config,
+    is_fatal,
+    map_error,
+    watermarks,
 )
+from stream_detector.clients._confluent_records import Reading, to_batch, without_notices
+from stream_detector.clients._confluent_writer import ConfluentWriter
+from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
 from stream_detector.errors import missing_topics
 from stream_detector.settings import ConnectionSettings
 
@@ -34,22 +34,13 @@ __all__ = ["ConfluentClient", "map_error"]
 # The library has logged to standard error itself unless it is given a logger.
 _LOGGER = logging.getLogger("confluent_kafka")
 
-_CONNECT_TIMEOUT_S = _common.CONNECT_TIMEOUT_MS / 1000
-_REQUEST_TIMEOUT_S = _common.REQUEST_TIMEOUT_MS / 1000
-
-# A consumer must belong to a group even where it neither joins nor commits.
-_NO_GROUP = "stream-detector-reader"
-
 # How long one look for the answer to a commit takes at most.
 _COMMIT_TICK_S = 0.001
 
-_FETCHING: dict[str, Any] = {
-    # By default a consumer that outran its queue sleeps a second.
-    "fetch.queue.backoff.ms": 1,
-    "queued.min.messages": 20_000,
-    "queued.max.messages.kbytes": 128 * 1024,
-    "fetch.message.max.bytes": 4_000_000,
-}
+# How long to wait before a partition that is only just being started is sought in again.
+_SEEK_TICK_S = 0.002
+
+_LIBRARY_ERRORS = (KafkaException, SystemError, RuntimeError, ValueError, TypeError, OSError)
 
 _ALWAYS_TOLD = frozenset((KafkaError._AUTHENTICATION, KafkaError._SSL))  # noqa: SLF001
 
@@ -70,11 +61,12 @@ class ConfluentClient:
         self._servers = settings.bootstrap_servers
         self._subscription = subscription
         self._consumer: Any = None
-        self._writer = ConfluentWriter(self._servers, self._connection)
+        self._writer = ConfluentWriter(
+            self._servers, self._connection, subscription.transactional_id
+        )
         self._positions: dict[TopicPartition, int] = {}
         self._error: KafkaError | None = None
-        self._held: list[Message] = []
-        self._commits: list[tuple[KafkaError | None, list[Any]]] = []
+        self._reading = Reading()
         self._heard_at_s = 0.0
 
     def __repr__(self) -> str:
@@ -83,12 +75,14 @@ class ConfluentClient:
     def poll(self, n_records_max: int, timeout_ms: int) -> RecordBatch:
         """Return the next records, at once when there are any."""
         self._subscription.require_topics()
+        _common.require_no_transaction(is_open=self._writer.is_in_transaction)
+        self._begin_session()
         with self._translated(self._drop_consumer):
             consumer = self._reader()
             messages = self._take(consumer, n_records_max, timeout_ms / 1000)
             if any(map(Message.error, messages)):
-                messages = _without_notices(messages)
-            batch = _to_batch(messages, self._next_offsets(consumer, messages))
+                messages = without_notices(messages)
+            batch = to_batch(messages, self._next_offsets(consumer, messages))
             if messages:
                 self._heard_at_s = time.monotonic()
             else:
@@ -110,40 +104,115 @@ class ConfluentClient:
     def commit(self, progress: Mapping[TopicPartition, Progress]) -> None:
         """Save where the group goes on, and wait until the broker has it."""
         self._subscription.require_group()
-        if not progress:
-            return
         offsets = [
-            confluent_kafka.TopicPartition(*partition, offset, metadata)
+            confluent_kafka.TopicPartition(*partition, offset, _common.end_note(metadata))
             for partition, (offset, metadata) in progress.items()
         ]
         if self._consumer is None:
             raise _common.rejoin(self._servers, "this client left the group since its last poll")
+        if self._subscription.transactional_id is not None:
+            with self._translated(self.reset):
+                self._writer.commit(offsets, self._consumer.consumer_group_metadata())
+        elif offsets:
+            with self._translated(self._drop_consumer):
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+                error, partitions = self._await_commit(self._consumer)
+                _raise_any((error, *(partition.error for partition in partitions)))
+
+    def committed(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, Progress | None]:
+        """Ask the broker where the group goes on, None where it never committed."""
+        self._subscription.require_group()
+        theirs = [confluent_kafka.TopicPartition(*each) for each in partitions]
+        if not theirs:
+            return {}
+        self._begin_session()
         with self._translated(self._drop_consumer):
-            self._consumer.commit(offsets=offsets, asynchronous=True)
-            error, partitions = self._await_commit(self._consumer)
-            for each in (error, *(partition.error for partition in partitions)):
-                if each is not None:
-                    raise KafkaException(each)
+            saved = self._reader().committed(theirs, timeout=_common.REQUEST_TIMEOUT_MS / 1000)
+            _raise_any(each.error for each in saved)
+        return {
+            TopicPartition(each.topic, each.partition): (
+                Progress(each.offset, _common.read_note(committed_metadata(each)))
+                if each.offset >= 0
+                else None
+            )
+            for each in saved
+        }
 
     def assignment(self) -> frozenset[TopicPartition]:
         """Return the partitions this process reads now."""
-        if self._consumer is None:
-            return frozenset()
+        return frozenset(TopicPartition(each.topic, each.partition) for each in self._assigned())
+
+    def gained(self) -> frozenset[TopicPartition]:
+        """Return the partitions that came to the assignment since this was last asked."""
+        gained = frozenset(self._reading.gained)
+        self._reading.gained.clear()
+        return gained
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Let the next poll read a partition from this offset on."""
+        if partition not in self.assignment():
+            raise _common.not_assigned(self._servers, partition)
+        theirs = confluent_kafka.TopicPartition(*partition, offset)
+        deadline_s = time.monotonic() + _common.REQUEST_TIMEOUT_MS / 1000
         with self._translated():
-            return frozenset(
-                TopicPartition(each.topic, each.partition) for each in self._consumer.assignment()
-            )
+            while True:
+                try:
+                    self._consumer.seek(theirs)
+                    break
+                except KafkaException as error:
+                    # A partition can be sought in only once the library has started to read it.
+                    is_started = error.args[0].code() != KafkaError._STATE  # noqa: SLF001
+                    if is_started or time.monotonic() >= deadline_s:
+                        raise
+                    time.sleep(_SEEK_TICK_S)
+        self._reading.drop(partition)
+        self._reading.sought[partition] = offset
+        self._positions[partition] = offset
+
+    def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the offset from which the next poll hands out, of each partition where known."""
+        wanted = set(partitions)
+        theirs = [each for each in self._assigned() if (each.topic, each.partition) in wanted]
+        if not theirs:
+            return {}
+        with self._translated():
+            return self._reading.positions(self._consumer.position(theirs))
+
+    def beginnings(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Ask the broker for the first offset that it still keeps of each partition."""
+        with self._translated(self._drop_consumer):
+            consumer = self._reader()
+            return {each: watermarks(consumer, each)[0] for each in partitions}
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Let polls give nothing of these partitions until `resume`, or until they change hands."""
+        mine = set(partitions) & self.assignment()
+        # What was read ahead is read again later, for it must not be handed out now.
+        for partition, offset in self._reading.positions_held().items():
+            if partition in mine:
+                self.seek(partition, offset)
+        with self._translated():
+            if mine:
+                self._consumer.pause([confluent_kafka.TopicPartition(*each) for each in mine])
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        """Let polls give records of these partitions again, from where they were paused."""
+        mine = set(partitions) & self.assignment()
+        with self._translated():
+            if mine:
+                self._consumer.resume([confluent_kafka.TopicPartition(*each) for each in mine])
 
     def lag_records(self) -> dict[TopicPartition, int]:
         """Return log end - next offset to read, of each assigned partition where known."""
-        if self._consumer is None:
-            return {}
         lags = {}
-        with self._translated():
-            for each in self._consumer.position(self._consumer.assignment()):
-                _, end = self._consumer.get_watermark_offsets(each, cached=True)
-                if end >= 0 and each.offset >= 0:
-                    lags[TopicPartition(each.topic, each.partition)] = max(0, end - each.offset)
+        for partition, position in self.positions(self.assignment()).items():
+            theirs = confluent_kafka.TopicPartition(*partition)
+            with self._translated():
+                _, end = self._consumer.get_watermark_offsets(theirs, cached=True)
+            if end >= 0:
+                lags[partition] = max(0, end - position)
         return lags
 
     def n_partitions(self, topic: str) -> int:
@@ -166,19 +235,26 @@ class ConfluentClient:
         """Run `clean_up` and raise our own error where the library raises one of its own."""
         try:
             yield
-        except (KafkaException, RuntimeError, ValueError, TypeError, OSError) as error:
+        except _LIBRARY_ERRORS as error:
             for each in clean_up:
                 each()
             # A failed login shows only as time running out; the callback knows the cause.
             cause, self._error = self._error, None
             if cause is not None and cause.code() in _ALWAYS_TOLD:
                 raise map_error(cause, self._servers) from error
-            raise map_error(error, self._servers, self._subscription.topics) from error
+            # A callback that ran while a fatal error was on its way hides it.
+            reason = error.__cause__ if isinstance(error, SystemError) else error
+            if self._subscription.instance_id is not None and is_fatal(reason):
+                # All that is fatal to a consumer, which does not say so: its place is taken.
+                raise _common.fenced(self._servers, reason) from error
+            raise map_error(reason, self._servers, self._subscription.topics) from error
 
     def _reader(self) -> Any:
         """Return the consumer, building it first where there is none."""
         if self._consumer is None:
-            consumer = confluent_kafka.Consumer(self._connection() | self._consumer_config())
+            self._reading = Reading()
+            config = self._connection() | consumer_config(self._subscription)
+            consumer = confluent_kafka.Consumer(config | {"on_commit": self._reading.on_commit})
             # Kept before it is used, so that a failure below closes it.
             self._consumer = consumer
             counts = _confluent.count_partitions(consumer)
@@ -188,7 +264,12 @@ class ConfluentClient:
                 raise missing_topics(self._servers, missing)
             self._heard_at_s = time.monotonic()
             if self._subscription.group is not None:
-                consumer.subscribe(list(self._subscription.topics))
+                consumer.subscribe(
+                    list(self._subscription.topics),
+                    on_assign=self._reading.on_assign,
+                    on_revoke=self._reading.on_revoke,
+                    on_lost=self._reading.on_revoke,
+                )
             else:
                 self._assign_all(consumer, counts)
         return self._consumer
@@ -202,20 +283,10 @@ class ConfluentClient:
             "error_cb": self._on_error,
         }
 
-    def _consumer_config(self) -> dict[str, Any]:
-        """Return the consumer's own options."""
-        # Each consumer has a list of its own: a late answer to a former one counts for nothing.
-        self._commits = commits = []
-        return _FETCHING | {
-            "group.id": self._subscription.group or _NO_GROUP,
-            "auto.offset.reset": self._subscription.offset_reset,
-            "enable.auto.commit": False,
-            "on_commit": lambda error, partitions: commits.append((error, partitions)),
-            "isolation.level": "read_committed",
-            "check.crcs": True,
-            "allow.auto.create.topics": False,
-            "session.timeout.ms": _common.SESSION_TIMEOUT_MS,
-        }
+    def _begin_session(self) -> None:
+        """Take the transactional id, where there is one: an older transaction ends with that."""
+        with self._translated(self._writer.drop):
+            self._writer.begin_session()
 
     def _assign_all(self, consumer: Any, counts: Mapping[str, int]) -> None:
         """Read every partition from where an earlier connection stopped, else from the reset."""
@@ -225,14 +296,19 @@ class ConfluentClient:
             for number in range(counts[topic]):
                 each = TopicPartition(topic, number)
                 if each not in self._positions:
-                    low, high = consumer.get_watermark_offsets(
-                        confluent_kafka.TopicPartition(*each),
-                        timeout=_REQUEST_TIMEOUT_S,
-                    )
+                    low, high = watermarks(consumer, each)
                     self._positions[each] = high if is_latest else low
                 offset = self._positions[each]
                 assigned.append(confluent_kafka.TopicPartition(*each, offset))
         consumer.assign(assigned)
+        self._reading.on_assign(consumer, assigned)
+
+    def _assigned(self) -> list[Any]:
+        """Return the library's partitions that this process reads now."""
+        if self._consumer is None:
+            return []
+        with self._translated():
+            return list(self._consumer.assignment())
 
     def _next_offsets(self, consumer: Any, messages: list[Message]) -> dict[TopicPartition, int]:
         """Return the positions after `messages`; a partition taken away meanwhile has none."""
@@ -240,15 +316,12 @@ class ConfluentClient:
             return {}
         numbers = set(map(Message.partition, messages))
         assigned = [each for each in consumer.assignment() if each.partition in numbers]
-        return {
-            TopicPartition(each.topic, each.partition): each.offset
-            for each in consumer.position(assigned)
-            if each.offset >= 0
-        }
+        return self._reading.positions(consumer.position(assigned))
 
     def _take(self, consumer: Any, n_records_max: int, timeout_s: float) -> list[Message]:
         """Return the next messages, those that came while a commit was awaited first."""
-        messages, self._held = self._held[:n_records_max], self._held[n_records_max:]
+        reading = self._reading
+        messages, reading.held = reading.held[:n_records_max], reading.held[n_records_max:]
         # Asking for many waits until they are there: wait for one, then take what is there.
         if not messages:
             messages = consumer.consume(1, timeout_s)
@@ -263,13 +336,13 @@ class ConfluentClient:
         answer comes by a callback, which only `consume` calls; a message that comes with it is
         kept for the next poll.
         """
-        self._commits.clear()
-        deadline_s = time.monotonic() + _REQUEST_TIMEOUT_S
-        while not self._commits:
+        self._reading.commits.clear()
+        deadline_s = time.monotonic() + _common.REQUEST_TIMEOUT_MS / 1000
+        while not self._reading.commits:
             if time.monotonic() >= deadline_s:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
-            self._held += consumer.consume(1, _COMMIT_TICK_S)
-        return self._commits.pop()
+            self._reading.held += consumer.consume(1, _COMMIT_TICK_S)
+        return self._reading.commits.pop()
 
     def _probe(self, consumer: Any) -> None:
         """After a complaint or a long silence, ask for something; raises where none answers."""
@@ -296,55 +369,15 @@ class ConfluentClient:
         that. The group takes no commit from it any more once another consumer has joined.
         """
         consumer, self._consumer = self._consumer, None
-        self._held.clear()
+        self._reading = Reading()
         if consumer is not None:
             closing = threading.Thread(target=consumer.close, name="close consumer", daemon=True)
             closing.start()
             closing.join(_common.CLOSE_TIMEOUT_MS / 1000)
 
 
-def _without_notices(messages: list[Message]) -> list[Message]:
-    """Return the messages without ends of partitions; raises for any other error among them."""
-    for error in filter(None, map(Message.error, messages)):
-        if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+def _raise_any(errors: Iterable[KafkaError | None]) -> None:
+    """Raise the first error there is."""
+    for error in errors:
+        if error is not None:
             raise KafkaException(error)
-    return [message for message in messages if message.error() is None]
-
-
-def _to_batch(messages: list[Message], next_offsets: dict[TopicPartition, int]) -> RecordBatch:
-    """Turn messages into columns, without Python code per record."""
-    has_headers = any(map(Message.headers, messages))
-    return RecordBatch(
-        values=list(map(Message.value, messages)),
-        headers=list(map(Message.headers, messages)) if has_headers else None,
-        next_offsets=next_offsets,
-        origin=lambda index: _origin(messages[index]),
-        series=lambda: _series(messages),
-        offsets=lambda: np.fromiter(map(Message.offset, messages), np.int64, len(messages)),
-    )
-
-
-def _series(messages: list[Message]) -> SeriesColumns:
-    """Return keys, partitions and times of all messages; the library's time is -1 for none."""
-    n_messages = len(messages)
-    times = np.array(list(map(Message.timestamp, messages)), dtype=np.int64).reshape(-1, 2)
-    return SeriesColumns(
-        keys=list(map(Message.key, messages)),
-        partitions=np.fromiter(map(Message.partition, messages), np.int64, n_messages),
-        timestamps_ms=np.where(
-            times[:, 0] == confluent_kafka.TIMESTAMP_NOT_AVAILABLE, -1, times[:, 1]
-        ),
-    )
-
-
-def _origin(message: Message) -> Origin:
-    """Return everything about a record but its value."""
-    kind, timestamp_ms = message.timestamp()
-    return Origin(
-        topic=message.topic() or "",
-        partition=message.partition() or 0,
-        offset=message.offset() or 0,
-        timestamp_ms=-1 if kind == confluent_kafka.TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
-        key=message.key(),
-        headers=message.headers() or (),
-    )

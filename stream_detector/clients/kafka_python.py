@@ -6,15 +6,12 @@ consumer is closed and built anew.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain
-from operator import attrgetter
 from typing import Any
 
 import kafka
-import numpy as np
-from kafka import errors as kafka_errors
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import OffsetAndMetadata
 
 from stream_detector.clients import _common
@@ -26,15 +23,9 @@ from stream_detector.clients._kafka_python import (
     detect_api_version,
     map_error,
 )
+from stream_detector.clients._kafka_python_records import to_batch
 from stream_detector.clients._kafka_python_writer import KafkaPythonWriter
-from stream_detector.core.records import (
-    Origin,
-    OutputRecord,
-    Progress,
-    RecordBatch,
-    SeriesColumns,
-    TopicPartition,
-)
+from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
 from stream_detector.errors import missing_topics
 from stream_detector.settings import ConnectionSettings
 
@@ -45,13 +36,6 @@ FETCH_BYTES_PER_PARTITION = 4 * 1024 * 1024
 
 # A real broker answers a waiting fetch when a record comes, the embedded one when its wait ends.
 EMBEDDED_FETCH_WAIT_MS = 10
-
-_values = attrgetter("value")
-_headers = attrgetter("headers")
-_keys = attrgetter("key")
-_offsets = attrgetter("offset")
-_partitions = attrgetter("partition")
-_timestamps = attrgetter("timestamp")
 
 
 class KafkaPythonClient:
@@ -71,8 +55,11 @@ class KafkaPythonClient:
         self._subscription = subscription
         self._config: dict[str, Any] | None = None
         self._consumer: Any = None
-        self._writer = KafkaPythonWriter(self._servers, self._connection)
+        self._writer = KafkaPythonWriter(
+            self._servers, self._connection, subscription.transactional_id
+        )
         self._positions: dict[TopicPartition, int] = {}
+        self._gained: set[TopicPartition] = set()
         self._heard_at_s = 0.0
 
     def __repr__(self) -> str:
@@ -81,10 +68,12 @@ class KafkaPythonClient:
     def poll(self, n_records_max: int, timeout_ms: int) -> RecordBatch:
         """Return the next records, at once when there are any."""
         self._subscription.require_topics()
+        _common.require_no_transaction(is_open=self._writer.is_in_transaction)
+        self._begin_session()
         with self._translated(self._drop_consumer):
             consumer = self._reader()
             polled = consumer.poll(timeout_ms=timeout_ms, max_records=n_records_max)
-            batch = _to_batch(polled)
+            batch = to_batch(polled)
             if polled:
                 self._heard_at_s = time.monotonic()
             else:
@@ -107,13 +96,46 @@ class KafkaPythonClient:
         """Save where the group goes on, and wait until the broker has it."""
         self._subscription.require_group()
         offsets = {
-            kafka.TopicPartition(*partition): OffsetAndMetadata(offset, metadata, -1)
+            kafka.TopicPartition(*partition): OffsetAndMetadata(
+                offset, _common.end_note(metadata), -1
+            )
             for partition, (offset, metadata) in progress.items()
         }
         if self._consumer is None:
             raise _common.rejoin(self._servers, "this client left the group since its last poll")
-        with self._translated():
-            self._consumer.commit(offsets, timeout_ms=_common.REQUEST_TIMEOUT_MS)
+        if self._subscription.transactional_id is None:
+            with self._translated():
+                self._consumer.commit(offsets, timeout_ms=_common.REQUEST_TIMEOUT_MS)
+            return
+        member = self._consumer.group_metadata()
+        # A broker takes offsets from somebody who is in no group, to whomever they belong.
+        if member.generation_id < 0:
+            raise _common.rejoin(self._servers, "this client is not in the group any more")
+        with self._translated(self.reset):
+            self._writer.commit(offsets, member)
+
+    def committed(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, Progress | None]:
+        """Ask the broker where the group goes on, None where it never committed."""
+        self._subscription.require_group()
+        self._begin_session()
+        with self._translated(self._drop_consumer):
+            consumer = self._reader()
+            saved = {
+                each: consumer.committed(
+                    kafka.TopicPartition(*each),
+                    metadata=True,
+                    timeout_ms=_common.REQUEST_TIMEOUT_MS,
+                )
+                for each in partitions
+            }
+        return {
+            partition: None
+            if each is None
+            else Progress(each.offset, _common.read_note((each.metadata or "").encode()))
+            for partition, each in saved.items()
+        }
 
     def assignment(self) -> frozenset[TopicPartition]:
         """Return the partitions this process reads now."""
@@ -121,19 +143,50 @@ class KafkaPythonClient:
             return frozenset()
         return frozenset(TopicPartition(*each) for each in self._consumer.assignment() or ())
 
+    def gained(self) -> frozenset[TopicPartition]:
+        """Return the partitions that came to the assignment since this was last asked."""
+        gained = frozenset(self._gained)
+        self._gained.clear()
+        return gained
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Let the next poll read a partition from this offset on."""
+        if partition not in self.assignment():
+            raise _common.not_assigned(self._servers, partition)
+        # What was fetched does not fit the new position, so the library drops it.
+        self._consumer.seek(kafka.TopicPartition(*partition), offset)
+        self._positions[partition] = offset
+
+    def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the offset from which the next poll hands out, of each partition where known."""
+        known = {each: self._position(each) for each in set(partitions) & self.assignment()}
+        return {each: position for each, position in known.items() if position is not None}
+
+    def beginnings(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Ask the broker for the first offset that it still keeps of each partition."""
+        theirs = [kafka.TopicPartition(*each) for each in partitions]
+        with self._translated(self._drop_consumer):
+            found = self._reader().beginning_offsets(theirs, _common.REQUEST_TIMEOUT_MS)
+        return {TopicPartition(*each): offset for each, offset in found.items()}
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Let polls give nothing of these partitions until `resume`, or until they change hands."""
+        for each in set(partitions) & self.assignment():
+            self._consumer.pause(kafka.TopicPartition(*each))
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        """Let polls give records of these partitions again, from where they were paused."""
+        for each in set(partitions) & self.assignment():
+            self._consumer.resume(kafka.TopicPartition(*each))
+
     def lag_records(self) -> dict[TopicPartition, int]:
         """Return log end - next offset to read, of each assigned partition where known."""
         lags = {}
         for partition in self.assignment():
-            theirs = kafka.TopicPartition(*partition)
-            try:
-                end = self._consumer.highwater(theirs)
-                # A partition that was fetched has a position, so this asks the broker nothing.
-                start = None if end is None else self._consumer.position(theirs, timeout_ms=0)
-            except kafka_errors.KafkaError:
-                continue  # taken away between the two calls
-            if end is not None and start is not None:
-                lags[partition] = max(0, end - start)
+            end = self._consumer.highwater(kafka.TopicPartition(*partition))
+            position = None if end is None else self._position(partition)
+            if position is not None:
+                lags[partition] = max(0, end - position)
         return lags
 
     def n_partitions(self, topic: str) -> int:
@@ -161,6 +214,19 @@ class KafkaPythonClient:
                 each()
             raise map_error(error, self._servers, self._subscription.topics) from error
 
+    def _begin_session(self) -> None:
+        """Take the transactional id, where there is one: an older transaction ends with that."""
+        with self._translated(self._writer.drop):
+            self._writer.begin_session()
+
+    def _position(self, partition: TopicPartition) -> int | None:
+        """Return the next offset to read of an assigned partition, None where it has none yet."""
+        # The public question asks the broker about partitions that have no position yet.
+        position = self._consumer._subscription.position(  # noqa: SLF001
+            kafka.TopicPartition(*partition)
+        )
+        return None if position is None else int(position.offset)
+
     def _connection(self) -> dict[str, Any]:
         """Return the options every part of the library takes."""
         if self._config is None:
@@ -178,7 +244,8 @@ class KafkaPythonClient:
             self._consumer = kafka.KafkaConsumer(**self._connection() | self._consumer_config())
             self._heard_at_s = time.monotonic()
             if self._subscription.group is not None:
-                self._consumer.subscribe(self._subscription.topics)
+                listener = _GainedPartitions(self._gained)
+                self._consumer.subscribe(self._subscription.topics, listener=listener)
                 # The member that leads a group assigns the partitions it knows of: one that joins
                 # before it knows any gets none until its metadata is next renewed.
                 for topic in self._subscription.topics:
@@ -193,12 +260,15 @@ class KafkaPythonClient:
         waiting = {"fetch_max_wait_ms": EMBEDDED_FETCH_WAIT_MS} if is_embedded else {}
         return waiting | {
             "group_id": self._subscription.group,
+            "group_instance_id": self._subscription.instance_id,
+            "partition_assignment_strategy": (CooperativeStickyAssignor,),
             "auto_offset_reset": self._subscription.offset_reset,
             "enable_auto_commit": False,
             "isolation_level": "read_committed",
             "check_crcs": True,
             "allow_auto_create_topics": False,
             "session_timeout_ms": _common.SESSION_TIMEOUT_MS,
+            "heartbeat_interval_ms": _common.HEARTBEAT_MS,
             "max_partition_fetch_bytes": FETCH_BYTES_PER_PARTITION,
         }
 
@@ -210,6 +280,7 @@ class KafkaPythonClient:
             for number in range(count)
         ]
         self._consumer.assign([kafka.TopicPartition(*each) for each in partitions])
+        self._gained.update(partitions)
         for each in partitions:
             theirs = kafka.TopicPartition(*each)
             if each in self._positions:
@@ -231,6 +302,8 @@ class KafkaPythonClient:
     def _drop_consumer(self) -> None:
         """Close the consumer, leaving the group where the broker still answers."""
         consumer, self._consumer = self._consumer, None
+        # A new set, for the former consumer's listener may still have a word to say.
+        self._gained = set()
         if consumer is not None:
             try:
                 consumer.close(autocommit=False, timeout_ms=_common.CLOSE_TIMEOUT_MS)
@@ -238,39 +311,16 @@ class KafkaPythonClient:
                 return  # nothing of it is used again
 
 
-def _to_batch(polled: Mapping[Any, list[Any]]) -> RecordBatch:
-    """Turn what a poll gave into columns, without Python code per record."""
-    records: Sequence[Any] = list(chain.from_iterable(polled.values()))
-    has_headers = any(map(_headers, records))
-    return RecordBatch(
-        values=list(map(_values, records)),
-        headers=list(map(_headers, records)) if has_headers else None,
-        next_offsets={
-            TopicPartition(*partition): of_partition[-1].offset + 1
-            for partition, of_partition in polled.items()
-        },
-        origin=lambda index: _origin(records[index]),
-        series=lambda: _series(records),
-        offsets=lambda: np.fromiter(map(_offsets, records), np.int64, len(records)),
-    )
+class _GainedPartitions(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes what is assigned. Called on the library's own thread, where it may ask nothing."""
 
+    def __init__(self, gained: set[TopicPartition]) -> None:
+        self._gained = gained
 
-def _series(records: Sequence[Any]) -> SeriesColumns:
-    """Return keys, partitions and times of all records."""
-    return SeriesColumns(
-        keys=list(map(_keys, records)),
-        partitions=np.fromiter(map(_partitions, records), np.int64, len(records)),
-        timestamps_ms=np.fromiter(map(_timestamps, records), np.int64, len(records)),
-    )
+    def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        """Note partitions that came."""
+        self._gained.update(TopicPartition(*each) for each in assigned)
 
-
-def _origin(record: Any) -> Origin:
-    """Return everything about a record but its value."""
-    return Origin(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        timestamp_ms=record.timestamp,
-        key=record.key,
-        headers=record.headers,
-    )
+    def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
+        """Forget partitions that went, in order or by force."""
+        self._gained.difference_update(TopicPartition(*each) for each in revoked)

@@ -201,6 +201,7 @@ class MemoryBroker:
         """Take a client out of a group, if it is in it."""
         if client in self._members[group]:
             self._members[group].remove(client)
+            client.note_rebalance()
             self._tell_of_rebalance(group)
 
     def share(
@@ -232,7 +233,7 @@ class MemoryBroker:
         if foreign:
             raise _common.rejoin(SERVERS, f"{sorted(foreign)}")
         for partition, (_, metadata) in progress.items():
-            if len(metadata.encode()) > METADATA_BYTES_MAX:
+            if len(_common.end_note(metadata).encode()) > METADATA_BYTES_MAX:
                 reason = f"metadata of {partition} is over {METADATA_BYTES_MAX} bytes"
                 raise _common.refused(SERVERS, reason)
 

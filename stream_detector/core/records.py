@@ -44,7 +44,7 @@ class Progress(NamedTuple):
     next_offset
         Last offset done + 1.
     metadata
-        At most 4,096 bytes of UTF-8; a broker refuses more.
+        One line of text, at most 4,095 bytes of UTF-8; a broker refuses more.
     """
 
     next_offset: int

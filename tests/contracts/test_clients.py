@@ -1,119 +1,21 @@
 """What every client promises, held against all of them and both kinds of broker."""
 
-import itertools
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import pytest
-
-from stream_detector.clients import connect
-from stream_detector.clients.memory import MemoryBroker
-from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
-from stream_detector.errors import BrokerError
-from stream_detector.ports import Client
-from stream_detector.settings import ConnectionSettings
-
-DEADLINE_S = 40.0
-
-
-@dataclass
-class World:
-    """One kind of broker seen through one kind of client."""
-
-    make_topic: Callable[..., str]
-    open: Callable[..., Client]
-    clients: list[Client] = field(default_factory=list)
-
-    def connect(self, *topics: str, **options: str | None) -> Client:
-        client = self.open(topics=topics, **options)
-        self.clients.append(client)
-        return client
-
-
-REAL = (
-    pytest.param("kafka-python on kafka", marks=pytest.mark.kafka),
-    pytest.param("confluent on kafka", marks=pytest.mark.kafka),
+from client_world import (  # tests/support
+    DEADLINE_S,
+    World,
+    group,
+    on_real_and_memory,
+    progress_of,
+    read,
+    send,
+    values_of,
 )
-# The embedded broker takes nine seconds for each change of a group's members.
-IN_CHANGING_GROUPS = pytest.mark.parametrize("world", [*REAL, "memory"], indirect=True)
 
-
-@pytest.fixture(params=[*REAL, "kafka-python on embedded", "confluent on embedded", "memory"])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    name = request.param
-    if name == "memory":
-        broker = MemoryBroker()
-
-        def make_in_memory(n_partitions: int = 1) -> str:
-            topic = f"topic-{len(broker.logs)}"
-            broker.create_topic(topic, n_partitions)
-            return topic
-
-        made = World(make_in_memory, broker.connect)
-    else:
-        library, _, kind = name.partition(" on ")
-        if library == "confluent" or kind == "embedded":
-            pytest.importorskip("confluent_kafka")
-        if kind == "kafka":
-            address = request.getfixturevalue("kafka")
-            make_topic = request.getfixturevalue("topics")
-        else:
-            embedded = request.getfixturevalue("embedded")
-            address = embedded.bootstrap_servers
-            numbers = itertools.count()
-
-            def make_topic(n_partitions: int = 1) -> str:
-                topic = f"topic-{next(numbers)}"
-                embedded.create_topic(topic, n_partitions)
-                return topic
-
-        settings = ConnectionSettings(bootstrap_servers=address, client=library)
-        made = World(make_topic, lambda **options: connect(settings, **options))
-    yield made
-    for client in made.clients:
-        client.close()
-
-
-@pytest.fixture
-def embedded() -> Iterator[object]:
-    from stream_detector.clients.embedded import EmbeddedBroker
-
-    with EmbeddedBroker() as broker:
-        yield broker
-
-
-def group() -> str:
-    return f"group-{uuid.uuid4().hex[:8]}"
-
-
-def send(client: Client, *records: OutputRecord) -> None:
-    client.produce(records)
-    client.flush(10_000)
-
-
-def read(client: Client, n_records: int, n_records_max: int = 10_000) -> list[RecordBatch]:
-    """Poll until so many records came, or the time is up."""
-    batches: list[RecordBatch] = []
-    deadline_s = time.monotonic() + DEADLINE_S
-    n_left = n_records
-    while n_left and time.monotonic() < deadline_s:
-        batch = client.poll(min(n_left, n_records_max), 100)
-        if len(batch):
-            batches.append(batch)
-            n_left -= len(batch)
-    assert n_left == 0
-    return batches
-
-
-def progress_of(batch: RecordBatch, metadata: str = "") -> dict[TopicPartition, Progress]:
-    """Return what to commit once a batch is done."""
-    return {each: Progress(offset, metadata) for each, offset in batch.next_offsets.items()}
-
-
-def values_of(batches: list[RecordBatch]) -> list[bytes | None]:
-    return [value for batch in batches for value in batch.values]
+from stream_detector.core.records import OutputRecord, Progress, TopicPartition
+from stream_detector.errors import BrokerError
 
 
 def test_a_record_comes_back_as_it_was_sent(world: World) -> None:
@@ -207,7 +109,7 @@ def test_the_order_within_a_partition_is_kept(world: World) -> None:
     assert sum(map(len, by_key.values())) == 5000
 
 
-@IN_CHANGING_GROUPS
+@on_real_and_memory
 def test_a_group_goes_on_where_it_committed(world: World) -> None:
     topic = world.make_topic()
     name = group()
@@ -223,7 +125,7 @@ def test_a_group_goes_on_where_it_committed(world: World) -> None:
     assert values_of(read(second, 6)) == [b"%d" % n for n in range(4, 10)]
 
 
-@IN_CHANGING_GROUPS
+@on_real_and_memory
 def test_reset_forgets_what_was_not_committed(world: World) -> None:
     topic = world.make_topic()
     client = world.connect(topic, group=group())
@@ -292,7 +194,7 @@ def test_latest_skips_what_was_there_before(world: World) -> None:
     assert values_of(read(reader, 2)) == [b"new", b"new"]
 
 
-@IN_CHANGING_GROUPS
+@on_real_and_memory
 def test_two_members_share_the_partitions(world: World) -> None:
     topic = world.make_topic(4)
     name = group()

@@ -43,9 +43,9 @@ def opened(library: str) -> Iterator[Connect]:
     """Make clients of one library and close them in the end."""
     clients: list[Client] = []
 
-    def open_client(address: str, *topics: str, group: str | None = None) -> Client:
+    def open_client(address: str, *topics: str, **options: str | None) -> Client:
         settings = ConnectionSettings(bootstrap_servers=address, client=library)
-        clients.append(connect(settings, topics=topics, group=group))
+        clients.append(connect(settings, topics=topics, **options))  # type: ignore[arg-type]
         return clients[-1]
 
     yield open_client
@@ -266,7 +266,10 @@ def test_a_hanging_broker_holds_nothing_up(own_kafka: "LocalKafka", opened: Conn
         for thread in set(threading.enumerate()) - threads_before
         if "kafka" in thread.name.lower()
     ]
-    assert values_of(read(client, 1))[0] == b"first"
+    # Whether the broker took the commit that it did not answer is in doubt until it is asked.
+    where = TopicPartition(topic, 0)
+    is_committed = client.committed([where]) != {where: None}
+    assert (b"first" in values_of(read(client, 1, 5.0))) is not is_committed
 
 
 @pytest.mark.slow
@@ -308,6 +311,91 @@ def test_a_member_that_was_put_out_may_join_again(
     client.reset()
 
     assert values_of(read(client, 3)) == [b"0", b"1", b"2"]
+
+
+def test_offsets_of_an_open_transaction_are_waited_for(
+    kafka: str, topics: Callable[..., str], opened: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, name = topics(), group()
+    where = TopicPartition(topic, 0)
+    client = opened(kafka, topic, group=name)
+    assert client.committed([where]) == {where: None}
+    producer = kafka_python.KafkaProducer(bootstrap_servers=kafka, transactional_id=group())
+    producer.init_transactions()
+    producer.begin_transaction()
+    offsets = {kafka_python.TopicPartition(*where): kafka_python.OffsetAndMetadata(5, "note\n", -1)}
+    producer.send_offsets_to_transaction(offsets, name)
+
+    monkeypatch.setattr(_common, "REQUEST_TIMEOUT_MS", 700)
+    assert _seconds_until(BrokerUnavailableError, lambda: client.committed([where])) < 3.0
+    monkeypatch.undo()
+    ending = threading.Timer(0.7, producer.commit_transaction)
+    ending.start()
+
+    assert client.committed([where]) == {where: Progress(5, "note")}
+    ending.join()
+    producer.close()
+
+
+def test_seeking_at_once_is_never_lost_to_the_committed_offset(
+    kafka: str, topics: Callable[..., str], opened: Connect
+) -> None:
+    topic = topics()
+    where = TopicPartition(topic, 0)
+    writer = opened(kafka)
+    writer.produce(OutputRecord(topic, None, b"%d" % n) for n in range(10))
+    writer.flush(10_000)
+    for _ in range(8):
+        client = opened(kafka, topic, group=group())
+        while where not in client.gained():
+            client.poll(1, 5)
+        client.seek(where, 7)
+        assert values_of(read(client, 3)) == [b"7", b"8", b"9"]
+        client.close()
+
+
+@pytest.mark.slow
+def test_a_transaction_on_a_hanging_broker_ends_in_time_and_only_once(
+    own_kafka: "LocalKafka", opened: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_common, "REQUEST_TIMEOUT_MS", 3_000)
+    address, name = own_kafka.bootstrap_servers, group()
+    source, target = _create_topic(address), _create_topic(address)
+    where = TopicPartition(source, 0)
+    client = opened(address, source, group=name, transactional_id=name)
+    writer = opened(address)
+    writer.produce(OutputRecord(source, None, b"%d" % n) for n in range(3))
+    writer.flush(10_000)
+    batch = read(client, 3)[0]
+    assert len(batch) == 3
+    threads_before = set(threading.enumerate())
+    client.produce([OutputRecord(target, None, b"first try")])
+    client.flush(10_000)
+
+    own_kafka.pause()
+    try:
+        # It answers nothing, so whether the commit counts is open until it does again.
+        limit_s = 2 * 3.0 + 2 * _common.CLOSE_TIMEOUT_MS / 1000 + 3
+        committing = lambda: client.commit(progress_of(batch))  # noqa: E731
+        assert _seconds_until(BrokerUnavailableError, committing) < limit_s
+        start_s = time.monotonic()
+        client.reset()
+        assert time.monotonic() - start_s < 2.0
+    finally:
+        own_kafka.resume()
+    assert not [
+        thread
+        for thread in set(threading.enumerate()) - threads_before
+        if "kafka" in thread.name.lower()
+    ]
+    monkeypatch.undo()
+    if client.committed([where]) == {where: None}:
+        batch = read(client, 3)[0]
+        client.produce([OutputRecord(target, None, b"second try")])
+        client.flush(10_000)
+        client.commit(progress_of(batch))
+    reader = opened(address, target)
+    assert len(values_of(read(reader, 2, 2.0))) == 1
 
 
 def _create_topic(address: str) -> str:

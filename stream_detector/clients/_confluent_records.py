@@ -1,0 +1,121 @@
+"""What confluent-kafka's polls give, as columns; and what a consumer knows beside the library."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import confluent_kafka
+import numpy as np
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from stream_detector.core.records import Origin, RecordBatch, SeriesColumns, TopicPartition
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one consumer's reading has come to.
+
+    One a consumer: a former one that is still closing has its own to write into.
+
+    Attributes
+    ----------
+    gained
+        Partitions assigned and not asked for yet.
+    held
+        Messages that came while the answer to a commit was awaited: to be handed out next.
+    sought
+        Where a partition was told to go on; the library knows no position until it got there.
+    commits
+        Answers to commits.
+    """
+
+    gained: set[TopicPartition] = field(default_factory=set)
+    held: list[Message] = field(default_factory=list)
+    sought: dict[TopicPartition, int] = field(default_factory=dict)
+    commits: list[tuple[KafkaError | None, list[Any]]] = field(default_factory=list)
+
+    def on_assign(self, consumer: Any, partitions: list[Any]) -> None:
+        """Note partitions that came; the library itself starts to read them."""
+        # One that was paused when it went would still be.
+        consumer.resume(partitions)
+        self.gained.update(map(_partition_of, partitions))
+
+    def on_revoke(self, consumer: Any, partitions: list[Any]) -> None:
+        """Forget partitions that went, in order or by force; the library itself lets them go."""
+        del consumer
+        for partition in map(_partition_of, partitions):
+            self.gained.discard(partition)
+            self.drop(partition)
+
+    def on_commit(self, error: KafkaError | None, partitions: list[Any]) -> None:
+        """Note what became of a commit."""
+        self.commits.append((error, partitions))
+
+    def drop(self, partition: TopicPartition) -> None:
+        """Forget what was read ahead of a partition, and where it was told to go on."""
+        self.held = [each for each in self.held if _origin(each)[:2] != partition]
+        self.sought.pop(partition, None)
+
+    def positions_held(self) -> dict[TopicPartition, int]:
+        """Return the first offset that is held of each partition."""
+        origins = map(_origin, reversed(self.held))
+        return {TopicPartition(*origin[:2]): origin.offset for origin in origins}
+
+    def positions(self, theirs: list[Any]) -> dict[TopicPartition, int]:
+        """Return where each of the library's positions really stands, where that is known."""
+        known = {_partition_of(each): each.offset for each in theirs if each.offset >= 0}
+        for partition in known:
+            self.sought.pop(partition, None)
+        positions = known | self.sought | self.positions_held()
+        return {each: positions[each] for each in map(_partition_of, theirs) if each in positions}
+
+
+def _partition_of(theirs: Any) -> TopicPartition:
+    """Return one of the library's partitions as ours."""
+    return TopicPartition(theirs.topic, theirs.partition)
+
+
+def without_notices(messages: list[Message]) -> list[Message]:
+    """Return the messages without ends of partitions; raises for any other error among them."""
+    for error in filter(None, map(Message.error, messages)):
+        if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+            raise KafkaException(error)
+    return [message for message in messages if message.error() is None]
+
+
+def to_batch(messages: list[Message], next_offsets: dict[TopicPartition, int]) -> RecordBatch:
+    """Turn messages into columns, without Python code per record."""
+    has_headers = any(map(Message.headers, messages))
+    return RecordBatch(
+        values=list(map(Message.value, messages)),
+        headers=list(map(Message.headers, messages)) if has_headers else None,
+        next_offsets=next_offsets,
+        origin=lambda index: _origin(messages[index]),
+        series=lambda: _series(messages),
+        offsets=lambda: np.fromiter(map(Message.offset, messages), np.int64, len(messages)),
+    )
+
+
+def _series(messages: list[Message]) -> SeriesColumns:
+    """Return keys, partitions and times of all messages; the library's time is -1 for none."""
+    n_messages = len(messages)
+    times = np.array(list(map(Message.timestamp, messages)), dtype=np.int64).reshape(-1, 2)
+    return SeriesColumns(
+        keys=list(map(Message.key, messages)),
+        partitions=np.fromiter(map(Message.partition, messages), np.int64, n_messages),
+        timestamps_ms=np.where(
+            times[:, 0] == confluent_kafka.TIMESTAMP_NOT_AVAILABLE, -1, times[:, 1]
+        ),
+    )
+
+
+def _origin(message: Message) -> Origin:
+    """Return everything about a record but its value."""
+    kind, timestamp_ms = message.timestamp()
+    return Origin(
+        topic=message.topic() or "",
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        timestamp_ms=-1 if kind == confluent_kafka.TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
+        key=message.key(),
+        headers=message.headers() or (),
+    )

@@ -1,0 +1,55 @@
+"""What kafka-python's polls give, as columns."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from stream_detector.core.records import Origin, RecordBatch, SeriesColumns, TopicPartition
+
+_values = attrgetter("value")
+_headers = attrgetter("headers")
+_keys = attrgetter("key")
+_offsets = attrgetter("offset")
+_partitions = attrgetter("partition")
+_timestamps = attrgetter("timestamp")
+
+
+def to_batch(polled: Mapping[Any, list[Any]]) -> RecordBatch:
+    """Turn what a poll gave into columns, without Python code per record."""
+    records: Sequence[Any] = list(chain.from_iterable(polled.values()))
+    has_headers = any(map(_headers, records))
+    return RecordBatch(
+        values=list(map(_values, records)),
+        headers=list(map(_headers, records)) if has_headers else None,
+        next_offsets={
+            TopicPartition(*partition): of_partition[-1].offset + 1
+            for partition, of_partition in polled.items()
+        },
+        origin=lambda index: _origin(records[index]),
+        series=lambda: _series(records),
+        offsets=lambda: np.fromiter(map(_offsets, records), np.int64, len(records)),
+    )
+
+
+def _series(records: Sequence[Any]) -> SeriesColumns:
+    """Return keys, partitions and times of all records."""
+    return SeriesColumns(
+        keys=list(map(_keys, records)),
+        partitions=np.fromiter(map(_partitions, records), np.int64, len(records)),
+        timestamps_ms=np.fromiter(map(_timestamps, records), np.int64, len(records)),
+    )
+
+
+def _origin(record: Any) -> Origin:
+    """Return everything about a record but its value."""
+    return Origin(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp_ms=record.timestamp,
+        key=record.key,
+        headers=record.headers,
+    )

@@ -1,0 +1,92 @@
+"""The worlds that contract tests run in: each client on each kind of broker it may meet."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from client_world import EVERYWHERE, World  # tests/support
+
+from stream_detector.clients import connect
+from stream_detector.clients.memory import MemoryBroker
+from stream_detector.core.records import TopicPartition
+from stream_detector.settings import ConnectionSettings
+
+
+@pytest.fixture(params=EVERYWHERE)
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    library, _, kind = request.param.partition(" on ")
+    if library == "confluent" or kind == "embedded":
+        pytest.importorskip("confluent_kafka")
+    if library == "memory":
+        made = _in_memory()
+    elif kind == "kafka":
+        address = request.getfixturevalue("kafka")
+        made = _at(address, library, request.getfixturevalue("topics"))
+    else:
+        embedded = request.getfixturevalue("embedded")
+        numbers = itertools.count()
+
+        def make_topic(n_partitions: int = 1) -> str:
+            topic = f"topic-{next(numbers)}"
+            embedded.create_topic(topic, n_partitions)
+            return topic
+
+        made = _at(embedded.bootstrap_servers, library, make_topic)
+    yield made
+    for client in made.clients:
+        client.close()
+
+
+@pytest.fixture
+def embedded() -> Iterator[object]:
+    from stream_detector.clients.embedded import EmbeddedBroker
+
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+def _in_memory() -> World:
+    broker = MemoryBroker()
+
+    def make_topic(n_partitions: int = 1) -> str:
+        topic = f"topic-{len(broker.logs)}"
+        broker.create_topic(topic, n_partitions)
+        return topic
+
+    def put_out(group: str) -> None:
+        for client in made.clients:
+            broker.leave(group, client)  # type: ignore[arg-type]
+
+    made = World(
+        make_topic,
+        broker.connect,
+        lambda where, offset: broker.truncate(*where, offset),
+        put_out,
+    )
+    return made
+
+
+def _at(address: str, library: str, make_topic) -> World:  # type: ignore[no-untyped-def]
+    import kafka as kafka_python
+    from kafka.admin import MemberToRemove
+
+    settings = ConnectionSettings(bootstrap_servers=address, client=library)
+
+    def truncate(where: TopicPartition, offset: int) -> None:
+        admin = kafka_python.KafkaAdminClient(bootstrap_servers=address)
+        try:
+            admin.delete_records({kafka_python.TopicPartition(*where): offset})
+        finally:
+            admin.close()
+
+    def put_out(group: str) -> None:
+        admin = kafka_python.KafkaAdminClient(bootstrap_servers=address)
+        try:
+            members = admin.describe_groups([group])[group]["members"]
+            admin.remove_group_members(
+                group, [MemberToRemove(each["member_id"]) for each in members]
+            )
+        finally:
+            admin.close()
+
+    return World(make_topic, lambda **options: connect(settings, **options), truncate, put_out)

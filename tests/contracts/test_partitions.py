@@ -1,0 +1,267 @@
+"""What every client promises of its partitions: progress, places to read from, who has which."""
+
+import pytest
+from client_world import (  # tests/support
+    World,
+    group,
+    on_real_and_memory,
+    poll_until,
+    progress_of,
+    read,
+    send,
+    values_of,
+)
+
+from stream_detector.core.records import OutputRecord, Progress, TopicPartition
+from stream_detector.errors import BrokerError, BrokerUnavailableError
+
+
+def numbered(topic: str, n_records: int, partition: int = 0) -> list[OutputRecord]:
+    return [OutputRecord(topic, None, b"%d" % n, partition=partition) for n in range(n_records)]
+
+
+@pytest.mark.parametrize("n_partitions", [1, 3])
+def test_offsets_are_those_of_the_records(world: World, n_partitions: int) -> None:
+    topic = world.make_topic(n_partitions)
+    client = world.connect(topic)
+    for partition in range(n_partitions):
+        send(client, *numbered(topic, 4, partition))
+
+    for batch in read(client, 4 * n_partitions, n_records_max=3):
+        offsets = batch.offsets()
+        assert offsets.dtype == "int64"
+        assert offsets.tolist() == [batch.origin(index).offset for index in range(len(batch))]
+
+
+@on_real_and_memory
+def test_progress_comes_back_with_its_metadata(world: World) -> None:
+    topic, name = world.make_topic(2), group()
+    client = world.connect(topic, group=name)
+    send(client, *numbered(topic, 3))
+    done, other = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    assert client.committed([done, other]) == {done: None, other: None}
+    (batch,) = read(client, 3)
+    note = '{"rewind":17}' + "ü" * 2_000
+
+    client.commit(progress_of(batch, note))
+
+    assert client.committed([done, other]) == {done: Progress(3, note), other: None}
+    client.close()
+    again = world.connect(topic, group=name)
+    assert again.committed([done]) == {done: Progress(3, note)}
+    poll_until(lambda: done in again.assignment(), again)
+    # Of every length, for one library knows none.
+    for length in (0, 1, 5, 4_095, 7, 8, 23, 24, 25, 2, 63, 64, 65, 3):
+        expected = {done: Progress(3, "ö" * (length // 2) + "x" * (length % 2))}
+        again.commit(expected)
+        assert again.committed([done]) == expected
+    with pytest.raises(ValueError, match="one line"):
+        again.commit({done: Progress(3, "two\nlines")})
+    assert again.committed([]) == {}
+    with pytest.raises(ValueError, match="without a group"):
+        world.connect(topic).committed([done])
+
+
+@on_real_and_memory
+@pytest.mark.parametrize("transactional_id", [None, "id"])
+def test_metadata_that_is_too_long_is_refused_for_good(
+    world: World, transactional_id: str | None
+) -> None:
+    topic = world.make_topic()
+    own_id = transactional_id and group()
+    client = world.connect(topic, group=group(), transactional_id=own_id)
+    send(world.connect(), *numbered(topic, 1))
+    (batch,) = read(client, 1)
+
+    with pytest.raises(BrokerError, match="refused") as caught:
+        client.commit(progress_of(batch, "x" * 4_096))
+    assert not caught.value.retriable
+
+
+@on_real_and_memory
+def test_gained_tells_once_of_each_partition_that_came(world: World) -> None:
+    topic, name = world.make_topic(4), group()
+    everything = {TopicPartition(topic, number) for number in range(4)}
+    first, second = (world.connect(topic, group=name) for _ in range(2))
+    assert first.gained() == frozenset()
+    poll_until(lambda: len(first.assignment()) == 4, first)
+    assert first.gained() == everything
+    assert first.gained() == frozenset()
+
+    poll_until(
+        lambda: [len(each.assignment()) for each in (first, second)] == [2, 2], first, second
+    )
+    assert first.gained() == frozenset()  # what stayed did not come
+    assert second.gained() == second.assignment() == everything - first.assignment()
+
+    came = second.assignment()
+    second.close()
+    poll_until(lambda: len(first.assignment()) == 4, first)
+    assert first.gained() == came
+    first.reset()
+    assert first.gained() == frozenset()
+    poll_until(lambda: len(first.assignment()) == 4, first)
+    assert first.gained() == everything
+
+
+@on_real_and_memory
+def test_a_member_that_was_put_out_gains_its_partitions_again(world: World) -> None:
+    topic, name = world.make_topic(2), group()
+    client = world.connect(topic, group=name)
+    poll_until(lambda: len(client.gained()) == 2, client)
+    world.put_out(name)
+
+    regained: set[TopicPartition] = set()
+
+    def is_back() -> bool:
+        regained.update(client.gained())
+        return len(regained) == 2
+
+    poll_until(is_back, client)
+
+
+def test_without_a_group_all_partitions_are_gained_at_once(world: World) -> None:
+    topic = world.make_topic(2)
+    reader = world.connect(topic)
+    assert reader.gained() == frozenset()
+    reader.poll(1, 100)
+
+    assert reader.gained() == {TopicPartition(topic, number) for number in range(2)}
+    assert reader.gained() == frozenset()
+
+
+@on_real_and_memory
+@pytest.mark.parametrize("n_first", [1, 100])
+def test_seek_works_right_after_the_poll_that_gained_a_partition(
+    world: World, n_first: int
+) -> None:
+    topic, name = world.make_topic(2), group()
+    send(world.connect(), *numbered(topic, 50, 0), *numbered(topic, 50, 1))
+    where = TopicPartition(topic, 0)
+    client = world.connect(topic, group=name)
+    gained: frozenset[TopicPartition] = frozenset()
+    while where not in gained:
+        client.poll(n_first, 50)
+        gained = client.gained()
+
+    client.seek(where, 40)
+
+    assert client.positions([where]) == {where: 40}
+    seen: list[int] = []
+    while len(seen) < 10:
+        batch = client.poll(7, 100)
+        offsets = batch.offsets().tolist()
+        seen += [
+            offset
+            for index, offset in enumerate(offsets)
+            if batch.origin(index).partition == where.partition
+        ]
+    assert seen == list(range(40, 50))
+
+
+def test_seek_goes_back_and_forth_and_drops_what_was_read_ahead(world: World) -> None:
+    topic = world.make_topic()
+    where = TopicPartition(topic, 0)
+    client = world.connect(topic, group=group())
+    send(client, *numbered(topic, 100))
+    read(client, 10, n_records_max=10)
+
+    for offset in (3, 90, 0, 55):
+        client.seek(where, offset)
+        assert client.positions([where]) == {where: offset}
+        assert values_of(read(client, 4)) == [b"%d" % n for n in range(offset, offset + 4)]
+        assert client.positions([where]) == {where: offset + 4}
+
+
+@on_real_and_memory
+def test_a_partition_of_somebody_else_is_not_sought_in(world: World) -> None:
+    topic = world.make_topic()
+    client = world.connect(topic, group=group())
+    where = TopicPartition(topic, 0)
+    other = TopicPartition(topic, 7)
+    with pytest.raises(BrokerUnavailableError, match="rebalanced"):
+        client.seek(where, 0)
+    poll_until(lambda: bool(client.assignment()), client)
+
+    with pytest.raises(BrokerUnavailableError, match="rebalanced"):
+        client.seek(other, 0)
+    client.pause([other])
+    client.resume([other])
+    assert client.positions([other]) == {}
+
+
+@on_real_and_memory
+def test_what_lies_before_the_beginning_is_gone(world: World) -> None:
+    topic = world.make_topic(2)
+    partitions = [TopicPartition(topic, number) for number in range(2)]
+    client = world.connect(topic, group=group())
+    send(client, *numbered(topic, 10))
+    assert client.beginnings(partitions) == dict.fromkeys(partitions, 0)
+    read(client, 10)
+
+    world.truncate(partitions[0], 6)
+
+    assert client.beginnings(partitions) == {partitions[0]: 6, partitions[1]: 0}
+    client.seek(partitions[0], 2)
+    assert values_of(read(client, 4)) == [b"6", b"7", b"8", b"9"]
+
+
+def test_a_paused_partition_gives_nothing_until_it_is_resumed(world: World) -> None:
+    topic = world.make_topic(2)
+    paused, other = (TopicPartition(topic, number) for number in range(2))
+    client = world.connect(topic, group=group())
+    send(client, *numbered(topic, 20, 0), *numbered(topic, 20, 1))
+    poll_until(lambda: len(client.assignment()) == 2, client)
+    for each in (paused, other):
+        client.seek(each, 5)
+    client.pause([paused])
+
+    batches = read(client, 15)
+    assert len(client.poll(100, 300)) == 0
+    assert {each for batch in batches for each in batch.next_offsets} == {other}
+    assert client.positions([paused, other]) == {paused: 5, other: 20}
+    client.seek(paused, 8)
+    assert len(client.poll(100, 300)) == 0
+    client.resume([paused])
+
+    assert values_of(read(client, 12)) == [b"%d" % n for n in range(8, 20)]
+
+
+@on_real_and_memory
+def test_a_partition_that_changed_hands_is_not_paused_any_more(world: World) -> None:
+    topic, name = world.make_topic(2), group()
+    first, second = (world.connect(topic, group=name) for _ in range(2))
+    poll_until(lambda: len(first.assignment()) == 2, first)
+    first.pause(first.assignment())
+    poll_until(
+        lambda: [len(each.assignment()) for each in (first, second)] == [1, 1], first, second
+    )
+    (kept,), (moved,) = first.assignment(), second.assignment()
+    second.close()
+    poll_until(lambda: len(first.assignment()) == 2, first)
+
+    for each in (kept, moved):
+        send(first, OutputRecord(topic, None, b"%d" % each.partition, partition=each.partition))
+
+    assert values_of(read(first, 1)) == [b"%d" % moved.partition]
+    assert len(first.poll(10, 300)) == 0
+    first.resume([kept])
+    assert values_of(read(first, 1)) == [b"%d" % kept.partition]
+
+
+@on_real_and_memory
+def test_who_comes_back_under_its_instance_id_has_its_partitions_at_once(world: World) -> None:
+    topic, name = world.make_topic(2), group()
+    first, second = (world.connect(topic, group=name, instance_id=each) for each in ("a", "b"))
+    poll_until(
+        lambda: [len(each.assignment()) for each in (first, second)] == [1, 1], first, second
+    )
+    mine = first.assignment()
+
+    again = world.connect(topic, group=name, instance_id="a")
+    poll_until(lambda: bool(again.assignment()), again)
+
+    assert again.assignment() == again.gained() == mine
+    assert len(second.assignment()) == 1
+    with pytest.raises(BrokerError, match="place"):
+        poll_until(lambda: False, first)

@@ -1,0 +1,59 @@
+"""What the confluent client keeps beside the library."""
+
+from typing import Any
+
+import pytest
+
+# ruff: noqa: E402
+confluent_kafka = pytest.importorskip("confluent_kafka")
+
+from stream_detector.clients._common import Subscription
+from stream_detector.clients._confluent import consumer_config
+from stream_detector.clients._confluent_records import Reading
+from stream_detector.core.records import TopicPartition
+
+FIRST, SECOND = TopicPartition("telemetry", 0), TopicPartition("telemetry", 1)
+
+
+def theirs(partition: TopicPartition, offset: int = -1001) -> Any:
+    return confluent_kafka.TopicPartition(*partition, offset)
+
+
+@pytest.fixture
+def reading() -> Reading:
+    """Three messages came while a commit was awaited."""
+    made = Reading()
+    for partition, offset in ((FIRST, 5), (SECOND, 8), (FIRST, 6)):
+        topic, number = partition
+        made.held.append(confluent_kafka.Message(topic=topic, partition=number, offset=offset))
+    return made
+
+
+def test_what_is_held_is_still_to_be_handed_out(reading: Reading) -> None:
+    library = [theirs(FIRST, 7), theirs(SECOND, 9), theirs(TopicPartition("telemetry", 2))]
+    assert reading.positions(library) == {FIRST: 5, SECOND: 8}
+
+
+def test_what_is_held_of_a_partition_goes_with_it(reading: Reading) -> None:
+    reading.gained = {FIRST, SECOND}
+    reading.sought[FIRST] = 3
+
+    reading.on_revoke(None, [theirs(FIRST)])
+
+    assert reading.gained == {SECOND}
+    assert [(each.partition(), each.offset()) for each in reading.held] == [(1, 8)]
+    assert reading.positions([theirs(FIRST), theirs(SECOND, 9)]) == {SECOND: 8}
+
+
+def test_a_place_that_was_sought_counts_until_the_library_got_there() -> None:
+    reading = Reading(sought={FIRST: 40})
+    assert reading.positions([theirs(FIRST)]) == {FIRST: 40}
+    assert reading.positions([theirs(FIRST, 43)]) == {FIRST: 43}
+    assert reading.positions([theirs(FIRST)]) == {}
+
+
+def test_members_share_cooperatively_and_may_be_static() -> None:
+    config = consumer_config(Subscription(("telemetry",), "g", instance_id="one"))
+    assert config["partition.assignment.strategy"] == "cooperative-sticky"
+    assert config["group.instance.id"] == "one"
+    assert "group.instance.id" not in consumer_config(Subscription(("telemetry",), "g"))
