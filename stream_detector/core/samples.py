@@ -180,7 +180,8 @@ def _joined(parts: Sequence[Read], n_features: int) -> Read:
         return parts[0]
     rows = np.concatenate([np.empty(0, np.intp), *(part.rows for part in parts)])
     counts = np.concatenate([np.empty(0, np.intp), *(part.counts for part in parts)])
-    samples = [part.values.astype(np.float64) for part in parts]
+    with np.errstate(invalid="ignore"):  # a NaN may be a signalling one
+        samples = [part.values.astype(np.float64) for part in parts]
     values = np.concatenate([np.empty((0, n_features)), *samples])
     first_ms = np.concatenate([np.empty(0), *(part.first_ms for part in parts)])
     each_ms: dict[int, list[int]] = {}

@@ -319,6 +319,13 @@ def test_a_long_chunk_may_have_the_time_of_its_first_sample(headers: Headers) ->
     assert found.times_ms[-1] == NOW_MS + 99 * 300_000
 
 
+def test_a_signalling_nan_among_both_formats_is_missing_without_a_warning() -> None:
+    signalling = b"\x01\x00\xa0\x7f"  # a NaN that a processor may complain of
+    decoded = decode([GOOD, Sent(signalling * 2, headers=FLOAT32)])
+    assert np.isnan(decoded.values[2:]).all()
+    assert not decoded.rejected
+
+
 def test_many_records_of_both_formats_keep_their_order() -> None:
     n_records = 10_000  # more than are read at once
     plain = [Sent(json_of([number]), b"%d" % number) for number in range(n_records)]
