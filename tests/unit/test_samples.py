@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import pytest
 
-from stream_detector.core.codec import CONTENT_TYPES
+from stream_detector.core.codec import CONTENT_TYPES, TIMESTAMP_MS_MAX
 from stream_detector.core.records import Headers, SeriesColumns
 from stream_detector.core.samples import KEY_BYTES_MAX, DecodedSamples, decode_samples
 from stream_detector.errors import (
@@ -224,6 +224,16 @@ BAD: dict[str, tuple[Sent, type[DataError], str]] = {
         Sent(json_of([])),
         RecordShapeError,
         '"values": expected at least one sample, received none',
+    ),
+    "a time that no calendar has": (
+        Sent(json_of([[1, 2]]), timestamp_ms=2**63 - 1),
+        RecordValueError,
+        "received 9223372036854775808, which ends after the year 9999",
+    ),
+    "a last sample that no calendar has": (
+        Sent(json_of([[1, 2], [3, 4]]), timestamp_ms=TIMESTAMP_MS_MAX - 9),
+        RecordValueError,
+        "which ends after the year 9999",
     ),
     "samples of nothing": (
         Sent(json_of([[]])),
