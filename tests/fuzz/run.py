@@ -7,6 +7,7 @@ What fails is left in a folder that is named; `targets.py` does it again.
 
 import argparse
 import importlib.util
+import os
 import random
 import subprocess
 import sys
@@ -48,7 +49,11 @@ def fuzz(target: str, limits: tuple[int, int, int], folder: Path) -> Row:
     with (
         log.open("w") as stream,
         subprocess.Popen(
-            list(map(str, command)), stdout=subprocess.PIPE, stderr=stream, text=True
+            list(map(str, command)),
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            text=True,
+            env=os.environ | {"PYTHONHASHSEED": "0"},  # or the seed alone would not repeat a run
         ) as process,
     ):
         for line in process.stdout or ():
