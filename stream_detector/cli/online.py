@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -141,8 +140,7 @@ def detect(
 
 def run_detect(bundle: Path, settings: DetectSettings) -> None:
     """Wire client, engine and metrics, and run the loop."""
-    from stream_detector.cli.wiring import open_bundle
-    from stream_detector.clients import connect
+    from stream_detector.cli.wiring import connect_to_detect, open_bundle
     from stream_detector.service import Service
     from stream_detector.telemetry import (
         Metrics,
@@ -154,14 +152,7 @@ def run_detect(bundle: Path, settings: DetectSettings) -> None:
     set_up_logging(logging.INFO)
     served = open_bundle(bundle, settings.engine, settings.model_rows_max)
     metrics = Metrics()
-    client = connect(
-        settings,
-        topics=[settings.input_topic],
-        group=settings.group,
-        offset_reset=settings.offset_reset,
-        transactional_id=_transactional_id(settings),
-        instance_id=settings.instance_id if settings.static_membership else None,
-    )
+    client = connect_to_detect(settings)
     service = Service(client, served.detector, served.reconstruct, settings, metrics, SystemClock())
     stop = _StopFlag(service.stop)
     with ExitStack() as stack:
@@ -183,13 +174,6 @@ def run_detect(bundle: Path, settings: DetectSettings) -> None:
         n_batches=totals.n_batches,
         n_retries=totals.n_retries,
     )
-
-
-def _transactional_id(settings: DetectSettings) -> str | None:
-    """Return the name under which a process writes transactions, None where it writes none."""
-    if settings.delivery == "at_least_once":
-        return None
-    return f"{settings.group}-{settings.instance_id or uuid.uuid4().hex}"
 
 
 def alerts(
