@@ -3,8 +3,8 @@
     python benchmarks/delivery.py [--rounds 5] [--json FILE]
 
 Throughput under backlog by records per commit, the two kinds of delivery in turn on the same filled
-topic of a real Kafka; latency at a steady rate; and the time until a restarted process is live again,
-by how many records of the past it reads.
+topic of a real Kafka; latency at a steady rate; and the time until a restarted process is live
+again, by how many records of the past it reads.
 """
 
 import argparse
