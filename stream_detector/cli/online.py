@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -101,6 +102,7 @@ def detect(
     content_type: Annotated[ContentType | None, _option("content_type")] = None,
     delivery: Annotated[Delivery | None, _option("delivery")] = None,
     instance_id: Annotated[str | None, _option("instance_id")] = None,
+    workers: Annotated[int | None, _option("workers")] = None,
     accept_repartition: Annotated[
         bool | None, typer.Option("--accept-repartition", help=_help("accept_repartition"))
     ] = None,
@@ -130,12 +132,46 @@ def detect(
         content_type=content_type,
         delivery=delivery,
         instance_id=instance_id,
+        workers=workers,
         accept_repartition=accept_repartition,
         metrics_port=metrics_port,
         broker_timeout_s=_seconds(broker_timeout, "--broker-timeout"),
         stop_when_idle_s=_seconds(stop_when_idle, "--stop-when-idle"),
     )
-    run_detect(bundle, settings)
+    if settings.workers == 1:
+        run_detect(bundle, settings)
+    else:
+        raise typer.Exit(run_workers(bundle, settings))
+
+
+def run_workers(bundle: Path, settings: DetectSettings) -> int:
+    """Run several processes of the group, with one address for their metrics."""
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    from stream_detector.cli.workers import Workers
+    from stream_detector.telemetry import (
+        SHARED_METRICS,
+        MetricsServer,
+        log_event,
+        set_up_logging,
+    )
+
+    set_up_logging(logging.INFO)
+    workers = Workers(bundle, settings)
+    stop = _StopFlag(workers.stop)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="stream-detector-"))
+        os.environ[SHARED_METRICS] = folder  # for the workers, which inherit it
+        stack.enter_context(stop.on_signals())
+        if settings.metrics_port is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+            server = stack.enter_context(
+                MetricsServer(registry, settings.metrics_host, settings.metrics_port)
+            )
+            log_event(logging.INFO, "metrics", address=f"{settings.metrics_host}:{server.port}")
+        return workers.run()
 
 
 def run_detect(bundle: Path, settings: DetectSettings) -> None:
@@ -159,7 +195,7 @@ def run_detect(bundle: Path, settings: DetectSettings) -> None:
         stack.enter_context(stop.on_signals())
         if settings.metrics_port is not None:
             server = stack.enter_context(
-                MetricsServer(metrics, settings.metrics_host, settings.metrics_port)
+                MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
             )
             log_event(logging.INFO, "metrics", address=f"{settings.metrics_host}:{server.port}")
         if sys.stderr.isatty():
