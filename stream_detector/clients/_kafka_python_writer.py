@@ -137,7 +137,8 @@ class KafkaPythonWriter:
         offsets
             The library's offsets, by its partitions.
         member
-            What the consumer says of its membership; a broker refuses a member of the past.
+            What the consumer says of its membership; a broker refuses a member of the past. Not
+            needed without offsets.
         """
         self._begin()
         self.flush(_common.REQUEST_TIMEOUT_MS)

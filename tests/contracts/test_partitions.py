@@ -185,6 +185,8 @@ def test_a_partition_of_somebody_else_is_not_sought_in(world: World) -> None:
 
     with pytest.raises(BrokerUnavailableError, match="rebalanced"):
         client.seek(other, 0)
+    with pytest.raises(BrokerUnavailableError, match="rebalanced"):
+        client.commit({where: Progress(0), other: Progress(0)})
     client.pause([other])
     client.resume([other])
     assert client.positions([other]) == {}

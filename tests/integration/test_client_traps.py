@@ -337,6 +337,29 @@ def test_offsets_of_an_open_transaction_are_waited_for(
     producer.close()
 
 
+def test_a_transaction_that_was_open_for_long_is_done_again_before_it_is_fenced(
+    kafka: str, topics: Callable[..., str], opened: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target, name = topics(), topics(), group()
+    client = opened(kafka, source, group=name, transactional_id=name)
+    writer = opened(kafka)
+    writer.produce([OutputRecord(source, None, b"x")])
+    writer.flush(10_000)
+    read(client, 1)
+    monkeypatch.setattr(_common, "FLUSH_IN_TRANSACTION_MS", 0)
+    client.produce(OutputRecord(target, None, bytes(100_000)) for _ in range(50))
+    assert _seconds_until(DeliveryError, lambda: client.flush(10_000)) < 2.0
+    monkeypatch.undo()
+
+    client.reset()
+
+    batch = read(client, 1)[0]
+    client.produce([OutputRecord(target, None, b"done")])
+    client.flush(10_000)
+    client.commit(progress_of(batch))
+    assert values_of(read(opened(kafka, target), 2, 1.0)) == [b"done"]
+
+
 def test_seeking_at_once_is_never_lost_to_the_committed_offset(
     kafka: str, topics: Callable[..., str], opened: Connect
 ) -> None:
