@@ -2,7 +2,8 @@
 
 Two parts. The detector alone: prepared batches through `SampleDetector.step`, all keys warm, keys
 out of step so that windows complete all the time, both numbers of keys in turn within each round.
-And the whole `detect` path on a real Kafka, in a process of its own.
+And the whole `detect` path on a real Kafka, in a process of its own. There the keys begin cold, so
+the table says how many samples there were to a window: a warm stream has one in `stride`, 32.
 
     python benchmarks/keys.py [--rounds 5] [--skip-kafka] [--profile] [--json FILE]
 """
@@ -59,7 +60,10 @@ def main() -> None:
     """Run both parts and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--records", type=int, default=600_000, help="of the part on Kafka")
+    parser.add_argument("--kafka-rounds", type=int, default=3)
+    parser.add_argument(
+        "--records", type=int, default=600_000, help="JSON; four times as many float32"
+    )
     parser.add_argument("--skip-kafka", action="store_true")
     parser.add_argument("--profile", action="store_true", help="say where the time goes")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
@@ -201,12 +205,14 @@ def measure_detect(servers: str, bundle: Path, options: argparse.Namespace) -> d
     """Return samples a second of the shipped path by client, format and number of keys."""
     found: dict[str, Any] = {}
     for content_type, chunk in FORMATS:
+        n_records = options.records * (4 if content_type == "float32" else 1)
         topics = {n_keys: f"keys-{content_type}-{n_keys}" for n_keys in (FEW, MANY)}
         make_topics(servers, *topics.values())
         for n_keys, topic in topics.items():
-            fill(servers, topic, Fleet(n_keys, 2), (content_type, chunk, options.records))
+            fill(servers, topic, Fleet(n_keys, 2), (content_type, chunk, n_records))
         rates: dict[str, list[float]] = {}
-        for number in track(range(options.rounds), description=f"detect, {content_type}"):
+        windows: dict[str, int] = {}
+        for number in track(range(options.kafka_rounds), description=f"detect, {content_type}"):
             for client in ("kafka-python", "confluent"):
                 for n_keys, topic in topics.items():
                     name = f"{client}, {n_keys:,} keys"
@@ -215,13 +221,17 @@ def measure_detect(servers: str, bundle: Path, options: argparse.Namespace) -> d
                     command = [sys.executable, str(ROOT / "benchmarks" / "workers.py"), "detect"]
                     command += ["--client", client, "--bundle", str(bundle), "--servers", servers]
                     command += ["--topic", topic, "--content-type", content_type]
-                    command += ["--n-records", str(options.records), "--group", outputs[0]]
+                    command += ["--n-records", str(n_records), "--group", outputs[0]]
                     command += ["--alerts-topic", outputs[0], "--dead-letter-topic", outputs[1]]
                     result = run_worker(command)
                     rates.setdefault(name, []).append(result["records_per_s"] * chunk)
+                    windows[name] = result["n_windows"]
                     delete_topics(servers, *outputs)
         delete_topics(servers, *topics.values())
-        found[content_type] = {name: spread(values) for name, values in rates.items()}
+        found[content_type] = {
+            name: spread(values) | {"samples_per_window": n_records * chunk / max(windows[name], 1)}
+            for name, values in rates.items()
+        }
     return found
 
 
@@ -257,9 +267,12 @@ def show(figures: dict[str, Any]) -> None:
         share = found["bytes_per_key"] / found["bytes_per_window"]
         print(f"\nbytes a key {found['bytes_per_key']:,.0f}, {share:.2f} of its window\n")
     for content_type, rates in figures.get("detect", {}).items():
-        print(f"\n{content_type}\n\n| detect | samples/s, median (min - max) |\n|---|---|")
+        print(
+            f"\n{content_type}\n\n| detect | samples/s, median (min - max) | samples to a window |"
+        )
+        print("|---|---|---|")
         for name, values in rates.items():
-            print(f"| {name} | {tell(values)} |")
+            print(f"| {name} | {tell(values)} | {values['samples_per_window']:,.0f} |")
 
 
 if __name__ == "__main__":

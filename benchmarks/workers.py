@@ -59,15 +59,17 @@ def detect(options: argparse.Namespace, settings: DetectSettings) -> dict[str, A
         SystemClock(),
     )
     rate = Rate(options.n_records)
+    n_windows = 0
 
     def on_step(batch: Any, step: Any) -> None:
-        del step
+        nonlocal n_windows
+        n_windows += len(step.scores)
         if rate.add(len(batch)):
             service.stop()
 
     service.on_step = on_step
     totals = service.run()
-    return rate.result(n_alerts=totals.n_alerts, n_batches=totals.n_batches)
+    return rate.result(n_alerts=totals.n_alerts, n_batches=totals.n_batches, n_windows=n_windows)
 
 
 def bare(options: argparse.Namespace, settings: DetectSettings) -> dict[str, Any]:
