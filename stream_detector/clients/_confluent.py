@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from stream_detector.clients import _common
 from stream_detector.errors import BrokerError, missing_topics
@@ -58,6 +59,13 @@ _UNAVAILABLE = _names(
     SHARE_SESSION_NOT_FOUND INVALID_SHARE_SESSION_EPOCH REBOOTSTRAP_REQUIRED
     """
 )
+REFUSALS = frozenset((KafkaError._AUTHENTICATION, KafkaError._SSL))  # noqa: SLF001
+"""What only an error callback hears of, and what trying again does not cure."""
+
+# The library tries a refused login again and again; whether there was one shows between two of
+# these. Together they are the longest wait for a first answer.
+_TRIES_S = (0.5, 1.0, _common.CONNECT_TIMEOUT_MS / 1000 - 1.5)
+
 _BUILDERS = (
     (_DENIED, _common.denied),
     (_FENCED, _common.fenced),
@@ -79,11 +87,16 @@ def map_error(error: object, servers: str, topics: Iterable[str] = ()) -> Broker
     topics
         Topics that were in use, for the message about a missing one.
     """
+    # What an error callback raises, the next callback runs into: the cause is behind it.
+    if isinstance(error, SystemError) and error.__cause__ is not None:
+        return map_error(error.__cause__, servers, topics)
     if isinstance(error, BaseException) and error.args:
         return map_error(error.args[0], servers, topics)
     if not isinstance(error, KafkaError):
         return _common.refused(servers, error)
     name, reason = error.name(), f"{error.name()}: {error.str()}"
+    if name == "TOPIC_AUTHORIZATION_FAILED":
+        reason += f" ({', '.join(topics)})"
     if name in _MISSING:
         return missing_topics(servers, topics)
     for names, build in _BUILDERS:
@@ -129,13 +142,41 @@ def connection_config(settings: ConnectionSettings) -> dict[str, Any]:
     }
 
 
-def count_partitions(handle: Any) -> dict[str, int]:
-    """Ask the broker for all topics and their number of partitions; creates none.
+def count_partitions(connection: dict[str, Any], topic: str) -> int:
+    """Ask the broker how many partitions a topic has, 0 where it does not exist; creates none.
 
     Parameters
     ----------
-    handle
-        A producer or a consumer.
+    connection
+        The options that every part of the library takes.
+    topic
+        Its name.
+
+    Raises
+    ------
+    BrokerError
+        If the broker does not answer, or refuses to.
     """
-    metadata = handle.list_topics(timeout=_common.CONNECT_TIMEOUT_MS / 1000)
-    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+    servers = connection["bootstrap.servers"]
+    refusals: list[KafkaError] = []
+
+    def on_error(error: KafkaError) -> None:
+        if error.code() in REFUSALS:
+            refusals.append(error)
+
+    # The library asks brokers to make a topic that is asked for, unless told otherwise.
+    admin = AdminClient(connection | {"error_cb": on_error, "allow.auto.create.topics": False})
+    failure: KafkaException | None = None
+    for timeout_s in _TRIES_S:
+        try:
+            found = admin.list_topics(topic, timeout=timeout_s).topics[topic]
+        except KafkaException as error:
+            failure = error
+            admin.poll(0)  # only this calls the callback
+            if refusals:
+                raise map_error(refusals[0], servers) from error
+        else:
+            if found.error is None or found.partitions or found.error.name() in _MISSING:
+                return len(found.partitions)
+            raise map_error(found.error, servers, [topic])
+    raise map_error(failure, servers) from failure

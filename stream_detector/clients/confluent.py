@@ -14,10 +14,16 @@ import confluent_kafka
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from stream_detector.clients import _common, _confluent
+from stream_detector.clients import _common
 from stream_detector.clients._common import Subscription
-from stream_detector.clients._confluent import connection_config, map_error
+from stream_detector.clients._confluent import (
+    REFUSALS,
+    connection_config,
+    count_partitions,
+    map_error,
+)
 from stream_detector.clients._confluent_writer import ConfluentWriter
+from stream_detector.clients._reach import reach
 from stream_detector.core.records import (
     Origin,
     OutputRecord,
@@ -39,6 +45,12 @@ _REQUEST_TIMEOUT_S = _common.REQUEST_TIMEOUT_MS / 1000
 # A consumer must belong to a group even where it neither joins nor commits.
 _NO_GROUP = "stream-detector-reader"
 
+_LIBRARY_ERRORS = (KafkaException, SystemError, RuntimeError, ValueError, TypeError, OSError)
+
+# The end of a partition, and that we may not use the group which we neither join nor commit to.
+_NOTICES = frozenset((KafkaError._PARTITION_EOF,))  # noqa: SLF001
+_NOTICES_WITHOUT_GROUP = _NOTICES | {KafkaError.GROUP_AUTHORIZATION_FAILED}
+
 # How long one look for the answer to a commit takes at most.
 _COMMIT_TICK_S = 0.001
 
@@ -49,8 +61,6 @@ _FETCHING: dict[str, Any] = {
     "queued.max.messages.kbytes": 128 * 1024,
     "fetch.message.max.bytes": 4_000_000,
 }
-
-_ALWAYS_TOLD = frozenset((KafkaError._AUTHENTICATION, KafkaError._SSL))  # noqa: SLF001
 
 
 class ConfluentClient:
@@ -68,6 +78,7 @@ class ConfluentClient:
         self._settings = settings
         self._servers = settings.bootstrap_servers
         self._subscription = subscription
+        self._config: dict[str, Any] | None = None
         self._consumer: Any = None
         self._writer = ConfluentWriter(self._servers, self._connection)
         self._positions: dict[TopicPartition, int] = {}
@@ -75,6 +86,7 @@ class ConfluentClient:
         self._held: list[Message] = []
         self._commits: list[tuple[KafkaError | None, list[Any]]] = []
         self._heard_at_s = 0.0
+        self._notices = _NOTICES_WITHOUT_GROUP if subscription.group is None else _NOTICES
 
     def __repr__(self) -> str:
         return f"ConfluentClient({self._servers!r}, {self._subscription!r})"
@@ -86,7 +98,7 @@ class ConfluentClient:
             consumer = self._reader()
             messages = self._take(consumer, n_records_max, timeout_ms / 1000)
             if any(map(Message.error, messages)):
-                messages = _without_notices(messages)
+                messages = _without_notices(messages, self._notices)
             batch = _to_batch(messages, self._next_offsets(consumer, messages))
             if messages:
                 self._heard_at_s = time.monotonic()
@@ -148,13 +160,13 @@ class ConfluentClient:
     def n_partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 where it does not exist."""
         with self._translated():
-            handle = self._consumer if self._consumer is not None else self._writer.producer()
-            return _confluent.count_partitions(handle).get(topic, 0)
+            return count_partitions(self._connection(), topic)
 
     def reset(self) -> None:
         """Drop every connection and unsent record; the next call connects afresh."""
         self._writer.drop()
         self._drop_consumer()
+        self._config = None
 
     def close(self) -> None:
         """Leave the group and close every connection. Calling it twice is harmless."""
@@ -165,26 +177,25 @@ class ConfluentClient:
         """Run `clean_up` and raise our own error where the library raises one of its own."""
         try:
             yield
-        except (KafkaException, RuntimeError, ValueError, TypeError, OSError) as error:
+        except _LIBRARY_ERRORS as error:
             for each in clean_up:
                 each()
             # A failed login shows only as time running out; the callback knows the cause.
             cause, self._error = self._error, None
-            if cause is not None and cause.code() in _ALWAYS_TOLD:
+            if cause is not None and cause.code() in REFUSALS:
                 raise map_error(cause, self._servers) from error
             raise map_error(error, self._servers, self._subscription.topics) from error
 
     def _reader(self) -> Any:
         """Return the consumer, building it first where there is none."""
         if self._consumer is None:
+            counts = {topic: self.n_partitions(topic) for topic in self._subscription.topics}
+            missing = [topic for topic, count in counts.items() if count == 0]
+            if missing:
+                raise missing_topics(self._servers, missing)
             consumer = confluent_kafka.Consumer(self._connection() | self._consumer_config())
             # Kept before it is used, so that a failure below closes it.
             self._consumer = consumer
-            counts = _confluent.count_partitions(consumer)
-            missing = [topic for topic in self._subscription.topics if topic not in counts]
-            if missing:
-                self._drop_consumer()
-                raise missing_topics(self._servers, missing)
             self._heard_at_s = time.monotonic()
             if self._subscription.group is not None:
                 consumer.subscribe(list(self._subscription.topics))
@@ -193,13 +204,17 @@ class ConfluentClient:
         return self._consumer
 
     def _connection(self) -> dict[str, Any]:
-        """Return the options every part of the library takes."""
-        return connection_config(self._settings) | {
-            "logger": _LOGGER,
-            # Lost connections reach the error callback; as log lines they come by the hundred.
-            "log_level": 2,
-            "error_cb": self._on_error,
-        }
+        """Return the options every part of the library takes, once a broker has let TLS pass."""
+        if self._config is None:
+            if self._settings.security_protocol.endswith("SSL"):
+                reach(self._settings)
+            self._config = connection_config(self._settings) | {
+                "logger": _LOGGER,
+                # Lost connections reach the error callback; as log lines they come by the hundred.
+                "log_level": 2,
+                "error_cb": self._on_error,
+            }
+        return self._config
 
     def _consumer_config(self) -> dict[str, Any]:
         """Return the consumer's own options."""
@@ -275,7 +290,7 @@ class ConfluentClient:
         is_silent = time.monotonic() - self._heard_at_s >= _common.PROBE_AFTER_S
         if self._error is None and not is_silent:
             return
-        if self._error is not None and (self._error.fatal() or self._error.code() in _ALWAYS_TOLD):
+        if self._error is not None and (self._error.fatal() or self._error.code() in REFUSALS):
             raise KafkaException(self._error)
         consumer.list_topics(
             self._subscription.topics[0], timeout=_common.CONNECT_TIMEOUT_MS / 1000
@@ -285,7 +300,7 @@ class ConfluentClient:
 
     def _on_error(self, error: KafkaError) -> None:
         """Remember a complaint about connections; `poll` looks into it."""
-        if self._error is None or self._error.code() not in _ALWAYS_TOLD:
+        if self._error is None or self._error.code() not in REFUSALS:
             self._error = error
 
     def _drop_consumer(self) -> None:
@@ -302,10 +317,10 @@ class ConfluentClient:
             closing.join(_common.CLOSE_TIMEOUT_MS / 1000)
 
 
-def _without_notices(messages: list[Message]) -> list[Message]:
-    """Return the messages without ends of partitions; raises for any other error among them."""
+def _without_notices(messages: list[Message], notices: frozenset[int]) -> list[Message]:
+    """Return the messages without errors that only tell; raises for any other among them."""
     for error in filter(None, map(Message.error, messages)):
-        if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+        if error.code() not in notices:
             raise KafkaException(error)
     return [message for message in messages if message.error() is None]
 
