@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
-from secure_kafka import CLIENTS, DETECT, GRANTS, MARKER, SecureKafka, Settings, write_one
+from secure_kafka import CLIENTS, DETECT, GRANTS, MARKER, Grant, SecureKafka, Settings, write_one
 
 from stream_detector.errors import BrokerError
 
@@ -169,3 +169,30 @@ def test_tracebacks_show_no_secret(
     )
     assert "Traceback" in done.stderr
     assert MARKER not in done.stdout + done.stderr
+
+
+def test_a_secured_broker_that_dies_is_waited_for(
+    secure_kafka: SecureKafka,
+    halving_bundle: Path,
+    give_settings: Callable[[Settings, str], list[str]],
+    command_line: CommandLine,
+) -> None:
+    flags = give_settings(secure_kafka.sasl(), "environment")
+    secure_kafka.allow(
+        *DETECT, Grant("Write", "topic", "telemetry"), Grant("Read", "group", "ecg-", "prefixed")
+    )
+    running = []
+    for client in CLIENTS:
+        own = ("--client", client, "--group", f"ecg-{client}", "--metrics-port", 0)
+        running.append(command_line.start("detect", halving_bundle, *flags, *own))
+    for each in running:
+        each.wait_for("ready")
+    secure_kafka.kill()
+    for each in running:
+        each.wait_for("retrying")
+    secure_kafka.start()
+    write_one("confluent", secure_kafka.sasl(), "telemetry")
+    for each in running:
+        wait_for_metrics(each.output, 1)
+        assert "denied" not in each.output
+        assert each.terminate() == 0, each.output

@@ -94,14 +94,10 @@ class SecureKafka(LocalKafka):
 
     def start(self) -> None:
         super().start()
-        self._admin = kafka.KafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
-        self._admin.alter_user_scram_credentials(
-            [UserScramCredentialUpsertion(USER, "SCRAM-SHA-512", PASSWORD)]
-        )
-
-    def close(self) -> None:
-        self._admin.close()
-        super().close()
+        with self._administrator() as admin:
+            admin.alter_user_scram_credentials(
+                [UserScramCredentialUpsertion(USER, "SCRAM-SHA-512", PASSWORD)]
+            )
 
     def sasl(self, **changes: str) -> Settings:
         """Return settings of SASL over TLS, and what is to be different."""
@@ -127,15 +123,19 @@ class SecureKafka(LocalKafka):
 
     def create_topics(self, *names: str) -> None:
         """Make topics of one partition."""
-        self._admin.create_topics({name: {"num_partitions": 1} for name in names})
+        with self._administrator() as admin:
+            admin.create_topics({name: {"num_partitions": 1} for name in names})
 
     def allow(self, *grants: Grant) -> None:
         """Let the user do these things and nothing else."""
         everything = ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY)
-        self._admin.delete_acls(
-            [ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY, everything)]
-        )
-        self._admin.create_acls([_acl(grant) for grant in grants])
+        of_all = ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY, everything)
+        with self._administrator() as admin:
+            admin.delete_acls([of_all])
+            admin.create_acls([_acl(grant) for grant in grants])
+
+    def _administrator(self) -> kafka.KafkaAdminClient:
+        return kafka.KafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
 
 
 def documented_grants() -> dict[str, list[Grant]]:
