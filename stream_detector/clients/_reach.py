@@ -20,6 +20,9 @@ _API_VERSIONS_KEY = 18
 # that needs no login.
 _API_VERSIONS_REQUEST = struct.pack(">ihhih", 10, _API_VERSIONS_KEY, 0, 1, -1)
 
+# A connection that ends in the middle of TLS may be a broker that is stopping.
+_ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
 
 def reach(
     settings: ConnectionSettings, log_in: Callable[[socket.socket], None] | None = None
@@ -58,10 +61,9 @@ def reach(
                     log_in(each)
                 return newest
         except OSError as error:
+            if isinstance(error, ssl.SSLError) and not isinstance(error, _ENDED):
+                raise _common.denied(servers, f"TLS failed: {_describe(error)}") from error
             failure = error
-    # An end of the connection in the middle of TLS is also what a broker that stops looks like.
-    if isinstance(failure, ssl.SSLError) and not isinstance(failure, ssl.SSLEOFError):
-        raise _common.denied(servers, f"TLS failed: {_describe(failure)}") from failure
     raise _common.unavailable(servers, f"no connection ({failure})") from failure
 
 
