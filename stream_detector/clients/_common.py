@@ -124,8 +124,8 @@ def require_no_transaction(*, is_open: bool) -> None:
 def unavailable(servers: str, reason: object) -> BrokerUnavailableError:
     """Return the error for a broker that does not answer, or cannot serve yet."""
     message = (
-        f"Kafka at {servers} cannot serve now: {reason}; check that it runs and that this address "
-        "can be reached from here"
+        f"Kafka at {servers} cannot serve now: {reason}; check that it runs, that this address can "
+        "be reached from here, and that security_protocol is that of the listener"
     )
     return BrokerUnavailableError(message)
 

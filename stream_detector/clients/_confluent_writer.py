@@ -152,7 +152,10 @@ class ConfluentWriter:
     def _require_writable(self, topic: str) -> None:
         """Refuse a topic that does not exist, once a topic and connection."""
         if topic not in self._writable:
-            if count_partitions(self.producer()).get(topic, 0) == 0:
+            # A producer asks for its id when it is built, and again half a second later: built
+            # first, it has it when it is needed.
+            self.producer()
+            if count_partitions(self._connection(), topic) == 0:
                 raise missing_topics(self._servers, [topic])
             self._writable.add(topic)
 

@@ -228,10 +228,10 @@ class KafkaPythonClient:
         return None if position is None else int(position.offset)
 
     def _connection(self) -> dict[str, Any]:
-        """Return the options every part of the library takes."""
+        """Return the options every part of the library takes, once a broker has let us in."""
         if self._config is None:
             config = connection_config(self._settings)
-            self._config = config | {"api_version": detect_api_version(self._settings)}
+            self._config = config | {"api_version": detect_api_version(self._settings, config)}
         return self._config
 
     def _reader(self) -> Any:
