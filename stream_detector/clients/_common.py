@@ -157,7 +157,7 @@ def denied(servers: str, reason: object) -> BrokerError:
     """Return the error for a missing right or a failed login. Never holds a secret."""
     message = (
         f"Kafka at {servers} denied access: {reason}; check security_protocol, the sasl_* and "
-        "ssl_* settings, and this user's ACLs on the topics and the group"
+        "ssl_* settings, and this user's ACLs on the topics, the group and the transactional id"
     )
     return BrokerError(message)
 

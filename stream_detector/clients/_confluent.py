@@ -93,7 +93,9 @@ _BUILDERS = (
 )
 
 
-def map_error(error: object, servers: str, topics: Iterable[str] = ()) -> BrokerError:
+def map_error(
+    error: object, servers: str, topics: Iterable[str] = (), transactional_id: str | None = None
+) -> BrokerError:
     """Return our error for one of confluent-kafka's.
 
     Parameters
@@ -104,14 +106,18 @@ def map_error(error: object, servers: str, topics: Iterable[str] = ()) -> Broker
         The bootstrap servers, for the message.
     topics
         Topics that were in use, for the message about a missing one.
+    transactional_id
+        The id that was in use, for the message about one that may not be used.
     """
     if isinstance(error, BaseException) and error.args:
-        return map_error(error.args[0], servers, topics)
+        return map_error(error.args[0], servers, topics, transactional_id)
     if not isinstance(error, KafkaError):
         return _common.refused(servers, error)
     name, reason = error.name(), f"{error.name()}: {error.str()}"
     if name == "TOPIC_AUTHORIZATION_FAILED":
         reason += f" ({', '.join(topics)})"
+    if name == "TRANSACTIONAL_ID_AUTHORIZATION_FAILED" and transactional_id is not None:
+        reason += f" ({transactional_id})"
     if name in _MISSING:
         return missing_topics(servers, topics)
     for names, build in _BUILDERS:

@@ -87,7 +87,12 @@ _NO_TOPIC_CODES = frozenset(
 _API_VERSIONS_MODERN = 3
 
 
-def map_error(error: BaseException, servers: str, topics: Iterable[str] = ()) -> BrokerError:
+def map_error(
+    error: BaseException,
+    servers: str,
+    topics: Iterable[str] = (),
+    transactional_id: str | None = None,
+) -> BrokerError:
     """Return our error for one of kafka-python's.
 
     Parameters
@@ -98,8 +103,13 @@ def map_error(error: BaseException, servers: str, topics: Iterable[str] = ()) ->
         The bootstrap servers, for the message.
     topics
         Topics that were in use, for the message about a missing one.
+    transactional_id
+        The id that was in use, for the message about one that may not be used.
     """
     reason = str(error) or type(error).__name__
+    is_id_denied = isinstance(error, kafka_errors.TransactionalIdAuthorizationFailedError)
+    if is_id_denied and transactional_id is not None:
+        reason += f" ({transactional_id})"
     if isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
         return missing_topics(servers, topics)
     for kinds, build in (

@@ -36,8 +36,11 @@ from stream_detector.settings import ConnectionSettings
 
 __all__ = ["ConfluentClient", "map_error"]
 
-# The library has logged to standard error itself unless it is given a logger.
+# Without a logger the library writes to standard error. All it says there comes as an error too, so
+# this one is silent until somebody gives it a handler.
 _LOGGER = logging.getLogger("confluent_kafka")
+_LOGGER.addHandler(logging.NullHandler())
+_LOGGER.propagate = False
 
 # How long one look for the answer to a commit takes at most.
 _COMMIT_TICK_S = 0.001
@@ -235,10 +238,13 @@ class ConfluentClient:
                 raise map_error(cause, self._servers) from error
             # A callback that ran while an error was on its way hides it.
             reason = error.__cause__ or error
-            if self._subscription.instance_id is not None and is_fatal(reason):
+            reading = self._subscription
+            if reading.instance_id is not None and is_fatal(reason):
                 # All that is fatal to a consumer, which does not say so: its place is taken.
                 raise _common.fenced(self._servers, reason) from error
-            raise map_error(reason, self._servers, self._subscription.topics) from error
+            raise map_error(
+                reason, self._servers, reading.topics, reading.transactional_id
+            ) from error
 
     def _reader(self) -> Any:
         """Return the consumer, building it first where there is none."""

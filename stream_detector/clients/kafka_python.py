@@ -212,7 +212,10 @@ class KafkaPythonClient:
         except LIBRARY_ERRORS as error:
             for each in clean_up:
                 each()
-            raise map_error(error, self._servers, self._subscription.topics) from error
+            reading = self._subscription
+            raise map_error(
+                error, self._servers, reading.topics, reading.transactional_id
+            ) from error
 
     def _begin_session(self) -> None:
         """Take the transactional id, where there is one: an older transaction ends with that."""

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from stream_detector.settings import ENVIRONMENT_PREFIX, ConnectionSettings, load_settings
+from stream_detector.settings import (
+    ENVIRONMENT_PREFIX,
+    ConnectionSettings,
+    DetectSettings,
+    load_settings,
+)
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
 FILES = re.findall(r"^```toml\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
@@ -23,6 +28,6 @@ def test_the_settings_files_shown_are_taken(number, protocol, tmp_path, monkeypa
 
 
 def test_the_settings_named_exist():
-    names = set(re.findall(r"`((?:ssl|sasl|security|broker|metrics)_\w+)[`\s]", DOCUMENT))
+    names = set(re.findall(r"`((?:ssl|sasl|security|broker|metrics|instance)_\w+)[`\s]", DOCUMENT))
     assert len(names) >= 5
-    assert names - {"metrics_host"} <= set(ConnectionSettings.model_fields)
+    assert names <= set(DetectSettings.model_fields)

@@ -7,7 +7,7 @@ import re
 import shlex
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import kafka
 from certificates import KEY_PASSWORD, USER, Certificates
@@ -156,19 +156,13 @@ def documented_grants() -> dict[str, list[Grant]]:
 
 GRANTS = documented_grants()
 DETECT = [grant for grant in GRANTS["detector"] if grant.kind != "transactional-id"]
-TRANSACTIONS = [grant for grant in GRANTS["detector"] if grant.kind == "transactional-id"]
 
 
-def client_of(client: str, settings: Settings, **options: Any) -> Any:
-    """Return a client of the project."""
-    return connect(ConnectionSettings(client=client, **settings), **options)  # type: ignore[arg-type]
-
-
-def write_one(client: str, settings: Settings, topic: str, value: bytes = b"not a window") -> None:
-    """Write one record, by default one that can not be used."""
-    writer = client_of(client, settings)
+def write_one(client: str, settings: Settings, topic: str, **options: str | None) -> None:
+    """Write one record that can not be used."""
+    writer = connect(ConnectionSettings(client=client, **settings), **options)  # type: ignore[arg-type]
     try:
-        writer.produce([OutputRecord(topic, b"one", value)])
+        writer.produce([OutputRecord(topic, b"one", b"not a window")])
         writer.flush(10_000)
     finally:
         writer.close()

@@ -120,6 +120,17 @@ def test_a_denied_topic_is_named() -> None:
     assert "(telemetry)" in str(confluent.map_error(denied, SERVERS, ["telemetry"]))
 
 
+def test_a_denied_transactional_id_is_named() -> None:
+    ours = kafka_errors.TransactionalIdAuthorizationFailedError()
+    theirs = confluent_kafka.KafkaError(ours.errno)
+    for denied in (
+        kafka_python.map_error(ours, SERVERS, [], "ecg-1"),
+        confluent.map_error(confluent_kafka.KafkaException(theirs), SERVERS, [], "ecg-1"),
+    ):
+        assert "(ecg-1)" in str(denied)
+        assert not denied.retriable
+
+
 def test_undelivered_records_may_be_sent_again_unless_that_cannot_help() -> None:
     from stream_detector.clients import _common
 
