@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 MIRROR := $(wildcard ../shared/data)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench lock clean
+.PHONY: help install demo test check fuzz bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ check: $(INSTALLED) ## lint, format, types, import contracts and unit tests: sec
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/pytest -q -m "not keras and not slow" tests/unit
+
+fuzz: $(INSTALLED) ## a million records of any kind, and a bundle with each byte changed; FUZZ_ARGS="--seed 7" ...
+	$(BIN)/python tests/fuzz/run.py $(FUZZ_ARGS)
 
 bench: $(INSTALLED) ## throughput against a bare poll loop and peers; BENCH_ARGS="--json FILE" ...
 	$(BIN)/python benchmarks/throughput.py $(BENCH_ARGS)

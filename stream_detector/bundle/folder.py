@@ -2,10 +2,13 @@
 
 import hashlib
 import io
-import json
+import lzma
 import os
 import shutil
+import tokenize
 import uuid
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +26,9 @@ from stream_detector.bundle.manifest import (
     Manifest,
     check_libraries,
     digest,
+    dump_manifest,
     library_versions,
-    read_manifest,
+    parse_manifest,
 )
 from stream_detector.core.detector import Detector
 from stream_detector.core.records import BundleReference, FloatArray
@@ -41,6 +45,14 @@ from stream_detector.ports import Reconstructor
 
 SELF_TEST_TOLERANCE = 1e-5
 """Engines agree to 1e-7; another network, scaler or error kind differs by far more."""
+
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, RuntimeError, AttributeError, TypeError),
+    *(SyntaxError, MemoryError, tokenize.TokenError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+"""What NumPy and the libraries it reads archives with raise for bytes that are no .npz file: it
+wraps few of their errors, and fuzzing met all of these."""
 
 _ALL = frozenset((*CONTENT, MANIFEST))
 
@@ -163,9 +175,8 @@ def write_bundle(
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
     }
     values = {"format_version": FORMAT_VERSION, "version": digest(values)} | values
-    text = json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     try:
-        _place(out, content | {MANIFEST: text.encode()})
+        _place(out, content | {MANIFEST: dump_manifest(values)})
     except OSError as error:
         message = f"bundle {out} cannot be written: {error}; choose another folder with --out"
         raise BundleError(message) from None
@@ -211,21 +222,32 @@ def read_bundle(path: Path) -> Bundle:
             message = f"bundle {path}: no {MANIFEST} there; give the folder that train wrote"
             raise BundleNotFoundError(message)
         _check_entries(path)
-        manifest = read_manifest(manifest_path)
+        manifest = parse_manifest(manifest_path, manifest_path.read_bytes())
         content = {name: (path / name).read_bytes() for name in CONTENT}
     except OSError as error:
         message = f"bundle {path} cannot be read: {error}; check that this user may read it"
         raise BundleError(message) from None
     check_libraries(path, manifest)
     for name, data in content.items():
-        received = hashlib.sha256(data).hexdigest()
-        if received != manifest.files[name]:
-            message = (
-                f"bundle {path}: {name} is not the file that was written: expected sha256 "
-                f"{manifest.files[name]}, received {received}; copy the bundle again or retrain"
-            )
-            raise BundleIntegrityError(message)
+        check_content(path, manifest, name, data)
     return Bundle(path, manifest, _load_scaler(path, content[SCALER], manifest.n_features))
+
+
+def check_content(path: Path, manifest: Manifest, name: str, data: bytes) -> None:
+    """Refuse a file that is not the one its manifest names.
+
+    Raises
+    ------
+    BundleIntegrityError
+        Naming both sha256.
+    """
+    received = hashlib.sha256(data).hexdigest()
+    if received != manifest.files[name]:
+        message = (
+            f"bundle {path}: {name} is not the file that was written: expected sha256 "
+            f"{manifest.files[name]}, received {received}; copy the bundle again or retrain"
+        )
+        raise BundleIntegrityError(message)
 
 
 def _place(out: Path, content: Mapping[str, bytes]) -> None:
@@ -290,8 +312,10 @@ def _load_scaler(path: Path, content: bytes, n_features: int) -> Scaler:
     """Return the scaler from the content of an .npz file; nothing in it is executed."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            scaler = Scaler(str(arrays["kind"]), arrays["offset"], arrays["scale"])
-    except (OSError, ValueError, KeyError) as error:
+            # What is no array comes back as bytes, and then has another shape than it must.
+            offset, scale = (np.asarray(arrays[name]) for name in ("offset", "scale"))
+            scaler = Scaler(str(arrays["kind"]), offset, scale)
+    except _UNREADABLE as error:
         message = f"bundle {path}: {SCALER} cannot be read: {error!r}; train the bundle again"
         raise BundleIntegrityError(message) from None
     for name, array in (("offset", scaler.offset), ("scale", scaler.scale)):

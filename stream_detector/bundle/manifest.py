@@ -27,6 +27,7 @@ _ONNXRUNTIME_MIN = (1, 20)
 _LIBRARIES = ("keras", "tensorflow", "tf2onnx", "onnxruntime", "numpy")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Version = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.|$)")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -80,7 +81,7 @@ class Manifest(Facts):
 
     format_version: int
     version: Sha256
-    libraries: dict[str, str]
+    libraries: dict[str, Version]
     files: dict[str, Sha256]
 
 
@@ -101,14 +102,36 @@ def digest(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Return the manifest, refusing one that was changed or is of a newer format."""
+def dump_manifest(values: Mapping[str, Any]) -> bytes:
+    """Return the content of `manifest.json`: the one way in which these values are written."""
+    text = json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return text.encode()
+
+
+def parse_manifest(path: Path, content: bytes) -> Manifest:
+    """Return the manifest, refusing one that was changed or is of a newer format.
+
+    Parameters
+    ----------
+    path
+        Where it lies, for the messages.
+    content
+        What was read there.
+
+    Raises
+    ------
+    BundleIntegrityError
+        If it is not what was written, byte for byte, or does not say what it must.
+    BundleMismatchError
+        If it is of another format version.
+    """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(content.decode())
         format_version = values["format_version"]
         version = values["version"]
         expected = digest(values)
-    except (ValueError, TypeError, KeyError) as error:
+        written = dump_manifest(values)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         message = f"{path} cannot be read: {error!r}; copy the bundle again or retrain"
         raise BundleIntegrityError(message) from None
     if format_version != FORMAT_VERSION:
@@ -121,6 +144,12 @@ def read_manifest(path: Path) -> Manifest:
         message = (
             f"{path} was changed: expected version {expected} for what it says, received "
             f"{version!r}; copy the bundle again or retrain"
+        )
+        raise BundleIntegrityError(message)
+    if content != written:  # white space, a key given twice, another spelling of a number
+        message = (
+            f"{path} was changed: it says what it said, but is written in another way; "
+            "copy the bundle again or retrain"
         )
         raise BundleIntegrityError(message)
     try:

@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.records import FloatArray, Samples
+from stream_detector.core.records import FloatArray
+from stream_detector.core.series_samples import Samples
 from stream_detector.datasets import Dataset, load_dataset
 from stream_detector.errors import ConfigError
 

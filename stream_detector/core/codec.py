@@ -246,6 +246,8 @@ def _read_plain(parser: Any, value: bytes, n_steps: int) -> tuple[Any, int | Non
         if len(document) == 1:
             return buffer, None
         timestamp_ms = document.get("timestamp_ms")
+        if len(set(document)) < len(document):  # the other parser takes the last of equal keys
+            return None
     except _NOT_FAST:
         return None
     if timestamp_ms is not None and not is_timestamp(timestamp_ms):

@@ -114,4 +114,4 @@ def is_left_out(dead_letter: OutputRecord) -> bool:
 
 def _n_bytes(headers: Headers) -> int:
     """Return the bytes of names and values."""
-    return sum(len(name.encode()) + len(value or b"") for name, value in headers)
+    return sum(len(name.encode(errors="replace")) + len(value or b"") for name, value in headers)

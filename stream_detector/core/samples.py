@@ -224,7 +224,8 @@ def _joined(parts: Sequence[Read], n_features: int) -> Read:
         return parts[0]
     rows = np.concatenate([np.empty(0, np.intp), *(part.rows for part in parts)])
     counts = np.concatenate([np.empty(0, np.intp), *(part.counts for part in parts)])
-    samples = [part.values.astype(np.float64) for part in parts]
+    with np.errstate(invalid="ignore"):  # a NaN may be a signalling one
+        samples = [part.values.astype(np.float64) for part in parts]
     values = np.concatenate([np.empty((0, n_features)), *samples])
     first_ms = np.concatenate([np.empty(0), *(part.first_ms for part in parts)])
     each_ms: dict[int, list[float]] = {}
@@ -263,18 +264,23 @@ def _timed(
     last = times[starts + read.counts - 1] if len(starts) else first
     # A record's own time may be that of its first sample, however many it holds.
     ahead_ms = last - (read.counts - 1) * interval_ms - own_ms
-    return decoded.without(_bad_times(first, np.where(own_ms >= 0, ahead_ms, 0)))
+    return decoded.without(_bad_times(first, last, np.where(own_ms >= 0, ahead_ms, 0)))
 
 
-def _bad_times(first: NDArray[np.float64], ahead_ms: NDArray[np.float64]) -> dict[int, DataError]:
+def _bad_times(
+    first: NDArray[np.float64], last: NDArray[np.float64], ahead_ms: NDArray[np.float64]
+) -> dict[int, DataError]:
     """Return what is wrong with the times of records, by row."""
     is_seconds = (first >= SECONDS_MIN) & (first < SECONDS_MAX)
     is_ahead = ahead_ms > AHEAD_MS_MAX
+    is_no_time = last > TIMESTAMP_MS_MAX
     bad: dict[int, DataError] = {}
-    for row in np.flatnonzero((first < 0) | is_seconds | is_ahead).tolist():
+    for row in np.flatnonzero((first < 0) | is_seconds | is_ahead | is_no_time).tolist():
         received = f"{first[row]:.16g}"
         if is_seconds[row]:
             reason = f"{received}, which looks like seconds; multiply it by 1,000"
+        elif is_no_time[row]:
+            reason = f"{received}, which ends after the year 9999; correct the sender's clock"
         elif is_ahead[row]:
             hours = ahead_ms[row] / 3_600_000
             reason = (

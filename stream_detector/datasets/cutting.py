@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.lives import Arrivals
-from stream_detector.core.records import FloatArray, Samples
+from stream_detector.core.records import FloatArray
+from stream_detector.core.series_samples import Samples
 from stream_detector.core.times import keep
 from stream_detector.core.windows import WindowRules, WindowState, cut, fill
 from stream_detector.datasets.base import Dataset, SampleDataset

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.codec import TIMESTAMP_MS_MAX
-from stream_detector.core.records import FloatArray, Samples
+from stream_detector.core.records import FloatArray
+from stream_detector.core.series_samples import Samples
 from stream_detector.datasets.base import SampleDataset
 from stream_detector.datasets.columns import NAMED, Columns, read_columns, remedy_of
 from stream_detector.errors import DatasetError

@@ -14,8 +14,9 @@ import orjson
 from numpy.typing import NDArray
 
 from stream_detector.core.codec import CONTENT_TYPES, TIMESTAMP_MS_MAX, ContentType
-from stream_detector.core.records import FloatArray, Headers, OutputRecord, Samples
+from stream_detector.core.records import FloatArray, Headers, OutputRecord
 from stream_detector.core.samples import TIME_HEADER
+from stream_detector.core.series_samples import Samples
 from stream_detector.ports import Client, Clock
 from stream_detector.replay.chunking import Chunks, chunk
 from stream_detector.replay.faults import NO_FAULTS, FaultCounts, Faults, Sending, apply_faults

@@ -6,15 +6,7 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
-from secure_kafka import (
-    CLIENTS,
-    GRANTS,
-    MARKER,
-    Grant,
-    SecureKafka,
-    Settings,
-    write_one,
-)
+from secure_kafka import CLIENTS, GRANTS, MARKER, Grant, SecureKafka, Settings, write_one
 
 from stream_detector.errors import BrokerError
 

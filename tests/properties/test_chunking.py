@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.codec import ContentType
 from stream_detector.core.ordering import Arrivals
-from stream_detector.core.records import Samples, series_columns
+from stream_detector.core.records import series_columns
 from stream_detector.core.samples import decode_samples
+from stream_detector.core.series_samples import Samples
 from stream_detector.core.windows import WindowRules, WindowState, cut, fill
 from stream_detector.datasets.cutting import cut_samples
 from stream_detector.ports import SystemClock

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reference_windows import Ending, Outcome, Record, Result, Window, cut_one_by_one
 
 from stream_detector.core.lives import Arrivals
-from stream_detector.core.records import Samples
+from stream_detector.core.series_samples import Samples
 from stream_detector.core.windows import Cut, WindowRules, WindowState, cut
 from stream_detector.datasets.cutting import cut_samples
 

@@ -1,10 +1,12 @@
 """The bundle on disk: what is written is what is read, and nothing else is accepted."""
 
 import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from stream_detector.bundle import (
     read_bundle,
     write_bundle,
 )
-from stream_detector.bundle.manifest import CONTENT, digest
+from stream_detector.bundle.manifest import CONTENT, digest, dump_manifest
 from stream_detector.core.scaling import fit_scaler
 from stream_detector.errors import (
     BundleError,
@@ -75,7 +77,7 @@ def rewrite_manifest(path: Path, **changes) -> None:
     """Change the manifest and give it the version that fits what it says now."""
     values = json.loads((path / "manifest.json").read_text()) | changes
     values["version"] = digest(values)
-    (path / "manifest.json").write_text(json.dumps(values))
+    (path / "manifest.json").write_bytes(dump_manifest(values))
 
 
 def test_reads_back_what_was_written(bundle):
@@ -187,7 +189,42 @@ def test_changed_manifest_is_refused(bundle):
         read_bundle(bundle.path)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"format_version": 1}', "\udcff"])
+@pytest.mark.parametrize(
+    "rewritten",
+    [
+        lambda text: text.replace(": 1,", ":  1,", 1),
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace('"value": 0.4', '"value": 0.40'),
+        lambda text: text.replace('"value": 0.4', '"value": 0.9, "value": 0.4'),
+        lambda text: text.replace('"name": "test"', '"name": "t\\u0065st"'),
+        lambda text: text.rstrip("\n"),
+    ],
+    ids=["white space", "line ends", "number", "key twice", "escape", "last line"],
+)
+def test_manifest_written_in_another_way_is_refused(bundle, rewritten):
+    path = bundle.path / "manifest.json"
+    text = path.read_text()
+    path.write_bytes(rewritten(text).encode())
+    assert path.read_text() != text or b"\r" in path.read_bytes()
+    with pytest.raises(BundleIntegrityError, match="is written in another way"):
+        read_bundle(bundle.path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        '{"format_version": 1}',
+        "\udcff",
+        '{"a": ' + "[" * 100_000,
+        '{"format_version": 1, "version": ' + "1" * 5_000 + "}",
+        '{"format_version": 1, "version": NaN}',
+    ],
+    ids=str.__len__,
+)
 def test_broken_manifest_is_refused(bundle, text):
     (bundle.path / "manifest.json").write_text(text, errors="surrogateescape")
     with pytest.raises(BundleIntegrityError, match="cannot be read"):
@@ -218,6 +255,7 @@ def test_link_is_refused_even_to_the_same_content(tmp_path, bundle):
         ({"n_steps": 0}, "n_steps"),
         ({"surprise": 1}, "surprise"),
         ({"threshold": {}}, r"threshold\.value"),
+        ({"libraries": {"keras": "three"}}, r"libraries\.keras"),
     ],
 )
 def test_manifest_that_contradicts_itself_is_refused(bundle, changes, expected):
@@ -254,6 +292,25 @@ def test_too_old_onnxruntime_is_refused(bundle, monkeypatch):
     read_bundle(bundle.path)
 
 
+def npy(shape: str) -> bytes:
+    """Return an array file whose header gives that shape."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00v\x00" + header.encode() + bytes(8)
+
+
+def damaged_archive(name: str, array: bytes, method: int) -> bytes:
+    """Return an archive with one array of its own; compressed data is spoilt."""
+    buffer = io.BytesIO()
+    np.savez(buffer, kind=np.array("none"), scale=np.ones(2, np.float32))
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr(name, array, method)
+        at = archive.getinfo(name).header_offset + 30 + len(name)
+    content = bytearray(buffer.getvalue())
+    if method != zipfile.ZIP_STORED:
+        content[at + 10 : at + 20] = b"\xff" * 10
+    return bytes(content)
+
+
 @pytest.mark.parametrize(
     "scaler",
     [
@@ -261,12 +318,20 @@ def test_too_old_onnxruntime_is_refused(bundle, monkeypatch):
         {"kind": np.array("none")},
         {"kind": np.array("none"), "offset": np.zeros(2), "scale": np.ones(2, np.float32)},
         {"kind": np.array("none"), "offset": np.array([{}]), "scale": np.ones(2, np.float32)},
+        ("offset.npy", b"no array", zipfile.ZIP_STORED),
+        ("offset.npy", npy("(2,((("), zipfile.ZIP_STORED),
+        ("offset.npy", npy("(999999999999999,)"), zipfile.ZIP_STORED),
+        ("offset.npy", npy("(2,)"), zipfile.ZIP_DEFLATED),
+        ("offset.npy", npy("(2,)"), zipfile.ZIP_LZMA),
     ],
+    ids=lambda case: type(case).__name__,
 )
 def test_scaler_of_another_kind_is_refused(bundle, scaler):
     path = bundle.path / "scaler.npz"
     if isinstance(scaler, bytes):
         path.write_bytes(scaler)
+    elif isinstance(scaler, tuple):
+        path.write_bytes(damaged_archive(*scaler))
     else:
         np.savez(path, **scaler)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -13,7 +13,7 @@ import pytest
 from stream_detector import cli
 from stream_detector.clients.memory import MemoryBroker, StoredRecord
 from stream_detector.core.codec import CONTENT_TYPES
-from stream_detector.core.records import Samples
+from stream_detector.core.series_samples import Samples
 
 ROOT = Path(__file__).parents[2]
 START_MS = 1_767_225_600_000

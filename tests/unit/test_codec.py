@@ -171,6 +171,14 @@ def test_both_json_paths_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> 
     assert fast.windows.tobytes() == slow.windows.tobytes()
 
 
+@pytest.mark.parametrize("values", [b"[1,2,3]", b"[[1],[2],[3]]"], ids=["flat", "nested"])
+def test_of_a_key_given_twice_the_last_counts(values: bytes) -> None:
+    twice = b'{"values":%b,"timestamp_ms":5,"timestamp_ms":6}' % values
+    assert decode_json(twice).timestamps_ms == {0: 6}
+    wrong = b'{"values":%b,"values":1}' % values
+    assert isinstance(only_error(decode_json(wrong)), RecordDecodeError)
+
+
 def test_a_ten_megabyte_value_costs_its_neighbours_nothing() -> None:
     large = orjson.dumps({"values": [1] * 5_000_000})
     decoded = decode_json(b'{"values":[1,2,3]}', large, b'{"values":[4,5,6]}')

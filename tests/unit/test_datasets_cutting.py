@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_detector.core.records import Samples
+from stream_detector.core.series_samples import Samples
 from stream_detector.core.windows import WindowRules
 from stream_detector.datasets.base import SampleDataset
 from stream_detector.datasets.cutting import cut_samples, to_windows

@@ -9,7 +9,7 @@ import pytest
 
 from stream_detector.clients.memory import MemoryBroker, StoredRecord
 from stream_detector.core.codec import CONTENT_TYPES
-from stream_detector.core.records import Samples
+from stream_detector.core.series_samples import Samples
 from stream_detector.replay import (
     FaultCounts,
     Faults,

@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import pytest
 
-from stream_detector.core.codec import CONTENT_TYPES
+from stream_detector.core.codec import CONTENT_TYPES, TIMESTAMP_MS_MAX
 from stream_detector.core.records import Headers, SeriesColumns
 from stream_detector.core.samples import KEY_BYTES_MAX, DecodedSamples, decode_samples
 from stream_detector.errors import (
@@ -303,6 +303,16 @@ BAD: dict[str, tuple[Sent, type[DataError], str]] = {
         RecordShapeError,
         '"values": expected at least one sample, received none',
     ),
+    "a time that no calendar has": (
+        Sent(json_of([[1, 2]]), timestamp_ms=2**63 - 1),
+        RecordValueError,
+        "received 9.223372036854776e+18, which ends after the year 9999",
+    ),
+    "a last sample that no calendar has": (
+        Sent(json_of([[1, 2], [3, 4]]), timestamp_ms=TIMESTAMP_MS_MAX - 9),
+        RecordValueError,
+        "which ends after the year 9999",
+    ),
     "samples of nothing": (
         Sent(json_of([[]])),
         RecordShapeError,
@@ -395,6 +405,13 @@ def test_a_long_chunk_may_have_the_time_of_its_first_sample(headers: Headers) ->
     found = decode([Sent(value, headers=headers)], n_features=1, interval_ms=300_000)
     assert list(found.rejected) == []
     assert found.times_ms[-1] == NOW_MS + 99 * 300_000
+
+
+def test_a_signalling_nan_among_both_formats_is_missing_without_a_warning() -> None:
+    signalling = b"\x01\x00\xa0\x7f"  # a NaN that a processor may complain of
+    decoded = decode([GOOD, Sent(signalling * 2, headers=FLOAT32)])
+    assert np.isnan(decoded.values[2:]).all()
+    assert not decoded.rejected
 
 
 def test_many_records_of_both_formats_keep_their_order() -> None:

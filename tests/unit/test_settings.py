@@ -123,7 +123,7 @@ def test_an_impossible_value_is_refused_by_name(field: str, value: object) -> No
     ("text", "words"),
     [
         ("group = ", "cannot be read"),
-        ('gruop = "x"\nengin = "onnx"', "unknown engin, gruop; known are alerts_topic"),
+        ('gruop = "x"\nengin = "onnx"', "unknown engin, gruop; known are accept_repartition"),
         ("group = 5", "group: "),
     ],
 )

@@ -1,0 +1,141 @@
+"""Fuzz every target, then change every byte of a bundle; prints one table. `make fuzz` calls it.
+
+    python tests/fuzz/run.py --seed 7 --seconds 60
+
+What fails is left in a folder that is named; `targets.py` does it again.
+"""
+
+import argparse
+import importlib.util
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from targets import fuzz_bundle
+
+from stream_detector.bundle import read_bundle
+
+SHARES = {"windows": 0.4, "samples": 0.6, "manifest": 0.1, "scaler": 0.05}
+"""Of the number of records; the last two count files."""
+
+EACH_BYTE = "each-byte"
+ALL = (*SHARES, EACH_BYTE)
+
+ENDS = {0: "none", 70: "hang", 71: "memory", 77: "crash"}
+"""What the fuzzer's exit codes mean."""
+
+
+class Row(NamedTuple):
+    """What was done to one target."""
+
+    target: str
+    n_records: int
+    n_executions: int
+    seconds: float
+    failures: str
+
+
+def fuzz(target: str, limits: tuple[int, int, int], folder: Path) -> Row:
+    """Fuzz one target in a process of its own; `limits` are records, seconds and the seed."""
+    command = [sys.executable, Path(__file__).with_name("one.py"), target, *limits, folder]
+    folder.mkdir(parents=True)
+    done = ["0", "0", "0"]
+    log = folder / "log.txt"
+    with (
+        log.open("w") as stream,
+        subprocess.Popen(
+            list(map(str, command)),
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            text=True,
+            env=os.environ | {"PYTHONHASHSEED": "0"},  # or the seed alone would not repeat a run
+        ) as process,
+    ):
+        for line in process.stdout or ():
+            words = line.split()
+            if len(words) == 3 and words[0].isdecimal():
+                done = words
+                say(f"{target}: {int(words[0]):,} records, {float(words[2]):.0f} s")
+            else:
+                stream.write(line)
+    failures = ENDS.get(process.returncode, f"exit code {process.returncode}")
+    if process.returncode:
+        print(f"\n{target}: {failures}, see {log}\n{log.read_text()[-4_000:]}")
+    return Row(target, int(done[0]), int(done[1]), float(done[2]), failures)
+
+
+def change_every_byte(path: Path | None) -> Row:
+    """Change each byte of a bundle's files, of a small one made up where none is given."""
+    say("bundle: each byte")
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = read_bundle(path) if path else fuzz_bundle.small_bundle(Path(folder) / "bundle")
+        start_s = time.monotonic()
+        n_tried, failures = 0, "none"
+        try:
+            n_tried = fuzz_bundle.check_every_byte(bundle, fuzz_bundle.many_values)
+        except AssertionError as error:
+            failures = str(error)
+    return Row(EACH_BYTE, n_tried, n_tried, time.monotonic() - start_s, failures)
+
+
+def table(rows: list[Row]) -> str:
+    """Return the rows as a table in Markdown."""
+    lines = [
+        "| target | records or files | executions | seconds | failures |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.target} | {row.n_records:,} | {row.n_executions:,} | {row.seconds:.1f} | "
+        f"{row.failures} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def say(text: str) -> None:
+    """Show how far it is, in one line."""
+    if sys.stdout.isatty():
+        print(f"\r\x1b[K{text}", end="", flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--records", type=int, default=1_000_000, help="of all targets of records")
+    parser.add_argument("--seconds", type=int, default=300, help="longest time for one target")
+    parser.add_argument("--seed", type=int, default=random.randrange(1, 2**31))
+    parser.add_argument("--target", choices=ALL, action="append", help="these only")
+    parser.add_argument("--bundle", type=Path, help="change each byte of this one")
+    parser.add_argument("--keep", type=Path, help="folder for logs and for what fails")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Fuzz and print; returns 1 if anything failed, 2 if there is no fuzzer here."""
+    asked = arguments()
+    if importlib.util.find_spec("atheris") is None:
+        print("atheris is not installed: it is there for Linux on x86-64 only", file=sys.stderr)
+        return 2
+    keep = asked.keep or Path(tempfile.mkdtemp(prefix="fuzz-"))
+    print(f"seed {asked.seed}, logs in {keep}", flush=True)
+    rows = []
+    for target in asked.target or ALL:
+        if target == EACH_BYTE:
+            rows.append(change_every_byte(asked.bundle))
+            continue
+        n_records = round(asked.records * SHARES[target])
+        rows.append(fuzz(target, (n_records, asked.seconds, asked.seed), keep / target))
+    say("")
+    print(table(rows))
+    n_records = sum(row.n_records for row in rows if row.target in ("windows", "samples"))
+    print(f"\n{n_records:,} records, seed {asked.seed}")
+    return int(any(row.failures != "none" for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

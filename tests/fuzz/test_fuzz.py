@@ -1,0 +1,73 @@
+"""A few seconds of what `make fuzz` does, and that it finds a fault that somebody puts in."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import fuzz_bundle
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SEED = 20_250_714
+
+pytest.importorskip("atheris", reason="no atheris on this platform")
+
+
+def fuzz(root: Path, keep: Path, *options: object) -> subprocess.CompletedProcess[str]:
+    return run(root, root / "tests" / "fuzz" / "run.py", "--keep", keep, "--seed", SEED, *options)
+
+
+def run(root: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+    )
+
+
+def test_some_records_of_each_target_hold(tmp_path):
+    targets = ("windows", "samples", "manifest", "scaler")
+    chosen = [word for target in targets for word in ("--target", target)]
+    done = fuzz(ROOT, tmp_path / "kept", "--records", 20_000, "--seconds", 30, *chosen)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"seed {SEED}" in done.stdout
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if "none |" in line]
+    n_records = {row[0]: int(row[1].replace(",", "")) for row in rows}
+    assert set(n_records) == set(targets)
+    assert n_records["windows"] + n_records["samples"] >= 20_000
+
+
+def test_each_byte_of_a_given_bundle_is_changed(tmp_path):
+    path = fuzz_bundle.small_bundle(tmp_path / "bundle").path
+    (path / "network.onnx").write_bytes(b"changed")
+    done = fuzz(ROOT, tmp_path / "kept", "--target", "each-byte", "--bundle", path)
+    assert done.returncode == 1
+    assert "network.onnx is not the file that was written" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "module", "right", "wrong"),
+    [
+        ("windows", "core/codec.py", "kept.append(index)", "kept.append(0)"),
+        ("samples", "core/samples.py", "stays[list(errors)] = False", "stays[0] = False"),
+        ("manifest", "bundle/manifest.py", "KeyError, RecursionError", "KeyError"),
+    ],
+)
+def test_a_fault_is_found_and_its_input_is_kept(tmp_path, target, module, right, wrong):
+    for name in ("stream_detector", "models", "tests/fuzz", "tests/support"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    path = tmp_path / "stream_detector" / module
+    assert right in path.read_text()
+    path.write_text(path.read_text().replace(right, wrong))
+    done = fuzz(tmp_path, tmp_path / "kept", "--target", target, "--seconds", 30)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "| crash |" in done.stdout
+    (found,) = (tmp_path / "kept" / target).glob("crash-*")
+    again = tmp_path / "tests" / "fuzz" / "targets.py"
+    assert run(tmp_path, again, target, found).returncode == 1
+    assert run(ROOT, ROOT / "tests" / "fuzz" / "targets.py", target, found).returncode == 0
