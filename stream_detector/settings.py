@@ -21,6 +21,8 @@ from stream_detector.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "STREAM_DETECTOR_"
 
+_TLS_FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_key_password")
+
 ClientName = Literal["kafka-python", "confluent"]
 EngineName = Literal["onnx", "keras"]
 Delivery = Literal["at_least_once", "exactly_once"]
@@ -76,6 +78,27 @@ class ConnectionSettings(BaseSettings):
         missing = [name for name in names if getattr(self, name) is None]
         if missing:
             message = f"{self.security_protocol} needs {', '.join(missing)}"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_unused_security(self) -> "ConnectionSettings":
+        """Refuse what the protocol would silently leave out: a connection thought to be secure."""
+        protocol = self.security_protocol
+        unused = [
+            name
+            for name in ConnectionSettings.model_fields
+            if getattr(self, name) is not None
+            and (
+                (name.startswith("sasl_") and not protocol.startswith("SASL"))
+                or (name in _TLS_FILES and not protocol.endswith("SSL"))
+            )
+        ]
+        if unused:
+            message = f"security_protocol = {protocol} does not use {', '.join(unused)}"
+            raise ValueError(message)
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            message = "ssl_keyfile needs ssl_certfile"
             raise ValueError(message)
         return self
 

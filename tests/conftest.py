@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 import local_kafka
+from certificates import Certificates, find_missing_tool
 
 DOCKER_IMAGE = "confluentinc/cp-kafka:7.9.1"  # Apache Kafka 3.9 in KRaft mode
 
@@ -62,6 +63,30 @@ def own_kafka() -> Iterator[local_kafka.LocalKafka]:
     except local_kafka.LocalKafkaError as error:
         _skip_or_fail(str(error))
     else:
+        yield broker
+        broker.close()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """A certificate authority of the tests' own."""
+    missing = find_missing_tool()
+    if missing:
+        _skip_or_fail(missing)
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(certificates: Certificates) -> Iterator[local_kafka.LocalKafka]:
+    """A broker with TLS, SASL, an authoriser and three topics. Needs Java, Maven and openssl."""
+    from secure_kafka import TOPICS, SecureKafka
+
+    try:
+        broker = SecureKafka(certificates).__enter__()
+    except local_kafka.LocalKafkaError as error:
+        _skip_or_fail(str(error))
+    else:
+        broker.create_topics(*TOPICS)
         yield broker
         broker.close()
 

@@ -129,8 +129,8 @@ def require_no_transaction(*, is_open: bool) -> None:
 def unavailable(servers: str, reason: object) -> BrokerUnavailableError:
     """Return the error for a broker that does not answer, or cannot serve yet."""
     message = (
-        f"Kafka at {servers} cannot serve now: {reason}; check that it runs and that this address "
-        "can be reached from here"
+        f"Kafka at {servers} cannot serve now: {reason}; check that it runs, that this address can "
+        "be reached from here, and that security_protocol is that of the listener"
     )
     return BrokerUnavailableError(message)
 
@@ -167,7 +167,7 @@ def denied(servers: str, reason: object) -> BrokerError:
     """Return the error for a missing right or a failed login. Never holds a secret."""
     message = (
         f"Kafka at {servers} denied access: {reason}; check security_protocol, the sasl_* and "
-        "ssl_* settings, and this user's ACLs on the topics and the group"
+        "ssl_* settings, and this user's ACLs on the topics, the group and the transactional id"
     )
     return BrokerError(message)
 

@@ -1,10 +1,12 @@
 """confluent-kafka's options, and its errors in our words."""
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from stream_detector.clients import _common
 from stream_detector.clients._common import Subscription
@@ -72,6 +74,16 @@ _UNAVAILABLE = _names(
     SHARE_SESSION_NOT_FOUND INVALID_SHARE_SESSION_EPOCH REBOOTSTRAP_REQUIRED
     """
 )
+REFUSALS = frozenset((KafkaError._AUTHENTICATION, KafkaError._SSL))  # noqa: SLF001
+"""What only an error callback hears of, and what trying again does not cure."""
+
+# The library tries a refused login again and again; whether there was one shows between two of
+# these. Together they are the longest wait for a first answer.
+_TRIES_S = (0.5, 1.0, _common.CONNECT_TIMEOUT_MS / 1000 - 1.5)
+
+# How long to wait before a partition that is only just being started is sought in again.
+_SEEK_TICK_S = 0.002
+
 _BUILDERS = (
     (_DENIED, _common.denied),
     (_FENCED, _common.fenced),
@@ -81,7 +93,9 @@ _BUILDERS = (
 )
 
 
-def map_error(error: object, servers: str, topics: Iterable[str] = ()) -> BrokerError:
+def map_error(
+    error: object, servers: str, topics: Iterable[str] = (), transactional_id: str | None = None
+) -> BrokerError:
     """Return our error for one of confluent-kafka's.
 
     Parameters
@@ -92,12 +106,18 @@ def map_error(error: object, servers: str, topics: Iterable[str] = ()) -> Broker
         The bootstrap servers, for the message.
     topics
         Topics that were in use, for the message about a missing one.
+    transactional_id
+        The id that was in use, for the message about one that may not be used.
     """
     if isinstance(error, BaseException) and error.args:
-        return map_error(error.args[0], servers, topics)
+        return map_error(error.args[0], servers, topics, transactional_id)
     if not isinstance(error, KafkaError):
         return _common.refused(servers, error)
     name, reason = error.name(), f"{error.name()}: {error.str()}"
+    if name == "TOPIC_AUTHORIZATION_FAILED":
+        reason += f" ({', '.join(topics)})"
+    if name == "TRANSACTIONAL_ID_AUTHORIZATION_FAILED" and transactional_id is not None:
+        reason += f" ({transactional_id})"
     if name in _MISSING:
         return missing_topics(servers, topics)
     for names, build in _BUILDERS:
@@ -170,16 +190,60 @@ def consumer_config(subscription: Subscription) -> dict[str, Any]:
     )
 
 
-def count_partitions(handle: Any) -> dict[str, int]:
-    """Ask the broker for all topics and their number of partitions; creates none.
+def log_in(connection: dict[str, Any]) -> None:
+    """Log in once: where a login is refused, all else shows only that time ran out.
 
     Parameters
     ----------
-    handle
-        A producer or a consumer.
+    connection
+        The options that every part of the library takes.
+
+    Raises
+    ------
+    BrokerError
+        If the broker refuses the login, or does not answer.
     """
-    metadata = handle.list_topics(timeout=_common.CONNECT_TIMEOUT_MS / 1000)
-    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+    refusals: list[KafkaError] = []
+    admin = AdminClient(connection | {"error_cb": refusals.append})
+    failure: KafkaException | None = None
+    for timeout_s in _TRIES_S:
+        try:
+            admin.list_topics(timeout=timeout_s)
+        except KafkaException as error:
+            failure = error
+            admin.poll(0)  # only this calls the callback
+            for refusal in refusals:
+                if refusal.code() in REFUSALS:
+                    raise map_error(refusal, connection["bootstrap.servers"]) from error
+        else:
+            return
+    raise map_error(failure, connection["bootstrap.servers"]) from failure
+
+
+def count_partitions(connection: dict[str, Any], topic: str) -> int:
+    """Ask the broker how many partitions a topic has, 0 where it does not exist; creates none.
+
+    Parameters
+    ----------
+    connection
+        The options that every part of the library takes.
+    topic
+        Its name.
+
+    Raises
+    ------
+    BrokerError
+        If the broker refuses to say.
+    KafkaException
+        If it does not answer.
+    """
+    # The library asks brokers to make a topic that is asked for, unless told otherwise.
+    admin = AdminClient(connection | {"allow.auto.create.topics": False})
+    timeout_s = _common.CONNECT_TIMEOUT_MS / 1000
+    found = admin.list_topics(topic, timeout=timeout_s).topics[topic]
+    if found.error is None or found.partitions or found.error.name() in _MISSING:
+        return len(found.partitions)
+    raise map_error(found.error, connection["bootstrap.servers"], [topic])
 
 
 def committed_metadata(partition: Any) -> bytes:
@@ -197,3 +261,18 @@ def watermarks(consumer: Any, partition: TopicPartition) -> tuple[int, int]:
     if found is None:
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
     return int(found[0]), int(found[1])
+
+
+def seek(consumer: Any, partition: TopicPartition, offset: int) -> None:
+    """Let a consumer go on at an offset, as soon as the library has started the partition."""
+    deadline_s = time.monotonic() + _common.REQUEST_TIMEOUT_MS / 1000
+    while True:
+        try:
+            consumer.seek(confluent_kafka.TopicPartition(*partition, offset))
+        except KafkaException as error:
+            is_started = error.args[0].code() != KafkaError._STATE  # noqa: SLF001
+            if is_started or time.monotonic() >= deadline_s:
+                raise
+            time.sleep(_SEEK_TICK_S)
+        else:
+            return

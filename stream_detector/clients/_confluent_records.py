@@ -9,6 +9,10 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from stream_detector.core.records import Origin, RecordBatch, SeriesColumns, TopicPartition
 
+# The end of a partition, and that we may not use the group which we neither join nor commit to.
+_NOTICES = frozenset((KafkaError._PARTITION_EOF,))  # noqa: SLF001
+_NOTICES_WITHOUT_GROUP = _NOTICES | {KafkaError.GROUP_AUTHORIZATION_FAILED}
+
 
 @dataclass(slots=True)
 class Reading:
@@ -83,10 +87,11 @@ def _partition_of(theirs: Any) -> TopicPartition:
     return TopicPartition(theirs.topic, theirs.partition)
 
 
-def without_notices(messages: list[Message]) -> list[Message]:
-    """Return the messages without ends of partitions; raises for any other error among them."""
+def without_notices(messages: list[Message], *, has_group: bool) -> list[Message]:
+    """Return the messages without errors that only tell; raises for any other among them."""
+    notices = _NOTICES if has_group else _NOTICES_WITHOUT_GROUP
     for error in filter(None, map(Message.error, messages)):
-        if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+        if error.code() not in notices:
             raise KafkaException(error)
     return [message for message in messages if message.error() is None]
 

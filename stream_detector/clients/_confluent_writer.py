@@ -105,7 +105,7 @@ class ConfluentWriter:
                 reason = _common.unavailable(self._servers, f"no answer in {timeout_s:.1f} s")
                 self._failures += [reason] * n_left
         if self._failures:
-            undelivered = _common.undelivered(len(self._failures), self._failures[0])
+            undelivered = _common.undelivered(len(self._failures), self._first_failure())
             self.drop()
             raise undelivered
 
@@ -150,10 +150,26 @@ class ConfluentWriter:
             self.producer().begin_transaction()
             self._began_at_s = time.monotonic()
 
+    def _first_failure(self) -> "BrokerError":
+        """Return why records failed; those of a broken transaction only say that they were lost."""
+        if self._began_at_s is not None:
+            try:
+                self._producer.begin_transaction()
+            except KafkaException as error:
+                # Refused anyway, for one is open; where that is broken, with what broke it.
+                if error.args[0].code() != KafkaError._STATE:  # noqa: SLF001
+                    return map_error(
+                        error, self._servers, sorted(self._writable), self._transactional_id
+                    )
+        return self._failures[0]
+
     def _require_writable(self, topic: str) -> None:
         """Refuse a topic that does not exist, once a topic and connection."""
         if topic not in self._writable:
-            if count_partitions(self.producer()).get(topic, 0) == 0:
+            # A producer asks for its id when it is built, and again half a second later: built
+            # first, it has it when it is needed.
+            self.producer()
+            if count_partitions(self._connection(), topic) == 0:
                 raise missing_topics(self._servers, [topic])
             self._writable.add(topic)
 

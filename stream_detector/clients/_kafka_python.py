@@ -3,12 +3,15 @@
 import socket
 import struct
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import kafka
 from kafka import errors as kafka_errors
 
 from stream_detector.clients import _common
+from stream_detector.clients._kafka_python_login import log_in
+from stream_detector.clients._reach import reach
 from stream_detector.errors import BrokerError, missing_topics
 from stream_detector.settings import ConnectionSettings
 
@@ -81,13 +84,15 @@ _NO_TOPIC_CODES = frozenset(
     (kafka_errors.UnknownTopicOrPartitionError.errno, kafka_errors.InvalidTopicError.errno)
 )
 
-_API_VERSIONS_KEY = 18
-# An ApiVersions request of version 0 with no client name, understood by every broker.
-_API_VERSIONS_REQUEST = struct.pack(">ihhih", 10, _API_VERSIONS_KEY, 0, 1, -1)
 _API_VERSIONS_MODERN = 3
 
 
-def map_error(error: BaseException, servers: str, topics: Iterable[str] = ()) -> BrokerError:
+def map_error(
+    error: BaseException,
+    servers: str,
+    topics: Iterable[str] = (),
+    transactional_id: str | None = None,
+) -> BrokerError:
     """Return our error for one of kafka-python's.
 
     Parameters
@@ -98,8 +103,13 @@ def map_error(error: BaseException, servers: str, topics: Iterable[str] = ()) ->
         The bootstrap servers, for the message.
     topics
         Topics that were in use, for the message about a missing one.
+    transactional_id
+        The id that was in use, for the message about one that may not be used.
     """
     reason = str(error) or type(error).__name__
+    is_id_denied = isinstance(error, kafka_errors.TransactionalIdAuthorizationFailedError)
+    if is_id_denied and transactional_id is not None:
+        reason += f" ({transactional_id})"
     if isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
         return missing_topics(servers, topics)
     for kinds, build in (
@@ -111,6 +121,9 @@ def map_error(error: BaseException, servers: str, topics: Iterable[str] = ()) ->
     ):
         if isinstance(error, kinds):
             return build(servers, reason)
+    # What keeps an idempotent producer from its id comes as text in an error of no class.
+    if type(error) is kafka_errors.KafkaError and "AuthorizationFailed" in reason:
+        return _common.denied(servers, reason)
     if isinstance(error, kafka_errors.KafkaError) and error.retriable:
         return _common.unavailable(servers, reason)
     return _common.refused(servers, reason)
@@ -168,46 +181,32 @@ def count_partitions(config: dict[str, Any], topic: str) -> int:
     return len(described["partitions"])
 
 
-def detect_api_version(settings: ConnectionSettings) -> tuple[int, int] | None:
+def detect_api_version(
+    settings: ConnectionSettings, config: dict[str, Any]
+) -> tuple[int, int] | None:
     """Return the broker version kafka-python must be told, None where it finds out itself.
 
     Its first request is one that brokers before 2.4 refuse. It understands a real broker's
-    refusal, but not that of librdkafka's mock cluster, and would try until its time is up.
+    refusal, but not that of librdkafka's mock cluster, and would try until its time is up. The
+    same goes for a refused login, so that one is tried here too.
+
+    Parameters
+    ----------
+    settings
+        How to reach Kafka.
+    config
+        What `connection_config` gave for them.
 
     Raises
     ------
-    OSError
-        If no bootstrap server accepts a connection: sooner than the library would say so.
+    BrokerError, ConfigError
+        As `reach` does, which asks the broker: sooner than the library would say so.
+    kafka.errors.KafkaError
+        If the broker refused the login.
     """
-    if settings.security_protocol != "PLAINTEXT":
-        return None
-    failure = OSError("no bootstrap server given")
-    for address in settings.bootstrap_servers.split(","):
-        host, _, port = address.strip().rpartition(":")
-        try:
-            newest = _newest_api_versions(host or address.strip(), int(port) if host else 9092)
-        except OSError as error:
-            failure = error
-        else:
-            return (2, 3) if newest < _API_VERSIONS_MODERN else None
-    message = f"no connection to {settings.bootstrap_servers} ({failure})"
-    raise ConnectionError(message) from failure
-
-
-def _newest_api_versions(host: str, port: int) -> int:
-    """Ask a broker for the newest version of the ApiVersions request it knows."""
-    address = (host.strip("[]"), port)
-    with socket.create_connection(address, _common.CONNECT_TIMEOUT_MS / 1000) as connection:
-        connection.sendall(_API_VERSIONS_REQUEST)
-        with connection.makefile("rb") as answer:
-            head = answer.read(4)
-            body = answer.read(struct.unpack(">i", head)[0]) if len(head) == 4 else b""  # noqa: PLR2004
-    # Answer: correlation id, error code, number of entries, then (key, oldest, newest) of each.
-    for key, _, newest in struct.iter_unpack(">hhh", body[10 : 10 + (len(body) - 10) // 6 * 6]):
-        if key == _API_VERSIONS_KEY:
-            return int(newest)
-    message = f"{host}:{port} does not answer as a Kafka broker does"
-    raise ConnectionError(message)
+    is_sasl = settings.security_protocol.startswith("SASL")
+    newest = reach(settings, partial(log_in, config=config) if is_sasl else None)
+    return (2, 3) if newest < _API_VERSIONS_MODERN else None
 
 
 def _text(path: object) -> str | None:

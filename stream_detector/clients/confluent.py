@@ -13,36 +13,39 @@ from typing import Any
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from stream_detector.clients import _common, _confluent
+from stream_detector.clients import _common
 from stream_detector.clients._common import Subscription
 from stream_detector.clients._confluent import (
+    REFUSALS,
     committed_metadata,
     connection_config,
     consumer_config,
+    count_partitions,
     is_fatal,
+    log_in,
     map_error,
+    seek,
     watermarks,
 )
 from stream_detector.clients._confluent_records import Reading, to_batch, without_notices
 from stream_detector.clients._confluent_writer import ConfluentWriter
+from stream_detector.clients._reach import reach
 from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
 from stream_detector.errors import missing_topics
 from stream_detector.settings import ConnectionSettings
 
 __all__ = ["ConfluentClient", "map_error"]
 
-# The library has logged to standard error itself unless it is given a logger.
+# Without a logger the library writes to standard error. All it says there comes as an error too, so
+# this one is silent until somebody gives it a handler.
 _LOGGER = logging.getLogger("confluent_kafka")
+_LOGGER.addHandler(logging.NullHandler())
+_LOGGER.propagate = False
 
 # How long one look for the answer to a commit takes at most.
 _COMMIT_TICK_S = 0.001
 
-# How long to wait before a partition that is only just being started is sought in again.
-_SEEK_TICK_S = 0.002
-
 _LIBRARY_ERRORS = (KafkaException, SystemError, RuntimeError, ValueError, TypeError, OSError)
-
-_ALWAYS_TOLD = frozenset((KafkaError._AUTHENTICATION, KafkaError._SSL))  # noqa: SLF001
 
 
 class ConfluentClient:
@@ -60,6 +63,7 @@ class ConfluentClient:
         self._settings = settings
         self._servers = settings.bootstrap_servers
         self._subscription = subscription
+        self._config: dict[str, Any] | None = None
         self._consumer: Any = None
         self._writer = ConfluentWriter(
             self._servers, self._connection, subscription.transactional_id
@@ -81,7 +85,8 @@ class ConfluentClient:
             consumer = self._reader()
             messages = self._take(consumer, n_records_max, timeout_ms / 1000)
             if any(map(Message.error, messages)):
-                messages = without_notices(messages)
+                has_group = self._subscription.group is not None
+                messages = without_notices(messages, has_group=has_group)
             batch = to_batch(messages, self._next_offsets(consumer, messages))
             if messages:
                 self._heard_at_s = time.monotonic()
@@ -153,19 +158,8 @@ class ConfluentClient:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Let the next poll read a partition from this offset on."""
         _common.require_assigned(self._servers, [partition], self.assignment())
-        theirs = confluent_kafka.TopicPartition(*partition, offset)
-        deadline_s = time.monotonic() + _common.REQUEST_TIMEOUT_MS / 1000
         with self._translated():
-            while True:
-                try:
-                    self._consumer.seek(theirs)
-                    break
-                except KafkaException as error:
-                    # A partition can be sought in only once the library has started to read it.
-                    is_started = error.args[0].code() != KafkaError._STATE  # noqa: SLF001
-                    if is_started or time.monotonic() >= deadline_s:
-                        raise
-                    time.sleep(_SEEK_TICK_S)
+            seek(self._consumer, partition, offset)
         self._reading.drop(partition)
         self._reading.sought[partition] = offset
         self._positions[partition] = offset
@@ -217,13 +211,13 @@ class ConfluentClient:
     def n_partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 where it does not exist."""
         with self._translated():
-            handle = self._consumer if self._consumer is not None else self._writer.producer()
-            return _confluent.count_partitions(handle).get(topic, 0)
+            return count_partitions(self._connection(), topic)
 
     def reset(self) -> None:
         """Drop every connection and unsent record; the next call connects afresh."""
         self._writer.drop()
         self._drop_consumer()
+        self._config = None
 
     def close(self) -> None:
         """Leave the group and close every connection. Calling it twice is harmless."""
@@ -239,28 +233,30 @@ class ConfluentClient:
                 each()
             # A failed login shows only as time running out; the callback knows the cause.
             cause, self._error = self._error, None
-            if cause is not None and cause.code() in _ALWAYS_TOLD:
+            if cause is not None and cause.code() in REFUSALS:
                 raise map_error(cause, self._servers) from error
-            # A callback that ran while a fatal error was on its way hides it.
-            reason = error.__cause__ if isinstance(error, SystemError) else error
-            if self._subscription.instance_id is not None and is_fatal(reason):
+            # A callback that ran while an error was on its way hides it.
+            reason = error.__cause__ or error
+            reading = self._subscription
+            if reading.instance_id is not None and is_fatal(reason):
                 # All that is fatal to a consumer, which does not say so: its place is taken.
                 raise _common.fenced(self._servers, reason) from error
-            raise map_error(reason, self._servers, self._subscription.topics) from error
+            raise map_error(
+                reason, self._servers, reading.topics, reading.transactional_id
+            ) from error
 
     def _reader(self) -> Any:
         """Return the consumer, building it first where there is none."""
         if self._consumer is None:
+            counts = {topic: self.n_partitions(topic) for topic in self._subscription.topics}
+            missing = [topic for topic, count in counts.items() if count == 0]
+            if missing:
+                raise missing_topics(self._servers, missing)
             self._reading = Reading()
             config = self._connection() | consumer_config(self._subscription)
             consumer = confluent_kafka.Consumer(config | {"on_commit": self._reading.on_commit})
             # Kept before it is used, so that a failure below closes it.
             self._consumer = consumer
-            counts = _confluent.count_partitions(consumer)
-            missing = [topic for topic in self._subscription.topics if topic not in counts]
-            if missing:
-                self._drop_consumer()
-                raise missing_topics(self._servers, missing)
             self._heard_at_s = time.monotonic()
             if self._subscription.group is not None:
                 consumer.subscribe(
@@ -274,13 +270,21 @@ class ConfluentClient:
         return self._consumer
 
     def _connection(self) -> dict[str, Any]:
-        """Return the options every part of the library takes."""
-        return connection_config(self._settings) | {
-            "logger": _LOGGER,
-            # Lost connections reach the error callback; as log lines they come by the hundred.
-            "log_level": 2,
-            "error_cb": self._on_error,
-        }
+        """Return the options every part of the library takes, once a broker has let us in."""
+        if self._config is None:
+            protocol = self._settings.security_protocol
+            if protocol.endswith("SSL"):
+                reach(self._settings)
+            config = connection_config(self._settings) | {
+                "logger": _LOGGER,
+                # Lost connections reach the error callback; as log lines they come by the hundred.
+                "log_level": 2,
+                "error_cb": self._on_error,
+            }
+            if protocol.startswith("SASL"):
+                log_in(config)
+            self._config = config
+        return self._config
 
     def _begin_session(self) -> None:
         """Take the transactional id, where there is one: an older transaction ends with that."""
@@ -348,7 +352,7 @@ class ConfluentClient:
         is_silent = time.monotonic() - self._heard_at_s >= _common.PROBE_AFTER_S
         if self._error is None and not is_silent:
             return
-        if self._error is not None and (self._error.fatal() or self._error.code() in _ALWAYS_TOLD):
+        if self._error is not None and (self._error.fatal() or self._error.code() in REFUSALS):
             raise KafkaException(self._error)
         consumer.list_topics(
             self._subscription.topics[0], timeout=_common.CONNECT_TIMEOUT_MS / 1000
@@ -358,7 +362,7 @@ class ConfluentClient:
 
     def _on_error(self, error: KafkaError) -> None:
         """Remember a complaint about connections; `poll` looks into it."""
-        if self._error is None or self._error.code() not in _ALWAYS_TOLD:
+        if self._error is None or self._error.code() not in REFUSALS:
             self._error = error
 
     def _drop_consumer(self) -> None:

@@ -210,7 +210,10 @@ class KafkaPythonClient:
         except LIBRARY_ERRORS as error:
             for each in clean_up:
                 each()
-            raise map_error(error, self._servers, self._subscription.topics) from error
+            reading = self._subscription
+            raise map_error(
+                error, self._servers, reading.topics, reading.transactional_id
+            ) from error
 
     def _begin_session(self) -> None:
         """Take the transactional id, where there is one: an older transaction ends with that."""
@@ -226,10 +229,10 @@ class KafkaPythonClient:
         return None if position is None else int(position.offset)
 
     def _connection(self) -> dict[str, Any]:
-        """Return the options every part of the library takes."""
+        """Return the options every part of the library takes, once a broker has let us in."""
         if self._config is None:
             config = connection_config(self._settings)
-            self._config = config | {"api_version": detect_api_version(self._settings)}
+            self._config = config | {"api_version": detect_api_version(self._settings, config)}
         return self._config
 
     def _reader(self) -> Any:

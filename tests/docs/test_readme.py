@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from halving_bundle import make_bundle  # tests/support
 from typer.testing import CliRunner
 
-from stream_detector.bundle import Facts, SelfTest, Threshold, TrainingData, write_bundle
 from stream_detector.cli import app
 from stream_detector.cli.offline import SCORE_COLUMNS
 from stream_detector.core.codec import decode_windows
-from stream_detector.core.scaling import fit_scaler
 from stream_detector.datasets.tables import read_windows
 from stream_detector.recipes import load_recipe
 from stream_detector.settings import ConnectionSettings, DetectSettings, load_settings
@@ -205,39 +204,3 @@ def test_the_lines_on_raw_telemetry_fit_a_signal_of_ones_own(tmp_path, monkeypat
     assert tuple(written[0]) == SCORE_COLUMNS
     assert {row[0] for row in written[1:]} == {"boiler-1", "boiler-2"}
     assert len(written) > 2 * (1_500 - 60) // 10 - 4
-
-
-def make_bundle(path: Path) -> None:
-    """Write a bundle whose network halves each value; needs no Keras."""
-    recipe = load_recipe(ROOT / "models" / "ecg5000-dense.toml")
-    window = np.zeros((1, 140, 1), np.float32)
-    facts = Facts(
-        name=recipe.name,
-        n_steps=140,
-        n_features=1,
-        data=TrainingData(name="ecg5000", split="tutorial", fingerprint="0" * 64, n_windows=1),
-        threshold=Threshold(
-            value=0.5, error="mae", method="sigma", calibrated_on="train", n_windows=1
-        ),
-        metrics=None,
-        self_test=SelfTest(window=window[0].tolist(), reconstruction_error=0.0),
-        recipe=recipe,
-    )
-    write_bundle(
-        path, facts, b"not read by this engine", halving_network(), fit_scaler("none", window)
-    )
-
-
-def halving_network() -> bytes:
-    helper = pytest.importorskip("onnx.helper")
-    float32 = pytest.importorskip("onnx").TensorProto.FLOAT
-    shape = ["n_windows", 140, 1]
-    graph = helper.make_graph(
-        [helper.make_node("Mul", ["windows", "half"], ["reconstructions"])],
-        "halve",
-        [helper.make_tensor_value_info("windows", float32, shape)],
-        [helper.make_tensor_value_info("reconstructions", float32, shape)],
-        [helper.make_tensor("half", float32, [], [0.5])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    return model.SerializeToString()

@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine  # tests/support
+from halving_bundle import make_bundle
+
+from stream_detector.settings import ENVIRONMENT_PREFIX, ConnectionSettings
+
+GiveSettings = Callable[[dict[str, str], str], list[str]]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,3 +72,40 @@ def topic_options(topics: Callable[..., str]) -> dict[str, str]:
         "--alerts-topic": topics(1),
         "--dead-letter-topic": topics(1),
     }
+
+
+@pytest.fixture(scope="session")
+def halving_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that needs no training; anomalous where the mean size is above 1."""
+    path = tmp_path_factory.mktemp("bundles") / "halving"
+    make_bundle(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def windows_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 normal windows and, with keys that begin with `odd`, 10 anomalous ones."""
+    path = tmp_path_factory.mktemp("data") / "windows.csv"
+    rows = [f"fine-{row}," + ",".join(["0.5"] * 140) for row in range(30)]
+    rows += [f"odd-{row}," + ",".join(["3.5"] * 140) for row in range(10)]
+    header = "key," + ",".join(f"v{step}" for step in range(140))
+    path.write_text("\n".join([header, *rows, ""]))
+    return path
+
+
+@pytest.fixture
+def give_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> GiveSettings:
+    """Give settings to commands by `environment` or `file`; returns the flags these need."""
+    for name in ConnectionSettings.model_fields:
+        monkeypatch.delenv(ENVIRONMENT_PREFIX + name.upper(), raising=False)
+
+    def give(settings: dict[str, str], source: str) -> list[str]:
+        if source == "file":
+            path = tmp_path / "settings.toml"
+            path.write_text("".join(f'{name} = "{value}"\n' for name, value in settings.items()))
+            return ["--settings", str(path)]
+        for name, value in settings.items():
+            monkeypatch.setenv(ENVIRONMENT_PREFIX + name.upper(), value)
+        return []
+
+    return give

@@ -29,9 +29,9 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={listeners}
+listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
 num.partitions=4
@@ -87,15 +87,29 @@ class LocalKafka:
         One of `VERSIONS`.
     settings
         Lines added to the broker's properties; they win over the ones here.
+    protocols
+        Security protocols with a listener each, beside the plain one.
+
+    Attributes
+    ----------
+    servers
+        Address by security protocol; that of PLAINTEXT is `bootstrap_servers`.
     """
 
-    def __init__(self, version: str = VERSIONS[0], settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        version: str = VERSIONS[0],
+        settings: dict[str, str] | None = None,
+        protocols: tuple[str, ...] = (),
+    ) -> None:
         self.version = version
         self._settings = settings or {}
         self._folder = Path(tempfile.mkdtemp(prefix="stream-detector-kafka-"))
         self._process: subprocess.Popen[bytes] | None = None
-        self._port, self._controller_port = _free_ports(2)
-        self.bootstrap_servers = f"127.0.0.1:{self._port}"
+        names = ("PLAINTEXT", *protocols)
+        self._controller_port, *ports = _free_ports(1 + len(names))
+        self.servers = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}
+        self.bootstrap_servers = self.servers["PLAINTEXT"]
 
     def __enter__(self) -> Self:
         try:
@@ -179,7 +193,10 @@ class LocalKafka:
 
     def _format(self) -> None:
         lines = PROPERTIES.format(
-            port=self._port, controller_port=self._controller_port, data=self._folder / "data"
+            listeners=",".join(f"{name}://{address}" for name, address in self.servers.items()),
+            protocols=",".join(f"{name}:{name}" for name in self.servers),
+            controller_port=self._controller_port,
+            data=self._folder / "data",
         )
         lines += "".join(f"{name}={value}\n" for name, value in self._settings.items())
         (self._folder / "logging.properties").write_text(LOGGING[self.version[0]])

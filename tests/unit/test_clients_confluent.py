@@ -10,7 +10,10 @@ confluent_kafka = pytest.importorskip("confluent_kafka")
 from stream_detector.clients._common import Subscription
 from stream_detector.clients._confluent import consumer_config
 from stream_detector.clients._confluent_records import Reading
+from stream_detector.clients.confluent import ConfluentClient
 from stream_detector.core.records import TopicPartition
+from stream_detector.errors import BrokerError
+from stream_detector.settings import ConnectionSettings
 
 FIRST, SECOND = TopicPartition("telemetry", 0), TopicPartition("telemetry", 1)
 
@@ -57,3 +60,12 @@ def test_members_share_cooperatively_and_may_be_static() -> None:
     assert config["partition.assignment.strategy"] == "cooperative-sticky"
     assert config["group.instance.id"] == "one"
     assert "group.instance.id" not in consumer_config(Subscription(("telemetry",), "g"))
+
+
+def test_a_denial_behind_another_error_is_one() -> None:
+    client = ConfluentClient(ConnectionSettings(), Subscription())
+    denial = confluent_kafka.KafkaError(confluent_kafka.KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+    behind = SystemError("returned a result with an exception set")
+    with pytest.raises(BrokerError, match="denied access") as caught, client._translated():
+        raise behind from confluent_kafka.KafkaException(denial)
+    assert not caught.value.retriable

@@ -106,6 +106,31 @@ def test_a_denial_says_what_to_check() -> None:
         assert "ACL" in str(error)
 
 
+def test_a_denial_that_comes_as_text_is_one() -> None:
+    as_text = kafka_errors.KafkaError(
+        "Unexpected error in InitProducerIdResponse: [Error 31] ClusterAuthorizationFailedError"
+    )
+    ours = kafka_python.map_error(as_text, SERVERS)
+    assert "denied access" in str(ours)
+    assert not ours.retriable
+
+
+def test_a_denied_topic_is_named() -> None:
+    denied = confluent_kafka.KafkaError(confluent_kafka.KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    assert "(telemetry)" in str(confluent.map_error(denied, SERVERS, ["telemetry"]))
+
+
+def test_a_denied_transactional_id_is_named() -> None:
+    ours = kafka_errors.TransactionalIdAuthorizationFailedError()
+    theirs = confluent_kafka.KafkaError(ours.errno)
+    for denied in (
+        kafka_python.map_error(ours, SERVERS, [], "ecg-1"),
+        confluent.map_error(confluent_kafka.KafkaException(theirs), SERVERS, [], "ecg-1"),
+    ):
+        assert "(ecg-1)" in str(denied)
+        assert not denied.retriable
+
+
 def test_undelivered_records_may_be_sent_again_unless_that_cannot_help() -> None:
     from stream_detector.clients import _common
 

@@ -69,6 +69,31 @@ def test_sasl_needs_all_of_its_fields(missing: str) -> None:
     assert problem(**flags) == f"settings: SASL_SSL needs {missing}"
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"sasl_password": "hunter2"}, "PLAINTEXT does not use sasl_password"),
+        ({"ssl_cafile": "ca.pem"}, "PLAINTEXT does not use ssl_cafile"),
+        (
+            {**SASL, "security_protocol": "SSL"},
+            "SSL does not use sasl_mechanism, sasl_username, sasl_password",
+        ),
+        (
+            {**SASL, "security_protocol": "SASL_PLAINTEXT", "ssl_key_password": "hunter2"},
+            "SASL_PLAINTEXT does not use ssl_key_password",
+        ),
+        (
+            {"security_protocol": "SSL", "ssl_keyfile": "own.key"},
+            "ssl_keyfile needs ssl_certfile",
+        ),
+    ],
+)
+def test_security_that_would_be_left_out_is_refused(flags: dict[str, Any], words: str) -> None:
+    text = problem(**flags)
+    assert text.endswith(words)
+    assert "hunter2" not in text
+
+
 def test_two_topics_that_are_one_are_refused() -> None:
     assert "three different topics, received a, b, a" in problem(
         input_topic="a", alerts_topic="b", dead_letter_topic="a"

@@ -1,0 +1,78 @@
+"""The rights that docs/security.md names are enough, and each is needed, by Kafka's authoriser."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+from secure_kafka import CLIENTS, GRANTS, MARKER, Grant, SecureKafka, Settings, write_one
+
+from stream_detector.errors import BrokerError
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+def run_without(
+    grants: list[Grant],
+    command: list[object],
+    secure_kafka: SecureKafka,
+    command_line: CommandLine,
+) -> Iterator[tuple[Grant, str]]:
+    """Run a command once for each of its rights without it; yields the right and the error."""
+    for missing in grants:
+        secure_kafka.allow(*(grant for grant in grants if grant != missing))
+        start_s = time.monotonic()
+        done = command_line.run(*command, check=False)
+        assert time.monotonic() - start_s < 10
+        assert done.returncode == 4, (missing, done.stderr)
+        assert MARKER not in done.stdout + done.stderr
+        (error,) = done.stderr.splitlines()
+        yield missing, error
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_each_documented_right_is_needed(
+    client: str,
+    secure_kafka: SecureKafka,
+    halving_bundle: Path,
+    windows_csv: Path,
+    give_settings: Callable[[Settings, str], list[str]],
+    command_line: CommandLine,
+) -> None:
+    assert {user: len(grants) for user, grants in GRANTS.items()} == {
+        "detector": 5,
+        "producer": 1,
+        "reader": 1,
+    }
+    common = [*give_settings(secure_kafka.sasl(), "environment"), "--client", client]
+    idle = ["--stop-when-idle", "1s"]
+    detect = ["detect", halving_bundle, *common, "--group", "ecg", *idle]
+    commands: list[tuple[list[Grant], list[object]]] = [
+        (GRANTS["detector"], [*detect, "--delivery", "exactly_once"]),
+        (GRANTS["producer"], ["replay", windows_csv, *common]),
+        (GRANTS["reader"], ["alerts", *common, *idle]),
+    ]
+    for grants, command in commands:
+        for missing, error in run_without(grants, command, secure_kafka, command_line):
+            cause = error.partition("; check")[0]
+            assert "denied access" in cause
+            assert missing.kind.replace("-", "") in cause.lower().replace("_", "")
+            assert missing.kind == "group" or missing.name in cause
+
+
+@pytest.mark.parametrize("transactional_id", [None, "ecg-1"])
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_topic_that_may_only_be_described_cannot_be_written(
+    client: str, transactional_id: str | None, secure_kafka: SecureKafka
+) -> None:
+    given, options = secure_kafka.sasl(), {"transactional_id": transactional_id}
+    described = [Grant("Read", "topic", "alerts"), Grant("Write", "transactional-id", "ecg-1")]
+    secure_kafka.allow(*described)
+    with pytest.raises(BrokerError, match=r"denied access") as nothing_writable:
+        write_one(client, given, "alerts", **options)
+    secure_kafka.allow(*described, Grant("Write", "topic", "dead-letters"))
+    with pytest.raises(BrokerError, match=r"denied access.*alerts") as other_writable:
+        write_one(client, given, "alerts", **options)
+    for caught in (nothing_writable, other_writable):
+        assert not caught.value.retriable

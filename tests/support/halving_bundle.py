@@ -1,0 +1,48 @@
+"""A bundle that needs no training and no Keras: its network halves each value."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream_detector.bundle import Facts, SelfTest, Threshold, TrainingData, write_bundle
+from stream_detector.core.scaling import fit_scaler
+from stream_detector.recipes import load_recipe
+
+ROOT = Path(__file__).parents[2]
+
+
+def make_bundle(path: Path) -> None:
+    """Write a bundle for windows of 140 values; anomalous where their mean size is above 1."""
+    recipe = load_recipe(ROOT / "models" / "ecg5000-dense.toml")
+    window = np.zeros((1, 140, 1), np.float32)
+    facts = Facts(
+        name=recipe.name,
+        n_steps=140,
+        n_features=1,
+        data=TrainingData(name="ecg5000", split="tutorial", fingerprint="0" * 64, n_windows=1),
+        threshold=Threshold(
+            value=0.5, error="mae", method="sigma", calibrated_on="train", n_windows=1
+        ),
+        metrics=None,
+        self_test=SelfTest(window=window[0].tolist(), reconstruction_error=0.0),
+        recipe=recipe,
+    )
+    write_bundle(
+        path, facts, b"not read by this engine", halving_network(), fit_scaler("none", window)
+    )
+
+
+def halving_network() -> bytes:
+    helper = pytest.importorskip("onnx.helper")
+    float32 = pytest.importorskip("onnx").TensorProto.FLOAT
+    shape = ["n_windows", 140, 1]
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["windows", "half"], ["reconstructions"])],
+        "halve",
+        [helper.make_tensor_value_info("windows", float32, shape)],
+        [helper.make_tensor_value_info("reconstructions", float32, shape)],
+        [helper.make_tensor("half", float32, [], [0.5])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return model.SerializeToString()
