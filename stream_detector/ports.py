@@ -104,6 +104,21 @@ class Client(Protocol):
         """
         ...
 
+    def unread(self) -> dict[TopicPartition, range]:
+        """Ask the broker for the offsets that are left to read, of each partition of the topics.
+
+        Returns
+        -------
+        A range starts where reading goes on and stops at the log's end as a reader of committed
+        records sees it. Not every offset holds a record: some hold a transaction's mark.
+
+        Raises
+        ------
+        ValueError
+            If the client reads as a member of a group: a caller's mistake.
+        """
+        ...
+
     def n_partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 where it does not exist."""
         ...

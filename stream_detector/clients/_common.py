@@ -64,6 +64,12 @@ class Subscription:
             message = "this client was connected without topics, so it can only produce"
             raise ValueError(message)
 
+    def require_no_group(self) -> None:
+        """Refuse where a group says what is read: a caller's mistake."""
+        if self.group is not None:
+            message = "this client reads as a member of a group, which gives it its partitions"
+            raise ValueError(message)
+
     def require_group(self) -> None:
         """Refuse to commit without a group: a caller's mistake."""
         if self.group is None:

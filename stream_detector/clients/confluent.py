@@ -145,6 +145,21 @@ class ConfluentClient:
                     lags[TopicPartition(each.topic, each.partition)] = max(0, end - each.offset)
         return lags
 
+    def unread(self) -> dict[TopicPartition, range]:
+        """Ask the broker for the offsets that are left to read, of each partition of the topics."""
+        self._subscription.require_topics()
+        self._subscription.require_no_group()
+        unread = {}
+        with self._translated(self._drop_consumer):
+            consumer = self._reader()
+            for each in consumer.position(consumer.assignment()):
+                _, end = consumer.get_watermark_offsets(each, timeout=_REQUEST_TIMEOUT_S)
+                partition = TopicPartition(each.topic, each.partition)
+                # Before its first record the library knows of no position.
+                start = each.offset if each.offset >= 0 else self._positions[partition]
+                unread[partition] = range(start, end)
+        return unread
+
     def n_partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 where it does not exist."""
         with self._translated():

@@ -134,6 +134,22 @@ class KafkaPythonClient:
                 lags[partition] = max(0, end - start)
         return lags
 
+    def unread(self) -> dict[TopicPartition, range]:
+        """Ask the broker for the offsets that are left to read, of each partition of the topics."""
+        self._subscription.require_topics()
+        self._subscription.require_no_group()
+        with self._translated(self._drop_consumer):
+            consumer = self._reader()
+            ends = consumer.end_offsets(
+                sorted(consumer.assignment()), timeout_ms=_common.REQUEST_TIMEOUT_MS
+            )
+            return {
+                TopicPartition(*each): range(
+                    consumer.position(each, _common.REQUEST_TIMEOUT_MS), end
+                )
+                for each, end in ends.items()
+            }
+
     def n_partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 where it does not exist."""
         with self._translated():

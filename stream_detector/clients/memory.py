@@ -299,6 +299,15 @@ class MemoryClient:
             for each, position in self._positions.items()
         }
 
+    def unread(self) -> dict[TopicPartition, range]:
+        """Ask for the offsets that are left to read, of each partition of the topics."""
+        self._subscription.require_no_group()
+        self._assign()
+        return {
+            each: range(position, len(self._broker.logs[each.topic][each.partition].records))
+            for each, position in self._positions.items()
+        }
+
     def n_partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 where it does not exist."""
         return len(self._broker.logs.get(topic, ()))

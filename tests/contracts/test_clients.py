@@ -323,6 +323,32 @@ def test_lag_counts_what_is_left(world: World) -> None:
     assert client.lag_records() == {}
 
 
+def test_what_is_left_to_read_is_asked_of_the_broker(world: World) -> None:
+    topic = world.make_topic(3)
+    writer = world.connect()
+    send(writer, *(OutputRecord(topic, None, b"%d" % n, partition=n % 2) for n in range(10)))
+    reader = world.connect(topic)
+    partitions = [TopicPartition(topic, number) for number in range(3)]
+
+    assert reader.unread() == dict(zip(partitions, (range(5), range(5), range(0)), strict=True))
+    read(reader, 10)
+    send(writer, OutputRecord(topic, None, b"later", partition=2))
+
+    left = reader.unread()
+    assert [left[each] for each in partitions] == [range(5, 5), range(5, 5), range(1)]
+    read(reader, 1)
+    assert not any(reader.unread().values())
+
+
+def test_only_without_a_group_is_it_known_what_is_left_to_read(world: World) -> None:
+    with pytest.raises(ValueError, match="a member of a group"):
+        world.connect(world.make_topic(), group=group()).unread()
+    with pytest.raises(ValueError, match="without topics"):
+        world.connect().unread()
+    with pytest.raises(BrokerError, match="no such topic"):
+        world.connect("not-there").unread()
+
+
 def test_partitions_are_counted_and_none_is_made(world: World) -> None:
     topic = world.make_topic(3)
     client = world.connect()
