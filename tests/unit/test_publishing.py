@@ -7,7 +7,14 @@ import pytest
 
 from stream_detector.core.alerting import alert_id, open_alert
 from stream_detector.core.codec import TIMESTAMP_MS_MAX
-from stream_detector.core.publishing import encode_alert, encode_dead_letter
+from stream_detector.core.publishing import (
+    REPLAYED_FROM,
+    DeadLetter,
+    decode_dead_letter,
+    encode_alert,
+    encode_dead_letter,
+    encode_replay,
+)
 from stream_detector.core.records import (
     Alert,
     BundleReference,
@@ -170,3 +177,71 @@ def test_a_dead_letter_of_a_record_without_time_has_none() -> None:
     origin = ORIGIN._replace(timestamp_ms=-1)
     record = encode_dead_letter(Rejected(0, RecordDecodeError("why")), None, origin, "dead")
     assert record.timestamp_ms is None
+
+
+REASON_HEADERS = [
+    ("__connect.errors.topic", b"telemetry"),
+    ("__connect.errors.partition", b"3"),
+    ("__connect.errors.offset", b"41"),
+    ("__connect.errors.stage", b"check"),
+    ("__connect.errors.exception.class.name", b"RecordShapeError"),
+    ("__connect.errors.exception.message", b"why"),
+]
+
+
+def letter_of(*headers: tuple[str, bytes | None]) -> DeadLetter:
+    return decode_dead_letter(Origin("dead", 0, 5, 1_234, b"pump-7", headers), b"value")
+
+
+def test_only_the_last_six_headers_say_why() -> None:
+    connect_s = [("__connect.errors.topic", b"other"), ("x", None)]
+    letter = letter_of(*connect_s, *REASON_HEADERS)
+    assert letter.headers == connect_s
+    assert letter.reason is not None
+    assert letter.reason.source.topic == "telemetry"
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_record_that_lacks_a_reason_header_is_not_a_dead_letter(number: int) -> None:
+    headers = REASON_HEADERS[:number] + REASON_HEADERS[number + 1 :]
+    letter = letter_of(("x", b"1"), *headers)
+    assert (letter.reason, letter.headers) == (None, [("x", b"1"), *headers])
+
+
+@pytest.mark.parametrize("number", [b"", None, b"-1", b"+1", b" 1", b"1_0", b"1e3", b"9" * 20])
+@pytest.mark.parametrize("name", ["partition", "offset"])
+def test_a_place_that_is_none_is_not_a_dead_letter_s(name: str, number: bytes | None) -> None:
+    changed = {f"__connect.errors.{name}": number}
+    letter = letter_of(*(dict(REASON_HEADERS) | changed).items())
+    assert letter.reason is None
+
+
+def test_reasons_that_are_not_utf_8_are_escaped() -> None:
+    changed = dict(REASON_HEADERS) | {"__connect.errors.exception.message": b"caf\xe9"}
+    letter = letter_of(*changed.items())
+    assert letter.reason is not None
+    assert letter.reason.message == "caf\\xe9"
+
+
+def test_a_dead_letter_says_which_one_it_was_before() -> None:
+    assert letter_of(*REASON_HEADERS).replayed_from is None
+    marks = [(REPLAYED_FROM, b"dead[0]@1"), (REPLAYED_FROM, b"dead[0]@2")]
+    assert letter_of(*marks, *REASON_HEADERS).replayed_from == "dead[0]@2"
+
+
+def test_a_replay_goes_where_the_record_came_from_partition_included() -> None:
+    record = encode_replay(letter_of(("a", b"1"), *REASON_HEADERS), None)
+    assert (record.topic, record.partition, record.timestamp_ms) == ("telemetry", 3, 1_234)
+    assert record.headers == [("a", b"1"), (REPLAYED_FROM, b"dead[0]@5")]
+
+
+def test_a_replay_to_another_topic_lets_the_key_choose_the_partition() -> None:
+    record = encode_replay(letter_of(*REASON_HEADERS), "elsewhere")
+    assert (record.topic, record.partition, record.key) == ("elsewhere", None, b"pump-7")
+
+
+def test_a_record_that_came_from_nowhere_goes_only_where_it_is_told() -> None:
+    with pytest.raises(ValueError, match=r"dead\[0\]@5 has no original topic"):
+        encode_replay(letter_of(("a", b"1")), None)
+    record = encode_replay(letter_of(("a", b"1")), "elsewhere")
+    assert record.headers == [("a", b"1"), (REPLAYED_FROM, b"dead[0]@5")]
