@@ -64,10 +64,10 @@ def main() -> None:
 
 
 def measure(
-    servers: str, bundle: Path, contender: tuple[str, str], rate: int, seconds: float
+    servers: str, bundle: Path, contender: tuple[str, ...], rate: int, seconds: float
 ) -> dict[str, Any]:
-    """Run one contender, its producer and a reader, and return the latencies."""
-    kind, client = contender
+    """Run one contender (what, client, its options), its producer and a reader: the latencies."""
+    kind, client, *more = contender
     stamp = f"latency-{kind}-{client}-{rate}-{time.time_ns()}"
     topics = [f"{stamp}-{part}" for part in ("in", "out", "dead")]
     make_topics(servers, *topics)
@@ -76,7 +76,7 @@ def measure(
     common += ["--dead-letter-topic", topics[2], "--bundle", str(bundle), "--client", client]
     n_records = int(rate * (seconds + WARM_UP_S))
     pace = ["--rate", str(rate), "--n-records", str(n_records)]
-    with subprocess.Popen([*worker, kind, *common, *pace]) as contestant:
+    with subprocess.Popen([*worker, kind, *common, *pace, *more]) as contestant:
         try:
             time.sleep(4.0)  # the group join is not part of a record's latency
             with subprocess.Popen([*worker, "produce", *common, *pace]) as producer:

@@ -97,6 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=["detect", "echo", "produce"])
     parser.add_argument("--client", required=True)
+    parser.add_argument("--delivery", default="at_least_once")
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--n-records", type=int, required=True)
@@ -112,6 +113,7 @@ def main() -> None:
         alerts_topic=options.output_topic,
         dead_letter_topic=options.dead_letter_topic,
         group=options.input_topic,
+        delivery=options.delivery,
     )
     {"detect": detect, "echo": echo, "produce": produce}[options.kind](options, settings)
 

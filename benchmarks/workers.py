@@ -44,15 +44,19 @@ class Rate:
 
 def detect(options: argparse.Namespace, settings: DetectSettings) -> dict[str, Any]:
     """Run the service as the command does."""
-    from stream_detector.cli.wiring import open_bundle
+    from stream_detector.cli.wiring import connect_to_detect, open_bundle
     from stream_detector.ports import SystemClock
     from stream_detector.service import Service
     from stream_detector.telemetry import Metrics
 
     served = open_bundle(options.bundle, "onnx", settings.model_rows_max)
-    client = connect(settings, topics=[settings.input_topic], group=settings.group)
     service = Service(
-        client, served.detector, served.reconstruct, settings, Metrics(), SystemClock()
+        connect_to_detect(settings),
+        served.detector,
+        served.reconstruct,
+        settings,
+        Metrics(),
+        SystemClock(),
     )
     rate = Rate(options.n_records)
 
@@ -140,6 +144,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=["detect", "bare", "naive"])
     parser.add_argument("--client", default="kafka-python")
+    parser.add_argument("--delivery", default="at_least_once")
+    parser.add_argument("--poll-records-max", type=int)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--n-records", type=int, required=True)
     for name in ("servers", "topic", "content-type", "group", "alerts-topic", "dead-letter-topic"):
@@ -155,6 +161,8 @@ def main() -> None:
         dead_letter_topic=options.dead_letter_topic,
         group=options.group,
         content_type=options.content_type,
+        delivery=options.delivery,
+        poll_records_max=options.poll_records_max,
     )
     run = {"detect": detect, "bare": bare, "naive": naive}[options.kind]
     print(json.dumps(run(options, settings)))

@@ -124,6 +124,10 @@ class DetectSettings(ConnectionSettings):
         default="at_least_once",
         description="Whether alerts can come again after a failure",
     )
+    workers: PositiveInt = Field(
+        default=1,
+        description="Processes of the group under this command, started again if they die",
+    )
     instance_id: str | None = Field(
         default=None,
         min_length=1,

@@ -5,6 +5,7 @@ process do not mix. Durations are in seconds, as Prometheus users expect.
 """
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -19,14 +20,22 @@ from stream_detector.ports import Reconstructor
 
 logger = logging.getLogger("stream_detector")
 
+SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+"""Environment variable that prometheus_client reads when it is first imported."""
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _BATCH = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
 
 
 class Metrics:
-    """The detector's metrics, all beginning with `stream_detector_`."""
+    """The detector's metrics, all beginning with `stream_detector_`.
+
+    Where the environment names a folder for it (`SHARED_METRICS`), the numbers are kept there, for
+    several processes at one address.
+    """
 
     def __init__(self) -> None:
+        self._is_shared = SHARED_METRICS in os.environ
         self.registry = registry = CollectorRegistry()
         self._count_records_and_windows()
         self.alerts = self._counter("alerts", "Alert events published", "event", "severity")
@@ -56,6 +65,7 @@ class Metrics:
             "Log end - next offset to read",
             ["topic", "partition"],
             registry=registry,
+            multiprocess_mode="livemostrecent",
         )
         self.retries = self._counter(
             "retries", "Connections dropped and made again, by error", "error"
@@ -71,6 +81,7 @@ class Metrics:
             "stream_detector_restoring_partitions",
             "Partitions whose past is being read",
             registry=registry,
+            multiprocess_mode="livesum",
         )
         self.restore_seconds = Histogram(
             "stream_detector_restore_seconds",
@@ -82,6 +93,7 @@ class Metrics:
             "stream_detector_assigned_partitions",
             "Partitions this process reads; above 0 once it is ready",
             registry=registry,
+            multiprocess_mode="livesum",
         )
 
     def _count_records_and_windows(self) -> None:
@@ -105,7 +117,12 @@ class Metrics:
         self.missing_values = self._counter("missing_values", "Single values that were not there")
         self.gaps = self._counter("gaps", "Series that started again after a gap")
         self.idle_keys = self._counter("idle_keys", "Series forgotten after key_ttl_ms")
-        self.keys = Gauge("stream_detector_keys", "Series remembered", registry=self.registry)
+        self.keys = Gauge(
+            "stream_detector_keys",
+            "Series remembered",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         """Return a new counter."""
@@ -129,7 +146,8 @@ class Metrics:
 
     def set_lag(self, lag_records: Mapping[TopicPartition, int]) -> None:
         """Replace the lag of all partitions, so that one no longer ours does not linger."""
-        self.lag.clear()
+        if not self._is_shared:  # else the present owner's number is the newer one
+            self.lag.clear()
         for (topic, partition), n_records in lag_records.items():
             self.lag.labels(topic, str(partition)).set(n_records)
 
@@ -150,7 +168,7 @@ class MetricsServer:
 
     Parameters
     ----------
-    metrics
+    registry
         What to serve.
     host, port
         Where; port 0 takes a free one, and `port` then says which.
@@ -161,9 +179,9 @@ class MetricsServer:
         If the address cannot be bound.
     """
 
-    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
+    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
         try:
-            self._server, self._thread = start_http_server(port, host, metrics.registry)
+            self._server, self._thread = start_http_server(port, host, registry)
         except OSError as error:
             message = (
                 f"metrics cannot be served on {host}:{port}: {error.strerror}; choose another "

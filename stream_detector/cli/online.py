@@ -4,8 +4,8 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -102,6 +102,7 @@ def detect(
     content_type: Annotated[ContentType | None, _option("content_type")] = None,
     delivery: Annotated[Delivery | None, _option("delivery")] = None,
     instance_id: Annotated[str | None, _option("instance_id")] = None,
+    workers: Annotated[int | None, _option("workers")] = None,
     accept_repartition: Annotated[
         bool | None, typer.Option("--accept-repartition", help=_help("accept_repartition"))
     ] = None,
@@ -131,18 +132,51 @@ def detect(
         content_type=content_type,
         delivery=delivery,
         instance_id=instance_id,
+        workers=workers,
         accept_repartition=accept_repartition,
         metrics_port=metrics_port,
         broker_timeout_s=_seconds(broker_timeout, "--broker-timeout"),
         stop_when_idle_s=_seconds(stop_when_idle, "--stop-when-idle"),
     )
-    run_detect(bundle, settings)
+    if settings.workers == 1:
+        run_detect(bundle, settings)
+    else:
+        raise typer.Exit(run_workers(bundle, settings))
+
+
+def run_workers(bundle: Path, settings: DetectSettings) -> int:
+    """Run several processes of the group, with one address for their metrics."""
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    from stream_detector.cli.workers import Workers
+    from stream_detector.telemetry import (
+        SHARED_METRICS,
+        MetricsServer,
+        log_event,
+        set_up_logging,
+    )
+
+    set_up_logging(logging.INFO)
+    workers = Workers(bundle, settings)
+    stop = _StopFlag(workers.stop)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="stream-detector-"))
+        os.environ[SHARED_METRICS] = folder  # for the workers, which inherit it
+        stack.enter_context(stop.on_signals())
+        if settings.metrics_port is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+            server = stack.enter_context(
+                MetricsServer(registry, settings.metrics_host, settings.metrics_port)
+            )
+            log_event(logging.INFO, "metrics", address=f"{settings.metrics_host}:{server.port}")
+        return workers.run()
 
 
 def run_detect(bundle: Path, settings: DetectSettings) -> None:
     """Wire client, engine and metrics, and run the loop."""
-    from stream_detector.cli.wiring import open_bundle
-    from stream_detector.clients import connect
+    from stream_detector.cli.wiring import connect_to_detect, open_bundle
     from stream_detector.service import Service
     from stream_detector.telemetry import (
         Metrics,
@@ -154,21 +188,14 @@ def run_detect(bundle: Path, settings: DetectSettings) -> None:
     set_up_logging(logging.INFO)
     served = open_bundle(bundle, settings.engine, settings.model_rows_max)
     metrics = Metrics()
-    client = connect(
-        settings,
-        topics=[settings.input_topic],
-        group=settings.group,
-        offset_reset=settings.offset_reset,
-        transactional_id=_transactional_id(settings),
-        instance_id=settings.instance_id if settings.static_membership else None,
-    )
+    client = connect_to_detect(settings)
     service = Service(client, served.detector, served.reconstruct, settings, metrics, SystemClock())
     stop = _StopFlag(service.stop)
     with ExitStack() as stack:
         stack.enter_context(stop.on_signals())
         if settings.metrics_port is not None:
             server = stack.enter_context(
-                MetricsServer(metrics, settings.metrics_host, settings.metrics_port)
+                MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
             )
             log_event(logging.INFO, "metrics", address=f"{settings.metrics_host}:{server.port}")
         if sys.stderr.isatty():
@@ -183,13 +210,6 @@ def run_detect(bundle: Path, settings: DetectSettings) -> None:
         n_batches=totals.n_batches,
         n_retries=totals.n_retries,
     )
-
-
-def _transactional_id(settings: DetectSettings) -> str | None:
-    """Return the name under which a process writes transactions, None where it writes none."""
-    if settings.delivery == "at_least_once":
-        return None
-    return f"{settings.group}-{settings.instance_id or uuid.uuid4().hex}"
 
 
 def alerts(

@@ -1,12 +1,13 @@
-"""Builds what the commands share: a checked bundle with its detector and its engine."""
+"""Builds what the commands share: a checked bundle with its engine, and a client for the loop."""
 
+import uuid
 from pathlib import Path
 from typing import NamedTuple
 
 from stream_detector.bundle import Bundle, read_bundle
 from stream_detector.core.detector import Detector
-from stream_detector.ports import Reconstructor
-from stream_detector.settings import EngineName
+from stream_detector.ports import Client, Reconstructor
+from stream_detector.settings import DetectSettings, EngineName
 
 
 class Served(NamedTuple):
@@ -47,3 +48,19 @@ def open_bundle(path: Path, engine: EngineName = "onnx", model_rows_max: int = 2
         reconstruct = load_keras(path / "network.keras", n_steps, n_features)
     bundle.check_self_test(reconstruct)
     return Served(bundle, bundle.detector(model_rows_max), reconstruct)
+
+
+def connect_to_detect(settings: DetectSettings) -> Client:
+    """Return a client for the loop: it reads the input topic in a group, and delivers as asked."""
+    from stream_detector.clients import connect
+
+    name = settings.instance_id or uuid.uuid4().hex
+    is_exact = settings.delivery == "exactly_once"
+    return connect(
+        settings,
+        topics=[settings.input_topic],
+        group=settings.group,
+        offset_reset=settings.offset_reset,
+        transactional_id=f"{settings.group}-{name}" if is_exact else None,
+        instance_id=settings.instance_id if settings.static_membership else None,
+    )

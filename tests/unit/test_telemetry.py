@@ -86,7 +86,7 @@ def test_each_call_of_the_network_is_timed() -> None:
 def test_metrics_are_served_over_http() -> None:
     metrics = Metrics()
     metrics.retries.labels("DeliveryError").inc()
-    with MetricsServer(metrics, "127.0.0.1", 0) as server:
+    with MetricsServer(metrics.registry, "127.0.0.1", 0) as server:
         address = f"http://127.0.0.1:{server.port}/metrics"
         with urllib.request.urlopen(address, timeout=5) as response:
             text = response.read().decode()
@@ -97,10 +97,10 @@ def test_metrics_are_served_over_http() -> None:
 
 def test_a_port_in_use_is_a_setting_to_change() -> None:
     with (
-        MetricsServer(Metrics(), "127.0.0.1", 0) as server,
+        MetricsServer(Metrics().registry, "127.0.0.1", 0) as server,
         pytest.raises(ConfigError, match="--metrics-port"),
     ):
-        MetricsServer(Metrics(), "127.0.0.1", server.port)
+        MetricsServer(Metrics().registry, "127.0.0.1", server.port)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,155 @@
+"""Several processes of one group under one command, with one address for their metrics."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from stream_detector.cli.output import say_error
+from stream_detector.errors import StreamDetectorError
+from stream_detector.settings import DetectSettings
+
+BACKOFF_S_MIN = 0.5
+BACKOFF_S_MAX = 30.0
+"""Between two starts of a worker that dies: doubled from the first to the second, and begun anew
+once a worker has lived for longer than the second."""
+
+HOPELESS = (2, 3, 5)
+"""Exit codes that starting again cannot change: a wrong setting, bundle or state."""
+
+TICK_S = 0.1
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One place in the group: its present process, and when to start the next one."""
+
+    settings: DetectSettings
+    process: SpawnProcess | None = None
+    started_s: float = 0.0
+    backoff_s: float = BACKOFF_S_MIN
+    start_at_s: float = 0.0
+
+
+class Workers:
+    """Starts workers, starts those that die again, and ends them all.
+
+    Parameters
+    ----------
+    bundle
+        The bundle's folder.
+    settings
+        Of the run; each worker gets an instance_id of its own.
+    """
+
+    def __init__(self, bundle: Path, settings: DetectSettings) -> None:
+        self._bundle = bundle
+        name = settings.instance_id or uuid.uuid4().hex
+        self._workers = [
+            _Worker(
+                settings.model_copy(
+                    update={"workers": 1, "metrics_port": None, "instance_id": f"{name}-{number}"}
+                )
+            )
+            for number in range(settings.workers)
+        ]
+        self._context = multiprocessing.get_context("spawn")
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Let every worker finish its batch. Safe in a signal handler."""
+        self._is_stopping = True
+
+    def run(self) -> int:
+        """Keep all workers alive until `stop`, or until one ends for good.
+
+        Returns
+        -------
+        0 where all ended in order, else the exit code of the first that starting again cannot
+        help.
+        """
+        exit_code = 0
+        asked_to_stop: set[int] = set()
+        while self._workers:
+            for worker in list(self._workers):
+                process = worker.process
+                if process is None:
+                    self._start_if_due(worker)
+                elif not process.is_alive():
+                    code = self._bury(worker)
+                    if self._is_over(code):
+                        self._workers.remove(worker)
+                        exit_code = exit_code or max(code, 0)
+                        self._is_stopping = self._is_stopping or code > 0
+                elif self._is_stopping and process.pid not in asked_to_stop:
+                    asked_to_stop.add(process.pid or 0)
+                    process.terminate()
+            time.sleep(TICK_S)
+        return exit_code
+
+    def _start_if_due(self, worker: _Worker) -> None:
+        """Start a worker's process once its time has come."""
+        if self._is_stopping:
+            self._workers.remove(worker)
+        elif time.monotonic() >= worker.start_at_s:
+            worker.process = self._context.Process(
+                target=_work, args=(self._bundle, worker.settings)
+            )
+            worker.process.start()
+            worker.started_s = time.monotonic()
+
+    def _bury(self, worker: _Worker) -> int:
+        """Take down that a worker's process has ended; return its exit code."""
+        from prometheus_client.multiprocess import mark_process_dead
+
+        from stream_detector.telemetry import log_event
+
+        process, worker.process = worker.process, None
+        assert process is not None  # noqa: S101  (narrows the type)
+        code = process.exitcode or 0
+        mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
+        if not self._is_over(code):
+            if time.monotonic() - worker.started_s > BACKOFF_S_MAX:
+                worker.backoff_s = BACKOFF_S_MIN
+            worker.start_at_s = time.monotonic() + worker.backoff_s
+            log_event(
+                logging.WARNING,
+                "worker-died",
+                instance_id=worker.settings.instance_id,
+                exit_code=code,
+                starting_again_in_s=worker.backoff_s,
+            )
+            worker.backoff_s = min(2 * worker.backoff_s, BACKOFF_S_MAX)
+        return code
+
+    def _is_over(self, code: int) -> bool:
+        """Return whether to start a worker that ended with this code no more."""
+        return self._is_stopping or code == 0 or code in HOPELESS
+
+
+def _work(bundle: Path, settings: DetectSettings) -> None:
+    """Be one worker, until told to stop or until the command that started it is gone."""
+    from stream_detector.cli.online import run_detect
+
+    os.setpgrp()  # Ctrl-C is for the command, which tells its workers
+    threading.Thread(target=_stop_with_parent, name="watch parent", daemon=True).start()
+    try:
+        run_detect(bundle, settings)
+    except StreamDetectorError as error:
+        say_error(str(error))
+        sys.exit(error.exit_code)
+
+
+def _stop_with_parent() -> None:
+    """Wait for the end of the command, and ask this process to stop."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
