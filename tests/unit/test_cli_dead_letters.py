@@ -280,6 +280,13 @@ def test_show_says_everything(run: Run, broker: MemoryBroker) -> None:
     ]
 
 
+def test_show_reads_the_one_record_alone(run: Run, broker: MemoryBroker) -> None:
+    broker.feed("dead-letters", [dead_letter(0), PAUSE, dead_letter(1), dead_letter(2)], 0)
+    broker.feed("dead-letters", [PAUSE, dead_letter(3)], 1)
+    assert "original       telemetry[2]@2" in run("show 0:2").out
+    assert run("list").code == 4  # whoever reads all meets what was put between
+
+
 def test_show_gives_bytes_for_programs(run: Run, broker: MemoryBroker) -> None:
     everything = bytes(range(256))
     feed(
