@@ -1,7 +1,9 @@
 """What the clients share: what to read, limits, and the words of their errors."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from stream_detector.core.records import TopicPartition
 from stream_detector.errors import BrokerError, BrokerUnavailableError, DeliveryError, FencedError
 
 CONNECT_TIMEOUT_MS = 4_000
@@ -77,6 +79,9 @@ class Subscription:
         if self.offset_reset not in ("earliest", "latest"):
             message = f"offset_reset must be earliest or latest, received {self.offset_reset!r}"
             raise ValueError(message)
+        if self.instance_id is not None and self.group is None:
+            message = f"instance_id {self.instance_id!r} needs a group to be a member of"
+            raise ValueError(message)
 
     def require_topics(self) -> None:
         """Refuse to read where nothing to read was named: a caller's mistake."""
@@ -139,9 +144,14 @@ def rejoin(servers: str, reason: object) -> BrokerUnavailableError:
     return BrokerUnavailableError(message)
 
 
-def not_assigned(servers: str, partition: object) -> BrokerUnavailableError:
-    """Return the error for a partition that is not, or no longer, this member's."""
-    return rejoin(servers, f"{partition} is not assigned to it")
+def require_assigned(
+    servers: str, partitions: Iterable[TopicPartition], assignment: Iterable[TopicPartition]
+) -> None:
+    """Raise the error for partitions that are not, or no longer, this member's."""
+    foreign = sorted(set(partitions) - set(assignment))
+    if foreign:
+        names = ", ".join(f"{topic}[{number}]" for topic, number in foreign)
+        raise rejoin(servers, f"{names} not assigned to it")
 
 
 def fenced(servers: str, reason: object) -> FencedError:

@@ -21,7 +21,7 @@ class Reading:
     gained
         Partitions assigned and not asked for yet.
     held
-        Messages that came while the answer to a commit was awaited: to be handed out next.
+        Messages to be handed out next; some come while the answer to a commit is awaited.
     sought
         Where a partition was told to go on; the library knows no position until it got there.
     commits
@@ -50,9 +50,18 @@ class Reading:
         """Note what became of a commit."""
         self.commits.append((error, partitions))
 
+    def hold(self, messages: list[Message]) -> None:
+        """Keep messages behind those that are held."""
+        self.held += messages
+
+    def take(self, n_messages_max: int) -> list[Message]:
+        """Hand out the first messages that are held."""
+        taken, self.held = self.held[:n_messages_max], self.held[n_messages_max:]
+        return taken
+
     def drop(self, partition: TopicPartition) -> None:
         """Forget what was read ahead of a partition, and where it was told to go on."""
-        self.held = [each for each in self.held if _origin(each)[:2] != partition]
+        self.held = [each for each in self.held if (each.topic(), each.partition()) != partition]
         self.sought.pop(partition, None)
 
     def positions_held(self) -> dict[TopicPartition, int]:

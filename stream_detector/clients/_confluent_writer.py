@@ -117,7 +117,8 @@ class ConfluentWriter:
         offsets
             The library's partitions with their offsets.
         member
-            What the consumer says of its membership; a broker refuses a member of the past.
+            What the consumer says of its membership; a broker refuses a member of the past. Not
+            needed without offsets.
         """
         self._begin()
         self.flush(_common.REQUEST_TIMEOUT_MS)

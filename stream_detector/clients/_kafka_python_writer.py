@@ -77,8 +77,14 @@ class KafkaPythonWriter:
     def producer(self) -> Any:
         """Return the library's producer, building it first where there is none."""
         if self._producer is None:
+            config = self._connection()
+            if self._transactional_id is not None:
+                # A step of a transaction that is not answered is fatal to the library's producer,
+                # and it does not say so: our own wait must end first.
+                timeout_ms = 2 * _common.REQUEST_TIMEOUT_MS
+                config = config | {"request_timeout_ms": timeout_ms}
             self._producer = kafka.KafkaProducer(
-                **self._connection(),
+                **config,
                 acks="all",
                 enable_idempotence=True,
                 max_request_size=_common.PRODUCE_BYTES_MAX,
@@ -137,7 +143,8 @@ class KafkaPythonWriter:
         offsets
             The library's offsets, by its partitions.
         member
-            What the consumer says of its membership; a broker refuses a member of the past.
+            What the consumer says of its membership; a broker refuses a member of the past. Not
+            needed without offsets.
         """
         self._begin()
         self.flush(_common.REQUEST_TIMEOUT_MS)

@@ -139,8 +139,7 @@ class MemoryClient:
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Let the next poll read a partition from this offset on."""
-        if partition not in self._positions:
-            raise _common.not_assigned(SERVERS, partition)
+        _common.require_assigned(SERVERS, [partition], self.assignment())
         self._positions[partition] = offset
 
     def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:

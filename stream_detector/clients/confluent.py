@@ -108,11 +108,11 @@ class ConfluentClient:
             confluent_kafka.TopicPartition(*partition, offset, _common.end_note(metadata))
             for partition, (offset, metadata) in progress.items()
         ]
-        if self._consumer is None:
-            raise _common.rejoin(self._servers, "this client left the group since its last poll")
+        _common.require_assigned(self._servers, progress, self.assignment())
         if self._subscription.transactional_id is not None:
             with self._translated(self.reset):
-                self._writer.commit(offsets, self._consumer.consumer_group_metadata())
+                member = self._consumer.consumer_group_metadata() if offsets else None
+                self._writer.commit(offsets, member)
         elif offsets:
             with self._translated(self._drop_consumer):
                 self._consumer.commit(offsets=offsets, asynchronous=True)
@@ -152,8 +152,7 @@ class ConfluentClient:
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Let the next poll read a partition from this offset on."""
-        if partition not in self.assignment():
-            raise _common.not_assigned(self._servers, partition)
+        _common.require_assigned(self._servers, [partition], self.assignment())
         theirs = confluent_kafka.TopicPartition(*partition, offset)
         deadline_s = time.monotonic() + _common.REQUEST_TIMEOUT_MS / 1000
         with self._translated():
@@ -325,15 +324,15 @@ class ConfluentClient:
         return self._reading.positions(consumer.position(assigned))
 
     def _take(self, consumer: Any, n_records_max: int, timeout_s: float) -> list[Message]:
-        """Return the next messages, those that came while a commit was awaited first."""
+        """Return the next messages, those that are held first."""
         reading = self._reading
-        messages, reading.held = reading.held[:n_records_max], reading.held[n_records_max:]
-        # Asking for many waits until they are there: wait for one, then take what is there.
-        if not messages:
-            messages = consumer.consume(1, timeout_s)
-        if messages and len(messages) < n_records_max:
-            messages += consumer.consume(n_records_max - len(messages), 0)
-        return messages
+        # Asking for many waits until they are there: wait for one, then take what is there. All
+        # pass through `held`, from where a partition that goes meanwhile takes its own along.
+        if not reading.held:
+            reading.hold(consumer.consume(1, timeout_s))
+        if 0 < len(reading.held) < n_records_max:
+            reading.hold(consumer.consume(n_records_max - len(reading.held), 0))
+        return reading.take(n_records_max)
 
     def _await_commit(self, consumer: Any) -> tuple[KafkaError | None, list[Any]]:
         """Return what the broker answered to the commit that is under way.
@@ -347,7 +346,7 @@ class ConfluentClient:
         while not self._reading.commits:
             if time.monotonic() >= deadline_s:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
-            self._reading.held += consumer.consume(1, _COMMIT_TICK_S)
+            self._reading.hold(consumer.consume(1, _COMMIT_TICK_S))
         return self._reading.commits.pop()
 
     def _probe(self, consumer: Any) -> None:

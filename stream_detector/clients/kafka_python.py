@@ -101,15 +101,14 @@ class KafkaPythonClient:
             )
             for partition, (offset, metadata) in progress.items()
         }
-        if self._consumer is None:
-            raise _common.rejoin(self._servers, "this client left the group since its last poll")
+        _common.require_assigned(self._servers, progress, self.assignment())
         if self._subscription.transactional_id is None:
             with self._translated():
                 self._consumer.commit(offsets, timeout_ms=_common.REQUEST_TIMEOUT_MS)
             return
-        member = self._consumer.group_metadata()
-        # A broker takes offsets from somebody who is in no group, to whomever they belong.
-        if member.generation_id < 0:
+        member = self._consumer.group_metadata() if offsets else None
+        # A broker takes offsets from somebody who is in no group, whosever they are.
+        if member is not None and member.generation_id < 0:
             raise _common.rejoin(self._servers, "this client is not in the group any more")
         with self._translated(self.reset):
             self._writer.commit(offsets, member)
@@ -151,8 +150,7 @@ class KafkaPythonClient:
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Let the next poll read a partition from this offset on."""
-        if partition not in self.assignment():
-            raise _common.not_assigned(self._servers, partition)
+        _common.require_assigned(self._servers, [partition], self.assignment())
         # What was fetched does not fit the new position, so the library drops it.
         self._consumer.seek(kafka.TopicPartition(*partition), offset)
         self._positions[partition] = offset

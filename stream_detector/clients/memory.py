@@ -229,9 +229,7 @@ class MemoryBroker:
         self, group: str, progress: Mapping[TopicPartition, Progress], client: MemoryClient
     ) -> None:
         """Refuse what a group coordinator refuses to commit."""
-        foreign = set(progress) - set(self.share(group, client.topics, client))
-        if foreign:
-            raise _common.rejoin(SERVERS, f"{sorted(foreign)}")
+        _common.require_assigned(SERVERS, progress, self.share(group, client.topics, client))
         for partition, (_, metadata) in progress.items():
             if len(_common.end_note(metadata).encode()) > METADATA_BYTES_MAX:
                 reason = f"metadata of {partition} is over {METADATA_BYTES_MAX} bytes"

@@ -199,7 +199,6 @@ class Tape:
 
 def lay_tape(pool: SeriesPool, ordered: Ordered, placed: Placed, n_steps: int) -> Tape:
     """Lay the cells of all stretches that complete a window side by side."""
-    n_features = ordered.values.shape[1]
     last_cells = placed.cells[placed.lasts]
     stretches = np.flatnonzero(placed.has_window & (last_cells >= n_steps - 1))
     lengths = last_cells[stretches] + 1
@@ -212,7 +211,7 @@ def lay_tape(pool: SeriesPool, ordered: Ordered, placed: Placed, n_steps: int) -
     goes_on = placed.has_prefix[stretches]
     lives = placed.lives[placed.firsts[stretches]][goes_on]
     n_known = len(samples) + int((ordered.lives.scalars.last_cell[lives] + 1).sum())
-    values = np.empty((n_cells, n_features), dtype=np.float32)
+    values = pool.scratch(n_cells)
     if n_known < n_cells - n_steps:  # else every cell has its sample
         values.fill(np.nan)
     is_start = np.zeros(n_cells, dtype=np.bool_)

@@ -185,6 +185,8 @@ class SeriesPool:
         self._names: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
         self._digests: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
         self._sums: dict[int, int] = {}
+        self._scratch: FloatArray = np.empty((0, n_features), dtype=np.float32)
+        self._is_scratch_used = False
         self._slots: dict[int, dict[bytes, int]] = {}
         self._free: list[int] = []
 
@@ -254,6 +256,19 @@ class SeriesPool:
         pairs = zip(names, found, strict=True)
         return [fresh[name] if slot is None else slot for name, slot in pairs]
 
+    def scratch(self, n_cells: int) -> FloatArray:
+        """Return room for the cells of one batch, shape (n_cells, n_features), holding anything.
+
+        The same room serves batch after batch, for fresh memory costs more than what is done in it;
+        while the last batch's writes, which read from it, are not carried out, it is another.
+        """
+        if self._is_scratch_used:
+            return np.empty((n_cells, self.rows.shape[2]), dtype=np.float32)
+        if n_cells > len(self._scratch):
+            self._scratch = np.empty((n_cells, self.rows.shape[2]), dtype=np.float32)
+        self._is_scratch_used = True
+        return self._scratch[:n_cells]
+
     def apply(self, writes: Writes) -> None:
         """Carry out what a batch changed."""
         self.keys += [None] * (writes.n_slots - len(self.keys))
@@ -274,6 +289,7 @@ class SeriesPool:
         np.bitwise_or.at(self.starts, (writes.start_slots, writes.start_cells >> 3), bits)
         if writes.pending is not None:
             self.pending = writes.pending
+        self._is_scratch_used = False
         self._digest(np.unique(writes.slots))
         self._release(writes.freed)
 

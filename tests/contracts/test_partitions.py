@@ -1,5 +1,7 @@
 """What every client promises of its partitions: progress, places to read from, who has which."""
 
+import contextlib
+
 import pytest
 from client_world import (  # tests/support
     World,
@@ -13,7 +15,7 @@ from client_world import (  # tests/support
 )
 
 from stream_detector.core.records import OutputRecord, Progress, TopicPartition
-from stream_detector.errors import BrokerError, BrokerUnavailableError
+from stream_detector.errors import BrokerError, BrokerUnavailableError, FencedError
 
 
 def numbered(topic: str, n_records: int, partition: int = 0) -> list[OutputRecord]:
@@ -79,7 +81,7 @@ def test_metadata_that_is_too_long_is_refused_for_good(
 
 
 @on_real_and_memory
-def test_gained_tells_once_of_each_partition_that_came(world: World) -> None:
+def test_partitions_that_change_hands_are_gained_and_those_that_stay_are_not(world: World) -> None:
     topic, name = world.make_topic(4), group()
     everything = {TopicPartition(topic, number) for number in range(4)}
     first, second = (world.connect(topic, group=name) for _ in range(2))
@@ -87,17 +89,26 @@ def test_gained_tells_once_of_each_partition_that_came(world: World) -> None:
     poll_until(lambda: len(first.assignment()) == 4, first)
     assert first.gained() == everything
     assert first.gained() == frozenset()
+    first.pause(everything)
 
     poll_until(
         lambda: [len(each.assignment()) for each in (first, second)] == [2, 2], first, second
     )
-    assert first.gained() == frozenset()  # what stayed did not come
-    assert second.gained() == second.assignment() == everything - first.assignment()
+    assert first.gained() == frozenset()
+    kept, moved = first.assignment(), second.assignment()
+    assert second.gained() == moved == everything - kept
 
-    came = second.assignment()
     second.close()
     poll_until(lambda: len(first.assignment()) == 4, first)
-    assert first.gained() == came
+    assert first.gained() == moved
+    # What was paused before it went is paused no more.
+    for each in everything:
+        send(first, OutputRecord(topic, None, b"x", partition=each.partition))
+    assert {each for batch in read(first, 2) for each in batch.next_offsets} == moved
+    assert len(first.poll(10, 200)) == 0
+    first.resume(kept)
+    assert {each for batch in read(first, 2) for each in batch.next_offsets} == kept
+
     first.reset()
     assert first.gained() == frozenset()
     poll_until(lambda: len(first.assignment()) == 4, first)
@@ -185,6 +196,8 @@ def test_a_partition_of_somebody_else_is_not_sought_in(world: World) -> None:
 
     with pytest.raises(BrokerUnavailableError, match="rebalanced"):
         client.seek(other, 0)
+    with pytest.raises(BrokerUnavailableError, match="rebalanced"):
+        client.commit({where: Progress(0), other: Progress(0)})
     client.pause([other])
     client.resume([other])
     assert client.positions([other]) == {}
@@ -258,28 +271,6 @@ def test_a_paused_partition_gives_nothing_until_it_is_resumed(world: World) -> N
 
 
 @on_real_and_memory
-def test_a_partition_that_changed_hands_is_not_paused_any_more(world: World) -> None:
-    topic, name = world.make_topic(2), group()
-    first, second = (world.connect(topic, group=name) for _ in range(2))
-    poll_until(lambda: len(first.assignment()) == 2, first)
-    first.pause(first.assignment())
-    poll_until(
-        lambda: [len(each.assignment()) for each in (first, second)] == [1, 1], first, second
-    )
-    (kept,), (moved,) = first.assignment(), second.assignment()
-    second.close()
-    poll_until(lambda: len(first.assignment()) == 2, first)
-
-    for each in (kept, moved):
-        send(first, OutputRecord(topic, None, b"%d" % each.partition, partition=each.partition))
-
-    assert values_of(read(first, 1)) == [b"%d" % moved.partition]
-    assert len(first.poll(10, 300)) == 0
-    first.resume([kept])
-    assert values_of(read(first, 1)) == [b"%d" % kept.partition]
-
-
-@on_real_and_memory
 def test_who_comes_back_under_its_instance_id_has_its_partitions_at_once(world: World) -> None:
     topic, name = world.make_topic(2), group()
     first, second = (world.connect(topic, group=name, instance_id=each) for each in ("a", "b"))
@@ -293,5 +284,13 @@ def test_who_comes_back_under_its_instance_id_has_its_partitions_at_once(world: 
 
     assert again.assignment() == again.gained() == mine
     assert len(second.assignment()) == 1
-    with pytest.raises(BrokerError, match="place"):
-        poll_until(lambda: False, first)
+
+    def go_on() -> None:
+        # Until it has heard of it, a member may find the group in the middle of a rebalance.
+        for _ in range(100):
+            with contextlib.suppress(BrokerUnavailableError):
+                first.poll(1, 50)
+                first.commit(dict.fromkeys(mine, Progress(0)))
+
+    with pytest.raises(FencedError, match="place"):
+        go_on()

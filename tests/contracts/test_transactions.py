@@ -1,5 +1,6 @@
 """What every client promises of transactions: records and offsets together, or neither."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,7 @@ from client_world import (  # tests/support
     values_of,
 )
 
+from stream_detector.clients._common import HEARTBEAT_MS
 from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
 from stream_detector.errors import BrokerUnavailableError, FencedError
 from stream_detector.ports import Client
@@ -38,7 +40,7 @@ class Scene:
         """What a reader without a group sees: so many records, and nothing after them."""
         reader = self._world.connect(self.output)
         values = values_of(read(reader, n_records)) if n_records else []
-        assert len(reader.poll(10, 500)) == 0
+        assert len(reader.poll(10, 250)) == 0
         return values
 
     def answers(self, *values: bytes) -> list[OutputRecord]:
@@ -60,6 +62,7 @@ def take(client: Client, n_records: int) -> RecordBatch:
 
 def test_records_and_offsets_are_seen_together(scene: Scene) -> None:
     worker = scene.worker()
+    assert worker.n_partitions(scene.output) == 1
     batch = take(worker, 4)
     worker.produce(scene.answers(b"a"))
     worker.produce(scene.answers(b"b"))
@@ -115,6 +118,15 @@ def test_offsets_may_be_committed_without_records_and_nothing_at_all(scene: Scen
 
     assert scene.committed(worker) == Progress(3, "note")
     assert len(take(worker, 7)) == 7
+
+
+def test_records_may_be_committed_without_offsets(scene: Scene) -> None:
+    worker = scene.worker()
+    worker.produce(scene.answers(b"alone"))
+    worker.flush(10_000)
+    worker.commit({})
+
+    assert scene.published(1) == [b"alone"]
 
 
 def test_no_transaction_is_open_across_a_poll(scene: Scene) -> None:
@@ -175,10 +187,9 @@ def _commit(client: Client, scene: Scene, batch: RecordBatch) -> None:
     client.commit(progress_of(batch))
 
 
-@pytest.mark.parametrize("step", [_produce, _commit])
-@pytest.mark.parametrize("is_open", [False, True], ids=["idle", "open"])
+@pytest.mark.parametrize(("is_open", "step"), [(False, _commit), (True, _produce), (True, _commit)])
 def test_a_second_client_with_the_same_id_fences_the_first(
-    scene: Scene, step: Step, is_open: bool
+    scene: Scene, is_open: bool, step: Step
 ) -> None:
     first = scene.worker()
     batch = take(first, 3)
@@ -202,12 +213,17 @@ def test_a_second_client_with_the_same_id_fences_the_first(
     assert scene.committed(second) == Progress(10)
 
 
-def test_the_offsets_of_a_member_that_was_put_out_are_refused(scene: Scene, world: World) -> None:
+@pytest.mark.parametrize("has_noticed", [False, True], ids=["at once", "after heartbeats"])
+def test_the_offsets_of_a_member_that_was_put_out_are_refused(
+    scene: Scene, world: World, has_noticed: bool
+) -> None:
     worker = scene.worker()
     batch = take(worker, 3)
     worker.produce(scene.answers(b"of the past"))
     worker.flush(10_000)
     world.put_out(scene.group)
+    if has_noticed:
+        time.sleep(1.8 * HEARTBEAT_MS / 1000)
 
     with pytest.raises(BrokerUnavailableError, match="rebalanced"):
         worker.commit(progress_of(batch))

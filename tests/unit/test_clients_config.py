@@ -97,6 +97,8 @@ def test_connect_gives_the_client_that_was_asked_for() -> None:
     assert isinstance(connect(ConnectionSettings(client="confluent")), ConfluentClient)
     with pytest.raises(ValueError, match="earliest or latest"):
         connect(ConnectionSettings(), offset_reset="middle")
+    with pytest.raises(ValueError, match="needs a group"):
+        connect(ConnectionSettings(), instance_id="one")
 
 
 def test_the_absent_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
