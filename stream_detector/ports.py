@@ -167,6 +167,13 @@ class Client(Protocol):
         """Ask the broker for the first offset that it still keeps of each partition."""
         ...
 
+    def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Ask the broker for the end of each partition as readers of committed records see it.
+
+        Not every offset before it holds a record: some hold the end of a transaction.
+        """
+        ...
+
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Let polls give nothing of these partitions until `resume`, or until they change hands."""
         ...

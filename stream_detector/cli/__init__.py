@@ -1,8 +1,8 @@
 """The `stream-detector` command: the only place that builds clients and engines and wires them.
 
 `offline` has the commands that need no Kafka, `online` those that read from it, `sending` the one
-that feeds it, `demo` the whole thing at once. Each loads what it needs when it runs, so that
-`detect` never meets TensorFlow.
+that feeds it, `dead_letters` those on records that were put aside, `demo` the whole thing at once.
+Each loads what it needs when it runs, so that `detect` never meets TensorFlow.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 import stream_detector
-from stream_detector.cli import demo, offline, online, sending
+from stream_detector.cli import dead_letters, demo, offline, online, sending
 from stream_detector.cli.output import say_error
 from stream_detector.errors import StreamDetectorError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 offline.register(app)
 online.register(app)
 sending.register(app)
+dead_letters.register(app)
 demo.register(app)
 
 
@@ -47,7 +48,7 @@ def root(
 
     Begin with `stream-detector demo`, which needs no Kafka. By hand: `train` makes a bundle
     from a recipe, `detect` serves it on a topic, `replay` feeds the topic, `alerts` reads what
-    was found.
+    was found, `dead-letters` what could not be used.
 
     Exit codes: 0 done, 1 unexpected, 2 wrong setting or recipe, 3 bundle, 4 broker, 5 state,
     6 data set.

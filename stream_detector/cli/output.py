@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -92,6 +93,14 @@ def parse_duration_s(text: str, name: str) -> float:
         message = f"{name}: expected a time above zero such as 500ms, 5s or 2m, received {text!r}"
         raise ConfigError(message)
     return seconds
+
+
+def time_text(milliseconds: int) -> str:
+    """Return a time as ISO 8601 has it, or as the number it is where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError, OSError):
+        return f"{milliseconds} ms"
 
 
 def _cell(value: object) -> str:

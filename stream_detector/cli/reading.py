@@ -3,12 +3,11 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 
 from pydantic import TypeAdapter, ValidationError
 
 from stream_detector.cli.online import require_topic
-from stream_detector.cli.output import console
+from stream_detector.cli.output import console, time_text
 from stream_detector.clients import connect
 from stream_detector.core.records import Alert
 from stream_detector.settings import ConnectionSettings
@@ -82,22 +81,14 @@ def alert_values(
 def describe(alert: Alert) -> str:
     """Return one line about an event of an alert for people."""
     explanation, source = alert.explanation, alert.source
-    worst = _time(explanation.worst_start_ms)
+    worst = time_text(explanation.worst_start_ms)
     worst = worst.partition("T")[2].removesuffix("+00:00") or worst
     span_s = (explanation.worst_end_ms - explanation.worst_start_ms) / 1000
     top = explanation.features[0]
     summary = f"  for {alert.n_alerts} alerts" if alert.is_summary else ""
     return (
-        f"{_time(alert.event_time_ms)}  {alert.event:<6} {alert.reason:<9}  {alert.severity:<8}  "
-        f"score {alert.anomaly_score:6.2f}  key {alert.key}  "
+        f"{time_text(alert.event_time_ms)}  {alert.event:<6} {alert.reason:<9}  "
+        f"{alert.severity:<8}  score {alert.anomaly_score:6.2f}  key {alert.key}  "
         f"worst {worst} +{span_s:g} s  feature {top.feature} ({top.share:.0%}){summary}  "
         f"{source.topic}[{source.partition}]@{source.offset}  {alert.alert_id[:8]}"
     )
-
-
-def _time(milliseconds: int) -> str:
-    """Return a time as ISO 8601 has it, or as the number it is where no calendar has it."""
-    try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
-    except (OverflowError, ValueError, OSError):
-        return f"{milliseconds} ms"

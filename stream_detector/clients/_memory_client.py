@@ -153,6 +153,14 @@ class MemoryClient:
                 each: self._broker.logs[each.topic][each.partition].start for each in partitions
             }
 
+    def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the end of each partition."""
+        with self._call("ends"):
+            return {
+                each: len(self._broker.logs[each.topic][each.partition].records)
+                for each in partitions
+            }
+
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Let polls give nothing of these partitions until `resume`."""
         self._paused |= set(partitions) & set(self._positions)

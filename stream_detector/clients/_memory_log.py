@@ -32,6 +32,7 @@ Operation = Literal[
     "commit",
     "committed",
     "beginnings",
+    "ends",
 ]
 """Methods that ask the broker, and the steps of a transaction: `begin` is the first thing in it,
 `send_offsets` and `end` lie within `commit`."""

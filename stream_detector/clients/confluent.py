@@ -179,6 +179,12 @@ class ConfluentClient:
             consumer = self._reader()
             return {each: watermarks(consumer, each)[0] for each in partitions}
 
+    def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Ask the broker for the end of each partition as readers of committed records see it."""
+        with self._translated(self._drop_consumer):
+            consumer = self._reader()
+            return {each: watermarks(consumer, each)[1] for each in partitions}
+
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Let polls give nothing of these partitions until `resume`, or until they change hands."""
         mine = set(partitions) & self.assignment()

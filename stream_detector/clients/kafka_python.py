@@ -167,6 +167,13 @@ class KafkaPythonClient:
             found = self._reader().beginning_offsets(theirs, _common.REQUEST_TIMEOUT_MS)
         return {TopicPartition(*each): offset for each, offset in found.items()}
 
+    def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Ask the broker for the end of each partition as readers of committed records see it."""
+        theirs = [kafka.TopicPartition(*each) for each in partitions]
+        with self._translated(self._drop_consumer):
+            found = self._reader().end_offsets(theirs, _common.REQUEST_TIMEOUT_MS)
+        return {TopicPartition(*each): offset for each, offset in found.items()}
+
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Let polls give nothing of these partitions until `resume`, or until they change hands."""
         for each in set(partitions) & self.assignment():

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from stream_detector.core.dead_letters import encode_dead_letter, is_left_out
 from stream_detector.core.detector import Detector
-from stream_detector.core.publishing import encode_alert, encode_dead_letter, is_left_out
+from stream_detector.core.publishing import encode_alert
 from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
 from stream_detector.core.rewind import Note, Rewind
 from stream_detector.core.step import Step

@@ -219,6 +219,36 @@ def test_what_lies_before_the_beginning_is_gone(world: World) -> None:
     assert values_of(read(client, 4)) == [b"6", b"7", b"8", b"9"]
 
 
+def test_ends_are_asked_of_the_broker(world: World) -> None:
+    topic = world.make_topic(3)
+    partitions = [TopicPartition(topic, number) for number in range(3)]
+    reader, writer = world.connect(topic), world.connect()
+    send(writer, *numbered(topic, 5, 0), *numbered(topic, 3, 1))
+    assert reader.ends(partitions) == dict(zip(partitions, (5, 3, 0), strict=True))
+    read(reader, 8)
+
+    send(writer, *numbered(topic, 2, 2))
+
+    assert reader.ends(partitions[1:]) == {partitions[1]: 3, partitions[2]: 2}
+    assert reader.ends([]) == {}
+
+
+def test_without_a_group_one_offset_may_be_read_alone(world: World) -> None:
+    topic = world.make_topic(2)
+    where, other = (TopicPartition(topic, number) for number in range(2))
+    send(world.connect(), *numbered(topic, 50, 0), *numbered(topic, 50, 1))
+    reader = world.connect(topic)
+    reader.poll(1, 0)
+    assert reader.assignment() == {where, other}
+
+    reader.seek(where, 40)
+    reader.pause([other])
+
+    (batch,) = read(reader, 3, n_records_max=3)
+    assert batch.offsets().tolist() == [40, 41, 42]
+    assert reader.positions([where]) == {where: 43}
+
+
 def test_a_paused_partition_gives_nothing_until_it_is_resumed(world: World) -> None:
     topic = world.make_topic(2)
     paused, other = (TopicPartition(topic, number) for number in range(2))

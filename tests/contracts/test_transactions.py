@@ -159,6 +159,20 @@ def test_positions_pass_the_ends_of_transactions(scene: Scene, world: World) -> 
     assert values_of(read(reader, 1)) == [b"2"]
 
 
+def test_ends_reach_as_far_as_records_are_committed(scene: Scene, world: World) -> None:
+    worker, reader = scene.worker(), world.connect(scene.output)
+    where = TopicPartition(scene.output, 0)
+    batch = take(worker, 1)
+    worker.produce(scene.answers(b"a", b"b"))
+    worker.flush(10_000)
+    assert reader.ends([where]) == {where: 0}
+
+    worker.commit(progress_of(batch))
+
+    assert values_of(read(reader, 2)) == [b"a", b"b"]
+    assert reader.ends([where]) == {where: 3}
+
+
 Step = Callable[[Client, Scene, RecordBatch], None]
 
 

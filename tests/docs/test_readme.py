@@ -26,7 +26,11 @@ from stream_detector.settings import ConnectionSettings, DetectSettings, load_se
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = dict(typer.main.get_command(app).commands)
+COMMANDS |= {
+    f"dead-letters {name}": command
+    for name, command in COMMANDS.pop("dead-letters").commands.items()
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -38,6 +42,12 @@ def shell_lines(program: str = "") -> list[list[str]]:
     text = "".join(blocks("sh")).replace("\\\n", " ")
     lines = [shlex.split(line, comments=True) for line in text.splitlines()]
     return [words for words in lines if words and words[0].startswith(program)]
+
+
+def command_of(words: list[str]) -> tuple[str, list[str]]:
+    """Name of the command that a line runs, and the words after it."""
+    n_words = 2 if words[1] in COMMANDS else 3
+    return " ".join(words[1:n_words]), words[n_words:]
 
 
 def option(words: list[str], name: str) -> list[str]:
@@ -54,15 +64,15 @@ def test_no_block_goes_unchecked():
 
 @pytest.mark.parametrize("words", shell_lines("stream-detector"), ids=" ".join)
 def test_a_command_line_is_one_the_program_takes(words):
-    command = COMMANDS[words[1]]
-    with command.make_context(words[1], words[2:]) as context:
+    name, arguments = command_of(words)
+    with COMMANDS[name].make_context(name, arguments) as context:
         assert context.params
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_spoken_of_and_shown(name):
     assert f"`stream-detector {name}`" in README
-    shown = {words[1] for words in shell_lines("stream-detector")}
+    shown = {command_of(words)[0] for words in shell_lines("stream-detector")}
     assert name in shown or name == "demo"  # `make demo` runs it
 
 

@@ -11,8 +11,9 @@ from fuzz_records import INTERVAL_MS, Sent, batch_of
 
 from stream_detector.core.alerting import AlertRules
 from stream_detector.core.codec import ContentType, _read_json, _read_plain
+from stream_detector.core.dead_letters import encode_dead_letter
 from stream_detector.core.detector import Detector, RaisedAlert, Step
-from stream_detector.core.publishing import encode_alert, encode_dead_letter
+from stream_detector.core.publishing import encode_alert
 from stream_detector.core.records import BundleReference, FloatArray, Rejected
 from stream_detector.core.sample_detector import SampleDetector, for_samples
 from stream_detector.core.scaling import Scaler

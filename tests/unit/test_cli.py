@@ -28,6 +28,7 @@ from stream_detector.core.records import (
 from stream_detector.errors import BrokerError, ConfigError, StreamDetectorError
 
 COMMANDS = ("train", "evaluate", "score", "broker", "detect", "replay", "alerts", "demo")
+GROUPS = ("dead-letters",)
 
 
 class Ended(NamedTuple):
@@ -63,7 +64,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 def test_help_names_every_command_and_every_exit_code(run: Run) -> None:
     ended = run("--help")
     assert ended.code == 0
-    for name in COMMANDS:
+    for name in COMMANDS + GROUPS:
         assert f" {name} " in ended.out
     assert "0 done, 1 unexpected, 2 wrong setting or recipe, 3 bundle, 4 broker" in ended.out
 

@@ -1,4 +1,4 @@
-"""Alerts and dead letters as bytes: fields and headers that downstream relies on."""
+"""Alerts as bytes: fields and headers that downstream relies on."""
 
 from dataclasses import fields, replace
 
@@ -7,17 +7,14 @@ import pytest
 
 from stream_detector.core.alerting import alert_id, open_alert
 from stream_detector.core.codec import TIMESTAMP_MS_MAX
-from stream_detector.core.publishing import encode_alert, encode_dead_letter, is_left_out
+from stream_detector.core.publishing import encode_alert
 from stream_detector.core.records import (
     Alert,
     BundleReference,
     Explanation,
     FeatureExplanation,
     Origin,
-    OutputRecord,
-    Rejected,
 )
-from stream_detector.errors import RecordDecodeError, RecordShapeError
 
 ORIGIN = Origin("telemetry", 3, 41, 1_700_000_000_000, b"pump-7", [("label", b"1"), ("x", None)])
 BUNDLE = BundleReference("pumps", "0123abcd")
@@ -142,83 +139,3 @@ def test_any_key_becomes_text_and_stays_bytes(key: bytes | None, text: str) -> N
 def test_an_alert_has_no_field_that_json_lacks() -> None:
     written = orjson.loads(encode_alert(alert_of(), "alerts", None, 0).value or b"")
     assert list(written) == [field.name for field in fields(Alert)]
-
-
-@pytest.mark.parametrize("value", [None, b"", b"\x00\xff\n", bytes(10_000_000)])
-@pytest.mark.parametrize("key", [None, b"\xff"])
-def test_a_dead_letter_is_the_record_byte_for_byte(value: bytes | None, key: bytes | None) -> None:
-    origin = ORIGIN._replace(key=key)
-    why = Rejected(0, RecordDecodeError("why"))
-    record = encode_dead_letter(why, value, origin, "dead", 20_000_000)
-    assert not is_left_out(record)
-    assert (record.topic, record.key, record.value) == ("dead", key, value)
-    assert list(record.headers[:2]) == list(origin.headers)
-    assert record.timestamp_ms == origin.timestamp_ms
-
-
-def test_a_dead_letter_says_why_in_kafka_connect_s_headers() -> None:
-    rejected = Rejected(0, RecordShapeError("expected 3 µ"), "check")
-    record = encode_dead_letter(rejected, b"v", ORIGIN, "dead", 4_096)
-    assert list(record.headers[2:]) == [
-        ("__connect.errors.topic", b"telemetry"),
-        ("__connect.errors.partition", b"3"),
-        ("__connect.errors.offset", b"41"),
-        ("__connect.errors.stage", b"check"),
-        ("__connect.errors.exception.class.name", b"RecordShapeError"),
-        ("__connect.errors.exception.message", "expected 3 µ".encode()),
-    ]
-
-
-def test_a_dead_letter_of_a_record_without_time_has_none() -> None:
-    origin = ORIGIN._replace(timestamp_ms=-1)
-    record = encode_dead_letter(Rejected(0, RecordDecodeError("why")), None, origin, "dead", 4_096)
-    assert record.timestamp_ms is None
-
-
-def bytes_of(record: OutputRecord) -> int:
-    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers
-
-
-@pytest.mark.parametrize(
-    ("n_value", "n_key", "n_header", "left_out"),
-    [
-        (5_000, 3, 3, b"value 5000"),
-        (3, 5_000, 3, b"value 3, key 5000"),
-        (None, 5_000, 3, b"key 5000"),
-        (5_000, 5_000, 3, b"value 5000, key 5000"),
-        (3, 3, 5_000, b"value 3, key 3, headers 5001"),
-        (3, None, 5_000, b"value 3, headers 5001"),
-    ],
-)
-def test_what_is_too_large_is_left_out_of_a_dead_letter(
-    n_value: int | None, n_key: int | None, n_header: int, left_out: bytes
-) -> None:
-    value, key = (None if n is None else b"x" * n for n in (n_value, n_key))
-    origin = ORIGIN._replace(key=key, headers=[("h", b"x" * n_header)])
-    rejected = Rejected(0, RecordDecodeError("why"))
-    whole = encode_dead_letter(rejected, value, origin, "dead", 20_000)
-    record = encode_dead_letter(rejected, value, origin, "dead", 4_096)
-    assert record.headers[-1] == ("stream-detector.left-out", left_out)
-    assert is_left_out(record)
-    assert bytes_of(record) <= 4_096
-    is_there = [
-        None if b"value" in left_out else value,
-        None if b"key" in left_out else key,
-        [] if b"headers" in left_out else origin.headers,
-    ]
-    assert [record.key, record.value, list(record.headers[:-7])] == [
-        is_there[1],
-        is_there[0],
-        is_there[2],
-    ]
-    assert record.headers[-7:-1] == whole.headers[-6:]
-
-
-def test_a_dead_letter_may_be_as_large_as_is_said() -> None:
-    why = Rejected(0, RecordDecodeError("why"))
-    whole = encode_dead_letter(why, b"x" * 5_000, ORIGIN, "dead", 20_000)
-    n_bytes = bytes_of(whole)
-    assert encode_dead_letter(why, b"x" * 5_000, ORIGIN, "dead", n_bytes) == whole
-    smaller = encode_dead_letter(why, b"x" * 5_000, ORIGIN, "dead", n_bytes - 1)
-    assert (smaller.value, smaller.key) == (None, ORIGIN.key)

@@ -1,0 +1,244 @@
+"""Records that were put aside: as the bytes that go to Kafka, and read back.
+
+Pure. What is written depends on the input alone.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from stream_detector.core.records import Headers, Origin, OutputRecord, Rejected, Source
+
+LEFT_OUT_HEADER = "stream-detector.left-out"
+"""What a dead letter lacks because its topic would not take it: names of parts, and their bytes."""
+
+REPLAYED_FROM = "stream-detector.replayed-from"
+"""Header of a replayed record: the dead letter it was, as topic[partition]@offset."""
+
+_REASONS = tuple(
+    f"__connect.errors.{name}"
+    for name in (
+        "topic", "partition", "offset", "stage", "exception.class.name", "exception.message"
+    )
+)  # fmt: skip
+_NUMBER = re.compile(rb"[0-9]{1,19}")
+_LEFT_OUT = re.compile(rb"(value|key|headers) ([0-9]{1,19})")
+
+
+class Reason(NamedTuple):
+    """What a dead letter says of itself.
+
+    Parameters
+    ----------
+    source
+        Where the record lay.
+    stage
+        Where in the flow it was put aside.
+    error, message
+        Class and text of what was wrong with it.
+    """
+
+    source: Source
+    stage: str
+    error: str
+    message: str
+
+
+class DeadLetter(NamedTuple):
+    """A record of the dead-letter topic.
+
+    Parameters
+    ----------
+    origin
+        Where the dead letter lies, with its key and every header.
+    value
+        The value of the record that was put aside.
+    headers
+        The headers that record had, without those that were added.
+    reason
+        Why; None where the record was not written by `encode_dead_letter`.
+    left_out
+        Bytes of each part that was left out: "value", "key", "headers". That part is then not the
+        record's own, which only the input topic still has. Empty where all is there.
+    """
+
+    origin: Origin
+    value: bytes | None
+    headers: Headers
+    reason: Reason | None
+    left_out: Mapping[str, int]
+
+    @property
+    def replayed_from(self) -> str | None:
+        """The dead letter that was replayed and became this one; None where there is none."""
+        marks = [value for name, value in self.headers if name == REPLAYED_FROM]
+        return _text(marks[-1]) if marks else None
+
+
+def encode_dead_letter(
+    rejected: Rejected, value: bytes | None, origin: Origin, topic: str, bytes_max: int
+) -> OutputRecord:
+    """Write a record that was put aside: byte for byte as it came, with the reason in headers.
+
+    Parameters
+    ----------
+    rejected
+        Why.
+    value
+        The record's value.
+    origin
+        The rest of the record.
+    topic
+        The dead-letter topic.
+    bytes_max
+        Largest dead letter: key, value, and names and values of headers. A larger one goes
+        without its value; if that is not enough, without its key, and then without the headers it
+        came with. `LEFT_OUT_HEADER` says what was left out and how many bytes it had; the record
+        itself is still where the reason's headers say.
+
+    Notes
+    -----
+    Source: Apache Kafka, KIP-298 "Error Handling in Connect", headers of the dead letter queue.
+    """
+    reasons = (
+        origin.topic,
+        origin.partition,
+        origin.offset,
+        rejected.stage,
+        type(rejected.error).__name__,
+        rejected.error,
+    )
+    why = [(name, str(each).encode()) for name, each in zip(_REASONS, reasons, strict=True)]
+    sizes = {
+        "value": len(value or b""),
+        "key": len(origin.key or b""),
+        "headers": _n_bytes(origin.headers),
+    }
+    kept = {name: size for name, size in sizes.items() if size}
+    left_out: dict[str, int] = {}
+    added = why
+    while kept and sum(kept.values()) + _n_bytes(added) > bytes_max:
+        name = next(iter(kept))
+        left_out[name] = kept.pop(name)
+        text = ", ".join(f"{part} {size}" for part, size in left_out.items())
+        added = [*why, (LEFT_OUT_HEADER, text.encode())]
+    return OutputRecord(
+        topic,
+        None if "key" in left_out else origin.key,
+        None if "value" in left_out else value,
+        [*(() if "headers" in left_out else origin.headers), *added],
+        _known_ms(origin),
+    )
+
+
+def is_left_out(dead_letter: OutputRecord) -> bool:
+    """Return whether a part of a dead letter was left out because it was too large."""
+    return _ends_with_left_out(dead_letter.headers)
+
+
+def decode_dead_letter(origin: Origin, value: bytes | None) -> DeadLetter:
+    """Read a record of the dead-letter topic: the inverse of `encode_dead_letter`.
+
+    Only the last headers count: the six reasons in the order they are written in, and after them
+    `LEFT_OUT_HEADER` where it is there. A record that had headers of the same names, from another
+    dead letter queue, keeps them.
+
+    Parameters
+    ----------
+    origin
+        Where the dead letter lies, its key and all its headers.
+    value
+        Its value.
+
+    Returns
+    -------
+    Any record is taken: one whose last headers are others has no reason. Bytes of stage, class and
+    message that are not UTF-8 appear as backslash escapes.
+
+    Examples
+    --------
+    >>> decode_dead_letter(Origin("dead-letters", 0, 5, 0, b"k", ()), b"v").reason is None
+    True
+    """
+    headers = [(name, content) for name, content in origin.headers]
+    is_incomplete = _ends_with_left_out(headers)
+    end = len(headers) - is_incomplete
+    start = max(0, end - len(_REASONS))
+    reason = _decode_reason(headers[start:end])
+    left_out = _decode_left_out(headers[-1][1] or b"") if is_incomplete else {}
+    if reason is None or left_out is None:
+        return DeadLetter(origin, value, headers, None, {})
+    return DeadLetter(origin, value, headers[:start], reason, left_out)
+
+
+def encode_replay(letter: DeadLetter, topic: str | None) -> OutputRecord:
+    """Write the record that a dead letter was, to be tried again.
+
+    Key, value, time and headers are those it came with. `REPLAYED_FROM` is added, in place of the
+    one of an earlier replay, so that a record that goes round can be seen and does not grow.
+
+    Parameters
+    ----------
+    letter
+        What to send.
+    topic
+        Where to; the key chooses the partition. None sends it where it came from, partition
+        included: other records of its key lie there, whatever partitioner their producer has.
+
+    Raises
+    ------
+    ValueError
+        If a part of the dead letter was left out, or `topic` is None and the dead letter does not
+        say where it came from: a caller's mistake.
+    """
+    origin, partition = letter.origin, None
+    where = f"{origin.topic}[{origin.partition}]@{origin.offset}"
+    if letter.left_out:
+        message = f"{where} lacks its {', '.join(letter.left_out)}, so it is not the record it was"
+        raise ValueError(message)
+    if topic is None:
+        if letter.reason is None:
+            message = f"{where} has no original topic"
+            raise ValueError(message)
+        topic, partition = letter.reason.source.topic, letter.reason.source.partition
+    headers = [header for header in letter.headers if header[0] != REPLAYED_FROM]
+    headers.append((REPLAYED_FROM, where.encode()))
+    return OutputRecord(topic, origin.key, letter.value, headers, _known_ms(origin), partition)
+
+
+def _ends_with_left_out(headers: Headers) -> bool:
+    """Return whether the last header says that parts were left out."""
+    return len(headers) > 0 and headers[-1][0] == LEFT_OUT_HEADER
+
+
+def _decode_reason(headers: Headers) -> Reason | None:
+    """Return what the six headers of a dead letter say; None where they are others."""
+    if tuple(name for name, _ in headers) != _REASONS:
+        return None
+    topic, partition, offset, stage, error, message = (value or b"" for _, value in headers)
+    if not (_NUMBER.fullmatch(partition) and _NUMBER.fullmatch(offset)):
+        return None
+    source = Source(_text(topic), int(partition), int(offset))
+    return Reason(source, _text(stage), _text(error), _text(message))
+
+
+def _decode_left_out(value: bytes) -> dict[str, int] | None:
+    """Return the bytes of each part that was left out; None where that is not what it says."""
+    parts = [_LEFT_OUT.fullmatch(part) for part in value.split(b", ")]
+    found = {part[1].decode(): int(part[2]) for part in parts if part}
+    return found if len(found) == len(parts) else None
+
+
+def _n_bytes(headers: Headers) -> int:
+    """Return the bytes of names and values."""
+    return sum(len(name.encode(errors="replace")) + len(value or b"") for name, value in headers)
+
+
+def _known_ms(origin: Origin) -> int | None:
+    """Return the time of a record; None where it has none."""
+    return origin.timestamp_ms if origin.timestamp_ms >= 0 else None
+
+
+def _text(value: bytes | None) -> str:
+    """Return text; bytes that are not UTF-8 appear as backslash escapes."""
+    return (value or b"").decode(errors="backslashreplace")

@@ -1,0 +1,109 @@
+"""A dead letter read back is the record that was put aside, whatever its bytes and headers are."""
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from stream_detector.core.dead_letters import (
+    LEFT_OUT_HEADER,
+    REPLAYED_FROM,
+    decode_dead_letter,
+    encode_dead_letter,
+    encode_replay,
+    is_left_out,
+)
+from stream_detector.core.records import Origin, OutputRecord, Rejected, Source
+from stream_detector.errors import DataError, RecordDecodeError, RecordOrderError
+
+NAMES = st.text(max_size=5) | st.sampled_from(
+    [
+        REPLAYED_FROM,
+        LEFT_OUT_HEADER,
+        "content-type",
+        "__connect.errors.topic",
+        "__connect.errors.offset",
+    ]
+)
+HEADERS = st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=5)), max_size=9)
+BYTES = st.none() | st.binary(max_size=20)
+OFFSETS = st.integers(0, 2**63 - 1)
+ORIGINS = st.builds(
+    Origin,
+    topic=st.from_regex(r"[a-zA-Z0-9._-]{1,20}", fullmatch=True),
+    partition=st.integers(0, 2**31 - 1),
+    offset=OFFSETS,
+    timestamp_ms=st.integers(-1, 2**63 - 1),
+    key=BYTES,
+    headers=HEADERS.map(tuple),
+)
+ERRORS = st.builds(
+    lambda kind, text: kind(text),
+    st.sampled_from([DataError, RecordDecodeError, RecordOrderError]),
+    st.text(),
+)
+REJECTED = st.builds(
+    Rejected, st.just(0), ERRORS, st.sampled_from(["decode", "check", "order"]) | st.text()
+)
+
+
+def stored(record: OutputRecord, offset: int = 7) -> Origin:
+    """Return the origin of a record that Kafka has taken."""
+    timestamp_ms = 0 if record.timestamp_ms is None else record.timestamp_ms
+    return Origin(
+        record.topic, record.partition or 0, offset, timestamp_ms, record.key, record.headers
+    )
+
+
+@given(REJECTED, BYTES, ORIGINS, st.integers(0, 500))
+@example(Rejected(0, DataError("")), None, Origin("a", 0, 0, 0, None, [("", None)]), 500)
+def test_decode_is_the_inverse_of_encode(
+    rejected: Rejected, value: bytes | None, origin: Origin, bytes_max: int
+) -> None:
+    record = encode_dead_letter(rejected, value, origin, "dead", bytes_max)
+    letter = decode_dead_letter(stored(record), record.value)
+
+    assert letter.reason is not None
+    assert letter.reason.source == Source(origin.topic, origin.partition, origin.offset)
+    assert letter.reason.stage == rejected.stage
+    assert letter.reason.error == type(rejected.error).__name__
+    assert letter.reason.message == str(rejected.error)
+    n_header_bytes = sum(len(name.encode()) + len(each or b"") for name, each in origin.headers)
+    parts = [
+        ("value", letter.value, value, len(value or b"")),
+        ("key", letter.origin.key, origin.key, len(origin.key or b"")),
+        ("headers", list(letter.headers), list(origin.headers), n_header_bytes),
+    ]
+    for name, found, whole, n_bytes in parts:
+        if name in letter.left_out:
+            assert not found
+            assert letter.left_out[name] == n_bytes > 0
+        else:
+            assert found == whole
+    assert is_left_out(record) == bool(letter.left_out)
+    assert set(letter.left_out) <= {"value", "key", "headers"}
+
+
+@given(REJECTED, BYTES, ORIGINS)
+def test_a_replay_is_the_record_with_one_mark_however_often_it_comes_back(
+    rejected: Rejected, value: bytes | None, origin: Origin
+) -> None:
+    own = [header for header in origin.headers if header[0] != REPLAYED_FROM]
+    for offset in range(3):
+        put_aside = encode_dead_letter(rejected, value, origin, "dead", 1_000_000)
+        letter = decode_dead_letter(stored(put_aside, offset), put_aside.value)
+        record = encode_replay(letter, None)
+
+        assert record[:3] == (origin.topic, origin.key, value)
+        assert list(record.headers) == [*own, (REPLAYED_FROM, f"dead[0]@{offset}".encode())]
+        assert record.timestamp_ms == max(0, origin.timestamp_ms)
+        assert record.partition == origin.partition
+        origin = stored(record)
+
+
+@given(BYTES, st.builds(Origin._replace, ORIGINS, headers=HEADERS.map(tuple)))
+@example(None, Origin("dead", 0, 0, 0, None, ()))
+def test_any_other_record_has_no_reason_and_keeps_its_headers(
+    value: bytes | None, origin: Origin
+) -> None:
+    letter = decode_dead_letter(origin, value)
+    assert letter.reason is None
+    assert list(letter.headers) == list(origin.headers)
