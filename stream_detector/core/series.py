@@ -92,9 +92,11 @@ class Scalars:
             A number for each key.
         """
         mixed = names.copy()
-        for column in (self.newest_ms, self.seen_ms, self.last_ms, self.last_cell, self.span):
-            bits = np.ascontiguousarray(column, dtype=np.float64).view(np.uint64)
-            mixed = (mixed ^ bits) * _ODD
+        cells = self.last_cell.astype(np.uint64) << np.uint64(32) | self.span.astype(np.uint64)
+        times = (self.newest_ms, self.seen_ms, self.last_ms)
+        for bits in (*(each.view(np.uint64) for each in times), cells):
+            mixed ^= bits
+            mixed *= _ODD
             mixed ^= mixed >> np.uint64(29)
         return mixed
 
@@ -290,7 +292,11 @@ class SeriesPool:
         if writes.pending is not None:
             self.pending = writes.pending
         self._is_scratch_used = False
-        self._digest(np.unique(writes.slots))
+        if (writes.slots[1:] > writes.slots[:-1]).all():  # what was just set need not be read
+            names = self._names[writes.slots]
+            self._add_up(writes.slots, writes.scalars.digests(names))
+        else:
+            self._digest(np.unique(writes.slots))
         self._release(writes.freed)
 
     def forget(self, partitions: Sequence[int]) -> None:
@@ -351,8 +357,8 @@ class SeriesPool:
         change = digests - self._digests[slots]  # modulo 2^64, as the sums are
         self._digests[slots] = digests
         numbers = self.partitions[slots]
-        for partition in np.unique(numbers).tolist():
-            added = int(change[numbers == partition].sum(dtype=np.uint64))
+        for partition in self._slots:
+            added = int(change.sum(dtype=np.uint64, where=numbers == partition))
             self._sums[partition] = (self._sums.get(partition, 0) + added) % 2**64
 
     def _release(self, slots: NDArray[np.intp]) -> None:
