@@ -2,24 +2,19 @@
 
 import logging
 import os
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 from stream_detector.cli.output import console, parse_duration_s
+from stream_detector.cli.stopping import StopFlag
 from stream_detector.core.codec import ContentType
-from stream_detector.core.records import RecordBatch
-from stream_detector.core.step import Step
-from stream_detector.errors import ConfigError, missing_topics
-from stream_detector.ports import SystemClock
+from stream_detector.errors import ConfigError
 from stream_detector.settings import (
     ClientName,
     ConnectionSettings,
@@ -76,7 +71,7 @@ def broker(
     from stream_detector.clients.embedded import EmbeddedBroker
 
     wanted = _parse_topics(topics)
-    stop = _StopFlag()
+    stop = StopFlag()
     with EmbeddedBroker(port=port) as embedded, stop.on_signals():
         for name, n_partitions in wanted.items():
             embedded.create_topic(name, n_partitions)
@@ -139,6 +134,8 @@ def detect(
         stop_when_idle_s=_seconds(stop_when_idle, "--stop-when-idle"),
     )
     if settings.workers == 1:
+        from stream_detector.cli.serving import run_detect
+
         run_detect(bundle, settings)
     else:
         raise typer.Exit(run_workers(bundle, settings))
@@ -159,7 +156,7 @@ def run_workers(bundle: Path, settings: DetectSettings) -> int:
 
     set_up_logging(logging.INFO)
     workers = Workers(bundle, settings)
-    stop = _StopFlag(workers.stop)
+    stop = StopFlag(workers.stop)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="stream-detector-"))
         os.environ[SHARED_METRICS] = folder  # for the workers, which inherit it
@@ -172,44 +169,6 @@ def run_workers(bundle: Path, settings: DetectSettings) -> int:
             )
             log_event(logging.INFO, "metrics", address=f"{settings.metrics_host}:{server.port}")
         return workers.run()
-
-
-def run_detect(bundle: Path, settings: DetectSettings) -> None:
-    """Wire client, engine and metrics, and run the loop."""
-    from stream_detector.cli.wiring import connect_to_detect, open_bundle
-    from stream_detector.service import Service
-    from stream_detector.telemetry import (
-        Metrics,
-        MetricsServer,
-        log_event,
-        set_up_logging,
-    )
-
-    set_up_logging(logging.INFO)
-    served = open_bundle(bundle, settings.engine, settings.model_rows_max)
-    metrics = Metrics()
-    client = connect_to_detect(settings)
-    service = Service(client, served.detector, served.reconstruct, settings, metrics, SystemClock())
-    stop = _StopFlag(service.stop)
-    with ExitStack() as stack:
-        stack.enter_context(stop.on_signals())
-        if settings.metrics_port is not None:
-            server = stack.enter_context(
-                MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
-            )
-            log_event(logging.INFO, "metrics", address=f"{settings.metrics_host}:{server.port}")
-        if sys.stderr.isatty():
-            service.on_step = stack.enter_context(_progress_line(service))
-        totals = service.run()
-    log_event(
-        logging.INFO,
-        "stopped",
-        n_records=totals.n_records,
-        n_alerts=totals.n_alerts,
-        n_dead_letters=totals.n_dead_letters,
-        n_batches=totals.n_batches,
-        n_retries=totals.n_retries,
-    )
 
 
 def alerts(
@@ -233,7 +192,7 @@ def alerts(
     settings = load_settings(
         ConnectionSettings, settings_file, bootstrap_servers=bootstrap_servers, client=client
     )
-    stop = _StopFlag()
+    stop = StopFlag()
     with stop.on_signals():
         read_alerts(
             settings,
@@ -243,60 +202,6 @@ def alerts(
             idle_s=_seconds(stop_when_idle, "--stop-when-idle"),
             is_stopping=lambda: stop.is_set,
         )
-
-
-def require_topic(client: Any, topic: str, bootstrap_servers: str) -> None:
-    """Refuse a topic that does not exist, with the command that makes it."""
-    if client.n_partitions(topic) == 0:
-        raise missing_topics(bootstrap_servers, [topic])
-
-
-class _StopFlag:
-    """Turns the first SIGTERM or SIGINT into a wish to stop, and the second into an exit."""
-
-    def __init__(self, on_stop: Any = None) -> None:
-        self.is_set = False
-        self._on_stop = on_stop
-
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Handle both signals while the block lasts."""
-        before = {each: signal.signal(each, self._handle) for each in _SIGNALS}
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        """Ask to stop; the second time leave with nothing finished and nothing committed."""
-        del frame
-        if self.is_set:
-            os._exit(128 + number)
-        self.is_set = True
-        if self._on_stop is not None:
-            self._on_stop()
-
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-@contextmanager
-def _progress_line(service: Any) -> Iterator[Any]:
-    """Show totals and rate on one line while the block lasts."""
-    start_s = time.monotonic()
-    with console().status("waiting for records") as status:
-
-        def on_step(batch: RecordBatch, step: Step) -> None:
-            del batch, step
-            totals = service.totals
-            per_s = totals.n_records / max(time.monotonic() - start_s, 1e-9)
-            status.update(
-                f"{totals.n_records:,} records, {totals.n_alerts:,} alerts, "
-                f"{totals.n_dead_letters:,} dead letters, {per_s:,.0f} records/s"
-            )
-
-        yield on_step
 
 
 def _seconds(text: str | None, name: str) -> float | None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 from pydantic import TypeAdapter, ValidationError
 
-from stream_detector.cli.online import require_topic
 from stream_detector.cli.output import console, time_text
+from stream_detector.cli.wiring import require_topic
 from stream_detector.clients import connect
 from stream_detector.core.records import Alert
 from stream_detector.settings import ConnectionSettings

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from stream_detector.bundle import Bundle, read_bundle
 from stream_detector.core.detector import Detector
+from stream_detector.errors import missing_topics
 from stream_detector.ports import Client, Reconstructor
 from stream_detector.settings import DetectSettings, EngineName
 
@@ -64,3 +65,9 @@ def connect_to_detect(settings: DetectSettings) -> Client:
         transactional_id=f"{settings.group}-{name}" if is_exact else None,
         instance_id=settings.instance_id if settings.static_membership else None,
     )
+
+
+def require_topic(client: Client, topic: str, bootstrap_servers: str) -> None:
+    """Refuse a topic that does not exist, with the command that makes it."""
+    if client.n_partitions(topic) == 0:
+        raise missing_topics(bootstrap_servers, [topic])

@@ -136,7 +136,7 @@ class Workers:
 
 def _work(bundle: Path, settings: DetectSettings) -> None:
     """Be one worker, until told to stop or until the command that started it is gone."""
-    from stream_detector.cli.online import run_detect
+    from stream_detector.cli.serving import run_detect
 
     os.setpgrp()  # Ctrl-C is for the command, which tells its workers
     threading.Thread(target=_stop_with_parent, name="watch parent", daemon=True).start()
