@@ -21,8 +21,12 @@ BACKOFF_S_MAX = 30.0
 """Between two starts of a worker that dies: doubled from the first to the second, and begun anew
 once a worker has lived for longer than the second."""
 
-HOPELESS = (2, 3, 5)
-"""Exit codes that starting again cannot change: a wrong setting, bundle or state."""
+HOPELESS = (2, 3, 4, 5)
+"""Exit codes that starting again cannot change: a wrong setting or bundle, a broker that refuses or
+another process in this one's place, a state that cannot be trusted."""
+
+TRY_AGAIN = 75
+"""Exit code of a worker whose broker was away for too long; EX_TEMPFAIL of sysexits.h."""
 
 TICK_S = 0.1
 
@@ -144,7 +148,7 @@ def _work(bundle: Path, settings: DetectSettings) -> None:
         run_detect(bundle, settings)
     except StreamDetectorError as error:
         say_error(str(error))
-        sys.exit(error.exit_code)
+        sys.exit(TRY_AGAIN if error.retriable else error.exit_code)
 
 
 def _stop_with_parent() -> None:

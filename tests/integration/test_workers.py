@@ -88,3 +88,16 @@ def test_what_no_new_start_can_mend_ends_the_command(
     done = command_line.run("detect", tmp_path / "nothing", "--workers", 2, check=False)
     assert done.returncode == 3
     assert "nothing" in done.stderr
+
+
+def test_a_topic_that_is_not_there_ends_the_command(
+    kafka: str, bundle: Path, command_line: CommandLine
+) -> None:
+    done = command_line.run(
+        *("detect", bundle, "--bootstrap-servers", kafka, "--input-topic", "not-there"),
+        *("--workers", 2),
+        check=False,
+    )
+    assert done.returncode == 4
+    assert "no such topic" in done.stderr
+    assert "worker-died" not in done.stderr
