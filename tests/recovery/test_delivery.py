@@ -13,26 +13,26 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from delivery_stream import (  # tests/support
+    DELIVERIES,
+    N_PARTITIONS,
+    N_RECORDS,
+    SHAPES,
+    alert_bytes,
+    dead_letter_bytes,
+    detector_of,
+    record_of,
+)
 
 from stream_detector.clients.memory import ABORT, PAUSE, Aborted, Fault, MemoryBroker, Operation
-from stream_detector.core.alerting import AlertRules
-from stream_detector.core.detector import Detector
-from stream_detector.core.records import BundleReference, OutputRecord, TopicPartition
+from stream_detector.core.records import TopicPartition
 from stream_detector.core.rewind import Note
-from stream_detector.core.sample_detector import for_samples
-from stream_detector.core.scaling import Scaler
-from stream_detector.core.windows import WindowRules
 from stream_detector.errors import StateError
 from stream_detector.service import Service
 from stream_detector.settings import DetectSettings, load_settings
 from stream_detector.telemetry import Metrics
 
 GROUP = "g"
-SEVERITIES = (("warning", 1.0), ("critical", 3.0))
-START_MS = 1_767_225_600_000
-SHAPES = ("windows", "samples")
-DELIVERIES = ("at_least_once", "exactly_once")
-N_RECORDS = 180
 
 each_shape = pytest.mark.parametrize("shape", SHAPES)
 each_delivery = pytest.mark.parametrize("delivery", DELIVERIES)
@@ -57,42 +57,9 @@ class PassingClock:
         self.now_s += seconds
 
 
-def detector_of(shape: str) -> Detector:
-    scaler = Scaler("none", np.zeros(1, np.float32), np.ones(1, np.float32))
-    detector = Detector(
-        BundleReference("pumps", "v1"), (4, 1), 10, scaler, "mae", 1.0, SEVERITIES, 8
-    )
-    if shape == "windows":
-        return detector
-    rules = WindowRules(
-        n_steps=4,
-        n_features=1,
-        stride=2,
-        sample_interval_ms=10,
-        gap_ms_max=40,
-        lateness_ms_max=20,
-        missing="hold",
-        missing_share_max=0.5,
-        key_ttl_ms=400,
-    )
-    return for_samples(detector, rules, AlertRules(1, 1, 40, 30, 20, 90, 2, 60, SEVERITIES))
-
-
-def record_of(number: int, shape: str) -> OutputRecord:
-    """Return one of many: three keys in two partitions, some records bad, late or idle."""
-    random = np.random.default_rng(number)
-    key, round_ = number % 3, number // 3
-    is_odd = round_ % 23 < 4 and random.random() < 0.5  # in bursts, with calm between
-    values = random.normal(0, 0.3, 4 if shape == "windows" else 3) + (4 if is_odd else 0)
-    at_ms = START_MS + 30 * round_ + (500 if round_ > 44 else 0) - (90 if number % 13 == 5 else 0)
-    text: Any = {"values": values.round(3).tolist(), "timestamp_ms": at_ms}
-    value = b"not a record" if number % 11 == 7 else orjson.dumps(text)
-    return OutputRecord("telemetry", b"key-%d" % key, value, (), at_ms, key % 2)
-
-
 def broker_of(shape: str, n_records: int = N_RECORDS) -> MemoryBroker:
     broker = MemoryBroker(now_ms=lambda: 0)
-    broker.create_topic("telemetry", 2)
+    broker.create_topic("telemetry", N_PARTITIONS)
     broker.create_topic("alerts")
     broker.create_topic("dead-letters")
     for number in range(n_records):
@@ -125,12 +92,9 @@ def service_on(
 def published(broker: MemoryBroker) -> Counter[bytes]:
     """Return what a reader sees, the time of detection apart, with how often it is there."""
     found: Counter[bytes] = Counter()
-    for record in broker.records("alerts"):
-        alert = orjson.loads(record.value or b"")
-        del alert["detected_at_ms"]
-        found[orjson.dumps(alert) + repr((record.origin.key, record.origin.headers)).encode()] += 1
-    for record in broker.records("dead-letters"):
-        found[repr((record.value, record.origin.key, record.origin.headers)).encode()] += 1
+    for topic, told in (("alerts", alert_bytes), ("dead-letters", dead_letter_bytes)):
+        for record in broker.records(topic):
+            found[told(record.value, record.origin.key, record.origin.headers)] += 1
     return found
 
 

@@ -87,15 +87,26 @@ class LocalKafka:
         One of `VERSIONS`.
     settings
         Lines added to the broker's properties; they win over the ones here.
+    proxy_port
+        Gives the broker a second address, `behind_proxy`, whose clients it sends to this port of
+        loopback: where a proxy is to listen.
     """
 
-    def __init__(self, version: str = VERSIONS[0], settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        version: str = VERSIONS[0],
+        settings: dict[str, str] | None = None,
+        proxy_port: int | None = None,
+    ) -> None:
         self.version = version
         self._settings = settings or {}
         self._folder = Path(tempfile.mkdtemp(prefix="stream-detector-kafka-"))
         self._process: subprocess.Popen[bytes] | None = None
-        self._port, self._controller_port = _free_ports(2)
+        self._port, self._controller_port, hidden_port = _free_ports(3)
         self.bootstrap_servers = f"127.0.0.1:{self._port}"
+        self.behind_proxy = ("127.0.0.1", hidden_port)
+        if proxy_port is not None:
+            self._settings = self._proxied(hidden_port, proxy_port) | self._settings
 
     def __enter__(self) -> Self:
         try:
@@ -176,6 +187,17 @@ class LocalKafka:
         java = shutil.which("java") or "java"
         memory = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC")
         return [java, *memory, f"-D{option}={logging}", "-cp", jars, main, *arguments]
+
+    def _proxied(self, hidden_port: int, proxy_port: int) -> dict[str, str]:
+        """Return the settings of a second listener, whose clients are sent to a proxy."""
+        own = f"PLAINTEXT://127.0.0.1:{self._port}"
+        controller = f"CONTROLLER://127.0.0.1:{self._controller_port}"
+        names = ("PLAINTEXT", "PROXIED", "CONTROLLER")
+        return {
+            "listeners": f"{own},PROXIED://127.0.0.1:{hidden_port},{controller}",
+            "advertised.listeners": f"{own},PROXIED://127.0.0.1:{proxy_port}",
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in names),
+        }
 
     def _format(self) -> None:
         lines = PROPERTIES.format(

@@ -1,0 +1,195 @@
+"""The faults that are played on a real Kafka, by name: tests play some, `make faults` all.
+
+Each is a function that plays it to a group of processes, leaves nothing undone, and returns when
+it was.
+"""
+
+import itertools
+import signal
+import time
+from collections.abc import Callable
+from random import Random
+
+from command_line import RunningCommand
+from fault_stage import END_TIMEOUT_S, Case, Job, Outcome, Stage
+from fault_worker import STEPS
+
+SWALLOWED = {"at_least_once": "OffsetCommit", "exactly_once": "EndTxn"}
+"""The request that makes a batch count."""
+
+IN_TRANSACTIONS = ("after_begin", "after_offsets")
+
+Fault = Callable[[Job, Random], float]
+
+
+def kill_at(step: str) -> Fault:
+    """Return the fault of a process that is killed at a step of the loop."""
+
+    def fault(job: Job, random: Random) -> float:
+        delay_s = random.uniform(0, 0.008)
+        first = job.start(step=step, nth=random.randint(2, 4), delay_s=delay_s)
+        at_s = killed_at_s(first)
+        job.finish()
+        return at_s
+
+    return fault
+
+
+def killed_at_s(running: RunningCommand) -> float:
+    """Wait until a process has killed itself and return when that was."""
+    code = running.process.wait(END_TIMEOUT_S)
+    assert code == -signal.SIGKILL, f"exit code {code}: {running.output}"
+    return time.time()
+
+
+def kill_again_and_again(job: Job, random: Random) -> float:
+    """Kill each process at a moment of chance, be it while it joins, restores or commits."""
+    at_s = 0.0
+    for _ in range(6):
+        running = job.start(pause_s=0.1)
+        running.wait_for("ready")
+        time.sleep(random.uniform(0, 1.0))
+        assert running.process.poll() is None, f"ended before it was killed: {running.output}"
+        running.process.kill()
+        at_s = time.time()
+    job.finish()
+    return at_s
+
+
+def lose_reply(*, is_cut: bool) -> Fault:
+    """Return the fault of a commit that was done and whose answer is lost.
+
+    Parameters
+    ----------
+    is_cut
+        Whether the connection ends with it; else the answer is waited for in vain.
+    """
+
+    def fault(job: Job, random: Random) -> float:
+        proxy = job.stage.proxy
+        proxy.swallow(SWALLOWED[job.case.delivery], random.randint(1, 5), is_cut=is_cut)
+        job.finish(is_proxied=True)
+        assert proxy.swallowed_at_s is not None
+        return proxy.swallowed_at_s
+
+    return fault
+
+
+def take_the_place(job: Job, random: Random) -> float:
+    """Start a second process under the name of one that runs."""
+    del random
+    older = job.start(pause_s=0.3)
+    older.wait_for("finished")
+    at_s = time.time()
+    job.finish()
+    code = older.process.wait(END_TIMEOUT_S)
+    assert code == 4, f"exit code {code}: {older.output}"
+    assert "another process took this one's place" in older.output
+    return at_s
+
+
+def stand_still(job: Job, random: Random) -> float:
+    """Stop a process in the middle of a batch until another has done its work, then let it go."""
+    steps = [step for step in STEPS if step not in IN_TRANSACTIONS]
+    step = random.choice(steps)
+    older = job.start(step=step, nth=2, signal_number=signal.SIGSTOP, pause_s=0.1, idle_s=3)
+    older.wait_for("finished")
+    wait_until_stopped(older)
+    at_s = time.time()
+    job.finish(instance="b")
+    older.process.send_signal(signal.SIGCONT)
+    # It joins again and finds nothing to do, or learns that its transaction was ended for it.
+    code = older.process.wait(END_TIMEOUT_S)
+    assert code in (0, 4), f"exit code {code}: {older.output}"
+    job.finish()
+    return at_s
+
+
+def wait_until_stopped(running: RunningCommand) -> None:
+    """Wait until a process has stopped itself."""
+    deadline_s = time.monotonic() + END_TIMEOUT_S
+    stat = f"/proc/{running.process.pid}/stat"
+    while state_of(stat) != "T":
+        assert time.monotonic() < deadline_s, f"not stopped: {running.output}"
+        assert running.process.poll() is None, f"ended before it stopped: {running.output}"
+        time.sleep(0.02)
+
+
+def state_of(stat: str) -> str:
+    """Return the letter that says what a process does."""
+    with open(stat, encoding="utf-8") as file:  # noqa: PTH123
+        return file.read().rpartition(")")[2].split()[0]
+
+
+def come_and_go(job: Job, random: Random) -> float:
+    """Every two seconds a member joins, and the one before leaves, in order or by force."""
+    at_s = time.time()
+    before = job.start(instance="m0", pause_s=0.2, settings={"poll_records_max": 4})
+    before.wait_for("finished")
+    for number in itertools.count(1):
+        later = job.start(instance=f"m{number}", pause_s=0.2, settings={"poll_records_max": 4})
+        time.sleep(2)
+        if before.process.poll() is None:
+            before.process.send_signal(random.choice((signal.SIGTERM, signal.SIGKILL)))
+        before.process.wait(END_TIMEOUT_S)
+        before = later
+        if number == 4:
+            break
+    before.process.wait(END_TIMEOUT_S)
+    job.finish()
+    return at_s
+
+
+def kill_broker(job: Job, random: Random) -> float:
+    """Kill the broker in mid-stream and start it again."""
+    running = job.start(pause_s=0.2)
+    running.wait_for("finished")
+    time.sleep(random.uniform(0, 1))
+    job.stage.broker.kill()
+    at_s = time.time()
+    job.stage.broker.start()
+    code = running.process.wait(END_TIMEOUT_S)
+    assert code == 0, f"exit code {code}: {running.output}"
+    job.finish()
+    return at_s
+
+
+FAULTS: dict[str, Fault] = {
+    **{f"killed {step.replace('_', ' ')}": kill_at(step) for step in STEPS},
+    "killed at random, 6 times": kill_again_and_again,
+    "reply to commit lost, connection cut": lose_reply(is_cut=True),
+    "reply to commit lost, silence": lose_reply(is_cut=False),
+    "second process with the same id": take_the_place,
+    "stopped beyond the session timeout": stand_still,
+    "members come and go": come_and_go,
+    "broker killed": kill_broker,
+}
+
+
+def is_possible(name: str, delivery: str) -> bool:
+    """Return whether a fault can be played with this delivery: some need transactions."""
+    steps = [f"killed {step.replace('_', ' ')}" for step in IN_TRANSACTIONS]
+    return delivery == "exactly_once" or name not in (*steps, "second process with the same id")
+
+
+def play(name: str, stage: Stage, case: Case, seed: int) -> Outcome:
+    """Play a fault and compare.
+
+    Parameters
+    ----------
+    name
+        One of `FAULTS`.
+    stage
+        Where.
+    case
+        With what.
+    seed
+        Decides all that is left to chance.
+    """
+    expected = stage.expected(case.shape)
+    job = stage.job(case)
+    try:
+        at_s = FAULTS[name](job, Random(seed))
+        return job.outcome(at_s, expected)
+    finally:
+        job.close()
