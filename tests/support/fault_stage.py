@@ -8,12 +8,13 @@ import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ from kafka_proxy import KafkaProxy
 from local_kafka import LocalKafka
 
 from stream_detector.clients import connect
-from stream_detector.core.records import OutputRecord, TopicPartition
+from stream_detector.core.records import OutputRecord, Progress, TopicPartition
 from stream_detector.settings import ConnectionSettings
 
 WORKER = Path(__file__).with_name("fault_worker.py")
@@ -123,6 +124,21 @@ class Stage:
         self.administer(lambda admin: admin.create_topics({name: topic}, wait_for_metadata=True))
         return name
 
+    def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
+        """Delete the records of partitions before an offset, as retention does."""
+        theirs = {kafka_python.TopicPartition(*each): offset for each, offset in before.items()}
+        self.administer(lambda admin: admin.delete_records(theirs))
+
+    def add_partitions(self, topic: str, n_partitions: int) -> None:
+        """Let a topic have so many partitions from now on."""
+        self.administer(lambda admin: admin.create_partitions({topic: n_partitions}))
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic and wait until it is gone."""
+        self.administer(lambda admin: admin.delete_topics([name]))
+        while name in self.administer(lambda admin: admin.list_topics()):
+            time.sleep(0.1)
+
     def send(self, records: Iterable[OutputRecord]) -> None:
         """Write records and wait until they are there."""
         writer = connect(ConnectionSettings(bootstrap_servers=self.servers, client="confluent"))
@@ -206,7 +222,9 @@ class Job:
         command = [sys.executable, str(WORKER), json.dumps({"shape": self.case.shape, **plan})]
         command += ["detect", "-", *(f"--{name}={value}" for name, value in options.items())]
         values = {"poll_records_max": 10} | (settings or {})
-        environment = {f"STREAM_DETECTOR_{name.upper()}": str(each) for name, each in values.items()}
+        environment = {
+            f"STREAM_DETECTOR_{name.upper()}": str(each) for name, each in values.items()
+        }
         log = stage.folder / f"process-{stage.next_number()}.log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
@@ -221,6 +239,13 @@ class Job:
         code = last.process.wait(END_TIMEOUT_S)
         assert code == 0, f"exit code {code}: {last.output}"
         return last
+
+    def join(self) -> None:
+        """Wait until every process has ended, by what was done to it or in order; then finish."""
+        for each in self.processes:
+            code = each.process.wait(END_TIMEOUT_S)
+            assert code in (0, 4, -signal.SIGKILL), f"exit code {code}: {each.output}"
+        self.finish()
 
     def close(self) -> None:
         """End what is still running."""
@@ -257,7 +282,7 @@ class Job:
         expected = self.stage.expected(self.case.shape) if expected is None else expected
         found = self.published()
         later_s = [each for each in self.finished_at_s() if each > at_s]
-        self._check_offsets()
+        self.check_offsets()
         return Outcome(
             n_lost=len(set(expected) - set(found)),
             n_wrong=len(set(found) - set(expected)),
@@ -265,21 +290,21 @@ class Job:
             recovery_s=later_s[0] - at_s if later_s else None,
         )
 
-    def _check_offsets(self) -> None:
-        """The group has committed the end of every partition."""
-        reader = connect(
-            ConnectionSettings(bootstrap_servers=self.stage.servers),
-            topics=[self.input_topic],
-            group=self.group,
-        )
+    def committed(self) -> dict[TopicPartition, Progress]:
+        """Return where the group goes on, of each partition where it has committed."""
+        settings = ConnectionSettings(bootstrap_servers=self.stage.servers)
+        asking = connect(settings, topics=[self.input_topic], group=self.group)
         try:
-            n_partitions = reader.n_partitions(self.input_topic)
-            partitions = [TopicPartition(self.input_topic, n) for n in range(n_partitions)]
-            saved = reader.committed(partitions)
+            numbers = range(asking.n_partitions(self.input_topic))
+            saved = asking.committed([TopicPartition(self.input_topic, each) for each in numbers])
         finally:
-            reader.close()
+            asking.close()
+        return {each: progress for each, progress in saved.items() if progress is not None}
+
+    def check_offsets(self) -> None:
+        """The group has committed the end of every partition that holds something."""
         ends = ends_of(self.stage.servers, self.input_topic)
-        at = {each: progress.next_offset for each, progress in saved.items() if progress}
+        at = {each: progress.next_offset for each, progress in self.committed().items()}
         assert at == {each: end for each, end in ends.items() if end}
 
 

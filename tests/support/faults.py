@@ -4,7 +4,6 @@ Each is a function that plays it to a group of processes, leaves nothing undone,
 it was.
 """
 
-import itertools
 import signal
 import time
 from collections.abc import Callable
@@ -19,7 +18,15 @@ SWALLOWED = {"at_least_once": "OffsetCommit", "exactly_once": "EndTxn"}
 
 IN_TRANSACTIONS = ("after_begin", "after_offsets")
 
+N_RANDOM_KILLS = 4
+N_MEMBERS = 4
+
 Fault = Callable[[Job, Random], float]
+
+
+def named(step: str) -> str:
+    """Return what the fault of a process that is killed at a step is called."""
+    return f"killed {step.replace('_', ' ')}"
 
 
 def kill_at(step: str) -> Fault:
@@ -42,11 +49,22 @@ def killed_at_s(running: RunningCommand) -> float:
     return time.time()
 
 
+def kill_at_each_step(job: Job, random: Random) -> float:
+    """Kill one process after the other, each at another step."""
+    at_s = 0.0
+    for step in STEPS:
+        if is_possible(step, job.case.delivery):
+            delay_s = random.uniform(0, 0.008)
+            at_s = killed_at_s(job.start(step=step, nth=random.randint(1, 2), delay_s=delay_s))
+    job.finish()
+    return at_s
+
+
 def kill_again_and_again(job: Job, random: Random) -> float:
     """Kill each process at a moment of chance, be it while it joins, restores or commits."""
     at_s = 0.0
-    for _ in range(6):
-        running = job.start(pause_s=0.1)
+    for _ in range(N_RANDOM_KILLS):
+        running = job.start(pause_s=0.2)
         running.wait_for("ready")
         time.sleep(random.uniform(0, 1.0))
         assert running.process.poll() is None, f"ended before it was killed: {running.output}"
@@ -80,20 +98,19 @@ def take_the_place(job: Job, random: Random) -> float:
     del random
     older = job.start(pause_s=0.3)
     older.wait_for("finished")
-    at_s = time.time()
-    job.finish()
+    job.start()
     code = older.process.wait(END_TIMEOUT_S)
+    at_s = time.time()
     assert code == 4, f"exit code {code}: {older.output}"
     assert "another process took this one's place" in older.output
+    job.join()
     return at_s
 
 
 def stand_still(job: Job, random: Random) -> float:
     """Stop a process in the middle of a batch until another has done its work, then let it go."""
-    steps = [step for step in STEPS if step not in IN_TRANSACTIONS]
-    step = random.choice(steps)
-    older = job.start(step=step, nth=2, signal_number=signal.SIGSTOP, pause_s=0.1, idle_s=3)
-    older.wait_for("finished")
+    step = random.choice([each for each in STEPS if is_possible(each, job.case.delivery)])
+    older = job.start(step=step, nth=2, signal_number=signal.SIGSTOP, idle_s=3)
     wait_until_stopped(older)
     at_s = time.time()
     job.finish(instance="b")
@@ -101,7 +118,6 @@ def stand_still(job: Job, random: Random) -> float:
     # It joins again and finds nothing to do, or learns that its transaction was ended for it.
     code = older.process.wait(END_TIMEOUT_S)
     assert code in (0, 4), f"exit code {code}: {older.output}"
-    job.finish()
     return at_s
 
 
@@ -122,21 +138,18 @@ def state_of(stat: str) -> str:
 
 
 def come_and_go(job: Job, random: Random) -> float:
-    """Every two seconds a member joins, and the one before leaves, in order or by force."""
+    """Every two seconds a member joins, and the one before it leaves, in order or by force."""
+    slow = {"pause_s": 0.2, "settings": {"poll_records_max": 4}}
     at_s = time.time()
-    before = job.start(instance="m0", pause_s=0.2, settings={"poll_records_max": 4})
-    before.wait_for("finished")
-    for number in itertools.count(1):
-        later = job.start(instance=f"m{number}", pause_s=0.2, settings={"poll_records_max": 4})
+    member = job.start(instance="0", **slow)
+    member.wait_for("finished")
+    for number in range(1, N_MEMBERS):
+        job.start(instance=str(number), **slow)
         time.sleep(2)
-        if before.process.poll() is None:
-            before.process.send_signal(random.choice((signal.SIGTERM, signal.SIGKILL)))
-        before.process.wait(END_TIMEOUT_S)
-        before = later
-        if number == 4:
-            break
-    before.process.wait(END_TIMEOUT_S)
-    job.finish()
+        if member.process.poll() is None:
+            member.process.send_signal(random.choice((signal.SIGTERM, signal.SIGKILL)))
+        member = job.processes[-1]
+    job.join()
     return at_s
 
 
@@ -148,15 +161,14 @@ def kill_broker(job: Job, random: Random) -> float:
     job.stage.broker.kill()
     at_s = time.time()
     job.stage.broker.start()
-    code = running.process.wait(END_TIMEOUT_S)
-    assert code == 0, f"exit code {code}: {running.output}"
-    job.finish()
+    job.join()
     return at_s
 
 
 FAULTS: dict[str, Fault] = {
-    **{f"killed {step.replace('_', ' ')}": kill_at(step) for step in STEPS},
-    "killed at random, 6 times": kill_again_and_again,
+    **{named(step): kill_at(step) for step in STEPS},
+    "killed at each step, one after the other": kill_at_each_step,
+    "killed at random moments": kill_again_and_again,
     "reply to commit lost, connection cut": lose_reply(is_cut=True),
     "reply to commit lost, silence": lose_reply(is_cut=False),
     "second process with the same id": take_the_place,
@@ -167,9 +179,9 @@ FAULTS: dict[str, Fault] = {
 
 
 def is_possible(name: str, delivery: str) -> bool:
-    """Return whether a fault can be played with this delivery: some need transactions."""
-    steps = [f"killed {step.replace('_', ' ')}" for step in IN_TRANSACTIONS]
-    return delivery == "exactly_once" or name not in (*steps, "second process with the same id")
+    """Return whether a fault, or a step, is there with this delivery: some are of transactions."""
+    needing = (*IN_TRANSACTIONS, *map(named, IN_TRANSACTIONS), "second process with the same id")
+    return delivery == "exactly_once" or name not in needing
 
 
 def play(name: str, stage: Stage, case: Case, seed: int) -> Outcome:
