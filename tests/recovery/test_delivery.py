@@ -25,7 +25,7 @@ from delivery_stream import (  # tests/support
 )
 
 from stream_detector.clients.memory import ABORT, PAUSE, Aborted, Fault, MemoryBroker, Operation
-from stream_detector.core.records import TopicPartition
+from stream_detector.core.records import RecordBatch, TopicPartition
 from stream_detector.core.rewind import Note
 from stream_detector.errors import StateError
 from stream_detector.service import Service
@@ -70,15 +70,8 @@ def broker_of(shape: str, n_records: int = N_RECORDS) -> MemoryBroker:
 def service_on(
     broker: MemoryBroker, shape: str, delivery: str, metrics: Metrics | None = None, **changes: Any
 ) -> Service:
-    settings = load_settings(
-        DetectSettings,
-        poll_records_max=10,
-        stop_when_idle_s=1.0,
-        broker_timeout_s=60.0,
-        group=GROUP,
-        delivery=delivery,
-        **changes,
-    )
+    given = {"poll_records_max": 10, "stop_when_idle_s": 1.0, "broker_timeout_s": 60.0} | changes
+    settings = load_settings(DetectSettings, group=GROUP, delivery=delivery, **given)
     client = broker.connect(
         topics=["telemetry"],
         group=GROUP,
@@ -286,7 +279,8 @@ def test_records_that_retention_took_before_they_were_read_are_counted(
     broker = stopped_half_way()
     end = broker.committed[GROUP][TopicPartition("telemetry", 0)].next_offset
     broker.truncate("telemetry", 0, end + 3)
-    service_on(broker, "samples", "exactly_once").run()
+    totals = service_on(broker, "samples", "exactly_once").run()
+    assert totals.n_records == N_RECORDS // 2 - 3, "those after the gap came twice"
     assert "begins-anew reason=retention" in caplog.text
     assert "n_records_lost=3" in caplog.text
 
@@ -298,3 +292,81 @@ def test_a_topic_that_was_made_anew_is_refused() -> None:
         broker.append(record_of(number, "samples"))
     with pytest.raises(StateError, match="the topic was made anew"):
         service_on(broker, "samples", "exactly_once").run()
+
+
+def change_after(service: Service, n_batches: int, change: Callable[[], None]) -> None:
+    """Do something to the broker while a service runs."""
+    numbers = itertools.count(1)
+    service.on_step = lambda *_: change() if next(numbers) == n_batches else None
+
+
+@each_shape
+def test_a_topic_that_is_made_anew_under_a_running_service_is_refused(shape: str) -> None:
+    broker = broker_of(shape)
+    service = service_on(broker, shape, "exactly_once")
+
+    def make_anew() -> None:
+        broker.create_topic("telemetry", N_PARTITIONS)
+        for number in range(30):
+            broker.append(record_of(number, shape))
+
+    change_after(service, 8, make_anew)
+    with pytest.raises(StateError, match=r"expected records from .* received 0: .* made anew"):
+        service.run()
+
+
+def test_partitions_added_under_a_running_service_are_refused() -> None:
+    broker = broker_of("samples")
+    service = service_on(broker, "samples", "exactly_once")
+    change_after(service, 8, lambda: broker.add_partitions("telemetry", 3))
+    with pytest.raises(StateError, match=r"had 2 partitions .* has 3 now: .*--accept-repartition"):
+        service.run()
+
+
+def test_partitions_added_under_a_running_service_make_keys_warm_up_where_accepted() -> None:
+    broker, metrics = broker_of("samples"), Metrics()
+    service = service_on(broker, "samples", "exactly_once", metrics, accept_repartition=True)
+    change_after(service, 8, lambda: broker.add_partitions("telemetry", 3))
+    totals = service.run()
+    outcome = {"outcome": "repartitioned"}
+    counted = metrics.registry.get_sample_value("stream_detector_restores_total", outcome)
+    assert counted == N_PARTITIONS
+    assert totals.n_records == N_RECORDS
+    assert totals.n_retries == 0
+
+
+@each_delivery
+def test_a_partition_gained_while_another_is_restored_disturbs_neither(delivery: str) -> None:
+    broker = stopped_half_way()
+    other = broker.connect(topics=["telemetry"], group=GROUP)
+    other.poll(1, 0)
+    service = service_on(broker, "samples", delivery, poll_records_max=3)
+    poll, n_polls = service._client.poll, itertools.count(1)
+
+    def poll_and_gain(*arguments: int) -> RecordBatch:
+        if next(n_polls) == 11:  # at the end of the past of the first
+            other.close()
+        return poll(*arguments)
+
+    service._client.poll = poll_and_gain  # type: ignore[method-assign]
+    service.run()
+    assert_complete(broker, "samples", delivery)
+
+
+def test_records_of_a_partition_that_has_gone_are_left_to_its_new_owner() -> None:
+    broker = broker_of("samples")
+    service = service_on(broker, "samples", "at_least_once")
+    poll, n_polls, others = service._client.poll, itertools.count(1), []
+
+    def poll_and_lose(*arguments: int) -> RecordBatch:
+        batch = poll(*arguments)
+        if next(n_polls) == 6:  # as where it goes between two looks of one poll
+            others.append(broker.connect(topics=["telemetry"], group=GROUP))
+            others[0].poll(1, 0)
+            poll(1, 0)
+        return batch
+
+    service._client.poll = poll_and_lose  # type: ignore[method-assign]
+    service.on_step = lambda *_: [each.close() for each in others]
+    service.run()
+    assert_complete(broker, "samples", "at_least_once")

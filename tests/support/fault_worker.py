@@ -65,7 +65,7 @@ class Plan:
     signal_number: int = signal.SIGKILL
     delay_s: float = 0.0
     pause_s: float = 0.0
-    session_ms: int = 1_500
+    session_ms: int = 1_000
 
 
 class Fault:

@@ -19,7 +19,7 @@ SWALLOWED = {"at_least_once": "OffsetCommit", "exactly_once": "EndTxn"}
 IN_TRANSACTIONS = ("after_begin", "after_offsets")
 
 N_RANDOM_KILLS = 4
-N_MEMBERS = 4
+N_MEMBERS = 3
 
 Fault = Callable[[Job, Random], float]
 
@@ -107,18 +107,28 @@ def take_the_place(job: Job, random: Random) -> float:
     return at_s
 
 
-def stand_still(job: Job, random: Random) -> float:
-    """Stop a process in the middle of a batch until another has done its work, then let it go."""
-    step = random.choice([each for each in STEPS if is_possible(each, job.case.delivery)])
-    older = job.start(step=step, nth=2, signal_number=signal.SIGSTOP, idle_s=3)
-    wait_until_stopped(older)
-    at_s = time.time()
-    job.finish(instance="b")
-    older.process.send_signal(signal.SIGCONT)
-    # It joins again and finds nothing to do, or learns that its transaction was ended for it.
-    code = older.process.wait(END_TIMEOUT_S)
-    assert code in (0, 4), f"exit code {code}: {older.output}"
-    return at_s
+def stop_at(*steps: str) -> Fault:
+    """Return the fault of a process that stands still while another does its work, then goes on.
+
+    Parameters
+    ----------
+    steps
+        Of the loop; it stands still in one of them.
+    """
+
+    def fault(job: Job, random: Random) -> float:
+        step = random.choice([each for each in steps if is_possible(each, job.case.delivery)])
+        older = job.start(step=step, nth=2, signal_number=signal.SIGSTOP, idle_s=3)
+        wait_until_stopped(older)
+        at_s = time.time()
+        job.finish(instance="b")
+        older.process.send_signal(signal.SIGCONT)
+        # It joins again and finds nothing to do, or learns that its transaction was ended for it.
+        code = older.process.wait(END_TIMEOUT_S)
+        assert code in (0, 4), f"exit code {code}: {older.output}"
+        return at_s
+
+    return fault
 
 
 def wait_until_stopped(running: RunningCommand) -> None:
@@ -139,7 +149,7 @@ def state_of(stat: str) -> str:
 
 def come_and_go(job: Job, random: Random) -> float:
     """Every two seconds a member joins, and the one before it leaves, in order or by force."""
-    slow = {"pause_s": 0.2, "settings": {"poll_records_max": 4}}
+    slow = {"pause_s": 0.15, "settings": {"poll_records_max": 4}}
     at_s = time.time()
     member = job.start(instance="0", **slow)
     member.wait_for("finished")
@@ -167,20 +177,31 @@ def kill_broker(job: Job, random: Random) -> float:
 
 FAULTS: dict[str, Fault] = {
     **{named(step): kill_at(step) for step in STEPS},
-    "killed at each step, one after the other": kill_at_each_step,
     "killed at random moments": kill_again_and_again,
     "reply to commit lost, connection cut": lose_reply(is_cut=True),
     "reply to commit lost, silence": lose_reply(is_cut=False),
     "second process with the same id": take_the_place,
-    "stopped beyond the session timeout": stand_still,
+    "stopped beyond the session timeout": stop_at(
+        *(each for each in STEPS if each != "after_offsets")
+    ),
+    "the same, with offsets in a transaction": stop_at("after_offsets"),
     "members come and go": come_and_go,
     "broker killed": kill_broker,
 }
 
 
+IN_ONE_RUN = {"killed at each step, one after the other": kill_at_each_step}
+"""Faults that are the same as others, only sooner played."""
+
+
 def is_possible(name: str, delivery: str) -> bool:
     """Return whether a fault, or a step, is there with this delivery: some are of transactions."""
-    needing = (*IN_TRANSACTIONS, *map(named, IN_TRANSACTIONS), "second process with the same id")
+    needing = (
+        *IN_TRANSACTIONS,
+        *map(named, IN_TRANSACTIONS),
+        "second process with the same id",
+        "the same, with offsets in a transaction",
+    )
     return delivery == "exactly_once" or name not in needing
 
 
@@ -190,7 +211,7 @@ def play(name: str, stage: Stage, case: Case, seed: int) -> Outcome:
     Parameters
     ----------
     name
-        One of `FAULTS`.
+        One of `FAULTS` or `IN_ONE_RUN`.
     stage
         Where.
     case
@@ -201,7 +222,7 @@ def play(name: str, stage: Stage, case: Case, seed: int) -> Outcome:
     expected = stage.expected(case.shape)
     job = stage.job(case)
     try:
-        at_s = FAULTS[name](job, Random(seed))
+        at_s = (FAULTS | IN_ONE_RUN)[name](job, Random(seed))
         return job.outcome(at_s, expected)
     finally:
         job.close()
