@@ -92,7 +92,11 @@ class Stage:
         self._expected: dict[str, Published] = {}
 
     def __enter__(self) -> "Stage":
-        self.broker.start()
+        try:
+            self.broker.__enter__()
+        except BaseException:
+            self.proxy.close()
+            raise
         self.proxy.start(self.broker.behind_proxy)
         return self
 

@@ -7,6 +7,7 @@ it was.
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 from command_line import RunningCommand
@@ -134,17 +135,11 @@ def stop_at(*steps: str) -> Fault:
 def wait_until_stopped(running: RunningCommand) -> None:
     """Wait until a process has stopped itself."""
     deadline_s = time.monotonic() + END_TIMEOUT_S
-    stat = f"/proc/{running.process.pid}/stat"
-    while state_of(stat) != "T":
+    status = Path(f"/proc/{running.process.pid}/status")
+    while "State:\tT" not in status.read_text():
         assert time.monotonic() < deadline_s, f"not stopped: {running.output}"
         assert running.process.poll() is None, f"ended before it stopped: {running.output}"
         time.sleep(0.02)
-
-
-def state_of(stat: str) -> str:
-    """Return the letter that says what a process does."""
-    with open(stat, encoding="utf-8") as file:  # noqa: PTH123
-        return file.read().rpartition(")")[2].split()[0]
 
 
 def come_and_go(job: Job, random: Random) -> float:
