@@ -56,12 +56,11 @@ def main() -> None:
                 for number, (name, case) in enumerate(todo):
                     progress.update(bar, description=f"{version} {name}")
                     runs.append(one(name, stage, case, seed + number))
+                    if options.json:  # each time: an hour is long
+                        options.json.write_text(json.dumps(runs, indent=2) + "\n")
                     progress.advance(bar)
     rows = summed(runs)
     show(rows)
-    if options.json:
-        result = {"seed": seed, "runs": runs, "rows": rows}
-        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     sys.exit(any(not is_kept(row) for row in rows))
 
 

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 from delivery_stream import N_PARTITIONS, N_RECORDS, record_of  # tests/support
-from fault_stage import END_TIMEOUT_S, Case, Job, Stage, read_all
+from fault_stage import Case, Job, Stage, exit_code, read_all
 from faults import killed_at_s, play
 from local_kafka import VERSIONS, LocalKafkaError
 
@@ -125,7 +125,7 @@ def test_partitions_that_were_added_are_refused_until_they_are_accepted(
     job = half_done(stage, job_of, Case("samples", "kafka-python", "exactly_once"))
     stage.add_partitions(job.input_topic, 3)
     refused = job.start()
-    assert refused.process.wait(END_TIMEOUT_S) == 5
+    assert exit_code(refused) == 5
     assert "--accept-repartition" in refused.output
     last = job.finish("--accept-repartition")
     assert last.output.count("begins-anew reason=repartitioned") == N_PARTITIONS
@@ -145,7 +145,7 @@ def test_a_topic_made_anew_under_a_running_process_is_refused(
     stage.delete_topic(topic)
     stage.make_topic(name=topic)
     stage.send(record_of(3 * number, "samples", topic) for number in range(20))
-    assert running.process.wait(END_TIMEOUT_S) == 5
+    assert exit_code(running) == 5
     assert "the topic was made anew" in running.output
 
 

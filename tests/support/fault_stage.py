@@ -240,14 +240,14 @@ class Job:
     def finish(self, *flags: str, **options: Any) -> RunningCommand:
         """Let one more process do what is left, undisturbed."""
         last = self.start(*flags, **options)
-        code = last.process.wait(END_TIMEOUT_S)
+        code = exit_code(last)
         assert code == 0, f"exit code {code}: {last.output}"
         return last
 
     def join(self) -> None:
         """Wait until every process has ended, by what was done to it or in order; then finish."""
         for each in self.processes:
-            code = each.process.wait(END_TIMEOUT_S)
+            code = exit_code(each)
             assert code in (0, 4, -signal.SIGKILL), f"exit code {code}: {each.output}"
         self.finish()
 
@@ -310,6 +310,14 @@ class Job:
         ends = ends_of(self.stage.servers, self.input_topic)
         at = {each: progress.next_offset for each, progress in self.committed().items()}
         assert at == {each: end for each, end in ends.items() if end}
+
+
+def exit_code(running: RunningCommand) -> int:
+    """Wait until a process ends; fails with what it said where it does not."""
+    try:
+        return running.process.wait(END_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f"did not end in {END_TIMEOUT_S} s: {running.output}") from None
 
 
 def ends_of(servers: str, topic: str) -> dict[TopicPartition, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 from command_line import RunningCommand
-from fault_stage import END_TIMEOUT_S, Case, Job, Outcome, Stage
+from fault_stage import END_TIMEOUT_S, Case, Job, Outcome, Stage, exit_code
 from fault_worker import STEPS
 
 SWALLOWED = {"at_least_once": "OffsetCommit", "exactly_once": "EndTxn"}
@@ -45,7 +45,7 @@ def kill_at(step: str) -> Fault:
 
 def killed_at_s(running: RunningCommand) -> float:
     """Wait until a process has killed itself and return when that was."""
-    code = running.process.wait(END_TIMEOUT_S)
+    code = exit_code(running)
     assert code == -signal.SIGKILL, f"exit code {code}: {running.output}"
     return time.time()
 
@@ -100,7 +100,7 @@ def take_the_place(job: Job, random: Random) -> float:
     older = job.start(pause_s=0.3)
     older.wait_for("finished")
     job.start()
-    code = older.process.wait(END_TIMEOUT_S)
+    code = exit_code(older)
     at_s = time.time()
     assert code == 4, f"exit code {code}: {older.output}"
     assert "another process took this one's place" in older.output
@@ -125,7 +125,7 @@ def stop_at(*steps: str) -> Fault:
         job.finish(instance="b")
         older.process.send_signal(signal.SIGCONT)
         # It joins again and finds nothing to do, or learns that its transaction was ended for it.
-        code = older.process.wait(END_TIMEOUT_S)
+        code = exit_code(older)
         assert code in (0, 4), f"exit code {code}: {older.output}"
         return at_s
 
