@@ -72,6 +72,8 @@ _UNAVAILABLE = _names(
     SHARE_SESSION_NOT_FOUND INVALID_SHARE_SESSION_EPOCH REBOOTSTRAP_REQUIRED
     """
 )
+LIBRARY_ERRORS = (KafkaException, SystemError, RuntimeError, ValueError, TypeError, OSError)
+
 _BUILDERS = (
     (_DENIED, _common.denied),
     (_FENCED, _common.fenced),

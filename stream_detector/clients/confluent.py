@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from stream_detector.clients import _common, _confluent
 from stream_detector.clients._common import Subscription
 from stream_detector.clients._confluent import (
+    LIBRARY_ERRORS,
     committed_metadata,
     connection_config,
     consumer_config,
@@ -39,8 +40,6 @@ _COMMIT_TICK_S = 0.001
 
 # How long to wait before a partition that is only just being started is sought in again.
 _SEEK_TICK_S = 0.002
-
-_LIBRARY_ERRORS = (KafkaException, SystemError, RuntimeError, ValueError, TypeError, OSError)
 
 _ALWAYS_TOLD = frozenset((KafkaError._AUTHENTICATION, KafkaError._SSL))  # noqa: SLF001
 
@@ -235,7 +234,7 @@ class ConfluentClient:
         """Run `clean_up` and raise our own error where the library raises one of its own."""
         try:
             yield
-        except _LIBRARY_ERRORS as error:
+        except LIBRARY_ERRORS as error:
             for each in clean_up:
                 each()
             # A failed login shows only as time running out; the callback knows the cause.
