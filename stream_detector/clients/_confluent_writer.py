@@ -151,6 +151,10 @@ class ConfluentWriter:
 
         Each takes a limit, yet where a broker dies at the wrong moment librdkafka waits without
         one. What was given up is fenced by the next producer of its id.
+
+        Notes
+        -----
+        Source: librdkafka, issue 5456, "rd_kafka_send_offsets_to_transaction() ignores timeout".
         """
         ended: list[Exception | None] = []
 
