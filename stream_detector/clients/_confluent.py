@@ -122,7 +122,7 @@ def connection_config(settings: ConnectionSettings) -> dict[str, Any]:
         "socket.timeout.ms": _common.REQUEST_TIMEOUT_MS,
         "socket.connection.setup.timeout.ms": _common.CONNECT_TIMEOUT_MS,
         "reconnect.backoff.max.ms": 1_000,
-        "metadata.max.age.ms": _common.METADATA_MAX_AGE_MS,
+        "topic.metadata.refresh.interval.ms": _common.METADATA_MAX_AGE_MS,
     }
     if settings.security_protocol.endswith("SSL"):
         password = settings.ssl_key_password
