@@ -74,6 +74,8 @@ _UNAVAILABLE = _names(
     SHARE_SESSION_NOT_FOUND INVALID_SHARE_SESSION_EPOCH REBOOTSTRAP_REQUIRED
     """
 )
+LIBRARY_ERRORS = (KafkaException, SystemError, RuntimeError, ValueError, TypeError, OSError)
+
 REFUSALS = frozenset((KafkaError._AUTHENTICATION, KafkaError._SSL))  # noqa: SLF001
 """What only an error callback hears of, and what trying again does not cure."""
 
@@ -140,7 +142,7 @@ def connection_config(settings: ConnectionSettings) -> dict[str, Any]:
         "socket.timeout.ms": _common.REQUEST_TIMEOUT_MS,
         "socket.connection.setup.timeout.ms": _common.CONNECT_TIMEOUT_MS,
         "reconnect.backoff.max.ms": 1_000,
-        "metadata.max.age.ms": _common.METADATA_MAX_AGE_MS,
+        "topic.metadata.refresh.interval.ms": _common.METADATA_MAX_AGE_MS,
     }
     if settings.security_protocol.endswith("SSL"):
         password = settings.ssl_key_password

@@ -1,6 +1,7 @@
 """The writing half of the confluent client: deliveries and transactions."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from stream_detector.clients import _common
-from stream_detector.clients._confluent import count_partitions, map_error
+from stream_detector.clients._confluent import LIBRARY_ERRORS, count_partitions, map_error
 from stream_detector.core.records import OutputRecord
 from stream_detector.errors import missing_topics
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 # How long one look for room in the queue takes at most.
 _QUEUE_TICK_S = 0.05
+
+# How much longer than its own limit a step of a transaction may take before it is given up.
+_GRACE_S = 2.0
 
 _IN_TRANSACTIONS: dict[str, Any] = {
     "transaction.timeout.ms": _common.TRANSACTION_TIMEOUT_MS,
@@ -81,7 +85,7 @@ class ConfluentWriter:
     def begin_session(self) -> None:
         """Take the transactional id, once a producer; ends what an older process left open."""
         if self._transactional_id is not None and not self._has_session:
-            self.producer().init_transactions(_common.REQUEST_TIMEOUT_MS / 1000)
+            self._do(_common.REQUEST_TIMEOUT_MS, self.producer().init_transactions)
             self._has_session = True
 
     def produce(self, records: Iterable[OutputRecord]) -> None:
@@ -122,17 +126,17 @@ class ConfluentWriter:
         """
         self._begin()
         self.flush(_common.REQUEST_TIMEOUT_MS)
-        timeout_s = _common.REQUEST_TIMEOUT_MS / 1000
+        timeout_ms, producer = _common.REQUEST_TIMEOUT_MS, self._producer
         if offsets:
-            self._producer.send_offsets_to_transaction(offsets, member, timeout_s)
-        self._producer.commit_transaction(timeout_s)
+            self._do(timeout_ms, producer.send_offsets_to_transaction, offsets, member)
+        self._do(timeout_ms, producer.commit_transaction)
         self._began_at_s = None
 
     def drop(self) -> None:
         """Close the producer without sending what is left, and abort what is open."""
         if self._began_at_s is not None:
-            with contextlib.suppress(KafkaException, SystemError):
-                self._producer.abort_transaction(_common.CLOSE_TIMEOUT_MS / 1000)
+            with contextlib.suppress(*LIBRARY_ERRORS):
+                self._do(_common.CLOSE_TIMEOUT_MS, self._producer.abort_transaction)
         self._has_session = False
         self._began_at_s = None
         producer, self._producer = self._producer, None
@@ -142,6 +146,36 @@ class ConfluentWriter:
                 producer.flush(0)
         self._failures.clear()
         self._writable.clear()
+
+    def _do(self, timeout_ms: int, step: Callable[..., None], *arguments: Any) -> None:
+        """Do a step of a transaction, and give the producer up if the step does not end.
+
+        Each takes a limit, yet where a broker dies at the wrong moment librdkafka waits without
+        one. What was given up is fenced by the next producer of its id.
+
+        Notes
+        -----
+        Source: librdkafka, issue 5456, "rd_kafka_send_offsets_to_transaction() ignores timeout".
+        """
+        ended: list[Exception | None] = []
+
+        def run() -> None:
+            try:
+                step(*arguments, timeout_ms / 1000)
+            except LIBRARY_ERRORS as error:
+                ended.append(error)
+            else:
+                ended.append(None)
+
+        thread = threading.Thread(target=run, name="transaction", daemon=True)
+        thread.start()
+        thread.join(timeout_ms / 1000 + _GRACE_S)
+        if not ended:
+            self._producer = self._began_at_s = None
+            self._has_session = False
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+        if ended[0] is not None:
+            raise ended[0]
 
     def _begin(self) -> None:
         """Begin a transaction where there are any and none is open."""

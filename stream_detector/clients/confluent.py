@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from stream_detector.clients import _common
 from stream_detector.clients._common import Subscription
 from stream_detector.clients._confluent import (
+    LIBRARY_ERRORS,
     REFUSALS,
     committed_metadata,
     connection_config,
@@ -44,8 +45,6 @@ _LOGGER.propagate = False
 
 # How long one look for the answer to a commit takes at most.
 _COMMIT_TICK_S = 0.001
-
-_LIBRARY_ERRORS = (KafkaException, SystemError, RuntimeError, ValueError, TypeError, OSError)
 
 
 class ConfluentClient:
@@ -234,7 +233,7 @@ class ConfluentClient:
         """Run `clean_up` and raise our own error where the library raises one of its own."""
         try:
             yield
-        except _LIBRARY_ERRORS as error:
+        except LIBRARY_ERRORS as error:
             for each in clean_up:
                 each()
             # A failed login shows only as time running out; the callback knows the cause.

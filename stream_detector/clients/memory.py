@@ -96,6 +96,13 @@ class MemoryBroker:
         """Make a topic; one that exists is emptied."""
         self.logs[topic] = [PartitionLog() for _ in range(n_partitions)]
 
+    def add_partitions(self, topic: str, n_partitions: int) -> None:
+        """Let a topic have so many partitions from now on; every group shares them anew."""
+        logs = self._logs_of(topic)
+        logs += [PartitionLog() for _ in range(n_partitions - len(logs))]
+        for group in list(self._members):
+            self._tell_of_rebalance(group)
+
     def connect(
         self,
         *,

@@ -243,11 +243,16 @@ class Service:
 
         Returns
         -------
-        The batch without records that come again.
+        The batch without records that come again, here or to another member.
         """
         assigned, gained = self._client.assignment(), self._client.gained()
         if assigned == self._assigned and not gained:
             return batch
+        if gained:
+            n_before, topic = self._n_partitions, self._settings.input_topic
+            self._n_partitions = self._client.n_partitions(topic)
+            if self._n_partitions != n_before:
+                gained = assigned  # keys may have moved from the partitions that stay, too
         gone = sorted((self._assigned - assigned) | (self._assigned & gained))
         if gone:
             self._restorer.forget(gone)
@@ -255,7 +260,6 @@ class Service:
         self._assigned = assigned
         self._metrics.partitions.set(len(assigned))
         if gained:
-            self._n_partitions = self._client.n_partitions(self._settings.input_topic)
             self._state = self._restorer.begin(self._state, gained, self._n_partitions)
         if assigned and not self.is_ready:
             self.is_ready = True
@@ -268,7 +272,7 @@ class Service:
                 n_partitions=len(assigned),
                 bundle=f"{self._detector.bundle.name}/{self._detector.bundle.version[:12]}",
             )
-        return self._restorer.without_past(batch)
+        return self._restorer.readable(batch, assigned)
 
     def _is_idle(self) -> bool:
         """Return whether no record has come for `stop_when_idle_s` since we were ready."""

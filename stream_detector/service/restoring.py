@@ -83,13 +83,16 @@ class Restorer:
         self._clock = clock
         self._pasts: dict[TopicPartition, _Past] = {}
         self._starts: dict[TopicPartition, int] = {}
+        self._next_offsets: dict[TopicPartition, int] = {}
+        self._sought: set[TopicPartition] = set()
 
     def forget(self, partitions: Iterable[TopicPartition] | None = None) -> None:
         """Stop reading the past of some partitions, or of all."""
-        gone = [*self._pasts, *self._starts] if partitions is None else list(partitions)
+        gone = list(self._next_offsets) if partitions is None else list(partitions)
         for each in gone:
             self._pasts.pop(each, None)
             self._starts.pop(each, None)
+            self._next_offsets.pop(each, None)
         self._metrics.restoring.set(len(self._pasts))
 
     def begin(
@@ -124,28 +127,42 @@ class Restorer:
             start = progress.next_offset
             if rewind is None:
                 rewind = Rewind.nothing(max(start, first))
-            if start < first:
-                self._client.seek(each, first)
             self._starts[each] = rewind.offset
+            if rewind.offset != start:
+                self._client.seek(each, rewind.offset)
+                self._sought.add(each)
             if rewind.offset < start:
                 state = self._detector.begin(state, each.partition, rewind.offset, rewind)
-                self._client.seek(each, rewind.offset)
                 began_s = self._clock.monotonic_s()
                 self._pasts[each] = _Past(rewind, start, began_s)
+        self._next_offsets.update({each: self._starts[each] for each in gained})
         self._metrics.restoring.set(len(self._pasts))
         return state
 
-    def without_past(self, batch: RecordBatch) -> RecordBatch:
-        """Leave out records that came before reading was set to an earlier place."""
-        if not self._pasts or not len(batch):
+    def readable(self, batch: RecordBatch, assigned: frozenset[TopicPartition]) -> RecordBatch:
+        """Leave out what came before the assignment changed and is read again, here or elsewhere.
+
+        That is records of partitions that went, and of those where `begin` has just set reading to
+        another place.
+        """
+        kept = assigned - self._sought
+        self._sought.clear()
+        if not len(batch):
             return batch
-        partitions = batch.series().partitions
-        numbers = [each.partition for each in self._pasts]
-        rows = np.flatnonzero(~np.isin(partitions, numbers))
-        return batch.select(rows, self._live_only(batch))
+        rows = np.flatnonzero(np.isin(batch.series().partitions, [each.partition for each in kept]))
+        return batch.select(
+            rows, {each: offset for each, offset in batch.next_offsets.items() if each in kept}
+        )
 
     def take(self, state: DetectorState, batch: RecordBatch) -> tuple[DetectorState, RecordBatch]:
-        """Take in the records of the past, and return those that are live."""
+        """Take in the records of the past, and return those that are live.
+
+        Raises
+        ------
+        StateError
+            If offsets went back, or what was read again is not what was remembered.
+        """
+        self._check_order(batch)
         if not self._starts or not (len(batch) or self._pasts):
             return state, batch
         partitions, offsets = batch.series().partitions, batch.offsets()
@@ -163,6 +180,21 @@ class Restorer:
                 if not is_past.all() or reached >= past.offset:
                     state = self._go_live(state, each, past)
         return state, batch.select(np.flatnonzero(is_live), self._live_only(batch))
+
+    def _check_order(self, batch: RecordBatch) -> None:
+        """Refuse records before those that were read already: offsets only ever rise.
+
+        There are no more records than offsets from the one that was next to the one that is next
+        now, so a count tells, and the offsets of all records are asked for only where it is wrong.
+        """
+        before = {each: self._next_offsets.get(each, 0) for each in batch.next_offsets}
+        if len(batch) > sum(batch.next_offsets.values()) - sum(before.values()):
+            partitions, offsets = batch.series().partitions, batch.offsets()
+            for each, expected in before.items():
+                first = offsets[partitions == each.partition].min(initial=expected)
+                if first < expected:
+                    raise _made_anew(each, expected, first)
+        self._next_offsets.update(batch.next_offsets)
 
     def _live_only(self, batch: RecordBatch) -> dict[TopicPartition, int]:
         """Return what to commit of a batch, without partitions whose past is being read."""
@@ -213,12 +245,7 @@ class Restorer:
         """Check that the first record of a partition is one that was to be read."""
         expected = self._starts[partition]
         if offset < expected:
-            message = (
-                f"{partition.topic}[{partition.partition}]: expected records from offset "
-                f"{expected} on, received {offset}: the topic was made anew, and its offsets mean "
-                "other records now; reset the group's offsets, or use another group"
-            )
-            raise StateError(message)
+            raise _made_anew(partition, expected, offset)
         if partition not in self._pasts:
             state = self._detector.begin(state, partition.partition, offset)
             del self._starts[partition]
@@ -273,6 +300,16 @@ class Restorer:
             seconds=f"{seconds:.2f}",
         )
         return state
+
+
+def _made_anew(partition: TopicPartition, expected: int, received: int) -> StateError:
+    """Return the error for offsets that went back."""
+    message = (
+        f"{partition.topic}[{partition.partition}]: expected records from offset {expected} on, "
+        f"received {received}: the topic was made anew, and its offsets mean other records now; "
+        "reset the group's offsets, or use another group"
+    )
+    return StateError(message)
 
 
 def _repartitioned(partition: TopicPartition, before: int, now: int) -> StateError:

@@ -13,26 +13,26 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from delivery_stream import (  # tests/support
+    DELIVERIES,
+    N_PARTITIONS,
+    N_RECORDS,
+    SHAPES,
+    alert_bytes,
+    dead_letter_bytes,
+    detector_of,
+    record_of,
+)
 
 from stream_detector.clients.memory import ABORT, PAUSE, Aborted, Fault, MemoryBroker, Operation
-from stream_detector.core.alerting import AlertRules
-from stream_detector.core.detector import Detector
-from stream_detector.core.records import BundleReference, OutputRecord, TopicPartition
+from stream_detector.core.records import RecordBatch, TopicPartition
 from stream_detector.core.rewind import Note
-from stream_detector.core.sample_detector import for_samples
-from stream_detector.core.scaling import Scaler
-from stream_detector.core.windows import WindowRules
 from stream_detector.errors import StateError
 from stream_detector.service import Service
 from stream_detector.settings import DetectSettings, load_settings
 from stream_detector.telemetry import Metrics
 
 GROUP = "g"
-SEVERITIES = (("warning", 1.0), ("critical", 3.0))
-START_MS = 1_767_225_600_000
-SHAPES = ("windows", "samples")
-DELIVERIES = ("at_least_once", "exactly_once")
-N_RECORDS = 180
 
 each_shape = pytest.mark.parametrize("shape", SHAPES)
 each_delivery = pytest.mark.parametrize("delivery", DELIVERIES)
@@ -57,42 +57,9 @@ class PassingClock:
         self.now_s += seconds
 
 
-def detector_of(shape: str) -> Detector:
-    scaler = Scaler("none", np.zeros(1, np.float32), np.ones(1, np.float32))
-    detector = Detector(
-        BundleReference("pumps", "v1"), (4, 1), 10, scaler, "mae", 1.0, SEVERITIES, 8
-    )
-    if shape == "windows":
-        return detector
-    rules = WindowRules(
-        n_steps=4,
-        n_features=1,
-        stride=2,
-        sample_interval_ms=10,
-        gap_ms_max=40,
-        lateness_ms_max=20,
-        missing="hold",
-        missing_share_max=0.5,
-        key_ttl_ms=400,
-    )
-    return for_samples(detector, rules, AlertRules(1, 1, 40, 30, 20, 90, 2, 60, SEVERITIES))
-
-
-def record_of(number: int, shape: str) -> OutputRecord:
-    """Return one of many: three keys in two partitions, some records bad, late or idle."""
-    random = np.random.default_rng(number)
-    key, round_ = number % 3, number // 3
-    is_odd = round_ % 23 < 4 and random.random() < 0.5  # in bursts, with calm between
-    values = random.normal(0, 0.3, 4 if shape == "windows" else 3) + (4 if is_odd else 0)
-    at_ms = START_MS + 30 * round_ + (500 if round_ > 44 else 0) - (90 if number % 13 == 5 else 0)
-    text: Any = {"values": values.round(3).tolist(), "timestamp_ms": at_ms}
-    value = b"not a record" if number % 11 == 7 else orjson.dumps(text)
-    return OutputRecord("telemetry", b"key-%d" % key, value, (), at_ms, key % 2)
-
-
 def broker_of(shape: str, n_records: int = N_RECORDS) -> MemoryBroker:
     broker = MemoryBroker(now_ms=lambda: 0)
-    broker.create_topic("telemetry", 2)
+    broker.create_topic("telemetry", N_PARTITIONS)
     broker.create_topic("alerts")
     broker.create_topic("dead-letters")
     for number in range(n_records):
@@ -103,15 +70,8 @@ def broker_of(shape: str, n_records: int = N_RECORDS) -> MemoryBroker:
 def service_on(
     broker: MemoryBroker, shape: str, delivery: str, metrics: Metrics | None = None, **changes: Any
 ) -> Service:
-    settings = load_settings(
-        DetectSettings,
-        poll_records_max=10,
-        stop_when_idle_s=1.0,
-        broker_timeout_s=60.0,
-        group=GROUP,
-        delivery=delivery,
-        **changes,
-    )
+    given = {"poll_records_max": 10, "stop_when_idle_s": 1.0, "broker_timeout_s": 60.0} | changes
+    settings = load_settings(DetectSettings, group=GROUP, delivery=delivery, **given)
     client = broker.connect(
         topics=["telemetry"],
         group=GROUP,
@@ -125,12 +85,9 @@ def service_on(
 def published(broker: MemoryBroker) -> Counter[bytes]:
     """Return what a reader sees, the time of detection apart, with how often it is there."""
     found: Counter[bytes] = Counter()
-    for record in broker.records("alerts"):
-        alert = orjson.loads(record.value or b"")
-        del alert["detected_at_ms"]
-        found[orjson.dumps(alert) + repr((record.origin.key, record.origin.headers)).encode()] += 1
-    for record in broker.records("dead-letters"):
-        found[repr((record.value, record.origin.key, record.origin.headers)).encode()] += 1
+    for topic, told in (("alerts", alert_bytes), ("dead-letters", dead_letter_bytes)):
+        for record in broker.records(topic):
+            found[told(record.value, record.origin.key, record.origin.headers)] += 1
     return found
 
 
@@ -322,7 +279,8 @@ def test_records_that_retention_took_before_they_were_read_are_counted(
     broker = stopped_half_way()
     end = broker.committed[GROUP][TopicPartition("telemetry", 0)].next_offset
     broker.truncate("telemetry", 0, end + 3)
-    service_on(broker, "samples", "exactly_once").run()
+    totals = service_on(broker, "samples", "exactly_once").run()
+    assert totals.n_records == N_RECORDS // 2 - 3, "those after the gap came twice"
     assert "begins-anew reason=retention" in caplog.text
     assert "n_records_lost=3" in caplog.text
 
@@ -334,3 +292,81 @@ def test_a_topic_that_was_made_anew_is_refused() -> None:
         broker.append(record_of(number, "samples"))
     with pytest.raises(StateError, match="the topic was made anew"):
         service_on(broker, "samples", "exactly_once").run()
+
+
+def change_after(service: Service, n_batches: int, change: Callable[[], None]) -> None:
+    """Do something to the broker while a service runs."""
+    numbers = itertools.count(1)
+    service.on_step = lambda *_: change() if next(numbers) == n_batches else None
+
+
+@each_shape
+def test_a_topic_that_is_made_anew_under_a_running_service_is_refused(shape: str) -> None:
+    broker = broker_of(shape)
+    service = service_on(broker, shape, "exactly_once")
+
+    def make_anew() -> None:
+        broker.create_topic("telemetry", N_PARTITIONS)
+        for number in range(30):
+            broker.append(record_of(number, shape))
+
+    change_after(service, 8, make_anew)
+    with pytest.raises(StateError, match=r"expected records from .* received 0: .* made anew"):
+        service.run()
+
+
+def test_partitions_added_under_a_running_service_are_refused() -> None:
+    broker = broker_of("samples")
+    service = service_on(broker, "samples", "exactly_once")
+    change_after(service, 8, lambda: broker.add_partitions("telemetry", 3))
+    with pytest.raises(StateError, match=r"had 2 partitions .* has 3 now: .*--accept-repartition"):
+        service.run()
+
+
+def test_partitions_added_under_a_running_service_make_keys_warm_up_where_accepted() -> None:
+    broker, metrics = broker_of("samples"), Metrics()
+    service = service_on(broker, "samples", "exactly_once", metrics, accept_repartition=True)
+    change_after(service, 8, lambda: broker.add_partitions("telemetry", 3))
+    totals = service.run()
+    outcome = {"outcome": "repartitioned"}
+    counted = metrics.registry.get_sample_value("stream_detector_restores_total", outcome)
+    assert counted == N_PARTITIONS
+    assert totals.n_records == N_RECORDS
+    assert totals.n_retries == 0
+
+
+@each_delivery
+def test_a_partition_gained_while_another_is_restored_disturbs_neither(delivery: str) -> None:
+    broker = stopped_half_way()
+    other = broker.connect(topics=["telemetry"], group=GROUP)
+    other.poll(1, 0)
+    service = service_on(broker, "samples", delivery, poll_records_max=3)
+    poll, n_polls = service._client.poll, itertools.count(1)
+
+    def poll_and_gain(*arguments: int) -> RecordBatch:
+        if next(n_polls) == 11:  # at the end of the past of the first
+            other.close()
+        return poll(*arguments)
+
+    service._client.poll = poll_and_gain  # type: ignore[method-assign]
+    service.run()
+    assert_complete(broker, "samples", delivery)
+
+
+def test_records_of_a_partition_that_has_gone_are_left_to_its_new_owner() -> None:
+    broker = broker_of("samples")
+    service = service_on(broker, "samples", "at_least_once")
+    poll, n_polls, others = service._client.poll, itertools.count(1), []
+
+    def poll_and_lose(*arguments: int) -> RecordBatch:
+        batch = poll(*arguments)
+        if next(n_polls) == 6:  # as where it goes between two looks of one poll
+            others.append(broker.connect(topics=["telemetry"], group=GROUP))
+            others[0].poll(1, 0)
+            poll(1, 0)
+        return batch
+
+    service._client.poll = poll_and_lose  # type: ignore[method-assign]
+    service.on_step = lambda *_: [each.close() for each in others]
+    service.run()
+    assert_complete(broker, "samples", "at_least_once")

@@ -89,6 +89,9 @@ class LocalKafka:
         Lines added to the broker's properties; they win over the ones here.
     protocols
         Security protocols with a listener each, beside the plain one.
+    proxy_port
+        Gives the broker a second address, `behind_proxy`, whose clients it sends to this port of
+        loopback: where a proxy is to listen.
 
     Attributes
     ----------
@@ -101,15 +104,19 @@ class LocalKafka:
         version: str = VERSIONS[0],
         settings: dict[str, str] | None = None,
         protocols: tuple[str, ...] = (),
+        proxy_port: int | None = None,
     ) -> None:
         self.version = version
         self._settings = settings or {}
         self._folder = Path(tempfile.mkdtemp(prefix="stream-detector-kafka-"))
         self._process: subprocess.Popen[bytes] | None = None
         names = ("PLAINTEXT", *protocols)
-        self._controller_port, *ports = _free_ports(1 + len(names))
+        self._controller_port, hidden_port, *ports = _free_ports(2 + len(names))
         self.servers = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}
         self.bootstrap_servers = self.servers["PLAINTEXT"]
+        self.behind_proxy = ("127.0.0.1", hidden_port)
+        if proxy_port is not None:
+            self._settings = self._proxied(hidden_port, proxy_port) | self._settings
 
     def __enter__(self) -> Self:
         try:
@@ -190,6 +197,17 @@ class LocalKafka:
         java = shutil.which("java") or "java"
         memory = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC")
         return [java, *memory, f"-D{option}={logging}", "-cp", jars, main, *arguments]
+
+    def _proxied(self, hidden_port: int, proxy_port: int) -> dict[str, str]:
+        """Return the settings of a second listener, whose clients are sent to a proxy."""
+        own = f"PLAINTEXT://{self.bootstrap_servers}"
+        controller = f"CONTROLLER://127.0.0.1:{self._controller_port}"
+        names = ("PLAINTEXT", "PROXIED", "CONTROLLER")
+        return {
+            "listeners": f"{own},PROXIED://127.0.0.1:{hidden_port},{controller}",
+            "advertised.listeners": f"{own},PROXIED://127.0.0.1:{proxy_port}",
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in names),
+        }
 
     def _format(self) -> None:
         lines = PROPERTIES.format(

@@ -1,5 +1,6 @@
 """What the confluent client keeps beside the library."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -7,9 +8,11 @@ import pytest
 # ruff: noqa: E402
 confluent_kafka = pytest.importorskip("confluent_kafka")
 
+from stream_detector.clients import _common, _confluent_writer
 from stream_detector.clients._common import Subscription
 from stream_detector.clients._confluent import consumer_config
 from stream_detector.clients._confluent_records import Reading
+from stream_detector.clients._confluent_writer import ConfluentWriter
 from stream_detector.clients.confluent import ConfluentClient
 from stream_detector.core.records import TopicPartition
 from stream_detector.errors import BrokerError
@@ -69,3 +72,42 @@ def test_a_denial_behind_another_error_is_one() -> None:
     with pytest.raises(BrokerError, match="denied access") as caught, client._translated():
         raise behind from confluent_kafka.KafkaException(denial)
     assert not caught.value.retriable
+
+
+class SilentProducer:
+    """The library's, where a broker died while it sent offsets: it waits without a limit."""
+
+    def __init__(self) -> None:
+        self.is_over = threading.Event()
+        self.n_aborted = 0
+
+    def init_transactions(self, *_: object) -> None: ...
+
+    def begin_transaction(self) -> None: ...
+
+    def flush(self, *_: object) -> int:
+        return 0
+
+    def send_offsets_to_transaction(self, *_: object) -> None:
+        self.is_over.wait()
+
+    def abort_transaction(self, *_: object) -> None:
+        self.n_aborted += 1
+
+
+def test_a_step_of_a_transaction_that_does_not_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_common, "REQUEST_TIMEOUT_MS", 50)
+    monkeypatch.setattr(_confluent_writer, "_GRACE_S", 0.05)
+    silent, next_one = SilentProducer(), SilentProducer()
+    made = [next_one, silent]
+    monkeypatch.setattr(confluent_kafka, "Producer", lambda _: made.pop())
+    writer = ConfluentWriter("here", dict, "g-1")
+    with pytest.raises(confluent_kafka.KafkaException, match="_TIMED_OUT"):
+        writer.commit([theirs(FIRST, 7)], None)
+    assert not writer.is_in_transaction
+    writer.drop()
+    assert silent.n_aborted == 0, "it is still at work and takes no other step"
+    assert writer.producer() is next_one
+    silent.is_over.set()

@@ -1,0 +1,137 @@
+"""What faults do to delivery on a real Kafka: lost, duplicated, and the time to recover.
+
+Every fault of the integration tests, with every client, kind of delivery, shape of records and
+version of Kafka. What was published is compared with an uninterrupted run, by bytes. Needs Java
+and Maven. Ends with 1 where something was lost, differs, or came twice with `exactly_once`.
+
+    python benchmarks/faults.py [--faults killed] [--clients confluent] [--seed 7] [--json FILE]
+"""
+
+import argparse
+import itertools
+import json
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import common  # noqa: F401  (puts tests/support on the path)
+from delivery_stream import DELIVERIES, SHAPES
+from fault_stage import Case, Stage
+from faults import FAULTS, is_possible, play
+from local_kafka import VERSIONS
+from rich.console import Console
+from rich.progress import Progress
+
+CLIENTS = ("kafka-python", "confluent")
+COLUMNS = ("fault", "client", "Kafka", "delivery")
+
+Run = dict[str, Any]
+
+
+def main() -> None:
+    """Play the faults and print the table."""
+    options = read_options()
+    seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
+    sys.stderr.write(f"seed {seed}\n")
+    cases = [
+        Case(*each)
+        for each in itertools.product(options.shapes, options.clients, options.deliveries)
+    ]
+    wanted = [name for name in FAULTS if any(part in name for part in options.faults)]
+    todo = [
+        (name, case)
+        for name, case in itertools.product(wanted, cases)
+        if is_possible(name, case.delivery)
+    ] * options.runs
+    runs: list[Run] = []
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory() as folder, Progress(console=console) as progress:
+        bar = progress.add_task("faults", total=len(todo) * len(options.versions))
+        for version in options.versions:
+            with Stage(Path(folder), version) as stage:
+                for number, (name, case) in enumerate(todo):
+                    progress.update(bar, description=f"{version} {name}")
+                    runs.append(one(name, stage, case, seed + number))
+                    if options.json:  # each time: an hour is long
+                        options.json.write_text(json.dumps(runs, indent=2) + "\n")
+                    progress.advance(bar)
+    rows = summed(runs)
+    show(rows)
+    sys.exit(any(not is_kept(row) for row in rows))
+
+
+def read_options() -> argparse.Namespace:
+    """Return what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--faults", nargs="+", default=[""], help="parts of their names")
+    parser.add_argument("--shapes", nargs="+", default=SHAPES, choices=SHAPES)
+    parser.add_argument("--clients", nargs="+", default=CLIENTS, choices=CLIENTS)
+    parser.add_argument("--deliveries", nargs="+", default=DELIVERIES, choices=DELIVERIES)
+    parser.add_argument("--versions", nargs="+", default=VERSIONS, choices=VERSIONS)
+    parser.add_argument("--runs", type=int, default=1, help="of each fault and shape of records")
+    parser.add_argument("--seed", type=int, help="of all that is left to chance")
+    parser.add_argument("--json", type=Path, help="also write every run to this file")
+    return parser.parse_args()
+
+
+def one(name: str, stage: Stage, case: Case, seed: int) -> Run:
+    """Play one fault; a process that did not end as it was to is told, and counted as lost."""
+    run = {"fault": name, "Kafka": stage.broker.version, "seed": seed, **case._asdict()}
+    try:
+        return run | asdict(play(name, stage, case, seed)) | {"failure": None}
+    except AssertionError as error:
+        return run | {"failure": str(error)}
+
+
+def summed(runs: Iterable[Run]) -> list[Run]:
+    """Return a row for each fault, client, version and delivery."""
+    rows: dict[tuple[str, ...], Run] = {}
+    for run in runs:
+        key = tuple(run[column] for column in COLUMNS)
+        row = rows.setdefault(
+            key,
+            dict(zip(COLUMNS, key, strict=True))
+            | {
+                "runs": 0,
+                "failed": 0,
+                "lost": 0,
+                "differing": 0,
+                "duplicated": 0,
+                "recovery_s": [],
+            },
+        )
+        row["runs"] += 1
+        if run["failure"] is not None:
+            row["failed"] += 1
+            continue
+        row["lost"] += run["n_lost"]
+        row["differing"] += run["n_wrong"]
+        row["duplicated"] += run["n_repeated"]
+        if run["recovery_s"] is not None:
+            row["recovery_s"].append(run["recovery_s"])
+    return list(rows.values())
+
+
+def is_kept(row: Run) -> bool:
+    """Return whether what is promised was kept."""
+    is_once = row["delivery"] == "at_least_once" or not row["duplicated"]
+    return is_once and not (row["failed"] or row["lost"] or row["differing"])
+
+
+def show(rows: Iterable[Run]) -> None:
+    """Print the table, as Markdown takes it too."""
+    columns = (*COLUMNS, "runs", "failed", "lost", "differing", "duplicated", "seconds to recover")
+    print("| " + " | ".join(columns) + " |")
+    print("|" + " --- |" * len(columns))
+    for row in rows:
+        seconds = row["recovery_s"]
+        told = f"{min(seconds):.1f} - {max(seconds):.1f}" if seconds else ""
+        print("| " + " | ".join([*(str(row[name]) for name in columns[:-1]), told]) + " |")
+
+
+if __name__ == "__main__":
+    main()

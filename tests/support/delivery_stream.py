@@ -1,0 +1,70 @@
+"""A stream with much to lose, and what is compared of its output: for tests of delivery.
+
+Three keys in two partitions; bursts of anomalies with calm between, bad records, late samples and
+a pause after which every key is idle.
+"""
+
+from typing import Any
+
+import numpy as np
+import orjson
+
+from stream_detector.core.alerting import AlertRules
+from stream_detector.core.detector import Detector
+from stream_detector.core.records import BundleReference, Headers, OutputRecord
+from stream_detector.core.sample_detector import for_samples
+from stream_detector.core.scaling import Scaler
+from stream_detector.core.windows import WindowRules
+
+SHAPES = ("windows", "samples")
+DELIVERIES = ("at_least_once", "exactly_once")
+N_RECORDS = 180
+N_PARTITIONS = 2
+SEVERITIES = (("warning", 1.0), ("critical", 3.0))
+START_MS = 1_767_225_600_000
+
+
+def detector_of(shape: str) -> Detector:
+    """Return a detector for records of a shape; its network is to give zeros."""
+    scaler = Scaler("none", np.zeros(1, np.float32), np.ones(1, np.float32))
+    detector = Detector(
+        BundleReference("pumps", "v1"), (4, 1), 10, scaler, "mae", 1.0, SEVERITIES, 8
+    )
+    if shape == "windows":
+        return detector
+    rules = WindowRules(
+        n_steps=4,
+        n_features=1,
+        stride=2,
+        sample_interval_ms=10,
+        gap_ms_max=40,
+        lateness_ms_max=20,
+        missing="hold",
+        missing_share_max=0.5,
+        key_ttl_ms=400,
+    )
+    return for_samples(detector, rules, AlertRules(1, 1, 40, 30, 20, 90, 2, 60, SEVERITIES))
+
+
+def record_of(number: int, shape: str, topic: str = "telemetry") -> OutputRecord:
+    """Return one of many: three keys in two partitions, some records bad, late or idle."""
+    random = np.random.default_rng(number)
+    key, round_ = number % 3, number // 3
+    is_odd = round_ % 23 < 4 and random.random() < 0.5  # in bursts, with calm between
+    values = random.normal(0, 0.3, 4 if shape == "windows" else 3) + (4 if is_odd else 0)
+    at_ms = START_MS + 30 * round_ + (500 if round_ > 44 else 0) - (90 if number % 13 == 5 else 0)
+    text: Any = {"values": values.round(3).tolist(), "timestamp_ms": at_ms}
+    value = b"not a record" if number % 11 == 7 else orjson.dumps(text)
+    return OutputRecord(topic, b"key-%d" % key, value, (), at_ms, key % N_PARTITIONS)
+
+
+def alert_bytes(value: bytes | None, key: bytes | None, headers: Headers) -> bytes:
+    """Return what two runs must agree on of an alert: all but the time of detection."""
+    alert = orjson.loads(value or b"")
+    del alert["detected_at_ms"]
+    return orjson.dumps(alert) + repr((key, list(headers))).encode()
+
+
+def dead_letter_bytes(value: bytes | None, key: bytes | None, headers: Headers) -> bytes:
+    """Return what two runs must agree on of a dead letter: everything."""
+    return repr((value, key, list(headers))).encode()

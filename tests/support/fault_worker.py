@@ -1,0 +1,185 @@
+"""`stream-detector detect` as it is, but for its model, and a fault at a step that was named.
+
+    python fault_worker.py PLAN detect - --group g ...
+
+PLAN is a `Plan` as JSON. The bundle's place is taken by a detector of `delivery_stream`; all else,
+from settings to signals and exit codes, is the command's own. A line "finished at=TIME" goes to
+standard output after each commit.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from delivery_stream import detector_of
+
+from stream_detector import cli, clients
+from stream_detector.cli import wiring
+from stream_detector.clients import _common
+
+STEPS = (
+    "after_poll",
+    "in_inference",
+    "after_begin",
+    "after_send",
+    "after_offsets",
+    "during_commit",
+    "after_commit",
+)
+"""In the order in which the loop passes them. `after_begin` and `after_offsets` are steps of a
+transaction; there are fewer of `after_send`, for not every batch has something to publish."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to happen in a process.
+
+    Parameters
+    ----------
+    shape
+        Of the records.
+    step
+        One of `STEPS`, or None for no fault.
+    nth
+        How often the step is passed before, + 1.
+    signal_number
+        What the process sends itself there.
+    delay_s
+        How long after `during_commit` began.
+    pause_s
+        How long each batch takes at least.
+    session_ms
+        How soon the group gives up a member that is dead.
+    """
+
+    shape: str
+    step: str | None = None
+    nth: int = 1
+    signal_number: int = signal.SIGKILL
+    delay_s: float = 0.0
+    pause_s: float = 0.0
+    session_ms: int = 1_000
+
+
+class Fault:
+    """Sends the process a signal at a step."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._n_left = plan.nth
+
+    def passed(self, step: str) -> None:
+        """Take notice that a step was passed."""
+        if step == self._plan.step:
+            self._n_left -= 1
+            if not self._n_left:
+                os.kill(os.getpid(), self._plan.signal_number)
+
+    def begun(self) -> None:
+        """Take notice that the commit begins, which the signal is to hit."""
+        if self._plan.step == "during_commit":
+            self._n_left -= 1
+            if not self._n_left:
+                threading.Thread(target=self._strike, daemon=True).start()
+
+    def _strike(self) -> None:
+        time.sleep(self._plan.delay_s)
+        os.kill(os.getpid(), self._plan.signal_number)
+
+
+def watch(client: Any, plan: Plan, *, is_transactional: bool) -> Any:
+    """Let a client take notice of the steps it passes."""
+    fault, writer = Fault(plan), client._writer
+    poll, flush, commit, begin = client.poll, client.flush, client.commit, writer._begin
+
+    def watched_poll(*arguments: Any) -> Any:
+        batch = poll(*arguments)
+        if len(batch):
+            fault.passed("after_poll")
+            time.sleep(plan.pause_s)
+        return batch
+
+    def watched_flush(timeout_ms: int) -> None:
+        flush(timeout_ms)
+        fault.passed("after_send")
+
+    def watched_commit(progress: Any) -> None:
+        if not is_transactional:
+            fault.begun()
+        commit(progress)
+        fault.passed("after_commit")
+        sys.stdout.write(f"finished at={time.time():.3f}\n")
+        sys.stdout.flush()
+
+    def watched_begin() -> None:
+        was_open = writer.is_in_transaction
+        begin()
+        if writer.is_in_transaction and not was_open:
+            fault.passed("after_begin")
+
+    client.poll, client.flush, client.commit = watched_poll, watched_flush, watched_commit
+    writer._begin = watched_begin
+    if is_transactional:
+        watch_transactions(writer, fault)
+    return client
+
+
+def watch_transactions(writer: Any, fault: Fault) -> None:
+    """Take notice of the two requests that a commit consists of."""
+    if hasattr(writer, "_await"):  # kafka-python's
+        wait = writer._await
+
+        def watched_wait(result: Any, timeout_ms: int) -> None:
+            is_end = writer._manager()._current_state.name != "IN_TRANSACTION"
+            if is_end:
+                fault.begun()
+            wait(result, timeout_ms)
+            if not is_end:
+                fault.passed("after_offsets")
+
+        writer._await = watched_wait
+        return
+    import confluent_kafka
+
+    class WatchedProducer(confluent_kafka.Producer):
+        def send_offsets_to_transaction(self, *arguments: Any) -> None:
+            super().send_offsets_to_transaction(*arguments)
+            fault.passed("after_offsets")
+
+        def commit_transaction(self, *arguments: Any) -> None:
+            fault.begun()
+            super().commit_transaction(*arguments)
+
+    confluent_kafka.Producer = WatchedProducer
+
+
+def main() -> None:
+    """Run the command with what the plan changes of it."""
+    plan = Plan(**json.loads(sys.argv.pop(1)))
+    _common.SESSION_TIMEOUT_MS = plan.session_ms
+    _common.HEARTBEAT_MS = plan.session_ms // 5
+    connect, detector = clients.connect, detector_of(plan.shape)
+    fault_in_model = Fault(plan)
+
+    def watched_connect(settings: Any, **options: Any) -> Any:
+        client = connect(settings, **options)
+        return watch(client, plan, is_transactional=options["transactional_id"] is not None)
+
+    def reconstruct(windows: Any) -> Any:
+        fault_in_model.passed("in_inference")
+        return np.zeros_like(windows)
+
+    clients.connect = watched_connect
+    wiring.open_bundle = lambda *_: SimpleNamespace(detector=detector, reconstruct=reconstruct)  # type: ignore[assignment,return-value]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

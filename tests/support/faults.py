@@ -1,0 +1,223 @@
+"""The faults that are played on a real Kafka, by name: tests play some, `make faults` all.
+
+Each is a function that plays it to a group of processes, leaves nothing undone, and returns when
+it was.
+"""
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from command_line import RunningCommand
+from fault_stage import END_TIMEOUT_S, Case, Job, Outcome, Stage, exit_code
+from fault_worker import STEPS
+
+SWALLOWED = {"at_least_once": "OffsetCommit", "exactly_once": "EndTxn"}
+"""The request that makes a batch count."""
+
+IN_TRANSACTIONS = ("after_begin", "after_offsets")
+
+N_RANDOM_KILLS = 4
+N_MEMBERS = 3
+
+Fault = Callable[[Job, Random], float]
+
+
+def named(step: str) -> str:
+    """Return what the fault of a process that is killed at a step is called."""
+    return f"killed {step.replace('_', ' ')}"
+
+
+def kill_at(step: str) -> Fault:
+    """Return the fault of a process that is killed at a step of the loop."""
+
+    def fault(job: Job, random: Random) -> float:
+        delay_s = random.uniform(0, 0.008)
+        first = job.start(step=step, nth=random.randint(2, 4), delay_s=delay_s)
+        at_s = killed_at_s(first)
+        job.finish()
+        return at_s
+
+    return fault
+
+
+def killed_at_s(running: RunningCommand) -> float:
+    """Wait until a process has killed itself and return when that was."""
+    code = exit_code(running)
+    assert code == -signal.SIGKILL, f"exit code {code}: {running.output}"
+    return time.time()
+
+
+def kill_at_each_step(job: Job, random: Random) -> float:
+    """Kill one process after the other, each at another step."""
+    at_s = 0.0
+    for step in STEPS:
+        if is_possible(step, job.case.delivery):
+            delay_s = random.uniform(0, 0.008)
+            at_s = killed_at_s(job.start(step=step, nth=random.randint(1, 2), delay_s=delay_s))
+    job.finish()
+    return at_s
+
+
+def kill_again_and_again(job: Job, random: Random) -> float:
+    """Kill each process at a moment of chance, be it while it joins, restores or commits."""
+    at_s = 0.0
+    for _ in range(N_RANDOM_KILLS):
+        running = job.start(pause_s=0.2)
+        running.wait_for("ready")
+        time.sleep(random.uniform(0, 1.0))
+        assert running.process.poll() is None, f"ended before it was killed: {running.output}"
+        running.process.kill()
+        at_s = time.time()
+    job.finish()
+    return at_s
+
+
+def lose_reply(*, is_cut: bool) -> Fault:
+    """Return the fault of a commit that was done and whose answer is lost.
+
+    Parameters
+    ----------
+    is_cut
+        Whether the connection ends with it; else the answer is waited for in vain.
+    """
+
+    def fault(job: Job, random: Random) -> float:
+        proxy = job.stage.proxy
+        proxy.swallow(SWALLOWED[job.case.delivery], random.randint(1, 5), is_cut=is_cut)
+        job.finish(is_proxied=True)
+        assert proxy.swallowed_at_s is not None
+        return proxy.swallowed_at_s
+
+    return fault
+
+
+def take_the_place(job: Job, random: Random) -> float:
+    """Start a second process under the name of one that runs."""
+    del random
+    older = job.start(pause_s=0.3)
+    older.wait_for("finished")
+    job.start()
+    code = exit_code(older)
+    at_s = time.time()
+    assert code == 4, f"exit code {code}: {older.output}"
+    assert "another process took this one's place" in older.output
+    job.join()
+    return at_s
+
+
+def stop_at(*steps: str) -> Fault:
+    """Return the fault of a process that stands still while another does its work, then goes on.
+
+    Parameters
+    ----------
+    steps
+        Of the loop; it stands still in one of them.
+    """
+
+    def fault(job: Job, random: Random) -> float:
+        step = random.choice([each for each in steps if is_possible(each, job.case.delivery)])
+        older = job.start(step=step, nth=2, signal_number=signal.SIGSTOP, idle_s=3)
+        wait_until_stopped(older)
+        at_s = time.time()
+        job.finish(instance="b")
+        older.process.send_signal(signal.SIGCONT)
+        # It joins again and finds nothing to do, or learns that its transaction was ended for it.
+        code = exit_code(older)
+        assert code in (0, 4), f"exit code {code}: {older.output}"
+        return at_s
+
+    return fault
+
+
+def wait_until_stopped(running: RunningCommand) -> None:
+    """Wait until a process has stopped itself."""
+    deadline_s = time.monotonic() + END_TIMEOUT_S
+    status = Path(f"/proc/{running.process.pid}/status")
+    while "State:\tT" not in status.read_text():
+        assert time.monotonic() < deadline_s, f"not stopped: {running.output}"
+        assert running.process.poll() is None, f"ended before it stopped: {running.output}"
+        time.sleep(0.02)
+
+
+def come_and_go(job: Job, random: Random) -> float:
+    """Every two seconds a member joins, and the one before it leaves, in order or by force."""
+    slow = {"pause_s": 0.15, "settings": {"poll_records_max": 4}}
+    at_s = time.time()
+    member = job.start(instance="0", **slow)
+    member.wait_for("finished")
+    for number in range(1, N_MEMBERS):
+        job.start(instance=str(number), **slow)
+        time.sleep(2)
+        if member.process.poll() is None:
+            member.process.send_signal(random.choice((signal.SIGTERM, signal.SIGKILL)))
+        member = job.processes[-1]
+    job.join()
+    return at_s
+
+
+def kill_broker(job: Job, random: Random) -> float:
+    """Kill the broker in mid-stream and start it again."""
+    running = job.start(pause_s=0.2)
+    running.wait_for("finished")
+    time.sleep(random.uniform(0, 1))
+    job.stage.broker.kill()
+    at_s = time.time()
+    job.stage.broker.start()
+    job.join()
+    return at_s
+
+
+FAULTS: dict[str, Fault] = {
+    **{named(step): kill_at(step) for step in STEPS},
+    "killed at random moments": kill_again_and_again,
+    "reply to commit lost, connection cut": lose_reply(is_cut=True),
+    "reply to commit lost, silence": lose_reply(is_cut=False),
+    "second process with the same id": take_the_place,
+    "stopped beyond the session timeout": stop_at(
+        *(each for each in STEPS if each != "after_offsets")
+    ),
+    "the same, with offsets in a transaction": stop_at("after_offsets"),
+    "members come and go": come_and_go,
+    "broker killed": kill_broker,
+}
+
+
+IN_ONE_RUN = {"killed at each step, one after the other": kill_at_each_step}
+"""Faults that are the same as others, only sooner played."""
+
+
+def is_possible(name: str, delivery: str) -> bool:
+    """Return whether a fault, or a step, is there with this delivery: some are of transactions."""
+    needing = (
+        *IN_TRANSACTIONS,
+        *map(named, IN_TRANSACTIONS),
+        "second process with the same id",
+        "the same, with offsets in a transaction",
+    )
+    return delivery == "exactly_once" or name not in needing
+
+
+def play(name: str, stage: Stage, case: Case, seed: int) -> Outcome:
+    """Play a fault and compare.
+
+    Parameters
+    ----------
+    name
+        One of `FAULTS` or `IN_ONE_RUN`.
+    stage
+        Where.
+    case
+        With what.
+    seed
+        Decides all that is left to chance.
+    """
+    expected = stage.expected(case.shape)
+    job = stage.job(case)
+    try:
+        at_s = (FAULTS | IN_ONE_RUN)[name](job, Random(seed))
+        return job.outcome(at_s, expected)
+    finally:
+        job.close()

@@ -1,0 +1,171 @@
+"""A proxy on loopback that swallows a broker's answer: what was asked is done, and nobody hears."""
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+from typing import Self
+
+Address = tuple[str, int]
+
+API_KEYS = {"OffsetCommit": 8, "EndTxn": 26}
+"""Numbers of Kafka's requests. Source: Apache Kafka, "Kafka protocol guide", api keys."""
+
+_REQUEST_HEAD = struct.Struct(">hhi")  # api key, api version, correlation id
+_SIZE = struct.Struct(">i")
+
+
+class KafkaProxy:
+    """Passes Kafka's requests and answers on, but for those it is told to swallow.
+
+    Attributes
+    ----------
+    port
+        Where it listens.
+    swallowed_at_s
+        When an answer was swallowed, by `time.time`; None before that.
+    """
+
+    def __init__(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        self.swallowed_at_s: float | None = None
+        self._target: Address = ("127.0.0.1", 0)
+        self._wanted: int | None = None
+        self._n_before = 0
+        self._is_cut = False
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = [self._server]
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def address(self) -> str:
+        """What clients take as their bootstrap server."""
+        return f"127.0.0.1:{self.port}"
+
+    def start(self, target: Address) -> Self:
+        """Begin to accept connections and to pass them on."""
+        self._target = target
+        self._begin(self._accept)
+        return self
+
+    def swallow(self, request: str, n_before: int, *, is_cut: bool) -> None:
+        """Swallow one answer.
+
+        Parameters
+        ----------
+        request
+            To what: a name in `API_KEYS`.
+        n_before
+            How many such answers come through first.
+        is_cut
+            Whether the connection ends with that, or stays and goes on.
+        """
+        with self._lock:
+            self._wanted = API_KEYS[request]
+            self._n_before = n_before
+            self._is_cut = is_cut
+            self.swallowed_at_s = None
+
+    def close(self) -> None:
+        """End every connection."""
+        with self._lock:
+            open_ones, self._sockets = self._sockets, []
+        for each in open_ones:
+            _end(each)
+        for thread in self._threads:
+            thread.join(5)
+
+    def _begin(self, target: object, *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        """Take in connections until the proxy is closed."""
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            try:
+                broker = socket.create_connection(self._target, 5)
+            except OSError:  # the broker is away: so is the proxy
+                client.close()
+                continue
+            broker.settimeout(None)
+            with self._lock:
+                self._sockets += [client, broker]
+            asked: dict[int, int] = {}
+            self._begin(self._pass_requests, client, broker, asked)
+            self._begin(self._pass_answers, broker, client, asked)
+
+    def _pass_requests(
+        self, client: socket.socket, broker: socket.socket, asked: dict[int, int]
+    ) -> None:
+        """Pass requests on and note what each was."""
+        with _both_end(client, broker):
+            while frame := _read_frame(client):
+                api_key, _, correlation_id = _REQUEST_HEAD.unpack_from(frame)
+                asked[correlation_id] = api_key
+                broker.sendall(_SIZE.pack(len(frame)) + frame)
+
+    def _pass_answers(
+        self, broker: socket.socket, client: socket.socket, asked: dict[int, int]
+    ) -> None:
+        """Pass answers on, but for the one to be swallowed."""
+        with _both_end(client, broker):
+            while frame := _read_frame(broker):
+                (correlation_id,) = _SIZE.unpack_from(frame)
+                if not self._is_swallowed(asked.pop(correlation_id, -1)):
+                    client.sendall(_SIZE.pack(len(frame)) + frame)
+                elif self._is_cut:
+                    return
+
+    def _is_swallowed(self, api_key: int) -> bool:
+        """Return whether this answer is the one."""
+        with self._lock:
+            if api_key != self._wanted:
+                return False
+            self._n_before -= 1
+            if self._n_before >= 0:
+                return False
+            self._wanted = None
+            self.swallowed_at_s = time.time()
+            return True
+
+
+@contextlib.contextmanager
+def _both_end(*ends: socket.socket):  # type: ignore[no-untyped-def]
+    """When one direction ends, in whatever way, both ends are closed."""
+    try:
+        with contextlib.suppress(OSError):
+            yield
+    finally:
+        for each in ends:
+            _end(each)
+
+
+def _end(each: socket.socket) -> None:
+    """Close a socket so that whoever reads from it wakes up."""
+    with contextlib.suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)
+    each.close()
+
+
+def _read_frame(source: socket.socket) -> bytes:
+    """Return one request or answer without its size, empty at the end of a connection."""
+    head = _read(source, _SIZE.size)
+    return _read(source, _SIZE.unpack(head)[0]) if head else b""
+
+
+def _read(source: socket.socket, n_bytes: int) -> bytes:
+    """Return so many bytes, empty where the connection ended before."""
+    data = b""
+    while len(data) < n_bytes:
+        some = source.recv(n_bytes - len(data))
+        if not some:
+            return b""
+        data += some
+    return data
