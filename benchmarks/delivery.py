@@ -1,6 +1,6 @@
 """What exactly once costs against at least once, and how long a restore takes.
 
-    python benchmarks/delivery.py [--rounds 5] [--json FILE]
+    python benchmarks/delivery.py [--rounds 5] [--parts throughput latency restore] [--json FILE]
 
 Throughput under backlog by records per commit, the two kinds of delivery in turn on the same filled
 topic of a real Kafka; latency at a steady rate; and the time until a restarted process is live
@@ -42,6 +42,7 @@ from stream_detector.training import train
 CLIENTS = ("kafka-python", "confluent")
 DELIVERIES = ("at_least_once", "exactly_once")
 POLLS = (2_048, 8_192, 32_768)
+PARTS = ("throughput", "latency", "restore")
 PASTS = (10_000, 100_000, 500_000)
 N_KEYS, CHUNK = 100, 36
 HOUR_MS = 3_600_000
@@ -52,29 +53,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--records", type=int, default=600_000)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--clients", nargs="+", choices=CLIENTS, default=CLIENTS)
+    parser.add_argument("--polls", type=int, nargs="+", default=POLLS, help="records per poll")
+    parser.add_argument("--restless", action="store_true", help="restores: every key has an alert")
     parser.add_argument("--rates", type=int, nargs="+", default=[1_000])
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, running_broker() as servers:
         folder = Path(name)
-        figures = {
-            "throughput": throughput(servers, train_bundle(folder, *RARELY), options),
-            "latency": latency(servers, folder, options),
-            "restore": restores(servers, folder, options.rounds),
-        }
+        parts = {"throughput": throughput, "latency": latency, "restore": restores}
+        figures = {name: parts[name](servers, folder, options) for name in options.parts}
     show(figures)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def throughput(servers: str, bundle: Path, options: argparse.Namespace) -> dict[str, Any]:
+def throughput(servers: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return rates and ratios by client and records per poll."""
+    bundle = train_bundle(folder, *RARELY)
     make_topics(servers, "delivery")
     fill(servers, "delivery", [beat.tobytes() for beat in normal_beats()], options.records)
     rates: dict[str, dict[str, list[float]]] = {}
     for number in track(range(options.rounds), description="throughput"):
-        for client in CLIENTS:
-            for n_poll in POLLS:
+        for client in options.clients:
+            for n_poll in options.polls:
                 for delivery in DELIVERIES:
                     outputs = [f"delivery-{number}-{client}-{n_poll}-{delivery}-{k}" for k in "ad"]
                     make_topics(servers, *outputs)
@@ -102,7 +105,7 @@ def latency(servers: str, folder: Path, options: argparse.Namespace) -> dict[str
     runs: dict[str, list[dict[str, Any]]] = {}
     for _ in track(range(min(options.rounds, 3)), description="latency"):
         for rate in options.rates:
-            for client in CLIENTS:
+            for client in options.clients:
                 for delivery in DELIVERIES:
                     found = measure_latency(
                         servers, bundle, ("detect", client, "--delivery", delivery), rate, 6.0
@@ -114,7 +117,7 @@ def latency(servers: str, folder: Path, options: argparse.Namespace) -> dict[str
     }
 
 
-def restores(servers: str, folder: Path, rounds: int) -> dict[str, Any]:
+def restores(servers: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return seconds and records of restores.
 
     In each partition a key falls silent at the beginning, and for as long as it is remembered the
@@ -122,7 +125,8 @@ def restores(servers: str, folder: Path, rounds: int) -> dict[str, Any]:
     """
     bundle = folder / "samples"
     ttl = f"window.key_ttl_ms={24 * HOUR_MS}"
-    train(load_recipe(ROOT / "models" / "mitdb-dense.toml", (*QUICKLY, ttl)), bundle)
+    changes = (*QUICKLY, ttl, *(("threshold.n_mad=0",) if options.restless else ()))
+    train(load_recipe(ROOT / "models" / "mitdb-dense.toml", changes), bundle)
     found: dict[str, Any] = {}
     for n_past in track(PASTS, description="restores"):
         topic = f"restore-{n_past}"
@@ -131,9 +135,9 @@ def restores(servers: str, folder: Path, rounds: int) -> dict[str, Any]:
         silent.keys = [b"silent-%06d" % number for number in range(N_PARTITIONS)]
         fill_samples(servers, topic, silent, ("float32", CHUNK, N_PARTITIONS))
         fill_samples(servers, topic, Fleet(N_KEYS, 2), ("float32", CHUNK, n_past))
-        for client in CLIENTS:
+        for client in options.clients:
             run_detect(servers, bundle, client, topic)
-            runs = [run_detect(servers, bundle, client, topic) for _ in range(rounds)]
+            runs = [run_detect(servers, bundle, client, topic) for _ in range(options.rounds)]
             found[f"{client}, {n_past:,} records"] = {
                 "seconds": spread([seconds for seconds, _ in runs]),
                 "n_records": spread([n_records for _, n_records in runs]),
@@ -159,16 +163,16 @@ def show(figures: dict[str, Any]) -> None:
     """Print the figures as Markdown tables."""
     print("\n| client, records a commit | at least once, records/s | exactly once | ratio |")
     print("|---|---|---|---|")
-    for name, found in figures["throughput"].items():
+    for name, found in figures.get("throughput", {}).items():
         rates = " | ".join(tell(found[delivery]) for delivery in DELIVERIES)
         print(f"| {name} | {rates} | {tell(found['ratio'], 2)} |")
     print("\n| client, rate, delivery | p50 ms | p99 ms |\n|---|---|---|")
-    for name, found in figures["latency"].items():
+    for name, found in figures.get("latency", {}).items():
         print(f"| {name} | {tell(found['p50'], 1)} | {tell(found['p99'], 1)} |")
     print(
         "\n| client, records in the topic | seconds to live | records read again |\n|---|---|---|"
     )
-    for name, found in figures["restore"].items():
+    for name, found in figures.get("restore", {}).items():
         print(f"| {name} | {tell(found['seconds'], 2)} | {tell(found['n_records'])} |")
 
 
