@@ -99,9 +99,9 @@ class Bundle:
             severities=alerting.levels,
             model_rows_max=model_rows_max,
         )
-        if window.record == "window":
-            return detector
-        return for_samples(detector, window.rules, alerting.rules)
+        if window.record == "samples":
+            return for_samples(detector, window.rules, alerting.rules)
+        return detector
 
     def check_shape(self, windows: FloatArray) -> None:
         """Refuse windows of another shape than the bundle's.

@@ -67,11 +67,17 @@ class WindowSection(_Section):
     All keys from `stride` on are for `record = "samples"`.
     """
 
-    record: Literal["window", "samples"] = Field(
-        description="One record of the stream is one whole window, or samples of one series"
+    record: Literal["window", "samples", "image"] = Field(
+        description="One record of the stream is one whole window, samples of one series, or one "
+        "image"
     )
-    steps: PositiveInt = Field(description="Steps of a window")
-    features: PositiveInt = Field(default=1, description="Values at each step")
+    steps: PositiveInt = Field(description="Steps of a window; of an image, its rows")
+    features: PositiveInt = Field(
+        default=1, description="Values at each step; of an image, its columns times channels"
+    )
+    channels: Literal[1, 3] = Field(
+        default=1, description="Images only: values of a pixel, 1 for grey or 3 for colour"
+    )
     sample_interval_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0, description="Milliseconds between two steps; 0 is unknown"
     )
