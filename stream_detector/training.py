@@ -27,8 +27,16 @@ from stream_detector.core.evaluation import evaluate
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scaling import Scaler, fit_scaler
 from stream_detector.core.thresholds import fit_threshold, hold_out_blocks
-from stream_detector.datasets import Dataset, load_dataset, load_samples
+from stream_detector.datasets import (
+    IMAGE_DATASET_NAMES,
+    Dataset,
+    ImageChoice,
+    load_dataset,
+    load_images,
+    load_samples,
+)
 from stream_detector.datasets.cutting import to_windows
+from stream_detector.datasets.drawing import draw_each, draw_share
 from stream_detector.engines.backend import import_keras
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import ConfigError, DatasetError
@@ -107,14 +115,7 @@ def load_windows(recipe: Recipe) -> Dataset:
     if recipe.window.record == "samples":
         samples = load_samples(section.name, series=section.series, path=path)
         return to_windows(samples, recipe.window.rules)
-    given = {"seed": section.seed, "n_windows": section.n_windows}
-    dataset = load_dataset(
-        section.name,
-        split=section.split,
-        path=path,
-        n_features=recipe.window.features,
-        **{name: value for name, value in given.items() if value is not None},
-    )
+    dataset = _load_whole(recipe, path)
     expected = (recipe.window.steps, recipe.window.features)
     if dataset.train.shape[1:] != expected:
         message = (
@@ -123,7 +124,32 @@ def load_windows(recipe: Recipe) -> Dataset:
             f"set window.steps = {dataset.train.shape[1]}"
         )
         raise ConfigError(message)
+    seed = section.seed or 0
+    if section.test_each is not None:
+        return draw_each(dataset, section.test_each, seed)
+    if section.anomalous_share is not None:
+        return draw_share(dataset, section.anomalous_share, seed)
     return dataset
+
+
+def _load_whole(recipe: Recipe, path: Path | None) -> Dataset:
+    """Load a set of which each record is a whole window."""
+    section = recipe.data
+    if section.name in IMAGE_DATASET_NAMES:
+        choice = ImageChoice(
+            section.normal, section.anomalous, section.anomalous_from, section.n_windows
+        )
+        return load_images(section.name, choice)
+    given = {"n_windows": section.n_windows}
+    if section.name == "synthetic-ecg":
+        given["seed"] = section.seed
+    return load_dataset(
+        section.name,
+        split=section.split,
+        path=path,
+        n_features=recipe.window.features,
+        **{name: value for name, value in given.items() if value is not None},
+    )
 
 
 def _part(recipe: Recipe, dataset: Dataset) -> _Parts:

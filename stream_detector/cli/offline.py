@@ -136,7 +136,12 @@ def evaluate_bundle(
 
 def load_named_dataset(name: str | None, split: str | None, recipe: "Recipe") -> "Dataset":
     """Load a data set named on the command line, or the recipe's own, as windows."""
-    from stream_detector.datasets import DATASET_NAMES, load_dataset
+    from stream_detector.datasets import (
+        DATASET_NAMES,
+        IMAGE_DATASET_NAMES,
+        load_dataset,
+        load_images,
+    )
     from stream_detector.training import load_windows
 
     if name is None:
@@ -148,10 +153,12 @@ def load_named_dataset(name: str | None, split: str | None, recipe: "Recipe") ->
         return _load_named_samples(name, suffix, recipe)
     if suffix in (".csv", ".parquet"):
         return load_dataset(suffix[1:], path=Path(name), n_features=recipe.window.features)
+    if name in IMAGE_DATASET_NAMES:
+        return load_images(name)
     if name not in DATASET_NAMES:
         message = (
-            "--dataset: expected ecg5000, synthetic-ecg or a .csv or .parquet file, "
-            f"received {name!r}"
+            "--dataset: expected ecg5000, synthetic-ecg, mnist, fashion-mnist or a .csv or "
+            f".parquet file, received {name!r}"
         )
         raise ConfigError(message)
     return load_dataset(name, split=split)

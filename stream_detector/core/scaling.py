@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
 
-SCALER_KINDS = ("none", "min-max", "standard")
+SCALER_KINDS = ("none", "min-max", "standard", "pixels")
+
+PIXEL_MAX = 255.0
+"""The brightest value of a pixel of eight bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ def fit_scaler(kind: str, windows: FloatArray) -> Scaler:
     Parameters
     ----------
     kind
-        "none"; "min-max", to the range [0, 1]; "standard", to mean 0 and standard deviation 1.
+        "none"; "min-max", to the range [0, 1]; "standard", to mean 0 and standard deviation 1;
+        "pixels", from 0 to 255 to the range [0, 1], whatever the windows hold.
     windows
         Float32, shape (n_windows, n_steps, n_features), n_windows >= 1, finite.
 
@@ -117,5 +121,7 @@ def fit_scaler(kind: str, windows: FloatArray) -> Scaler:
     elif kind == "standard":
         offset = samples.mean(axis=0)
         spread = samples.std(axis=0)
+    elif kind == "pixels":
+        spread = np.full(n_features, PIXEL_MAX)
     scale = 1.0 / np.where(spread > 0.0, spread, 1.0)  # (n_features,)
     return Scaler(kind, offset.astype(np.float32), scale.astype(np.float32))

@@ -5,19 +5,27 @@ Importing this loads NumPy and nothing else; each set's own needs are loaded wit
 
 from pathlib import Path
 
+from stream_detector.datasets import images
 from stream_detector.datasets.base import Dataset, SampleDataset
+from stream_detector.datasets.images import ImageChoice
 
 __all__ = [
     "DATASET_NAMES",
+    "IMAGE_DATASET_NAMES",
     "SAMPLE_DATASET_NAMES",
     "Dataset",
+    "ImageChoice",
     "SampleDataset",
     "load_dataset",
+    "load_images",
     "load_samples",
 ]
 
 DATASET_NAMES = ("ecg5000", "synthetic-ecg", "csv", "parquet")
 """Sets of whole windows."""
+
+IMAGE_DATASET_NAMES = ("mnist", "fashion-mnist")
+"""Sets of images."""
 
 SAMPLE_DATASET_NAMES = ("mitdb", "smd", "nab", "csv", "parquet")
 """Sets of samples, to cut windows from."""
@@ -77,6 +85,33 @@ def load_dataset(
         return tables.load(Path(path), n_features)
     message = f"data set: expected one of {', '.join(DATASET_NAMES)}, received {name!r}"
     raise ValueError(message)
+
+
+def load_images(name: str, choice: ImageChoice | None = None) -> Dataset:
+    """Load a data set of images by name, each image a window of pixel values 0 to 255.
+
+    Parameters
+    ----------
+    name
+        One of `IMAGE_DATASET_NAMES`.
+    choice
+        What is normal and what is not; all is normal where it is not given.
+
+    Raises
+    ------
+    DatasetError
+        If the set is missing or damaged, or no image is left to train on.
+    ValueError
+        If the name is unknown: the caller's mistake.
+    """
+    for each in (name, choice.anomalous_from if choice else None):
+        if each is not None and each not in IMAGE_DATASET_NAMES:
+            message = (
+                f"data set of images: expected one of {', '.join(IMAGE_DATASET_NAMES)}, "
+                f"received {each!r}"
+            )
+            raise ValueError(message)
+    return images.load(name, choice or ImageChoice())
 
 
 def load_samples(

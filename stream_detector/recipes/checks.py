@@ -14,16 +14,28 @@ from stream_detector.recipes.sections import (
 ECG_STEPS = 140
 """Steps of a window in both built-in data sets of windows."""
 
+IMAGE_ROWS = IMAGE_COLUMNS = 28
+"""Pixels of an image in both built-in data sets of images, which are grey."""
+
 _WINDOW_SETS = ("ecg5000", "synthetic-ecg")
+_IMAGE_SETS = ("mnist", "fashion-mnist")
 _N_FEATURES = {"mitdb": 2, "smd": 38, "nab": 1}
 """Data sets of samples, and the values of each sample."""
+
+_UNIT_RANGE = ("min-max", "pixels")
+"""Kinds of scaling to [0, 1]."""
+
+_SETS = {"window": _WINDOW_SETS, "samples": tuple(_N_FEATURES), "image": _IMAGE_SETS}
+"""Data sets by what a record of them is."""
 
 _DATA_KEYS = {
     "split": ("ecg5000",),
     "path": ("csv", "parquet"),
-    "seed": ("synthetic-ecg",),
-    "n_windows": ("synthetic-ecg",),
+    "n_windows": ("synthetic-ecg", *_IMAGE_SETS),
     "series": tuple(_N_FEATURES),
+    "normal": _IMAGE_SETS,
+    "anomalous": _IMAGE_SETS,
+    "anomalous_from": _IMAGE_SETS,
 }
 """Keys of `[data]` that only some sets have."""
 
@@ -38,6 +50,7 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
         for name in Recipe.model_fields
     }
     yield from _data_problems(tables["data"], tables["window"])
+    yield from _channel_problems(tables["window"])
     yield from _window_problems(tables["window"])
     yield from _range_problems(tables)
     yield from _threshold_problems(tables["threshold"])
@@ -59,6 +72,7 @@ def _data_problems(data: Mapping[str, Any], window: Mapping[str, Any]) -> Iterat
                 f"data.{key}: expected only with data.name = {' or '.join(sets)}, "
                 f"received {data[key]!r} with {name!r}"
             )
+    yield from _draw_problems(data, name, window)
     path = data.get("path")
     is_parquet = isinstance(path, str) and path.lower().endswith(".parquet")
     if isinstance(path, str) and name in _DATA_KEYS["path"] and is_parquet != (name == "parquet"):
@@ -71,6 +85,27 @@ def _data_problems(data: Mapping[str, Any], window: Mapping[str, Any]) -> Iterat
     yield from _shape_problems(name, window)
 
 
+def _draw_problems(data: Mapping[str, Any], name: str, window: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is said of a test part that is not drawn, or cannot be drawn so."""
+    draws = [key for key in ("test_each", "anomalous_share") if data.get(key) is not None]
+    if len(draws) > 1:
+        yield (
+            "data.test_each: expected only without data.anomalous_share, received "
+            f"{data['test_each']!r} with {data['anomalous_share']!r}"
+        )
+    for key in draws:
+        if window.get("record") == "samples":
+            yield (
+                f"data.{key}: expected only with windows that are whole records, received "
+                f"{data[key]!r} with window.record = 'samples'"
+            )
+    if data.get("seed") is not None and name != "synthetic-ecg" and not draws:
+        yield (
+            "data.seed: expected only with data.name = synthetic-ecg, data.test_each or "
+            f"data.anomalous_share, received {data['seed']!r} with {name!r}"
+        )
+
+
 def _shape_problems(name: str, window: Mapping[str, Any]) -> Iterator[str]:
     """Yield what `[window]` says otherwise than the data set is."""
     shape = (window.get("steps", ECG_STEPS), window.get("features", 1))
@@ -79,6 +114,12 @@ def _shape_problems(name: str, window: Mapping[str, Any]) -> Iterator[str]:
             f"window: expected steps = {ECG_STEPS} and features = 1 for data.name = {name!r}, "
             f"received {shape[0]!r} and {shape[1]!r}"
         )
+    pixels = (window.get("steps"), window.get("features", 1), window.get("channels", 1))
+    if name in _IMAGE_SETS and pixels != (IMAGE_ROWS, IMAGE_COLUMNS, 1):
+        yield (
+            f"window: expected steps = {IMAGE_ROWS}, features = {IMAGE_COLUMNS} and channels = 1 "
+            f"for data.name = {name!r}, received {pixels[0]!r}, {pixels[1]!r} and {pixels[2]!r}"
+        )
     n_features = _N_FEATURES.get(name)
     if n_features is not None and shape[1] != n_features:
         yield (
@@ -86,23 +127,35 @@ def _shape_problems(name: str, window: Mapping[str, Any]) -> Iterator[str]:
             f"received {shape[1]!r}"
         )
     record = window.get("record")
-    expected = "window" if name in _WINDOW_SETS else "samples" if name in _N_FEATURES else record
-    if record in ("window", "samples") and record != expected:
+    expected = next((kind for kind, sets in _SETS.items() if name in sets), record)
+    if record in _SETS and record != expected:
         yield (
             f"window.record: expected {expected!r} for data.name = {name!r}, received {record!r}"
+        )
+
+
+def _channel_problems(window: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how a row of pixels could not be parted into its channels."""
+    record, features = window.get("record"), window.get("features", 1)
+    if record in ("window", "samples") and "channels" in window:
+        yield f"window.channels: expected only with record = 'image', received {record!r}"
+    elif window.get("channels") == 3 and isinstance(features, int) and features % 3:  # noqa: PLR2004
+        yield (
+            f"window.features: expected columns times channels, a multiple of 3, received "
+            f"{features!r}"
         )
 
 
 def _window_problems(window: Mapping[str, Any]) -> Iterator[str]:
     """Yield how windows could not be cut from samples."""
     given = {key: value for key, value in window.items() if _is_number(value)}
-    if window.get("record") == "window":
-        cutting = list(WindowSection.model_fields)
-        for key in cutting[cutting.index("stride") :]:
+    record, fields = window.get("record"), list(WindowSection.model_fields)
+    if record in ("window", "image"):
+        for key in fields[fields.index("stride") :]:
             if key in window:
                 yield (
                     f"window.{key}: expected only with record = 'samples', received "
-                    f"{window[key]!r} with 'window'"
+                    f"{window[key]!r} with {record!r}"
                 )
     if window.get("record") != "samples":
         return
@@ -138,18 +191,24 @@ def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Yield what assumes data in [0, 1] without scaling to it."""
     kind = tables["scaling"].get("kind")
     sigmoid = tables["network"].get("output_activation") == "sigmoid"
-    if sigmoid and kind != "min-max":
+    record = tables["window"].get("record")
+    if kind == "pixels" and record != "image":
+        yield (
+            "scaling.kind: expected 'pixels' only with window.record = 'image', received it with "
+            f"{record!r}"
+        )
+    if sigmoid and kind not in _UNIT_RANGE:
         yield (
             "network.output_activation: a sigmoid gives values in [0, 1] only, expected "
-            f"scaling.kind = 'min-max' with it, received {kind!r}"
+            f"scaling.kind = 'min-max' or 'pixels' with it, received {kind!r}"
         )
     for section, key in (("training", "loss"), ("threshold", "error")):
         if tables[section].get(key) != "bce":
             continue
-        if kind != "min-max":
+        if kind not in _UNIT_RANGE:
             yield (
                 f"{section}.{key}: bce is defined on [0, 1] only, expected scaling.kind = "
-                f"'min-max' with it, received {kind!r}"
+                f"'min-max' or 'pixels' with it, received {kind!r}"
             )
         if not sigmoid:
             yield (

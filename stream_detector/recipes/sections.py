@@ -11,7 +11,10 @@ from stream_detector.core.scoring import ErrorKind
 from stream_detector.core.thresholds import ThresholdMethod
 from stream_detector.core.windows import WindowRules
 
-DatasetName = Literal["ecg5000", "synthetic-ecg", "mitdb", "smd", "nab", "csv", "parquet"]
+DatasetName = Literal[
+    "ecg5000", "synthetic-ecg", "mitdb", "smd", "nab", "mnist", "fashion-mnist", "csv", "parquet"
+]
+ImageSetName = Literal["mnist", "fashion-mnist"]
 Split = Literal["tutorial", "official"]
 
 GAP_INTERVALS_MIN = 1.5
@@ -37,6 +40,9 @@ def _name_of_number(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+Classes = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=9)], ...], Field(min_length=1, strict=False)
+]
 SeriesName = Annotated[str, Field(min_length=1), BeforeValidator(_name_of_number)]
 
 
@@ -54,10 +60,35 @@ class DataSection(_Section):
         default=None, description="csv and parquet only; relative to the working directory"
     )
     seed: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="synthetic-ecg only: which windows; 0 where it is not given"
+        default=None,
+        description="Which windows of synthetic-ecg, or which are drawn for the test part; 0 where "
+        "it is not given",
     )
     n_windows: Annotated[int, Field(ge=100)] | None = Field(
-        default=None, description="synthetic-ecg only: how many windows; 5000 where not given"
+        default=None,
+        description="How many windows, test part included: of synthetic-ecg, 5000 where not given; "
+        "of images the first ones, all where not given",
+    )
+    normal: Classes | None = Field(
+        default=None, description="Images only: classes that are normal; all where not given"
+    )
+    anomalous: Classes | None = Field(
+        default=None,
+        description="Images only: classes of the test part that are anomalous; all others where "
+        "not given",
+    )
+    anomalous_from: ImageSetName | None = Field(
+        default=None, description="Images only: the set that anomalous images come from"
+    )
+    test_each: PositiveInt | None = Field(
+        default=None,
+        description="Sets of whole windows: so many normal and as many anomalous windows are drawn "
+        "for the test part; all where not given",
+    )
+    anomalous_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="Sets of whole windows: anomalous windows are left out of the test part until "
+        "they are this share of it",
     )
 
 
@@ -123,7 +154,9 @@ class WindowSection(_Section):
 class ScalingSection(_Section):
     """How windows are brought to the network's range."""
 
-    kind: Literal["none", "min-max", "standard"]
+    kind: Literal["none", "min-max", "standard", "pixels"] = Field(
+        description="pixels is for images: values from 0 to 255 become [0, 1]"
+    )
     fit_on: Literal["normal", "all"] = Field(
         default="normal", description="Training windows the scaling is fitted on"
     )

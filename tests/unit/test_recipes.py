@@ -1,5 +1,6 @@
 """Recipes: the shipped ones, overrides, and every refusal."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,46 @@ def test_impossible_recipe_of_samples_is_refused(name, override, expected):
     with pytest.raises(ConfigError) as caught:
         load_recipe(MODELS / f"{name}-dense.toml", [override])
     assert expected in str(caught.value)
+
+
+IMAGES = MODELS / "fashion-basic.toml"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "expected"),
+    [
+        (IMAGES, "window.steps=27", "window: expected steps = 28, features = 28 and channels = 1"),
+        (IMAGES, "window.channels=3", "a multiple of 3, received 28"),
+        (IMAGES, "window.channels=2", "window.channels: expected 1 or 3, received 2"),
+        (IMAGES, "window.stride=2", "window.stride: expected only with record = 'samples'"),
+        (IMAGES, "window.record=window", "window.record: expected 'image' for data.name"),
+        (IMAGES, "scaling.kind=standard", "expected scaling.kind = 'min-max' or 'pixels'"),
+        (IMAGES, "data.normal=[10]", "expected less than or equal to 9, received 10"),
+        (IMAGES, "data.normal=[]", "data.normal: expected"),
+        (IMAGES, "data.anomalous_from=cifar", "data.anomalous_from: expected"),
+        (IMAGES, "data.seed=1", "data.seed: expected only with data.name = synthetic-ecg"),
+        (TUTORIAL, "data.normal=[1]", "data.normal: expected only with data.name = mnist or"),
+        (TUTORIAL, "data.n_windows=100", "data.n_windows: expected only with"),
+        (TUTORIAL, "window.channels=1", "window.channels: expected only with record = 'image'"),
+        (TUTORIAL, "scaling.kind=pixels", "expected 'pixels' only with window.record = 'image'"),
+        (TUTORIAL, "data.anomalous_share=1", "data.anomalous_share: expected less than 1"),
+    ],
+)
+def test_impossible_recipe_of_images_or_draws_is_refused(recipe, override, expected):
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        load_recipe(recipe, [override])
+
+
+def test_a_test_part_is_drawn_in_one_way():
+    with pytest.raises(ConfigError, match=r"data\.test_each: expected only without"):
+        load_recipe(IMAGES, ["data.test_each=5", "data.anomalous_share=0.1"])
+    recipe = load_recipe(TUTORIAL, ["data.anomalous_share=0.1", "data.seed=2"])
+    assert (recipe.data.anomalous_share, recipe.data.seed) == (0.1, 2)
+
+
+def test_samples_have_no_test_part_to_draw():
+    with pytest.raises(ConfigError, match=r"data\.test_each: expected only with windows that are"):
+        load_recipe(MODELS / "smd-dense.toml", ["data.test_each=5"])
 
 
 def test_a_persons_samples_take_any_shape():

@@ -20,7 +20,12 @@ def test_each_kind_is_fitted_by_feature(kind: str, offset: list[float], scale: l
     assert scaler.scale.tolist() == np.float32(scale).tolist()
 
 
-@pytest.mark.parametrize("kind", SCALER_KINDS)
+def test_pixels_become_shares_of_the_brightest_whatever_the_windows_hold() -> None:
+    scaler = fit_scaler("pixels", WINDOWS)
+    assert scaler.transform(np.float32([[[0, 255]]])).tolist() == [[[0, 1]]]
+
+
+@pytest.mark.parametrize("kind", ["none", "min-max", "standard"])
 def test_a_constant_feature_stays_finite(kind: str) -> None:
     scaled = fit_scaler(kind, WINDOWS).transform(WINDOWS + np.float32([0, 3]))
     assert scaled[..., 1].ravel().tolist() == [8 if kind == "none" else 3] * 4
@@ -55,7 +60,7 @@ def test_large_signals_do_not_overflow_while_fitting() -> None:
 @pytest.mark.parametrize(
     ("kind", "windows", "words"),
     [
-        ("robust", WINDOWS, "none, min-max, standard, received 'robust'"),
+        ("robust", WINDOWS, "none, min-max, standard, pixels, received 'robust'"),
         ("min-max", WINDOWS[:0], r"received shape \(0, 2, 2\)"),
     ],
 )
