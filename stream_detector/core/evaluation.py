@@ -32,6 +32,8 @@ class Evaluation:
     auroc
         Chance that an anomalous window has a higher error than a normal one, ties counted
         half, [0, 1]; free of the threshold and of the positive class. NaN with one class only.
+    normal_error, anomalous_error
+        Mean error of the windows labelled so, unit of the errors; NaN where there are none.
     """
 
     n_windows: int
@@ -43,6 +45,8 @@ class Evaluation:
     recall: float
     f1: float
     auroc: float
+    normal_error: float
+    anomalous_error: float
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures by name, NaN as None, ready for JSON."""
@@ -103,6 +107,8 @@ def evaluate(
         recall=recall,
         f1=_share(2 * precision * recall, precision + recall),
         auroc=auroc(errors, labels),
+        normal_error=_mean(errors[labels == 0]),
+        anomalous_error=_mean(errors[labels == 1]),
     )
 
 
@@ -127,3 +133,8 @@ def auroc(errors: NDArray[np.float64], labels: NDArray[np.int8]) -> float:
 def _share(part: float, whole: float) -> float:
     """Return part / whole, NaN where there is no whole."""
     return part / whole if whole else float("nan")
+
+
+def _mean(errors: NDArray[np.float64]) -> float:
+    """Return the mean, NaN where there is nothing."""
+    return float(errors.mean()) if errors.size else float("nan")

@@ -40,7 +40,7 @@ def test_an_error_equal_to_the_threshold_is_normal() -> None:
 
 def test_nothing_to_divide_by_is_nan_and_null_in_json() -> None:
     found = evaluate(np.array([0.1, 0.2]), np.zeros(2, dtype=np.int8), 0.5)
-    for value in (found.precision, found.recall, found.f1, found.auroc):
+    for value in (found.precision, found.recall, found.f1, found.auroc, found.anomalous_error):
         assert np.isnan(value)
     figures = found.as_dict()
     assert figures["accuracy"] == 1.0
@@ -49,7 +49,14 @@ def test_nothing_to_divide_by_is_nan_and_null_in_json() -> None:
         "recall",
         "f1",
         "auroc",
+        "anomalous_error",
     ]
+
+
+def test_each_class_has_its_mean_error() -> None:
+    found = evaluate(ERRORS, LABELS, 0.5)
+    assert found.normal_error == pytest.approx(0.4)
+    assert found.anomalous_error == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(
