@@ -55,7 +55,9 @@ _FIELDS = {
     "Kafka record.",
     "window_end_ms": "Time of its last sample. The same as `window_start_ms` where the recipe's "
     "`sample_interval_ms` is 0, which means unknown.",
-    "source": "Topic, partition and offset of the input record that caused this event.",
+    "source": "Topic, partition and offset of the input record that caused this event; and its "
+    "header `reference`, which says where the data came from, null where it has none that is UTF-8 "
+    "and at most 256 bytes long.",
     "reconstruction_error": "How far the reconstruction is from the worst window, in the unit of "
     "the scaled signal.",
     "threshold": "The bundle's threshold, same unit. The window is anomalous because the error "
@@ -84,14 +86,30 @@ _FIELDS = {
 _PARTS = {
     "Explanation": {
         "worst_start_ms": "Start of the worst span: the unbroken steps around the largest error "
-        "that have at least half of it.",
+        "that have at least half of it; of an image, that of the window.",
         "worst_end_ms": "End of the worst span.",
-        "features": "At most 3 features, those with the largest shares, the largest first.",
-        "shares": "Each feature's part of the error; together 1.",
-        "times_ms": "At most 64 times, spread evenly over the worst span.",
+        "features": "At most 3 features, those with the largest shares, the largest first; none of "
+        "an image.",
+        "shares": "Each feature's part of the error; together 1. Empty for an image.",
+        "times_ms": "At most 64 times, spread evenly over the worst span. Empty for an image.",
         "imputed_share": "Part of the window's values that were missing and imputed, 0 to 1.",
         "n_gaps": "How often the series started again after a gap in the last `flood_ms` before "
         "this event.",
+        "image": "Where in an image the error lies; null where the record is none.",
+    },
+    "ImageExplanation": {
+        "n_rows": "Rows of the image.",
+        "n_columns": "Its columns.",
+        "n_channels": "Values of a pixel: 1 of grey, 3 of colour.",
+        "first_row": "First of the worst rows, from 0 at the top: the unbroken ones around the "
+        "largest error that have at least half of it.",
+        "last_row": "Last of them, included.",
+        "first_column": "First of the worst columns within these rows, from 0 at the left.",
+        "last_column": "Last of them, included.",
+        "share": "Part of the error that lies in these rows and columns.",
+        "heat_map": "The error of each pixel as a grey PNG in base64, at most 64 x 64 pixels and "
+        "6,144 characters; each is the mean of a square where the image is larger.",
+        "heat_map_max": "The error that is white on it; black is none.",
     },
     "FeatureExplanation": {
         "feature": "Which feature, counted from 0.",
@@ -154,6 +172,8 @@ def blocks() -> dict[str, str]:
 def schema() -> dict[str, Any]:
     """Return the alert's JSON Schema, each field described as the code describes it."""
     found = TypeAdapter(Alert).json_schema()
+    for part in found["$defs"].values():
+        part["required"] = list(part["properties"])  # what is published has them all
     for name, field in found["properties"].items():
         field["description"] = _FIELDS[name]
     for name, descriptions in _PARTS.items():
@@ -269,7 +289,8 @@ def _alert_fields() -> Iterator[tuple[str, ...]]:
     for name, field in found["properties"].items():
         yield f"`{name}`", _kind(field, found["$defs"]), field["description"]
         if name == "explanation":
-            for part, prefix in (("Explanation", ""), ("FeatureExplanation", "features[].")):
+            parts = (("Explanation", ""), ("FeatureExplanation", "features[]."))
+            for part, prefix in (*parts, ("ImageExplanation", "image.")):
                 for inner_name, inner in found["$defs"][part]["properties"].items():
                     path = f"`{name}.{prefix}{inner_name}`"
                     yield path, _kind(inner, found["$defs"]), inner["description"]

@@ -140,8 +140,10 @@ class DetectSettings(ConnectionSettings):
     engine: EngineName = Field(
         default="onnx", description="What runs the network; keras needs the train extra"
     )
-    content_type: ContentType = Field(
-        default="json", description="Format of records that carry no content-type header"
+    content_type: ContentType | None = Field(
+        default=None,
+        description="Format of records that carry no content-type header; if not given, image for "
+        "a bundle of images, else json",
     )
     delivery: Delivery = Field(
         default="at_least_once",

@@ -20,12 +20,13 @@ class Alert(BaseModel):
     anomaly_score: float
     severity: str
     reason: str
-    shares: list[float] = Field(min_length=1, validation_alias=AliasPath("explanation", "shares"))
+    shares: list[float] = Field(validation_alias=AliasPath("explanation", "shares"))
 
     def __str__(self) -> str:
-        share, feature = max((share, i) for i, share in enumerate(self.shares))
+        shares = ((share, f"feature {i} ({share:.0%})") for i, share in enumerate(self.shares))
+        where = max(shares, default=(1.0, "image"))[1]  # an image has no features
         what = f"{self.event_time_ms} {self.event} {self.reason} {self.severity} key {self.key}"
-        return f"{what} score {self.anomaly_score:.2f} feature {feature} ({share:.0%})\n"
+        return f"{what} score {self.anomaly_score:.2f} {where}\n"
 
 
 class Reader:

@@ -31,6 +31,7 @@ from stream_detector.bundle.manifest import (
     parse_manifest,
 )
 from stream_detector.core.detector import Detector
+from stream_detector.core.image_codec import ImageShape
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.sample_detector import for_samples
 from stream_detector.core.scaling import Scaler
@@ -85,6 +86,15 @@ class Bundle:
         """Return the path of the network for `stream_detector.engines.keras`."""
         return self.path / NETWORK_KERAS
 
+    @property
+    def image(self) -> ImageShape | None:
+        """Return what the images of the records are, None where records are no images."""
+        window = self.manifest.recipe.window
+        if window.record != "image":
+            return None
+        n_columns = self.manifest.n_features // window.channels
+        return ImageShape(self.manifest.n_steps, n_columns, window.channels)
+
     def detector(self, model_rows_max: int = 2048) -> Detector:
         """Return the detector this bundle describes; `model_rows_max` as in `Detector`."""
         manifest = self.manifest
@@ -98,6 +108,7 @@ class Bundle:
             threshold=manifest.threshold.value,
             severities=alerting.levels,
             model_rows_max=model_rows_max,
+            image=self.image,
         )
         if window.record == "samples":
             return for_samples(detector, window.rules, alerting.rules)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
 from stream_detector.core.series_samples import Samples
-from stream_detector.datasets import Dataset, load_dataset
+from stream_detector.datasets import IMAGE_DATASET_NAMES, Dataset, load_dataset, load_images
 from stream_detector.errors import ConfigError
 
 SAMPLE_INTERVALS_MS = {"mitdb": 1_000 / 360, "smd": 60_000.0, "nab": 300_000.0}
@@ -57,7 +57,7 @@ def load_feed(
     Parameters
     ----------
     source
-        ecg5000, synthetic-ecg, or the path of a CSV or Parquet file.
+        ecg5000, synthetic-ecg, mnist, fashion-mnist, or the path of a CSV or Parquet file.
     split
         For ecg5000, tutorial or official.
     part
@@ -80,6 +80,11 @@ def load_feed(
         table = read_windows(path, n_features=n_features)
         keys = list(table.keys) if table.keys is not None else None
         return Feed(source, table.windows, keys or number(path.stem, table.windows), table.labels)
+    if source in IMAGE_DATASET_NAMES:
+        if split is not None:
+            message = f"--split: only for ecg5000, received {split!r} with {source}; leave it out"
+            raise ConfigError(message)
+        return feed_of(load_images(source), part)
     try:
         data = load_dataset(source, split=split)
     except ValueError as error:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from stream_detector.core.records import FloatArray
     from stream_detector.datasets.base import Dataset
     from stream_detector.recipes import Recipe
-    from stream_detector.recipes.sections import WindowSection
 
 BundlePath = Annotated[Path, typer.Argument(help="Folder that `train` wrote.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object instead of a table.")]
@@ -183,19 +182,25 @@ def _load_named_samples(name: str, suffix: str, recipe: "Recipe") -> "Dataset":
 
 def score(
     bundle: BundlePath,
-    file: Annotated[Path, typer.Argument(help="FILE.csv or FILE.parquet, windows or samples.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="FILE.csv or FILE.parquet, windows or samples; or a folder of images."),
+    ],
     out: Annotated[Path | None, typer.Option(help="CSV to write; default standard output.")] = None,
     engine: Engine = "onnx",
 ) -> None:
     """Score a file, with the same numbers, bit for bit, as `detect` gives live.
 
     What a row of the file is follows from the bundle: a whole window, or a sample (columns key,
-    timestamp_ms and one a feature), from which windows are cut as on a stream. One row a window
-    is written, in the order of the file, or of the windows' completion.
+    timestamp_ms and one a feature), from which windows are cut as on a stream. For a bundle of
+    images, give an image or a folder of PNG and JPEG files, the keys of which are their names, in
+    their order. One row a window is written, in the order of the file, or of the windows'
+    completion.
     """
     served = open_bundle(bundle, engine)
-    window = served.bundle.manifest.recipe.window
-    found = _read_whole(file, served) if window.record == "window" else _cut_file(file, window)
+    is_samples = served.bundle.manifest.recipe.window.record == "samples"
+    read = _cut_file if is_samples else _read_whole
+    found = read(file, served)
     try:
         errors = served.detector.score(found.windows, served.reconstruct)
     except RecordValueError as problem:
@@ -222,9 +227,15 @@ class _Found(NamedTuple):
 
 
 def _read_whole(file: Path, served: "Served") -> _Found:
-    """Read a file of which each row is a whole window."""
+    """Read a file of which each row is a whole window, or images."""
+    from stream_detector.datasets.image_folder import read_images
     from stream_detector.datasets.tables import read_windows
 
+    image = served.detector.image
+    if image is not None and file.suffix.lower() not in (".csv", ".parquet"):
+        images = read_images(file, image)
+        nothing = [""] * len(images.names)
+        return _Found(images.windows, images.names, nothing, nothing)
     n_steps, n_features = served.detector.shape
     table = read_windows(file, n_steps, n_features)
     nothing = [""] * len(table.windows)
@@ -236,11 +247,12 @@ def _read_whole(file: Path, served: "Served") -> _Found:
     return _Found(table.windows, table.keys or nothing, start_ms, end_ms)
 
 
-def _cut_file(file: Path, window: "WindowSection") -> _Found:
+def _cut_file(file: Path, served: "Served") -> _Found:
     """Cut windows from a file of which each row is a sample."""
     from stream_detector.datasets.cutting import cut_samples, require_windows
     from stream_detector.datasets.sample_tables import read_samples
 
+    window = served.bundle.manifest.recipe.window
     samples = read_samples(file, window.features).samples
     found = cut_samples(samples, window.rules)
     require_windows(found, str(file), samples, window.rules)

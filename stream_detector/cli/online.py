@@ -183,17 +183,24 @@ def alerts(
     stop_when_idle: Annotated[
         str | None, typer.Option(help="Stop after so long without an alert, such as 5s.")
     ] = None,
+    save_images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write the heat maps of images to, and the images from where they lie."
+        ),
+    ] = None,
     client: Client = None,
     settings_file: SettingsFile = None,
 ) -> None:
     """Read alerts as a downstream consumer would, until Ctrl-C. Joins no group, commits nothing."""
     from stream_detector.cli.reading import read_alerts
+    from stream_detector.cli.saving_images import saving_images
 
     settings = load_settings(
         ConnectionSettings, settings_file, bootstrap_servers=bootstrap_servers, client=client
     )
     stop = StopFlag()
-    with stop.on_signals():
+    with stop.on_signals(), saving_images(settings, save_images) as on_alert:
         read_alerts(
             settings,
             topic,
@@ -201,6 +208,7 @@ def alerts(
             as_json=as_json,
             idle_s=_seconds(stop_when_idle, "--stop-when-idle"),
             is_stopping=lambda: stop.is_set,
+            on_alert=on_alert,
         )
 
 

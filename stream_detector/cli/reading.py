@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from stream_detector.cli.output import console, time_text
 from stream_detector.cli.wiring import require_topic
 from stream_detector.clients import connect
+from stream_detector.core.explanations import Explanation
 from stream_detector.core.records import Alert
 from stream_detector.settings import ConnectionSettings
 
@@ -26,6 +27,7 @@ def read_alerts(
     as_json: bool,
     idle_s: float | None,
     is_stopping: Callable[[], bool],
+    on_alert: Callable[[Alert], None] = lambda _: None,
 ) -> None:
     """Print alerts as they come.
 
@@ -41,6 +43,8 @@ def read_alerts(
         Stop after so many seconds without one; None goes on.
     is_stopping
         Asked between polls.
+    on_alert
+        Called with each, once it is printed.
     """
     for value in alert_values(settings, topic, from_beginning, idle_s, is_stopping):
         try:
@@ -51,6 +55,7 @@ def read_alerts(
         line = value.decode() if as_json else describe(alert)
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
+        on_alert(alert)
 
 
 def alert_values(
@@ -81,14 +86,23 @@ def alert_values(
 def describe(alert: Alert) -> str:
     """Return one line about an event of an alert for people."""
     explanation, source = alert.explanation, alert.source
-    worst = time_text(explanation.worst_start_ms)
-    worst = worst.partition("T")[2].removesuffix("+00:00") or worst
-    span_s = (explanation.worst_end_ms - explanation.worst_start_ms) / 1000
-    top = explanation.features[0]
     summary = f"  for {alert.n_alerts} alerts" if alert.is_summary else ""
     return (
         f"{time_text(alert.event_time_ms)}  {alert.event:<6} {alert.reason:<9}  "
         f"{alert.severity:<8}  score {alert.anomaly_score:6.2f}  key {alert.key}  "
-        f"worst {worst} +{span_s:g} s  feature {top.feature} ({top.share:.0%}){summary}  "
+        f"worst {_worst(explanation)}{summary}  "
         f"{source.topic}[{source.partition}]@{source.offset}  {alert.alert_id[:8]}"
     )
+
+
+def _worst(explanation: Explanation) -> str:
+    """Return in which span and feature, or in which pixels, the error is largest."""
+    image = explanation.image
+    if image is not None:
+        rows, columns = (image.first_row, image.last_row), (image.first_column, image.last_column)
+        return f"rows {rows[0]}-{rows[1]} columns {columns[0]}-{columns[1]} ({image.share:.0%})"
+    worst = time_text(explanation.worst_start_ms)
+    worst = worst.partition("T")[2].removesuffix("+00:00") or worst
+    span_s = (explanation.worst_end_ms - explanation.worst_start_ms) / 1000
+    top = explanation.features[0]
+    return f"{worst} +{span_s:g} s  feature {top.feature} ({top.share:.0%})"

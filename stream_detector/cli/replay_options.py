@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from stream_detector.core.codec import ContentType
+from stream_detector.core.codec import Format as FormatName
 from stream_detector.errors import ConfigError
 from stream_detector.replay import SampleTimes
 
@@ -18,9 +18,9 @@ def share(what: str) -> Any:
 Source = Annotated[
     str,
     typer.Argument(
-        help="Windows: ecg5000 or synthetic-ecg. Samples: mitdb:106, smd:1-6 or "
-        "nab:realKnownCause/machine_temperature_system_failure. Or FILE.csv or FILE.parquet, "
-        "a window a row, with --samples a sample a row."
+        help="Windows: ecg5000, synthetic-ecg, mnist or fashion-mnist. Samples: mitdb:106, "
+        "smd:1-6 or nab:realKnownCause/machine_temperature_system_failure. Or FILE.csv or "
+        "FILE.parquet, a window a row, with --samples a sample a row."
     ),
 ]
 Rate = Annotated[
@@ -33,7 +33,12 @@ Speed = Annotated[
         "minute each second."
     ),
 ]
-Format = Annotated[ContentType, typer.Option("--format", help="Format of the values.")]
+Format = Annotated[
+    FormatName,
+    typer.Option(
+        "--format", help="Format of the values; png, jpeg and uint8, which is raw, are of images."
+    ),
+]
 Part = Annotated[Literal["test", "all"], typer.Option(help="Test part only, or training first.")]
 IsSamples = Annotated[
     bool,
@@ -73,8 +78,8 @@ BundlePath = Annotated[
     Path | None,
     typer.Option(
         "--bundle",
-        help="Bundle to send for: its recipe says whether records are windows or samples, and "
-        "the interval.",
+        help="Bundle to send for: its recipe says whether records are windows, samples or images, "
+        "the interval, and the channels.",
     ),
 ]
 DelayMs = Annotated[

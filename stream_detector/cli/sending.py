@@ -34,7 +34,6 @@ from stream_detector.cli.replay_options import (
     require_pace,
 )
 from stream_detector.cli.wiring import require_topic
-from stream_detector.core.codec import ContentType
 from stream_detector.errors import ConfigError
 from stream_detector.ports import Client as KafkaClient
 from stream_detector.ports import SystemClock
@@ -71,7 +70,8 @@ class BundleFacts(NamedTuple):
     """What a bundle says of the records it takes."""
 
     is_samples: bool
-    sample_interval_ms: float | None
+    sample_interval_ms: float | None = None
+    n_channels: int = 1
 
 
 def register(app: typer.Typer) -> None:
@@ -141,7 +141,8 @@ def replay(
         job = _sample_job(source, part, options, faults)
     else:
         refuse({FLAGS[name]: 1 for name in of_samples | faults}, "samples")
-        job = _window_job(source, split, part, features or 1, (rate, format_))
+        options = {"rate": rate, "content_type": format_, "n_channels": sent_as.n_channels}
+        job = _window_job(source, split, part, features or 1, options)
     _send(job, topic, settings)
 
 
@@ -151,17 +152,18 @@ def _kind_of(source: str, is_samples: bool, bundle: Path | None) -> BundleFacts:
 
     is_asked = is_samples or is_sample_set(source)
     if bundle is None:
-        return BundleFacts(is_asked, None)
+        return BundleFacts(is_asked)
     from stream_detector.bundle import read_bundle
 
     window = read_bundle(bundle).manifest.recipe.window
-    if window.record == "window" and is_asked:
+    is_samples = window.record == "samples"
+    if is_asked and not is_samples:
         message = (
             f"--bundle {bundle}: expected a bundle that takes samples, received one that takes "
             f"whole windows; send it windows, or give the bundle that {source} is for"
         )
         raise ConfigError(message)
-    return BundleFacts(window.record != "window", float(window.sample_interval_ms) or None)
+    return BundleFacts(is_samples, float(window.sample_interval_ms) or None, window.channels)
 
 
 def _window_job(
@@ -169,29 +171,30 @@ def _window_job(
     split: str | None,
     part: Literal["test", "all"],
     n_features: int,
-    pace: tuple[float | None, ContentType],
+    options: dict[str, Any],
 ) -> Job:
-    """Load windows to send, at a rate and in a format."""
+    """Load windows to send."""
     from stream_detector.cli.feeding import load_feed
 
     feed = load_feed(source, split, part, n_features)
-    rate, content_type = pace
-    options = ReplayOptions(
-        rate=rate, content_type=content_type, keys=feed.keys, labels=feed.label_values
-    )
+    checked = ReplayOptions(**options, keys=feed.keys, labels=feed.label_values)
 
     def send(client: KafkaClient, topic: str, report: Report) -> ReplaySummary:
         def on_progress(n_sent: int) -> None:
             report(n_sent, len(feed.windows))
 
-        return replay_windows(
-            feed.windows,
-            client,
-            topic,
-            options=options,
-            clock=SystemClock(),
-            on_progress=on_progress,
-        )
+        try:
+            return replay_windows(
+                feed.windows,
+                client,
+                topic,
+                options=checked,
+                clock=SystemClock(),
+                on_progress=on_progress,
+            )
+        except ValueError as error:
+            message = f"{source} cannot be sent as {checked.content_type}: {error}"
+            raise ConfigError(message) from None
 
     return Job(source, send)
 

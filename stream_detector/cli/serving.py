@@ -13,6 +13,7 @@ from stream_detector.cli.stopping import StopFlag
 from stream_detector.cli.wiring import connect_to_detect, open_bundle
 from stream_detector.core.records import RecordBatch
 from stream_detector.core.step import Step
+from stream_detector.errors import ConfigError
 from stream_detector.ports import SystemClock
 from stream_detector.service import Service
 from stream_detector.settings import DetectSettings
@@ -23,6 +24,12 @@ def run_detect(bundle: Path, settings: DetectSettings) -> None:
     """Wire client, engine and metrics, and run the loop."""
     set_up_logging(logging.INFO)
     served = open_bundle(bundle, settings.engine, settings.model_rows_max)
+    if settings.content_type == "image" and served.bundle.image is None:
+        message = (
+            f"content_type: expected json or float32, for bundle {bundle} takes no images, "
+            "received 'image'; leave it out, or give a bundle of images"
+        )
+        raise ConfigError(message)
     metrics = Metrics()
     client = connect_to_detect(settings)
     service = Service(client, served.detector, served.reconstruct, settings, metrics, SystemClock())

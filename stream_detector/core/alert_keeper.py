@@ -13,8 +13,13 @@ from numpy.typing import NDArray
 from stream_detector.core.alerting import AlertRules, JudgedWindow
 from stream_detector.core.detector import Detector
 from stream_detector.core.explain import ScoredWindow, explain
+from stream_detector.core.explanations import Explanation
 from stream_detector.core.lifecycle import advance, expire
-from stream_detector.core.records import Alert, Explanation, FloatArray, RecordBatch
+from stream_detector.core.records import (
+    Alert,
+    FloatArray,
+    RecordBatch,
+)
 from stream_detector.core.sample_state import SampleState
 from stream_detector.core.step import RaisedAlert
 from stream_detector.core.windows import Cut

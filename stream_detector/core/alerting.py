@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
 
+from stream_detector.core.explanations import Explanation
 from stream_detector.core.records import (
     Alert,
     AlertEvent,
     AlertReason,
     BundleReference,
-    Explanation,
     Origin,
     Source,
 )
@@ -198,7 +198,7 @@ def open_alert(
         key=_text(origin.key),
         window_start_ms=window_ms[0],
         window_end_ms=window_ms[1],
-        source=Source(origin.topic, origin.partition, origin.offset),
+        source=Source.of(origin),
         reconstruction_error=error,
         threshold=threshold,
         anomaly_score=error / threshold,
@@ -291,7 +291,7 @@ def next_event(
         opened.alert,
         event=event,
         event_number=opened.alert.event_number + 1,
-        source=Source(origin.topic, origin.partition, origin.offset),
+        source=Source.of(origin),
         event_time_ms=at_ms,
         last_anomalous_ms=opened.last_anomalous_ms,
         n_windows=opened.n_windows,

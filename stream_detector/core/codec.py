@@ -8,15 +8,16 @@ the README, section "Record format".
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import orjson
 import simdjson
 from numpy.typing import NDArray
 
-from stream_detector.core.records import FloatArray, Headers, Rejected
+from stream_detector.core.decoded import Decoded, all_have_length, nothing_there
+from stream_detector.core.image_codec import IMAGE_TYPES, ImageFormat, ImageShape, decode_images
+from stream_detector.core.records import Headers, Rejected
 from stream_detector.errors import (
     DataError,
     RecordDecodeError,
@@ -24,44 +25,26 @@ from stream_detector.errors import (
     RecordValueError,
 )
 
-ContentType = Literal["json", "float32"]
+ContentType = Literal["json", "float32", "image"]
+"""What records without a header are; an image is PNG, JPEG or raw by its bytes."""
 
-CONTENT_TYPES: Mapping[ContentType, bytes] = {
+Format = Literal["json", "float32", "png", "jpeg", "uint8"]
+"""What a header can name, and a replay can write."""
+
+CONTENT_TYPES: Mapping[str, bytes] = {
     "json": b"application/json",
     "float32": b"application/vnd.stream-detector.float32",
 }
-"""What the `content-type` header says for each format."""
+"""What the `content-type` header says for each format of numbers; `IMAGE_TYPES` has the others."""
 
 TIMESTAMP_MS_MAX = 253_402_300_799_999
 """The last millisecond of the year 9999: a larger number is not a time in milliseconds."""
 
 _FORMATS = {name: format_ for format_, name in CONTENT_TYPES.items()}
+_IMAGE_FORMATS = _FORMATS | {name: format_ for format_, name in IMAGE_TYPES.items()}
 _BOM = 0xEF
 """First byte of a byte order mark, which one parser forgives and the other does not."""
 _NOT_FAST = (ValueError, TypeError, KeyError, AttributeError, RuntimeError)
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """The windows found in some records.
-
-    Parameters
-    ----------
-    indices
-        Which record each window came from, shape (n_windows,), ascending.
-    windows
-        Float32, C-contiguous, shape (n_windows, n_steps, n_features), unit: the signal's.
-        May hold NaN and infinities; whoever scores checks.
-    timestamps_ms
-        Times the records themselves give, by record; a record without one is not in here.
-    rejected
-        Records that are no window, each with its reason.
-    """
-
-    indices: NDArray[np.intp]
-    windows: FloatArray
-    timestamps_ms: Mapping[int, int]
-    rejected: Sequence[Rejected]
 
 
 def decode_windows(
@@ -70,6 +53,7 @@ def decode_windows(
     shape: tuple[int, int],
     content_type: ContentType,
     first_index: int = 0,
+    image: ImageShape | None = None,
 ) -> Decoded:
     """Decode records that each hold one window.
 
@@ -85,6 +69,9 @@ def decode_windows(
         Format of records whose headers do not name one.
     first_index
         Index in the batch of the first of these records.
+    image
+        What the images are where the bundle takes images; their `window` is `shape`. None refuses
+        images.
 
     Returns
     -------
@@ -93,10 +80,13 @@ def decode_windows(
     """
     if headers is None or not any(headers):
         indices = np.arange(first_index, first_index + len(values))
-        return _decode_all(values, indices, shape, content_type)
-    groups, rejected = group_formats(headers, content_type)
+        return _decode_all(values, indices, image or shape, content_type)
+    formats = _FORMATS if image is None else _IMAGE_FORMATS
+    groups, rejected = group_formats(headers, content_type, formats)
     parts = [
-        _decode_all([values[row] for row in rows], np.array(rows) + first_index, shape, format_)
+        _decode_all(
+            [values[row] for row in rows], np.array(rows) + first_index, image or shape, format_
+        )
         for format_, rows in groups.items()
     ]
     unknown = [Rejected(first_index + row, error) for row, error in rejected]
@@ -104,8 +94,10 @@ def decode_windows(
 
 
 def group_formats(
-    headers: Sequence[Headers | None], content_type: ContentType
-) -> tuple[dict[ContentType, list[int]], list[tuple[int, RecordDecodeError]]]:
+    headers: Sequence[Headers | None],
+    content_type: str,
+    formats: Mapping[bytes, str] = _FORMATS,
+) -> tuple[dict[str, list[int]], list[tuple[int, RecordDecodeError]]]:
     """Return the rows of each format, and those whose header names an unknown one.
 
     Parameters
@@ -114,42 +106,51 @@ def group_formats(
         Headers of each record, None or empty where it has none.
     content_type
         Format of records whose headers do not name one.
+    formats
+        What a header may name, each with its format.
     """
-    groups: dict[ContentType, list[int]] = {}
+    groups: dict[str, list[int]] = {}
     rejected = []
     for row, header in enumerate(headers):
         try:
-            groups.setdefault(_format_of(header, content_type), []).append(row)
+            groups.setdefault(_format_of(header, content_type, formats), []).append(row)
         except RecordDecodeError as error:
             rejected.append((row, error))
     return groups, rejected
 
 
-def _format_of(header: Headers | None, content_type: ContentType) -> ContentType:
+def _format_of(header: Headers | None, content_type: str, formats: Mapping[bytes, str]) -> str:
     """Return the format a record's `content-type` header names, or the given one."""
     for name, value in header or ():
         if name.lower() == "content-type":
             media_type = (value or b"").split(b";")[0].strip().lower()
-            if media_type not in _FORMATS:
-                known = ", ".join(sorted(name.decode() for name in _FORMATS))
+            if media_type not in formats:
+                known = ", ".join(sorted(name.decode() for name in formats))
                 message = (
                     f"unknown content type: expected one of {known}, received "
                     f"{(value or b'').decode(errors='backslashreplace')!r}"
                 )
                 raise RecordDecodeError(message)
-            return _FORMATS[media_type]
+            return formats[media_type]
     return content_type
 
 
 def _decode_all(
     values: Sequence[bytes | None],
     indices: NDArray[np.intp],
-    shape: tuple[int, int],
-    content_type: ContentType,
+    shape: tuple[int, int] | ImageShape,
+    format_: str,
 ) -> Decoded:
     """Decode records of one format; `indices` says which record of the batch each one is."""
-    decode = _decode_float32 if content_type == "float32" else _decode_json
-    return decode(values, indices, shape)
+    window = shape.window if isinstance(shape, ImageShape) else shape
+    if format_ == "json":
+        return _decode_json(values, indices, window)
+    if format_ == "float32":
+        return _decode_float32(values, indices, window)
+    if isinstance(shape, ImageShape):
+        return decode_images(values, indices, shape, cast("ImageFormat", format_))
+    message = f"content_type: expected json or float32 for this bundle, received {format_!r}"
+    raise ValueError(message)
 
 
 def _merge(parts: list[Decoded], rejected: list[Rejected], shape: tuple[int, int]) -> Decoded:
@@ -173,7 +174,7 @@ def _decode_float32(
     """Decode little-endian float32 values: one join and one view for all records."""
     n_bytes = 4 * shape[0] * shape[1]
     rejected: list[Rejected] = []
-    if not _all_have_length(values, n_bytes):
+    if not all_have_length(values, n_bytes):
         is_fitting = np.array([value is not None and len(value) == n_bytes for value in values])
         for row in np.flatnonzero(~is_fitting).tolist():
             error = _explain_float32(values[row], shape)
@@ -186,18 +187,10 @@ def _decode_float32(
     return Decoded(indices, windows, {}, rejected)
 
 
-def _all_have_length(values: Sequence[bytes | None], n_bytes: int) -> bool:
-    """Return whether every value is there and has that length; runs without a Python loop."""
-    try:
-        return set(map(len, values)) <= {n_bytes}  # type: ignore[arg-type]
-    except TypeError:  # a tombstone has no length
-        return False
-
-
 def _explain_float32(value: bytes | None, shape: tuple[int, int]) -> DataError:
     """Return what is wrong with a value that is no float32 window."""
     if not value:
-        return _nothing_there(value)
+        return nothing_there(value)
     if len(value) % 4:
         return RecordDecodeError(
             f"float32 value: expected a multiple of 4 bytes, received {len(value)} bytes"
@@ -258,7 +251,7 @@ def _read_plain(parser: Any, value: bytes, n_steps: int) -> tuple[Any, int | Non
 def _read_json(value: bytes | None, shape: tuple[int, int]) -> tuple[bytes, int | None]:
     """Read one record in full and name exactly what is wrong with it."""
     if not value:
-        raise _nothing_there(value)
+        raise nothing_there(value)
     document = parse_json(value)
     if not isinstance(document, dict) or "values" not in document:
         found = sorted(document) if isinstance(document, dict) else type(document).__name__
@@ -331,12 +324,6 @@ def _read_values(values: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
 def is_timestamp(value: object) -> bool:
     """Return whether a JSON value is a time in whole milliseconds."""
     return type(value) is int and 0 <= value <= TIMESTAMP_MS_MAX
-
-
-def _nothing_there(value: bytes | None) -> RecordDecodeError:
-    """Return the error for a tombstone or an empty value."""
-    what = "no value (a tombstone)" if value is None else "an empty value"
-    return RecordDecodeError(f"expected a window, received {what}")
 
 
 def _wrong_shape(received: str, shape: tuple[int, int]) -> RecordShapeError:

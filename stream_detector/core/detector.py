@@ -12,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.alerting import open_alert, severity_of
-from stream_detector.core.codec import ContentType, Decoded, decode_windows
+from stream_detector.core.codec import ContentType, decode_windows
+from stream_detector.core.decoded import Decoded
 from stream_detector.core.explain import ScoredWindow, explain
+from stream_detector.core.image_codec import ImageShape
+from stream_detector.core.image_explain import explain_image
 from stream_detector.core.records import (
     BundleReference,
     FloatArray,
@@ -63,6 +66,8 @@ class Detector:
     model_rows_max
         Most windows in one call of the network; a larger batch goes in slices, which stay in
         the processor's cache.
+    image
+        What each record's image is, with `shape` for a window; None where records are no images.
     """
 
     bundle: BundleReference
@@ -73,6 +78,7 @@ class Detector:
     threshold: float
     severities: Sequence[tuple[str, float]]
     model_rows_max: int = 2048
+    image: ImageShape | None = None
 
     @property
     def has_memory(self) -> bool:
@@ -108,7 +114,7 @@ class Detector:
         return state
 
     def recall(
-        self, state: DetectorState, batch: RecordBatch, content_type: ContentType = "json"
+        self, state: DetectorState, batch: RecordBatch, content_type: ContentType | None = None
     ) -> DetectorState:
         """Remember what records of the past leave behind; no window of theirs is judged.
 
@@ -179,7 +185,7 @@ class Detector:
         state: DetectorState,
         batch: RecordBatch,
         reconstruct: Reconstruct,
-        content_type: ContentType = "json",
+        content_type: ContentType | None = None,
     ) -> Step:
         """Judge one batch.
 
@@ -192,22 +198,28 @@ class Detector:
         reconstruct
             Scaled windows in, reconstructions out; see `stream_detector.ports.Reconstructor`.
         content_type
-            Format of records whose headers do not name one.
+            Format of records whose headers do not name one; None takes "image" where records are
+            images, else "json".
 
         Raises
         ------
         NonFiniteScoreError
             If the network gives a non-finite result for a finite window.
+        ValueError
+            If `content_type` is "image" and records are no images: the caller's mistake.
         """
         indices: list[NDArray[np.intp]] = [np.empty(0, np.intp)]
         errors: list[NDArray[np.float64]] = [_NOTHING]
         rejected: list[Rejected] = []
         times: dict[int, int] = {}
         anomalous: _Anomalous = {}
+        default = self.format_without_header(content_type)
         for start in range(0, len(batch), self.model_rows_max):
             part = slice(start, start + self.model_rows_max)
             headers = batch.headers[part] if batch.headers is not None else None
-            decoded = decode_windows(batch.values[part], headers, self.shape, content_type, start)
+            decoded = decode_windows(
+                batch.values[part], headers, self.shape, default, start, self.image
+            )
             slice_indices, slice_errors, unusable = self._score_decoded(
                 decoded, reconstruct, anomalous
             )
@@ -221,6 +233,13 @@ class Detector:
         outcomes = {"normal": n_normal, "anomalous": len(alerts)}
         counts = Counts(records={**outcomes, "dead_letter": len(rejected)}, windows=outcomes)
         return Step(state, scores, alerts, rejected, counts)
+
+    def format_without_header(self, content_type: ContentType | None) -> ContentType:
+        """Return the format of records whose headers name none; parameter and errors as `step`."""
+        if content_type == "image" and self.image is None:
+            message = "content_type: expected json or float32 for this bundle, received 'image'"
+            raise ValueError(message)
+        return content_type or ("json" if self.image is None else "image")
 
     def score(self, windows: FloatArray, reconstruct: Reconstruct) -> NDArray[np.float64]:
         """Return the reconstruction error of each window, as the stream would.
@@ -336,12 +355,17 @@ class Detector:
             start_ms = times.get(index, origin.timestamp_ms)
             severity = severity_of(error / self.threshold, self.severities)
             scored = ScoredWindow(*anomalous[index], start_ms, self.sample_interval_ms)
+            explanation = (
+                explain(scored, self.scaler, self.error_kind)
+                if self.image is None
+                else explain_image(scored, self.image, self.error_kind)
+            )
             alert = open_alert(
                 origin,
                 (start_ms, start_ms + round(span_ms)),
                 (error, self.threshold, severity),
                 self.bundle,
-                explain(scored, self.scaler, self.error_kind),
+                explanation,
             )
             alerts.append(RaisedAlert(index, alert, origin.key))
         return alerts

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.records import Explanation, FeatureExplanation, FloatArray
+from stream_detector.core.explanations import Explanation, FeatureExplanation
+from stream_detector.core.records import FloatArray
 from stream_detector.core.scaling import Scaler
 from stream_detector.core.scoring import ErrorKind, value_errors
 
@@ -85,7 +86,7 @@ def explain(scored: ScoredWindow, scaler: Scaler, error_kind: ErrorKind) -> Expl
     if error_kind == "bce":
         np.maximum(errors, 0, out=errors)  # (n_steps, n_features)
     is_single = errors.shape[1] == 1
-    first, last = _worst_span(errors[:, 0] if is_single else errors.sum(axis=1, dtype=np.float64))
+    first, last = worst_span(errors[:, 0] if is_single else errors.sum(axis=1, dtype=np.float64))
     steps = _spread(first, last)
     shares = [1.0] if is_single else _shares(errors.sum(axis=0, dtype=np.float64))
     times_ms = scored.start_ms + steps * scored.sample_interval_ms  # (n_points,)
@@ -103,8 +104,14 @@ def explain(scored: ScoredWindow, scaler: Scaler, error_kind: ErrorKind) -> Expl
     )
 
 
-def _worst_span(step_errors: NDArray[np.floating]) -> tuple[int, int]:
-    """Return the first and the last step of the worst span, both included."""
+def worst_span(step_errors: NDArray[np.floating]) -> tuple[int, int]:
+    """Return the first and the last step of the worst span, both included.
+
+    Parameters
+    ----------
+    step_errors
+        Shape (n_steps,), n_steps >= 1, no error below zero.
+    """
     worst = int(step_errors.argmax())
     is_small = step_errors < WORST_SHARE_MIN * step_errors[worst]  # (n_steps,)
     # argmax is 0 where no step is small, for the worst step itself never is.

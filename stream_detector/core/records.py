@@ -4,6 +4,7 @@ Pure values. A batch is a set of columns, not one object per record: what the
 hot path does not read is fetched only for the few records that need it.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -11,6 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.explanations import Explanation
 from stream_detector.errors import DataError
 
 FloatArray = NDArray[np.float32]
@@ -19,6 +21,12 @@ FloatArray = NDArray[np.float32]
 Headers = Sequence[tuple[str, bytes | None]]
 """A record's headers, in order, names repeated where the producer repeated them."""
 
+
+REFERENCE_HEADER = "reference"
+"""Says where a record's data came from, in words of whoever sent it; alerts repeat it."""
+
+REFERENCE_BYTES_MAX = 256
+"""Longest value of it that an alert repeats."""
 
 AlertEvent = Literal["open", "update", "close"]
 
@@ -250,11 +258,31 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The input record an alert speaks of."""
+    """The input record an alert speaks of.
+
+    Parameters
+    ----------
+    topic, partition, offset
+        Where it lies.
+    reference
+        What its header `reference` says of where the data came from; None where it has none, or
+        one that is not UTF-8 or longer than `REFERENCE_BYTES_MAX`.
+    """
 
     topic: str
     partition: int
     offset: int
+    reference: str | None = None
+
+    @classmethod
+    def of(cls, origin: Origin) -> "Source":
+        """Return where a record lies and what it says of itself."""
+        given = next((value for name, value in origin.headers if name == REFERENCE_HEADER), None)
+        reference = None
+        if given is not None and len(given) <= REFERENCE_BYTES_MAX:
+            with contextlib.suppress(UnicodeDecodeError):
+                reference = given.decode()
+        return cls(origin.topic, origin.partition, origin.offset, reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,59 +291,6 @@ class BundleReference:
 
     name: str
     version: str
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureExplanation:
-    """What was expected of one feature over the worst span, and what was seen.
-
-    Parameters
-    ----------
-    feature
-        Which one, 0 .. n_features - 1.
-    share
-        Its part of the window's error, range [0, 1].
-    expected
-        The reconstruction, brought back through the scaler; one value for each of the
-        explanation's `times_ms`, unit: the signal's.
-    seen
-        The signal at the same times, same unit; None where the value was missing and imputed.
-    """
-
-    feature: int
-    share: float
-    expected: tuple[float, ...]
-    seen: tuple[float | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Where in a window the error lies: when, and in which features.
-
-    Parameters
-    ----------
-    worst_start_ms, worst_end_ms
-        The unbroken span around the step of the largest error in which no step has less than
-        half of that error.
-    features
-        At most 3, those with the largest shares, the largest first.
-    shares
-        Each feature's part of the window's error; sums to 1.
-    times_ms
-        At most 64 times, spread evenly over the worst span, its first and last step included.
-    imputed_share
-        Part of the window's values that were missing and imputed, range [0, 1].
-    n_gaps
-        How often the series started again after a gap in the last `flood_ms` before the event.
-    """
-
-    worst_start_ms: int
-    worst_end_ms: int
-    features: tuple[FeatureExplanation, ...]
-    shares: tuple[float, ...]
-    times_ms: tuple[int, ...]
-    imputed_share: float
-    n_gaps: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class SampleDetector(Detector):
         return begin(of_samples(state), partition, Generation(offset, clock_ms))
 
     def recall(
-        self, state: DetectorState, batch: RecordBatch, content_type: ContentType = "json"
+        self, state: DetectorState, batch: RecordBatch, content_type: ContentType | None = None
     ) -> DetectorState:
         """Cut windows and judge none of them; parameters as in `Detector.recall`."""
         state = of_samples(state)
@@ -96,7 +96,7 @@ class SampleDetector(Detector):
         state: DetectorState,
         batch: RecordBatch,
         reconstruct: Reconstruct,
-        content_type: ContentType = "json",
+        content_type: ContentType | None = None,
     ) -> Step:
         """Judge the windows that one batch completes; parameters as in `Detector.step`."""
         state = of_samples(state)
@@ -143,10 +143,11 @@ class SampleDetector(Detector):
         )
         return cut(state.windows, self.windows, arrivals), indices
 
-    def _decode(self, batch: RecordBatch, content_type: ContentType) -> DecodedSamples:
+    def _decode(self, batch: RecordBatch, content_type: ContentType | None) -> DecodedSamples:
         """Return the samples of a batch that can be scored."""
         shape = (self.shape[1], self.windows.sample_interval_ms)
-        decoded = decode_samples(batch.values, batch.headers, batch.series(), shape, content_type)
+        default = self.format_without_header(content_type)
+        decoded = decode_samples(batch.values, batch.headers, batch.series(), shape, default)
         with np.errstate(over="ignore", invalid="ignore"):
             if (np.abs(self.scaler.transform(_extremes(decoded.values))) <= SCALED_MAX).all():
                 return decoded

@@ -106,7 +106,7 @@ def decode_samples(
     n_features, interval_ms = shape
     bad = _bad_keys(series.keys)
     if headers is None or not any(headers):
-        groups = {content_type: range(len(values))}
+        groups: dict[str, range | list[int]] = {content_type: range(len(values))}
         unknown: list[tuple[int, DataError]] = []
     else:
         groups, unknown = group_formats(headers, content_type)  # type: ignore[assignment]

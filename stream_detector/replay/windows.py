@@ -1,13 +1,14 @@
 """Windows to a topic: each record is one whole window."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import orjson
 
-from stream_detector.core.codec import CONTENT_TYPES, ContentType
-from stream_detector.core.records import FloatArray, Headers, OutputRecord
+from stream_detector.core.codec import CONTENT_TYPES, Format
+from stream_detector.core.image_codec import IMAGE_TYPES, encode_image
+from stream_detector.core.records import REFERENCE_HEADER, FloatArray, OutputRecord
 from stream_detector.ports import Client, Clock
 from stream_detector.replay.pacing import (
     LABEL_HEADER,
@@ -16,6 +17,8 @@ from stream_detector.replay.pacing import (
     Schedule,
     send,
 )
+
+_MEDIA_TYPES: Mapping[str, bytes] = {**CONTENT_TYPES, **IMAGE_TYPES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,9 @@ class ReplayOptions:
     rate
         Records a second; None sends as fast as the client takes them.
     content_type
-        "json" or "float32".
+        "json" or "float32"; of images also "png", "jpeg" or "uint8".
+    n_channels
+        Values of each pixel where windows are images: 1 or 3.
     keys
         Series key of each window; None gives every window the key "series-0".
     timestamps_ms
@@ -35,20 +40,25 @@ class ReplayOptions:
         sending.
     labels
         0 or 1 of each window, sent in the header `label`; None sends none.
+    references
+        Where each window comes from, sent in the header `reference`, which alerts repeat; None
+        sends none.
     """
 
     rate: float | None = None
-    content_type: ContentType = "json"
+    content_type: Format = "json"
+    n_channels: int = 1
     keys: Sequence[str] | None = None
     timestamps_ms: Sequence[int] | None = None
     labels: Sequence[int] | None = None
+    references: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if self.rate is not None and not self.rate > 0:
             message = f"rate must be above 0 records a second, received {self.rate}"
             raise ValueError(message)
-        if self.content_type not in CONTENT_TYPES:
-            known = " or ".join(CONTENT_TYPES)
+        if self.content_type not in _MEDIA_TYPES:
+            known = " or ".join(_MEDIA_TYPES)
             message = f"content_type must be {known}, received {self.content_type!r}"
             raise ValueError(message)
 
@@ -73,7 +83,7 @@ def replay(
     topic
         Topic to send to.
     options
-        Rate, format, keys, times and labels.
+        Rate, format, keys, times, labels and references.
     clock
         Tells and takes the time.
     on_progress
@@ -90,7 +100,8 @@ def replay(
     KeyboardInterrupt
         After what was handed over has been acknowledged.
     ValueError
-        If keys, times or labels are not one a window: a caller's mistake.
+        If keys, times, labels or references are not one a window, or a window to be sent as an
+        image has values that are none of pixels: a caller's mistake.
     """
     _require_one_each(len(windows), options)
     schedule = Schedule.at_rate(len(windows), options.rate)
@@ -101,7 +112,7 @@ def replay(
     return send(schedule, make, client, clock, on_progress)
 
 
-def encode_values(window: FloatArray, content_type: ContentType) -> bytes:
+def encode_values(window: FloatArray, content_type: Format, n_channels: int = 1) -> bytes:
     """Return one window as a record's value.
 
     Parameters
@@ -110,11 +121,13 @@ def encode_values(window: FloatArray, content_type: ContentType) -> bytes:
         Float32, shape (n_steps, n_features).
     content_type
         "json": `{"values": [...]}`, one row a step where there are several features;
-        "float32": little-endian, step by step.
+        "float32": little-endian, step by step; "png", "jpeg", "uint8": the pixels of an image.
+    n_channels
+        Of an image, 1 or 3.
 
     Returns
     -------
-    Bytes that read back to exactly the same float32 values.
+    Bytes that read back to exactly the same float32 values, but for JPEG.
 
     Examples
     --------
@@ -125,6 +138,8 @@ def encode_values(window: FloatArray, content_type: ContentType) -> bytes:
     """
     if content_type == "float32":
         return window.astype("<f4").tobytes()
+    if content_type != "json":
+        return encode_image(window, n_channels, content_type)
     # A float64 holds a float32 exactly, and its shortest decimal form reads back exactly.
     exact = window.astype(np.float64)  # (n_steps, n_features)
     rows = exact[:, 0] if exact.shape[1] == 1 else exact
@@ -135,16 +150,17 @@ def _records(
     windows: FloatArray, first: int, topic: str, options: ReplayOptions
 ) -> Iterator[OutputRecord]:
     """Yield the records of some windows, of which `first` is the number of the first."""
-    content_type = ("content-type", CONTENT_TYPES[options.content_type])
     for index, window in enumerate(windows, start=first):
-        headers: Headers = [content_type]
+        headers = [("content-type", _MEDIA_TYPES[options.content_type])]
         if options.labels is not None:
-            headers = [content_type, (LABEL_HEADER, b"1" if options.labels[index] else b"0")]
+            headers.append((LABEL_HEADER, b"1" if options.labels[index] else b"0"))
+        if options.references is not None:
+            headers.append((REFERENCE_HEADER, options.references[index].encode()))
         timestamps_ms = options.timestamps_ms
         yield OutputRecord(
             topic=topic,
             key=(options.keys[index] if options.keys is not None else "series-0").encode(),
-            value=encode_values(window, options.content_type),
+            value=encode_values(window, options.content_type, options.n_channels),
             headers=headers,
             timestamp_ms=None if timestamps_ms is None else int(timestamps_ms[index]),
         )
@@ -152,7 +168,7 @@ def _records(
 
 def _require_one_each(n_windows: int, options: ReplayOptions) -> None:
     """Refuse columns of another length than the windows."""
-    for name in ("keys", "timestamps_ms", "labels"):
+    for name in ("keys", "timestamps_ms", "labels", "references"):
         column = getattr(options, name)
         if column is not None and len(column) != n_windows:
             message = f"{name} must be one a window: expected {n_windows}, received {len(column)}"

@@ -55,6 +55,12 @@ def test_an_event_is_a_line(program):
     )
 
 
+def test_an_alert_of_an_image_names_no_feature(program):
+    found = json.loads(EXAMPLE)
+    found["explanation"]["shares"] = []
+    assert program.Reader().take(json.dumps(found).encode()).endswith(" score 2.62 image\n")
+
+
 def test_repeats_are_dropped_and_closed_alerts_are_no_longer_open(program):
     reader = program.Reader()
     events = [event_of(1, "open"), event_of(2, "update"), event_of(3, "close")]

@@ -78,7 +78,7 @@ def test_every_field_of_the_schema_is_described():
     properties = load("alert.schema.json")["properties"]
     assert list(properties) == DESIGNED_FIELDS
     assert all(field["description"] for field in properties.values())
-    for name in ("Explanation", "FeatureExplanation"):
+    for name in ("Explanation", "FeatureExplanation", "ImageExplanation"):
         part = load("alert.schema.json")["$defs"][name]
         assert all(field["description"] for field in part["properties"].values())
 
@@ -112,7 +112,11 @@ def assert_fits(value: object, schema: dict, definitions: dict) -> None:
     """Check the few words of JSON Schema that ours is written in."""
     schema = definitions[schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
     if "anyOf" in schema:
-        schema = next(each for each in schema["anyOf"] if isinstance(value, TYPES[each["type"]]))
+        kinds = [
+            definitions[each["$ref"].rsplit("/", 1)[-1]] if "$ref" in each else each
+            for each in schema["anyOf"]
+        ]
+        schema = next(each for each in kinds if isinstance(value, TYPES[each["type"]]))
     assert isinstance(value, TYPES[schema["type"]])
     assert "enum" not in schema or value in schema["enum"]
     if isinstance(value, list):

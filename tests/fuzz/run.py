@@ -20,8 +20,8 @@ from targets import fuzz_bundle
 
 from stream_detector.bundle import read_bundle
 
-SHARES = {"windows": 0.4, "samples": 0.6, "manifest": 0.1, "scaler": 0.05}
-"""Of the number of records; the last two count files."""
+SHARES = {"windows": 0.4, "samples": 0.6, "images": 0.1, "manifest": 0.1, "scaler": 0.05}
+"""Of the number of records; the last three count images and files."""
 
 EACH_BYTE = "each-byte"
 ALL = (*SHARES, EACH_BYTE)

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import fuzz_bundle
 import fuzz_checks
+import fuzz_images
 import fuzz_records
 
 
@@ -79,6 +80,7 @@ def _files() -> tuple[bytes, bytes]:
 TARGETS = {
     "windows": Target(check_windows, fuzz_records.window_seeds),
     "samples": Target(check_samples, fuzz_records.sample_seeds),
+    "images": Target(fuzz_images.check_image, fuzz_images.fuzz_seeds),
     "manifest": Target(check_manifest, manifest_seeds),
     "scaler": Target(check_scaler, scaler_seeds),
 }

@@ -31,7 +31,7 @@ def run(root: Path, *words: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_some_records_of_each_target_hold(tmp_path):
-    targets = ("windows", "samples", "manifest", "scaler")
+    targets = ("windows", "samples", "images", "manifest", "scaler")
     chosen = [word for target in targets for word in ("--target", target)]
     done = fuzz(ROOT, tmp_path / "kept", "--records", 20_000, "--seconds", 30, *chosen)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -55,6 +55,7 @@ def test_each_byte_of_a_given_bundle_is_changed(tmp_path):
     [
         ("windows", "core/codec.py", "kept.append(index)", "kept.append(0)"),
         ("samples", "core/samples.py", "stays[list(errors)] = False", "stays[0] = False"),
+        ("images", "core/image_codec.py", "kept.append(index)", "kept.append(0)"),
         ("manifest", "bundle/manifest.py", "KeyError, RecursionError", "KeyError"),
     ],
 )

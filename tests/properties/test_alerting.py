@@ -11,8 +11,13 @@ from hypothesis.extra import numpy as arrays
 
 from stream_detector.core.alerting import AlertRules, JudgedWindow
 from stream_detector.core.explain import N_POINTS_MAX, ScoredWindow, explain
+from stream_detector.core.explanations import Explanation
 from stream_detector.core.lifecycle import SeriesAlerts, advance, expire
-from stream_detector.core.records import Alert, BundleReference, Explanation, Origin
+from stream_detector.core.records import (
+    Alert,
+    BundleReference,
+    Origin,
+)
 from stream_detector.core.scaling import Scaler
 from stream_detector.core.scoring import ErrorKind
 

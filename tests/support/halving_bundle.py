@@ -12,31 +12,44 @@ from stream_detector.recipes import load_recipe
 ROOT = Path(__file__).parents[2]
 
 
-def make_bundle(path: Path) -> None:
-    """Write a bundle for windows of 140 values; anomalous where their mean size is above 1."""
-    recipe = load_recipe(ROOT / "models" / "ecg5000-dense.toml")
-    window = np.zeros((1, 140, 1), np.float32)
+def make_bundle(path: Path, recipe_name: str = "ecg5000-dense") -> None:
+    """Write a bundle of a recipe's shape; anomalous where the mean scaled size is above 1.
+
+    Of images, which are scaled to [0, 1], those are that have a mean above a half.
+    """
+    recipe = load_recipe(ROOT / "models" / f"{recipe_name}.toml")
+    is_image = recipe.window.record == "image"
+    n_steps, n_features = recipe.window.steps, recipe.window.features
+    window = np.zeros((1, n_steps, n_features), np.float32)
     facts = Facts(
         name=recipe.name,
-        n_steps=140,
-        n_features=1,
-        data=TrainingData(name="ecg5000", split="tutorial", fingerprint="0" * 64, n_windows=1),
+        n_steps=n_steps,
+        n_features=n_features,
+        data=TrainingData(name=recipe.data.name, split="", fingerprint="0" * 64, n_windows=1),
         threshold=Threshold(
-            value=0.5, error="mae", method="sigma", calibrated_on="train", n_windows=1
+            value=0.25 if is_image else 0.5,
+            error="mae",
+            method="sigma",
+            calibrated_on="train",
+            n_windows=1,
         ),
         metrics=None,
         self_test=SelfTest(window=window[0].tolist(), reconstruction_error=0.0),
         recipe=recipe,
     )
     write_bundle(
-        path, facts, b"not read by this engine", halving_network(), fit_scaler("none", window)
+        path,
+        facts,
+        b"not read by this engine",
+        halving_network(n_steps, n_features),
+        fit_scaler("pixels" if is_image else "none", window),
     )
 
 
-def halving_network() -> bytes:
+def halving_network(n_steps: int = 140, n_features: int = 1) -> bytes:
     helper = pytest.importorskip("onnx.helper")
     float32 = pytest.importorskip("onnx").TensorProto.FLOAT
-    shape = ["n_windows", 140, 1]
+    shape = ["n_windows", n_steps, n_features]
     graph = helper.make_graph(
         [helper.make_node("Mul", ["windows", "half"], ["reconstructions"])],
         "halve",

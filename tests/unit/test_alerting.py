@@ -15,7 +15,12 @@ from stream_detector.core.alerting import (
     severity_of,
     take_in,
 )
-from stream_detector.core.records import BundleReference, Explanation, Origin, Source
+from stream_detector.core.explanations import Explanation
+from stream_detector.core.records import (
+    BundleReference,
+    Origin,
+    Source,
+)
 
 ORIGIN = Origin("telemetry", 3, 41, 1_700_000_000_000, b"pump-7", [("label", b"1"), ("x", None)])
 BUNDLE = BundleReference("pumps", "0123abcd")

@@ -17,12 +17,11 @@ from stream_detector.cli import online
 from stream_detector.cli.output import parse_duration_s, to_json
 from stream_detector.cli.reading import ALERT, describe
 from stream_detector.core.alerting import open_alert
+from stream_detector.core.explanations import Explanation, FeatureExplanation
 from stream_detector.core.publishing import encode_alert
 from stream_detector.core.records import (
     Alert,
     BundleReference,
-    Explanation,
-    FeatureExplanation,
     Origin,
 )
 from stream_detector.errors import BrokerError, ConfigError, StreamDetectorError

@@ -1,6 +1,7 @@
 """The replay command and the producers, on a broker in this process."""
 
 import importlib.util
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import orjson
 import pytest
+from PIL import Image
 
 from stream_detector import cli
 from stream_detector.clients.memory import MemoryBroker, StoredRecord
 from stream_detector.core.codec import CONTENT_TYPES
+from stream_detector.core.image_codec import IMAGE_TYPES
 from stream_detector.core.series_samples import Samples
+from stream_detector.datasets import Dataset, ImageChoice
 
 ROOT = Path(__file__).parents[2]
 START_MS = 1_767_225_600_000
@@ -202,7 +206,7 @@ def test_a_bundle_says_what_it_takes(
 ) -> None:
     write_samples(tmp_path / "pumps.csv")
     (tmp_path / "windows.csv").write_text("0.5,1.5\n2.5,3.5\n")
-    window = SimpleNamespace(record=record, sample_interval_ms=interval_ms)
+    window = SimpleNamespace(record=record, sample_interval_ms=interval_ms, channels=1)
     recipe = SimpleNamespace(manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)))
     monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: recipe)
     assert run(f"{line} --bundle pumps")[0] == 0
@@ -221,7 +225,7 @@ def test_a_bundle_of_windows_takes_no_samples(run: Run, monkeypatch: pytest.Monk
 def test_another_interval_than_the_bundle_s_is_refused(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    window = SimpleNamespace(record="samples", sample_interval_ms=1_000)
+    window = SimpleNamespace(record="samples", sample_interval_ms=1_000, channels=1)
     recipe = SimpleNamespace(manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)))
     monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: recipe)
     code, told = run("pumps.csv --bundle pumps --interval-ms 500")
@@ -241,12 +245,18 @@ def test_another_interval_than_the_bundle_s_is_refused(
         ("mitdb:106 --speed 0", "--speed: expected seconds of event time a second above zero"),
         ("mitdb:106 --drop 1.5", "equal to 1. See stream-detector replay --help."),
         ("mitdb:106 --times each --format float32", "--times: float32 records have no place"),
+        ("mnist --split official", "--split: only for ecg5000, received 'official' with mnist"),
+        ("mitdb:106 --format png", "content_type: expected json or float32, received 'png'"),
+        ("ones.csv --format png", "ones.csv cannot be sent as png: pixels: expected whole numbers"),
         ("ecg5000 --samples", "source of samples: expected mitdb:SERIES"),
         ("pumps.csv --samples --chunk 3", "--interval-ms: expected the time between samples"),
         ("absent --bundle absent", "absent"),
     ],
 )
-def test_flags_that_do_not_fit_are_refused_on_one_line(run: Run, line: str, words: str) -> None:
+def test_flags_that_do_not_fit_are_refused_on_one_line(
+    run: Run, tmp_path: Path, line: str, words: str
+) -> None:
+    (tmp_path / "ones.csv").write_text("v0,v1\n1,1.5\n")
     code, told = run(line)
     assert code in (2, 3)
     assert words in told
@@ -293,6 +303,86 @@ def test_a_producer_sends_a_fleet(
         each.origin.timestamp_ms - plain[0].origin.timestamp_ms + 7 for each in plain
     }
     assert plain[0].origin.timestamp_ms >= START_MS
+
+
+@pytest.fixture
+def image_sets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Stand in for the data sets of images; returns what was asked for."""
+    asked: list[tuple[object, ...]] = []
+
+    def load_images(*given: object) -> Dataset:
+        asked.append(given)
+        pixels = np.random.default_rng(5).integers(0, 256, (10, 6, 5)).astype(np.float32)
+        labels = np.repeat([0, 1], [8, 2]).astype(np.int8)
+        keys = tuple(f"mnist/test/{number}" for number in range(10))
+        none = np.zeros(0, np.int8)
+        return Dataset("mnist", "", pixels[:0], none, pixels, labels, test_keys=keys)
+
+    monkeypatch.setattr("stream_detector.datasets.load_images", load_images)
+    monkeypatch.setattr("stream_detector.cli.feeding.load_images", load_images)
+    return asked
+
+
+@pytest.mark.parametrize("format_", ["png", "jpeg", "uint8", "json"])
+def test_a_data_set_of_images_is_sent(
+    run: Run, broker: MemoryBroker, image_sets: list[tuple[object, ...]], format_: str
+) -> None:
+    code, told = run(f"mnist --format {format_}")
+    assert (code, told[:26]) == (0, "10 records to telemetry in")
+    assert image_sets == [("mnist",)]
+    records = broker.records("telemetry")
+    known = {**CONTENT_TYPES, **IMAGE_TYPES}
+    assert dict(records[9].origin.headers) == {"content-type": known[format_], "label": b"1"}
+
+
+def test_a_bundle_says_how_many_channels_an_image_has(
+    run: Run, broker: MemoryBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = SimpleNamespace(record="image", sample_interval_ms=0, channels=3)
+    recipe = SimpleNamespace(manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)))
+    monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: recipe)
+    (tmp_path / "colours.csv").write_text("v0,v1,v2,v3,v4,v5\n0,1,2,253,254,255\n")
+    line = "colours.csv --features 6 --format png"
+    assert run(f"{line} --bundle b")[0] == 0
+    assert run(line)[0] == 0
+    shown = []
+    for record in broker.records("telemetry"):
+        with Image.open(io.BytesIO(record.value or b"")) as opened:
+            shown.append((opened.mode, opened.size, opened.tobytes()))
+    values = bytes([0, 1, 2, 253, 254, 255])
+    assert shown == [("RGB", (2, 1), values), ("L", (6, 1), values)]
+
+
+def test_the_producer_of_images_says_which_image_each_is(
+    broker: MemoryBroker,
+    image_sets: list[tuple[object, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent = []
+    more = "--normal 1 --anomalous-from mnist --anomalous 9 --seed 1 --format uint8"
+    for line in ("", "", more):
+        broker.create_topic("telemetry", 1)
+        words = f"images --rate 1e9 --n-records 60 --share 0.3 {line}".split()
+        monkeypatch.setattr(sys, "argv", words)
+        load_producer("images", monkeypatch).main()
+        sent.append(broker.records("telemetry"))
+    first, again, other = ([(each.value, each.origin.headers) for each in part] for part in sent)
+    assert first == again
+    assert [dict(headers)["reference"] for _, headers in other] != [
+        dict(headers)["reference"] for _, headers in first
+    ]
+    labels = {b"0": 0, b"1": 0}
+    for _, headers in first:
+        number = int(dict(headers)["reference"].decode().removeprefix("mnist/test/"))
+        assert dict(headers)["label"] == str(int(number >= 8)).encode()
+        labels[dict(headers)["label"]] += 1
+    assert 5 < labels[b"1"] < 35
+    assert {dict(headers)["content-type"] for _, headers in first} == {b"image/png"}
+    assert image_sets == [
+        ("mnist", ImageChoice(anomalous_from="fashion-mnist")),
+        ("mnist", ImageChoice(anomalous_from="fashion-mnist")),
+        ("mnist", ImageChoice(normal=(1,), anomalous=(9,))),
+    ]
 
 
 def load_producer(name: str, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:

@@ -1,13 +1,16 @@
 """Which features, which span, what was expected and what was seen."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from stream_detector.core.explain import N_POINTS_MAX, ScoredWindow, explain
-from stream_detector.core.records import Explanation, FloatArray
+from stream_detector.core.explanations import Explanation
 from stream_detector.core.scaling import Scaler
+
+if TYPE_CHECKING:
+    from stream_detector.core.records import FloatArray
 
 ErrorKinds = pytest.mark.parametrize("error_kind", ["mae", "mse", "bce"])
 

@@ -6,8 +6,14 @@ from typing import Any
 import pytest
 
 from stream_detector.core.alerting import AlertRules, JudgedWindow, alert_id
+from stream_detector.core.explanations import Explanation
 from stream_detector.core.lifecycle import SeriesAlerts, advance, expire
-from stream_detector.core.records import Alert, BundleReference, Explanation, Origin, Source
+from stream_detector.core.records import (
+    Alert,
+    BundleReference,
+    Origin,
+    Source,
+)
 
 BUNDLE = BundleReference("pumps", "v1")
 RULES = AlertRules(

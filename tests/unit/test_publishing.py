@@ -7,12 +7,11 @@ import pytest
 
 from stream_detector.core.alerting import alert_id, open_alert
 from stream_detector.core.codec import TIMESTAMP_MS_MAX
+from stream_detector.core.explanations import Explanation, FeatureExplanation
 from stream_detector.core.publishing import encode_alert
 from stream_detector.core.records import (
     Alert,
     BundleReference,
-    Explanation,
-    FeatureExplanation,
     Origin,
 )
 
@@ -45,7 +44,7 @@ def test_an_alert_is_json_with_the_published_fields() -> None:
         "key": "pump-7",
         "window_start_ms": 1_700_000_000_000,
         "window_end_ms": 1_700_000_000_139,
-        "source": {"topic": "telemetry", "partition": 3, "offset": 41},
+        "source": {"topic": "telemetry", "partition": 3, "offset": 41, "reference": None},
         "reconstruction_error": 0.5,
         "threshold": 0.2,
         "anomaly_score": 2.5,
@@ -61,6 +60,7 @@ def test_an_alert_is_json_with_the_published_fields() -> None:
             "times_ms": [1_700_000_000_010, 1_700_000_000_020],
             "imputed_share": 0.125,
             "n_gaps": 2,
+            "image": None,
         },
         "event_time_ms": 1_700_000_000_139,
         "opened_ms": 1_700_000_000_139,

@@ -1,13 +1,16 @@
 """Pacing, forms and headers of replayed records."""
 
 import json
+from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from image_files import pixels_of  # tests/support
 
 from stream_detector.clients.memory import MemoryBroker
-from stream_detector.core.codec import CONTENT_TYPES
+from stream_detector.core.codec import CONTENT_TYPES, decode_windows
+from stream_detector.core.image_codec import IMAGE_TYPES, ImageShape
 from stream_detector.core.records import FloatArray
 from stream_detector.replay import ReplayOptions, ReplaySummary, encode_values, replay
 
@@ -159,7 +162,33 @@ def test_nothing_to_send_is_no_error(broker: MemoryBroker) -> None:
     assert summary == ReplaySummary(n_records=0, seconds=0.0)
 
 
-@pytest.mark.parametrize("name", ["keys", "timestamps_ms", "labels"])
+@pytest.mark.parametrize("n_channels", [1, 3])
+@pytest.mark.parametrize("content_type", ["png", "uint8"])
+def test_images_leave_with_their_reference_and_read_back_exactly(
+    broker: MemoryBroker, content_type: Any, n_channels: int
+) -> None:
+    image = ImageShape(4, 2, n_channels)
+    windows = np.stack([pixels_of(image, seed) for seed in range(3)]).astype(np.float32)
+    references = [f"mine/test/{number}" for number in range(3)]
+    options = ReplayOptions(
+        content_type=content_type, n_channels=n_channels, labels=[0, 1, 0], references=references
+    )
+    replay(windows, broker.connect(), TOPIC, options=options, clock=SteppedClock())
+    sent = broker.records(TOPIC)
+    assert [dict(each.origin.headers) for each in sent] == [
+        {
+            "content-type": IMAGE_TYPES[content_type],
+            "label": str(number % 2).encode(),
+            "reference": reference.encode(),
+        }
+        for number, reference in enumerate(references)
+    ]
+    values, headers = [each.value for each in sent], [each.origin.headers for each in sent]
+    decoded = decode_windows(values, headers, image.window, "image", 0, image)
+    assert np.array_equal(decoded.windows, windows)
+
+
+@pytest.mark.parametrize("name", ["keys", "timestamps_ms", "labels", "references"])
 def test_columns_of_another_length_are_refused(broker: MemoryBroker, name: str) -> None:
     options = ReplayOptions(**{name: [1]})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=f"{name}.*expected 2, received 1"):
