@@ -25,6 +25,9 @@ READ_S_MAX = 10.0
 """Longest wait for an image that its topic should still have."""
 
 _POLL_MS = 200
+_N_AHEAD = 64
+"""Records of a partition that are kept from one alert to the next: to seek takes far longer than to
+read on."""
 _ALERT_ID = re.compile("[0-9a-f]{32}")
 _TOPIC = re.compile("[a-zA-Z0-9._-]{1,249}")
 _SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
@@ -45,26 +48,36 @@ class SourceReader:
         self._connect = connect
         self._clock = clock or SystemClock()
         self._clients: dict[str, Client | None] = {}
+        self._ahead: dict[TopicPartition, dict[int, bytes | None]] = {}
 
     def read(self, source: Source) -> bytes | None:
         """Return the value of a record; None where it is no longer there."""
-        client = self._client(source.topic)
         partition = TopicPartition(source.topic, source.partition)
+        if source.offset not in self._ahead.get(partition, {}):
+            self._ahead[partition] = self._fetch(partition, source.offset)
+        return self._ahead[partition].get(source.offset)
+
+    def _fetch(self, partition: TopicPartition, offset: int) -> dict[int, bytes | None]:
+        """Return the values of the first records from an offset on, nothing where none comes."""
+        client = self._client(partition.topic)
         if client is None or partition not in client.assignment():
-            return None
+            return {}
         client.pause(client.assignment())
-        client.seek(partition, source.offset)
+        client.seek(partition, offset)
         client.resume([partition])
         deadline_s = self._clock.monotonic_s() + READ_S_MAX
         while self._clock.monotonic_s() < deadline_s:
-            batch = client.poll(1, _POLL_MS)
-            if len(batch) and batch.origin(0).partition == source.partition:
-                # Where the offset is gone, the client hands out the oldest that is kept.
-                is_it = batch.origin(0).offset == source.offset
-                return batch.values[0] if is_it else None
-            if client.positions([partition]).get(partition, 0) > source.offset:
-                return None
-        return None
+            batch = client.poll(_N_AHEAD, _POLL_MS)
+            origins = map(batch.origin, range(len(batch)))
+            found = {
+                origin.offset: value
+                for origin, value in zip(origins, batch.values, strict=True)
+                if origin.partition == partition.partition
+            }
+            # Where the offset is gone, the client hands out the oldest records that are kept.
+            if found or client.positions([partition]).get(partition, 0) > offset:
+                return found
+        return {}
 
     def close(self) -> None:
         """Close every connection."""

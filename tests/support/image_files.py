@@ -54,38 +54,43 @@ def jpeg_that_says(n_columns: int, n_rows: int) -> bytes:
     return value[:at] + struct.pack(">HH", n_rows, n_columns) + value[at + 4 :]
 
 
-def bad_files() -> Iterator[tuple[str, bytes, str, str]]:
+def bad_files(image: ImageShape = GREY) -> Iterator[tuple[str, bytes, str, str]]:
     """Yield what a grey bundle refuses: name, content, class of the error, words of its message."""
-    png, jpeg = file_of(), file_of(format_="JPEG")
-    frames = [Image.new("L", (5, 6), level) for level in (0, 200)]
+    n_rows, n_columns = image[:2]
+    size = (n_columns, n_rows)
+    png, jpeg = file_of(size=size), file_of(format_="JPEG", size=size)
     decode, shape = "RecordDecodeError", "RecordShapeError"
     yield "bomb", png_of(50_000, 50_000, 8, 0), decode, "exceeds limit"
     yield "large", png_of(9_000, 9_000, 8, 0), shape, "received 9000 rows x 9000 columns"
     yield "jpeg-bomb", jpeg_that_says(60_000, 60_000), decode, "exceeds limit"
-    yield "text-bomb", png_of(5, 6, 8, 0, _text_bomb()), decode, "Decompressed data too large"
+    yield "text-bomb", png_of(*size, 8, 0, _text_bomb()), decode, "Decompressed data too large"
     yield "cut-png", png[:-20], decode, "it was cut off"
     yield "cut-jpeg", jpeg[:-20], decode, "it was cut off"
     yield "cut-within", png[: len(png) // 2] + png[-12:], decode, "not a PNG that can be read"
     yield "more-png", png + b"\0", decode, "or something follows it"
     yield "more-jpeg", jpeg + b"x", decode, "or something follows it"
-    yield "turned", file_of(size=(6, 5)), shape, "expected 6 rows x 5 columns, received 5 rows x 6"
-    yield "rgb", file_of("RGB"), shape, "grey of 8 bits (mode L), received mode RGB"
-    yield "rgb-jpeg", file_of("RGB", "JPEG"), shape, "received mode RGB"
-    yield "cmyk", file_of("CMYK", "JPEG"), shape, "received mode CMYK"
-    yield "palette", file_of("P"), shape, "received mode P"
-    yield "alpha", file_of("LA"), shape, "received mode LA"
-    yield "see-through", file_of(transparency=0), shape, "received mode L with transparency"
-    yield "bit", file_of("1"), shape, "received mode 1"
-    yield "four-bits", png_of(5, 6, 4, 0), shape, "received mode L;4"
-    yield "16-bits", png_of(5, 6, 16, 0), shape, "received mode I;16B"
-    yield "gif", file_of(format_="GIF"), decode, "received"
-    yield "webp", file_of(format_="WEBP"), decode, "begin with b'RIFF"
-    yield "tiff", file_of(format_="TIFF"), decode, "begin with b'II*"
+    received = f"received {n_columns + 1} rows x {n_rows} columns"
+    yield "turned", file_of(size=(n_rows, n_columns + 1)), shape, received
+    yield "rgb", file_of("RGB", size=size), shape, "of 8 bits (mode L), received mode RGB"
+    yield "rgb-jpeg", file_of("RGB", "JPEG", size), shape, "received mode RGB"
+    yield "cmyk", file_of("CMYK", "JPEG", size), shape, "received mode CMYK"
+    yield "palette", file_of("P", size=size), shape, "received mode P"
+    yield "alpha", file_of("LA", size=size), shape, "received mode LA"
+    see_through = file_of(size=size, transparency=0)
+    yield "see-through", see_through, shape, "received mode L with transparency"
+    yield "bit", file_of("1", size=size), shape, "received mode 1"
+    yield "four-bits", png_of(*size, 4, 0), shape, "received mode L;4"
+    yield "16-bits", png_of(*size, 16, 0), shape, "received mode I;16B"
+    yield "gif", file_of(format_="GIF", size=size), decode, "begin with b'GIF8"
+    yield "webp", file_of(format_="WEBP", size=size), decode, "begin with b'RIFF"
+    yield "tiff", file_of(format_="TIFF", size=size), decode, "begin with b'II*"
+    frames = [Image.new("L", size, level) for level in (0, 200)]
     buffer = io.BytesIO()
     frames[0].save(buffer, "PNG", save_all=True, append_images=frames[1:])
     yield "animated", buffer.getvalue(), shape, "expected one picture, received 2 frames"
     yield "nothing-in-it", PNG_HEAD + chunk(b"IEND", b""), decode, "header makes no sense"
-    yield "short", bytes(29), decode, "or 30 bytes of raw pixels, received 29 bytes"
+    n_bytes = image.n_bytes - 1
+    yield "short", bytes(n_bytes), decode, f"of raw pixels, received {n_bytes} bytes"
 
 
 def _text_bomb() -> bytes:
