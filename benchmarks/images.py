@@ -1,0 +1,56 @@
+"""How many images a second of one core are decoded, in each format, and explained.
+
+    python benchmarks/images.py
+
+Of MNIST's 10,000 test images; median of the rounds, in time of the processor.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from stream_detector.core.codec import decode_windows
+from stream_detector.core.explain import ScoredWindow
+from stream_detector.core.image_codec import IMAGE_TYPES, ImageShape, encode_image
+from stream_detector.core.image_explain import explain_image
+from stream_detector.datasets import load_images
+
+ROUNDS = 7
+IMAGE = ImageShape(28, 28, 1)
+
+
+def main() -> None:
+    """Print a table."""
+    windows = load_images("mnist").test
+    print("| what | bytes an image | images/s, median (min - max) |\n|---|---|---|")
+    for format_ in IMAGE_TYPES:
+        values = [encode_image(window, 1, format_) for window in windows]
+        headers: Any = [[("content-type", IMAGE_TYPES[format_])]] * len(values)
+        for told, given in (("header", headers), ("no header", None)):
+            rate = measure(
+                len(values),
+                lambda v=values, h=given: decode_windows(v, h, IMAGE.window, "image", 0, IMAGE),
+            )
+            size = statistics.mean(map(len, values))
+            print(f"| decode {format_}, {told} | {size:.0f} | {rate} |")
+    scaled = windows[:2_000] / np.float32(255)
+    odd = [ScoredWindow(window, window, window.T, 0, 0) for window in scaled]
+    rate = measure(len(odd), lambda: [explain_image(each, IMAGE, "mae") for each in odd])
+    print(f"| explain an anomalous one | | {rate} |")
+
+
+def measure(n_images: int, work: Callable[[], object]) -> str:
+    """Return images a second, in words."""
+    rates = []
+    for _ in range(ROUNDS):
+        start_s = time.process_time()
+        work()
+        rates.append(n_images / (time.process_time() - start_s))
+    return f"{statistics.median(rates):,.0f} ({min(rates):,.0f} - {max(rates):,.0f})"
+
+
+if __name__ == "__main__":
+    main()
