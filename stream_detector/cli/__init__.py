@@ -1,6 +1,7 @@
 """The `stream-detector` command: the only place that builds clients and engines and wires them.
 
-`offline` has the commands that need no Kafka, `online` those that read from it, `sending` the one
+`offline` has the commands that train and judge, `codes` those that ask a network for more than its
+errors; `online` has those that read from Kafka, `sending` the one
 that feeds it, `dead_letters` those on records that were put aside, `demo` the whole thing at once.
 Each loads what it needs when it runs, so that `detect` never meets TensorFlow.
 """
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 import stream_detector
-from stream_detector.cli import dead_letters, demo, offline, online, sending
+from stream_detector.cli import codes, dead_letters, demo, offline, online, sending
 from stream_detector.cli.output import say_error
 from stream_detector.errors import StreamDetectorError
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 offline.register(app)
+codes.register(app)
 online.register(app)
 sending.register(app)
 dead_letters.register(app)

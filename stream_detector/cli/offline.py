@@ -1,23 +1,20 @@
 """Commands that need no Kafka: train, evaluate, score."""
 
-import csv
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stream_detector.cli.files import WindowFile, csv_rows, read_file
 from stream_detector.cli.output import console, print_json, print_table, progress_bar
+from stream_detector.cli.reporting import report_on
 from stream_detector.cli.wiring import open_bundle
-from stream_detector.core.evaluation import Evaluation, evaluate
+from stream_detector.core.evaluation import evaluate, figure_rows
 from stream_detector.errors import ConfigError, DatasetError, RecordValueError
 from stream_detector.settings import EngineName
 
 if TYPE_CHECKING:
     from stream_detector.bundle import Bundle
-    from stream_detector.cli.wiring import Served
-    from stream_detector.core.records import FloatArray
     from stream_detector.datasets.base import Dataset
     from stream_detector.recipes import Recipe
 
@@ -108,10 +105,17 @@ def evaluate_bundle(
     split: Annotated[str | None, typer.Option(help="ecg5000: tutorial or official.")] = None,
     engine: Engine = "onnx",
     as_json: Json = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="HTML file to write: the verdicts in pictures. Needs the train extra."),
+    ] = None,
 ) -> None:
     """Compare a bundle's verdicts with the labels of a data set's test windows.
 
-    Figures the recipe's author published stand beside ours.
+    Figures the recipe's author published stand beside ours. `--report report.html` shows what is
+    behind them: windows or images beside their reconstructions, the errors of both classes and
+    the threshold, the codes, the worst misses and false alarms. It is one file without scripts
+    that opens anywhere.
     """
     served = open_bundle(bundle, engine)
     recipe = served.bundle.manifest.recipe
@@ -126,10 +130,12 @@ def evaluate_bundle(
     errors = served.detector.score(data.test, served.reconstruct)
     positive_class = recipe.evaluation.positive_class
     result = evaluate(errors, data.test_labels, served.detector.threshold, positive_class)
+    where = f"{data.name} {data.split}".strip()
+    if report is not None:
+        report_on(report, served, data, errors, result)
     if as_json:
         print_json({"dataset": data.name, "split": data.split, **result.as_dict()})
         return
-    where = f"{data.name} {data.split}".strip()
     _print_figures(f"{served.bundle.manifest.name} on {where}", result.as_dict(), recipe)
 
 
@@ -182,10 +188,7 @@ def _load_named_samples(name: str, suffix: str, recipe: "Recipe") -> "Dataset":
 
 def score(
     bundle: BundlePath,
-    file: Annotated[
-        Path,
-        typer.Argument(help="FILE.csv or FILE.parquet, windows or samples; or a folder of images."),
-    ],
+    file: WindowFile,
     out: Annotated[Path | None, typer.Option(help="CSV to write; default standard output.")] = None,
     engine: Engine = "onnx",
 ) -> None:
@@ -198,77 +201,27 @@ def score(
     completion.
     """
     served = open_bundle(bundle, engine)
-    is_samples = served.bundle.manifest.recipe.window.record == "samples"
-    read = _cut_file if is_samples else _read_whole
-    found = read(file, served)
+    found = read_file(file, served.bundle)
     try:
         errors = served.detector.score(found.windows, served.reconstruct)
     except RecordValueError as problem:
         message = f"{file}: {problem}"
         raise DatasetError(message) from None
     threshold = served.detector.threshold
-    with out.open("w", newline="") if out else sys.stdout as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(SCORE_COLUMNS)
+    with csv_rows(out) as write_row:
+        write_row(SCORE_COLUMNS)
         places = zip(found.keys, found.start_ms, found.end_ms, strict=True)
         for (key, start_ms, end_ms), error in zip(places, errors.tolist(), strict=True):
             is_anomalous = "true" if error > threshold else "false"
             numbers = (repr(error), repr(threshold), repr(error / threshold))
-            writer.writerow((key, start_ms, end_ms, *numbers, is_anomalous))
-
-
-class _Found(NamedTuple):
-    """Windows of a file, with what stands beside each in the output; "" where unknown."""
-
-    windows: "FloatArray"
-    keys: Sequence[str]
-    start_ms: Sequence[int | str]
-    end_ms: Sequence[int | str]
-
-
-def _read_whole(file: Path, served: "Served") -> _Found:
-    """Read a file of which each row is a whole window, or images."""
-    from stream_detector.datasets.image_folder import read_images
-    from stream_detector.datasets.tables import read_windows
-
-    image = served.detector.image
-    if image is not None and file.suffix.lower() not in (".csv", ".parquet"):
-        images = read_images(file, image)
-        nothing = [""] * len(images.names)
-        return _Found(images.windows, images.names, nothing, nothing)
-    n_steps, n_features = served.detector.shape
-    table = read_windows(file, n_steps, n_features)
-    nothing = [""] * len(table.windows)
-    if table.timestamps_ms is None:
-        return _Found(table.windows, table.keys or nothing, nothing, nothing)
-    span_ms = round((n_steps - 1) * served.detector.sample_interval_ms)
-    start_ms = table.timestamps_ms.tolist()
-    end_ms = (table.timestamps_ms + span_ms).tolist()
-    return _Found(table.windows, table.keys or nothing, start_ms, end_ms)
-
-
-def _cut_file(file: Path, served: "Served") -> _Found:
-    """Cut windows from a file of which each row is a sample."""
-    from stream_detector.datasets.cutting import cut_samples, require_windows
-    from stream_detector.datasets.sample_tables import read_samples
-
-    window = served.bundle.manifest.recipe.window
-    samples = read_samples(file, window.features).samples
-    found = cut_samples(samples, window.rules)
-    require_windows(found, str(file), samples, window.rules)
-    if found.n_missing:
-        console().print(f"{found.n_missing} windows miss too much to be scored")
-    return _Found(found.windows, found.keys, found.start_ms.tolist(), found.end_ms.tolist())
+            write_row((key, start_ms, end_ms, *numbers, is_anomalous))
 
 
 def _print_figures(title: str, figures: dict[str, Any], recipe: "Recipe") -> None:
     """Print figures, the published ones beside them where the recipe has some."""
     published = recipe.published.figures() if recipe.published is not None else {}
-    positive = figures["positive_class"]
-    names = [name for name in Evaluation.__dataclass_fields__ if name != "positive_class"]
-    labels = {name: f"{name} ({positive} is positive)" for name in ("precision", "recall", "f1")}
+    rows = figure_rows(figures, published)
     if published:
-        rows = [(labels.get(name, name), figures[name], published.get(name)) for name in names]
         print_table(title, ("figure", "measured", "published"), rows)
     else:
-        print_table(title, ("figure", "measured"), [(labels.get(n, n), figures[n]) for n in names])
+        print_table(title, ("figure", "measured"), [row[:2] for row in rows])

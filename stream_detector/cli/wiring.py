@@ -2,13 +2,16 @@
 
 import uuid
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from stream_detector.bundle import Bundle, read_bundle
 from stream_detector.core.detector import Detector
 from stream_detector.errors import missing_topics
 from stream_detector.ports import Client, Reconstructor
 from stream_detector.settings import DetectSettings, EngineName
+
+if TYPE_CHECKING:
+    from stream_detector.engines.keras import Parts
 
 
 class Served(NamedTuple):
@@ -49,6 +52,24 @@ def open_bundle(path: Path, engine: EngineName = "onnx", model_rows_max: int = 2
         reconstruct = load_keras(path / "network.keras", n_steps, n_features)
     bundle.check_self_test(reconstruct)
     return Served(bundle, bundle.detector(model_rows_max), reconstruct)
+
+
+def open_parts(path: Path) -> tuple[Bundle, "Parts"]:
+    """Read a bundle, load its network in two halves with Keras and run its self-test.
+
+    Raises
+    ------
+    BundleError
+        As `open_bundle`, or if the network has no halves.
+    ConfigError
+        If Keras is not installed.
+    """
+    from stream_detector.engines.keras import load_parts
+
+    bundle = read_bundle(path)
+    parts = load_parts(bundle.network_keras, bundle.manifest.n_steps, bundle.manifest.n_features)
+    bundle.check_self_test(parts.reconstruct)
+    return bundle, parts
 
 
 def connect_to_detect(settings: DetectSettings) -> Client:

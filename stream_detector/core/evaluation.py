@@ -4,6 +4,7 @@ Pure: errors and labels in, figures out. Precision and recall depend on which
 class is called positive, so that class is always named beside them.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -110,6 +111,35 @@ def evaluate(
         normal_error=_mean(errors[labels == 0]),
         anomalous_error=_mean(errors[labels == 1]),
     )
+
+
+def figure_rows(
+    figures: Mapping[str, Any], published: Mapping[str, float]
+) -> list[tuple[str, Any, float | None]]:
+    """Return the lines of a table of figures.
+
+    Parameters
+    ----------
+    figures
+        As `Evaluation.as_dict` gives them.
+    published
+        What others found, by the same names; may be empty.
+
+    Returns
+    -------
+    Name, measured and published value of each; the name says which class is the positive one
+    where that matters, and a value that there is not is None.
+    """
+    positive = f"{figures['positive_class']} is positive"
+    names = [name for name in Evaluation.__dataclass_fields__ if name != "positive_class"]
+    return [
+        (
+            f"{name} ({positive})" if name in ("precision", "recall", "f1") else name,
+            figures[name],
+            published.get(name),
+        )
+        for name in names
+    ]
 
 
 def auroc(errors: NDArray[np.float64], labels: NDArray[np.int8]) -> float:

@@ -1,6 +1,7 @@
 """Windows from a data set's samples, cut by the code that cuts them on a stream."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from stream_detector.datasets.base import Dataset, SampleDataset
 from stream_detector.errors import DatasetError
 
 _SAMPLES_AT_ONCE = 65_536
+_ROWS_A_PAGE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,12 +59,72 @@ def cut_samples(samples: Samples, rules: WindowRules) -> CutWindows:
     -------
     The windows that can be scored; none where the samples are fewer than a window has.
     """
+    return _cut_beside(samples, rules, np.empty((len(samples), 0)))[0]
+
+
+def cut_with_rows(samples: Samples, rules: WindowRules) -> tuple[CutWindows, NDArray[np.intp]]:
+    """Cut windows from samples, and say of which samples each is made.
+
+    Parameters and errors as in `cut_samples`.
+
+    Returns
+    -------
+    The windows, and the row in `samples` of each of their values, shape (n_windows, n_steps);
+    -1 where no sample came.
+    """
+    # A row number in two columns: float32 holds whole numbers up to 2 ** 24 only.
+    beside = np.column_stack(np.divmod(np.arange(len(samples)), _ROWS_A_PAGE))
+    found, pages = _cut_beside(samples, rules, beside)
+    rows = pages[:, :, 0] * _ROWS_A_PAGE + pages[:, :, 1]  # (n_windows, n_steps)
+    return found, np.where(np.isnan(rows), -1, rows).astype(np.intp)
+
+
+def join_windows(
+    values: NDArray[np.float64], rows: NDArray[np.intp], n_samples: int
+) -> NDArray[np.float64]:
+    """Put windows together again: the mean of all values a sample has in them.
+
+    Parameters
+    ----------
+    values
+        Shape (n_windows, n_steps, n_features), any unit.
+    rows
+        Which sample each step is, as `cut_with_rows` says.
+    n_samples
+        How many samples there are.
+
+    Returns
+    -------
+    Shape (n_samples, n_features), same unit; NaN for a sample that is in no window.
+
+    Examples
+    --------
+    >>> join_windows(np.array([[[2.0], [4.0]], [[6.0], [8.0]]]), np.array([[0, 1], [1, -1]]), 3)
+    array([[ 2.],
+           [ 5.],
+           [nan]])
+    """
+    is_there = rows >= 0
+    there = rows[is_there]  # (n_values,)
+    counts = np.bincount(there, minlength=n_samples)
+    sums = [
+        np.bincount(there, values[:, :, feature][is_there], n_samples)
+        for feature in range(values.shape[2])
+    ]
+    with np.errstate(invalid="ignore"):
+        joined: NDArray[np.float64] = np.column_stack(sums) / counts[:, np.newaxis]
+    return joined
+
+
+def _cut_beside(
+    samples: Samples, rules: WindowRules, beside: NDArray[Any]
+) -> tuple[CutWindows, NDArray[np.float64]]:
+    """Cut windows from samples, and from what stands beside each, shape (n_samples, n_columns)."""
     order = np.argsort(samples.times_ms, kind="stable")
-    values = samples.values[order]
     # The label goes along as one more feature, so that no window can have another's.
-    labels = np.zeros(len(samples)) if samples.labels is None else samples.labels[order]
-    values = np.column_stack([values, labels]).astype(np.float32)
-    wider = replace(rules, n_features=rules.n_features + 1)
+    labels = np.zeros(len(samples)) if samples.labels is None else samples.labels
+    values = np.column_stack([samples.values, labels, beside])[order].astype(np.float32)
+    wider = replace(rules, n_features=values.shape[1])
     state = WindowState.empty(wider)
     names = [str(number).encode() for number in range(len(samples.keys))]
     parts = []
@@ -79,30 +141,32 @@ def cut_samples(samples: Samples, rules: WindowRules) -> CutWindows:
                 values=values[start : start + _SAMPLES_AT_ONCE],
             ),
         )
-        received = some.take(slice(None))  # (n_windows, n_steps, n_features + 1)
+        received = some.take(slice(None))  # (n_windows, n_steps, n_columns)
         keys = [int(key) for key in some.state.keys_of(some.slots)]
         parts.append((received, np.array(keys, dtype=np.intp), some.start_ms, some.end_ms))
         state = some.state
-    return _joined(parts, samples, rules)
+    return _joined(parts, samples, rules, values.shape[1])
 
 
 def _joined(
     parts: list[tuple[FloatArray, NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]],
     samples: Samples,
     rules: WindowRules,
-) -> CutWindows:
-    """Return the windows that can be scored, labels apart."""
-    nothing = np.empty((0, rules.n_steps, rules.n_features + 1), dtype=np.float32)
+    n_columns: int,
+) -> tuple[CutWindows, NDArray[np.float64]]:
+    """Return the windows that can be scored, labels apart, and what stands beside them."""
+    nothing = np.empty((0, rules.n_steps, n_columns), dtype=np.float32)
     received = np.concatenate([nothing, *(part[0] for part in parts)])
     keys = np.concatenate([np.empty(0, np.intp), *(part[1] for part in parts)])
     start_ms, end_ms = (
         np.concatenate([np.empty(0, np.int64), *(part[column] for part in parts)])
         for column in (2, 3)
     )
-    filled, _ = fill(np.ascontiguousarray(received[:, :, :-1]), rules)
+    filled, _ = fill(np.ascontiguousarray(received[:, :, : rules.n_features]), rules)
     usable = np.flatnonzero(~np.isnan(filled).any(axis=(1, 2)))
-    labels = np.nanmax(received[usable, :, -1], axis=1, initial=0)  # a missing sample has none
-    return CutWindows(
+    # A missing sample has no label.
+    labels = np.nanmax(received[usable, :, rules.n_features], axis=1, initial=0)
+    found = CutWindows(
         windows=np.ascontiguousarray(filled[usable]),
         keys=tuple(samples.keys[number] for number in keys[usable].tolist()),
         start_ms=start_ms[usable],
@@ -110,6 +174,7 @@ def _joined(
         labels=None if samples.labels is None else labels.astype(np.int8),
         n_missing=len(received) - len(usable),
     )
+    return found, received[usable, :, rules.n_features + 1 :].astype(np.float64)
 
 
 def require_windows(found: CutWindows, name: str, samples: Samples, rules: WindowRules) -> None:

@@ -5,7 +5,10 @@ window's reconstruction does not depend in any bit on its batch. That was measur
 GPU run `tests/contracts/test_engines.py` there before relying on it.
 """
 
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +22,27 @@ ROWS_MIN = 64
 """Smallest batch. Below it matrix products take other paths, with other bits."""
 ROWS_MAX = 2048
 """Largest batch; more windows go in several. Bounds the sizes to compile for to six."""
+
+
+class Parts(NamedTuple):
+    """A network whose two halves can be run apart.
+
+    Parameters
+    ----------
+    reconstruct
+        Both halves, as `load_keras` gives it.
+    encode
+        Scaled windows to codes, float32, shape (n_windows, n_code). Batch-invariant, bit for bit.
+    decode
+        Codes to scaled windows, float32, shape (n_windows, n_steps, n_features); likewise.
+    n_code
+        Values of a code; one that is a map has them in a row.
+    """
+
+    reconstruct: Reconstructor
+    encode: Callable[[FloatArray], FloatArray]
+    decode: Callable[[FloatArray], FloatArray]
+    n_code: int
 
 
 def load_keras(path: Path, n_steps: int, n_features: int) -> Reconstructor:
@@ -44,6 +68,49 @@ def load_keras(path: Path, n_steps: int, n_features: int) -> Reconstructor:
     ConfigError
         If Keras is not installed.
     """
+    return _reconstructor(_load(path, n_steps, n_features), n_steps, n_features)
+
+
+def load_parts(path: Path, n_steps: int, n_features: int) -> Parts:
+    """Load a network and its halves, the layers `encoder` and `decoder`.
+
+    Parameters and errors as in `load_keras`; a network without these layers, or with halves that
+    do not fit each other, raises BundleMismatchError.
+    """
+    model = _load(path, n_steps, n_features)
+    try:
+        encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
+    except ValueError:
+        names = ", ".join(layer.name for layer in model.layers)
+        message = (
+            f"{path}: expected a network with the layers encoder and decoder, received {names}; "
+            "train the bundle again"
+        )
+        raise BundleMismatchError(message) from None
+    code_shape = tuple(encoder.output_shape[1:])
+    if tuple(decoder.input_shape[1:]) != code_shape or not all(
+        isinstance(size, int) for size in code_shape
+    ):
+        message = (
+            f"{path}: expected an encoder whose codes the decoder takes, received codes of shape "
+            f"{encoder.output_shape} for {decoder.input_shape}; train the bundle again"
+        )
+        raise BundleMismatchError(message)
+    n_code = math.prod(code_shape)
+    run_encoder, run_decoder = _in_fixed_batches(encoder), _in_fixed_batches(decoder)
+
+    def encode(windows: FloatArray) -> FloatArray:
+        check_windows(windows, n_steps, n_features)
+        return run_encoder(windows).reshape(len(windows), n_code)
+
+    def decode(codes: FloatArray) -> FloatArray:
+        return run_decoder(codes.reshape(len(codes), *code_shape))
+
+    return Parts(_reconstructor(model, n_steps, n_features), encode, decode, n_code)
+
+
+def _load(path: Path, n_steps: int, n_features: int) -> Any:
+    """Return the Keras model in a file, refusing one for windows of another shape."""
     keras = import_keras()
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -57,21 +124,36 @@ def load_keras(path: Path, n_steps: int, n_features: int) -> Reconstructor:
                 f"{shape}; train a bundle for windows of this shape"
             )
             raise BundleMismatchError(message)
-    # Not XLA: it compiles every batch size on its own, with other bits for each.
-    model.compile(jit_compile=False)
+    return model
+
+
+def _reconstructor(model: Any, n_steps: int, n_features: int) -> Reconstructor:
+    """Return a model as what the detector calls."""
+    run = _in_fixed_batches(model)
 
     def reconstruct(windows: FloatArray) -> FloatArray:
         check_windows(windows, n_steps, n_features)
-        reconstructions = np.empty_like(windows)
-        for start in range(0, len(windows), ROWS_MAX):
-            part = windows[start : start + ROWS_MAX]
-            padded = np.zeros((padded_rows(len(part)), n_steps, n_features), dtype=np.float32)
-            padded[: len(part)] = part
-            whole = model.predict_on_batch(padded)
-            reconstructions[start : start + ROWS_MAX] = whole[: len(part)]
-        return reconstructions
+        return run(windows)
 
     return reconstruct
+
+
+def _in_fixed_batches(model: Any) -> Callable[[FloatArray], FloatArray]:
+    """Return a function that runs a model on rows, in batches padded to fixed sizes."""
+    # Not XLA: it compiles every batch size on its own, with other bits for each.
+    model.compile(jit_compile=False)
+    shape = tuple(model.output_shape[1:])
+
+    def run(rows: FloatArray) -> FloatArray:
+        results = np.empty((len(rows), *shape), dtype=np.float32)
+        for start in range(0, len(rows), ROWS_MAX):
+            part = rows[start : start + ROWS_MAX]
+            padded = np.zeros((padded_rows(len(part)), *rows.shape[1:]), dtype=np.float32)
+            padded[: len(part)] = part
+            results[start : start + ROWS_MAX] = model.predict_on_batch(padded)[: len(part)]
+        return results
+
+    return run
 
 
 def padded_rows(n_windows: int) -> int:

@@ -174,20 +174,38 @@ def test_the_json_shown_is_json():
     assert all(json.loads(block) for block in blocks("json"))
 
 
-def test_the_score_line_runs_and_gives_the_columns_shown(tmp_path, monkeypatch):
-    words = next(words for words in shell_lines("stream-detector") if words[1] == "score")
+@pytest.fixture
+def beats(tmp_path, monkeypatch) -> None:
+    """The bundle and the file that the lines on files speak of, where they run."""
     monkeypatch.chdir(tmp_path)
-    make_bundle(Path(words[2]))
+    make_bundle(Path("bundles/ecg5000-dense"))
     windows = np.random.default_rng(0).normal(size=(3, 140))
     rows = [["patient-7", 1700000000000 + row, *window] for row, window in enumerate(windows)]
-    with Path(words[3]).open("w", newline="") as file:
+    with Path("beats.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["key", "timestamp_ms", *range(140)], *rows])
+
+
+def run_line_of(command: str) -> list[list[str]]:
+    """Run the first line with a command, and return the rows that it wrote."""
+    words = next(words for words in shell_lines("stream-detector") if words[1] == command)
     done = CliRunner().invoke(app, words[1:], catch_exceptions=False)
     assert done.exit_code == 0
-    written = list(csv.reader(io.StringIO((tmp_path / "scores.csv").read_text())))
+    return list(csv.reader(io.StringIO(Path(option(words, "--out")[0]).read_text())))
+
+
+@pytest.mark.usefixtures("beats")
+def test_the_score_line_runs_and_gives_the_columns_shown():
+    written = run_line_of("score")
     assert tuple(written[0]) == SCORE_COLUMNS
     assert f"\n{','.join(written[0])}\n" in README
     assert len(written) == 4
+
+
+@pytest.mark.usefixtures("beats")
+def test_the_reconstruct_line_runs_and_gives_the_form_it_was_given():
+    written = run_line_of("reconstruct")
+    assert [len(row) for row in written] == [142] * 4
+    assert written[0][:3] == ["key", "timestamp_ms", "v0"]
 
 
 @pytest.mark.keras

@@ -7,17 +7,23 @@ import pytest
 
 from stream_detector.bundle import Facts, SelfTest, Threshold, TrainingData, write_bundle
 from stream_detector.core.scaling import fit_scaler
-from stream_detector.recipes import load_recipe
+from stream_detector.recipes import Recipe, load_recipe
 
 ROOT = Path(__file__).parents[2]
 
 
-def make_bundle(path: Path, recipe_name: str = "ecg5000-dense") -> None:
+def make_bundle(
+    path: Path,
+    recipe: Recipe | str = "ecg5000-dense",
+    network_keras: bytes = b"not read by this engine",
+) -> None:
     """Write a bundle of a recipe's shape; anomalous where the mean scaled size is above 1.
 
-    Of images, which are scaled to [0, 1], those are that have a mean above a half.
+    Of images, which are scaled to [0, 1], those are that have a mean above a half. A network for
+    the other engine fits where the self-test, a window of zeros, gives no error with it.
     """
-    recipe = load_recipe(ROOT / "models" / f"{recipe_name}.toml")
+    if isinstance(recipe, str):
+        recipe = load_recipe(ROOT / "models" / f"{recipe}.toml")
     is_image = recipe.window.record == "image"
     n_steps, n_features = recipe.window.steps, recipe.window.features
     window = np.zeros((1, n_steps, n_features), np.float32)
@@ -37,13 +43,8 @@ def make_bundle(path: Path, recipe_name: str = "ecg5000-dense") -> None:
         self_test=SelfTest(window=window[0].tolist(), reconstruction_error=0.0),
         recipe=recipe,
     )
-    write_bundle(
-        path,
-        facts,
-        b"not read by this engine",
-        halving_network(n_steps, n_features),
-        fit_scaler("pixels" if is_image else "none", window),
-    )
+    scaler = fit_scaler("pixels" if is_image else "none", window)
+    write_bundle(path, facts, network_keras, halving_network(n_steps, n_features), scaler)
 
 
 def halving_network(n_steps: int = 140, n_features: int = 1) -> bytes:
@@ -59,3 +60,15 @@ def halving_network(n_steps: int = 140, n_features: int = 1) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     return model.SerializeToString()
+
+
+def untrained_network(recipe: Recipe) -> bytes:
+    """Return a network for Keras whose reconstruction of zeros is zeros: it has no bias yet."""
+    from stream_detector.engines.backend import import_keras
+
+    import_keras().utils.set_random_seed(1)
+    from stream_detector.networks import build_network
+    from stream_detector.networks.export import export_keras
+
+    network = build_network(recipe.network, recipe.window.steps, recipe.window.features)
+    return export_keras(network)

@@ -26,7 +26,10 @@ from stream_detector.core.records import (
 )
 from stream_detector.errors import BrokerError, ConfigError, StreamDetectorError
 
-COMMANDS = ("train", "evaluate", "score", "broker", "detect", "replay", "alerts", "demo")
+COMMANDS = (
+    *("train", "evaluate", "score", "reconstruct", "encode", "sample"),
+    *("broker", "detect", "replay", "alerts", "demo"),
+)
 GROUPS = ("dead-letters",)
 
 
@@ -80,8 +83,11 @@ def test_each_command_s_help_teaches(run: Run, name: str) -> None:
     ("name", "options"),
     [
         ("train", "--out --seed --epochs --set"),
-        ("evaluate", "--dataset --split --json"),
+        ("evaluate", "--dataset --split --json --report"),
         ("score", "--out"),
+        ("reconstruct", "--out --engine"),
+        ("encode", "--out"),
+        ("sample", "--n --seed --out"),
         ("broker", "--port"),
         (
             "detect",
@@ -123,6 +129,10 @@ def test_the_version_is_said(run: Run) -> None:
         ("detect absent", 3, "absent"),
         ("score absent windows.csv", 3, "absent"),
         ("evaluate absent", 3, "absent"),
+        ("encode absent windows.csv", 3, "absent"),
+        ("reconstruct absent windows.csv", 3, "absent"),
+        ("sample absent", 3, "absent"),
+        ("sample absent --n 0", 2, "--n"),
         ("train absent.toml", 2, "absent.toml"),
         ("replay absent", 2, "absent"),
         ("replay absent.csv", 6, "absent.csv"),

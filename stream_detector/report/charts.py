@@ -1,0 +1,158 @@
+"""Charts of all windows at once: errors by class, errors in order, codes, and the training."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from stream_detector.report.drawing import (
+    ANOMALOUS,
+    CLASSES,
+    COLOURS,
+    NORMAL,
+    WIDTH,
+    mark_threshold,
+)
+from stream_detector.report.findings import Findings, principal_components
+
+_N_BINS = 60
+_LOG_FROM = 10
+"""Where the largest error is so many times the median one, errors are drawn on a log scale."""
+_N_FEW = 1_000
+_MARKS_FEW, _MARKS_MANY = (14.0, 0.8), (6.0, 0.4)
+"""Size in square points and opacity of a window's mark, where there are few windows or many."""
+_SMALL_PEAK = 0.05
+"""A class whose peak is a smaller share of the other's could not be seen without a log scale."""
+
+
+def error_unit(findings: Findings) -> str:
+    """Return the name of the axis of errors."""
+    kind = findings.bundle.manifest.threshold.error
+    return f"reconstruction error ({kind.upper()} of scaled values)"
+
+
+def error_histogram(findings: Findings) -> Figure:
+    """Return how often which error was found, both classes over each other."""
+    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    axes = figure.subplots()
+    every = np.append(findings.errors, findings.threshold)
+    edges = _edges(every)
+    peaks = []
+    for label, colour in enumerate(COLOURS):
+        errors = findings.errors[findings.labels == label]
+        if not len(errors):
+            continue
+        counts = np.histogram(errors, edges)[0]
+        peaks.append(counts.max())
+        name = f"{CLASSES[label]} ({len(errors)})"
+        axes.stairs(counts, edges, fill=True, color=colour, alpha=0.35, label=name)
+        axes.stairs(counts, edges, color=colour)
+    if _needs_log(every):
+        axes.set_xscale("log")
+    if min(peaks) < _SMALL_PEAK * max(peaks):
+        axes.set_yscale("log")
+    mark_threshold(axes, findings.threshold, is_upright=True)
+    axes.set_xlabel(error_unit(findings))
+    axes.set_ylabel("images" if findings.is_image else "windows")
+    _add_legend(figure, axes)
+    return figure
+
+
+def error_scatter(findings: Findings) -> Figure:
+    """Return the error of each window in the order of the data."""
+    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    axes = figure.subplots()
+    _scatter(axes, findings, np.arange(len(findings.errors)), findings.errors)
+    if _needs_log(findings.errors):
+        axes.set_yscale("log")
+    mark_threshold(axes, findings.threshold, is_upright=False)
+    axes.set_xlabel("number in the test part")
+    axes.set_ylabel(f"error ({findings.bundle.manifest.threshold.error.upper()})")
+    _add_legend(figure, axes)
+    return figure
+
+
+def latent_space(findings: Findings, codes: NDArray[np.float32]) -> Figure:
+    """Return the codes of all windows as places on a plane; `codes` are those of `findings`."""
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    axes = figure.subplots()
+    n_code = codes.shape[1]
+    if n_code == 1:
+        _scatter(axes, findings, codes[:, 0], findings.errors)
+        axes.set_xlabel("code_0")
+        axes.set_ylabel(f"error ({findings.bundle.manifest.threshold.error.upper()})")
+    elif n_code == 2:  # noqa: PLR2004  (a plane)
+        _scatter(axes, findings, codes[:, 0], codes[:, 1])
+        axes.set_xlabel("code_0")
+        axes.set_ylabel("code_1")
+    else:
+        places, shares = principal_components(codes)
+        _scatter(axes, findings, places[:, 0], places[:, 1])
+        axes.set_xlabel(f"first principal component of the code ({shares[0]:.0%} of its variance)")
+        axes.set_ylabel(f"second ({shares[1]:.0%})")
+    _add_legend(figure, axes)
+    return figure
+
+
+def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
+    """Return the loss by epoch.
+
+    Parameters
+    ----------
+    history
+        Name of a curve -> its value after each epoch.
+    """
+    figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
+    axes = figure.subplots()
+    for (name, values), colour in zip(history.items(), (NORMAL, ANOMALOUS), strict=False):
+        epochs = np.arange(1, len(values) + 1)
+        axes.plot(epochs, values, color=colour, label=name, marker="." if len(values) == 1 else "")
+    every = np.concatenate([np.asarray(values, dtype=np.float64) for values in history.values()])
+    if every.min() > 0 and every.max() > _LOG_FROM * every.min():
+        axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss")
+    _add_legend(figure, axes)
+    return figure
+
+
+def _scatter(
+    axes: Axes, findings: Findings, x: NDArray[np.generic], y: NDArray[np.generic]
+) -> None:
+    """Draw a mark a window; as pixels, for so many marks would make a large file."""
+    n_windows = len(findings.errors)
+    size, alpha = _MARKS_FEW if n_windows < _N_FEW else _MARKS_MANY
+    style: dict[str, Any] = {"s": size, "alpha": alpha, "linewidths": 0, "rasterized": True}
+    for label, colour in enumerate(COLOURS):
+        chosen = findings.labels == label
+        if chosen.any():
+            name = f"{CLASSES[label]} ({chosen.sum()})"
+            axes.scatter(x[chosen], y[chosen], color=colour, **style)
+            axes.scatter([], [], color=colour, label=name)  # the legend's mark, large and opaque
+
+
+def _needs_log(errors: NDArray[np.float64]) -> bool:
+    """Return whether a few errors are so large that the others would be pressed together."""
+    return bool(errors.min() > 0 and errors.max() > _LOG_FROM * np.median(errors))
+
+
+def _edges(errors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the edges of a histogram's bins, on the scale that shows both ends."""
+    low, high = float(errors.min()), float(errors.max())
+    if low == high:
+        high = low + max(abs(low), 1.0) / _N_BINS
+    if _needs_log(errors):
+        return np.geomspace(low, high, _N_BINS + 1)
+    return np.linspace(low, high, _N_BINS + 1)
+
+
+def _add_legend(figure: Figure, axes: Axes) -> None:
+    """Put the legend above the chart, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper left", ncols=len(handles))

@@ -1,0 +1,84 @@
+"""How every figure looks, and how it becomes SVG that lives inside a page."""
+
+import io
+import re
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+NORMAL, ANOMALOUS = "#2f7fc1", "#d9660a"
+"""Blue and orange, told apart by colour-blind readers and seen on white and on near-black."""
+
+COLOURS = (NORMAL, ANOMALOUS)
+"""By label."""
+
+CLASSES = ("normal", "anomalous")
+
+INK = "#123456"
+"""Stands for the page's text colour, and is replaced by it."""
+
+WIDTH = 7.4
+"""Of a figure that fills the page, inches."""
+
+_DPI = 160
+_STYLE: dict[str, Any] = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), INK),
+    **dict.fromkeys(("xtick.color", "ytick.color", "grid.color"), INK),
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "figure.dpi": 72,
+    "font.size": 9,
+    "grid.alpha": 0.15,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "savefig.transparent": True,
+    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and copied
+}
+
+
+def house_style() -> AbstractContextManager[None]:
+    """Draw in our style while this is open, whatever the machine's own settings say."""
+    return mpl.style.context(_STYLE, after_reset=True)
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """Return a figure as an element for a page, the same for the same figure.
+
+    Parameters
+    ----------
+    figure
+        Whose texts must be ours, not the data's.
+    name
+        One of a kind on its page: what the figure refers to inside itself is called after it.
+    """
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata=nothing, dpi=_DPI)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].strip()
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)  # a page knows them
+    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)  # counted up, and alike in all figures
+    text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>\n?", "", text, flags=re.DOTALL)
+    return text.replace(INK, "currentColor")
+
+
+def mark_threshold(axes: Axes, threshold: float, *, is_upright: bool) -> None:
+    """Draw the threshold as a line across a chart of errors, with its number beside it."""
+    style: dict[str, Any] = {"color": INK, "linewidth": 1, "linestyle": (0, (4, 3))}
+    label = f"threshold {threshold:.4g}"
+    if is_upright:
+        axes.axvline(threshold, label=label, **style)
+    else:
+        axes.axhline(threshold, label=label, **style)

@@ -1,0 +1,172 @@
+"""What a report shows: verdicts on labelled windows, and which of them are worth a picture."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.bundle import Bundle
+from stream_detector.core.evaluation import Evaluation
+from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring import value_errors
+from stream_detector.ports import Reconstructor
+
+Rows = NDArray[np.intp]
+"""Numbers of windows in the test part, from 0."""
+
+
+class Redrawn(NamedTuple):
+    """Windows beside what the network makes of them.
+
+    Parameters
+    ----------
+    windows, reconstructions
+        Float64, shape (n_windows, n_steps, n_features), unit: the signal's.
+    feature_errors
+        Mean error of each feature, shape (n_windows, n_features), unit: the bundle's error.
+    """
+
+    windows: NDArray[np.float64]
+    reconstructions: NDArray[np.float64]
+    feature_errors: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Findings:
+    """A bundle's verdicts on labelled windows.
+
+    Parameters
+    ----------
+    bundle
+        The one that judged.
+    where
+        The data set, for the title.
+    windows
+        Float32, shape (n_windows, n_steps, n_features), n_windows >= 1, unit: the signal's.
+    labels
+        0 normal, 1 anomalous, shape (n_windows,).
+    errors
+        Reconstruction errors, shape (n_windows,), finite.
+    evaluation
+        The figures.
+    reconstruct
+        The engine that gave the errors.
+    keys, start_ms
+        Of each window; None where there are none.
+    codes
+        Shape (n_windows, n_code); None where the network has no encoder of its own.
+    history
+        Name of a curve -> its value after each epoch of the training; empty where unknown.
+    """
+
+    bundle: Bundle
+    where: str
+    windows: FloatArray
+    labels: NDArray[np.int8]
+    errors: NDArray[np.float64]
+    evaluation: Evaluation
+    reconstruct: Reconstructor
+    keys: tuple[str, ...] | None = None
+    start_ms: NDArray[np.int64] | None = None
+    codes: FloatArray | None = None
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @property
+    def threshold(self) -> float:
+        """Return the error above which a window is anomalous."""
+        return self.evaluation.threshold
+
+    @property
+    def is_image(self) -> bool:
+        """Whether a window is an image."""
+        return self.bundle.manifest.recipe.window.record == "image"
+
+    def of_class(self, label: int) -> Rows:
+        """Return the windows with a label, the least error first."""
+        order = np.argsort(self.errors, kind="stable")
+        rows: Rows = order[self.labels[order] == label]
+        return rows
+
+    def typical(self, label: int) -> Rows:
+        """Return the window of a class that has its median error; none where it has none."""
+        rows = self.of_class(label)
+        return rows[len(rows) // 2 :][:1]
+
+    def examples(self, label: int, n_max: int) -> Rows:
+        """Return windows of a class from its least error to its largest, evenly."""
+        rows = self.of_class(label)
+        places = np.linspace(0, len(rows) - 1, min(n_max, len(rows)))
+        return rows[np.rint(places).astype(np.intp)]
+
+    def worst_misses(self, n_max: int) -> Rows:
+        """Return anomalous windows that were taken for normal, the least error first."""
+        rows = self.of_class(1)
+        return self._apart(rows[self.errors[rows] <= self.threshold], n_max)
+
+    def worst_false_alarms(self, n_max: int) -> Rows:
+        """Return normal windows that were taken for anomalous, the largest error first."""
+        rows = self.of_class(0)[::-1]
+        return self._apart(rows[self.errors[rows] > self.threshold], n_max)
+
+    def _apart(self, rows: Rows, n_max: int) -> Rows:
+        """Return the first windows, less those that overlap one before them."""
+        window = self.bundle.manifest.recipe.window
+        if window.record != "samples" or self.start_ms is None or self.keys is None:
+            return rows[:n_max]
+        span_ms = window.rules.span_ms
+        chosen: list[int] = []
+        for row in rows.tolist():
+            if len(chosen) == n_max:
+                break
+            if all(
+                self.keys[row] != self.keys[other]
+                or abs(self.start_ms[row] - self.start_ms[other]) > span_ms
+                for other in chosen
+            ):
+                chosen.append(row)
+        return np.array(chosen, dtype=np.intp)
+
+    def redraw(self, rows: Rows) -> Redrawn:
+        """Return some windows with their reconstructions."""
+        scaler = self.bundle.scaler
+        scaled = scaler.transform(self.windows[rows])
+        made = self.reconstruct(scaled)
+        errors = value_errors(scaled, made, self.bundle.manifest.threshold.error)
+        return Redrawn(
+            self.windows[rows].astype(np.float64),
+            scaler.inverse(made),
+            errors.mean(axis=1, dtype=np.float64),  # (n_windows, n_features)
+        )
+
+
+def principal_components(codes: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return codes along the two directions in which they differ most.
+
+    Parameters
+    ----------
+    codes
+        Shape (n_windows, n_code), n_code >= 2, finite.
+
+    Returns
+    -------
+    Shape (n_windows, 2), and the share of the variance that each direction has, [0, 1]. The sign
+    of a direction is that of its largest part, so that it does not depend on chance.
+
+    Examples
+    --------
+    >>> places, shares = principal_components(np.float32([[0, 0], [3, 0], [0, 1], [3, 1]]))
+    >>> places.round(2).tolist()
+    [[-1.5, -0.5], [1.5, -0.5], [-1.5, 0.5], [1.5, 0.5]]
+    >>> shares.round(2).tolist()
+    [0.9, 0.1]
+    """
+    centred = codes.astype(np.float64) - codes.mean(axis=0, dtype=np.float64)
+    variances, directions = np.linalg.eigh(centred.T @ centred)  # ascending
+    chosen = directions[:, :-3:-1]  # (n_code, 2)
+    largest = np.take_along_axis(chosen, np.abs(chosen).argmax(axis=0)[np.newaxis], axis=0)
+    shares = np.clip(variances[:-3:-1], 0, None) / max(
+        variances.clip(0).sum(), np.finfo(float).tiny
+    )
+    return centred @ (chosen * np.sign(largest)), shares
