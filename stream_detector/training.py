@@ -6,10 +6,9 @@ a stream, and not through the network in training.
 """
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,6 +39,7 @@ from stream_detector.datasets.drawing import draw_each, draw_share
 from stream_detector.engines.backend import import_keras
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import ConfigError, DatasetError
+from stream_detector.networks.fitting import History, OnEpoch, Task, fit_network, with_noise
 from stream_detector.ports import Reconstructor
 from stream_detector.recipes import Recipe
 
@@ -49,11 +49,6 @@ if TYPE_CHECKING:
 N_NORMAL_MIN = 20
 """Fewer normal windows say nothing about what is normal."""
 
-_KERAS_LOSSES = {"mae": "mean_absolute_error", "mse": "mean_squared_error"}
-_KERAS_LOSSES |= {"bce": "binary_crossentropy"}
-
-OnEpoch = Callable[[int, float], None]
-
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
@@ -61,6 +56,15 @@ class _Parts:
 
     fit: FloatArray
     calibrate: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """The network's two files, and the loss of each epoch."""
+
+    network_keras: bytes
+    network_onnx: bytes
+    history: History
 
 
 def train(recipe: Recipe, out: Path, on_epoch: OnEpoch | None = None) -> Bundle:
@@ -91,11 +95,11 @@ def train(recipe: Recipe, out: Path, on_epoch: OnEpoch | None = None) -> Bundle:
     scaler = fit_scaler(
         recipe.scaling.kind, dataset.train if recipe.scaling.fit_on == "all" else parts.fit
     )
-    network_keras, network_onnx = _fit(recipe, scaler.transform(parts.fit), on_epoch)
-    reconstruct = _load_network(recipe, network_onnx)
+    fitted = _fit(recipe, scaler, parts, on_epoch)
+    reconstruct = _load_network(recipe, fitted.network_onnx)
     detector = _calibrate(recipe, scaler, parts.calibrate, reconstruct)
-    facts = _facts(recipe, dataset, parts, detector, reconstruct)
-    bundle = write_bundle(out, facts, network_keras, network_onnx, scaler)
+    facts = _facts(recipe, dataset, parts, detector, reconstruct, fitted.history)
+    bundle = write_bundle(out, facts, fitted.network_keras, fitted.network_onnx, scaler)
     bundle.check_self_test(reconstruct)
     return bundle
 
@@ -200,44 +204,28 @@ def _part_by_time(recipe: Recipe, dataset: Dataset) -> _Parts:
     return _Parts(dataset.train[rest], dataset.train[held_out])
 
 
-def _fit(recipe: Recipe, windows: FloatArray, on_epoch: OnEpoch | None) -> tuple[bytes, bytes]:
-    """Fit the network to scaled windows and return its two files."""
+def _fit(recipe: Recipe, scaler: Scaler, parts: _Parts, on_epoch: OnEpoch | None) -> _Fitted:
+    """Fit the network to scaled windows; those held out for the threshold validate it."""
     keras = import_keras()
     from stream_detector.networks import build_network  # noqa: PLC0415  (after Keras, quietly)
     from stream_detector.networks.export import export_keras, export_onnx  # noqa: PLC0415
 
-    section = recipe.training
-    keras.utils.set_random_seed(section.seed)
-    shape = (recipe.window.steps, recipe.window.features)
+    training, window = recipe.training, recipe.window
+    keras.utils.set_random_seed(training.seed)
+    rng = np.random.default_rng(training.seed)
+    fit, validation = (
+        with_noise(scaler.transform(windows), training.noise, rng)
+        for windows in (parts.fit, parts.calibrate)
+    )
+    is_held_out = recipe.threshold.calibrate_on == "held-out"
+    task = Task(training, fit, validation if is_held_out else None, on_epoch)
+    shape = (window.steps, window.features, window.channels)
     network = build_network(recipe.network, *shape)
-    optimizer = keras.optimizers.get(
-        {"class_name": section.optimizer, "config": {"learning_rate": section.learning_rate}}
-    )
-    network.compile(optimizer=optimizer, loss=_KERAS_LOSSES[section.loss])
-    network.fit(
-        windows,
-        windows,
-        epochs=section.epochs,
-        batch_size=section.batch_size,
-        shuffle=True,
-        verbose=0,
-        callbacks=_callbacks(keras, on_epoch),
-    )
-    # A fresh network of the same weights: the files need no optimizer state.
+    history = fit_network(network, recipe.network, task)
+    # A fresh network of the same weights: the files hold nothing that only fitting needs.
     fitted = build_network(recipe.network, *shape)
     fitted.set_weights(network.get_weights())
-    return export_keras(fitted), export_onnx(fitted)
-
-
-def _callbacks(keras: Any, on_epoch: OnEpoch | None) -> list[Any]:
-    """Return what tells `on_epoch` about finished epochs."""
-    if on_epoch is None:
-        return []
-
-    def tell(epoch: int, logs: dict[str, float]) -> None:
-        on_epoch(epoch + 1, float(logs["loss"]))
-
-    return [keras.callbacks.LambdaCallback(on_epoch_end=tell)]
+    return _Fitted(export_keras(fitted), export_onnx(fitted), history)
 
 
 def _load_network(recipe: Recipe, network_onnx: bytes) -> Reconstructor:
@@ -279,6 +267,7 @@ def _facts(
     parts: _Parts,
     detector: Detector,
     reconstruct: Reconstructor,
+    history: History,
 ) -> Facts:
     """Return what the manifest says, figures on the test part included."""
     metrics = None
@@ -313,4 +302,5 @@ def _facts(
             reconstruction_error=float(detector.score(window, reconstruct)[0]),
         ),
         recipe=recipe,
+        history={name: tuple(losses) for name, losses in history.items()},
     )

@@ -74,6 +74,7 @@ class Facts(_Part):
     metrics: dict[str, int | float | str | None] | None
     self_test: SelfTest
     recipe: Recipe
+    history: dict[str, tuple[Finite, ...]] = {}
 
 
 class Manifest(Facts):

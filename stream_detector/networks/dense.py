@@ -1,19 +1,16 @@
 """A stack of dense layers down to a code, and the same stack back up.
 
-Keras is loaded by the functions, not by the module, so that reading about it costs nothing.
+Variational and adversarial autoencoders are such a stack too; what they add is in how they are
+fitted. Keras is loaded by the functions, not by the module, so that reading about it costs nothing.
 """
 
 from typing import Any
 
-from stream_detector.recipes import NetworkSection
+from stream_detector.recipes.networks import StackSection
 
 
-def build(section: NetworkSection, n_steps: int, n_features: int) -> Any:
-    """Return the autoencoder; parameters as in `stream_detector.networks.build_network`.
-
-    Every layer and model is named: names that Keras counts up would differ between two networks
-    built in one process.
-    """
+def build(section: StackSection, n_steps: int, n_features: int) -> Any:
+    """Return the autoencoder; parameters as in `stream_detector.networks.build_network`."""
     import keras  # noqa: PLC0415
 
     encoder = _encoder(section, n_steps, n_features)
@@ -22,19 +19,21 @@ def build(section: NetworkSection, n_steps: int, n_features: int) -> Any:
     return keras.Model(windows, decoder(encoder(windows)), name="autoencoder")
 
 
-def _encoder(section: NetworkSection, n_steps: int, n_features: int) -> Any:
+def _encoder(section: StackSection, n_steps: int, n_features: int) -> Any:
     """Return the model from windows to codes, shape (n_windows, n_code)."""
     import keras  # noqa: PLC0415
 
+    *hidden, n_code = section.units
     windows = keras.Input((n_steps, n_features), name="encoder_windows")
     values = keras.layers.Reshape((n_steps * n_features,), name="encoder_flat")(windows)
-    for index, units in enumerate(section.units, start=1):
-        layer = keras.layers.Dense(units, section.activation, name=f"encoder_{index}")
-        values = layer(values)
-    return keras.Model(windows, values, name="encoder")
+    for index, units in enumerate(hidden, start=1):
+        values = keras.layers.Dense(units, section.activation, name=f"encoder_{index}")(values)
+    name = f"encoder_{len(section.units)}"
+    code = keras.layers.Dense(n_code, section.code_activation, name=name)
+    return keras.Model(windows, code(values), name="encoder")
 
 
-def _decoder(section: NetworkSection, n_steps: int, n_features: int) -> Any:
+def _decoder(section: StackSection, n_steps: int, n_features: int) -> Any:
     """Return the model from codes to reconstructions."""
     import keras  # noqa: PLC0415
 

@@ -57,6 +57,11 @@ def export_onnx(model: Any) -> bytes:
         model.export(path, format="onnx", verbose=False)
         network = onnx.load(path)
     _rename(network.graph)
+    for value in (*network.graph.input, *network.graph.output):
+        n_windows, *dimensions = value.type.tensor_type.shape.dim
+        n_windows.dim_param = "n_windows"
+        for dimension, size in zip(dimensions, model.input_shape[1:], strict=True):
+            dimension.dim_value = size
     network.doc_string = ""
     del network.metadata_props[:]
     return bytes(network.SerializeToString(deterministic=True))
@@ -95,8 +100,6 @@ def _rename(graph: Any) -> None:
         del part.initializer[:]
         part.initializer.extend(constants)
     graph.name = "network"
-    for value in (*graph.input, *graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "n_windows"
 
 
 def _graphs(graph: Any) -> Iterator[Any]:

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from stream_detector.errors import ConfigError
 from stream_detector.recipes.checks import combination_problems
-from stream_detector.recipes.sections import DataSection, NetworkSection, Recipe
+from stream_detector.recipes.networks import NetworkSection
+from stream_detector.recipes.sections import DataSection, Recipe
 
 __all__ = ["DataSection", "NetworkSection", "Recipe", "load_recipe", "parse_recipe"]
 
@@ -114,21 +115,42 @@ def _parse_value(text: str) -> Any:
 
 def _describe(problem: Mapping[str, Any]) -> str:
     """Return one problem as key path, what was expected and what was received."""
-    key_path = ".".join(str(part) for part in problem["loc"]) or "top level"
+    location, table = _find(problem["loc"])
+    key_path = ".".join(location) or "top level"
     if problem["type"] == "extra_forbidden":
-        known = ", ".join(_known_keys(problem["loc"]))
+        known = ", ".join(table.model_fields)
         return f"{key_path}: expected one of the keys {known}, received an unknown key"
     if problem["type"] == "missing":
         return f"{key_path}: expected a value, received none"
+    if problem["type"] == "union_tag_not_found":
+        return f"{key_path}.kind: expected a value, received none"
+    if problem["type"] == "union_tag_invalid":
+        context = problem["ctx"]
+        return f"{key_path}.kind: expected {context['expected_tags']}, received {context['tag']!r}"
     expected = problem["msg"].removeprefix("Input should be ")
     return f"{key_path}: expected {expected}, received {problem['input']!r}"
 
 
-def _known_keys(location: Sequence[str | int]) -> list[str]:
-    """Return the keys that the table around an unknown key has."""
-    model: type[BaseModel] = Recipe
-    for part in location[:-1]:
-        annotation = model.model_fields[str(part)].annotation
-        candidates = (annotation, *get_args(annotation))
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return list(model.model_fields)
+def _find(location: Sequence[str | int]) -> tuple[list[str], type[BaseModel]]:
+    """Return a key path as the file has it, and the innermost table on it.
+
+    Where a table has several kinds, pydantic names the kind between the table and its key.
+    """
+    table: type[BaseModel] = Recipe
+    key_path = []
+    parts = iter(map(str, location))
+    for part in parts:
+        key_path.append(part)
+        annotation = table.model_fields[part].annotation if part in table.model_fields else None
+        tables = [each for each in (annotation, *get_args(annotation)) if _is_table(each)]
+        if len(tables) > 1:
+            kind = next(parts, None)
+            tables = [t for t in tables if kind in get_args(t.model_fields["kind"].annotation)]
+        if tables:
+            table = tables[0]
+    return key_path, table
+
+
+def _is_table(annotation: Any) -> bool:
+    """Return whether this is the class of a table."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -10,6 +10,8 @@ from stream_detector.core.imputing import MissingRule
 from stream_detector.core.scoring import ErrorKind
 from stream_detector.core.thresholds import ThresholdMethod
 from stream_detector.core.windows import WindowRules
+from stream_detector.recipes.networks import NetworkSection
+from stream_detector.recipes.section import PositiveFloat, PositiveInt, Section
 
 DatasetName = Literal[
     "ecg5000", "synthetic-ecg", "mitdb", "smd", "nab", "mnist", "fashion-mnist", "csv", "parquet"
@@ -20,19 +22,10 @@ Split = Literal["tutorial", "official"]
 GAP_INTERVALS_MIN = 1.5
 """Shortest gap, in intervals: less, and clocks that jitter would make gaps of every sample."""
 
-PositiveInt = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
 ALERT_MS_MAX = 7 * 24 * 3_600_000
 """A week. What is remembered of an alert is found again by reading the stream from there on."""
 
 AlertSpan = Annotated[int, Field(ge=1, le=ALERT_MS_MAX)]
-
-
-class _Section(BaseModel):
-    """One table of a recipe: frozen, and an unknown key is a mistake."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 def _name_of_number(value: object) -> object:
@@ -46,7 +39,7 @@ Classes = Annotated[
 SeriesName = Annotated[str, Field(min_length=1), BeforeValidator(_name_of_number)]
 
 
-class DataSection(_Section):
+class DataSection(Section):
     """Where the windows come from, or the samples they are cut from."""
 
     name: DatasetName
@@ -92,7 +85,7 @@ class DataSection(_Section):
     )
 
 
-class WindowSection(_Section):
+class WindowSection(Section):
     """The shape of what the network sees, and how windows are cut from samples.
 
     All keys from `stride` on are for `record = "samples"`.
@@ -151,7 +144,7 @@ class WindowSection(_Section):
         )
 
 
-class ScalingSection(_Section):
+class ScalingSection(Section):
     """How windows are brought to the network's range."""
 
     kind: Literal["none", "min-max", "standard", "pixels"] = Field(
@@ -162,29 +155,27 @@ class ScalingSection(_Section):
     )
 
 
-class NetworkSection(_Section):
-    """The autoencoder; the decoder mirrors the encoder."""
-
-    kind: Literal["dense"]
-    units: Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)] = Field(
-        description="Units of the encoder's layers; the last is the code"
-    )
-    activation: Literal["relu", "elu", "gelu", "tanh", "sigmoid"] = "relu"
-    output_activation: Literal["linear", "sigmoid"] = "linear"
-
-
-class TrainingSection(_Section):
+class TrainingSection(Section):
     """How the network is fitted."""
 
-    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    learning_rate: PositiveFloat = 0.001
-    loss: ErrorKind = "mae"
-    epochs: PositiveInt
-    batch_size: PositiveInt
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = Field(
+        default="adam", description="How steps are taken, with Keras' defaults"
+    )
+    learning_rate: PositiveFloat = Field(default=0.001, description="Size of a step")
+    loss: ErrorKind = Field(default="mae", description="What the reconstruction is fitted by")
+    epochs: PositiveInt = Field(description="How often all windows are gone through")
+    batch_size: PositiveInt = Field(description="Windows to a step")
+    noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="Standard deviation of noise added to the scaled input, which is then clipped "
+        "to [0, 1]; the network learns to take it away",
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        default=0, description="Of the first weights, the order of windows, and all noise"
+    )
 
 
-class ThresholdSection(_Section):
+class ThresholdSection(Section):
     """Which reconstruction error is still normal."""
 
     error: ErrorKind = "mae"
@@ -207,7 +198,7 @@ class ThresholdSection(_Section):
     )
 
 
-class AlertingSection(_Section):
+class AlertingSection(Section):
     """How bad an alert is, and when it opens, is updated and closes.
 
     All but `severity` is for windows cut from samples. A record that is a whole window opens an
@@ -266,7 +257,7 @@ class AlertingSection(_Section):
         )
 
 
-class EvaluationSection(_Section):
+class EvaluationSection(Section):
     """How the figures are counted."""
 
     positive_class: PositiveClass = "anomaly"
@@ -285,7 +276,7 @@ class PublishedSection(BaseModel):
         return dict(self.__pydantic_extra__)
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """How to make a bundle; one attribute a table of the file."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]

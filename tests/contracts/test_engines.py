@@ -12,7 +12,13 @@ from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
 from stream_detector.networks import build_network
 from stream_detector.networks.export import export_keras, export_onnx
-from stream_detector.recipes import NetworkSection
+from stream_detector.recipes.networks import (
+    AdversarialNetwork,
+    ConvNetwork,
+    DenseNetwork,
+    LstmNetwork,
+    VariationalNetwork,
+)
 
 pytestmark = [
     pytest.mark.keras,
@@ -20,37 +26,75 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
-N_STEPS, N_FEATURES = 140, 1
-SECTION = NetworkSection(kind="dense", units=(32, 16, 8), output_activation="sigmoid")
+NETWORKS = {
+    "dense": ((140, 1), DenseNetwork(kind="dense", units=(32, 16, 8), output_activation="sigmoid")),
+    "conv": ((37, 2), ConvNetwork(kind="conv", filters=(8, 4), kernel_size=5)),
+    "conv-pooling": (
+        (140, 1),
+        ConvNetwork(kind="conv", filters=(8, 4, 2), downsampling="pooling"),
+    ),
+    "image-conv": (
+        (28, 28),
+        ConvNetwork(kind="image-conv", filters=(16, 8), output_activation="sigmoid"),
+    ),
+    "image-conv-pooling": (
+        (9, 33, 3),
+        ConvNetwork(kind="image-conv", filters=(4, 4), downsampling="pooling"),
+    ),
+    "lstm": ((30, 2), LstmNetwork(kind="lstm", units=(16, 8, 4))),
+    "vae": ((140, 1), VariationalNetwork(kind="vae", units=(32, 8))),
+    "adversarial": (
+        (140, 1),
+        AdversarialNetwork(kind="adversarial", units=(32, 8), discriminator_units=(8,)),
+    ),
+}
 LOADERS = {"onnx": load_onnx, "keras": load_keras}
+
+only_dense = pytest.mark.parametrize("kind", ["dense"], indirect=True)
+
+
+@pytest.fixture(scope="module", params=sorted(NETWORKS))
+def kind(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory):
+def shape(kind):
+    """Return the shape of a window."""
+    return NETWORKS[kind][0][:2]
+
+
+@pytest.fixture(scope="module")
+def networks(kind, tmp_path_factory):
     """Write one untrained network as both engines read it; return the folder."""
     folder = tmp_path_factory.mktemp("networks")
     import_keras().utils.set_random_seed(3)
-    model = build_network(SECTION, N_STEPS, N_FEATURES)
+    model = build(kind)
     (folder / "network.keras").write_bytes(export_keras(model))
     (folder / "network.onnx").write_bytes(export_onnx(model))
     return folder
 
 
 @pytest.fixture(scope="module", params=sorted(LOADERS))
-def reconstruct(request, networks):
-    return LOADERS[request.param](networks / f"network.{request.param}", N_STEPS, N_FEATURES)
+def reconstruct(request, networks, shape):
+    return LOADERS[request.param](networks / f"network.{request.param}", *shape)
 
 
 @pytest.fixture(scope="module")
-def windows():
+def windows(shape):
     rng = np.random.default_rng(11)
-    return rng.normal(0.5, 2.0, (2 * 2049, N_STEPS, N_FEATURES)).astype(np.float32)
+    return rng.normal(0.5, 2.0, (2 * 2049, *shape)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def alone(reconstruct, windows):
     """Return the first windows' reconstructions, each in a batch of its own."""
     return np.concatenate([reconstruct(windows[row : row + 1]) for row in range(512)])
+
+
+def build(kind):
+    shape, section = NETWORKS[kind]
+    return build_network(section, *shape)
 
 
 def test_same_shape_and_type_and_the_input_is_left_alone(reconstruct, windows):
@@ -88,22 +132,23 @@ def test_same_again(reconstruct, windows):
     np.testing.assert_array_equal(reconstruct(windows[:500]), reconstruct(windows[:500]))
 
 
-def test_empty_batch_gives_an_empty_batch(reconstruct, windows):
+def test_empty_batch_gives_an_empty_batch(reconstruct, windows, shape):
     result = reconstruct(windows[:0])
-    assert (result.shape, result.dtype) == ((0, N_STEPS, N_FEATURES), np.float32)
+    assert (result.shape, result.dtype) == ((0, *shape), np.float32)
 
 
+@only_dense
 @pytest.mark.parametrize(
     "wrong",
     [
-        np.zeros((2, N_STEPS, N_FEATURES)),
-        np.zeros((2, N_STEPS, N_FEATURES), dtype=np.float16),
-        np.zeros((2, N_STEPS), dtype=np.float32),
-        np.zeros((N_STEPS, N_FEATURES), dtype=np.float32),
-        np.zeros((2, N_STEPS + 1, N_FEATURES), dtype=np.float32),
-        np.zeros((2, N_STEPS, N_FEATURES + 1), dtype=np.float32),
-        np.zeros((0, N_STEPS), dtype=np.float32),
-        np.zeros((4, N_STEPS, N_FEATURES), dtype=np.float32)[::2],
+        np.zeros((2, 140, 1)),
+        np.zeros((2, 140, 1), dtype=np.float16),
+        np.zeros((2, 140), dtype=np.float32),
+        np.zeros((140, 1), dtype=np.float32),
+        np.zeros((2, 141, 1), dtype=np.float32),
+        np.zeros((2, 140, 2), dtype=np.float32),
+        np.zeros((0, 140), dtype=np.float32),
+        np.zeros((4, 140, 1), dtype=np.float32)[::2],
     ],
     ids=lambda array: f"{array.dtype}-{array.shape}",
 )
@@ -112,19 +157,20 @@ def test_anything_else_is_refused(reconstruct, wrong):
         reconstruct(wrong)
 
 
-def test_engines_agree(networks, windows):
+def test_engines_agree(networks, windows, shape):
     onnx, keras = (
-        LOADERS[name](networks / f"network.{name}", N_STEPS, N_FEATURES)(windows[:2049])
+        LOADERS[name](networks / f"network.{name}", *shape)(windows[:2049])
         for name in ("onnx", "keras")
     )
     np.testing.assert_allclose(onnx, keras, rtol=0, atol=1e-5)
 
 
+@only_dense
 @pytest.mark.parametrize("name", sorted(LOADERS))
-@pytest.mark.parametrize("shape", [(N_STEPS + 1, N_FEATURES), (N_STEPS, 2), (1, N_STEPS)])
-def test_network_for_another_shape_is_refused(networks, name, shape):
+@pytest.mark.parametrize("other", [(141, 1), (140, 2), (1, 140)])
+def test_network_for_another_shape_is_refused(networks, name, other):
     with pytest.raises(BundleMismatchError, match="train a bundle for windows of this shape"):
-        LOADERS[name](networks / f"network.{name}", *shape)
+        LOADERS[name](networks / f"network.{name}", *other)
 
 
 @pytest.mark.parametrize("name", sorted(LOADERS))
@@ -133,27 +179,28 @@ def test_file_that_is_no_network_is_refused(tmp_path, name, content):
     path = tmp_path / f"network.{name}"
     path.write_bytes(content)
     with pytest.raises(BundleIntegrityError, match="cannot be loaded"):
-        LOADERS[name](path, N_STEPS, N_FEATURES)
+        LOADERS[name](path, 140, 1)
 
 
 def test_code_in_a_keras_file_is_refused(tmp_path):
     keras = import_keras()
-    inputs = keras.Input((N_STEPS, N_FEATURES))
+    inputs = keras.Input((140, 1))
     model = keras.Model(inputs, keras.layers.Lambda(lambda values: values)(inputs))
     path = tmp_path / "network.keras"
     model.save(path)
     with pytest.raises(BundleIntegrityError, match="cannot be loaded"):
-        load_keras(path, N_STEPS, N_FEATURES)
+        load_keras(path, 140, 1)
 
 
-def test_exported_bytes_are_the_same_for_the_same_weights(networks):
+def test_exported_bytes_are_the_same_for_the_same_weights(networks, kind):
     known = import_keras().saving.load_model(networks / "network.keras", compile=False)
-    model = build_network(SECTION, N_STEPS, N_FEATURES)
+    model = build(kind)
     model.set_weights(known.get_weights())
     assert export_keras(model) == (networks / "network.keras").read_bytes()
     assert export_onnx(model) == (networks / "network.onnx").read_bytes()
 
 
+@only_dense
 def test_onnx_engine_never_imports_a_training_library(networks):
     code = (
         "import sys, pathlib, numpy as np\n"
@@ -166,9 +213,8 @@ def test_onnx_engine_never_imports_a_training_library(networks):
     assert done.stdout.strip() == "[]"
 
 
-def test_encoder_and_decoder_can_be_taken_apart(windows):
-    model = build_network(SECTION, N_STEPS, N_FEATURES)
+def test_encoder_and_decoder_of_the_file_can_be_taken_apart(networks, windows):
+    model = import_keras().saving.load_model(networks / "network.keras", compile=False)
     codes = model.get_layer("encoder").predict_on_batch(windows[:64])
-    assert codes.shape == (64, 8)
     whole = model.get_layer("decoder").predict_on_batch(codes)
     np.testing.assert_array_equal(whole, model.predict_on_batch(windows[:64]))

@@ -159,6 +159,38 @@ def test_impossible_combination_is_refused(overrides, expected):
     assert expected in refusal(*overrides)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["kind=gru"],
+            "network.kind: expected 'dense', 'conv', 'image-conv', 'lstm', 'vae', 'adversarial', "
+            "received 'gru'",
+        ),
+        (["kind="], "network.kind: expected a value, received none"),
+        (["unit=[3]"], "network.unit: expected one of the keys output_activation, units, "),
+        (["filters=[8]"], "network.filters: expected one of the keys output_activation, units, "),
+        (["kind=conv"], "network.filters: expected a value, received none"),
+        (["kind=conv"], "network.units: expected one of the keys output_activation, kind, filters"),
+        (["units=[0]"], "network.units.0: expected greater than or equal to 1, received 0"),
+        (["kind=lstm", "units=[8]"], "network.units: expected Tuple should have at least 2 items"),
+        (["kind=vae", "kl_weight=0"], "network.kl_weight: expected greater than 0, received 0"),
+        (["kind=adversarial"], "network.discriminator_units: expected a value, received none"),
+        (["code_l1=-1"], "network.code_l1: expected greater than or equal to 0, received -1"),
+    ],
+)
+def test_impossible_network_is_refused(overrides, expected):
+    assert expected in refusal(*(f"network.{each}" for each in overrides))
+
+
+def test_noise_needs_data_between_0_and_1():
+    assert load_recipe(TUTORIAL, ["training.noise=0.2"]).training.noise == 0.2
+    assert (
+        "training.noise: noise is clipped to [0, 1], expected scaling.kind = 'min-max' with it, "
+        "received 'standard'"
+    ) in refusal("training.noise=0.2", "scaling.kind=standard")
+
+
 def test_missing_and_unreadable_files_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.toml cannot be read"):
         load_recipe(tmp_path / "absent.toml")

@@ -57,6 +57,14 @@ def test_tells_every_epoch(trained):
     assert told[-1][1] < told[0][1]
 
 
+def test_manifest_has_the_loss_of_each_epoch(trained):
+    bundle, told = trained
+    history = read_bundle(bundle.path).manifest.history
+    assert history["loss"] == tuple(loss for _, loss in told)
+    assert len(history["validation_loss"]) == 5
+    assert history["validation_loss"][-1] < history["validation_loss"][0]
+
+
 def test_bundle_can_be_read_and_passes_its_self_test_with_both_engines(trained):
     bundle = read_bundle(trained[0].path)
     bundle.check_self_test(load_onnx(bundle.network_onnx, 140, 1))
@@ -117,6 +125,35 @@ def test_tutorial_recipe_gives_the_published_figures(data_folder, tmp_path, monk
     assert metrics["accuracy"] == pytest.approx(published["accuracy"], abs=0.005)
     assert metrics["precision"] == pytest.approx(published["precision"], abs=0.002)
     assert metrics["recall"] == pytest.approx(published["recall"], abs=0.008)
+
+
+KINDS = {
+    "conv": ["network.filters=[4, 2]", "network.units=", "network.activation="],
+    "image-conv": ["network.filters=[4, 2]", "network.units=", "network.activation="],
+    "lstm": ["network.units=[4, 2]", "network.activation="],
+    "vae": [],
+    "adversarial": ["network.discriminator_units=[4]"],
+}
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_becomes_a_bundle_that_both_engines_run_and_the_same_again(tmp_path, kind):
+    few = ["data.n_windows=200", "training.epochs=1", "training.batch_size=64"]
+    recipe = load_recipe(SYNTHETIC, [*few, f"network.kind={kind}", *KINDS[kind]])
+    bundle = train(recipe, tmp_path / "bundle")
+    bundle.check_self_test(load_keras(bundle.network_keras, 140, 1))
+    assert train(recipe, tmp_path / "again").manifest.version == bundle.manifest.version
+
+
+@pytest.mark.parametrize("is_held_out", [True, False])
+def test_noise_is_on_what_is_fitted_and_validated_alone(trained, tmp_path, is_held_out):
+    calibrate_on = "held-out" if is_held_out else "train"
+    overrides = [*SHORT, "training.noise=5.0", f"threshold.calibrate_on={calibrate_on}"]
+    manifest = train(load_recipe(SYNTHETIC, overrides), tmp_path / "bundle").manifest
+    assert ("validation_loss" in manifest.history) == is_held_out
+    assert manifest.history["loss"][-1] > 1.1 * trained[0].manifest.history["loss"][-1]
+    known = load_dataset("synthetic-ecg", n_windows=600).train
+    assert (known == np.float32(manifest.self_test.window)).all(axis=(1, 2)).any()
 
 
 def own_recipe(path: Path, *overrides: str):

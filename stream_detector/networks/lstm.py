@@ -1,0 +1,47 @@
+"""Recurrent layers that read a window step by step into a code, and others that write it out.
+
+The code is repeated at each step, so that the layers of the decoder write a whole window from it.
+"""
+
+from typing import Any
+
+from stream_detector.recipes.networks import LstmNetwork
+
+
+def build(section: LstmNetwork, n_steps: int, n_features: int) -> Any:
+    """Return the autoencoder; parameters as in `stream_detector.networks.build_network`."""
+    import keras  # noqa: PLC0415
+
+    windows = keras.Input((n_steps, n_features), name="windows")
+    encoder = _encoder(section, n_steps, n_features)
+    decoder = _decoder(section, n_steps, n_features)
+    return keras.Model(windows, decoder(encoder(windows)), name="autoencoder")
+
+
+def _encoder(section: LstmNetwork, n_steps: int, n_features: int) -> Any:
+    """Return the model from windows to codes, shape (n_windows, n_code)."""
+    import keras  # noqa: PLC0415
+
+    *recurrent, n_code = section.units
+    windows = keras.Input((n_steps, n_features), name="encoder_windows")
+    values = windows
+    for index, units in enumerate(recurrent, start=1):
+        is_last = index == len(recurrent)
+        layer = keras.layers.LSTM(units, return_sequences=not is_last, name=f"encoder_{index}")
+        values = layer(values)
+    code = keras.layers.Dense(n_code, name=f"encoder_{len(section.units)}")
+    return keras.Model(windows, code(values), name="encoder")
+
+
+def _decoder(section: LstmNetwork, n_steps: int, n_features: int) -> Any:
+    """Return the model from codes to reconstructions."""
+    import keras  # noqa: PLC0415
+
+    codes = keras.Input((section.units[-1],), name="decoder_codes")
+    values = keras.layers.RepeatVector(n_steps, name="decoder_steps")(codes)
+    for index, units in enumerate(reversed(section.units[:-1]), start=1):
+        layer = keras.layers.LSTM(units, return_sequences=True, name=f"decoder_{index}")
+        values = layer(values)
+    # A dense layer sees the last axis alone, so it is the same one at each step.
+    output = keras.layers.Dense(n_features, section.output_activation, name="decoder_output")
+    return keras.Model(codes, output(values), name="decoder")
