@@ -68,7 +68,7 @@ class Metrics:
             multiprocess_mode="livemostrecent",
         )
         self.retries = self._counter(
-            "retries", "Connections dropped and made again, by error", "error"
+            "retries", "Failures after which the same was tried again, by error", "error"
         )
         self.restores = self._counter(
             "restores",

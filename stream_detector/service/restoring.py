@@ -154,6 +154,15 @@ class Restorer:
             rows, {each: offset for each, offset in batch.next_offsets.items() if each in kept}
         )
 
+    def give_back(
+        self, batch: RecordBatch, partitions: Iterable[TopicPartition] | None = None
+    ) -> None:
+        """Let a batch's records be read again, of some partitions or of all that it has."""
+        for each in batch.next_offsets if partitions is None else partitions:
+            rows = batch.series().partitions == each.partition
+            first = batch.offsets()[rows].min(initial=batch.next_offsets[each])
+            self._client.seek(each, int(first))
+
     def take(self, state: DetectorState, batch: RecordBatch) -> tuple[DetectorState, RecordBatch]:
         """Take in the records of the past, and return those that are live.
 

@@ -73,6 +73,45 @@ def test_what_comes_again_at_least_once_is_seen_by_the_comparison(stage: Stage) 
     assert outcome.n_repeated > 0
 
 
+def members_of(job: Job) -> set[str]:
+    """Return the ids of the group's members; one that leaves and comes back has another."""
+    described = job.stage.administer(lambda admin: admin.describe_groups([job.group]))
+    return {each["member_id"] for each in described[job.group]["members"]}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("samples", "kafka-python", "at_least_once"),
+        Case("samples", "confluent", "exactly_once"),
+    ],
+    ids=str,
+)
+def test_a_batch_that_its_topics_do_not_take_is_held_until_they_do(
+    case: Case, stage: Stage, job_of: Callable[..., Job]
+) -> None:
+    job = job_of(case)
+    stage.proxy.ignore("Produce")
+    try:
+        settings = {"flush_timeout_ms": 1_000}
+        running = job.start(is_proxied=True, idle_s=3.0, settings=settings)
+        running.wait_for("retrying")
+        members = members_of(job)
+        time.sleep(2.5)  # twice the session timeout, and some tries
+        assert job.committed() == {}
+    finally:
+        stage.proxy.ignore(None)
+    at_s = time.time()
+    running.wait_for("finished")
+    assert members_of(job) == members
+    assert exit_code(running) == 0
+    outcome = job.outcome(at_s)
+    assert (outcome.n_lost, outcome.n_wrong, outcome.n_repeated) == (0, 0, 0)
+    assert running.output.count("ready ") == 1
+    assert "restored" not in running.output
+    assert int(running.output.partition("n_retries=")[2].split()[0]) >= 2
+
+
 def test_poison_at_the_head_the_middle_and_the_end_of_a_batch(
     stage: Stage, job_of: Callable[..., Job]
 ) -> None:

@@ -5,109 +5,30 @@ least once an alert may come again, the same as before.
 """
 
 import itertools
-from collections import Counter
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-import numpy as np
 import orjson
 import pytest
-from delivery_stream import (  # tests/support
-    DELIVERIES,
-    N_PARTITIONS,
-    N_RECORDS,
-    SHAPES,
-    alert_bytes,
-    dead_letter_bytes,
-    detector_of,
-    record_of,
+from delivery_service import (  # tests/support
+    GROUP,
+    assert_complete,
+    broker_of,
+    change_after,
+    service_on,
+    undisturbed,
 )
+from delivery_stream import DELIVERIES, N_PARTITIONS, N_RECORDS, SHAPES, record_of
 
 from stream_detector.clients.memory import ABORT, PAUSE, Aborted, Fault, MemoryBroker, Operation
 from stream_detector.core.records import RecordBatch, TopicPartition
 from stream_detector.core.rewind import Note
 from stream_detector.errors import StateError
 from stream_detector.service import Service
-from stream_detector.settings import DetectSettings, load_settings
 from stream_detector.telemetry import Metrics
-
-GROUP = "g"
 
 each_shape = pytest.mark.parametrize("shape", SHAPES)
 each_delivery = pytest.mark.parametrize("delivery", DELIVERIES)
-
-
-class PassingClock:
-    """Time goes by at each look, and sleeping is free."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def now_ms(self) -> int:
-        self.now_s += 0.001
-        return int(1_000 * self.now_s)
-
-    def monotonic_s(self) -> float:
-        self.now_s += 0.02
-        assert self.now_s < 500, "the loop did not end"
-        return self.now_s
-
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-
-
-def broker_of(shape: str, n_records: int = N_RECORDS) -> MemoryBroker:
-    broker = MemoryBroker(now_ms=lambda: 0)
-    broker.create_topic("telemetry", N_PARTITIONS)
-    broker.create_topic("alerts")
-    broker.create_topic("dead-letters")
-    for number in range(n_records):
-        broker.append(record_of(number, shape))
-    return broker
-
-
-def service_on(
-    broker: MemoryBroker, shape: str, delivery: str, metrics: Metrics | None = None, **changes: Any
-) -> Service:
-    given = {"poll_records_max": 10, "stop_when_idle_s": 1.0, "broker_timeout_s": 60.0} | changes
-    settings = load_settings(DetectSettings, group=GROUP, delivery=delivery, **given)
-    client = broker.connect(
-        topics=["telemetry"],
-        group=GROUP,
-        transactional_id="g-1" if delivery == "exactly_once" else None,
-    )
-    return Service(
-        client, detector_of(shape), np.zeros_like, settings, metrics or Metrics(), PassingClock()
-    )
-
-
-def published(broker: MemoryBroker) -> Counter[bytes]:
-    """Return what a reader sees, the time of detection apart, with how often it is there."""
-    found: Counter[bytes] = Counter()
-    for topic, told in (("alerts", alert_bytes), ("dead-letters", dead_letter_bytes)):
-        for record in broker.records(topic):
-            found[told(record.value, record.origin.key, record.origin.headers)] += 1
-    return found
-
-
-@cache
-def undisturbed(shape: str) -> Counter[bytes]:
-    broker = broker_of(shape)
-    service_on(broker, shape, "at_least_once").run()
-    return published(broker)
-
-
-def assert_complete(broker: MemoryBroker, shape: str, delivery: str) -> None:
-    found, expected = published(broker), undisturbed(shape)
-    assert set(found) == set(expected)
-    if delivery == "exactly_once":
-        assert found == expected
-    ends = {
-        TopicPartition("telemetry", n): len(log.records)
-        for n, log in enumerate(broker.logs["telemetry"])
-    }
-    assert {each: saved.next_offset for each, saved in broker.committed[GROUP].items()} == ends
 
 
 def run_until_it_ends(make: Callable[[], Service]) -> int:
@@ -292,12 +213,6 @@ def test_a_topic_that_was_made_anew_is_refused() -> None:
         broker.append(record_of(number, "samples"))
     with pytest.raises(StateError, match="the topic was made anew"):
         service_on(broker, "samples", "exactly_once").run()
-
-
-def change_after(service: Service, n_batches: int, change: Callable[[], None]) -> None:
-    """Do something to the broker while a service runs."""
-    numbers = itertools.count(1)
-    service.on_step = lambda *_: change() if next(numbers) == n_batches else None
 
 
 @each_shape
