@@ -74,7 +74,7 @@ class Metrics:
             "restores",
             "Partitions gained, by what became of what was known: read_again; new, as nothing was "
             "ever committed; or begun anew, because of no_note with the offset, "
-            "other_bundle, repartitioned, or retention",
+            "other_bundle, repartitioned, or retention, which may also overtake one that is read",
             "outcome",
         )
         self.restoring = Gauge(

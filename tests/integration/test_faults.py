@@ -4,6 +4,7 @@ Each fault with one shape, client and delivery, or two; `make faults` plays them
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from faults import killed_at_s, play
 from local_kafka import VERSIONS, LocalKafkaError
 
 from stream_detector.clients import _common
+from stream_detector.core.records import TopicPartition
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -94,10 +96,10 @@ def test_a_batch_that_its_topics_do_not_take_is_held_until_they_do(
     stage.proxy.ignore("Produce")
     try:
         settings = {"flush_timeout_ms": 1_000}
-        running = job.start(is_proxied=True, idle_s=3.0, settings=settings)
+        running = job.start(is_proxied=True, idle_s=2.0, settings=settings)
         running.wait_for("retrying")
         members = members_of(job)
-        time.sleep(2.5)  # twice the session timeout, and some tries
+        time.sleep(1.5)  # longer than the session timeout
         assert job.committed() == {}
     finally:
         stage.proxy.ignore(None)
@@ -158,6 +160,57 @@ def test_what_retention_took_is_counted_and_keys_warm_up(
     job.check_offsets()
 
 
+def wait_for_committed(job: Job, next_offset: int) -> None:
+    deadline_s = time.monotonic() + 60
+    while [each.next_offset for each in job.committed().values()] != [next_offset]:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_retention_that_overtakes_a_process_is_counted(
+    client: str, stage: Stage, job_of: Callable[..., Job]
+) -> None:
+    topic = stage.make_topic()
+    stage.send(record_of(3 * number, "samples", topic) for number in range(40))
+    job = job_of(Case("samples", client, "at_least_once"), topic)
+    running = job.start(idle_s=60, session_ms=20_000)
+    wait_for_committed(job, 40)
+    running.process.send_signal(signal.SIGSTOP)
+    time.sleep(1)  # what it asked for last is answered: nothing had come
+    stage.send(record_of(3 * number, "samples", topic) for number in range(40, 70))
+    stage.delete_records({TopicPartition(topic, 0): 60})
+    running.process.send_signal(signal.SIGCONT)
+    wait_for_committed(job, 70)
+    assert running.terminate() == 0
+    assert running.output.count("begins-anew reason=retention") == 1
+    assert "n_records_lost=20" in running.output
+    assert "n_records=50" in running.output
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("samples", "kafka-python", "exactly_once"),
+        Case("samples", "confluent", "at_least_once"),
+    ],
+    ids=str,
+)
+def test_a_group_that_begins_at_the_end_begins_there_once(
+    case: Case, stage: Stage, job_of: Callable[..., Job]
+) -> None:
+    topic = stage.make_topic()
+    stage.send(record_of(3 * number, "samples", topic) for number in range(40))
+    job = job_of(case, topic)
+    first = job.start(idle_s=60, settings={"offset_reset": "latest"})
+    first.wait_for("ready")
+    first.process.kill()
+    stage.send(record_of(3 * number, "samples", topic) for number in range(40, 60))
+    last = job.finish(settings={"offset_reset": "latest"})
+    assert "n_records=20 " in last.output
+    job.check_offsets()
+
+
 def test_partitions_that_were_added_are_refused_until_they_are_accepted(
     stage: Stage, job_of: Callable[..., Job]
 ) -> None:
@@ -179,8 +232,7 @@ def test_a_topic_made_anew_under_a_running_process_is_refused(
     job = job_of(Case("samples", "confluent", "exactly_once"), topic)
     running = job.start(idle_s=30)
     running.wait_for("finished")
-    while [each.next_offset for each in job.committed().values()] != [40]:
-        time.sleep(0.1)
+    wait_for_committed(job, 40)
     stage.delete_topic(topic)
     stage.make_topic(name=topic)
     stage.send(record_of(3 * number, "samples", topic) for number in range(20))

@@ -206,6 +206,78 @@ def test_records_that_retention_took_before_they_were_read_are_counted(
     assert "n_records_lost=3" in caplog.text
 
 
+def n_restores(metrics: Metrics, outcome: str) -> float | None:
+    labels = {"outcome": outcome}
+    return metrics.registry.get_sample_value("stream_detector_restores_total", labels)
+
+
+@each_shape
+@each_delivery
+def test_retention_that_overtakes_a_running_service_is_counted_and_keys_warm_up(
+    delivery: str, shape: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker, metrics = broker_of(shape), Metrics()
+    service = service_on(broker, shape, delivery, metrics)
+
+    def overtake() -> None:
+        positions = service._client.positions(service._client.assignment())
+        broker.truncate("telemetry", 0, positions[TopicPartition("telemetry", 0)] + 7)
+
+    change_after(service, 5, overtake)
+    totals = service.run()
+    assert totals.n_records == N_RECORDS - 7
+    assert n_restores(metrics, "retention") == 1
+    assert caplog.text.count("begins-anew reason=retention") == 1
+    assert "n_records_lost=7" in caplog.text
+    # What is remembered is what a group knows that read only what is kept.
+    digest = committed_note(broker).rewind.digest
+    broker.committed.clear()
+    service_on(broker, shape, delivery).run()
+    assert committed_note(broker).rewind.digest == digest
+
+
+def test_ends_of_transactions_and_what_they_aborted_are_no_loss() -> None:
+    broker = broker_of("samples", 0)
+    for start in range(0, N_RECORDS, 9):
+        broker.append_together(record_of(number, "samples") for number in range(start, start + 9))
+    metrics = Metrics()
+    totals = service_on(broker, "samples", "exactly_once", metrics).run()
+    assert totals.n_records == N_RECORDS
+    assert n_restores(metrics, "retention") is None
+    # At the beginning, and where more was missing than in any poll before.
+    assert broker.n_calls["beginnings"] <= 4
+
+
+@each_delivery
+def test_a_group_that_begins_at_the_end_loses_nothing_of_what_comes_then(delivery: str) -> None:
+    broker = broker_of("samples", 40)
+    broker.faults = [Fault("poll", ABORT, 2)]  # the first assignment, and nothing to read yet
+    with pytest.raises(Aborted):
+        service_on(broker, "samples", delivery, offset_reset="latest").run()
+    begun = dict(broker.committed[GROUP])
+    ends = [each.next_offset for _, each in sorted(begun.items())]
+    assert ends == [len(log.records) for log in broker.logs["telemetry"]]
+    for number in range(40, N_RECORDS):
+        broker.append(record_of(number, "samples"))
+
+    metrics = Metrics()
+    totals = service_on(broker, "samples", delivery, metrics, offset_reset="latest").run()
+
+    assert totals.n_records == N_RECORDS - 40
+    assert n_restores(metrics, "read_again") == N_PARTITIONS
+    assert n_restores(metrics, "new") is None
+
+
+@each_delivery
+def test_a_start_at_the_end_that_cannot_be_committed_is_tried_again(delivery: str) -> None:
+    broker = broker_of("samples", 40)
+    broker.faults = [Fault("commit", PAUSE, nth) for nth in (1, 2)]
+    broker.faults += [Fault("ends", PAUSE)]
+    totals = service_on(broker, "samples", delivery, offset_reset="latest").run()
+    assert (totals.n_retries, totals.n_records) == (3, 0)
+    assert len(broker.committed[GROUP]) == N_PARTITIONS
+
+
 def test_a_topic_that_was_made_anew_is_refused() -> None:
     broker = stopped_half_way()
     broker.create_topic("telemetry", 2)

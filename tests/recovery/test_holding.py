@@ -43,13 +43,13 @@ def places(delivery: str) -> list[tuple[Any, int, bool]]:
 
 @each_shape
 @each_delivery
-@pytest.mark.parametrize("effect", [REFUSED, PAUSE], ids=["refused", "away"])
-def test_what_was_not_taken_is_tried_again_until_it_is(
-    effect: Any, delivery: str, shape: str
-) -> None:
+def test_what_was_not_taken_is_tried_again_until_it_is(delivery: str, shape: str) -> None:
     for operation, nth, is_after in places(delivery):
         broker = broker_of(shape)
-        broker.faults = [Fault(operation, effect, nth + again, is_after) for again in range(3)]
+        broker.faults = [
+            Fault(operation, effect, nth + again, is_after)
+            for again, effect in enumerate((REFUSED, PAUSE, REFUSED))
+        ]
         totals = service_on(broker, shape, delivery).run()
         assert totals.n_retries == 3
         assert broker.n_calls["committed"] == 1, "something was restored"
