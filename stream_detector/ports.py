@@ -65,8 +65,8 @@ class Client(Protocol):
 
     Where the client was connected with a transactional id, the same calls in the same order make
     records and offsets visible together or not at all: `produce` or `commit` begins a transaction
-    where none is open, `commit` ends it, `reset` and `close` abort it. A second client with the
-    same id takes the first one's place, which then gets a `FencedError`.
+    where none is open, `commit` ends it, `abort`, `reset` and `close` abort it. A second client
+    with the same id takes the first one's place, which then gets a `FencedError`.
 
     Partitions change hands only inside `poll`. Of a partition that went to another member, `seek`
     and `commit` raise a retriable error, `pause` and `resume` take no notice, and `positions`
@@ -110,14 +110,23 @@ class Client(Protocol):
         """
         ...
 
+    def abort(self) -> None:
+        """Drop every unsent record and abort an open transaction; reading goes on where it was.
+
+        After a failed `produce` or `flush` the same records may then be handed over again.
+        Without a transaction some may have arrived already, and arrive twice.
+        """
+        ...
+
     def commit(self, progress: Mapping[TopicPartition, Progress]) -> None:
         """Save where the group goes on, and wait until the broker has it.
 
         Raises
         ------
         BrokerUnavailableError
-            If the partitions went to another member, or no answer came in time: then `committed`,
-            after `reset`, says whether it was done.
+            If the partitions went to another member, or no answer came in time. The same progress
+            may be committed again while the partitions are assigned. Not so in a transaction,
+            which may have been done: `committed`, after `reset`, says so.
         """
         ...
 

@@ -68,13 +68,13 @@ class Metrics:
             multiprocess_mode="livemostrecent",
         )
         self.retries = self._counter(
-            "retries", "Connections dropped and made again, by error", "error"
+            "retries", "Failures after which the same was tried again, by error", "error"
         )
         self.restores = self._counter(
             "restores",
             "Partitions gained, by what became of what was known: read_again; new, as nothing was "
             "ever committed; or begun anew, because of no_note with the offset, "
-            "other_bundle, repartitioned, or retention",
+            "other_bundle, repartitioned, or retention, which may also overtake one that is read",
             "outcome",
         )
         self.restoring = Gauge(

@@ -100,6 +100,11 @@ class MemoryClient:
         with self._call("flush"):
             self._send()
 
+    def abort(self) -> None:
+        """Drop every unsent record and abort an open transaction; reading goes on where it was."""
+        self._unsent.clear()
+        self._transaction = None
+
     def commit(self, progress: Mapping[TopicPartition, Progress]) -> None:
         """Save where the group goes on, and make a transaction's records visible with it."""
         group = self._subscription.require_group()

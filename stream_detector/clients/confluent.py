@@ -79,7 +79,8 @@ class ConfluentClient:
         """Return the next records, at once when there are any."""
         self._subscription.require_topics()
         _common.require_no_transaction(is_open=self._writer.is_in_transaction)
-        self._begin_session()
+        if self._consumer is None:
+            self._begin_session()  # later, the next transaction takes it where it was dropped
         with self._translated(self._drop_consumer):
             consumer = self._reader()
             messages = self._take(consumer, n_records_max, timeout_ms / 1000)
@@ -105,6 +106,10 @@ class ConfluentClient:
         with self._translated():
             self._writer.flush(timeout_ms)
 
+    def abort(self) -> None:
+        """Drop every unsent record and abort an open transaction; reading goes on where it was."""
+        self._writer.drop()
+
     def commit(self, progress: Mapping[TopicPartition, Progress]) -> None:
         """Save where the group goes on, and wait until the broker has it."""
         self._subscription.require_group()
@@ -121,6 +126,7 @@ class ConfluentClient:
             with self._translated(self._drop_consumer):
                 self._consumer.commit(offsets=offsets, asynchronous=True)
                 error, partitions = self._await_commit(self._consumer)
+            with self._translated():
                 _raise_any((error, *(partition.error for partition in partitions)))
 
     def committed(

@@ -69,7 +69,8 @@ class KafkaPythonClient:
         """Return the next records, at once when there are any."""
         self._subscription.require_topics()
         _common.require_no_transaction(is_open=self._writer.is_in_transaction)
-        self._begin_session()
+        if self._consumer is None:
+            self._begin_session()  # later, the next transaction takes it where it was dropped
         with self._translated(self._drop_consumer):
             consumer = self._reader()
             polled = consumer.poll(timeout_ms=timeout_ms, max_records=n_records_max)
@@ -91,6 +92,10 @@ class KafkaPythonClient:
         """Wait until every record handed over is acknowledged by all in-sync replicas."""
         with self._translated():
             self._writer.flush(timeout_ms)
+
+    def abort(self) -> None:
+        """Drop every unsent record and abort an open transaction; reading goes on where it was."""
+        self._writer.drop()
 
     def commit(self, progress: Mapping[TopicPartition, Progress]) -> None:
         """Save where the group goes on, and wait until the broker has it."""

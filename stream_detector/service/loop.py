@@ -5,8 +5,9 @@ flushed and every acknowledgement is checked before the offsets are committed, s
 process, the records it had not finished are read again, and a repeated alert has the same
 `alert_id`. With delivery exactly once the client makes one transaction of the same calls.
 
-After any failure everything is dropped and begun anew: what was known before is read again
-(`restoring`).
+A batch that Kafka does not take is held: its partitions are paused, polling goes on so that the
+process stays in the group, and the same is tried again. After any other failure everything is
+dropped and begun anew: what was known before is read again (`restoring`).
 """
 
 import gc
@@ -15,28 +16,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from stream_detector.core.dead_letters import encode_dead_letter, is_left_out
 from stream_detector.core.detector import Detector
-from stream_detector.core.publishing import encode_alert
-from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
+from stream_detector.core.records import Progress, RecordBatch, TopicPartition
 from stream_detector.core.rewind import Note, Rewind
 from stream_detector.core.step import Step
 from stream_detector.errors import StreamDetectorError, missing_topics
 from stream_detector.ports import Client, Clock, Reconstructor
+from stream_detector.service.patience import Patience
+from stream_detector.service.publishing import Publisher
 from stream_detector.service.restoring import Restorer
 from stream_detector.settings import DetectSettings
 from stream_detector.telemetry import Metrics, log_event
 
-BACKOFF_S_MIN = 0.1
-BACKOFF_S_MAX = 2.0
-"""Between two tries of a broker that does not answer: doubled from the first to the second."""
-
 BATCH_S_MAX = 20.0
 """A batch that takes longer is followed by a smaller one. Both libraries give a member up that has
 not polled for 300 s."""
-
-SAY_EVERY_S = 5.0
-"""How often a broker that does not answer is spoken of."""
 
 
 @dataclass(slots=True)
@@ -87,19 +81,16 @@ class Service:
         self._metrics = metrics
         self._clock = clock
         self._state = detector.start()
+        self._publisher = Publisher(client, settings, metrics, clock)
+        self._patience = Patience(settings, metrics, clock)
         self._restorer = Restorer(client, detector, self._reconstruct, settings, metrics, clock)
         self._assigned: frozenset[TopicPartition] = frozenset()
+        self._held: RecordBatch | None = None
         self._is_stopping = False
         self.is_ready = False
         self._n_partitions = 0
         self._n_records_max = settings.poll_records_max
         self._busy_at_s = clock.monotonic_s()
-        self._turn_at_s = self._busy_at_s
-        self._failing_since_s: float | None = None
-        self._failed_at_s = 0.0
-        self._backoff_s = BACKOFF_S_MIN
-        self._said_at_s = -SAY_EVERY_S
-        self._n_left_out = 0
 
     def stop(self) -> None:
         """Finish the batch in hand, commit and return from `run`. Safe in a signal handler."""
@@ -115,7 +106,7 @@ class Service:
         Raises
         ------
         BrokerError
-            If the broker did not answer for `broker_timeout_s`, or refused.
+            If the broker did not answer, or took nothing, for `broker_timeout_s`, or refused.
         StateError
             If what was committed cannot be trusted.
         BundleError
@@ -136,7 +127,7 @@ class Service:
 
     def _turn(self) -> None:
         """Do one batch from poll to commit."""
-        self._turn_at_s = self._clock.monotonic_s()
+        self._patience.begin_turn()
         if not self._n_partitions:
             self._check_topics()
         batch = self._client.poll(self._n_records_max, self._settings.poll_timeout_ms)
@@ -152,12 +143,13 @@ class Service:
             self._state, rewinds = self._detector.rewinds(
                 step.state, {each.partition: at for each, at in batch.next_offsets.items()}
             )
-            self._publish(batch, step)
-            self._client.commit(self._progress(batch, rewinds))
+            if not self._deliver(batch, step, self._progress(batch, rewinds)):
+                return
             self._count(batch, step)
             self._busy_at_s = self._clock.monotonic_s()
-            self._failing_since_s = None
-            self._adapt(len(batch), self._busy_at_s - polled_at_s)
+            if not self._patience.is_tried:
+                self._adapt(len(batch), self._busy_at_s - polled_at_s)
+            self._patience.end_outage()
 
     def _progress(
         self, batch: RecordBatch, rewinds: Mapping[int, Rewind]
@@ -179,29 +171,42 @@ class Service:
         elif self._n_records_max < most and seconds < BATCH_S_MAX / 2:
             self._n_records_max = min(most, 2 * self._n_records_max)
 
-    def _publish(self, batch: RecordBatch, step: Step) -> None:
-        """Write alerts and dead letters and wait until all are acknowledged."""
-        if not step.alerts and not step.rejected:
-            return
-        now_ms = self._clock.now_ms()
-        self._client.produce(self._outputs(batch, step, now_ms))
-        self._client.flush(self._settings.flush_timeout_ms)
-        for index, alert, _ in step.alerts:
-            self._metrics.alerts.labels(alert.event, alert.severity).inc()
-            latency_ms = now_ms - batch.origin(index).timestamp_ms
-            self._metrics.latency.observe(latency_ms / 1000)
+    def _deliver(
+        self, batch: RecordBatch, step: Step, progress: Mapping[TopicPartition, Progress]
+    ) -> bool:
+        """Publish a step and commit; return False where that was left to whoever reads it again."""
+        if not self._insist(lambda: self._publisher.publish(batch, step), batch):
+            return False
+        if self._settings.delivery == "exactly_once":
+            # Of a transaction whose end failed, only the group's offsets tell whether it was done.
+            self._client.commit(progress)
+            return True
+        return self._insist(lambda: self._client.commit(progress), batch)
 
-    def _outputs(self, batch: RecordBatch, step: Step, now_ms: int) -> Iterator[OutputRecord]:
-        """Yield what a step has to publish."""
-        settings, self._n_left_out = self._settings, 0
-        for _, alert, key in step.alerts:
-            yield encode_alert(alert, settings.alerts_topic, key, now_ms)
-        for each in step.rejected:
-            value, origin = batch.values[each.index], batch.origin(each.index)
-            topic, bytes_max = settings.dead_letter_topic, settings.dead_letter_bytes_max
-            dead_letter = encode_dead_letter(each, value, origin, topic, bytes_max)
-            self._n_left_out += is_left_out(dead_letter)
-            yield dead_letter
+    def _insist(self, attempt: Callable[[], None], batch: RecordBatch) -> bool:
+        """Try until it works, holding the batch meanwhile; False where it is no longer ours."""
+        error = _failure_of(attempt)
+        if error is None:
+            return True
+        self._held = batch
+        while error is not None and self._hold(error):
+            error = _failure_of(attempt)
+        self._held = None
+        self._client.resume(self._assigned)
+        self._busy_at_s = self._clock.monotonic_s()
+        return error is None
+
+    def _hold(self, error: StreamDetectorError) -> bool:
+        """Poll without taking records, so that the group sees us; return whether to try again."""
+        self._patience.bear(error)
+        self.totals.n_retries += 1
+        self._client.abort()
+        self._client.pause(self._assigned)
+        self._patience.wait()
+        polled = self._client.poll(1, self._settings.poll_timeout_ms)
+        # What was gained just now is not paused yet.
+        self._restorer.give_back(self._check_assignment(polled))
+        return self._held is not None and not self._is_stopping
 
     def _count(self, batch: RecordBatch, step: Step) -> None:
         """Count a finished batch."""
@@ -222,7 +227,7 @@ class Service:
                 n_records=n_rejected,
                 first=f"{origin.topic}[{origin.partition}]@{origin.offset}",
                 error=type(first.error).__name__,
-                n_left_out=self._n_left_out,
+                n_left_out=self._publisher.n_left_out,
                 reason=first.error,
             )
         if self.on_step is not None:
@@ -245,14 +250,10 @@ class Service:
         -------
         The batch without records that come again, here or to another member.
         """
-        assigned, gained = self._client.assignment(), self._client.gained()
-        if assigned == self._assigned and not gained:
+        assigned, came = self._client.assignment(), self._client.gained()
+        if assigned == self._assigned and not came:
             return batch
-        if gained:
-            n_before, topic = self._n_partitions, self._settings.input_topic
-            self._n_partitions = self._client.n_partitions(topic)
-            if self._n_partitions != n_before:
-                gained = assigned  # keys may have moved from the partitions that stay, too
+        gained = self._let_go(assigned, came, self._begun_anew(assigned, came))
         gone = sorted((self._assigned - assigned) | (self._assigned & gained))
         if gone:
             self._restorer.forget(gone)
@@ -262,17 +263,47 @@ class Service:
         if gained:
             self._state = self._restorer.begin(self._state, gained, self._n_partitions)
         if assigned and not self.is_ready:
-            self.is_ready = True
-            self._busy_at_s = self._clock.monotonic_s()
-            log_event(
-                logging.INFO,
-                "ready",
-                topic=self._settings.input_topic,
-                group=self._settings.group,
-                n_partitions=len(assigned),
-                bundle=f"{self._detector.bundle.name}/{self._detector.bundle.version[:12]}",
-            )
+            self._say_ready()
         return self._restorer.readable(batch, assigned)
+
+    def _begun_anew(
+        self, assigned: frozenset[TopicPartition], came: frozenset[TopicPartition]
+    ) -> frozenset[TopicPartition]:
+        """Return what begins anew: what came, and all where the topic has more partitions now."""
+        if not came:
+            return came
+        n_before = self._n_partitions
+        self._n_partitions = self._client.n_partitions(self._settings.input_topic)
+        # Keys may have moved from the partitions that stay, too.
+        return came if self._n_partitions == n_before else assigned
+
+    def _let_go(
+        self,
+        assigned: frozenset[TopicPartition],
+        came: frozenset[TopicPartition],
+        gained: frozenset[TopicPartition],
+    ) -> frozenset[TopicPartition]:
+        """Drop a held batch of which not all is ours any more; what stays of it begins anew."""
+        mine = frozenset(self._held.next_offsets if self._held is not None else ())
+        if self._held is None or mine <= assigned - gained:
+            return gained
+        kept = mine & assigned
+        self._restorer.give_back(self._held, kept - came)
+        self._held = None
+        return gained | kept
+
+    def _say_ready(self) -> None:
+        """Say once that there is something to read."""
+        self.is_ready = True
+        self._busy_at_s = self._clock.monotonic_s()
+        log_event(
+            logging.INFO,
+            "ready",
+            topic=self._settings.input_topic,
+            group=self._settings.group,
+            n_partitions=len(self._assigned),
+            bundle=f"{self._detector.bundle.name}/{self._detector.bundle.version[:12]}",
+        )
 
     def _is_idle(self) -> bool:
         """Return whether no record has come for `stop_when_idle_s` since we were ready."""
@@ -283,33 +314,27 @@ class Service:
 
     def _recover(self, error: StreamDetectorError) -> None:
         """Wait, drop the connections and go on at the committed offsets; give up in the end."""
-        now_s = self._clock.monotonic_s()
-        limit_s = self._settings.broker_timeout_s
-        # Empty polls after a failure prove nothing about the sink, so only a finished batch ends
-        # an outage, or so long without another failure that the next one is a new outage.
-        is_new = self._turn_at_s - self._failed_at_s >= limit_s
-        if self._failing_since_s is None or is_new:
-            self._failing_since_s = now_s
-            self._backoff_s = BACKOFF_S_MIN
-        failing_s = now_s - self._failing_since_s
-        if failing_s >= limit_s:
-            message = f"gave up after {failing_s:.0f} s (--broker-timeout): {error}"
-            raise type(error)(message) from error
-        if now_s - self._said_at_s >= SAY_EVERY_S:
-            self._said_at_s = now_s
-            left_s = f"{limit_s - failing_s:.0f}"
-            log_event(logging.WARNING, "retrying", reason=error, giving_up_in_s=left_s)
+        self._patience.bear(error)
         self.totals.n_retries += 1
-        self._metrics.retries.labels(type(error).__name__).inc()
         self._client.reset()
         self._state = self._detector.start()
         self._restorer.forget()
+        self._held = None
         self._assigned = frozenset()
         self.is_ready = False
         self._metrics.partitions.set(0)
-        self._clock.sleep(self._backoff_s)
-        self._backoff_s = min(2 * self._backoff_s, BACKOFF_S_MAX)
-        self._failed_at_s = self._clock.monotonic_s()
+        self._patience.wait()
+
+
+def _failure_of(attempt: Callable[[], None]) -> StreamDetectorError | None:
+    """Return what made an attempt fail where another one can help, None where it did not fail."""
+    try:
+        attempt()
+    except StreamDetectorError as error:
+        if not error.retriable:
+            raise
+        return error
+    return None
 
 
 @contextmanager

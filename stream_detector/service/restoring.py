@@ -6,7 +6,7 @@ at the committed offset if the digest is the same. Other partitions go on meanwh
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from stream_detector.core.rewind import Note, Rewind
 from stream_detector.core.step import DetectorState
 from stream_detector.errors import StateError
 from stream_detector.ports import Client, Clock, Reconstructor
+from stream_detector.service.offsets import Hole, OffsetWatch, made_anew
 from stream_detector.settings import DetectSettings
 from stream_detector.telemetry import Metrics, log_event
 
@@ -83,16 +84,16 @@ class Restorer:
         self._clock = clock
         self._pasts: dict[TopicPartition, _Past] = {}
         self._starts: dict[TopicPartition, int] = {}
-        self._next_offsets: dict[TopicPartition, int] = {}
+        self._offsets = OffsetWatch(client)
         self._sought: set[TopicPartition] = set()
 
     def forget(self, partitions: Iterable[TopicPartition] | None = None) -> None:
         """Stop reading the past of some partitions, or of all."""
-        gone = list(self._next_offsets) if partitions is None else list(partitions)
+        gone = self._offsets.partitions if partitions is None else list(partitions)
         for each in gone:
             self._pasts.pop(each, None)
             self._starts.pop(each, None)
-            self._next_offsets.pop(each, None)
+        self._offsets.forget(gone)
         self._metrics.restoring.set(len(self._pasts))
 
     def begin(
@@ -115,14 +116,15 @@ class Restorer:
             If what was committed cannot be trusted.
         """
         committed = self._client.committed(gained)
-        beginnings = self._client.beginnings([each for each in gained if committed.get(each)])
+        beginnings = self._client.beginnings(gained)
+        fresh = sorted(each for each in gained if committed.get(each) is None)
+        ends = self._begin_at_end(fresh, n_partitions)
         for each in sorted(gained):
-            progress = committed.get(each)
+            progress, first = committed.get(each), beginnings[each]
             if progress is None:
                 self._metrics.restores.labels("new").inc()
-                self._starts[each] = 0
+                self._starts[each] = ends.get(each, first)
                 continue
-            first = beginnings.get(each, 0)
             rewind = self._rewind(each, progress, first, n_partitions)
             start = progress.next_offset
             if rewind is None:
@@ -135,9 +137,32 @@ class Restorer:
                 state = self._detector.begin(state, each.partition, rewind.offset, rewind)
                 began_s = self._clock.monotonic_s()
                 self._pasts[each] = _Past(rewind, start, began_s)
-        self._next_offsets.update({each: self._starts[each] for each in gained})
+        self._offsets.expect({each: self._starts[each] for each in gained})
         self._metrics.restoring.set(len(self._pasts))
         return state
+
+    def _begin_at_end(
+        self, partitions: Sequence[TopicPartition], n_partitions: int
+    ) -> dict[TopicPartition, int]:
+        """Begin where a partition ends, if that is asked for, and commit it before it is read.
+
+        A process that died before its first commit would find another end. The beginning stays
+        where it is.
+        """
+        if self._settings.offset_reset != "latest" or not partitions:
+            return {}
+        ends = self._client.ends(partitions)
+        version = self._detector.bundle.version
+        for each, offset in ends.items():
+            self._client.seek(each, offset)
+            self._sought.add(each)
+        self._client.commit(
+            {
+                each: Progress(offset, Note(Rewind.nothing(offset), version, n_partitions).encode())
+                for each, offset in ends.items()
+            }
+        )
+        return ends
 
     def readable(self, batch: RecordBatch, assigned: frozenset[TopicPartition]) -> RecordBatch:
         """Leave out what came before the assignment changed and is read again, here or elsewhere.
@@ -154,6 +179,15 @@ class Restorer:
             rows, {each: offset for each, offset in batch.next_offsets.items() if each in kept}
         )
 
+    def give_back(
+        self, batch: RecordBatch, partitions: Iterable[TopicPartition] | None = None
+    ) -> None:
+        """Let a batch's records be read again, of some partitions or of all that it has."""
+        for each in batch.next_offsets if partitions is None else partitions:
+            rows = batch.series().partitions == each.partition
+            first = batch.offsets()[rows].min(initial=batch.next_offsets[each])
+            self._client.seek(each, int(first))
+
     def take(self, state: DetectorState, batch: RecordBatch) -> tuple[DetectorState, RecordBatch]:
         """Take in the records of the past, and return those that are live.
 
@@ -162,7 +196,9 @@ class Restorer:
         StateError
             If offsets went back, or what was read again is not what was remembered.
         """
-        self._check_order(batch)
+        batch, lost = self._offsets.check(batch, self._pasts)
+        for each, hole in lost.items():
+            state = self._overtaken(state, each, hole)
         if not self._starts or not (len(batch) or self._pasts):
             return state, batch
         partitions, offsets = batch.series().partitions, batch.offsets()
@@ -181,20 +217,14 @@ class Restorer:
                     state = self._go_live(state, each, past)
         return state, batch.select(np.flatnonzero(is_live), self._live_only(batch))
 
-    def _check_order(self, batch: RecordBatch) -> None:
-        """Refuse records before those that were read already: offsets only ever rise.
-
-        There are no more records than offsets from the one that was next to the one that is next
-        now, so a count tells, and the offsets of all records are asked for only where it is wrong.
-        """
-        before = {each: self._next_offsets.get(each, 0) for each in batch.next_offsets}
-        if len(batch) > sum(batch.next_offsets.values()) - sum(before.values()):
-            partitions, offsets = batch.series().partitions, batch.offsets()
-            for each, expected in before.items():
-                first = offsets[partitions == each.partition].min(initial=expected)
-                if first < expected:
-                    raise _made_anew(each, expected, first)
-        self._next_offsets.update(batch.next_offsets)
+    def _overtaken(
+        self, state: DetectorState, partition: TopicPartition, hole: Hole
+    ) -> DetectorState:
+        """Begin anew behind records that retention took before they were read."""
+        where = f"{partition.topic}[{partition.partition}]@{hole.begin}"
+        self._begin_anew("retention", where, n_records_lost=hole.end - hole.begin)
+        self._starts[partition] = hole.end
+        return self._detector.forget(state, [partition.partition])
 
     def _live_only(self, batch: RecordBatch) -> dict[TopicPartition, int]:
         """Return what to commit of a batch, without partitions whose past is being read."""
@@ -245,7 +275,7 @@ class Restorer:
         """Check that the first record of a partition is one that was to be read."""
         expected = self._starts[partition]
         if offset < expected:
-            raise _made_anew(partition, expected, offset)
+            raise made_anew(partition, expected, offset)
         if partition not in self._pasts:
             state = self._detector.begin(state, partition.partition, offset)
             del self._starts[partition]
@@ -300,16 +330,6 @@ class Restorer:
             seconds=f"{seconds:.2f}",
         )
         return state
-
-
-def _made_anew(partition: TopicPartition, expected: int, received: int) -> StateError:
-    """Return the error for offsets that went back."""
-    message = (
-        f"{partition.topic}[{partition.partition}]: expected records from offset {expected} on, "
-        f"received {received}: the topic was made anew, and its offsets mean other records now; "
-        "reset the group's offsets, or use another group"
-    )
-    return StateError(message)
 
 
 def _repartitioned(partition: TopicPartition, before: int, now: int) -> StateError:

@@ -14,7 +14,7 @@ from client_world import (  # tests/support
     values_of,
 )
 
-from stream_detector.core.records import OutputRecord, Progress, TopicPartition
+from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
 from stream_detector.errors import BrokerError, BrokerUnavailableError, FencedError
 
 
@@ -78,6 +78,12 @@ def test_metadata_that_is_too_long_is_refused_for_good(
     with pytest.raises(BrokerError, match="refused") as caught:
         client.commit(progress_of(batch, "x" * 4_096))
     assert not caught.value.retriable
+
+    if transactional_id is None:  # the member is as it was, and may commit again
+        client.commit(progress_of(batch, "x"))
+        (where,) = batch.next_offsets
+        assert client.committed([where]) == {where: Progress(1, "x")}
+        assert client.assignment() == {where}
 
 
 @on_real_and_memory
@@ -268,6 +274,33 @@ def test_a_paused_partition_gives_nothing_until_it_is_resumed(world: World) -> N
     client.resume([paused])
 
     assert values_of(read(client, 12)) == [b"%d" % n for n in range(8, 20)]
+
+
+@on_real_and_memory
+def test_what_was_read_ahead_before_a_pause_comes_after_it(world: World) -> None:
+    topic = world.make_topic(2)
+    partitions = [TopicPartition(topic, number) for number in range(2)]
+    client = world.connect(topic, group=group())
+    send(client, *numbered(topic, 2_000, 0), *numbered(topic, 2_000, 1))
+    seen: dict[int, list[int]] = {0: [], 1: []}
+
+    def note(batch: RecordBatch) -> None:
+        for index, offset in enumerate(batch.offsets().tolist()):
+            seen[batch.origin(index).partition].append(offset)
+
+    for n_records in (10, 7, 1):
+        (batch,) = read(client, n_records, n_records)
+        note(batch)
+        client.commit(progress_of(batch))  # may read ahead
+        client.pause(partitions)
+        for _ in range(3):
+            assert len(client.poll(100, 50)) == 0
+        client.commit(progress_of(batch))
+        client.resume(partitions)
+    for batch in read(client, 4_000 - 18):
+        note(batch)
+    assert seen == {0: list(range(2_000)), 1: list(range(2_000))}
+    assert client.gained() == set(partitions)
 
 
 @on_real_and_memory

@@ -100,6 +100,26 @@ def test_reset_undoes_what_was_not_committed(scene: Scene) -> None:
     assert scene.published(1) == [b"kept"]
 
 
+def test_abort_undoes_the_records_and_reading_goes_on(scene: Scene) -> None:
+    worker = scene.worker()
+    batch = take(worker, 3)
+    for _ in range(2):
+        worker.produce(scene.answers(b"a", b"b"))
+        worker.flush(10_000)
+        worker.produce(scene.answers(b"never sent"))
+        worker.abort()
+    after = take(worker, 2)
+    assert after.values == [b"3", b"4"]
+
+    worker.produce(scene.answers(b"a", b"b"))
+    worker.flush(10_000)
+    worker.commit(progress_of(batch))
+
+    assert scene.published(2) == [b"a", b"b"]
+    assert scene.committed(worker) == Progress(3)
+    assert worker.gained() == worker.assignment() == {scene.where}
+
+
 def test_closing_undoes_what_was_not_committed(scene: Scene) -> None:
     worker = scene.worker()
     take(worker, 3)

@@ -4,6 +4,7 @@ Each fault with one shape, client and delivery, or two; `make faults` plays them
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from faults import killed_at_s, play
 from local_kafka import VERSIONS, LocalKafkaError
 
 from stream_detector.clients import _common
+from stream_detector.core.records import TopicPartition
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -73,6 +75,45 @@ def test_what_comes_again_at_least_once_is_seen_by_the_comparison(stage: Stage) 
     assert outcome.n_repeated > 0
 
 
+def members_of(job: Job) -> set[str]:
+    """Return the ids of the group's members; one that leaves and comes back has another."""
+    described = job.stage.administer(lambda admin: admin.describe_groups([job.group]))
+    return {each["member_id"] for each in described[job.group]["members"]}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("samples", "kafka-python", "at_least_once"),
+        Case("samples", "confluent", "exactly_once"),
+    ],
+    ids=str,
+)
+def test_a_batch_that_its_topics_do_not_take_is_held_until_they_do(
+    case: Case, stage: Stage, job_of: Callable[..., Job]
+) -> None:
+    job = job_of(case)
+    stage.proxy.ignore("Produce")
+    try:
+        settings = {"flush_timeout_ms": 1_000}
+        running = job.start(is_proxied=True, idle_s=2.0, settings=settings)
+        running.wait_for("retrying")
+        members = members_of(job)
+        time.sleep(1.5)  # longer than the session timeout
+        assert job.committed() == {}
+    finally:
+        stage.proxy.ignore(None)
+    at_s = time.time()
+    running.wait_for("finished")
+    assert members_of(job) == members
+    assert exit_code(running) == 0
+    outcome = job.outcome(at_s)
+    assert (outcome.n_lost, outcome.n_wrong, outcome.n_repeated) == (0, 0, 0)
+    assert running.output.count("ready ") == 1
+    assert "restored" not in running.output
+    assert int(running.output.partition("n_retries=")[2].split()[0]) >= 2
+
+
 def test_poison_at_the_head_the_middle_and_the_end_of_a_batch(
     stage: Stage, job_of: Callable[..., Job]
 ) -> None:
@@ -119,6 +160,57 @@ def test_what_retention_took_is_counted_and_keys_warm_up(
     job.check_offsets()
 
 
+def wait_for_committed(job: Job, next_offset: int) -> None:
+    deadline_s = time.monotonic() + 60
+    while [each.next_offset for each in job.committed().values()] != [next_offset]:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_retention_that_overtakes_a_process_is_counted(
+    client: str, stage: Stage, job_of: Callable[..., Job]
+) -> None:
+    topic = stage.make_topic()
+    stage.send(record_of(3 * number, "samples", topic) for number in range(40))
+    job = job_of(Case("samples", client, "at_least_once"), topic)
+    running = job.start(idle_s=60, session_ms=20_000)
+    wait_for_committed(job, 40)
+    running.process.send_signal(signal.SIGSTOP)
+    time.sleep(1)  # what it asked for last is answered: nothing had come
+    stage.send(record_of(3 * number, "samples", topic) for number in range(40, 70))
+    stage.delete_records({TopicPartition(topic, 0): 60})
+    running.process.send_signal(signal.SIGCONT)
+    wait_for_committed(job, 70)
+    assert running.terminate() == 0
+    assert running.output.count("begins-anew reason=retention") == 1
+    assert "n_records_lost=20" in running.output
+    assert "n_records=50" in running.output
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("samples", "kafka-python", "exactly_once"),
+        Case("samples", "confluent", "at_least_once"),
+    ],
+    ids=str,
+)
+def test_a_group_that_begins_at_the_end_begins_there_once(
+    case: Case, stage: Stage, job_of: Callable[..., Job]
+) -> None:
+    topic = stage.make_topic()
+    stage.send(record_of(3 * number, "samples", topic) for number in range(40))
+    job = job_of(case, topic)
+    first = job.start(idle_s=60, settings={"offset_reset": "latest"})
+    first.wait_for("ready")
+    first.process.kill()
+    stage.send(record_of(3 * number, "samples", topic) for number in range(40, 60))
+    last = job.finish(settings={"offset_reset": "latest"})
+    assert "n_records=20 " in last.output
+    job.check_offsets()
+
+
 def test_partitions_that_were_added_are_refused_until_they_are_accepted(
     stage: Stage, job_of: Callable[..., Job]
 ) -> None:
@@ -140,8 +232,7 @@ def test_a_topic_made_anew_under_a_running_process_is_refused(
     job = job_of(Case("samples", "confluent", "exactly_once"), topic)
     running = job.start(idle_s=30)
     running.wait_for("finished")
-    while [each.next_offset for each in job.committed().values()] != [40]:
-        time.sleep(0.1)
+    wait_for_committed(job, 40)
     stage.delete_topic(topic)
     stage.make_topic(name=topic)
     stage.send(record_of(3 * number, "samples", topic) for number in range(20))

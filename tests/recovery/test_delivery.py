@@ -5,109 +5,30 @@ least once an alert may come again, the same as before.
 """
 
 import itertools
-from collections import Counter
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-import numpy as np
 import orjson
 import pytest
-from delivery_stream import (  # tests/support
-    DELIVERIES,
-    N_PARTITIONS,
-    N_RECORDS,
-    SHAPES,
-    alert_bytes,
-    dead_letter_bytes,
-    detector_of,
-    record_of,
+from delivery_service import (  # tests/support
+    GROUP,
+    assert_complete,
+    broker_of,
+    change_after,
+    service_on,
+    undisturbed,
 )
+from delivery_stream import DELIVERIES, N_PARTITIONS, N_RECORDS, SHAPES, record_of
 
 from stream_detector.clients.memory import ABORT, PAUSE, Aborted, Fault, MemoryBroker, Operation
 from stream_detector.core.records import RecordBatch, TopicPartition
 from stream_detector.core.rewind import Note
 from stream_detector.errors import StateError
 from stream_detector.service import Service
-from stream_detector.settings import DetectSettings, load_settings
 from stream_detector.telemetry import Metrics
-
-GROUP = "g"
 
 each_shape = pytest.mark.parametrize("shape", SHAPES)
 each_delivery = pytest.mark.parametrize("delivery", DELIVERIES)
-
-
-class PassingClock:
-    """Time goes by at each look, and sleeping is free."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def now_ms(self) -> int:
-        self.now_s += 0.001
-        return int(1_000 * self.now_s)
-
-    def monotonic_s(self) -> float:
-        self.now_s += 0.02
-        assert self.now_s < 500, "the loop did not end"
-        return self.now_s
-
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-
-
-def broker_of(shape: str, n_records: int = N_RECORDS) -> MemoryBroker:
-    broker = MemoryBroker(now_ms=lambda: 0)
-    broker.create_topic("telemetry", N_PARTITIONS)
-    broker.create_topic("alerts")
-    broker.create_topic("dead-letters")
-    for number in range(n_records):
-        broker.append(record_of(number, shape))
-    return broker
-
-
-def service_on(
-    broker: MemoryBroker, shape: str, delivery: str, metrics: Metrics | None = None, **changes: Any
-) -> Service:
-    given = {"poll_records_max": 10, "stop_when_idle_s": 1.0, "broker_timeout_s": 60.0} | changes
-    settings = load_settings(DetectSettings, group=GROUP, delivery=delivery, **given)
-    client = broker.connect(
-        topics=["telemetry"],
-        group=GROUP,
-        transactional_id="g-1" if delivery == "exactly_once" else None,
-    )
-    return Service(
-        client, detector_of(shape), np.zeros_like, settings, metrics or Metrics(), PassingClock()
-    )
-
-
-def published(broker: MemoryBroker) -> Counter[bytes]:
-    """Return what a reader sees, the time of detection apart, with how often it is there."""
-    found: Counter[bytes] = Counter()
-    for topic, told in (("alerts", alert_bytes), ("dead-letters", dead_letter_bytes)):
-        for record in broker.records(topic):
-            found[told(record.value, record.origin.key, record.origin.headers)] += 1
-    return found
-
-
-@cache
-def undisturbed(shape: str) -> Counter[bytes]:
-    broker = broker_of(shape)
-    service_on(broker, shape, "at_least_once").run()
-    return published(broker)
-
-
-def assert_complete(broker: MemoryBroker, shape: str, delivery: str) -> None:
-    found, expected = published(broker), undisturbed(shape)
-    assert set(found) == set(expected)
-    if delivery == "exactly_once":
-        assert found == expected
-    ends = {
-        TopicPartition("telemetry", n): len(log.records)
-        for n, log in enumerate(broker.logs["telemetry"])
-    }
-    assert {each: saved.next_offset for each, saved in broker.committed[GROUP].items()} == ends
 
 
 def run_until_it_ends(make: Callable[[], Service]) -> int:
@@ -285,6 +206,78 @@ def test_records_that_retention_took_before_they_were_read_are_counted(
     assert "n_records_lost=3" in caplog.text
 
 
+def n_restores(metrics: Metrics, outcome: str) -> float | None:
+    labels = {"outcome": outcome}
+    return metrics.registry.get_sample_value("stream_detector_restores_total", labels)
+
+
+@each_shape
+@each_delivery
+def test_retention_that_overtakes_a_running_service_is_counted_and_keys_warm_up(
+    delivery: str, shape: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker, metrics = broker_of(shape), Metrics()
+    service = service_on(broker, shape, delivery, metrics)
+
+    def overtake() -> None:
+        positions = service._client.positions(service._client.assignment())
+        broker.truncate("telemetry", 0, positions[TopicPartition("telemetry", 0)] + 7)
+
+    change_after(service, 5, overtake)
+    totals = service.run()
+    assert totals.n_records == N_RECORDS - 7
+    assert n_restores(metrics, "retention") == 1
+    assert caplog.text.count("begins-anew reason=retention") == 1
+    assert "n_records_lost=7" in caplog.text
+    # What is remembered is what a group knows that read only what is kept.
+    digest = committed_note(broker).rewind.digest
+    broker.committed.clear()
+    service_on(broker, shape, delivery).run()
+    assert committed_note(broker).rewind.digest == digest
+
+
+def test_ends_of_transactions_and_what_they_aborted_are_no_loss() -> None:
+    broker = broker_of("samples", 0)
+    for start in range(0, N_RECORDS, 9):
+        broker.append_together(record_of(number, "samples") for number in range(start, start + 9))
+    metrics = Metrics()
+    totals = service_on(broker, "samples", "exactly_once", metrics).run()
+    assert totals.n_records == N_RECORDS
+    assert n_restores(metrics, "retention") is None
+    # At the beginning, and where more was missing than in any poll before.
+    assert broker.n_calls["beginnings"] <= 4
+
+
+@each_delivery
+def test_a_group_that_begins_at_the_end_loses_nothing_of_what_comes_then(delivery: str) -> None:
+    broker = broker_of("samples", 40)
+    broker.faults = [Fault("poll", ABORT, 2)]  # the first assignment, and nothing to read yet
+    with pytest.raises(Aborted):
+        service_on(broker, "samples", delivery, offset_reset="latest").run()
+    begun = dict(broker.committed[GROUP])
+    ends = [each.next_offset for _, each in sorted(begun.items())]
+    assert ends == [len(log.records) for log in broker.logs["telemetry"]]
+    for number in range(40, N_RECORDS):
+        broker.append(record_of(number, "samples"))
+
+    metrics = Metrics()
+    totals = service_on(broker, "samples", delivery, metrics, offset_reset="latest").run()
+
+    assert totals.n_records == N_RECORDS - 40
+    assert n_restores(metrics, "read_again") == N_PARTITIONS
+    assert n_restores(metrics, "new") is None
+
+
+@each_delivery
+def test_a_start_at_the_end_that_cannot_be_committed_is_tried_again(delivery: str) -> None:
+    broker = broker_of("samples", 40)
+    broker.faults = [Fault("commit", PAUSE, nth) for nth in (1, 2)]
+    broker.faults += [Fault("ends", PAUSE)]
+    totals = service_on(broker, "samples", delivery, offset_reset="latest").run()
+    assert (totals.n_retries, totals.n_records) == (3, 0)
+    assert len(broker.committed[GROUP]) == N_PARTITIONS
+
+
 def test_a_topic_that_was_made_anew_is_refused() -> None:
     broker = stopped_half_way()
     broker.create_topic("telemetry", 2)
@@ -292,12 +285,6 @@ def test_a_topic_that_was_made_anew_is_refused() -> None:
         broker.append(record_of(number, "samples"))
     with pytest.raises(StateError, match="the topic was made anew"):
         service_on(broker, "samples", "exactly_once").run()
-
-
-def change_after(service: Service, n_batches: int, change: Callable[[], None]) -> None:
-    """Do something to the broker while a service runs."""
-    numbers = itertools.count(1)
-    service.on_step = lambda *_: change() if next(numbers) == n_batches else None
 
 
 @each_shape

@@ -1,4 +1,4 @@
-"""A proxy on loopback that swallows a broker's answer: what was asked is done, and nobody hears."""
+"""A proxy on loopback that swallows requests, or answers: then it is done, and nobody hears."""
 
 import contextlib
 import socket
@@ -9,7 +9,7 @@ from typing import Self
 
 Address = tuple[str, int]
 
-API_KEYS = {"OffsetCommit": 8, "EndTxn": 26}
+API_KEYS = {"Produce": 0, "OffsetCommit": 8, "EndTxn": 26}
 """Numbers of Kafka's requests. Source: Apache Kafka, "Kafka protocol guide", api keys."""
 
 _REQUEST_HEAD = struct.Struct(">hhi")  # api key, api version, correlation id
@@ -33,6 +33,7 @@ class KafkaProxy:
         self.swallowed_at_s: float | None = None
         self._target: Address = ("127.0.0.1", 0)
         self._wanted: int | None = None
+        self._ignored: int | None = None
         self._n_before = 0
         self._is_cut = False
         self._lock = threading.Lock()
@@ -67,6 +68,10 @@ class KafkaProxy:
             self._n_before = n_before
             self._is_cut = is_cut
             self.swallowed_at_s = None
+
+    def ignore(self, request: str | None) -> None:
+        """Pass no request of a kind on from now on, a name in `API_KEYS`; None passes all on."""
+        self._ignored = None if request is None else API_KEYS[request]
 
     def close(self) -> None:
         """End every connection."""
@@ -108,6 +113,8 @@ class KafkaProxy:
         with _both_end(client, broker):
             while frame := _read_frame(client):
                 api_key, _, correlation_id = _REQUEST_HEAD.unpack_from(frame)
+                if api_key == self._ignored:
+                    continue
                 asked[correlation_id] = api_key
                 broker.sendall(_SIZE.pack(len(frame)) + frame)
 

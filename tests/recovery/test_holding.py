@@ -1,0 +1,183 @@
+"""A sink that does not take a batch: it is held, and all ends as if nothing had been.
+
+For both shapes of records, both kinds of delivery, every batch and every call that can fail.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from delivery_service import (  # tests/support
+    GROUP,
+    assert_complete,
+    broker_of,
+    change_after,
+    service_on,
+    undisturbed_broker,
+)
+from delivery_stream import DELIVERIES, N_PARTITIONS, SHAPES
+
+from stream_detector.clients.memory import PAUSE, Fault
+from stream_detector.core.records import RecordBatch, TopicPartition
+from stream_detector.errors import DeliveryError, FencedError
+from stream_detector.service import Service
+
+REFUSED = DeliveryError("not enough in-sync replicas")
+
+each_shape = pytest.mark.parametrize("shape", SHAPES)
+each_delivery = pytest.mark.parametrize("delivery", DELIVERIES)
+
+
+def places(delivery: str) -> list[tuple[Any, int, bool]]:
+    """Return every call after which a batch can be held."""
+    numbers = {"produce": 7, "flush": 7}
+    numbers |= {"commit": 18} if delivery == "at_least_once" else {}
+    return [
+        (operation, nth, is_after)
+        for operation, n_calls in numbers.items()
+        for nth in range(1, n_calls + 1)
+        for is_after in (False, True)
+    ]
+
+
+@each_shape
+@each_delivery
+def test_what_was_not_taken_is_tried_again_until_it_is(delivery: str, shape: str) -> None:
+    for operation, nth, is_after in places(delivery):
+        broker = broker_of(shape)
+        broker.faults = [
+            Fault(operation, effect, nth + again, is_after)
+            for again, effect in enumerate((REFUSED, PAUSE, REFUSED))
+        ]
+        totals = service_on(broker, shape, delivery).run()
+        assert totals.n_retries == 3
+        assert broker.n_calls["committed"] == 1, "something was restored"
+        assert_complete(broker, shape, delivery)
+        # With the digests in them: what is remembered is the same, too.
+        assert broker.committed[GROUP] == undisturbed_broker(shape).committed[GROUP]
+
+
+def at_each_sleep(service: Service, *changes: Callable[[], object]) -> None:
+    """Do one thing after another, one whenever a batch is held for a while."""
+    left = iter(changes)
+
+    def change() -> None:
+        next(left, lambda: None)()
+
+    service._clock.on_sleep = change  # type: ignore[attr-defined]
+
+
+# With 70 records a poll, the second batch holds records of both partitions.
+BATCHES = [(10, nth) for nth in range(1, 8)] + [(70, 1), (70, 2)]
+
+
+@each_shape
+@each_delivery
+@pytest.mark.parametrize("n_done", [1, 4])
+def test_a_batch_of_which_a_partition_went_and_came_back_is_dropped(
+    n_done: int, delivery: str, shape: str
+) -> None:
+    for n_records, nth in BATCHES:
+        broker = broker_of(shape)
+        broker.faults = [Fault("flush", REFUSED, nth)]
+        service = service_on(broker, shape, delivery, poll_records_max=n_records)
+        other = service_on(broker, shape, delivery, instance_id="other", poll_records_max=4)
+        change_after(other, n_done, other.stop)
+        at_each_sleep(service, other.run)
+        assert service.run().n_retries == 1
+        assert other.totals.n_batches == n_done
+        assert_complete(broker, shape, delivery)
+
+
+@each_shape
+@each_delivery
+def test_a_partition_that_goes_and_comes_while_a_batch_is_held_changes_nothing(
+    delivery: str, shape: str
+) -> None:
+    for n_records, nth in BATCHES:
+        broker = broker_of(shape)
+        broker.faults = [Fault("flush", REFUSED, nth + again) for again in range(4)]
+        service = service_on(broker, shape, delivery, poll_records_max=n_records)
+        other = broker.connect(topics=["telemetry"], group=GROUP)
+        at_each_sleep(service, partial(other.poll, 1, 0), lambda: None, other.close)
+        assert service.run().n_retries == 4
+        assert_complete(broker, shape, delivery)
+
+
+@each_delivery
+def test_partitions_added_while_a_batch_is_held_make_all_keys_warm_up(delivery: str) -> None:
+    broker = broker_of("windows")
+    broker.faults = [Fault("flush", REFUSED, 2), Fault("flush", REFUSED, 3)]
+    service = service_on(broker, "windows", delivery, accept_repartition=True)
+    at_each_sleep(service, partial(broker.add_partitions, "telemetry", N_PARTITIONS + 1))
+    assert service.run().n_retries >= 1
+    assert_complete(broker, "windows", delivery)
+
+
+@each_delivery
+def test_nothing_is_read_and_nobody_leaves_while_a_batch_is_held(delivery: str) -> None:
+    broker = broker_of("samples")
+    broker.faults = [Fault("flush", REFUSED, 3 + again) for again in range(5)]
+    service, polled = service_on(broker, "samples", delivery), []
+    poll, everything = service._client.poll, service._client.assignment
+
+    def watched_poll(*arguments: int) -> RecordBatch:
+        batch = poll(*arguments)
+        if service._held is not None:
+            polled.append((len(batch), everything()))
+        return batch
+
+    service._client.poll = watched_poll  # type: ignore[method-assign]
+    service.run()
+    both = {TopicPartition("telemetry", number) for number in range(N_PARTITIONS)}
+    assert polled == [(0, both)] * 5
+
+
+def test_a_sink_that_takes_nothing_ends_the_process_with_exit_code_4(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broker = broker_of("windows")
+    broker.faults = [Fault("flush", REFUSED, nth) for nth in range(1, 1_000)]
+    with pytest.raises(DeliveryError, match=r"gave up after 60 s \(--broker-timeout\)") as caught:
+        service_on(broker, "windows", "exactly_once").run()
+    assert caught.value.exit_code == 4
+    assert "retrying" in caplog.text
+    assert not broker.committed[GROUP]
+
+
+@each_delivery
+def test_a_broker_that_goes_away_while_a_batch_is_held_is_joined_anew(delivery: str) -> None:
+    broker = broker_of("samples")
+    broker.faults = [Fault("flush", REFUSED, 3), Fault("flush", REFUSED, 4)]
+    service = service_on(broker, "samples", delivery)
+    at_each_sleep(
+        service, lambda: broker.faults.append(Fault("poll", PAUSE, broker.n_calls["poll"] + 1))
+    )
+    assert service.run().n_retries == 3
+    assert broker.n_calls["committed"] == 2
+    assert_complete(broker, "samples", delivery)
+
+
+def test_another_that_takes_the_place_ends_the_process_that_holds_a_batch() -> None:
+    broker = broker_of("samples")
+    broker.faults = [Fault("flush", REFUSED, 3)]
+    service = service_on(broker, "samples", "exactly_once")
+    heir = service_on(broker, "samples", "exactly_once")
+    at_each_sleep(service, partial(heir._client.committed, []))
+    with pytest.raises(FencedError):
+        service.run()
+    heir.run()
+    assert_complete(broker, "samples", "exactly_once")
+
+
+@each_delivery
+def test_stop_leaves_a_held_batch_to_the_next_start(delivery: str) -> None:
+    broker = broker_of("samples")
+    broker.faults = [Fault("flush", REFUSED, nth) for nth in range(2, 1_000)]
+    service = service_on(broker, "samples", delivery)
+    at_each_sleep(service, lambda: None, service.stop)
+    assert service.run().n_retries == 2
+    broker.faults = []
+    service_on(broker, "samples", delivery).run()
+    assert_complete(broker, "samples", delivery)
