@@ -32,8 +32,12 @@ BACKOFF_S_MAX = 2.0
 """Between two tries of a broker that does not answer: doubled from the first to the second."""
 
 BATCH_S_MAX = 20.0
-"""A batch that takes longer is followed by a smaller one. Both libraries give a member up that has
-not polled for 300 s."""
+"""A batch that takes longer is followed by a smaller one. The group gives a member up that has not
+polled for 300 s."""
+
+POLL_RECORDS_FIRST = 256
+"""Most records in the first poll, when it is not known how long one takes: even where the network
+takes a second for each, the next poll is in time."""
 
 SAY_EVERY_S = 5.0
 """How often a broker that does not answer is spoken of."""
@@ -92,7 +96,7 @@ class Service:
         self._is_stopping = False
         self.is_ready = False
         self._n_partitions = 0
-        self._n_records_max = settings.poll_records_max
+        self._n_records_max = min(settings.poll_records_max, POLL_RECORDS_FIRST)
         self._busy_at_s = clock.monotonic_s()
         self._turn_at_s = self._busy_at_s
         self._failing_since_s: float | None = None
@@ -141,8 +145,15 @@ class Service:
             self._check_topics()
         batch = self._client.poll(self._n_records_max, self._settings.poll_timeout_ms)
         polled_at_s = self._clock.monotonic_s()
-        if len(batch):
-            self._busy_at_s = polled_at_s
+        try:
+            self._finish(batch)
+        finally:  # where it failed too: what took too long must not be tried again at that size
+            if len(batch):
+                self._busy_at_s = self._clock.monotonic_s()
+                self._adapt(len(batch), self._busy_at_s - polled_at_s)
+
+    def _finish(self, batch: RecordBatch) -> None:
+        """Judge what was polled, publish and commit."""
         batch = self._check_assignment(batch)
         self._state, batch = self._restorer.take(self._state, batch)
         if len(batch):
@@ -155,9 +166,7 @@ class Service:
             self._publish(batch, step)
             self._client.commit(self._progress(batch, rewinds))
             self._count(batch, step)
-            self._busy_at_s = self._clock.monotonic_s()
             self._failing_since_s = None
-            self._adapt(len(batch), self._busy_at_s - polled_at_s)
 
     def _progress(
         self, batch: RecordBatch, rewinds: Mapping[int, Rewind]
@@ -172,12 +181,10 @@ class Service:
         }
 
     def _adapt(self, n_records: int, seconds: float) -> None:
-        """Take in fewer records at once where they take long, so that polls never wait for long."""
-        most = self._settings.poll_records_max
-        if seconds > BATCH_S_MAX:
-            self._n_records_max = max(1, int(n_records * BATCH_S_MAX / seconds))
-        elif self._n_records_max < most and seconds < BATCH_S_MAX / 2:
-            self._n_records_max = min(most, 2 * self._n_records_max)
+        """Take in as many records next as fit into `BATCH_S_MAX`, and at most twice as many."""
+        most = min(self._settings.poll_records_max, 2 * self._n_records_max)
+        n_fitting = int(n_records * BATCH_S_MAX / max(seconds, 1e-9))
+        self._n_records_max = max(1, min(most, n_fitting))
 
     def _publish(self, batch: RecordBatch, step: Step) -> None:
         """Write alerts and dead letters and wait until all are acknowledged."""

@@ -12,13 +12,23 @@ from stream_detector.recipes import load_recipe
 ROOT = Path(__file__).parents[2]
 
 
-def make_bundle(path: Path) -> None:
-    """Write a bundle for windows of 140 values; anomalous where their mean size is above 1."""
+def make_bundle(path: Path, n_steps: int = 140, factor: float = 0.5) -> None:
+    """Write a bundle for windows of 140 values; anomalous where their mean size is above 1.
+
+    Parameters
+    ----------
+    path
+        Of the folder.
+    n_steps
+        Another number of values.
+    factor
+        What each value is multiplied by, where not halved.
+    """
     recipe = load_recipe(ROOT / "models" / "ecg5000-dense.toml")
-    window = np.zeros((1, 140, 1), np.float32)
+    window = np.zeros((1, n_steps, 1), np.float32)
     facts = Facts(
         name=recipe.name,
-        n_steps=140,
+        n_steps=n_steps,
         n_features=1,
         data=TrainingData(name="ecg5000", split="tutorial", fingerprint="0" * 64, n_windows=1),
         threshold=Threshold(
@@ -29,20 +39,24 @@ def make_bundle(path: Path) -> None:
         recipe=recipe,
     )
     write_bundle(
-        path, facts, b"not read by this engine", halving_network(), fit_scaler("none", window)
+        path,
+        facts,
+        b"not read by this engine",
+        scaling_network(n_steps, factor),
+        fit_scaler("none", window),
     )
 
 
-def halving_network() -> bytes:
+def scaling_network(n_steps: int, factor: float) -> bytes:
     helper = pytest.importorskip("onnx.helper")
     float32 = pytest.importorskip("onnx").TensorProto.FLOAT
-    shape = ["n_windows", 140, 1]
+    shape = ["n_windows", n_steps, 1]
     graph = helper.make_graph(
-        [helper.make_node("Mul", ["windows", "half"], ["reconstructions"])],
-        "halve",
+        [helper.make_node("Mul", ["windows", "factor"], ["reconstructions"])],
+        "scale",
         [helper.make_tensor_value_info("windows", float32, shape)],
         [helper.make_tensor_value_info("reconstructions", float32, shape)],
-        [helper.make_tensor("half", float32, [], [0.5])],
+        [helper.make_tensor("factor", float32, [], [factor])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     return model.SerializeToString()
