@@ -62,7 +62,7 @@ def fail(model_error: str, code: int, told: str) -> Callable[[Job, Random], floa
 def damage_bundle(job: Job, random: Random) -> float:
     """Change a bit of the bundle under a running process, which goes on; the next one refuses."""
     bundle = job.stage.folder / f"bundle-{job.group}"
-    make_bundle(bundle, n_steps=4, factor=0.0)
+    make_bundle(bundle, shape=(4, 1), factor=0.0)
     running = job.start(pause_s=0.2, bundle=str(bundle))
     running.wait_for("finished")
     path = random.choice(sorted(bundle.iterdir()))
