@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 MIRROR := $(wildcard ../shared/data)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check fuzz faults bench lock clean
+.PHONY: help install demo test check fuzz faults soak bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -23,7 +23,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 # A mirror of the data sets beside the checkout saves the downloads; see README, "Data sets".
 ifneq ($(MIRROR),)
-demo test bench: export STREAM_DETECTOR_DATA ?= $(abspath $(MIRROR))
+demo test soak bench: export STREAM_DETECTOR_DATA ?= $(abspath $(MIRROR))
 endif
 
 demo: $(INSTALLED) ## train, stream, detect and read the alerts back, in one minute and one table
@@ -44,6 +44,9 @@ fuzz: $(INSTALLED) ## a million records of any kind, and a bundle with each byte
 
 faults: $(INSTALLED) ## what crashes and lost answers do to delivery, on a real Kafka, for an hour; FAULTS_ARGS="--faults killed" ...
 	$(BIN)/python benchmarks/faults.py $(FAULTS_ARGS)
+
+soak: $(INSTALLED) ## what detect uses over half an hour of steady load, on a real Kafka; SOAK_ARGS="--client confluent" ...
+	$(BIN)/python benchmarks/soak.py $(SOAK_ARGS)
 
 bench: $(INSTALLED) ## throughput against a bare poll loop and peers; BENCH_ARGS="--json FILE" ...
 	$(BIN)/python benchmarks/throughput.py $(BENCH_ARGS)

@@ -27,6 +27,10 @@ HEARTBEAT_MS = 1_000
 """How soon a member hears that the group is being rebalanced. A partition that changes hands does
 so in two rounds, and each waits for a heartbeat."""
 
+POLL_INTERVAL_MAX_MS = 300_000
+"""How soon a member that lives but does not poll loses its partitions. The loop takes smaller
+batches long before."""
+
 TRANSACTION_TIMEOUT_MS = 15_000
 """How soon a broker aborts the transaction of a process that stands still. Until then readers see
 nothing behind it, and this process is fenced after that."""

@@ -188,6 +188,7 @@ def consumer_config(subscription: Subscription) -> dict[str, Any]:
             "allow.auto.create.topics": False,
             "session.timeout.ms": _common.SESSION_TIMEOUT_MS,
             "heartbeat.interval.ms": _common.HEARTBEAT_MS,
+            "max.poll.interval.ms": _common.POLL_INTERVAL_MAX_MS,
         }
     )
 

@@ -282,6 +282,7 @@ class KafkaPythonClient:
             "allow_auto_create_topics": False,
             "session_timeout_ms": _common.SESSION_TIMEOUT_MS,
             "heartbeat_interval_ms": _common.HEARTBEAT_MS,
+            "max_poll_interval_ms": _common.POLL_INTERVAL_MAX_MS,
             "max_partition_fetch_bytes": FETCH_BYTES_PER_PARTITION,
         }
 

@@ -29,8 +29,12 @@ from stream_detector.settings import DetectSettings
 from stream_detector.telemetry import Metrics, log_event
 
 BATCH_S_MAX = 20.0
-"""A batch that takes longer is followed by a smaller one. Both libraries give a member up that has
-not polled for 300 s."""
+"""A batch that takes longer is followed by a smaller one. The group gives a member up that has not
+polled for 300 s."""
+
+POLL_RECORDS_FIRST = 256
+"""Most records in the first poll, when it is not known how long one takes: even where the network
+takes a second for each, the next poll is in time."""
 
 
 @dataclass(slots=True)
@@ -89,7 +93,7 @@ class Service:
         self._is_stopping = False
         self.is_ready = False
         self._n_partitions = 0
-        self._n_records_max = settings.poll_records_max
+        self._n_records_max = min(settings.poll_records_max, POLL_RECORDS_FIRST)
         self._busy_at_s = clock.monotonic_s()
 
     def stop(self) -> None:
@@ -130,26 +134,33 @@ class Service:
         self._patience.begin_turn()
         if not self._n_partitions:
             self._check_topics()
-        batch = self._client.poll(self._n_records_max, self._settings.poll_timeout_ms)
+        polled = self._client.poll(self._n_records_max, self._settings.poll_timeout_ms)
         polled_at_s = self._clock.monotonic_s()
-        if len(batch):
-            self._busy_at_s = polled_at_s
-        batch = self._check_assignment(batch)
-        self._state, batch = self._restorer.take(self._state, batch)
-        if len(batch):
-            step = self._detector.step(
-                self._state, batch, self._reconstruct, self._settings.content_type
-            )
-            self._state, rewinds = self._detector.rewinds(
-                step.state, {each.partition: at for each, at in batch.next_offsets.items()}
-            )
-            if not self._deliver(batch, step, self._progress(batch, rewinds)):
-                return
+        try:
+            batch, step = self._judge(polled)
+        finally:  # where it failed too: what took too long must not be tried again at that size
+            if len(polled):
+                self._busy_at_s = self._clock.monotonic_s()
+                self._adapt(len(polled), self._busy_at_s - polled_at_s)
+        if step is None:
+            return
+        self._state, rewinds = self._detector.rewinds(
+            step.state, {each.partition: at for each, at in batch.next_offsets.items()}
+        )
+        if self._deliver(batch, step, self._progress(batch, rewinds)):
             self._count(batch, step)
-            self._busy_at_s = self._clock.monotonic_s()
-            if not self._patience.is_tried:
-                self._adapt(len(batch), self._busy_at_s - polled_at_s)
             self._patience.end_outage()
+            self._busy_at_s = self._clock.monotonic_s()
+
+    def _judge(self, polled: RecordBatch) -> tuple[RecordBatch, Step | None]:
+        """Return the part of what was polled that is new, and the verdict on it if there is any."""
+        batch = self._check_assignment(polled)
+        self._state, batch = self._restorer.take(self._state, batch)
+        if not len(batch):
+            return batch, None
+        return batch, self._detector.step(
+            self._state, batch, self._reconstruct, self._settings.content_type
+        )
 
     def _progress(
         self, batch: RecordBatch, rewinds: Mapping[int, Rewind]
@@ -164,12 +175,10 @@ class Service:
         }
 
     def _adapt(self, n_records: int, seconds: float) -> None:
-        """Take in fewer records at once where they take long, so that polls never wait for long."""
-        most = self._settings.poll_records_max
-        if seconds > BATCH_S_MAX:
-            self._n_records_max = max(1, int(n_records * BATCH_S_MAX / seconds))
-        elif self._n_records_max < most and seconds < BATCH_S_MAX / 2:
-            self._n_records_max = min(most, 2 * self._n_records_max)
+        """Take in as many records next as fit into `BATCH_S_MAX`, and at most twice as many."""
+        most = min(self._settings.poll_records_max, 2 * self._n_records_max)
+        n_fitting = int(n_records * BATCH_S_MAX / max(seconds, 1e-9))
+        self._n_records_max = max(1, min(most, n_fitting))
 
     def _deliver(
         self, batch: RecordBatch, step: Step, progress: Mapping[TopicPartition, Progress]

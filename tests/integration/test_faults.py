@@ -30,6 +30,10 @@ FAULTS = [
     ("stopped beyond the session timeout", Case("windows", "confluent", "exactly_once")),
     ("members come and go", Case("samples", "kafka-python", "exactly_once")),
     ("broker killed", Case("samples", "confluent", "at_least_once")),
+    ("network slow", Case("samples", "confluent", "exactly_once")),
+    ("network stalls beyond the poll interval", Case("windows", "kafka-python", "exactly_once")),
+    ("network raises", Case("windows", "confluent", "at_least_once")),
+    ("bundle changed on disk", Case("samples", "kafka-python", "exactly_once")),
 ]
 
 

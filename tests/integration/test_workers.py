@@ -2,10 +2,8 @@
 
 import json
 import os
-import re
+import shutil
 import signal
-import time
-import urllib.request
 from collections import Counter
 from pathlib import Path
 
@@ -15,32 +13,12 @@ from command_line import CommandLine, RunningCommand
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
-def scrape(command: RunningCommand) -> dict[str, float]:
-    """Return all metrics by their name with labels."""
-    (address,) = re.findall(r"metrics address=(\S+)", command.output)
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
-    return {name: float(value) for name, value in pairs}
-
-
 def workers_of(command: RunningCommand) -> list[int]:
     """Return the process ids of a command's workers."""
     pid = command.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     lines = {int(each): Path(f"/proc/{each}/cmdline").read_bytes() for each in children}
     return [each for each, line in lines.items() if b"spawn_main" in line]
-
-
-def wait_until_done(command: RunningCommand, n_records: int) -> dict[str, float]:
-    deadline_s = time.monotonic() + 60
-    while True:
-        metrics = scrape(command)
-        done = sum(v for k, v in metrics.items() if k.startswith("stream_detector_records_total"))
-        if done >= n_records:
-            return metrics
-        assert time.monotonic() < deadline_s, f"{done} of {n_records}: {command.output}"
-        time.sleep(0.2)
 
 
 def test_workers_share_the_work_and_are_started_again_when_they_die(
@@ -59,7 +37,7 @@ def test_workers_share_the_work_and_are_started_again_when_they_die(
     command.wait_for("ready")
     replay = ["replay", beats_csv, *where, "--topic", topic_options["--input-topic"]]
     command_line.run(*replay)
-    wait_until_done(command, 4998)
+    command.wait_until_done(4998)
 
     first = workers_of(command)
     assert len(first) == 2
@@ -67,7 +45,7 @@ def test_workers_share_the_work_and_are_started_again_when_they_die(
     command.wait_for("worker-died")
     command_line.run(*replay)
     # The numbers of the dead worker stay, but for what it had in hand.
-    metrics = wait_until_done(command, 2 * 4998)
+    metrics = command.wait_until_done(2 * 4998)
     assert metrics["stream_detector_assigned_partitions"] == 4.0
     assert len(set(workers_of(command)) & set(first)) == 1
 
@@ -79,6 +57,43 @@ def test_workers_share_the_work_and_are_started_again_when_they_die(
     alerts = [json.loads(line) for line in done.stdout.splitlines()]
     by_key = Counter(alert["key"] for alert in alerts)
     assert set(by_key.values()) == {2}  # sent twice
+    assert len({alert["alert_id"] for alert in alerts}) == len(alerts)
+
+
+def test_a_worker_is_not_started_again_on_a_bundle_that_was_changed_meanwhile(
+    kafka: str,
+    halving_bundle: Path,
+    windows_csv: Path,
+    topic_options: dict[str, str],
+    command_line: CommandLine,
+    tmp_path: Path,
+) -> None:
+    bundle = shutil.copytree(halving_bundle, tmp_path / "bundle")
+    where = ["--bootstrap-servers", kafka]
+    options = [part for pair in topic_options.items() for part in pair]
+    detect = ["detect", bundle, *where, *options, "--delivery", "exactly_once"]
+    command = command_line.start(*detect, "--workers", 2, "--metrics-port", 0)
+    command.wait_for("ready")
+    replay = ["replay", windows_csv, *where, "--topic", topic_options["--input-topic"]]
+    command_line.run(*replay)
+    network = bundle / "network.onnx"
+    sound = network.read_bytes()
+    network.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    command_line.run(*replay)
+    command.wait_until_done(80)  # those that run have read it already
+
+    os.kill(workers_of(command)[0], signal.SIGKILL)
+    assert command.process.wait(60) == 3
+    assert network.name in command.output
+    command_line.run(*replay)
+    network.write_bytes(sound)
+    command_line.run(*detect, "--stop-when-idle", "2s")
+    done = command_line.run(
+        *("alerts", *where, "--topic", topic_options["--alerts-topic"], "--json"),
+        *("--from-beginning", "--stop-when-idle", "3s"),
+    )
+    alerts = [json.loads(line) for line in done.stdout.splitlines()]
+    assert Counter(alert["key"] for alert in alerts) == {f"odd-{n}": 3 for n in range(10)}
     assert len({alert["alert_id"] for alert in alerts}) == len(alerts)
 
 

@@ -345,6 +345,22 @@ def test_a_non_finite_score_stops_the_service_and_commits_nothing_of_its_batch()
     assert_complete(broker)
 
 
+def test_whatever_an_engine_raises_goes_through_and_commits_nothing_of_its_batch() -> None:
+    broker = broker_with(*RECORDS)
+    n_calls = itertools.count(1)
+
+    def fail_in_second_call(windows: FloatArray) -> FloatArray:
+        if next(n_calls) == 2:
+            raise MemoryError
+        return np.zeros_like(windows)
+
+    with pytest.raises(MemoryError):
+        service_on(broker, reconstruct=fail_in_second_call).run()
+    assert n_committed(broker) == RECORDS_PER_POLL
+    run(broker)
+    assert_complete(broker)
+
+
 @pytest.mark.parametrize("is_crash", [False, True])
 def test_the_group_is_left_however_the_service_ends(is_crash: bool) -> None:
     broker = broker_with(*RECORDS)

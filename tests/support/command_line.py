@@ -1,9 +1,11 @@
 """The command line as a person runs it: in processes of their own, which end with the test."""
 
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 
@@ -59,6 +61,27 @@ class RunningCommand:
             assert time.monotonic() < deadline_s, f"{text!r} did not come: {self.output}"
             assert self.process.poll() is None, f"ended before {text!r}: {self.output}"
             time.sleep(0.05)
+
+    def scrape(self) -> dict[str, float]:
+        """Return all its metrics by their name with labels; it serves them and has said where."""
+        (address,) = re.findall(r"metrics address=(\S+)", self.output)
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    def wait_until_done(self, n_records: int, timeout_s: float = 60.0) -> dict[str, float]:
+        """Wait until a `detect` has done so many records, and return its metrics."""
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            metrics = self.scrape()
+            done = sum(
+                n for key, n in metrics.items() if key.startswith("stream_detector_records_total")
+            )
+            if done >= n_records:
+                return metrics
+            assert time.monotonic() < deadline_s, f"{done} of {n_records}: {self.output}"
+            time.sleep(0.2)
 
     def terminate(self) -> int:
         """Send SIGTERM and return the exit code."""

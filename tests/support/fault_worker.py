@@ -2,9 +2,9 @@
 
     python fault_worker.py PLAN detect - --group g ...
 
-PLAN is a `Plan` as JSON. The bundle's place is taken by a detector of `delivery_stream`; all else,
-from settings to signals and exit codes, is the command's own. A line "finished at=TIME" goes to
-standard output after each commit.
+PLAN is a `Plan` as JSON. The bundle's place is taken by a detector of `delivery_stream`, and that
+of its network by one that gives zeros; all else, from settings to signals and exit codes, is the
+command's own. A line "finished at=TIME" goes to standard output after each commit.
 """
 
 import json
@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,7 @@ from delivery_stream import detector_of
 from stream_detector import cli, clients
 from stream_detector.cli import wiring
 from stream_detector.clients import _common
+from stream_detector.service import loop
 
 STEPS = (
     "after_poll",
@@ -57,6 +59,16 @@ class Plan:
         How long each batch takes at least.
     session_ms
         How soon the group gives up a member that is dead.
+    poll_interval_ms
+        How soon it gives up one that does not poll; batches are to take a tenth of it.
+    window_s
+        How long the network takes for each window.
+    stall_s
+        How long it takes for its `nth` call besides.
+    model_error
+        What the network does in its `nth` call: "raises", or "gives NaN".
+    bundle
+        Folder of a bundle whose network gives zeros, to be read, checked and used.
     """
 
     shape: str
@@ -66,6 +78,11 @@ class Plan:
     delay_s: float = 0.0
     pause_s: float = 0.0
     session_ms: int = 1_000
+    poll_interval_ms: int = 300_000
+    window_s: float = 0.0
+    stall_s: float = 0.0
+    model_error: str | None = None
+    bundle: str | None = None
 
 
 class Fault:
@@ -160,24 +177,64 @@ def watch_transactions(writer: Any, fault: Fault) -> None:
     confluent_kafka.Producer = WatchedProducer
 
 
+class Model:
+    """A network with the plan's faults.
+
+    Parameters
+    ----------
+    plan
+        Says which.
+    reconstruct
+        The network as it is.
+    """
+
+    def __init__(self, plan: Plan, reconstruct: Any) -> None:
+        self._plan = plan
+        self._reconstruct = reconstruct
+        self._fault = Fault(plan)
+        self._n_calls = 0
+
+    def __call__(self, windows: Any) -> Any:
+        self._fault.passed("in_inference")
+        self._n_calls += 1
+        time.sleep(self._plan.window_s * len(windows))
+        if self._n_calls == self._plan.nth:
+            time.sleep(self._plan.stall_s)
+            if self._plan.model_error == "raises":
+                message = "the engine ran out of memory"
+                raise RuntimeError(message)
+            if self._plan.model_error == "gives NaN":
+                return np.full_like(windows, np.nan)
+        return self._reconstruct(windows)
+
+
+def limit_times(plan: Plan) -> None:
+    """Let the group give members up sooner than it does."""
+    _common.SESSION_TIMEOUT_MS = plan.session_ms
+    _common.HEARTBEAT_MS = plan.session_ms // 5
+    share = plan.poll_interval_ms / _common.POLL_INTERVAL_MAX_MS
+    if share < 1:
+        _common.POLL_INTERVAL_MAX_MS = plan.poll_interval_ms
+        loop.BATCH_S_MAX = plan.poll_interval_ms / 10_000
+        loop.POLL_RECORDS_FIRST = max(1, round(loop.POLL_RECORDS_FIRST * share))
+
+
 def main() -> None:
     """Run the command with what the plan changes of it."""
     plan = Plan(**json.loads(sys.argv.pop(1)))
-    _common.SESSION_TIMEOUT_MS = plan.session_ms
-    _common.HEARTBEAT_MS = plan.session_ms // 5
-    connect, detector = clients.connect, detector_of(plan.shape)
-    fault_in_model = Fault(plan)
+    limit_times(plan)
+    connect, open_bundle, detector = clients.connect, wiring.open_bundle, detector_of(plan.shape)
 
     def watched_connect(settings: Any, **options: Any) -> Any:
         client = connect(settings, **options)
         return watch(client, plan, is_transactional=options["transactional_id"] is not None)
 
-    def reconstruct(windows: Any) -> Any:
-        fault_in_model.passed("in_inference")
-        return np.zeros_like(windows)
+    def open_planned(*_: Any) -> Any:
+        reconstruct = open_bundle(Path(plan.bundle)).reconstruct if plan.bundle else np.zeros_like
+        return SimpleNamespace(detector=detector, reconstruct=Model(plan, reconstruct))
 
     clients.connect = watched_connect
-    wiring.open_bundle = lambda *_: SimpleNamespace(detector=detector, reconstruct=reconstruct)  # type: ignore[assignment,return-value]
+    wiring.open_bundle = open_planned
     cli.main()
 
 

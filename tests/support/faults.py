@@ -13,6 +13,7 @@ from random import Random
 from command_line import RunningCommand
 from fault_stage import END_TIMEOUT_S, Case, Job, Outcome, Stage, exit_code
 from fault_worker import STEPS
+from model_faults import MODEL_FAULTS
 
 SWALLOWED = {"at_least_once": "OffsetCommit", "exactly_once": "EndTxn"}
 """The request that makes a batch count."""
@@ -182,6 +183,7 @@ FAULTS: dict[str, Fault] = {
     "the same, with offsets in a transaction": stop_at("after_offsets"),
     "members come and go": come_and_go,
     "broker killed": kill_broker,
+    **MODEL_FAULTS,
 }
 
 

@@ -16,8 +16,11 @@ def make_bundle(
     path: Path,
     recipe: Recipe | str = "ecg5000-dense",
     network_keras: bytes = b"not read by this engine",
+    factor: float = 0.5,
 ) -> None:
     """Write a bundle of a recipe's shape; anomalous where the mean scaled size is above 1.
+
+    That is so with a network that halves; another `factor` may be given.
 
     Of images, which are scaled to [0, 1], those are that have a mean above a half. A network for
     the other engine fits where the self-test, a window of zeros, gives no error with it.
@@ -44,19 +47,19 @@ def make_bundle(
         recipe=recipe,
     )
     scaler = fit_scaler("pixels" if is_image else "none", window)
-    write_bundle(path, facts, network_keras, halving_network(n_steps, n_features), scaler)
+    write_bundle(path, facts, network_keras, scaling_network(n_steps, n_features, factor), scaler)
 
 
-def halving_network(n_steps: int = 140, n_features: int = 1) -> bytes:
+def scaling_network(n_steps: int, n_features: int, factor: float) -> bytes:
     helper = pytest.importorskip("onnx.helper")
     float32 = pytest.importorskip("onnx").TensorProto.FLOAT
     shape = ["n_windows", n_steps, n_features]
     graph = helper.make_graph(
-        [helper.make_node("Mul", ["windows", "half"], ["reconstructions"])],
-        "halve",
+        [helper.make_node("Mul", ["windows", "factor"], ["reconstructions"])],
+        "scale",
         [helper.make_tensor_value_info("windows", float32, shape)],
         [helper.make_tensor_value_info("reconstructions", float32, shape)],
-        [helper.make_tensor("half", float32, [], [0.5])],
+        [helper.make_tensor("factor", float32, [], [factor])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     return model.SerializeToString()

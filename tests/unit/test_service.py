@@ -9,11 +9,11 @@ import numpy as np
 import orjson
 import pytest
 
-from stream_detector.clients.memory import EOF, PAUSE, MemoryBroker
+from stream_detector.clients.memory import EOF, PAUSE, Fault, MemoryBroker
 from stream_detector.core.detector import Detector
-from stream_detector.core.records import OutputRecord, RecordBatch
+from stream_detector.core.records import FloatArray, OutputRecord, RecordBatch
 from stream_detector.core.step import DetectorState, Step
-from stream_detector.errors import BrokerError
+from stream_detector.errors import BrokerError, DeliveryError
 from stream_detector.service import Service
 from stream_detector.settings import DetectSettings, load_settings
 from stream_detector.telemetry import Metrics
@@ -64,12 +64,16 @@ def broker() -> NotingBroker:
 def serve(broker: NotingBroker, make_detector: Callable[..., Detector]) -> Callable[..., Service]:
     """Return a maker of services that stop after a second without records."""
 
-    def make(metrics: Metrics | None = None, **changes: Any) -> Service:
+    def make(metrics: Metrics | None = None, window_s: float = 0.0, **changes: Any) -> Service:
         settings = load_settings(DetectSettings, **({"stop_when_idle_s": 1.0} | changes))
         client = broker.connect(topics=["telemetry"], group=settings.group)
-        return Service(
-            client, make_detector(), np.zeros_like, settings, metrics or Metrics(), TickingClock()
-        )
+        clock = TickingClock()
+
+        def reconstruct(windows: FloatArray) -> FloatArray:
+            clock.sleep(window_s * len(windows))
+            return np.zeros_like(windows)
+
+        return Service(client, make_detector(), reconstruct, settings, metrics or Metrics(), clock)
 
     return make
 
@@ -109,6 +113,41 @@ def test_one_poll_is_one_batch_of_at_most_poll_records_max(
     feed(broker, *[NORMAL] * 5)
     assert serve(poll_records_max=2).run().n_batches == 3
     assert broker.n_calls["commit"] == 3
+
+
+def sizes_of_polls(service: Service) -> list[int]:
+    """Run a service and return how many records each finished batch held."""
+    sizes: list[int] = []
+    service.on_step = lambda batch, _: sizes.append(len(batch))
+    service.run()
+    return sizes
+
+
+def test_polls_begin_small_and_double_where_the_network_is_fast(
+    broker: NotingBroker, serve: Callable[..., Service]
+) -> None:
+    feed(broker, *[NORMAL] * 3_000)
+    sizes = sizes_of_polls(serve(poll_records_max=1_000))
+    assert sizes == [256, 512, 1_000, 1_000, 232]
+
+
+def test_polls_are_as_large_as_the_network_does_in_the_time_of_a_batch(
+    broker: NotingBroker, serve: Callable[..., Service]
+) -> None:
+    feed(broker, *[NORMAL] * 400)
+    first, *later, _ = sizes_of_polls(serve(window_s=1.0))
+    assert first == 256
+    assert set(later) <= {19, 20}  # a second each
+
+
+def test_a_batch_that_took_long_and_failed_is_smaller_when_it_comes_again(
+    broker: NotingBroker, serve: Callable[..., Service]
+) -> None:
+    feed(broker, *[NORMAL] * 50)
+    broker.faults = [Fault("commit", DeliveryError("no longer a member")), Fault("poll", PAUSE, 2)]
+    sizes = sizes_of_polls(serve(window_s=2.0, broker_timeout_s=1_000))
+    assert sum(sizes) == 50
+    assert sizes[0] in (9, 10)
 
 
 def test_outputs_go_to_their_topics_under_the_record_s_key(
