@@ -13,6 +13,7 @@ from random import Random
 from command_line import RunningCommand
 from fault_stage import END_TIMEOUT_S, Case, Job, Outcome, Stage, exit_code
 from fault_worker import STEPS
+from local_kafka import LocalKafka
 
 SWALLOWED = {"at_least_once": "OffsetCommit", "exactly_once": "EndTxn"}
 """The request that makes a batch count."""
@@ -88,10 +89,19 @@ def lose_reply(*, is_cut: bool) -> Fault:
         proxy = job.stage.proxy
         proxy.swallow(SWALLOWED[job.case.delivery], random.randint(1, 5), is_cut=is_cut)
         job.finish(is_proxied=True)
-        assert proxy.swallowed_at_s is not None
-        return proxy.swallowed_at_s
+        assert proxy.struck_at_s is not None
+        return proxy.struck_at_s
 
     return fault
+
+
+def damage_records(job: Job, random: Random) -> float:
+    """Change a byte of records on their way from the broker, which the checksum is to show."""
+    job.stage.proxy.damage(n_before=random.randint(0, 5))
+    running = job.finish(is_proxied=True)
+    assert job.stage.proxy.struck_at_s is not None
+    assert "came damaged" in running.output
+    return job.stage.proxy.struck_at_s
 
 
 def take_the_place(job: Job, random: Random) -> float:
@@ -170,11 +180,60 @@ def kill_broker(job: Job, random: Random) -> float:
     return at_s
 
 
+def kill_one_of_three(which: Callable[[Job], LocalKafka]) -> Fault:
+    """Return the fault of a broker that is killed in mid-stream while two others go on.
+
+    Parameters
+    ----------
+    which
+        Says which of them, once a process is at work.
+    """
+
+    def fault(job: Job, random: Random) -> float:
+        running = job.start(pause_s=0.2)
+        running.wait_for("finished")
+        time.sleep(random.uniform(0, 1))
+        broker = which(job)
+        broker.kill()
+        at_s = time.time()
+        try:
+            end_in_order(running)
+        finally:
+            broker.start()
+            job.stage.cluster.wait_in_sync()
+        return at_s
+
+    return fault
+
+
+def restart_one_by_one(job: Job, random: Random) -> float:
+    """Stop and start each broker in mid-stream, as for a new version of Kafka."""
+    running = job.start(pause_s=0.5, settings={"poll_records_max": 3})
+    running.wait_for("finished")
+    time.sleep(random.uniform(0, 1))
+    at_s = 0.0
+    for broker in job.stage.cluster:
+        assert running.process.poll() is None, f"ended too soon: {running.output}"
+        broker.stop()
+        at_s = time.time()
+        broker.start()
+        job.stage.cluster.wait_in_sync()
+    end_in_order(running)
+    return at_s
+
+
+def end_in_order(running: RunningCommand) -> None:
+    """Wait until a process has done all there was, by itself and whatever happened meanwhile."""
+    code = exit_code(running)
+    assert code == 0, f"exit code {code}: {running.output}"
+
+
 FAULTS: dict[str, Fault] = {
     **{named(step): kill_at(step) for step in STEPS},
     "killed at random moments": kill_again_and_again,
     "reply to commit lost, connection cut": lose_reply(is_cut=True),
     "reply to commit lost, silence": lose_reply(is_cut=False),
+    "records damaged on their way": damage_records,
     "second process with the same id": take_the_place,
     "stopped beyond the session timeout": stop_at(
         *(each for each in STEPS if each != "after_offsets")
@@ -184,6 +243,22 @@ FAULTS: dict[str, Fault] = {
     "broker killed": kill_broker,
 }
 
+OF_THREE_BROKERS: dict[str, Fault] = {
+    "leader of the input killed": kill_one_of_three(
+        lambda job: job.stage.cluster.leader_of(job.input_topic, 0)
+    ),
+    "leader of the alerts killed": kill_one_of_three(
+        lambda job: job.stage.cluster.leader_of(job.alerts_topic, 0)
+    ),
+    "group coordinator killed": kill_one_of_three(
+        lambda job: job.stage.cluster.group_coordinator(job.group)
+    ),
+    "transaction coordinator killed": kill_one_of_three(
+        lambda job: job.stage.cluster.transaction_coordinator(job.transactional_id)
+    ),
+    "three brokers restarted one by one": restart_one_by_one,
+}
+"""Faults of a stage with three brokers, where two are enough."""
 
 IN_ONE_RUN = {"killed at each step, one after the other": kill_at_each_step}
 """Faults that are the same as others, only sooner played."""
@@ -195,6 +270,7 @@ def is_possible(name: str, delivery: str) -> bool:
         *IN_TRANSACTIONS,
         *map(named, IN_TRANSACTIONS),
         "second process with the same id",
+        "transaction coordinator killed",
         "the same, with offsets in a transaction",
     )
     return delivery == "exactly_once" or name not in needing
@@ -206,9 +282,9 @@ def play(name: str, stage: Stage, case: Case, seed: int) -> Outcome:
     Parameters
     ----------
     name
-        One of `FAULTS` or `IN_ONE_RUN`.
+        One of `FAULTS`, `IN_ONE_RUN` or `OF_THREE_BROKERS`.
     stage
-        Where.
+        Where; the last want one of three brokers.
     case
         With what.
     seed
@@ -217,7 +293,7 @@ def play(name: str, stage: Stage, case: Case, seed: int) -> Outcome:
     expected = stage.expected(case.shape)
     job = stage.job(case)
     try:
-        at_s = (FAULTS | IN_ONE_RUN)[name](job, Random(seed))
+        at_s = (FAULTS | IN_ONE_RUN | OF_THREE_BROKERS)[name](job, Random(seed))
         return job.outcome(at_s, expected)
     finally:
         job.close()
