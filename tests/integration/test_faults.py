@@ -3,6 +3,7 @@
 Each fault with one shape, client and delivery, or two; `make faults` plays them with all.
 """
 
+import gc
 import os
 import sys
 import time
@@ -60,6 +61,8 @@ def opened(folder: Path, n_brokers: int) -> Iterator[Stage]:
         pytest.skip(str(error))
     yield stage
     stage.__exit__()
+    # Sockets that kafka-python left behind are found here, where that is expected.
+    gc.collect()
 
 
 @pytest.fixture

@@ -324,7 +324,13 @@ class Job:
         """The group has committed the end of every partition that holds something."""
         ends = ends_of(self.stage.servers, self.input_topic)
         at = {each: progress.next_offset for each, progress in self.committed().items()}
-        assert at == {each: end for each, end in ends.items() if end}
+        assert at == {each: end for each, end in ends.items() if end}, f"{at}, ends {ends}"
+
+    def is_done(self) -> bool:
+        """Return whether the whole stream is committed, by what the processes say."""
+        texts = "".join(each.output for each in self.processes)
+        said = re.findall(r"(\d+):(\d+)", " ".join(re.findall(r" next=(\S+)", texts)))
+        return sum(int(offset) for offset in dict(said).values()) == N_RECORDS
 
 
 def exit_code(running: RunningCommand) -> int:

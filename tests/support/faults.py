@@ -190,14 +190,14 @@ def kill_one_of_three(which: Callable[[Job], LocalKafka]) -> Fault:
     """
 
     def fault(job: Job, random: Random) -> float:
-        running = job.start(pause_s=0.2)
+        running = job.start(pause_s=0.2, idle_s=END_TIMEOUT_S)
         running.wait_for("finished")
         time.sleep(random.uniform(0, 1))
         broker = which(job)
         broker.kill()
         at_s = time.time()
         try:
-            end_in_order(running)
+            end_when_done(running, job)
         finally:
             broker.start()
             job.stage.cluster.wait_in_sync()
@@ -208,23 +208,28 @@ def kill_one_of_three(which: Callable[[Job], LocalKafka]) -> Fault:
 
 def restart_one_by_one(job: Job, random: Random) -> float:
     """Stop and start each broker in mid-stream, as for a new version of Kafka."""
-    running = job.start(pause_s=0.5, settings={"poll_records_max": 3})
+    slow = {"pause_s": 0.5, "settings": {"poll_records_max": 3}}
+    running = job.start(idle_s=END_TIMEOUT_S, **slow)
     running.wait_for("finished")
     time.sleep(random.uniform(0, 1))
     at_s = 0.0
     for broker in job.stage.cluster:
-        assert running.process.poll() is None, f"ended too soon: {running.output}"
         broker.stop()
         at_s = time.time()
         broker.start()
         job.stage.cluster.wait_in_sync()
-    end_in_order(running)
+    end_when_done(running, job)
     return at_s
 
 
-def end_in_order(running: RunningCommand) -> None:
-    """Wait until a process has done all there was, by itself and whatever happened meanwhile."""
-    code = exit_code(running)
+def end_when_done(running: RunningCommand, job: Job) -> None:
+    """Wait until a process has done all there is, whatever happens meanwhile, then stop it."""
+    deadline_s = time.monotonic() + END_TIMEOUT_S
+    while not job.is_done():
+        assert running.process.poll() is None, f"ended too soon: {running.output}"
+        assert time.monotonic() < deadline_s, f"not done: {running.output}"
+        time.sleep(0.2)
+    code = running.terminate()
     assert code == 0, f"exit code {code}: {running.output}"
 
 

@@ -9,7 +9,6 @@ from kafka.protocol.metadata import CoordinatorType
 from local_kafka import START_TIMEOUT_S, LocalKafka, LocalKafkaError
 
 SETTINGS = {
-    "broker.session.timeout.ms": "3000",
     "controller.quorum.election.timeout.ms": "1000",
     "controller.quorum.fetch.timeout.ms": "2000",
     "replica.lag.time.max.ms": "3000",
