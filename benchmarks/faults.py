@@ -21,7 +21,7 @@ from typing import Any
 import common  # noqa: F401  (puts tests/support on the path)
 from delivery_stream import DELIVERIES, SHAPES
 from fault_stage import Case, Stage
-from faults import FAULTS, is_possible, play
+from faults import FAULTS, OF_THREE_BROKERS, is_possible, play
 from local_kafka import VERSIONS
 from rich.console import Console
 from rich.progress import Progress
@@ -41,19 +41,25 @@ def main() -> None:
         Case(*each)
         for each in itertools.product(options.shapes, options.clients, options.deliveries)
     ]
-    wanted = [name for name in FAULTS if any(part in name for part in options.faults)]
-    todo = [
-        (name, case)
-        for name, case in itertools.product(wanted, cases)
-        if is_possible(name, case.delivery)
-    ] * options.runs
+    todo = {
+        n_brokers: [
+            (name, case)
+            for name, case in itertools.product(names, cases)
+            if any(part in name for part in options.faults) and is_possible(name, case.delivery)
+        ]
+        * options.runs
+        for n_brokers, names in ((1, FAULTS), (3, OF_THREE_BROKERS))
+    }
+    n_runs = len(options.versions) * sum(map(len, todo.values()))
     runs: list[Run] = []
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory() as folder, Progress(console=console) as progress:
-        bar = progress.add_task("faults", total=len(todo) * len(options.versions))
-        for version in options.versions:
-            with Stage(Path(folder), version) as stage:
-                for number, (name, case) in enumerate(todo):
+        bar = progress.add_task("faults", total=n_runs)
+        for version, n_brokers in itertools.product(options.versions, todo):
+            if not todo[n_brokers]:
+                continue
+            with Stage(Path(folder), version, n_brokers) as stage:
+                for number, (name, case) in enumerate(todo[n_brokers]):
                     progress.update(bar, description=f"{version} {name}")
                     runs.append(one(name, stage, case, seed + number))
                     if options.json:  # each time: an hour is long

@@ -139,6 +139,16 @@ def unavailable(servers: str, reason: object) -> BrokerUnavailableError:
     return BrokerUnavailableError(message)
 
 
+def damaged(servers: str, reason: object) -> BrokerUnavailableError:
+    """Return the error for records whose checksum is wrong; read again, they may be whole."""
+    message = (
+        f"records from or to Kafka at {servers} came damaged: {reason}; they are sent again; where "
+        "the same offset fails each time, the log on the broker's disk is damaged: restore that "
+        "replica, or let the group go on behind this batch"
+    )
+    return BrokerUnavailableError(message)
+
+
 def rejoin(servers: str, reason: object) -> BrokerUnavailableError:
     """Return the error for a member whose partitions went to another; it may join again."""
     message = (

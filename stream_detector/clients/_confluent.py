@@ -56,6 +56,8 @@ _REJOIN = _names(
 )
 _MISSING = frozenset(("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"))
 _TOO_LARGE = frozenset(("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"))
+# The library goes on behind a batch of records that it found damaged: only a new consumer reads it.
+_DAMAGED = frozenset(("_BAD_MSG", "INVALID_MSG"))
 _UNAVAILABLE = _names(
     """
     _TRANSPORT _RESOLVE _ALL_BROKERS_DOWN _MSG_TIMED_OUT _TIMED_OUT _TIMED_OUT_QUEUE _QUEUE_FULL
@@ -91,6 +93,7 @@ _BUILDERS = (
     (_FENCED, _common.fenced),
     (_REJOIN, _common.rejoin),
     (_TOO_LARGE, _common.too_large),
+    (_DAMAGED, _common.damaged),
     (_UNAVAILABLE, _common.unavailable),
 )
 

@@ -117,6 +117,7 @@ def map_error(
         (_FENCED, _common.fenced),
         (_REJOIN, _common.rejoin),
         (_TOO_LARGE, _common.too_large),
+        (kafka_errors.CorruptRecordError, _common.damaged),
         (_UNAVAILABLE, _common.unavailable),
     ):
         if isinstance(error, kinds):

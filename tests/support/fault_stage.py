@@ -29,6 +29,7 @@ from delivery_stream import (
     record_of,
 )
 from kafka_proxy import KafkaProxy
+from local_cluster import LocalKafkaCluster
 from local_kafka import LocalKafka
 
 from stream_detector.clients import connect
@@ -38,6 +39,9 @@ from stream_detector.settings import ConnectionSettings
 WORKER = Path(__file__).with_name("fault_worker.py")
 READ_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 90.0
+
+N_RECORDS_TOGETHER = 15
+"""Records that are written at once, so that a partition holds several batches."""
 
 Published = Counter[bytes]
 
@@ -73,27 +77,31 @@ class Outcome:
 
 
 class Stage:
-    """A broker with a proxy before it, and inputs that many jobs read.
+    """Brokers with a proxy before the first of them, and inputs that many jobs read.
 
     Parameters
     ----------
     folder
         For logs of processes.
     version
-        Of the broker.
+        Of the brokers.
+    n_brokers
+        With more than one, nothing is to go through the proxy: it leads to one alone.
     """
 
-    def __init__(self, folder: Path, version: str) -> None:
+    def __init__(self, folder: Path, version: str, n_brokers: int = 1) -> None:
         self.folder = folder
         self.proxy = KafkaProxy()
         self.broker = LocalKafka(version, proxy_port=self.proxy.port)
+        others = [LocalKafka(version) for _ in range(n_brokers - 1)]
+        self.cluster = LocalKafkaCluster([self.broker, *others])
         self._numbers = itertools.count()
         self._inputs: dict[str, str] = {}
         self._expected: dict[str, Published] = {}
 
     def __enter__(self) -> "Stage":
         try:
-            self.broker.__enter__()
+            self.cluster.__enter__()
         except BaseException:
             self.proxy.close()
             raise
@@ -102,11 +110,11 @@ class Stage:
 
     def __exit__(self, *details: object) -> None:
         self.proxy.close()
-        self.broker.close()
+        self.cluster.close()
 
     @property
     def servers(self) -> str:
-        return self.broker.bootstrap_servers
+        return self.cluster.bootstrap_servers
 
     def next_number(self) -> int:
         """Return another number each time."""
@@ -124,7 +132,7 @@ class Stage:
         """Make a topic that keeps what is old: the stream's times are long past."""
         name = name or f"test-{uuid.uuid4().hex[:12]}"
         configs = {"retention.ms": "-1"}
-        topic = {"num_partitions": n_partitions, "replication_factor": 1, "configs": configs}
+        topic = {"num_partitions": n_partitions, "replication_factor": -1, "configs": configs}
         self.administer(lambda admin: admin.create_topics({name: topic}, wait_for_metadata=True))
         return name
 
@@ -146,8 +154,10 @@ class Stage:
     def send(self, records: Iterable[OutputRecord]) -> None:
         """Write records and wait until they are there."""
         writer = connect(ConnectionSettings(bootstrap_servers=self.servers, client="confluent"))
-        writer.produce(records)
-        writer.flush(30_000)
+        remaining = iter(records)
+        while some := list(itertools.islice(remaining, N_RECORDS_TOGETHER)):
+            writer.produce(some)
+            writer.flush(30_000)
         writer.close()
 
     def input_of(self, shape: str) -> str:
@@ -183,6 +193,11 @@ class Job:
     dead_letter_topic: str
     group: str = field(default_factory=lambda: f"group-{uuid.uuid4().hex[:8]}")
     processes: list[RunningCommand] = field(default_factory=list)
+
+    @property
+    def transactional_id(self) -> str:
+        """That of the process which nothing else is said of."""
+        return f"{self.group}-a"
 
     def start(
         self,
@@ -309,7 +324,13 @@ class Job:
         """The group has committed the end of every partition that holds something."""
         ends = ends_of(self.stage.servers, self.input_topic)
         at = {each: progress.next_offset for each, progress in self.committed().items()}
-        assert at == {each: end for each, end in ends.items() if end}
+        assert at == {each: end for each, end in ends.items() if end}, f"{at}, ends {ends}"
+
+    def is_done(self) -> bool:
+        """Return whether the whole stream is committed, by what the processes say."""
+        texts = "".join(each.output for each in self.processes)
+        said = re.findall(r"(\d+):(\d+)", " ".join(re.findall(r" next=(\S+)", texts)))
+        return sum(int(offset) for offset in dict(said).values()) == N_RECORDS
 
 
 def exit_code(running: RunningCommand) -> int:

@@ -4,7 +4,8 @@
 
 PLAN is a `Plan` as JSON. The bundle's place is taken by a detector of `delivery_stream`, and that
 of its network by one that gives zeros; all else, from settings to signals and exit codes, is the
-command's own. A line "finished at=TIME" goes to standard output after each commit.
+command's own. After each commit a line "finished at=TIME next=PARTITION:OFFSET,..." goes to
+standard output.
 """
 
 import json
@@ -132,7 +133,8 @@ def watch(client: Any, plan: Plan, *, is_transactional: bool) -> Any:
             fault.begun()
         commit(progress)
         fault.passed("after_commit")
-        sys.stdout.write(f"finished at={time.time():.3f}\n")
+        ends = ",".join(f"{each.partition}:{at.next_offset}" for each, at in progress.items())
+        sys.stdout.write(f"finished at={time.time():.3f} next={ends}\n")
         sys.stdout.flush()
 
     def watched_begin() -> None:

@@ -13,6 +13,7 @@ from random import Random
 from command_line import RunningCommand
 from fault_stage import END_TIMEOUT_S, Case, Job, Outcome, Stage, exit_code
 from fault_worker import STEPS
+from local_kafka import LocalKafka
 from model_faults import MODEL_FAULTS
 
 SWALLOWED = {"at_least_once": "OffsetCommit", "exactly_once": "EndTxn"}
@@ -89,10 +90,19 @@ def lose_reply(*, is_cut: bool) -> Fault:
         proxy = job.stage.proxy
         proxy.swallow(SWALLOWED[job.case.delivery], random.randint(1, 5), is_cut=is_cut)
         job.finish(is_proxied=True)
-        assert proxy.swallowed_at_s is not None
-        return proxy.swallowed_at_s
+        assert proxy.struck_at_s is not None
+        return proxy.struck_at_s
 
     return fault
+
+
+def damage_records(job: Job, random: Random) -> float:
+    """Change a byte of records on their way from the broker, which the checksum is to show."""
+    job.stage.proxy.damage(n_before=random.randint(0, 5))
+    running = job.finish(is_proxied=True)
+    assert job.stage.proxy.struck_at_s is not None
+    assert "came damaged" in running.output
+    return job.stage.proxy.struck_at_s
 
 
 def take_the_place(job: Job, random: Random) -> float:
@@ -171,11 +181,65 @@ def kill_broker(job: Job, random: Random) -> float:
     return at_s
 
 
+def kill_one_of_three(which: Callable[[Job], LocalKafka]) -> Fault:
+    """Return the fault of a broker that is killed in mid-stream while two others go on.
+
+    Parameters
+    ----------
+    which
+        Says which of them, once a process is at work.
+    """
+
+    def fault(job: Job, random: Random) -> float:
+        running = job.start(pause_s=0.2, idle_s=END_TIMEOUT_S)
+        running.wait_for("finished")
+        time.sleep(random.uniform(0, 1))
+        broker = which(job)
+        broker.kill()
+        at_s = time.time()
+        try:
+            end_when_done(running, job)
+        finally:
+            broker.start()
+            job.stage.cluster.wait_in_sync()
+        return at_s
+
+    return fault
+
+
+def restart_one_by_one(job: Job, random: Random) -> float:
+    """Stop and start each broker in mid-stream, as for a new version of Kafka."""
+    slow = {"pause_s": 0.5, "settings": {"poll_records_max": 3}}
+    running = job.start(idle_s=END_TIMEOUT_S, **slow)
+    running.wait_for("finished")
+    time.sleep(random.uniform(0, 1))
+    at_s = 0.0
+    for broker in job.stage.cluster:
+        broker.stop()
+        at_s = time.time()
+        broker.start()
+        job.stage.cluster.wait_in_sync()
+    end_when_done(running, job)
+    return at_s
+
+
+def end_when_done(running: RunningCommand, job: Job) -> None:
+    """Wait until a process has done all there is, whatever happens meanwhile, then stop it."""
+    deadline_s = time.monotonic() + END_TIMEOUT_S
+    while not job.is_done():
+        assert running.process.poll() is None, f"ended too soon: {running.output}"
+        assert time.monotonic() < deadline_s, f"not done: {running.output}"
+        time.sleep(0.2)
+    code = running.terminate()
+    assert code == 0, f"exit code {code}: {running.output}"
+
+
 FAULTS: dict[str, Fault] = {
     **{named(step): kill_at(step) for step in STEPS},
     "killed at random moments": kill_again_and_again,
     "reply to commit lost, connection cut": lose_reply(is_cut=True),
     "reply to commit lost, silence": lose_reply(is_cut=False),
+    "records damaged on their way": damage_records,
     "second process with the same id": take_the_place,
     "stopped beyond the session timeout": stop_at(
         *(each for each in STEPS if each != "after_offsets")
@@ -186,6 +250,22 @@ FAULTS: dict[str, Fault] = {
     **MODEL_FAULTS,
 }
 
+OF_THREE_BROKERS: dict[str, Fault] = {
+    "leader of the input killed": kill_one_of_three(
+        lambda job: job.stage.cluster.leader_of(job.input_topic, 0)
+    ),
+    "leader of the alerts killed": kill_one_of_three(
+        lambda job: job.stage.cluster.leader_of(job.alerts_topic, 0)
+    ),
+    "group coordinator killed": kill_one_of_three(
+        lambda job: job.stage.cluster.group_coordinator(job.group)
+    ),
+    "transaction coordinator killed": kill_one_of_three(
+        lambda job: job.stage.cluster.transaction_coordinator(job.transactional_id)
+    ),
+    "three brokers restarted one by one": restart_one_by_one,
+}
+"""Faults of a stage with three brokers, where two are enough."""
 
 IN_ONE_RUN = {"killed at each step, one after the other": kill_at_each_step}
 """Faults that are the same as others, only sooner played."""
@@ -197,6 +277,7 @@ def is_possible(name: str, delivery: str) -> bool:
         *IN_TRANSACTIONS,
         *map(named, IN_TRANSACTIONS),
         "second process with the same id",
+        "transaction coordinator killed",
         "the same, with offsets in a transaction",
     )
     return delivery == "exactly_once" or name not in needing
@@ -208,9 +289,9 @@ def play(name: str, stage: Stage, case: Case, seed: int) -> Outcome:
     Parameters
     ----------
     name
-        One of `FAULTS` or `IN_ONE_RUN`.
+        One of `FAULTS`, `IN_ONE_RUN` or `OF_THREE_BROKERS`.
     stage
-        Where.
+        Where; the last want one of three brokers.
     case
         With what.
     seed
@@ -219,7 +300,7 @@ def play(name: str, stage: Stage, case: Case, seed: int) -> Outcome:
     expected = stage.expected(case.shape)
     job = stage.job(case)
     try:
-        at_s = (FAULTS | IN_ONE_RUN)[name](job, Random(seed))
+        at_s = (FAULTS | IN_ONE_RUN | OF_THREE_BROKERS)[name](job, Random(seed))
         return job.outcome(at_s, expected)
     finally:
         job.close()

@@ -1,40 +1,53 @@
-"""A proxy on loopback that swallows requests, or answers: then it is done, and nobody hears."""
+"""A proxy on loopback that swallows requests or answers, or damages records on their way.
+
+Where an answer is swallowed, what was asked is done, and nobody hears.
+"""
 
 import contextlib
 import socket
 import struct
 import threading
 import time
+from collections.abc import Iterator
 from typing import Self
+
+from crc32c import crc32c
 
 Address = tuple[str, int]
 
-API_KEYS = {"Produce": 0, "OffsetCommit": 8, "EndTxn": 26}
+API_KEYS = {"Produce": 0, "Fetch": 1, "OffsetCommit": 8, "EndTxn": 26}
 """Numbers of Kafka's requests. Source: Apache Kafka, "Kafka protocol guide", api keys."""
 
 _REQUEST_HEAD = struct.Struct(">hhi")  # api key, api version, correlation id
 _SIZE = struct.Struct(">i")
 
+# Base offset, length of what follows it, leader epoch, version of the format, checksum of the rest.
+# Source: Apache Kafka, "Documentation", section 5.3.1, "Record Batch".
+_BATCH_HEAD = struct.Struct(">qiibI")
+_BEFORE_LENGTH_ENDS = 12
+_BATCH_VERSION = 2
+
 
 class KafkaProxy:
-    """Passes Kafka's requests and answers on, but for those it is told to swallow.
+    """Passes Kafka's requests and answers on, but for those it is told to swallow or to damage.
 
     Attributes
     ----------
     port
         Where it listens.
-    swallowed_at_s
-        When an answer was swallowed, by `time.time`; None before that.
+    struck_at_s
+        When an answer was swallowed or damaged, by `time.time`; None before that.
     """
 
     def __init__(self) -> None:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
-        self.swallowed_at_s: float | None = None
+        self.struck_at_s: float | None = None
         self._target: Address = ("127.0.0.1", 0)
         self._wanted: int | None = None
         self._ignored: int | None = None
         self._n_before = 0
+        self._n_batches_before: int | None = None
         self._is_cut = False
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = [self._server]
@@ -67,7 +80,19 @@ class KafkaProxy:
             self._wanted = API_KEYS[request]
             self._n_before = n_before
             self._is_cut = is_cut
-            self.swallowed_at_s = None
+            self.struck_at_s = None
+
+    def damage(self, n_before: int) -> None:
+        """Change one byte of a batch of records that somebody reads, once.
+
+        Parameters
+        ----------
+        n_before
+            How many batches come through whole first.
+        """
+        with self._lock:
+            self._n_batches_before = n_before
+            self.struck_at_s = None
 
     def ignore(self, request: str | None) -> None:
         """Pass no request of a kind on from now on, a name in `API_KEYS`; None passes all on."""
@@ -121,11 +146,13 @@ class KafkaProxy:
     def _pass_answers(
         self, broker: socket.socket, client: socket.socket, asked: dict[int, int]
     ) -> None:
-        """Pass answers on, but for the one to be swallowed."""
+        """Pass answers on, but for the one to be swallowed, or with the damage it is to have."""
         with _both_end(client, broker):
             while frame := _read_frame(broker):
                 (correlation_id,) = _SIZE.unpack_from(frame)
-                if not self._is_swallowed(asked.pop(correlation_id, -1)):
+                api_key = asked.pop(correlation_id, -1)
+                if not self._is_swallowed(api_key):
+                    frame = self._damaged(frame) if api_key == API_KEYS["Fetch"] else frame
                     client.sendall(_SIZE.pack(len(frame)) + frame)
                 elif self._is_cut:
                     return
@@ -139,8 +166,41 @@ class KafkaProxy:
             if self._n_before >= 0:
                 return False
             self._wanted = None
-            self.swallowed_at_s = time.time()
+            self.struck_at_s = time.time()
             return True
+
+    def _damaged(self, frame: bytes) -> bytes:
+        """Return an answer with one bit of a batch turned over, where its turn has come."""
+        with self._lock:
+            if self._n_batches_before is None:
+                return frame
+            for start, end in _batches(frame):
+                if self._n_batches_before:
+                    self._n_batches_before -= 1
+                    continue
+                self._n_batches_before = None
+                self.struck_at_s = time.time()
+                changed = bytearray(frame)
+                changed[(start + _BATCH_HEAD.size + end) // 2] ^= 1
+                return bytes(changed)
+            return frame
+
+
+def _batches(frame: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where the batches of records in an answer begin and end.
+
+    They are known by their checksums, so that the answer, which has many versions, is not parsed.
+    """
+    start = 0
+    while start + _BATCH_HEAD.size < len(frame):
+        _, n_bytes, _, version, checksum = _BATCH_HEAD.unpack_from(frame, start)
+        end = start + _BEFORE_LENGTH_ENDS + n_bytes
+        is_batch = version == _BATCH_VERSION and start + _BATCH_HEAD.size < end <= len(frame)
+        if is_batch and crc32c(frame[start + _BATCH_HEAD.size : end]) == checksum:
+            yield start, end
+            start = end
+        else:
+            start += 1
 
 
 @contextlib.contextmanager

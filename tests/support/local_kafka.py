@@ -27,9 +27,9 @@ CLUSTER_ID = "c3RyZWFtLWRldGVjdG9yMQ"
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
+controller.quorum.voters=1@{controller}
 controller.listener.names=CONTROLLER
-listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}
+listeners={listeners},CONTROLLER://{controller}
 advertised.listeners={listeners}
 listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT
 log.dirs={data}
@@ -97,6 +97,10 @@ class LocalKafka:
     ----------
     servers
         Address by security protocol; that of PLAINTEXT is `bootstrap_servers`.
+    controller
+        Address of its part in the quorum.
+    settings
+        As given; they count until the first start.
     """
 
     def __init__(
@@ -107,16 +111,17 @@ class LocalKafka:
         proxy_port: int | None = None,
     ) -> None:
         self.version = version
-        self._settings = settings or {}
+        self.settings = settings or {}
         self._folder = Path(tempfile.mkdtemp(prefix="stream-detector-kafka-"))
         self._process: subprocess.Popen[bytes] | None = None
         names = ("PLAINTEXT", *protocols)
-        self._controller_port, hidden_port, *ports = _free_ports(2 + len(names))
+        controller_port, hidden_port, *ports = _free_ports(2 + len(names))
+        self.controller = f"127.0.0.1:{controller_port}"
         self.servers = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}
         self.bootstrap_servers = self.servers["PLAINTEXT"]
         self.behind_proxy = ("127.0.0.1", hidden_port)
         if proxy_port is not None:
-            self._settings = self._proxied(hidden_port, proxy_port) | self._settings
+            self.settings = self._proxied(hidden_port, proxy_port) | self.settings
 
     def __enter__(self) -> Self:
         try:
@@ -136,6 +141,11 @@ class LocalKafka:
 
     def start(self) -> None:
         """Start the broker, or start it again with the data it had, and wait until it serves."""
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Start the broker's process and return at once."""
         if not (self._folder / "broker.properties").exists():
             self._format()
         with self.log.open("wb") as log:
@@ -147,7 +157,16 @@ class LocalKafka:
                 # Ctrl-C is for the tests; the broker is stopped after them.
                 start_new_session=True,
             )
-        self._wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait for the log line, then for an administrator's call and a transactional id."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while "Kafka Server started" not in self.log.read_text(errors="replace"):
+            if self._require_process().poll() is not None or time.monotonic() > deadline_s:
+                end = _end_of(self.log.read_bytes())
+                raise LocalKafkaError(f"Kafka {self.version} did not start: {end}")
+            time.sleep(0.1)
+        check_serving(self.bootstrap_servers, deadline_s - time.monotonic())
 
     def stop(self) -> None:
         """End the broker in order."""
@@ -201,7 +220,7 @@ class LocalKafka:
     def _proxied(self, hidden_port: int, proxy_port: int) -> dict[str, str]:
         """Return the settings of a second listener, whose clients are sent to a proxy."""
         own = f"PLAINTEXT://{self.bootstrap_servers}"
-        controller = f"CONTROLLER://127.0.0.1:{self._controller_port}"
+        controller = f"CONTROLLER://{self.controller}"
         names = ("PLAINTEXT", "PROXIED", "CONTROLLER")
         return {
             "listeners": f"{own},PROXIED://127.0.0.1:{hidden_port},{controller}",
@@ -213,10 +232,10 @@ class LocalKafka:
         lines = PROPERTIES.format(
             listeners=",".join(f"{name}://{address}" for name, address in self.servers.items()),
             protocols=",".join(f"{name}:{name}" for name in self.servers),
-            controller_port=self._controller_port,
+            controller=self.controller,
             data=self._folder / "data",
         )
-        lines += "".join(f"{name}={value}\n" for name, value in self._settings.items())
+        lines += "".join(f"{name}={value}\n" for name, value in self.settings.items())
         (self._folder / "logging.properties").write_text(LOGGING[self.version[0]])
         properties = self._folder / "broker.properties"
         properties.write_text(lines)
@@ -227,16 +246,6 @@ class LocalKafka:
         if done.returncode:
             properties.unlink()
             raise LocalKafkaError(f"Kafka's storage was not formatted: {_end_of(done.stdout)}")
-
-    def _wait_ready(self) -> None:
-        """Wait for the log line, then for an administrator's call and a transactional id."""
-        deadline_s = time.monotonic() + START_TIMEOUT_S
-        while "Kafka Server started" not in self.log.read_text(errors="replace"):
-            if self._require_process().poll() is not None or time.monotonic() > deadline_s:
-                end = _end_of(self.log.read_bytes())
-                raise LocalKafkaError(f"Kafka {self.version} did not start: {end}")
-            time.sleep(0.1)
-        check_serving(self.bootstrap_servers, deadline_s - time.monotonic())
 
 
 def check_serving(bootstrap_servers: str, timeout_s: float) -> None:

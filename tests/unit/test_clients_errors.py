@@ -82,6 +82,7 @@ def test_both_libraries_agree_on_the_protocol_s_errors(
         (kafka_errors.KafkaTimeoutError("slow"), BrokerUnavailableError),
         (ConnectionRefusedError("no"), BrokerUnavailableError),
         (kafka_errors.CommitFailedError(), BrokerUnavailableError),
+        (kafka_errors.CorruptRecordError(), BrokerUnavailableError),
         (kafka_errors.ProducerFencedError(), FencedError),
         (kafka_errors.FencedInstanceIdError(), FencedError),
     ],
@@ -90,6 +91,13 @@ def test_what_may_be_tried_again_is_told_from_what_may_not(
     error: Exception, expected: type[BrokerError]
 ) -> None:
     assert type(kafka_python.map_error(error, SERVERS)) is expected
+
+
+def test_damaged_records_may_come_whole_again() -> None:
+    for code in (confluent_kafka.KafkaError._BAD_MSG, confluent_kafka.KafkaError.INVALID_MSG):
+        error = confluent.map_error(confluent_kafka.KafkaError(code), SERVERS)
+        assert error.retriable
+        assert "came damaged" in str(error)
 
 
 def test_a_denial_says_what_to_check() -> None:
