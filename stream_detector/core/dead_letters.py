@@ -5,9 +5,10 @@ Pure. What is written depends on the input alone.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from stream_detector.core.records import Headers, Origin, OutputRecord, Rejected, Source
+from stream_detector.core.records import Headers, Origin, OutputRecord, Rejected
 
 LEFT_OUT_HEADER = "stream-detector.left-out"
 """What a dead letter lacks because its topic would not take it: names of parts, and their bytes."""
@@ -25,6 +26,15 @@ _NUMBER = re.compile(rb"[0-9]{1,19}")
 _LEFT_OUT = re.compile(rb"(value|key|headers) ([0-9]{1,19})")
 
 
+@dataclass(frozen=True, slots=True)
+class RecordPlace:
+    """Where a record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 class Reason(NamedTuple):
     """What a dead letter says of itself.
 
@@ -38,7 +48,7 @@ class Reason(NamedTuple):
         Class and text of what was wrong with it.
     """
 
-    source: Source
+    source: RecordPlace
     stage: str
     error: str
     message: str
@@ -218,7 +228,7 @@ def _decode_reason(headers: Headers) -> Reason | None:
     topic, partition, offset, stage, error, message = (value or b"" for _, value in headers)
     if not (_NUMBER.fullmatch(partition) and _NUMBER.fullmatch(offset)):
         return None
-    source = Source(_text(topic), int(partition), int(offset))
+    source = RecordPlace(_text(topic), int(partition), int(offset))
     return Reason(source, _text(stage), _text(error), _text(message))
 
 

@@ -117,8 +117,8 @@ def decode_images(
                     rejected.append(Rejected(index, error))
                     continue
                 kept.append(index)
-    bytes_ = np.frombuffer(b"".join(pixels), np.uint8)
-    windows = bytes_.astype(np.float32).reshape(-1, *image.window)  # (n_images, rows, values)
+    joined = np.frombuffer(b"".join(pixels), np.uint8)
+    windows = joined.astype(np.float32).reshape(-1, *image.window)  # (n_images, rows, values)
     return Decoded(np.asarray(kept, dtype=np.intp), windows, {}, rejected)
 
 

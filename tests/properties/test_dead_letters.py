@@ -6,12 +6,13 @@ from hypothesis import strategies as st
 from stream_detector.core.dead_letters import (
     LEFT_OUT_HEADER,
     REPLAYED_FROM,
+    RecordPlace,
     decode_dead_letter,
     encode_dead_letter,
     encode_replay,
     is_left_out,
 )
-from stream_detector.core.records import Origin, OutputRecord, Rejected, Source
+from stream_detector.core.records import Origin, OutputRecord, Rejected
 from stream_detector.errors import DataError, RecordDecodeError, RecordOrderError
 
 NAMES = st.text(max_size=5) | st.sampled_from(
@@ -62,7 +63,7 @@ def test_decode_is_the_inverse_of_encode(
     letter = decode_dead_letter(stored(record), record.value)
 
     assert letter.reason is not None
-    assert letter.reason.source == Source(origin.topic, origin.partition, origin.offset)
+    assert letter.reason.source == RecordPlace(origin.topic, origin.partition, origin.offset)
     assert letter.reason.stage == rejected.stage
     assert letter.reason.error == type(rejected.error).__name__
     assert letter.reason.message == str(rejected.error)
