@@ -69,6 +69,7 @@ def report_on(
             keys=data.test_keys,
             start_ms=data.test_timestamps_ms,
             codes=_codes(served.bundle, data.test),
+            history=served.bundle.manifest.history,
         )
         write_report(out, findings)
 

@@ -1,6 +1,7 @@
 """Charts of all windows at once: errors by class, errors in order, codes, and the training."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from stream_detector.report.drawing import (
-    ANOMALOUS,
-    CLASSES,
-    COLOURS,
-    NORMAL,
-    WIDTH,
-    mark_threshold,
-)
+from stream_detector.report.drawing import CLASSES, COLOURS, INK, WIDTH, mark_threshold
 from stream_detector.report.findings import Findings, principal_components
 
 _N_BINS = 60
@@ -108,9 +102,10 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     """
     figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
     axes = figure.subplots()
-    for (name, values), colour in zip(history.items(), (NORMAL, ANOMALOUS), strict=False):
+    for (name, values), line in zip(history.items(), cycle(("-", "--", ":", "-.")), strict=False):
         epochs = np.arange(1, len(values) + 1)
-        axes.plot(epochs, values, color=colour, label=name, marker="." if len(values) == 1 else "")
+        mark = "o" if len(values) == 1 else ""
+        axes.plot(epochs, values, color=INK, linestyle=line, marker=mark, label=name)
     every = np.concatenate([np.asarray(values, dtype=np.float64) for values in history.values()])
     if every.min() > 0 and every.max() > _LOG_FROM * every.min():
         axes.set_yscale("log")

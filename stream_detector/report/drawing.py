@@ -10,13 +10,10 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-NORMAL, ANOMALOUS = "#2f7fc1", "#d9660a"
-"""Blue and orange, told apart by colour-blind readers and seen on white and on near-black."""
-
-COLOURS = (NORMAL, ANOMALOUS)
-"""By label."""
-
 CLASSES = ("normal", "anomalous")
+COLOURS = ("#2f7fc1", "#d9660a")
+"""Name and colour of each class, by label. Blue and orange are told apart by colour-blind readers,
+and seen on white and on near-black."""
 
 INK = "#123456"
 """Stands for the page's text colour, and is replaced by it."""

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stream_detector import cli
-from stream_detector.cli import codes
 from stream_detector.core.records import FloatArray
 from stream_detector.recipes import Recipe, load_recipe
 
@@ -47,14 +46,14 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return run_here
 
 
-def window_recipe() -> Recipe:
+def window_recipe(*changes: str) -> Recipe:
     return load_recipe(
         MODELS / "synthetic-ecg-dense.toml",
-        [*WINDOWS, LINEAR, "window.steps=4", "network.units=[3,2]"],
+        [*WINDOWS, LINEAR, "window.steps=4", "network.units=[3,2]", *changes],
     )
 
 
-def sample_recipe() -> Recipe:
+def sample_recipe(*more: str) -> Recipe:
     changes = {
         "data.name": "csv",
         "data.path": "samples.csv",
@@ -66,14 +65,14 @@ def sample_recipe() -> Recipe:
         "network.units": "[3,2]",
     }
     return load_recipe(
-        MODELS / "mitdb-dense.toml", [LINEAR, *(f"{key}={changes[key]}" for key in changes)]
+        MODELS / "mitdb-dense.toml", [LINEAR, *(f"{key}={changes[key]}" for key in changes), *more]
     )
 
 
-def image_recipe() -> Recipe:
+def image_recipe(*changes: str) -> Recipe:
     return load_recipe(
         MODELS / "fashion-basic.toml",
-        [*WINDOWS, LINEAR, "window.steps=2", "window.features=3"],
+        [*WINDOWS, LINEAR, "window.steps=2", "window.features=3", *changes],
     )
 
 
@@ -191,16 +190,16 @@ def test_a_value_that_cannot_be_scored_is_refused(run: Run, tmp_path: Path) -> N
 class TestWithKeras:
     pytestmark = needs_keras
 
-    @pytest.fixture(autouse=True)
-    def bundles(self, tmp_path: Path) -> None:
-        for name, recipe in (("bundle", window_recipe()), ("signals", sample_recipe())):
-            make_bundle(tmp_path / name, recipe, untrained_network(recipe))
+    @staticmethod
+    def make(path: Path, recipe: Recipe) -> None:
+        make_bundle(path, recipe, untrained_network(recipe))
 
     def test_codes_are_those_of_the_encoder_whatever_else_is_there(
         self, run: Run, tmp_path: Path
     ) -> None:
         from stream_detector.engines.keras import load_parts
 
+        self.make(tmp_path / "bundle", window_recipe())
         windows = write_windows(tmp_path / "windows.csv", 70)
         assert run("encode", "bundle", "windows.csv", "--out", "codes.csv")[:2] == (0, "")
         header, *rows = read_csv(tmp_path / "codes.csv")
@@ -215,16 +214,17 @@ class TestWithKeras:
             assert np.array_equal(parts.decode(parts.encode(alone)), parts.reconstruct(alone))
         assert len(np.unique(found, axis=0)) > 30
 
-    def test_only_a_network_with_a_prior_is_sampled_from(self, run: Run) -> None:
+    def test_only_a_network_with_a_prior_is_sampled_from(self, run: Run, tmp_path: Path) -> None:
+        self.make(tmp_path / "bundle", window_recipe())
         code, out, err = run("sample", "bundle")
         assert (code, out) == (2, "")
         assert "expected a network of kind vae or adversarial, received 'dense'" in err
 
-    def test_what_is_drawn_is_read_again_by_score(
-        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(codes, "KINDS_WITH_PRIOR", ("dense",))
-        for bundle in ("bundle", "signals"):
+    def test_what_is_drawn_is_read_again_by_score(self, run: Run, tmp_path: Path) -> None:
+        adversarial = ("network.kind=adversarial", "network.discriminator_units=[4]")
+        self.make(tmp_path / "windows", window_recipe("network.kind=vae"))
+        self.make(tmp_path / "samples", sample_recipe(*adversarial))
+        for bundle in ("windows", "samples"):
             drawn = []
             for seed in (1, 1, 2):
                 arguments = ("--n", 5, "--seed", seed, "--out", "drawn.csv")
@@ -236,13 +236,20 @@ class TestWithKeras:
             keys = [line.partition(",")[0] for line in out.splitlines()[1:]]
             assert keys == [f"sample-{number:05d}" for number in range(5)]
 
-    def test_images_are_drawn_into_files(
-        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(codes, "KINDS_WITH_PRIOR", ("dense",))
-        recipe = image_recipe()
-        make_bundle(tmp_path / "images", recipe, untrained_network(recipe))
+    def test_images_are_drawn_into_files(self, run: Run, tmp_path: Path) -> None:
+        self.make(tmp_path / "images", image_recipe("network.kind=vae"))
         assert run("sample", "images", "--n", 3, "--out", "drawn") == (0, "", "")
         names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
         assert names == [f"sample-{number:05d}.png" for number in range(3)]
         assert pixels_of(tmp_path / "drawn" / names[0]).shape == (2, 3)
+
+    def test_a_code_that_is_a_map_is_written_in_a_row(self, run: Run, tmp_path: Path) -> None:
+        recipe = image_recipe(
+            *("network.kind=image-conv", "network.units=", "network.activation="),
+            *("network.filters=[3]", "window.steps=4", "window.features=6"),
+        )
+        self.make(tmp_path / "bundle", recipe)
+        write_csv(tmp_path / "images.csv", [f"v{n}" for n in range(24)], [[9] * 24])
+        code, out, _ = run("encode", "bundle", "images.csv")
+        assert code == 0
+        assert out.splitlines()[0].endswith(f",code_{2 * 3 * 3 - 1}")
