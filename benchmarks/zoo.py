@@ -19,10 +19,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from stream_detector.bundle import Bundle, read_bundle
-from stream_detector.core.evaluation import evaluate
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.recipes import Recipe, load_recipe
-from stream_detector.training import load_windows, train
+from stream_detector.training import evaluate_on, load_windows, train
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "models"
@@ -127,12 +126,9 @@ def evaluate_draw(bundle: Bundle, draw: int, **changes: object) -> dict[str, Any
     recipe = bundle.manifest.recipe
     data = recipe.data.model_copy(update={"seed": draw, **changes})
     dataset = load_windows(recipe.model_copy(update={"data": data}))
-    assert dataset.test_labels is not None
     detector = bundle.detector()
     reconstruct = load_onnx(bundle.network_onnx, *detector.shape)
-    errors = detector.score(dataset.test, reconstruct)
-    positive = recipe.evaluation.positive_class
-    return evaluate(errors, dataset.test_labels, detector.threshold, positive).as_dict()
+    return evaluate_on(dataset, recipe, detector, reconstruct)[0].as_dict()
 
 
 def open_run(folder: Path, name: str, seed: int = 0) -> Bundle:

@@ -8,9 +8,9 @@ a stream, and not through the network in training.
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_detector.bundle import (
     Bundle,
@@ -22,9 +22,10 @@ from stream_detector.bundle import (
     write_bundle,
 )
 from stream_detector.core.detector import Detector
-from stream_detector.core.evaluation import evaluate
+from stream_detector.core.evaluation import Evaluation, evaluate
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scaling import Scaler, fit_scaler
+from stream_detector.core.scoring import window_errors
 from stream_detector.core.thresholds import fit_threshold, hold_out_blocks
 from stream_detector.datasets import (
     IMAGE_DATASET_NAMES,
@@ -42,9 +43,6 @@ from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.networks.fitting import History, OnEpoch, Task, fit_network, with_noise
 from stream_detector.ports import Reconstructor
 from stream_detector.recipes import Recipe
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 N_NORMAL_MIN = 20
 """Fewer normal windows say nothing about what is normal."""
@@ -154,6 +152,39 @@ def _load_whole(recipe: Recipe, path: Path | None) -> Dataset:
         n_features=recipe.window.features,
         **{name: value for name, value in given.items() if value is not None},
     )
+
+
+def evaluate_on(
+    dataset: Dataset, recipe: Recipe, detector: Detector, reconstruct: Reconstructor
+) -> tuple[Evaluation, NDArray[np.float64]]:
+    """Compare verdicts with the labels of a data set's test windows.
+
+    Parameters
+    ----------
+    dataset
+        With a labelled test part of at least one window of the detector's shape.
+    recipe
+        Says which class is the positive one, and what noise the network was fitted with.
+    detector, reconstruct
+        What judges.
+
+    Returns
+    -------
+    The figures, and the reconstruction error of each test window, shape (n_windows,).
+    """
+    labels = dataset.test_labels
+    if labels is None:
+        message = f"data {dataset.name}: expected labelled test windows, received none"
+        raise ValueError(message)
+    errors = detector.score(dataset.test, reconstruct)
+    found = evaluate(errors, labels, detector.threshold, recipe.evaluation.positive_class)
+    training = recipe.training
+    if training.noise and (labels == 0).any():
+        clean = detector.scaler.transform(dataset.test[labels == 0])
+        noisy = with_noise(clean, training.noise, np.random.default_rng(training.seed)).inputs
+        denoised = window_errors(clean, reconstruct(noisy), detector.error_kind)
+        found = replace(found, denoised_error=float(denoised.mean()))
+    return found, errors
 
 
 def _part(recipe: Recipe, dataset: Dataset) -> _Parts:
@@ -272,11 +303,7 @@ def _facts(
     """Return what the manifest says, figures on the test part included."""
     metrics = None
     if dataset.test_labels is not None and len(dataset.test):
-        errors = detector.score(dataset.test, reconstruct)
-        positive_class = recipe.evaluation.positive_class
-        metrics = evaluate(
-            errors, dataset.test_labels, detector.threshold, positive_class
-        ).as_dict()
+        metrics = evaluate_on(dataset, recipe, detector, reconstruct)[0].as_dict()
     window = parts.calibrate[:1]  # (1, n_steps, n_features)
     section = recipe.threshold
     return Facts(

@@ -9,7 +9,7 @@ from stream_detector.cli.files import WindowFile, csv_rows, read_file
 from stream_detector.cli.output import console, print_json, print_table, progress_bar
 from stream_detector.cli.reporting import report_on
 from stream_detector.cli.wiring import open_bundle
-from stream_detector.core.evaluation import evaluate, figure_rows
+from stream_detector.core.evaluation import figure_rows
 from stream_detector.errors import ConfigError, DatasetError, RecordValueError
 from stream_detector.settings import EngineName
 
@@ -117,6 +117,8 @@ def evaluate_bundle(
     the threshold, the codes, the worst misses and false alarms. It is one file without scripts
     that opens anywhere.
     """
+    from stream_detector.training import evaluate_on
+
     served = open_bundle(bundle, engine)
     recipe = served.bundle.manifest.recipe
     data = load_named_dataset(dataset, split, recipe)
@@ -127,9 +129,7 @@ def evaluate_bundle(
         )
         raise DatasetError(message)
     served.bundle.check_shape(data.test)
-    errors = served.detector.score(data.test, served.reconstruct)
-    positive_class = recipe.evaluation.positive_class
-    result = evaluate(errors, data.test_labels, served.detector.threshold, positive_class)
+    result, errors = evaluate_on(data, recipe, served.detector, served.reconstruct)
     where = f"{data.name} {data.split}".strip()
     if report is not None:
         report_on(report, served, data, errors, result)

@@ -35,6 +35,9 @@ class Evaluation:
         half, [0, 1]; free of the threshold and of the positive class. NaN with one class only.
     normal_error, anomalous_error
         Mean error of the windows labelled so, unit of the errors; NaN where there are none.
+    denoised_error
+        Mean error of what is made of normal windows with noise, against those without, same unit;
+        NaN where the network was fitted without noise.
     """
 
     n_windows: int
@@ -48,6 +51,7 @@ class Evaluation:
     auroc: float
     normal_error: float
     anomalous_error: float
+    denoised_error: float = float("nan")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures by name, NaN as None, ready for JSON."""
@@ -131,7 +135,10 @@ def figure_rows(
     where that matters, and a value that there is not is None.
     """
     positive = f"{figures['positive_class']} is positive"
-    names = [name for name in Evaluation.__dataclass_fields__ if name != "positive_class"]
+    left_out = {"positive_class"}
+    if figures["denoised_error"] is None:
+        left_out.add("denoised_error")
+    names = [name for name in Evaluation.__dataclass_fields__ if name not in left_out]
     return [
         (
             f"{name} ({positive})" if name in ("precision", "recall", "f1") else name,

@@ -202,10 +202,10 @@ def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             "network.output_activation: a sigmoid gives values in [0, 1] only, expected "
             f"scaling.kind = 'min-max' or 'pixels' with it, received {kind!r}"
         )
-    if tables["training"].get("noise") and kind != "min-max":
+    if tables["training"].get("noise") and kind not in _UNIT_RANGE:
         yield (
-            "training.noise: noise is clipped to [0, 1], expected scaling.kind = 'min-max' with "
-            f"it, received {kind!r}"
+            "training.noise: noise is clipped to [0, 1], expected scaling.kind = 'min-max' or "
+            f"'pixels' with it, received {kind!r}"
         )
     for section, key in (("training", "loss"), ("threshold", "error")):
         if tables[section].get(key) != "bce":

@@ -50,6 +50,7 @@ def test_nothing_to_divide_by_is_nan_and_null_in_json() -> None:
         "f1",
         "auroc",
         "anomalous_error",
+        "denoised_error",
     ]
 
 
