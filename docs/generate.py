@@ -29,7 +29,8 @@ from stream_detector.core.records import Alert, BundleReference, Origin, OutputR
 from stream_detector.core.scaling import Scaler
 from stream_detector.core.scoring import window_errors
 from stream_detector.errors import StreamDetectorError
-from stream_detector.recipes.sections import AlertingSection, WindowSection
+from stream_detector.recipes.networks import NetworkSection
+from stream_detector.recipes.sections import AlertingSection, TrainingSection, WindowSection
 from stream_detector.settings import ENVIRONMENT_PREFIX, DetectSettings
 from stream_detector.telemetry import Metrics
 
@@ -159,6 +160,12 @@ def blocks() -> dict[str, str]:
         "settings": _table(("Setting", "Flag", "Environment", "Default", "Meaning"), _settings()),
         "metrics": _table(("Metric", "Type", "Labels", "Meaning"), _metrics()),
         "window keys": _table(("Key of `[window]`", "Default", "Meaning"), _keys(WindowSection)),
+        "network keys": _table(
+            ("Key of `[network]`", "Kinds", "Default", "Meaning"), _network_keys()
+        ),
+        "training keys": _table(
+            ("Key of `[training]`", "Default", "Meaning"), _keys(TrainingSection)
+        ),
         "alerting keys": _table(
             ("Key of `[alerting]`", "Default", "Meaning"), _keys(AlertingSection)
         ),
@@ -251,6 +258,18 @@ def _keys(section: type[BaseModel]) -> Iterator[tuple[str, ...]]:
         default = "" if field.is_required() or field.default is None else f"`{field.default}`"
         meaning = f"{field.description}{_choices(field)}"
         yield f"`{name}`", default, meaning
+
+
+def _network_keys() -> Iterator[tuple[str, ...]]:
+    """Yield the keys of all kinds of network, those that mean the same in several once."""
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for section in get_args(get_args(NetworkSection)[0]):
+        own = get_args(section.model_fields["kind"].annotation)
+        for key, default, meaning in _keys(section):
+            if key != "`kind`":
+                kinds.setdefault((key, default, meaning), []).extend(own)
+    for (key, default, meaning), names in sorted(kinds.items(), key=lambda row: -len(row[1])):
+        yield key, ", ".join(f"`{name}`" for name in names), default, meaning
 
 
 def _choices(field: FieldInfo) -> str:

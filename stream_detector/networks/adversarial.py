@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from stream_detector.core.records import FloatArray
     from stream_detector.networks.fitting import History, Task
 
+_MOMENTUM = 0.5
+"""Of Adam for the two that play against each other: with its usual 0.9 they overshoot in turn, and
+codes were seen to collapse."""
+
 
 def fit(network: Any, section: AdversarialNetwork, task: "Task") -> "History":
     """Fit the autoencoder in place; parameters as in `fitting.fit_network`."""
@@ -51,7 +55,8 @@ class _Players:
         self._deceiver = keras.Model(windows, self._discriminator(self._encoder(windows)))
         task.compile(network)
         for model in (self._discriminator, self._deceiver):
-            model.compile(optimizer=task.optimizer(), loss="binary_crossentropy")
+            optimizer = keras.optimizers.Adam(task.training.learning_rate, beta_1=_MOMENTUM)
+            model.compile(optimizer=optimizer, loss="binary_crossentropy")
 
     def regularise(self, inputs: "FloatArray", rng: np.random.Generator) -> None:
         """Let each side learn from one batch; 1 is a draw of N(0, I), 0 a code."""

@@ -60,7 +60,9 @@ class ConvNetwork(_Network):
     filters: Units = Field(
         description="Features that each layer of the encoder gives; the last is the code"
     )
-    kernel_size: PositiveInt = Field(default=3, description="Steps, or rows and columns, it sees")
+    kernel_size: PositiveInt = Field(
+        default=3, description="Steps, or rows and columns, that a layer sees at once"
+    )
     downsampling: Literal["strides", "pooling"] = Field(
         default="strides",
         description="How a layer halves: convolution with stride 2, back by a transposed one; or "

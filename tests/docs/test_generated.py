@@ -65,7 +65,7 @@ def test_every_marker_is_in_the_readme_once():
     starts = re.findall(r"<!-- generated: (.+) -->", text)
     ends = re.findall(r"<!-- end of generated: (.+) -->", text)
     assert starts == ends
-    assert len(starts) == len(set(starts)) == 8
+    assert len(starts) == len(set(starts)) == 10
 
 
 def test_an_alert_has_the_designed_fields_in_their_order():

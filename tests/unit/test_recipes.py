@@ -186,8 +186,8 @@ def test_impossible_network_is_refused(overrides, expected):
 def test_noise_needs_data_between_0_and_1():
     assert load_recipe(TUTORIAL, ["training.noise=0.2"]).training.noise == 0.2
     assert (
-        "training.noise: noise is clipped to [0, 1], expected scaling.kind = 'min-max' with it, "
-        "received 'standard'"
+        "training.noise: noise is clipped to [0, 1], expected scaling.kind = 'min-max' or 'pixels' "
+        "with it, received 'standard'"
     ) in refusal("training.noise=0.2", "scaling.kind=standard")
 
 

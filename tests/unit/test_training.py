@@ -146,12 +146,12 @@ def test_every_kind_becomes_a_bundle_that_both_engines_run_and_the_same_again(tm
 
 
 @pytest.mark.parametrize("is_held_out", [True, False])
-def test_noise_is_on_what_is_fitted_and_validated_alone(trained, tmp_path, is_held_out):
+def test_noise_changes_what_is_fitted_and_not_the_self_test(trained, tmp_path, is_held_out):
     calibrate_on = "held-out" if is_held_out else "train"
-    overrides = [*SHORT, "training.noise=5.0", f"threshold.calibrate_on={calibrate_on}"]
+    overrides = [*SHORT, "training.noise=0.3", f"threshold.calibrate_on={calibrate_on}"]
     manifest = train(load_recipe(SYNTHETIC, overrides), tmp_path / "bundle").manifest
     assert ("validation_loss" in manifest.history) == is_held_out
-    assert manifest.history["loss"][-1] > 1.1 * trained[0].manifest.history["loss"][-1]
+    assert manifest.history["loss"] != trained[0].manifest.history["loss"]
     known = load_dataset("synthetic-ecg", n_windows=600).train
     assert (known == np.float32(manifest.self_test.window)).all(axis=(1, 2)).any()
 
