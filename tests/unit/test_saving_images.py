@@ -124,6 +124,15 @@ def test_an_image_that_cannot_be_had_is_counted(
     assert len(names(tmp_path / "a" / "b")) == 1
 
 
+def test_an_image_that_retention_took_is_counted_and_later_ones_are_had(
+    saver: ImageSaver, broker: MemoryBroker, alert: Alert
+) -> None:
+    broker.truncate("telemetry", 1, 1)
+    for offset in (0, 1):
+        saver.take(at(alert, offset))
+    assert (saver.n_images, saver.n_missing) == (1, 1)
+
+
 def test_an_alert_chooses_neither_names_nor_content(
     saver: ImageSaver, alert: Alert, tmp_path: Path
 ) -> None:
