@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 MIRROR := $(wildcard ../shared/data)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check fuzz faults soak bench lock clean
+.PHONY: help install demo test check fuzz faults soak zoo bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -42,11 +42,16 @@ check: $(INSTALLED) ## lint, format, types, import contracts and unit tests: sec
 fuzz: $(INSTALLED) ## a million records of any kind, and a bundle with each byte changed; FUZZ_ARGS="--seed 7" ...
 	$(BIN)/python tests/fuzz/run.py $(FUZZ_ARGS)
 
-faults: $(INSTALLED) ## what crashes and lost answers do to delivery, on a real Kafka, for an hour; FAULTS_ARGS="--faults killed" ...
+faults: $(INSTALLED) ## what crashes and lost answers do to delivery, on a real Kafka, for two hours; FAULTS_ARGS="--faults killed" ...
 	$(BIN)/python benchmarks/faults.py $(FAULTS_ARGS)
 
 soak: $(INSTALLED) ## what detect uses over half an hour of steady load, on a real Kafka; SOAK_ARGS="--client confluent" ...
 	$(BIN)/python benchmarks/soak.py $(SOAK_ARGS)
+
+zoo: $(INSTALLED) ## train and measure every recipe of models/, for an hour, and write models/README.md
+	$(BIN)/python benchmarks/zoo.py $(ZOO_ARGS)
+	$(BIN)/python benchmarks/zoo_studies.py
+	$(BIN)/python benchmarks/zoo_pictures.py
 
 bench: $(INSTALLED) ## throughput against a bare poll loop and peers; BENCH_ARGS="--json FILE" ...
 	$(BIN)/python benchmarks/throughput.py $(BENCH_ARGS)

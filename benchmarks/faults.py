@@ -62,7 +62,7 @@ def main() -> None:
                 for number, (name, case) in enumerate(todo[n_brokers]):
                     progress.update(bar, description=f"{version} {name}")
                     runs.append(one(name, stage, case, seed + number))
-                    if options.json:  # each time: an hour is long
+                    if options.json:  # each time: two hours are long
                         options.json.write_text(json.dumps(runs, indent=2) + "\n")
                     progress.advance(bar)
     rows = summed(runs)
