@@ -136,7 +136,9 @@ def _training(findings: Findings) -> Iterator[str]:
     if not any(len(values) for values in findings.history.values()):
         yield _note("The bundle does not say how its training went.")
         return
-    caption = "The loss after each epoch, on the windows fitted to and on those held out."
+    caption = "The loss after each epoch, on the windows fitted to"
+    is_held_out = len(findings.history) > 1
+    caption += " and, as validation_loss, on windows held out." if is_held_out else "."
     yield _figure(charts.training_curves(findings.history), "training", caption)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stream_detector.engines.backend import import_keras
-from stream_detector.engines.keras import load_keras
+from stream_detector.engines.keras import load_keras, load_parts
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
 from stream_detector.networks import build_network
@@ -218,3 +218,48 @@ def test_encoder_and_decoder_of_the_file_can_be_taken_apart(networks, windows):
     codes = model.get_layer("encoder").predict_on_batch(windows[:64])
     whole = model.get_layer("decoder").predict_on_batch(codes)
     np.testing.assert_array_equal(whole, model.predict_on_batch(windows[:64]))
+
+
+@pytest.fixture(scope="module")
+def parts(networks, shape):
+    return load_parts(networks / "network.keras", *shape)
+
+
+def test_the_halves_make_the_whole(parts, windows, shape):
+    codes = parts.encode(windows[:500])
+    assert (codes.shape, codes.dtype) == ((500, parts.n_code), np.float32)
+    made = parts.decode(codes)
+    assert (made.shape, made.dtype) == ((500, *shape), np.float32)
+    np.testing.assert_allclose(made, parts.reconstruct(windows[:500]), rtol=0, atol=1e-5)
+
+
+def test_a_code_does_not_depend_on_its_batch(parts, windows):
+    codes = parts.encode(windows[:500])
+    made = parts.decode(codes)
+    for row in (0, 7, 130, 499):
+        np.testing.assert_array_equal(parts.encode(windows[row : row + 1])[0], codes[row])
+        np.testing.assert_array_equal(parts.decode(codes[row : row + 1])[0], made[row])
+
+
+@pytest.mark.parametrize("name", ["encoder", "other"])
+def test_a_network_without_halves_is_refused(tmp_path, name):
+    keras = import_keras()
+    windows = keras.Input((4, 1), name="windows")
+    half = keras.Model(windows, keras.layers.Dense(1, name="dense")(windows), name=name)
+    path = tmp_path / "network.keras"
+    keras.Model(windows, half(windows)).save(path)
+    with pytest.raises(BundleMismatchError, match="the layers encoder and decoder"):
+        load_parts(path, 4, 1)
+
+
+def test_halves_that_do_not_fit_are_refused(tmp_path):
+    keras = import_keras()
+    windows = keras.Input((4, 1), name="windows")
+    halves = []
+    for name in ("encoder", "decoder"):
+        given = keras.Input((None, 1), name=f"{name}_input")
+        halves.append(keras.Model(given, keras.layers.Identity(name=f"{name}_0")(given), name=name))
+    path = tmp_path / "network.keras"
+    keras.Model(windows, halves[1](halves[0](windows))).save(path)
+    with pytest.raises(BundleMismatchError, match="whose codes the decoder takes"):
+        load_parts(path, 4, 1)

@@ -45,6 +45,7 @@ def make_bundle(
         metrics=None,
         self_test=SelfTest(window=window[0].tolist(), reconstruction_error=0.0),
         recipe=recipe,
+        history={"loss": (2.0, 1.0)},
     )
     scaler = fit_scaler("pixels" if is_image else "none", window)
     write_bundle(path, facts, network_keras, scaling_network(n_steps, n_features, factor), scaler)
