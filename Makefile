@@ -23,7 +23,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 # A mirror of the data sets beside the checkout saves the downloads; see README, "Data sets".
 ifneq ($(MIRROR),)
-demo test soak bench: export STREAM_DETECTOR_DATA ?= $(abspath $(MIRROR))
+demo test soak zoo bench: export STREAM_DETECTOR_DATA ?= $(abspath $(MIRROR))
 endif
 
 demo: $(INSTALLED) ## train, stream, detect and read the alerts back, in one minute and one table
