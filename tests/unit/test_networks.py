@@ -217,6 +217,23 @@ def test_codes_come_to_look_gaussian():
     assert codes.std(axis=0).max() < 2.0
 
 
+def test_playing_against_the_discriminator_draws_codes_near_and_leaves_the_decoder_alone():
+    from stream_detector.networks.adversarial import _Players
+
+    given = task(n_windows=64)
+    network = fresh(ADVERSARIAL)
+    encoder, decoder = (network.get_layer(role) for role in ("encoder", "decoder"))
+    encoder.layers[-1].bias.assign([5.0, -5.0, 5.0])
+    before = decoder.get_weights()
+    players, rng = _Players(network, ADVERSARIAL, given), np.random.default_rng(0)
+    for _ in range(300):
+        players.regularise(given.fit.inputs, rng)
+    codes = encoder.predict_on_batch(given.fit.inputs)
+    assert np.abs(codes.mean(axis=0)).max() < 2.5
+    for index, array in enumerate(before):
+        np.testing.assert_array_equal(array, decoder.get_weights()[index])
+
+
 def test_noise_is_seen_and_not_to_be_given():
     windows = task().fit.inputs
     inputs, targets = with_noise(windows, 0.2, np.random.default_rng(0))
