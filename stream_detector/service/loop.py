@@ -268,6 +268,8 @@ class Service:
             self._restorer.forget(gone)
             self._state = self._detector.forget(self._state, [each.partition for each in gone])
         self._assigned = assigned
+        # Whoever has nothing to read from, and waits for it, is not idle.
+        self.is_ready = self.is_ready and bool(assigned)
         self._metrics.partitions.set(len(assigned))
         if gained:
             self._state = self._restorer.begin(self._state, gained, self._n_partitions)

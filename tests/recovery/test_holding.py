@@ -181,3 +181,26 @@ def test_stop_leaves_a_held_batch_to_the_next_start(delivery: str) -> None:
     broker.faults = []
     service_on(broker, "samples", delivery).run()
     assert_complete(broker, "samples", delivery)
+
+
+@each_delivery
+def test_who_joins_again_while_a_batch_is_held_is_not_idle_until_it_has_partitions(
+    delivery: str,
+) -> None:
+    broker = broker_of("windows")
+    broker.faults = [Fault("flush", REFUSED, 2)]
+    service = service_on(broker, "windows", delivery)
+    client, nothing = service._client, broker.connect(topics=["alerts"]).poll(1, 0)
+    polls_without = [nothing] * 200  # longer than the time after which it stops when idle
+    poll = client.poll
+
+    def leave() -> None:
+        client.reset()
+        client.poll = wait  # type: ignore[method-assign]
+
+    def wait(n_records_max: int, timeout_ms: int) -> RecordBatch:
+        return polls_without.pop() if polls_without else poll(n_records_max, timeout_ms)
+
+    at_each_sleep(service, leave)
+    service.run()
+    assert_complete(broker, "windows", delivery)
