@@ -1,6 +1,8 @@
 """Small makers that the unit tests share."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from stream_detector.core.records import (
     series_columns,
 )
 from stream_detector.core.scaling import Scaler
+from stream_detector.datasets.fetch import MIRROR_VARIABLE
 from stream_detector.telemetry import logger
 
 
@@ -70,3 +73,23 @@ def make_detector() -> Callable[..., Detector]:
         return Detector(**(facts | changes))  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The local mirror of the data sets: the environment's, else the one beside the repository."""
+    sibling = Path(__file__).parents[3] / "shared" / "data"
+    folder = Path(os.environ.get(MIRROR_VARIABLE, sibling))
+    if not folder.is_dir():
+        reason = f"needs the data sets in {folder}; set {MIRROR_VARIABLE}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+@pytest.fixture
+def mirror(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data sets are read from their local mirror."""
+    monkeypatch.setenv(MIRROR_VARIABLE, str(data_folder))
+    return data_folder

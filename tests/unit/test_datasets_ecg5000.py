@@ -1,33 +1,12 @@
 """ECG5000 as its two publishers have it. Needs the files."""
 
 import gzip
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stream_detector.datasets import Dataset, load_dataset
 from stream_detector.datasets.ecg5000 import tutorial_split
-from stream_detector.datasets.fetch import MIRROR_VARIABLE
-
-
-@pytest.fixture(scope="module")
-def data_folder() -> Path:
-    """The local mirror: the environment's, else the one beside the repository."""
-    sibling = Path(__file__).parents[3] / "shared" / "data"
-    folder = Path(os.environ.get(MIRROR_VARIABLE, sibling))
-    if not (folder / "ecg5000").is_dir():
-        reason = f"needs ECG5000 in {folder}; set {MIRROR_VARIABLE}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return folder
-
-
-@pytest.fixture
-def mirror(data_folder, monkeypatch):
-    monkeypatch.setenv(MIRROR_VARIABLE, str(data_folder))
 
 
 @pytest.mark.parametrize("n_windows", [5, 99, 100, 4998])

@@ -1,31 +1,18 @@
 """MNIST and Fashion-MNIST, and the choice of what is normal in them. Needs the files."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stream_detector.datasets import ImageChoice, load_images
-from stream_detector.datasets.fetch import MIRROR_VARIABLE
 from stream_detector.errors import DatasetError
 from stream_detector.recipes import load_recipe
 from stream_detector.training import load_windows
 
+pytestmark = pytest.mark.usefixtures("mirror")
+
 MODELS = Path(__file__).parents[2] / "models"
-
-
-@pytest.fixture(autouse=True)
-def mirror(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The local mirror: the environment's, else the one beside the repository."""
-    sibling = Path(__file__).parents[3] / "shared" / "data"
-    folder = Path(os.environ.get(MIRROR_VARIABLE, sibling))
-    if not (folder / "mnist").is_dir():
-        reason = f"needs MNIST in {folder}; set {MIRROR_VARIABLE}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    monkeypatch.setenv(MIRROR_VARIABLE, str(folder))
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])

@@ -1,31 +1,15 @@
 """MIT-BIH records as wfdb reads them. Needs the files and wfdb."""
 
 import builtins
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+pytest.importorskip("wfdb")
+
 from stream_detector.datasets import load_samples, mitdb
 from stream_detector.datasets.base import BASE_MS
-from stream_detector.datasets.fetch import MIRROR_VARIABLE
 from stream_detector.errors import DatasetError
-
-
-@pytest.fixture
-def mirror(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The local mirror: the environment's, else the one beside the repository."""
-    pytest.importorskip("wfdb")
-    sibling = Path(__file__).parents[3] / "shared" / "data"
-    folder = Path(os.environ.get(MIRROR_VARIABLE, sibling))
-    if not (folder / "mitdb").is_dir():
-        reason = f"needs MIT-BIH records in {folder}; set {MIRROR_VARIABLE}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    monkeypatch.setenv(MIRROR_VARIABLE, str(folder))
-    return folder
 
 
 @pytest.mark.usefixtures("mirror")

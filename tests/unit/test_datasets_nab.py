@@ -1,32 +1,15 @@
 """Series of the Numenta Anomaly Benchmark. Needs the files."""
 
 import json
-import os
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stream_detector.datasets import load_samples, nab
-from stream_detector.datasets.fetch import MIRROR_VARIABLE
 from stream_detector.errors import DatasetError
 
 MACHINE = "realKnownCause/machine_temperature_system_failure"
-
-
-@pytest.fixture
-def mirror(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The local mirror: the environment's, else the one beside the repository."""
-    sibling = Path(__file__).parents[3] / "shared" / "data"
-    folder = Path(os.environ.get(MIRROR_VARIABLE, sibling))
-    if not (folder / "nab").is_dir():
-        reason = f"needs the Numenta Anomaly Benchmark in {folder}; set {MIRROR_VARIABLE}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    monkeypatch.setenv(MIRROR_VARIABLE, str(folder))
-    return folder
 
 
 def milliseconds(text: str) -> float:

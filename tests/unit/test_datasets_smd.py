@@ -1,29 +1,11 @@
 """Server Machine Dataset. Needs the files."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from stream_detector.datasets import load_samples, smd
 from stream_detector.datasets.base import BASE_MS
-from stream_detector.datasets.fetch import MIRROR_VARIABLE
 from stream_detector.errors import DatasetError
-
-
-@pytest.fixture
-def mirror(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The local mirror: the environment's, else the one beside the repository."""
-    sibling = Path(__file__).parents[3] / "shared" / "data"
-    folder = Path(os.environ.get(MIRROR_VARIABLE, sibling))
-    if not (folder / "smd").is_dir():
-        reason = f"needs the Server Machine Dataset in {folder}; set {MIRROR_VARIABLE}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    monkeypatch.setenv(MIRROR_VARIABLE, str(folder))
-    return folder
 
 
 def runs(labels) -> list[tuple[int, int]]:

@@ -1,6 +1,5 @@
 """Every shipped recipe: a few steps of training, an evaluation, and the stream that it is for."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from stream_detector.bundle import Bundle, read_bundle
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import FloatArray
-from stream_detector.datasets.fetch import MIRROR_VARIABLE
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.recipes import load_recipe
 from stream_detector.service import Service
@@ -19,6 +17,7 @@ from stream_detector.telemetry import Metrics
 from stream_detector.training import evaluate_on, load_windows, train
 
 pytestmark = [
+    pytest.mark.usefixtures("mirror"),
     pytest.mark.keras,
     # Keras converts its variables in a way that NumPy 2 deprecates.
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
@@ -27,19 +26,6 @@ pytestmark = [
 MODELS = sorted((Path(__file__).parents[2] / "models").glob("*.toml"))
 FEW = {"data.n_windows": 700, "data.test_each": 20}
 """Where a recipe has such a key already, or is of images."""
-
-
-@pytest.fixture(autouse=True)
-def mirror(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The local mirror: the environment's, else the one beside the repository."""
-    sibling = Path(__file__).parents[3] / "shared" / "data"
-    folder = Path(os.environ.get(MIRROR_VARIABLE, sibling))
-    if not (folder / "mnist").is_dir():
-        reason = f"needs the data sets in {folder}; set {MIRROR_VARIABLE}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    monkeypatch.setenv(MIRROR_VARIABLE, str(folder))
 
 
 class Clock:

@@ -1,6 +1,5 @@
 """Training end to end on the synthetic ECG and on a person's own file, in seconds."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,19 +25,6 @@ pytestmark = [
 SYNTHETIC = Path(__file__).parents[2] / "models" / "synthetic-ecg-dense.toml"
 TUTORIAL = SYNTHETIC.with_name("ecg5000-dense.toml")
 SHORT = ("training.epochs=5", "training.batch_size=16", "data.n_windows=600")
-
-
-@pytest.fixture(scope="session")
-def data_folder() -> Path:
-    """Find the local mirror: the environment's, else the one beside the repository."""
-    sibling = Path(__file__).parents[3] / "shared" / "data"
-    folder = Path(os.environ.get(MIRROR_VARIABLE, sibling))
-    if not (folder / "ecg5000").is_dir():
-        reason = f"needs ECG5000 in {folder}; set {MIRROR_VARIABLE}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return folder
 
 
 @pytest.fixture(scope="module")
