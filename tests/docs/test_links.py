@@ -40,3 +40,11 @@ def test_relative_links_resolve(path):
         assert place.exists(), f"{path.name}: {target} leads nowhere"
         if anchor:
             assert anchor in anchors(place), f"{path.name}: {target}: no such heading"
+
+
+def test_pictures_are_small() -> None:
+    pictures = list((ROOT / "docs" / "figures").glob("*"))
+    assert pictures
+    for picture in pictures:
+        assert picture.suffix == ".png"
+        assert picture.stat().st_size < 200_000, picture.name
