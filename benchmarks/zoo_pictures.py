@@ -16,6 +16,7 @@ from zoo_studies import COURSE, FIGURES
 from stream_detector.bundle import Bundle
 from stream_detector.core.records import FloatArray
 from stream_detector.datasets.base import Dataset
+from stream_detector.datasets.drawing import draw_each
 from stream_detector.engines.backend import import_keras
 from stream_detector.engines.keras import Parts, load_parts
 from stream_detector.networks.fitting import with_noise
@@ -26,6 +27,7 @@ from stream_detector.training import evaluate_on, load_windows
 
 N_SHOWN = 10
 N_DRAWN = 20
+N_CODES = 1_000
 BLACK = "#222222"
 
 
@@ -52,7 +54,7 @@ def main() -> None:
         for kind in ("vae", "adversarial"):
             opened = open_run(folder, f"mnist-{kind}")
             save(drawn_images(opened), f"mnist-{kind}-drawn")
-            found = findings(opened)
+            found = findings(opened._replace(data=draw_each(opened.data, N_CODES, seed=0)))
             assert found.codes is not None
             save(latent_space(found, found.codes), f"mnist-{kind}-codes")
         beats = [open_run(folder, f"ecg5000-{kind}") for kind in ("vae", "adversarial")]
