@@ -21,7 +21,7 @@ from typing import Any
 import common  # noqa: F401  (puts tests/support on the path)
 from delivery_stream import DELIVERIES, SHAPES
 from fault_stage import Case, Stage
-from faults import FAULTS, OF_THREE_BROKERS, is_possible, play
+from faults import FAULTS, LONG, OF_THREE_BROKERS, is_possible, play
 from local_kafka import VERSIONS
 from rich.console import Console
 from rich.progress import Progress
@@ -48,7 +48,7 @@ def main() -> None:
             if any(part in name for part in options.faults) and is_possible(name, case.delivery)
         ]
         * options.runs
-        for n_brokers, names in ((1, FAULTS), (3, OF_THREE_BROKERS))
+        for n_brokers, names in ((1, FAULTS | LONG), (3, OF_THREE_BROKERS))
     }
     n_runs = len(options.versions) * sum(map(len, todo.values()))
     runs: list[Run] = []

@@ -21,8 +21,6 @@ SWALLOWED = {"at_least_once": "OffsetCommit", "exactly_once": "EndTxn"}
 
 IN_TRANSACTIONS = ("after_begin", "after_offsets")
 
-N_RANDOM_KILLS = 4
-N_MEMBERS = 3
 
 Fault = Callable[[Job, Random], float]
 
@@ -63,18 +61,31 @@ def kill_at_each_step(job: Job, random: Random) -> float:
     return at_s
 
 
-def kill_again_and_again(job: Job, random: Random) -> float:
-    """Kill each process at a moment of chance, be it while it joins, restores or commits."""
-    at_s = 0.0
-    for _ in range(N_RANDOM_KILLS):
-        running = job.start(pause_s=0.2)
-        running.wait_for("ready")
-        time.sleep(random.uniform(0, 1.0))
-        assert running.process.poll() is None, f"ended before it was killed: {running.output}"
-        running.process.kill()
-        at_s = time.time()
-    job.finish()
-    return at_s
+def kill_again_and_again(n_kills: int, poll_records_max: int) -> Fault:
+    """Return the fault of processes killed at moments of chance, be it in joining or restoring.
+
+    Parameters
+    ----------
+    n_kills
+        One process after the other.
+    poll_records_max
+        So few that something is left to the last.
+    """
+
+    def fault(job: Job, random: Random) -> float:
+        at_s = 0.0
+        few: dict[str, object] = {"poll_records_max": poll_records_max}
+        for _ in range(n_kills):
+            running = job.start(pause_s=0.2, idle_s=3, settings=few)
+            running.wait_for("ready")
+            time.sleep(random.uniform(0, 1.0))
+            assert running.process.poll() is None, f"ended before it was killed: {running.output}"
+            running.process.kill()
+            at_s = time.time()
+        job.finish()
+        return at_s
+
+    return fault
 
 
 def lose_reply(*, is_cut: bool) -> Fault:
@@ -153,20 +164,32 @@ def wait_until_stopped(running: RunningCommand) -> None:
         time.sleep(0.02)
 
 
-def come_and_go(job: Job, random: Random) -> float:
-    """Every two seconds a member joins, and the one before it leaves, in order or by force."""
-    slow = {"pause_s": 0.15, "settings": {"poll_records_max": 4}}
-    at_s = time.time()
-    member = job.start(instance="0", **slow)
-    member.wait_for("finished")
-    for number in range(1, N_MEMBERS):
-        job.start(instance=str(number), **slow)
-        time.sleep(2)
-        if member.process.poll() is None:
-            member.process.send_signal(random.choice((signal.SIGTERM, signal.SIGKILL)))
-        member = job.processes[-1]
-    job.join()
-    return at_s
+def come_and_go(n_members: int, pause_s: float, poll_records_max: int) -> Fault:
+    """Return the fault of members that come, and leave in order or by force, every two seconds.
+
+    Parameters
+    ----------
+    n_members
+        How many come, one after the other.
+    pause_s, poll_records_max
+        Slow enough that something is left to the last.
+    """
+
+    def fault(job: Job, random: Random) -> float:
+        settings: dict[str, object] = {"poll_records_max": poll_records_max}
+        at_s = time.time()
+        member = job.start(instance="0", pause_s=pause_s, settings=settings)
+        member.wait_for("finished")
+        for number in range(1, n_members):
+            job.start(instance=str(number), pause_s=pause_s, settings=settings)
+            time.sleep(2)
+            if member.process.poll() is None:
+                member.process.send_signal(random.choice((signal.SIGTERM, signal.SIGKILL)))
+            member = job.processes[-1]
+        job.join()
+        return at_s
+
+    return fault
 
 
 def kill_broker(job: Job, random: Random) -> float:
@@ -236,7 +259,7 @@ def end_when_done(running: RunningCommand, job: Job) -> None:
 
 FAULTS: dict[str, Fault] = {
     **{named(step): kill_at(step) for step in STEPS},
-    "killed at random moments": kill_again_and_again,
+    "killed at random moments": kill_again_and_again(4, 10),
     "reply to commit lost, connection cut": lose_reply(is_cut=True),
     "reply to commit lost, silence": lose_reply(is_cut=False),
     "records damaged on their way": damage_records,
@@ -245,10 +268,16 @@ FAULTS: dict[str, Fault] = {
         *(each for each in STEPS if each != "after_offsets")
     ),
     "the same, with offsets in a transaction": stop_at("after_offsets"),
-    "members come and go": come_and_go,
+    "members come and go": come_and_go(3, 0.15, 4),
     "broker killed": kill_broker,
     **MODEL_FAULTS,
 }
+
+LONG: dict[str, Fault] = {
+    "killed 20 times at random moments": kill_again_and_again(20, 2),
+    "members come and go for a minute": come_and_go(30, 0.6, 1),
+}
+"""Faults that take a minute and more."""
 
 OF_THREE_BROKERS: dict[str, Fault] = {
     "leader of the input killed": kill_one_of_three(
@@ -289,7 +318,7 @@ def play(name: str, stage: Stage, case: Case, seed: int) -> Outcome:
     Parameters
     ----------
     name
-        One of `FAULTS`, `IN_ONE_RUN` or `OF_THREE_BROKERS`.
+        One of `FAULTS`, `LONG`, `IN_ONE_RUN` or `OF_THREE_BROKERS`.
     stage
         Where; the last want one of three brokers.
     case
@@ -300,7 +329,7 @@ def play(name: str, stage: Stage, case: Case, seed: int) -> Outcome:
     expected = stage.expected(case.shape)
     job = stage.job(case)
     try:
-        at_s = (FAULTS | IN_ONE_RUN | OF_THREE_BROKERS)[name](job, Random(seed))
+        at_s = (FAULTS | LONG | IN_ONE_RUN | OF_THREE_BROKERS)[name](job, Random(seed))
         return job.outcome(at_s, expected)
     finally:
         job.close()
