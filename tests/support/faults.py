@@ -186,6 +186,8 @@ def come_and_go(n_members: int, pause_s: float, poll_records_max: int) -> Fault:
             if member.process.poll() is None:
                 member.process.send_signal(random.choice((signal.SIGTERM, signal.SIGKILL)))
             member = job.processes[-1]
+        if member.process.poll() is None:
+            member.process.send_signal(signal.SIGTERM)
         job.join()
         return at_s
 
