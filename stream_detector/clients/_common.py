@@ -1,6 +1,7 @@
 """What the clients share: what to read, limits, and the words of their errors."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from stream_detector.core.records import TopicPartition
@@ -42,6 +43,10 @@ so that a slow broker makes a batch be done again and does not end the process."
 METADATA_MAX_AGE_MS = 15_000
 """How soon a moved leader or a new partition is seen at the latest."""
 
+NEW_TOPIC_MS = 2_000
+"""How long a topic may be unknown before it counts as missing: one that was made a moment ago is
+not known to every broker of a cluster yet, and any of them may be the one that is asked."""
+
 UNACKNOWLEDGED_RECORDS_MAX = 10_000
 """Records handed over and not yet acknowledged; one more waits."""
 
@@ -51,6 +56,8 @@ UNACKNOWLEDGED_BYTES_MAX = 64 * 1024 * 1024
 PRODUCE_BYTES_MAX = 32 * 1024 * 1024
 """Largest record a client hands over. Above Kafka's own default, so that the topic's
 `max.message.bytes` decides and a large dead letter is not refused here."""
+
+_NEW_TOPIC_TICK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,20 @@ class Subscription:
             message = "this client was connected without a group, so it cannot commit"
             raise ValueError(message)
         return self.group
+
+
+def count_when_known(count: Callable[[], int]) -> int:
+    """Return how many partitions a topic has, asking again while it may be too new to be known.
+
+    Parameters
+    ----------
+    count
+        Asks a broker; 0 where that one knows no such topic.
+    """
+    deadline_s = time.monotonic() + NEW_TOPIC_MS / 1000
+    while (n_partitions := count()) == 0 and time.monotonic() < deadline_s:
+        time.sleep(_NEW_TOPIC_TICK_S)
+    return n_partitions
 
 
 def end_note(note: str) -> str:

@@ -246,10 +246,14 @@ def count_partitions(connection: dict[str, Any], topic: str) -> int:
     # The library asks brokers to make a topic that is asked for, unless told otherwise.
     admin = AdminClient(connection | {"allow.auto.create.topics": False})
     timeout_s = _common.CONNECT_TIMEOUT_MS / 1000
-    found = admin.list_topics(topic, timeout=timeout_s).topics[topic]
-    if found.error is None or found.partitions or found.error.name() in _MISSING:
-        return len(found.partitions)
-    raise map_error(found.error, connection["bootstrap.servers"], [topic])
+
+    def count() -> int:
+        found = admin.list_topics(topic, timeout=timeout_s).topics[topic]
+        if found.error is None or found.partitions or found.error.name() in _MISSING:
+            return len(found.partitions)
+        raise map_error(found.error, connection["bootstrap.servers"], [topic])
+
+    return _common.count_when_known(count)
 
 
 def committed_metadata(partition: Any) -> bytes:

@@ -170,16 +170,20 @@ def count_partitions(config: dict[str, Any], topic: str) -> int:
         Its name.
     """
     admin = kafka.KafkaAdminClient(**config)
-    try:
+
+    def count() -> int:
         (described,) = admin.describe_topics([topic])
+        code = described["error_code"]
+        if code in _NO_TOPIC_CODES:
+            return 0
+        if code and not described["partitions"]:
+            raise kafka_errors.for_code(code)(topic)
+        return len(described["partitions"])
+
+    try:
+        return _common.count_when_known(count)
     finally:
         admin.close()
-    code = described["error_code"]
-    if code in _NO_TOPIC_CODES:
-        return 0
-    if code and not described["partitions"]:
-        raise kafka_errors.for_code(code)(topic)
-    return len(described["partitions"])
 
 
 def detect_api_version(

@@ -134,6 +134,7 @@ class Stage:
         configs = {"retention.ms": "-1"}
         topic = {"num_partitions": n_partitions, "replication_factor": -1, "configs": configs}
         self.administer(lambda admin: admin.create_topics({name: topic}, wait_for_metadata=True))
+        self.cluster.wait_known(name)
         return name
 
     def delete_records(self, before: Mapping[TopicPartition, int]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import kafka
+from confluent_kafka.admin import AdminClient
 from kafka.protocol.metadata import CoordinatorType
 from local_kafka import START_TIMEOUT_S, LocalKafka, LocalKafkaError
 
@@ -99,6 +100,17 @@ class LocalKafkaCluster:
             if time.monotonic() > deadline_s:
                 raise LocalKafkaError(f"some replicas are still behind: {', '.join(behind)}")
             time.sleep(0.2)
+
+    def wait_known(self, topic: str) -> None:
+        """Wait until every broker knows a topic: each hears of it in its own time."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        for broker in self:
+            # The library asks the one broker that it has a connection to: this one.
+            admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+            while admin.list_topics(topic, timeout=START_TIMEOUT_S).topics[topic].error is not None:
+                if time.monotonic() > deadline_s:
+                    raise LocalKafkaError(f"{broker.bootstrap_servers} does not know {topic}")
+                time.sleep(0.05)
 
     def _partitions_behind(self) -> list[str]:
         """Return the partitions that are not on every broker yet."""

@@ -11,7 +11,7 @@ from stream_detector.clients import connect
 from stream_detector.clients.embedded import EmbeddedBroker
 from stream_detector.core.records import OutputRecord
 from stream_detector.errors import BrokerError
-from stream_detector.settings import ConnectionSettings
+from stream_detector.settings import ClientName, ConnectionSettings
 
 
 def test_it_can_be_reached_by_a_port_of_choice_and_stops_cleanly() -> None:
@@ -27,6 +27,19 @@ def test_it_can_be_reached_by_a_port_of_choice_and_stops_cleanly() -> None:
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
     assert not [thread for thread in threading.enumerate() if "kafka" in thread.name]
+
+
+@pytest.mark.parametrize("name", ["confluent", "kafka-python"])
+def test_a_topic_that_is_made_while_it_is_asked_for_is_found(name: ClientName) -> None:
+    with EmbeddedBroker() as broker:
+        client = connect(
+            ConnectionSettings(bootstrap_servers=broker.bootstrap_servers, client=name)
+        )
+        late = threading.Timer(0.5, broker.create_topic, ("telemetry", 3))
+        late.start()
+        assert client.n_partitions("telemetry") == 3
+        late.join()
+        client.close()
 
 
 def test_a_port_that_is_taken_is_said() -> None:
