@@ -57,6 +57,8 @@ class LocalKafkaCluster:
         try:
             for broker in self:  # one alone has no majority, so none of them waits for itself
                 broker.launch()
+            for broker in self:  # the first one names the others, ready or not
+                broker.wait_started()
             for broker in self:
                 broker.wait_ready()
         except BaseException:

@@ -158,15 +158,19 @@ class LocalKafka:
                 start_new_session=True,
             )
 
-    def wait_ready(self) -> None:
-        """Wait for the log line, then for an administrator's call and a transactional id."""
+    def wait_started(self) -> None:
+        """Wait until the broker says in its log that it takes connections."""
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while "Kafka Server started" not in self.log.read_text(errors="replace"):
             if self._require_process().poll() is not None or time.monotonic() > deadline_s:
                 end = _end_of(self.log.read_bytes())
                 raise LocalKafkaError(f"Kafka {self.version} did not start: {end}")
             time.sleep(0.1)
-        check_serving(self.bootstrap_servers, deadline_s - time.monotonic())
+
+    def wait_ready(self) -> None:
+        """Wait for the start, then for an administrator's call and a transactional id."""
+        self.wait_started()
+        check_serving(self.bootstrap_servers, START_TIMEOUT_S)
 
     def stop(self) -> None:
         """End the broker in order."""
