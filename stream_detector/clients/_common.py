@@ -235,5 +235,10 @@ def undelivered(n_records: int, first: BrokerError) -> BrokerError:
         f"{n_records} record(s) since the last flush were not acknowledged and are dropped; "
         f"the first reason: {first}"
     )
+    if isinstance(first, BrokerUnavailableError):  # neither library says which of the two it was
+        message += (
+            "; a broker that answers all else takes no record while fewer replicas of the topic "
+            "are in sync than its min.insync.replicas"
+        )
     kind = DeliveryError if first.retriable else type(first)
     return kind(message)

@@ -13,6 +13,7 @@ from random import Random
 from command_line import RunningCommand
 from fault_stage import END_TIMEOUT_S, Case, Job, Outcome, Stage, exit_code
 from fault_worker import STEPS
+from kafka.admin import ConfigResource
 from local_kafka import LocalKafka
 from model_faults import MODEL_FAULTS
 
@@ -232,6 +233,28 @@ def kill_one_of_three(which: Callable[[Job], LocalKafka]) -> Fault:
     return fault
 
 
+def miss_a_replica(job: Job, random: Random) -> float:
+    """Let the broker refuse alerts, for one copy fewer than it must have, until it is back."""
+    stage = job.stage
+    topic = ConfigResource("TOPIC", job.alerts_topic, {"min.insync.replicas": "3"})
+    stage.administer(lambda admin: admin.alter_configs([topic]))
+    running = job.start(pause_s=0.2, idle_s=END_TIMEOUT_S)
+    running.wait_for("finished")
+    leader = stage.cluster.leader_of(job.alerts_topic, 0)
+    coordinator = stage.cluster.group_coordinator(job.group)
+    missing = random.choice([each for each in stage.cluster if each not in (leader, coordinator)])
+    missing.kill()
+    try:
+        running.wait_for("retrying")
+        time.sleep(random.uniform(0, 2))
+    finally:
+        missing.start()
+        at_s = time.time()
+        stage.cluster.wait_in_sync()
+    end_when_done(running, job)
+    return at_s
+
+
 def restart_one_by_one(job: Job, random: Random) -> float:
     """Stop and start each broker in mid-stream, as for a new version of Kafka."""
     slow = {"pause_s": 0.5, "settings": {"poll_records_max": 3}}
@@ -294,6 +317,7 @@ OF_THREE_BROKERS: dict[str, Fault] = {
     "transaction coordinator killed": kill_one_of_three(
         lambda job: job.stage.cluster.transaction_coordinator(job.transactional_id)
     ),
+    "too few replicas of the alerts": miss_a_replica,
     "three brokers restarted one by one": restart_one_by_one,
 }
 """Faults of a stage with three brokers, where two are enough."""

@@ -146,6 +146,8 @@ def test_undelivered_records_may_be_sent_again_unless_that_cannot_help() -> None
     assert type(lost) is DeliveryError
     assert lost.retriable
     assert "3 record(s)" in str(lost)
+    assert "min.insync.replicas" in str(lost)
     large = _common.undelivered(1, _common.too_large(SERVERS, "10 MB"))
     assert not large.retriable
     assert "max.message.bytes" in str(large)
+    assert "min.insync.replicas" not in str(large)
