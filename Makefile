@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 MIRROR := $(wildcard ../shared/data)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check fuzz faults soak zoo bench lock clean
+.PHONY: help install demo test lowest check fuzz faults soak zoo bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -23,14 +23,19 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 # A mirror of the data sets beside the checkout saves the downloads; see README, "Data sets".
 ifneq ($(MIRROR),)
-demo test soak zoo bench: export STREAM_DETECTOR_DATA ?= $(abspath $(MIRROR))
+demo test lowest soak zoo bench: export STREAM_DETECTOR_DATA ?= $(abspath $(MIRROR))
 endif
 
 demo: $(INSTALLED) ## train, stream, detect and read the alerts back, in one minute and one table
 	$(BIN)/stream-detector demo
 
 test: $(INSTALLED) ## every test; those on a real Kafka need one, Docker, or Java and Maven
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q --numprocesses 2 --dist loadfile
+
+lowest: ## every test with the lowest versions that pyproject.toml asks for; needs uv
+	uv venv --quiet --clear --python $(PYTHON) $(VENV)-lowest
+	uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --editable '.[all]'
+	$(VENV)-lowest/bin/pytest -q --numprocesses 2 --dist loadfile --override-ini filterwarnings=default
 
 check: $(INSTALLED) ## lint, format, types, import contracts and unit tests: seconds
 	$(BIN)/ruff check .
@@ -61,5 +66,5 @@ lock: ## renew requirements.lock from pyproject.toml; needs uv
 		--extra all --generate-hashes --no-header --no-annotate --output-file requirements.lock pyproject.toml -
 
 clean: ## remove .venv and every cache; bundles stay
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lowest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -56,7 +56,9 @@ def test_wrong_sha256_names_both_and_what_to_do(mirror):
     assert "replace it" in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", [b"no gzip", gzip.compress(CONTENT)[:-4]])
+@pytest.mark.parametrize(
+    "damage", [b"no gzip", gzip.compress(CONTENT)[:-4]], ids=["no gzip", "cut short"]
+)
 def test_damaged_archive_is_refused(mirror, damage):
     (mirror / "some" / "table.csv.gz").write_bytes(damage)
     with pytest.raises(DatasetError, match="cannot be read"):
