@@ -9,6 +9,7 @@ Maven. Tests get one from `tests/conftest.py`; a benchmark puts this folder on
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -284,7 +285,16 @@ def _fetch_jars(version: str) -> Path:
     if missing:
         raise LocalKafkaError(missing)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Filled under another name, so that half a folder is never taken for a whole one.
+    # Maven's own store is not made for two at a time.
+    with (folder.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _fill(folder, version)
+    return folder
+
+
+def _fill(folder: Path, version: str) -> None:
+    """Make a folder with Kafka's jars: under another name first, so that half is never all."""
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{version}-"))
     command = [
         shutil.which("mvn") or "mvn",
@@ -303,9 +313,7 @@ def _fetch_jars(version: str) -> Path:
     if done.returncode:
         shutil.rmtree(partial)
         raise LocalKafkaError(f"Maven did not fetch Kafka {version}: {_end_of(done.stdout)}")
-    with contextlib.suppress(OSError):  # another process was faster
-        partial.rename(folder)
-    return folder
+    partial.rename(folder)
 
 
 def _free_ports(count: int) -> list[int]:
