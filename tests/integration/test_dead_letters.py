@@ -10,6 +10,7 @@ from typing import Any
 import kafka as kafka_python
 import pytest
 from command_line import CommandLine
+from fault_stage import read_all
 
 from stream_detector.clients import connect
 from stream_detector.core.dead_letters import REPLAYED_FROM, encode_dead_letter
@@ -181,4 +182,4 @@ def test_what_is_incomplete_is_not_sent_and_one_offset_is_read_alone(
     assert f"lacks value (5,000 bytes); all of it lies at {telemetry}[0]@17" in shown
     assert "3,001 of 3,002 records to send" in done.stderr
     assert "refused 1, incomplete\n0:1500 lacks value" in done.stderr
-    assert [value for _, value in read(kafka, telemetry, 3_002)] == [b"x"] * 3_001
+    assert [value for value, *_ in read_all(kafka, telemetry)] == [b"x"] * 3_001
