@@ -30,7 +30,7 @@ demo: $(INSTALLED) ## train, stream, detect and read the alerts back, in one min
 	$(BIN)/stream-detector demo
 
 test: $(INSTALLED) ## every test; those on a real Kafka need one, Docker, or Java and Maven
-	$(BIN)/pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -q
 
 lowest: ## every test with the lowest versions that pyproject.toml asks for; needs uv
 	uv venv --quiet --clear --python $(PYTHON) $(VENV)-lowest
