@@ -35,7 +35,7 @@ test: $(INSTALLED) ## every test; those on a real Kafka need one, Docker, or Jav
 lowest: ## every test with the lowest versions that pyproject.toml asks for; needs uv
 	uv venv --quiet --clear --python $(PYTHON) $(VENV)-lowest
 	uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --editable '.[all]'
-	$(VENV)-lowest/bin/pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder --override-ini filterwarnings=default
+	$(VENV)-lowest/bin/pytest -q --override-ini filterwarnings=default
 
 check: $(INSTALLED) ## lint, format, types, import contracts and unit tests: seconds
 	$(BIN)/ruff check .

@@ -245,7 +245,7 @@ def miss_a_replica(job: Job, random: Random) -> float:
     missing = random.choice([each for each in stage.cluster if each not in (leader, coordinator)])
     missing.kill()
     try:
-        running.wait_for("retrying")
+        running.wait_for("were not acknowledged")
         time.sleep(random.uniform(0, 2))
     finally:
         missing.start()

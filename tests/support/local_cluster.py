@@ -97,22 +97,24 @@ class LocalKafkaCluster:
 
     def wait_in_sync(self) -> None:
         """Wait until every broker has all that the others have: until then none may go as well."""
-        deadline_s = time.monotonic() + START_TIMEOUT_S
-        while behind := self._partitions_behind():
-            if time.monotonic() > deadline_s:
-                raise LocalKafkaError(f"some replicas are still behind: {', '.join(behind)}")
-            time.sleep(0.2)
+        _wait_until_none("replicas that are behind", self._partitions_behind)
 
     def wait_known(self, topic: str) -> None:
         """Wait until every broker knows a topic: each hears of it in its own time."""
-        deadline_s = time.monotonic() + START_TIMEOUT_S
-        for broker in self:
-            # The library asks the one broker that it has a connection to: this one.
-            admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-            while admin.list_topics(topic, timeout=START_TIMEOUT_S).topics[topic].error is not None:
-                if time.monotonic() > deadline_s:
-                    raise LocalKafkaError(f"{broker.bootstrap_servers} does not know {topic}")
-                time.sleep(0.05)
+        _wait_until_none(f"brokers that do not know {topic}", lambda: self._unaware_of(topic))
+
+    def _unaware_of(self, topic: str) -> list[str]:
+        """Return the addresses of brokers that do not know a topic."""
+        # A client that is new has a connection to the one broker that it was given, and asks that.
+        return [
+            address
+            for address in (broker.bootstrap_servers for broker in self)
+            if AdminClient({"bootstrap.servers": address})
+            .list_topics(topic, timeout=START_TIMEOUT_S)
+            .topics[topic]
+            .error
+            is not None
+        ]
 
     def _partitions_behind(self) -> list[str]:
         """Return the partitions that are not on every broker yet."""
@@ -134,3 +136,12 @@ class LocalKafkaCluster:
             return what(admin)
         finally:
             admin.close()
+
+
+def _wait_until_none(what: str, ask: Callable[[], list[str]]) -> None:
+    """Ask until there is none left; raises with those that are."""
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while left := ask():
+        if time.monotonic() > deadline_s:
+            raise LocalKafkaError(f"there are still {what}: {', '.join(left)}")
+        time.sleep(0.2)
