@@ -16,6 +16,8 @@ SCALER_KINDS = ("none", "min-max", "standard", "pixels")
 PIXEL_MAX = 255.0
 """The brightest value of a pixel of eight bits."""
 
+_SPREAD_MIN = float(np.finfo(np.float32).smallest_normal)
+
 
 @dataclass(frozen=True, slots=True)
 class Scaler:
@@ -85,7 +87,8 @@ def fit_scaler(kind: str, windows: FloatArray) -> Scaler:
     """Fit a scaler to training windows.
 
     A feature that never changes keeps the factor 1: it carries no information, and dividing by
-    its zero range would make every later change infinite.
+    its zero range would make every later change infinite. So does one that changes by less than
+    the smallest normal float32, about 1.2e-38, for its factor would not be finite.
 
     Parameters
     ----------
@@ -123,5 +126,5 @@ def fit_scaler(kind: str, windows: FloatArray) -> Scaler:
         spread = samples.std(axis=0)
     elif kind == "pixels":
         spread = np.full(n_features, PIXEL_MAX)
-    scale = 1.0 / np.where(spread > 0.0, spread, 1.0)  # (n_features,)
+    scale = 1.0 / np.where(spread >= _SPREAD_MIN, spread, 1.0)  # (n_features,)
     return Scaler(kind, offset.astype(np.float32), scale.astype(np.float32))

@@ -31,6 +31,15 @@ def test_a_constant_feature_stays_finite(kind: str) -> None:
     assert scaled[..., 1].ravel().tolist() == [8 if kind == "none" else 3] * 4
 
 
+@pytest.mark.parametrize("kind", ["none", "min-max", "standard"])
+@pytest.mark.parametrize("spread", [1e-45, 1e-40, 3e-39, 1.2e-38, 3e-38])
+def test_a_feature_that_hardly_changes_stays_finite(kind: str, spread: float) -> None:
+    windows = np.array([[[0.0], [spread]]], dtype=np.float32)
+    scaler = fit_scaler(kind, windows)
+    assert np.isfinite(scaler.scale).all()
+    assert np.isfinite(scaler.transform(windows)).all()
+
+
 def test_transform_makes_a_new_float32_array() -> None:
     before = WINDOWS.copy()
     scaled = fit_scaler("min-max", WINDOWS).transform(WINDOWS)
