@@ -1,13 +1,12 @@
 """Real signal in, and the same bits out as ever: scores, alerts and what is committed with offsets.
 
-`python tests/golden/test_same_bits.py` prints what the product gives now. A bundle whose network
-halves each value stands for a trained one, since training differs between machines.
+A bundle whose network halves each value stands for a trained one, since training differs between
+machines.
 """
 
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,6 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-
-ROOT = Path(__file__).parents[2]
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT / "tests" / "support"))
-
 from halving_bundle import make_bundle
 
 from stream_detector.bundle import read_bundle
@@ -191,11 +185,3 @@ def test_the_same_signal_gives_the_same_bits(name: str, tmp_path: Path) -> None:
     found = digests_of(name, tmp_path)
     assert found["n_alerts"] > 20
     assert found == json.loads(EXPECTED.read_text())[name]
-
-
-if __name__ == "__main__":
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        found = {name: digests_of(name, Path(folder)) for name in STREAMS}
-    sys.stdout.write(json.dumps(found, indent=2) + "\n")
