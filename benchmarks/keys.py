@@ -195,11 +195,15 @@ def run(
 def bytes_per_key(state: Any, n_keys: int) -> float:
     """Return all that is held for a key: its row, its numbers, its name and its place."""
     windows: WindowState = state.windows
-    pool = windows.settle()
-    index = pool._slots[0]
-    small = sum(map(sys.getsizeof, pool.keys)) + sys.getsizeof(pool.keys) + sys.getsizeof(index)
+    keyed_state = windows.apply_delta()
+    index = keyed_state._slots[0]
+    small = (
+        sum(map(sys.getsizeof, keyed_state.keys))
+        + sys.getsizeof(keyed_state.keys)
+        + sys.getsizeof(index)
+    )
     small += sum(map(sys.getsizeof, index.values()))
-    return (pool.n_bytes + small) / n_keys
+    return (keyed_state.n_bytes + small) / n_keys
 
 
 def measure_detect(servers: str, bundle: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -210,7 +214,7 @@ def measure_detect(servers: str, bundle: Path, options: argparse.Namespace) -> d
         topics = {n_keys: f"keys-{content_type}-{n_keys}" for n_keys in (FEW, MANY)}
         make_topics(servers, *topics.values())
         for n_keys, topic in topics.items():
-            fill(servers, topic, Fleet(n_keys, 2), (content_type, chunk, n_records))
+            impute_windows(servers, topic, Fleet(n_keys, 2), (content_type, chunk, n_records))
         rates: dict[str, list[float]] = {}
         windows: dict[str, int] = {}
         for number in track(range(options.kafka_rounds), description=f"detect, {content_type}"):
@@ -236,7 +240,7 @@ def measure_detect(servers: str, bundle: Path, options: argparse.Namespace) -> d
     return found
 
 
-def fill(servers: str, topic: str, fleet: Fleet, what: tuple[str, int, int]) -> None:
+def impute_windows(servers: str, topic: str, fleet: Fleet, what: tuple[str, int, int]) -> None:
     """Write records of a fleet, each key always to the same partition."""
     content_type, chunk, n_records = what
     settings = {"linger.ms": 20, "batch.size": 1_000_000, "acks": "all"}

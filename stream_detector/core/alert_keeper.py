@@ -22,7 +22,7 @@ from stream_detector.core.records import (
 )
 from stream_detector.core.sample_state import SampleState
 from stream_detector.core.step import RaisedAlert
-from stream_detector.core.windows import Cut
+from stream_detector.core.windows import WindowBatch
 
 
 class _Incident(NamedTuple):
@@ -71,7 +71,7 @@ class AlertKeeper:
         What was remembered before the batch.
     batch
         The records of the batch.
-    whole
+    completed
         The windows they complete.
     indices
         Which record of the batch each of the cut's records is, shape (n_records,).
@@ -83,7 +83,7 @@ class AlertKeeper:
         alerting: AlertRules,
         state: SampleState,
         batch: RecordBatch,
-        whole: Cut,
+        completed: WindowBatch,
         indices: NDArray[np.intp],
     ) -> None:
         self.raised: list[RaisedAlert] = []
@@ -92,17 +92,17 @@ class AlertKeeper:
         self._alerting = alerting
         self._state = state
         self._batch = batch
-        self._whole = whole
+        self._whole = completed
         self._indices = indices
         self._alerts = dict(state.alerts)
         self._gaps = dict(state.gaps)
-        self._incidents = iter(sorted(_incidents(whole, indices)))
+        self._incidents = iter(sorted(_incidents(completed, indices)))
         self._next_incident = next(self._incidents, None)
 
     def take_in(self, some: Slice) -> None:
         """Go on with some windows, later than those before."""
-        whole, threshold = self._whole, self._detector.threshold
-        slots = whole.slots[some.rows]
+        completed, threshold = self._whole, self._detector.threshold
+        slots = completed.slots[some.rows]
         is_anomalous = some.errors > threshold  # NaN compares False
         of_interest = is_anomalous
         if self._alerts or is_anomalous.any():
@@ -112,8 +112,8 @@ class AlertKeeper:
             of_interest = np.isin(slots, watched)
         for at in np.flatnonzero(of_interest).tolist():
             row = int(some.rows[at])
-            index = int(self._indices[whole.records[row]])
-            start_ms, end_ms = int(whole.start_ms[row]), int(whole.end_ms[row])
+            index = int(self._indices[completed.records[row]])
+            start_ms, end_ms = int(completed.start_ms[row]), int(completed.end_ms[row])
             self._happen_until((index, end_ms))
             window = JudgedWindow(
                 origin=lambda index=index: self._batch.origin(index),  # type: ignore[misc]
@@ -205,17 +205,18 @@ class AlertKeeper:
         return explain(scored, detector.scaler, detector.error_kind)
 
 
-def _incidents(whole: Cut, indices: NDArray[np.intp]) -> list[_Incident]:
+def _incidents(completed: WindowBatch, indices: NDArray[np.intp]) -> list[_Incident]:
     """Return what happened besides windows."""
-    expired = whole.expired
-    n_expired, n_gaps = len(expired.slots), len(whole.gap_slots)
-    at_ms = np.floor(whole.gap_ms + 0.5)
+    expired = completed.expired
+    n_expired, n_gaps = len(expired.slots), len(completed.gap_slots)
+    at_ms = np.floor(completed.gap_ms + 0.5)
     columns = (
-        np.concatenate([indices[expired.records], indices[whole.gap_records]]).tolist(),
+        np.concatenate([indices[expired.records], indices[completed.gap_records]]).tolist(),
         [-inf] * n_expired + at_ms.tolist(),
         np.concatenate([expired.at_ms, at_ms]).tolist(),
-        whole.state.keys_of(expired.slots) + [b""] * n_gaps,  # of gaps, no two are of one moment
-        np.concatenate([expired.slots, whole.gap_slots]).tolist(),
+        completed.state.keys_of(expired.slots)
+        + [b""] * n_gaps,  # of gaps, no two are of one moment
+        np.concatenate([expired.slots, completed.gap_slots]).tolist(),
     )
     return [_Incident(*each) for each in zip(*columns, strict=True)]
 

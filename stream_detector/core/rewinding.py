@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from stream_detector.core.keyed_state import KeyedState
 from stream_detector.core.lifecycle import SeriesAlerts
 from stream_detector.core.rewind import Rewind
 from stream_detector.core.sample_state import Generation, Hold, SampleState
-from stream_detector.core.series import SeriesPool
 from stream_detector.errors import StateError
 
 N_ANEW = 5
@@ -34,15 +34,15 @@ class Needed(NamedTuple):
 
 def begin(state: SampleState, partition: int, first: Generation) -> SampleState:
     """Begin to read a partition of which nothing is remembered."""
-    pool = state.windows.settle()
+    keyed_state = state.windows.apply_delta()
     if first.clock_ms > -math.inf:
-        pool.clocks[partition] = first.clock_ms
+        keyed_state.stream_times_ms[partition] = first.clock_ms
     return replace(state, generations={**state.generations, partition: (first,)})
 
 
 def forget(state: SampleState, partitions: Sequence[int]) -> SampleState:
     """Drop everything of partitions that are read elsewhere now."""
-    numbers = state.windows.settle().partitions
+    numbers = state.windows.apply_delta().partitions
     known = {*state.alerts, *state.gaps, *state.holds}
     gone = {slot for slot in known if numbers[slot] in partitions}
     return SampleState(
@@ -56,25 +56,25 @@ def forget(state: SampleState, partitions: Sequence[int]) -> SampleState:
 
 def reach(state: SampleState, partition: int, rewind: Rewind) -> SampleState:
     """Take down that reading the past has come to `Rewind.judge_offset`."""
-    pool = state.windows.settle()
+    keyed_state = state.windows.apply_delta()
     if rewind.is_restless:
-        pool.interrupt(partition)
-    return _with_generation(state, pool, partition, rewind.judge_offset)
+        keyed_state.interrupt(partition)
+    return _with_generation(state, keyed_state, partition, rewind.judge_offset)
 
 
 def resume(
     state: SampleState, partition: int, offset: int, rewind: Rewind, needed: Needed
 ) -> SampleState:
     """Go live where the reading of the past ends; raises as `Detector.resume` says."""
-    pool = state.windows.settle()
-    state = replace(state, gaps=_recent(state, pool, needed.gaps_ms))
-    state = _with_generation(state, pool, partition, offset)
+    keyed_state = state.windows.apply_delta()
+    state = replace(state, gaps=_recent(state, keyed_state, needed.gaps_ms))
+    state = _with_generation(state, keyed_state, partition, offset)
     hold = (rewind.judge_offset,)
     holds = {
         slot: Hold(_since_ms(state.alerts.get(slot)), hold)
-        for slot in _slots_of(state, pool, partition)
+        for slot in _slots_of(state, keyed_state, partition)
     }
-    digest = _digest(state, pool, partition)
+    digest = _digest(state, keyed_state, partition)
     if digest != rewind.digest:
         message = (
             f"partition {partition}: what is remembered at offset {offset}, read again from "
@@ -91,34 +91,34 @@ def rewinds(
     state: SampleState, next_offsets: Mapping[int, int], needed: Needed
 ) -> tuple[SampleState, dict[int, Rewind]]:
     """Say from where each partition can be restored, as `Detector.rewinds` does."""
-    pool = state.windows.settle()
-    state = replace(state, gaps=_recent(state, pool, needed.gaps_ms))
-    state = replace(state, holds=_holds(state, pool))
+    keyed_state = state.windows.apply_delta()
+    state = replace(state, gaps=_recent(state, keyed_state, needed.gaps_ms))
+    state = replace(state, holds=_holds(state, keyed_state))
     found = {}
     for partition, offset in next_offsets.items():
-        held = [state.holds[slot].offsets[0] for slot in _slots_of(state, pool, partition)]
+        held = [state.holds[slot].offsets[0] for slot in _slots_of(state, keyed_state, partition)]
         known = state.generations[partition]
         judge = min([_before_last(known).offset, *held])
         at = max(0, [each.offset for each in known].index(judge) - 1)
         first = known[at]
         found[partition] = Rewind(
-            first.offset, first.clock_ms, judge, bool(held), _digest(state, pool, partition)
+            first.offset, first.clock_ms, judge, bool(held), _digest(state, keyed_state, partition)
         )
         state = replace(state, generations={**state.generations, partition: known[at:]})
-        if pool.has_all(partition, needed.windows_ms):
-            state = _with_generation(state, pool, partition, offset)
+        if keyed_state.has_all(partition, needed.windows_ms):
+            state = _with_generation(state, keyed_state, partition, offset)
     return state, found
 
 
 def _with_generation(
-    state: SampleState, pool: SeriesPool, partition: int, offset: int
+    state: SampleState, keyed_state: KeyedState, partition: int, offset: int
 ) -> SampleState:
     """Begin a generation at an offset that lies behind the beginning of the present one."""
     known = state.generations[partition]
     if offset <= known[-1].offset:
         return state
-    pool.begin_generation(partition)
-    fresh = Generation(offset, pool.clocks.get(partition, -math.inf))
+    keyed_state.begin_generation(partition)
+    fresh = Generation(offset, keyed_state.stream_times_ms.get(partition, -math.inf))
     return replace(state, generations={**state.generations, partition: (*known, fresh)})
 
 
@@ -127,14 +127,14 @@ def _before_last(generations: Sequence[Generation]) -> Generation:
     return generations[max(0, len(generations) - 2)]
 
 
-def _holds(state: SampleState, pool: SeriesPool) -> dict[int, Hold]:
+def _holds(state: SampleState, keyed_state: KeyedState) -> dict[int, Hold]:
     """Return how far back to read for each restless key."""
     holds = {}
     for slot in {*state.alerts, *state.gaps}:
         since_ms = _since_ms(state.alerts.get(slot))
         hold = state.holds.get(slot)
         if hold is None or hold.since_ms != since_ms:
-            here = _before_last(state.generations[int(pool.partitions[slot])]).offset
+            here = _before_last(state.generations[int(keyed_state.partitions[slot])]).offset
             offsets = (here,) if hold is None else (*hold.offsets, here)
             hold = Hold(since_ms, offsets[-N_ANEW:])
         holds[slot] = hold
@@ -146,29 +146,33 @@ def _since_ms(alerts: SeriesAlerts | None) -> int | None:
     return None if alerts is None or alerts.unrest is None else alerts.unrest.since_ms
 
 
-def _recent(state: SampleState, pool: SeriesPool, gaps_ms: float) -> dict[int, tuple[int, ...]]:
+def _recent(
+    state: SampleState, keyed_state: KeyedState, gaps_ms: float
+) -> dict[int, tuple[int, ...]]:
     """Return the gaps that an alert can still tell."""
     recent = {}
     for slot, times in state.gaps.items():
-        since_ms = float(pool.scalars.last_ms[slot]) - gaps_ms
+        since_ms = float(keyed_state.columns.last_ms[slot]) - gaps_ms
         kept = tuple(each for each in times if each > since_ms)
         if kept:
             recent[slot] = kept
     return recent
 
 
-def _slots_of(state: SampleState, pool: SeriesPool, partition: int) -> list[int]:
+def _slots_of(state: SampleState, keyed_state: KeyedState, partition: int) -> list[int]:
     """Return the restless keys of a partition."""
-    return [slot for slot in {*state.alerts, *state.gaps} if pool.partitions[slot] == partition]
+    return [
+        slot for slot in {*state.alerts, *state.gaps} if keyed_state.partitions[slot] == partition
+    ]
 
 
-def _digest(state: SampleState, pool: SeriesPool, partition: int) -> str:
+def _digest(state: SampleState, keyed_state: KeyedState, partition: int) -> str:
     """Return 16 hexadecimal digits that change with anything remembered of a partition."""
     restless = sorted(
-        (pool.keys[slot] or b"", _facts(state.alerts.get(slot)), state.gaps.get(slot, ()))
-        for slot in _slots_of(state, pool, partition)
+        (keyed_state.keys[slot] or b"", _facts(state.alerts.get(slot)), state.gaps.get(slot, ()))
+        for slot in _slots_of(state, keyed_state, partition)
     )
-    known = (pool.sum_of(partition), pool.clocks.get(partition), restless)
+    known = (keyed_state.sum_of(partition), keyed_state.stream_times_ms.get(partition), restless)
     return hashlib.blake2b(repr(known).encode(), digest_size=8).hexdigest()
 
 

@@ -15,14 +15,20 @@ from stream_detector.core.alert_keeper import AlertKeeper, Slice
 from stream_detector.core.alerting import AlertRules
 from stream_detector.core.codec import ContentType
 from stream_detector.core.detector import SCALED_MAX, Detector, Reconstruct
-from stream_detector.core.lives import Arrivals
 from stream_detector.core.records import FloatArray, RecordBatch, Rejected, Scores
 from stream_detector.core.rewind import Rewind
 from stream_detector.core.rewinding import Needed, begin, forget, reach, resume, rewinds
 from stream_detector.core.sample_state import Generation, SampleState, of_samples
 from stream_detector.core.samples import DecodedSamples, decode_samples
+from stream_detector.core.sessions import Arrivals
 from stream_detector.core.step import Counts, DetectorState, Step
-from stream_detector.core.windows import Cut, WindowRules, WindowState, cut, fill
+from stream_detector.core.windows import (
+    WindowBatch,
+    WindowRules,
+    WindowState,
+    assign_windows,
+    impute_windows,
+)
 from stream_detector.errors import DataError, RecordOrderError, RecordValueError
 
 _ROWS_AT_ONCE = 64
@@ -72,8 +78,8 @@ class SampleDetector(Detector):
         decoded = self._decode(batch, content_type)
         if not len(decoded.indices):
             return state
-        whole, _ = self._cut(state, batch, decoded)
-        return replace(state, windows=whole.state)
+        completed, _ = self._assign_windows(state, batch, decoded)
+        return replace(state, windows=completed.state)
 
     def reach(self, state: DetectorState, partition: int, rewind: Rewind) -> DetectorState:
         """Pass the place from which windows are judged again, as `Detector.reach` says."""
@@ -104,20 +110,20 @@ class SampleDetector(Detector):
         if not len(decoded.indices):
             counts = Counts(records={"dead_letter": len(batch)}, n_keys=state.windows.n_keys)
             return Step(state, _no_scores(self.threshold), [], _in_order(decoded.rejected), counts)
-        whole, indices = self._cut(state, batch, decoded)
-        keeper = AlertKeeper(self, self.alerting, state, batch, whole, indices)
-        errors = self._score_windows(whole, reconstruct, keeper)
+        completed, indices = self._assign_windows(state, batch, decoded)
+        keeper = AlertKeeper(self, self.alerting, state, batch, completed, indices)
+        errors = self._score_windows(completed, reconstruct, keeper)
         after = keeper.finish()
         is_scored = np.isfinite(errors)
         scores = Scores(
-            indices[whole.records[is_scored]],
+            indices[completed.records[is_scored]],
             errors[is_scored],
             self.threshold,
-            whole.start_ms[is_scored],
-            whole.end_ms[is_scored],
+            completed.start_ms[is_scored],
+            completed.end_ms[is_scored],
         )
-        late = _late_records(whole, decoded)
-        counts = _count(len(batch), decoded, whole, errors, self.threshold)
+        late = _late_records(completed, decoded)
+        counts = _count(len(batch), decoded, completed, errors, self.threshold)
         counts.n_suppressed = keeper.n_suppressed
         return Step(after, scores, keeper.raised, _in_order([*decoded.rejected, *late]), counts)
 
@@ -126,9 +132,9 @@ class SampleDetector(Detector):
         """Return how much of a key's past is needed."""
         return Needed(self.windows.needed_ms, self.alerting.flood_ms)
 
-    def _cut(
+    def _assign_windows(
         self, state: SampleState, batch: RecordBatch, decoded: DecodedSamples
-    ) -> tuple[Cut, NDArray[np.intp]]:
+    ) -> tuple[WindowBatch, NDArray[np.intp]]:
         """Return the windows that usable records complete, and which records those are."""
         series, indices = batch.series(), decoded.indices
         keys: Sequence[Any] = series.keys  # none of the usable ones is None
@@ -141,7 +147,7 @@ class SampleDetector(Detector):
             times_ms=decoded.times_ms,
             values=decoded.values,
         )
-        return cut(state.windows, self.windows, arrivals), indices
+        return assign_windows(state.windows, self.windows, arrivals), indices
 
     def _decode(self, batch: RecordBatch, content_type: ContentType | None) -> DecodedSamples:
         """Return the samples of a batch that can be scored."""
@@ -167,17 +173,17 @@ class SampleDetector(Detector):
         return decoded.without(errors)
 
     def _score_windows(
-        self, whole: Cut, reconstruct: Reconstruct, keeper: AlertKeeper
+        self, completed: WindowBatch, reconstruct: Reconstruct, keeper: AlertKeeper
     ) -> NDArray[np.float64]:
         """Return the error of each window, NaN where too much of it is missing.
 
         Alerts go on slice by slice, so that no more windows are held than one call has.
         """
-        errors = np.full(len(whole), np.nan)
-        for start in range(0, len(whole), self.model_rows_max):
+        errors = np.full(len(completed), np.nan)
+        for start in range(0, len(completed), self.model_rows_max):
             part = slice(start, start + self.model_rows_max)
-            received = whole.take(part)  # (n_windows, n_steps, n_features)
-            filled, shares = fill(received, self.windows)
+            received = completed.gather(part)  # (n_windows, n_steps, n_features)
+            filled, shares = impute_windows(received, self.windows)
             rows = np.arange(start, start + len(filled))
             places = np.arange(len(filled))
             is_usable = np.ones(len(filled), dtype=np.bool_)
@@ -221,13 +227,14 @@ def _in_order(rejected: Iterable[Rejected]) -> list[Rejected]:
     return sorted(rejected, key=lambda each: each.index)
 
 
-def _late_records(whole: Cut, decoded: DecodedSamples) -> Iterator[Rejected]:
+def _late_records(completed: WindowBatch, decoded: DecodedSamples) -> Iterator[Rejected]:
     """Yield the records of which some samples came too late."""
-    for row in np.flatnonzero(whole.n_late).tolist():
-        n_late, n_samples = int(whole.n_late[row]), int(decoded.counts[row])
+    for row in np.flatnonzero(completed.n_late).tolist():
+        n_late, n_samples = int(completed.n_late[row]), int(decoded.counts[row])
         message = (
-            f"{n_late} of {n_samples} samples came more than {whole.rules.lateness_ms_max:g} ms "
-            f"behind the newest of their key, {n_samples - n_late} were used: send in order, or "
+            f"{n_late} of {n_samples} samples came more than "
+            f"{completed.rules.lateness_ms_max:g} ms behind the newest of their key, "
+            f"{n_samples - n_late} were used: send in order, or "
             "train with a larger window.lateness_ms_max"
         )
         yield Rejected(int(decoded.indices[row]), RecordOrderError(message), "order")
@@ -236,25 +243,25 @@ def _late_records(whole: Cut, decoded: DecodedSamples) -> Iterator[Rejected]:
 def _count(
     n_records: int,
     decoded: DecodedSamples,
-    whole: Cut,
+    completed: WindowBatch,
     errors: NDArray[np.float64],
     threshold: float,
 ) -> Counts:
     """Return how many records, samples and windows had which outcome."""
     outcome = np.full(len(decoded.indices), "normal", dtype="U11")
     is_scored = np.isfinite(errors)
-    outcome[whole.records[~is_scored]] = "missing"
-    outcome[whole.records[is_scored]] = "normal"
-    outcome[whole.records[errors > threshold]] = "anomalous"
-    outcome[~whole.is_warm] = "warm_up"
-    outcome[whole.n_repeated == decoded.counts] = "duplicate"
-    outcome[whole.n_late > 0] = "late"
+    outcome[completed.records[~is_scored]] = "missing"
+    outcome[completed.records[is_scored]] = "normal"
+    outcome[completed.records[errors > threshold]] = "anomalous"
+    outcome[~completed.is_warm] = "warm_up"
+    outcome[completed.n_repeated == decoded.counts] = "duplicate"
+    outcome[completed.n_late > 0] = "late"
     names, numbers = np.unique(outcome, return_counts=True)
     records = dict(zip(names.tolist(), numbers.tolist(), strict=True))
     records["dead_letter"] = n_records - len(decoded.indices)
     n_anomalous = int((errors > threshold).sum())
     n_scored = int(is_scored.sum())
-    n_late, n_repeated = int(whole.n_late.sum()), int(whole.n_repeated.sum())
+    n_late, n_repeated = int(completed.n_late.sum()), int(completed.n_repeated.sum())
     return Counts(
         records=records,
         windows={
@@ -268,7 +275,7 @@ def _count(
             "duplicate": n_repeated,
         },
         n_missing_values=int(np.isnan(decoded.values).sum()),
-        n_gaps=len(whole.gap_slots),
-        n_idle_keys=len(whole.expired.slots),
-        n_keys=whole.state.n_keys,
+        n_gaps=len(completed.gap_slots),
+        n_idle_keys=len(completed.expired.slots),
+        n_keys=completed.state.n_keys,
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stream_detector.core.codec import TIMESTAMP_MS_MAX, ContentType, group_formats
 from stream_detector.core.records import FloatArray, Headers, Rejected, SeriesColumns
 from stream_detector.core.sample_json import Read, not_a_time, nothing_there, read_json
-from stream_detector.core.times import follow, keep
+from stream_detector.core.timestamps import follow, keep
 from stream_detector.errors import (
     DataError,
     RecordShapeError,

@@ -12,21 +12,21 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from stream_detector.core.groups import Indices
-from stream_detector.core.imputing import MissingRule, impute
-from stream_detector.core.lives import Arrivals, Expired
-from stream_detector.core.ordering import Limits, Ordered, order_samples
-from stream_detector.core.placing import (
+from stream_detector.core.arrays import Indices
+from stream_detector.core.grid import (
     ROWS_AT_ONCE,
+    Aligned,
     Grid,
-    Placed,
-    Tape,
-    lay_tape,
-    place,
-    scalars_after,
+    SegmentBuffer,
+    align,
+    columns_after,
+    lay_out_segments,
 )
+from stream_detector.core.imputation import MissingRule, impute
+from stream_detector.core.keyed_state import NONE_BEGUN, KeyedState, RowPart, StateDelta
 from stream_detector.core.records import FloatArray
-from stream_detector.core.series import NONE_BEGUN, RowPart, SeriesPool, Writes
+from stream_detector.core.reordering import InOrder, Limits, reorder_samples
+from stream_detector.core.sessions import Arrivals, Expired
 
 _NO_SLOTS = np.empty(0, dtype=np.intp)
 
@@ -87,17 +87,17 @@ class WindowState:
     stepped from: all states of a stream share their rows.
     """
 
-    pool: SeriesPool
-    writes: Writes | None
+    keyed_state: KeyedState
+    delta: StateDelta | None
     token: object
     before: object
 
     @classmethod
     def empty(cls, rules: WindowRules) -> "WindowState":
         """Return the state before the first batch."""
-        return cls(SeriesPool(rules.n_steps, rules.n_features), None, None, None)
+        return cls(KeyedState(rules.n_steps, rules.n_features), None, None, None)
 
-    def settle(self) -> SeriesPool:
+    def apply_delta(self) -> KeyedState:
         """Carry out what the last batch changed, and return the rows.
 
         Raises
@@ -105,41 +105,41 @@ class WindowState:
         ValueError
             If a later state was used already: the caller's mistake.
         """
-        if self.pool.token is self.token:
-            return self.pool
-        if self.pool.token is not self.before or self.writes is None:
+        if self.keyed_state.token is self.token:
+            return self.keyed_state
+        if self.keyed_state.token is not self.before or self.delta is None:
             message = "this state was overtaken: step from the newest one"
             raise ValueError(message)
-        self.pool.apply(self.writes)
-        self.pool.token = self.token
-        return self.pool
+        self.keyed_state.apply(self.delta)
+        self.keyed_state.token = self.token
+        return self.keyed_state
 
     @property
     def n_keys(self) -> int:
         """Return how many keys are remembered."""
-        if self.writes is None or self.pool.token is self.token:
-            return self.pool.n_keys
-        return self.pool.n_keys + len(self.writes.added) - len(self.writes.freed)
+        if self.delta is None or self.keyed_state.token is self.token:
+            return self.keyed_state.n_keys
+        return self.keyed_state.n_keys + len(self.delta.added) - len(self.delta.freed)
 
     def keys_of(self, slots: Indices) -> list[bytes]:
         """Return the keys that are remembered in some slots, or are going to be."""
-        added = {} if self.writes is None else {slot: key for _, key, slot in self.writes.added}
-        n_slots, keys = self.pool.n_slots, self.pool.keys
+        added = {} if self.delta is None else {slot: key for _, key, slot in self.delta.added}
+        n_slots, keys = self.keyed_state.n_slots, self.keyed_state.keys
         known, places = np.unique(slots, return_inverse=True)
         names = [
             (keys[slot] if slot < n_slots else None) or added.get(slot, b"")
             for slot in known.tolist()
         ]
-        return [names[place] for place in places.tolist()]
+        return [names[align] for align in places.tolist()]
 
     def forget(self, partitions: Sequence[int]) -> "WindowState":
         """Drop everything of partitions that are read elsewhere now."""
-        self.settle().forget(partitions)
+        self.apply_delta().forget(partitions)
         return self
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class WindowBatch:
     """The windows that a batch completed, in the order in which they were completed.
 
     Parameters
@@ -177,24 +177,26 @@ class Cut:
     gap_records: Indices
     gap_ms: NDArray[np.float64]
     expired: Expired
-    tape: Tape
+    buffer: SegmentBuffer
     cells: Indices
     rules: WindowRules
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def take(self, part: slice | Indices) -> FloatArray:
+    def gather(self, part: slice | Indices) -> FloatArray:
         """Return some windows as they were received, NaN where a value is missing.
 
         Returns
         -------
         Float32, shape (n, n_steps, n_features), unit: the signal's.
         """
-        return self.tape.gather(self.cells[part], self.rules.n_steps)
+        return self.buffer.gather(self.cells[part], self.rules.n_steps)
 
 
-def fill(windows: FloatArray, rules: WindowRules) -> tuple[FloatArray, NDArray[np.float64]]:
+def impute_windows(
+    windows: FloatArray, rules: WindowRules
+) -> tuple[FloatArray, NDArray[np.float64]]:
     """Impute missing values as the rules say.
 
     Returns
@@ -214,7 +216,7 @@ def fill(windows: FloatArray, rules: WindowRules) -> tuple[FloatArray, NDArray[n
     return filled, shares
 
 
-def cut(state: WindowState, rules: WindowRules, arrivals: Arrivals) -> Cut:
+def assign_windows(state: WindowState, rules: WindowRules, arrivals: Arrivals) -> WindowBatch:
     """Cut the windows that a batch of records completes.
 
     Parameters
@@ -226,110 +228,112 @@ def cut(state: WindowState, rules: WindowRules, arrivals: Arrivals) -> Cut:
     arrivals
         At least one record, in the order in which they came.
     """
-    pool = state.settle()
-    slots, added = pool.find(arrivals.keys, arrivals.partitions)
+    keyed_state = state.apply_delta()
+    slots, added = keyed_state.find(arrivals.keys, arrivals.partitions)
     limits = Limits(rules.lateness_ms_max, rules.key_ttl_ms)
-    ordered = order_samples(pool, slots, arrivals, rules.sample_interval_ms, limits)
+    in_order = reorder_samples(keyed_state, slots, arrivals, rules.sample_interval_ms, limits)
     grid = Grid(rules.n_steps, rules.stride, rules.sample_interval_ms, rules.gap_ms_max)
-    placed = place(ordered, grid)
-    tape = lay_tape(pool, ordered, placed, rules.n_steps)
-    writes = _writes(rules, ordered, placed, tape)
-    writes.added = added
-    writes.n_slots = max(pool.n_slots, max((slot for *_, slot in added), default=-1) + 1)
-    cells, records, end_ms = _complete(placed, tape, grid)
+    aligned = align(in_order, grid)
+    buffer = lay_out_segments(keyed_state, in_order, aligned, rules.n_steps)
+    delta = _delta(rules, in_order, aligned, buffer)
+    delta.added = added
+    delta.n_slots = max(keyed_state.n_slots, max((slot for *_, slot in added), default=-1) + 1)
+    cells, records, end_ms = _complete(aligned, buffer, grid)
     order = np.argsort(records, kind="stable")
-    of_cells = np.searchsorted(tape.begins, cells, side="right") - 1
-    lives = placed.lives[placed.firsts[tape.stretches[of_cells]]]
+    of_cells = np.searchsorted(buffer.begins, cells, side="right") - 1
+    sessions = aligned.sessions[aligned.firsts[buffer.segments[of_cells]]]
     end_ms = end_ms[order]
-    return Cut(
-        state=WindowState(pool, writes, object(), state.token),
+    return WindowBatch(
+        state=WindowState(keyed_state, delta, object(), state.token),
         records=records[order],
-        slots=ordered.lives.slots[lives][order],
+        slots=in_order.sessions.slots[sessions][order],
         start_ms=_whole(end_ms - rules.span_ms),
         end_ms=_whole(end_ms),
-        n_late=ordered.n_late,
-        n_repeated=ordered.n_repeated,
-        is_warm=_is_warm(ordered, placed, rules.n_steps),
-        gap_slots=ordered.lives.slots[placed.lives[placed.gaps]],
-        gap_records=placed.records[placed.gaps],
-        gap_ms=placed.times_ms[placed.gaps],
-        expired=ordered.expired,
-        tape=tape,
+        n_late=in_order.n_late,
+        n_repeated=in_order.n_repeated,
+        is_warm=_is_warm(in_order, aligned, rules.n_steps),
+        gap_slots=in_order.sessions.slots[aligned.sessions[aligned.gaps]],
+        gap_records=aligned.records[aligned.gaps],
+        gap_ms=aligned.times_ms[aligned.gaps],
+        expired=in_order.expired,
+        buffer=buffer,
         cells=cells[order],
         rules=rules,
     )
 
 
 def _complete(
-    placed: Placed, tape: Tape, grid: Grid
+    aligned: Aligned, buffer: SegmentBuffer, grid: Grid
 ) -> tuple[Indices, Indices, NDArray[np.float64]]:
     """Return the first cell of each complete window, its record, and the time of its last cell."""
-    last_starts = tape.begins + tape.lengths - grid.n_steps
-    cells = np.flatnonzero(tape.is_start)
-    of_cells = np.searchsorted(tape.begins, cells, side="right") - 1
+    last_starts = buffer.begins + buffer.lengths - grid.n_steps
+    cells = np.flatnonzero(buffer.is_start)
+    of_cells = np.searchsorted(buffer.begins, cells, side="right") - 1
     cells = cells[cells <= last_starts[of_cells]]
     needed = cells + grid.n_steps - 1
-    first = np.searchsorted(tape.cells, needed)  # the first sample at or after the last cell
-    samples = tape.samples[first]
-    end_ms = placed.times_ms[samples] - (tape.cells[first] - needed) * grid.interval_ms
-    return cells, placed.records[samples], end_ms
+    first = np.searchsorted(buffer.cells, needed)  # the first sample at or after the last cell
+    samples = buffer.samples[first]
+    end_ms = aligned.times_ms[samples] - (buffer.cells[first] - needed) * grid.interval_ms
+    return cells, aligned.records[samples], end_ms
 
 
-def _writes(rules: WindowRules, ordered: Ordered, placed: Placed, tape: Tape) -> Writes:
+def _delta(
+    rules: WindowRules, in_order: InOrder, aligned: Aligned, buffer: SegmentBuffer
+) -> StateDelta:
     """Return what the batch changes, but for new keys."""
-    lives = ordered.lives
-    of_stretches = placed.lives[placed.firsts]
-    is_life_end = np.append(of_stretches[1:] != of_stretches[:-1], True)[: len(of_stretches)]
-    is_kept = is_life_end & lives.is_last[of_stretches]
-    last_cells = np.where(placed.has_window, placed.cells[placed.lasts], NONE_BEGUN)
-    is_complete = np.zeros(len(of_stretches), dtype=np.bool_)
-    is_complete[tape.stretches] = True
-    starts, after = _left_over(tape, rules.n_steps)
-    last_cells[tape.stretches] = after
-    kept = np.flatnonzero(is_kept[tape.stretches] & (after != NONE_BEGUN))
-    is_quiet = is_kept & placed.has_window & ~is_complete
-    blank = np.flatnonzero(is_quiet & ~placed.has_prefix)
-    samples = np.flatnonzero(is_quiet[placed.stretches] & (placed.cells >= 0))
-    cell_slots = lives.slots[placed.lives[samples]]
-    is_start = placed.is_start[samples]
-    kept_stretches = tape.stretches[kept]
+    sessions = in_order.sessions
+    of_segments = aligned.sessions[aligned.firsts]
+    is_session_end = np.append(of_segments[1:] != of_segments[:-1], True)[: len(of_segments)]
+    is_kept = is_session_end & sessions.is_last[of_segments]
+    last_cells = np.where(aligned.has_window, aligned.cells[aligned.lasts], NONE_BEGUN)
+    is_complete = np.zeros(len(of_segments), dtype=np.bool_)
+    is_complete[buffer.segments] = True
+    starts, after = _left_over(buffer, rules.n_steps)
+    last_cells[buffer.segments] = after
+    kept = np.flatnonzero(is_kept[buffer.segments] & (after != NONE_BEGUN))
+    is_quiet = is_kept & aligned.has_window & ~is_complete
+    blank = np.flatnonzero(is_quiet & ~aligned.has_prefix)
+    samples = np.flatnonzero(is_quiet[aligned.segments] & (aligned.cells >= 0))
+    cell_slots = sessions.slots[aligned.sessions[samples]]
+    is_start = aligned.is_start[samples]
+    kept_segments = buffer.segments[kept]
     rows = _Rows(
-        tape=tape,
-        blank=lives.slots[of_stretches[blank]],
-        slots=lives.slots[of_stretches[kept_stretches]],
+        buffer=buffer,
+        blank=sessions.slots[of_segments[blank]],
+        slots=sessions.slots[of_segments[kept_segments]],
         starts=starts[kept],
         last_cells=after[kept],
         n_steps=rules.n_steps,
     )
-    scalars = scalars_after(ordered, placed, last_cells)
-    return Writes(
+    columns = columns_after(in_order, aligned, last_cells)
+    return StateDelta(
         n_slots=0,
-        clocks=ordered.clocks,
+        stream_times_ms=in_order.stream_times_ms,
         added=(),
-        slots=lives.slots,
-        scalars=scalars,
+        slots=sessions.slots,
+        columns=columns,
         rows=rows.parts,
         cell_slots=cell_slots,
-        cells=placed.cells[samples],
-        values=ordered.values[placed.rows[samples]],
+        cells=aligned.cells[samples],
+        values=in_order.values[aligned.rows[samples]],
         start_slots=cell_slots[is_start],
-        start_cells=placed.cells[samples][is_start],
-        pending=ordered.pending,
-        freed=ordered.expired.idle,
+        start_cells=aligned.cells[samples][is_start],
+        reorder_buffer=in_order.reorder_buffer,
+        freed=in_order.expired.idle,
     )
 
 
-def _left_over(tape: Tape, n_steps: int) -> tuple[Indices, Indices]:
+def _left_over(buffer: SegmentBuffer, n_steps: int) -> tuple[Indices, Indices]:
     """Return of each stretch the first window that is not complete, and its last cell in it."""
-    n_stretches = len(tape.stretches)
-    starts = np.full(n_stretches, -1, dtype=np.intp)
-    last_cells = np.full(n_stretches, NONE_BEGUN, dtype=np.intp)
-    cells = np.flatnonzero(tape.is_start)[::-1]
-    of_cells = np.searchsorted(tape.begins, cells, side="right") - 1
-    is_open = cells > (tape.begins + tape.lengths - n_steps)[of_cells]
+    n_segments = len(buffer.segments)
+    starts = np.full(n_segments, -1, dtype=np.intp)
+    last_cells = np.full(n_segments, NONE_BEGUN, dtype=np.intp)
+    cells = np.flatnonzero(buffer.is_start)[::-1]
+    of_cells = np.searchsorted(buffer.begins, cells, side="right") - 1
+    is_open = cells > (buffer.begins + buffer.lengths - n_steps)[of_cells]
     starts[of_cells[is_open]] = cells[is_open]  # the first one is set last
     begun = starts >= 0
-    last_cells[begun] = (tape.begins + tape.lengths - 1 - starts)[begun]
+    last_cells[begun] = (buffer.begins + buffer.lengths - 1 - starts)[begun]
     return starts, last_cells
 
 
@@ -337,7 +341,7 @@ def _left_over(tape: Tape, n_steps: int) -> tuple[Indices, Indices]:
 class _Rows:
     """Rows that a batch sets as a whole: blank ones, and what a tape holds from some cells on."""
 
-    tape: Tape
+    buffer: SegmentBuffer
     blank: Indices
     slots: Indices
     starts: Indices
@@ -346,40 +350,40 @@ class _Rows:
 
     def parts(self) -> Iterator[RowPart]:
         """Yield slots, rows and the cells in which a window starts, some at a time."""
-        n_features = self.tape.values.shape[1]
+        n_features = self.buffer.values.shape[1]
         for start in range(0, len(self.blank), ROWS_AT_ONCE):
             slots = self.blank[start : start + ROWS_AT_ONCE]
             rows = np.full((len(slots), self.n_steps, n_features), np.nan, dtype=np.float32)
             yield slots, rows, np.zeros((len(slots), -(-self.n_steps // 8)), dtype=np.uint8)
         for start in range(0, len(self.slots), ROWS_AT_ONCE):
             some = slice(start, start + ROWS_AT_ONCE)
-            yield self.slots[some], *self._on_tape(self.starts[some], self.last_cells[some])
+            yield self.slots[some], *self._of_buffer(self.starts[some], self.last_cells[some])
 
-    def _on_tape(
+    def _of_buffer(
         self, starts: Indices, last_cells: Indices
     ) -> tuple[FloatArray, NDArray[np.uint8]]:
         """Return rows and starts; what lies beyond the last cell belongs to another stretch."""
-        rows = self.tape.gather(starts, self.n_steps)
+        rows = self.buffer.gather(starts, self.n_steps)
         is_beyond = np.arange(self.n_steps) > last_cells[:, np.newaxis]  # (n_rows, n_steps)
         rows[is_beyond] = np.nan
-        begins = sliding_window_view(self.tape.is_start, self.n_steps)[starts] & ~is_beyond
+        begins = sliding_window_view(self.buffer.is_start, self.n_steps)[starts] & ~is_beyond
         return rows, np.packbits(begins, axis=1)
 
 
-def _is_warm(ordered: Ordered, placed: Placed, n_steps: int) -> NDArray[np.bool_]:
+def _is_warm(in_order: InOrder, aligned: Aligned, n_steps: int) -> NDArray[np.bool_]:
     """Return whether the key of each record had a complete window by then."""
-    lives = ordered.lives
-    n_records = len(lives.of_records)
+    sessions = in_order.sessions
+    n_records = len(sessions.of_records)
     at = np.searchsorted(
-        placed.lives * n_records + placed.records,
-        lives.of_records * n_records + np.arange(n_records),
+        aligned.sessions * n_records + aligned.records,
+        sessions.of_records * n_records + np.arange(n_records),
         side="right",
     )
     latest = np.maximum(at - 1, 0)
-    spans = lives.scalars.span[lives.of_records]  # where the batch settled nothing yet
-    if len(placed.lives):
-        is_mine = (at > 0) & (placed.lives[latest] == lives.of_records)
-        spans = np.where(is_mine, placed.spans[latest], spans)
+    spans = sessions.columns.span[sessions.of_records]  # where the batch settled nothing yet
+    if len(aligned.sessions):
+        is_mine = (at > 0) & (aligned.sessions[latest] == sessions.of_records)
+        spans = np.where(is_mine, aligned.spans[latest], spans)
     is_warm: NDArray[np.bool_] = spans >= n_steps
     return is_warm
 

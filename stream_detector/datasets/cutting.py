@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.lives import Arrivals
 from stream_detector.core.records import FloatArray
 from stream_detector.core.series_samples import Samples
-from stream_detector.core.times import keep
-from stream_detector.core.windows import WindowRules, WindowState, cut, fill
+from stream_detector.core.sessions import Arrivals
+from stream_detector.core.timestamps import keep
+from stream_detector.core.windows import WindowRules, WindowState, assign_windows, impute_windows
 from stream_detector.datasets.base import Dataset, SampleDataset
 from stream_detector.errors import DatasetError
 
@@ -130,7 +130,7 @@ def _cut_beside(
     parts = []
     for start in range(0, len(samples), _SAMPLES_AT_ONCE):
         rows = order[start : start + _SAMPLES_AT_ONCE]
-        some = cut(
+        some = assign_windows(
             state,
             wider,
             Arrivals(
@@ -141,7 +141,7 @@ def _cut_beside(
                 values=values[start : start + _SAMPLES_AT_ONCE],
             ),
         )
-        received = some.take(slice(None))  # (n_windows, n_steps, n_columns)
+        received = some.gather(slice(None))  # (n_windows, n_steps, n_columns)
         keys = [int(key) for key in some.state.keys_of(some.slots)]
         parts.append((received, np.array(keys, dtype=np.intp), some.start_ms, some.end_ms))
         state = some.state
@@ -162,7 +162,7 @@ def _joined(
         np.concatenate([np.empty(0, np.int64), *(part[column] for part in parts)])
         for column in (2, 3)
     )
-    filled, _ = fill(np.ascontiguousarray(received[:, :, : rules.n_features]), rules)
+    filled, _ = impute_windows(np.ascontiguousarray(received[:, :, : rules.n_features]), rules)
     usable = np.flatnonzero(~np.isnan(filled).any(axis=(1, 2)))
     # A missing sample has no label.
     labels = np.nanmax(received[usable, :, rules.n_features], axis=1, initial=0)

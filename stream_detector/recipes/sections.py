@@ -6,7 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from stream_detector.core.alerting import OPEN_WITHIN_MAX, AlertRules
 from stream_detector.core.evaluation import PositiveClass
-from stream_detector.core.imputing import MissingRule
+from stream_detector.core.imputation import MissingRule
 from stream_detector.core.scoring import ErrorKind
 from stream_detector.core.thresholds import ThresholdMethod
 from stream_detector.core.windows import WindowRules

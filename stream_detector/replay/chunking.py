@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.series_samples import Samples
-from stream_detector.core.times import STEP_MS, follow, keep
+from stream_detector.core.timestamps import STEP_MS, follow, keep
 
 _ROWS_AHEAD = 64
 """How many rows are looked at to begin with, so that many cuts do not take long."""
@@ -48,7 +48,7 @@ def chunk(samples: Samples, sample_interval_ms: float | None, chunk_samples: int
 
     A record that says only when its first sample was taken implies the times of the others, so
     a new one starts wherever they would not come out as the samples' own (see
-    `stream_detector.core.times`). So the same samples have the same times in whatever records.
+    `stream_detector.core.timestamps`). So the same samples have the same times in whatever records.
 
     Parameters
     ----------

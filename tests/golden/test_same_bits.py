@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -19,7 +19,6 @@ from halving_bundle import make_bundle
 
 from stream_detector.bundle import read_bundle
 from stream_detector.clients.memory import MemoryBroker
-from stream_detector.core.detector import Detector
 from stream_detector.core.records import BundleReference, RecordBatch
 from stream_detector.core.step import Step
 from stream_detector.datasets import load_dataset, load_samples
@@ -29,6 +28,9 @@ from stream_detector.replay import ReplayOptions, SampleReplayOptions, replay, r
 from stream_detector.service import Service
 from stream_detector.settings import DetectSettings, load_settings
 from stream_detector.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from stream_detector.core.detector import Detector
 
 EXPECTED = Path(__file__).with_name("expected.json")
 START_MS = 1_767_225_600_000

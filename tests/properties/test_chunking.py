@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.codec import ContentType
-from stream_detector.core.ordering import Arrivals
 from stream_detector.core.records import series_columns
+from stream_detector.core.reordering import Arrivals
 from stream_detector.core.samples import decode_samples
 from stream_detector.core.series_samples import Samples
-from stream_detector.core.windows import WindowRules, WindowState, cut, fill
+from stream_detector.core.windows import WindowRules, WindowState, assign_windows, impute_windows
 from stream_detector.datasets.cutting import cut_samples
 from stream_detector.ports import SystemClock
 from stream_detector.replay import SampleReplayOptions, replay_samples
@@ -85,7 +85,7 @@ def streamed(samples: Samples, rules: WindowRules, n: int, format_: ContentType)
         "json",
     )
     assert list(decoded.rejected) == []
-    found = cut(
+    found = assign_windows(
         WindowState.empty(rules),
         rules,
         Arrivals(
@@ -97,7 +97,7 @@ def streamed(samples: Samples, rules: WindowRules, n: int, format_: ContentType)
         ),
     )
     keys = found.state.keys_of(found.slots)
-    windows = [window.tobytes() for window in fill(found.take(slice(None)), rules)[0]]
+    windows = [window.tobytes() for window in impute_windows(found.gather(slice(None)), rules)[0]]
     return list(zip(keys, found.start_ms.tolist(), found.end_ms.tolist(), windows, strict=True))
 
 

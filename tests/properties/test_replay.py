@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.samples import TIME_HEADER
 from stream_detector.core.series_samples import Samples
-from stream_detector.core.times import follow, keep
+from stream_detector.core.timestamps import follow, keep
 from stream_detector.ports import SystemClock
 from stream_detector.replay import (
     Faults,

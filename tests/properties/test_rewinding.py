@@ -77,18 +77,25 @@ def read_again(
 
 
 @settings(max_examples=300)
-@given(plans=LONG, stream=STREAMS, sizes=SIZES, again=SIZES, cut=st.floats(0.1, 1), data=st.data())
+@given(
+    plans=LONG,
+    stream=STREAMS,
+    sizes=SIZES,
+    again=SIZES,
+    assign_windows=st.floats(0.1, 1),
+    data=st.data(),
+)
 def test_a_state_read_again_goes_on_as_the_one_that_was_lost(
     plans: list[Any],
     stream: Stream,
     sizes: list[int],
     again: list[int],
-    cut: float,
+    assign_windows: float,
     data: st.DataObject,
 ) -> None:
     sent = stream_of(plans)
     detector = stream.detector(5)
-    end = max(1, int(len(sent) * cut))
+    end = max(1, int(len(sent) * assign_windows))
     state, _, committed = run(detector, begun(detector, sent), sent[:end], 0, list(sizes))
     restored = read_again(detector, sent, committed, list(again))
     missing = {each.partition for each in sent} - set(committed)

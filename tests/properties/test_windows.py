@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference_windows import Ending, Outcome, Record, Result, Window, cut_one_by_one
 
-from stream_detector.core.lives import Arrivals
 from stream_detector.core.series_samples import Samples
-from stream_detector.core.times import keep
-from stream_detector.core.windows import Cut, WindowRules, WindowState, cut
+from stream_detector.core.sessions import Arrivals
+from stream_detector.core.timestamps import keep
+from stream_detector.core.windows import WindowBatch, WindowRules, WindowState, assign_windows
 from stream_detector.datasets.cutting import cut_samples
 
 START_MS = 1_767_225_600_000
@@ -114,12 +114,12 @@ def batches_of(records: list[Record], sizes: Iterable[int]) -> list[list[Record]
     return [records[start:end] for start, end in pairwise(ends)]
 
 
-def take_in(result: Result, some: Cut, records: list[Record]) -> None:
+def take_in(result: Result, some: WindowBatch, records: list[Record]) -> None:
     """Add what a batch led to."""
     start = len(result.outcomes)
     keys = some.state.keys_of(some.slots)
     columns = (some.records, some.start_ms, some.end_ms)
-    windows = some.take(slice(None))
+    windows = some.gather(slice(None))
     rows = zip(*(column.tolist() for column in columns), keys, windows, strict=True)
     for record, start_ms, end_ms, key, window in rows:
         name = (records[record].partition, key)
@@ -144,7 +144,10 @@ def cut_in_batches(
     """Cut batch by batch, each so many times from the same state."""
     state, result = WindowState.empty(rules), Result()
     for batch in batches_of(records, sizes):
-        steps = [cut(state, rules, arrivals_of(batch, rules.n_features)) for _ in range(n_times)]
+        steps = [
+            assign_windows(state, rules, arrivals_of(batch, rules.n_features))
+            for _ in range(n_times)
+        ]
         take_in(result, steps[-1], batch)
         state = steps[-1].state
     return result
@@ -252,19 +255,21 @@ def test_memory_is_keys_times_window_and_what_may_still_be_preceded(
     state, n_keys_max = WindowState.empty(rules), 0
     for batch in batches_of(records, sizes):
         n_before = state.n_keys
-        state = cut(state, rules, arrivals_of(batch, rules.n_features)).state
-        assert state.writes is not None
-        n_keys_max = max(n_keys_max, n_before + len(state.writes.added))
-        pool = state.settle()
-        assert len(pool.rows) == len(pool.starts) == len(pool.partitions)
-        assert len(pool.rows) <= n_keys_max * 1.125 + 1
-        assert pool.n_keys == state.n_keys == sum(key is not None for key in pool.keys)
-        for slot, key in enumerate(pool.keys):
+        state = assign_windows(state, rules, arrivals_of(batch, rules.n_features)).state
+        assert state.delta is not None
+        n_keys_max = max(n_keys_max, n_before + len(state.delta.added))
+        keyed_state = state.apply_delta()
+        assert len(keyed_state.rows) == len(keyed_state.starts) == len(keyed_state.partitions)
+        assert len(keyed_state.rows) <= n_keys_max * 1.125 + 1
+        assert (
+            keyed_state.n_keys == state.n_keys == sum(key is not None for key in keyed_state.keys)
+        )
+        for slot, key in enumerate(keyed_state.keys):
             if key is not None:
-                clock = pool.clocks[int(pool.partitions[slot])]
-                assert clock <= pool.scalars.seen_ms[slot] + rules.key_ttl_ms
-        waiting = pool.pending
-        newest = pool.scalars.newest_ms[waiting.slots]
+                clock = keyed_state.stream_times_ms[int(keyed_state.partitions[slot])]
+                assert clock <= keyed_state.columns.seen_ms[slot] + rules.key_ttl_ms
+        waiting = keyed_state.reorder_buffer
+        newest = keyed_state.columns.newest_ms[waiting.slots]
         assert (waiting.times_ms + rules.lateness_ms_max >= newest).all()
         assert rules.lateness_ms_max > 0 or not len(waiting.slots)
         places = list(zip(waiting.slots.tolist(), waiting.times_ms.tolist(), strict=True))
@@ -287,13 +292,13 @@ NEARLY_ORDERED = st.lists(
 def nearly_ordered(plans: list[Any], rules: WindowRules) -> list[Record]:
     interval = rules.sample_interval_ms
     at_ms = dict.fromkeys(range(3), float(START_MS))
-    placed = []
+    aligned = []
     for number, (key, step, jitter, delay) in enumerate(plans):
         at_ms[key] += step * interval
         values = ((float(number),) * rules.n_features,)
         record = Record(0, b"k%d" % key, (round(at_ms[key] + jitter * interval, 3),), values)
-        placed.append((at_ms[key] + delay * interval, number, record))
-    return [record for *_, record in sorted(placed)]
+        aligned.append((at_ms[key] + delay * interval, number, record))
+    return [record for *_, record in sorted(aligned)]
 
 
 @given(plans=NEARLY_ORDERED, rules=RULES, sizes=SIZES, share=st.floats(0, 1))
@@ -306,11 +311,11 @@ def test_what_is_read_from_long_before_a_moment_on_gives_the_same_after_it(
     first = int(share * (len(records) - 1))
     newest_ms = max((record.times_ms[-1] for record in records[:first]), default=-math.inf)
     moment_ms = newest_ms + 3 * rules.n_steps * interval + rules.lateness_ms_max
-    whole = cut_in_batches(records, rules, sizes)
+    completed = cut_in_batches(records, rules, sizes)
     part = cut_in_batches(records[first:], rules, sizes)
     shifted = [window._replace(record=window.record + first) for window in part.windows]
-    assert after(shifted, moment_ms) == after(whole.windows, moment_ms)
-    pairs = zip(records[first:], part.outcomes, whole.outcomes[first:], strict=True)
+    assert after(shifted, moment_ms) == after(completed.windows, moment_ms)
+    pairs = zip(records[first:], part.outcomes, completed.outcomes[first:], strict=True)
     for record, of_part, of_whole in pairs:
         # Whether it is warm is left out: that is so of the last sample that settled, however old.
         assert record.times_ms[0] <= moment_ms or of_part[:2] == of_whole[:2]

@@ -85,7 +85,7 @@ def cut_one_by_one(records: list[Record], rules: WindowRules) -> Result:
     """Cut the windows of a stream, record by record."""
     result = Result()
     known: dict[Name, _Series] = {}
-    clocks: dict[int, float] = {}
+    stream_times_ms: dict[int, float] = {}
     for number, record in enumerate(records):
         series = known.setdefault(record.name, _Series())
         n_late = n_repeated = 0
@@ -102,8 +102,8 @@ def cut_one_by_one(records: list[Record], rules: WindowRules) -> Result:
                 series.waiting = sorted([*series.waiting, (time_ms, values)])
                 _settle(series, rules, number, record.name, result)
         result.outcomes.append(Outcome(n_late, n_repeated, series.span >= rules.n_steps))
-        clock = max(clocks.get(record.partition, -math.inf), record.times_ms[-1])
-        clocks[record.partition] = series.seen_ms = clock
+        clock = max(stream_times_ms.get(record.partition, -math.inf), record.times_ms[-1])
+        stream_times_ms[record.partition] = series.seen_ms = clock
         for name, other in list(known.items()):
             if name[0] == record.partition and clock > other.seen_ms + rules.key_ttl_ms:
                 result.endings.append(Ending(number, name, other.seen_ms + rules.key_ttl_ms))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stream_detector.core.imputing import MissingRule, impute
+from stream_detector.core.imputation import MissingRule, impute
 
 NAN = float("nan")
 

@@ -7,8 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_detector.core.lives import Arrivals
-from stream_detector.core.windows import Cut, WindowRules, WindowState, cut, fill
+from stream_detector.core.sessions import Arrivals
+from stream_detector.core.windows import (
+    WindowBatch,
+    WindowRules,
+    WindowState,
+    assign_windows,
+    impute_windows,
+)
 
 RULES = WindowRules(
     n_steps=4,
@@ -38,13 +44,13 @@ def arrivals(*records: Series, partitions: Sequence[int] | None = None) -> Arriv
     )
 
 
-def cut_all(rules: WindowRules, *records: Series) -> Cut:
-    return cut(WindowState.empty(rules), rules, arrivals(*records))
+def cut_all(rules: WindowRules, *records: Series) -> WindowBatch:
+    return assign_windows(WindowState.empty(rules), rules, arrivals(*records))
 
 
-def values(some: Cut) -> list[Any]:
+def values(some: WindowBatch) -> list[Any]:
     """Return the windows; None where a value is missing."""
-    windows = some.take(slice(None))[:, :, 0]
+    windows = some.gather(slice(None))[:, :, 0]
     return np.where(np.isnan(windows), None, windows.astype(object)).tolist()
 
 
@@ -109,7 +115,7 @@ def test_a_sample_behind_the_newest_is_late() -> None:
 def test_a_time_that_was_there_keeps_its_first_value() -> None:
     records = arrivals((b"a", [0, 10, 20]), (b"a", [20]), (b"a", [30]))
     records.values[3] = -1
-    some = cut(WindowState.empty(RULES), RULES, records)
+    some = assign_windows(WindowState.empty(RULES), RULES, records)
     assert some.n_repeated.tolist() == [0, 1, 0]
     assert values(some) == [[0, 10, 20, 30]]
 
@@ -128,19 +134,21 @@ def test_with_lateness_samples_wait_for_those_before_them() -> None:
     assert some.n_late.tolist() == [0, 0, 0, 0]
     assert values(some) == [[0, 10, 20, 30]]
     assert some.records.tolist() == [3]  # at 50 another sample of 30 would have been in time
-    assert some.state.settle().pending.times_ms.tolist() == [50]
+    assert some.state.apply_delta().reorder_buffer.times_ms.tolist() == [50]
 
 
 def test_however_fast_a_key_sends_few_of_its_samples_wait() -> None:
     rules = replace(RULES, lateness_ms_max=100.0)
     some = cut_all(rules, (b"a", [each / 8 for each in range(8_000)]))
-    assert len(some.state.settle().pending.times_ms) == 2 * 100 / 10
+    assert len(some.state.apply_delta().reorder_buffer.times_ms) == 2 * 100 / 10
     assert some.n_repeated.tolist() == [8_000 - 2 * 1_000 / 10]
 
 
 def test_keys_and_partitions_do_not_mix() -> None:
     records = [(b"a", every_10_ms(start, 2)) for start in (0, 0, 20, 20)]
-    some = cut(WindowState.empty(RULES), RULES, arrivals(*records, partitions=[0, 1, 0, 1]))
+    some = assign_windows(
+        WindowState.empty(RULES), RULES, arrivals(*records, partitions=[0, 1, 0, 1])
+    )
     assert some.records.tolist() == [2, 3]
     assert values(some) == [[0, 10, 20, 30]] * 2
     assert some.state.n_keys == 2
@@ -152,7 +160,7 @@ def test_an_idle_key_is_forgotten_at_the_record_that_shows_it() -> None:
     assert some.state.keys_of(some.expired.slots) == [b"a"]
     assert (some.expired.records.tolist(), some.expired.at_ms.tolist()) == ([2], [1_000])
     assert some.state.n_keys == 1
-    assert some.state.settle().n_keys == 1
+    assert some.state.apply_delta().n_keys == 1
 
 
 def test_a_key_that_comes_again_begins_anew() -> None:
@@ -165,17 +173,17 @@ def test_a_key_that_comes_again_begins_anew() -> None:
 
 def test_the_clock_of_one_partition_makes_no_key_of_another_idle() -> None:
     records = arrivals((b"a", [0]), (b"b", [1_000_000]), partitions=[0, 1])
-    assert cut(WindowState.empty(RULES), RULES, records).state.n_keys == 2
+    assert assign_windows(WindowState.empty(RULES), RULES, records).state.n_keys == 2
 
 
 def test_rows_of_keys_that_went_are_used_again() -> None:
     state = WindowState.empty(RULES)
     for number in range(15):
         records = [(b"%d-%d" % (number, key), [number * 5_000.0 + key]) for key in range(20)]
-        state = cut(state, RULES, arrivals(*records)).state
+        state = assign_windows(state, RULES, arrivals(*records)).state
     assert state.n_keys == 20
-    assert state.settle().n_keys == 20
-    assert len(state.settle().rows) <= 40 * 1.125 + 1
+    assert state.apply_delta().n_keys == 20
+    assert len(state.apply_delta().rows) <= 40 * 1.125 + 1
 
 
 def test_ten_thousand_keys_in_one_batch() -> None:
@@ -183,41 +191,41 @@ def test_ten_thousand_keys_in_one_batch() -> None:
     some = cut_all(RULES, *[(key, [0.0, 10.0, 20.0, 30.0]) for key in keys])
     assert len(some) == some.state.n_keys == 10_000
     assert some.state.keys_of(some.slots) == keys
-    assert (some.take(slice(None))[:, :, 0] == [0, 10, 20, 30]).all()
+    assert (some.gather(slice(None))[:, :, 0] == [0, 10, 20, 30]).all()
 
 
 def test_a_state_from_which_none_was_used_can_be_stepped_from_again() -> None:
     first = cut_all(RULES, (b"a", [0, 10]))
-    one, other = (cut(first.state, RULES, arrivals((b"a", [20, 30]))) for _ in range(2))
+    one, other = (assign_windows(first.state, RULES, arrivals((b"a", [20, 30]))) for _ in range(2))
     assert values(one) == values(other) == [[0, 10, 20, 30]]
 
 
 def test_a_state_that_was_overtaken_is_refused() -> None:
     first = cut_all(RULES, (b"a", [0, 10]))
-    second = cut(first.state, RULES, arrivals((b"a", [20])))
-    cut(second.state, RULES, arrivals((b"a", [30])))
+    second = assign_windows(first.state, RULES, arrivals((b"a", [20])))
+    assign_windows(second.state, RULES, arrivals((b"a", [30])))
     with pytest.raises(ValueError, match="this state was overtaken: step from the newest one"):
-        cut(first.state, RULES, arrivals((b"a", [20])))
+        assign_windows(first.state, RULES, arrivals((b"a", [20])))
 
 
 def test_a_partition_that_went_away_is_forgotten() -> None:
     rules = replace(RULES, lateness_ms_max=20.0)
     records = arrivals((b"a", [0, 10]), (b"a", [0, 10]), partitions=[0, 1])
-    state = cut(WindowState.empty(rules), rules, records).state.forget([1])
-    pool = state.settle()
-    assert (state.n_keys, pool.clocks) == (1, {0: 10.0})
-    assert pool.partitions[pool.pending.slots].tolist() == [0, 0]
+    state = assign_windows(WindowState.empty(rules), rules, records).state.forget([1])
+    keyed_state = state.apply_delta()
+    assert (state.n_keys, keyed_state.stream_times_ms) == (1, {0: 10.0})
+    assert keyed_state.partitions[keyed_state.reorder_buffer.slots].tolist() == [0, 0]
 
 
 def filled(window: list[float], **changes: Any) -> list[float]:
     rules = replace(RULES, **changes)
-    found, _ = fill(np.array(window, dtype=np.float32).reshape(1, -1, 1), rules)
+    found, _ = impute_windows(np.array(window, dtype=np.float32).reshape(1, -1, 1), rules)
     return found.ravel().tolist()
 
 
 def test_a_window_without_missing_values_stays_as_it_is() -> None:
     windows = np.zeros((2, 4, 1), dtype=np.float32)
-    found, shares = fill(windows, RULES)
+    found, shares = impute_windows(windows, RULES)
     assert found is windows
     assert shares.tolist() == [0, 0]
 

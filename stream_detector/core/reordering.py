@@ -11,17 +11,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.groups import Indices, changes, expand, lasts, running_maximum
-from stream_detector.core.lives import (
+from stream_detector.core.arrays import Indices, changes, expand, lasts, running_maximum
+from stream_detector.core.keyed_state import KeyedState, ReorderBuffer
+from stream_detector.core.records import FloatArray
+from stream_detector.core.sessions import (
     Arrivals,
     Expired,
-    Lives,
+    KeySessions,
+    advance_stream_time,
     find_expired,
-    find_lives,
-    run_clocks,
+    find_sessions,
 )
-from stream_detector.core.records import FloatArray
-from stream_detector.core.series import Pending, SeriesPool
 
 
 class Limits(NamedTuple):
@@ -40,12 +40,12 @@ class Limits(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Ordered:
+class InOrder:
     """The samples of a batch that have found their place, by life and then by time.
 
     Parameters
     ----------
-    lives
+    sessions
         The stretches of records.
     of_samples
         Life of each settled sample, shape (n_settled,), ascending.
@@ -60,15 +60,15 @@ class Ordered:
     n_late, n_repeated
         Samples of each record that came too late, or of whose time there was one already, shape
         (n_records,).
-    pending
+    reorder_buffer
         Samples that wait from now on; None where none may wait.
-    clocks
+    stream_times_ms
         Newest event time of each partition.
     expired
         Keys that were idle for too long.
     """
 
-    lives: Lives
+    sessions: KeySessions
     of_samples: Indices
     times_ms: NDArray[np.float64]
     rows: Indices
@@ -76,8 +76,8 @@ class Ordered:
     values: FloatArray
     n_late: Indices
     n_repeated: Indices
-    pending: Pending | None
-    clocks: dict[int, float]
+    reorder_buffer: ReorderBuffer | None
+    stream_times_ms: dict[int, float]
     expired: Expired
 
 
@@ -87,9 +87,9 @@ def half_intervals(times_ms: NDArray[np.float64], interval_ms: float) -> NDArray
     return halves
 
 
-def order_samples(
-    pool: SeriesPool, slots: Indices, arrivals: Arrivals, interval_ms: float, limits: Limits
-) -> Ordered:
+def reorder_samples(
+    keyed_state: KeyedState, slots: Indices, arrivals: Arrivals, interval_ms: float, limits: Limits
+) -> InOrder:
     """Put the samples of a batch in the order of their times.
 
     Of two samples of a key in the same half interval of absolute time, the first to come wins:
@@ -97,7 +97,7 @@ def order_samples(
 
     Parameters
     ----------
-    pool
+    keyed_state
         What is remembered of each key; not changed.
     slots
         Slot of each record's key, shape (n_records,).
@@ -110,50 +110,54 @@ def order_samples(
     """
     lateness_ms, key_ttl_ms = limits
     n_records = len(slots)
-    before, after, clocks = run_clocks(pool, arrivals)
+    before, after, stream_times_ms = advance_stream_time(keyed_state, arrivals)
     order = np.argsort(slots, kind="stable")  # records by key
-    lives, expired_at = find_lives(pool, slots, order, (before, after), key_ttl_ms)
+    sessions, expired_at = find_sessions(keyed_state, slots, order, (before, after), key_ttl_ms)
     counts = arrivals.counts[order]
     rows = expand(np.cumsum(arrivals.counts)[order] - counts, counts)  # samples by key
     records = np.repeat(order, counts)
-    of_samples = lives.of_records[records]
+    of_samples = sessions.of_records[records]
     times = arrivals.times_ms[rows]
     is_first = changes(of_samples)
-    newest = running_maximum(times, is_first, lives.scalars.newest_ms)
+    newest = running_maximum(times, is_first, sessions.columns.newest_ms)
     newest_before = np.concatenate([[-np.inf], newest[:-1]])
-    newest_before[is_first] = lives.scalars.newest_ms
+    newest_before[is_first] = sessions.columns.newest_ms
     is_late = times + lateness_ms < newest_before
-    lives.newest_ms[:] = newest[lasts(is_first)]
+    sessions.newest_ms[:] = newest[lasts(is_first)]
     n_late = np.bincount(records[is_late], minlength=n_records)
     arrived = _Sequence(of_samples, times, rows, records)
     waiting = arrived.where(~is_late) if is_late.any() else arrived
-    values, pending = arrivals.values, None
+    values, reorder_buffer = arrivals.values, None
     if lateness_ms > 0:
-        waiting, values = _with_pending(waiting, pool, lives, values)
-    last_ms = lives.scalars.last_ms if lateness_ms > 0 else lives.scalars.newest_ms
+        waiting, values = _with_buffered(waiting, keyed_state, sessions, values)
+    last_ms = sessions.columns.last_ms if lateness_ms > 0 else sessions.columns.newest_ms
     waiting, is_repeat = _repeats(waiting, last_ms, interval_ms)
     own = waiting.records[is_repeat]
     n_repeated = np.bincount(own[own >= 0], minlength=n_records)
     waiting = waiting.where(~is_repeat) if is_repeat.any() else waiting
     if lateness_ms > 0:
         # What may not be late any more has nothing to wait for.
-        is_settled = waiting.times + lateness_ms < lives.newest_ms[waiting.lives]
-        pending = _pending(waiting.where(~is_settled), pool, lives, values)
-        waiting = waiting.where(is_settled)
-        waiting.records[:] = _settling_records(waiting, arrived, newest, lateness_ms)
-    return Ordered(
-        lives=lives,
-        of_samples=waiting.lives,
+        is_released = waiting.times + lateness_ms < sessions.newest_ms[waiting.sessions]
+        reorder_buffer = _buffered(waiting.where(~is_released), keyed_state, sessions, values)
+        waiting = waiting.where(is_released)
+        waiting.records[:] = _releasing_records(waiting, arrived, newest, lateness_ms)
+    return InOrder(
+        sessions=sessions,
+        of_samples=waiting.sessions,
         times_ms=waiting.times,
         rows=waiting.rows,
         records=waiting.records,
         values=values,
         n_late=n_late,
         n_repeated=n_repeated,
-        pending=pending,
-        clocks=clocks,
+        reorder_buffer=reorder_buffer,
+        stream_times_ms=stream_times_ms,
         expired=find_expired(
-            pool, lives, (arrivals.partitions, after, clocks), expired_at, key_ttl_ms
+            keyed_state,
+            sessions,
+            (arrivals.partitions, after, stream_times_ms),
+            expired_at,
+            key_ttl_ms,
         ),
     )
 
@@ -162,56 +166,58 @@ def order_samples(
 class _Sequence:
     """Samples as columns: life, time, row in the values, record."""
 
-    lives: Indices
+    sessions: Indices
     times: NDArray[np.float64]
     rows: Indices
     records: Indices
 
     def where(self, mask: NDArray[np.bool_] | Indices) -> "_Sequence":
         """Return some of the samples."""
-        return _Sequence(self.lives[mask], self.times[mask], self.rows[mask], self.records[mask])
+        return _Sequence(self.sessions[mask], self.times[mask], self.rows[mask], self.records[mask])
 
 
-def _with_pending(
-    arrived: _Sequence, pool: SeriesPool, lives: Lives, values: FloatArray
+def _with_buffered(
+    arrived: _Sequence, keyed_state: KeyedState, sessions: KeySessions, values: FloatArray
 ) -> tuple[_Sequence, FloatArray]:
     """Return the samples with those that waited, by life and time, first come first."""
-    waiting = pool.pending
-    at = np.searchsorted(lives.slots, waiting.slots)  # the first life of each slot
-    at = np.minimum(at, max(len(lives.slots) - 1, 0))
-    is_touched = (lives.slots[at] == waiting.slots) & np.isfinite(lives.scalars.seen_ms[at])
+    waiting = keyed_state.reorder_buffer
+    at = np.searchsorted(sessions.slots, waiting.slots)  # the first life of each slot
+    at = np.minimum(at, max(len(sessions.slots) - 1, 0))
+    is_touched = (sessions.slots[at] == waiting.slots) & np.isfinite(sessions.columns.seen_ms[at])
     rows = np.flatnonzero(is_touched)
     joined = _Sequence(
-        np.concatenate([at[rows], arrived.lives]),
+        np.concatenate([at[rows], arrived.sessions]),
         np.concatenate([waiting.times_ms[rows], arrived.times]),
         np.concatenate([rows + len(values), arrived.rows]),
         np.concatenate([np.full(len(rows), -1), arrived.records]),
     )
     # By life, and then those that waited before those that came: `arrived` is in that order too.
-    order = np.argsort(joined.lives, kind="stable")
+    order = np.argsort(joined.sessions, kind="stable")
     return joined.where(order), np.concatenate([values, waiting.values])
 
 
-def _pending(unsettled: _Sequence, pool: SeriesPool, lives: Lives, values: FloatArray) -> Pending:
+def _buffered(
+    buffered: _Sequence, keyed_state: KeyedState, sessions: KeySessions, values: FloatArray
+) -> ReorderBuffer:
     """Return the samples that wait after the batch; those of a life that is over are gone."""
-    unsettled = unsettled.where(lives.is_last[unsettled.lives])
-    waiting = pool.pending
-    stays = ~np.isin(waiting.slots, lives.slots)
-    slots = np.concatenate([waiting.slots[stays], lives.slots[unsettled.lives]])
-    times = np.concatenate([waiting.times_ms[stays], unsettled.times])
-    kept = np.concatenate([waiting.values[stays], values[unsettled.rows]])
+    buffered = buffered.where(sessions.is_last[buffered.sessions])
+    waiting = keyed_state.reorder_buffer
+    stays = ~np.isin(waiting.slots, sessions.slots)
+    slots = np.concatenate([waiting.slots[stays], sessions.slots[buffered.sessions]])
+    times = np.concatenate([waiting.times_ms[stays], buffered.times])
+    kept = np.concatenate([waiting.values[stays], values[buffered.rows]])
     order = np.argsort(slots, kind="stable")
-    return Pending(slots[order], times[order], kept[order])
+    return ReorderBuffer(slots[order], times[order], kept[order])
 
 
-def _settling_records(
-    settled: _Sequence, arrived: _Sequence, newest: NDArray[np.float64], lateness_ms: float
+def _releasing_records(
+    released: _Sequence, arrived: _Sequence, newest: NDArray[np.float64], lateness_ms: float
 ) -> Indices:
     """Return for each settled sample the record that made it too old for another before it."""
     ranked, ranks = np.unique(newest, return_inverse=True)
     factor = len(ranked) + 1
-    needed = np.searchsorted(ranked, settled.times + lateness_ms, side="right")
-    at = np.searchsorted(arrived.lives * factor + ranks, settled.lives * factor + needed)
+    needed = np.searchsorted(ranked, released.times + lateness_ms, side="right")
+    at = np.searchsorted(arrived.sessions * factor + ranks, released.sessions * factor + needed)
     return arrived.records[at]
 
 
@@ -230,12 +236,12 @@ def _repeats(
         Time between two samples.
     """
     halves = half_intervals(samples.times, interval_ms)
-    is_first = changes(samples.lives)
+    is_first = changes(samples.sessions)
     falls = (halves[1:] < halves[:-1]) & ~is_first[1:]
     if falls.any():
-        order = np.lexsort((halves, samples.lives))  # stable: the first to come stays first
+        order = np.lexsort((halves, samples.sessions))  # stable: the first to come stays first
         samples, halves = samples.where(order), halves[order]
     before = np.concatenate([[np.nan], halves[:-1]])[: len(halves)]
-    before[is_first] = half_intervals(last_ms, interval_ms)[samples.lives[is_first]]
+    before[is_first] = half_intervals(last_ms, interval_ms)[samples.sessions[is_first]]
     is_repeat: NDArray[np.bool_] = halves == before
     return samples, is_repeat

@@ -1,9 +1,9 @@
-"""What is remembered of each series: one row of cells a key, all rows in one array.
+"""Keyed state: one row of cells for each key, all rows in one array.
 
 Pure. A row holds the cells of the windows that have begun and are not complete, from the start of
-the oldest of them; so memory is keys times window, whatever the stream does. What a batch
-changes is written down as `Writes` and carried out when the next batch comes: a state from which
-no later one was used can be stepped from again, and gives the same.
+the oldest of them. Memory is therefore keys times window, whatever the stream does. The changes of
+a batch are collected in a `StateDelta` and applied when the next batch comes: a state that no later
+state was stepped from can be stepped from again, and gives the same result.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _Type = TypeVar("_Type", np.float32, np.uint8, np.int32, np.uint64)
 
 
 @dataclass(slots=True)
-class Scalars:
+class KeyColumns:
     """What is remembered of each key besides its cells, one entry a slot.
 
     Parameters
@@ -63,7 +63,7 @@ class Scalars:
     mark_ms: NDArray[np.float64]
 
     @classmethod
-    def fresh(cls, n_slots: int) -> "Scalars":
+    def fresh(cls, n_slots: int) -> "KeyColumns":
         """Return what is remembered of keys that were never seen."""
         return cls(
             newest_ms=np.full(n_slots, -np.inf),
@@ -74,11 +74,11 @@ class Scalars:
             mark_ms=np.full(n_slots, -np.inf),
         )
 
-    def take(self, slots: NDArray[np.intp]) -> "Scalars":
+    def take(self, slots: NDArray[np.intp]) -> "KeyColumns":
         """Return the entries of some slots."""
-        return Scalars(*(getattr(self, name)[slots] for name in self.__slots__))
+        return KeyColumns(*(getattr(self, name)[slots] for name in self.__slots__))
 
-    def put(self, slots: NDArray[np.intp], values: "Scalars") -> None:
+    def put(self, slots: NDArray[np.intp], values: "KeyColumns") -> None:
         """Set the entries of some slots."""
         for name in self.__slots__:
             getattr(self, name)[slots] = getattr(values, name)
@@ -102,7 +102,7 @@ class Scalars:
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class ReorderBuffer:
     """Samples that a late one may still precede, by slot and then by time."""
 
     slots: NDArray[np.intp]
@@ -111,20 +111,20 @@ class Pending:
 
 
 @dataclass(slots=True)
-class Writes:
+class StateDelta:
     """What one batch changes, to be carried out when the next one comes.
 
     Parameters
     ----------
     n_slots
         Slots there must be, those of the keys that are new included.
-    clocks
+    stream_times_ms
         Newest event time of each partition.
     added
         (partition, key, slot) of keys that are new.
     freed
         Slots of keys that were idle for too long, or whose partition went away.
-    slots, scalars
+    slots, columns
         Which entries are set, and to what.
     rows
         Gives slots, the rows that are set as a whole there, NaN for a cell without a sample, and
@@ -134,26 +134,26 @@ class Writes:
         Single cells that are set.
     start_slots, start_cells
         Cells in which a window starts.
-    pending
+    reorder_buffer
         All samples that still wait; None leaves them as they are.
     """
 
     n_slots: int
-    clocks: Mapping[int, float]
+    stream_times_ms: Mapping[int, float]
     added: Sequence[tuple[int, bytes, int]]
     slots: NDArray[np.intp]
-    scalars: Scalars
+    columns: KeyColumns
     rows: Callable[[], Iterator[RowPart]]
     cell_slots: NDArray[np.intp]
     cells: NDArray[np.intp]
     values: FloatArray
     start_slots: NDArray[np.intp]
     start_cells: NDArray[np.intp]
-    pending: Pending | None
+    reorder_buffer: ReorderBuffer | None
     freed: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
 
 
-class SeriesPool:
+class KeyedState:
     """The rows of all keys of all partitions.
 
     Parameters
@@ -177,10 +177,10 @@ class SeriesPool:
         self.rows: FloatArray = np.empty((0, n_steps, n_features), dtype=np.float32)
         self.starts: NDArray[np.uint8] = np.empty((0, -(-n_steps // 8)), dtype=np.uint8)
         self.partitions: NDArray[np.int32] = np.empty(0, dtype=np.int32)
-        self.scalars = Scalars.fresh(0)
+        self.columns = KeyColumns.fresh(0)
         self.keys: list[bytes | None] = []
-        self.clocks: dict[int, float] = {}
-        self.pending = Pending(
+        self.stream_times_ms: dict[int, float] = {}
+        self.reorder_buffer = ReorderBuffer(
             np.empty(0, np.intp), np.empty(0), np.empty((0, n_features), np.float32)
         )
         self.token: object = None
@@ -205,11 +205,11 @@ class SeriesPool:
     @property
     def n_bytes(self) -> int:
         """Return the size of all arrays; keys and their index are not in it."""
-        waiting = self.pending
+        waiting = self.reorder_buffer
         n_bytes = self.rows.nbytes + self.starts.nbytes + self.partitions.nbytes
         n_bytes += self._names.nbytes + self._digests.nbytes
         n_bytes += waiting.slots.nbytes + waiting.times_ms.nbytes + waiting.values.nbytes
-        n_bytes += sum(int(getattr(self.scalars, name).nbytes) for name in Scalars.__slots__)
+        n_bytes += sum(int(getattr(self.columns, name).nbytes) for name in KeyColumns.__slots__)
         return n_bytes
 
     def find(
@@ -271,40 +271,40 @@ class SeriesPool:
         self._is_scratch_used = True
         return self._scratch[:n_cells]
 
-    def apply(self, writes: Writes) -> None:
+    def apply(self, delta: StateDelta) -> None:
         """Carry out what a batch changed."""
-        self.keys += [None] * (writes.n_slots - len(self.keys))
-        for partition, key, slot in writes.added:
+        self.keys += [None] * (delta.n_slots - len(self.keys))
+        for partition, key, slot in delta.added:
             self.keys[slot] = key
             self.partitions[slot] = partition
             self._slots.setdefault(partition, {})[key] = slot
             name = hashlib.blake2b(key, digest_size=8).digest()
             self._names[slot] = int.from_bytes(name, "little")
-        del self._free[max(len(self._free) - len(writes.added), 0) :]
-        self.clocks.update(writes.clocks)
-        self.scalars.put(writes.slots, writes.scalars)
-        for slots, rows, starts in writes.rows():
+        del self._free[max(len(self._free) - len(delta.added), 0) :]
+        self.stream_times_ms.update(delta.stream_times_ms)
+        self.columns.put(delta.slots, delta.columns)
+        for slots, rows, starts in delta.rows():
             self.rows[slots] = rows
             self.starts[slots] = starts
-        self.rows[writes.cell_slots, writes.cells] = writes.values
-        bits = np.left_shift(1, 7 - (writes.start_cells & 7)).astype(np.uint8)
-        np.bitwise_or.at(self.starts, (writes.start_slots, writes.start_cells >> 3), bits)
-        if writes.pending is not None:
-            self.pending = writes.pending
+        self.rows[delta.cell_slots, delta.cells] = delta.values
+        bits = np.left_shift(1, 7 - (delta.start_cells & 7)).astype(np.uint8)
+        np.bitwise_or.at(self.starts, (delta.start_slots, delta.start_cells >> 3), bits)
+        if delta.reorder_buffer is not None:
+            self.reorder_buffer = delta.reorder_buffer
         self._is_scratch_used = False
-        if (writes.slots[1:] > writes.slots[:-1]).all():  # what was just set need not be read
-            names = self._names[writes.slots]
-            self._add_up(writes.slots, writes.scalars.digests(names))
+        if (delta.slots[1:] > delta.slots[:-1]).all():  # what was just set need not be read
+            names = self._names[delta.slots]
+            self._add_up(delta.slots, delta.columns.digests(names))
         else:
-            self._digest(np.unique(writes.slots))
-        self._release(writes.freed)
+            self._digest(np.unique(delta.slots))
+        self._release(delta.freed)
 
     def forget(self, partitions: Sequence[int]) -> None:
         """Drop everything of some partitions."""
         is_gone = np.isin(self.partitions, np.array(partitions, dtype=np.int32))
         self._release(np.flatnonzero(is_gone))
         for partition in partitions:
-            self.clocks.pop(partition, None)
+            self.stream_times_ms.pop(partition, None)
             self._slots.pop(partition, None)
             self._sums.pop(partition, None)
 
@@ -312,17 +312,17 @@ class SeriesPool:
         """Forget the windows under way of a partition's keys; the series themselves go on."""
         slots = np.flatnonzero(self.partitions == partition)
         self.starts[slots] = 0
-        self.scalars.last_cell[slots] = NONE_BEGUN
+        self.columns.last_cell[slots] = NONE_BEGUN
         self._digest(slots)
 
     def begin_generation(self, partition: int) -> None:
         """Mark no key of a partition as seen in its present generation."""
-        self.scalars.mark_ms[self.partitions == partition] = np.inf
+        self.columns.mark_ms[self.partitions == partition] = np.inf
 
     def has_all(self, partition: int, needed_ms: float) -> bool:
         """Return whether every key of a partition had its last `needed_ms` in this generation."""
         slots = np.flatnonzero(self.partitions == partition)
-        mark_ms, last_ms = self.scalars.mark_ms[slots], self.scalars.last_ms[slots]
+        mark_ms, last_ms = self.columns.mark_ms[slots], self.columns.last_ms[slots]
         return bool((np.isneginf(mark_ms) | (last_ms - mark_ms >= needed_ms)).all())
 
     def sum_of(self, partition: int) -> tuple[int, int]:
@@ -340,17 +340,17 @@ class SeriesPool:
         self.partitions = _extended(self.partitions, n_more, FREE)
         self._names = _extended(self._names, n_more, 0)
         self._digests = _extended(self._digests, n_more, 0)
-        more = Scalars.fresh(n_more)
-        self.scalars = Scalars(
+        more = KeyColumns.fresh(n_more)
+        self.columns = KeyColumns(
             *(
-                np.concatenate([getattr(self.scalars, name), getattr(more, name)])
-                for name in Scalars.__slots__
+                np.concatenate([getattr(self.columns, name), getattr(more, name)])
+                for name in KeyColumns.__slots__
             )
         )
 
     def _digest(self, slots: NDArray[np.intp]) -> None:
         """Take down what is known now of some keys."""
-        self._add_up(slots, self.scalars.take(slots).digests(self._names[slots]))
+        self._add_up(slots, self.columns.take(slots).digests(self._names[slots]))
 
     def _add_up(self, slots: NDArray[np.intp], digests: NDArray[np.uint64]) -> None:
         """Replace the digests of some keys, and keep the sums of their partitions right."""
@@ -372,16 +372,16 @@ class SeriesPool:
                 self._free.append(slot)
         self._add_up(slots, np.zeros(len(slots), dtype=np.uint64))
         self.partitions[slots] = FREE
-        self.scalars.put(slots, Scalars.fresh(len(slots)))
-        if len(slots) and len(self.pending.slots):
-            stays = ~np.isin(self.pending.slots, slots)
-            waiting = self.pending
-            self.pending = Pending(
+        self.columns.put(slots, KeyColumns.fresh(len(slots)))
+        if len(slots) and len(self.reorder_buffer.slots):
+            stays = ~np.isin(self.reorder_buffer.slots, slots)
+            waiting = self.reorder_buffer
+            self.reorder_buffer = ReorderBuffer(
                 waiting.slots[stays], waiting.times_ms[stays], waiting.values[stays]
             )
 
 
-def _extended(array: NDArray[_Type], n_more: int, fill: float) -> NDArray[_Type]:
+def _extended(array: NDArray[_Type], n_more: int, impute_windows: float) -> NDArray[_Type]:
     """Return an array with further rows at its end."""
-    more: NDArray[_Type] = np.full((n_more, *array.shape[1:]), fill, dtype=array.dtype)
+    more: NDArray[_Type] = np.full((n_more, *array.shape[1:]), impute_windows, dtype=array.dtype)
     return np.concatenate([array, more])

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.groups import Indices, changes, lasts, lasts_mask, running_maximum
+from stream_detector.core.arrays import Indices, changes, lasts, lasts_mask, running_maximum
+from stream_detector.core.keyed_state import KeyColumns, KeyedState
 from stream_detector.core.records import FloatArray
-from stream_detector.core.series import Scalars, SeriesPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +59,14 @@ class Expired:
 
 
 @dataclass(frozen=True, slots=True)
-class Lives:
+class KeySessions:
     """Stretches of records of one key between which it was not idle for too long.
 
     Parameters
     ----------
     slots
         Slot of each life, shape (n_lives,), ascending.
-    scalars
+    columns
         What was remembered of its key; fresh where it is new or was idle for too long.
     is_last
         Whether no further life of the same slot is in the batch.
@@ -77,15 +77,15 @@ class Lives:
     """
 
     slots: Indices
-    scalars: Scalars
+    columns: KeyColumns
     is_last: NDArray[np.bool_]
     of_records: Indices
     newest_ms: NDArray[np.float64]
     seen_ms: NDArray[np.float64]
 
 
-def run_clocks(
-    pool: SeriesPool, arrivals: Arrivals
+def advance_stream_time(
+    keyed_state: KeyedState, arrivals: Arrivals
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[int, float]]:
     """Return the clock of each record's partition before and after it, and where it ends."""
     newest = arrivals.times_ms[np.cumsum(arrivals.counts) - 1]  # (n_records,)
@@ -93,7 +93,9 @@ def run_clocks(
     numbers = arrivals.partitions[order]
     is_first = changes(numbers)
     partitions = numbers[is_first].tolist()
-    start = np.array([pool.clocks.get(partition, -np.inf) for partition in partitions])
+    start = np.array(
+        [keyed_state.stream_times_ms.get(partition, -np.inf) for partition in partitions]
+    )
     running = running_maximum(newest[order], is_first, start)
     shifted = np.concatenate([[-np.inf], running[:-1]])
     shifted[is_first] = start
@@ -103,58 +105,58 @@ def run_clocks(
     return before, after, ends
 
 
-def find_lives(
-    pool: SeriesPool,
+def find_sessions(
+    keyed_state: KeyedState,
     slots: Indices,
     order: Indices,
-    clock: tuple[NDArray[np.float64], NDArray[np.float64]],
+    stream_time: tuple[NDArray[np.float64], NDArray[np.float64]],
     key_ttl_ms: float,
-) -> tuple[Lives, NDArray[np.float64]]:
+) -> tuple[KeySessions, NDArray[np.float64]]:
     """Return the lives, and since when the one before each was over (NaN where none was)."""
-    before, after = clock[0][order], clock[1][order]
+    before, after = stream_time[0][order], stream_time[1][order]
     by_key = slots[order]
     is_key = changes(by_key)
     seen = np.concatenate([[-np.inf], after[:-1]])
-    seen[is_key] = pool.scalars.seen_ms[by_key[is_key]]
+    seen[is_key] = keyed_state.columns.seen_ms[by_key[is_key]]
     is_over = np.isfinite(seen) & (before > seen + key_ttl_ms)
-    is_life = is_key | is_over
-    life = np.cumsum(is_life) - 1
+    is_session = is_key | is_over
+    session = np.cumsum(is_session) - 1
     of_records = np.empty(len(slots), dtype=np.intp)
-    of_records[order] = life
-    life_slots = by_key[is_life]
-    scalars = pool.scalars.take(life_slots)
-    is_new = is_over[is_life]
-    scalars.put(np.flatnonzero(is_new), Scalars.fresh(int(is_new.sum())))
-    lives = Lives(
-        slots=life_slots,
-        scalars=scalars,
-        is_last=lasts_mask(life_slots),
+    of_records[order] = session
+    session_slots = by_key[is_session]
+    columns = keyed_state.columns.take(session_slots)
+    is_new = is_over[is_session]
+    columns.put(np.flatnonzero(is_new), KeyColumns.fresh(int(is_new.sum())))
+    sessions = KeySessions(
+        slots=session_slots,
+        columns=columns,
+        is_last=lasts_mask(session_slots),
         of_records=of_records,
-        newest_ms=np.empty(len(life_slots)),
-        seen_ms=after[lasts(is_life)],
+        newest_ms=np.empty(len(session_slots)),
+        seen_ms=after[lasts(is_session)],
     )
-    return lives, np.where(is_new, seen[is_life] + key_ttl_ms, np.nan)
+    return sessions, np.where(is_new, seen[is_session] + key_ttl_ms, np.nan)
 
 
 def find_expired(
-    pool: SeriesPool,
-    lives: Lives,
-    clock: tuple[NDArray[np.int64], NDArray[np.float64], dict[int, float]],
+    keyed_state: KeyedState,
+    sessions: KeySessions,
+    stream_time: tuple[NDArray[np.int64], NDArray[np.float64], dict[int, float]],
     expired_at: NDArray[np.float64],
     key_ttl_ms: float,
 ) -> Expired:
     """Return the keys that were idle for too long, within the batch and at its end."""
-    partitions, after, ends = clock
-    seen = pool.scalars.seen_ms.copy()
-    of_slots = pool.partitions.copy()
-    of_slots[lives.slots] = partitions[_first_records(lives)]
-    seen[lives.slots] = lives.seen_ms  # the last life of a slot is set last
+    partitions, after, ends = stream_time
+    seen = keyed_state.columns.seen_ms.copy()
+    of_slots = keyed_state.partitions.copy()
+    of_slots[sessions.slots] = partitions[_first_records(sessions)]
+    seen[sessions.slots] = sessions.seen_ms  # the last life of a slot is set last
     numbers = np.array(sorted(ends), dtype=np.int64)
     at = np.minimum(np.searchsorted(numbers, of_slots), len(numbers) - 1)
     end_ms = np.array([ends[number] for number in numbers.tolist()])[at]
     is_idle = (numbers[at] == of_slots) & (end_ms > seen + key_ttl_ms)
     idle, over = np.flatnonzero(is_idle), np.flatnonzero(np.isfinite(expired_at))
-    all_slots = np.concatenate([lives.slots[over], idle])
+    all_slots = np.concatenate([sessions.slots[over], idle])
     all_at = np.concatenate([expired_at[over], seen[idle] + key_ttl_ms])
     records = np.empty(len(all_slots), dtype=np.intp)
     for number in np.unique(of_slots[all_slots]).tolist():
@@ -164,8 +166,8 @@ def find_expired(
     return Expired(all_slots, records, all_at, idle)
 
 
-def _first_records(lives: Lives) -> Indices:
+def _first_records(sessions: KeySessions) -> Indices:
     """Return one record of each life."""
-    first = np.empty(len(lives.slots), dtype=np.intp)
-    first[lives.of_records] = np.arange(len(lives.of_records))
+    first = np.empty(len(sessions.slots), dtype=np.intp)
+    first[sessions.of_records] = np.arange(len(sessions.of_records))
     return first

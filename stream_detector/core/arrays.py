@@ -1,6 +1,6 @@
 """Entries that stand in groups, one group after the other: where groups begin and end.
 
-Pure array helpers of `lives`, `ordering` and `placing`.
+Pure array helpers of `sessions`, `ordering` and `placing`.
 """
 
 import numpy as np
