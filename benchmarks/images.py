@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from stream_detector.core.codec import decode_windows
-from stream_detector.core.explain import ScoredWindow
+from stream_detector.core.explain import WindowEvidence
 from stream_detector.core.image_codec import IMAGE_TYPES, ImageShape, encode_image
 from stream_detector.core.image_explain import explain_image
 from stream_detector.datasets import load_images
@@ -37,7 +37,7 @@ def main() -> None:
             size = statistics.mean(map(len, values))
             print(f"| decode {format_}, {told} | {size:.0f} | {rate} |")
     scaled = windows[:2_000] / np.float32(255)
-    odd = [ScoredWindow(window, window, window.T, 0, 0) for window in scaled]
+    odd = [WindowEvidence(window, window, window.T, 0, 0) for window in scaled]
     rate = measure(len(odd), lambda: [explain_image(each, IMAGE, "mae") for each in odd])
     print(f"| explain an anomalous one | | {rate} |")
 

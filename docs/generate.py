@@ -21,8 +21,8 @@ from pydantic import BaseModel, SecretStr, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from stream_detector.cli import app
-from stream_detector.core.alerting import JudgedWindow
-from stream_detector.core.explain import ScoredWindow, explain
+from stream_detector.core.alerting import ScoredWindow
+from stream_detector.core.explain import WindowEvidence, explain
 from stream_detector.core.lifecycle import advance
 from stream_detector.core.publishing import encode_alert
 from stream_detector.core.records import Alert, BundleReference, Origin, OutputRecord
@@ -209,8 +209,10 @@ def example() -> OutputRecord:
         imputed = np.zeros(window.shape, bool)
         imputed[5, 1] = True
         start_ms = 1_767_225_600_000 + 4_000 * number
-        scored = ScoredWindow(window, scaler.transform(window), expected, start_ms, 1_000, imputed)
-        judged = JudgedWindow(
+        scored = WindowEvidence(
+            window, scaler.transform(window), expected, start_ms, 1_000, imputed
+        )
+        judged = ScoredWindow(
             lambda number=number: Origin("telemetry", 0, 254 + number, 0, b"pump-7", ()),
             start_ms,
             start_ms + 7_000,

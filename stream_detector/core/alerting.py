@@ -67,7 +67,7 @@ class AlertRules:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class JudgedWindow:
+class ScoredWindow:
     """A window of one key with its score.
 
     Parameters
@@ -218,8 +218,8 @@ def open_alert(
     )
 
 
-def begin(
-    window: JudgedWindow, severities: Sequence[tuple[str, float]], bundle: BundleReference
+def open_from_samples(
+    window: ScoredWindow, severities: Sequence[tuple[str, float]], bundle: BundleReference
 ) -> OpenAlert:
     """Open an alert at an anomalous window cut from samples.
 
@@ -246,8 +246,8 @@ def begin(
     return OpenAlert(replace(alert, alert_id=name), 1, 1, 1, window.end_ms)
 
 
-def take_in(
-    opened: OpenAlert, window: JudgedWindow, severities: Sequence[tuple[str, float]]
+def add_window(
+    opened: OpenAlert, window: ScoredWindow, severities: Sequence[tuple[str, float]]
 ) -> OpenAlert:
     """Count one more window, and remember it where it is the worst so far."""
     alert, is_anomalous = opened.alert, window.is_anomalous

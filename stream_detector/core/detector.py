@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stream_detector.core.alerting import open_alert, severity_of
 from stream_detector.core.codec import ContentType, decode_windows
 from stream_detector.core.decoded import Decoded
-from stream_detector.core.explain import ScoredWindow, explain
+from stream_detector.core.explain import WindowEvidence, explain
 from stream_detector.core.image_codec import ImageShape
 from stream_detector.core.image_explain import explain_image
 from stream_detector.core.records import (
@@ -354,7 +354,7 @@ class Detector:
             origin = batch.origin(index)
             start_ms = times.get(index, origin.timestamp_ms)
             severity = severity_of(error / self.threshold, self.severities)
-            scored = ScoredWindow(*anomalous[index], start_ms, self.sample_interval_ms)
+            scored = WindowEvidence(*anomalous[index], start_ms, self.sample_interval_ms)
             explanation = (
                 explain(scored, self.scaler, self.error_kind)
                 if self.image is None

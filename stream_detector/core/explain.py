@@ -27,7 +27,7 @@ _POINTS = np.arange(N_POINTS_MAX)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ScoredWindow:
+class WindowEvidence:
     """One window with all that an explanation needs of it.
 
     Parameters
@@ -55,7 +55,7 @@ class ScoredWindow:
     imputed: NDArray[np.bool_] | None = None
 
 
-def explain(scored: ScoredWindow, scaler: Scaler, error_kind: ErrorKind) -> Explanation:
+def explain(scored: WindowEvidence, scaler: Scaler, error_kind: ErrorKind) -> Explanation:
     """Say where in a window the error lies.
 
     Parameters
@@ -76,7 +76,7 @@ def explain(scored: ScoredWindow, scaler: Scaler, error_kind: ErrorKind) -> Expl
     --------
     >>> seen = np.float32([[0.0], [0.0], [3.0], [2.0], [0.0]])
     >>> scaler = Scaler("none", np.float32([0.0]), np.float32([1.0]))
-    >>> found = explain(ScoredWindow(seen, seen, 0 * seen, 1_000, 10), scaler, "mae")
+    >>> found = explain(WindowEvidence(seen, seen, 0 * seen, 1_000, 10), scaler, "mae")
     >>> found.worst_start_ms, found.worst_end_ms, found.shares
     (1020, 1030, (1.0,))
     >>> found.features[0].expected, found.features[0].seen
@@ -142,7 +142,7 @@ def _shares(feature_errors: NDArray[np.float64]) -> list[float]:
 
 
 def _features(
-    scored: ScoredWindow, scaler: Scaler, shares: list[float], steps: NDArray[np.intp]
+    scored: WindowEvidence, scaler: Scaler, shares: list[float], steps: NDArray[np.intp]
 ) -> tuple[FeatureExplanation, ...]:
     """Return what was expected and seen of the features with the largest shares."""
     top = sorted(range(len(shares)), key=lambda feature: -shares[feature])[:N_FEATURES_MAX]

@@ -8,7 +8,7 @@ import base64
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.explain import ScoredWindow, worst_span
+from stream_detector.core.explain import WindowEvidence, worst_span
 from stream_detector.core.explanations import Explanation, ImageExplanation
 from stream_detector.core.image_codec import ImageShape, encode_image
 from stream_detector.core.scoring import ErrorKind, value_errors
@@ -20,7 +20,7 @@ HEAT_MAP_BYTES_MAX = 6_144
 """Longest heat map in base64. 64 x 64 pixels that no compression makes smaller take 5,644."""
 
 
-def explain_image(scored: ScoredWindow, image: ImageShape, error_kind: ErrorKind) -> Explanation:
+def explain_image(scored: WindowEvidence, image: ImageShape, error_kind: ErrorKind) -> Explanation:
     """Say where in an image the error lies.
 
     Parameters

@@ -2,7 +2,7 @@
 
 Pure, and in event time only: the same windows give the same alerts, live or on replay. What is
 remembered of a key is a few numbers and at most one open alert, and nothing once it has come to
-rest (`stream_detector.core.unrest`).
+rest (`stream_detector.core.activity`).
 
 A key that opens too many alerts gets one summary alert instead. Behind it the ordinary life cycle
 goes on in silence and is counted. Of a key that is restless for long, all this begins anew at fixed
@@ -12,16 +12,16 @@ times: what is open closes, and another goes on from it.
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from stream_detector.core.activity import KeyActivity, on_anomalous, on_normal
 from stream_detector.core.alerting import (
     AlertRules,
-    JudgedWindow,
     OpenAlert,
-    begin,
+    ScoredWindow,
+    add_window,
     next_event,
-    take_in,
+    open_from_samples,
 )
 from stream_detector.core.records import Alert, AlertReason, BundleReference, Origin
-from stream_detector.core.unrest import Unrest, settle, stir
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ class Flood:
         `alert_id` of the summary to go on from where `summary` is None.
     opened_ms
         When an alert was last opened in silence, goings-on left out.
-    silent
+    suppressed
         (opened, last anomalous) of the alert that would be open without the summary.
     """
 
     summary: OpenAlert | None
     continues: str | None
     opened_ms: int
-    silent: tuple[int, int] | None
+    suppressed: tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class SeriesAlerts:
         The open alert. None in a flood.
     flood
         The summary, and what goes on behind it.
-    unrest
+    activity
         How restless the key is; None at rest.
     """
 
@@ -73,7 +73,7 @@ class SeriesAlerts:
     opens_ms: tuple[int, ...] = ()
     open: OpenAlert | None = None
     flood: Flood | None = None
-    unrest: Unrest | None = None
+    activity: KeyActivity | None = None
 
 
 _NOTHING = SeriesAlerts()
@@ -98,7 +98,7 @@ class Advance(NamedTuple):
 
 
 def advance(
-    alerts: SeriesAlerts | None, window: JudgedWindow, rules: AlertRules, bundle: BundleReference
+    alerts: SeriesAlerts | None, window: ScoredWindow, rules: AlertRules, bundle: BundleReference
 ) -> Advance:
     """Take in the next window of a key.
 
@@ -122,24 +122,24 @@ def advance(
             return Advance(None, (), 0)
         alerts = _NOTHING
     history = alerts.history << 1 | window.is_anomalous
-    now = _without_old(alerts, history, window.end_ms, rules)
-    before = now.unrest
+    now = _without_expired(alerts, history, window.end_ms, rules)
+    before = now.activity
     if window.is_anomalous:
-        now = replace(now, unrest=stir(before, window, rules))
+        now = replace(now, activity=on_anomalous(before, window, rules))
     elif before is not None:
-        now = replace(now, unrest=settle(before, window, rules))
+        now = replace(now, activity=on_normal(before, window, rules))
     may_open = (
         window.is_anomalous and now.closed_ms is None and history.bit_count() >= rules.open_after
     )
-    turn = _Turn(window, rules, bundle, may_open)
-    if window.is_anomalous and before is not None and before.begins_anew(window, rules):
-        found = _begin_anew(now, turn)
+    transition = _Transition(window, rules, bundle, may_open)
+    if window.is_anomalous and before is not None and before.is_reset_due(window, rules):
+        found = _reset_alerts(now, transition)
     elif now.flood is not None:
-        found = _go_on_in_flood(now, now.flood, turn)
+        found = _continue_flood(now, now.flood, transition)
     elif now.open is not None:
-        found = _go_on(now, now.open, turn)
+        found = _continue_open(now, now.open, transition)
     elif may_open:
-        found = _open(now, turn)
+        found = _open(now, transition)
     else:
         found = Advance(now, (), 0)
     return found._replace(alerts=None) if found.alerts == _NOTHING else found
@@ -169,19 +169,19 @@ def expire(alerts: SeriesAlerts | None, at_ms: int, origin: Origin) -> tuple[Ale
     return (next_event(opened, "close", "idle", at_ms, origin).alert,)
 
 
-class _Turn(NamedTuple):
+class _Transition(NamedTuple):
     """One window, with all that decides what comes of it."""
 
-    window: JudgedWindow
+    window: ScoredWindow
     rules: AlertRules
     bundle: BundleReference
     may_open: bool
 
-    def begin(
+    def open_from_samples(
         self, reason: AlertReason, continues: str | None = None, *, is_summary: bool = False
     ) -> OpenAlert:
         """Open an alert at this window."""
-        opened = begin(self.window, self.rules.severities, self.bundle)
+        opened = open_from_samples(self.window, self.rules.severities, self.bundle)
         alert = replace(opened.alert, reason=reason, continues=continues, is_summary=is_summary)
         return replace(opened, alert=alert)
 
@@ -209,7 +209,7 @@ class _Turn(NamedTuple):
         return None
 
 
-def _without_old(
+def _without_expired(
     alerts: SeriesAlerts, history: int, end_ms: int, rules: AlertRules
 ) -> SeriesAlerts:
     """Return what is remembered of a key without what is over at a window that ends now."""
@@ -223,113 +223,119 @@ def _without_old(
     return replace(alerts, history=kept, closed_ms=closed_ms, opens_ms=opens_ms)
 
 
-def _begin_anew(now: SeriesAlerts, turn: _Turn) -> Advance:
+def _reset_alerts(now: SeriesAlerts, transition: _Transition) -> Advance:
     """Close what is open at an anomalous window, and go on as if nothing had been before.
 
     Whether an alert goes on, and whether as a summary, follows from the windows since it last
     began anew, and not from what was open; only the link to that does.
     """
-    window, rules, unrest = turn.window, turn.rules, now.unrest
-    assert unrest is not None  # noqa: S101  (narrows the type: the window is anomalous)
+    window, rules, activity = transition.window, transition.rules, now.activity
+    assert activity is not None  # noqa: S101  (narrows the type: the window is anomalous)
     opened = now.open if now.flood is None else now.flood.summary
     continues = None if now.flood is None else now.flood.continues
     events: tuple[Alert, ...] = ()
     if opened is not None:
-        events = (turn.close(take_in(opened, window, rules.severities), "too_long"),)
+        events = (transition.close(add_window(opened, window, rules.severities), "too_long"),)
         continues = events[0].alert_id
-    anew = SeriesAlerts(history=now.history & 1, unrest=unrest.anew())
-    if unrest.n_anomalous < rules.open_after:
-        return Advance(anew, events, 0)
-    is_flood = unrest.is_flood(rules)
+    reset = SeriesAlerts(history=now.history & 1, activity=activity.reset())
+    if activity.n_anomalous < rules.open_after:
+        return Advance(reset, events, 0)
+    is_flood = activity.is_flood(rules)
     reason: AlertReason = "flood" if is_flood else "anomalous"
-    follower = turn.begin("continued" if continues else reason, continues, is_summary=is_flood)
+    follower = transition.open_from_samples(
+        "continued" if continues else reason, continues, is_summary=is_flood
+    )
     events = (*events, follower.alert)
     if is_flood:
         flood = Flood(follower, None, window.end_ms, (window.end_ms, window.end_ms))
-        return Advance(replace(anew, flood=flood), events, 0)
-    return Advance(replace(anew, open=follower), events, 0)
+        return Advance(replace(reset, flood=flood), events, 0)
+    return Advance(replace(reset, open=follower), events, 0)
 
 
-def _open(now: SeriesAlerts, turn: _Turn) -> Advance:
+def _open(now: SeriesAlerts, transition: _Transition) -> Advance:
     """Open an alert, or the summary where it would be one too many."""
-    end_ms = turn.window.end_ms
-    if len(now.opens_ms) >= turn.rules.alerts_max:
-        summary = turn.begin("flood", is_summary=True)
+    end_ms = transition.window.end_ms
+    if len(now.opens_ms) >= transition.rules.alerts_max:
+        summary = transition.open_from_samples("flood", is_summary=True)
         flood = Flood(summary, None, end_ms, (end_ms, end_ms))
         return Advance(replace(now, opens_ms=(), flood=flood), (summary.alert,), 0)
-    opened = turn.begin("anomalous")
+    opened = transition.open_from_samples("anomalous")
     return Advance(replace(now, opens_ms=(*now.opens_ms, end_ms), open=opened), (opened.alert,), 0)
 
 
-def _go_on(now: SeriesAlerts, opened: OpenAlert, turn: _Turn) -> Advance:
+def _continue_open(now: SeriesAlerts, opened: OpenAlert, transition: _Transition) -> Advance:
     """Take a window into the open alert."""
-    window = turn.window
+    window = transition.window
     severity = opened.alert.severity
-    opened = take_in(opened, window, turn.rules.severities)
-    ending = turn.ending(opened.alert.opened_ms, opened.last_anomalous_ms)
+    opened = add_window(opened, window, transition.rules.severities)
+    ending = transition.ending(opened.alert.opened_ms, opened.last_anomalous_ms)
     if ending is None:
-        updated = turn.update(opened, severity)
+        updated = transition.update(opened, severity)
         events = () if updated is None else (updated.alert,)
         return Advance(replace(now, open=updated or opened), events, 0)
-    closed = turn.close(opened, ending)
+    closed = transition.close(opened, ending)
     if window.is_anomalous:
-        follower = turn.begin("continued", closed.alert_id)
+        follower = transition.open_from_samples("continued", closed.alert_id)
         return Advance(replace(now, open=follower), (closed, follower.alert), 0)
-    return Advance(_closed(replace(now, open=None), turn), (closed,), 0)
+    return Advance(_closed(replace(now, open=None), transition), (closed,), 0)
 
 
-def _go_on_in_flood(now: SeriesAlerts, flood: Flood, turn: _Turn) -> Advance:
+def _continue_flood(now: SeriesAlerts, flood: Flood, transition: _Transition) -> Advance:
     """Go on in silence, and take a window into the summary."""
-    end_ms = turn.window.end_ms
-    was_silent = flood.silent
-    now, flood = _go_on_in_silence(now, flood, turn)
-    n_suppressed = int(was_silent is None and flood.silent is not None)
-    is_over = flood.silent is None and end_ms - flood.opened_ms >= turn.rules.flood_ms
+    end_ms = transition.window.end_ms
+    was_suppressed = flood.suppressed
+    now, flood = _continue_suppressed(now, flood, transition)
+    n_suppressed = int(was_suppressed is None and flood.suppressed is not None)
+    is_over = flood.suppressed is None and end_ms - flood.opened_ms >= transition.rules.flood_ms
     events: tuple[Alert, ...] = ()
     if flood.summary is not None:
-        flood, events = _go_on_with_summary(flood, flood.summary, n_suppressed, is_over, turn)
-    if flood.summary is None and flood.silent is not None and turn.window.is_anomalous:
-        follower = turn.begin("continued", flood.continues, is_summary=True)
-        flood = Flood(follower, None, flood.opened_ms, flood.silent)
+        flood, events = _continue_summary(flood, flood.summary, n_suppressed, is_over, transition)
+    if flood.summary is None and flood.suppressed is not None and transition.window.is_anomalous:
+        follower = transition.open_from_samples("continued", flood.continues, is_summary=True)
+        flood = Flood(follower, None, flood.opened_ms, flood.suppressed)
         events = (*events, follower.alert)
     if is_over:
-        return Advance(_closed(replace(now, flood=None), turn), events, n_suppressed)
+        return Advance(_closed(replace(now, flood=None), transition), events, n_suppressed)
     return Advance(replace(now, flood=flood), events, n_suppressed)
 
 
-def _go_on_in_silence(now: SeriesAlerts, flood: Flood, turn: _Turn) -> tuple[SeriesAlerts, Flood]:
+def _continue_suppressed(
+    now: SeriesAlerts, flood: Flood, transition: _Transition
+) -> tuple[SeriesAlerts, Flood]:
     """Do to the alert behind a summary what would be done to an open one."""
-    window, silent = turn.window, flood.silent
+    window, suppressed = transition.window, flood.suppressed
     end_ms = window.end_ms
-    if silent is None:
-        if not turn.may_open:
+    if suppressed is None:
+        if not transition.may_open:
             return now, flood
-        return now, replace(flood, opened_ms=end_ms, silent=(end_ms, end_ms))
-    opened_ms, last_ms = silent
+        return now, replace(flood, opened_ms=end_ms, suppressed=(end_ms, end_ms))
+    opened_ms, last_ms = suppressed
     last_ms = end_ms if window.is_anomalous else last_ms
-    if turn.ending(opened_ms, last_ms) is None:
-        return now, replace(flood, silent=(opened_ms, last_ms))
+    if transition.ending(opened_ms, last_ms) is None:
+        return now, replace(flood, suppressed=(opened_ms, last_ms))
     if window.is_anomalous:
-        return now, replace(flood, silent=(end_ms, end_ms))
-    return _closed(now, turn), replace(flood, silent=None)
+        return now, replace(flood, suppressed=(end_ms, end_ms))
+    return _closed(now, transition), replace(flood, suppressed=None)
 
 
-def _go_on_with_summary(
-    flood: Flood, summary: OpenAlert, n_opened: int, is_over: bool, turn: _Turn
+def _continue_summary(
+    flood: Flood, summary: OpenAlert, n_opened: int, is_over: bool, transition: _Transition
 ) -> tuple[Flood, tuple[Alert, ...]]:
     """Take a window, and what opened in silence at it, into an open summary."""
     severity = summary.alert.severity
-    summary = take_in(summary, turn.window, turn.rules.severities)
+    summary = add_window(summary, transition.window, transition.rules.severities)
     summary = replace(summary, n_alerts=summary.n_alerts + n_opened)
-    is_too_long = turn.window.end_ms - summary.alert.opened_ms >= turn.rules.open_ms_max
+    is_too_long = transition.window.end_ms - summary.alert.opened_ms >= transition.rules.open_ms_max
     if is_over or is_too_long:
-        closed = turn.close(summary, "calm" if is_over else "too_long")
+        closed = transition.close(summary, "calm" if is_over else "too_long")
         return replace(flood, summary=None, continues=closed.alert_id), (closed,)
-    updated = turn.update(summary, severity)
+    updated = transition.update(summary, severity)
     events = () if updated is None else (updated.alert,)
     return replace(flood, summary=updated or summary), events
 
 
-def _closed(now: SeriesAlerts, turn: _Turn) -> SeriesAlerts:
+def _closed(now: SeriesAlerts, transition: _Transition) -> SeriesAlerts:
     """Begin the cooldown, where there is one."""
-    return replace(now, closed_ms=turn.window.end_ms if turn.rules.cooldown_ms else None)
+    return replace(
+        now, closed_ms=transition.window.end_ms if transition.rules.cooldown_ms else None
+    )

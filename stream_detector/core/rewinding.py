@@ -143,7 +143,7 @@ def _holds(state: SampleState, keyed_state: KeyedState) -> dict[int, Hold]:
 
 def _since_ms(alerts: SeriesAlerts | None) -> int | None:
     """Return since when the unrest of a key is counted."""
-    return None if alerts is None or alerts.unrest is None else alerts.unrest.since_ms
+    return None if alerts is None or alerts.activity is None else alerts.activity.since_ms
 
 
 def _recent(
@@ -194,6 +194,10 @@ def _facts(alerts: SeriesAlerts | None) -> str:
         opened.n_alerts,
         opened.last_anomalous_ms,
     )
-    flood = alerts.flood and (alerts.flood.continues, alerts.flood.opened_ms, alerts.flood.silent)
-    life = (alerts.history, alerts.closed_ms, alerts.opens_ms, tuple(alerts.unrest or ()))
+    flood = alerts.flood and (
+        alerts.flood.continues,
+        alerts.flood.opened_ms,
+        alerts.flood.suppressed,
+    )
+    life = (alerts.history, alerts.closed_ms, alerts.opens_ms, tuple(alerts.activity or ()))
     return repr((counts, flood, life))

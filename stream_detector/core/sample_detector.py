@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.alert_keeper import AlertKeeper, Slice
+from stream_detector.core.alert_batch import AlertBatch, Slice
 from stream_detector.core.alerting import AlertRules
 from stream_detector.core.codec import ContentType
 from stream_detector.core.detector import SCALED_MAX, Detector, Reconstruct
@@ -111,9 +111,9 @@ class SampleDetector(Detector):
             counts = Counts(records={"dead_letter": len(batch)}, n_keys=state.windows.n_keys)
             return Step(state, _no_scores(self.threshold), [], _in_order(decoded.rejected), counts)
         completed, indices = self._assign_windows(state, batch, decoded)
-        keeper = AlertKeeper(self, self.alerting, state, batch, completed, indices)
-        errors = self._score_windows(completed, reconstruct, keeper)
-        after = keeper.finish()
+        alert_batch = AlertBatch(self, self.alerting, state, batch, completed, indices)
+        errors = self._score_windows(completed, reconstruct, alert_batch)
+        after = alert_batch.finish()
         is_scored = np.isfinite(errors)
         scores = Scores(
             indices[completed.records[is_scored]],
@@ -124,8 +124,10 @@ class SampleDetector(Detector):
         )
         late = _late_records(completed, decoded)
         counts = _count(len(batch), decoded, completed, errors, self.threshold)
-        counts.n_suppressed = keeper.n_suppressed
-        return Step(after, scores, keeper.raised, _in_order([*decoded.rejected, *late]), counts)
+        counts.n_suppressed = alert_batch.n_suppressed
+        return Step(
+            after, scores, alert_batch.raised, _in_order([*decoded.rejected, *late]), counts
+        )
 
     @property
     def _needed(self) -> Needed:
@@ -173,7 +175,7 @@ class SampleDetector(Detector):
         return decoded.without(errors)
 
     def _score_windows(
-        self, completed: WindowBatch, reconstruct: Reconstruct, keeper: AlertKeeper
+        self, completed: WindowBatch, reconstruct: Reconstruct, alert_batch: AlertBatch
     ) -> NDArray[np.float64]:
         """Return the error of each window, NaN where too much of it is missing.
 
@@ -194,7 +196,9 @@ class SampleDetector(Detector):
             scaled = reconstructions = self.scaler.transform(filled)
             if len(filled):
                 errors[rows[is_usable]], reconstructions = self.errors(scaled, reconstruct)
-            keeper.take_in(Slice(rows, errors[rows], places, received, scaled, reconstructions))
+            alert_batch.add_windows(
+                Slice(rows, errors[rows], places, received, scaled, reconstructions)
+            )
         return errors
 
 

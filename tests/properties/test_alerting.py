@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from stream_detector.core.alerting import AlertRules, JudgedWindow
-from stream_detector.core.explain import N_POINTS_MAX, ScoredWindow, explain
+from stream_detector.core.alerting import AlertRules, ScoredWindow
+from stream_detector.core.explain import N_POINTS_MAX, WindowEvidence, explain
 from stream_detector.core.explanations import Explanation
 from stream_detector.core.lifecycle import SeriesAlerts, advance, expire
 from stream_detector.core.records import (
@@ -70,7 +70,7 @@ class Story(NamedTuple):
     alerts: SeriesAlerts | None
 
 
-def windows_of(steps: list[tuple[int, float]]) -> list[JudgedWindow]:
+def windows_of(steps: list[tuple[int, float]]) -> list[ScoredWindow]:
     windows, end_ms = [], 0
     for gap_ms, error in steps:
         end_ms += gap_ms
@@ -78,16 +78,16 @@ def windows_of(steps: list[tuple[int, float]]) -> list[JudgedWindow]:
     return windows
 
 
-def window_of(end_ms: int, error: float) -> JudgedWindow:
+def window_of(end_ms: int, error: float) -> ScoredWindow:
     def told() -> Explanation:
         assert error > THRESHOLD
         return Explanation(end_ms, end_ms, (), (1.0,), (end_ms,), 0.0, 0)
 
     origin = Origin("t", 0, end_ms // 3, end_ms, b"k", ())
-    return JudgedWindow(lambda: origin, end_ms - 3, end_ms, error, THRESHOLD, told)
+    return ScoredWindow(lambda: origin, end_ms - 3, end_ms, error, THRESHOLD, told)
 
 
-def tell(windows: list[JudgedWindow], rules: AlertRules, *, is_every_one: bool = True) -> Story:
+def tell(windows: list[ScoredWindow], rules: AlertRules, *, is_every_one: bool = True) -> Story:
     """Advance through all windows, or as the detector does through those that can matter."""
     alerts: SeriesAlerts | None = None
     events: list[Alert] = []
@@ -157,7 +157,7 @@ def test_an_event_counts_the_windows_since_the_open(
         assert event.anomaly_score == worst.error / THRESHOLD
 
 
-def turns_epoch(at_ms: int, windows: list[JudgedWindow], rules: AlertRules) -> bool:
+def turns_epoch(at_ms: int, windows: list[ScoredWindow], rules: AlertRules) -> bool:
     """Return whether no anomalous window came in the epoch before the one that ends now."""
     before = [each.end_ms for each in windows if each.is_anomalous and each.end_ms < at_ms]
     return bool(before) and before[-1] // rules.epoch_ms < at_ms // rules.epoch_ms
@@ -300,7 +300,7 @@ def test_an_explanation_fits_its_window(
     imputed = data.draw(st.none() | arrays.arrays(np.bool_, shape))
     scaler = Scaler("standard", np.full(shape[1], 3, np.float32), np.full(shape[1], 2, np.float32))
     window = scaler.inverse(scaled).astype(np.float32)
-    scored = ScoredWindow(window, scaled, expected, 1_000, interval_ms, imputed)
+    scored = WindowEvidence(window, scaled, expected, 1_000, interval_ms, imputed)
     found = explain(scored, scaler, error_kind)
     assert len(found.shares) == shape[1]
     assert abs(sum(found.shares) - 1) < 1e-9

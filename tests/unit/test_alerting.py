@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from stream_detector.core.alerting import (
-    JudgedWindow,
     OpenAlert,
+    ScoredWindow,
+    add_window,
     alert_id,
-    begin,
     next_event,
     open_alert,
+    open_from_samples,
     severity_of,
-    take_in,
 )
 from stream_detector.core.explanations import Explanation
 from stream_detector.core.records import (
@@ -37,10 +37,10 @@ def never() -> Any:
 
 def window_of(
     error: float, end_ms: int, explain: Callable[[], Explanation] | None = None
-) -> JudgedWindow:
+) -> ScoredWindow:
     start_ms = end_ms - 5
     origin = ORIGIN._replace(offset=end_ms)
-    return JudgedWindow(
+    return ScoredWindow(
         lambda: origin, start_ms, end_ms, error, 1.0, explain or (lambda: explanation_of(start_ms))
     )
 
@@ -102,7 +102,7 @@ def test_an_error_equal_to_the_threshold_is_normal() -> None:
 
 
 def opened_at(error: float, end_ms: int) -> OpenAlert:
-    return begin(window_of(error, end_ms), SEVERITIES, BUNDLE)
+    return open_from_samples(window_of(error, end_ms), SEVERITIES, BUNDLE)
 
 
 def test_an_alert_of_samples_is_named_after_its_window_too() -> None:
@@ -113,12 +113,12 @@ def test_an_alert_of_samples_is_named_after_its_window_too() -> None:
 
 def test_windows_are_counted_and_the_worst_is_remembered() -> None:
     opened = opened_at(2.0, 10)
-    opened = take_in(opened, window_of(0.5, 11, never), SEVERITIES)
+    opened = add_window(opened, window_of(0.5, 11, never), SEVERITIES)
     assert (opened.n_windows, opened.n_anomalous, opened.last_anomalous_ms) == (2, 1, 10)
-    opened = take_in(opened, window_of(2.0, 12, never), SEVERITIES)
+    opened = add_window(opened, window_of(2.0, 12, never), SEVERITIES)
     assert (opened.n_windows, opened.n_anomalous, opened.last_anomalous_ms) == (3, 2, 12)
     assert opened.alert.window_end_ms == 10
-    opened = take_in(opened, window_of(3.5, 13), SEVERITIES)
+    opened = add_window(opened, window_of(3.5, 13), SEVERITIES)
     alert = opened.alert
     assert (alert.window_start_ms, alert.window_end_ms, alert.anomaly_score) == (8, 13, 3.5)
     assert (alert.severity, alert.explanation) == ("emergency", explanation_of(8))
@@ -126,7 +126,7 @@ def test_windows_are_counted_and_the_worst_is_remembered() -> None:
 
 def test_an_event_is_of_now_and_speaks_of_the_worst_window() -> None:
     opened = opened_at(2.0, 10)
-    opened = take_in(opened, window_of(1.5, 11, never), SEVERITIES)
+    opened = add_window(opened, window_of(1.5, 11, never), SEVERITIES)
     opened = next_event(opened, "update", "periodic", 12, ORIGIN)
     alert = opened.alert
     assert (alert.event, alert.event_number, alert.reason) == ("update", 2, "periodic")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from stream_detector.core.explain import N_POINTS_MAX, ScoredWindow, explain
+from stream_detector.core.explain import N_POINTS_MAX, WindowEvidence, explain
 from stream_detector.core.explanations import Explanation
 from stream_detector.core.scaling import Scaler
 
@@ -22,7 +22,7 @@ def identity(n_features: int) -> Scaler:
 def explained(errors: Any, error_kind: Any = "mae", **more: Any) -> Explanation:
     """Explain a window of these values where 0 is expected; steps 10 ms apart from 1 s on."""
     window = np.float32(errors).reshape(len(errors), -1)
-    scored = ScoredWindow(window, window, np.zeros_like(window), 1_000, 10, **more)
+    scored = WindowEvidence(window, window, np.zeros_like(window), 1_000, 10, **more)
     return explain(scored, identity(window.shape[1]), error_kind)
 
 
@@ -75,7 +75,7 @@ def test_squares_weigh_in_the_shares_of_mse() -> None:
 @ErrorKinds
 def test_no_error_is_shared_equally(error_kind: Any) -> None:
     window = np.zeros((3, 4), np.float32)
-    scored = ScoredWindow(window, window, window, 0, 1)
+    scored = WindowEvidence(window, window, window, 0, 1)
     # Cross-entropy is not 0 even for what is reconstructed exactly, for its logarithm is kept
     # finite; the shares come out equal all the same.
     assert explain(scored, identity(4), error_kind).shares == pytest.approx((0.25,) * 4)
@@ -84,7 +84,7 @@ def test_no_error_is_shared_equally(error_kind: Any) -> None:
 def test_an_error_below_zero_counts_as_none() -> None:
     scaled = np.float32([[0.5, 2.0], [0.5, 3.0]])
     expected = np.full((2, 2), 0.9, np.float32)
-    found = explain(ScoredWindow(scaled, scaled, expected, 0, 1), identity(2), "bce")
+    found = explain(WindowEvidence(scaled, scaled, expected, 0, 1), identity(2), "bce")
     assert found.shares == (1.0, 0.0)
 
 
@@ -92,7 +92,7 @@ def test_what_was_expected_and_seen_is_in_the_unit_of_the_signal() -> None:
     scaler = Scaler("min-max", np.float32([100.0, -1.0]), np.float32([0.25, 4.0]))
     window = np.float32([[104.0, -0.5], [101.0, -0.5]])
     expected: FloatArray = np.float32([[0.0, 0.0], [1.0, 1.0]])
-    scored = ScoredWindow(window, scaler.transform(window[np.newaxis])[0], expected, 0, 1)
+    scored = WindowEvidence(window, scaler.transform(window[np.newaxis])[0], expected, 0, 1)
     features = {each.feature: each for each in explain(scored, scaler, "mae").features}
     assert (features[0].expected, features[0].seen) == ((100.0, 104.0), (104.0, 101.0))
     assert (features[1].expected, features[1].seen) == ((-1.0, -0.75), (-0.5, -0.5))
@@ -122,7 +122,7 @@ def test_long_spans_are_thinned_evenly(n_steps: int) -> None:
 
 def test_times_between_milliseconds_are_rounded() -> None:
     window = np.ones((4, 1), np.float32)
-    scored = ScoredWindow(window, window, 0 * window, 1_000.2, 1000 / 360)
+    scored = WindowEvidence(window, window, 0 * window, 1_000.2, 1000 / 360)
     found = explain(scored, identity(1), "mae")
     assert found.times_ms == (1_000, 1_003, 1_006, 1_009)
 
@@ -130,13 +130,13 @@ def test_times_between_milliseconds_are_rounded() -> None:
 def test_an_absurd_time_stays_as_it_is() -> None:
     window = np.ones((2, 1), np.float32)
     start_ms = 2**63 - 3
-    found = explain(ScoredWindow(window, window, 0 * window, start_ms, 1), identity(1), "mae")
+    found = explain(WindowEvidence(window, window, 0 * window, start_ms, 1), identity(1), "mae")
     assert found.times_ms == (start_ms, start_ms + 1)
 
 
 def test_an_unknown_interval_gives_one_time() -> None:
     window = np.ones((3, 1), np.float32)
-    found = explain(ScoredWindow(window, window, 0 * window, -1, 0), identity(1), "mae")
+    found = explain(WindowEvidence(window, window, 0 * window, -1, 0), identity(1), "mae")
     assert (found.times_ms, found.worst_start_ms, found.worst_end_ms) == ((-1, -1, -1), -1, -1)
 
 
@@ -150,6 +150,6 @@ def test_an_explanation_is_plain_values() -> None:
 def test_large_scaled_values_stay_finite() -> None:
     scaler = Scaler("min-max", np.float32([0.0]), np.float32([1e-30]))
     scaled = np.full((2, 1), 1e12, np.float32)
-    found = explain(ScoredWindow(scaled, scaled, -scaled, 0, 1), scaler, "mse")
+    found = explain(WindowEvidence(scaled, scaled, -scaled, 0, 1), scaler, "mse")
     assert np.isfinite(found.features[0].expected).all()
     assert found.shares == (1.0,)

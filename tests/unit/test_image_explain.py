@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stream_detector.core.explain import ScoredWindow
+from stream_detector.core.explain import WindowEvidence
 from stream_detector.core.explanations import ImageExplanation
 from stream_detector.core.image_codec import ImageShape
 from stream_detector.core.image_explain import (
@@ -22,7 +22,7 @@ def explained(errors: Any, n_channels: int = 1, error_kind: Any = "mae") -> Imag
     """Explain an image of these values, rows of columns times channels, where 0 is expected."""
     window = np.float32(errors)
     image = ImageShape(len(window), window.shape[1] // n_channels, n_channels)
-    scored = ScoredWindow(window * 255, window, np.zeros_like(window), 1_000, 0)
+    scored = WindowEvidence(window * 255, window, np.zeros_like(window), 1_000, 0)
     explanation = explain_image(scored, image, error_kind)
     assert (explanation.features, explanation.shares, explanation.times_ms) == ((), (), ())
     assert (explanation.worst_start_ms, explanation.worst_end_ms) == (1_000, 1_000)

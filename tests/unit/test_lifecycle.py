@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stream_detector.core.alerting import AlertRules, JudgedWindow, alert_id
+from stream_detector.core.alerting import AlertRules, ScoredWindow, alert_id
 from stream_detector.core.explanations import Explanation
 from stream_detector.core.lifecycle import SeriesAlerts, advance, expire
 from stream_detector.core.records import (
@@ -59,7 +59,7 @@ class Key:
             self.n_explained += 1
             return Explanation(start_ms, end_ms, (), (1.0,), (end_ms,), 0.0, 0)
 
-        window = JudgedWindow(
+        window = ScoredWindow(
             lambda: origin_of(end_ms), start_ms, end_ms, 0.2 * error, 0.2, explain
         )
         found = advance(self.alerts, window, self.rules, BUNDLE)
@@ -150,9 +150,9 @@ def test_a_key_is_forgotten_when_nothing_matters_any_more() -> None:
     key = Key(cooldown_ms=4, close_after_ms=1, flood_ms=2)
     key.see("1....")
     assert key.alerts is not None
-    assert replace(key.alerts, unrest=None) == SeriesAlerts(closed_ms=1)
+    assert replace(key.alerts, activity=None) == SeriesAlerts(closed_ms=1)
     key.see(".")
-    assert key.alerts == SeriesAlerts(unrest=key.alerts.unrest)
+    assert key.alerts == SeriesAlerts(activity=key.alerts.activity)
     key.see(".")  # where reading began at the anomalous window, the alert might have closed at 2
     assert key.alerts is None
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.alerting import AlertRules, JudgedWindow
+from stream_detector.core.alerting import AlertRules, ScoredWindow
 from stream_detector.core.detector import Detector
-from stream_detector.core.explain import ScoredWindow, explain
+from stream_detector.core.explain import WindowEvidence, explain
 from stream_detector.core.explanations import Explanation
 from stream_detector.core.lifecycle import advance, expire
 from stream_detector.core.records import (
@@ -25,7 +25,7 @@ from stream_detector.core.step import RaisedAlert
 from stream_detector.core.windows import WindowBatch
 
 
-class _Incident(NamedTuple):
+class _KeyEvent(NamedTuple):
     """A key that went idle (before what its record brings), or that started again after a gap."""
 
     record: int
@@ -58,7 +58,7 @@ class Slice(NamedTuple):
     reconstructions: FloatArray
 
 
-class AlertKeeper:
+class AlertBatch:
     """Carries the alerts through one batch.
 
     Parameters
@@ -96,10 +96,10 @@ class AlertKeeper:
         self._indices = indices
         self._alerts = dict(state.alerts)
         self._gaps = dict(state.gaps)
-        self._incidents = iter(sorted(_incidents(completed, indices)))
-        self._next_incident = next(self._incidents, None)
+        self._key_events = iter(sorted(_key_events(completed, indices)))
+        self._next_key_event = next(self._key_events, None)
 
-    def take_in(self, some: Slice) -> None:
+    def add_windows(self, some: Slice) -> None:
         """Go on with some windows, later than those before."""
         completed, threshold = self._whole, self._detector.threshold
         slots = completed.slots[some.rows]
@@ -114,8 +114,8 @@ class AlertKeeper:
             row = int(some.rows[at])
             index = int(self._indices[completed.records[row]])
             start_ms, end_ms = int(completed.start_ms[row]), int(completed.end_ms[row])
-            self._happen_until((index, end_ms))
-            window = JudgedWindow(
+            self._process_until((index, end_ms))
+            window = ScoredWindow(
                 origin=lambda index=index: self._batch.origin(index),  # type: ignore[misc]
                 start_ms=start_ms,
                 end_ms=end_ms,
@@ -127,37 +127,37 @@ class AlertKeeper:
 
     def finish(self) -> SampleState:
         """Return what is remembered after the batch."""
-        self._happen_until((len(self._batch), inf))
+        self._process_until((len(self._batch), inf))
         idle = set(self._whole.expired.idle.tolist())
         gaps = {slot: times for slot, times in self._gaps.items() if slot not in idle}
         return replace(self._state, windows=self._whole.state, alerts=self._alerts, gaps=gaps)
 
-    def _happen_until(self, end: tuple[int, float]) -> None:
+    def _process_until(self, end: tuple[int, float]) -> None:
         """Let happen what came at a record, and within it up to a time, or before."""
-        while self._next_incident is not None and self._next_incident[:2] <= end:
-            incident, self._next_incident = self._next_incident, next(self._incidents, None)
-            if incident.after_ms == -inf:
-                self._expire(incident)
+        while self._next_key_event is not None and self._next_key_event[:2] <= end:
+            key_event, self._next_key_event = self._next_key_event, next(self._key_events, None)
+            if key_event.after_ms == -inf:
+                self._expire(key_event)
             else:
-                self._start_again(incident)
+                self._restart_after_gap(key_event)
 
-    def _expire(self, incident: _Incident) -> None:
+    def _expire(self, key_event: _KeyEvent) -> None:
         """Close the alert of a key that was idle for too long."""
-        index, slot = incident.record, incident.slot
+        index, slot = key_event.record, key_event.slot
         gaps = self._gaps.pop(slot, ())
         alerts = self._alerts.pop(slot, None)
         if alerts is not None:
-            events = expire(alerts, round(incident.at_ms), self._batch.origin(index))
-            self._raise(index, incident.key, events, gaps)
+            events = expire(alerts, round(key_event.at_ms), self._batch.origin(index))
+            self._raise(index, key_event.key, events, gaps)
 
-    def _start_again(self, incident: _Incident) -> None:
+    def _restart_after_gap(self, key_event: _KeyEvent) -> None:
         """Remember a gap, at which nothing was seen to be anomalous."""
-        index, slot, at_ms = incident.record, incident.slot, int(incident.at_ms)
+        index, slot, at_ms = key_event.record, key_event.slot, int(key_event.at_ms)
         forgotten_ms = at_ms - self._alerting.flood_ms
         known = [each for each in self._gaps.get(slot, ()) if each > forgotten_ms]
         self._gaps[slot] = (*known, at_ms)
         if slot in self._alerts:
-            window = JudgedWindow(
+            window = ScoredWindow(
                 origin=lambda: self._batch.origin(index),
                 start_ms=at_ms,
                 end_ms=at_ms,
@@ -167,7 +167,7 @@ class AlertKeeper:
             )
             self._advance(slot, index, window)
 
-    def _advance(self, slot: int, index: int, window: JudgedWindow) -> None:
+    def _advance(self, slot: int, index: int, window: ScoredWindow) -> None:
         """Let one window go through the life cycle of its key's alerts."""
         led_to = advance(self._alerts.get(slot), window, self._alerting, self._detector.bundle)
         if led_to.alerts is None:
@@ -194,7 +194,7 @@ class AlertKeeper:
         """Return what was expected and what was seen in a window."""
         place, detector = some.places[at], self._detector
         imputed = np.isnan(some.received[place])
-        scored = ScoredWindow(
+        scored = WindowEvidence(
             window=some.received[place],
             scaled=some.scaled[place],
             reconstruction=some.reconstructions[place],
@@ -205,7 +205,7 @@ class AlertKeeper:
         return explain(scored, detector.scaler, detector.error_kind)
 
 
-def _incidents(completed: WindowBatch, indices: NDArray[np.intp]) -> list[_Incident]:
+def _key_events(completed: WindowBatch, indices: NDArray[np.intp]) -> list[_KeyEvent]:
     """Return what happened besides windows."""
     expired = completed.expired
     n_expired, n_gaps = len(expired.slots), len(completed.gap_slots)
@@ -218,7 +218,7 @@ def _incidents(completed: WindowBatch, indices: NDArray[np.intp]) -> list[_Incid
         + [b""] * n_gaps,  # of gaps, no two are of one moment
         np.concatenate([expired.slots, completed.gap_slots]).tolist(),
     )
-    return [_Incident(*each) for each in zip(*columns, strict=True)]
+    return [_KeyEvent(*each) for each in zip(*columns, strict=True)]
 
 
 def _never() -> Explanation:

@@ -8,14 +8,14 @@ follow from a bounded past, whatever a key does, and can be restored by reading 
 
 from typing import NamedTuple
 
-from stream_detector.core.alerting import AlertRules, JudgedWindow
+from stream_detector.core.alerting import AlertRules, ScoredWindow
 
 N_EPOCHS = 2
 """A key may be restless for so many epochs begun before its alerts begin anew; so one that is
 anomalous for a moment at the turn of an epoch is left alone."""
 
 
-class Unrest(NamedTuple):
+class KeyActivity(NamedTuple):
     """Of one key, since it became restless or began anew. It says nothing about alerts.
 
     Parameters
@@ -45,7 +45,7 @@ class Unrest(NamedTuple):
     n_anomalous: int
     n_bursts: int
 
-    def begins_anew(self, window: JudgedWindow, rules: AlertRules) -> bool:
+    def is_reset_due(self, window: ScoredWindow, rules: AlertRules) -> bool:
         """Return whether the key's alerts begin anew at an anomalous window."""
         epoch = window.end_ms // rules.epoch_ms
         return epoch > self.epoch and epoch - self.since >= N_EPOCHS
@@ -55,35 +55,37 @@ class Unrest(NamedTuple):
         for_ms = max(self.last_ms - self.since_ms, rules.flood_ms)
         return self.n_bursts * rules.flood_ms > rules.alerts_max * for_ms
 
-    def anew(self) -> "Unrest":
+    def reset(self) -> "KeyActivity":
         """Return it with nothing counted but the last window."""
         return self._replace(since_ms=self.last_ms, n_anomalous=1, n_bursts=1)
 
 
-def stir(unrest: Unrest | None, window: JudgedWindow, rules: AlertRules) -> Unrest:
+def on_anomalous(
+    activity: KeyActivity | None, window: ScoredWindow, rules: AlertRules
+) -> KeyActivity:
     """Take in an anomalous window."""
     end_ms, epoch = window.end_ms, window.end_ms // rules.epoch_ms
-    if unrest is None:
-        return Unrest(epoch, end_ms, epoch, end_ms, None, 0, 1, 1)
-    is_burst = end_ms - unrest.last_ms >= rules.close_after_ms
-    return unrest._replace(
-        since=max(unrest.since, epoch - N_EPOCHS),
+    if activity is None:
+        return KeyActivity(epoch, end_ms, epoch, end_ms, None, 0, 1, 1)
+    is_burst = end_ms - activity.last_ms >= rules.close_after_ms
+    return activity._replace(
+        since=max(activity.since, epoch - N_EPOCHS),
         epoch=epoch,
         last_ms=end_ms,
         quiet_ms=None,
         n_quiet=0,
-        n_anomalous=unrest.n_anomalous + 1,
-        n_bursts=unrest.n_bursts + is_burst,
+        n_anomalous=activity.n_anomalous + 1,
+        n_bursts=activity.n_bursts + is_burst,
     )
 
 
-def settle(unrest: Unrest, window: JudgedWindow, rules: AlertRules) -> Unrest | None:
+def on_normal(activity: KeyActivity, window: ScoredWindow, rules: AlertRules) -> KeyActivity | None:
     """Take in a window that is not anomalous; return None where the key has come to rest."""
-    end_ms, quiet_ms = window.end_ms, unrest.quiet_ms
-    n_quiet = min(unrest.n_quiet + 1, rules.open_within)
-    if quiet_ms is None and end_ms - unrest.last_ms >= max(rules.close_after_ms, rules.flood_ms):
+    end_ms, quiet_ms = window.end_ms, activity.quiet_ms
+    n_quiet = min(activity.n_quiet + 1, rules.open_within)
+    if quiet_ms is None and end_ms - activity.last_ms >= max(rules.close_after_ms, rules.flood_ms):
         quiet_ms = end_ms
     is_over = quiet_ms is not None and end_ms - quiet_ms >= rules.cooldown_ms
     if is_over and n_quiet >= rules.open_within - 1:
         return None
-    return unrest._replace(quiet_ms=quiet_ms, n_quiet=n_quiet)
+    return activity._replace(quiet_ms=quiet_ms, n_quiet=n_quiet)
