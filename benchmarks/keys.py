@@ -36,7 +36,7 @@ from confluent_kafka import Producer
 from rich.progress import track
 
 from stream_detector.cli.wiring import Served, open_bundle
-from stream_detector.core.records import Origin, RecordBatch, SeriesColumns
+from stream_detector.core.records import RecordBatch, RecordMetadata, SeriesColumns
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.step import DetectorState
 from stream_detector.recipes import load_recipe
@@ -113,7 +113,7 @@ class Fleet:
             values,
             None,
             {},
-            lambda row: Origin("telemetry", 0, row, int(times[row]), keys[row], ()),
+            lambda row: RecordMetadata("telemetry", 0, row, int(times[row]), keys[row], ()),
             lambda: SeriesColumns(keys, np.zeros(n_records, np.int64), times),
             lambda: np.arange(n_records, dtype=np.int64),
         )

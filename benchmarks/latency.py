@@ -107,7 +107,7 @@ def read(
             record_ms = (
                 orjson.loads(value)["window_start_ms"]
                 if is_alert
-                else batch.origin(index).timestamp_ms
+                else batch.metadata(index).timestamp_ms
             )
             sent_ms.append(record_ms)
             read_ms.append(now_ms)

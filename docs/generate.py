@@ -25,7 +25,7 @@ from stream_detector.core.alerting import ScoredWindow
 from stream_detector.core.explain import WindowEvidence, explain
 from stream_detector.core.lifecycle import advance
 from stream_detector.core.publishing import encode_alert
-from stream_detector.core.records import Alert, BundleReference, Origin, OutputRecord
+from stream_detector.core.records import Alert, BundleReference, OutputRecord, RecordMetadata
 from stream_detector.core.scaling import Scaler
 from stream_detector.core.scoring import window_errors
 from stream_detector.errors import StreamDetectorError
@@ -213,7 +213,7 @@ def example() -> OutputRecord:
             window, scaler.transform(window), expected, start_ms, 1_000, imputed
         )
         judged = ScoredWindow(
-            lambda number=number: Origin("telemetry", 0, 254 + number, 0, b"pump-7", ()),
+            lambda number=number: RecordMetadata("telemetry", 0, 254 + number, 0, b"pump-7", ()),
             start_ms,
             start_ms + 7_000,
             float(window_errors(scored.scaled[None], expected[None], "mae")[0]),

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from stream_detector.core.records import (
     FloatArray,
+    OffsetAndMetadata,
     OutputRecord,
-    Progress,
     RecordBatch,
     TopicPartition,
 )
@@ -85,8 +85,8 @@ class Client(Protocol):
 
         Returns
         -------
-        An empty batch when nothing came in time. Records of partitions that were gained in this
-        very poll may be in it.
+        An empty batch when nothing came in time. It may hold records of partitions
+        that this very poll assigned.
 
         Raises
         ------
@@ -118,7 +118,7 @@ class Client(Protocol):
         """
         ...
 
-    def commit(self, progress: Mapping[TopicPartition, Progress]) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Save where the group goes on, and wait until the broker has it.
 
         Raises
@@ -132,7 +132,7 @@ class Client(Protocol):
 
     def committed(
         self, partitions: Iterable[TopicPartition]
-    ) -> dict[TopicPartition, Progress | None]:
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """Ask the broker where the group goes on, None where it never committed.
 
         Offsets in somebody's open transaction are waited for.
@@ -148,7 +148,7 @@ class Client(Protocol):
         """Return the partitions this process reads now."""
         ...
 
-    def gained(self) -> frozenset[TopicPartition]:
+    def newly_assigned(self) -> frozenset[TopicPartition]:
         """Return the partitions of the assignment that came to it since this was last asked.
 
         One that was lost and came back meanwhile is among them.
@@ -172,11 +172,11 @@ class Client(Protocol):
         """
         ...
 
-    def beginnings(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Ask the broker for the first offset that it still keeps of each partition."""
         ...
 
-    def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Ask the broker for the end of each partition as readers of committed records see it.
 
         Not every offset before it holds a record: some hold the end of a transaction.

@@ -72,9 +72,9 @@ class Metrics:
         )
         self.restores = self._counter(
             "restores",
-            "Partitions gained, by what became of what was known: read_again; new, as nothing was "
-            "ever committed; or begun anew, because of no_note with the offset, "
-            "other_bundle, repartitioned, or retention, which may also overtake one that is read",
+            "Partitions gained, by what became of what was known: replayed; new, as nothing was "
+            "ever committed; or begun anew, because of no_checkpoint with the offset, "
+            "bundle_changed, repartitioned, or retention, which may also overtake one that is read",
             "outcome",
         )
         self.restoring = Gauge(

@@ -69,9 +69,9 @@ class Snapshot:
                 client.pause(client.assignment() - left)
                 batch = client.poll(_POLL_RECORDS_MAX, _POLL_MS)
                 for index, value in enumerate(batch.values):
-                    origin = batch.origin(index)
-                    if origin.offset in self.offsets[TopicPartition(*origin[:2])]:
-                        yield decode_dead_letter(origin, value)
+                    metadata = batch.metadata(index)
+                    if metadata.offset in self.offsets[TopicPartition(*metadata[:2])]:
+                        yield decode_dead_letter(metadata, value)
                 if len(batch):
                     heard_at_s = self.clock.monotonic_s()
                 positions = client.positions(left).items()
@@ -132,7 +132,7 @@ class Selection:
         error = letter.reason.error if letter.reason else None
         return (
             (self.error is None or error == self.error)
-            and (self.key is None or key_text(letter.origin.key) == self.key)
+            and (self.key is None or key_text(letter.metadata.key) == self.key)
             and (self.places is None or place_of(letter) in self.places)
         )
 
@@ -157,8 +157,11 @@ def take_snapshot(settings: ConnectionSettings, topic: str) -> Snapshot:
     with closing(connect_reader()) as client:
         client.poll(1, 0)  # the partitions come with it
         partitions = sorted(client.assignment())
-        beginnings, ends = client.beginnings(partitions), client.ends(partitions)
-    offsets = {each: range(beginnings[each], ends[each]) for each in partitions}
+        beginning_offsets, end_offsets = (
+            client.beginning_offsets(partitions),
+            client.end_offsets(partitions),
+        )
+    offsets = {each: range(beginning_offsets[each], end_offsets[each]) for each in partitions}
     return Snapshot(topic, connect_reader, offsets)
 
 
@@ -212,7 +215,7 @@ def parse_place(text: str) -> Place:
 
 def place_of(letter: DeadLetter) -> Place:
     """Return where a dead letter lies."""
-    return Place(letter.origin.partition, letter.origin.offset)
+    return Place(letter.metadata.partition, letter.metadata.offset)
 
 
 def key_text(key: bytes | None) -> str | None:

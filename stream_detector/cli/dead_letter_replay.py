@@ -235,7 +235,7 @@ def preview(snapshot: Snapshot, plan: Plan) -> Iterator[str]:
         target = _target(letter, plan.choice.to)
         where = target.topic + ("" if target.partition is None else f"[{target.partition}]")
         error = letter.reason.error if letter.reason else NOT_OURS
-        key = key_text(letter.origin.key)
+        key = key_text(letter.metadata.key)
         size = "a tombstone" if letter.value is None else f"{len(letter.value):,} bytes"
         line = f"{target.place} to {where}  key {'-' if key is None else key}  {error}  {size}"
         yield printable(line)

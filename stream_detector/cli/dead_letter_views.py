@@ -56,7 +56,7 @@ Summary = dict[tuple[str, str], Tally]
 
 def count_letter(summary: Summary, letter: DeadLetter) -> None:
     """Add a dead letter to a summary."""
-    time_ms = letter.origin.timestamp_ms
+    time_ms = letter.metadata.timestamp_ms
     kind = (letter.reason.stage, letter.reason.error) if letter.reason else ("", NOT_OURS)
     tally = summary.setdefault(kind, Tally(time_ms, time_ms))
     tally.n_letters += 1
@@ -88,14 +88,14 @@ def print_letters(title: str, letters: Iterable[DeadLetter]) -> None:
     """Write a row for each dead letter."""
     table = _table("at", "original", "time (UTC)", "key", "bytes", "reason")
     for letter in letters:
-        origin, reason = letter.origin, letter.reason
-        key = key_text(origin.key)
+        metadata, reason = letter.metadata, letter.reason
+        key = key_text(metadata.key)
         lack = f"{INCOMPLETE}, {', '.join(letter.left_out)} left out; " if letter.left_out else ""
         _add_row(
             table,
             str(place_of(letter)),
             source_text(letter) or "-",
-            _short_time(origin.timestamp_ms),
+            _short_time(metadata.timestamp_ms),
             "-" if key is None else key,
             "-" if letter.value is None else f"{len(letter.value):,}",
             f"{lack}{reason.stage} {reason.error}: {reason.message}" if reason else NOT_OURS,
@@ -119,13 +119,13 @@ def incomplete_text(letter: DeadLetter) -> str:
 
 def letter_facts(letter: DeadLetter) -> dict[str, Any]:
     """Return a dead letter without headers and value, for a line of JSON."""
-    origin, reason = letter.origin, letter.reason
+    metadata, reason = letter.metadata, letter.reason
     return {
-        "topic": origin.topic,
-        "partition": origin.partition,
-        "offset": origin.offset,
-        "timestamp_ms": origin.timestamp_ms,
-        "key": key_text(origin.key),
+        "topic": metadata.topic,
+        "partition": metadata.partition,
+        "offset": metadata.offset,
+        "timestamp_ms": metadata.timestamp_ms,
+        "key": key_text(metadata.key),
         "stage": reason.stage if reason else None,
         "error": reason.error if reason else None,
         "message": reason.message if reason else None,
@@ -139,9 +139,10 @@ def letter_facts(letter: DeadLetter) -> dict[str, Any]:
 def letter_document(letter: DeadLetter) -> dict[str, Any]:
     """Return everything about a dead letter, bytes in base64."""
     return letter_facts(letter) | {
-        "key_base64": _base64(letter.origin.key),
+        "key_base64": _base64(letter.metadata.key),
         "headers": [
-            {"name": name, "value_base64": _base64(value)} for name, value in letter.origin.headers
+            {"name": name, "value_base64": _base64(value)}
+            for name, value in letter.metadata.headers
         ],
         "value_base64": _base64(letter.value),
     }
@@ -149,23 +150,23 @@ def letter_document(letter: DeadLetter) -> dict[str, Any]:
 
 def describe_letter(letter: DeadLetter) -> Iterator[str]:
     """Yield the lines that say everything about a dead letter to a person."""
-    origin, reason = letter.origin, letter.reason
-    yield f"{origin.topic}[{origin.partition}]@{origin.offset}"
+    metadata, reason = letter.metadata, letter.reason
+    yield f"{metadata.topic}[{metadata.partition}]@{metadata.offset}"
     facts = {
         INCOMPLETE: incomplete_text(letter) if letter.left_out else None,
         "original": source_text(letter),
         "replayed from": letter.replayed_from,
-        "time": time_text(origin.timestamp_ms) if origin.timestamp_ms >= 0 else "none",
+        "time": time_text(metadata.timestamp_ms) if metadata.timestamp_ms >= 0 else "none",
         "stage": reason.stage if reason else None,
         "class": reason.error if reason else NOT_OURS,
         "message": reason.message if reason else None,
-        "key": "left out" if "key" in letter.left_out else _content(origin.key),
+        "key": "left out" if "key" in letter.left_out else _content(metadata.key),
     }
     for name, fact in facts.items():
         if fact is not None:
             yield f"  {name:<13}  {printable(fact)}"
-    yield f"headers: {len(origin.headers)}"
-    for name, value in origin.headers:
+    yield f"headers: {len(metadata.headers)}"
+    for name, value in metadata.headers:
         yield f"  {printable(name)}: {_content(value)}"
     yield from ["value: left out"] if "value" in letter.left_out else describe_value(letter.value)
 

@@ -260,6 +260,6 @@ def _newest(letters: Iterator[DeadLetter], limit: int) -> list[DeadLetter]:
     """Return the newest by the record's time, the newest last; holds no more than those."""
 
     def age(letter: DeadLetter) -> tuple[int, int, int]:
-        return letter.origin.timestamp_ms, letter.origin.partition, letter.origin.offset
+        return letter.metadata.timestamp_ms, letter.metadata.partition, letter.metadata.offset
 
     return heapq.nlargest(limit, letters, key=age)[::-1]

@@ -120,7 +120,7 @@ class _Seen:
         self.done.append((time.monotonic(), self.n_records))
         rows = zip(step.scores.indices, step.scores.reconstruction_errors, strict=True)
         for index, error in rows:
-            self.errors[(batch.origin(int(index)).key or b"").decode()] = float(error)
+            self.errors[(batch.metadata(int(index)).key or b"").decode()] = float(error)
 
 
 def _measure_live(run: _Run, feed: "Feed") -> dict[str, Any]:

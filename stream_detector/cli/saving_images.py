@@ -68,11 +68,11 @@ class SourceReader:
         deadline_s = self._clock.monotonic_s() + READ_S_MAX
         while self._clock.monotonic_s() < deadline_s:
             batch = client.poll(_N_AHEAD, _POLL_MS)
-            origins = map(batch.origin, range(len(batch)))
+            record_metadata = map(batch.metadata, range(len(batch)))
             found = {
-                origin.offset: value
-                for origin, value in zip(origins, batch.values, strict=True)
-                if origin.partition == partition.partition
+                metadata.offset: value
+                for metadata, value in zip(record_metadata, batch.values, strict=True)
+                if metadata.partition == partition.partition
             }
             # Where the offset is gone, the client hands out the oldest records that are kept.
             if found or client.positions([partition]).get(partition, 0) > offset:

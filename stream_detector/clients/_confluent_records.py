@@ -7,7 +7,7 @@ import confluent_kafka
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from stream_detector.core.records import Origin, RecordBatch, SeriesColumns, TopicPartition
+from stream_detector.core.records import RecordBatch, RecordMetadata, SeriesColumns, TopicPartition
 
 # The end of a partition, and that we may not use the group which we neither join nor commit to.
 _NOTICES = frozenset((KafkaError._PARTITION_EOF,))  # noqa: SLF001
@@ -22,7 +22,7 @@ class Reading:
 
     Attributes
     ----------
-    gained
+    newly_assigned
         Partitions assigned and not asked for yet.
     held
         Messages to be handed out next; some come while the answer to a commit is awaited.
@@ -32,7 +32,7 @@ class Reading:
         Answers to commits.
     """
 
-    gained: set[TopicPartition] = field(default_factory=set)
+    newly_assigned: set[TopicPartition] = field(default_factory=set)
     held: list[Message] = field(default_factory=list)
     sought: dict[TopicPartition, int] = field(default_factory=dict)
     commits: list[tuple[KafkaError | None, list[Any]]] = field(default_factory=list)
@@ -41,13 +41,13 @@ class Reading:
         """Note partitions that came; the library itself starts to read them."""
         # One that was paused when it went would still be.
         consumer.resume(partitions)
-        self.gained.update(map(_partition_of, partitions))
+        self.newly_assigned.update(map(_partition_of, partitions))
 
     def on_revoke(self, consumer: Any, partitions: list[Any]) -> None:
         """Forget partitions that went, in order or by force; the library itself lets them go."""
         del consumer
         for partition in map(_partition_of, partitions):
-            self.gained.discard(partition)
+            self.newly_assigned.discard(partition)
             self.drop(partition)
 
     def on_commit(self, error: KafkaError | None, partitions: list[Any]) -> None:
@@ -70,8 +70,8 @@ class Reading:
 
     def positions_held(self) -> dict[TopicPartition, int]:
         """Return the first offset that is held of each partition."""
-        origins = map(_origin, reversed(self.held))
-        return {TopicPartition(*origin[:2]): origin.offset for origin in origins}
+        record_metadata = map(_metadata, reversed(self.held))
+        return {TopicPartition(*metadata[:2]): metadata.offset for metadata in record_metadata}
 
     def positions(self, theirs: list[Any]) -> dict[TopicPartition, int]:
         """Return where each of the library's positions really stands, where that is known."""
@@ -103,7 +103,7 @@ def to_batch(messages: list[Message], next_offsets: dict[TopicPartition, int]) -
         values=list(map(Message.value, messages)),
         headers=list(map(Message.headers, messages)) if has_headers else None,
         next_offsets=next_offsets,
-        origin=lambda index: _origin(messages[index]),
+        metadata=lambda index: _metadata(messages[index]),
         series=lambda: _series(messages),
         offsets=lambda: np.fromiter(map(Message.offset, messages), np.int64, len(messages)),
     )
@@ -122,10 +122,10 @@ def _series(messages: list[Message]) -> SeriesColumns:
     )
 
 
-def _origin(message: Message) -> Origin:
+def _metadata(message: Message) -> RecordMetadata:
     """Return everything about a record but its value."""
     kind, timestamp_ms = message.timestamp()
-    return Origin(
+    return RecordMetadata(
         topic=message.topic() or "",
         partition=message.partition() or 0,
         offset=message.offset() or 0,

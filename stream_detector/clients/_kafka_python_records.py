@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stream_detector.core.records import Origin, RecordBatch, SeriesColumns, TopicPartition
+from stream_detector.core.records import RecordBatch, RecordMetadata, SeriesColumns, TopicPartition
 
 _values = attrgetter("value")
 _headers = attrgetter("headers")
@@ -28,7 +28,7 @@ def to_batch(polled: Mapping[Any, list[Any]]) -> RecordBatch:
             TopicPartition(*partition): of_partition[-1].offset + 1
             for partition, of_partition in polled.items()
         },
-        origin=lambda index: _origin(records[index]),
+        metadata=lambda index: _metadata(records[index]),
         series=lambda: _series(records),
         offsets=lambda: np.fromiter(map(_offsets, records), np.int64, len(records)),
     )
@@ -43,9 +43,9 @@ def _series(records: Sequence[Any]) -> SeriesColumns:
     )
 
 
-def _origin(record: Any) -> Origin:
+def _metadata(record: Any) -> RecordMetadata:
     """Return everything about a record but its value."""
-    return Origin(
+    return RecordMetadata(
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,

@@ -16,8 +16,8 @@ from stream_detector.clients._memory_log import (
     take_effect,
 )
 from stream_detector.core.records import (
+    OffsetAndMetadata,
     OutputRecord,
-    Progress,
     RecordBatch,
     TopicPartition,
     series_columns,
@@ -77,7 +77,7 @@ class MemoryClient:
                     break
                 taken, end = log.read(start, n_records_max - len(records))
                 if taken:
-                    next_offsets[partition] = taken[-1].origin.offset + 1
+                    next_offsets[partition] = taken[-1].metadata.offset + 1
                     records += taken
                 if end > start:
                     # Read last next time, so that no partition starves.
@@ -105,27 +105,27 @@ class MemoryClient:
         self._unsent.clear()
         self._transaction = None
 
-    def commit(self, progress: Mapping[TopicPartition, Progress]) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Save where the group goes on, and make a transaction's records visible with it."""
         group = self._subscription.require_group()
         with self._call("commit"):
             self._require_place()
             if self._subscription.transactional_id is None:
-                self._broker.check_progress(group, progress, self)
-                self._broker.committed[group].update(progress)
+                self._broker.check_progress(group, offsets, self)
+                self._broker.committed[group].update(offsets)
                 return
             self._begin()
             self._send()
             with self._call("send_offsets"):
-                self._broker.check_progress(group, progress, self)
+                self._broker.check_progress(group, offsets, self)
             with self._call("end"):
                 self._broker.append_together(self._transaction or ())
-                self._broker.committed[group].update(progress)
+                self._broker.committed[group].update(offsets)
                 self._transaction = None
 
     def committed(
         self, partitions: Iterable[TopicPartition]
-    ) -> dict[TopicPartition, Progress | None]:
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """Return where the group goes on, None where it never committed."""
         group = self._subscription.require_group()
         with self._call("committed"):
@@ -137,10 +137,10 @@ class MemoryClient:
         """Return the partitions this process reads now."""
         return frozenset(self._positions)
 
-    def gained(self) -> frozenset[TopicPartition]:
+    def newly_assigned(self) -> frozenset[TopicPartition]:
         """Return the partitions that came to the assignment since this was last asked."""
-        gained, self._gained = self._gained, set()
-        return frozenset(gained)
+        newly_assigned, self._gained = self._gained, set()
+        return frozenset(newly_assigned)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Let the next poll read a partition from this offset on."""
@@ -151,14 +151,14 @@ class MemoryClient:
         """Return the offset from which the next poll hands out, of each partition where known."""
         return {each: self._positions[each] for each in partitions if each in self._positions}
 
-    def beginnings(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the first offset still kept of each partition."""
         with self._call("beginnings"):
             return {
                 each: self._broker.logs[each.topic][each.partition].start for each in partitions
             }
 
-    def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the end of each partition."""
         with self._call("ends"):
             return {
@@ -278,16 +278,16 @@ class MemoryClient:
 
 def _to_batch(records: list[StoredRecord], next_offsets: dict[TopicPartition, int]) -> RecordBatch:
     """Turn records into columns."""
-    origins = [record.origin for record in records]
+    record_metadata = [record.metadata for record in records]
     return RecordBatch(
         values=[record.value for record in records],
         headers=(
-            [origin.headers for origin in origins]
-            if any(origin.headers for origin in origins)
+            [metadata.headers for metadata in record_metadata]
+            if any(metadata.headers for metadata in record_metadata)
             else None
         ),
         next_offsets=next_offsets,
-        origin=origins.__getitem__,
-        series=lambda: series_columns(origins),
-        offsets=lambda: np.array([each.offset for each in origins], np.int64),
+        metadata=record_metadata.__getitem__,
+        series=lambda: series_columns(record_metadata),
+        offsets=lambda: np.array([each.offset for each in record_metadata], np.int64),
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, NamedTuple
 
-from stream_detector.core.records import Origin
+from stream_detector.core.records import RecordMetadata
 from stream_detector.errors import BrokerError, BrokerUnavailableError
 
 SERVERS = "memory"
@@ -79,7 +79,7 @@ def take_effect(effect: Item | BrokerError, where: str) -> None:
 class StoredRecord(NamedTuple):
     """One record in a partition."""
 
-    origin: Origin
+    metadata: RecordMetadata
     value: bytes | None
 
 

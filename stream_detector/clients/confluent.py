@@ -31,7 +31,12 @@ from stream_detector.clients._confluent import (
 from stream_detector.clients._confluent_records import Reading, to_batch, without_notices
 from stream_detector.clients._confluent_writer import ConfluentWriter
 from stream_detector.clients._reach import reach
-from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
+from stream_detector.core.records import (
+    OffsetAndMetadata,
+    OutputRecord,
+    RecordBatch,
+    TopicPartition,
+)
 from stream_detector.errors import missing_topics
 from stream_detector.settings import ConnectionSettings
 
@@ -110,28 +115,28 @@ class ConfluentClient:
         """Drop every unsent record and abort an open transaction; reading goes on where it was."""
         self._writer.drop()
 
-    def commit(self, progress: Mapping[TopicPartition, Progress]) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Save where the group goes on, and wait until the broker has it."""
         self._subscription.require_group()
-        offsets = [
+        theirs = [
             confluent_kafka.TopicPartition(*partition, offset, _common.end_note(metadata))
-            for partition, (offset, metadata) in progress.items()
+            for partition, (offset, metadata) in offsets.items()
         ]
-        _common.require_assigned(self._servers, progress, self.assignment())
+        _common.require_assigned(self._servers, offsets, self.assignment())
         if self._subscription.transactional_id is not None:
             with self._translated(self.reset):
-                member = self._consumer.consumer_group_metadata() if offsets else None
-                self._writer.commit(offsets, member)
-        elif offsets:
+                member = self._consumer.consumer_group_metadata() if theirs else None
+                self._writer.commit(theirs, member)
+        elif theirs:
             with self._translated(self._drop_consumer):
-                self._consumer.commit(offsets=offsets, asynchronous=True)
+                self._consumer.commit(offsets=theirs, asynchronous=True)
                 error, partitions = self._await_commit(self._consumer)
             with self._translated():
                 _raise_any((error, *(partition.error for partition in partitions)))
 
     def committed(
         self, partitions: Iterable[TopicPartition]
-    ) -> dict[TopicPartition, Progress | None]:
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """Ask the broker where the group goes on, None where it never committed."""
         self._subscription.require_group()
         theirs = [confluent_kafka.TopicPartition(*each) for each in partitions]
@@ -143,7 +148,7 @@ class ConfluentClient:
             _raise_any(each.error for each in saved)
         return {
             TopicPartition(each.topic, each.partition): (
-                Progress(each.offset, _common.read_note(committed_metadata(each)))
+                OffsetAndMetadata(each.offset, _common.read_note(committed_metadata(each)))
                 if each.offset >= 0
                 else None
             )
@@ -154,11 +159,11 @@ class ConfluentClient:
         """Return the partitions this process reads now."""
         return frozenset(TopicPartition(each.topic, each.partition) for each in self._assigned())
 
-    def gained(self) -> frozenset[TopicPartition]:
+    def newly_assigned(self) -> frozenset[TopicPartition]:
         """Return the partitions that came to the assignment since this was last asked."""
-        gained = frozenset(self._reading.gained)
-        self._reading.gained.clear()
-        return gained
+        newly_assigned = frozenset(self._reading.newly_assigned)
+        self._reading.newly_assigned.clear()
+        return newly_assigned
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Let the next poll read a partition from this offset on."""
@@ -178,13 +183,13 @@ class ConfluentClient:
         with self._translated():
             return self._reading.positions(self._consumer.position(theirs))
 
-    def beginnings(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Ask the broker for the first offset that it still keeps of each partition."""
         with self._translated(self._drop_consumer):
             consumer = self._reader()
             return {each: watermarks(consumer, each)[0] for each in partitions}
 
-    def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Ask the broker for the end of each partition as readers of committed records see it."""
         with self._translated(self._drop_consumer):
             consumer = self._reader()

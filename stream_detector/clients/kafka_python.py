@@ -12,7 +12,7 @@ from typing import Any
 
 import kafka
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.structs import OffsetAndMetadata
+from kafka.structs import OffsetAndMetadata as KafkaOffset
 
 from stream_detector.clients import _common
 from stream_detector.clients._common import Subscription
@@ -25,7 +25,12 @@ from stream_detector.clients._kafka_python import (
 )
 from stream_detector.clients._kafka_python_records import to_batch
 from stream_detector.clients._kafka_python_writer import KafkaPythonWriter
-from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
+from stream_detector.core.records import (
+    OffsetAndMetadata,
+    OutputRecord,
+    RecordBatch,
+    TopicPartition,
+)
 from stream_detector.errors import missing_topics
 from stream_detector.settings import ConnectionSettings
 
@@ -97,30 +102,28 @@ class KafkaPythonClient:
         """Drop every unsent record and abort an open transaction; reading goes on where it was."""
         self._writer.drop()
 
-    def commit(self, progress: Mapping[TopicPartition, Progress]) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Save where the group goes on, and wait until the broker has it."""
         self._subscription.require_group()
-        offsets = {
-            kafka.TopicPartition(*partition): OffsetAndMetadata(
-                offset, _common.end_note(metadata), -1
-            )
-            for partition, (offset, metadata) in progress.items()
+        theirs = {
+            kafka.TopicPartition(*partition): KafkaOffset(offset, _common.end_note(metadata), -1)
+            for partition, (offset, metadata) in offsets.items()
         }
-        _common.require_assigned(self._servers, progress, self.assignment())
+        _common.require_assigned(self._servers, offsets, self.assignment())
         if self._subscription.transactional_id is None:
             with self._translated():
-                self._consumer.commit(offsets, timeout_ms=_common.REQUEST_TIMEOUT_MS)
+                self._consumer.commit(theirs, timeout_ms=_common.REQUEST_TIMEOUT_MS)
             return
-        member = self._consumer.group_metadata() if offsets else None
+        member = self._consumer.group_metadata() if theirs else None
         # A broker takes offsets from somebody who is in no group, whosever they are.
         if member is not None and member.generation_id < 0:
             raise _common.rejoin(self._servers, "this client is not in the group any more")
         with self._translated(self.reset):
-            self._writer.commit(offsets, member)
+            self._writer.commit(theirs, member)
 
     def committed(
         self, partitions: Iterable[TopicPartition]
-    ) -> dict[TopicPartition, Progress | None]:
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """Ask the broker where the group goes on, None where it never committed."""
         self._subscription.require_group()
         self._begin_session()
@@ -137,7 +140,7 @@ class KafkaPythonClient:
         return {
             partition: None
             if each is None
-            else Progress(each.offset, _common.read_note((each.metadata or "").encode()))
+            else OffsetAndMetadata(each.offset, _common.read_note((each.metadata or "").encode()))
             for partition, each in saved.items()
         }
 
@@ -147,11 +150,11 @@ class KafkaPythonClient:
             return frozenset()
         return frozenset(TopicPartition(*each) for each in self._consumer.assignment() or ())
 
-    def gained(self) -> frozenset[TopicPartition]:
+    def newly_assigned(self) -> frozenset[TopicPartition]:
         """Return the partitions that came to the assignment since this was last asked."""
-        gained = frozenset(self._gained)
+        newly_assigned = frozenset(self._gained)
         self._gained.clear()
-        return gained
+        return newly_assigned
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Let the next poll read a partition from this offset on."""
@@ -165,14 +168,14 @@ class KafkaPythonClient:
         known = {each: self._position(each) for each in set(partitions) & self.assignment()}
         return {each: position for each, position in known.items() if position is not None}
 
-    def beginnings(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Ask the broker for the first offset that it still keeps of each partition."""
         theirs = [kafka.TopicPartition(*each) for each in partitions]
         with self._translated(self._drop_consumer):
             found = self._reader().beginning_offsets(theirs, _common.REQUEST_TIMEOUT_MS)
         return {TopicPartition(*each): offset for each, offset in found.items()}
 
-    def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Ask the broker for the end of each partition as readers of committed records see it."""
         theirs = [kafka.TopicPartition(*each) for each in partitions]
         with self._translated(self._drop_consumer):
@@ -328,8 +331,8 @@ class KafkaPythonClient:
 class _GainedPartitions(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
     """Notes what is assigned. Called on the library's own thread, where it may ask nothing."""
 
-    def __init__(self, gained: set[TopicPartition]) -> None:
-        self._gained = gained
+    def __init__(self, newly_assigned: set[TopicPartition]) -> None:
+        self._gained = newly_assigned
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
         """Note partitions that came."""

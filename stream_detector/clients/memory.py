@@ -12,7 +12,7 @@ Examples
 >>> client = broker.connect(topics=["telemetry"], group="g")
 >>> client.poll(100, 0).values
 [b'1', b'2']
->>> client.commit({TopicPartition("telemetry", 0): Progress(2)})
+>>> client.commit({TopicPartition("telemetry", 0): OffsetAndMetadata(2)})
 >>> client.poll(100, 0)  # doctest: +IGNORE_EXCEPTION_DETAIL
 Traceback (most recent call last):
     ...
@@ -42,7 +42,12 @@ from stream_detector.clients._memory_log import (
     StoredRecord,
     take_effect,
 )
-from stream_detector.core.records import Origin, OutputRecord, Progress, TopicPartition
+from stream_detector.core.records import (
+    OffsetAndMetadata,
+    OutputRecord,
+    RecordMetadata,
+    TopicPartition,
+)
 from stream_detector.errors import missing_topics
 
 __all__ = [
@@ -87,7 +92,9 @@ class MemoryBroker:
         self.faults: list[Fault] = []
         self.n_calls: Counter[str] = Counter()
         self.logs: dict[str, list[PartitionLog]] = {}
-        self.committed: defaultdict[str, dict[TopicPartition, Progress]] = defaultdict(dict)
+        self.committed: defaultdict[str, dict[TopicPartition, OffsetAndMetadata]] = defaultdict(
+            dict
+        )
         self._members: defaultdict[str, list[MemoryClient]] = defaultdict(list)
         self._producers: dict[str, MemoryClient] = {}
         self._now_ms = now_ms
@@ -133,7 +140,7 @@ class MemoryBroker:
                 record = OutputRecord(topic, None, item) if isinstance(item, bytes) else item
                 self.append(record._replace(topic=topic, partition=partition))
 
-    def append(self, record: OutputRecord) -> Origin:
+    def append(self, record: OutputRecord) -> RecordMetadata:
         """Store one record in the partition it names, or that its key gives; return its place."""
         logs = self._logs_of(record.topic)
         if record.partition is not None:
@@ -142,7 +149,7 @@ class MemoryBroker:
             number = zlib.crc32(record.key) % len(logs)
         else:
             number = min(range(len(logs)), key=lambda each: len(logs[each].records))
-        origin = Origin(
+        metadata = RecordMetadata(
             topic=record.topic,
             partition=number,
             offset=len(logs[number].records),
@@ -150,8 +157,8 @@ class MemoryBroker:
             key=record.key,
             headers=tuple(record.headers),
         )
-        logs[number].records.append(StoredRecord(origin, record.value))
-        return origin
+        logs[number].records.append(StoredRecord(metadata, record.value))
+        return metadata
 
     def append_together(self, records: Iterable[OutputRecord]) -> None:
         """Store the records of one transaction, and the control record that ends it.
@@ -161,9 +168,9 @@ class MemoryBroker:
         written = {self.append(record)[:2] for record in records}
         for topic, number in sorted(written):
             log = self.logs[topic][number]
-            origin = Origin(topic, number, len(log.records), self._now_ms(), None, ())
-            log.controls.add(origin.offset)
-            log.records.append(StoredRecord(origin, None))
+            metadata = RecordMetadata(topic, number, len(log.records), self._now_ms(), None, ())
+            log.controls.add(metadata.offset)
+            log.records.append(StoredRecord(metadata, None))
 
     def truncate(self, topic: str, partition: int, offset: int) -> None:
         """Keep nothing of a partition before an offset, as retention does."""
@@ -175,7 +182,7 @@ class MemoryBroker:
             record
             for log in self._logs_of(topic)
             for record in log.records[log.start :]
-            if record.origin.offset not in log.controls
+            if record.metadata.offset not in log.controls
         ]
 
     def meet(self, operation: Operation, *, is_after: bool) -> None:
@@ -233,11 +240,11 @@ class MemoryBroker:
         self._producers[transactional_id] = client
 
     def check_progress(
-        self, group: str, progress: Mapping[TopicPartition, Progress], client: MemoryClient
+        self, group: str, offsets: Mapping[TopicPartition, OffsetAndMetadata], client: MemoryClient
     ) -> None:
         """Refuse what a group coordinator refuses to commit."""
-        _common.require_assigned(SERVERS, progress, self.share(group, client.topics, client))
-        for partition, (_, metadata) in progress.items():
+        _common.require_assigned(SERVERS, offsets, self.share(group, client.topics, client))
+        for partition, (_, metadata) in offsets.items():
             if len(_common.end_note(metadata).encode()) > METADATA_BYTES_MAX:
                 reason = f"metadata of {partition} is over {METADATA_BYTES_MAX} bytes"
                 raise _common.refused(SERVERS, reason)

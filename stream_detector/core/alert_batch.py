@@ -116,7 +116,7 @@ class AlertBatch:
             start_ms, end_ms = int(completed.start_ms[row]), int(completed.end_ms[row])
             self._process_until((index, end_ms))
             window = ScoredWindow(
-                origin=lambda index=index: self._batch.origin(index),  # type: ignore[misc]
+                metadata=lambda index=index: self._batch.metadata(index),  # type: ignore[misc]
                 start_ms=start_ms,
                 end_ms=end_ms,
                 error=float(some.errors[at]),
@@ -147,7 +147,7 @@ class AlertBatch:
         gaps = self._gaps.pop(slot, ())
         alerts = self._alerts.pop(slot, None)
         if alerts is not None:
-            events = expire(alerts, round(key_event.at_ms), self._batch.origin(index))
+            events = expire(alerts, round(key_event.at_ms), self._batch.metadata(index))
             self._raise(index, key_event.key, events, gaps)
 
     def _restart_after_gap(self, key_event: _KeyEvent) -> None:
@@ -158,7 +158,7 @@ class AlertBatch:
         self._gaps[slot] = (*known, at_ms)
         if slot in self._alerts:
             window = ScoredWindow(
-                origin=lambda: self._batch.origin(index),
+                metadata=lambda: self._batch.metadata(index),
                 start_ms=at_ms,
                 end_ms=at_ms,
                 error=np.nan,
@@ -176,7 +176,7 @@ class AlertBatch:
             self._alerts[slot] = led_to.alerts
         self.n_suppressed += led_to.n_suppressed
         if led_to.events:
-            key = self._batch.origin(index).key or b""
+            key = self._batch.metadata(index).key or b""
             self._raise(index, key, led_to.events, self._gaps.get(slot, ()))
 
     def _raise(

@@ -16,7 +16,7 @@ from stream_detector.core.records import (
     AlertEvent,
     AlertReason,
     BundleReference,
-    Origin,
+    RecordMetadata,
     Source,
 )
 
@@ -72,7 +72,7 @@ class ScoredWindow:
 
     Parameters
     ----------
-    origin
+    metadata
         Gives the record that completed it; called where an event is published only.
     start_ms, end_ms
         Times of the first and the last sample; `end_ms` ascends within a key.
@@ -83,7 +83,7 @@ class ScoredWindow:
         Says where the error lies; called where the window is an open alert's worst so far only.
     """
 
-    origin: Callable[[], Origin]
+    metadata: Callable[[], RecordMetadata]
     start_ms: int
     end_ms: int
     error: float
@@ -147,24 +147,26 @@ def severity_of(anomaly_score: float, severities: Sequence[tuple[str, float]]) -
     return name
 
 
-def alert_id(origin: Origin, bundle_version: str, window_start_ms: int | None = None) -> str:
+def alert_id(
+    metadata: RecordMetadata, bundle_version: str, window_start_ms: int | None = None
+) -> str:
     """Return 32 hexadecimal digits that name the alert of one record and one bundle version.
 
     A record of samples can complete several windows, so there the start of the window counts too.
 
     Examples
     --------
-    >>> alert_id(Origin("telemetry", 0, 254, 0, b"pump-7", ()), "v1")
+    >>> alert_id(RecordMetadata("telemetry", 0, 254, 0, b"pump-7", ()), "v1")
     '4c2a9f2236893f132102511e075fedd8'
     """
-    place = f"{origin.topic}\n{origin.partition}\n{origin.offset}\n{bundle_version}"
+    place = f"{metadata.topic}\n{metadata.partition}\n{metadata.offset}\n{bundle_version}"
     if window_start_ms is not None:
         place = f"{place}\n{window_start_ms}"
     return hashlib.sha256(place.encode()).hexdigest()[:32]
 
 
 def open_alert(
-    origin: Origin,
+    metadata: RecordMetadata,
     window_ms: tuple[int, int],
     score: tuple[float, float, str],
     bundle: BundleReference,
@@ -174,7 +176,7 @@ def open_alert(
 
     Parameters
     ----------
-    origin
+    metadata
         The record.
     window_ms
         Times of the first and the last sample.
@@ -192,13 +194,13 @@ def open_alert(
     error, threshold, severity = score
     return Alert(
         schema_version=ALERT_SCHEMA_VERSION,
-        alert_id=alert_id(origin, bundle.version),
+        alert_id=alert_id(metadata, bundle.version),
         event="open",
         event_number=1,
-        key=_text(origin.key),
+        key=_text(metadata.key),
         window_start_ms=window_ms[0],
         window_end_ms=window_ms[1],
-        source=Source.of(origin),
+        source=Source.of(metadata),
         reconstruction_error=error,
         threshold=threshold,
         anomaly_score=error / threshold,
@@ -232,17 +234,17 @@ def open_from_samples(
     bundle
         What scored.
     """
-    origin = window.origin()
+    metadata = window.metadata()
     severity = severity_of(window.anomaly_score, severities)
     alert = open_alert(
-        origin,
+        metadata,
         (window.start_ms, window.end_ms),
         (window.error, window.threshold, severity),
         bundle,
         window.explain(),
     )
     # A record of samples can complete several windows, so the record alone does not name one.
-    name = alert_id(origin, bundle.version, window.start_ms)
+    name = alert_id(metadata, bundle.version, window.start_ms)
     return OpenAlert(replace(alert, alert_id=name), 1, 1, 1, window.end_ms)
 
 
@@ -272,7 +274,7 @@ def add_window(
 
 
 def next_event(
-    opened: OpenAlert, event: AlertEvent, reason: AlertReason, at_ms: int, origin: Origin
+    opened: OpenAlert, event: AlertEvent, reason: AlertReason, at_ms: int, metadata: RecordMetadata
 ) -> OpenAlert:
     """Return an open alert with its next event, of now.
 
@@ -284,14 +286,14 @@ def next_event(
         Which, and why.
     at_ms
         Event time.
-    origin
+    metadata
         The record that caused it; gives the source only.
     """
     alert = replace(
         opened.alert,
         event=event,
         event_number=opened.alert.event_number + 1,
-        source=Source.of(origin),
+        source=Source.of(metadata),
         event_time_ms=at_ms,
         last_anomalous_ms=opened.last_anomalous_ms,
         n_windows=opened.n_windows,

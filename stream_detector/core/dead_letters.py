@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from stream_detector.core.records import Headers, Origin, OutputRecord, Rejected
+from stream_detector.core.records import Headers, OutputRecord, RecordMetadata, Rejected
 
 LEFT_OUT_HEADER = "stream-detector.left-out"
 """What a dead letter lacks because its topic would not take it: names of parts, and their bytes."""
@@ -59,7 +59,7 @@ class DeadLetter(NamedTuple):
 
     Parameters
     ----------
-    origin
+    metadata
         Where the dead letter lies, with its key and every header.
     value
         The value of the record that was put aside.
@@ -72,7 +72,7 @@ class DeadLetter(NamedTuple):
         record's own, which only the input topic still has. Empty where all is there.
     """
 
-    origin: Origin
+    metadata: RecordMetadata
     value: bytes | None
     headers: Headers
     reason: Reason | None
@@ -86,7 +86,7 @@ class DeadLetter(NamedTuple):
 
 
 def encode_dead_letter(
-    rejected: Rejected, value: bytes | None, origin: Origin, topic: str, bytes_max: int
+    rejected: Rejected, value: bytes | None, metadata: RecordMetadata, topic: str, bytes_max: int
 ) -> OutputRecord:
     """Write a record that was put aside: byte for byte as it came, with the reason in headers.
 
@@ -96,7 +96,7 @@ def encode_dead_letter(
         Why.
     value
         The record's value.
-    origin
+    metadata
         The rest of the record.
     topic
         The dead-letter topic.
@@ -111,9 +111,9 @@ def encode_dead_letter(
     Source: Apache Kafka, KIP-298 "Error Handling in Connect", headers of the dead letter queue.
     """
     reasons = (
-        origin.topic,
-        origin.partition,
-        origin.offset,
+        metadata.topic,
+        metadata.partition,
+        metadata.offset,
         rejected.stage,
         type(rejected.error).__name__,
         rejected.error,
@@ -121,8 +121,8 @@ def encode_dead_letter(
     why = [(name, str(each).encode()) for name, each in zip(_REASONS, reasons, strict=True)]
     sizes = {
         "value": len(value or b""),
-        "key": len(origin.key or b""),
-        "headers": _n_bytes(origin.headers),
+        "key": len(metadata.key or b""),
+        "headers": _n_bytes(metadata.headers),
     }
     kept = {name: size for name, size in sizes.items() if size}
     left_out: dict[str, int] = {}
@@ -134,10 +134,10 @@ def encode_dead_letter(
         added = [*why, (LEFT_OUT_HEADER, text.encode())]
     return OutputRecord(
         topic,
-        None if "key" in left_out else origin.key,
+        None if "key" in left_out else metadata.key,
         None if "value" in left_out else value,
-        [*(() if "headers" in left_out else origin.headers), *added],
-        _known_ms(origin),
+        [*(() if "headers" in left_out else metadata.headers), *added],
+        _known_ms(metadata),
     )
 
 
@@ -146,7 +146,7 @@ def is_left_out(dead_letter: OutputRecord) -> bool:
     return _ends_with_left_out(dead_letter.headers)
 
 
-def decode_dead_letter(origin: Origin, value: bytes | None) -> DeadLetter:
+def decode_dead_letter(metadata: RecordMetadata, value: bytes | None) -> DeadLetter:
     """Read a record of the dead-letter topic: the inverse of `encode_dead_letter`.
 
     Only the last headers count: the six reasons in the order they are written in, and after them
@@ -155,7 +155,7 @@ def decode_dead_letter(origin: Origin, value: bytes | None) -> DeadLetter:
 
     Parameters
     ----------
-    origin
+    metadata
         Where the dead letter lies, its key and all its headers.
     value
         Its value.
@@ -167,18 +167,18 @@ def decode_dead_letter(origin: Origin, value: bytes | None) -> DeadLetter:
 
     Examples
     --------
-    >>> decode_dead_letter(Origin("dead-letters", 0, 5, 0, b"k", ()), b"v").reason is None
+    >>> decode_dead_letter(RecordMetadata("dead-letters", 0, 5, 0, b"k", ()), b"v").reason is None
     True
     """
-    headers = [(name, content) for name, content in origin.headers]
+    headers = [(name, content) for name, content in metadata.headers]
     is_incomplete = _ends_with_left_out(headers)
     end = len(headers) - is_incomplete
     start = max(0, end - len(_REASONS))
     reason = _decode_reason(headers[start:end])
     left_out = _decode_left_out(headers[-1][1] or b"") if is_incomplete else {}
     if reason is None or left_out is None:
-        return DeadLetter(origin, value, headers, None, {})
-    return DeadLetter(origin, value, headers[:start], reason, left_out)
+        return DeadLetter(metadata, value, headers, None, {})
+    return DeadLetter(metadata, value, headers[:start], reason, left_out)
 
 
 def encode_replay(letter: DeadLetter, topic: str | None) -> OutputRecord:
@@ -201,8 +201,8 @@ def encode_replay(letter: DeadLetter, topic: str | None) -> OutputRecord:
         If a part of the dead letter was left out, or `topic` is None and the dead letter does not
         say where it came from: a caller's mistake.
     """
-    origin, partition = letter.origin, None
-    where = f"{origin.topic}[{origin.partition}]@{origin.offset}"
+    metadata, partition = letter.metadata, None
+    where = f"{metadata.topic}[{metadata.partition}]@{metadata.offset}"
     if letter.left_out:
         message = f"{where} lacks its {', '.join(letter.left_out)}, so it is not the record it was"
         raise ValueError(message)
@@ -213,7 +213,7 @@ def encode_replay(letter: DeadLetter, topic: str | None) -> OutputRecord:
         topic, partition = letter.reason.source.topic, letter.reason.source.partition
     headers = [header for header in letter.headers if header[0] != REPLAYED_FROM]
     headers.append((REPLAYED_FROM, where.encode()))
-    return OutputRecord(topic, origin.key, letter.value, headers, _known_ms(origin), partition)
+    return OutputRecord(topic, metadata.key, letter.value, headers, _known_ms(metadata), partition)
 
 
 def _ends_with_left_out(headers: Headers) -> bool:
@@ -244,9 +244,9 @@ def _n_bytes(headers: Headers) -> int:
     return sum(len(name.encode(errors="replace")) + len(value or b"") for name, value in headers)
 
 
-def _known_ms(origin: Origin) -> int | None:
+def _known_ms(metadata: RecordMetadata) -> int | None:
     """Return the time of a record; None where it has none."""
-    return origin.timestamp_ms if origin.timestamp_ms >= 0 else None
+    return metadata.timestamp_ms if metadata.timestamp_ms >= 0 else None
 
 
 def _text(value: bytes | None) -> str:

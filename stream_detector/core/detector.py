@@ -24,7 +24,7 @@ from stream_detector.core.records import (
     Rejected,
     Scores,
 )
-from stream_detector.core.rewind import Rewind
+from stream_detector.core.restore_plan import RestorePlan
 from stream_detector.core.scaling import Scaler
 from stream_detector.core.scoring import ErrorKind, window_errors
 from stream_detector.core.step import Counts, DetectorState, RaisedAlert, Step
@@ -89,13 +89,17 @@ class Detector:
         """Return the state before the first batch."""
         return DetectorState()
 
-    def forget(self, state: DetectorState, partitions: Sequence[int]) -> DetectorState:
+    def drop_partitions(self, state: DetectorState, partitions: Sequence[int]) -> DetectorState:
         """Return the state without what belongs to partitions that are read elsewhere now."""
         del partitions
         return state
 
-    def begin(
-        self, state: DetectorState, partition: int, offset: int, rewind: Rewind | None = None
+    def open_partition(
+        self,
+        state: DetectorState,
+        partition: int,
+        offset: int,
+        restore_plan: RestorePlan | None = None,
     ) -> DetectorState:
         """Begin to read a partition of which nothing is remembered.
 
@@ -107,13 +111,13 @@ class Detector:
             Which one.
         offset
             Where reading begins.
-        rewind
+        restore_plan
             What is to be restored; None begins with nothing.
         """
-        del partition, offset, rewind
+        del partition, offset, restore_plan
         return state
 
-    def recall(
+    def replay(
         self, state: DetectorState, batch: RecordBatch, content_type: ContentType | None = None
     ) -> DetectorState:
         """Remember what records of the past leave behind; no window of theirs is judged.
@@ -123,23 +127,26 @@ class Detector:
         state
             From the step before.
         batch
-            Records before `Rewind.judge_offset`, or any where `Rewind.is_restless` is False.
+            Records before `RestorePlan.score_from_offset`, or any where
+            `RestorePlan.has_active_keys` is False.
         content_type
             As in `step`.
         """
         del batch, content_type
         return state
 
-    def reach(self, state: DetectorState, partition: int, rewind: Rewind) -> DetectorState:
-        """Take down that reading the past has come to `Rewind.judge_offset`.
+    def start_scoring(
+        self, state: DetectorState, partition: int, restore_plan: RestorePlan
+    ) -> DetectorState:
+        """Take down that reading the past has come to `RestorePlan.score_from_offset`.
 
         Windows under way are forgotten where from here on `step` reads the past.
         """
-        del partition, rewind
+        del partition, restore_plan
         return state
 
-    def resume(
-        self, state: DetectorState, partition: int, offset: int, rewind: Rewind
+    def finish_restore(
+        self, state: DetectorState, partition: int, offset: int, restore_plan: RestorePlan
     ) -> DetectorState:
         """Go live in a partition whose past was read again.
 
@@ -151,7 +158,7 @@ class Detector:
             Which one.
         offset
             The next record, which is the first that was not committed.
-        rewind
+        restore_plan
             What was committed with it.
 
         Raises
@@ -159,12 +166,12 @@ class Detector:
         StateError
             If what is remembered now is not what was remembered then.
         """
-        del partition, offset, rewind
+        del partition, offset, restore_plan
         return state
 
-    def rewinds(
+    def restore_plans(
         self, state: DetectorState, next_offsets: Mapping[int, int]
-    ) -> tuple[DetectorState, dict[int, Rewind]]:
+    ) -> tuple[DetectorState, dict[int, RestorePlan]]:
         """Say from where in each partition the state can be restored.
 
         Parameters
@@ -178,7 +185,7 @@ class Detector:
         -------
         The state for the next step, and what to commit with each offset.
         """
-        return state, {each: Rewind.nothing(offset) for each, offset in next_offsets.items()}
+        return state, {each: RestorePlan.nothing(offset) for each, offset in next_offsets.items()}
 
     def step(
         self,
@@ -351,8 +358,8 @@ class Detector:
         for row in np.flatnonzero(scores.is_anomalous):
             index = int(scores.indices[row])
             error = float(scores.reconstruction_errors[row])
-            origin = batch.origin(index)
-            start_ms = times.get(index, origin.timestamp_ms)
+            metadata = batch.metadata(index)
+            start_ms = times.get(index, metadata.timestamp_ms)
             severity = severity_of(error / self.threshold, self.severities)
             scored = WindowEvidence(*anomalous[index], start_ms, self.sample_interval_ms)
             explanation = (
@@ -361,13 +368,13 @@ class Detector:
                 else explain_image(scored, self.image, self.error_kind)
             )
             alert = open_alert(
-                origin,
+                metadata,
                 (start_ms, start_ms + round(span_ms)),
                 (error, self.threshold, severity),
                 self.bundle,
                 explanation,
             )
-            alerts.append(RaisedAlert(index, alert, origin.key))
+            alerts.append(RaisedAlert(index, alert, metadata.key))
         return alerts
 
 

@@ -299,7 +299,7 @@ class KeyedState:
             self._digest(np.unique(delta.slots))
         self._release(delta.freed)
 
-    def forget(self, partitions: Sequence[int]) -> None:
+    def drop_partitions(self, partitions: Sequence[int]) -> None:
         """Drop everything of some partitions."""
         is_gone = np.isin(self.partitions, np.array(partitions, dtype=np.int32))
         self._release(np.flatnonzero(is_gone))
@@ -315,7 +315,7 @@ class KeyedState:
         self.columns.last_cell[slots] = NONE_BEGUN
         self._digest(slots)
 
-    def begin_generation(self, partition: int) -> None:
+    def begin_restore_point(self, partition: int) -> None:
         """Mark no key of a partition as seen in its present generation."""
         self.columns.mark_ms[self.partitions == partition] = np.inf
 

@@ -21,7 +21,7 @@ from stream_detector.core.alerting import (
     next_event,
     open_from_samples,
 )
-from stream_detector.core.records import Alert, AlertReason, BundleReference, Origin
+from stream_detector.core.records import Alert, AlertReason, BundleReference, RecordMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def advance(
     return found._replace(alerts=None) if found.alerts == _NOTHING else found
 
 
-def expire(alerts: SeriesAlerts | None, at_ms: int, origin: Origin) -> tuple[Alert, ...]:
+def expire(alerts: SeriesAlerts | None, at_ms: int, metadata: RecordMetadata) -> tuple[Alert, ...]:
     """Close what is open of a key that has gone idle; forget the key then.
 
     Parameters
@@ -154,7 +154,7 @@ def expire(alerts: SeriesAlerts | None, at_ms: int, origin: Origin) -> tuple[Ale
         What is remembered of the key; None for nothing.
     at_ms
         The watermark that made it idle.
-    origin
+    metadata
         The record that caused this, of whatever key; gives `source` only.
 
     Returns
@@ -166,7 +166,7 @@ def expire(alerts: SeriesAlerts | None, at_ms: int, origin: Origin) -> tuple[Ale
     opened = alerts.open if alerts.flood is None else alerts.flood.summary
     if opened is None:
         return ()
-    return (next_event(opened, "close", "idle", at_ms, origin).alert,)
+    return (next_event(opened, "close", "idle", at_ms, metadata).alert,)
 
 
 class _Transition(NamedTuple):
@@ -187,7 +187,7 @@ class _Transition(NamedTuple):
 
     def close(self, opened: OpenAlert, reason: AlertReason) -> Alert:
         """Close an alert at this window."""
-        return next_event(opened, "close", reason, self.window.end_ms, self.window.origin()).alert
+        return next_event(opened, "close", reason, self.window.end_ms, self.window.metadata()).alert
 
     def update(self, opened: OpenAlert, severity: str) -> OpenAlert | None:
         """Update an alert whose severity was `severity`; None where there is no need."""
@@ -198,7 +198,7 @@ class _Transition(NamedTuple):
             reason = "periodic"
         else:
             return None
-        return next_event(opened, "update", reason, self.window.end_ms, self.window.origin())
+        return next_event(opened, "update", reason, self.window.end_ms, self.window.metadata())
 
     def ending(self, opened_ms: int, last_anomalous_ms: int) -> AlertReason | None:
         """Return why an alert, this window taken in, closes; None where it stays open."""

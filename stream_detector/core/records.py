@@ -44,7 +44,7 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
-class Progress(NamedTuple):
+class OffsetAndMetadata(NamedTuple):
     """Where a consumer group goes on in a partition, with a note to whoever goes on.
 
     Parameters
@@ -59,7 +59,7 @@ class Progress(NamedTuple):
     metadata: str = ""
 
 
-class Origin(NamedTuple):
+class RecordMetadata(NamedTuple):
     """Everything about one input record but its value.
 
     Parameters
@@ -101,12 +101,14 @@ class SeriesColumns(NamedTuple):
     timestamps_ms: NDArray[np.int64]
 
 
-def series_columns(origins: Sequence[Origin]) -> SeriesColumns:
+def series_columns(record_metadata: Sequence[RecordMetadata]) -> SeriesColumns:
     """Return the columns of records whose origins are at hand."""
     return SeriesColumns(
-        keys=[origin.key for origin in origins],
-        partitions=np.array([origin.partition for origin in origins], dtype=np.int64),
-        timestamps_ms=np.array([origin.timestamp_ms for origin in origins], dtype=np.int64),
+        keys=[metadata.key for metadata in record_metadata],
+        partitions=np.array([metadata.partition for metadata in record_metadata], dtype=np.int64),
+        timestamps_ms=np.array(
+            [metadata.timestamp_ms for metadata in record_metadata], dtype=np.int64
+        ),
     )
 
 
@@ -124,7 +126,7 @@ class RecordBatch:
     next_offsets
         For each partition in the batch: last offset read + 1. What to commit once the
         batch is done.
-    origin
+    metadata
         Gives the rest of record `i`. Called for alerts and dead letters only.
     series
         Gives keys, partitions and times of all records. Called only where records are samples
@@ -137,7 +139,7 @@ class RecordBatch:
     values: Sequence[bytes | None]
     headers: Sequence[Headers | None] | None
     next_offsets: Mapping[TopicPartition, int]
-    origin: Callable[[int], Origin]
+    metadata: Callable[[int], RecordMetadata]
     series: Callable[[], SeriesColumns]
     offsets: Callable[[], NDArray[np.int64]]
 
@@ -168,7 +170,7 @@ class RecordBatch:
             values=[self.values[row] for row in numbers],
             headers=headers,
             next_offsets=next_offsets,
-            origin=lambda index: self.origin(numbers[index]),
+            metadata=lambda index: self.metadata(numbers[index]),
             series=series,
             offsets=lambda: self.offsets()[rows],
         )
@@ -275,14 +277,14 @@ class Source:
     reference: str | None = None
 
     @classmethod
-    def of(cls, origin: Origin) -> "Source":
+    def of(cls, metadata: RecordMetadata) -> "Source":
         """Return where a record lies and what it says of itself."""
-        given = next((value for name, value in origin.headers if name == REFERENCE_HEADER), None)
+        given = next((value for name, value in metadata.headers if name == REFERENCE_HEADER), None)
         reference = None
         if given is not None and len(given) <= REFERENCE_BYTES_MAX:
             with contextlib.suppress(UnicodeDecodeError):
                 reference = given.decode()
-        return cls(origin.topic, origin.partition, origin.offset, reference)
+        return cls(metadata.topic, metadata.partition, metadata.offset, reference)
 
 
 @dataclass(frozen=True, slots=True)

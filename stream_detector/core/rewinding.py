@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from stream_detector.core.keyed_state import KeyedState
 from stream_detector.core.lifecycle import SeriesAlerts
-from stream_detector.core.rewind import Rewind
-from stream_detector.core.sample_state import Generation, Hold, SampleState
+from stream_detector.core.restore_plan import RestorePlan
+from stream_detector.core.sample_state import RestoreHold, RestorePoint, SampleState
 from stream_detector.errors import StateError
 
-N_ANEW = 5
+RESTARTS_KEPT = 5
 """How often the alerts of a restless key must have begun anew after a place from which they can be
 restored: twice until the first time that counts for a reader who begins there, once more until the
 same alert is open for both, and once until it links to the same one before."""
@@ -32,111 +32,115 @@ class Needed(NamedTuple):
     gaps_ms: float
 
 
-def begin(state: SampleState, partition: int, first: Generation) -> SampleState:
+def open_partition(state: SampleState, partition: int, first: RestorePoint) -> SampleState:
     """Begin to read a partition of which nothing is remembered."""
     keyed_state = state.windows.apply_delta()
-    if first.clock_ms > -math.inf:
-        keyed_state.stream_times_ms[partition] = first.clock_ms
-    return replace(state, generations={**state.generations, partition: (first,)})
+    if first.stream_time_ms > -math.inf:
+        keyed_state.stream_times_ms[partition] = first.stream_time_ms
+    return replace(state, restore_points={**state.restore_points, partition: (first,)})
 
 
-def forget(state: SampleState, partitions: Sequence[int]) -> SampleState:
+def drop_partitions(state: SampleState, partitions: Sequence[int]) -> SampleState:
     """Drop everything of partitions that are read elsewhere now."""
     numbers = state.windows.apply_delta().partitions
     known = {*state.alerts, *state.gaps, *state.holds}
     gone = {slot for slot in known if numbers[slot] in partitions}
     return SampleState(
-        state.windows.forget(partitions),
+        state.windows.drop_partitions(partitions),
         {slot: each for slot, each in state.alerts.items() if slot not in gone},
         {slot: each for slot, each in state.gaps.items() if slot not in gone},
         {slot: each for slot, each in state.holds.items() if slot not in gone},
-        {each: some for each, some in state.generations.items() if each not in partitions},
+        {each: some for each, some in state.restore_points.items() if each not in partitions},
     )
 
 
-def reach(state: SampleState, partition: int, rewind: Rewind) -> SampleState:
-    """Take down that reading the past has come to `Rewind.judge_offset`."""
+def start_scoring(state: SampleState, partition: int, restore_plan: RestorePlan) -> SampleState:
+    """Take down that reading the past has come to `RestorePlan.score_from_offset`."""
     keyed_state = state.windows.apply_delta()
-    if rewind.is_restless:
+    if restore_plan.has_active_keys:
         keyed_state.interrupt(partition)
-    return _with_generation(state, keyed_state, partition, rewind.judge_offset)
+    return _with_restore_point(state, keyed_state, partition, restore_plan.score_from_offset)
 
 
-def resume(
-    state: SampleState, partition: int, offset: int, rewind: Rewind, needed: Needed
+def finish_restore(
+    state: SampleState, partition: int, offset: int, restore_plan: RestorePlan, needed: Needed
 ) -> SampleState:
-    """Go live where the reading of the past ends; raises as `Detector.resume` says."""
+    """Go live where the reading of the past ends; raises as `Detector.finish_restore` says."""
     keyed_state = state.windows.apply_delta()
     state = replace(state, gaps=_recent(state, keyed_state, needed.gaps_ms))
-    state = _with_generation(state, keyed_state, partition, offset)
-    hold = (rewind.judge_offset,)
+    state = _with_restore_point(state, keyed_state, partition, offset)
+    hold = (restore_plan.score_from_offset,)
     holds = {
-        slot: Hold(_since_ms(state.alerts.get(slot)), hold)
+        slot: RestoreHold(_since_ms(state.alerts.get(slot)), hold)
         for slot in _slots_of(state, keyed_state, partition)
     }
     digest = _digest(state, keyed_state, partition)
-    if digest != rewind.digest:
+    if digest != restore_plan.digest:
         message = (
-            f"partition {partition}: what is remembered at offset {offset}, read again from "
-            f"{rewind.offset}, is not what was remembered when the offset was committed: expected "
-            f"digest {rewind.digest}, received {digest}; nothing was published. The records "
+            f"partition {partition}: the keyed state at offset {offset}, replayed from "
+            f"{restore_plan.offset}, differs from the state when the offset was committed: "
+            f"expected digest {restore_plan.digest}, received {digest}; nothing was published. The records "
             "between may have changed, or the program: reset the group's offsets, or use another "
-            "group, to go on without what was remembered"
+            "group, to start without keyed state"
         )
         raise StateError(message)
     return replace(state, holds={**state.holds, **holds})
 
 
-def rewinds(
+def restore_plans(
     state: SampleState, next_offsets: Mapping[int, int], needed: Needed
-) -> tuple[SampleState, dict[int, Rewind]]:
-    """Say from where each partition can be restored, as `Detector.rewinds` does."""
+) -> tuple[SampleState, dict[int, RestorePlan]]:
+    """Say from where each partition can be restored, as `Detector.restore_plans` does."""
     keyed_state = state.windows.apply_delta()
     state = replace(state, gaps=_recent(state, keyed_state, needed.gaps_ms))
     state = replace(state, holds=_holds(state, keyed_state))
     found = {}
     for partition, offset in next_offsets.items():
         held = [state.holds[slot].offsets[0] for slot in _slots_of(state, keyed_state, partition)]
-        known = state.generations[partition]
+        known = state.restore_points[partition]
         judge = min([_before_last(known).offset, *held])
         at = max(0, [each.offset for each in known].index(judge) - 1)
         first = known[at]
-        found[partition] = Rewind(
-            first.offset, first.clock_ms, judge, bool(held), _digest(state, keyed_state, partition)
+        found[partition] = RestorePlan(
+            first.offset,
+            first.stream_time_ms,
+            judge,
+            bool(held),
+            _digest(state, keyed_state, partition),
         )
-        state = replace(state, generations={**state.generations, partition: known[at:]})
+        state = replace(state, restore_points={**state.restore_points, partition: known[at:]})
         if keyed_state.has_all(partition, needed.windows_ms):
-            state = _with_generation(state, keyed_state, partition, offset)
+            state = _with_restore_point(state, keyed_state, partition, offset)
     return state, found
 
 
-def _with_generation(
+def _with_restore_point(
     state: SampleState, keyed_state: KeyedState, partition: int, offset: int
 ) -> SampleState:
     """Begin a generation at an offset that lies behind the beginning of the present one."""
-    known = state.generations[partition]
+    known = state.restore_points[partition]
     if offset <= known[-1].offset:
         return state
-    keyed_state.begin_generation(partition)
-    fresh = Generation(offset, keyed_state.stream_times_ms.get(partition, -math.inf))
-    return replace(state, generations={**state.generations, partition: (*known, fresh)})
+    keyed_state.begin_restore_point(partition)
+    fresh = RestorePoint(offset, keyed_state.stream_times_ms.get(partition, -math.inf))
+    return replace(state, restore_points={**state.restore_points, partition: (*known, fresh)})
 
 
-def _before_last(generations: Sequence[Generation]) -> Generation:
+def _before_last(restore_points: Sequence[RestorePoint]) -> RestorePoint:
     """Return the last generation but one, the only one where there is no other."""
-    return generations[max(0, len(generations) - 2)]
+    return restore_points[max(0, len(restore_points) - 2)]
 
 
-def _holds(state: SampleState, keyed_state: KeyedState) -> dict[int, Hold]:
+def _holds(state: SampleState, keyed_state: KeyedState) -> dict[int, RestoreHold]:
     """Return how far back to read for each restless key."""
     holds = {}
     for slot in {*state.alerts, *state.gaps}:
         since_ms = _since_ms(state.alerts.get(slot))
         hold = state.holds.get(slot)
         if hold is None or hold.since_ms != since_ms:
-            here = _before_last(state.generations[int(keyed_state.partitions[slot])]).offset
+            here = _before_last(state.restore_points[int(keyed_state.partitions[slot])]).offset
             offsets = (here,) if hold is None else (*hold.offsets, here)
-            hold = Hold(since_ms, offsets[-N_ANEW:])
+            hold = RestoreHold(since_ms, offsets[-RESTARTS_KEPT:])
         holds[slot] = hold
     return holds
 

@@ -16,9 +16,16 @@ from stream_detector.core.alerting import AlertRules
 from stream_detector.core.codec import ContentType
 from stream_detector.core.detector import SCALED_MAX, Detector, Reconstruct
 from stream_detector.core.records import FloatArray, RecordBatch, Rejected, Scores
-from stream_detector.core.rewind import Rewind
-from stream_detector.core.rewinding import Needed, begin, forget, reach, resume, rewinds
-from stream_detector.core.sample_state import Generation, SampleState, of_samples
+from stream_detector.core.restore_plan import RestorePlan
+from stream_detector.core.rewinding import (
+    Needed,
+    drop_partitions,
+    finish_restore,
+    open_partition,
+    restore_plans,
+    start_scoring,
+)
+from stream_detector.core.sample_state import RestorePoint, SampleState, of_samples
 from stream_detector.core.samples import DecodedSamples, decode_samples
 from stream_detector.core.sessions import Arrivals
 from stream_detector.core.step import Counts, DetectorState, Step
@@ -59,21 +66,25 @@ class SampleDetector(Detector):
         """Return the state before the first batch."""
         return SampleState(WindowState.empty(self.windows))
 
-    def forget(self, state: DetectorState, partitions: Sequence[int]) -> DetectorState:
+    def drop_partitions(self, state: DetectorState, partitions: Sequence[int]) -> DetectorState:
         """Return the state without what belongs to partitions that are read elsewhere now."""
-        return forget(of_samples(state), partitions)
+        return drop_partitions(of_samples(state), partitions)
 
-    def begin(
-        self, state: DetectorState, partition: int, offset: int, rewind: Rewind | None = None
+    def open_partition(
+        self,
+        state: DetectorState,
+        partition: int,
+        offset: int,
+        restore_plan: RestorePlan | None = None,
     ) -> DetectorState:
-        """Begin to read a partition; parameters as in `Detector.begin`."""
-        clock_ms = -np.inf if rewind is None else rewind.clock_ms
-        return begin(of_samples(state), partition, Generation(offset, clock_ms))
+        """Begin to read a partition; parameters as in `Detector.open_partition`."""
+        stream_time_ms = -np.inf if restore_plan is None else restore_plan.stream_time_ms
+        return open_partition(of_samples(state), partition, RestorePoint(offset, stream_time_ms))
 
-    def recall(
+    def replay(
         self, state: DetectorState, batch: RecordBatch, content_type: ContentType | None = None
     ) -> DetectorState:
-        """Cut windows and judge none of them; parameters as in `Detector.recall`."""
+        """Cut windows and judge none of them; parameters as in `Detector.replay`."""
         state = of_samples(state)
         decoded = self._decode(batch, content_type)
         if not len(decoded.indices):
@@ -81,21 +92,23 @@ class SampleDetector(Detector):
         completed, _ = self._assign_windows(state, batch, decoded)
         return replace(state, windows=completed.state)
 
-    def reach(self, state: DetectorState, partition: int, rewind: Rewind) -> DetectorState:
-        """Pass the place from which windows are judged again, as `Detector.reach` says."""
-        return reach(of_samples(state), partition, rewind)
-
-    def resume(
-        self, state: DetectorState, partition: int, offset: int, rewind: Rewind
+    def start_scoring(
+        self, state: DetectorState, partition: int, restore_plan: RestorePlan
     ) -> DetectorState:
-        """Go live where the reading of the past ends; parameters as in `Detector.resume`."""
-        return resume(of_samples(state), partition, offset, rewind, self._needed)
+        """Pass the place from which windows are judged again, as `Detector.start_scoring` says."""
+        return start_scoring(of_samples(state), partition, restore_plan)
 
-    def rewinds(
+    def finish_restore(
+        self, state: DetectorState, partition: int, offset: int, restore_plan: RestorePlan
+    ) -> DetectorState:
+        """Go live at the end of the replay; see `Detector.finish_restore` for the parameters."""
+        return finish_restore(of_samples(state), partition, offset, restore_plan, self._needed)
+
+    def restore_plans(
         self, state: DetectorState, next_offsets: Mapping[int, int]
-    ) -> tuple[DetectorState, dict[int, Rewind]]:
-        """Say from where the state can be restored; parameters as in `Detector.rewinds`."""
-        return rewinds(of_samples(state), next_offsets, self._needed)
+    ) -> tuple[DetectorState, dict[int, RestorePlan]]:
+        """Say from where the state can be restored; parameters as in `Detector.restore_plans`."""
+        return restore_plans(of_samples(state), next_offsets, self._needed)
 
     def step(
         self,

@@ -13,7 +13,7 @@ from stream_detector.core.step import DetectorState
 from stream_detector.core.windows import WindowState
 
 
-class Generation(NamedTuple):
+class RestorePoint(NamedTuple):
     """A place in a partition from which reading is of use.
 
     Every key that was remembered when the next generation began had, in this one, so many samples
@@ -23,15 +23,15 @@ class Generation(NamedTuple):
     ----------
     offset
         Its first record.
-    clock_ms
+    stream_time_ms
         The partition's clock before that record, -inf where it had none.
     """
 
     offset: int
-    clock_ms: float
+    stream_time_ms: float
 
 
-class Hold(NamedTuple):
+class RestoreHold(NamedTuple):
     """How far back one must read for the alerts and gaps of one key.
 
     Parameters
@@ -58,15 +58,15 @@ class SampleState(DetectorState):
     alerts, gaps, holds
         By slot of the key, of restless keys only: its alerts, when it started again after a gap,
         and what of the past is needed for these.
-    generations
+    restore_points
         Of each partition, the oldest that is needed first.
     """
 
     windows: WindowState
     alerts: Mapping[int, SeriesAlerts] = field(default_factory=dict)
     gaps: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    holds: Mapping[int, Hold] = field(default_factory=dict)
-    generations: Mapping[int, tuple[Generation, ...]] = field(default_factory=dict)
+    holds: Mapping[int, RestoreHold] = field(default_factory=dict)
+    restore_points: Mapping[int, tuple[RestorePoint, ...]] = field(default_factory=dict)
 
 
 def of_samples(state: DetectorState) -> SampleState:

@@ -132,9 +132,9 @@ class WindowState:
         ]
         return [names[align] for align in places.tolist()]
 
-    def forget(self, partitions: Sequence[int]) -> "WindowState":
+    def drop_partitions(self, partitions: Sequence[int]) -> "WindowState":
         """Drop everything of partitions that are read elsewhere now."""
-        self.apply_delta().forget(partitions)
+        self.apply_delta().drop_partitions(partitions)
         return self
 
 

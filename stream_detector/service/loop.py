@@ -17,14 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from stream_detector.core.detector import Detector
-from stream_detector.core.records import Progress, RecordBatch, TopicPartition
-from stream_detector.core.rewind import Note, Rewind
+from stream_detector.core.records import OffsetAndMetadata, RecordBatch, TopicPartition
+from stream_detector.core.restore_plan import CommitMetadata, RestorePlan
 from stream_detector.core.step import Step
 from stream_detector.errors import StreamDetectorError, missing_topics
 from stream_detector.ports import Client, Clock, Reconstructor
-from stream_detector.service.patience import Patience
 from stream_detector.service.publishing import Publisher
-from stream_detector.service.restoring import Restorer
+from stream_detector.service.recovery import Restorer
+from stream_detector.service.retry import RetryPolicy
 from stream_detector.settings import DetectSettings
 from stream_detector.telemetry import Metrics, log_event
 
@@ -86,7 +86,7 @@ class Service:
         self._clock = clock
         self._state = detector.start()
         self._publisher = Publisher(client, settings, metrics, clock)
-        self._patience = Patience(settings, metrics, clock)
+        self._retry_policy = RetryPolicy(settings, metrics, clock)
         self._restorer = Restorer(client, detector, self._reconstruct, settings, metrics, clock)
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._held: RecordBatch | None = None
@@ -120,7 +120,7 @@ class Service:
             while not self._is_stopping and not self._is_idle():
                 try:
                     with _collector_paused():
-                        self._turn()
+                        self._process_batch()
                 except StreamDetectorError as error:
                     if not error.retriable:
                         raise
@@ -129,9 +129,9 @@ class Service:
             self._client.close()
         return self.totals
 
-    def _turn(self) -> None:
+    def _process_batch(self) -> None:
         """Do one batch from poll to commit."""
-        self._patience.begin_turn()
+        self._retry_policy.begin_attempt()
         if not self._n_partitions:
             self._check_topics()
         polled = self._client.poll(self._n_records_max, self._settings.poll_timeout_ms)
@@ -144,12 +144,12 @@ class Service:
                 self._adapt(len(polled), self._busy_at_s - polled_at_s)
         if step is None:
             return
-        self._state, rewinds = self._detector.rewinds(
+        self._state, restore_plans = self._detector.restore_plans(
             step.state, {each.partition: at for each, at in batch.next_offsets.items()}
         )
-        if self._deliver(batch, step, self._progress(batch, rewinds)):
+        if self._deliver(batch, step, self._offsets_to_commit(batch, restore_plans)):
             self._count(batch, step)
-            self._patience.end_outage()
+            self._retry_policy.end_outage()
             self._busy_at_s = self._clock.monotonic_s()
 
     def _judge(self, polled: RecordBatch) -> tuple[RecordBatch, Step | None]:
@@ -162,14 +162,15 @@ class Service:
             self._state, batch, self._reconstruct, self._settings.content_type
         )
 
-    def _progress(
-        self, batch: RecordBatch, rewinds: Mapping[int, Rewind]
-    ) -> dict[TopicPartition, Progress]:
+    def _offsets_to_commit(
+        self, batch: RecordBatch, restore_plans: Mapping[int, RestorePlan]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
         """Return what to commit: where to go on, and how to know again what is known now."""
         version = self._detector.bundle.version
         return {
-            each: Progress(
-                offset, Note(rewinds[each.partition], version, self._n_partitions).encode()
+            each: OffsetAndMetadata(
+                offset,
+                CommitMetadata(restore_plans[each.partition], version, self._n_partitions).encode(),
             )
             for each, offset in batch.next_offsets.items()
         }
@@ -181,40 +182,40 @@ class Service:
         self._n_records_max = max(1, min(most, n_fitting))
 
     def _deliver(
-        self, batch: RecordBatch, step: Step, progress: Mapping[TopicPartition, Progress]
+        self, batch: RecordBatch, step: Step, offsets: Mapping[TopicPartition, OffsetAndMetadata]
     ) -> bool:
         """Publish a step and commit; return False where that was left to whoever reads it again."""
-        if not self._insist(lambda: self._publisher.publish(batch, step), batch):
+        if not self._deliver_with_retry(lambda: self._publisher.publish(batch, step), batch):
             return False
         if self._settings.delivery == "exactly_once":
             # Of a transaction whose end failed, only the group's offsets tell whether it was done.
-            self._client.commit(progress)
+            self._client.commit(offsets)
             return True
-        return self._insist(lambda: self._client.commit(progress), batch)
+        return self._deliver_with_retry(lambda: self._client.commit(offsets), batch)
 
-    def _insist(self, attempt: Callable[[], None], batch: RecordBatch) -> bool:
+    def _deliver_with_retry(self, attempt: Callable[[], None], batch: RecordBatch) -> bool:
         """Try until it works, holding the batch meanwhile; False where it is no longer ours."""
         error = _failure_of(attempt)
         if error is None:
             return True
         self._held = batch
-        while error is not None and self._hold(error):
+        while error is not None and self._pause_and_heartbeat(error):
             error = _failure_of(attempt)
         self._held = None
         self._client.resume(self._assigned)
         self._busy_at_s = self._clock.monotonic_s()
         return error is None
 
-    def _hold(self, error: StreamDetectorError) -> bool:
+    def _pause_and_heartbeat(self, error: StreamDetectorError) -> bool:
         """Poll without taking records, so that the group sees us; return whether to try again."""
-        self._patience.bear(error)
+        self._retry_policy.record_failure(error)
         self.totals.n_retries += 1
         self._client.abort()
         self._client.pause(self._assigned)
-        self._patience.wait()
+        self._retry_policy.back_off()
         polled = self._client.poll(1, self._settings.poll_timeout_ms)
-        # What was gained just now is not paused yet.
-        self._restorer.give_back(self._check_assignment(polled))
+        # What was newly assigned just now is not paused yet.
+        self._restorer.rewind_batch(self._check_assignment(polled))
         return self._held is not None and not self._is_stopping
 
     def _count(self, batch: RecordBatch, step: Step) -> None:
@@ -229,12 +230,12 @@ class Service:
         self._metrics.set_lag(self._client.lag_records())
         if n_rejected:
             first = step.rejected[0]
-            origin = batch.origin(first.index)
+            metadata = batch.metadata(first.index)
             log_event(
                 logging.WARNING,
                 "dead-letters",
                 n_records=n_rejected,
-                first=f"{origin.topic}[{origin.partition}]@{origin.offset}",
+                first=f"{metadata.topic}[{metadata.partition}]@{metadata.offset}",
                 error=type(first.error).__name__,
                 n_left_out=self._publisher.n_left_out,
                 reason=first.error,
@@ -253,57 +254,62 @@ class Service:
         self._n_partitions = counts[settings.input_topic]
 
     def _check_assignment(self, batch: RecordBatch) -> RecordBatch:
-        """Forget what went away, begin to restore what came, and say once that there is some.
+        """Drop revoked partitions, start restoring new ones, and log once when there are some.
 
         Returns
         -------
-        The batch without records that come again, here or to another member.
+        The batch without records that will be read again, here or by another member.
         """
-        assigned, came = self._client.assignment(), self._client.gained()
-        if assigned == self._assigned and not came:
+        assigned, newly_assigned = self._client.assignment(), self._client.newly_assigned()
+        if assigned == self._assigned and not newly_assigned:
             return batch
-        gained = self._let_go(assigned, came, self._begun_anew(assigned, came))
-        gone = sorted((self._assigned - assigned) | (self._assigned & gained))
+        to_restore = self._partitions_to_restore(assigned, newly_assigned)
+        to_restore = self._drop_revoked_batch(assigned, newly_assigned, to_restore)
+        gone = sorted((self._assigned - assigned) | (self._assigned & to_restore))
         if gone:
-            self._restorer.forget(gone)
-            self._state = self._detector.forget(self._state, [each.partition for each in gone])
+            self._restorer.drop_partitions(gone)
+            self._state = self._detector.drop_partitions(
+                self._state, [each.partition for each in gone]
+            )
         self._assigned = assigned
-        # Whoever has nothing to read from, and waits for it, is not idle.
+        # A process that waits for partitions is not idle.
         self.is_ready = self.is_ready and bool(assigned)
         self._metrics.partitions.set(len(assigned))
-        if gained:
-            self._state = self._restorer.begin(self._state, gained, self._n_partitions)
+        if to_restore:
+            self._state = self._restorer.open_partitions(
+                self._state, to_restore, self._n_partitions
+            )
         if assigned and not self.is_ready:
-            self._say_ready()
+            self._log_ready()
         return self._restorer.readable(batch, assigned)
 
-    def _begun_anew(
-        self, assigned: frozenset[TopicPartition], came: frozenset[TopicPartition]
+    def _partitions_to_restore(
+        self, assigned: frozenset[TopicPartition], newly_assigned: frozenset[TopicPartition]
     ) -> frozenset[TopicPartition]:
-        """Return what begins anew: what came, and all where the topic has more partitions now."""
-        if not came:
-            return came
+        """Return the new partitions, or all of them where the topic has more partitions now."""
+        if not newly_assigned:
+            return newly_assigned
         n_before = self._n_partitions
         self._n_partitions = self._client.n_partitions(self._settings.input_topic)
         # Keys may have moved from the partitions that stay, too.
-        return came if self._n_partitions == n_before else assigned
+        return newly_assigned if self._n_partitions == n_before else assigned
 
-    def _let_go(
+    def _drop_revoked_batch(
         self,
         assigned: frozenset[TopicPartition],
-        came: frozenset[TopicPartition],
-        gained: frozenset[TopicPartition],
+        newly_assigned: frozenset[TopicPartition],
+        to_restore: frozenset[TopicPartition],
     ) -> frozenset[TopicPartition]:
-        """Drop a held batch of which not all is ours any more; what stays of it begins anew."""
+        """Drop a held batch once a partition of it was revoked; its others are restored as well."""
         mine = frozenset(self._held.next_offsets if self._held is not None else ())
-        if self._held is None or mine <= assigned - gained:
-            return gained
+        if self._held is None or mine <= assigned - to_restore:
+            return to_restore
         kept = mine & assigned
-        self._restorer.give_back(self._held, kept - came)
+        self._restorer.rewind_batch(self._held, kept - newly_assigned)
         self._held = None
-        return gained | kept
+        return to_restore | kept
 
-    def _say_ready(self) -> None:
+    def _log_ready(self) -> None:
         """Say once that there is something to read."""
         self.is_ready = True
         self._busy_at_s = self._clock.monotonic_s()
@@ -325,16 +331,16 @@ class Service:
 
     def _recover(self, error: StreamDetectorError) -> None:
         """Wait, drop the connections and go on at the committed offsets; give up in the end."""
-        self._patience.bear(error)
+        self._retry_policy.record_failure(error)
         self.totals.n_retries += 1
         self._client.reset()
         self._state = self._detector.start()
-        self._restorer.forget()
+        self._restorer.drop_partitions()
         self._held = None
         self._assigned = frozenset()
         self.is_ready = False
         self._metrics.partitions.set(0)
-        self._patience.wait()
+        self._retry_policy.back_off()
 
 
 def _failure_of(attempt: Callable[[], None]) -> StreamDetectorError | None:

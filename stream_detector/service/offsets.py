@@ -10,14 +10,14 @@ from stream_detector.errors import StateError
 from stream_detector.ports import Client
 
 
-class Hole(NamedTuple):
+class OffsetGap(NamedTuple):
     """Offsets that hold no record: those from `begin` to before `end`."""
 
     begin: int
     end: int
 
 
-class OffsetWatch:
+class OffsetGaps:
     """Compares the offsets of each batch with those that were to come.
 
     Some are left out at all times: the ends of transactions, and what was aborted in them. So the
@@ -44,14 +44,14 @@ class OffsetWatch:
         """Watch partitions, from these offsets on."""
         self._next_offsets.update(next_offsets)
 
-    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+    def stop_watching(self, partitions: Iterable[TopicPartition]) -> None:
         """Watch some partitions no more."""
         for each in partitions:
             self._next_offsets.pop(each, None)
 
     def check(
         self, batch: RecordBatch, restoring: Container[TopicPartition]
-    ) -> tuple[RecordBatch, dict[TopicPartition, Hole]]:
+    ) -> tuple[RecordBatch, dict[TopicPartition, OffsetGap]]:
         """Look for offsets that are missing; usually a count tells that none is.
 
         Parameters
@@ -72,28 +72,28 @@ class OffsetWatch:
             If offsets went back.
         """
         before = {each: self._next_offsets.get(each, 0) for each in batch.next_offsets}
-        lost: dict[TopicPartition, Hole] = {}
+        lost: dict[TopicPartition, OffsetGap] = {}
         n_missing = sum(batch.next_offsets.values()) - sum(before.values()) - len(batch)
         if n_missing < 0 or n_missing > self._n_harmless:
-            holes = _largest_holes(batch, before)
-            lost = self._lost({each: holes[each] for each in holes if each not in restoring})
+            gaps = _largest_gaps(batch, before)
+            lost = self._lost({each: gaps[each] for each in gaps if each not in restoring})
             if not lost:
                 self._n_harmless = max(self._n_harmless, n_missing)
-        for each, hole in list(lost.items()):
-            if hole.begin > before[each]:
-                batch = _until(batch, each, hole.begin)
-                self._client.seek(each, hole.end)
+        for each, gap in list(lost.items()):
+            if gap.begin > before[each]:
+                batch = _until(batch, each, gap.begin)
+                self._client.seek(each, gap.end)
                 del lost[each]
         self._next_offsets.update(batch.next_offsets)
         return batch, lost
 
-    def _lost(self, holes: Mapping[TopicPartition, Hole]) -> dict[TopicPartition, Hole]:
+    def _lost(self, gaps: Mapping[TopicPartition, OffsetGap]) -> dict[TopicPartition, OffsetGap]:
         """Return the holes that retention made."""
-        beginnings = self._client.beginnings(holes) if holes else {}
-        return {each: hole for each, hole in holes.items() if beginnings[each] > hole.begin}
+        beginning_offsets = self._client.beginning_offsets(gaps) if gaps else {}
+        return {each: gap for each, gap in gaps.items() if beginning_offsets[each] > gap.begin}
 
 
-def made_anew(partition: TopicPartition, expected: int, received: int) -> StateError:
+def topic_recreated(partition: TopicPartition, expected: int, received: int) -> StateError:
     """Return the error for offsets that went back."""
     message = (
         f"{partition.topic}[{partition.partition}]: expected records from offset {expected} on, "
@@ -103,22 +103,22 @@ def made_anew(partition: TopicPartition, expected: int, received: int) -> StateE
     return StateError(message)
 
 
-def _largest_holes(
+def _largest_gaps(
     batch: RecordBatch, before: Mapping[TopicPartition, int]
-) -> dict[TopicPartition, Hole]:
+) -> dict[TopicPartition, OffsetGap]:
     """Return the largest hole in each partition that has one; raises where offsets went back."""
     partitions, offsets = batch.series().partitions, batch.offsets()
-    holes = {}
+    gaps = {}
     for each, expected in before.items():
         mine = offsets[partitions == each.partition]
         n_missing = np.diff(mine, prepend=expected - 1) - 1  # before each record
         if n_missing.min(initial=0) < 0:
             at = int(n_missing.argmin())
-            raise made_anew(each, int(mine[at] - n_missing[at]), int(mine[at]))
+            raise topic_recreated(each, int(mine[at] - n_missing[at]), int(mine[at]))
         if n_missing.max(initial=0) > 0:
             at = int(n_missing.argmax())
-            holes[each] = Hole(int(mine[at] - n_missing[at]), int(mine[at]))
-    return holes
+            gaps[each] = OffsetGap(int(mine[at] - n_missing[at]), int(mine[at]))
+    return gaps
 
 
 def _until(batch: RecordBatch, partition: TopicPartition, offset: int) -> RecordBatch:

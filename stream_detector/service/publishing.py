@@ -55,7 +55,7 @@ class Publisher:
         self._client.flush(self._settings.flush_timeout_ms)
         for index, alert, _ in step.alerts:
             self._metrics.alerts.labels(alert.event, alert.severity).inc()
-            latency_ms = now_ms - batch.origin(index).timestamp_ms
+            latency_ms = now_ms - batch.metadata(index).timestamp_ms
             self._metrics.latency.observe(latency_ms / 1000)
 
     def _outputs(self, batch: RecordBatch, step: Step, now_ms: int) -> Iterator[OutputRecord]:
@@ -64,8 +64,8 @@ class Publisher:
         for _, alert, key in step.alerts:
             yield encode_alert(alert, settings.alerts_topic, key, now_ms)
         for each in step.rejected:
-            value, origin = batch.values[each.index], batch.origin(each.index)
+            value, metadata = batch.values[each.index], batch.metadata(each.index)
             topic, bytes_max = settings.dead_letter_topic, settings.dead_letter_bytes_max
-            dead_letter = encode_dead_letter(each, value, origin, topic, bytes_max)
+            dead_letter = encode_dead_letter(each, value, metadata, topic, bytes_max)
             self.n_left_out += is_left_out(dead_letter)
             yield dead_letter

@@ -14,7 +14,7 @@ from client_world import (  # tests/support
     values_of,
 )
 
-from stream_detector.core.records import OutputRecord, Progress, TopicPartition
+from stream_detector.core.records import OffsetAndMetadata, OutputRecord, TopicPartition
 from stream_detector.errors import BrokerError
 
 
@@ -26,10 +26,10 @@ def test_a_record_comes_back_as_it_was_sent(world: World) -> None:
 
     (batch,) = read(client, 1)
 
-    origin = batch.origin(0)
+    metadata = batch.metadata(0)
     assert batch.values == [b"value"]
-    assert origin[:5] == (topic, 1, 0, 1234, b"key")
-    assert [tuple(each) for each in origin.headers] == headers
+    assert metadata[:5] == (topic, 1, 0, 1234, b"key")
+    assert [tuple(each) for each in metadata.headers] == headers
     assert batch.headers is not None
     assert [tuple(each) for each in batch.headers[0] or ()] == headers
     assert batch.next_offsets == {TopicPartition(topic, 1): 1}
@@ -51,7 +51,7 @@ def test_bytes_are_never_interpreted(world: World) -> None:
     batches = read(client, len(records))
 
     assert values_of(batches) == [record.value for record in records]
-    keys = [batch.origin(index).key for batch in batches for index in range(len(batch))]
+    keys = [batch.metadata(index).key for batch in batches for index in range(len(batch))]
     assert keys == [record.key for record in records]
 
 
@@ -80,7 +80,7 @@ def test_a_record_without_a_timestamp_gets_the_present(world: World) -> None:
     send(client, OutputRecord(topic, None, b"x"))
 
     (batch,) = read(client, 1)
-    assert before_ms <= batch.origin(0).timestamp_ms <= time.time() * 1000 + 1
+    assert before_ms <= batch.metadata(0).timestamp_ms <= time.time() * 1000 + 1
 
 
 def test_the_order_within_a_partition_is_kept(world: World) -> None:
@@ -93,17 +93,17 @@ def test_the_order_within_a_partition_is_kept(world: World) -> None:
 
     by_key: dict[bytes | None, list[int]] = {}
     partitions: dict[bytes | None, set[int]] = {}
-    ends: dict[TopicPartition, int] = {}
+    end_offsets: dict[TopicPartition, int] = {}
     for batch in batches:
         assert len(batch) <= 999
         for index, value in enumerate(batch.values):
-            origin = batch.origin(index)
-            by_key.setdefault(origin.key, []).append(int(value or b""))
-            partitions.setdefault(origin.key, set()).add(origin.partition)
-            where = TopicPartition(origin.topic, origin.partition)
-            assert origin.offset == ends.get(where, 0)
-            ends[where] = origin.offset + 1
-        assert all(ends[where] == offset for where, offset in batch.next_offsets.items())
+            metadata = batch.metadata(index)
+            by_key.setdefault(metadata.key, []).append(int(value or b""))
+            partitions.setdefault(metadata.key, set()).add(metadata.partition)
+            where = TopicPartition(metadata.topic, metadata.partition)
+            assert metadata.offset == end_offsets.get(where, 0)
+            end_offsets[where] = metadata.offset + 1
+        assert all(end_offsets[where] == offset for where, offset in batch.next_offsets.items())
     assert all(numbers == sorted(numbers) for numbers in by_key.values())
     assert all(len(of_key) == 1 for of_key in partitions.values())
     assert sum(map(len, by_key.values())) == 5000
@@ -179,7 +179,7 @@ def test_without_a_group_every_partition_is_read(world: World) -> None:
     send(writer, OutputRecord(topic, None, b"later", partition=2))
     assert values_of(read(reader, 1)) == [b"later"]
     with pytest.raises(ValueError, match="without a group"):
-        reader.commit({TopicPartition(topic, 0): Progress(1)})
+        reader.commit({TopicPartition(topic, 0): OffsetAndMetadata(1)})
 
 
 def test_latest_skips_what_was_there_before(world: World) -> None:

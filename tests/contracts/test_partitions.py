@@ -14,7 +14,12 @@ from client_world import (  # tests/support
     values_of,
 )
 
-from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
+from stream_detector.core.records import (
+    OffsetAndMetadata,
+    OutputRecord,
+    RecordBatch,
+    TopicPartition,
+)
 from stream_detector.errors import BrokerError, BrokerUnavailableError, FencedError
 
 
@@ -32,7 +37,7 @@ def test_offsets_are_those_of_the_records(world: World, n_partitions: int) -> No
     for batch in read(client, 4 * n_partitions, n_records_max=3):
         offsets = batch.offsets()
         assert offsets.dtype == "int64"
-        assert offsets.tolist() == [batch.origin(index).offset for index in range(len(batch))]
+        assert offsets.tolist() == [batch.metadata(index).offset for index in range(len(batch))]
 
 
 @on_real_and_memory
@@ -47,18 +52,18 @@ def test_progress_comes_back_with_its_metadata(world: World) -> None:
 
     client.commit(progress_of(batch, note))
 
-    assert client.committed([done, other]) == {done: Progress(3, note), other: None}
+    assert client.committed([done, other]) == {done: OffsetAndMetadata(3, note), other: None}
     client.close()
     again = world.connect(topic, group=name)
-    assert again.committed([done]) == {done: Progress(3, note)}
+    assert again.committed([done]) == {done: OffsetAndMetadata(3, note)}
     poll_until(lambda: done in again.assignment(), again)
     # Of every length, for one library knows none.
     for length in (0, 1, 5, 4_095, 7, 8, 23, 24, 25, 2, 63, 64, 65, 3):
-        expected = {done: Progress(3, "ö" * (length // 2) + "x" * (length % 2))}
+        expected = {done: OffsetAndMetadata(3, "ö" * (length // 2) + "x" * (length % 2))}
         again.commit(expected)
         assert again.committed([done]) == expected
     with pytest.raises(ValueError, match="one line"):
-        again.commit({done: Progress(3, "two\nlines")})
+        again.commit({done: OffsetAndMetadata(3, "two\nlines")})
     assert again.committed([]) == {}
     with pytest.raises(ValueError, match="without a group"):
         world.connect(topic).committed([done])
@@ -82,7 +87,7 @@ def test_metadata_that_is_too_long_is_refused_for_good(
     if transactional_id is None:  # the member is as it was, and may commit again
         client.commit(progress_of(batch, "x"))
         (where,) = batch.next_offsets
-        assert client.committed([where]) == {where: Progress(1, "x")}
+        assert client.committed([where]) == {where: OffsetAndMetadata(1, "x")}
         assert client.assignment() == {where}
 
 
@@ -91,22 +96,22 @@ def test_partitions_that_change_hands_are_gained_and_those_that_stay_are_not(wor
     topic, name = world.make_topic(4), group()
     everything = {TopicPartition(topic, number) for number in range(4)}
     first, second = (world.connect(topic, group=name) for _ in range(2))
-    assert first.gained() == frozenset()
+    assert first.newly_assigned() == frozenset()
     poll_until(lambda: len(first.assignment()) == 4, first)
-    assert first.gained() == everything
-    assert first.gained() == frozenset()
+    assert first.newly_assigned() == everything
+    assert first.newly_assigned() == frozenset()
     first.pause(everything)
 
     poll_until(
         lambda: [len(each.assignment()) for each in (first, second)] == [2, 2], first, second
     )
-    assert first.gained() == frozenset()
+    assert first.newly_assigned() == frozenset()
     kept, moved = first.assignment(), second.assignment()
-    assert second.gained() == moved == everything - kept
+    assert second.newly_assigned() == moved == everything - kept
 
     second.close()
     poll_until(lambda: len(first.assignment()) == 4, first)
-    assert first.gained() == moved
+    assert first.newly_assigned() == moved
     # What was paused before it went is paused no more.
     for each in everything:
         send(first, OutputRecord(topic, None, b"x", partition=each.partition))
@@ -116,22 +121,22 @@ def test_partitions_that_change_hands_are_gained_and_those_that_stay_are_not(wor
     assert {each for batch in read(first, 2) for each in batch.next_offsets} == kept
 
     first.reset()
-    assert first.gained() == frozenset()
+    assert first.newly_assigned() == frozenset()
     poll_until(lambda: len(first.assignment()) == 4, first)
-    assert first.gained() == everything
+    assert first.newly_assigned() == everything
 
 
 @on_real_and_memory
 def test_a_member_that_was_put_out_gains_its_partitions_again(world: World) -> None:
     topic, name = world.make_topic(2), group()
     client = world.connect(topic, group=name)
-    poll_until(lambda: len(client.gained()) == 2, client)
+    poll_until(lambda: len(client.newly_assigned()) == 2, client)
     world.put_out(name)
 
     regained: set[TopicPartition] = set()
 
     def is_back() -> bool:
-        regained.update(client.gained())
+        regained.update(client.newly_assigned())
         return len(regained) == 2
 
     poll_until(is_back, client)
@@ -140,11 +145,11 @@ def test_a_member_that_was_put_out_gains_its_partitions_again(world: World) -> N
 def test_without_a_group_all_partitions_are_gained_at_once(world: World) -> None:
     topic = world.make_topic(2)
     reader = world.connect(topic)
-    assert reader.gained() == frozenset()
+    assert reader.newly_assigned() == frozenset()
     reader.poll(1, 100)
 
-    assert reader.gained() == {TopicPartition(topic, number) for number in range(2)}
-    assert reader.gained() == frozenset()
+    assert reader.newly_assigned() == {TopicPartition(topic, number) for number in range(2)}
+    assert reader.newly_assigned() == frozenset()
 
 
 @on_real_and_memory
@@ -156,10 +161,10 @@ def test_seek_works_right_after_the_poll_that_gained_a_partition(
     send(world.connect(), *numbered(topic, 50, 0), *numbered(topic, 50, 1))
     where = TopicPartition(topic, 0)
     client = world.connect(topic, group=name)
-    gained: frozenset[TopicPartition] = frozenset()
-    while where not in gained:
+    newly_assigned: frozenset[TopicPartition] = frozenset()
+    while where not in newly_assigned:
         client.poll(n_first, 50)
-        gained = client.gained()
+        newly_assigned = client.newly_assigned()
 
     client.seek(where, 40)
 
@@ -171,7 +176,7 @@ def test_seek_works_right_after_the_poll_that_gained_a_partition(
         seen += [
             offset
             for index, offset in enumerate(offsets)
-            if batch.origin(index).partition == where.partition
+            if batch.metadata(index).partition == where.partition
         ]
     assert seen == list(range(40, 50))
 
@@ -203,7 +208,7 @@ def test_a_partition_of_somebody_else_is_not_sought_in(world: World) -> None:
     with pytest.raises(BrokerUnavailableError, match="rebalanced"):
         client.seek(other, 0)
     with pytest.raises(BrokerUnavailableError, match="rebalanced"):
-        client.commit({where: Progress(0), other: Progress(0)})
+        client.commit({where: OffsetAndMetadata(0), other: OffsetAndMetadata(0)})
     client.pause([other])
     client.resume([other])
     assert client.positions([other]) == {}
@@ -215,12 +220,12 @@ def test_what_lies_before_the_beginning_is_gone(world: World) -> None:
     partitions = [TopicPartition(topic, number) for number in range(2)]
     client = world.connect(topic, group=group())
     send(client, *numbered(topic, 10))
-    assert client.beginnings(partitions) == dict.fromkeys(partitions, 0)
+    assert client.beginning_offsets(partitions) == dict.fromkeys(partitions, 0)
     read(client, 10)
 
     world.truncate(partitions[0], 6)
 
-    assert client.beginnings(partitions) == {partitions[0]: 6, partitions[1]: 0}
+    assert client.beginning_offsets(partitions) == {partitions[0]: 6, partitions[1]: 0}
     client.seek(partitions[0], 2)
     assert values_of(read(client, 4)) == [b"6", b"7", b"8", b"9"]
 
@@ -230,13 +235,13 @@ def test_ends_are_asked_of_the_broker(world: World) -> None:
     partitions = [TopicPartition(topic, number) for number in range(3)]
     reader, writer = world.connect(topic), world.connect()
     send(writer, *numbered(topic, 5, 0), *numbered(topic, 3, 1))
-    assert reader.ends(partitions) == dict(zip(partitions, (5, 3, 0), strict=True))
+    assert reader.end_offsets(partitions) == dict(zip(partitions, (5, 3, 0), strict=True))
     read(reader, 8)
 
     send(writer, *numbered(topic, 2, 2))
 
-    assert reader.ends(partitions[1:]) == {partitions[1]: 3, partitions[2]: 2}
-    assert reader.ends([]) == {}
+    assert reader.end_offsets(partitions[1:]) == {partitions[1]: 3, partitions[2]: 2}
+    assert reader.end_offsets([]) == {}
 
 
 def test_without_a_group_one_offset_may_be_read_alone(world: World) -> None:
@@ -286,7 +291,7 @@ def test_what_was_read_ahead_before_a_pause_comes_after_it(world: World) -> None
 
     def note(batch: RecordBatch) -> None:
         for index, offset in enumerate(batch.offsets().tolist()):
-            seen[batch.origin(index).partition].append(offset)
+            seen[batch.metadata(index).partition].append(offset)
 
     for n_records in (10, 7, 1):
         (batch,) = read(client, n_records, n_records)
@@ -300,7 +305,7 @@ def test_what_was_read_ahead_before_a_pause_comes_after_it(world: World) -> None
     for batch in read(client, 4_000 - 18):
         note(batch)
     assert seen == {0: list(range(2_000)), 1: list(range(2_000))}
-    assert client.gained() == set(partitions)
+    assert client.newly_assigned() == set(partitions)
 
 
 @on_real_and_memory
@@ -315,7 +320,7 @@ def test_who_comes_back_under_its_instance_id_has_its_partitions_at_once(world: 
     again = world.connect(topic, group=name, instance_id="a")
     poll_until(lambda: bool(again.assignment()), again)
 
-    assert again.assignment() == again.gained() == mine
+    assert again.assignment() == again.newly_assigned() == mine
     assert len(second.assignment()) == 1
 
     def go_on() -> None:
@@ -323,7 +328,7 @@ def test_who_comes_back_under_its_instance_id_has_its_partitions_at_once(world: 
         for _ in range(100):
             with contextlib.suppress(BrokerUnavailableError):
                 first.poll(1, 50)
-                first.commit(dict.fromkeys(mine, Progress(0)))
+                first.commit(dict.fromkeys(mine, OffsetAndMetadata(0)))
 
     with pytest.raises(FencedError, match="place"):
         go_on()

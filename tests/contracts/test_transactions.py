@@ -16,7 +16,12 @@ from client_world import (  # tests/support
 )
 
 from stream_detector.clients._common import HEARTBEAT_MS
-from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
+from stream_detector.core.records import (
+    OffsetAndMetadata,
+    OutputRecord,
+    RecordBatch,
+    TopicPartition,
+)
 from stream_detector.errors import BrokerUnavailableError, FencedError
 from stream_detector.ports import Client
 
@@ -46,7 +51,7 @@ class Scene:
     def answers(self, *values: bytes) -> list[OutputRecord]:
         return [OutputRecord(self.output, None, value) for value in values]
 
-    def committed(self, client: Client) -> Progress | None:
+    def committed(self, client: Client) -> OffsetAndMetadata | None:
         return client.committed([self.where])[self.where]
 
 
@@ -72,13 +77,13 @@ def test_records_and_offsets_are_seen_together(scene: Scene) -> None:
     worker.commit(progress_of(batch, "note"))
 
     assert scene.published(2) == [b"a", b"b"]
-    assert scene.committed(worker) == Progress(4, "note")
+    assert scene.committed(worker) == OffsetAndMetadata(4, "note")
     batch = take(worker, 6)
     worker.produce(scene.answers(b"c"))
     worker.flush(10_000)
     worker.commit(progress_of(batch))
     assert scene.published(3) == [b"a", b"b", b"c"]
-    assert scene.committed(worker) == Progress(10)
+    assert scene.committed(worker) == OffsetAndMetadata(10)
 
 
 def test_reset_undoes_what_was_not_committed(scene: Scene) -> None:
@@ -91,7 +96,7 @@ def test_reset_undoes_what_was_not_committed(scene: Scene) -> None:
 
     worker.reset()
 
-    assert scene.committed(worker) == Progress(2)
+    assert scene.committed(worker) == OffsetAndMetadata(2)
     batch = take(worker, 8)
     assert batch.values[0] == b"2"
     worker.produce(scene.answers(b"kept"))
@@ -116,8 +121,8 @@ def test_abort_undoes_the_records_and_reading_goes_on(scene: Scene) -> None:
     worker.commit(progress_of(batch))
 
     assert scene.published(2) == [b"a", b"b"]
-    assert scene.committed(worker) == Progress(3)
-    assert worker.gained() == worker.assignment() == {scene.where}
+    assert scene.committed(worker) == OffsetAndMetadata(3)
+    assert worker.newly_assigned() == worker.assignment() == {scene.where}
 
 
 def test_closing_undoes_what_was_not_committed(scene: Scene) -> None:
@@ -136,7 +141,7 @@ def test_offsets_may_be_committed_without_records_and_nothing_at_all(scene: Scen
     worker.commit(progress_of(take(worker, 3), "note"))
     worker.commit({})
 
-    assert scene.committed(worker) == Progress(3, "note")
+    assert scene.committed(worker) == OffsetAndMetadata(3, "note")
     assert len(take(worker, 7)) == 7
 
 
@@ -185,12 +190,12 @@ def test_ends_reach_as_far_as_records_are_committed(scene: Scene, world: World) 
     batch = take(worker, 1)
     worker.produce(scene.answers(b"a", b"b"))
     worker.flush(10_000)
-    assert reader.ends([where]) == {where: 0}
+    assert reader.end_offsets([where]) == {where: 0}
 
     worker.commit(progress_of(batch))
 
     assert values_of(read(reader, 2)) == [b"a", b"b"]
-    assert reader.ends([where]) == {where: 3}
+    assert reader.end_offsets([where]) == {where: 3}
 
 
 Step = Callable[[Client, Scene, RecordBatch], None]
@@ -230,7 +235,7 @@ def test_a_second_client_with_the_same_id_fences_the_first(
     second.flush(10_000)
     second.commit(progress_of(batch))
     assert scene.published(1) == [b"second"]
-    assert scene.committed(second) == Progress(10)
+    assert scene.committed(second) == OffsetAndMetadata(10)
 
 
 @pytest.mark.parametrize("has_noticed", [False, True], ids=["at once", "after heartbeats"])

@@ -140,7 +140,7 @@ def digests_of(name: str, folder: Path) -> dict[str, Any]:
         "alert_headers": sha256(
             b"%s=%s" % (header.encode(), value or b"")
             for record in broker.records("alerts")
-            for header, value in record.origin.headers
+            for header, value in record.metadata.headers
         ),
         "committed": sha256(orjson.dumps(list(orjson.loads(text).values())) for text in committed),
     }

@@ -13,7 +13,12 @@ import pytest
 from kafka.admin import MemberToRemove
 
 from stream_detector.clients import _common, connect
-from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
+from stream_detector.core.records import (
+    OffsetAndMetadata,
+    OutputRecord,
+    RecordBatch,
+    TopicPartition,
+)
 from stream_detector.errors import BrokerError, BrokerUnavailableError, DeliveryError
 from stream_detector.ports import Client
 from stream_detector.settings import ConnectionSettings
@@ -69,9 +74,11 @@ def read(client: Client, n_records: int, deadline_s: float = 30.0) -> list[Recor
     return batches
 
 
-def progress_of(batch: RecordBatch, metadata: str = "") -> dict[TopicPartition, Progress]:
+def progress_of(batch: RecordBatch, metadata: str = "") -> dict[TopicPartition, OffsetAndMetadata]:
     """Return what to commit once a batch is done."""
-    return {each: Progress(offset, metadata) for each, offset in batch.next_offsets.items()}
+    return {
+        each: OffsetAndMetadata(offset, metadata) for each, offset in batch.next_offsets.items()
+    }
 
 
 def values_of(batches: list[RecordBatch]) -> list[bytes | None]:
@@ -169,8 +176,8 @@ def test_both_libraries_give_a_key_the_same_partition(
     partitions: dict[bytes | None, set[int]] = {}
     for batch in read(reader, 200):
         for index in range(len(batch)):
-            origin = batch.origin(index)
-            partitions.setdefault(origin.key, set()).add(origin.partition)
+            metadata = batch.metadata(index)
+            partitions.setdefault(metadata.key, set()).add(metadata.partition)
     reader.close()
 
     assert len(partitions) == 100
@@ -345,7 +352,7 @@ def test_offsets_of_an_open_transaction_are_waited_for(
     ending = threading.Timer(0.7, producer.commit_transaction)
     ending.start()
 
-    assert client.committed([where]) == {where: Progress(5, "note")}
+    assert client.committed([where]) == {where: OffsetAndMetadata(5, "note")}
     ending.join()
     producer.close()
 
@@ -383,7 +390,7 @@ def test_seeking_at_once_is_never_lost_to_the_committed_offset(
     writer.flush(10_000)
     for _ in range(8):
         client = opened(kafka, topic, group=group())
-        while where not in client.gained():
+        while where not in client.newly_assigned():
             client.poll(1, 5)
         client.seek(where, 7)
         assert values_of(read(client, 3)) == [b"7", b"8", b"9"]

@@ -14,7 +14,7 @@ from fault_stage import read_all
 
 from stream_detector.clients import connect
 from stream_detector.core.dead_letters import REPLAYED_FROM, encode_dead_letter
-from stream_detector.core.records import Origin, OutputRecord, Rejected
+from stream_detector.core.records import OutputRecord, RecordMetadata, Rejected
 from stream_detector.errors import RecordDecodeError
 from stream_detector.settings import ConnectionSettings
 
@@ -32,12 +32,12 @@ def send(servers: str, *records: OutputRecord) -> None:
     client.close()
 
 
-def read(servers: str, topic: str, n_records: int) -> list[tuple[Origin, bytes | None]]:
+def read(servers: str, topic: str, n_records: int) -> list[tuple[RecordMetadata, bytes | None]]:
     client = connect(ConnectionSettings(bootstrap_servers=servers), topics=[topic])
-    found: list[tuple[Origin, bytes | None]] = []
+    found: list[tuple[RecordMetadata, bytes | None]] = []
     for _ in range(100):
         batch = client.poll(1_000, 200)
-        found += [(batch.origin(index), value) for index, value in enumerate(batch.values)]
+        found += [(batch.metadata(index), value) for index, value in enumerate(batch.values)]
         if len(found) >= n_records:
             break
     client.close()
@@ -77,8 +77,8 @@ def groups(servers: str) -> set[str]:
 
 
 def dead_letter(topic: str, offset: int) -> OutputRecord:
-    origin = Origin("telemetry", 0, offset, 1_767_225_600_000, b"pump-7", ())
-    return encode_dead_letter(Rejected(0, RecordDecodeError("why")), b"x", origin, topic, 4_096)
+    metadata = RecordMetadata("telemetry", 0, offset, 1_767_225_600_000, b"pump-7", ())
+    return encode_dead_letter(Rejected(0, RecordDecodeError("why")), b"x", metadata, topic, 4_096)
 
 
 @pytest.mark.slow
@@ -117,11 +117,11 @@ def test_a_replayed_record_is_the_same_and_comes_back_while_it_is_bad(
     dead_letters("replay", "--yes")
 
     replayed = read(kafka, telemetry, 6)[3:]
-    found = [(*origin[3:5], *origin[1:2], value) for origin, value in replayed]
+    found = [(*metadata[3:5], *metadata[1:2], value) for metadata, value in replayed]
     expected = [(each.timestamp_ms, each.key, 3, each.value) for each in bad]
     assert sorted(found) == sorted(expected)
-    for origin, _ in replayed:
-        *own, (name, mark) = [tuple(each) for each in origin.headers]
+    for metadata, _ in replayed:
+        *own, (name, mark) = [tuple(each) for each in metadata.headers]
         assert own == headers
         assert (name, mark.startswith(dead.encode())) == (REPLAYED_FROM, True)
 
@@ -167,10 +167,12 @@ def test_what_is_incomplete_is_not_sent_and_one_offset_is_read_alone(
     client: str, kafka: str, topics: Topics, command_line: CommandLine
 ) -> None:
     telemetry, dead = topics(1), topics(2)
-    origin = Origin(telemetry, 0, 17, 1_767_225_600_000, b"pump-7", ())
+    metadata = RecordMetadata(telemetry, 0, 17, 1_767_225_600_000, b"pump-7", ())
     rejected = Rejected(0, RecordDecodeError("why"))
     letters = [
-        encode_dead_letter(rejected, b"x" * n_bytes, origin, dead, 1_000)._replace(partition=n % 2)
+        encode_dead_letter(rejected, b"x" * n_bytes, metadata, dead, 1_000)._replace(
+            partition=n % 2
+        )
         for n, n_bytes in enumerate([*[1] * 3_000, 5_000, 1])
     ]
     send(kafka, *letters)

@@ -190,7 +190,7 @@ def test_what_retention_took_is_counted_and_keys_warm_up(
     }
     stage.delete_records(before)
     last = job.finish()
-    assert last.output.count("begins-anew reason=retention") == 2
+    assert last.output.count("state-reset reason=retention") == 2
     assert last.output.count("n_records_lost=3") == 1
     job.check_offsets()
 
@@ -218,7 +218,7 @@ def test_retention_that_overtakes_a_process_is_counted(
     running.process.send_signal(signal.SIGCONT)
     wait_for_committed(job, 70)
     assert running.terminate() == 0
-    assert running.output.count("begins-anew reason=retention") == 1
+    assert running.output.count("state-reset reason=retention") == 1
     assert "n_records_lost=20" in running.output
     assert "n_records=50" in running.output
 
@@ -255,7 +255,7 @@ def test_partitions_that_were_added_are_refused_until_they_are_accepted(
     assert exit_code(refused) == 5
     assert "--accept-repartition" in refused.output
     last = job.finish("--accept-repartition")
-    assert last.output.count("begins-anew reason=repartitioned") == N_PARTITIONS
+    assert last.output.count("state-reset reason=repartitioned") == N_PARTITIONS
     job.check_offsets()
 
 

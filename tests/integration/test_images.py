@@ -156,9 +156,9 @@ def check_dead_letters(servers: str, topic: str) -> None:
     for _ in range(100):
         batch = client.poll(1_000, 200)
         for index, value in enumerate(batch.values):
-            origin = batch.origin(index)
-            assert origin.headers[0] == ("trace", b"\x00\xff")
-            found[(origin.key or b"").decode()] = value, dict(origin.headers)
+            metadata = batch.metadata(index)
+            assert metadata.headers[0] == ("trace", b"\x00\xff")
+            found[(metadata.key or b"").decode()] = value, dict(metadata.headers)
         if len(found) >= len(BAD):
             break
     client.close()

@@ -179,12 +179,12 @@ def test_every_bad_record_is_a_dead_letter_and_its_neighbours_are_scored(
     assert sorted(a["key"] for a in alerts) == [f"good-{number}" for number in range(len(bad))]
     letters = read_all(kafka, options["--dead-letter-topic"], len(bad))
     originals = {each.key: each for each in bad}
-    for value, origin in letters:
-        original = originals.pop(origin.key)
+    for value, metadata in letters:
+        original = originals.pop(metadata.key)
         assert value == original.value
-        headers = dict(origin.headers)
-        assert list(origin.headers)[: len(original.headers)] == list(original.headers)
-        expected = origin.key.decode().split("/")[0].encode()
+        headers = dict(metadata.headers)
+        assert list(metadata.headers)[: len(original.headers)] == list(original.headers)
+        expected = metadata.key.decode().split("/")[0].encode()
         assert headers["__connect.errors.exception.class.name"] == expected
         assert headers["__connect.errors.exception.message"]
     assert not originals
@@ -215,7 +215,7 @@ def test_a_dead_letter_that_its_topic_would_not_take_goes_without_its_value(
     assert "n_dead_letters=4" in done.stderr
     assert sum(map(int, re.findall(r"n_left_out=(\d+)", done.stderr))) == 2
     letters = read_all(kafka, options["--dead-letter-topic"], len(records))
-    found = [(origin.key, value, origin.headers[-1]) for value, origin in letters]
+    found = [(metadata.key, value, metadata.headers[-1]) for value, metadata in letters]
     left_out = "stream-detector.left-out"
     assert found[0] == (b"a", None, (left_out, b"value 1048400"))
     assert found[1][:2] == (b"b", records[1].value)
@@ -228,7 +228,7 @@ def read_all(servers: str, topic: str, n_records: int) -> list[tuple[bytes | Non
     found: list[tuple[bytes | None, Any]] = []
     for _ in range(100):
         batch = client.poll(1_000, 200)
-        found += [(value, batch.origin(index)) for index, value in enumerate(batch.values)]
+        found += [(value, batch.metadata(index)) for index, value in enumerate(batch.values)]
         if len(found) >= n_records:
             break
     client.close()

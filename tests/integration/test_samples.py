@@ -92,7 +92,7 @@ def detect(
     def on_step(batch: RecordBatch, step: Step) -> None:
         pairs = zip(step.scores.indices, step.scores.reconstruction_errors.tolist(), strict=True)
         for index, error in pairs:
-            errors.setdefault((batch.origin(int(index)).key or b"").decode(), []).append(error)
+            errors.setdefault((batch.metadata(int(index)).key or b"").decode(), []).append(error)
 
     metrics = Metrics()
     service = Service(

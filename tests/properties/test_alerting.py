@@ -16,7 +16,7 @@ from stream_detector.core.lifecycle import SeriesAlerts, advance, expire
 from stream_detector.core.records import (
     Alert,
     BundleReference,
-    Origin,
+    RecordMetadata,
 )
 from stream_detector.core.scaling import Scaler
 from stream_detector.core.scoring import ErrorKind
@@ -83,8 +83,8 @@ def window_of(end_ms: int, error: float) -> ScoredWindow:
         assert error > THRESHOLD
         return Explanation(end_ms, end_ms, (), (1.0,), (end_ms,), 0.0, 0)
 
-    origin = Origin("t", 0, end_ms // 3, end_ms, b"k", ())
-    return ScoredWindow(lambda: origin, end_ms - 3, end_ms, error, THRESHOLD, told)
+    metadata = RecordMetadata("t", 0, end_ms // 3, end_ms, b"k", ())
+    return ScoredWindow(lambda: metadata, end_ms - 3, end_ms, error, THRESHOLD, told)
 
 
 def tell(windows: list[ScoredWindow], rules: AlertRules, *, is_every_one: bool = True) -> Story:
@@ -272,8 +272,8 @@ def test_a_quiet_key_is_forgotten_with_all_closed(
 @given(steps=WINDOWS, rules=RULES)
 def test_an_idle_key_leaves_nothing_open(steps: list[tuple[int, float]], rules: AlertRules) -> None:
     story = tell(windows_of(steps), rules)
-    origin = Origin("t", 1, 7, 0, b"another", ())
-    events = story.events + list(expire(story.alerts, 10_000, origin))
+    metadata = RecordMetadata("t", 1, 7, 0, b"another", ())
+    events = story.events + list(expire(story.alerts, 10_000, metadata))
     last = {each.alert_id: each for each in events}
     assert all(each.event == "close" for each in last.values())
     assert [each.event_number for each in events if each.event == "open"] == [1] * len(last)

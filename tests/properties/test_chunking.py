@@ -79,8 +79,8 @@ def streamed(samples: Samples, rules: WindowRules, n: int, format_: ContentType)
     records = broker.records("telemetry")
     decoded = decode_samples(
         [record.value for record in records],
-        [record.origin.headers for record in records],
-        series_columns([record.origin for record in records]),
+        [record.metadata.headers for record in records],
+        series_columns([record.metadata for record in records]),
         (1, rules.sample_interval_ms),
         "json",
     )
@@ -89,7 +89,7 @@ def streamed(samples: Samples, rules: WindowRules, n: int, format_: ContentType)
         WindowState.empty(rules),
         rules,
         Arrivals(
-            keys=[record.origin.key or b"" for record in records],
+            keys=[record.metadata.key or b"" for record in records],
             partitions=np.zeros(len(records), np.int64),
             counts=decoded.counts,
             times_ms=decoded.times_ms,

@@ -12,7 +12,7 @@ from stream_detector.core.dead_letters import (
     encode_replay,
     is_left_out,
 )
-from stream_detector.core.records import Origin, OutputRecord, Rejected
+from stream_detector.core.records import OutputRecord, RecordMetadata, Rejected
 from stream_detector.errors import DataError, RecordDecodeError, RecordOrderError
 
 NAMES = st.text(max_size=5) | st.sampled_from(
@@ -28,7 +28,7 @@ HEADERS = st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=5)), max_size
 BYTES = st.none() | st.binary(max_size=20)
 OFFSETS = st.integers(0, 2**63 - 1)
 ORIGINS = st.builds(
-    Origin,
+    RecordMetadata,
     topic=st.from_regex(r"[a-zA-Z0-9._-]{1,20}", fullmatch=True),
     partition=st.integers(0, 2**31 - 1),
     offset=OFFSETS,
@@ -46,32 +46,32 @@ REJECTED = st.builds(
 )
 
 
-def stored(record: OutputRecord, offset: int = 7) -> Origin:
+def stored(record: OutputRecord, offset: int = 7) -> RecordMetadata:
     """Return the origin of a record that Kafka has taken."""
     timestamp_ms = 0 if record.timestamp_ms is None else record.timestamp_ms
-    return Origin(
+    return RecordMetadata(
         record.topic, record.partition or 0, offset, timestamp_ms, record.key, record.headers
     )
 
 
 @given(REJECTED, BYTES, ORIGINS, st.integers(0, 500))
-@example(Rejected(0, DataError("")), None, Origin("a", 0, 0, 0, None, [("", None)]), 500)
+@example(Rejected(0, DataError("")), None, RecordMetadata("a", 0, 0, 0, None, [("", None)]), 500)
 def test_decode_is_the_inverse_of_encode(
-    rejected: Rejected, value: bytes | None, origin: Origin, bytes_max: int
+    rejected: Rejected, value: bytes | None, metadata: RecordMetadata, bytes_max: int
 ) -> None:
-    record = encode_dead_letter(rejected, value, origin, "dead", bytes_max)
+    record = encode_dead_letter(rejected, value, metadata, "dead", bytes_max)
     letter = decode_dead_letter(stored(record), record.value)
 
     assert letter.reason is not None
-    assert letter.reason.source == RecordPlace(origin.topic, origin.partition, origin.offset)
+    assert letter.reason.source == RecordPlace(metadata.topic, metadata.partition, metadata.offset)
     assert letter.reason.stage == rejected.stage
     assert letter.reason.error == type(rejected.error).__name__
     assert letter.reason.message == str(rejected.error)
-    n_header_bytes = sum(len(name.encode()) + len(each or b"") for name, each in origin.headers)
+    n_header_bytes = sum(len(name.encode()) + len(each or b"") for name, each in metadata.headers)
     parts = [
         ("value", letter.value, value, len(value or b"")),
-        ("key", letter.origin.key, origin.key, len(origin.key or b"")),
-        ("headers", list(letter.headers), list(origin.headers), n_header_bytes),
+        ("key", letter.metadata.key, metadata.key, len(metadata.key or b"")),
+        ("headers", list(letter.headers), list(metadata.headers), n_header_bytes),
     ]
     for name, found, whole, n_bytes in parts:
         if name in letter.left_out:
@@ -85,26 +85,26 @@ def test_decode_is_the_inverse_of_encode(
 
 @given(REJECTED, BYTES, ORIGINS)
 def test_a_replay_is_the_record_with_one_mark_however_often_it_comes_back(
-    rejected: Rejected, value: bytes | None, origin: Origin
+    rejected: Rejected, value: bytes | None, metadata: RecordMetadata
 ) -> None:
-    own = [header for header in origin.headers if header[0] != REPLAYED_FROM]
+    own = [header for header in metadata.headers if header[0] != REPLAYED_FROM]
     for offset in range(3):
-        put_aside = encode_dead_letter(rejected, value, origin, "dead", 1_000_000)
+        put_aside = encode_dead_letter(rejected, value, metadata, "dead", 1_000_000)
         letter = decode_dead_letter(stored(put_aside, offset), put_aside.value)
         record = encode_replay(letter, None)
 
-        assert record[:3] == (origin.topic, origin.key, value)
+        assert record[:3] == (metadata.topic, metadata.key, value)
         assert list(record.headers) == [*own, (REPLAYED_FROM, f"dead[0]@{offset}".encode())]
-        assert record.timestamp_ms == max(0, origin.timestamp_ms)
-        assert record.partition == origin.partition
-        origin = stored(record)
+        assert record.timestamp_ms == max(0, metadata.timestamp_ms)
+        assert record.partition == metadata.partition
+        metadata = stored(record)
 
 
-@given(BYTES, st.builds(Origin._replace, ORIGINS, headers=HEADERS.map(tuple)))
-@example(None, Origin("dead", 0, 0, 0, None, ()))
+@given(BYTES, st.builds(RecordMetadata._replace, ORIGINS, headers=HEADERS.map(tuple)))
+@example(None, RecordMetadata("dead", 0, 0, 0, None, ()))
 def test_any_other_record_has_no_reason_and_keeps_its_headers(
-    value: bytes | None, origin: Origin
+    value: bytes | None, metadata: RecordMetadata
 ) -> None:
-    letter = decode_dead_letter(origin, value)
+    letter = decode_dead_letter(metadata, value)
     assert letter.reason is None
-    assert list(letter.headers) == list(origin.headers)
+    assert list(letter.headers) == list(metadata.headers)

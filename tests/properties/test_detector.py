@@ -14,8 +14,8 @@ from stream_detector.core.records import (
     BundleReference,
     FloatArray,
     Headers,
-    Origin,
     RecordBatch,
+    RecordMetadata,
     TopicPartition,
     series_columns,
 )
@@ -52,17 +52,17 @@ def detector_of(model_rows_max: int, error_kind: Any = "mae") -> Detector:
 
 
 def batch_of(records: list[tuple[bytes | None, Headers | None]], start: int = 0) -> RecordBatch:
-    def origin(index: int) -> Origin:
+    def metadata(index: int) -> RecordMetadata:
         at = start + index
-        return Origin("t", 0, at, 1_000 * at, b"k%d" % (at % 3), records[index][1] or ())
+        return RecordMetadata("t", 0, at, 1_000 * at, b"k%d" % (at % 3), records[index][1] or ())
 
     next_offsets = {TopicPartition("t", 0): start + len(records)}
     return RecordBatch(
         [value for value, _ in records],
         [headers for _, headers in records],
         next_offsets,
-        origin,
-        lambda: series_columns([origin(index) for index in range(len(records))]),
+        metadata,
+        lambda: series_columns([metadata(index) for index in range(len(records))]),
         lambda: np.arange(start, start + len(records), dtype=np.int64),
     )
 

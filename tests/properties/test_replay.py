@@ -100,7 +100,7 @@ def test_samples_that_were_sent_come_back_bit_for_bit(
     assert summary.n_records == summary.n_made == len(records)
     n_features = given_.values.shape[1]
     for number, key in enumerate(given_.keys):
-        of_series = [record for record in records if record.origin.key == key.encode()]
+        of_series = [record for record in records if record.metadata.key == key.encode()]
         values, labels = [np.empty((0, n_features), np.float32)], []
         times_ms = [np.empty(0)]
         for record in of_series:
@@ -109,13 +109,13 @@ def test_samples_that_were_sent_come_back_bit_for_bit(
                 first_ms = document["timestamp_ms"]
                 read = np.array(document["values"], dtype=np.float64).astype(np.float32)
             else:
-                header = dict(record.origin.headers).get(TIME_HEADER)
-                first_ms = record.origin.timestamp_ms if header is None else float(header)
+                header = dict(record.metadata.headers).get(TIME_HEADER)
+                first_ms = record.metadata.timestamp_ms if header is None else float(header)
                 read = np.frombuffer(record.value or b"", "<f4").reshape(-1, n_features)
-            assert record.origin.timestamp_ms == round(first_ms)
+            assert record.metadata.timestamp_ms == round(first_ms)
             values.append(read)
             times_ms.append(follow(np.array([first_ms]), np.arange(len(read)), interval_ms))
-            labels += [dict(record.origin.headers).get("label")]
+            labels += [dict(record.metadata.headers).get("label")]
         rows = given_.series == number
         same = np.concatenate(values)
         # Of NaN only that it is one: JSON has a single null for all of them.
@@ -136,7 +136,7 @@ def test_times_of_each_sample_come_back(data: st.DataObject, chunk_samples: int)
     for number, key in enumerate(given_.keys):
         times_ms: list[float] = []
         for record in broker.records(TOPIC):
-            if record.origin.key == key.encode():
+            if record.metadata.key == key.encode():
                 times_ms += orjson.loads(record.value or b"")["timestamps_ms"]
         assert times_ms == given_.times_ms[given_.series == number].tolist()
 
@@ -153,7 +153,7 @@ def test_faults_always_add_up(data: st.DataObject, faults: Faults) -> None:
     assert len(broker.records(TOPIC)) == summary.n_records
     plain, _ = send(given_, sample_interval_ms=10.0, chunk_samples=2)
     names = [
-        {(each.origin.key, each.origin.timestamp_ms) for each in one.records(TOPIC)}
+        {(each.metadata.key, each.metadata.timestamp_ms) for each in one.records(TOPIC)}
         for one in (broker, plain)
     ]
     assert names[0] <= names[1]

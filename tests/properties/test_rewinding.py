@@ -16,7 +16,7 @@ from sample_streams import (
     told,
 )
 
-from stream_detector.core.rewind import Rewind
+from stream_detector.core.restore_plan import RestorePlan
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.step import DetectorState, Step
 
@@ -28,13 +28,13 @@ LONG = st.lists(PLANS, min_size=1, max_size=4).map(
 def begun(detector: SampleDetector, sent: list[Sent]) -> DetectorState:
     state: DetectorState = detector.start()
     for partition in {each.partition for each in sent}:
-        state = detector.begin(state, partition, 0)
+        state = detector.open_partition(state, partition, 0)
     return state
 
 
 def run(
     detector: SampleDetector, state: DetectorState, sent: list[Sent], start: int, sizes: list[int]
-) -> tuple[DetectorState, list[tuple[int, Step]], dict[int, tuple[int, Rewind]]]:
+) -> tuple[DetectorState, list[tuple[int, Step]], dict[int, tuple[int, RestorePlan]]]:
     """Step and commit batch by batch; return the state, the steps and what was last committed."""
     steps, committed = [], {}
     while start < len(sent):
@@ -43,36 +43,38 @@ def run(
         steps.append((start, step))
         start += len(some)
         ends = {each.partition: start for each in some}
-        state, rewinds = detector.rewinds(step.state, ends)
-        committed |= {partition: (start, rewind) for partition, rewind in rewinds.items()}
+        state, restore_plans = detector.restore_plans(step.state, ends)
+        committed |= {
+            partition: (start, restore_plan) for partition, restore_plan in restore_plans.items()
+        }
     return state, steps, committed
 
 
-def read_again(
+def replayed(
     detector: SampleDetector,
     sent: list[Sent],
-    committed: dict[int, tuple[int, Rewind]],
+    committed: dict[int, tuple[int, RestorePlan]],
     sizes: list[int],
 ) -> DetectorState:
     """Restore each partition from its log and from what was committed with its offset."""
     state: DetectorState = detector.start()
-    for partition, (offset, rewind) in committed.items():
-        state = detector.begin(state, partition, rewind.offset, rewind)
-        at = rewind.offset
+    for partition, (offset, restore_plan) in committed.items():
+        state = detector.open_partition(state, partition, restore_plan.offset, restore_plan)
+        at = restore_plan.offset
         while at < offset:
-            is_judged = rewind.is_restless and at >= rewind.judge_offset
-            if at == rewind.judge_offset:
-                state = detector.reach(state, partition, rewind)
-            barriers = [each for each in (rewind.judge_offset, offset) if each > at]
+            is_judged = restore_plan.has_active_keys and at >= restore_plan.score_from_offset
+            if at == restore_plan.score_from_offset:
+                state = detector.start_scoring(state, partition, restore_plan)
+            barriers = [each for each in (restore_plan.score_from_offset, offset) if each > at]
             end = min(at + (sizes.pop() if sizes else 4), *barriers)
             rows = [row for row in range(at, end) if sent[row].partition == partition]
             batch = batch_of([sent[row] for row in rows], offsets=rows)
             if is_judged:
                 state = detector.step(state, batch, shrink).state if rows else state
             elif rows:
-                state = detector.recall(state, batch)
+                state = detector.replay(state, batch)
             at = end
-        state = detector.resume(state, partition, offset, rewind)
+        state = detector.finish_restore(state, partition, offset, restore_plan)
     return state
 
 
@@ -97,16 +99,19 @@ def test_a_state_read_again_goes_on_as_the_one_that_was_lost(
     detector = stream.detector(5)
     end = max(1, int(len(sent) * assign_windows))
     state, _, committed = run(detector, begun(detector, sent), sent[:end], 0, list(sizes))
-    restored = read_again(detector, sent, committed, list(again))
+    restored = replayed(detector, sent, committed, list(again))
     missing = {each.partition for each in sent} - set(committed)
     for partition in missing:
-        restored = detector.begin(restored, partition, 0)
+        restored = detector.open_partition(restored, partition, 0)
     lives = [state, restored]
-    event(f"rewound: {any(rewind.offset > 0 for _, rewind in committed.values())}")
-    event(f"restless: {any(rewind.is_restless for _, rewind in committed.values())}")
+    event(f"rewound: {any(restore_plan.offset > 0 for _, restore_plan in committed.values())}")
+    event(
+        f"restless: {any(restore_plan.has_active_keys for _, restore_plan in committed.values())}"
+    )
     rest = [run(detector, each, sent, end, data.draw(SIZES, label="sizes after")) for each in lives]
     assert told(rest[0][1]) == told(rest[1][1]) if end < len(sent) else True
     digests = [
-        {partition: rewind.digest for partition, (_, rewind) in each[2].items()} for each in rest
+        {partition: restore_plan.digest for partition, (_, restore_plan) in each[2].items()}
+        for each in rest
     ]
     assert digests[0] == digests[1]

@@ -92,7 +92,7 @@ def test_what_a_key_left_goes_with_its_partition(
     start, step = steps_of(sent, stream, sizes, 1_000)[-1]
     del start
     detector = stream.detector(1_000)
-    state = detector.forget(step.state, [1])
+    state = detector.drop_partitions(step.state, [1])
     again = detector.step(state, batch_of(sent), shrink)
     fresh = detector.step(detector.start(), batch_of(sent), shrink)
     of_1 = [(each.index, repr(each.error)) for each in again.rejected if in_1(sent, each.index)]

@@ -22,7 +22,7 @@ from delivery_stream import DELIVERIES, N_PARTITIONS, N_RECORDS, SHAPES, record_
 
 from stream_detector.clients.memory import ABORT, PAUSE, Aborted, Fault, MemoryBroker, Operation
 from stream_detector.core.records import RecordBatch, TopicPartition
-from stream_detector.core.rewind import Note
+from stream_detector.core.restore_plan import CommitMetadata
 from stream_detector.errors import StateError
 from stream_detector.service import Service
 from stream_detector.telemetry import Metrics
@@ -118,9 +118,9 @@ def test_a_partition_that_changes_hands_takes_its_state_along(delivery: str) -> 
     assert_complete(broker, "samples", delivery)
 
 
-def committed_note(broker: MemoryBroker, partition: int = 0) -> Note:
+def committed_note(broker: MemoryBroker, partition: int = 0) -> CommitMetadata:
     saved = broker.committed[GROUP][TopicPartition("telemetry", partition)]
-    return Note.decode(saved.metadata, "here")
+    return CommitMetadata.decode(saved.metadata, "here")
 
 
 def stopped_half_way() -> MemoryBroker:
@@ -142,8 +142,10 @@ def test_a_state_that_differs_is_never_served() -> None:
     n_before = n_from(broker, 0)
     place = TopicPartition("telemetry", 0)
     saved = broker.committed[GROUP][place]
-    note = committed_note(broker)
-    damaged = note._replace(rewind=note.rewind._replace(digest="0" * 16))
+    commit_metadata = committed_note(broker)
+    damaged = commit_metadata._replace(
+        restore_plan=commit_metadata.restore_plan._replace(digest="0" * 16)
+    )
     broker.committed[GROUP][place] = saved._replace(metadata=damaged.encode())
     with pytest.raises(StateError, match=r"expected digest 0{16}, received [0-9a-f]{16}") as caught:
         service_on(broker, "samples", "exactly_once").run()
@@ -160,27 +162,27 @@ def test_a_note_of_another_program_is_refused() -> None:
         service_on(broker, "samples", "exactly_once").run()
 
 
-@pytest.mark.parametrize("what", ["no_note", "other_bundle", "retention", "repartitioned"])
+@pytest.mark.parametrize("what", ["no_checkpoint", "bundle_changed", "retention", "repartitioned"])
 def test_where_nothing_can_be_read_again_keys_warm_up_and_it_is_counted(
     what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker = stopped_half_way()
     place, metrics = TopicPartition("telemetry", 0), Metrics()
-    saved, note = broker.committed[GROUP][place], committed_note(broker)
-    assert 0 < note.rewind.offset < saved.next_offset
+    saved, commit_metadata = broker.committed[GROUP][place], committed_note(broker)
+    assert 0 < commit_metadata.restore_plan.offset < saved.next_offset
     changed = {
-        "no_note": "",
-        "other_bundle": note._replace(bundle_version="v0").encode(),
+        "no_checkpoint": "",
+        "bundle_changed": commit_metadata._replace(bundle_version="v0").encode(),
         "retention": saved.metadata,
-        "repartitioned": note._replace(n_partitions=1).encode(),
+        "repartitioned": commit_metadata._replace(n_partitions=1).encode(),
     }
     broker.committed[GROUP][place] = saved._replace(metadata=changed[what])
     if what == "retention":
-        broker.truncate("telemetry", 0, note.rewind.offset + 1)
+        broker.truncate("telemetry", 0, commit_metadata.restore_plan.offset + 1)
     service_on(broker, "samples", "exactly_once", metrics, accept_repartition=True).run()
     counted = metrics.registry.get_sample_value("stream_detector_restores_total", {"outcome": what})
     assert counted == 1
-    assert f"begins-anew reason={what}" in caplog.text
+    assert f"state-reset reason={what}" in caplog.text
     assert broker.committed[GROUP][place].next_offset == len(broker.logs["telemetry"][0].records)
 
 
@@ -188,8 +190,8 @@ def test_another_number_of_partitions_is_refused_until_it_is_accepted() -> None:
     broker = stopped_half_way()
     place = TopicPartition("telemetry", 0)
     saved = broker.committed[GROUP][place]
-    note = committed_note(broker)._replace(n_partitions=1)
-    broker.committed[GROUP][place] = saved._replace(metadata=note.encode())
+    commit_metadata = committed_note(broker)._replace(n_partitions=1)
+    broker.committed[GROUP][place] = saved._replace(metadata=commit_metadata.encode())
     with pytest.raises(StateError, match=r"had 1 partitions when .* has 2 now: .*--accept-repart"):
         service_on(broker, "samples", "exactly_once").run()
 
@@ -202,7 +204,7 @@ def test_records_that_retention_took_before_they_were_read_are_counted(
     broker.truncate("telemetry", 0, end + 3)
     totals = service_on(broker, "samples", "exactly_once").run()
     assert totals.n_records == N_RECORDS // 2 - 3, "those after the gap came twice"
-    assert "begins-anew reason=retention" in caplog.text
+    assert "state-reset reason=retention" in caplog.text
     assert "n_records_lost=3" in caplog.text
 
 
@@ -227,13 +229,13 @@ def test_retention_that_overtakes_a_running_service_is_counted_and_keys_warm_up(
     totals = service.run()
     assert totals.n_records == N_RECORDS - 7
     assert n_restores(metrics, "retention") == 1
-    assert caplog.text.count("begins-anew reason=retention") == 1
+    assert caplog.text.count("state-reset reason=retention") == 1
     assert "n_records_lost=7" in caplog.text
     # What is remembered is what a group knows that read only what is kept.
-    digest = committed_note(broker).rewind.digest
+    digest = committed_note(broker).restore_plan.digest
     broker.committed.clear()
     service_on(broker, shape, delivery).run()
-    assert committed_note(broker).rewind.digest == digest
+    assert committed_note(broker).restore_plan.digest == digest
 
 
 def test_ends_of_transactions_and_what_they_aborted_are_no_loss() -> None:
@@ -255,8 +257,8 @@ def test_a_group_that_begins_at_the_end_loses_nothing_of_what_comes_then(deliver
     with pytest.raises(Aborted):
         service_on(broker, "samples", delivery, offset_reset="latest").run()
     begun = dict(broker.committed[GROUP])
-    ends = [each.next_offset for _, each in sorted(begun.items())]
-    assert ends == [len(log.records) for log in broker.logs["telemetry"]]
+    end_offsets = [each.next_offset for _, each in sorted(begun.items())]
+    assert end_offsets == [len(log.records) for log in broker.logs["telemetry"]]
     for number in range(40, N_RECORDS):
         broker.append(record_of(number, "samples"))
 
@@ -264,7 +266,7 @@ def test_a_group_that_begins_at_the_end_loses_nothing_of_what_comes_then(deliver
     totals = service_on(broker, "samples", delivery, metrics, offset_reset="latest").run()
 
     assert totals.n_records == N_RECORDS - 40
-    assert n_restores(metrics, "read_again") == N_PARTITIONS
+    assert n_restores(metrics, "replayed") == N_PARTITIONS
     assert n_restores(metrics, "new") is None
 
 

@@ -102,7 +102,7 @@ def published_sources(broker: MemoryBroker) -> Iterator[tuple[str, int, int]]:
         source = orjson.loads(record.value or b"")["source"]
         yield source["topic"], source["partition"], source["offset"]
     for record in broker.records("dead-letters"):
-        headers = {name: cast("bytes", value) for name, value in record.origin.headers}
+        headers = {name: cast("bytes", value) for name, value in record.metadata.headers}
         topic, partition, offset = (
             headers[f"__connect.errors.{name}"] for name in ("topic", "partition", "offset")
         )
@@ -158,7 +158,7 @@ def outputs(broker: MemoryBroker) -> dict[str, set[bytes]]:
 
 
 def _stable(record: StoredRecord) -> tuple[Any, ...]:
-    return record.origin.key, record.origin.headers, record.origin.timestamp_ms
+    return record.metadata.key, record.metadata.headers, record.metadata.timestamp_ms
 
 
 def n_committed(broker: MemoryBroker) -> int:

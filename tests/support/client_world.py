@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from stream_detector.core.records import OutputRecord, Progress, RecordBatch, TopicPartition
+from stream_detector.core.records import (
+    OffsetAndMetadata,
+    OutputRecord,
+    RecordBatch,
+    TopicPartition,
+)
 from stream_detector.ports import Client
 
 DEADLINE_S = 40.0
@@ -89,6 +94,8 @@ def values_of(batches: list[RecordBatch]) -> list[bytes | None]:
     return [value for batch in batches for value in batch.values]
 
 
-def progress_of(batch: RecordBatch, metadata: str = "") -> dict[TopicPartition, Progress]:
+def progress_of(batch: RecordBatch, metadata: str = "") -> dict[TopicPartition, OffsetAndMetadata]:
     """Return what to commit once a batch is done."""
-    return {each: Progress(offset, metadata) for each, offset in batch.next_offsets.items()}
+    return {
+        each: OffsetAndMetadata(offset, metadata) for each, offset in batch.next_offsets.items()
+    }

@@ -77,7 +77,7 @@ def published(broker: MemoryBroker) -> Counter[bytes]:
     found: Counter[bytes] = Counter()
     for topic, told in (("alerts", alert_bytes), ("dead-letters", dead_letter_bytes)):
         for record in broker.records(topic):
-            found[told(record.value, record.origin.key, record.origin.headers)] += 1
+            found[told(record.value, record.metadata.key, record.metadata.headers)] += 1
     return found
 
 

@@ -33,7 +33,7 @@ from local_cluster import LocalKafkaCluster
 from local_kafka import LocalKafka
 
 from stream_detector.clients import connect
-from stream_detector.core.records import OutputRecord, Progress, TopicPartition
+from stream_detector.core.records import OffsetAndMetadata, OutputRecord, TopicPartition
 from stream_detector.settings import ConnectionSettings
 
 WORKER = Path(__file__).with_name("fault_worker.py")
@@ -310,7 +310,7 @@ class Job:
             recovery_s=later_s[0] - at_s if later_s else None,
         )
 
-    def committed(self) -> dict[TopicPartition, Progress]:
+    def committed(self) -> dict[TopicPartition, OffsetAndMetadata]:
         """Return where the group goes on, of each partition where it has committed."""
         settings = ConnectionSettings(bootstrap_servers=self.stage.servers)
         asking = connect(settings, topics=[self.input_topic], group=self.group)
@@ -365,8 +365,8 @@ def read_all(
         while True:
             batch = reader.poll(1_000, 100)
             for index, value in enumerate(batch.values):
-                origin = batch.origin(index)
-                found.append((value, origin.key, origin.headers))
+                metadata = batch.metadata(index)
+                found.append((value, metadata.key, metadata.headers))
             positions = reader.positions(ends)
             if all(positions.get(each, 0) >= end for each, end in ends.items()):
                 return found

@@ -127,7 +127,7 @@ def check_dead_letters(sent: Sequence[Sent], rejected: Sequence[Rejected]) -> No
     """Check that each dead letter is its record byte for byte, with a reason."""
     for each in rejected:
         record = sent[each.index]
-        letter = encode_dead_letter(each, record.value, record.origin, "dead-letters", 2**62)
+        letter = encode_dead_letter(each, record.value, record.metadata, "dead-letters", 2**62)
         headers = list(record.headers or ())
         assert (letter.key, letter.value) == (record.key, record.value)
         assert list(letter.headers)[: len(headers)] == headers

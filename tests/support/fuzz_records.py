@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from stream_detector.core.codec import CONTENT_TYPES, TIMESTAMP_MS_MAX
-from stream_detector.core.records import Headers, Origin, RecordBatch, series_columns
+from stream_detector.core.records import Headers, RecordBatch, RecordMetadata, series_columns
 from stream_detector.core.samples import KEY_BYTES_MAX
 
 START_MS = 1_767_225_600_000
@@ -52,24 +52,24 @@ class Sent(NamedTuple):
     value: bytes | None
 
     @property
-    def origin(self) -> Origin:
+    def metadata(self) -> RecordMetadata:
         """Return what a client says of it."""
-        return Origin(
+        return RecordMetadata(
             "t", self.partition, self.offset, self.timestamp_ms, self.key, self.headers or ()
         )
 
 
 def batch_of(sent: Sequence[Sent]) -> RecordBatch:
     """Return records as one poll gives them."""
-    origins = [each.origin for each in sent]
+    record_metadata = [each.metadata for each in sent]
     headers = [each.headers for each in sent]
     return RecordBatch(
         [each.value for each in sent],
         headers if any(headers) else None,
         {},
-        origins.__getitem__,
-        lambda: series_columns(origins),
-        lambda: np.array([each.offset for each in origins], dtype=np.int64),
+        record_metadata.__getitem__,
+        lambda: series_columns(record_metadata),
+        lambda: np.array([each.offset for each in record_metadata], dtype=np.int64),
     )
 
 

@@ -14,8 +14,8 @@ from stream_detector.core.records import (
     BundleReference,
     FloatArray,
     Headers,
-    Origin,
     RecordBatch,
+    RecordMetadata,
     series_columns,
 )
 from stream_detector.core.sample_detector import SampleDetector
@@ -170,16 +170,16 @@ def record_of(partition: int, key: bytes, kind: str, times: list[int], samples: 
 
 def batch_of(sent: list[Sent], start: int = 0, offsets: list[int] | None = None) -> RecordBatch:
     numbers = offsets or list(range(start, start + len(sent)))
-    origins = [
-        Origin("t", each.partition, number, each.timestamp_ms, each.key, each.headers)
+    record_metadata = [
+        RecordMetadata("t", each.partition, number, each.timestamp_ms, each.key, each.headers)
         for number, each in zip(numbers, sent, strict=True)
     ]
     return RecordBatch(
         [each.value for each in sent],
         [each.headers for each in sent],
         {},
-        origins.__getitem__,
-        lambda: series_columns(origins),
+        record_metadata.__getitem__,
+        lambda: series_columns(record_metadata),
         lambda: np.array(numbers, dtype=np.int64),
     )
 

@@ -11,8 +11,8 @@ from stream_detector.core.detector import Detector
 from stream_detector.core.records import (
     BundleReference,
     Headers,
-    Origin,
     RecordBatch,
+    RecordMetadata,
     TopicPartition,
     series_columns,
 )
@@ -40,16 +40,16 @@ def make_batch() -> Callable[..., RecordBatch]:
         key: bytes | None = b"pump-7",
         timestamp_ms: int = 1_000,
     ) -> RecordBatch:
-        def origin(index: int) -> Origin:
+        def metadata(index: int) -> RecordMetadata:
             own = (headers[index] if headers else None) or ()
-            return Origin("telemetry", 3, 100 + index, timestamp_ms + index, key, own)
+            return RecordMetadata("telemetry", 3, 100 + index, timestamp_ms + index, key, own)
 
         return RecordBatch(
             values,
             headers,
             {TopicPartition("telemetry", 3): 100 + len(values)},
-            origin,
-            lambda: series_columns([origin(index) for index in range(len(values))]),
+            metadata,
+            lambda: series_columns([metadata(index) for index in range(len(values))]),
             lambda: np.arange(100, 100 + len(values), dtype=np.int64),
         )
 

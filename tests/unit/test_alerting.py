@@ -18,11 +18,13 @@ from stream_detector.core.alerting import (
 from stream_detector.core.explanations import Explanation
 from stream_detector.core.records import (
     BundleReference,
-    Origin,
+    RecordMetadata,
     Source,
 )
 
-ORIGIN = Origin("telemetry", 3, 41, 1_700_000_000_000, b"pump-7", [("label", b"1"), ("x", None)])
+ORIGIN = RecordMetadata(
+    "telemetry", 3, 41, 1_700_000_000_000, b"pump-7", [("label", b"1"), ("x", None)]
+)
 BUNDLE = BundleReference("pumps", "0123abcd")
 SEVERITIES = (("warning", 1.0), ("critical", 2.0), ("emergency", 3.0))
 
@@ -39,9 +41,14 @@ def window_of(
     error: float, end_ms: int, explain: Callable[[], Explanation] | None = None
 ) -> ScoredWindow:
     start_ms = end_ms - 5
-    origin = ORIGIN._replace(offset=end_ms)
+    metadata = ORIGIN._replace(offset=end_ms)
     return ScoredWindow(
-        lambda: origin, start_ms, end_ms, error, 1.0, explain or (lambda: explanation_of(start_ms))
+        lambda: metadata,
+        start_ms,
+        end_ms,
+        error,
+        1.0,
+        explain or (lambda: explanation_of(start_ms)),
     )
 
 

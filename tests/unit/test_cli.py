@@ -22,7 +22,7 @@ from stream_detector.core.publishing import encode_alert
 from stream_detector.core.records import (
     Alert,
     BundleReference,
-    Origin,
+    RecordMetadata,
 )
 from stream_detector.errors import BrokerError, ConfigError, StreamDetectorError
 
@@ -221,7 +221,7 @@ def test_json_for_scripts_has_null_for_nan_and_takes_numpy() -> None:
 
 
 def alert_of(start_ms: int = 1_700_000_000_000) -> Alert:
-    origin = Origin("telemetry", 3, 41, 0, b"pump-7", ())
+    metadata = RecordMetadata("telemetry", 3, 41, 0, b"pump-7", ())
     explanation = Explanation(
         start_ms + 20,
         start_ms + 1_520,
@@ -232,7 +232,7 @@ def alert_of(start_ms: int = 1_700_000_000_000) -> Alert:
         0,
     )
     score, bundle = (0.5, 0.2, "high"), BundleReference("pumps", "v1")
-    return open_alert(origin, (start_ms, start_ms + 2_139), score, bundle, explanation)
+    return open_alert(metadata, (start_ms, start_ms + 2_139), score, bundle, explanation)
 
 
 def test_an_alert_is_read_back_as_written() -> None:

@@ -20,7 +20,7 @@ from stream_detector.cli.dead_letter_reading import (
 from stream_detector.cli.dead_letter_views import describe_value, printable
 from stream_detector.clients.memory import EOF, PAUSE, Fault, MemoryBroker, StoredRecord
 from stream_detector.core.dead_letters import REPLAYED_FROM, encode_dead_letter
-from stream_detector.core.records import Origin, OutputRecord, Rejected, TopicPartition
+from stream_detector.core.records import OutputRecord, RecordMetadata, Rejected, TopicPartition
 from stream_detector.errors import (
     BrokerUnavailableError,
     ConfigError,
@@ -89,18 +89,20 @@ def dead_letter(
     **changes: Any,
 ) -> OutputRecord:
     """Return what `detect` writes of a record of `telemetry`."""
-    origin = Origin("telemetry", partition, offset, TIME_MS + offset, b"pump-7", [("label", b"1")])
+    metadata = RecordMetadata(
+        "telemetry", partition, offset, TIME_MS + offset, b"pump-7", [("label", b"1")]
+    )
     rejected = Rejected(0, error or RecordDecodeError("not JSON"))
-    origin = origin._replace(**changes)
-    return encode_dead_letter(rejected, value, origin, "dead-letters", BYTES_MAX)
+    metadata = metadata._replace(**changes)
+    return encode_dead_letter(rejected, value, metadata, "dead-letters", BYTES_MAX)
 
 
 def incomplete(offset: int, bytes_max: int = 400, **parts: Any) -> OutputRecord:
     """Return what `detect` writes of a record of `telemetry` that is too large."""
     parts = {"value": bytes(1_234), "key": b"pump-7"} | parts
-    origin = Origin("telemetry", 2, offset, TIME_MS + offset, parts["key"], ())
+    metadata = RecordMetadata("telemetry", 2, offset, TIME_MS + offset, parts["key"], ())
     rejected = Rejected(0, RecordDecodeError("not JSON"))
-    return encode_dead_letter(rejected, parts["value"], origin, "dead-letters", bytes_max)
+    return encode_dead_letter(rejected, parts["value"], metadata, "dead-letters", bytes_max)
 
 
 def feed(broker: MemoryBroker, *records: OutputRecord, partition: int = 0) -> None:
@@ -132,11 +134,11 @@ def test_list_counts_by_class_and_stage_and_shows_the_newest(
     run: Run, broker: MemoryBroker
 ) -> None:
     shape = Rejected(0, RecordShapeError("expected 140 steps"), "check")
-    origin = Origin("vitals", 0, 9, TIME_MS + 86_400_000, b"bed-1", ())
+    metadata = RecordMetadata("vitals", 0, 9, TIME_MS + 86_400_000, b"bed-1", ())
     feed(broker, *(dead_letter(offset) for offset in range(30)))
     feed(
         broker,
-        encode_dead_letter(shape, bytes(1_500), origin, "dead-letters", BYTES_MAX),
+        encode_dead_letter(shape, bytes(1_500), metadata, "dead-letters", BYTES_MAX),
         partition=1,
     )
     ended = run("list --limit 3")
@@ -236,7 +238,7 @@ def test_list_stops_at_the_end_as_of_its_start(run: Run, broker: MemoryBroker) -
     broker.feed("dead-letters", [EOF], 0)
     snapshot = take_snapshot(ConnectionSettings(), "dead-letters")
     feed(broker, dead_letter(1))
-    assert [letter.origin.offset for letter in snapshot.letters()] == [0]
+    assert [letter.metadata.offset for letter in snapshot.letters()] == [0]
     assert len(lines_of_json(run("list --json").out)) == 2
     assert not broker.committed
 
@@ -367,7 +369,7 @@ def test_replay_sends_the_record_as_it_was(run: Run, broker: MemoryBroker) -> No
     assert "1 of 1 records sent and acknowledged\n" in ended.err
     (record,) = sent(broker)
     assert record.value is None
-    assert record.origin._replace(offset=0) == Origin(
+    assert record.metadata._replace(offset=0) == RecordMetadata(
         *("telemetry", 2, 0, TIME_MS + 41, b"\xff\x00"),
         (*headers, (REPLAYED_FROM, b"dead-letters[0]@1")),
     )
@@ -381,7 +383,7 @@ def test_replay_takes_a_class_a_key_and_a_limit(run: Run, broker: MemoryBroker) 
     def replayed(line: str) -> list[bytes | None]:
         broker.create_topic("telemetry", 4)
         assert run(f"replay --yes {line}").code == 0
-        return sorted(dict(each.origin.headers)[REPLAYED_FROM] or b"" for each in sent(broker))
+        return sorted(dict(each.metadata.headers)[REPLAYED_FROM] or b"" for each in sent(broker))
 
     def marks(*places: str) -> list[bytes]:
         return [f"dead-letters[{each[0]}]@{each[2:]}".encode() for each in places]
@@ -396,7 +398,7 @@ def test_replay_takes_a_class_a_key_and_a_limit(run: Run, broker: MemoryBroker) 
 def test_more_than_one_flush_sends_all_in_their_order(run: Run, broker: MemoryBroker) -> None:
     feed(broker, *(dead_letter(offset) for offset in range(2_500)))
     assert "2,500 of 2,500 records sent" in run("replay --yes").err
-    assert [each.origin.timestamp_ms - TIME_MS for each in sent(broker)] == list(range(2_500))
+    assert [each.metadata.timestamp_ms - TIME_MS for each in sent(broker)] == list(range(2_500))
     assert broker.n_calls["flush"] == 3
 
 
@@ -447,8 +449,8 @@ def test_a_record_that_is_no_dead_letter_is_sent_only_when_asked(
     assert sent(broker) == []
     assert run("replay --yes --foreign --to telemetry 0:0").code == 0
     (record,) = sent(broker)
-    assert (record.origin.key, record.value) == (b"k", b"v")
-    assert record.origin.headers == (("a", b"1"), (REPLAYED_FROM, b"dead-letters[0]@0"))
+    assert (record.metadata.key, record.value) == (b"k", b"v")
+    assert record.metadata.headers == (("a", b"1"), (REPLAYED_FROM, b"dead-letters[0]@0"))
 
 
 def test_what_is_incomplete_is_listed_and_shown_as_such(run: Run, broker: MemoryBroker) -> None:
@@ -514,7 +516,8 @@ def test_a_record_that_comes_back_again_says_from_where_once(
         back = sent(broker)[-1]
         rejected = Rejected(0, RecordDecodeError("not JSON"))
         feed(
-            broker, encode_dead_letter(rejected, back.value, back.origin, "dead-letters", BYTES_MAX)
+            broker,
+            encode_dead_letter(rejected, back.value, back.metadata, "dead-letters", BYTES_MAX),
         )
     listed = lines_of_json(run("list --json").out)
     marks = ["dead-letters[0]@0", "dead-letters[0]@1", "dead-letters[0]@2"]
@@ -623,7 +626,7 @@ def test_a_broker_that_gives_nothing_is_given_up(broker: MemoryBroker) -> None:
         "dead-letters", lambda: broker.connect(topics=["dead-letters"]), offsets, clock
     )
     letters = snapshot.letters()
-    assert next(letters).origin.offset == 0
+    assert next(letters).metadata.offset == 0
     with pytest.raises(
         BrokerUnavailableError, match=rf"dead-letters\[0\] gave no .* {STALL_S:.0f} s"
     ):

@@ -105,7 +105,7 @@ def write_samples(path: Path, n_samples: int = 8) -> None:
 
 
 def times_of(records: list[StoredRecord]) -> list[int]:
-    return [record.origin.timestamp_ms - START_MS for record in records]
+    return [record.metadata.timestamp_ms - START_MS for record in records]
 
 
 def test_a_file_of_samples_is_sent_as_samples(
@@ -115,10 +115,10 @@ def test_a_file_of_samples_is_sent_as_samples(
     code, told = run("pumps.csv --samples --interval-ms 10 --chunk 3 --format float32")
     assert (code, told[:25]) == (0, "6 records to telemetry in")
     records = broker.records("telemetry")
-    assert [record.origin.key for record in records] == [b"pump-1", b"pump-2"] * 3
+    assert [record.metadata.key for record in records] == [b"pump-1", b"pump-2"] * 3
     assert times_of(records) == [0, 0, 30, 30, 60, 60]
     assert np.frombuffer(records[3].value or b"", "<f4").tolist() == [3.5, 2, 4.5, 2, 5.5, 2]
-    assert dict(records[3].origin.headers) == {
+    assert dict(records[3].metadata.headers) == {
         "content-type": CONTENT_TYPES["float32"],
         "label": b"1",
     }
@@ -297,12 +297,12 @@ def test_a_producer_sends_a_fleet(
         sent.append(broker.records("telemetry"))
     plain, faulty = sent
     assert sample_sets == asked * 2
-    assert {record.origin.key for record in plain} == keys
+    assert {record.metadata.key for record in plain} == keys
     assert 0 < len(faulty) < len(plain)
-    assert {each.origin.timestamp_ms for each in faulty} <= {
-        each.origin.timestamp_ms - plain[0].origin.timestamp_ms + 7 for each in plain
+    assert {each.metadata.timestamp_ms for each in faulty} <= {
+        each.metadata.timestamp_ms - plain[0].metadata.timestamp_ms + 7 for each in plain
     }
-    assert plain[0].origin.timestamp_ms >= START_MS
+    assert plain[0].metadata.timestamp_ms >= START_MS
 
 
 @pytest.fixture
@@ -332,7 +332,7 @@ def test_a_data_set_of_images_is_sent(
     assert image_sets == [("mnist",)]
     records = broker.records("telemetry")
     known = {**CONTENT_TYPES, **IMAGE_TYPES}
-    assert dict(records[9].origin.headers) == {"content-type": known[format_], "label": b"1"}
+    assert dict(records[9].metadata.headers) == {"content-type": known[format_], "label": b"1"}
 
 
 def test_a_bundle_says_how_many_channels_an_image_has(
@@ -366,7 +366,7 @@ def test_the_producer_of_images_says_which_image_each_is(
         monkeypatch.setattr(sys, "argv", words)
         load_producer("images", monkeypatch).main()
         sent.append(broker.records("telemetry"))
-    first, again, other = ([(each.value, each.origin.headers) for each in part] for part in sent)
+    first, again, other = ([(each.value, each.metadata.headers) for each in part] for part in sent)
     assert first == again
     assert [dict(headers)["reference"] for _, headers in other] != [
         dict(headers)["reference"] for _, headers in first

@@ -13,7 +13,7 @@ import pytest
 from stream_detector import cli
 from stream_detector.cli.offline import SCORE_COLUMNS
 from stream_detector.cli.wiring import open_bundle
-from stream_detector.core.records import Origin, RecordBatch, series_columns
+from stream_detector.core.records import RecordBatch, RecordMetadata, series_columns
 
 pytestmark = [
     pytest.mark.keras,
@@ -132,8 +132,8 @@ def live_errors(bundle: Path, file: Path) -> list[float]:
         rows = list(csv.DictReader(stream))
     for start in range(0, len(rows), 37):
         some = rows[start : start + 37]
-        origins = [
-            Origin("t", 0, start + at, int(row["timestamp_ms"]), row["key"].encode(), ())
+        record_metadata = [
+            RecordMetadata("t", 0, start + at, int(row["timestamp_ms"]), row["key"].encode(), ())
             for at, row in enumerate(some)
         ]
         texts = [(row["flow"] or None, row["pressure"]) for row in some]
@@ -142,9 +142,11 @@ def live_errors(bundle: Path, file: Path) -> list[float]:
             [orjson.dumps({"values": each}) for each in values],
             None,
             {},
-            origins.__getitem__,
-            lambda origins=origins: series_columns(origins),
-            lambda origins=origins: np.array([each.offset for each in origins], np.int64),
+            record_metadata.__getitem__,
+            lambda record_metadata=record_metadata: series_columns(record_metadata),
+            lambda record_metadata=record_metadata: np.array(
+                [each.offset for each in record_metadata], np.int64
+            ),
         )
         step = served.detector.step(state, batch, served.reconstruct)
         assert not step.rejected

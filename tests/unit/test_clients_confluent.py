@@ -41,12 +41,12 @@ def test_what_is_held_is_still_to_be_handed_out(reading: Reading) -> None:
 
 
 def test_what_is_held_of_a_partition_goes_with_it(reading: Reading) -> None:
-    reading.gained = {FIRST, SECOND}
+    reading.newly_assigned = {FIRST, SECOND}
     reading.sought[FIRST] = 3
 
     reading.on_revoke(None, [theirs(FIRST)])
 
-    assert reading.gained == {SECOND}
+    assert reading.newly_assigned == {SECOND}
     assert [(each.partition(), each.offset()) for each in reading.held] == [(1, 8)]
     assert reading.positions([theirs(FIRST), theirs(SECOND, 9)]) == {SECOND: 8}
 

@@ -14,12 +14,12 @@ from stream_detector.clients.memory import (
     MemoryClient,
     Operation,
 )
-from stream_detector.core.records import OutputRecord, Progress, TopicPartition
+from stream_detector.core.records import OffsetAndMetadata, OutputRecord, TopicPartition
 from stream_detector.errors import BrokerError, BrokerUnavailableError, FencedError
 
 ALERT = OutputRecord("alerts", None, b"alert")
 WHERE = TopicPartition("telemetry", 0)
-DONE_1 = {WHERE: Progress(1)}
+DONE_1 = {WHERE: OffsetAndMetadata(1)}
 
 
 @pytest.fixture
@@ -82,9 +82,9 @@ def test_the_script_fails_the_nth_call_before_or_after_its_work(
 
     client.poll(1, 0)
     with pytest.raises(Aborted):
-        client.commit({WHERE: Progress(2)})
+        client.commit({WHERE: OffsetAndMetadata(2)})
 
-    assert broker.committed["g"] == {WHERE: Progress(2 if is_after else 1)}
+    assert broker.committed["g"] == {WHERE: OffsetAndMetadata(2 if is_after else 1)}
     assert broker.n_calls["commit"] == 2
 
 
@@ -108,7 +108,7 @@ def test_a_partition_of_another_member_cannot_be_committed(broker: MemoryBroker)
     second.poll(1, 0)
 
     with pytest.raises(BrokerError, match="rebalanced"):
-        first.commit({TopicPartition("telemetry", 1): Progress(1)})
+        first.commit({TopicPartition("telemetry", 1): OffsetAndMetadata(1)})
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_who_takes_an_instance_id_takes_the_partitions(broker: MemoryBroker) -> 
     first.poll(1, 0)
 
     assert second.poll(1, 0).values == [b"1"]
-    assert second.assignment() == second.gained() == {WHERE}
+    assert second.assignment() == second.newly_assigned() == {WHERE}
     for use in (lambda: first.commit(DONE_1), lambda: first.poll(1, 0)):
         with pytest.raises(FencedError):
             use()
@@ -184,7 +184,7 @@ def test_retention_may_eat_the_beginning(broker: MemoryBroker) -> None:
     broker.truncate("telemetry", 0, 2)
 
     client = broker.connect(topics=["telemetry"], group="g")
-    assert client.beginnings([WHERE]) == {WHERE: 2}
+    assert client.beginning_offsets([WHERE]) == {WHERE: 2}
     assert client.poll(10, 0).values == [b"3"]
     assert [record.value for record in broker.records("telemetry")] == [b"3"]
 
@@ -195,14 +195,14 @@ def test_a_partition_lost_and_given_back_between_two_polls_is_gained_again(
     broker.create_topic("telemetry", 2)
     first, second = (broker.connect(topics=["telemetry"], group="g") for _ in range(2))
     first.poll(1, 0)
-    assert len(first.gained()) == 2
+    assert len(first.newly_assigned()) == 2
     first.pause(first.assignment())
 
     second.poll(1, 0)
     second.close()
     first.poll(1, 0)
 
-    assert first.gained() == {TopicPartition("telemetry", 1)}
+    assert first.newly_assigned() == {TopicPartition("telemetry", 1)}
     broker.feed("telemetry", [b"x"], 0)
     broker.feed("telemetry", [b"y"], 1)
     assert first.poll(10, 0).values == [b"y"]  # the other one is still paused

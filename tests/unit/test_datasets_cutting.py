@@ -97,9 +97,9 @@ def test_many_samples_are_cut_as_a_few_are() -> None:
 def test_each_step_knows_the_sample_it_is() -> None:
     rows = [("b", 5.0, 1.0), *series("a", 4, 5, 6, 7, 8), ("b", 15.0, 2.0), ("b", 25.0, 3.0)]
     del rows[2]
-    found, origins = cut_with_rows(samples_of(*rows), RULES)
+    found, record_metadata = cut_with_rows(samples_of(*rows), RULES)
     assert found.windows[:, :, 0].tolist() == [[4, 4, 6], [1, 2, 3]]
-    assert origins.tolist() == [[1, -1, 2], [0, 5, 6]]
+    assert record_metadata.tolist() == [[1, -1, 2], [0, 5, 6]]
 
 
 def test_the_number_of_a_sample_is_exact_where_float32_would_not_be(
@@ -107,17 +107,17 @@ def test_the_number_of_a_sample_is_exact_where_float32_would_not_be(
 ) -> None:
     assert cutting._ROWS_A_PAGE <= 2**24
     monkeypatch.setattr(cutting, "_ROWS_A_PAGE", 4)
-    _, origins = cut_with_rows(samples_of(*series("a", *range(9))), RULES)
-    assert origins.ravel().tolist() == list(range(9))
+    _, record_metadata = cut_with_rows(samples_of(*series("a", *range(9))), RULES)
+    assert record_metadata.ravel().tolist() == list(range(9))
 
 
 def test_windows_that_overlap_are_joined_by_their_mean() -> None:
     overlapping = replace(RULES, stride=1)
     samples = samples_of(*series("a", 1, 2, 3, 4), *series("b", 9))
-    found, origins = cut_with_rows(samples, overlapping)
+    found, record_metadata = cut_with_rows(samples, overlapping)
     values = found.windows.astype(np.float64)
     values[1] += 1
-    joined = join_windows(values, origins, len(samples))
+    joined = join_windows(values, record_metadata, len(samples))
     np.testing.assert_array_equal(joined[:, 0], [1, 2.5, 3.5, 5, NAN])
 
 

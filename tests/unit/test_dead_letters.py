@@ -10,22 +10,24 @@ from stream_detector.core.dead_letters import (
     encode_replay,
     is_left_out,
 )
-from stream_detector.core.records import Origin, OutputRecord, Rejected
+from stream_detector.core.records import OutputRecord, RecordMetadata, Rejected
 from stream_detector.errors import RecordDecodeError, RecordShapeError
 
-ORIGIN = Origin("telemetry", 3, 41, 1_700_000_000_000, b"pump-7", [("label", b"1"), ("x", None)])
+ORIGIN = RecordMetadata(
+    "telemetry", 3, 41, 1_700_000_000_000, b"pump-7", [("label", b"1"), ("x", None)]
+)
 
 
 @pytest.mark.parametrize("value", [None, b"", b"\x00\xff\n", bytes(10_000_000)])
 @pytest.mark.parametrize("key", [None, b"\xff"])
 def test_a_dead_letter_is_the_record_byte_for_byte(value: bytes | None, key: bytes | None) -> None:
-    origin = ORIGIN._replace(key=key)
+    metadata = ORIGIN._replace(key=key)
     why = Rejected(0, RecordDecodeError("why"))
-    record = encode_dead_letter(why, value, origin, "dead", 20_000_000)
+    record = encode_dead_letter(why, value, metadata, "dead", 20_000_000)
     assert not is_left_out(record)
     assert (record.topic, record.key, record.value) == ("dead", key, value)
-    assert list(record.headers[:2]) == list(origin.headers)
-    assert record.timestamp_ms == origin.timestamp_ms
+    assert list(record.headers[:2]) == list(metadata.headers)
+    assert record.timestamp_ms == metadata.timestamp_ms
 
 
 def test_a_dead_letter_says_why_in_kafka_connect_s_headers() -> None:
@@ -42,8 +44,10 @@ def test_a_dead_letter_says_why_in_kafka_connect_s_headers() -> None:
 
 
 def test_a_dead_letter_of_a_record_without_time_has_none() -> None:
-    origin = ORIGIN._replace(timestamp_ms=-1)
-    record = encode_dead_letter(Rejected(0, RecordDecodeError("why")), None, origin, "dead", 4_096)
+    metadata = ORIGIN._replace(timestamp_ms=-1)
+    record = encode_dead_letter(
+        Rejected(0, RecordDecodeError("why")), None, metadata, "dead", 4_096
+    )
     assert record.timestamp_ms is None
 
 
@@ -67,17 +71,17 @@ def test_what_is_too_large_is_left_out_of_a_dead_letter(
     n_value: int | None, n_key: int | None, n_header: int, left_out: bytes
 ) -> None:
     value, key = (None if n is None else b"x" * n for n in (n_value, n_key))
-    origin = ORIGIN._replace(key=key, headers=[("h", b"x" * n_header)])
+    metadata = ORIGIN._replace(key=key, headers=[("h", b"x" * n_header)])
     rejected = Rejected(0, RecordDecodeError("why"))
-    whole = encode_dead_letter(rejected, value, origin, "dead", 20_000)
-    record = encode_dead_letter(rejected, value, origin, "dead", 4_096)
+    whole = encode_dead_letter(rejected, value, metadata, "dead", 20_000)
+    record = encode_dead_letter(rejected, value, metadata, "dead", 4_096)
     assert record.headers[-1] == ("stream-detector.left-out", left_out)
     assert is_left_out(record)
     assert bytes_of(record) <= 4_096
     is_there = [
         None if b"value" in left_out else value,
         None if b"key" in left_out else key,
-        [] if b"headers" in left_out else origin.headers,
+        [] if b"headers" in left_out else metadata.headers,
     ]
     assert [record.key, record.value, list(record.headers[:-7])] == [
         is_there[1],
@@ -107,7 +111,7 @@ REASON_HEADERS = [
 
 
 def letter_of(*headers: tuple[str, bytes | None]) -> DeadLetter:
-    return decode_dead_letter(Origin("dead", 0, 5, 1_234, b"pump-7", headers), b"value")
+    return decode_dead_letter(RecordMetadata("dead", 0, 5, 1_234, b"pump-7", headers), b"value")
 
 
 def test_only_the_last_six_headers_say_why() -> None:

@@ -11,7 +11,7 @@ from stream_detector.core.lifecycle import SeriesAlerts, advance, expire
 from stream_detector.core.records import (
     Alert,
     BundleReference,
-    Origin,
+    RecordMetadata,
     Source,
 )
 
@@ -29,8 +29,8 @@ RULES = AlertRules(
 )
 
 
-def origin_of(end_ms: int) -> Origin:
-    return Origin("telemetry", 0, end_ms, end_ms, b"pump-7", ())
+def metadata_of(end_ms: int) -> RecordMetadata:
+    return RecordMetadata("telemetry", 0, end_ms, end_ms, b"pump-7", ())
 
 
 class Key:
@@ -60,7 +60,7 @@ class Key:
             return Explanation(start_ms, end_ms, (), (1.0,), (end_ms,), 0.0, 0)
 
         window = ScoredWindow(
-            lambda: origin_of(end_ms), start_ms, end_ms, 0.2 * error, 0.2, explain
+            lambda: metadata_of(end_ms), start_ms, end_ms, 0.2 * error, 0.2, explain
         )
         found = advance(self.alerts, window, self.rules, BUNDLE)
         self.alerts = found.alerts
@@ -84,7 +84,7 @@ def test_an_alert_opens_at_once_and_closes_in_calm() -> None:
     events = key.see("..1.1....")
     assert brief(events) == ["2 open anomalous", "7 close calm"]
     first, last = events
-    assert first.alert_id == last.alert_id == alert_id(origin_of(2), "v1", -2)
+    assert first.alert_id == last.alert_id == alert_id(metadata_of(2), "v1", -2)
     assert (first.event_number, last.event_number) == (1, 2)
     assert (last.n_windows, last.n_anomalous, last.last_anomalous_ms) == (6, 2, 4)
     assert (last.opened_ms, last.source) == (2, Source("telemetry", 0, 7))
@@ -273,8 +273,8 @@ def test_goings_on_count_for_no_flood() -> None:
 def test_an_idle_key_s_alert_is_closed() -> None:
     key = Key()
     (opened,) = key.see("1")
-    origin = Origin("telemetry", 0, 900, 0, b"another", ())
-    (closed,) = expire(key.alerts, 500, origin)
+    metadata = RecordMetadata("telemetry", 0, 900, 0, b"another", ())
+    (closed,) = expire(key.alerts, 500, metadata)
     assert brief([closed]) == ["500 close idle"]
     assert (closed.alert_id, closed.event_number) == (opened.alert_id, 2)
     assert (closed.key, closed.source.offset) == ("pump-7", 900)
@@ -284,10 +284,10 @@ def test_an_idle_key_s_alert_is_closed() -> None:
 def test_an_idle_key_s_summary_is_closed() -> None:
     key = flooded()
     key.see("1.1.")
-    (closed,) = expire(key.alerts, 500, origin_of(0))
+    (closed,) = expire(key.alerts, 500, metadata_of(0))
     assert (closed.is_summary, closed.n_alerts, closed.reason) == (True, 2, "idle")
 
 
 @pytest.mark.parametrize("alerts", [None, SeriesAlerts(history=3), SeriesAlerts(closed_ms=3)])
 def test_an_idle_key_with_nothing_open_has_nothing_to_say(alerts: SeriesAlerts | None) -> None:
-    assert expire(alerts, 500, origin_of(0)) == ()
+    assert expire(alerts, 500, metadata_of(0)) == ()

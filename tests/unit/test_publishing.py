@@ -12,10 +12,12 @@ from stream_detector.core.publishing import encode_alert
 from stream_detector.core.records import (
     Alert,
     BundleReference,
-    Origin,
+    RecordMetadata,
 )
 
-ORIGIN = Origin("telemetry", 3, 41, 1_700_000_000_000, b"pump-7", [("label", b"1"), ("x", None)])
+ORIGIN = RecordMetadata(
+    "telemetry", 3, 41, 1_700_000_000_000, b"pump-7", [("label", b"1"), ("x", None)]
+)
 BUNDLE = BundleReference("pumps", "0123abcd")
 EXPLANATION = Explanation(
     1_700_000_000_010,
@@ -28,9 +30,9 @@ EXPLANATION = Explanation(
 )
 
 
-def alert_of(origin: Origin = ORIGIN, end_ms: int = 1_700_000_000_139) -> Alert:
+def alert_of(metadata: RecordMetadata = ORIGIN, end_ms: int = 1_700_000_000_139) -> Alert:
     window_ms = (1_700_000_000_000, end_ms)
-    return open_alert(origin, window_ms, (0.5, 0.2, "critical"), BUNDLE, EXPLANATION)
+    return open_alert(metadata, window_ms, (0.5, 0.2, "critical"), BUNDLE, EXPLANATION)
 
 
 def test_an_alert_is_json_with_the_published_fields() -> None:

@@ -76,7 +76,7 @@ def test_a_record_carries_its_key_time_type_and_label(broker: MemoryBroker) -> N
 
     replay(windows, broker.connect(), TOPIC, options=options, clock=SteppedClock())
 
-    first, second = (record.origin for record in broker.records(TOPIC))
+    first, second = (record.metadata for record in broker.records(TOPIC))
     assert (first.key, first.timestamp_ms, second.key, second.timestamp_ms) == (b"a", 5, b"b", 6)
     assert list(first.headers) == [("content-type", CONTENT_TYPES["json"]), ("label", b"0")]
     assert dict(second.headers)["label"] == b"1"
@@ -90,8 +90,8 @@ def test_without_labels_and_times_there_are_none(broker: MemoryBroker) -> None:
     replay(windows_of(1), broker.connect(), TOPIC, options=options, clock=SteppedClock())
 
     (record,) = broker.records(TOPIC)
-    assert list(record.origin.headers) == [("content-type", CONTENT_TYPES["float32"])]
-    assert record.origin.timestamp_ms == 42  # the time of sending
+    assert list(record.metadata.headers) == [("content-type", CONTENT_TYPES["float32"])]
+    assert record.metadata.timestamp_ms == 42  # the time of sending
 
 
 @pytest.mark.parametrize(("rate", "n_windows"), [(10.0, 21), (1_000.0, 2_001), (50_000.0, 25_001)])
@@ -175,7 +175,7 @@ def test_images_leave_with_their_reference_and_read_back_exactly(
     )
     replay(windows, broker.connect(), TOPIC, options=options, clock=SteppedClock())
     sent = broker.records(TOPIC)
-    assert [dict(each.origin.headers) for each in sent] == [
+    assert [dict(each.metadata.headers) for each in sent] == [
         {
             "content-type": IMAGE_TYPES[content_type],
             "label": str(number % 2).encode(),
@@ -183,7 +183,7 @@ def test_images_leave_with_their_reference_and_read_back_exactly(
         }
         for number, reference in enumerate(references)
     ]
-    values, headers = [each.value for each in sent], [each.origin.headers for each in sent]
+    values, headers = [each.value for each in sent], [each.metadata.headers for each in sent]
     decoded = decode_windows(values, headers, image.window, "image", 0, image)
     assert np.array_equal(decoded.windows, windows)
 

@@ -76,7 +76,7 @@ def send(
 
 def values_of(record: StoredRecord, n_features: int = 2) -> np.ndarray:
     value = record.value or b""
-    if dict(record.origin.headers)["content-type"] == CONTENT_TYPES["float32"]:
+    if dict(record.metadata.headers)["content-type"] == CONTENT_TYPES["float32"]:
         return np.frombuffer(value, dtype="<f4").reshape(-1, n_features)
     return np.array(orjson.loads(value)["values"], dtype=np.float64).astype(np.float32)
 
@@ -92,18 +92,18 @@ def test_a_record_carries_key_time_type_label_and_values(
     assert summary.n_records == summary.n_made == len(records) == 30
     seen: Counter[str] = Counter()
     for record in records:
-        key = (record.origin.key or b"").decode()
+        key = (record.metadata.key or b"").decode()
         rows = np.flatnonzero(samples.series == samples.keys.index(key))[seen[key] :][:4]
         seen[key] += 4
-        assert record.origin.timestamp_ms == samples.times_ms[rows[0]]
+        assert record.metadata.timestamp_ms == samples.times_ms[rows[0]]
         np.testing.assert_array_equal(values_of(record), samples.values[rows])
         assert samples.labels is not None
         label = b"1" if samples.labels[rows].any() else b"0"
-        assert list(record.origin.headers) == [
+        assert list(record.metadata.headers) == [
             ("content-type", CONTENT_TYPES[content_type]),  # type: ignore[index]
             ("label", label),
         ]
-    times_ms = [record.origin.timestamp_ms for record in records]
+    times_ms = [record.metadata.timestamp_ms for record in records]
     assert times_ms == sorted(times_ms)
 
 
@@ -117,8 +117,8 @@ def test_json_says_the_first_time_and_null_for_what_is_missing(broker: MemoryBro
     send(broker, samples)
     (record,) = broker.records(TOPIC)
     assert record.value == (b'{"values":[[0.5,null],[1.5,2.5]],"timestamp_ms":%d.4}' % BASE_MS)
-    assert record.origin.timestamp_ms == BASE_MS
-    assert [name for name, _ in record.origin.headers] == ["content-type"]
+    assert record.metadata.timestamp_ms == BASE_MS
+    assert [name for name, _ in record.metadata.headers] == ["content-type"]
 
 
 def test_float32_says_the_first_time_in_a_header_where_it_has_a_fraction(
@@ -132,9 +132,9 @@ def test_float32_says_the_first_time_in_a_header_where_it_has_a_fraction(
     )
     send(broker, samples, content_type="float32", chunk_samples=1, sample_interval_ms=None)
     whole, fraction = broker.records(TOPIC)
-    assert [name for name, _ in whole.origin.headers] == ["content-type"]
-    assert dict(fraction.origin.headers)["timestamp-ms"] == b"1767225600002.7778"
-    assert [whole.origin.timestamp_ms, fraction.origin.timestamp_ms] == [BASE_MS, BASE_MS + 3]
+    assert [name for name, _ in whole.metadata.headers] == ["content-type"]
+    assert dict(fraction.metadata.headers)["timestamp-ms"] == b"1767225600002.7778"
+    assert [whole.metadata.timestamp_ms, fraction.metadata.timestamp_ms] == [BASE_MS, BASE_MS + 3]
 
 
 def test_one_feature_is_an_array_of_one_a_sample() -> None:
@@ -154,13 +154,13 @@ def test_each_sample_can_have_a_time_of_its_own(broker: MemoryBroker) -> None:
     assert first["timestamps_ms"] == [BASE_MS, BASE_MS + 3.6, BASE_MS + 3.6]
     assert second["timestamps_ms"] == [BASE_MS + 9_000]
     assert "timestamp_ms" not in first
-    assert broker.records(TOPIC)[1].origin.timestamp_ms == BASE_MS + 9_000
+    assert broker.records(TOPIC)[1].metadata.timestamp_ms == BASE_MS + 9_000
 
 
 def test_a_start_shifts_every_time(broker: MemoryBroker) -> None:
     samples = make_samples()
     send(broker, samples, start_ms=5_000)
-    times_ms = [record.origin.timestamp_ms for record in broker.records(TOPIC)]
+    times_ms = [record.metadata.timestamp_ms for record in broker.records(TOPIC)]
     assert times_ms == [5_000 + 40 * (number // 3) for number in range(30)]
     assert samples.times_ms.min() == BASE_MS  # its own are left alone
 
@@ -241,7 +241,7 @@ def sent_with(faults: Faults) -> tuple[SampleReplaySummary, list[StoredRecord]]:
 
 
 def names_of(records: list[StoredRecord]) -> list[tuple[bytes | None, int]]:
-    return [(record.origin.key, record.origin.timestamp_ms) for record in records]
+    return [(record.metadata.key, record.metadata.timestamp_ms) for record in records]
 
 
 def test_without_faults_nothing_goes_wrong() -> None:
@@ -313,8 +313,8 @@ def test_shuffled_records_swap_with_a_neighbour_of_their_series() -> None:
     for share in (0.2, 1.0):
         summary, records = sent_with(Faults(shuffle=share))
         n_moved = 0
-        for key in {record.origin.key for record in records}:
-            times_ms = [each.origin.timestamp_ms for each in records if each.origin.key == key]
+        for key in {record.metadata.key for record in records}:
+            times_ms = [each.metadata.timestamp_ms for each in records if each.metadata.key == key]
             moved = np.flatnonzero(np.array(times_ms) != np.array(sorted(times_ms)))
             assert all(abs(np.array(times_ms)[moved] - np.array(sorted(times_ms))[moved]) == 40)
             n_moved += len(moved)

@@ -12,8 +12,8 @@ from stream_detector.core.detector import SCALED_MAX
 from stream_detector.core.records import (
     BundleReference,
     FloatArray,
-    Origin,
     RecordBatch,
+    RecordMetadata,
     series_columns,
 )
 from stream_detector.core.sample_detector import SampleDetector, SampleState
@@ -64,8 +64,10 @@ def detector_of(**changes: Any) -> SampleDetector:
 
 def batch_of(*sent: Sent | bytes, start: int = 100) -> RecordBatch:
     records = [Sent(b"pump", 0, []) if isinstance(each, bytes) else each for each in sent]
-    origins = [
-        Origin("telemetry", each.partition, start + row, NOW_MS + each.time_ms, each.key, ())
+    record_metadata = [
+        RecordMetadata(
+            "telemetry", each.partition, start + row, NOW_MS + each.time_ms, each.key, ()
+        )
         for row, each in enumerate(records)
     ]
     return RecordBatch(
@@ -75,9 +77,9 @@ def batch_of(*sent: Sent | bytes, start: int = 100) -> RecordBatch:
         ],
         None,
         {},
-        origins.__getitem__,
-        lambda: series_columns(origins),
-        lambda: np.array([each.offset for each in origins], np.int64),
+        record_metadata.__getitem__,
+        lambda: series_columns(record_metadata),
+        lambda: np.array([each.offset for each in record_metadata], np.int64),
     )
 
 
@@ -291,7 +293,7 @@ def test_what_belongs_to_a_partition_goes_with_it() -> None:
     detector = detector_of()
     batch = batch_of(Sent(b"a", 0, ANOMALOUS, 0), Sent(b"a", 0, ANOMALOUS, 1))
     step = detector.step(detector.start(), batch, zeros)
-    state = detector.forget(step.state, [1])
+    state = detector.drop_partitions(step.state, [1])
     assert isinstance(state, SampleState)
     assert (len(state.alerts), state.windows.n_keys) == (1, 1)
     later = batch_of(Sent(b"a", 40, NORMAL, 0), Sent(b"a", 40, ANOMALOUS, 1))

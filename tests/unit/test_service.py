@@ -286,7 +286,7 @@ class ForgetfulDetector(Detector):
 
     forgotten: list[Sequence[int]] = field(default_factory=list)
 
-    def forget(self, state: DetectorState, partitions: Sequence[int]) -> DetectorState:
+    def drop_partitions(self, state: DetectorState, partitions: Sequence[int]) -> DetectorState:
         self.forgotten.append(partitions)
         return state
 

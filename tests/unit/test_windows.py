@@ -211,7 +211,7 @@ def test_a_state_that_was_overtaken_is_refused() -> None:
 def test_a_partition_that_went_away_is_forgotten() -> None:
     rules = replace(RULES, lateness_ms_max=20.0)
     records = arrivals((b"a", [0, 10]), (b"a", [0, 10]), partitions=[0, 1])
-    state = assign_windows(WindowState.empty(rules), rules, records).state.forget([1])
+    state = assign_windows(WindowState.empty(rules), rules, records).state.drop_partitions([1])
     keyed_state = state.apply_delta()
     assert (state.n_keys, keyed_state.stream_times_ms) == (1, {0: 10.0})
     assert keyed_state.partitions[keyed_state.reorder_buffer.slots].tolist() == [0, 0]

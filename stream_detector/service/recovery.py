@@ -1,4 +1,4 @@
-"""What was known before: the past of gained partitions is read again, and nothing of it published.
+"""Restore keyed state after a rebalance or restart by replaying records, without publishing.
 
 Crash, rebalance and abort are one path. With each offset, the group committed from where in the
 partition one must read, and a digest of what was known there. Reading begins there, and goes live
@@ -13,23 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.detector import Detector
-from stream_detector.core.records import Progress, RecordBatch, TopicPartition
-from stream_detector.core.rewind import Note, Rewind
+from stream_detector.core.records import OffsetAndMetadata, RecordBatch, TopicPartition
+from stream_detector.core.restore_plan import CommitMetadata, RestorePlan
 from stream_detector.core.step import DetectorState
 from stream_detector.errors import StateError
 from stream_detector.ports import Client, Clock, Reconstructor
-from stream_detector.service.offsets import Hole, OffsetWatch, made_anew
+from stream_detector.service.offsets import OffsetGap, OffsetGaps, topic_recreated
 from stream_detector.settings import DetectSettings
 from stream_detector.telemetry import Metrics, log_event
 
 
 @dataclass(slots=True)
-class _Past:
+class _Restore:
     """A partition whose past is being read.
 
     Parameters
     ----------
-    rewind
+    restore_plan
         From where, and what must come of it.
     offset
         The first record that was not committed: there it goes live.
@@ -37,19 +37,19 @@ class _Past:
         When reading began.
     n_records
         How many were read so far.
-    is_reached
-        Whether `Rewind.judge_offset` was passed.
+    is_scoring
+        Whether `RestorePlan.score_from_offset` was passed.
     """
 
-    rewind: Rewind
+    restore_plan: RestorePlan
     offset: int
     began_s: float
     n_records: int = 0
-    is_reached: bool = False
+    is_scoring: bool = False
 
 
 class Restorer:
-    """Brings back what is remembered of partitions that were gained.
+    """Brings back what is remembered of partitions that were newly assigned.
 
     Parameters
     ----------
@@ -82,30 +82,30 @@ class Restorer:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._pasts: dict[TopicPartition, _Past] = {}
+        self._restores: dict[TopicPartition, _Restore] = {}
         self._starts: dict[TopicPartition, int] = {}
-        self._offsets = OffsetWatch(client)
+        self._offsets = OffsetGaps(client)
         self._sought: set[TopicPartition] = set()
 
-    def forget(self, partitions: Iterable[TopicPartition] | None = None) -> None:
+    def drop_partitions(self, partitions: Iterable[TopicPartition] | None = None) -> None:
         """Stop reading the past of some partitions, or of all."""
         gone = self._offsets.partitions if partitions is None else list(partitions)
         for each in gone:
-            self._pasts.pop(each, None)
+            self._restores.pop(each, None)
             self._starts.pop(each, None)
-        self._offsets.forget(gone)
-        self._metrics.restoring.set(len(self._pasts))
+        self._offsets.stop_watching(gone)
+        self._metrics.restoring.set(len(self._restores))
 
-    def begin(
-        self, state: DetectorState, gained: frozenset[TopicPartition], n_partitions: int
+    def open_partitions(
+        self, state: DetectorState, newly_assigned: frozenset[TopicPartition], n_partitions: int
     ) -> DetectorState:
-        """Begin to read the past of gained partitions.
+        """Begin to read the past of newly assigned partitions.
 
         Parameters
         ----------
         state
             Nothing is remembered of them in it.
-        gained
+        newly_assigned
             Of the input topic.
         n_partitions
             How many partitions the topic has now.
@@ -115,30 +115,32 @@ class Restorer:
         StateError
             If what was committed cannot be trusted.
         """
-        committed = self._client.committed(gained)
-        beginnings = self._client.beginnings(gained)
-        fresh = sorted(each for each in gained if committed.get(each) is None)
-        ends = self._begin_at_end(fresh, n_partitions)
-        for each in sorted(gained):
-            progress, first = committed.get(each), beginnings[each]
-            if progress is None:
+        committed = self._client.committed(newly_assigned)
+        beginning_offsets = self._client.beginning_offsets(newly_assigned)
+        fresh = sorted(each for each in newly_assigned if committed.get(each) is None)
+        end_offsets = self._begin_at_end(fresh, n_partitions)
+        for each in sorted(newly_assigned):
+            checkpoint, first = committed.get(each), beginning_offsets[each]
+            if checkpoint is None:
                 self._metrics.restores.labels("new").inc()
-                self._starts[each] = ends.get(each, first)
+                self._starts[each] = end_offsets.get(each, first)
                 continue
-            rewind = self._rewind(each, progress, first, n_partitions)
-            start = progress.next_offset
-            if rewind is None:
-                rewind = Rewind.nothing(max(start, first))
-            self._starts[each] = rewind.offset
-            if rewind.offset != start:
-                self._client.seek(each, rewind.offset)
+            restore_plan = self._restore_plan(each, checkpoint, first, n_partitions)
+            start = checkpoint.next_offset
+            if restore_plan is None:
+                restore_plan = RestorePlan.nothing(max(start, first))
+            self._starts[each] = restore_plan.offset
+            if restore_plan.offset != start:
+                self._client.seek(each, restore_plan.offset)
                 self._sought.add(each)
-            if rewind.offset < start:
-                state = self._detector.begin(state, each.partition, rewind.offset, rewind)
+            if restore_plan.offset < start:
+                state = self._detector.open_partition(
+                    state, each.partition, restore_plan.offset, restore_plan
+                )
                 began_s = self._clock.monotonic_s()
-                self._pasts[each] = _Past(rewind, start, began_s)
-        self._offsets.expect({each: self._starts[each] for each in gained})
-        self._metrics.restoring.set(len(self._pasts))
+                self._restores[each] = _Restore(restore_plan, start, began_s)
+        self._offsets.expect({each: self._starts[each] for each in newly_assigned})
+        self._metrics.restoring.set(len(self._restores))
         return state
 
     def _begin_at_end(
@@ -151,24 +153,27 @@ class Restorer:
         """
         if self._settings.offset_reset != "latest" or not partitions:
             return {}
-        ends = self._client.ends(partitions)
+        end_offsets = self._client.end_offsets(partitions)
         version = self._detector.bundle.version
-        for each, offset in ends.items():
+        for each, offset in end_offsets.items():
             self._client.seek(each, offset)
             self._sought.add(each)
         self._client.commit(
             {
-                each: Progress(offset, Note(Rewind.nothing(offset), version, n_partitions).encode())
-                for each, offset in ends.items()
+                each: OffsetAndMetadata(
+                    offset,
+                    CommitMetadata(RestorePlan.nothing(offset), version, n_partitions).encode(),
+                )
+                for each, offset in end_offsets.items()
             }
         )
-        return ends
+        return end_offsets
 
     def readable(self, batch: RecordBatch, assigned: frozenset[TopicPartition]) -> RecordBatch:
         """Leave out what came before the assignment changed and is read again, here or elsewhere.
 
-        That is records of partitions that went, and of those where `begin` has just set reading to
-        another place.
+        These are records of revoked partitions, and of those where `open_partitions` has just set
+        reading to another place.
         """
         kept = assigned - self._sought
         self._sought.clear()
@@ -179,7 +184,7 @@ class Restorer:
             rows, {each: offset for each, offset in batch.next_offsets.items() if each in kept}
         )
 
-    def give_back(
+    def rewind_batch(
         self, batch: RecordBatch, partitions: Iterable[TopicPartition] | None = None
     ) -> None:
         """Let a batch's records be read again, of some partitions or of all that it has."""
@@ -196,10 +201,10 @@ class Restorer:
         StateError
             If offsets went back, or what was read again is not what was remembered.
         """
-        batch, lost = self._offsets.check(batch, self._pasts)
-        for each, hole in lost.items():
-            state = self._overtaken(state, each, hole)
-        if not self._starts or not (len(batch) or self._pasts):
+        batch, lost = self._offsets.check(batch, self._restores)
+        for each, gap in lost.items():
+            state = self._overtaken(state, each, gap)
+        if not self._starts or not (len(batch) or self._restores):
             return state, batch
         partitions, offsets = batch.series().partitions, batch.offsets()
         is_live = np.ones(len(batch), dtype=np.bool_)
@@ -207,77 +212,91 @@ class Restorer:
             rows = np.flatnonzero(partitions == each.partition)
             if len(rows):
                 state = self._start(state, each, int(offsets[rows[0]]))
-            past = self._pasts.get(each)
-            if past is not None:
-                is_past = offsets[rows] < past.offset
+            restore = self._restores.get(each)
+            if restore is not None:
+                is_past = offsets[rows] < restore.offset
                 is_live[rows[is_past]] = False
-                state = self._read(state, each, past, batch, rows[is_past])
+                state = self._read(state, each, restore, batch, rows[is_past])
                 reached = self._client.positions([each]).get(each, -1)
-                if not is_past.all() or reached >= past.offset:
-                    state = self._go_live(state, each, past)
+                if not is_past.all() or reached >= restore.offset:
+                    state = self._finish_restore(state, each, restore)
         return state, batch.select(np.flatnonzero(is_live), self._live_only(batch))
 
     def _overtaken(
-        self, state: DetectorState, partition: TopicPartition, hole: Hole
+        self, state: DetectorState, partition: TopicPartition, gap: OffsetGap
     ) -> DetectorState:
         """Begin anew behind records that retention took before they were read."""
-        where = f"{partition.topic}[{partition.partition}]@{hole.begin}"
-        self._begin_anew("retention", where, n_records_lost=hole.end - hole.begin)
-        self._starts[partition] = hole.end
-        return self._detector.forget(state, [partition.partition])
+        where = f"{partition.topic}[{partition.partition}]@{gap.begin}"
+        self._reset_state("retention", where, n_records_lost=gap.end - gap.begin)
+        self._starts[partition] = gap.end
+        return self._detector.drop_partitions(state, [partition.partition])
 
     def _live_only(self, batch: RecordBatch) -> dict[TopicPartition, int]:
         """Return what to commit of a batch, without partitions whose past is being read."""
         return {
-            each: offset for each, offset in batch.next_offsets.items() if each not in self._pasts
+            each: offset
+            for each, offset in batch.next_offsets.items()
+            if each not in self._restores
         }
 
-    def _rewind(
-        self, partition: TopicPartition, progress: Progress, first: int, n_partitions: int
-    ) -> Rewind | None:
+    def _restore_plan(
+        self,
+        partition: TopicPartition,
+        checkpoint: OffsetAndMetadata,
+        first: int,
+        n_partitions: int,
+    ) -> RestorePlan | None:
         """Return what to read again; None where reading begins with nothing remembered."""
-        where = f"{partition.topic}[{partition.partition}]@{progress.next_offset}"
-        if progress.next_offset < first:
-            n_lost = first - progress.next_offset
-            self._begin_anew("retention", where, n_records_lost=n_lost)
-        elif self._detector.has_memory and not progress.metadata:
-            self._begin_anew("no_note", where)
+        where = f"{partition.topic}[{partition.partition}]@{checkpoint.next_offset}"
+        if checkpoint.next_offset < first:
+            n_lost = first - checkpoint.next_offset
+            self._reset_state("retention", where, n_records_lost=n_lost)
+        elif self._detector.has_memory and not checkpoint.metadata:
+            self._reset_state("no_checkpoint", where)
         elif self._detector.has_memory:
-            return self._compared(partition, progress, first, n_partitions)
+            return self._checked_plan(partition, checkpoint, first, n_partitions)
         return None
 
-    def _compared(
-        self, partition: TopicPartition, progress: Progress, first: int, n_partitions: int
-    ) -> Rewind | None:
+    def _checked_plan(
+        self,
+        partition: TopicPartition,
+        checkpoint: OffsetAndMetadata,
+        first: int,
+        n_partitions: int,
+    ) -> RestorePlan | None:
         """Return what was noted with an offset; None where it is of no use here and now."""
-        where = f"{partition.topic}[{partition.partition}]@{progress.next_offset}"
-        note = Note.decode(progress.metadata, where)
-        rewind, before = note.rewind, note.n_partitions
-        if note.bundle_version != self._detector.bundle.version:
-            self._begin_anew("other_bundle", where, committed_by=note.bundle_version[:12])
+        where = f"{partition.topic}[{partition.partition}]@{checkpoint.next_offset}"
+        commit_metadata = CommitMetadata.decode(checkpoint.metadata, where)
+        restore_plan, before = commit_metadata.restore_plan, commit_metadata.n_partitions
+        if commit_metadata.bundle_version != self._detector.bundle.version:
+            self._reset_state(
+                "bundle_changed", where, committed_by=commit_metadata.bundle_version[:12]
+            )
         elif before != n_partitions and not self._settings.accept_repartition:
             raise _repartitioned(partition, before, n_partitions)
         elif before != n_partitions:
-            self._begin_anew("repartitioned", where, n_partitions_before=before)
-        elif rewind.offset < first:
-            self._begin_anew("retention", where, rewind_offset=rewind.offset, kept_from=first)
+            self._reset_state("repartitioned", where, n_partitions_before=before)
+        elif restore_plan.offset < first:
+            self._reset_state(
+                "retention", where, rewind_offset=restore_plan.offset, kept_from=first
+            )
         else:
-            self._metrics.restores.labels("read_again").inc()
-            return rewind
+            self._metrics.restores.labels("replayed").inc()
+            return restore_plan
         return None
 
-    def _begin_anew(self, outcome: str, where: str, **facts: object) -> None:
+    def _reset_state(self, outcome: str, where: str, **facts: object) -> None:
         """Say that nothing is remembered from here on, and why."""
         self._metrics.restores.labels(outcome).inc()
-        log_event(logging.WARNING, "begins-anew", reason=outcome, at=where, **facts)
+        log_event(logging.WARNING, "state-reset", reason=outcome, at=where, **facts)
 
     def _start(self, state: DetectorState, partition: TopicPartition, offset: int) -> DetectorState:
         """Check that the first record of a partition is one that was to be read."""
         expected = self._starts[partition]
         if offset < expected:
-            raise made_anew(partition, expected, offset)
-        if partition not in self._pasts:
-            state = self._detector.begin(state, partition.partition, offset)
+            raise topic_recreated(partition, expected, offset)
+        if partition not in self._restores:
+            state = self._detector.open_partition(state, partition.partition, offset)
             del self._starts[partition]
         return state
 
@@ -285,48 +304,52 @@ class Restorer:
         self,
         state: DetectorState,
         partition: TopicPartition,
-        past: _Past,
+        restore: _Restore,
         batch: RecordBatch,
         rows: NDArray[np.intp],
     ) -> DetectorState:
         """Take in some records of a partition's past."""
         detector, content_type = self._detector, self._settings.content_type
-        past.n_records += len(rows)
-        n_before = int((batch.offsets()[rows] < past.rewind.judge_offset).sum())
+        restore.n_records += len(rows)
+        n_before = int((batch.offsets()[rows] < restore.restore_plan.score_from_offset).sum())
         if n_before:
-            state = detector.recall(state, batch.select(rows[:n_before], {}), content_type)
+            state = detector.replay(state, batch.select(rows[:n_before], {}), content_type)
         if n_before == len(rows):
             return state
-        state = self._reach(state, partition, past)
+        state = self._start_scoring(state, partition, restore)
         some = batch.select(rows[n_before:], {})
-        if past.rewind.is_restless:
+        if restore.restore_plan.has_active_keys:
             return detector.step(state, some, self._reconstruct, content_type).state
-        return detector.recall(state, some, content_type)
+        return detector.replay(state, some, content_type)
 
-    def _reach(self, state: DetectorState, partition: TopicPartition, past: _Past) -> DetectorState:
+    def _start_scoring(
+        self, state: DetectorState, partition: TopicPartition, restore: _Restore
+    ) -> DetectorState:
         """Pass the place from which windows are judged, once."""
-        if past.is_reached:
+        if restore.is_scoring:
             return state
-        past.is_reached = True
-        return self._detector.reach(state, partition.partition, past.rewind)
+        restore.is_scoring = True
+        return self._detector.start_scoring(state, partition.partition, restore.restore_plan)
 
-    def _go_live(
-        self, state: DetectorState, partition: TopicPartition, past: _Past
+    def _finish_restore(
+        self, state: DetectorState, partition: TopicPartition, restore: _Restore
     ) -> DetectorState:
         """End the reading of a partition's past."""
-        state = self._reach(state, partition, past)
-        state = self._detector.resume(state, partition.partition, past.offset, past.rewind)
-        del self._pasts[partition], self._starts[partition]
-        seconds = self._clock.monotonic_s() - past.began_s
-        self._metrics.restoring.set(len(self._pasts))
+        state = self._start_scoring(state, partition, restore)
+        state = self._detector.finish_restore(
+            state, partition.partition, restore.offset, restore.restore_plan
+        )
+        del self._restores[partition], self._starts[partition]
+        seconds = self._clock.monotonic_s() - restore.began_s
+        self._metrics.restoring.set(len(self._restores))
         self._metrics.restore_seconds.observe(seconds)
         log_event(
             logging.INFO,
             "restored",
             partition=f"{partition.topic}[{partition.partition}]",
-            live_from=past.offset,
-            read_from=past.rewind.offset,
-            n_records=past.n_records,
+            live_from=restore.offset,
+            read_from=restore.restore_plan.offset,
+            n_records=restore.n_records,
             seconds=f"{seconds:.2f}",
         )
         return state

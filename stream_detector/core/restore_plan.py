@@ -13,41 +13,41 @@ from stream_detector.errors import StateError
 _FIELDS = {"rewind": int, "judge": int, "restless": bool, "digest": str, "bundle": str}
 
 
-class Rewind(NamedTuple):
+class RestorePlan(NamedTuple):
     """What to read again.
 
     Parameters
     ----------
     offset
         The first record; the committed offset itself where nothing is remembered.
-    clock_ms
+    stream_time_ms
         The partition's clock before it, milliseconds since 1970-01-01 UTC; -inf where it had none.
-    judge_offset
+    score_from_offset
         From here on windows are judged again, where that is needed.
-    is_restless
+    has_active_keys
         Whether it is: whether there are alerts, or gaps to be told in one.
     digest
         16 hexadecimal digits made of all that is remembered; empty where nothing is.
     """
 
     offset: int
-    clock_ms: float
-    judge_offset: int
-    is_restless: bool
+    stream_time_ms: float
+    score_from_offset: int
+    has_active_keys: bool
     digest: str
 
     @classmethod
-    def nothing(cls, offset: int) -> "Rewind":
+    def nothing(cls, offset: int) -> "RestorePlan":
         """Return that of a detector that remembers nothing."""
-        return cls(offset, -math.inf, offset, is_restless=False, digest="")
+        return cls(offset, -math.inf, offset, has_active_keys=False, digest="")
 
 
-class Note(NamedTuple):
+class CommitMetadata(NamedTuple):
     """What is committed with an offset.
 
     Parameters
     ----------
-    rewind
+    restore_plan
         From where to read again.
     bundle_version
         What scored.
@@ -55,26 +55,28 @@ class Note(NamedTuple):
         How many partitions the topic had: with another number, keys lie elsewhere.
     """
 
-    rewind: Rewind
+    restore_plan: RestorePlan
     bundle_version: str
     n_partitions: int
 
     def encode(self) -> str:
         """Return it as JSON, some 250 characters."""
-        rewind = self.rewind
+        restore_plan = self.restore_plan
         fields = {
-            "rewind": rewind.offset,
-            "clock_ms": None if math.isinf(rewind.clock_ms) else rewind.clock_ms,
-            "judge": rewind.judge_offset,
-            "restless": rewind.is_restless,
-            "digest": rewind.digest,
+            "rewind": restore_plan.offset,
+            "clock_ms": None
+            if math.isinf(restore_plan.stream_time_ms)
+            else restore_plan.stream_time_ms,
+            "judge": restore_plan.score_from_offset,
+            "restless": restore_plan.has_active_keys,
+            "digest": restore_plan.digest,
             "bundle": self.bundle_version,
             "partitions": self.n_partitions,
         }
         return orjson.dumps(fields).decode()
 
     @classmethod
-    def decode(cls, text: str, where: str) -> "Note":
+    def decode(cls, text: str, where: str) -> "CommitMetadata":
         """Read what `encode` wrote.
 
         Parameters
@@ -92,8 +94,8 @@ class Note(NamedTuple):
         try:
             fields: dict[str, Any] = orjson.loads(text)
             values = [kind(fields[name]) for name, kind in _FIELDS.items()]
-            clock_ms = fields["clock_ms"]
-            clock_ms = -math.inf if clock_ms is None else float(clock_ms)
+            stream_time_ms = fields["clock_ms"]
+            stream_time_ms = -math.inf if stream_time_ms is None else float(stream_time_ms)
             n_partitions = int(fields["partitions"])
         except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as error:
             message = (
@@ -102,6 +104,8 @@ class Note(NamedTuple):
                 "use a group of its own, or reset its offsets to go on without what was remembered"
             )
             raise StateError(message) from None
-        offset, judge_offset, is_restless, digest, bundle_version = values
-        rewind = Rewind(offset, clock_ms, judge_offset, is_restless, digest)
-        return cls(rewind, bundle_version, n_partitions)
+        offset, score_from_offset, has_active_keys, digest, bundle_version = values
+        restore_plan = RestorePlan(
+            offset, stream_time_ms, score_from_offset, has_active_keys, digest
+        )
+        return cls(restore_plan, bundle_version, n_partitions)
