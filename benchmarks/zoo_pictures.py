@@ -16,9 +16,9 @@ from zoo_studies import COURSE, FIGURES
 from stream_detector.bundle import Bundle
 from stream_detector.core.records import FloatArray
 from stream_detector.datasets.base import Dataset
-from stream_detector.datasets.drawing import draw_each
+from stream_detector.datasets.sampling import draw_each
 from stream_detector.engines.backend import import_keras
-from stream_detector.engines.keras import Parts, load_parts
+from stream_detector.engines.keras import AutoencoderParts, load_parts
 from stream_detector.networks.fitting import with_noise
 from stream_detector.report import Findings
 from stream_detector.report.charts import error_histogram, latent_space
@@ -35,7 +35,7 @@ class Opened(NamedTuple):
     """A bundle with its network's halves and its data."""
 
     bundle: Bundle
-    parts: Parts
+    parts: AutoencoderParts
     data: Dataset
 
 
@@ -55,8 +55,8 @@ def main() -> None:
             opened = open_run(folder, f"mnist-{kind}")
             save(drawn_images(opened), f"mnist-{kind}-drawn")
             found = findings(opened._replace(data=draw_each(opened.data, N_CODES, seed=0)))
-            assert found.codes is not None
-            save(latent_space(found, found.codes), f"mnist-{kind}-codes")
+            assert found.latent is not None
+            save(latent_space(found, found.latent), f"mnist-{kind}-latent codes")
         beats = [open_run(folder, f"ecg5000-{kind}") for kind in ("vae", "adversarial")]
         save(drawn_beats(beats), "ecg5000-drawn")
 
@@ -91,7 +91,7 @@ def findings(opened: Opened) -> Findings:
         errors=errors,
         evaluation=evaluation,
         reconstruct=parts.reconstruct,
-        codes=parts.encode(bundle.scaler.transform(data.test)),
+        latent=parts.encode(bundle.scaler.transform(data.test)),
     )
 
 
@@ -121,13 +121,13 @@ def course(opened: Sequence[Opened]) -> Figure:
 
 
 def drawn_images(opened: Opened) -> Figure:
-    """Return images that are decoded from codes drawn from a normal distribution."""
+    """Return images that are decoded from latent codes drawn from a normal distribution."""
     values = draw(opened, 2 * N_SHOWN)
     return image_table({"drawn": values[:N_SHOWN], " ": values[N_SHOWN:]})
 
 
 def drawn_beats(opened: Sequence[Opened]) -> Figure:
-    """Return beats that are decoded from drawn codes, beside real ones."""
+    """Return beats that are decoded from drawn latent codes, beside real ones."""
     figure = Figure(figsize=(7.4, 2.6), layout="constrained")
     axes = figure.subplots(1, len(opened) + 1, sharey=True)
     data = opened[0].data
@@ -146,9 +146,9 @@ def drawn_beats(opened: Sequence[Opened]) -> Figure:
 
 
 def draw(opened: Opened, n: int) -> FloatArray:
-    """Return what is decoded from so many drawn codes, scaled."""
-    codes = np.random.default_rng(0).standard_normal((n, opened.parts.n_code), dtype=np.float32)
-    return opened.parts.decode(codes)
+    """Return what is decoded from so many drawn latent codes, scaled."""
+    latent = np.random.default_rng(0).standard_normal((n, opened.parts.n_latent), dtype=np.float32)
+    return opened.parts.decode(latent)
 
 
 def image_table(rows: dict[str, FloatArray]) -> Figure:

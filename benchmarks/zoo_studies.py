@@ -1,8 +1,8 @@
 """Three questions to the models of the zoo, answered in models/README.md.
 
-How well do the three kinds of a course tell one digit from the rest? How much does a code keep,
-beside principal components of the same number? What do precision and recall become where anomalies
-are rare? Runs are kept as `zoo.py` keeps them.
+How well do the three kinds of a course tell one digit from the rest? How much does a latent code
+keep, beside principal components of the same number? What do precision and recall become where
+anomalies are rare? Runs are kept as `zoo.py` keeps them.
 
     python benchmarks/zoo_studies.py [--studies digits latent shares] [--folder bundles/zoo]
 """
@@ -59,7 +59,7 @@ def digits(folder: Path) -> Iterator[str]:
 
 
 def latent(folder: Path) -> Iterator[str]:
-    """Yield a table: error of the test images by the size of the code, and draw it."""
+    """Yield a table: error of the test images by the size of the latent code, and draw it."""
     path = zoo.MODELS / "mnist-latent.toml"
     errors = {
         size: [
@@ -75,7 +75,7 @@ def latent(folder: Path) -> Iterator[str]:
         for size in SIZES
     }
     principal = principal_errors()
-    yield "| numbers in the code | autoencoder (MSE) | principal components (MSE) | ratio |"
+    yield "| numbers in the latent code | autoencoder (MSE) | principal components (MSE) | ratio |"
     yield "|---|---|---|---|"
     for size in SIZES:
         ratio = statistics.mean(errors[size]) / principal[size]
@@ -110,9 +110,9 @@ def draw_latent(errors: dict[int, list[float]], principal: dict[int, float]) -> 
     axes.set_xscale("log", base=2)
     axes.set_xticks(SIZES, [str(size) for size in SIZES])
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("numbers in the code")
+    axes.set_xlabel("numbers in the latent code")
     axes.set_ylabel("mean squared error, pixels in [0, 1]")
-    axes.set_title("MNIST test images: what a code keeps")
+    axes.set_title("MNIST test images: what a latent code keeps")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     FIGURES.mkdir(parents=True, exist_ok=True)

@@ -35,8 +35,8 @@ from stream_detector.datasets import (
     load_images,
     load_samples,
 )
-from stream_detector.datasets.cutting import to_windows
-from stream_detector.datasets.drawing import draw_each, draw_share
+from stream_detector.datasets.sampling import draw_each, draw_share
+from stream_detector.datasets.windowing import to_windows
 from stream_detector.engines.backend import import_keras
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import ConfigError, DatasetError

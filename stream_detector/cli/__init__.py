@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 import stream_detector
-from stream_detector.cli import codes, dead_letters, demo, offline, online, sending
+from stream_detector.cli import dead_letters, demo, latent, offline, online, sending
 from stream_detector.cli.output import say_error
 from stream_detector.errors import StreamDetectorError
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 offline.register(app)
-codes.register(app)
+latent.register(app)
 online.register(app)
 sending.register(app)
 dead_letters.register(app)

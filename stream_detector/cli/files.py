@@ -82,8 +82,8 @@ def _read_whole(file: Path, window: "WindowSection") -> FileWindows:
 
 def _cut_file(file: Path, window: "WindowSection") -> FileWindows:
     """Cut windows from a file of which each row is a sample."""
-    from stream_detector.datasets.cutting import cut_samples, require_windows
     from stream_detector.datasets.sample_tables import read_samples
+    from stream_detector.datasets.windowing import cut_samples, require_windows
 
     samples = read_samples(file, window.features).samples
     found = cut_samples(samples, window.rules)

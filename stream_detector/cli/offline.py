@@ -172,7 +172,7 @@ def load_named_dataset(name: str | None, split: str | None, recipe: "Recipe") ->
 def _load_named_samples(name: str, suffix: str, recipe: "Recipe") -> "Dataset":
     """Load NAME:SERIES or a file of samples, cut into windows as the recipe says."""
     from stream_detector.datasets import SAMPLE_DATASET_NAMES, load_samples
-    from stream_detector.datasets.cutting import to_windows
+    from stream_detector.datasets.windowing import to_windows
 
     if suffix in (".csv", ".parquet"):
         return to_windows(load_samples(suffix[1:], path=Path(name)), recipe.window.rules)

@@ -68,14 +68,14 @@ def report_on(
             reconstruct=served.reconstruct,
             keys=data.test_keys,
             start_ms=data.test_timestamps_ms,
-            codes=_codes(served.bundle, data.test),
+            latent=_latent(served.bundle, data.test),
             history=served.bundle.manifest.history,
         )
         write_report(out, findings)
 
 
-def _codes(bundle: "Bundle", windows: "FloatArray") -> "FloatArray | None":
-    """Return the codes of windows that were scored before, None where the network has no halves."""
+def _latent(bundle: "Bundle", windows: "FloatArray") -> "FloatArray | None":
+    """Return the latent codes of scored windows, None where the network has no halves."""
     from stream_detector.engines.keras import load_parts
 
     manifest = bundle.manifest

@@ -11,7 +11,7 @@ from stream_detector.ports import Client, Reconstructor
 from stream_detector.settings import DetectSettings, EngineName
 
 if TYPE_CHECKING:
-    from stream_detector.engines.keras import Parts
+    from stream_detector.engines.keras import AutoencoderParts
 
 
 class Served(NamedTuple):
@@ -54,7 +54,7 @@ def open_bundle(path: Path, engine: EngineName = "onnx", model_rows_max: int = 2
     return Served(bundle, bundle.detector(model_rows_max), reconstruct)
 
 
-def open_parts(path: Path) -> tuple[Bundle, "Parts"]:
+def open_parts(path: Path) -> tuple[Bundle, "AutoencoderParts"]:
     """Read a bundle, load its network in two halves with Keras and run its self-test.
 
     Raises

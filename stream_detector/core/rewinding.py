@@ -79,9 +79,9 @@ def finish_restore(
         message = (
             f"partition {partition}: the keyed state at offset {offset}, replayed from "
             f"{restore_plan.offset}, differs from the state when the offset was committed: "
-            f"expected digest {restore_plan.digest}, received {digest}; nothing was published. The records "
-            "between may have changed, or the program: reset the group's offsets, or use another "
-            "group, to start without keyed state"
+            f"expected digest {restore_plan.digest}, received {digest}; nothing was published. "
+            "The records between may have changed, or the program: reset the group's offsets, or "
+            "use another group, to start without keyed state"
         )
         raise StateError(message)
     return replace(state, holds={**state.holds, **holds})

@@ -24,7 +24,7 @@ ROWS_MAX = 2048
 """Largest batch; more windows go in several. Bounds the sizes to compile for to six."""
 
 
-class Parts(NamedTuple):
+class AutoencoderParts(NamedTuple):
     """A network whose two halves can be run apart.
 
     Parameters
@@ -32,17 +32,18 @@ class Parts(NamedTuple):
     reconstruct
         Both halves, as `load_keras` gives it.
     encode
-        Scaled windows to codes, float32, shape (n_windows, n_code). Batch-invariant, bit for bit.
+        Scaled windows to latent codes, float32, shape (n_windows, n_latent). Batch-invariant, bit
+        for bit.
     decode
         Codes to scaled windows, float32, shape (n_windows, n_steps, n_features); likewise.
-    n_code
-        Values of a code; one that is a map has them in a row.
+    n_latent
+        Values of a latent code; one that is a map has them in a row.
     """
 
     reconstruct: Reconstructor
     encode: Callable[[FloatArray], FloatArray]
     decode: Callable[[FloatArray], FloatArray]
-    n_code: int
+    n_latent: int
 
 
 def load_keras(path: Path, n_steps: int, n_features: int) -> Reconstructor:
@@ -71,7 +72,7 @@ def load_keras(path: Path, n_steps: int, n_features: int) -> Reconstructor:
     return _reconstructor(_load(path, n_steps, n_features), n_steps, n_features)
 
 
-def load_parts(path: Path, n_steps: int, n_features: int) -> Parts:
+def load_parts(path: Path, n_steps: int, n_features: int) -> AutoencoderParts:
     """Load a network and its halves, the layers `encoder` and `decoder`.
 
     Parameters and errors as in `load_keras`; a network without these layers, or with halves that
@@ -87,26 +88,27 @@ def load_parts(path: Path, n_steps: int, n_features: int) -> Parts:
             "train the bundle again"
         )
         raise BundleMismatchError(message) from None
-    code_shape = tuple(encoder.output_shape[1:])
-    if tuple(decoder.input_shape[1:]) != code_shape or not all(
-        isinstance(size, int) for size in code_shape
+    latent_shape = tuple(encoder.output_shape[1:])
+    if tuple(decoder.input_shape[1:]) != latent_shape or not all(
+        isinstance(size, int) for size in latent_shape
     ):
         message = (
-            f"{path}: expected an encoder whose codes the decoder takes, received codes of shape "
+            f"{path}: expected an encoder whose latent codes the decoder takes, "
+            f"received latent codes of shape "
             f"{encoder.output_shape} for {decoder.input_shape}; train the bundle again"
         )
         raise BundleMismatchError(message)
-    n_code = math.prod(code_shape)
+    n_latent = math.prod(latent_shape)
     run_encoder, run_decoder = _in_fixed_batches(encoder), _in_fixed_batches(decoder)
 
     def encode(windows: FloatArray) -> FloatArray:
         check_windows(windows, n_steps, n_features)
-        return run_encoder(windows).reshape(len(windows), n_code)
+        return run_encoder(windows).reshape(len(windows), n_latent)
 
-    def decode(codes: FloatArray) -> FloatArray:
-        return run_decoder(codes.reshape(len(codes), *code_shape))
+    def decode(latent: FloatArray) -> FloatArray:
+        return run_decoder(latent.reshape(len(latent), *latent_shape))
 
-    return Parts(_reconstructor(model, n_steps, n_features), encode, decode, n_code)
+    return AutoencoderParts(_reconstructor(model, n_steps, n_features), encode, decode, n_latent)
 
 
 def _load(path: Path, n_steps: int, n_features: int) -> Any:

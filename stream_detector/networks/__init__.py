@@ -28,10 +28,10 @@ def build_network(
     Returns
     -------
     A `keras.Model` from (n_windows, n_steps, n_features) to the same shape, whose layers
-    `encoder` and `decoder` are models of their own: windows to codes, and codes to windows. A
-    code has the shape (n_code,), with convolutions that of a map of features. Every layer and
-    model has a name: those that Keras counts up would differ between two networks built in one
-    process.
+    `encoder` and `decoder` are models of their own: windows to latent codes, and latent codes to
+    windows. A latent code has the shape (n_latent,), with convolutions that of a map of features.
+    Every layer and model has a name: those that Keras counts up would differ between two networks
+    built in one process.
     """
     # These load Keras.
     from stream_detector.networks import conv, dense, lstm  # noqa: PLC0415

@@ -1,7 +1,7 @@
 """How an adversarial autoencoder is fitted: two phases for each batch.
 
-First the autoencoder learns to reconstruct. Then a discriminator learns to tell codes from draws
-of N(0, I), and the encoder to give codes that it takes for such draws.
+First the autoencoder learns to reconstruct. Then a discriminator learns to tell latent codes from
+draws of N(0, I), and the encoder to give latent codes that it takes for such draws.
 
 Source: Makhzani et al. (2015), Adversarial Autoencoders, section 2.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _MOMENTUM = 0.5
 """Of Adam for the two that play against each other: with its usual 0.9 they overshoot in turn, and
-codes were seen to collapse."""
+latent codes were seen to collapse."""
 
 
 def fit(network: Any, section: AdversarialNetwork, task: "Task") -> "History":
@@ -60,21 +60,21 @@ class _Players:
 
     def regularise(self, inputs: "FloatArray", rng: np.random.Generator) -> None:
         """Let each side learn from one batch; 1 is a draw of N(0, I), 0 a code."""
-        codes = self._encoder.predict_on_batch(inputs)  # (n_windows, n_code)
-        draws = rng.standard_normal(codes.shape, dtype=np.float32)
-        ones = np.ones((len(codes), 1), dtype=np.float32)
+        latent = self._encoder.predict_on_batch(inputs)  # (n_windows, n_latent)
+        draws = rng.standard_normal(latent.shape, dtype=np.float32)
+        ones = np.ones((len(latent), 1), dtype=np.float32)
         self._discriminator.trainable = True
         self._discriminator.train_on_batch(
-            np.concatenate([draws, codes]), np.concatenate([ones, 0.0 * ones])
+            np.concatenate([draws, latent]), np.concatenate([ones, 0.0 * ones])
         )
         self._discriminator.trainable = False
         self._deceiver.train_on_batch(inputs, ones)
 
 
 def _discriminator(section: AdversarialNetwork) -> Any:
-    """Return the model from codes to how much each looks like a draw of N(0, I), 0 to 1."""
-    codes = keras.Input((section.units[-1],))
-    values = codes
+    """Return the model from latent codes to how much each looks like a draw of N(0, I), 0 to 1."""
+    latent = keras.Input((section.units[-1],))
+    values = latent
     for units in section.discriminator_units:
         values = keras.layers.Dense(units, section.activation)(values)
-    return keras.Model(codes, keras.layers.Dense(1, "sigmoid")(values))
+    return keras.Model(latent, keras.layers.Dense(1, "sigmoid")(values))

@@ -24,7 +24,7 @@ def build(section: ConvNetwork, n_steps: int, n_features: int, n_channels: int) 
 
 
 def _encoder(section: ConvNetwork, outer: tuple[int, ...], inner: tuple[int, ...]) -> Any:
-    """Return the model from windows to codes, with half the steps after each layer, rounded up."""
+    """Return the model from windows to latent codes; each layer halves the steps, rounded up."""
     import keras  # noqa: PLC0415
 
     windows = keras.Input(outer, name="encoder_windows")
@@ -36,13 +36,16 @@ def _encoder(section: ConvNetwork, outer: tuple[int, ...], inner: tuple[int, ...
 
 
 def _decoder(
-    section: ConvNetwork, code: tuple[int, ...], inner: tuple[int, ...], outer: tuple[int, ...]
+    section: ConvNetwork,
+    latent_shape: tuple[int, ...],
+    inner: tuple[int, ...],
+    outer: tuple[int, ...],
 ) -> Any:
-    """Return the model from codes to reconstructions."""
+    """Return the model from latent codes to reconstructions."""
     import keras  # noqa: PLC0415
 
-    codes = keras.Input(code, name="decoder_codes")
-    values = codes
+    latent = keras.Input(latent_shape, name="decoder_codes")
+    values = latent
     for index, filters in enumerate(reversed(section.filters), start=1):
         for layer in _doubling(section, filters, f"decoder_{index}"):
             values = layer(values)
@@ -59,7 +62,7 @@ def _decoder(
     # In two steps: in one, the order of channels makes the export differ from time to time.
     flat = keras.layers.Flatten(name="decoder_flat")
     windows = keras.layers.Reshape(outer, name="decoder_windows")
-    return keras.Model(codes, windows(flat(output(values))), name="decoder")
+    return keras.Model(latent, windows(flat(output(values))), name="decoder")
 
 
 def _halving(section: ConvNetwork, filters: int, name: str) -> Iterator[Any]:

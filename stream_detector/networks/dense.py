@@ -1,4 +1,4 @@
-"""A stack of dense layers down to a code, and the same stack back up.
+"""A stack of dense layers down to a latent code, and the same stack back up.
 
 Variational and adversarial autoencoders are such a stack too; what they add is in how they are
 fitted. Keras is loaded by the functions, not by the module, so that reading about it costs nothing.
@@ -20,25 +20,25 @@ def build(section: StackSection, n_steps: int, n_features: int) -> Any:
 
 
 def _encoder(section: StackSection, n_steps: int, n_features: int) -> Any:
-    """Return the model from windows to codes, shape (n_windows, n_code)."""
+    """Return the model from windows to latent codes, shape (n_windows, n_latent)."""
     import keras  # noqa: PLC0415
 
-    *hidden, n_code = section.units
+    *hidden, n_latent = section.units
     windows = keras.Input((n_steps, n_features), name="encoder_windows")
     values = keras.layers.Reshape((n_steps * n_features,), name="encoder_flat")(windows)
     for index, units in enumerate(hidden, start=1):
         values = keras.layers.Dense(units, section.activation, name=f"encoder_{index}")(values)
     name = f"encoder_{len(section.units)}"
-    code = keras.layers.Dense(n_code, section.code_activation, name=name)
-    return keras.Model(windows, code(values), name="encoder")
+    latent = keras.layers.Dense(n_latent, section.latent_activation, name=name)
+    return keras.Model(windows, latent(values), name="encoder")
 
 
 def _decoder(section: StackSection, n_steps: int, n_features: int) -> Any:
-    """Return the model from codes to reconstructions."""
+    """Return the model from latent codes to reconstructions."""
     import keras  # noqa: PLC0415
 
-    codes = keras.Input((section.units[-1],), name="decoder_codes")
-    values = codes
+    latent = keras.Input((section.units[-1],), name="decoder_codes")
+    values = latent
     for index, units in enumerate(reversed(section.units[:-1]), start=1):
         layer = keras.layers.Dense(units, section.activation, name=f"decoder_{index}")
         values = layer(values)
@@ -46,4 +46,4 @@ def _decoder(section: StackSection, n_steps: int, n_features: int) -> Any:
         n_steps * n_features, section.output_activation, name="decoder_output"
     )
     windows = keras.layers.Reshape((n_steps, n_features), name="decoder_windows")
-    return keras.Model(codes, windows(output(values)), name="decoder")
+    return keras.Model(latent, windows(output(values)), name="decoder")

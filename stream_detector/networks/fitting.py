@@ -81,9 +81,9 @@ def fit_network(network: Any, section: NetworkSection, task: Task) -> History:
     if isinstance(section, AdversarialNetwork):
         return adversarial.fit(network, section, task)
     if isinstance(section, VariationalNetwork):
-        return fit_with_keras(vae.with_drawn_codes(network, section, task.training.seed), task)
-    if isinstance(section, DenseNetwork) and section.code_l1:
-        _regularize_code(network, section.code_l1)
+        return fit_with_keras(vae.with_drawn_latent(network, section, task.training.seed), task)
+    if isinstance(section, DenseNetwork) and section.latent_l1:
+        _regularize_latent(network, section.latent_l1)
     return fit_with_keras(network, task)
 
 
@@ -136,9 +136,9 @@ def with_noise(windows: FloatArray, noise: float, rng: np.random.Generator) -> P
     return Pairs(np.clip(windows + np.float32(noise) * drawn, 0.0, 1.0), windows)
 
 
-def _regularize_code(network: Any, code_l1: float) -> None:
-    """Add the absolute values of the code to the loss, summed over a code, mean over windows."""
+def _regularize_latent(network: Any, latent_l1: float) -> None:
+    """Add the sum of a latent code's absolute values to the loss, as mean over windows."""
     import keras  # noqa: PLC0415
 
-    code = network.get_layer("encoder").layers[-1]
-    code.activity_regularizer = keras.regularizers.L1(code_l1)
+    latent = network.get_layer("encoder").layers[-1]
+    latent.activity_regularizer = keras.regularizers.L1(latent_l1)

@@ -1,6 +1,7 @@
-"""Recurrent layers that read a window step by step into a code, and others that write it out.
+"""Recurrent layers that read a window step by step into a latent code, and others that decode it.
 
-The code is repeated at each step, so that the layers of the decoder write a whole window from it.
+The latent code is repeated at each step, so that the layers of the decoder write a whole window
+from it.
 """
 
 from typing import Any
@@ -19,29 +20,29 @@ def build(section: LstmNetwork, n_steps: int, n_features: int) -> Any:
 
 
 def _encoder(section: LstmNetwork, n_steps: int, n_features: int) -> Any:
-    """Return the model from windows to codes, shape (n_windows, n_code)."""
+    """Return the model from windows to latent codes, shape (n_windows, n_latent)."""
     import keras  # noqa: PLC0415
 
-    *recurrent, n_code = section.units
+    *recurrent, n_latent = section.units
     windows = keras.Input((n_steps, n_features), name="encoder_windows")
     values = windows
     for index, units in enumerate(recurrent, start=1):
         is_last = index == len(recurrent)
         layer = keras.layers.LSTM(units, return_sequences=not is_last, name=f"encoder_{index}")
         values = layer(values)
-    code = keras.layers.Dense(n_code, name=f"encoder_{len(section.units)}")
-    return keras.Model(windows, code(values), name="encoder")
+    latent = keras.layers.Dense(n_latent, name=f"encoder_{len(section.units)}")
+    return keras.Model(windows, latent(values), name="encoder")
 
 
 def _decoder(section: LstmNetwork, n_steps: int, n_features: int) -> Any:
-    """Return the model from codes to reconstructions."""
+    """Return the model from latent codes to reconstructions."""
     import keras  # noqa: PLC0415
 
-    codes = keras.Input((section.units[-1],), name="decoder_codes")
-    values = keras.layers.RepeatVector(n_steps, name="decoder_steps")(codes)
+    latent = keras.Input((section.units[-1],), name="decoder_codes")
+    values = keras.layers.RepeatVector(n_steps, name="decoder_steps")(latent)
     for index, units in enumerate(reversed(section.units[:-1]), start=1):
         layer = keras.layers.LSTM(units, return_sequences=True, name=f"decoder_{index}")
         values = layer(values)
     # A dense layer sees the last axis alone, so it is the same one at each step.
     output = keras.layers.Dense(n_features, section.output_activation, name="decoder_output")
-    return keras.Model(codes, output(values), name="decoder")
+    return keras.Model(latent, output(values), name="decoder")

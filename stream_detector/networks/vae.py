@@ -1,7 +1,8 @@
-"""What fitting a variational autoencoder adds: codes are drawn, and held to N(0, I).
+"""What fitting a variational autoencoder adds: latent codes are drawn, and held to N(0, I).
 
 The encoder gives the mean of a window's code. While it is fitted, another layer gives the logarithm
-of the variance, and the decoder sees a code drawn from both. What runs on a stream is the mean.
+of the variance, and the decoder sees a latent code drawn from both. What runs on a stream is the
+mean.
 
 Source: Kingma and Welling (2014), Auto-Encoding Variational Bayes, section 3 and appendix B.
 """
@@ -13,28 +14,28 @@ import keras
 from stream_detector.recipes.networks import VariationalNetwork
 
 
-class DrawnCode(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """Draws a code from its mean and log variance; adds its divergence from N(0, I) to the loss.
+class DrawnLatent(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """Draws a latent code from its mean and log variance; adds the divergence to the loss.
 
     Parameters
     ----------
     weight
-        Of the divergence, -sum(1 + log_variance - mean^2 - exp(log_variance)) / 2 over the code,
-        mean over the windows.
+        Of the divergence, -sum(1 + log_variance - mean^2 - exp(log_variance)) / 2 over the latent
+        code, mean over the windows.
     seed
         Of what is drawn.
     """
 
     def __init__(self, weight: float, seed: int) -> None:
-        super().__init__(name="drawn_code")
+        super().__init__(name="drawn_latent")
         self._weight = weight
         self._generator = keras.random.SeedGenerator(seed)
 
     def call(self, mean: Any, log_variance: Any, training: bool = False) -> Any:
-        """Return codes of the same shape, (n_windows, n_code); the means when not fitting."""
+        """Return latent codes, shape (n_windows, n_latent); the means when not fitting."""
         ops = keras.ops
         terms = 1.0 + log_variance - ops.square(mean) - ops.exp(log_variance)
-        divergence = -0.5 * ops.mean(ops.sum(terms, axis=-1))  # over the code, then windows
+        divergence = -0.5 * ops.mean(ops.sum(terms, axis=-1))  # over the latent code, then windows
         self.add_loss(self._weight * divergence)
         if not training:
             return mean
@@ -42,15 +43,15 @@ class DrawnCode(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         return mean + ops.exp(0.5 * log_variance) * drawn
 
 
-def with_drawn_codes(network: Any, section: VariationalNetwork, seed: int) -> Any:
+def with_drawn_latent(network: Any, section: VariationalNetwork, seed: int) -> Any:
     """Return the model to fit, which shares its layers with the autoencoder.
 
-    Keras' losses are means over the values of a window, and a code is one for all of them, so its
-    divergence is divided by their number.
+    Keras' losses are means over the values of a window, and a latent code is one for all of them,
+    so its divergence is divided by their number.
     """
     encoder, decoder = network.get_layer("encoder"), network.get_layer("decoder")
     _, n_steps, n_features = network.input_shape
-    code = encoder.layers[-1]
-    log_variance = keras.layers.Dense(code.units, name="log_variance")(code.input)
-    drawn_code = DrawnCode(section.kl_weight / (n_steps * n_features), seed)
-    return keras.Model(encoder.input, decoder(drawn_code(encoder.output, log_variance)))
+    latent = encoder.layers[-1]
+    log_variance = keras.layers.Dense(latent.units, name="log_variance")(latent.input)
+    drawn_latent = DrawnLatent(section.kl_weight / (n_steps * n_features), seed)
+    return keras.Model(encoder.input, decoder(drawn_latent(encoder.output, log_variance)))

@@ -1,4 +1,4 @@
-"""Charts of all windows at once: errors by class, errors in order, codes, and the training."""
+"""Charts of all windows: errors by class, errors in order, latent codes, the training history."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -70,23 +70,25 @@ def error_scatter(findings: Findings) -> Figure:
     return figure
 
 
-def latent_space(findings: Findings, codes: NDArray[np.float32]) -> Figure:
-    """Return the codes of all windows as places on a plane; `codes` are those of `findings`."""
+def latent_space(findings: Findings, latent: NDArray[np.float32]) -> Figure:
+    """Return the latent codes of all windows of `findings` as places on a plane."""
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     axes = figure.subplots()
-    n_code = codes.shape[1]
-    if n_code == 1:
-        _scatter(axes, findings, codes[:, 0], findings.errors)
-        axes.set_xlabel("code_0")
+    n_latent = latent.shape[1]
+    if n_latent == 1:
+        _scatter(axes, findings, latent[:, 0], findings.errors)
+        axes.set_xlabel("latent_0")
         axes.set_ylabel(f"error ({findings.bundle.manifest.threshold.error.upper()})")
-    elif n_code == 2:  # noqa: PLR2004  (a plane)
-        _scatter(axes, findings, codes[:, 0], codes[:, 1])
-        axes.set_xlabel("code_0")
-        axes.set_ylabel("code_1")
+    elif n_latent == 2:  # noqa: PLR2004  (a plane)
+        _scatter(axes, findings, latent[:, 0], latent[:, 1])
+        axes.set_xlabel("latent_0")
+        axes.set_ylabel("latent_1")
     else:
-        places, shares = principal_components(codes)
+        places, shares = principal_components(latent)
         _scatter(axes, findings, places[:, 0], places[:, 1])
-        axes.set_xlabel(f"first principal component of the code ({shares[0]:.0%} of its variance)")
+        axes.set_xlabel(
+            f"first principal component of the latent code ({shares[0]:.0%} of its variance)"
+        )
         axes.set_ylabel(f"second ({shares[1]:.0%})")
     _add_legend(figure, axes)
     return figure

@@ -55,8 +55,8 @@ class Findings:
         The engine that gave the errors.
     keys, start_ms
         Of each window; None where there are none.
-    codes
-        Shape (n_windows, n_code); None where the network has no encoder of its own.
+    latent
+        Shape (n_windows, n_latent); None where the network has no encoder of its own.
     history
         Name of a curve -> its value after each epoch of the training; empty where unknown.
     """
@@ -70,7 +70,7 @@ class Findings:
     reconstruct: Reconstructor
     keys: tuple[str, ...] | None = None
     start_ms: NDArray[np.int64] | None = None
-    codes: FloatArray | None = None
+    latent: FloatArray | None = None
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
@@ -141,13 +141,13 @@ class Findings:
         )
 
 
-def principal_components(codes: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return codes along the two directions in which they differ most.
+def principal_components(latent: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return latent codes along the two directions in which they differ most.
 
     Parameters
     ----------
-    codes
-        Shape (n_windows, n_code), n_code >= 2, finite.
+    latent
+        Shape (n_windows, n_latent), n_latent >= 2, finite.
 
     Returns
     -------
@@ -162,9 +162,9 @@ def principal_components(codes: FloatArray) -> tuple[NDArray[np.float64], NDArra
     >>> shares.round(2).tolist()
     [0.9, 0.1]
     """
-    centred = codes.astype(np.float64) - codes.mean(axis=0, dtype=np.float64)
+    centred = latent.astype(np.float64) - latent.mean(axis=0, dtype=np.float64)
     variances, directions = np.linalg.eigh(centred.T @ centred)  # ascending
-    chosen = directions[:, :-3:-1]  # (n_code, 2)
+    chosen = directions[:, :-3:-1]  # (n_latent, 2)
     largest = np.take_along_axis(chosen, np.abs(chosen).argmax(axis=0)[np.newaxis], axis=0)
     shares = np.clip(variances[:-3:-1], 0, None) / max(
         variances.clip(0).sum(), np.finfo(float).tiny

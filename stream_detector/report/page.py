@@ -92,7 +92,7 @@ def _sections(findings: Findings) -> Iterator[str]:
         yield _section("windows", "Typical windows", _typical(findings))
     yield _section("training", "Training", _training(findings))
     yield _section("errors", "Errors", _errors(findings))
-    yield _section("codes", "Latent space", _codes(findings))
+    yield _section("latent", "Latent space", _latent(findings))
     n_worst = images.n_in_a_row(findings) if findings.is_image else N_WORST
     worst = findings.worst_misses(n_worst)
     why = _why_none(findings, 1, "missed")
@@ -151,17 +151,17 @@ def _errors(findings: Findings) -> Iterator[str]:
     yield from _missing_classes(findings)
 
 
-def _codes(findings: Findings) -> Iterator[str]:
+def _latent(findings: Findings) -> Iterator[str]:
     """Yield the plane of codes."""
-    codes = findings.codes
-    if codes is None:
+    latent = findings.latent
+    if latent is None:
         yield _note("The bundle's network has no encoder of its own, so there are no codes.")
         return
-    n_code = codes.shape[1]
-    caption = f"The code of each window, {n_code} numbers."
-    if n_code > 2:  # noqa: PLR2004  (a plane)
-        caption += " Shown are the two directions in which the codes differ most (PCA)."
-    yield _figure(charts.latent_space(findings, codes), "codes", caption)
+    n_latent = latent.shape[1]
+    caption = f"The latent code of each window, {n_latent} numbers."
+    if n_latent > 2:  # noqa: PLR2004  (a plane)
+        caption += " Shown are the two directions in which the latent codes differ most (PCA)."
+    yield _figure(charts.latent_space(findings, latent), "latent", caption)
 
 
 def _worst(findings: Findings, rows: Rows, name: str, why_none: str) -> Iterator[str]:

@@ -202,21 +202,23 @@ def test_exported_bytes_are_the_same_for_the_same_weights(networks, kind):
 
 @only_dense
 def test_onnx_engine_never_imports_a_training_library(networks):
-    code = (
+    latent = (
         "import sys, pathlib, numpy as np\n"
         "from stream_detector.engines.onnx import load_onnx\n"
         f"reconstruct = load_onnx(pathlib.Path({str(networks / 'network.onnx')!r}), 140, 1)\n"
         "reconstruct(np.zeros((3, 140, 1), dtype=np.float32))\n"
         "print(sorted({'tensorflow', 'keras', 'torch', 'jax', 'onnx'} & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", latent], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
 def test_encoder_and_decoder_of_the_file_can_be_taken_apart(networks, windows):
     model = import_keras().saving.load_model(networks / "network.keras", compile=False)
-    codes = model.get_layer("encoder").predict_on_batch(windows[:64])
-    whole = model.get_layer("decoder").predict_on_batch(codes)
+    latent = model.get_layer("encoder").predict_on_batch(windows[:64])
+    whole = model.get_layer("decoder").predict_on_batch(latent)
     np.testing.assert_array_equal(whole, model.predict_on_batch(windows[:64]))
 
 
@@ -226,19 +228,19 @@ def parts(networks, shape):
 
 
 def test_the_halves_make_the_whole(parts, windows, shape):
-    codes = parts.encode(windows[:500])
-    assert (codes.shape, codes.dtype) == ((500, parts.n_code), np.float32)
-    made = parts.decode(codes)
+    latent = parts.encode(windows[:500])
+    assert (latent.shape, latent.dtype) == ((500, parts.n_latent), np.float32)
+    made = parts.decode(latent)
     assert (made.shape, made.dtype) == ((500, *shape), np.float32)
     np.testing.assert_allclose(made, parts.reconstruct(windows[:500]), rtol=0, atol=1e-5)
 
 
 def test_a_code_does_not_depend_on_its_batch(parts, windows):
-    codes = parts.encode(windows[:500])
-    made = parts.decode(codes)
+    latent = parts.encode(windows[:500])
+    made = parts.decode(latent)
     for row in (0, 7, 130, 499):
-        np.testing.assert_array_equal(parts.encode(windows[row : row + 1])[0], codes[row])
-        np.testing.assert_array_equal(parts.decode(codes[row : row + 1])[0], made[row])
+        np.testing.assert_array_equal(parts.encode(windows[row : row + 1])[0], latent[row])
+        np.testing.assert_array_equal(parts.decode(latent[row : row + 1])[0], made[row])
 
 
 @pytest.mark.parametrize("name", ["encoder", "other"])
@@ -261,5 +263,5 @@ def test_halves_that_do_not_fit_are_refused(tmp_path):
         halves.append(keras.Model(given, keras.layers.Identity(name=f"{name}_0")(given), name=name))
     path = tmp_path / "network.keras"
     keras.Model(windows, halves[1](halves[0](windows))).save(path)
-    with pytest.raises(BundleMismatchError, match="whose codes the decoder takes"):
+    with pytest.raises(BundleMismatchError, match="whose latent codes the decoder takes"):
         load_parts(path, 4, 1)

@@ -16,7 +16,7 @@ from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.series_samples import Samples
 from stream_detector.core.step import Step
 from stream_detector.datasets import load_samples
-from stream_detector.datasets.cutting import cut_samples
+from stream_detector.datasets.windowing import cut_samples
 from stream_detector.ports import SystemClock
 from stream_detector.replay import Faults, SampleReplayOptions, replay_samples
 from stream_detector.replay.fleet import concatenate

@@ -14,7 +14,7 @@ from stream_detector.core.reordering import Arrivals
 from stream_detector.core.samples import decode_samples
 from stream_detector.core.series_samples import Samples
 from stream_detector.core.windows import WindowRules, WindowState, assign_windows, impute_windows
-from stream_detector.datasets.cutting import cut_samples
+from stream_detector.datasets.windowing import cut_samples
 from stream_detector.ports import SystemClock
 from stream_detector.replay import SampleReplayOptions, replay_samples
 

@@ -16,7 +16,7 @@ from stream_detector.core.series_samples import Samples
 from stream_detector.core.sessions import Arrivals
 from stream_detector.core.timestamps import keep
 from stream_detector.core.windows import WindowBatch, WindowRules, WindowState, assign_windows
-from stream_detector.datasets.cutting import cut_samples
+from stream_detector.datasets.windowing import cut_samples
 
 START_MS = 1_767_225_600_000
 NEVER_MS = 1e15

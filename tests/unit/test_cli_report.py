@@ -51,7 +51,7 @@ def test_a_report_is_written_beside_the_figures(run: Run, tmp_path: Path) -> Non
     assert plain[0] == 0
     text = (tmp_path / "report.html").read_text()
     assert "<h1>synthetic-ecg-dense on windows.csv</h1>" in text
-    assert "code_1" in text
+    assert "latent_1" in text
     assert "epoch" in text
     assert ">key<" not in text
 

@@ -10,7 +10,7 @@ from stream_detector.core.series_samples import Samples
 from stream_detector.core.windows import WindowRules
 from stream_detector.datasets import cutting
 from stream_detector.datasets.base import SampleDataset
-from stream_detector.datasets.cutting import cut_samples, cut_with_rows, join_windows, to_windows
+from stream_detector.datasets.windowing import cut_samples, cut_with_rows, join_windows, to_windows
 from stream_detector.errors import DatasetError
 
 START_MS = 1_767_225_600_000

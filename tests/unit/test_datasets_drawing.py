@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stream_detector.datasets import Dataset, load_dataset
-from stream_detector.datasets.drawing import draw_each, draw_share
+from stream_detector.datasets.sampling import draw_each, draw_share
 from stream_detector.errors import DatasetError
 
 

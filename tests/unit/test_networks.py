@@ -32,7 +32,7 @@ VARIATIONAL = VariationalNetwork(kind="vae", units=(8, 3), output_activation="si
 ADVERSARIAL = AdversarialNetwork(kind="adversarial", units=(8, 3), discriminator_units=(8,))
 SECTIONS = {
     "dense": DENSE,
-    "sparse": DenseNetwork(kind="dense", units=(40,), code_l1=0.01),
+    "sparse": DenseNetwork(kind="dense", units=(40,), latent_l1=0.01),
     "conv": ConvNetwork(kind="conv", filters=(4, 2)),
     "image-conv": ConvNetwork(kind="image-conv", filters=(4, 2), downsampling="pooling"),
     "lstm": LstmNetwork(kind="lstm", units=(6, 3)),
@@ -119,8 +119,8 @@ def test_recurrent_layers_write_a_window_from_its_code():
 
 @pytest.mark.parametrize(("section", "activation"), [(DENSE, "relu"), (VARIATIONAL, "linear")])
 def test_code_that_is_to_look_gaussian_may_be_negative(section, activation):
-    code = build_network(section, *SHAPE).get_layer("encoder").layers[-1]
-    assert (code.units, code.activation.__name__) == (3, activation)
+    latent = build_network(section, *SHAPE).get_layer("encoder").layers[-1]
+    assert (latent.units, latent.activation.__name__) == (3, activation)
 
 
 @each_kind
@@ -175,7 +175,7 @@ def test_without_validation_there_is_no_validation_loss():
 
 def test_l1_makes_codes_sparse_and_counts_in_the_loss():
     plain, sparse = (
-        DenseNetwork(kind="dense", units=(40,), code_l1=code_l1) for code_l1 in (0.0, 0.1)
+        DenseNetwork(kind="dense", units=(40,), latent_l1=latent_l1) for latent_l1 in (0.0, 0.1)
     )
     networks = [fresh(section) for section in (plain, sparse)]
     given = task(epochs=8)
@@ -183,21 +183,21 @@ def test_l1_makes_codes_sparse_and_counts_in_the_loss():
         fit_network(network, section, given)["loss"][0]
         for network, section in zip(networks, (plain, sparse), strict=True)
     ]
-    codes = [
+    latent = [
         network.get_layer("encoder").predict_on_batch(given.fit.inputs) for network in networks
     ]
     assert losses[1] > losses[0]
-    assert np.abs(codes[1]).mean() < 0.2 * np.abs(codes[0]).mean()
+    assert np.abs(latent[1]).mean() < 0.2 * np.abs(latent[0]).mean()
 
 
 def test_divergence_is_that_of_the_paper_and_codes_are_drawn_only_while_fitting():
     keras = import_keras()
-    from stream_detector.networks.vae import DrawnCode
+    from stream_detector.networks.vae import DrawnLatent
 
     mean, log_variance = np.float32([[1.0, -2.0], [0.0, 0.5]]), np.float32([[0.0, 0.5], [-1, 0]])
-    layer = DrawnCode(weight=0.25, seed=0)
-    codes = keras.ops.convert_to_numpy(layer(mean, log_variance, training=False))
-    np.testing.assert_array_equal(codes, mean)
+    layer = DrawnLatent(weight=0.25, seed=0)
+    latent = keras.ops.convert_to_numpy(layer(mean, log_variance, training=False))
+    np.testing.assert_array_equal(latent, mean)
     # Between N(mean, variance) and N(0, 1): (variance + mean^2 - 1 - log(variance)) / 2.
     each = (np.exp(log_variance) + mean**2 - 1 - log_variance) / 2
     assert float(layer.losses[0]) == pytest.approx(0.25 * each.sum(axis=1).mean(), rel=1e-6)
@@ -212,9 +212,9 @@ def test_codes_come_to_look_gaussian():
     given = task(n_windows=256, epochs=30)
     network = fresh(section)
     fit_network(network, section, given)
-    codes = network.get_layer("encoder").predict_on_batch(given.fit.inputs)
-    assert np.abs(codes.mean(axis=0)).max() < 0.5
-    assert codes.std(axis=0).max() < 2.0
+    latent = network.get_layer("encoder").predict_on_batch(given.fit.inputs)
+    assert np.abs(latent.mean(axis=0)).max() < 0.5
+    assert latent.std(axis=0).max() < 2.0
 
 
 def test_playing_against_the_discriminator_draws_codes_near_and_leaves_the_decoder_alone():
@@ -228,8 +228,8 @@ def test_playing_against_the_discriminator_draws_codes_near_and_leaves_the_decod
     players, rng = _Players(network, ADVERSARIAL, given), np.random.default_rng(0)
     for _ in range(300):
         players.regularise(given.fit.inputs, rng)
-    codes = encoder.predict_on_batch(given.fit.inputs)
-    assert np.abs(codes.mean(axis=0)).max() < 2.5
+    latent = encoder.predict_on_batch(given.fit.inputs)
+    assert np.abs(latent.mean(axis=0)).max() < 2.5
     for index, array in enumerate(before):
         np.testing.assert_array_equal(array, decoder.get_weights()[index])
 
@@ -248,7 +248,7 @@ def test_noise_is_seen_and_not_to_be_given():
 
 
 def test_every_kind_fits_with_another_backend():
-    code = (
+    latent = (
         "import sys\n"
         "try:\n"
         "    import jax\n"
@@ -264,7 +264,7 @@ def test_every_kind_fits_with_another_backend():
     )
     paths = [str(Path(__file__).parent), *filter(None, sys.path)]
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", latent],
         check=False,
         capture_output=True,
         text=True,

@@ -176,7 +176,7 @@ def test_impossible_combination_is_refused(overrides, expected):
         (["kind=lstm", "units=[8]"], "network.units: expected Tuple should have at least 2 items"),
         (["kind=vae", "kl_weight=0"], "network.kl_weight: expected greater than 0, received 0"),
         (["kind=adversarial"], "network.discriminator_units: expected a value, received none"),
-        (["code_l1=-1"], "network.code_l1: expected greater than or equal to 0, received -1"),
+        (["latent_l1=-1"], "network.latent_l1: expected greater than or equal to 0, received -1"),
     ],
 )
 def test_impossible_network_is_refused(overrides, expected):

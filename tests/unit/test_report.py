@@ -114,7 +114,7 @@ def signals(find: Find) -> Findings:
         [0, 0, 0, 1, 1, 1],
         keys=tuple(f"pump-{number}" for number in range(6)),
         start_ms=1_767_225_600_000 + 1_000 * np.arange(6),
-        codes=np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32),
+        latent=np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32),
         history={"loss": (3.0, 0.5, 0.1), "validation_loss": (2.0, 0.6, 0.2)},
     )
 
@@ -129,9 +129,9 @@ def images(find: Find) -> Findings:
         ],
     )
     windows = np.random.default_rng(0).uniform(0, 255, size=(12, 4, 9)).astype(np.float32)
-    codes = np.zeros((12, 2), np.float32)
+    latent = np.zeros((12, 2), np.float32)
     windows *= np.linspace(0.1, 1, 12, dtype=np.float32)[:, np.newaxis, np.newaxis]
-    return find(recipe, windows, [0, 1] * 6, codes=codes)
+    return find(recipe, windows, [0, 1] * 6, latent=latent)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def text(request: pytest.FixtureRequest) -> str:
 def test_every_figure_of_signals_is_there(signals_text: str) -> None:
     page = Page(signals_text)
     assert page.figures == [
-        *("windows", "training", "errors", "errors", "codes", "misses", "false-alarms")
+        *("windows", "training", "errors", "errors", "latent", "misses", "false-alarms")
     ]
     assert list(page.sections) == ["figures", *dict.fromkeys(page.figures)]
     windows = page.sections["windows"]
@@ -164,7 +164,7 @@ def test_every_figure_of_signals_is_there(signals_text: str) -> None:
     assert "validation_loss" in page.sections["training"]
     errors = page.sections["errors"]
     assert all(name in errors for name in ("normal (3)", "anomalous (3)", "threshold 0.5"))
-    assert "first principal component of the code" in page.sections["codes"]
+    assert "first principal component of the latent code" in page.sections["latent"]
     assert "accuracy" in page.sections["figures"]
     assert "0.6667" in page.sections["figures"]
 
@@ -182,11 +182,11 @@ def test_every_figure_of_images_is_there(images_text: str) -> None:
     page = Page(images_text)
     assert page.figures[:2] == ["normal-images", "anomalous-images"]
     assert page.figures.count("errors") == 2
-    assert {"codes", "misses"} <= set(page.figures)
+    assert {"latent", "misses"} <= set(page.figures)
     for name in ("original", "reconstruction", "difference"):
         assert name in page.sections["normal-images"]
     assert page.tags.count("image") > 2 * 3 * 6
-    assert "code_1" in page.sections["codes"]
+    assert "latent_1" in page.sections["latent"]
 
 
 def test_it_stands_alone(text: str) -> None:
@@ -251,16 +251,16 @@ def test_an_image_class_that_is_not_there_is_said(images: Findings) -> None:
 def test_what_is_missing_is_said(find: Find) -> None:
     page = Page(report_page(find(beat_recipe(), windows_of(0.2, 4.0), [0, 1])))
     assert "does not say how its training went" in page.sections["training"]
-    assert "no encoder of its own" in page.sections["codes"]
+    assert "no encoder of its own" in page.sections["latent"]
     assert "No anomalous window was missed." in page.sections["misses"]
     assert "No normal window was a false alarm." in page.sections["false-alarms"]
 
 
 def test_a_code_of_one_number_is_drawn_against_the_error(signals: Findings) -> None:
-    assert signals.codes is not None
-    page = Page(report_page(replace(signals, codes=signals.codes[:, :1])))
-    assert "code_0" in page.sections["codes"]
-    assert "error (" in page.sections["codes"]
+    assert signals.latent is not None
+    page = Page(report_page(replace(signals, latent=signals.latent[:, :1])))
+    assert "latent_0" in page.sections["latent"]
+    assert "error (" in page.sections["latent"]
 
 
 def test_of_many_features_those_with_the_largest_errors_are_shown(find: Find) -> None:
@@ -329,12 +329,12 @@ def test_long_windows_and_large_images_stay_small(find: Find) -> None:
 
 
 def test_components_have_the_largest_variance_and_a_fixed_sign() -> None:
-    codes = np.random.default_rng(0).normal(size=(200, 5)).astype(np.float32)
-    codes[:, 3] *= 10
-    codes[:, 1] *= -4
-    places, shares = principal_components(codes)
-    assert np.corrcoef(places[:, 0], codes[:, 3])[0, 1] > 0.99
-    assert np.corrcoef(places[:, 1], codes[:, 1])[0, 1] > 0.95
+    latent = np.random.default_rng(0).normal(size=(200, 5)).astype(np.float32)
+    latent[:, 3] *= 10
+    latent[:, 1] *= -4
+    places, shares = principal_components(latent)
+    assert np.corrcoef(places[:, 0], latent[:, 3])[0, 1] > 0.99
+    assert np.corrcoef(places[:, 1], latent[:, 1])[0, 1] > 0.95
     assert 1 > shares[0] > shares[1] > 0
     assert np.array_equal(principal_components(np.zeros((3, 4), np.float32))[0], np.zeros((3, 2)))
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from stream_detector.bundle import Bundle
     from stream_detector.core.records import FloatArray
-    from stream_detector.engines.keras import Parts
+    from stream_detector.engines.keras import AutoencoderParts
     from stream_detector.recipes.sections import WindowSection
 
     Run = Callable[[FloatArray], FloatArray]
 
 KINDS_WITH_PRIOR: tuple[str, ...] = ("vae", "adversarial")
-"""Kinds of networks whose codes are drawn to N(0, I) in training, so that drawn ones decode."""
+"""Kinds of networks whose latent codes follow N(0, I), so that drawn ones can be decoded."""
 
 _SAMPLE_START_MS = 1_767_225_600_000
 """2026-01-01T00:00Z: drawn signals have no time of their own, and a file of samples needs one."""
@@ -43,25 +43,25 @@ def encode(
     file: WindowFile,
     out: Annotated[Path | None, typer.Option(help="CSV to write; default standard output.")] = None,
 ) -> None:
-    """Write the code of each window: the few values that the network keeps of it.
+    """Write the latent code of each window: the few values that the network keeps of it.
 
     Needs the train extra, for it runs the encoder with Keras. The file is read as `score` reads
-    it. One row a window: key, window_start_ms, and code_0 to the last value of the code, so that
-    they read back exactly. Codes of one bundle can be compared with each other, those of two
-    bundles cannot.
+    it. One row a window: key, window_start_ms, and latent_0 to the last value of the latent code,
+    so that they read back exactly. Codes of one bundle can be compared with each other, those of
+    two bundles cannot.
     """
     opened, parts = _open_parts(bundle)
     found = read_file(file, opened)
-    codes: list[FloatArray] = []
+    latent: list[FloatArray] = []
 
     def run(scaled: "FloatArray") -> "FloatArray":
-        codes.append(parts.encode(scaled))
-        return parts.decode(codes[-1])
+        latent.append(parts.encode(scaled))
+        return parts.decode(latent[-1])
 
     _go_through(opened, found.windows, run, f"encoding {file.name}")
     with csv_rows(out) as write_row:
-        write_row(("key", "window_start_ms", *(f"code_{n}" for n in range(parts.n_code))))
-        rows = np.concatenate(codes).astype(np.float64).tolist()
+        write_row(("key", "window_start_ms", *(f"latent_{n}" for n in range(parts.n_latent))))
+        rows = np.concatenate(latent).astype(np.float64).tolist()
         for key, start_ms, row in zip(found.keys, found.start_ms, rows, strict=True):
             write_row((key, start_ms, *map(repr, row)))
 
@@ -86,12 +86,12 @@ def sample(
     if recipe.network.kind not in KINDS_WITH_PRIOR:
         message = (
             f"bundle {bundle}: expected a network of kind {' or '.join(KINDS_WITH_PRIOR)}, "
-            f"received {recipe.network.kind!r}; the codes of others follow no known "
+            f"received {recipe.network.kind!r}; the latent codes of others follow no known "
             "distribution, so decoded draws would look like nothing it was trained on"
         )
         raise ConfigError(message)
-    codes = np.random.default_rng(seed).standard_normal((n, parts.n_code), dtype=np.float32)
-    values = opened.scaler.inverse(parts.decode(codes))  # (n, n_steps, n_features)
+    latent = np.random.default_rng(seed).standard_normal((n, parts.n_latent), dtype=np.float32)
+    values = opened.scaler.inverse(parts.decode(latent))  # (n, n_steps, n_features)
     keys = [f"sample-{number:05d}" for number in range(n)]
     if recipe.window.record == "image":
         write_pictures(out, keys, values, recipe.window.channels)
@@ -139,7 +139,7 @@ def reconstruct(
         _write_windows(out, found.keys, found.start_ms, clean(found.windows))
 
 
-def _open_parts(path: Path) -> "tuple[Bundle, Parts]":
+def _open_parts(path: Path) -> "tuple[Bundle, AutoencoderParts]":
     """Open a bundle in halves; Keras takes some seconds to load."""
     with progress_bar() as progress:
         progress.add_task("loading the network", total=None)
@@ -216,8 +216,8 @@ def _reconstruct_samples(
     clean: "Callable[[FloatArray], NDArray[np.float64]]",
 ) -> None:
     """Cut a file of samples, clean the windows and put them together again."""
-    from stream_detector.datasets.cutting import cut_with_rows, join_windows, require_windows
     from stream_detector.datasets.sample_tables import read_samples
+    from stream_detector.datasets.windowing import cut_with_rows, join_windows, require_windows
 
     table = read_samples(file, window.features)
     samples = table.samples

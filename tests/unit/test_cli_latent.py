@@ -203,7 +203,7 @@ class TestWithKeras:
         windows = write_windows(tmp_path / "windows.csv", 70)
         assert run("encode", "bundle", "windows.csv", "--out", "codes.csv")[:2] == (0, "")
         header, *rows = read_csv(tmp_path / "codes.csv")
-        assert header == ["key", "window_start_ms", "code_0", "code_1"]
+        assert header == ["key", "window_start_ms", "latent_0", "latent_1"]
         assert [row[:2] for row in rows[:2]] == [["pump-7", str(START_MS + n)] for n in range(2)]
         found = np.array([row[2:] for row in rows], dtype=np.float64)
         parts = load_parts(tmp_path / "bundle" / "network.keras", 4, 1)
@@ -252,4 +252,4 @@ class TestWithKeras:
         write_csv(tmp_path / "images.csv", [f"v{n}" for n in range(24)], [[9] * 24])
         code, out, _ = run("encode", "bundle", "images.csv")
         assert code == 0
-        assert out.splitlines()[0].endswith(f",code_{2 * 3 * 3 - 1}")
+        assert out.splitlines()[0].endswith(f",latent_{2 * 3 * 3 - 1}")
