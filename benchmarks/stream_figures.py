@@ -273,7 +273,7 @@ def show(found: Mapping[str, list[Any]], columns: Sequence[tuple[str, str, int]]
 
 def show_faults(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the counts of each run, and whether they account for every record sent."""
-    titles = " | ".join(f"lateness {row['lateness_ms_max']} ms" for row in rows)
+    titles = " | ".join(f"lateness {row['allowed_lateness_ms']} ms" for row in rows)
     print(f"| what | outcome | {titles} |")
     print("|---" * (len(rows) + 2) + "|")
     for what in ("records", "windows", "samples", "other", "dead letters"):

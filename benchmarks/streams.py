@@ -235,12 +235,12 @@ def measure_faults(bench: Bench, options: argparse.Namespace) -> list[Any]:
     streamed = load_samples("mitdb", series=series).test
     sent = bench.send(streamed, INTERVAL_MS["mitdb"], Way(options.client), FAULTS)
     for lateness_ms in LATENESS_MS:
-        lateness = f"window.lateness_ms_max={lateness_ms}"
+        lateness = f"window.allowed_lateness_ms={lateness_ms}"
         served = bench.fit("mitdb", f"data.series={series}", lateness)
         counts = bench.detect(served, sent).counts
         n_sent, by_outcome = sent.summary.n_records, counts["records"]
         put_aside = by_outcome.get("late", 0) + by_outcome.get("dead_letter", 0)
-        row = {"lateness_ms_max": lateness_ms, "sent": n_sent, **counts}
+        row = {"allowed_lateness_ms": lateness_ms, "sent": n_sent, **counts}
         row["adds_up"] = sum(by_outcome.values()) == n_sent
         row["dead_letters_add_up"] = counts["dead letters"]["read back"] == put_aside
         found.append(row)

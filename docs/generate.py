@@ -76,9 +76,11 @@ _FIELDS = {
     "n_anomalous": "Anomalous windows among them.",
     "reason": "Why this event. Open: `anomalous`, `continued` (from an alert that was open too "
     "long) or `flood` (a summary instead of one alert too many). Update: `severity` (it rose) or "
-    "`periodic`. Close: `calm`, `too_long` (it, or its key restless, for too long) or `idle` (no "
+    "`periodic`. Close: `recovered`, `max_duration` (it, or its key restless, "
+    "for too long) or `key_expired` (no "
     "more samples).",
-    "continues": "`alert_id` of the alert that was open too long and that this one goes on from; "
+    "continues_alert_id": "`alert_id` of the alert that was open too long and that this one "
+    "goes on from; "
     "else null.",
     "is_summary": "Whether it stands for the many alerts of a key that has too many.",
     "n_alerts": "1; in a summary, how many alerts it stands for.",
@@ -94,7 +96,8 @@ _PARTS = {
         "shares": "Each feature's part of the error; together 1. Empty for an image.",
         "times_ms": "At most 64 times, spread evenly over the worst span. Empty for an image.",
         "imputed_share": "Part of the window's values that were missing and imputed, 0 to 1.",
-        "n_gaps": "How often the series started again after a gap in the last `flood_ms` before "
+        "n_gaps": "How often the series started again after a gap in the last "
+        "`flood_window_ms` before "
         "this event.",
         "image": "Where in an image the error lies; null where the record is none.",
     },
@@ -116,7 +119,7 @@ _PARTS = {
         "feature": "Which feature, counted from 0.",
         "share": "Its part of the error.",
         "expected": "What was expected at `times_ms`, in the signal's unit.",
-        "seen": "What was seen then; null where the value was missing and imputed.",
+        "observed": "What was seen then; null where the value was missing and imputed.",
     },
 }
 

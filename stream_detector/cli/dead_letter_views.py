@@ -40,13 +40,13 @@ _INNER_ARRAY = re.compile(r"\[\n\s+([^\[\]{}\"]*?)\n\s*\]")
 class Tally:
     """Dead letters of one kind: their times, and how many.
 
-    Of these, how many came back from a replay, and how many lack a part.
+    Of these, how many came back from a redrive, and how many lack a part.
     """
 
     oldest_ms: int
     newest_ms: int
     n_letters: int = 0
-    n_replayed: int = 0
+    n_redriven: int = 0
     n_incomplete: int = 0
 
 
@@ -60,7 +60,7 @@ def count_letter(summary: Summary, letter: DeadLetter) -> None:
     kind = (letter.reason.stage, letter.reason.error) if letter.reason else ("", NOT_OURS)
     tally = summary.setdefault(kind, Tally(time_ms, time_ms))
     tally.n_letters += 1
-    tally.n_replayed += letter.replayed_from is not None
+    tally.n_redriven += letter.redriven_from is not None
     tally.n_incomplete += bool(letter.left_out)
     tally.oldest_ms = min(tally.oldest_ms, time_ms)
     tally.newest_ms = max(tally.newest_ms, time_ms)
@@ -69,14 +69,14 @@ def count_letter(summary: Summary, letter: DeadLetter) -> None:
 def print_summary(title: str, summary: Summary) -> None:
     """Write how many there are of each class, the most frequent first."""
     times = ("oldest (UTC)", "newest (UTC)")
-    table = _table("count", "class", "stage", "replayed", INCOMPLETE, *times)
+    table = _table("count", "class", "stage", "redriven", INCOMPLETE, *times)
     for (stage, error), tally in sorted(summary.items(), key=lambda item: -item[1].n_letters):
         _add_row(
             table,
             f"{tally.n_letters:,}",
             error,
             stage,
-            f"{tally.n_replayed:,}",
+            f"{tally.n_redriven:,}",
             f"{tally.n_incomplete:,}",
             _short_time(tally.oldest_ms),
             _short_time(tally.newest_ms),
@@ -130,7 +130,7 @@ def letter_facts(letter: DeadLetter) -> dict[str, Any]:
         "error": reason.error if reason else None,
         "message": reason.message if reason else None,
         "source": asdict(reason.source) if reason else None,
-        "replayed_from": letter.replayed_from,
+        "redriven_from": letter.redriven_from,
         "left_out": dict(letter.left_out),
         "n_value_bytes": None if letter.value is None else len(letter.value),
     }
@@ -155,7 +155,7 @@ def describe_letter(letter: DeadLetter) -> Iterator[str]:
     facts = {
         INCOMPLETE: incomplete_text(letter) if letter.left_out else None,
         "original": source_text(letter),
-        "replayed from": letter.replayed_from,
+        "redriven from": letter.redriven_from,
         "time": time_text(metadata.timestamp_ms) if metadata.timestamp_ms >= 0 else "none",
         "stage": reason.stage if reason else None,
         "class": reason.error if reason else NOT_OURS,
@@ -279,7 +279,7 @@ def _table(*columns: str) -> Table:
     """Return a table whose rows fold where a terminal is narrow; numbers and places never do."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        is_number = column in ("count", "bytes", "replayed", INCOMPLETE)
+        is_number = column in ("count", "bytes", "redriven", INCOMPLETE)
         table.add_column(
             column,
             overflow="fold",

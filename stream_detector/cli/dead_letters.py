@@ -1,4 +1,4 @@
-"""The commands on dead letters: list, show, replay."""
+"""The commands on dead letters: list, show, redrive."""
 
 import heapq
 import sys
@@ -16,8 +16,8 @@ from stream_detector.cli.dead_letter_reading import (
     parse_place,
     take_snapshot,
 )
-from stream_detector.cli.dead_letter_replay import (
-    ReplayChoice,
+from stream_detector.cli.dead_letter_redrive import (
+    RedriveChoice,
     check_targets,
     is_agreed,
     make_plan,
@@ -66,7 +66,7 @@ def root() -> None:
 
     `detect` puts a record that it cannot use on the dead-letter topic: key, value and headers as
     they came, and the reason in added headers. Begin with `list`; `show 0:17` says everything about
-    the one in partition 0 at offset 17; `replay` sends them again once what was wrong with them
+    the one in partition 0 at offset 17; `redrive` sends them again once what was wrong with them
     has been put right. All read what is there when they start, join no group and commit nothing.
     """
 
@@ -92,7 +92,7 @@ def list_(
 ) -> None:
     """Count the dead letters by class, and list the newest.
 
-    The summary counts all that --error and --key leave, and how many of these had been replayed
+    The summary counts all that --error and --key leave, and how many of these had been redriven
     before and came back; `--limit` is about the list below it. `at` is where a dead letter lies, as
     `show` takes it; `original` is where the record lay before. The time is the record's own.
     """
@@ -160,7 +160,7 @@ def show(
 
 
 @app.command()
-def replay(
+def redrive(
     places: Annotated[
         list[str] | None,
         typer.Argument(
@@ -201,15 +201,15 @@ def replay(
     """Send dead letters again, once what was wrong with them has been put right.
 
     Each goes where it came from as it was: key, value, headers and time, without the reason. The
-    dead letters themselves stay, so a second replay sends them a second time; a record that is
-    still bad comes back as a new dead letter. The header `stream-detector.replayed-from` names the
+    dead letters themselves stay, so a second redrive sends them a second time; a record that is
+    still bad comes back as a new dead letter. The header `stream-detector.redriven-from` names the
     dead letter that a record was, and `list --json` and `show` say it of those that came back.
     One that is incomplete is not sent: it is said where the whole record lies. Done means that
     Kafka has acknowledged every one.
     """
     require_consent(is_dry_run=is_dry_run, is_sure=is_sure)
     wanted = frozenset(map(parse_place, places)) if places else None
-    choice = ReplayChoice(Selection(error, key, wanted), to, limit, has_foreign)
+    choice = RedriveChoice(Selection(error, key, wanted), to, limit, has_foreign)
     choice.check(topic)
     settings = _settings(bootstrap_servers, client, settings_file)
     snapshot = take_snapshot(settings, topic)

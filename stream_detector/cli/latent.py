@@ -1,4 +1,4 @@
-"""Commands that use a bundle's network for more than its errors: encode, sample, reconstruct."""
+"""Commands that use a bundle's network for more than its errors: encode, generate, reconstruct."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ _SAMPLE_START_MS = 1_767_225_600_000
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("encode")(encode)
-    app.command("sample")(sample)
+    app.command("generate")(generate)
     app.command("reconstruct")(reconstruct)
 
 
@@ -66,7 +66,7 @@ def encode(
             write_row((key, start_ms, *map(repr, row)))
 
 
-def sample(
+def generate(
     bundle: BundlePath,
     n: Annotated[int, typer.Option(min=1, help="How many windows or images.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same ones.")] = 0,

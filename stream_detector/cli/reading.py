@@ -88,7 +88,7 @@ def describe(alert: Alert) -> str:
     explanation, source = alert.explanation, alert.source
     summary = f"  for {alert.n_alerts} alerts" if alert.is_summary else ""
     return (
-        f"{time_text(alert.event_time_ms)}  {alert.event:<6} {alert.reason:<9}  "
+        f"{time_text(alert.event_time_ms)}  {alert.event:<6} {alert.reason:<12}  "
         f"{alert.severity:<8}  score {alert.anomaly_score:6.2f}  key {alert.key}  "
         f"worst {_worst(explanation)}{summary}  "
         f"{source.topic}[{source.partition}]@{source.offset}  {alert.alert_id[:8]}"

@@ -52,8 +52,8 @@ class KeyActivity(NamedTuple):
 
     def is_flood(self, rules: AlertRules) -> bool:
         """Return whether bursts came faster than alerts may open."""
-        for_ms = max(self.last_ms - self.since_ms, rules.flood_ms)
-        return self.n_bursts * rules.flood_ms > rules.alerts_max * for_ms
+        for_ms = max(self.last_ms - self.since_ms, rules.flood_window_ms)
+        return self.n_bursts * rules.flood_window_ms > rules.flood_alerts_max * for_ms
 
     def reset(self) -> "KeyActivity":
         """Return it with nothing counted but the last window."""
@@ -83,7 +83,9 @@ def on_normal(activity: KeyActivity, window: ScoredWindow, rules: AlertRules) ->
     """Take in a window that is not anomalous; return None where the key has come to rest."""
     end_ms, quiet_ms = window.end_ms, activity.quiet_ms
     n_quiet = min(activity.n_quiet + 1, rules.open_within)
-    if quiet_ms is None and end_ms - activity.last_ms >= max(rules.close_after_ms, rules.flood_ms):
+    if quiet_ms is None and end_ms - activity.last_ms >= max(
+        rules.close_after_ms, rules.flood_window_ms
+    ):
         quiet_ms = end_ms
     is_over = quiet_ms is not None and end_ms - quiet_ms >= rules.cooldown_ms
     if is_over and n_quiet >= rules.open_within - 1:

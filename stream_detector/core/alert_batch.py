@@ -153,7 +153,7 @@ class AlertBatch:
     def _restart_after_gap(self, key_event: _KeyEvent) -> None:
         """Remember a gap, at which nothing was seen to be anomalous."""
         index, slot, at_ms = key_event.record, key_event.slot, int(key_event.at_ms)
-        forgotten_ms = at_ms - self._alerting.flood_ms
+        forgotten_ms = at_ms - self._alerting.flood_window_ms
         known = [each for each in self._gaps.get(slot, ()) if each > forgotten_ms]
         self._gaps[slot] = (*known, at_ms)
         if slot in self._alerts:
@@ -184,7 +184,7 @@ class AlertBatch:
     ) -> None:
         """Keep events for publishing, each with the gaps of late."""
         for event in events:
-            since_ms = event.event_time_ms - self._alerting.flood_ms
+            since_ms = event.event_time_ms - self._alerting.flood_window_ms
             n_gaps = sum(since_ms < each <= event.event_time_ms for each in gaps)
             explanation = replace(event.explanation, n_gaps=n_gaps)
             alert = replace(event, explanation=explanation)

@@ -35,7 +35,7 @@ class AlertRules:
     open_after, open_within
         It opens at an anomalous window once so many of the key's last so many windows are
         anomalous, that one included; 1 <= open_after <= open_within <= `OPEN_WITHIN_MAX`.
-    update_ms
+    update_interval_ms
         While it is open, at least an event each so many milliseconds.
     close_after_ms
         It closes so long after its last anomalous window; above zero.
@@ -44,7 +44,7 @@ class AlertRules:
     open_ms_max
         It closes when it has been open for so long, and where the key is still anomalous another
         one goes on from it.
-    alerts_max, flood_ms
+    flood_alerts_max, flood_window_ms
         Most alerts that open for a key within so many milliseconds; the next is a summary.
     severities
         (name, anomaly score from which it holds), ascending, the first from 1.
@@ -52,18 +52,18 @@ class AlertRules:
 
     open_after: int
     open_within: int
-    update_ms: int
+    update_interval_ms: int
     close_after_ms: int
     cooldown_ms: int
     open_ms_max: int
-    alerts_max: int
-    flood_ms: int
+    flood_alerts_max: int
+    flood_window_ms: int
     severities: Sequence[tuple[str, float]]
 
     @property
     def epoch_ms(self) -> int:
         """Length of the stretches of absolute time after which a restless key begins anew."""
-        return max(self.open_ms_max, self.flood_ms)
+        return max(self.open_ms_max, self.flood_window_ms)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,7 +213,7 @@ def open_alert(
         n_windows=1,
         n_anomalous=1,
         reason="anomalous",
-        continues=None,
+        continues_alert_id=None,
         is_summary=False,
         n_alerts=1,
         detected_at_ms=0,

@@ -13,8 +13,8 @@ from stream_detector.core.records import Headers, OutputRecord, RecordMetadata, 
 LEFT_OUT_HEADER = "stream-detector.left-out"
 """What a dead letter lacks because its topic would not take it: names of parts, and their bytes."""
 
-REPLAYED_FROM = "stream-detector.replayed-from"
-"""Header of a replayed record: the dead letter it was, as topic[partition]@offset."""
+REDRIVEN_FROM = "stream-detector.redriven-from"
+"""Header of a redriven record: the dead letter it was, as topic[partition]@offset."""
 
 _REASONS = tuple(
     f"__connect.errors.{name}"
@@ -79,9 +79,9 @@ class DeadLetter(NamedTuple):
     left_out: Mapping[str, int]
 
     @property
-    def replayed_from(self) -> str | None:
-        """The dead letter that was replayed and became this one; None where there is none."""
-        marks = [value for name, value in self.headers if name == REPLAYED_FROM]
+    def redriven_from(self) -> str | None:
+        """The dead letter that was redriven and became this one; None where there is none."""
+        marks = [value for name, value in self.headers if name == REDRIVEN_FROM]
         return _text(marks[-1]) if marks else None
 
 
@@ -181,11 +181,11 @@ def decode_dead_letter(metadata: RecordMetadata, value: bytes | None) -> DeadLet
     return DeadLetter(metadata, value, headers[:start], reason, left_out)
 
 
-def encode_replay(letter: DeadLetter, topic: str | None) -> OutputRecord:
+def encode_redrive(letter: DeadLetter, topic: str | None) -> OutputRecord:
     """Write the record that a dead letter was, to be tried again.
 
-    Key, value, time and headers are those it came with. `REPLAYED_FROM` is added, in place of the
-    one of an earlier replay, so that a record that goes round can be seen and does not grow.
+    Key, value, time and headers are those it came with. `REDRIVEN_FROM` is added, in place of the
+    one of an earlier redrive, so that a record that goes round can be seen and does not grow.
 
     Parameters
     ----------
@@ -211,8 +211,8 @@ def encode_replay(letter: DeadLetter, topic: str | None) -> OutputRecord:
             message = f"{where} has no original topic"
             raise ValueError(message)
         topic, partition = letter.reason.source.topic, letter.reason.source.partition
-    headers = [header for header in letter.headers if header[0] != REPLAYED_FROM]
-    headers.append((REPLAYED_FROM, where.encode()))
+    headers = [header for header in letter.headers if header[0] != REDRIVEN_FROM]
+    headers.append((REDRIVEN_FROM, where.encode()))
     return OutputRecord(topic, metadata.key, letter.value, headers, _known_ms(metadata), partition)
 
 

@@ -74,12 +74,12 @@ def explain(scored: WindowEvidence, scaler: Scaler, error_kind: ErrorKind) -> Ex
 
     Examples
     --------
-    >>> seen = np.float32([[0.0], [0.0], [3.0], [2.0], [0.0]])
+    >>> observed = np.float32([[0.0], [0.0], [3.0], [2.0], [0.0]])
     >>> scaler = Scaler("none", np.float32([0.0]), np.float32([1.0]))
-    >>> found = explain(WindowEvidence(seen, seen, 0 * seen, 1_000, 10), scaler, "mae")
+    >>> found = explain(WindowEvidence(observed, observed, 0 * observed, 1_000, 10), scaler, "mae")
     >>> found.worst_start_ms, found.worst_end_ms, found.shares
     (1020, 1030, (1.0,))
-    >>> found.features[0].expected, found.features[0].seen
+    >>> found.features[0].expected, found.features[0].observed
     ((0.0, 0.0), (3.0, 2.0))
     """
     errors = value_errors(scored.scaled, scored.reconstruction, error_kind)
@@ -147,10 +147,10 @@ def _features(
     """Return what was expected and seen of the features with the largest shares."""
     top = sorted(range(len(shares)), key=lambda feature: -shares[feature])[:N_FEATURES_MAX]
     expected = scaler.inverse(scored.reconstruction[steps])  # (n_points, n_features)
-    seen = scored.window[steps]  # (n_points, n_features)
+    observed = scored.window[steps]  # (n_points, n_features)
     found = []
     for feature in top:
-        values: list[float | None] = seen[:, feature].tolist()
+        values: list[float | None] = observed[:, feature].tolist()
         if scored.imputed is not None:
             for point in scored.imputed[steps, feature].nonzero()[0]:
                 values[point] = None

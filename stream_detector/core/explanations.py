@@ -16,14 +16,14 @@ class FeatureExplanation:
     expected
         The reconstruction, brought back through the scaler; one value for each of the
         explanation's `times_ms`, unit: the signal's.
-    seen
+    observed
         The signal at the same times, same unit; None where the value was missing and imputed.
     """
 
     feature: int
     share: float
     expected: tuple[float, ...]
-    seen: tuple[float | None, ...]
+    observed: tuple[float | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,8 @@ class Explanation:
     imputed_share
         Part of the window's values that were missing and imputed, range [0, 1].
     n_gaps
-        How often the series started again after a gap in the last `flood_ms` before the event.
+        How often the series started again after a gap in the last `flood_window_ms` before the
+        event.
     image
         Which pixels, where the record is an image; else None.
     """

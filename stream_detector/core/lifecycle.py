@@ -26,14 +26,14 @@ from stream_detector.core.records import Alert, AlertReason, BundleReference, Re
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """A key that opened too many alerts, until it opens none for `AlertRules.flood_ms`.
+    """A key that opened too many alerts, until it opens none for `AlertRules.flood_window_ms`.
 
     Parameters
     ----------
     summary
         The alert that stands for them. None from when it was open too long until the next
         anomalous window of an alert behind it, where it goes on as another.
-    continues
+    continues_alert_id
         `alert_id` of the summary to go on from where `summary` is None.
     opened_ms
         When an alert was last opened in silence, goings-on left out.
@@ -42,7 +42,7 @@ class Flood:
     """
 
     summary: OpenAlert | None
-    continues: str | None
+    continues_alert_id: str | None
     opened_ms: int
     suppressed: tuple[int, int] | None
 
@@ -59,7 +59,7 @@ class SeriesAlerts:
     closed_ms
         When the last alert closed, while cooldown lasts.
     opens_ms
-        When alerts opened within `flood_ms`, at most `alerts_max`.
+        When alerts opened within `flood_window_ms`, at most `flood_alerts_max`.
     open
         The open alert. None in a flood.
     flood
@@ -166,7 +166,7 @@ def expire(alerts: SeriesAlerts | None, at_ms: int, metadata: RecordMetadata) ->
     opened = alerts.open if alerts.flood is None else alerts.flood.summary
     if opened is None:
         return ()
-    return (next_event(opened, "close", "idle", at_ms, metadata).alert,)
+    return (next_event(opened, "close", "key_expired", at_ms, metadata).alert,)
 
 
 class _Transition(NamedTuple):
@@ -178,11 +178,20 @@ class _Transition(NamedTuple):
     may_open: bool
 
     def open_from_samples(
-        self, reason: AlertReason, continues: str | None = None, *, is_summary: bool = False
+        self,
+        reason: AlertReason,
+        continues_alert_id: str | None = None,
+        *,
+        is_summary: bool = False,
     ) -> OpenAlert:
         """Open an alert at this window."""
         opened = open_from_samples(self.window, self.rules.severities, self.bundle)
-        alert = replace(opened.alert, reason=reason, continues=continues, is_summary=is_summary)
+        alert = replace(
+            opened.alert,
+            reason=reason,
+            continues_alert_id=continues_alert_id,
+            is_summary=is_summary,
+        )
         return replace(opened, alert=alert)
 
     def close(self, opened: OpenAlert, reason: AlertReason) -> Alert:
@@ -194,7 +203,7 @@ class _Transition(NamedTuple):
         reason: AlertReason
         if opened.alert.severity != severity:
             reason = "severity"
-        elif self.window.end_ms - opened.alert.event_time_ms >= self.rules.update_ms:
+        elif self.window.end_ms - opened.alert.event_time_ms >= self.rules.update_interval_ms:
             reason = "periodic"
         else:
             return None
@@ -203,9 +212,9 @@ class _Transition(NamedTuple):
     def ending(self, opened_ms: int, last_anomalous_ms: int) -> AlertReason | None:
         """Return why an alert, this window taken in, closes; None where it stays open."""
         if self.window.end_ms - last_anomalous_ms >= self.rules.close_after_ms:
-            return "calm"
+            return "recovered"
         if self.window.end_ms - opened_ms >= self.rules.open_ms_max:
-            return "too_long"
+            return "max_duration"
         return None
 
 
@@ -217,8 +226,8 @@ def _without_expired(
     if closed_ms is not None and end_ms - closed_ms >= rules.cooldown_ms:
         closed_ms = None
     opens_ms = alerts.opens_ms
-    if opens_ms and end_ms - opens_ms[0] >= rules.flood_ms:
-        opens_ms = tuple([opened for opened in opens_ms if end_ms - opened < rules.flood_ms])
+    if opens_ms and end_ms - opens_ms[0] >= rules.flood_window_ms:
+        opens_ms = tuple([opened for opened in opens_ms if end_ms - opened < rules.flood_window_ms])
     kept = history & ((1 << (rules.open_within - 1)) - 1)
     return replace(alerts, history=kept, closed_ms=closed_ms, opens_ms=opens_ms)
 
@@ -232,18 +241,18 @@ def _reset_alerts(now: SeriesAlerts, transition: _Transition) -> Advance:
     window, rules, activity = transition.window, transition.rules, now.activity
     assert activity is not None  # noqa: S101  (narrows the type: the window is anomalous)
     opened = now.open if now.flood is None else now.flood.summary
-    continues = None if now.flood is None else now.flood.continues
+    continues_alert_id = None if now.flood is None else now.flood.continues_alert_id
     events: tuple[Alert, ...] = ()
     if opened is not None:
-        events = (transition.close(add_window(opened, window, rules.severities), "too_long"),)
-        continues = events[0].alert_id
+        events = (transition.close(add_window(opened, window, rules.severities), "max_duration"),)
+        continues_alert_id = events[0].alert_id
     reset = SeriesAlerts(history=now.history & 1, activity=activity.reset())
     if activity.n_anomalous < rules.open_after:
         return Advance(reset, events, 0)
     is_flood = activity.is_flood(rules)
     reason: AlertReason = "flood" if is_flood else "anomalous"
     follower = transition.open_from_samples(
-        "continued" if continues else reason, continues, is_summary=is_flood
+        "continued" if continues_alert_id else reason, continues_alert_id, is_summary=is_flood
     )
     events = (*events, follower.alert)
     if is_flood:
@@ -255,7 +264,7 @@ def _reset_alerts(now: SeriesAlerts, transition: _Transition) -> Advance:
 def _open(now: SeriesAlerts, transition: _Transition) -> Advance:
     """Open an alert, or the summary where it would be one too many."""
     end_ms = transition.window.end_ms
-    if len(now.opens_ms) >= transition.rules.alerts_max:
+    if len(now.opens_ms) >= transition.rules.flood_alerts_max:
         summary = transition.open_from_samples("flood", is_summary=True)
         flood = Flood(summary, None, end_ms, (end_ms, end_ms))
         return Advance(replace(now, opens_ms=(), flood=flood), (summary.alert,), 0)
@@ -286,12 +295,16 @@ def _continue_flood(now: SeriesAlerts, flood: Flood, transition: _Transition) ->
     was_suppressed = flood.suppressed
     now, flood = _continue_suppressed(now, flood, transition)
     n_suppressed = int(was_suppressed is None and flood.suppressed is not None)
-    is_over = flood.suppressed is None and end_ms - flood.opened_ms >= transition.rules.flood_ms
+    is_over = (
+        flood.suppressed is None and end_ms - flood.opened_ms >= transition.rules.flood_window_ms
+    )
     events: tuple[Alert, ...] = ()
     if flood.summary is not None:
         flood, events = _continue_summary(flood, flood.summary, n_suppressed, is_over, transition)
     if flood.summary is None and flood.suppressed is not None and transition.window.is_anomalous:
-        follower = transition.open_from_samples("continued", flood.continues, is_summary=True)
+        follower = transition.open_from_samples(
+            "continued", flood.continues_alert_id, is_summary=True
+        )
         flood = Flood(follower, None, flood.opened_ms, flood.suppressed)
         events = (*events, follower.alert)
     if is_over:
@@ -327,8 +340,8 @@ def _continue_summary(
     summary = replace(summary, n_alerts=summary.n_alerts + n_opened)
     is_too_long = transition.window.end_ms - summary.alert.opened_ms >= transition.rules.open_ms_max
     if is_over or is_too_long:
-        closed = transition.close(summary, "calm" if is_over else "too_long")
-        return replace(flood, summary=None, continues=closed.alert_id), (closed,)
+        closed = transition.close(summary, "recovered" if is_over else "max_duration")
+        return replace(flood, summary=None, continues_alert_id=closed.alert_id), (closed,)
     updated = transition.update(summary, severity)
     events = () if updated is None else (updated.alert,)
     return replace(flood, summary=updated or summary), events

@@ -31,7 +31,14 @@ REFERENCE_BYTES_MAX = 256
 AlertEvent = Literal["open", "update", "close"]
 
 AlertReason = Literal[
-    "anomalous", "continued", "flood", "severity", "periodic", "calm", "too_long", "idle"
+    "anomalous",
+    "continued",
+    "flood",
+    "severity",
+    "periodic",
+    "recovered",
+    "max_duration",
+    "key_expired",
 ]
 """Why an event was published: the first three open an alert, the next two update it, and the last
 three close it."""
@@ -339,7 +346,7 @@ class Alert:
         Windows judged, and anomalous ones among them, since and with the one that opened it.
     reason
         Why this event; see `AlertReason`.
-    continues
+    continues_alert_id
         `alert_id` of the alert this one goes on from, which had been open too long.
     is_summary
         Whether it stands for the many alerts of a key that has too many.
@@ -369,7 +376,7 @@ class Alert:
     n_windows: int
     n_anomalous: int
     reason: AlertReason
-    continues: str | None
+    continues_alert_id: str | None
     is_summary: bool
     n_alerts: int
     detected_at_ms: int

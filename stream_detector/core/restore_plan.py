@@ -10,7 +10,13 @@ import orjson
 
 from stream_detector.errors import StateError
 
-_FIELDS = {"rewind": int, "judge": int, "restless": bool, "digest": str, "bundle": str}
+_FIELDS = {
+    "restore_offset": int,
+    "score_from": int,
+    "has_active_keys": bool,
+    "digest": str,
+    "bundle": str,
+}
 
 
 class RestorePlan(NamedTuple):
@@ -63,12 +69,12 @@ class CommitMetadata(NamedTuple):
         """Return it as JSON, some 250 characters."""
         restore_plan = self.restore_plan
         fields = {
-            "rewind": restore_plan.offset,
-            "clock_ms": None
+            "restore_offset": restore_plan.offset,
+            "stream_time_ms": None
             if math.isinf(restore_plan.stream_time_ms)
             else restore_plan.stream_time_ms,
-            "judge": restore_plan.score_from_offset,
-            "restless": restore_plan.has_active_keys,
+            "score_from": restore_plan.score_from_offset,
+            "has_active_keys": restore_plan.has_active_keys,
             "digest": restore_plan.digest,
             "bundle": self.bundle_version,
             "partitions": self.n_partitions,
@@ -94,7 +100,7 @@ class CommitMetadata(NamedTuple):
         try:
             fields: dict[str, Any] = orjson.loads(text)
             values = [kind(fields[name]) for name, kind in _FIELDS.items()]
-            stream_time_ms = fields["clock_ms"]
+            stream_time_ms = fields["stream_time_ms"]
             stream_time_ms = -math.inf if stream_time_ms is None else float(stream_time_ms)
             n_partitions = int(fields["partitions"])
         except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as error:

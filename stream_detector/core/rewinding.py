@@ -192,14 +192,14 @@ def _facts(alerts: SeriesAlerts | None) -> str:
         opened.alert.event_number,
         opened.alert.event_time_ms,
         opened.alert.anomaly_score,
-        opened.alert.continues,
+        opened.alert.continues_alert_id,
         opened.n_windows,
         opened.n_anomalous,
         opened.n_alerts,
         opened.last_anomalous_ms,
     )
     flood = alerts.flood and (
-        alerts.flood.continues,
+        alerts.flood.continues_alert_id,
         alerts.flood.opened_ms,
         alerts.flood.suppressed,
     )

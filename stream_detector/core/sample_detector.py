@@ -145,7 +145,7 @@ class SampleDetector(Detector):
     @property
     def _needed(self) -> Needed:
         """Return how much of a key's past is needed."""
-        return Needed(self.windows.needed_ms, self.alerting.flood_ms)
+        return Needed(self.windows.needed_ms, self.alerting.flood_window_ms)
 
     def _assign_windows(
         self, state: SampleState, batch: RecordBatch, decoded: DecodedSamples
@@ -250,9 +250,9 @@ def _late_records(completed: WindowBatch, decoded: DecodedSamples) -> Iterator[R
         n_late, n_samples = int(completed.n_late[row]), int(decoded.counts[row])
         message = (
             f"{n_late} of {n_samples} samples came more than "
-            f"{completed.rules.lateness_ms_max:g} ms behind the newest of their key, "
+            f"{completed.rules.allowed_lateness_ms:g} ms behind the newest of their key, "
             f"{n_samples - n_late} were used: send in order, or "
-            "train with a larger window.lateness_ms_max"
+            "train with a larger window.allowed_lateness_ms"
         )
         yield Rejected(int(decoded.indices[row]), RecordOrderError(message), "order")
 

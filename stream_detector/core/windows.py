@@ -45,7 +45,7 @@ class WindowRules:
         Time between two samples, >= 1.
     gap_ms_max
         After a longer time without a sample a series starts again.
-    lateness_ms_max
+    allowed_lateness_ms
         How far a sample may be behind the newest of its key. Samples wait so long for others.
     missing
         What is done about missing values.
@@ -60,7 +60,7 @@ class WindowRules:
     stride: int
     sample_interval_ms: float
     gap_ms_max: float
-    lateness_ms_max: float
+    allowed_lateness_ms: float
     missing: MissingRule
     missing_share_max: float
     key_ttl_ms: float
@@ -76,7 +76,7 @@ class WindowRules:
 
         A cell is up to one and a half intervals long, and what is still late can come before it.
         """
-        return 1.5 * (self.n_steps + 2) * self.sample_interval_ms + self.lateness_ms_max
+        return 1.5 * (self.n_steps + 2) * self.sample_interval_ms + self.allowed_lateness_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ def assign_windows(state: WindowState, rules: WindowRules, arrivals: Arrivals) -
     """
     keyed_state = state.apply_delta()
     slots, added = keyed_state.find(arrivals.keys, arrivals.partitions)
-    limits = Limits(rules.lateness_ms_max, rules.key_ttl_ms)
+    limits = Limits(rules.allowed_lateness_ms, rules.key_ttl_ms)
     in_order = reorder_samples(keyed_state, slots, arrivals, rules.sample_interval_ms, limits)
     grid = Grid(rules.n_steps, rules.stride, rules.sample_interval_ms, rules.gap_ms_max)
     aligned = align(in_order, grid)

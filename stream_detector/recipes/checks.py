@@ -177,7 +177,10 @@ def _window_problems(window: Mapping[str, Any]) -> Iterator[str]:
         )
     ttl = given.get("key_ttl_ms", WindowSection.model_fields["key_ttl_ms"].default)
     gap_name = "gap_ms_max" if "gap_ms_max" in given else "the time of a window"
-    for name, least in ((gap_name, gap), ("lateness_ms_max", given.get("lateness_ms_max", 0))):
+    for name, least in (
+        (gap_name, gap),
+        ("allowed_lateness_ms", given.get("allowed_lateness_ms", 0)),
+    ):
         if ttl < least:
             yield f"window.key_ttl_ms: expected at least {name} = {least!r}, received {ttl!r}"
 

@@ -113,7 +113,7 @@ class WindowSection(Section):
         description="After a longer time without a sample a series starts again; the time of a "
         "whole window if not given",
     )
-    lateness_ms_max: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+    allowed_lateness_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0,
         description="How far a sample may be behind its key's newest; samples wait so long",
     )
@@ -137,7 +137,7 @@ class WindowSection(Section):
             sample_interval_ms=self.sample_interval_ms,
             gap_ms_max=self.gap_ms_max
             or max(self.steps, GAP_INTERVALS_MIN) * self.sample_interval_ms,
-            lateness_ms_max=self.lateness_ms_max,
+            allowed_lateness_ms=self.allowed_lateness_ms,
             missing=self.missing,
             missing_share_max=self.missing_share_max,
             key_ttl_ms=self.key_ttl_ms,
@@ -216,7 +216,7 @@ class AlertingSection(Section):
     open_within: Annotated[int, Field(ge=1, le=OPEN_WITHIN_MAX)] = Field(
         default=1, description="How many of a key's last windows open_after looks at"
     )
-    update_ms: AlertSpan = Field(
+    update_interval_ms: AlertSpan = Field(
         default=60_000, description="An open alert is updated at least so often"
     )
     close_after_ms: AlertSpan = Field(
@@ -228,12 +228,13 @@ class AlertingSection(Section):
     open_ms_max: AlertSpan = Field(
         default=600_000, description="An alert open for so long closes, and another goes on from it"
     )
-    alerts_max: Annotated[int, Field(ge=1, le=1_000)] = Field(
-        default=10, description="Most alerts of a key within flood_ms; then one summary opens"
+    flood_alerts_max: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        default=10,
+        description="Most alerts of a key within flood_window_ms; then one summary opens",
     )
-    flood_ms: AlertSpan = Field(
+    flood_window_ms: AlertSpan = Field(
         default=600_000,
-        description="Time over which alerts_max counts, and for which gaps are told",
+        description="Time over which flood_alerts_max counts, and for which gaps are told",
     )
 
     @property
@@ -247,12 +248,12 @@ class AlertingSection(Section):
         return AlertRules(
             open_after=self.open_after,
             open_within=self.open_within,
-            update_ms=self.update_ms,
+            update_interval_ms=self.update_interval_ms,
             close_after_ms=self.close_after_ms,
             cooldown_ms=self.cooldown_ms,
             open_ms_max=self.open_ms_max,
-            alerts_max=self.alerts_max,
-            flood_ms=self.flood_ms,
+            flood_alerts_max=self.flood_alerts_max,
+            flood_window_ms=self.flood_window_ms,
             severities=self.levels,
         )
 

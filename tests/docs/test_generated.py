@@ -34,7 +34,7 @@ DESIGNED_FIELDS = [
     "n_windows",
     "n_anomalous",
     "reason",
-    "continues",
+    "continues_alert_id",
     "is_summary",
     "n_alerts",
     "detected_at_ms",
@@ -89,7 +89,7 @@ def test_the_example_is_an_alert():
     assert alert.anomaly_score > 1
     assert alert.window_start_ms <= alert.window_end_ms <= alert.detected_at_ms
     assert (alert.event, alert.reason) == ("update", "severity")
-    assert None in alert.explanation.features[1].seen
+    assert None in alert.explanation.features[1].observed
 
 
 def test_the_example_fits_the_schema():

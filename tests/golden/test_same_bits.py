@@ -35,7 +35,13 @@ if TYPE_CHECKING:
 EXPECTED = Path(__file__).with_name("expected.json")
 START_MS = 1_767_225_600_000
 N_SAMPLES = 120_000
-FIRST_NAMES: dict[str, str] = {}
+FIRST_NAMES = {
+    "continues_alert_id": "continues",
+    "observed": "seen",
+    "recovered": "calm",
+    "max_duration": "too_long",
+    "key_expired": "idle",
+}
 """Names and reasons that were renamed since the digests were written, and what they were then."""
 
 

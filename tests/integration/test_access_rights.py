@@ -49,7 +49,7 @@ def test_each_documented_right_is_needed(
     common = [*give_settings(secure_kafka.sasl(), "environment"), "--client", client]
     idle = ["--stop-when-idle", "1s"]
     detect = ["detect", halving_bundle, *common, "--group", "ecg", *idle]
-    replay_letters = ["dead-letters", "replay", *common, "--foreign", "--to", "telemetry", "--yes"]
+    replay_letters = ["dead-letters", "redrive", *common, "--foreign", "--to", "telemetry", "--yes"]
     secure_kafka.allow(Grant("Write", "topic", "dead-letters"))
     write_one(client, secure_kafka.sasl(), "dead-letters")
     commands: list[tuple[list[Grant], list[object]]] = [

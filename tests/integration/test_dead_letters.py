@@ -83,7 +83,7 @@ def dead_letter(topic: str, offset: int) -> OutputRecord:
 
 @pytest.mark.slow
 @each_client
-def test_a_replayed_record_is_the_same_and_comes_back_while_it_is_bad(
+def test_a_redriven_record_is_the_same_and_comes_back_while_it_is_bad(
     client: str, kafka: str, bundle: Path, topics: Topics, command_line: CommandLine
 ) -> None:
     telemetry, dead = topics(4, retention_ms="-1"), topics(2, retention_ms="-1")
@@ -114,20 +114,20 @@ def test_a_replayed_record_is_the_same_and_comes_back_while_it_is_bad(
     assert {each["error"] for each in listed} == {"RecordDecodeError"}
     place = next(f"{each['partition']}:{each['offset']}" for each in listed if each["key"] is None)
     assert "ff" in dead_letters("show", place)
-    dead_letters("replay", "--yes")
+    dead_letters("redrive", "--yes")
 
-    replayed = read(kafka, telemetry, 6)[3:]
-    found = [(*metadata[3:5], *metadata[1:2], value) for metadata, value in replayed]
+    redriven = read(kafka, telemetry, 6)[3:]
+    found = [(*metadata[3:5], *metadata[1:2], value) for metadata, value in redriven]
     expected = [(each.timestamp_ms, each.key, 3, each.value) for each in bad]
     assert sorted(found) == sorted(expected)
-    for metadata, _ in replayed:
+    for metadata, _ in redriven:
         *own, (name, mark) = [tuple(each) for each in metadata.headers]
         assert own == headers
         assert (name, mark.startswith(dead.encode())) == (REPLAYED_FROM, True)
 
     detect()
     again = [json.loads(line) for line in dead_letters("list", "--json").splitlines()]
-    marks = {each["replayed_from"] for each in again}
+    marks = {each["redriven_from"] for each in again}
     assert marks == {None, *(f"{dead}[{each['partition']}]@{each['offset']}" for each in listed)}
     assert len(again) == 6
 
@@ -179,7 +179,7 @@ def test_what_is_incomplete_is_not_sent_and_one_offset_is_read_alone(
     options = ("--topic", dead, "--bootstrap-servers", kafka, "--client", client)
 
     shown = command_line.run("dead-letters", "show", "0:1500", *options).stdout
-    done = command_line.run("dead-letters", "replay", "--yes", *options)
+    done = command_line.run("dead-letters", "redrive", "--yes", *options)
 
     assert f"lacks value (5,000 bytes); all of it lies at {telemetry}[0]@17" in shown
     assert "3,001 of 3,002 records to send" in done.stderr

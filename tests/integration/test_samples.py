@@ -39,7 +39,11 @@ def served(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Serve
     """The recipe of heartbeats, hardly trained; late samples wait half a second."""
     del data_folder
     out = tmp_path_factory.mktemp("bundles") / "mitdb"
-    changes = ["training.epochs=1", "window.lateness_ms_max=500", "alerting.close_after_ms=1000"]
+    changes = [
+        "training.epochs=1",
+        "window.allowed_lateness_ms=500",
+        "alerting.close_after_ms=1000",
+    ]
     words = [word for change in changes for word in ("--set", change)]
     recipe = ROOT / "models" / "mitdb-dense.toml"
     CommandLine(out.parent).run("train", recipe, "--out", out, "--json", *words)

@@ -31,12 +31,12 @@ def rules_of(numbers: tuple[int, ...]) -> AlertRules:
     return AlertRules(
         open_after=min(after, within),
         open_within=within,
-        update_ms=update,
+        update_interval_ms=update,
         close_after_ms=close,
         cooldown_ms=cooldown,
         open_ms_max=max(longest, close),
-        alerts_max=most,
-        flood_ms=flood,
+        flood_alerts_max=most,
+        flood_window_ms=flood,
         severities=SEVERITIES,
     )
 
@@ -106,7 +106,7 @@ def tell(windows: list[ScoredWindow], rules: AlertRules, *, is_every_one: bool =
 def assert_bounded(alerts: SeriesAlerts | None, rules: AlertRules) -> None:
     if alerts is not None:
         assert 0 <= alerts.history < 1 << (rules.open_within - 1)
-        assert len(alerts.opens_ms) <= rules.alerts_max
+        assert len(alerts.opens_ms) <= rules.flood_alerts_max
         assert alerts.open is None or alerts.flood is None
 
 
@@ -131,7 +131,7 @@ def test_alerts_of_a_key_open_go_on_and_close_one_after_the_other(
             assert event.anomaly_score >= current.anomaly_score
             assert event.n_alerts >= current.n_alerts
             assert event.is_summary == current.is_summary
-            assert event.continues == current.continues
+            assert event.continues_alert_id == current.continues_alert_id
         current = None if event.event == "close" else event
     opened = None
     if story.alerts is not None:
@@ -179,20 +179,20 @@ def test_each_event_comes_when_the_rules_say(
             assert previous is not None
             is_severer = event.severity != previous.severity
             assert (event.reason == "severity") == is_severer
-            assert is_severer or at_ms - previous.event_time_ms >= rules.update_ms
+            assert is_severer or at_ms - previous.event_time_ms >= rules.update_interval_ms
             assert age_ms < rules.open_ms_max
-        if event.reason == "calm" and not event.is_summary:
+        if event.reason == "recovered" and not event.is_summary:
             assert calm_ms >= rules.close_after_ms
-        if event.reason == "calm" and event.is_summary and event.continues is None:
-            assert age_ms >= rules.flood_ms
-        if event.reason == "too_long":
+        if event.reason == "recovered" and event.is_summary and event.continues_alert_id is None:
+            assert age_ms >= rules.flood_window_ms
+        if event.reason == "max_duration":
             assert age_ms >= rules.open_ms_max or is_turn
         if event.reason in ("anomalous", "flood") and previous is not None and not is_turn:
             assert at_ms - previous.event_time_ms >= rules.cooldown_ms
         if event.reason == "continued":
             assert previous is not None
-            assert (previous.event, previous.reason) == ("close", "too_long")
-            assert event.continues == previous.alert_id
+            assert (previous.event, previous.reason) == ("close", "max_duration")
+            assert event.continues_alert_id == previous.alert_id
         assert event.is_summary or event.n_alerts == 1
         previous = event
 
@@ -204,13 +204,13 @@ def test_a_key_never_opens_more_alerts_than_it_may(
     rules = replace(rules, open_ms_max=1_000_000)  # so that counting never begins anew
     events = tell(windows_of(steps), rules).events
     opens = [each.event_time_ms for each in events if each.reason == "anomalous"]
-    for first, one_too_many in zip(opens, opens[rules.alerts_max :], strict=False):
-        assert one_too_many - first >= rules.flood_ms
+    for first, one_too_many in zip(opens, opens[rules.flood_alerts_max :], strict=False):
+        assert one_too_many - first >= rules.flood_window_ms
     for event in events:
         if event.reason == "flood":
             at_ms = event.event_time_ms
-            recent = [each for each in opens if at_ms - rules.flood_ms < each < at_ms]
-            assert len(recent) == rules.alerts_max
+            recent = [each for each in opens if at_ms - rules.flood_window_ms < each < at_ms]
+            assert len(recent) == rules.flood_alerts_max
 
 
 @given(steps=WINDOWS, rules=RULES)
@@ -220,7 +220,7 @@ def test_no_alert_goes_uncounted_in_a_flood(
     windows = windows_of(steps)
     rules = replace(rules, open_ms_max=1_000_000)  # so that no summary goes on in another
     story = tell(windows, rules)
-    calm = tell(windows, replace(rules, alerts_max=1_000_000))
+    calm = tell(windows, replace(rules, flood_alerts_max=1_000_000))
     last = {each.alert_id: each for each in story.events}
     counted = {each.alert_id: each.n_alerts for each in last.values()}
     if story.alerts is not None and story.alerts.flood is not None:
@@ -314,7 +314,7 @@ def test_an_explanation_fits_its_window(
     assert found.worst_end_ms <= round(1_000 + (shape[0] - 1) * interval_ms)
     for each in found.features:
         assert each.share == found.shares[each.feature]
-        assert len(each.expected) == len(each.seen) == len(found.times_ms)
-        assert imputed is not None or None not in each.seen
+        assert len(each.expected) == len(each.observed) == len(found.times_ms)
+        assert imputed is not None or None not in each.observed
         allowed = set(window[:, each.feature].tolist()) | {None}
-        assert set(each.seen) <= allowed
+        assert set(each.observed) <= allowed

@@ -79,7 +79,7 @@ ERRORS = {"RecordDecodeError", "RecordShapeError", "RecordValueError"}
 OF_WINDOWS = {"normal", "anomalous", "dead_letter", *ERRORS}
 OF_SAMPLES = {
     *(*OF_WINDOWS, "RecordOrderError", "warm_up", "late", "duplicate", "missing"),
-    *("continued", "flood", "severity", "periodic", "calm", "too_long", "idle"),
+    *("continued", "flood", "severity", "periodic", "recovered", "max_duration", "key_expired"),
 }
 
 

@@ -61,7 +61,7 @@ def rules_of(interval_ms: float, n_steps: int, stride: int) -> WindowRules:
         stride=stride,
         sample_interval_ms=interval_ms,
         gap_ms_max=max(n_steps, 1.5) * interval_ms,
-        lateness_ms_max=0,
+        allowed_lateness_ms=0,
         missing="hold",
         missing_share_max=1.0,
         key_ttl_ms=3_600_000,

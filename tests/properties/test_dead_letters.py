@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 
 from stream_detector.core.dead_letters import (
     LEFT_OUT_HEADER,
-    REPLAYED_FROM,
+    REDRIVEN_FROM,
     RecordPlace,
     decode_dead_letter,
     encode_dead_letter,
-    encode_replay,
+    encode_redrive,
     is_left_out,
 )
 from stream_detector.core.records import OutputRecord, RecordMetadata, Rejected
@@ -17,7 +17,7 @@ from stream_detector.errors import DataError, RecordDecodeError, RecordOrderErro
 
 NAMES = st.text(max_size=5) | st.sampled_from(
     [
-        REPLAYED_FROM,
+        REDRIVEN_FROM,
         LEFT_OUT_HEADER,
         "content-type",
         "__connect.errors.topic",
@@ -84,17 +84,17 @@ def test_decode_is_the_inverse_of_encode(
 
 
 @given(REJECTED, BYTES, ORIGINS)
-def test_a_replay_is_the_record_with_one_mark_however_often_it_comes_back(
+def test_a_redrive_is_the_record_with_one_mark_however_often_it_comes_back(
     rejected: Rejected, value: bytes | None, metadata: RecordMetadata
 ) -> None:
-    own = [header for header in metadata.headers if header[0] != REPLAYED_FROM]
+    own = [header for header in metadata.headers if header[0] != REDRIVEN_FROM]
     for offset in range(3):
         put_aside = encode_dead_letter(rejected, value, metadata, "dead", 1_000_000)
         letter = decode_dead_letter(stored(put_aside, offset), put_aside.value)
-        record = encode_replay(letter, None)
+        record = encode_redrive(letter, None)
 
         assert record[:3] == (metadata.topic, metadata.key, value)
-        assert list(record.headers) == [*own, (REPLAYED_FROM, f"dead[0]@{offset}".encode())]
+        assert list(record.headers) == [*own, (REDRIVEN_FROM, f"dead[0]@{offset}".encode())]
         assert record.timestamp_ms == max(0, metadata.timestamp_ms)
         assert record.partition == metadata.partition
         metadata = stored(record)

@@ -34,7 +34,7 @@ def rules_of(facts: tuple[Any, ...]) -> WindowRules:
         stride=max(stride if stride > 0 else n_steps - stride, 1),
         sample_interval_ms=interval,
         gap_ms_max=gap_ms,
-        lateness_ms_max=lateness * interval,
+        allowed_lateness_ms=lateness * interval,
         missing="hold",
         missing_share_max=1.0,
         key_ttl_ms=gap_ms * ttl,
@@ -232,8 +232,8 @@ def test_a_regular_series_gives_its_slices_however_it_is_chunked(
     ]
     found = cut_in_batches(records, rules, sizes).windows
     n_settled = n_samples
-    if rules.lateness_ms_max > 0:  # the newest still wait
-        n_settled = sum(time_ms + rules.lateness_ms_max < times[-1] for time_ms in times)
+    if rules.allowed_lateness_ms > 0:  # the newest still wait
+        n_settled = sum(time_ms + rules.allowed_lateness_ms < times[-1] for time_ms in times)
     starts = range(0, n_settled - n_steps + 1, stride)
     slices = [values[start : start + n_steps].tobytes() for start in starts]
     assert [window.values for window in found] == slices
@@ -270,8 +270,8 @@ def test_memory_is_keys_times_window_and_what_may_still_be_preceded(
                 assert clock <= keyed_state.columns.seen_ms[slot] + rules.key_ttl_ms
         waiting = keyed_state.reorder_buffer
         newest = keyed_state.columns.newest_ms[waiting.slots]
-        assert (waiting.times_ms + rules.lateness_ms_max >= newest).all()
-        assert rules.lateness_ms_max > 0 or not len(waiting.slots)
+        assert (waiting.times_ms + rules.allowed_lateness_ms >= newest).all()
+        assert rules.allowed_lateness_ms > 0 or not len(waiting.slots)
         places = list(zip(waiting.slots.tolist(), waiting.times_ms.tolist(), strict=True))
         assert places == sorted(set(places))
 
@@ -310,7 +310,7 @@ def test_what_is_read_from_long_before_a_moment_on_gives_the_same_after_it(
     records = nearly_ordered(plans, rules)
     first = int(share * (len(records) - 1))
     newest_ms = max((record.times_ms[-1] for record in records[:first]), default=-math.inf)
-    moment_ms = newest_ms + 3 * rules.n_steps * interval + rules.lateness_ms_max
+    moment_ms = newest_ms + 3 * rules.n_steps * interval + rules.allowed_lateness_ms
     completed = cut_in_batches(records, rules, sizes)
     part = cut_in_batches(records[first:], rules, sizes)
     shifted = [window._replace(record=window.record + first) for window in part.windows]

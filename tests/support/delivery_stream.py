@@ -38,7 +38,7 @@ def detector_of(shape: str) -> Detector:
         stride=2,
         sample_interval_ms=10,
         gap_ms_max=40,
-        lateness_ms_max=20,
+        allowed_lateness_ms=20,
         missing="hold",
         missing_share_max=0.5,
         key_ttl_ms=400,

@@ -220,7 +220,7 @@ def _sample_detector(chosen: Chosen) -> SampleDetector:
         stride=chosen.of(1, 2, 5),
         sample_interval_ms=INTERVAL_MS,
         gap_ms_max=2.5 * INTERVAL_MS,
-        lateness_ms_max=chosen.of(0, 35, 10),
+        allowed_lateness_ms=chosen.of(0, 35, 10),
         missing=chosen.of("hold", "interpolate", "reject"),
         missing_share_max=0.4,
         key_ttl_ms=chosen.of(300, 100_000),
@@ -228,12 +228,12 @@ def _sample_detector(chosen: Chosen) -> SampleDetector:
     alerting = AlertRules(
         open_after=chosen.of(1, 2),
         open_within=2,
-        update_ms=chosen.of(20, 100),
+        update_interval_ms=chosen.of(20, 100),
         close_after_ms=chosen.of(10, 50),
         cooldown_ms=chosen.of(0, 30),
         open_ms_max=60,
-        alerts_max=chosen.of(1, 3),
-        flood_ms=200,
+        flood_alerts_max=chosen.of(1, 3),
+        flood_window_ms=200,
         severities=SEVERITIES,
     )
     return for_samples(_detector((n_steps, 2), chosen.of(1_000, 3), "mae"), windows, alerting)

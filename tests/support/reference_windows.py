@@ -90,7 +90,7 @@ def cut_one_by_one(records: list[Record], rules: WindowRules) -> Result:
         series = known.setdefault(record.name, _Series())
         n_late = n_repeated = 0
         for time_ms, values in zip(record.times_ms, record.values, strict=True):
-            if time_ms + rules.lateness_ms_max < series.newest_ms:
+            if time_ms + rules.allowed_lateness_ms < series.newest_ms:
                 n_late += 1
             elif _half(time_ms, rules) in series.accepted:
                 n_repeated += 1
@@ -114,7 +114,7 @@ def cut_one_by_one(records: list[Record], rules: WindowRules) -> Result:
 
 def _settle(series: _Series, rules: WindowRules, number: int, name: Name, result: Result) -> None:
     """Put the samples in their cells that no later one can come before."""
-    lateness = rules.lateness_ms_max
+    lateness = rules.allowed_lateness_ms
     while series.waiting and (lateness == 0 or series.waiting[0][0] + lateness < series.newest_ms):
         time_ms, values = series.waiting.pop(0)
         if _put(series, rules, time_ms, values):

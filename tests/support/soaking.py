@@ -21,9 +21,9 @@ CHANGES = (
     "data.series=100",
     "training.epochs=1",
     "threshold.n_mad=20",  # what is sent is noise, normal until a burst
-    "window.lateness_ms_max=200",
+    "window.allowed_lateness_ms=200",
     "window.key_ttl_ms=10_000",
-    "alerting.update_ms=1_000",
+    "alerting.update_interval_ms=1_000",
 )
 """Of the recipe: trained in seconds, and keys are soon forgotten."""
 

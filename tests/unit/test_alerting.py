@@ -98,7 +98,7 @@ def test_the_alert_of_a_whole_window_is_open_and_alone() -> None:
     assert (alert.event, alert.event_number, alert.reason) == ("open", 1, "anomalous")
     assert alert.event_time_ms == alert.opened_ms == alert.last_anomalous_ms == 8
     assert alert.n_windows == alert.n_anomalous == alert.n_alerts == 1
-    assert (alert.continues, alert.is_summary, alert.anomaly_score) == (None, False, 2.0)
+    assert (alert.continues_alert_id, alert.is_summary, alert.anomaly_score) == (None, False, 2.0)
     assert alert.explanation is explanation
     assert alert.alert_id == alert_id(ORIGIN, "0123abcd")
 
@@ -141,4 +141,4 @@ def test_an_event_is_of_now_and_speaks_of_the_worst_window() -> None:
     assert (alert.n_windows, alert.n_anomalous) == (2, 2)
     assert (alert.window_end_ms, alert.reconstruction_error) == (10, 2.0)
     assert alert.source == Source("telemetry", 3, 41)
-    assert next_event(opened, "close", "calm", 13, ORIGIN).alert.event_number == 3
+    assert next_event(opened, "close", "recovered", 13, ORIGIN).alert.event_number == 3

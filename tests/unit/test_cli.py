@@ -27,7 +27,7 @@ from stream_detector.core.records import (
 from stream_detector.errors import BrokerError, ConfigError, StreamDetectorError
 
 COMMANDS = (
-    *("train", "evaluate", "score", "reconstruct", "encode", "sample"),
+    *("train", "evaluate", "score", "reconstruct", "encode", "generate"),
     *("broker", "detect", "replay", "alerts", "demo"),
 )
 GROUPS = ("dead-letters",)
@@ -87,7 +87,7 @@ def test_each_command_s_help_teaches(run: Run, name: str) -> None:
         ("score", "--out"),
         ("reconstruct", "--out --engine"),
         ("encode", "--out"),
-        ("sample", "--n --seed --out"),
+        ("generate", "--n --seed --out"),
         ("broker", "--port"),
         (
             "detect",
@@ -131,8 +131,8 @@ def test_the_version_is_said(run: Run) -> None:
         ("evaluate absent", 3, "absent"),
         ("encode absent windows.csv", 3, "absent"),
         ("reconstruct absent windows.csv", 3, "absent"),
-        ("sample absent", 3, "absent"),
-        ("sample absent --n 0", 2, "--n"),
+        ("generate absent", 3, "absent"),
+        ("generate absent --n 0", 2, "--n"),
         ("train absent.toml", 2, "absent.toml"),
         ("replay absent", 2, "absent"),
         ("replay absent.csv", 6, "absent.csv"),
@@ -243,13 +243,13 @@ def test_an_alert_is_read_back_as_written() -> None:
 def test_an_event_is_described_on_one_line() -> None:
     alert = alert_of()
     line = (
-        "2023-11-14T22:13:22.139+00:00  open   anomalous  high      score   2.50  key pump-7  "
+        "2023-11-14T22:13:22.139+00:00  open   anomalous     high      score   2.50  key pump-7  "
         "worst 22:13:20.020 +1.5 s  feature 2 (75%)  telemetry[3]@41  "
     )
     assert describe(alert) == line + alert.alert_id[:8]
-    summary = replace(alert, event="close", reason="calm", is_summary=True, n_alerts=7)
+    summary = replace(alert, event="close", reason="recovered", is_summary=True, n_alerts=7)
     assert describe(summary) == (
-        line.replace("open   anomalous", "close  calm     ").replace("%)", "%)  for 7 alerts")
+        line.replace("open   anomalous", "close  recovered").replace("%)", "%)  for 7 alerts")
         + alert.alert_id[:8]
     )
 

@@ -19,7 +19,7 @@ from stream_detector.cli.dead_letter_reading import (
 )
 from stream_detector.cli.dead_letter_views import describe_value, printable
 from stream_detector.clients.memory import EOF, PAUSE, Fault, MemoryBroker, StoredRecord
-from stream_detector.core.dead_letters import REPLAYED_FROM, encode_dead_letter
+from stream_detector.core.dead_letters import REDRIVEN_FROM, encode_dead_letter
 from stream_detector.core.records import OutputRecord, RecordMetadata, Rejected, TopicPartition
 from stream_detector.errors import (
     BrokerUnavailableError,
@@ -118,11 +118,11 @@ def lines_of_json(text: str) -> list[dict[str, Any]]:
 
 
 def test_the_help_of_all_three_teaches(run: Run) -> None:
-    assert {"list", "show", "replay"} <= set(run("--help").out.split())
+    assert {"list", "show", "redrive"} <= set(run("--help").out.split())
     for name, options in {
         "list": "--topic --error --key --limit --json",
         "show": "PARTITION:OFFSET --topic --json --raw",
-        "replay": "--topic --to --error --key --limit --dry-run --yes --foreign",
+        "redrive": "--topic --to --error --key --limit --dry-run --yes --foreign",
     }.items():
         text = run(f"{name} --help").out
         assert len(text.split()) > 40
@@ -186,7 +186,7 @@ def test_list_with_json_gives_every_one_and_nothing_else(run: Run, broker: Memor
         "error": "RecordDecodeError",
         "message": "not JSON",
         "source": {"topic": "telemetry", "partition": 2, "offset": 7},
-        "replayed_from": None,
+        "redriven_from": None,
         "left_out": {},
         "n_value_bytes": 5,
     }
@@ -247,7 +247,7 @@ def test_nothing_a_record_holds_is_obeyed_by_a_terminal(run: Run, broker: Memory
     key, message = b"\x1b[31m[bold]k", "\x1b]0;title\x07 [/red]"
     value = b'{"a": "\\u009b\xc2\x9b"}'
     feed(broker, dead_letter(0, RecordDecodeError(message), key=key, value=value))
-    for line in ("list", "show 0:0", "replay --dry-run"):
+    for line in ("list", "show 0:0", "redrive --dry-run"):
         ended = run(line)
         assert ended.code == 0
         text = ended.out + ended.err
@@ -360,10 +360,10 @@ def test_what_is_printable_stays() -> None:
     assert printable("µ [0] 漢") == "µ [0] 漢"
 
 
-def test_replay_sends_the_record_as_it_was(run: Run, broker: MemoryBroker) -> None:
+def test_redrive_sends_the_record_as_it_was(run: Run, broker: MemoryBroker) -> None:
     headers = [("a", b"\xff"), ("a", b""), ("__connect.errors.topic", b"of another queue")]
     feed(broker, dead_letter(0), dead_letter(41, key=b"\xff\x00", value=None, headers=headers))
-    ended = run("replay 0:1 --yes")
+    ended = run("redrive 0:1 --yes")
     assert (ended.code, ended.out) == (0, "")
     assert "dead-letters: 1 of 2 records to send; 1 to telemetry\n" in ended.err
     assert "1 of 1 records sent and acknowledged\n" in ended.err
@@ -371,33 +371,33 @@ def test_replay_sends_the_record_as_it_was(run: Run, broker: MemoryBroker) -> No
     assert record.value is None
     assert record.metadata._replace(offset=0) == RecordMetadata(
         *("telemetry", 2, 0, TIME_MS + 41, b"\xff\x00"),
-        (*headers, (REPLAYED_FROM, b"dead-letters[0]@1")),
+        (*headers, (REDRIVEN_FROM, b"dead-letters[0]@1")),
     )
 
 
-def test_replay_takes_a_class_a_key_and_a_limit(run: Run, broker: MemoryBroker) -> None:
+def test_redrive_takes_a_class_a_key_and_a_limit(run: Run, broker: MemoryBroker) -> None:
     shape = RecordShapeError("too short")
     feed(broker, *(dead_letter(offset, shape) for offset in range(3)), partition=1)
     feed(broker, dead_letter(10, shape, key=b"a"), dead_letter(11), dead_letter(12, shape))
 
-    def replayed(line: str) -> list[bytes | None]:
+    def redriven(line: str) -> list[bytes | None]:
         broker.create_topic("telemetry", 4)
-        assert run(f"replay --yes {line}").code == 0
-        return sorted(dict(each.metadata.headers)[REPLAYED_FROM] or b"" for each in sent(broker))
+        assert run(f"redrive --yes {line}").code == 0
+        return sorted(dict(each.metadata.headers)[REDRIVEN_FROM] or b"" for each in sent(broker))
 
     def marks(*places: str) -> list[bytes]:
         return [f"dead-letters[{each[0]}]@{each[2:]}".encode() for each in places]
 
-    assert replayed("--error RecordDecodeError") == marks("0:1")
-    assert replayed("--key a") == marks("0:0")
-    assert replayed("--error RecordShapeError --limit 3") == marks("0:0", "0:2", "1:0")
-    assert replayed("1:2 0:1") == marks("0:1", "1:2")
-    assert len(replayed("--limit 99")) == 6
+    assert redriven("--error RecordDecodeError") == marks("0:1")
+    assert redriven("--key a") == marks("0:0")
+    assert redriven("--error RecordShapeError --limit 3") == marks("0:0", "0:2", "1:0")
+    assert redriven("1:2 0:1") == marks("0:1", "1:2")
+    assert len(redriven("--limit 99")) == 6
 
 
 def test_more_than_one_flush_sends_all_in_their_order(run: Run, broker: MemoryBroker) -> None:
     feed(broker, *(dead_letter(offset) for offset in range(2_500)))
-    assert "2,500 of 2,500 records sent" in run("replay --yes").err
+    assert "2,500 of 2,500 records sent" in run("redrive --yes").err
     assert [each.metadata.timestamp_ms - TIME_MS for each in sent(broker)] == list(range(2_500))
     assert broker.n_calls["flush"] == 3
 
@@ -405,7 +405,7 @@ def test_more_than_one_flush_sends_all_in_their_order(run: Run, broker: MemoryBr
 def test_what_was_acknowledged_before_a_failure_is_said(run: Run, broker: MemoryBroker) -> None:
     feed(broker, *(dead_letter(offset) for offset in range(1_200)))
     broker.faults.append(Fault("flush", PAUSE, nth=2))
-    ended = run("replay --yes")
+    ended = run("redrive --yes")
     assert ended.code == 4
     assert "1,000 of 1,200 records sent and acknowledged\n" in ended.err
     assert ended.err.splitlines()[-1].startswith("error: ")
@@ -415,7 +415,7 @@ def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(
     run: Run, broker: MemoryBroker
 ) -> None:
     feed(broker, dead_letter(0), dead_letter(1, key=None, value=None), OutputRecord("", None, b""))
-    ended = run("replay --dry-run")
+    ended = run("redrive --dry-run")
     assert ended.code == 0
     assert ended.out.splitlines() == [
         "0:0 to telemetry[2]  key pump-7  RecordDecodeError  5 bytes",
@@ -423,16 +423,18 @@ def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(
     ]
     assert "2 of 3 records to send" in ended.err
     assert "left out 1, not a dead letter (--foreign sends such too)" in ended.err
-    assert run("replay --dry-run --to vitals").code == 4
+    assert run("redrive --dry-run --to vitals").code == 4
     broker.create_topic("vitals")
-    assert run("replay --dry-run --to vitals").out.startswith("0:0 to vitals  key pump-7")
+    assert run("redrive --dry-run --to vitals").out.startswith("0:0 to vitals  key pump-7")
     assert sent(broker) == sent(broker, "vitals") == []
 
 
 @pytest.mark.parametrize(("typed", "n_sent"), [("y\n", 1), ("n\n", 0), ("\n", 0), ("", 0)])
-def test_on_a_terminal_replay_asks(run: Run, broker: MemoryBroker, typed: str, n_sent: int) -> None:
+def test_on_a_terminal_redrive_asks(
+    run: Run, broker: MemoryBroker, typed: str, n_sent: int
+) -> None:
     feed(broker, dead_letter(0))
-    ended = run("replay", typed)
+    ended = run("redrive", typed)
     assert ended.code == 0
     assert "send them?" in ended.err
     assert ("nothing was sent" in ended.err) == (n_sent == 0)
@@ -443,14 +445,14 @@ def test_a_record_that_is_no_dead_letter_is_sent_only_when_asked(
     run: Run, broker: MemoryBroker
 ) -> None:
     feed(broker, OutputRecord("", b"k", b"v", [("a", b"1")]), dead_letter(0))
-    assert run("replay --yes 0:0").err.startswith(
+    assert run("redrive --yes 0:0").err.startswith(
         "dead-letters: 0 of 2 records to send; left out 1"
     )
     assert sent(broker) == []
-    assert run("replay --yes --foreign --to telemetry 0:0").code == 0
+    assert run("redrive --yes --foreign --to telemetry 0:0").code == 0
     (record,) = sent(broker)
     assert (record.metadata.key, record.value) == (b"k", b"v")
-    assert record.metadata.headers == (("a", b"1"), (REPLAYED_FROM, b"dead-letters[0]@0"))
+    assert record.metadata.headers == (("a", b"1"), (REDRIVEN_FROM, b"dead-letters[0]@0"))
 
 
 def test_what_is_incomplete_is_listed_and_shown_as_such(run: Run, broker: MemoryBroker) -> None:
@@ -489,7 +491,7 @@ def test_a_value_that_was_left_out_is_not_written_raw(run: Run, broker: MemoryBr
 @pytest.mark.parametrize("flags", ["--yes", "--yes --to telemetry --foreign"])
 def test_what_is_incomplete_is_never_sent(run: Run, broker: MemoryBroker, flags: str) -> None:
     feed(broker, dead_letter(0), *(incomplete(offset) for offset in range(1, 24)))
-    lines = run(f"replay {flags}").err.splitlines()
+    lines = run(f"redrive {flags}").err.splitlines()
     assert lines[0] == (
         "dead-letters: 1 of 24 records to send; 1 to telemetry; refused 23, incomplete"
     )
@@ -501,7 +503,7 @@ def test_what_is_incomplete_is_never_sent(run: Run, broker: MemoryBroker, flags:
     ]
     assert [each.value for each in sent(broker)] == [b"{oops"]
 
-    lines = run(f"replay {flags} 0:3").err.splitlines()
+    lines = run(f"redrive {flags} 0:3").err.splitlines()
     assert lines[0] == "dead-letters: 0 of 24 records to send; refused 1, incomplete"
     assert lines[1:] == ["0:3 lacks value (1,234 bytes); all of it lies at telemetry[2]@3"]
     assert len(sent(broker)) == 1
@@ -512,7 +514,7 @@ def test_a_record_that_comes_back_again_says_from_where_once(
 ) -> None:
     feed(broker, dead_letter(0))
     for number in range(3):
-        assert run(f"replay --yes 0:{number}").code == 0
+        assert run(f"redrive --yes 0:{number}").code == 0
         back = sent(broker)[-1]
         rejected = Rejected(0, RecordDecodeError("not JSON"))
         feed(
@@ -521,10 +523,10 @@ def test_a_record_that_comes_back_again_says_from_where_once(
         )
     listed = lines_of_json(run("list --json").out)
     marks = ["dead-letters[0]@0", "dead-letters[0]@1", "dead-letters[0]@2"]
-    assert [each["replayed_from"] for each in listed] == [None, *marks]
+    assert [each["redriven_from"] for each in listed] == [None, *marks]
     assert " 4 RecordDecodeError decode 3 0 " in " ".join(run("list").out.split())
     lines = run("show 0:3").out.splitlines()
-    assert "  replayed from  dead-letters[0]@2" in lines
+    assert "  redriven from  dead-letters[0]@2" in lines
     assert "headers: 8" in lines
 
 
@@ -533,7 +535,7 @@ def test_a_record_that_comes_back_again_says_from_where_once(
     [
         ("list --topic absent", 4, "no such topic on memory: absent"),
         ("show 0:0 --topic absent", 4, "no such topic on memory: absent"),
-        ("replay --yes --topic absent", 4, "no such topic on memory: absent"),
+        ("redrive --yes --topic absent", 4, "no such topic on memory: absent"),
         ("list --limit 0", 2, "--limit"),
         ("show", 2, "PARTITION:OFFSET"),
         ("show 17", 2, "expected PARTITION:OFFSET such as 0:17, received '17'"),
@@ -541,11 +543,11 @@ def test_a_record_that_comes_back_again_says_from_where_once(
         ("show 2:0", 2, "2:0: dead-letters has the partitions 0 to 1, received 2"),
         ("show 0:1", 2, "0:1: dead-letters[0] holds the offsets 0 to 0"),
         ("show 1:0", 2, "1:0: dead-letters[1] holds no record"),
-        ("replay", 2, "no terminal to ask on; give --yes, or --dry-run"),
-        ("replay --yes 0:0 0:1", 2, "0:1: dead-letters[0] holds the offsets 0 to 0"),
-        ("replay --yes --to dead-letters", 2, "expected another topic than that of the dead"),
-        ("replay --yes --foreign", 2, "--foreign: such records name no original topic"),
-        ("replay --yes --to absent", 4, "no such topic on {servers}: absent; make it with"),
+        ("redrive", 2, "no terminal to ask on; give --yes, or --dry-run"),
+        ("redrive --yes 0:0 0:1", 2, "0:1: dead-letters[0] holds the offsets 0 to 0"),
+        ("redrive --yes --to dead-letters", 2, "expected another topic than that of the dead"),
+        ("redrive --yes --foreign", 2, "--foreign: such records name no original topic"),
+        ("redrive --yes --to absent", 4, "no such topic on {servers}: absent; make it with"),
         ("purge", 2, "No such command 'purge'"),
     ],
 )
@@ -574,7 +576,7 @@ def test_nothing_is_sent_where_one_has_nowhere_to_go(
     run: Run, broker: MemoryBroker, source: dict[str, Any], code: int, words: str
 ) -> None:
     feed(broker, dead_letter(0), dead_letter(1, **source))
-    ended = run("replay --yes")
+    ended = run("redrive --yes")
     assert ended.code == code
     assert words in ended.err.splitlines()[-1]
     assert sent(broker) == []
@@ -587,14 +589,14 @@ def test_an_original_topic_that_is_not_utf_8_is_listed_and_nowhere_to_go(
     headers = dict(record.headers) | {"__connect.errors.topic": b"caf\xe9"}
     feed(broker, record._replace(headers=list(headers.items())))
     assert r"caf\xe9[2]@1" in run("list").out
-    ended = run("replay --yes")
+    ended = run("redrive --yes")
     assert ended.code == 4
     assert r"no such topic on 127.0.0.1:9092: caf\xe9" in ended.err
 
 
 def test_the_key_chooses_where_the_old_partition_is_gone(run: Run, broker: MemoryBroker) -> None:
     feed(broker, dead_letter(0, partition=7))
-    assert run("replay --yes --to telemetry").code == 0
+    assert run("redrive --yes --to telemetry").code == 0
     assert len(sent(broker)) == 1
 
 

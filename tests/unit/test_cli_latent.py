@@ -216,7 +216,7 @@ class TestWithKeras:
 
     def test_only_a_network_with_a_prior_is_sampled_from(self, run: Run, tmp_path: Path) -> None:
         self.make(tmp_path / "bundle", window_recipe())
-        code, out, err = run("sample", "bundle")
+        code, out, err = run("generate", "bundle")
         assert (code, out) == (2, "")
         assert "expected a network of kind vae or adversarial, received 'dense'" in err
 
@@ -228,7 +228,7 @@ class TestWithKeras:
             drawn = []
             for seed in (1, 1, 2):
                 arguments = ("--n", 5, "--seed", seed, "--out", "drawn.csv")
-                assert run("sample", bundle, *arguments) == (0, "", "")
+                assert run("generate", bundle, *arguments) == (0, "", "")
                 drawn.append((tmp_path / "drawn.csv").read_text())
             assert drawn[0] == drawn[1] != drawn[2]
             code, out, err = run("score", bundle, "drawn.csv")
@@ -238,7 +238,7 @@ class TestWithKeras:
 
     def test_images_are_drawn_into_files(self, run: Run, tmp_path: Path) -> None:
         self.make(tmp_path / "images", image_recipe("network.kind=vae"))
-        assert run("sample", "images", "--n", 3, "--out", "drawn") == (0, "", "")
+        assert run("generate", "images", "--n", 3, "--out", "drawn") == (0, "", "")
         names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
         assert names == [f"sample-{number:05d}.png" for number in range(3)]
         assert pixels_of(tmp_path / "drawn" / names[0]).shape == (2, 3)

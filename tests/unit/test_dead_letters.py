@@ -3,11 +3,11 @@
 import pytest
 
 from stream_detector.core.dead_letters import (
-    REPLAYED_FROM,
+    REDRIVEN_FROM,
     DeadLetter,
     decode_dead_letter,
     encode_dead_letter,
-    encode_replay,
+    encode_redrive,
     is_left_out,
 )
 from stream_detector.core.records import OutputRecord, RecordMetadata, Rejected
@@ -145,27 +145,27 @@ def test_reasons_that_are_not_utf_8_are_escaped() -> None:
 
 
 def test_a_dead_letter_says_which_one_it_was_before() -> None:
-    assert letter_of(*REASON_HEADERS).replayed_from is None
-    marks = [(REPLAYED_FROM, b"dead[0]@1"), (REPLAYED_FROM, b"dead[0]@2")]
-    assert letter_of(*marks, *REASON_HEADERS).replayed_from == "dead[0]@2"
+    assert letter_of(*REASON_HEADERS).redriven_from is None
+    marks = [(REDRIVEN_FROM, b"dead[0]@1"), (REDRIVEN_FROM, b"dead[0]@2")]
+    assert letter_of(*marks, *REASON_HEADERS).redriven_from == "dead[0]@2"
 
 
-def test_a_replay_goes_where_the_record_came_from_partition_included() -> None:
-    record = encode_replay(letter_of(("a", b"1"), *REASON_HEADERS), None)
+def test_a_redrive_goes_where_the_record_came_from_partition_included() -> None:
+    record = encode_redrive(letter_of(("a", b"1"), *REASON_HEADERS), None)
     assert (record.topic, record.partition, record.timestamp_ms) == ("telemetry", 3, 1_234)
-    assert record.headers == [("a", b"1"), (REPLAYED_FROM, b"dead[0]@5")]
+    assert record.headers == [("a", b"1"), (REDRIVEN_FROM, b"dead[0]@5")]
 
 
-def test_a_replay_to_another_topic_lets_the_key_choose_the_partition() -> None:
-    record = encode_replay(letter_of(*REASON_HEADERS), "elsewhere")
+def test_a_redrive_to_another_topic_lets_the_key_choose_the_partition() -> None:
+    record = encode_redrive(letter_of(*REASON_HEADERS), "elsewhere")
     assert (record.topic, record.partition, record.key) == ("elsewhere", None, b"pump-7")
 
 
 def test_a_record_that_came_from_nowhere_goes_only_where_it_is_told() -> None:
     with pytest.raises(ValueError, match=r"dead\[0\]@5 has no original topic"):
-        encode_replay(letter_of(("a", b"1")), None)
-    record = encode_replay(letter_of(("a", b"1")), "elsewhere")
-    assert record.headers == [("a", b"1"), (REPLAYED_FROM, b"dead[0]@5")]
+        encode_redrive(letter_of(("a", b"1")), None)
+    record = encode_redrive(letter_of(("a", b"1")), "elsewhere")
+    assert record.headers == [("a", b"1"), (REDRIVEN_FROM, b"dead[0]@5")]
 
 
 LEFT_OUT = ("stream-detector.left-out", b"value 1048400, key 12")
@@ -198,4 +198,4 @@ def test_what_was_left_out_of_no_dead_letter_means_nothing() -> None:
 @pytest.mark.parametrize("topic", [None, "elsewhere"])
 def test_what_is_incomplete_is_never_sent_again(topic: str | None) -> None:
     with pytest.raises(ValueError, match=r"dead\[0\]@5 lacks its value, key"):
-        encode_replay(letter_of(*REASON_HEADERS, LEFT_OUT), topic)
+        encode_redrive(letter_of(*REASON_HEADERS, LEFT_OUT), topic)

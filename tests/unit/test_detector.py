@@ -87,7 +87,7 @@ def test_an_alert_explains_itself(make_batch: MakeBatch, make_detector: MakeDete
         found = alert.explanation
         assert (index, found.worst_start_ms, found.worst_end_ms) == (2, 60, 70)
         assert (found.shares, found.times_ms, found.imputed_share) == ((1.0,), (60, 70), 0.0)
-        assert found.features[0].seen == (9.0, 8.0)
+        assert found.features[0].observed == (9.0, 8.0)
         assert found.features[0].expected == (1.0, 1.0)
         assert (alert.event_time_ms, alert.reason) == (80, "anomalous")
 

@@ -48,7 +48,7 @@ def test_the_worst_span_is_the_run_of_large_errors_around_the_largest(
     found = explained(errors)
     assert (found.worst_start_ms, found.worst_end_ms) == (1_000 + 10 * first, 1_000 + 10 * last)
     assert found.times_ms == tuple(range(found.worst_start_ms, found.worst_end_ms + 1, 10))
-    assert found.features[0].seen == tuple(float(each) for each in errors[first : last + 1])
+    assert found.features[0].observed == tuple(float(each) for each in errors[first : last + 1])
     assert found.features[0].expected == (0.0,) * (last + 1 - first)
 
 
@@ -65,7 +65,7 @@ def test_shares_are_parts_of_the_summed_error() -> None:
         (3, 0.1875),
         (4, 0.1875),
     ]
-    assert found.features[0].seen == (-2.0, -2.0)
+    assert found.features[0].observed == (-2.0, -2.0)
 
 
 def test_squares_weigh_in_the_shares_of_mse() -> None:
@@ -94,16 +94,16 @@ def test_what_was_expected_and_seen_is_in_the_unit_of_the_signal() -> None:
     expected: FloatArray = np.float32([[0.0, 0.0], [1.0, 1.0]])
     scored = WindowEvidence(window, scaler.transform(window[np.newaxis])[0], expected, 0, 1)
     features = {each.feature: each for each in explain(scored, scaler, "mae").features}
-    assert (features[0].expected, features[0].seen) == ((100.0, 104.0), (104.0, 101.0))
-    assert (features[1].expected, features[1].seen) == ((-1.0, -0.75), (-0.5, -0.5))
+    assert (features[0].expected, features[0].observed) == ((100.0, 104.0), (104.0, 101.0))
+    assert (features[1].expected, features[1].observed) == ((-1.0, -0.75), (-0.5, -0.5))
 
 
 def test_a_missing_value_was_not_seen() -> None:
     imputed = np.zeros((4, 2), bool)
     imputed[2, 0] = imputed[3, 1] = imputed[0, 0] = True
     found = explained([[0, 0], [4, 2], [4, 2], [4, 2]], imputed=imputed)
-    assert found.features[0].seen == (4.0, None, 4.0)
-    assert found.features[1].seen == (2.0, 2.0, None)
+    assert found.features[0].observed == (4.0, None, 4.0)
+    assert found.features[1].observed == (2.0, 2.0, None)
     assert (found.imputed_share, found.n_gaps) == (0.375, 0)
     assert explained([1]).imputed_share == 0.0
 
@@ -117,7 +117,7 @@ def test_long_spans_are_thinned_evenly(n_steps: int) -> None:
     gaps = np.diff(steps)
     assert gaps.min() >= 1
     assert gaps.max() - gaps.min() <= 1
-    assert len(found.features[0].seen) == len(found.features[0].expected) == len(steps)
+    assert len(found.features[0].observed) == len(found.features[0].expected) == len(steps)
 
 
 def test_times_between_milliseconds_are_rounded() -> None:

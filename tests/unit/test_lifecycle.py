@@ -19,12 +19,12 @@ BUNDLE = BundleReference("pumps", "v1")
 RULES = AlertRules(
     open_after=1,
     open_within=1,
-    update_ms=1_000_000,
+    update_interval_ms=1_000_000,
     close_after_ms=3,
     cooldown_ms=0,
     open_ms_max=1_000_000,
-    alerts_max=1_000,
-    flood_ms=1,
+    flood_alerts_max=1_000,
+    flood_window_ms=1,
     severities=(("warning", 1.0), ("critical", 2.0), ("emergency", 3.0)),
 )
 
@@ -82,7 +82,7 @@ def test_normal_windows_leave_nothing_behind() -> None:
 def test_an_alert_opens_at_once_and_closes_in_calm() -> None:
     key = Key()
     events = key.see("..1.1....")
-    assert brief(events) == ["2 open anomalous", "7 close calm"]
+    assert brief(events) == ["2 open anomalous", "7 close recovered"]
     first, last = events
     assert first.alert_id == last.alert_id == alert_id(metadata_of(2), "v1", -2)
     assert (first.event_number, last.event_number) == (1, 2)
@@ -109,11 +109,11 @@ def test_the_longest_history_is_looked_back_on() -> None:
 
 def test_a_normal_window_opens_nothing_whatever_came_before() -> None:
     key = Key(open_after=1, open_within=3, cooldown_ms=4, close_after_ms=1)
-    assert brief(key.see("1.1..")) == ["0 open anomalous", "1 close calm"]
+    assert brief(key.see("1.1..")) == ["0 open anomalous", "1 close recovered"]
 
 
 def test_an_open_alert_is_updated_at_intervals_and_when_it_becomes_severer() -> None:
-    key = Key(update_ms=3)
+    key = Key(update_interval_ms=3)
     events = key.see("1111221.1.3")
     assert brief(events) == [
         "0 open anomalous",
@@ -134,7 +134,7 @@ def test_an_open_alert_is_updated_at_intervals_and_when_it_becomes_severer() -> 
 
 
 def test_only_windows_that_are_the_worst_so_far_are_explained() -> None:
-    key = Key(update_ms=2)
+    key = Key(update_interval_ms=2)
     key.see("2112.3.1...")
     assert key.n_explained == 2
     key.see("....")
@@ -143,11 +143,11 @@ def test_only_windows_that_are_the_worst_so_far_are_explained() -> None:
 
 def test_cooldown_holds_back_the_next_open() -> None:
     key = Key(cooldown_ms=4, close_after_ms=1)
-    assert brief(key.see("1.1111")) == ["0 open anomalous", "1 close calm", "5 open anomalous"]
+    assert brief(key.see("1.1111")) == ["0 open anomalous", "1 close recovered", "5 open anomalous"]
 
 
 def test_a_key_is_forgotten_when_nothing_matters_any_more() -> None:
-    key = Key(cooldown_ms=4, close_after_ms=1, flood_ms=2)
+    key = Key(cooldown_ms=4, close_after_ms=1, flood_window_ms=2)
     key.see("1....")
     assert key.alerts is not None
     assert replace(key.alerts, activity=None) == SeriesAlerts(closed_ms=1)
@@ -158,16 +158,16 @@ def test_a_key_is_forgotten_when_nothing_matters_any_more() -> None:
 
 
 def test_an_alert_open_too_long_goes_on_in_another() -> None:
-    key = Key(open_ms_max=4, cooldown_ms=100, alerts_max=1, flood_ms=100)
+    key = Key(open_ms_max=4, cooldown_ms=100, flood_alerts_max=1, flood_window_ms=100)
     events = key.see("111.2...")
     assert brief(events) == [
         "0 open anomalous",
-        "4 close too_long",
+        "4 close max_duration",
         "4 open continued",
-        "7 close calm",
+        "7 close recovered",
     ]
     first, closed, second, _ = events
-    assert second.continues == first.alert_id != second.alert_id
+    assert second.continues_alert_id == first.alert_id != second.alert_id
     assert (closed.window_end_ms, second.window_end_ms, second.severity) == (4, 4, "critical")
     assert (second.n_windows, second.event_number, second.opened_ms) == (1, 1, 4)
 
@@ -175,19 +175,19 @@ def test_an_alert_open_too_long_goes_on_in_another() -> None:
 def test_an_alert_open_too_long_at_a_normal_window_just_closes() -> None:
     key = Key(open_ms_max=4, cooldown_ms=2)
     events = key.see("11.1.11")
-    assert brief(events) == ["0 open anomalous", "4 close too_long", "6 open anomalous"]
-    assert events[-1].continues is None
+    assert brief(events) == ["0 open anomalous", "4 close max_duration", "6 open anomalous"]
+    assert events[-1].continues_alert_id is None
 
 
 def flooded(**changes: Any) -> Key:
     """Return a key that has opened and closed two alerts, which is all it may."""
-    changes = {"alerts_max": 2, "flood_ms": 20, "close_after_ms": 1} | changes
+    changes = {"flood_alerts_max": 2, "flood_window_ms": 20, "close_after_ms": 1} | changes
     key = Key(**changes)
     assert brief(key.see("1.1.")) == [
         "0 open anomalous",
-        "1 close calm",
+        "1 close recovered",
         "2 open anomalous",
-        "3 close calm",
+        "3 close recovered",
     ]
     return key
 
@@ -198,46 +198,50 @@ def test_one_alert_too_many_opens_a_summary_that_counts_the_others() -> None:
     assert brief([opened]) == ["4 open flood"]
     assert (opened.is_summary, opened.n_alerts, key.n_suppressed) == (True, 1, 2)
     (closed,) = key.see("." * 30)
-    assert brief([closed]) == ["28 close calm"]
+    assert brief([closed]) == ["28 close recovered"]
     assert (closed.alert_id, closed.is_summary, closed.n_alerts) == (opened.alert_id, True, 3)
     assert (closed.n_anomalous, closed.last_anomalous_ms, closed.event_number) == (3, 8, 2)
     assert key.alerts is None
 
 
 def test_a_summary_is_updated_like_any_alert() -> None:
-    key = flooded(update_ms=4)
+    key = flooded(update_interval_ms=4)
     events = key.see("1.1.1.2.")
     assert brief(events) == ["4 open flood", "8 update periodic", "10 update severity"]
     assert [each.n_alerts for each in events] == [1, 3, 4]
 
 
 def test_a_summary_stays_while_an_alert_behind_it_is_open() -> None:
-    key = Key(alerts_max=1, flood_ms=5, close_after_ms=2)
+    key = Key(flood_alerts_max=1, flood_window_ms=5, close_after_ms=2)
     key.see("1..")
     assert brief(key.see("1" * 10)) == ["3 open flood"]
-    assert brief(key.see("...")) == ["14 close calm"]
+    assert brief(key.see("...")) == ["14 close recovered"]
     assert key.n_suppressed == 0
 
 
 def test_after_a_flood_alerts_open_again_after_cooldown() -> None:
-    key = Key(alerts_max=1, flood_ms=5, close_after_ms=1, cooldown_ms=2)
+    key = Key(flood_alerts_max=1, flood_window_ms=5, close_after_ms=1, cooldown_ms=2)
     key.see("1.")
-    assert brief(key.see(".1......")) == ["3 open flood", "8 close calm"]
+    assert brief(key.see(".1......")) == ["3 open flood", "8 close recovered"]
     assert brief(key.see("11")) == ["10 open anomalous"]
 
 
 def test_cooldown_holds_behind_a_summary_too() -> None:
-    key = Key(alerts_max=1, flood_ms=50, close_after_ms=1, cooldown_ms=3)
-    assert brief(key.see("1...1.11111")) == ["0 open anomalous", "1 close calm", "4 open flood"]
+    key = Key(flood_alerts_max=1, flood_window_ms=50, close_after_ms=1, cooldown_ms=3)
+    assert brief(key.see("1...1.11111")) == [
+        "0 open anomalous",
+        "1 close recovered",
+        "4 open flood",
+    ]
     assert key.n_suppressed == 1
 
 
 def test_a_summary_open_too_long_goes_on_in_another_where_it_still_counts() -> None:
     key = flooded(open_ms_max=4)
     events = key.see("1.1.1.1")
-    assert brief(events) == ["4 open flood", "8 close too_long", "8 open continued"]
+    assert brief(events) == ["4 open flood", "8 close max_duration", "8 open continued"]
     assert [each.n_alerts for each in events] == [1, 3, 1]
-    assert events[2].continues == events[0].alert_id
+    assert events[2].continues_alert_id == events[0].alert_id
     assert events[2].is_summary
     assert key.n_suppressed == 3
 
@@ -245,29 +249,29 @@ def test_a_summary_open_too_long_goes_on_in_another_where_it_still_counts() -> N
 def test_a_summary_closed_at_a_normal_window_goes_on_at_the_next_alert() -> None:
     key = flooded(open_ms_max=3)
     events = key.see("1....1.")
-    assert brief(events) == ["4 open flood", "7 close too_long", "9 open continued"]
-    assert events[2].continues == events[0].alert_id
+    assert brief(events) == ["4 open flood", "7 close max_duration", "9 open continued"]
+    assert events[2].continues_alert_id == events[0].alert_id
     assert (events[2].n_alerts, key.n_suppressed) == (1, 1)
 
 
 def test_a_summary_closed_at_a_normal_window_ends_silently_in_calm() -> None:
     key = flooded(open_ms_max=3)
-    assert brief(key.see("1" + "." * 25)) == ["4 open flood", "7 close too_long"]
+    assert brief(key.see("1" + "." * 25)) == ["4 open flood", "7 close max_duration"]
     assert key.alerts is None
     assert brief(key.see("1")) == ["30 open anomalous"]
 
 
 def test_an_alert_behind_a_summary_may_go_on_for_long_and_counts_once() -> None:
-    key = flooded(open_ms_max=6, flood_ms=40)
+    key = flooded(open_ms_max=6, flood_window_ms=40)
     events = key.see("1" * 20)
-    assert brief(events)[:3] == ["4 open flood", "10 close too_long", "10 open continued"]
+    assert brief(events)[:3] == ["4 open flood", "10 close max_duration", "10 open continued"]
     assert key.n_suppressed == 0
     assert all(each.n_alerts == 1 for each in events)
 
 
 def test_goings_on_count_for_no_flood() -> None:
-    key = Key(open_ms_max=2, alerts_max=1, flood_ms=100)
-    assert {each.reason for each in key.see("1" * 20)} == {"anomalous", "too_long", "continued"}
+    key = Key(open_ms_max=2, flood_alerts_max=1, flood_window_ms=100)
+    assert {each.reason for each in key.see("1" * 20)} == {"anomalous", "max_duration", "continued"}
 
 
 def test_an_idle_key_s_alert_is_closed() -> None:
@@ -275,7 +279,7 @@ def test_an_idle_key_s_alert_is_closed() -> None:
     (opened,) = key.see("1")
     metadata = RecordMetadata("telemetry", 0, 900, 0, b"another", ())
     (closed,) = expire(key.alerts, 500, metadata)
-    assert brief([closed]) == ["500 close idle"]
+    assert brief([closed]) == ["500 close key_expired"]
     assert (closed.alert_id, closed.event_number) == (opened.alert_id, 2)
     assert (closed.key, closed.source.offset) == ("pump-7", 900)
     assert (closed.last_anomalous_ms, closed.n_windows) == (0, 1)
@@ -285,7 +289,7 @@ def test_an_idle_key_s_summary_is_closed() -> None:
     key = flooded()
     key.see("1.1.")
     (closed,) = expire(key.alerts, 500, metadata_of(0))
-    assert (closed.is_summary, closed.n_alerts, closed.reason) == (True, 2, "idle")
+    assert (closed.is_summary, closed.n_alerts, closed.reason) == (True, 2, "key_expired")
 
 
 @pytest.mark.parametrize("alerts", [None, SeriesAlerts(history=3), SeriesAlerts(closed_ms=3)])

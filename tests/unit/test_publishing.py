@@ -56,7 +56,7 @@ def test_an_alert_is_json_with_the_published_fields() -> None:
             "worst_start_ms": 1_700_000_000_010,
             "worst_end_ms": 1_700_000_000_020,
             "features": [
-                {"feature": 0, "share": 1.0, "expected": [0.5, 0.25], "seen": [2.0, None]}
+                {"feature": 0, "share": 1.0, "expected": [0.5, 0.25], "observed": [2.0, None]}
             ],
             "shares": [1.0],
             "times_ms": [1_700_000_000_010, 1_700_000_000_020],
@@ -70,7 +70,7 @@ def test_an_alert_is_json_with_the_published_fields() -> None:
         "n_windows": 1,
         "n_anomalous": 1,
         "reason": "anomalous",
-        "continues": None,
+        "continues_alert_id": None,
         "is_summary": False,
         "n_alerts": 1,
         "detected_at_ms": 1_700_000_000_500,

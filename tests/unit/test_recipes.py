@@ -78,12 +78,12 @@ def test_the_rules_of_alerts_are_those_of_the_recipe():
     assert rules == AlertRules(
         open_after=2,
         open_within=3,
-        update_ms=60_000,
+        update_interval_ms=60_000,
         close_after_ms=10_000,
         cooldown_ms=0,
         open_ms_max=600_000,
-        alerts_max=10,
-        flood_ms=600_000,
+        flood_alerts_max=10,
+        flood_window_ms=600_000,
         severities=(("warning", 1.0), ("critical", 2.0)),
     )
 
@@ -143,8 +143,14 @@ def test_all_problems_at_once_each_with_key_expected_and_received():
         (["alerting.open_within=65"], "alerting.open_within: expected less than or equal to 64"),
         (["alerting.open_ms_max=9999"], "close_after_ms: expected at most open_ms_max = 9999"),
         (["alerting.close_after_ms=0"], "close_after_ms: expected greater than or equal to 1"),
-        (["alerting.flood_ms=604800001"], "alerting.flood_ms: expected less than or equal to"),
-        (["alerting.alerts_max=0"], "alerting.alerts_max: expected greater than or equal to 1"),
+        (
+            ["alerting.flood_window_ms=604800001"],
+            "alerting.flood_window_ms: expected less than or equal to",
+        ),
+        (
+            ["alerting.flood_alerts_max=0"],
+            "alerting.flood_alerts_max: expected greater than or equal to 1",
+        ),
         (["alerting.cooldown_ms=-1"], "alerting.cooldown_ms: expected greater than or equal to 0"),
         (["network.output_activation=linear", "threshold.error=bce"], "threshold.error: bce needs"),
         (["training.loss=bce", "scaling.kind=none"], "training.loss: bce is defined on [0, 1]"),
@@ -294,7 +300,7 @@ def test_the_rules_of_windows_are_those_of_the_recipe() -> None:
         stride=32,
         sample_interval_ms=1000 / 360,
         gap_ms_max=256 * (1000 / 360),
-        lateness_ms_max=0.0,
+        allowed_lateness_ms=0.0,
         missing="interpolate",
         missing_share_max=0.25,
         key_ttl_ms=3_600_000.0,
@@ -327,8 +333,14 @@ def test_windows_do_not_overlap_and_end_at_a_gap_of_their_length_unless_told_oth
         (["gap_ms_max=0"], "window.gap_ms_max: expected greater than 0"),
         (["key_ttl_ms=99"], "window.key_ttl_ms: expected at least the time of a window = 711"),
         (["gap_ms_max=400", "key_ttl_ms=399"], "expected at least gap_ms_max = 400, received 399"),
-        (["lateness_ms_max=4000000"], "window.key_ttl_ms: expected at least lateness_ms_max"),
-        (["lateness_ms_max=-1"], "window.lateness_ms_max: expected greater than or equal to 0"),
+        (
+            ["allowed_lateness_ms=4000000"],
+            "window.key_ttl_ms: expected at least allowed_lateness_ms",
+        ),
+        (
+            ["allowed_lateness_ms=-1"],
+            "window.allowed_lateness_ms: expected greater than or equal to 0",
+        ),
         (["missing=zero"], "window.missing: expected 'reject', 'hold' or 'interpolate'"),
         (["missing_share_max=1"], "window.missing_share_max: expected less than 1"),
         (["record=window"], "window.record: expected 'samples' for data.name = 'mitdb'"),

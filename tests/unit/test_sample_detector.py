@@ -44,7 +44,7 @@ def detector_of(**changes: Any) -> SampleDetector:
         stride=1,
         sample_interval_ms=10,
         gap_ms_max=40,
-        lateness_ms_max=0,
+        allowed_lateness_ms=0,
         missing="hold",
         missing_share_max=0.5,
         key_ttl_ms=1_000,
@@ -143,7 +143,7 @@ def test_a_record_with_late_samples_is_put_aside_with_its_place_in_the_order() -
     assert (index, type(error), stage) == (1, RecordOrderError, "order")
     assert str(error) == (
         "2 of 4 samples came more than 0 ms behind the newest of their key, 2 were used: "
-        "send in order, or train with a larger window.lateness_ms_max"
+        "send in order, or train with a larger window.allowed_lateness_ms"
     )
     assert step.counts.samples == {"used": 9, "late": 2, "duplicate": 1}
     assert step.counts.records == {"late": 1, "normal": 2, "dead_letter": 0}
@@ -161,7 +161,7 @@ def test_a_record_that_came_twice_is_a_duplicate() -> None:
 
 
 def test_samples_that_waited_are_counted_once() -> None:
-    detector = detector_of(lateness_ms_max=1_000)
+    detector = detector_of(allowed_lateness_ms=1_000)
     times = ",".join(str(NOW_MS + each) for each in (0, 1, 2))
     crowd = b'{"values":[0,0,0],"timestamps_ms":[%s]}' % times.encode()
     first = detector.step(detector.start(), batch_of(crowd), zeros)
@@ -188,7 +188,7 @@ def test_an_alert_opens_goes_on_and_closes_over_batches() -> None:
     assert isinstance(first.state, SampleState)
     second = detector.step(first.state, batch_of(Sent(b"a", 40, [0] * 12), start=101), zeros)
     assert events(first) == [(0, "open", "anomalous")]
-    assert events(second) == [(0, "close", "calm")]
+    assert events(second) == [(0, "close", "recovered")]
     opened, closed = first.alerts[0].alert, second.alerts[0].alert
     assert closed.alert_id == opened.alert_id
     assert (closed.source.offset, closed.event_time_ms) == (101, NOW_MS + 150)
@@ -200,7 +200,7 @@ def test_missing_values_are_said_in_the_explanation() -> None:
     step = step_of(Sent(b"a", 0, [3, None, 3, 3]))
     ((_, alert, _),) = step.alerts
     assert alert.explanation.imputed_share == 0.25
-    assert alert.explanation.features[0].seen == (3.0, None, 3.0, 3.0)
+    assert alert.explanation.features[0].observed == (3.0, None, 3.0, 3.0)
     assert alert.reconstruction_error == 3.0
     assert step.counts.n_missing_values == 1
 
@@ -216,7 +216,7 @@ def test_a_window_that_misses_too_much_is_not_scored() -> None:
 
 def test_gaps_are_said_in_the_alerts_of_the_time_after() -> None:
     detector = detector_of(stride=4)
-    detector = replace(detector, alerting=replace(detector.alerting, flood_ms=250))
+    detector = replace(detector, alerting=replace(detector.alerting, flood_window_ms=250))
     records = [Sent(b"a", 0, NORMAL), Sent(b"a", 100, NORMAL), Sent(b"a", 200, ANOMALOUS)]
     records += [Sent(b"a", 240, [0] * 12), Sent(b"a", 360, ANOMALOUS)]
     for sizes in ([5], [1] * 5, [2, 3], [3, 2]):
@@ -248,7 +248,7 @@ def test_an_alert_closes_though_its_key_completes_no_window(records: list[Sent])
     step = step_of(Sent(b"a", 0, ANOMALOUS), *records)
     assert [(each.alert.event, each.alert.reason) for each in step.alerts] == [
         ("open", "anomalous"),
-        ("close", "calm"),
+        ("close", "recovered"),
     ]
     assert 130 <= step.alerts[1].alert.event_time_ms - NOW_MS <= 150
     assert step.alerts[1].alert.n_windows == step.alerts[1].alert.n_anomalous
@@ -269,7 +269,7 @@ def test_what_was_before_a_key_was_idle_is_not_said_of_it(sizes: list[int]) -> N
 
 def test_an_idle_key_closes_its_alert_in_its_own_name() -> None:
     step = step_of(Sent(b"a", 0, ANOMALOUS), Sent(b"b", 1_030, [0]), Sent(b"b", 1_031, [0]))
-    assert events(step) == [(0, "open", "anomalous"), (2, "close", "idle")]
+    assert events(step) == [(0, "open", "anomalous"), (2, "close", "key_expired")]
     index, alert, key = step.alerts[1]
     assert (index, key, alert.key) == (2, b"a", "a")
     assert (alert.source.offset, alert.event_time_ms) == (102, NOW_MS + 1_030)

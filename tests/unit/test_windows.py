@@ -22,7 +22,7 @@ RULES = WindowRules(
     stride=4,
     sample_interval_ms=10.0,
     gap_ms_max=40.0,
-    lateness_ms_max=0.0,
+    allowed_lateness_ms=0.0,
     missing="hold",
     missing_share_max=0.5,
     key_ttl_ms=1_000.0,
@@ -123,13 +123,13 @@ def test_a_time_that_was_there_keeps_its_first_value() -> None:
 def test_of_two_samples_in_half_an_interval_the_first_to_come_stays() -> None:
     some = cut_all(RULES, (b"a", [0, 10, 14, 20, 30]))
     assert (values(some), some.n_repeated.tolist()) == ([[0, 10, 20, 30]], [1])
-    later = replace(RULES, lateness_ms_max=20.0)
+    later = replace(RULES, allowed_lateness_ms=20.0)
     some = cut_all(later, (b"a", [0, 14]), (b"a", [10, 20, 30]), (b"a", [60]))
     assert (values(some), some.n_repeated.tolist()) == ([[0, 14, 20, 30]], [0, 1, 0])
 
 
 def test_with_lateness_samples_wait_for_those_before_them() -> None:
-    rules = replace(RULES, lateness_ms_max=20.0)
+    rules = replace(RULES, allowed_lateness_ms=20.0)
     some = cut_all(rules, (b"a", [0, 10, 30]), (b"a", [20]), (b"a", [50]), (b"a", [51]))
     assert some.n_late.tolist() == [0, 0, 0, 0]
     assert values(some) == [[0, 10, 20, 30]]
@@ -138,7 +138,7 @@ def test_with_lateness_samples_wait_for_those_before_them() -> None:
 
 
 def test_however_fast_a_key_sends_few_of_its_samples_wait() -> None:
-    rules = replace(RULES, lateness_ms_max=100.0)
+    rules = replace(RULES, allowed_lateness_ms=100.0)
     some = cut_all(rules, (b"a", [each / 8 for each in range(8_000)]))
     assert len(some.state.apply_delta().reorder_buffer.times_ms) == 2 * 100 / 10
     assert some.n_repeated.tolist() == [8_000 - 2 * 1_000 / 10]
@@ -209,7 +209,7 @@ def test_a_state_that_was_overtaken_is_refused() -> None:
 
 
 def test_a_partition_that_went_away_is_forgotten() -> None:
-    rules = replace(RULES, lateness_ms_max=20.0)
+    rules = replace(RULES, allowed_lateness_ms=20.0)
     records = arrivals((b"a", [0, 10]), (b"a", [0, 10]), partitions=[0, 1])
     state = assign_windows(WindowState.empty(rules), rules, records).state.drop_partitions([1])
     keyed_state = state.apply_delta()

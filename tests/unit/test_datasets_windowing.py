@@ -8,7 +8,7 @@ import pytest
 
 from stream_detector.core.series_samples import Samples
 from stream_detector.core.windows import WindowRules
-from stream_detector.datasets import cutting
+from stream_detector.datasets import windowing
 from stream_detector.datasets.base import SampleDataset
 from stream_detector.datasets.windowing import cut_samples, cut_with_rows, join_windows, to_windows
 from stream_detector.errors import DatasetError
@@ -21,7 +21,7 @@ RULES = WindowRules(
     stride=3,
     sample_interval_ms=10,
     gap_ms_max=20,
-    lateness_ms_max=0,
+    allowed_lateness_ms=0,
     missing="hold",
     missing_share_max=0.5,
     key_ttl_ms=1_000,
@@ -105,8 +105,8 @@ def test_each_step_knows_the_sample_it_is() -> None:
 def test_the_number_of_a_sample_is_exact_where_float32_would_not_be(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert cutting._ROWS_A_PAGE <= 2**24
-    monkeypatch.setattr(cutting, "_ROWS_A_PAGE", 4)
+    assert windowing._ROWS_A_PAGE <= 2**24
+    monkeypatch.setattr(windowing, "_ROWS_A_PAGE", 4)
     _, record_metadata = cut_with_rows(samples_of(*series("a", *range(9))), RULES)
     assert record_metadata.ravel().tolist() == list(range(9))
 

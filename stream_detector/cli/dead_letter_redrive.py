@@ -28,7 +28,7 @@ from stream_detector.cli.dead_letter_views import (
     printable,
 )
 from stream_detector.cli.output import console, progress_bar
-from stream_detector.core.dead_letters import DeadLetter, encode_replay
+from stream_detector.core.dead_letters import DeadLetter, encode_redrive
 from stream_detector.errors import ConfigError, missing_topics
 from stream_detector.ports import Client
 
@@ -49,7 +49,7 @@ class Target(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayChoice:
+class RedriveChoice:
     """What was asked for.
 
     Parameters
@@ -95,7 +95,7 @@ class ReplayChoice:
 
 @dataclass(slots=True)
 class Plan:
-    """What a replay will do.
+    """What a redrive will do.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Plan:
         The highest partition that is named, by topic.
     """
 
-    choice: ReplayChoice
+    choice: RedriveChoice
     n_there: int = 0
     n_foreign: int = 0
     n_incomplete: int = 0
@@ -149,7 +149,7 @@ class Plan:
             self.incomplete.append(printable(f"{place_of(letter)} {incomplete_text(letter)}"))
 
 
-def make_plan(snapshot: Snapshot, choice: ReplayChoice) -> Plan:
+def make_plan(snapshot: Snapshot, choice: RedriveChoice) -> Plan:
     """Read the dead-letter topic and say what will be sent.
 
     Raises
@@ -212,7 +212,7 @@ def require_consent(*, is_dry_run: bool, is_sure: bool) -> None:
     """
     if not (is_dry_run or is_sure or sys.stdin.isatty()):
         message = (
-            "replay sends records and there is no terminal to ask on; give --yes, or --dry-run to "
+            "redrive sends records and there is no terminal to ask on; give --yes, or --dry-run to "
             "see what would be sent"
         )
         raise ConfigError(message)
@@ -252,9 +252,9 @@ def send(snapshot: Snapshot, plan: Plan, writer: Client) -> None:
     n_acknowledged = n_pending = 0
     try:
         with progress_bar() as progress:
-            task = progress.add_task("replaying", total=plan.n_letters)
+            task = progress.add_task("redriving", total=plan.n_letters)
             for letter in filter(plan.choice.takes, snapshot.letters()):
-                writer.produce([encode_replay(letter, plan.choice.to)])
+                writer.produce([encode_redrive(letter, plan.choice.to)])
                 n_pending += 1
                 if n_pending == FLUSH_RECORDS:
                     writer.flush(FLUSH_TIMEOUT_MS)
@@ -284,5 +284,5 @@ def _targets(snapshot: Snapshot, plan: Plan) -> Iterator[Target]:
 
 def _target(letter: DeadLetter, to: str | None) -> Target:
     """Return where a dead letter goes."""
-    record = encode_replay(letter, to)
+    record = encode_redrive(letter, to)
     return Target(place_of(letter), record.topic, record.partition)
