@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from stream_detector.core.codec import decode_windows
-from stream_detector.core.explain import WindowEvidence
-from stream_detector.core.image_codec import IMAGE_TYPES, ImageShape, encode_image
-from stream_detector.core.image_explain import explain_image
+from stream_detector.core.codec.image_format import IMAGE_TYPES, ImageShape, encode_image
+from stream_detector.core.codec.windows import decode_windows
+from stream_detector.core.scoring.explanation import WindowEvidence
+from stream_detector.core.scoring.image_explanation import explain_image
 from stream_detector.datasets import load_images
 
 ROUNDS = 7

@@ -35,15 +35,15 @@ from common import (
 from confluent_kafka import Producer
 from rich.progress import track
 
-from stream_detector.cli.wiring import Served, open_bundle
+from stream_detector.assembly import Served, open_bundle
 from stream_detector.core.records import RecordBatch, RecordMetadata, SeriesColumns
+from stream_detector.core.results import DetectorState
 from stream_detector.core.sample_detector import SampleDetector
-from stream_detector.core.step import DetectorState
 from stream_detector.recipes import load_recipe
 from stream_detector.training import train
 
 if TYPE_CHECKING:
-    from stream_detector.core.windows import WindowState
+    from stream_detector.core.windowing.windows import WindowState
 
 RECORDS_PER_BATCH = 32_768
 BATCHES = 8

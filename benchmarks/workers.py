@@ -44,7 +44,7 @@ class Rate:
 
 def detect(options: argparse.Namespace, settings: DetectSettings) -> dict[str, Any]:
     """Run the service as the command does."""
-    from stream_detector.cli.wiring import connect_to_detect, open_bundle
+    from stream_detector.assembly import connect_to_detect, open_bundle
     from stream_detector.ports import SystemClock
     from stream_detector.service import Service
     from stream_detector.telemetry import Metrics

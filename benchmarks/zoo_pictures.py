@@ -19,11 +19,11 @@ from stream_detector.datasets.base import Dataset
 from stream_detector.datasets.sampling import draw_each
 from stream_detector.engines.backend import import_keras
 from stream_detector.engines.keras import AutoencoderParts, load_parts
-from stream_detector.networks.fitting import with_noise
 from stream_detector.report import Findings
 from stream_detector.report.charts import error_histogram, latent_space
 from stream_detector.report.drawing import COLOURS, INK, house_style
 from stream_detector.training import evaluate_on, load_windows
+from stream_detector.training.fitting import with_noise
 
 N_SHOWN = 10
 N_DRAWN = 20

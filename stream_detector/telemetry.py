@@ -14,7 +14,7 @@ from typing import Any, Self
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from stream_detector.core.records import FloatArray, TopicPartition
-from stream_detector.core.step import Counts
+from stream_detector.core.results import Counts
 from stream_detector.errors import ConfigError
 from stream_detector.ports import Reconstructor
 

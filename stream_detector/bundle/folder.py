@@ -30,11 +30,11 @@ from stream_detector.bundle.manifest import (
     library_versions,
     parse_manifest,
 )
+from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.detector import Detector
-from stream_detector.core.image_codec import ImageShape
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.sample_detector import for_samples
-from stream_detector.core.scaling import Scaler
+from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.errors import (
     BundleError,
     BundleIntegrityError,

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stream_detector.core.scoring import ErrorKind
-from stream_detector.core.thresholds import ThresholdMethod
+from stream_detector.core.scoring.reconstruction import ErrorKind
+from stream_detector.core.scoring.thresholds import ThresholdMethod
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
 from stream_detector.recipes import Recipe
 

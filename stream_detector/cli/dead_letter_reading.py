@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from stream_detector.core.dead_letters import DeadLetter, decode_dead_letter
+from stream_detector.core.codec.dead_letters import DeadLetter, decode_dead_letter
 from stream_detector.core.records import TopicPartition
 from stream_detector.errors import BrokerUnavailableError, ConfigError
 from stream_detector.ports import Client, Clock, SystemClock

@@ -28,7 +28,7 @@ from stream_detector.cli.dead_letter_views import (
     printable,
 )
 from stream_detector.cli.output import console, progress_bar
-from stream_detector.core.dead_letters import DeadLetter, encode_redrive
+from stream_detector.core.codec.dead_letters import DeadLetter, encode_redrive
 from stream_detector.errors import ConfigError, missing_topics
 from stream_detector.ports import Client
 

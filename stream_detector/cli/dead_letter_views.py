@@ -17,7 +17,7 @@ from rich.text import Text
 
 from stream_detector.cli.dead_letter_reading import key_text, place_of
 from stream_detector.cli.output import time_text
-from stream_detector.core.dead_letters import DeadLetter
+from stream_detector.core.codec.dead_letters import DeadLetter
 from stream_detector.errors import ConfigError
 
 INCOMPLETE = "incomplete"

@@ -37,7 +37,7 @@ from stream_detector.cli.dead_letter_views import (
 )
 from stream_detector.cli.online import Client, Servers, SettingsFile
 from stream_detector.cli.output import console, print_json
-from stream_detector.core.dead_letters import DeadLetter
+from stream_detector.core.codec.dead_letters import DeadLetter
 from stream_detector.errors import ConfigError
 from stream_detector.settings import ClientName, ConnectionSettings, load_settings
 

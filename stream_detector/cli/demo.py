@@ -15,14 +15,14 @@ import typer
 
 from stream_detector.cli.output import console, print_table, progress_bar, to_json
 from stream_detector.core.records import RecordBatch
-from stream_detector.core.step import Step
+from stream_detector.core.results import Step
 from stream_detector.errors import BrokerError, DatasetError
 from stream_detector.ports import SystemClock
 from stream_detector.settings import DetectSettings, load_settings
 
 if TYPE_CHECKING:
+    from stream_detector.assembly import Served
     from stream_detector.cli.feeding import Feed
-    from stream_detector.cli.wiring import Served
     from stream_detector.datasets.base import Dataset
     from stream_detector.service import Service
 
@@ -55,9 +55,9 @@ def demo(
 
     Needs the train and confluent extras and no Kafka: a broker is started inside this process.
     """
+    from stream_detector.assembly import open_bundle
     from stream_detector.cli.feeding import feed_of
     from stream_detector.cli.offline import train_with_progress
-    from stream_detector.cli.wiring import open_bundle
     from stream_detector.clients.embedded import EmbeddedBroker
     from stream_detector.recipes import load_recipe
 

@@ -75,7 +75,7 @@ def load_feed(
     """
     path = Path(source)
     if path.suffix.lower() in (".csv", ".parquet"):
-        from stream_detector.datasets.tables import read_windows
+        from stream_detector.datasets.files.windows import read_windows
 
         table = read_windows(path, n_features=n_features)
         keys = list(table.keys) if table.keys is not None else None
@@ -145,7 +145,7 @@ def load_sample_feed(source: str, part: Literal["test", "all"]) -> SampleFeed:
                 f"received {source!r}"
             )
             raise ConfigError(message)
-        from stream_detector.datasets.sample_tables import read_samples
+        from stream_detector.datasets.files.samples import read_samples
 
         return SampleFeed(source, read_samples(path).samples, None)
     name, _, series = source.partition(":")

@@ -14,7 +14,7 @@ from stream_detector.errors import ConfigError
 
 if TYPE_CHECKING:
     from stream_detector.bundle import Bundle
-    from stream_detector.core.image_codec import ImageShape
+    from stream_detector.core.codec.image_format import ImageShape
     from stream_detector.core.records import FloatArray
     from stream_detector.recipes.sections import WindowSection
 
@@ -59,7 +59,7 @@ def read_file(file: Path, bundle: "Bundle") -> FileWindows:
 
 def _read_images(path: Path, image: "ImageShape") -> FileWindows:
     """Read a folder of images, or one of them; their names are their keys."""
-    from stream_detector.datasets.image_folder import read_images
+    from stream_detector.datasets.files.images import read_images
 
     images = read_images(path, image)
     nothing = [""] * len(images.names)
@@ -68,7 +68,7 @@ def _read_images(path: Path, image: "ImageShape") -> FileWindows:
 
 def _read_whole(file: Path, window: "WindowSection") -> FileWindows:
     """Read a file of which each row is a whole window."""
-    from stream_detector.datasets.tables import read_windows
+    from stream_detector.datasets.files.windows import read_windows
 
     table = read_windows(file, window.steps, window.features)
     nothing = [""] * len(table.windows)
@@ -82,7 +82,7 @@ def _read_whole(file: Path, window: "WindowSection") -> FileWindows:
 
 def _cut_file(file: Path, window: "WindowSection") -> FileWindows:
     """Cut windows from a file of which each row is a sample."""
-    from stream_detector.datasets.sample_tables import read_samples
+    from stream_detector.datasets.files.samples import read_samples
     from stream_detector.datasets.windowing import cut_samples, require_windows
 
     samples = read_samples(file, window.features).samples

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from stream_detector.assembly import open_bundle, open_parts
 from stream_detector.cli.files import WindowFile, csv_rows, read_file
 from stream_detector.cli.offline import BundlePath, Engine
 from stream_detector.cli.output import console, progress_bar
 from stream_detector.cli.pictures import write_pictures
-from stream_detector.cli.wiring import open_bundle, open_parts
 from stream_detector.errors import ConfigError, DatasetError, RecordValueError
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def _reconstruct_samples(
     clean: "Callable[[FloatArray], NDArray[np.float64]]",
 ) -> None:
     """Cut a file of samples, clean the windows and put them together again."""
-    from stream_detector.datasets.sample_tables import read_samples
+    from stream_detector.datasets.files.samples import read_samples
     from stream_detector.datasets.windowing import cut_with_rows, join_windows, require_windows
 
     table = read_samples(file, window.features)

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stream_detector.assembly import open_bundle
 from stream_detector.cli.files import WindowFile, csv_rows, read_file
 from stream_detector.cli.output import console, print_json, print_table, progress_bar
 from stream_detector.cli.reporting import report_on
-from stream_detector.cli.wiring import open_bundle
 from stream_detector.core.evaluation import figure_rows
 from stream_detector.errors import ConfigError, DatasetError, RecordValueError
 from stream_detector.settings import EngineName

@@ -13,7 +13,7 @@ import typer
 
 from stream_detector.cli.output import console, parse_duration_s
 from stream_detector.cli.stopping import StopFlag
-from stream_detector.core.codec import ContentType
+from stream_detector.core.codec.windows import ContentType
 from stream_detector.errors import ConfigError
 from stream_detector.settings import (
     ClientName,

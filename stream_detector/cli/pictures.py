@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stream_detector.cli.files import cannot_write
-from stream_detector.core.image_codec import encode_image
-from stream_detector.datasets.image_folder import SUFFIXES
+from stream_detector.core.codec.image_format import encode_image
+from stream_detector.datasets.files.images import SUFFIXES
 from stream_detector.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 from pydantic import TypeAdapter, ValidationError
 
+from stream_detector.assembly import require_topic
 from stream_detector.cli.output import console, time_text
-from stream_detector.cli.wiring import require_topic
 from stream_detector.clients import connect
-from stream_detector.core.explanations import Explanation
 from stream_detector.core.records import Alert
+from stream_detector.core.scoring.explanations import Explanation
 from stream_detector.settings import ConnectionSettings
 
 ALERT = TypeAdapter(Alert)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from stream_detector.core.codec import Format as FormatName
+from stream_detector.core.codec.windows import Format as FormatName
 from stream_detector.errors import ConfigError
 from stream_detector.replay import SampleTimes
 

@@ -11,8 +11,8 @@ from stream_detector.errors import BundleMismatchError, ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from stream_detector.assembly import Served
     from stream_detector.bundle import Bundle
-    from stream_detector.cli.wiring import Served
     from stream_detector.core.evaluation import Evaluation
     from stream_detector.core.records import FloatArray
     from stream_detector.datasets.base import Dataset

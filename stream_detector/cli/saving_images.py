@@ -11,10 +11,10 @@ import numpy as np
 
 from stream_detector.cli.output import console
 from stream_detector.clients import connect
-from stream_detector.core.explanations import ImageExplanation
-from stream_detector.core.image_codec import ImageShape, encode_image, format_of
-from stream_detector.core.image_explain import HEAT_MAP_BYTES_MAX
+from stream_detector.core.codec.image_format import ImageShape, encode_image, format_of
 from stream_detector.core.records import Alert, Source, TopicPartition
+from stream_detector.core.scoring.explanations import ImageExplanation
+from stream_detector.core.scoring.image_explanation import HEAT_MAP_BYTES_MAX
 from stream_detector.errors import ConfigError
 from stream_detector.ports import Client, Clock, SystemClock
 from stream_detector.settings import ConnectionSettings

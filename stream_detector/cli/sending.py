@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
+from stream_detector.assembly import require_topic
 from stream_detector.cli.online import Client, Servers, SettingsFile
 from stream_detector.cli.output import console, progress_bar
 from stream_detector.cli.replay_options import (
@@ -33,7 +34,6 @@ from stream_detector.cli.replay_options import (
     refuse,
     require_pace,
 )
-from stream_detector.cli.wiring import require_topic
 from stream_detector.errors import ConfigError
 from stream_detector.ports import Client as KafkaClient
 from stream_detector.ports import SystemClock

@@ -8,11 +8,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from stream_detector.assembly import connect_to_detect, open_bundle
 from stream_detector.cli.output import console
 from stream_detector.cli.stopping import StopFlag
-from stream_detector.cli.wiring import connect_to_detect, open_bundle
 from stream_detector.core.records import RecordBatch
-from stream_detector.core.step import Step
+from stream_detector.core.results import Step
 from stream_detector.errors import ConfigError
 from stream_detector.ports import SystemClock
 from stream_detector.service import Service

@@ -55,13 +55,13 @@ def connect(
     """
     subscription = Subscription(tuple(topics), group, offset_reset, transactional_id, instance_id)
     if settings.client == "kafka-python":
-        from stream_detector.clients.kafka_python import (  # noqa: PLC0415  (only what is used)
+        from stream_detector.clients.kafka_python.client import (  # noqa: PLC0415
             KafkaPythonClient,
         )
 
         return KafkaPythonClient(settings, subscription)
     try:
-        from stream_detector.clients.confluent import ConfluentClient  # noqa: PLC0415
+        from stream_detector.clients.confluent.client import ConfluentClient  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("confluent_kafka"):
             raise

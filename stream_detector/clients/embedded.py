@@ -235,7 +235,7 @@ def _load_library() -> Any:
             "run: pip install 'stream-detector[confluent]'"
         )
         raise ConfigError(message) from None
-    import confluent_kafka  # noqa: F401, PLC0415  (loads what librdkafka itself needs)
+    import confluent_kafka  # noqa: F401, PLC0415
 
     bundled = [
         str(file.locate())

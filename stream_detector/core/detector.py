@@ -11,12 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.alerting import open_alert, severity_of
-from stream_detector.core.codec import ContentType, decode_windows
-from stream_detector.core.decoded import Decoded
-from stream_detector.core.explain import WindowEvidence, explain
-from stream_detector.core.image_codec import ImageShape
-from stream_detector.core.image_explain import explain_image
+from stream_detector.core.alerting.tracking import open_alert, severity_of
+from stream_detector.core.codec.formats import Decoded
+from stream_detector.core.codec.image_format import ImageShape
+from stream_detector.core.codec.windows import ContentType, decode_windows
 from stream_detector.core.records import (
     BundleReference,
     FloatArray,
@@ -24,10 +22,12 @@ from stream_detector.core.records import (
     Rejected,
     Scores,
 )
-from stream_detector.core.restore_plan import RestorePlan
-from stream_detector.core.scaling import Scaler
-from stream_detector.core.scoring import ErrorKind, window_errors
-from stream_detector.core.step import Counts, DetectorState, RaisedAlert, Step
+from stream_detector.core.results import Counts, DetectorState, RaisedAlert, Step
+from stream_detector.core.scoring.explanation import WindowEvidence, explain
+from stream_detector.core.scoring.image_explanation import explain_image
+from stream_detector.core.scoring.reconstruction import ErrorKind, window_errors
+from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.state.restore_plan import RestorePlan
 from stream_detector.errors import NonFiniteScoreError, RecordValueError
 
 SCALED_MAX = 1e12

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.explanations import Explanation
+from stream_detector.core.scoring.explanations import Explanation
 from stream_detector.errors import DataError
 
 FloatArray = NDArray[np.float32]

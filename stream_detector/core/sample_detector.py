@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.alert_batch import AlertBatch, Slice
-from stream_detector.core.alerting import AlertRules
-from stream_detector.core.codec import ContentType
+from stream_detector.core.alerting.batch import AlertBatch, Slice
+from stream_detector.core.alerting.tracking import AlertRules
+from stream_detector.core.codec.samples import DecodedSamples, decode_samples
+from stream_detector.core.codec.windows import ContentType
 from stream_detector.core.detector import SCALED_MAX, Detector, Reconstruct
 from stream_detector.core.records import FloatArray, RecordBatch, Rejected, Scores
-from stream_detector.core.restore_plan import RestorePlan
-from stream_detector.core.rewinding import (
+from stream_detector.core.results import Counts, DetectorState, Step
+from stream_detector.core.state.restore_plan import RestorePlan
+from stream_detector.core.state.rewinding import (
     Needed,
     drop_partitions,
     finish_restore,
@@ -25,11 +27,9 @@ from stream_detector.core.rewinding import (
     restore_plans,
     start_scoring,
 )
-from stream_detector.core.sample_state import RestorePoint, SampleState, of_samples
-from stream_detector.core.samples import DecodedSamples, decode_samples
-from stream_detector.core.sessions import Arrivals
-from stream_detector.core.step import Counts, DetectorState, Step
-from stream_detector.core.windows import (
+from stream_detector.core.state.sample_state import RestorePoint, SampleState, of_samples
+from stream_detector.core.windowing.sessions import Arrivals
+from stream_detector.core.windowing.windows import (
     WindowBatch,
     WindowRules,
     WindowState,

@@ -77,12 +77,12 @@ def load_dataset(
 
         return synthetic_ecg.load(seed=seed, n_windows=n_windows)
     if name in ("csv", "parquet"):
-        from stream_detector.datasets import tables  # noqa: PLC0415
+        from stream_detector.datasets.files import windows  # noqa: PLC0415
 
         if path is None:
             message = f"data set {name!r}: expected the path of a file, received none"
             raise ValueError(message)
-        return tables.load(Path(path), n_features)
+        return windows.load(Path(path), n_features)
     message = f"data set: expected one of {', '.join(DATASET_NAMES)}, received {name!r}"
     raise ValueError(message)
 
@@ -138,12 +138,12 @@ def load_samples(
         If the name is unknown, or the series or the path is not given: the caller's mistake.
     """
     if name in ("csv", "parquet"):
-        from stream_detector.datasets import sample_tables  # noqa: PLC0415
+        from stream_detector.datasets.files import samples  # noqa: PLC0415
 
         if path is None:
             message = f"data set {name!r}: expected the path of a file, received none"
             raise ValueError(message)
-        return sample_tables.load(Path(path))
+        return samples.load(Path(path))
     if name not in SAMPLE_DATASET_NAMES:
         message = (
             f"data set of samples: expected one of {', '.join(SAMPLE_DATASET_NAMES)}, "

@@ -8,9 +8,14 @@ from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
 from stream_detector.core.series_samples import Samples
-from stream_detector.core.sessions import Arrivals
 from stream_detector.core.timestamps import keep
-from stream_detector.core.windows import WindowRules, WindowState, assign_windows, impute_windows
+from stream_detector.core.windowing.sessions import Arrivals
+from stream_detector.core.windowing.windows import (
+    WindowRules,
+    WindowState,
+    assign_windows,
+    impute_windows,
+)
 from stream_detector.datasets.base import Dataset, SampleDataset
 from stream_detector.errors import DatasetError
 
@@ -53,7 +58,7 @@ def cut_samples(samples: Samples, rules: WindowRules) -> CutWindows:
     samples
         Any number of series; they are read in the order of their times.
     rules
-        How; see `stream_detector.core.windows`.
+        How; see `stream_detector.core.windowing.windows`.
 
     Returns
     -------

@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from stream_detector.core.alerting import OPEN_WITHIN_MAX, AlertRules
+from stream_detector.core.alerting.tracking import OPEN_WITHIN_MAX, AlertRules
 from stream_detector.core.evaluation import PositiveClass
-from stream_detector.core.imputation import MissingRule
-from stream_detector.core.scoring import ErrorKind
-from stream_detector.core.thresholds import ThresholdMethod
-from stream_detector.core.windows import WindowRules
+from stream_detector.core.scoring.reconstruction import ErrorKind
+from stream_detector.core.scoring.thresholds import ThresholdMethod
+from stream_detector.core.windowing.imputation import MissingRule
+from stream_detector.core.windowing.windows import WindowRules
 from stream_detector.recipes.networks import NetworkSection
 from stream_detector.recipes.section import PositiveFloat, PositiveInt, Section
 

@@ -13,9 +13,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from stream_detector.core.codec import CONTENT_TYPES, TIMESTAMP_MS_MAX, ContentType
+from stream_detector.core.codec.samples import TIME_HEADER
+from stream_detector.core.codec.windows import CONTENT_TYPES, TIMESTAMP_MS_MAX, ContentType
 from stream_detector.core.records import FloatArray, Headers, OutputRecord
-from stream_detector.core.samples import TIME_HEADER
 from stream_detector.core.series_samples import Samples
 from stream_detector.ports import Client, Clock
 from stream_detector.replay.chunking import Chunks, chunk

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import orjson
 
-from stream_detector.core.codec import CONTENT_TYPES, Format
-from stream_detector.core.image_codec import IMAGE_TYPES, encode_image
+from stream_detector.core.codec.image_format import IMAGE_TYPES, encode_image
+from stream_detector.core.codec.windows import CONTENT_TYPES, Format
 from stream_detector.core.records import REFERENCE_HEADER, FloatArray, OutputRecord
 from stream_detector.ports import Client, Clock
 from stream_detector.replay.pacing import (

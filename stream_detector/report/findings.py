@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stream_detector.bundle import Bundle
 from stream_detector.core.evaluation import Evaluation
 from stream_detector.core.records import FloatArray
-from stream_detector.core.scoring import value_errors
+from stream_detector.core.scoring.reconstruction import value_errors
 from stream_detector.ports import Reconstructor
 
 Rows = NDArray[np.intp]

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from stream_detector.core.detector import Detector
 from stream_detector.core.records import OffsetAndMetadata, RecordBatch, TopicPartition
-from stream_detector.core.restore_plan import CommitMetadata, RestorePlan
-from stream_detector.core.step import Step
+from stream_detector.core.results import Step
+from stream_detector.core.state.restore_plan import CommitMetadata, RestorePlan
 from stream_detector.errors import StreamDetectorError, missing_topics
 from stream_detector.ports import Client, Clock, Reconstructor
 from stream_detector.service.publishing import Publisher

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from stream_detector.core.dead_letters import encode_dead_letter, is_left_out
-from stream_detector.core.publishing import encode_alert
+from stream_detector.core.alerting.alert import encode_alert
+from stream_detector.core.codec.dead_letters import encode_dead_letter, is_left_out
 from stream_detector.core.records import OutputRecord, RecordBatch
-from stream_detector.core.step import Step
+from stream_detector.core.results import Step
 from stream_detector.ports import Client, Clock
 from stream_detector.settings import DetectSettings
 from stream_detector.telemetry import Metrics

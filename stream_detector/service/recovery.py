@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from stream_detector.core.detector import Detector
 from stream_detector.core.records import OffsetAndMetadata, RecordBatch, TopicPartition
-from stream_detector.core.restore_plan import CommitMetadata, RestorePlan
-from stream_detector.core.step import DetectorState
+from stream_detector.core.results import DetectorState
+from stream_detector.core.state.restore_plan import CommitMetadata, RestorePlan
 from stream_detector.errors import StateError
 from stream_detector.ports import Client, Clock, Reconstructor
 from stream_detector.service.offsets import OffsetGap, OffsetGaps, topic_recreated

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from stream_detector.cli import app
 from stream_detector.cli.offline import SCORE_COLUMNS
-from stream_detector.core.codec import decode_windows
-from stream_detector.datasets.tables import read_windows
+from stream_detector.core.codec.windows import decode_windows
+from stream_detector.datasets.files.windows import read_windows
 from stream_detector.recipes import load_recipe
 from stream_detector.settings import ConnectionSettings, DetectSettings, load_settings
 

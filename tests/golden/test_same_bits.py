@@ -20,7 +20,7 @@ from halving_bundle import make_bundle
 from stream_detector.bundle import read_bundle
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import BundleReference, RecordBatch
-from stream_detector.core.step import Step
+from stream_detector.core.results import Step
 from stream_detector.datasets import load_dataset, load_samples
 from stream_detector.datasets.fetch import MIRROR_VARIABLE
 from stream_detector.engines.onnx import load_onnx

@@ -13,7 +13,7 @@ from command_line import CommandLine
 from fault_stage import read_all
 
 from stream_detector.clients import connect
-from stream_detector.core.dead_letters import REPLAYED_FROM, encode_dead_letter
+from stream_detector.core.codec.dead_letters import REPLAYED_FROM, encode_dead_letter
 from stream_detector.core.records import OutputRecord, RecordMetadata, Rejected
 from stream_detector.errors import RecordDecodeError
 from stream_detector.settings import ConnectionSettings

@@ -15,9 +15,9 @@ from image_files import HEADERS, bad_files
 from PIL import Image
 
 from stream_detector.clients import connect
-from stream_detector.core.image_codec import ImageShape, encode_image
-from stream_detector.core.image_explain import HEAT_MAP_BYTES_MAX, HEAT_MAP_SIDE_MAX
+from stream_detector.core.codec.image_format import ImageShape, encode_image
 from stream_detector.core.records import OutputRecord
+from stream_detector.core.scoring.image_explanation import HEAT_MAP_BYTES_MAX, HEAT_MAP_SIDE_MAX
 from stream_detector.settings import ConnectionSettings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]

@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from stream_detector.core.alerting import AlertRules, ScoredWindow
-from stream_detector.core.explain import N_POINTS_MAX, WindowEvidence, explain
-from stream_detector.core.explanations import Explanation
-from stream_detector.core.lifecycle import SeriesAlerts, advance, expire
+from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance, expire
+from stream_detector.core.alerting.tracking import AlertRules, ScoredWindow
 from stream_detector.core.records import (
     Alert,
     BundleReference,
     RecordMetadata,
 )
-from stream_detector.core.scaling import Scaler
-from stream_detector.core.scoring import ErrorKind
+from stream_detector.core.scoring.explanation import N_POINTS_MAX, WindowEvidence, explain
+from stream_detector.core.scoring.explanations import Explanation
+from stream_detector.core.scoring.reconstruction import ErrorKind
+from stream_detector.core.scoring.scaling import Scaler
 
 BUNDLE = BundleReference("b", "v")
 SEVERITIES = (("warning", 1.0), ("critical", 2.0), ("emergency", 4.0))

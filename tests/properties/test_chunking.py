@@ -8,12 +8,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stream_detector.clients.memory import MemoryBroker
-from stream_detector.core.codec import ContentType
+from stream_detector.core.codec.samples import decode_samples
+from stream_detector.core.codec.windows import ContentType
 from stream_detector.core.records import series_columns
-from stream_detector.core.reordering import Arrivals
-from stream_detector.core.samples import decode_samples
 from stream_detector.core.series_samples import Samples
-from stream_detector.core.windows import WindowRules, WindowState, assign_windows, impute_windows
+from stream_detector.core.windowing.reordering import Arrivals
+from stream_detector.core.windowing.windows import (
+    WindowRules,
+    WindowState,
+    assign_windows,
+    impute_windows,
+)
 from stream_detector.datasets.windowing import cut_samples
 from stream_detector.ports import SystemClock
 from stream_detector.replay import SampleReplayOptions, replay_samples

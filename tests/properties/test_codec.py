@@ -9,7 +9,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_detector.core.codec import CONTENT_TYPES, ContentType, Decoded, decode_windows
+from stream_detector.core.codec.windows import CONTENT_TYPES, ContentType, Decoded, decode_windows
 from stream_detector.core.records import Headers
 
 N_VALUES = 2

@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stream_detector.core.dead_letters import (
+from stream_detector.core.codec.dead_letters import (
     LEFT_OUT_HEADER,
     REDRIVEN_FROM,
     RecordPlace,

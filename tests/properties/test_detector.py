@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_detector.core.codec import CONTENT_TYPES
+from stream_detector.core.codec.windows import CONTENT_TYPES
 from stream_detector.core.detector import Detector
 from stream_detector.core.records import (
     BundleReference,
@@ -19,8 +19,8 @@ from stream_detector.core.records import (
     TopicPartition,
     series_columns,
 )
-from stream_detector.core.scaling import Scaler
-from stream_detector.core.step import DetectorState, Step
+from stream_detector.core.results import DetectorState, Step
+from stream_detector.core.scoring.scaling import Scaler
 
 SHAPE = (3, 2)
 FLOAT32 = [("content-type", CONTENT_TYPES["float32"])]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stream_detector.core.evaluation import auroc, evaluate
-from stream_detector.core.scaling import SCALER_KINDS, fit_scaler
-from stream_detector.core.thresholds import THRESHOLD_MIN, fit_threshold
+from stream_detector.core.scoring.scaling import SCALER_KINDS, fit_scaler
+from stream_detector.core.scoring.thresholds import THRESHOLD_MIN, fit_threshold
 
 SIGNAL = st.floats(-(2**20), 2**20, width=32)
 ERRORS = st.lists(st.floats(0, 1e6), min_size=1, max_size=40).map(np.array)

@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as arrays
 from image_files import HEADERS
 from PIL import Image
 
-from stream_detector.core.codec import decode_windows
-from stream_detector.core.image_codec import ImageShape, encode_image
+from stream_detector.core.codec.image_format import ImageShape, encode_image
+from stream_detector.core.codec.windows import decode_windows
 
 SEEDS = list(fuzz_seeds())
 PNG_END = 12

@@ -16,9 +16,9 @@ from sample_streams import (
     told,
 )
 
-from stream_detector.core.restore_plan import RestorePlan
+from stream_detector.core.results import DetectorState, Step
 from stream_detector.core.sample_detector import SampleDetector
-from stream_detector.core.step import DetectorState, Step
+from stream_detector.core.state.restore_plan import RestorePlan
 
 LONG = st.lists(PLANS, min_size=1, max_size=4).map(
     lambda plans: [each for one in plans for each in one]

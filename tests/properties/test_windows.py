@@ -13,9 +13,14 @@ from hypothesis import strategies as st
 from reference_windows import Ending, Outcome, Record, Result, Window, cut_one_by_one
 
 from stream_detector.core.series_samples import Samples
-from stream_detector.core.sessions import Arrivals
 from stream_detector.core.timestamps import keep
-from stream_detector.core.windows import WindowBatch, WindowRules, WindowState, assign_windows
+from stream_detector.core.windowing.sessions import Arrivals
+from stream_detector.core.windowing.windows import (
+    WindowBatch,
+    WindowRules,
+    WindowState,
+    assign_windows,
+)
 from stream_detector.datasets.windowing import cut_samples
 
 START_MS = 1_767_225_600_000

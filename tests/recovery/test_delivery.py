@@ -22,7 +22,7 @@ from delivery_stream import DELIVERIES, N_PARTITIONS, N_RECORDS, SHAPES, record_
 
 from stream_detector.clients.memory import ABORT, PAUSE, Aborted, Fault, MemoryBroker, Operation
 from stream_detector.core.records import RecordBatch, TopicPartition
-from stream_detector.core.restore_plan import CommitMetadata
+from stream_detector.core.state.restore_plan import CommitMetadata
 from stream_detector.errors import StateError
 from stream_detector.service import Service
 from stream_detector.telemetry import Metrics

@@ -28,7 +28,7 @@ from stream_detector.core.records import (
     OutputRecord,
     TopicPartition,
 )
-from stream_detector.core.scaling import Scaler
+from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.errors import (
     BrokerUnavailableError,
     DeliveryError,

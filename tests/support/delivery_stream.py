@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import orjson
 
-from stream_detector.core.alerting import AlertRules
+from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.detector import Detector
 from stream_detector.core.records import BundleReference, Headers, OutputRecord
 from stream_detector.core.sample_detector import for_samples
-from stream_detector.core.scaling import Scaler
-from stream_detector.core.windows import WindowRules
+from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.windowing.windows import WindowRules
 
 SHAPES = ("windows", "samples")
 DELIVERIES = ("at_least_once", "exactly_once")

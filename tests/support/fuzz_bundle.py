@@ -29,7 +29,7 @@ from stream_detector.bundle.manifest import (
     dump_manifest,
     parse_manifest,
 )
-from stream_detector.core.scaling import fit_scaler
+from stream_detector.core.scoring.scaling import fit_scaler
 from stream_detector.errors import BundleError
 from stream_detector.recipes import load_recipe
 

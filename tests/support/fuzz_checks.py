@@ -9,15 +9,15 @@ import orjson
 import simdjson
 from fuzz_records import INTERVAL_MS, Sent, batch_of
 
-from stream_detector.core.alerting import AlertRules
-from stream_detector.core.codec import ContentType, _read_json, _read_plain
-from stream_detector.core.dead_letters import encode_dead_letter
+from stream_detector.core.alerting.alert import encode_alert
+from stream_detector.core.alerting.tracking import AlertRules
+from stream_detector.core.codec.dead_letters import encode_dead_letter
+from stream_detector.core.codec.windows import ContentType, _read_json, _read_plain
 from stream_detector.core.detector import Detector, RaisedAlert, Step
-from stream_detector.core.publishing import encode_alert
 from stream_detector.core.records import BundleReference, FloatArray, Rejected
 from stream_detector.core.sample_detector import SampleDetector, for_samples
-from stream_detector.core.scaling import Scaler
-from stream_detector.core.windows import WindowRules
+from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.windowing.windows import WindowRules
 
 N_RULES = 2**32
 SEVERITIES = (("warning", 1.0), ("critical", 3.0))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from image_files import COLOUR, GREY, HEADERS, image_seeds, pixels_of
 
-from stream_detector.core.codec import decode_windows
+from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.records import Headers
 from stream_detector.errors import RecordDecodeError, RecordShapeError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stream_detector.bundle import Facts, SelfTest, Threshold, TrainingData, write_bundle
-from stream_detector.core.scaling import fit_scaler
+from stream_detector.core.scoring.scaling import fit_scaler
 from stream_detector.recipes import Recipe, load_recipe
 
 ROOT = Path(__file__).parents[2]

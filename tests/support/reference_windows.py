@@ -1,7 +1,7 @@
 """Windows cut from samples the plain way: one record, one sample and one cell at a time.
 
-The rules of `stream_detector.core.windows` written down once more, for tests to compare with. No
-batches, no arrays, and everything that is remembered of a key in one object.
+The rules of `stream_detector.core.windowing.windows` written down once more, for tests to compare
+with. No batches, no arrays, and everything that is remembered of a key in one object.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stream_detector.core.windows import WindowRules
+from stream_detector.core.windowing.windows import WindowRules
 
 Name = tuple[int, bytes]
 """Partition and key of a series."""

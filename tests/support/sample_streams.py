@@ -8,8 +8,8 @@ import numpy as np
 import orjson
 from hypothesis import strategies as st
 
-from stream_detector.core.alerting import AlertRules
-from stream_detector.core.codec import CONTENT_TYPES
+from stream_detector.core.alerting.tracking import AlertRules
+from stream_detector.core.codec.windows import CONTENT_TYPES
 from stream_detector.core.records import (
     BundleReference,
     FloatArray,
@@ -18,10 +18,10 @@ from stream_detector.core.records import (
     RecordMetadata,
     series_columns,
 )
+from stream_detector.core.results import Step
 from stream_detector.core.sample_detector import SampleDetector
-from stream_detector.core.scaling import Scaler
-from stream_detector.core.step import Step
-from stream_detector.core.windows import WindowRules
+from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.windowing.windows import WindowRules
 
 START_MS = 1_767_225_600_000
 INTERVAL_MS = 10

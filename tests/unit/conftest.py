@@ -16,7 +16,7 @@ from stream_detector.core.records import (
     TopicPartition,
     series_columns,
 )
-from stream_detector.core.scaling import Scaler
+from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.datasets.fetch import MIRROR_VARIABLE
 from stream_detector.telemetry import logger
 

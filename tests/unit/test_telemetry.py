@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stream_detector.core.records import TopicPartition
-from stream_detector.core.step import Counts
+from stream_detector.core.results import Counts
 from stream_detector.errors import ConfigError
 from stream_detector.telemetry import (
     Metrics,

@@ -1,0 +1,1 @@
+"""The client on confluent-kafka (librdkafka): an extra, several times the throughput."""

@@ -1,0 +1,1 @@
+"""The client on kafka-python: pure Python, the default."""

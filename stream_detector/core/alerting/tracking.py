@@ -1,0 +1,309 @@
+"""One alert: the rules it lives by, its id, its severity, and each of its events.
+
+Pure. An alert's id is a hash of where its record lies and what scored it, so the same input gives
+the same alert again, live or on replay. When events come is decided in
+`stream_detector.core.alerting.lifecycle`.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import isnan
+
+from stream_detector.core.records import (
+    Alert,
+    AlertEvent,
+    AlertReason,
+    BundleReference,
+    RecordMetadata,
+    Source,
+)
+from stream_detector.core.scoring.explanations import Explanation
+
+ALERT_SCHEMA_VERSION = 1
+
+OPEN_WITHIN_MAX = 64
+"""Most windows that `AlertRules.open_within` looks back on."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRules:
+    """When an alert opens, is updated and closes.
+
+    Parameters
+    ----------
+    open_after, open_within
+        It opens at an anomalous window once so many of the key's last so many windows are
+        anomalous, that one included; 1 <= open_after <= open_within <= `OPEN_WITHIN_MAX`.
+    update_interval_ms
+        While it is open, at least an event each so many milliseconds.
+    close_after_ms
+        It closes so long after its last anomalous window; above zero.
+    cooldown_ms
+        Least time from a close to the key's next open; 0 for none.
+    open_ms_max
+        It closes when it has been open for so long, and where the key is still anomalous another
+        one goes on from it.
+    flood_alerts_max, flood_window_ms
+        Most alerts that open for a key within so many milliseconds; the next is a summary.
+    severities
+        (name, anomaly score from which it holds), ascending, the first from 1.
+    """
+
+    open_after: int
+    open_within: int
+    update_interval_ms: int
+    close_after_ms: int
+    cooldown_ms: int
+    open_ms_max: int
+    flood_alerts_max: int
+    flood_window_ms: int
+    severities: Sequence[tuple[str, float]]
+
+    @property
+    def epoch_ms(self) -> int:
+        """Length of the stretches of absolute time after which a restless key begins anew."""
+        return max(self.open_ms_max, self.flood_window_ms)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredWindow:
+    """A window of one key with its score.
+
+    Parameters
+    ----------
+    metadata
+        Gives the record that completed it; called where an event is published only.
+    start_ms, end_ms
+        Times of the first and the last sample; `end_ms` ascends within a key.
+    error, threshold
+        Reconstruction error, and what it must exceed to be anomalous; same unit. The error is NaN
+        where there is no verdict, because too much of the window was missing.
+    explain
+        Says where the error lies; called where the window is an open alert's worst so far only.
+    """
+
+    metadata: Callable[[], RecordMetadata]
+    start_ms: int
+    end_ms: int
+    error: float
+    threshold: float
+    explain: Callable[[], Explanation]
+
+    @property
+    def is_anomalous(self) -> bool:
+        """Whether the error exceeds the threshold; equal is normal."""
+        return self.error > self.threshold
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether there is a verdict."""
+        return not isnan(self.error)
+
+    @property
+    def anomaly_score(self) -> float:
+        """Error / threshold; above 1 is anomalous."""
+        return self.error / self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAlert:
+    """An alert that is open, and what came after its last event.
+
+    Parameters
+    ----------
+    alert
+        Its last event, but with the worst window so far.
+    n_windows, n_anomalous, n_alerts, last_anomalous_ms
+        As in `Alert`, up to now.
+    """
+
+    alert: Alert
+    n_windows: int
+    n_anomalous: int
+    n_alerts: int
+    last_anomalous_ms: int
+
+
+def severity_of(anomaly_score: float, severities: Sequence[tuple[str, float]]) -> str:
+    """Return the name of the highest severity that an anomaly score reaches.
+
+    Parameters
+    ----------
+    anomaly_score
+        Error / threshold, above 1.
+    severities
+        (name, anomaly score from which it holds), ascending; the first holds from 1.
+
+    Examples
+    --------
+    >>> severity_of(2.5, (("warning", 1.0), ("critical", 2.0)))
+    'critical'
+    """
+    name = severities[0][0]
+    for candidate, score_min in severities:
+        if anomaly_score >= score_min:
+            name = candidate
+    return name
+
+
+def alert_id(
+    metadata: RecordMetadata, bundle_version: str, window_start_ms: int | None = None
+) -> str:
+    """Return 32 hexadecimal digits that name the alert of one record and one bundle version.
+
+    A record of samples can complete several windows, so there the start of the window counts too.
+
+    Examples
+    --------
+    >>> alert_id(RecordMetadata("telemetry", 0, 254, 0, b"pump-7", ()), "v1")
+    '4c2a9f2236893f132102511e075fedd8'
+    """
+    place = f"{metadata.topic}\n{metadata.partition}\n{metadata.offset}\n{bundle_version}"
+    if window_start_ms is not None:
+        place = f"{place}\n{window_start_ms}"
+    return hashlib.sha256(place.encode()).hexdigest()[:32]
+
+
+def open_alert(
+    metadata: RecordMetadata,
+    window_ms: tuple[int, int],
+    score: tuple[float, float, str],
+    bundle: BundleReference,
+    explanation: Explanation,
+) -> Alert:
+    """Make the one alert of an anomalous record that is a whole window.
+
+    Parameters
+    ----------
+    metadata
+        The record.
+    window_ms
+        Times of the first and the last sample.
+    score
+        Reconstruction error, threshold and severity.
+    bundle
+        What scored.
+    explanation
+        Where in the window the error lies.
+
+    Returns
+    -------
+    An alert with `detected_at_ms` 0: whoever has a clock fills it in.
+    """
+    error, threshold, severity = score
+    return Alert(
+        schema_version=ALERT_SCHEMA_VERSION,
+        alert_id=alert_id(metadata, bundle.version),
+        event="open",
+        event_number=1,
+        key=_text(metadata.key),
+        window_start_ms=window_ms[0],
+        window_end_ms=window_ms[1],
+        source=Source.of(metadata),
+        reconstruction_error=error,
+        threshold=threshold,
+        anomaly_score=error / threshold,
+        severity=severity,
+        bundle=bundle,
+        explanation=explanation,
+        event_time_ms=window_ms[1],
+        opened_ms=window_ms[1],
+        last_anomalous_ms=window_ms[1],
+        n_windows=1,
+        n_anomalous=1,
+        reason="anomalous",
+        continues_alert_id=None,
+        is_summary=False,
+        n_alerts=1,
+        detected_at_ms=0,
+    )
+
+
+def open_from_samples(
+    window: ScoredWindow, severities: Sequence[tuple[str, float]], bundle: BundleReference
+) -> OpenAlert:
+    """Open an alert at an anomalous window cut from samples.
+
+    Parameters
+    ----------
+    window
+        Anomalous; the alert's first and worst so far.
+    severities
+        As in `AlertRules`.
+    bundle
+        What scored.
+    """
+    metadata = window.metadata()
+    severity = severity_of(window.anomaly_score, severities)
+    alert = open_alert(
+        metadata,
+        (window.start_ms, window.end_ms),
+        (window.error, window.threshold, severity),
+        bundle,
+        window.explain(),
+    )
+    # A record of samples can complete several windows, so the record alone does not name one.
+    name = alert_id(metadata, bundle.version, window.start_ms)
+    return OpenAlert(replace(alert, alert_id=name), 1, 1, 1, window.end_ms)
+
+
+def add_window(
+    opened: OpenAlert, window: ScoredWindow, severities: Sequence[tuple[str, float]]
+) -> OpenAlert:
+    """Count one more window, and remember it where it is the worst so far."""
+    alert, is_anomalous = opened.alert, window.is_anomalous
+    if is_anomalous and window.anomaly_score > alert.anomaly_score:
+        alert = replace(
+            alert,
+            window_start_ms=window.start_ms,
+            window_end_ms=window.end_ms,
+            reconstruction_error=window.error,
+            threshold=window.threshold,
+            anomaly_score=window.anomaly_score,
+            severity=severity_of(window.anomaly_score, severities),
+            explanation=window.explain(),
+        )
+    return OpenAlert(
+        alert,
+        opened.n_windows + window.is_scored,
+        opened.n_anomalous + is_anomalous,
+        opened.n_alerts,
+        window.end_ms if is_anomalous else opened.last_anomalous_ms,
+    )
+
+
+def next_event(
+    opened: OpenAlert, event: AlertEvent, reason: AlertReason, at_ms: int, metadata: RecordMetadata
+) -> OpenAlert:
+    """Return an open alert with its next event, of now.
+
+    Parameters
+    ----------
+    opened
+        Up to now.
+    event, reason
+        Which, and why.
+    at_ms
+        Event time.
+    metadata
+        The record that caused it; gives the source only.
+    """
+    alert = replace(
+        opened.alert,
+        event=event,
+        event_number=opened.alert.event_number + 1,
+        source=Source.of(metadata),
+        event_time_ms=at_ms,
+        last_anomalous_ms=opened.last_anomalous_ms,
+        n_windows=opened.n_windows,
+        n_anomalous=opened.n_anomalous,
+        reason=reason,
+        n_alerts=opened.n_alerts,
+    )
+    return replace(opened, alert=alert)
+
+
+def _text(key: bytes | None) -> str:
+    """Return a series key as text; what is not UTF-8 appears as backslash escapes."""
+    return "" if key is None else key.decode("utf-8", "backslashreplace")

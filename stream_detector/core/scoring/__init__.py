@@ -1,0 +1,1 @@
+"""Scores of windows: scaling, scorers, thresholds and explanations."""

@@ -1,0 +1,1 @@
+"""Keyed state of a detector, and from where in a partition it can be restored."""

@@ -1,0 +1,1 @@
+"""Windows cut from samples, by key and in event time."""

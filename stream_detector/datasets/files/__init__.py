@@ -1,0 +1,1 @@
+"""A person's own files as data sets: CSV, Parquet and folders of images."""

@@ -1,0 +1,55 @@
+"""Images of one's own: a folder of PNG and JPEG files, or one of them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from stream_detector.core.codec.image_format import ImageShape, decode_images
+from stream_detector.core.records import FloatArray
+from stream_detector.errors import DatasetError
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+class Images(NamedTuple):
+    """Images as windows, shape (n_images, n_rows, n_columns * n_channels), and their file names."""
+
+    windows: FloatArray
+    names: list[str]
+
+
+def read_images(path: Path, image: ImageShape) -> Images:
+    """Read the images of a folder in the order of their names, not those of folders within it.
+
+    Parameters
+    ----------
+    path
+        A folder, or one image.
+    image
+        What every image must be.
+
+    Raises
+    ------
+    DatasetError
+        If there is no image, or one cannot be used; the message names it.
+    """
+    try:
+        found = sorted(path.iterdir()) if path.is_dir() else [path]
+        files = [each for each in found if each.suffix.lower() in SUFFIXES]
+        values = [each.read_bytes() for each in files]
+    except OSError as error:
+        message = f"{path} cannot be read: {error}; check the path"
+        raise DatasetError(message) from None
+    if not files:
+        message = f"{path}: expected {', '.join(SUFFIXES)} files, received none"
+        raise DatasetError(message)
+    decoded = decode_images(values, np.arange(len(values)), image, "image")
+    if decoded.rejected:
+        first = decoded.rejected[0]
+        message = (
+            f"{files[first.index]}: {first.error}; {len(decoded.rejected)} of {len(files)} files "
+            "cannot be used: take them out of the folder"
+        )
+        raise DatasetError(message)
+    return Images(decoded.windows, [each.name for each in files])

@@ -1,0 +1,234 @@
+"""A person's own samples: CSV or Parquet, one sample of one series a row.
+
+The column timestamp_ms is taken by name, and so are key and label where they are there; every
+other column is a feature. CSV is read without any extra; Parquet needs pandas.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.codec.windows import TIMESTAMP_MS_MAX
+from stream_detector.core.records import FloatArray
+from stream_detector.core.series_samples import Samples
+from stream_detector.datasets.base import SampleDataset
+from stream_detector.datasets.files.columns import NAMED, Columns, read_columns, remedy_of
+from stream_detector.errors import DatasetError
+
+_TEST_SHARE = 0.2
+_SECONDS_LIKE = (1e9, 1e10)
+"""Seconds of the years 2001 to 2286; as milliseconds they would be days of early 1970."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleTable:
+    """The samples of one file, in its order.
+
+    Parameters
+    ----------
+    samples
+        At least one. Series are in the order of their first rows; where there is no column key,
+        the one series is called like the file, without its suffix.
+    feature_names
+        Headers of the feature columns. Length n_features.
+    """
+
+    samples: Samples
+    feature_names: tuple[str, ...]
+
+
+def read_samples(path: Path, n_features: int | None = None) -> SampleTable:
+    """Read samples from a .csv or .parquet file.
+
+    A value becomes float32 by way of float64, exactly as a JSON record's does, so that a window
+    scores the same from a file and from a stream. An empty cell or NaN is a missing value.
+
+    Parameters
+    ----------
+    path
+        The file. Rows of different keys may lie between each other; those of one key must be in
+        order of time, and equal times are in order.
+    n_features
+        How many feature columns there must be; None takes as many as there are.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing, has no rows, no column timestamp_ms or the wrong number of
+        features, if a key is missing, if a cell is no number or an infinite one, if a time is
+        missing, looks like seconds, is after the year 9999 or lies before the one before it. The
+        message names file, row and column, and what to do. Rows are counted from 1; in a CSV these
+        are the lines of the file, the header included.
+    """
+    columns = read_columns(path, blank_is_missing=True)
+    _check_names(columns, n_features)
+    keys, series = _series(columns)
+    times_ms = _times_ms(columns)
+    _check_order(columns, keys, series, times_ms)
+    samples = Samples(
+        keys=keys,
+        series=series,
+        times_ms=times_ms,
+        values=_values(columns),
+        labels=columns.labels(),
+    )
+    return SampleTable(samples, tuple(columns.value_names))
+
+
+def load(path: Path) -> SampleDataset:
+    """Return a file as a data set: where it has labels, the last fifth is the test part.
+
+    The last fifth of the time from the first sample to the last, the same for every series, since
+    a test must not lie before what was trained on.
+    """
+    table = read_samples(path)
+    times_ms = table.samples.times_ms
+    is_test = np.zeros(len(times_ms), dtype=np.bool_)
+    if table.samples.labels is not None:
+        start, end = times_ms.min(), times_ms.max()
+        is_test = times_ms > end - _TEST_SHARE * (end - start)
+    return SampleDataset(
+        name=path.name,
+        split="",
+        train=_part(table.samples, ~is_test),
+        test=_part(table.samples, is_test),
+        feature_names=table.feature_names,
+    )
+
+
+def _part(samples: Samples, chosen: NDArray[np.bool_]) -> Samples:
+    """Return the chosen samples, of the same series."""
+    return Samples(
+        keys=samples.keys,
+        series=samples.series[chosen],
+        times_ms=samples.times_ms[chosen],
+        values=samples.values[chosen],
+        labels=None if samples.labels is None else samples.labels[chosen],
+    )
+
+
+def _check_names(columns: Columns, n_features: int | None) -> None:
+    """Refuse a table without times, with two columns of one name, or with other features."""
+    names = (*columns.named, *columns.value_names)
+    if "timestamp_ms" not in columns.named:
+        message = (
+            f"{columns.path}: expected a header with a column timestamp_ms, received the columns "
+            f"{', '.join(names)}; one row is one sample, its time in milliseconds since "
+            "1970-01-01 UTC"
+        )
+        raise DatasetError(message)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        message = (
+            f"{columns.path}: expected columns of different names, received {', '.join(twice)} "
+            "more than once; rename one"
+        )
+        raise DatasetError(message)
+    n_values = len(columns.value_names)
+    if n_values == 0 or n_features not in (None, n_values):
+        expected = "at least one feature column" if n_features is None else f"{n_features} features"
+        message = (
+            f"{columns.path}: expected {expected} beside the columns {', '.join(NAMED)}, "
+            f"received {n_values}: {', '.join(columns.value_names) or 'none'}; give the features "
+            "of the recipe, in its order"
+        )
+        raise DatasetError(message)
+
+
+def _series(columns: Columns) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+    """Return the keys in order of appearance, and which of them each sample has."""
+    keys = columns.keys()
+    if keys is None:
+        return (columns.path.stem,), np.zeros(len(columns.rows), dtype=np.intp)
+    if "" in keys:
+        message = (
+            f"{columns.path}, row {columns.rows[keys.index('')]}, column key: expected the name of "
+            "a series, received an empty cell; correct the cell, or take the column out where "
+            "there is one series"
+        )
+        raise DatasetError(message)
+    numbers: dict[str, int] = {}
+    series = [numbers.setdefault(key, len(numbers)) for key in keys]
+    return tuple(numbers), np.array(series, dtype=np.intp)
+
+
+def _times_ms(columns: Columns) -> NDArray[np.float64]:
+    """Return the column timestamp_ms, refusing what is no time in milliseconds."""
+    cells = columns.named["timestamp_ms"]
+    try:
+        times_ms = np.array(cells, dtype=np.float64)
+    except (TypeError, ValueError):
+        times_ms = np.array([_number(cell) for cell in cells])
+    bad = np.flatnonzero(~np.isfinite(times_ms))
+    if len(bad):
+        cell = cells[bad[0]]
+        _refuse_time(columns, bad[0], f"expected a number, received {cell!r}; {remedy_of(cell)}")
+    bad = np.flatnonzero((times_ms < 0) | (times_ms > TIMESTAMP_MS_MAX))
+    if len(bad):
+        what = (
+            "expected milliseconds since 1970-01-01 UTC up to the year 9999, received "
+            f"{times_ms[bad[0]]:.16g}; correct the cell, or convert the column to milliseconds"
+        )
+        _refuse_time(columns, bad[0], what)
+    low, high = _SECONDS_LIKE
+    bad = np.flatnonzero((times_ms >= low) & (times_ms < high))
+    if len(bad):
+        what = (
+            f"expected milliseconds since 1970-01-01 UTC, received {times_ms[bad[0]]:.0f}, which "
+            "looks like seconds; multiply the column by 1000"
+        )
+        _refuse_time(columns, bad[0], what)
+    return times_ms
+
+
+def _number(cell: object) -> float:
+    """Return the number in a cell, NaN where there is none."""
+    try:
+        return float(cell)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _check_order(
+    columns: Columns,
+    keys: tuple[str, ...],
+    series: NDArray[np.intp],
+    times_ms: NDArray[np.float64],
+) -> None:
+    """Refuse a series whose time goes backwards."""
+    order = np.argsort(series, kind="stable")  # each series apart, in file order
+    is_same = series[order][1:] == series[order][:-1]
+    back = order[1:][is_same & (np.diff(times_ms[order]) < 0)]
+    if len(back):
+        row = back.min()
+        before = times_ms[:row][series[:row] == series[row]][-1]
+        what = (
+            f"expected a time of key {keys[series[row]]!r} not before {before:.15g}, the one "
+            f"before it, received {times_ms[row]:.15g}; sort the rows of each key by timestamp_ms"
+        )
+        _refuse_time(columns, row, what)
+
+
+def _refuse_time(columns: Columns, row: int, what: str) -> NoReturn:
+    """Raise for one cell of the column timestamp_ms."""
+    message = f"{columns.path}, row {columns.rows[row]}, column timestamp_ms: {what}"
+    raise DatasetError(message)
+
+
+def _values(columns: Columns) -> FloatArray:
+    """Return values as float32, refusing what is infinite or does not fit."""
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(columns.values, dtype=np.float32)  # (n_samples, n_features)
+    bad = np.argwhere(np.isinf(values))
+    if len(bad):
+        row, column = bad[0]
+        message = (
+            f"{columns.path}, row {columns.rows[row]}, column {columns.value_names[column]}: "
+            "expected a finite number that fits float32, or an empty cell where there is none, "
+            f"received {columns.values[row, column]}; correct the cell"
+        )
+        raise DatasetError(message)
+    return values

@@ -1,0 +1,349 @@
+"""The bundle on disk: what is written is what is read, and nothing else is accepted."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream_detector.bundle import (
+    Facts,
+    SelfTest,
+    Threshold,
+    TrainingData,
+    library_versions,
+    read_bundle,
+    write_bundle,
+)
+from stream_detector.bundle.manifest import CONTENT, digest, dump_manifest
+from stream_detector.core.scoring.scaling import fit_scaler
+from stream_detector.errors import (
+    BundleError,
+    BundleIntegrityError,
+    BundleMismatchError,
+    BundleNotFoundError,
+    ConfigError,
+)
+from stream_detector.recipes import load_recipe
+
+RECIPE = load_recipe(Path(__file__).parents[3] / "models" / "synthetic-ecg-dense.toml")
+WINDOW = np.linspace(-1.0, 2.0, 6, dtype=np.float32).reshape(3, 2)
+SCALER = fit_scaler("min-max", WINDOW[np.newaxis])
+
+
+def half(windows):
+    """Stand in for a network: halves what it is given."""
+    return windows * np.float32(0.5)
+
+
+def facts(**changes) -> Facts:
+    expected = float(np.abs(0.5 * SCALER.transform(WINDOW[np.newaxis])).mean())
+    values = {
+        "name": "test",
+        "n_steps": 3,
+        "n_features": 2,
+        "data": TrainingData(name="mine", split="", fingerprint="0" * 64, n_windows=80),
+        "threshold": Threshold(
+            value=0.4, error="mae", method="quantile", calibrated_on="held-out", n_windows=20
+        ),
+        "metrics": {"accuracy": 0.5, "positive_class": "anomaly", "n_windows": 4, "auroc": None},
+        "self_test": SelfTest(window=WINDOW.tolist(), reconstruction_error=expected),
+        "recipe": RECIPE,
+    }
+    return Facts(**values | changes)
+
+
+def write(out: Path, **changes):
+    return write_bundle(out, facts(**changes), b"keras network", b"onnx network", SCALER)
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return write(tmp_path / "bundle")
+
+
+def names(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}
+
+
+def rewrite_manifest(path: Path, **changes) -> None:
+    """Change the manifest and give it the version that fits what it says now."""
+    values = json.loads((path / "manifest.json").read_text()) | changes
+    values["version"] = digest(values)
+    (path / "manifest.json").write_bytes(dump_manifest(values))
+
+
+def test_reads_back_what_was_written(bundle):
+    again = read_bundle(bundle.path)
+    assert again.manifest == bundle.manifest
+    assert again.manifest.recipe == RECIPE
+    assert again.manifest.libraries == library_versions()
+    assert (again.scaler.kind, again.scaler.offset.dtype) == ("min-max", np.float32)
+    np.testing.assert_array_equal(again.scaler.offset, SCALER.offset)
+    np.testing.assert_array_equal(again.scaler.scale, SCALER.scale)
+    assert again.network_onnx.read_bytes() == b"onnx network"
+    assert again.network_keras.read_bytes() == b"keras network"
+
+
+def test_manifest_names_the_sha256_of_every_file(bundle):
+    for name, sha256 in bundle.manifest.files.items():
+        assert hashlib.sha256((bundle.path / name).read_bytes()).hexdigest() == sha256
+    assert names(bundle.path) == {*bundle.manifest.files, "manifest.json"}
+
+
+def test_version_is_a_digest_of_the_content(tmp_path, bundle):
+    assert write(tmp_path / "same").manifest.version == bundle.manifest.version
+    other = write(tmp_path / "other", name="other")
+    assert other.manifest.version != bundle.manifest.version
+
+
+def test_detector_is_what_the_bundle_says(bundle):
+    detector = bundle.detector(model_rows_max=7)
+    assert (detector.bundle.name, detector.bundle.version) == ("test", bundle.manifest.version)
+    assert (detector.shape, detector.threshold, detector.error_kind) == ((3, 2), 0.4, "mae")
+    assert list(detector.severities) == [("warning", 1.0), ("critical", 2.0)]
+    assert detector.model_rows_max == 7
+
+
+def test_self_test_passes_with_the_right_network_only(bundle):
+    bundle.check_self_test(half)
+    with pytest.raises(BundleIntegrityError, match="self-test window must give the error"):
+        bundle.check_self_test(lambda windows: windows * np.float32(0.51))
+
+
+def test_shape_is_checked(bundle):
+    bundle.check_shape(np.zeros((5, 3, 2), dtype=np.float32))
+    with pytest.raises(BundleMismatchError, match="3 steps x 2 features"):
+        bundle.check_shape(np.zeros((5, 140, 1), dtype=np.float32))
+
+
+def test_replaces_an_older_bundle_and_leaves_nothing_behind(tmp_path, bundle):
+    again = write(bundle.path, name="newer")
+    assert read_bundle(bundle.path).manifest.version == again.manifest.version
+    assert names(tmp_path) == {"bundle"}
+
+
+def test_parents_are_made(tmp_path):
+    assert write(tmp_path / "a" / "b" / "bundle").path.is_dir()
+
+
+def test_refuses_to_replace_anything_else(tmp_path):
+    folder = tmp_path / "precious"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match=r"is not a bundle: it has thesis\.txt"):
+        write(folder)
+    assert (folder / "thesis.txt").read_text() == "years of work"
+    with pytest.raises(ConfigError, match="is not a bundle"):
+        write(folder / "thesis.txt")
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(ConfigError, match="is not a bundle"):
+        write(tmp_path / "link")
+
+
+def test_an_older_bundle_survives_a_failed_write(tmp_path, bundle, monkeypatch):
+    def fail(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(BundleError, match="No space left"):
+            write(bundle.path, name="newer")
+    assert read_bundle(bundle.path).manifest.version == bundle.manifest.version
+    assert names(tmp_path) == {"bundle"}
+
+
+@pytest.mark.parametrize("name", ["manifest.json", *CONTENT])
+def test_missing_file_is_refused(bundle, name):
+    (bundle.path / name).unlink()
+    with pytest.raises(BundleNotFoundError, match=name):
+        read_bundle(bundle.path)
+
+
+def test_missing_folder_is_refused(tmp_path):
+    with pytest.raises(BundleNotFoundError, match="give the folder that train wrote"):
+        read_bundle(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_changed_file_is_refused(bundle, name):
+    path = bundle.path / name
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleIntegrityError, match=f"{name} is not the file that was written"):
+        read_bundle(bundle.path)
+
+
+def test_changed_manifest_is_refused(bundle):
+    path = bundle.path / "manifest.json"
+    path.write_text(path.read_text().replace('"value": 0.4', '"value": 0.9'))
+    with pytest.raises(BundleIntegrityError, match="was changed: expected version"):
+        read_bundle(bundle.path)
+
+
+@pytest.mark.parametrize(
+    "rewritten",
+    [
+        lambda text: text.replace(": 1,", ":  1,", 1),
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace('"value": 0.4', '"value": 0.40'),
+        lambda text: text.replace('"value": 0.4', '"value": 0.9, "value": 0.4'),
+        lambda text: text.replace('"name": "test"', '"name": "t\\u0065st"'),
+        lambda text: text.rstrip("\n"),
+    ],
+    ids=["white space", "line ends", "number", "key twice", "escape", "last line"],
+)
+def test_manifest_written_in_another_way_is_refused(bundle, rewritten):
+    path = bundle.path / "manifest.json"
+    text = path.read_text()
+    path.write_bytes(rewritten(text).encode())
+    assert path.read_text() != text or b"\r" in path.read_bytes()
+    with pytest.raises(BundleIntegrityError, match="is written in another way"):
+        read_bundle(bundle.path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        '{"format_version": 1}',
+        "\udcff",
+        '{"a": ' + "[" * 100_000,
+        '{"format_version": 1, "version": ' + "1" * 5_000 + "}",
+        '{"format_version": 1, "version": NaN}',
+    ],
+    ids=str.__len__,
+)
+def test_broken_manifest_is_refused(bundle, text):
+    (bundle.path / "manifest.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(BundleIntegrityError, match="cannot be read"):
+        read_bundle(bundle.path)
+
+
+def test_extra_file_is_refused(bundle):
+    (bundle.path / "notes.txt").write_text("hello")
+    with pytest.raises(BundleIntegrityError, match=r"notes\.txt does not belong there"):
+        read_bundle(bundle.path)
+
+
+def test_link_is_refused_even_to_the_same_content(tmp_path, bundle):
+    network = bundle.path / "network.onnx"
+    outside = tmp_path / "outside.onnx"
+    network.rename(outside)
+    network.symlink_to(outside)
+    with pytest.raises(BundleIntegrityError, match=r"network\.onnx is a link"):
+        read_bundle(bundle.path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"files": {}}, "expected the files"),
+        ({"files": {"../network.onnx": "0" * 64}}, "expected the files"),
+        ({"n_steps": 4}, "expected a self-test window of"),
+        ({"n_steps": 0}, "n_steps"),
+        ({"surprise": 1}, "surprise"),
+        ({"threshold": {}}, r"threshold\.value"),
+        ({"libraries": {"keras": "three"}}, r"libraries\.keras"),
+    ],
+)
+def test_manifest_that_contradicts_itself_is_refused(bundle, changes, expected):
+    rewrite_manifest(bundle.path, **changes)
+    with pytest.raises(BundleIntegrityError, match=expected):
+        read_bundle(bundle.path)
+
+
+def test_newer_format_is_refused(bundle):
+    rewrite_manifest(bundle.path, format_version=2, surprise=1)
+    with pytest.raises(BundleMismatchError, match="expected format_version 1, received 2"):
+        read_bundle(bundle.path)
+
+
+def pretend_installed(monkeypatch, **versions):
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: versions.get(name) or real(name))
+
+
+def test_other_major_version_of_keras_is_refused(bundle, monkeypatch):
+    rewrite_manifest(bundle.path, libraries={"keras": "3.15.1"})
+    pretend_installed(monkeypatch, keras="4.0.0")
+    with pytest.raises(BundleMismatchError, match=r"made with keras 3\.15\.1, received keras 4"):
+        read_bundle(bundle.path)
+    pretend_installed(monkeypatch, keras="3.99.0")
+    read_bundle(bundle.path)
+
+
+def test_too_old_onnxruntime_is_refused(bundle, monkeypatch):
+    pretend_installed(monkeypatch, onnxruntime="1.9.2")
+    with pytest.raises(BundleMismatchError, match=r"onnxruntime 1\.20 or newer, received 1\.9\.2"):
+        read_bundle(bundle.path)
+    pretend_installed(monkeypatch, onnxruntime="1.20rc1")
+    read_bundle(bundle.path)
+
+
+def npy(shape: str) -> bytes:
+    """Return an array file whose header gives that shape."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00v\x00" + header.encode() + bytes(8)
+
+
+def damaged_archive(name: str, array: bytes, method: int) -> bytes:
+    """Return an archive with one array of its own; compressed data is spoilt."""
+    buffer = io.BytesIO()
+    np.savez(buffer, kind=np.array("none"), scale=np.ones(2, np.float32))
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr(name, array, method)
+        at = archive.getinfo(name).header_offset + 30 + len(name)
+    content = bytearray(buffer.getvalue())
+    if method != zipfile.ZIP_STORED:
+        content[at + 10 : at + 20] = b"\xff" * 10
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "scaler",
+    [
+        b"no archive",
+        {"kind": np.array("none")},
+        {"kind": np.array("none"), "offset": np.zeros(2), "scale": np.ones(2, np.float32)},
+        {"kind": np.array("none"), "offset": np.array([{}]), "scale": np.ones(2, np.float32)},
+        ("offset.npy", b"no array", zipfile.ZIP_STORED),
+        ("offset.npy", npy("(2,((("), zipfile.ZIP_STORED),
+        ("offset.npy", npy("(999999999999999,)"), zipfile.ZIP_STORED),
+        ("offset.npy", npy("(2,)"), zipfile.ZIP_DEFLATED),
+        ("offset.npy", npy("(2,)"), zipfile.ZIP_LZMA),
+    ],
+    ids=lambda case: type(case).__name__,
+)
+def test_scaler_of_another_kind_is_refused(bundle, scaler):
+    path = bundle.path / "scaler.npz"
+    if isinstance(scaler, bytes):
+        path.write_bytes(scaler)
+    elif isinstance(scaler, tuple):
+        path.write_bytes(damaged_archive(*scaler))
+    else:
+        np.savez(path, **scaler)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    rewrite_manifest(bundle.path, files=bundle.manifest.files | {"scaler.npz": sha256})
+    with pytest.raises(BundleError, match=r"scaler\.npz"):
+        read_bundle(bundle.path)
+
+
+def test_importing_it_loads_no_engine():
+    code = (
+        "import sys; import stream_detector.bundle; "
+        "print(sorted({'keras', 'tensorflow', 'onnxruntime'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,173 @@
+"""Heat maps and images of alerts become files, with names of our own, whatever an alert says."""
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from image_files import GREY, file_of, pixels_of  # tests/support
+from PIL import Image
+
+from stream_detector.cli.reading import describe
+from stream_detector.cli.saving_images import ImageSaver, SourceReader, saving_images
+from stream_detector.clients.memory import MemoryBroker
+from stream_detector.core.codec.image_format import encode_image
+from stream_detector.core.detector import Detector
+from stream_detector.core.records import Alert, OutputRecord, RecordBatch, Source
+from stream_detector.core.results import DetectorState
+from stream_detector.errors import ConfigError
+from stream_detector.settings import ConnectionSettings
+
+MakeDetector = Callable[..., Detector]
+RAW = encode_image(pixels_of(GREY), 1, "uint8")
+VALUES = [file_of(), file_of(format_="JPEG"), RAW, b'{"values": []}', None]
+
+
+class Clock:
+    """Time passes when somebody looks at it."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic_s(self) -> float:
+        self.now_s += 1.0
+        return self.now_s
+
+
+@pytest.fixture
+def broker() -> MemoryBroker:
+    made = MemoryBroker()
+    made.create_topic("telemetry", 2)
+    client = made.connect()
+    client.produce(OutputRecord("telemetry", None, value, partition=1) for value in VALUES)
+    client.produce(OutputRecord("telemetry", None, b"?", partition=0) for _ in range(3))
+    client.flush(1_000)
+    return made
+
+
+@pytest.fixture
+def alert(make_detector: MakeDetector, make_batch: Callable[..., RecordBatch]) -> Alert:
+    """An alert of a grey image."""
+    scaler = make_detector().scaler
+    columns = replace(scaler, offset=np.zeros(5, np.float32), scale=np.ones(5, np.float32))
+    detector = make_detector(shape=GREY.window, image=GREY, scaler=columns)
+    (raised,) = detector.step(DetectorState(), make_batch([RAW]), np.zeros_like).alerts
+    return raised.alert
+
+
+@pytest.fixture
+def saver(broker: MemoryBroker, tmp_path: Path) -> ImageSaver:
+    def connect(topic: str) -> Any:
+        return broker.connect(topics=[topic])
+
+    return ImageSaver(tmp_path / "a" / "b", SourceReader(connect, Clock()))  # type: ignore[arg-type]
+
+
+def at(alert: Alert, offset: int, partition: int = 1, topic: str = "telemetry") -> Alert:
+    return replace(
+        alert, alert_id=f"{offset:032x}", source=Source(topic, partition, offset, "somewhere")
+    )
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_alert_of_an_image_says_where(alert: Alert) -> None:
+    assert "key pump-7  worst rows " in describe(alert)
+    assert alert.explanation.image is not None
+    assert alert.explanation.image.n_columns == 5
+
+
+def test_the_heat_map_and_the_image_are_written(
+    saver: ImageSaver, alert: Alert, tmp_path: Path
+) -> None:
+    for offset in (2, 0, 1, 0):  # in any order, and one comes again
+        saver.take(at(alert, offset))
+    folder = tmp_path / "a" / "b"
+    ids = [f"{offset:032x}" for offset in range(3)]
+    expected = [*(f"{each}-heat.png" for each in ids), f"{ids[0]}.png", f"{ids[1]}.jpg"]
+    assert names(folder) == sorted([*expected, f"{ids[2]}.png"])
+    assert (folder / f"{ids[0]}.png").read_bytes() == VALUES[0]
+    assert (folder / f"{ids[1]}.jpg").read_bytes() == VALUES[1]
+    with Image.open(folder / f"{ids[2]}.png") as opened:
+        assert np.array_equal(np.asarray(opened), pixels_of(GREY))
+    for path in folder.iterdir():
+        with Image.open(io.BytesIO(path.read_bytes())) as opened:
+            assert opened.size == (5, 6)
+    assert saver.summary() == (
+        f"{folder}: 4 heat maps and 4 images written; 0 images are no longer in their topic, "
+        "or are none"
+    )
+
+
+@pytest.mark.parametrize(
+    ("offset", "partition", "topic"),
+    [
+        (3, 1, "telemetry"),  # no image
+        (4, 1, "telemetry"),  # a tombstone
+        (5, 1, "telemetry"),  # not there yet
+        (2**62, 1, "telemetry"),
+        (0, 7, "telemetry"),
+        (0, 0, "gone"),
+        (0, 0, "../no topic"),
+    ],
+)
+def test_an_image_that_cannot_be_had_is_counted(
+    saver: ImageSaver, alert: Alert, tmp_path: Path, offset: int, partition: int, topic: str
+) -> None:
+    saver.take(at(alert, offset, partition, topic))
+    assert (saver.n_heat_maps, saver.n_images, saver.n_missing) == (1, 0, 1)
+    assert len(names(tmp_path / "a" / "b")) == 1
+
+
+def test_an_image_that_retention_took_is_counted_and_later_ones_are_had(
+    saver: ImageSaver, broker: MemoryBroker, alert: Alert
+) -> None:
+    broker.truncate("telemetry", 1, 1)
+    for offset in (0, 1):
+        saver.take(at(alert, offset))
+    assert (saver.n_images, saver.n_missing) == (1, 1)
+
+
+def test_an_alert_chooses_neither_names_nor_content(
+    saver: ImageSaver, alert: Alert, tmp_path: Path
+) -> None:
+    image = alert.explanation.image
+    assert image is not None
+    for heat_map in ("", "?", "aGVsbG8=", image.heat_map * 100):
+        odd = replace(alert.explanation, image=replace(image, heat_map=heat_map))
+        saver.take(replace(alert, explanation=odd))
+    for alert_id in ("../../x", "", alert.alert_id + "\n", alert.alert_id.upper() + "/.."):
+        saver.take(replace(alert, alert_id=alert_id))
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a" / "b") == []
+    assert saver.summary().endswith("; 8 alerts skipped, whose id or heat map is none")
+
+
+def test_an_alert_of_no_image_is_left_alone(saver: ImageSaver, alert: Alert) -> None:
+    saver.take(replace(alert, explanation=replace(alert.explanation, image=None)))
+    assert (saver.n_heat_maps, saver.n_missing, saver.n_odd) == (0, 0, 0)
+
+
+def test_a_folder_that_cannot_be_made_is_said(broker: MemoryBroker, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"--save-images .*file.* cannot be made"):
+        ImageSaver(tmp_path / "file", SourceReader(lambda _: broker.connect()))
+
+
+def test_a_file_that_cannot_be_written_is_said(
+    saver: ImageSaver, alert: Alert, tmp_path: Path
+) -> None:
+    (tmp_path / "a" / "b" / f"{alert.alert_id}-heat.png").mkdir()
+    with pytest.raises(ConfigError, match=r"heat\.png cannot be written"):
+        saver.take(alert)
+
+
+def test_without_a_folder_nothing_is_saved(alert: Alert, capsys: Any) -> None:
+    with saving_images(ConnectionSettings(), None) as take:
+        take(alert)
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,201 @@
+"""Dead letters as bytes: headers that downstream relies on, read back and sent again."""
+
+import pytest
+
+from stream_detector.core.codec.dead_letters import (
+    REDRIVEN_FROM,
+    DeadLetter,
+    decode_dead_letter,
+    encode_dead_letter,
+    encode_redrive,
+    is_left_out,
+)
+from stream_detector.core.records import OutputRecord, RecordMetadata, Rejected
+from stream_detector.errors import RecordDecodeError, RecordShapeError
+
+ORIGIN = RecordMetadata(
+    "telemetry", 3, 41, 1_700_000_000_000, b"pump-7", [("label", b"1"), ("x", None)]
+)
+
+
+@pytest.mark.parametrize("value", [None, b"", b"\x00\xff\n", bytes(10_000_000)])
+@pytest.mark.parametrize("key", [None, b"\xff"])
+def test_a_dead_letter_is_the_record_byte_for_byte(value: bytes | None, key: bytes | None) -> None:
+    metadata = ORIGIN._replace(key=key)
+    why = Rejected(0, RecordDecodeError("why"))
+    record = encode_dead_letter(why, value, metadata, "dead", 20_000_000)
+    assert not is_left_out(record)
+    assert (record.topic, record.key, record.value) == ("dead", key, value)
+    assert list(record.headers[:2]) == list(metadata.headers)
+    assert record.timestamp_ms == metadata.timestamp_ms
+
+
+def test_a_dead_letter_says_why_in_kafka_connect_s_headers() -> None:
+    rejected = Rejected(0, RecordShapeError("expected 3 µ"), "check")
+    record = encode_dead_letter(rejected, b"v", ORIGIN, "dead", 4_096)
+    assert list(record.headers[2:]) == [
+        ("__connect.errors.topic", b"telemetry"),
+        ("__connect.errors.partition", b"3"),
+        ("__connect.errors.offset", b"41"),
+        ("__connect.errors.stage", b"check"),
+        ("__connect.errors.exception.class.name", b"RecordShapeError"),
+        ("__connect.errors.exception.message", "expected 3 µ".encode()),
+    ]
+
+
+def test_a_dead_letter_of_a_record_without_time_has_none() -> None:
+    metadata = ORIGIN._replace(timestamp_ms=-1)
+    record = encode_dead_letter(
+        Rejected(0, RecordDecodeError("why")), None, metadata, "dead", 4_096
+    )
+    assert record.timestamp_ms is None
+
+
+def bytes_of(record: OutputRecord) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
+@pytest.mark.parametrize(
+    ("n_value", "n_key", "n_header", "left_out"),
+    [
+        (5_000, 3, 3, b"value 5000"),
+        (3, 5_000, 3, b"value 3, key 5000"),
+        (None, 5_000, 3, b"key 5000"),
+        (5_000, 5_000, 3, b"value 5000, key 5000"),
+        (3, 3, 5_000, b"value 3, key 3, headers 5001"),
+        (3, None, 5_000, b"value 3, headers 5001"),
+    ],
+)
+def test_what_is_too_large_is_left_out_of_a_dead_letter(
+    n_value: int | None, n_key: int | None, n_header: int, left_out: bytes
+) -> None:
+    value, key = (None if n is None else b"x" * n for n in (n_value, n_key))
+    metadata = ORIGIN._replace(key=key, headers=[("h", b"x" * n_header)])
+    rejected = Rejected(0, RecordDecodeError("why"))
+    whole = encode_dead_letter(rejected, value, metadata, "dead", 20_000)
+    record = encode_dead_letter(rejected, value, metadata, "dead", 4_096)
+    assert record.headers[-1] == ("stream-detector.left-out", left_out)
+    assert is_left_out(record)
+    assert bytes_of(record) <= 4_096
+    is_there = [
+        None if b"value" in left_out else value,
+        None if b"key" in left_out else key,
+        [] if b"headers" in left_out else metadata.headers,
+    ]
+    assert [record.key, record.value, list(record.headers[:-7])] == [
+        is_there[1],
+        is_there[0],
+        is_there[2],
+    ]
+    assert record.headers[-7:-1] == whole.headers[-6:]
+
+
+def test_a_dead_letter_may_be_as_large_as_is_said() -> None:
+    why = Rejected(0, RecordDecodeError("why"))
+    whole = encode_dead_letter(why, b"x" * 5_000, ORIGIN, "dead", 20_000)
+    n_bytes = bytes_of(whole)
+    assert encode_dead_letter(why, b"x" * 5_000, ORIGIN, "dead", n_bytes) == whole
+    smaller = encode_dead_letter(why, b"x" * 5_000, ORIGIN, "dead", n_bytes - 1)
+    assert (smaller.value, smaller.key) == (None, ORIGIN.key)
+
+
+REASON_HEADERS = [
+    ("__connect.errors.topic", b"telemetry"),
+    ("__connect.errors.partition", b"3"),
+    ("__connect.errors.offset", b"41"),
+    ("__connect.errors.stage", b"check"),
+    ("__connect.errors.exception.class.name", b"RecordShapeError"),
+    ("__connect.errors.exception.message", b"why"),
+]
+
+
+def letter_of(*headers: tuple[str, bytes | None]) -> DeadLetter:
+    return decode_dead_letter(RecordMetadata("dead", 0, 5, 1_234, b"pump-7", headers), b"value")
+
+
+def test_only_the_last_six_headers_say_why() -> None:
+    connect_s = [("__connect.errors.topic", b"other"), ("x", None)]
+    letter = letter_of(*connect_s, *REASON_HEADERS)
+    assert letter.headers == connect_s
+    assert letter.reason is not None
+    assert letter.reason.source.topic == "telemetry"
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_record_that_lacks_a_reason_header_is_not_a_dead_letter(number: int) -> None:
+    headers = REASON_HEADERS[:number] + REASON_HEADERS[number + 1 :]
+    letter = letter_of(("x", b"1"), *headers)
+    assert (letter.reason, letter.headers) == (None, [("x", b"1"), *headers])
+
+
+@pytest.mark.parametrize("number", [b"", None, b"-1", b"+1", b" 1", b"1_0", b"1e3", b"9" * 20])
+@pytest.mark.parametrize("name", ["partition", "offset"])
+def test_a_place_that_is_none_is_not_a_dead_letter_s(name: str, number: bytes | None) -> None:
+    changed = {f"__connect.errors.{name}": number}
+    letter = letter_of(*(dict(REASON_HEADERS) | changed).items())
+    assert letter.reason is None
+
+
+def test_reasons_that_are_not_utf_8_are_escaped() -> None:
+    changed = dict(REASON_HEADERS) | {"__connect.errors.exception.message": b"caf\xe9"}
+    letter = letter_of(*changed.items())
+    assert letter.reason is not None
+    assert letter.reason.message == "caf\\xe9"
+
+
+def test_a_dead_letter_says_which_one_it_was_before() -> None:
+    assert letter_of(*REASON_HEADERS).redriven_from is None
+    marks = [(REDRIVEN_FROM, b"dead[0]@1"), (REDRIVEN_FROM, b"dead[0]@2")]
+    assert letter_of(*marks, *REASON_HEADERS).redriven_from == "dead[0]@2"
+
+
+def test_a_redrive_goes_where_the_record_came_from_partition_included() -> None:
+    record = encode_redrive(letter_of(("a", b"1"), *REASON_HEADERS), None)
+    assert (record.topic, record.partition, record.timestamp_ms) == ("telemetry", 3, 1_234)
+    assert record.headers == [("a", b"1"), (REDRIVEN_FROM, b"dead[0]@5")]
+
+
+def test_a_redrive_to_another_topic_lets_the_key_choose_the_partition() -> None:
+    record = encode_redrive(letter_of(*REASON_HEADERS), "elsewhere")
+    assert (record.topic, record.partition, record.key) == ("elsewhere", None, b"pump-7")
+
+
+def test_a_record_that_came_from_nowhere_goes_only_where_it_is_told() -> None:
+    with pytest.raises(ValueError, match=r"dead\[0\]@5 has no original topic"):
+        encode_redrive(letter_of(("a", b"1")), None)
+    record = encode_redrive(letter_of(("a", b"1")), "elsewhere")
+    assert record.headers == [("a", b"1"), (REDRIVEN_FROM, b"dead[0]@5")]
+
+
+LEFT_OUT = ("stream-detector.left-out", b"value 1048400, key 12")
+
+
+def test_what_was_left_out_is_read_back() -> None:
+    letter = letter_of(("a", b"1"), *REASON_HEADERS, LEFT_OUT)
+    assert letter.left_out == {"value": 1_048_400, "key": 12}
+    assert letter.headers == [("a", b"1")]
+    assert letter.reason == letter_of(*REASON_HEADERS).reason
+    assert letter_of(LEFT_OUT, *REASON_HEADERS)[2:] == ([LEFT_OUT], letter.reason, {})
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [None, b"", b"value", b"value x", b"value 1,key 2", b"other 1", b"value 1, ", b"value -1"],
+)
+def test_one_that_does_not_say_what_was_left_out_is_not_a_dead_letter(parts: bytes | None) -> None:
+    headers = [*REASON_HEADERS, (LEFT_OUT[0], parts)]
+    letter = letter_of(*headers)
+    assert (letter.reason, letter.headers, letter.left_out) == (None, headers, {})
+
+
+def test_what_was_left_out_of_no_dead_letter_means_nothing() -> None:
+    letter = letter_of(*REASON_HEADERS[1:], LEFT_OUT)
+    assert (letter.reason, letter.headers) == (None, [*REASON_HEADERS[1:], LEFT_OUT])
+    assert letter.left_out == {}
+
+
+@pytest.mark.parametrize("topic", [None, "elsewhere"])
+def test_what_is_incomplete_is_never_sent_again(topic: str | None) -> None:
+    with pytest.raises(ValueError, match=r"dead\[0\]@5 lacks its value, key"):
+        encode_redrive(letter_of(*REASON_HEADERS, LEFT_OUT), topic)

@@ -1,0 +1,255 @@
+"""One batch in: scores, alerts and rejected records out, in order and complete."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from stream_detector.core.detector import SCALED_MAX, Detector
+from stream_detector.core.records import FloatArray, RecordBatch
+from stream_detector.core.results import DetectorState
+from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.errors import NonFiniteScoreError, RecordValueError
+
+MakeBatch = Callable[..., RecordBatch]
+MakeDetector = Callable[..., Detector]
+
+
+def zeros(windows: FloatArray) -> FloatArray:
+    """Reconstruct nothing, so that the error of a window is its mean absolute value."""
+    return np.zeros_like(windows)
+
+
+def flat(value: float, **more: object) -> bytes:
+    return orjson.dumps({"values": [value] * 4, **more})
+
+
+def test_an_empty_batch_leads_to_nothing(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    def refuse(_: FloatArray) -> FloatArray:
+        pytest.fail("the network was called")
+
+    state = DetectorState()
+    step = make_detector().step(state, make_batch([]), refuse)
+    assert step.state is state
+    assert (len(step.scores), step.alerts, step.rejected) == (0, [], [])
+    assert step.scores.reconstruction_errors.dtype == np.float64
+
+
+def test_a_batch_of_only_bad_records_never_meets_the_network(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    def refuse(_: FloatArray) -> FloatArray:
+        pytest.fail("the network was called")
+
+    step = make_detector().step(DetectorState(), make_batch([None, b"", b"?"]), refuse)
+    assert [each.index for each in step.rejected] == [0, 1, 2]
+
+
+def test_an_error_equal_to_the_threshold_is_normal(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    above = float(np.nextafter(np.float32(1), np.float32(2)))
+    batch = make_batch([flat(1.0), flat(above), flat(-above)])
+    step = make_detector().step(DetectorState(), batch, zeros)
+    assert step.scores.reconstruction_errors.tolist() == [1.0, above, above]
+    assert step.scores.is_anomalous.tolist() == [False, True, True]
+    assert step.scores.anomaly_scores.tolist() == [1.0, above, above]
+    assert [index for index, *_ in step.alerts] == [1, 2]
+
+
+def test_an_alert_says_where_when_and_how_much(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    batch = make_batch([flat(0), flat(3.0), flat(1.5, timestamp_ms=50)])
+    (_, first, _), (_, second, _) = make_detector().step(DetectorState(), batch, zeros).alerts
+    assert (first.source.topic, first.source.partition, first.source.offset) == (
+        "telemetry",
+        3,
+        101,
+    )
+    assert (first.window_start_ms, first.window_end_ms) == (1_001, 1_031)
+    assert (second.window_start_ms, second.window_end_ms) == (50, 80)
+    assert (first.reconstruction_error, first.threshold, first.anomaly_score) == (3.0, 1.0, 3.0)
+    assert (first.severity, second.severity) == ("critical", "warning")
+    assert (first.key, first.bundle.name, first.detected_at_ms) == ("pump-7", "pumps", 0)
+
+
+def test_an_alert_explains_itself(make_batch: MakeBatch, make_detector: MakeDetector) -> None:
+    scaler = Scaler("min-max", np.float32([1]), np.float32([0.5]))
+    values = [b"?", flat(1.0), orjson.dumps({"values": [1, 9, 8, 1], "timestamp_ms": 50})]
+    for model_rows_max in (1, 2, 100):
+        detector = make_detector(scaler=scaler, model_rows_max=model_rows_max)
+        ((index, alert, _),) = detector.step(DetectorState(), make_batch(values), zeros).alerts
+        found = alert.explanation
+        assert (index, found.worst_start_ms, found.worst_end_ms) == (2, 60, 70)
+        assert (found.shares, found.times_ms, found.imputed_share) == ((1.0,), (60, 70), 0.0)
+        assert found.features[0].observed == (9.0, 8.0)
+        assert found.features[0].expected == (1.0, 1.0)
+        assert (alert.event_time_ms, alert.reason) == (80, "anomalous")
+
+
+def test_what_explains_an_alert_outlives_buffers_used_again(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    buffer = np.empty((1, 4, 1), np.float32)
+
+    def reuse(windows: FloatArray) -> FloatArray:
+        buffer[:] = 10 - windows
+        return buffer
+
+    detector = make_detector(model_rows_max=1)
+    step = detector.step(DetectorState(), make_batch([flat(2.0), flat(3.0)]), reuse)
+    expected = [alert.explanation.features[0].expected[0] for _, alert, _ in step.alerts]
+    assert expected == [8.0, 7.0]
+
+
+def test_an_alert_carries_the_exact_error(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    detector = make_detector(threshold=0.3)
+    step = detector.step(DetectorState(), make_batch([flat(1 / 3)]), zeros)
+    ((_, alert, _),) = step.alerts
+    assert alert.reconstruction_error == float(np.float32(1 / 3))
+    assert alert.anomaly_score == alert.reconstruction_error / 0.3
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (1e39, "values[0]: expected a finite number in the range of float32, received inf"),
+        (-1e39, "received -inf"),
+        (2 * SCALED_MAX, "values[0]: received 2e+12, over 1e+12 times the range trained on"),
+    ],
+)
+def test_an_absurd_value_is_put_aside_and_its_neighbours_are_scored(
+    make_batch: MakeBatch, make_detector: MakeDetector, value: float, words: str
+) -> None:
+    batch = make_batch([flat(0.5), flat(value), flat(2.0)])
+    step = make_detector().step(DetectorState(), batch, zeros)
+    (rejected,) = step.rejected
+    assert (rejected.index, rejected.stage, type(rejected.error)) == (1, "check", RecordValueError)
+    assert words in str(rejected.error)
+    assert step.scores.indices.tolist() == [0, 2]
+    assert step.scores.reconstruction_errors.tolist() == [0.5, 2.0]
+    assert [index for index, *_ in step.alerts] == [2]
+
+
+def test_nan_in_float32_is_put_aside_by_step(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    value = np.float32([0, 0, np.nan, 0]).tobytes()
+    step = make_detector().step(DetectorState(), make_batch([value]), zeros, "float32")
+    (rejected,) = step.rejected
+    assert "values[2]: expected a finite number" in str(rejected.error)
+    assert len(step.scores) == 0
+
+
+def test_a_bad_value_of_several_features_is_named_by_step_and_feature(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    scaler = Scaler("none", np.zeros(2, np.float32), np.ones(2, np.float32))
+    detector = make_detector(shape=(2, 2), scaler=scaler)
+    step = detector.step(DetectorState(), make_batch([b'{"values":[[0,0],[0,1e39]]}']), zeros)
+    assert "values[1][1]: expected a finite number" in str(step.rejected[0].error)
+
+
+def test_the_largest_value_still_scored_is_scored(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    largest = float(np.nextafter(np.float32(SCALED_MAX), np.float32(0)))
+    batch = make_batch([flat(largest), flat(-largest)])
+    step = make_detector().step(DetectorState(), batch, zeros)
+    assert step.scores.reconstruction_errors.tolist() == [largest, largest]
+
+
+def test_scaling_that_overflows_is_put_aside_without_a_warning(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    scaler = Scaler("min-max", np.float32([-3e38]), np.float32([1e10]))
+    step = make_detector(scaler=scaler).step(DetectorState(), make_batch([flat(3e38)]), zeros)
+    assert "values[0]: received 3e+38" in str(step.rejected[0].error)
+
+
+def test_rejected_records_keep_the_order_of_the_batch(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    values = [flat(1e39), None, flat(0), b"?", flat(-1e39), b"", flat(2)]
+    for model_rows_max in (1, 2, 3, 100):
+        detector = make_detector(model_rows_max=model_rows_max)
+        step = detector.step(DetectorState(), make_batch(values), zeros)
+        assert [each.index for each in step.rejected] == [0, 1, 3, 4, 5]
+        assert step.scores.indices.tolist() == [2, 6]
+        assert [index for index, *_ in step.alerts] == [6]
+
+
+def test_the_network_sees_scaled_slices_of_at_most_model_rows_max(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    seen: list[FloatArray] = []
+
+    def record(windows: FloatArray) -> FloatArray:
+        seen.append(windows)
+        return np.zeros_like(windows)
+
+    scaler = Scaler("min-max", np.float32([1]), np.float32([0.5]))
+    detector = make_detector(scaler=scaler, model_rows_max=2)
+    detector.step(DetectorState(), make_batch([flat(3.0)] * 5), record)
+    assert [len(windows) for windows in seen] == [2, 2, 1]
+    for windows in seen:
+        assert windows.dtype == np.float32
+        assert windows.flags.c_contiguous
+        assert (windows == 1.0).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_network_that_gives_no_number_stops_the_service(
+    make_batch: MakeBatch, make_detector: MakeDetector, bad: float
+) -> None:
+    def break_second(windows: FloatArray) -> FloatArray:
+        result = np.zeros_like(windows)
+        result[1] = bad
+        return result
+
+    detector = make_detector()
+    words = "pumps v1 gave a non-finite error for 1 of 2 finite windows"
+    with pytest.raises(NonFiniteScoreError, match=words):
+        detector.step(DetectorState(), make_batch([flat(0), flat(0)]), break_second)
+    with pytest.raises(NonFiniteScoreError, match=words):
+        detector.score(np.zeros((2, 4, 1), np.float32), break_second)
+
+
+def test_score_gives_what_step_gives(make_batch: MakeBatch, make_detector: MakeDetector) -> None:
+    windows = np.random.default_rng(3).normal(size=(9, 4, 1)).astype(np.float32)
+    detector = make_detector(model_rows_max=4)
+    batch = make_batch([window.tobytes() for window in windows])
+    live = detector.step(DetectorState(), batch, zeros, "float32").scores.reconstruction_errors
+    assert np.array_equal(detector.score(windows, zeros), live)
+
+
+def test_score_of_nothing_is_nothing(make_detector: MakeDetector) -> None:
+    assert make_detector().score(np.empty((0, 4, 1), np.float32), zeros).shape == (0,)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 2e12])
+def test_score_names_the_first_bad_window(make_detector: MakeDetector, value: float) -> None:
+    windows = np.zeros((9, 4, 1), np.float32)
+    windows[[5, 7], 2] = value
+    with pytest.raises(RecordValueError, match=r"^window 5: values\[2\]: "):
+        make_detector(model_rows_max=2).score(windows, zeros)
+
+
+def test_score_refuses_another_shape(make_detector: MakeDetector) -> None:
+    with pytest.raises(ValueError, match=r"received \(1, 5, 1\)"):
+        make_detector().score(np.zeros((1, 5, 1), np.float32), zeros)
+
+
+def test_a_label_header_changes_nothing(make_batch: MakeBatch, make_detector: MakeDetector) -> None:
+    values = [flat(0.5), flat(2.0)]
+    plain = make_detector().step(DetectorState(), make_batch(values), zeros)
+    headers: Any = [[("label", b"1")], [("label", b"0")]]
+    labelled = make_detector().step(DetectorState(), make_batch(values, headers), zeros)
+    assert labelled.alerts == plain.alerts

@@ -1,0 +1,56 @@
+"""Missing values are filled in from their own window and feature, and never with zero."""
+
+import numpy as np
+import pytest
+
+from stream_detector.core.windowing.imputation import MissingRule, impute
+
+NAN = float("nan")
+
+
+def imputed(values: list[float], rule: MissingRule) -> list[float]:
+    windows = np.array(values, dtype=np.float32).reshape(1, -1, 1)
+    return impute(windows, rule).ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("values", "held", "drawn"),
+    [
+        ([1, NAN, NAN, 4], [1, 1, 1, 4], [1, 2, 3, 4]),
+        ([NAN, NAN, 3, 5], [3, 3, 3, 5], [3, 3, 3, 5]),
+        ([1, 3, NAN, NAN], [1, 3, 3, 3], [1, 3, 3, 3]),
+        ([NAN, 2, NAN, 6, NAN], [2, 2, 2, 6, 6], [2, 2, 4, 6, 6]),
+        ([NAN, 7, NAN], [7, 7, 7], [7, 7, 7]),
+        ([NAN, NAN], [NAN, NAN], [NAN, NAN]),
+        ([NAN], [NAN], [NAN]),
+        ([5, 6], [5, 6], [5, 6]),
+    ],
+)
+def test_each_rule_fills_in_what_it_says(
+    values: list[float], held: list[float], drawn: list[float]
+) -> None:
+    np.testing.assert_array_equal(imputed(values, "hold"), held)
+    np.testing.assert_array_equal(imputed(values, "interpolate"), drawn)
+    np.testing.assert_array_equal(imputed(values, "reject"), values)
+
+
+def test_features_and_windows_are_filled_each_on_its_own() -> None:
+    windows = np.array([[[1, NAN], [NAN, 8]], [[NAN, NAN], [3, NAN]]], dtype=np.float32)
+    expected = [[[1, 8], [1, 8]], [[3, NAN], [3, NAN]]]
+    np.testing.assert_array_equal(impute(windows, "interpolate"), expected)
+
+
+def test_what_was_received_is_not_changed() -> None:
+    windows = np.array([[[1.0], [NAN]]], dtype=np.float32)
+    found = impute(windows, "hold")
+    assert np.isnan(windows[0, 1, 0])
+    assert (found.dtype, found.shape) == (np.float32, windows.shape)
+
+
+def test_a_line_between_large_values_does_not_overflow() -> None:
+    assert imputed([-3e38, NAN, 3e38], "interpolate")[1] == 0.0
+
+
+def test_nothing_missing_costs_no_copy() -> None:
+    windows = np.zeros((0, 3, 1), dtype=np.float32)
+    assert impute(windows, "hold") is windows

@@ -1,0 +1,209 @@
+"""A person's own samples, from CSV and Parquet."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from stream_detector.datasets import load_samples
+from stream_detector.datasets.files.samples import read_samples
+from stream_detector.datasets.files.windows import read_windows
+from stream_detector.errors import DatasetError
+
+START = 1_767_225_600_000
+
+
+@pytest.fixture
+def csv_file(tmp_path):
+    def write(text: str, name: str = "pump-7.csv"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def parquet_file(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+
+    def write(columns):
+        path = tmp_path / "pump-7.parquet"
+        parquet.write_table(pyarrow.table(columns), path)
+        return path
+
+    return write
+
+
+def test_rows_of_several_keys_may_lie_between_each_other(csv_file):
+    text = (
+        "key,pressure,timestamp_ms,temperature,label\n"
+        f"b,1,{START},10,0\n"
+        f"a,2,{START - 5},20,1\n"
+        f"b,3,{START + 2.5},30,0\n"
+        f"a,4,{START - 5},40,0\n"
+    )
+    table = read_samples(csv_file(text))
+    assert table.feature_names == ("pressure", "temperature")
+    assert table.samples.keys == ("b", "a")
+    assert table.samples.series.tolist() == [0, 1, 0, 1]
+    assert table.samples.times_ms.tolist() == [START, START - 5, START + 2.5, START - 5]
+    np.testing.assert_array_equal(table.samples.values, [[1, 10], [2, 20], [3, 30], [4, 40]])
+    assert table.samples.labels.tolist() == [0, 1, 0, 0]
+    assert table.samples.values.dtype == np.float32
+    assert table.samples.values.flags.c_contiguous
+    assert (table.samples.series.dtype, table.samples.labels.dtype) == (np.intp, np.int8)
+
+
+def test_without_keys_the_file_is_the_series(csv_file):
+    table = read_samples(csv_file(f"timestamp_ms,a\n{START},1\n{START + 1},2\n"), n_features=1)
+    assert table.samples.keys == ("pump-7",)
+    assert table.samples.series.tolist() == [0, 0]
+    assert table.samples.labels is None
+
+
+@pytest.mark.parametrize("cell", ["", " ", "nan", "NaN"])
+def test_an_empty_cell_is_a_missing_value(csv_file, cell):
+    text = f"timestamp_ms,a,b\n{START},1,2\n{START + 1},{cell},3\n"
+    values = read_samples(csv_file(text)).samples.values
+    np.testing.assert_array_equal(values, [[1, 2], [np.nan, 3]])
+
+
+def test_a_feature_may_be_missing_throughout(csv_file):
+    values = read_samples(csv_file(f"timestamp_ms,a,b\n{START},1,\n")).samples.values
+    np.testing.assert_array_equal(values, [[1, np.nan]])
+
+
+def test_values_come_by_way_of_float64(csv_file):
+    # Straight to float32 this text would round to the other neighbour.
+    text = "1.00000017881393432617187499"
+    table = read_samples(csv_file(f"timestamp_ms,a\n{START},{text}\n"))
+    assert table.samples.values[0, 0] == np.float32(float(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("timestamp_ms,a\nT,x\n", "row 2, column a: expected a number, received 'x'"),
+        ("timestamp_ms,a\nT,inf\n", "row 2, column a: expected a finite number"),
+        ("timestamp_ms,a\nT,1e39\n", "row 2, column a: expected a finite number"),
+        ("timestamp_ms,a\n\nT,1\nT,1,2\n", "row 4: expected 2 columns as in the first row"),
+        ("timestamp_ms,a\nnoon,1\n", "row 2, column timestamp_ms: expected a number, received 'n"),
+        ("timestamp_ms,a\nT,1\n,2\n", "row 3, column timestamp_ms: expected a number, received ''"),
+        ("timestamp_ms,a\ninf,2\n", "row 2, column timestamp_ms: expected a number"),
+        ("timestamp_ms,a\n1767225600,2\n", "received 1767225600, which looks like seconds"),
+        (
+            "timestamp_ms,a\nT,1\nT000,2\n",
+            "row 3, column timestamp_ms: expected milliseconds since 1970-01-01 UTC up to the year "
+            "9999, received 1767225600000000; correct the cell, or convert the column",
+        ),
+        ("timestamp_ms,a\n-1,2\n", "up to the year 9999, received -1; correct the cell"),
+        ("timestamp_ms,a\n2026-01-01 00:00:00,1\n", ":00'; convert the column to milliseconds"),
+        ("key,timestamp_ms,a\nx,T,1\n,T,2\n", "row 3, column key: expected the name of a series"),
+        (
+            "key,timestamp_ms,a\nx,T,1\ny,5,1\nx,7,2\n",
+            "row 4, column timestamp_ms: expected a time",
+        ),
+        ("key,timestamp_ms,a\nx,T,1\nx,7,2\n", "of key 'x' not before 1767225600000, the one"),
+        ("timestamp_ms,a\n9,1\n8,2\n", "sort the rows of each key by timestamp_ms"),
+        ("timestamp_ms,a,label\nT,1,2\n", "row 2, column label: expected 0 (normal) or 1"),
+        ("timestamp_ms,a,label\nT,1,\n", "row 2, column label: expected a whole number"),
+        ("time,a\nT,1\n", "a column timestamp_ms, received the columns time, a"),
+        ("1,2\n3,4\n", "a column timestamp_ms, received the columns 1, 2"),
+        ("timestamp_ms,a,a\nT,1,2\n", "columns of different names, received a more than once"),
+        ("timestamp_ms,key\nT,x\n", "expected at least one feature column beside"),
+        ("timestamp_ms,a\n", "has no rows"),
+        ("", "has no rows"),
+    ],
+)
+def test_a_bad_file_is_refused_by_file_row_and_column(csv_file, text, expected):
+    path = csv_file(text.replace("T", str(START)))
+    with pytest.raises(DatasetError) as caught:
+        read_samples(path)
+    assert str(path) in str(caught.value)
+    assert expected in str(caught.value)
+
+
+def test_the_wrong_number_of_features_names_those_received(csv_file):
+    path = csv_file(f"timestamp_ms,a,b\n{START},1,2\n")
+    with pytest.raises(DatasetError, match=r"expected 3 features.*received 2: a, b"):
+        read_samples(path, n_features=3)
+
+
+def test_a_row_far_down_is_named_by_its_line(csv_file):
+    lines = [f"{START + row},{row}" for row in range(10_000)]
+    lines[9_000] = f"{START + 9_000},oops"
+    with pytest.raises(DatasetError, match="row 9002, column a: expected a number"):
+        read_samples(csv_file("timestamp_ms,a\n" + "\n".join(lines)))
+
+
+def test_many_rows_are_read_whole(csv_file):
+    lines = [f"{row % 3},{START + row},{row},{row % 2}" for row in range(20_000)]
+    samples = read_samples(csv_file("key,timestamp_ms,a,label\n" + "\n".join(lines))).samples
+    rows = np.arange(20_000)
+    np.testing.assert_array_equal(samples.values[:, 0], rows.astype(np.float32))
+    np.testing.assert_array_equal(samples.times_ms, START + rows)
+    np.testing.assert_array_equal(samples.series, rows % 3)
+    np.testing.assert_array_equal(samples.labels, rows % 2)
+
+
+def test_parquet_is_read_like_csv(csv_file, parquet_file):
+    columns = {
+        "key": ["x", "y", "x"],
+        "timestamp_ms": [START, START, START + 2.5],
+        "a": [0.1, None, 0.3],
+        "b": [1, 2, 3],
+        "label": [0, 1, 0],
+    }
+    ours = read_samples(parquet_file(columns))
+    text = (
+        f"key,timestamp_ms,a,b,label\nx,{START},0.1,1,0\ny,{START},,2,1\nx,{START + 2.5},0.3,3,0\n"
+    )
+    same = read_samples(csv_file(text))
+    assert ours.feature_names == same.feature_names
+    assert ours.samples.keys == same.samples.keys == ("x", "y")
+    for name in ("series", "times_ms", "values", "labels"):
+        np.testing.assert_array_equal(getattr(ours.samples, name), getattr(same.samples, name))
+
+
+def test_a_key_that_is_null_in_parquet_is_refused(parquet_file):
+    path = parquet_file({"key": ["x", None], "timestamp_ms": [START, START], "a": [1.0, 2.0]})
+    with pytest.raises(DatasetError, match="row 2, column key: expected the name of a series"):
+        read_samples(path)
+
+
+@pytest.mark.parametrize("read", [read_samples, read_windows])
+def test_dates_in_parquet_are_to_be_converted(parquet_file, read):
+    path = parquet_file({"timestamp_ms": [datetime(2026, 1, 1, tzinfo=UTC)], "a": [1.0]})
+    with pytest.raises(DatasetError, match=r"column timestamp_ms: .*; convert the column to m"):
+        read(path)
+
+
+def test_a_missing_time_in_parquet_is_refused(parquet_file):
+    path = parquet_file({"timestamp_ms": [START, None], "a": [1.0, 2.0]})
+    with pytest.raises(DatasetError, match="row 2, column timestamp_ms: expected a number"):
+        read_samples(path)
+
+
+def test_a_labelled_file_keeps_the_last_fifth_of_its_time_for_the_test(csv_file):
+    rows = "\n".join(f"{key},{START + ms},{ms},0" for ms in range(11) for key in "xy" if ms != 9)
+    data = load_samples("csv", path=csv_file(f"key,timestamp_ms,a,label\n{rows}\n"))
+    assert (data.name, data.split, data.feature_names) == ("pump-7.csv", "", ("a",))
+    assert data.train.keys == data.test.keys == ("x", "y")
+    assert set(data.train.values[:, 0]) == set(range(9))
+    assert data.test.values[:, 0].tolist() == [10, 10]
+    assert data.test.labels.tolist() == [0, 0]
+
+
+def test_an_unlabelled_file_is_all_for_training(csv_file):
+    data = load_samples("csv", path=csv_file(f"timestamp_ms,a\n{START},1\n"))
+    assert (len(data.train), len(data.test)) == (1, 0)
+    assert data.train.labels is data.test.labels is None
+    assert data.test.values.shape == (0, 1)
+
+
+@pytest.mark.parametrize("wrong", [{"name": "ecg5000"}, {"name": "csv"}, {"name": "mitdb"}])
+def test_what_is_not_given_is_the_callers_mistake(wrong):
+    with pytest.raises(ValueError, match="expected"):
+        load_samples(**wrong)

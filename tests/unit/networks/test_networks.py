@@ -1,0 +1,275 @@
+"""Networks of every kind: what they are made of, and how they are fitted."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream_detector.engines.backend import import_keras
+from stream_detector.networks import build_network
+from stream_detector.recipes.networks import (
+    AdversarialNetwork,
+    ConvNetwork,
+    DenseNetwork,
+    LstmNetwork,
+    VariationalNetwork,
+)
+from stream_detector.recipes.sections import TrainingSection
+from stream_detector.training.fitting import Pairs, Task, fit_network, with_noise
+
+pytestmark = [
+    pytest.mark.keras,
+    # Keras converts its variables in a way that NumPy 2 deprecates.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+SHAPE = (12, 2)
+DENSE = DenseNetwork(kind="dense", units=(8, 3), output_activation="sigmoid")
+VARIATIONAL = VariationalNetwork(kind="vae", units=(8, 3), output_activation="sigmoid")
+ADVERSARIAL = AdversarialNetwork(kind="adversarial", units=(8, 3), discriminator_units=(8,))
+SECTIONS = {
+    "dense": DENSE,
+    "sparse": DenseNetwork(kind="dense", units=(40,), latent_l1=0.01),
+    "conv": ConvNetwork(kind="conv", filters=(4, 2)),
+    "image-conv": ConvNetwork(kind="image-conv", filters=(4, 2), downsampling="pooling"),
+    "lstm": LstmNetwork(kind="lstm", units=(6, 3)),
+    "vae": VARIATIONAL,
+    "adversarial": ADVERSARIAL,
+}
+DENOISER = ConvNetwork(kind="image-conv", filters=(16, 8), output_activation="sigmoid")
+BLOG = ConvNetwork(
+    kind="image-conv", filters=(16, 8, 8), downsampling="pooling", output_activation="sigmoid"
+)
+
+each_kind = pytest.mark.parametrize("name", sorted(SECTIONS))
+
+
+def layers(model) -> list[str]:
+    """Return what a model's layers are and what they give."""
+    return [
+        f"{type(layer).__name__} {'x'.join(map(str, layer.output.shape[1:]))}"
+        for layer in model.layers[1:]
+    ]
+
+
+def task(n_windows: int = 64, epochs: int = 3, validation: bool = True, **settings) -> Task:
+    """Return slow waves of some phase, to be reconstructed."""
+    phases = np.random.default_rng(5).uniform(0, 6, (2 * n_windows, 1, 1))
+    steps = np.linspace(0, 3, SHAPE[0])[:, None] + np.arange(SHAPE[1])
+    waves = np.float32(0.5 + 0.4 * np.sin(phases + steps))  # (2 * n_windows, 12, 2)
+    training = TrainingSection(epochs=epochs, batch_size=16, learning_rate=0.01, **settings)
+    fit, held_out = (Pairs(part, part) for part in (waves[:n_windows], waves[n_windows:]))
+    return Task(training, fit, held_out if validation else None, None)
+
+
+def fresh(section, seed: int = 0):
+    import_keras().utils.set_random_seed(seed)
+    return build_network(section, *SHAPE)
+
+
+def test_tutorials_denoiser_layer_by_layer():
+    model = build_network(DENOISER, 28, 28)
+    assert layers(model.get_layer("encoder")) == [
+        "Reshape 28x28x1", "Conv2D 14x14x16", "Conv2D 7x7x8",
+    ]  # fmt: skip
+    assert layers(model.get_layer("decoder")) == [
+        "Conv2DTranspose 14x14x8", "Conv2DTranspose 28x28x16", "Cropping2D 28x28x16",
+        "Conv2D 28x28x1", "Flatten 784", "Reshape 28x28",
+    ]  # fmt: skip
+    assert model.count_params() == 160 + 1160 + 584 + 1168 + 145
+
+
+def test_blogs_convolutional_autoencoder_layer_by_layer():
+    model = build_network(BLOG, 28, 28)
+    assert layers(model.get_layer("encoder")) == [
+        "Reshape 28x28x1", "Conv2D 28x28x16", "MaxPooling2D 14x14x16", "Conv2D 14x14x8",
+        "MaxPooling2D 7x7x8", "Conv2D 7x7x8", "MaxPooling2D 4x4x8",
+    ]  # fmt: skip
+    assert layers(model.get_layer("decoder")) == [
+        "Conv2D 4x4x8", "UpSampling2D 8x8x8", "Conv2D 8x8x8", "UpSampling2D 16x16x8",
+        "Conv2D 16x16x16", "UpSampling2D 32x32x16", "Cropping2D 28x28x16", "Conv2D 28x28x1",
+        "Flatten 784", "Reshape 28x28",
+    ]  # fmt: skip
+    assert model.count_params() == 4385
+
+
+def test_image_of_three_channels_is_rows_columns_channels():
+    model = build_network(DENOISER, 9, 33, 3)
+    assert layers(model.get_layer("encoder"))[0] == "Reshape 9x11x3"
+    assert model.output_shape == (None, 9, 33)
+
+
+def test_convolution_over_steps_does_not_mix_in_other_axes():
+    model = build_network(ConvNetwork(kind="conv", filters=(4, 2), kernel_size=7), 37, 5)
+    encoder = model.get_layer("encoder")
+    assert layers(encoder) == ["Reshape 37x1x5", "Conv2D 19x1x4", "Conv2D 10x1x2"]
+    assert encoder.get_layer("encoder_1").kernel.shape == (7, 1, 5, 4)
+
+
+def test_recurrent_layers_write_a_window_from_its_code():
+    model = build_network(LstmNetwork(kind="lstm", units=(16, 8, 3)), *SHAPE)
+    assert layers(model.get_layer("encoder")) == ["LSTM 12x16", "LSTM 8", "Dense 3"]
+    assert layers(model.get_layer("decoder")) == [
+        "RepeatVector 12x3", "LSTM 12x8", "LSTM 12x16", "Dense 12x2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("section", "activation"), [(DENSE, "relu"), (VARIATIONAL, "linear")])
+def test_code_that_is_to_look_gaussian_may_be_negative(section, activation):
+    latent = build_network(section, *SHAPE).get_layer("encoder").layers[-1]
+    assert (latent.units, latent.activation.__name__) == (3, activation)
+
+
+@each_kind
+def test_encoder_and_decoder_are_the_whole_and_names_never_count_up(name):
+    first, second = (fresh(SECTIONS[name]) for _ in range(2))
+    assert first.input_shape == first.output_shape == (None, *SHAPE)
+    windows = task().fit.inputs
+    encoder, decoder = (first.get_layer(role) for role in ("encoder", "decoder"))
+    np.testing.assert_array_equal(
+        decoder.predict_on_batch(encoder.predict_on_batch(windows)), first.predict_on_batch(windows)
+    )
+    for one, other in zip(first.layers, second.layers, strict=True):
+        assert one.name == other.name
+        assert [layer.name for layer in getattr(one, "layers", [])] == [
+            layer.name for layer in getattr(other, "layers", [])
+        ]
+
+
+@each_kind
+def test_fitting_lowers_both_losses_and_tells_each_epoch(name):
+    told = []
+    given = task(epochs=6)
+    given = Task(given.training, given.fit, given.validation, lambda *each: told.append(each))
+    history = fit_network(fresh(SECTIONS[name]), SECTIONS[name], given)
+    assert sorted(history) == ["loss", "validation_loss"]
+    assert told == list(enumerate(history["loss"], start=1))
+    for losses in history.values():
+        assert len(losses) == 6
+        assert losses[-1] < losses[0]
+
+
+@each_kind
+def test_same_seed_same_weights(name):
+    section = SECTIONS[name]
+
+    def weights(seed: int) -> list[np.ndarray]:
+        network = fresh(section, seed)
+        fit_network(network, section, task(epochs=2, seed=seed, validation=False))
+        return network.get_weights()
+
+    one, again = weights(1), weights(1)
+    assert len(one) == len(again)
+    for index, array in enumerate(one):
+        np.testing.assert_array_equal(array, again[index])
+
+
+def test_without_validation_there_is_no_validation_loss():
+    for section in (DENSE, ADVERSARIAL):
+        history = fit_network(fresh(section), section, task(validation=False))
+        assert sorted(history) == ["loss"]
+
+
+def test_l1_makes_codes_sparse_and_counts_in_the_loss():
+    plain, sparse = (
+        DenseNetwork(kind="dense", units=(40,), latent_l1=latent_l1) for latent_l1 in (0.0, 0.1)
+    )
+    networks = [fresh(section) for section in (plain, sparse)]
+    given = task(epochs=8)
+    losses = [
+        fit_network(network, section, given)["loss"][0]
+        for network, section in zip(networks, (plain, sparse), strict=True)
+    ]
+    latent = [
+        network.get_layer("encoder").predict_on_batch(given.fit.inputs) for network in networks
+    ]
+    assert losses[1] > losses[0]
+    assert np.abs(latent[1]).mean() < 0.2 * np.abs(latent[0]).mean()
+
+
+def test_divergence_is_that_of_the_paper_and_codes_are_drawn_only_while_fitting():
+    keras = import_keras()
+    from stream_detector.training.variational import DrawnLatent
+
+    mean, log_variance = np.float32([[1.0, -2.0], [0.0, 0.5]]), np.float32([[0.0, 0.5], [-1, 0]])
+    layer = DrawnLatent(weight=0.25, seed=0)
+    latent = keras.ops.convert_to_numpy(layer(mean, log_variance, training=False))
+    np.testing.assert_array_equal(latent, mean)
+    # Between N(mean, variance) and N(0, 1): (variance + mean^2 - 1 - log(variance)) / 2.
+    each = (np.exp(log_variance) + mean**2 - 1 - log_variance) / 2
+    assert float(layer.losses[0]) == pytest.approx(0.25 * each.sum(axis=1).mean(), rel=1e-6)
+    many = np.full((4000, 2), 3.0, np.float32)
+    drawn = keras.ops.convert_to_numpy(layer(many, np.log(many), training=True))
+    assert drawn.mean() == pytest.approx(3.0, abs=0.1)
+    assert drawn.var() == pytest.approx(3.0, abs=0.2)
+
+
+def test_codes_come_to_look_gaussian():
+    section = VARIATIONAL.model_copy(update={"kl_weight": 4.0})
+    given = task(n_windows=256, epochs=30)
+    network = fresh(section)
+    fit_network(network, section, given)
+    latent = network.get_layer("encoder").predict_on_batch(given.fit.inputs)
+    assert np.abs(latent.mean(axis=0)).max() < 0.5
+    assert latent.std(axis=0).max() < 2.0
+
+
+def test_playing_against_the_discriminator_draws_codes_near_and_leaves_the_decoder_alone():
+    from stream_detector.training.adversarial import _Players
+
+    given = task(n_windows=64)
+    network = fresh(ADVERSARIAL)
+    encoder, decoder = (network.get_layer(role) for role in ("encoder", "decoder"))
+    encoder.layers[-1].bias.assign([5.0, -5.0, 5.0])
+    before = decoder.get_weights()
+    players, rng = _Players(network, ADVERSARIAL, given), np.random.default_rng(0)
+    for _ in range(300):
+        players.regularise(given.fit.inputs, rng)
+    latent = encoder.predict_on_batch(given.fit.inputs)
+    assert np.abs(latent.mean(axis=0)).max() < 2.5
+    for index, array in enumerate(before):
+        np.testing.assert_array_equal(array, decoder.get_weights()[index])
+
+
+def test_noise_is_seen_and_not_to_be_given():
+    windows = task().fit.inputs
+    inputs, targets = with_noise(windows, 0.2, np.random.default_rng(0))
+    assert targets is windows
+    assert inputs.dtype == np.float32
+    assert (inputs.min(), inputs.max()) == (0.0, 1.0)
+    inside = (inputs > 0) & (inputs < 1) & (np.abs(windows - 0.5) < 0.1)
+    assert (inputs - windows)[inside].std() == pytest.approx(0.2, abs=0.03)
+    again = with_noise(windows, 0.2, np.random.default_rng(0))
+    np.testing.assert_array_equal(again.inputs, inputs)
+    assert with_noise(windows, 0.0, np.random.default_rng(0)) == (windows, windows)
+
+
+def test_every_kind_fits_with_another_backend():
+    code = (
+        "import sys\n"
+        "try:\n"
+        "    import jax\n"
+        "except ImportError:\n"
+        "    sys.exit(77)\n"
+        "import keras\n"
+        "from test_networks import SECTIONS, fresh, task\n"
+        "from stream_detector.training.fitting import fit_network\n"
+        "assert keras.backend.backend() == 'jax'\n"
+        "for name, section in SECTIONS.items():\n"
+        "    losses = fit_network(fresh(section), section, task(epochs=6))['loss']\n"
+        "    assert losses[-1] < losses[0], (name, losses)\n"
+    )
+    paths = [str(Path(__file__).parent), *filter(None, sys.path)]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(paths)},
+    )
+    if done.returncode == 77:
+        pytest.skip("needs JAX: pip install jax")
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,372 @@
+"""Recipes: the shipped ones, overrides, and every refusal."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from stream_detector.core.alerting.tracking import AlertRules
+from stream_detector.core.windowing.windows import WindowRules
+from stream_detector.errors import ConfigError
+from stream_detector.recipes import load_recipe, parse_recipe
+
+MODELS = Path(__file__).parents[3] / "models"
+TUTORIAL = MODELS / "ecg5000-dense.toml"
+SAMPLES = MODELS / "mitdb-dense.toml"
+
+
+def refusal(*overrides: str) -> str:
+    """Return the message with which the tutorial's recipe is refused after these overrides."""
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(TUTORIAL, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(MODELS.glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_recipe_is_valid_and_named_like_its_file(path):
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    assert recipe.description
+
+
+def test_tutorial_recipe_says_what_the_tutorial_does():
+    recipe = load_recipe(TUTORIAL)
+    assert recipe.network.units == (32, 16, 8)
+    assert (recipe.scaling.kind, recipe.scaling.fit_on) == ("min-max", "all")
+    assert (recipe.training.epochs, recipe.training.batch_size) == (20, 512)
+    assert (recipe.threshold.n_sigma, recipe.threshold.calibrate_on) == (1.0, "train")
+    assert recipe.published is not None
+    assert recipe.published.figures() == {"accuracy": 0.944, "precision": 0.992, "recall": 0.907}
+
+
+def test_calibration_is_on_held_out_windows_unless_the_recipe_says_otherwise():
+    recipe = load_recipe(TUTORIAL, ["threshold.calibrate_on="])
+    assert recipe.threshold.calibrate_on == "held-out"
+    assert recipe.threshold.calibration_share == 0.2
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "key", "value"),
+    [
+        ("training.epochs=3", "training", "epochs", 3),
+        ("training.learning_rate=1", "training", "learning_rate", 1.0),
+        ("network.units=[4, 2]", "network", "units", (4, 2)),
+        ("data.split=official", "data", "split", "official"),
+        ('data.split = "official"', "data", "split", "official"),
+        ("alerting.severity={bad=1.0}", "alerting", "severity", {"bad": 1.0}),
+    ],
+)
+def test_override_takes_toml_and_bare_words(override, section, key, value):
+    recipe = load_recipe(TUTORIAL, [override])
+    assert getattr(getattr(recipe, section), key) == value
+
+
+def test_last_override_wins():
+    recipe = load_recipe(TUTORIAL, ["training.epochs=3", "training.epochs=4"])
+    assert recipe.training.epochs == 4
+
+
+def test_override_adds_one_severity():
+    recipe = load_recipe(TUTORIAL, ["alerting.severity.page=5"])
+    assert recipe.alerting.severity == {"warning": 1.0, "critical": 2.0, "page": 5.0}
+
+
+def test_the_rules_of_alerts_are_those_of_the_recipe():
+    rules = load_recipe(
+        TUTORIAL, ["alerting.open_after=2", "alerting.open_within=3"]
+    ).alerting.rules
+    assert rules == AlertRules(
+        open_after=2,
+        open_within=3,
+        update_interval_ms=60_000,
+        close_after_ms=10_000,
+        cooldown_ms=0,
+        open_ms_max=600_000,
+        flood_alerts_max=10,
+        flood_window_ms=600_000,
+        severities=(("warning", 1.0), ("critical", 2.0)),
+    )
+
+
+def test_own_data_by_overrides():
+    recipe = load_recipe(TUTORIAL, ["data.name=csv", "data.split=", "data.path=beats.csv"])
+    assert recipe.data.path == "beats.csv"
+
+
+@pytest.mark.parametrize("override", ["epochs", "=3", "training.=3", "name.epochs=3"])
+def test_malformed_override_is_refused(override):
+    assert repr(override) in refusal(override)
+
+
+def test_all_problems_at_once_each_with_key_expected_and_received():
+    message = refusal(
+        "training.epoch=5", "training.epochs=0", "scaling.kind=standard", "window.stepz=1"
+    )
+    for part in (
+        "training.epoch: expected one of the keys optimizer, learning_rate",
+        "training.epochs: expected greater than or equal to 1, received 0",
+        "window.stepz: expected one of the keys record, steps",
+        "network.output_activation: a sigmoid gives values in [0, 1] only",
+        "received 'standard'",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["scaling.kind=none"], "network.output_activation"),
+        (["threshold.method=quantile"], "threshold.quantile: expected a number"),
+        (["threshold.n_sigma="], "threshold.n_sigma: expected a number"),
+        (["threshold.quantile=0.9"], "threshold.quantile: expected only with method = 'quantile'"),
+        (["threshold.n_mad=5"], "threshold.n_mad: expected only with method = 'log-mad'"),
+        (["threshold.method=log-mad"], "threshold.n_mad: expected a number"),
+        (["threshold.n_mad=-1"], "threshold.n_mad: expected greater than or equal to 0"),
+        (["data.name=csv"], "data.path: expected the path of a file"),
+        (["data.name=mitdb"], "data.series: expected the name of a series"),
+        (["data.series=106"], "data.series: expected only with data.name = mitdb or smd or nab"),
+        (["data.name=mitdb"], "window.features: expected 2 for data.name = 'mitdb', received 1"),
+        (["data.name=smd"], "window.features: expected 38 for data.name = 'smd', received 1"),
+        (["data.name=nab"], "window.record: expected 'samples' for data.name = 'nab'"),
+        (["window.record=samples"], "window.record: expected 'window' for data.name = 'ecg5000'"),
+        (["data.path=x"], "data.path: expected only with data.name = csv or parquet"),
+        (["data.seed=1"], "data.seed: expected only with data.name = synthetic-ecg"),
+        (["window.steps=100"], "window: expected steps = 140"),
+        (["window.record=sample"], "window.record: expected 'window'"),
+        (["alerting.severity.warning=1.5"], "alerting.severity: expected the lowest level"),
+        (["alerting.severity.critical=1"], "alerting.severity: expected different levels"),
+        (
+            ["alerting.open_after=3", "alerting.open_within=2"],
+            "alerting.open_after: expected at most open_within = 2, received 3",
+        ),
+        (["alerting.open_after=2"], "alerting.open_after: expected at most open_within = 1"),
+        (["alerting.open_within=65"], "alerting.open_within: expected less than or equal to 64"),
+        (["alerting.open_ms_max=9999"], "close_after_ms: expected at most open_ms_max = 9999"),
+        (["alerting.close_after_ms=0"], "close_after_ms: expected greater than or equal to 1"),
+        (
+            ["alerting.flood_window_ms=604800001"],
+            "alerting.flood_window_ms: expected less than or equal to",
+        ),
+        (
+            ["alerting.flood_alerts_max=0"],
+            "alerting.flood_alerts_max: expected greater than or equal to 1",
+        ),
+        (["alerting.cooldown_ms=-1"], "alerting.cooldown_ms: expected greater than or equal to 0"),
+        (["network.output_activation=linear", "threshold.error=bce"], "threshold.error: bce needs"),
+        (["training.loss=bce", "scaling.kind=none"], "training.loss: bce is defined on [0, 1]"),
+        (["training.epochs=true"], "training.epochs: expected a valid integer, received True"),
+        (["training.learning_rate=inf"], "training.learning_rate: expected a finite number"),
+        (["published.accuracy=high"], "published.accuracy: expected a valid number"),
+        (["name=Not a name"], "name: expected"),
+        (["training="], "training: expected a value, received none"),
+    ],
+)
+def test_impossible_combination_is_refused(overrides, expected):
+    assert expected in refusal(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["kind=gru"],
+            "network.kind: expected 'dense', 'conv', 'image-conv', 'lstm', 'vae', 'adversarial', "
+            "received 'gru'",
+        ),
+        (["kind="], "network.kind: expected a value, received none"),
+        (["unit=[3]"], "network.unit: expected one of the keys output_activation, units, "),
+        (["filters=[8]"], "network.filters: expected one of the keys output_activation, units, "),
+        (["kind=conv"], "network.filters: expected a value, received none"),
+        (["kind=conv"], "network.units: expected one of the keys output_activation, kind, filters"),
+        (["units=[0]"], "network.units.0: expected greater than or equal to 1, received 0"),
+        (["kind=lstm", "units=[8]"], "network.units: expected Tuple should have at least 2 items"),
+        (["kind=vae", "kl_weight=0"], "network.kl_weight: expected greater than 0, received 0"),
+        (["kind=adversarial"], "network.discriminator_units: expected a value, received none"),
+        (["latent_l1=-1"], "network.latent_l1: expected greater than or equal to 0, received -1"),
+    ],
+)
+def test_impossible_network_is_refused(overrides, expected):
+    assert expected in refusal(*(f"network.{each}" for each in overrides))
+
+
+def test_noise_needs_data_between_0_and_1():
+    assert load_recipe(TUTORIAL, ["training.noise=0.2"]).training.noise == 0.2
+    assert (
+        "training.noise: noise is clipped to [0, 1], expected scaling.kind = 'min-max' or 'pixels' "
+        "with it, received 'standard'"
+    ) in refusal("training.noise=0.2", "scaling.kind=standard")
+
+
+def test_missing_and_unreadable_files_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent\.toml cannot be read"):
+        load_recipe(tmp_path / "absent.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = ")
+    with pytest.raises(ConfigError, match=r"broken\.toml cannot be read"):
+        load_recipe(broken)
+
+
+@pytest.mark.parametrize(("name", "series"), [("mitdb", "119"), ("smd", "2-1"), ("nab", "a/b")])
+def test_a_series_is_text_also_where_it_looks_like_a_number(name, series):
+    recipe = load_recipe(MODELS / f"{name}-dense.toml", [f"data.series={series}"])
+    assert recipe.data.series == series
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "expected"),
+    [
+        ("mitdb", "window.features=1", "window.features: expected 2"),
+        ("smd", "window.features=2", "window.features: expected 38"),
+        ("nab", "window.record=window", "window.record: expected 'samples'"),
+        ("nab", "data.series=", "data.series: expected the name of a series"),
+        ("mitdb", "data.series=true", "data.series: expected a valid string"),
+        ("mitdb", "threshold.n_sigma=1", "threshold.n_sigma: expected only with method = 'sigma'"),
+    ],
+)
+def test_impossible_recipe_of_samples_is_refused(name, override, expected):
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(MODELS / f"{name}-dense.toml", [override])
+    assert expected in str(caught.value)
+
+
+IMAGES = MODELS / "fashion-basic.toml"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "expected"),
+    [
+        (IMAGES, "window.steps=27", "window: expected steps = 28, features = 28 and channels = 1"),
+        (IMAGES, "window.channels=3", "a multiple of 3, received 28"),
+        (IMAGES, "window.channels=2", "window.channels: expected 1 or 3, received 2"),
+        (IMAGES, "window.stride=2", "window.stride: expected only with record = 'samples'"),
+        (IMAGES, "window.record=window", "window.record: expected 'image' for data.name"),
+        (IMAGES, "scaling.kind=standard", "expected scaling.kind = 'min-max' or 'pixels'"),
+        (IMAGES, "data.normal=[10]", "expected less than or equal to 9, received 10"),
+        (IMAGES, "data.normal=[]", "data.normal: expected"),
+        (IMAGES, "data.anomalous_from=cifar", "data.anomalous_from: expected"),
+        (IMAGES, "data.seed=1", "data.seed: expected only with data.name = synthetic-ecg"),
+        (TUTORIAL, "data.normal=[1]", "data.normal: expected only with data.name = mnist or"),
+        (TUTORIAL, "data.n_windows=100", "data.n_windows: expected only with"),
+        (TUTORIAL, "window.channels=1", "window.channels: expected only with record = 'image'"),
+        (TUTORIAL, "scaling.kind=pixels", "expected 'pixels' only with window.record = 'image'"),
+        (TUTORIAL, "data.anomalous_share=1", "data.anomalous_share: expected less than 1"),
+    ],
+)
+def test_impossible_recipe_of_images_or_draws_is_refused(recipe, override, expected):
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        load_recipe(recipe, [override])
+
+
+def test_a_test_part_is_drawn_in_one_way():
+    with pytest.raises(ConfigError, match=r"data\.test_each: expected only without"):
+        load_recipe(IMAGES, ["data.test_each=5", "data.anomalous_share=0.1"])
+    recipe = load_recipe(TUTORIAL, ["data.anomalous_share=0.1", "data.seed=2"])
+    assert (recipe.data.anomalous_share, recipe.data.seed) == (0.1, 2)
+
+
+def test_samples_have_no_test_part_to_draw():
+    with pytest.raises(ConfigError, match=r"data\.test_each: expected only with windows that are"):
+        load_recipe(MODELS / "smd-dense.toml", ["data.test_each=5"])
+
+
+def test_a_persons_samples_take_any_shape():
+    overrides = ["data.name=csv", "data.path=pumps.csv", "window.features=5", "window.steps=99"]
+    recipe = load_recipe(MODELS / "mitdb-dense.toml", overrides)
+    assert (recipe.window.record, recipe.window.features) == ("samples", 5)
+    assert recipe.data.series is None
+
+
+def test_recipe_survives_json():
+    recipe = load_recipe(TUTORIAL)
+    assert type(recipe).model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_mappings_are_checked_like_files():
+    with pytest.raises(ConfigError, match="recipe here: name: expected a value, received none"):
+        parse_recipe({}, where="here")
+
+
+def test_another_data_set_takes_only_its_name_and_path() -> None:
+    recipe = load_recipe(TUTORIAL, ["data.path=beats.csv", "data.name=csv"])
+    assert (recipe.data.path, recipe.data.split) == ("beats.csv", None)
+    assert recipe.published is None
+
+
+def test_the_rules_of_windows_are_those_of_the_recipe() -> None:
+    rules = load_recipe(SAMPLES).window.rules
+    assert rules == WindowRules(
+        n_steps=256,
+        n_features=2,
+        stride=32,
+        sample_interval_ms=1000 / 360,
+        gap_ms_max=256 * (1000 / 360),
+        allowed_lateness_ms=0.0,
+        missing="interpolate",
+        missing_share_max=0.25,
+        key_ttl_ms=3_600_000.0,
+    )
+
+
+def test_windows_do_not_overlap_and_end_at_a_gap_of_their_length_unless_told_otherwise() -> None:
+    overrides = ["window.stride=", "window.gap_ms_max=", "window.sample_interval_ms=10"]
+    rules = load_recipe(SAMPLES, overrides).window.rules
+    assert (rules.stride, rules.gap_ms_max) == (256, 2_560)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["stride=0"], "window.stride: expected greater than or equal to 1, received 0"),
+        (["stride=1.5"], "window.stride: expected a valid integer"),
+        (
+            ["sample_interval_ms="],
+            "window.sample_interval_ms: expected at least 1 for record = 'samples', received 0; "
+            "say how many milliseconds are between two samples",
+        ),
+        (["sample_interval_ms=0.5"], "window.sample_interval_ms: expected at least 1"),
+        (
+            ["sample_interval_ms=10", "gap_ms_max=9"],
+            "window.gap_ms_max: expected between 1.5 times sample_interval_ms and a whole window, "
+            "15.0 to 2560, received 9",
+        ),
+        (["sample_interval_ms=10", "gap_ms_max=2561"], "15.0 to 2560, received 2561"),
+        (["gap_ms_max=0"], "window.gap_ms_max: expected greater than 0"),
+        (["key_ttl_ms=99"], "window.key_ttl_ms: expected at least the time of a window = 711"),
+        (["gap_ms_max=400", "key_ttl_ms=399"], "expected at least gap_ms_max = 400, received 399"),
+        (
+            ["allowed_lateness_ms=4000000"],
+            "window.key_ttl_ms: expected at least allowed_lateness_ms",
+        ),
+        (
+            ["allowed_lateness_ms=-1"],
+            "window.allowed_lateness_ms: expected greater than or equal to 0",
+        ),
+        (["missing=zero"], "window.missing: expected 'reject', 'hold' or 'interpolate'"),
+        (["missing_share_max=1"], "window.missing_share_max: expected less than 1"),
+        (["record=window"], "window.record: expected 'samples' for data.name = 'mitdb'"),
+        (
+            ["record=window"],
+            "window.stride: expected only with record = 'samples', received 32 with 'window'",
+        ),
+        (["record=window"], "window.key_ttl_ms: expected only with record = 'samples'"),
+    ],
+)
+def test_windows_that_cannot_be_cut_are_refused(overrides: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(SAMPLES, [f"window.{each}" for each in overrides])
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "words"),
+    [
+        ("csv", "a.PARQUET", "expected no .parquet file for data.name = 'csv', received 'a.PARQ"),
+        ("parquet", "a.csv", "received 'a.csv'; set data.name = 'csv', or give another file"),
+    ],
+)
+def test_a_file_of_another_format_is_refused(name, path, words):
+    changes = [f"data.name={name}", f"data.path={path}"]
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(SAMPLES, changes)
+    assert "data.path: expected " in str(caught.value)
+    assert words in str(caught.value)

@@ -1,0 +1,344 @@
+"""The report: what is in it, that it stands alone, and that data cannot break out of it."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from halving_bundle import make_bundle  # tests/support
+
+from stream_detector.bundle import read_bundle
+from stream_detector.core.evaluation import evaluate
+from stream_detector.core.records import FloatArray
+from stream_detector.engines.onnx import load_onnx
+from stream_detector.errors import ConfigError
+from stream_detector.recipes import Recipe, load_recipe
+from stream_detector.report import Findings, write_report
+from stream_detector.report.findings import principal_components
+from stream_detector.report.page import report_page
+
+MODELS = Path(__file__).parents[3] / "models"
+HOSTILE = '"><script>alert(1)</script>&'
+SIZE_MAX = 2_000_000
+
+Find = Callable[..., Findings]
+
+
+class Page(HTMLParser):
+    """What a page holds; fails where elements are not closed in order."""
+
+    VOID = frozenset({"meta"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.sections: dict[str, str] = {}
+        self.figures: list[str] = []
+        self._section = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag == "section":
+            self._section = dict(attrs)["id"] or ""
+            self.sections[self._section] = ""
+        if tag == "figure":
+            self.figures.append(self._section)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._section:
+            self.sections[self._section] += data
+
+
+@pytest.fixture(scope="module")
+def find(tmp_path_factory: pytest.TempPathFactory) -> Find:
+    """Return a maker of findings of a bundle that halves each value: an error is half a size."""
+
+    def make(recipe: Recipe, windows: FloatArray, labels: list[int], **more: Any) -> Findings:
+        path = tmp_path_factory.mktemp("bundle") / "bundle"
+        make_bundle(path, recipe)
+        bundle = read_bundle(path)
+        reconstruct = load_onnx(bundle.network_onnx, *windows.shape[1:])
+        errors = bundle.detector().score(windows, reconstruct)
+        classes = np.array(labels, dtype=np.int8)
+        return Findings(
+            bundle=bundle,
+            where=more.pop("where", "pumps"),
+            windows=windows,
+            labels=classes,
+            errors=errors,
+            evaluation=evaluate(errors, classes, bundle.manifest.threshold.value),
+            reconstruct=reconstruct,
+            **more,
+        )
+
+    return make
+
+
+def beat_recipe(*changes: str) -> Recipe:
+    given = ["data.name=csv", "data.path=beats.csv", *changes]
+    return load_recipe(MODELS / "synthetic-ecg-dense.toml", given)
+
+
+def windows_of(*sizes: float, n_steps: int = 140, n_features: int = 1) -> FloatArray:
+    """Return windows whose values are all of one size: the error is half of it."""
+    signs = np.where(np.arange(n_steps * n_features) % 2, 1, -1).reshape(n_steps, n_features)
+    return (np.array(sizes)[:, np.newaxis, np.newaxis] * signs).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def signals(find: Find) -> Findings:
+    """Six windows: one miss (3), one false alarm (2)."""
+    return find(
+        beat_recipe(),
+        windows_of(0.2, 0.4, 3.0, 0.6, 2.0, 4.0),
+        [0, 0, 0, 1, 1, 1],
+        keys=tuple(f"pump-{number}" for number in range(6)),
+        start_ms=1_767_225_600_000 + 1_000 * np.arange(6),
+        latent=np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32),
+        history={"loss": (3.0, 0.5, 0.1), "validation_loss": (2.0, 0.6, 0.2)},
+    )
+
+
+@pytest.fixture(scope="module")
+def images(find: Find) -> Findings:
+    recipe = load_recipe(
+        MODELS / "fashion-basic.toml",
+        [
+            *("data.name=csv", "data.path=images.csv", "window.steps=4"),
+            *("window.features=9", "window.channels=3"),
+        ],
+    )
+    windows = np.random.default_rng(0).uniform(0, 255, size=(12, 4, 9)).astype(np.float32)
+    latent = np.zeros((12, 2), np.float32)
+    windows *= np.linspace(0.1, 1, 12, dtype=np.float32)[:, np.newaxis, np.newaxis]
+    return find(recipe, windows, [0, 1] * 6, latent=latent)
+
+
+@pytest.fixture(scope="module")
+def signals_text(signals: Findings) -> str:
+    return report_page(signals)
+
+
+@pytest.fixture(scope="module")
+def images_text(images: Findings) -> str:
+    return report_page(images)
+
+
+@pytest.fixture(params=["signals", "images"])
+def text(request: pytest.FixtureRequest) -> str:
+    """Return a report, of either kind."""
+    found: str = request.getfixturevalue(f"{request.param}_text")
+    return found
+
+
+def test_every_figure_of_signals_is_there(signals_text: str) -> None:
+    page = Page(signals_text)
+    assert page.figures == [
+        *("windows", "training", "errors", "errors", "latent", "misses", "false-alarms")
+    ]
+    assert list(page.sections) == ["figures", *dict.fromkeys(page.figures)]
+    windows = page.sections["windows"]
+    assert "normal, #1, score 0.40" in windows
+    assert "anomalous, #4, score 2.00" in windows
+    assert all(name in windows for name in ("signal", "reconstruction", "error", "time (ms)"))
+    assert "validation_loss" in page.sections["training"]
+    errors = page.sections["errors"]
+    assert all(name in errors for name in ("normal (3)", "anomalous (3)", "threshold 0.5"))
+    assert "first principal component of the latent code" in page.sections["latent"]
+    assert "accuracy" in page.sections["figures"]
+    assert "0.6667" in page.sections["figures"]
+
+
+def test_the_worst_are_shown_with_their_places(signals_text: str) -> None:
+    page = Page(signals_text)
+    assert "#3, score 0.60" in page.sections["misses"]
+    assert "pump-3" in page.sections["misses"]
+    assert "2026-01-01T00:00:03.000+00:00" in page.sections["misses"]
+    assert "#2, score 3.00" in page.sections["false-alarms"]
+    assert "pump-2" in page.sections["false-alarms"]
+
+
+def test_every_figure_of_images_is_there(images_text: str) -> None:
+    page = Page(images_text)
+    assert page.figures[:2] == ["normal-images", "anomalous-images"]
+    assert page.figures.count("errors") == 2
+    assert {"latent", "misses"} <= set(page.figures)
+    for name in ("original", "reconstruction", "difference"):
+        assert name in page.sections["normal-images"]
+    assert page.tags.count("image") > 2 * 3 * 6
+    assert "latent_1" in page.sections["latent"]
+
+
+def test_it_stands_alone(text: str) -> None:
+    page = Page(text)
+    assert not {"script", "link", "iframe", "object", "foreignobject"} & set(page.tags)
+    references = [
+        value for name, value in page.attributes if name in ("src", "href", "xlink:href", "data")
+    ]
+    assert references
+    assert all(value.startswith(("#", "data:image/png;base64,")) for value in references)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert not [value for _, value in page.attributes if "://" in value]
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)", text))
+    assert "@import" not in text
+    assert "default-src 'none'" in text
+    assert len(text) < SIZE_MAX
+
+
+def test_what_figures_refer_to_is_there_once(text: str) -> None:
+    page = Page(text)
+    names = [value for name, value in page.attributes if name == "id"]
+    assert len(names) == len(set(names))
+    wanted = {value[1:] for name, value in page.attributes if name == "xlink:href"} | {
+        target[1:] for target in re.findall(r"url\(([^)]*)", text)
+    }
+    assert {name for name in wanted if not name.startswith("ata:")} <= set(names)
+
+
+def test_text_from_data_stays_text(signals: Findings) -> None:
+    keys = (HOSTILE,) * 6
+    published = {"published": {"source": HOSTILE, "auroc": 0.5}}
+    manifest = signals.bundle.manifest
+    recipe = manifest.recipe.model_validate(manifest.recipe.model_dump() | published)
+    bundle = replace(signals.bundle, manifest=manifest.model_copy(update={"recipe": recipe}))
+    page = Page(report_page(replace(signals, keys=keys, where=HOSTILE, bundle=bundle)))
+    assert "script" not in page.tags
+    assert page.sections["misses"].count(HOSTILE) == 1
+    assert HOSTILE in page.sections["figures"]
+
+
+@pytest.mark.parametrize("kind", ["signals", "images"])
+def test_the_same_findings_give_the_same_bytes(kind: str, request: pytest.FixtureRequest) -> None:
+    findings, first = (request.getfixturevalue(name) for name in (kind, f"{kind}_text"))
+    with mpl.rc_context({"lines.linewidth": 9, "font.size": 20, "axes.facecolor": "red"}):
+        assert report_page(findings) == first
+        assert mpl.rcParams["font.size"] == 20
+
+
+@pytest.mark.parametrize(("label", "other"), [(0, "anomalous"), (1, "normal")])
+def test_a_class_that_is_not_there_is_said(find: Find, label: int, other: str) -> None:
+    page = Page(report_page(find(beat_recipe(), windows_of(0.2, 4.0), [label] * 2)))
+    assert f"holds no {other} windows" in page.sections["errors"]
+    assert f"holds no {other} windows" in page.sections["misses" if label == 0 else "false-alarms"]
+    assert f"{other} (" not in page.sections["errors"]
+
+
+def test_an_image_class_that_is_not_there_is_said(images: Findings) -> None:
+    page = Page(report_page(replace(images, labels=np.zeros(12, np.int8))))
+    assert "no anomalous images in the data" in page.sections["anomalous-images"].lower()
+
+
+def test_what_is_missing_is_said(find: Find) -> None:
+    page = Page(report_page(find(beat_recipe(), windows_of(0.2, 4.0), [0, 1])))
+    assert "does not say how its training went" in page.sections["training"]
+    assert "no encoder of its own" in page.sections["latent"]
+    assert "No anomalous window was missed." in page.sections["misses"]
+    assert "No normal window was a false alarm." in page.sections["false-alarms"]
+
+
+def test_a_code_of_one_number_is_drawn_against_the_error(signals: Findings) -> None:
+    assert signals.latent is not None
+    page = Page(report_page(replace(signals, latent=signals.latent[:, :1])))
+    assert "latent_0" in page.sections["latent"]
+    assert "error (" in page.sections["latent"]
+
+
+def test_of_many_features_those_with_the_largest_errors_are_shown(find: Find) -> None:
+    windows = windows_of(0.2, 4.0, n_steps=5, n_features=4)
+    windows[:, :, 2] *= 3
+    windows[:, :, 0] *= 2
+    recipe = beat_recipe("window.steps=5", "window.features=4")
+    page = Page(report_page(find(recipe, windows, [1, 0])))
+    text = page.sections["windows"]
+    assert text.index("feature 2") < text.index("feature 0") < text.index("feature 1")
+    assert "feature 3" not in text
+    assert "Of 4 features the 3 with the largest errors" in text
+    assert "score 0.80, feature 2" not in text
+    assert ", feature 2" in page.sections["false-alarms"]
+
+
+def test_of_windows_that_overlap_only_the_worst_is_shown(find: Find) -> None:
+    recipe = load_recipe(
+        MODELS / "nab-dense.toml",
+        [
+            *("data.name=csv", "data.path=samples.csv", "window.steps=4", "window.features=1"),
+            *("window.stride=1", "window.sample_interval_ms=10", "window.gap_ms_max=40"),
+        ],
+    )
+    findings = find(
+        recipe,
+        windows_of(2.0, 3.0, 2.5, 2.2, 2.4, n_steps=4),
+        [0] * 5,
+        keys=("a", "a", "a", "a", "b"),
+        start_ms=np.array([0, 10, 20, 50, 20]),
+    )
+    assert findings.worst_false_alarms(6).tolist() == [1, 4, 3]
+    assert findings.worst_false_alarms(2).tolist() == [1, 4]
+
+
+def test_examples_go_from_the_least_error_to_the_largest(find: Find) -> None:
+    findings = find(beat_recipe(), windows_of(5, 1, 4, 2, 3), [0] * 5)
+    assert findings.examples(0, 3).tolist() == [1, 4, 0]
+    assert findings.examples(0, 9).tolist() == [1, 3, 4, 2, 0]
+    assert findings.examples(1, 3).tolist() == []
+    assert findings.typical(0).tolist() == [4]
+    assert findings.typical(1).tolist() == []
+
+
+@pytest.mark.parametrize("sizes", [(1.0, 1.0), (0.0, 0.0), (1e-6, 1.0, 1.1, 1e6)])
+def test_any_errors_can_be_drawn(find: Find, sizes: tuple[float, ...]) -> None:
+    labels = [0, 1] * (len(sizes) // 2)
+    page = Page(report_page(find(beat_recipe(), windows_of(*sizes), labels)))
+    assert page.figures.count("errors") == 2
+
+
+def test_long_windows_and_large_images_stay_small(find: Find) -> None:
+    noise = np.random.default_rng(0)
+    windows = noise.normal(size=(20, 5_000, 4)).astype(np.float32) * 2
+    recipe = beat_recipe("window.steps=5000", "window.features=4")
+    assert len(report_page(find(recipe, windows, [0, 1] * 10))) < SIZE_MAX
+    image_recipe = load_recipe(
+        MODELS / "fashion-basic.toml",
+        [
+            *("data.name=csv", "data.path=images.csv", "window.steps=128"),
+            *("window.features=384", "window.channels=3"),
+        ],
+    )
+    windows = noise.integers(0, 256, size=(40, 128, 384)).astype(np.float32)
+    assert len(report_page(find(image_recipe, windows, [0, 1] * 20))) < SIZE_MAX
+
+
+def test_components_have_the_largest_variance_and_a_fixed_sign() -> None:
+    latent = np.random.default_rng(0).normal(size=(200, 5)).astype(np.float32)
+    latent[:, 3] *= 10
+    latent[:, 1] *= -4
+    places, shares = principal_components(latent)
+    assert np.corrcoef(places[:, 0], latent[:, 3])[0, 1] > 0.99
+    assert np.corrcoef(places[:, 1], latent[:, 1])[0, 1] > 0.95
+    assert 1 > shares[0] > shares[1] > 0
+    assert np.array_equal(principal_components(np.zeros((3, 4), np.float32))[0], np.zeros((3, 2)))
+
+
+def test_a_place_that_cannot_be_written_to_is_said(signals: Findings, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--report: .*absent/report\.html cannot be written"):
+        write_report(tmp_path / "absent" / "report.html", signals)

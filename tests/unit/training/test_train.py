@@ -1,0 +1,184 @@
+"""Training end to end on the synthetic ECG and on a person's own file, in seconds."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream_detector.bundle import read_bundle
+from stream_detector.datasets import load_dataset
+from stream_detector.datasets.fetch import MIRROR_VARIABLE
+from stream_detector.engines.keras import load_keras
+from stream_detector.engines.onnx import load_onnx
+from stream_detector.errors import ConfigError, DatasetError
+from stream_detector.recipes import load_recipe
+from stream_detector.training import train
+
+pytestmark = [
+    pytest.mark.keras,
+    # Keras converts its variables in a way that NumPy 2 deprecates.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+SYNTHETIC = Path(__file__).parents[3] / "models" / "synthetic-ecg-dense.toml"
+TUTORIAL = SYNTHETIC.with_name("ecg5000-dense.toml")
+SHORT = ("training.epochs=5", "training.batch_size=16", "data.n_windows=600")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Train once; return the bundle and what `on_epoch` was told."""
+    told: list[tuple[int, float]] = []
+    out = tmp_path_factory.mktemp("trained") / "bundle"
+    recipe = load_recipe(SYNTHETIC, SHORT)
+    bundle = train(recipe, out, lambda epoch, loss: told.append((epoch, loss)))
+    return bundle, told
+
+
+def test_tells_every_epoch(trained):
+    _, told = trained
+    assert [epoch for epoch, _ in told] == [1, 2, 3, 4, 5]
+    assert told[-1][1] < told[0][1]
+
+
+def test_manifest_has_the_loss_of_each_epoch(trained):
+    bundle, told = trained
+    history = read_bundle(bundle.path).manifest.history
+    assert history["loss"] == tuple(loss for _, loss in told)
+    assert len(history["validation_loss"]) == 5
+    assert history["validation_loss"][-1] < history["validation_loss"][0]
+
+
+def test_bundle_can_be_read_and_passes_its_self_test_with_both_engines(trained):
+    bundle = read_bundle(trained[0].path)
+    bundle.check_self_test(load_onnx(bundle.network_onnx, 140, 1))
+    bundle.check_self_test(load_keras(bundle.network_keras, 140, 1))
+
+
+def test_threshold_is_fitted_to_held_out_normal_windows_as_scored_live(trained):
+    bundle = trained[0]
+    data = load_dataset("synthetic-ecg", n_windows=600)
+    normal = data.normal_train
+    assert bundle.manifest.threshold.n_windows == round(0.2 * len(normal))
+    assert bundle.manifest.data.n_windows == len(normal) - round(0.2 * len(normal))
+    assert bundle.manifest.data.fingerprint == data.fingerprint
+    detector = bundle.detector()
+    errors = detector.score(normal, load_onnx(bundle.network_onnx, 140, 1))
+    assert 0.95 < (errors <= detector.threshold).mean() <= 1.0
+
+
+def test_metrics_are_those_of_the_test_part(trained):
+    metrics = trained[0].manifest.metrics
+    assert metrics["n_windows"] == 120
+    assert metrics["positive_class"] == "anomaly"
+    assert metrics["auroc"] > 0.8
+
+
+def test_same_seed_same_bundle_in_this_process_and_in_another(trained, tmp_path):
+    bundle = trained[0]
+    again = train(load_recipe(SYNTHETIC, SHORT), tmp_path / "again")
+    assert again.manifest.version == bundle.manifest.version
+    latent = (
+        "import sys, pathlib\n"
+        "from stream_detector.recipes import load_recipe\n"
+        "from stream_detector.training import train\n"
+        "recipe, out = map(pathlib.Path, sys.argv[1:3])\n"
+        "print(train(load_recipe(recipe, sys.argv[3:]), out).manifest.version)\n"
+    )
+    arguments = [str(SYNTHETIC), str(tmp_path / "other"), *SHORT]
+    done = subprocess.run(
+        [sys.executable, "-c", latent, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == bundle.manifest.version
+    assert done.stderr == "", "start-up chatter reached the terminal"
+
+
+def test_other_seed_other_bundle(trained, tmp_path):
+    other = train(load_recipe(SYNTHETIC, [*SHORT, "training.seed=1"]), tmp_path / "other")
+    assert other.manifest.version != trained[0].manifest.version
+
+
+@pytest.mark.slow
+def test_tutorial_recipe_gives_the_published_figures(data_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv(MIRROR_VARIABLE, str(data_folder))
+    recipe = load_recipe(TUTORIAL)
+    metrics = train(recipe, tmp_path / "bundle").manifest.metrics
+    assert recipe.published is not None
+    published = recipe.published.figures()
+    assert metrics["positive_class"] == "normal"
+    assert metrics["accuracy"] == pytest.approx(published["accuracy"], abs=0.005)
+    assert metrics["precision"] == pytest.approx(published["precision"], abs=0.002)
+    assert metrics["recall"] == pytest.approx(published["recall"], abs=0.008)
+
+
+KINDS = {
+    "conv": ["network.filters=[4, 2]", "network.units=", "network.activation="],
+    "image-conv": ["network.filters=[4, 2]", "network.units=", "network.activation="],
+    "lstm": ["network.units=[4, 2]", "network.activation="],
+    "vae": [],
+    "adversarial": ["network.discriminator_units=[4]"],
+}
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_becomes_a_bundle_that_both_engines_run_and_the_same_again(tmp_path, kind):
+    few = ["data.n_windows=200", "training.epochs=1", "training.batch_size=64"]
+    recipe = load_recipe(SYNTHETIC, [*few, f"network.kind={kind}", *KINDS[kind]])
+    bundle = train(recipe, tmp_path / "bundle")
+    bundle.check_self_test(load_keras(bundle.network_keras, 140, 1))
+    assert train(recipe, tmp_path / "again").manifest.version == bundle.manifest.version
+
+
+@pytest.mark.parametrize("is_held_out", [True, False])
+def test_noise_changes_what_is_fitted_and_not_the_self_test(trained, tmp_path, is_held_out):
+    calibrate_on = "held-out" if is_held_out else "train"
+    overrides = [*SHORT, "training.noise=0.3", f"threshold.calibrate_on={calibrate_on}"]
+    manifest = train(load_recipe(SYNTHETIC, overrides), tmp_path / "bundle").manifest
+    assert ("validation_loss" in manifest.history) == is_held_out
+    assert manifest.history["loss"] != trained[0].manifest.history["loss"]
+    known = load_dataset("synthetic-ecg", n_windows=600).train
+    assert (known == np.float32(manifest.self_test.window)).all(axis=(1, 2)).any()
+
+
+def own_recipe(path: Path, *overrides: str):
+    return load_recipe(
+        SYNTHETIC,
+        [
+            "data.name=csv", f"data.path={path}", "data.seed=", "data.n_windows=",
+            "window.steps=4", "window.features=2", "network.units=[3]", "training.epochs=1",
+            *overrides,
+        ],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("error", ["mae", "mse", "bce"])
+def test_own_file_of_several_features_without_labels(tmp_path, error):
+    path = tmp_path / "mine.csv"
+    np.savetxt(path, np.random.default_rng(0).normal(size=(60, 8)), delimiter=",")
+    recipe = own_recipe(path, f"threshold.error={error}", f"training.loss={error}")
+    bundle = train(recipe, tmp_path / "bundle")
+    assert (bundle.manifest.n_steps, bundle.manifest.n_features) == (4, 2)
+    assert bundle.manifest.metrics is None
+    assert bundle.scaler.offset.shape == (2,)
+
+
+def test_window_that_does_not_fit_the_file_is_refused_before_training(tmp_path):
+    path = tmp_path / "mine.csv"
+    np.savetxt(path, np.zeros((60, 10)), delimiter=",")
+    with pytest.raises(ConfigError, match=r"set window\.steps = 5"):
+        train(own_recipe(path), tmp_path / "bundle")
+
+
+def test_too_few_normal_windows_are_refused(tmp_path):
+    path = tmp_path / "mine.csv"
+    np.savetxt(path, np.zeros((19, 8)), delimiter=",")
+    with pytest.raises(DatasetError, match="at least 20 normal windows"):
+        train(own_recipe(path), tmp_path / "bundle")
+
+
+def test_target_that_is_no_bundle_is_refused_before_training(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="is not a bundle"):
+        train(load_recipe(SYNTHETIC, SHORT), tmp_path)
