@@ -1,17 +1,25 @@
-"""Builds what the commands share: a checked bundle with its engine, and a client for the loop."""
+"""The composition root: a bundle and an engine become a detector, settings become clients.
+
+No other module of the package builds a client, an engine or a service. What is asked for is loaded
+when it is asked for: a detector that runs on ONNX never loads Keras, and a process with one Kafka
+library never loads the other.
+"""
 
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from stream_detector.bundle import Bundle, read_bundle
 from stream_detector.core.detector import Detector
 from stream_detector.errors import missing_topics
-from stream_detector.ports import Client, Reconstructor
-from stream_detector.settings import DetectSettings, EngineName
+from stream_detector.ports import Client, Reconstructor, SystemClock
+from stream_detector.settings import ConnectionSettings, DetectSettings, EngineName
 
 if TYPE_CHECKING:
+    from stream_detector.clients.embedded import EmbeddedBroker
     from stream_detector.engines.keras import AutoencoderParts
+    from stream_detector.service import Service
+    from stream_detector.telemetry import Metrics
 
 
 class Served(NamedTuple):
@@ -20,6 +28,13 @@ class Served(NamedTuple):
     bundle: Bundle
     detector: Detector
     reconstruct: Reconstructor
+
+
+class ServedParts(NamedTuple):
+    """A bundle that was checked and has passed its self-test, with its encoder and decoder."""
+
+    bundle: Bundle
+    parts: "AutoencoderParts"
 
 
 def open_bundle(path: Path, engine: EngineName = "onnx", model_rows_max: int = 2048) -> Served:
@@ -38,42 +53,57 @@ def open_bundle(path: Path, engine: EngineName = "onnx", model_rows_max: int = 2
     ------
     BundleError
         If the bundle is missing, changed, made for something else, or fails its self-test.
+    ConfigError
+        If the engine's library is not installed.
     """
     bundle = read_bundle(path)
-    n_steps, n_features = bundle.manifest.n_steps, bundle.manifest.n_features
-    reconstruct: Reconstructor
-    if engine == "onnx":
-        from stream_detector.engines.onnx import load_onnx
-
-        reconstruct = load_onnx(path / "network.onnx", n_steps, n_features)
-    else:
-        from stream_detector.engines.keras import load_keras
-
-        reconstruct = load_keras(path / "network.keras", n_steps, n_features)
+    reconstruct = _load_network(bundle, engine)
     bundle.check_self_test(reconstruct)
     return Served(bundle, bundle.detector(model_rows_max), reconstruct)
 
 
-def open_parts(path: Path) -> tuple[Bundle, "AutoencoderParts"]:
-    """Read a bundle, load its network in two halves with Keras and run its self-test.
+def open_parts(path: Path) -> ServedParts:
+    """Read a bundle, load its encoder and decoder with Keras and run its self-test.
 
     Raises
     ------
     BundleError
-        As `open_bundle`, or if the network has no halves.
+        If the bundle is missing, changed, made for something else or fails its self-test, or its
+        network has no encoder of its own.
     ConfigError
         If Keras is not installed.
     """
-    from stream_detector.engines.keras import load_parts
-
     bundle = read_bundle(path)
-    parts = load_parts(bundle.network_keras, bundle.manifest.n_steps, bundle.manifest.n_features)
+    parts = load_parts(bundle)
     bundle.check_self_test(parts.reconstruct)
-    return bundle, parts
+    return ServedParts(bundle, parts)
+
+
+def load_parts(bundle: Bundle) -> "AutoencoderParts":
+    """Load the encoder and the decoder of a bundle's network with Keras.
+
+    Raises
+    ------
+    BundleMismatchError
+        If the network has no encoder of its own.
+    ConfigError
+        If Keras is not installed.
+    """
+    from stream_detector.engines.keras import load_parts as load
+
+    return load(bundle.network_keras, bundle.manifest.n_steps, bundle.manifest.n_features)
+
+
+def make_service(served: Served, settings: DetectSettings, metrics: "Metrics") -> "Service":
+    """Connect to Kafka as the settings say and return the service that runs the detector."""
+    from stream_detector.service import Service
+
+    client = connect_to_detect(settings)
+    return Service(client, served.detector, served.reconstruct, settings, metrics, SystemClock())
 
 
 def connect_to_detect(settings: DetectSettings) -> Client:
-    """Return a client for the loop: it reads the input topic in a group, and delivers as asked."""
+    """Return a client that reads the input topic in the group and delivers as the settings say."""
     from stream_detector.clients import connect
 
     name = settings.instance_id or uuid.uuid4().hex
@@ -88,7 +118,66 @@ def connect_to_detect(settings: DetectSettings) -> Client:
     )
 
 
+def connect_reader(
+    settings: ConnectionSettings,
+    topic: str,
+    offset_reset: Literal["earliest", "latest"] = "earliest",
+) -> Client:
+    """Return a client that reads every partition of a topic, in no group.
+
+    Parameters
+    ----------
+    settings
+        How to reach Kafka, and with which library.
+    topic
+        What to read.
+    offset_reset
+        Where reading starts: at the earliest record kept, or with the next one written.
+    """
+    from stream_detector.clients import connect
+
+    return connect(settings, topics=[topic], offset_reset=offset_reset)
+
+
+def connect_writer(settings: ConnectionSettings) -> Client:
+    """Return a client that only produces."""
+    from stream_detector.clients import connect
+
+    return connect(settings)
+
+
+def embedded_broker(port: int | None = None) -> "EmbeddedBroker":
+    """Return the broker that runs in this process, not started yet; enter it to start it.
+
+    Parameters
+    ----------
+    port
+        Port on 127.0.0.1 to listen on; 0 or None takes a free one.
+    """
+    from stream_detector.clients.embedded import EmbeddedBroker
+
+    return EmbeddedBroker(port=port)
+
+
 def require_topic(client: Client, topic: str, bootstrap_servers: str) -> None:
-    """Refuse a topic that does not exist, with the command that makes it."""
+    """Refuse a topic that does not exist.
+
+    Raises
+    ------
+    BrokerError
+        If it does not; the message has the command that creates it.
+    """
     if client.n_partitions(topic) == 0:
         raise missing_topics(bootstrap_servers, [topic])
+
+
+def _load_network(bundle: Bundle, engine: EngineName) -> Reconstructor:
+    """Return the bundle's network, run by an engine."""
+    n_steps, n_features = bundle.manifest.n_steps, bundle.manifest.n_features
+    if engine == "onnx":
+        from stream_detector.engines.onnx import load_onnx
+
+        return load_onnx(bundle.network_onnx, n_steps, n_features)
+    from stream_detector.engines.keras import load_keras
+
+    return load_keras(bundle.network_keras, n_steps, n_features)

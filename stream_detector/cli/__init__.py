@@ -1,34 +1,50 @@
-"""The `stream-detector` command: the only place that builds clients and engines and wires them.
+"""The `stream-detector` command.
 
-`offline` has the commands that train and judge, `codes` those that ask a network for more than its
-errors; `online` has those that read from Kafka, `sending` the one
-that feeds it, `dead_letters` those on records that were put aside, `demo` the whole thing at once.
-Each loads what it needs when it runs, so that `detect` never meets TensorFlow.
+One module for each command, named as the command is. It has the command's options, a function
+`register` that adds the command to the program, and what only this command shows. What several
+commands share is in `options`, `terminal`, `sources` and `images`. To add a command, write its
+module and add the module's name to `_COMMANDS`.
+
+A command loads what it needs when it runs, so `--help` is fast and `detect` never loads TensorFlow.
 """
 
 import os
 import sys
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
 import stream_detector
-from stream_detector.cli import dead_letters, demo, latent, offline, online, sending
-from stream_detector.cli.output import say_error
+from stream_detector.cli.options import examples
+from stream_detector.cli.terminal import say_error
 from stream_detector.errors import StreamDetectorError
+
+_COMMANDS = (
+    "demo",
+    "train",
+    "evaluate",
+    "score",
+    "latent",
+    "detect",
+    "alerts",
+    "dead_letters",
+    "replay",
+    "broker",
+)
+"""Modules of this package that have commands, in the order of `--help`."""
 
 app = typer.Typer(
     name="stream-detector",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
+    epilog=examples(
+        "stream-detector train models/ecg5000-dense.toml",
+        "stream-detector evaluate bundles/ecg5000-dense --report report.html",
+        "stream-detector detect bundles/ecg5000-dense --input-topic telemetry",
+    ),
 )
-offline.register(app)
-latent.register(app)
-online.register(app)
-sending.register(app)
-dead_letters.register(app)
-demo.register(app)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -43,19 +59,25 @@ def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Detect anomalies in time-series telemetry, offline from files and online from Kafka.
 
-    Begin with `stream-detector demo`, which needs no Kafka. By hand: `train` makes a bundle
-    from a recipe, `detect` serves it on a topic, `replay` feeds the topic, `alerts` reads what
-    was found, `dead-letters` what could not be used.
+    Start with `stream-detector demo`, which needs no Kafka. Step by step: `train` makes a bundle
+    from a recipe, `detect` serves it on a topic, `replay` fills the topic with test data, `alerts`
+    prints what was found, and `dead-letters` shows the records that could not be used.
 
     Exit codes: 0 done, 1 unexpected, 2 wrong setting or recipe, 3 bundle, 4 broker, 5 state,
     6 data set.
     """
     del debug, version
+
+
+for _name in _COMMANDS:
+    import_module(f"stream_detector.cli.{_name}").register(app)
 
 
 def _help_of(error: Any) -> str:
@@ -78,10 +100,10 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+    except BrokenPipeError:  # the reader of our output has ended, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except Exception as error:  # a traceback helps nobody who did not ask for it
+    except Exception as error:  # a traceback helps only those who asked for it
         if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
             say_error(f"{error.format_message().rstrip('.')}. See {_help_of(error)}.")
             sys.exit(2)

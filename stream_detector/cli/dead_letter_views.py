@@ -1,34 +1,38 @@
-"""Dead letters as text: rows of a table, JSON for scripts, everything about one.
+"""Dead letters as text for a terminal: tables, everything about one, what a redrive will send.
 
-What a record holds comes from anywhere: characters that a terminal would obey are escaped.
+A record holds whatever its producer wrote, so characters that a terminal would obey are escaped.
 """
 
-import base64
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from stream_detector.cli.dead_letter_reading import key_text, place_of
-from stream_detector.cli.output import time_text
-from stream_detector.core.codec.dead_letters import DeadLetter
+from stream_detector.cli.terminal import time_text
 from stream_detector.errors import ConfigError
+from stream_detector.outputs.dead_letters import (
+    incomplete_text,
+    key_text,
+    location_of,
+    source_text,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from stream_detector.core.codec.dead_letters import DeadLetter
+    from stream_detector.outputs.dead_letters import Selection, Summary
+    from stream_detector.outputs.redrive import Plan, Target
 
 INCOMPLETE = "incomplete"
-"""What stands for a dead letter of which a part was left out."""
+"""Marks a dead letter that lacks a part."""
 
 NOT_OURS = "not a dead letter"
-"""What stands for the class of a record that the detector did not put aside."""
+"""Stands for the class of a record that the detector did not write."""
 
 TEXT_CHARACTERS_MAX = 8_192
 HEX_BYTES_MAX = 512
-"""Most of a value that is shown; `--raw` gives all."""
+"""How much of a value is shown; `--raw` writes all of it."""
 
 _CELL_CHARACTERS_MAX = 200
 _TIME_WIDTH = len("00:00:00.000")
@@ -36,41 +40,12 @@ _HEX_BYTES_A_LINE = 16
 _INNER_ARRAY = re.compile(r"\[\n\s+([^\[\]{}\"]*?)\n\s*\]")
 
 
-@dataclass(slots=True)
-class Tally:
-    """Dead letters of one kind: their times, and how many.
-
-    Of these, how many came back from a redrive, and how many lack a part.
-    """
-
-    oldest_ms: int
-    newest_ms: int
-    n_letters: int = 0
-    n_redriven: int = 0
-    n_incomplete: int = 0
-
-
-Summary = dict[tuple[str, str], Tally]
-"""Tallies by stage and class."""
-
-
-def count_letter(summary: Summary, letter: DeadLetter) -> None:
-    """Add a dead letter to a summary."""
-    time_ms = letter.metadata.timestamp_ms
-    kind = (letter.reason.stage, letter.reason.error) if letter.reason else ("", NOT_OURS)
-    tally = summary.setdefault(kind, Tally(time_ms, time_ms))
-    tally.n_letters += 1
-    tally.n_redriven += letter.redriven_from is not None
-    tally.n_incomplete += bool(letter.left_out)
-    tally.oldest_ms = min(tally.oldest_ms, time_ms)
-    tally.newest_ms = max(tally.newest_ms, time_ms)
-
-
-def print_summary(title: str, summary: Summary) -> None:
-    """Write how many there are of each class, the most frequent first."""
+def print_summary(title: str, summary: "Summary") -> None:
+    """Print how many dead letters there are of each class, the most frequent class first."""
     times = ("oldest (UTC)", "newest (UTC)")
     table = _table("count", "class", "stage", "redriven", INCOMPLETE, *times)
-    for (stage, error), tally in sorted(summary.items(), key=lambda item: -item[1].n_letters):
+    for kind, tally in sorted(summary.items(), key=lambda item: -item[1].n_letters):
+        stage, error = kind or ("", NOT_OURS)
         _add_row(
             table,
             f"{tally.n_letters:,}",
@@ -84,8 +59,8 @@ def print_summary(title: str, summary: Summary) -> None:
     _print(title, table)
 
 
-def print_letters(title: str, letters: Iterable[DeadLetter]) -> None:
-    """Write a row for each dead letter."""
+def print_letters(title: str, letters: "Iterable[DeadLetter]") -> None:
+    """Print a row for each dead letter."""
     table = _table("at", "original", "time (UTC)", "key", "bytes", "reason")
     for letter in letters:
         metadata, reason = letter.metadata, letter.reason
@@ -93,7 +68,7 @@ def print_letters(title: str, letters: Iterable[DeadLetter]) -> None:
         lack = f"{INCOMPLETE}, {', '.join(letter.left_out)} left out; " if letter.left_out else ""
         _add_row(
             table,
-            str(place_of(letter)),
+            str(location_of(letter)),
             source_text(letter) or "-",
             _short_time(metadata.timestamp_ms),
             "-" if key is None else key,
@@ -103,53 +78,8 @@ def print_letters(title: str, letters: Iterable[DeadLetter]) -> None:
     _print(title, table)
 
 
-def source_text(letter: DeadLetter) -> str | None:
-    """Return where the record lay before it was put aside."""
-    if letter.reason is None:
-        return None
-    source = letter.reason.source
-    return f"{source.topic}[{source.partition}]@{source.offset}"
-
-
-def incomplete_text(letter: DeadLetter) -> str:
-    """Return what a dead letter lacks, and where the record lies that has it."""
-    parts = [f"{name} ({n_bytes:,} bytes)" for name, n_bytes in letter.left_out.items()]
-    return f"lacks {', '.join(parts)}; all of it lies at {source_text(letter)}"
-
-
-def letter_facts(letter: DeadLetter) -> dict[str, Any]:
-    """Return a dead letter without headers and value, for a line of JSON."""
-    metadata, reason = letter.metadata, letter.reason
-    return {
-        "topic": metadata.topic,
-        "partition": metadata.partition,
-        "offset": metadata.offset,
-        "timestamp_ms": metadata.timestamp_ms,
-        "key": key_text(metadata.key),
-        "stage": reason.stage if reason else None,
-        "error": reason.error if reason else None,
-        "message": reason.message if reason else None,
-        "source": asdict(reason.source) if reason else None,
-        "redriven_from": letter.redriven_from,
-        "left_out": dict(letter.left_out),
-        "n_value_bytes": None if letter.value is None else len(letter.value),
-    }
-
-
-def letter_document(letter: DeadLetter) -> dict[str, Any]:
-    """Return everything about a dead letter, bytes in base64."""
-    return letter_facts(letter) | {
-        "key_base64": _base64(letter.metadata.key),
-        "headers": [
-            {"name": name, "value_base64": _base64(value)}
-            for name, value in letter.metadata.headers
-        ],
-        "value_base64": _base64(letter.value),
-    }
-
-
-def describe_letter(letter: DeadLetter) -> Iterator[str]:
-    """Yield the lines that say everything about a dead letter to a person."""
+def describe_letter(letter: "DeadLetter") -> Iterator[str]:
+    """Yield lines with everything about a dead letter."""
     metadata, reason = letter.metadata, letter.reason
     yield f"{metadata.topic}[{metadata.partition}]@{metadata.offset}"
     facts = {
@@ -171,21 +101,51 @@ def describe_letter(letter: DeadLetter) -> Iterator[str]:
     yield from ["value: left out"] if "value" in letter.left_out else describe_value(letter.value)
 
 
-def require_value(letter: DeadLetter) -> None:
-    """Refuse a dead letter whose value was left out.
+def require_value(letter: "DeadLetter") -> None:
+    """Refuse a dead letter that lacks its value.
 
     Raises
     ------
     ConfigError
-        If it was.
+        If it does.
     """
     if "value" in letter.left_out:
-        message = f"--raw: {place_of(letter)} {incomplete_text(letter)}; read it there"
+        message = f"--raw: {location_of(letter)} {incomplete_text(letter)}; read it from there"
         raise ConfigError(message)
 
 
+def describe_selection(selection: "Selection") -> str:
+    """Return the conditions of a selection as the flags that set them; empty if there is none."""
+    given = {"--error": selection.error, "--key": selection.key}
+    return " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
+
+
+def describe_plan(plan: "Plan", topic: str) -> str:
+    """Return a line on what a redrive will send, and a line on each dead letter it refuses."""
+    parts = [f"{topic}: {plan.n_letters:,} of {plan.n_records:,} records to send"]
+    parts += [f"{count:,} to {printable(name)}" for name, count in plan.counts.most_common()]
+    if plan.n_foreign:
+        parts.append(f"left out {plan.n_foreign:,}, {NOT_OURS} (--foreign sends such too)")
+    if plan.n_incomplete:
+        parts.append(f"refused {plan.n_incomplete:,}, {INCOMPLETE}")
+    n_more = plan.n_incomplete - len(plan.incomplete)
+    more = [f"... and {n_more:,} more, which `dead-letters list` shows"] if n_more else []
+    return "\n".join(["; ".join(parts), *map(printable, plan.incomplete), *more])
+
+
+def describe_target(letter: "DeadLetter", target: "Target") -> str:
+    """Return a line on a dead letter that a redrive would send."""
+    where = target.topic + ("" if target.partition is None else f"[{target.partition}]")
+    error = letter.reason.error if letter.reason else NOT_OURS
+    key = key_text(letter.metadata.key)
+    size = "a tombstone" if letter.value is None else f"{len(letter.value):,} bytes"
+    return printable(
+        f"{target.location} to {where}  key {'-' if key is None else key}  {error}  {size}"
+    )
+
+
 def describe_value(value: bytes | None) -> Iterator[str]:
-    r"""Yield a value as JSON, as text, or else as a hex dump; of a large one the beginning.
+    r"""Yield lines with a value: JSON, text, or else a hex dump; a large value is cut off.
 
     Examples
     --------
@@ -207,7 +167,7 @@ def describe_value(value: bytes | None) -> Iterator[str]:
 
 
 def printable(text: str) -> str:
-    r"""Return text with what is not printable escaped.
+    r"""Return text in which every character that is not printable is escaped.
 
     Examples
     --------
@@ -222,7 +182,7 @@ def printable(text: str) -> str:
 
 
 def _render(value: bytes) -> tuple[str, str, int]:
-    """Return what a value is, how it is shown, and how much of that was left out."""
+    """Return what kind of value it is, how it is shown, and how much of that is cut off."""
     try:
         text = value.decode()
     except UnicodeDecodeError:
@@ -239,7 +199,7 @@ def _render(value: bytes) -> tuple[str, str, int]:
 
 
 def _on_one_line(array: re.Match[str]) -> str:
-    """Return an array of numbers as one line: a window has hundreds."""
+    """Return an array of numbers on one line, because a window has hundreds of them."""
     return f"[{' '.join(array[1].split())}]"
 
 
@@ -263,20 +223,18 @@ def _content(value: bytes | None) -> str:
     return shown if n_left <= 0 else f"{shown} ... {n_left:,} more characters"
 
 
-def _base64(value: bytes | None) -> str | None:
-    """Return bytes as base64 has them."""
-    return None if value is None else base64.b64encode(value).decode()
-
-
 def _short_time(milliseconds: int) -> str:
-    """Return a time for a table, without its zone."""
+    """Return a time for a table, without its time zone."""
     if milliseconds < 0:
         return "-"
     return time_text(milliseconds).removesuffix("+00:00").replace("T", " ")
 
 
-def _table(*columns: str) -> Table:
-    """Return a table whose rows fold where a terminal is narrow; numbers and places never do."""
+def _table(*columns: str) -> "Table":
+    """Return a table whose cells fold on a narrow terminal, except numbers and offsets."""
+    from rich import box
+    from rich.table import Table
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         is_number = column in ("count", "bytes", "redriven", INCOMPLETE)
@@ -290,8 +248,10 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _add_row(table: Table, *cells: str) -> None:
-    """Add a row of plain text: nothing in it is read as markup or obeyed by a terminal."""
+def _add_row(table: "Table", *cells: str) -> None:
+    """Add a row of plain text: no markup, and nothing that a terminal would obey."""
+    from rich.text import Text
+
     shown = [
         cell if len(cell) <= _CELL_CHARACTERS_MAX else cell[:_CELL_CHARACTERS_MAX] + "..."
         for cell in cells
@@ -299,8 +259,11 @@ def _add_row(table: Table, *cells: str) -> None:
     table.add_row(*(Text(printable(cell)) for cell in shown))
 
 
-def _print(title: str, table: Table) -> None:
-    """Write a table to standard output."""
+def _print(title: str, table: "Table") -> None:
+    """Print a table to standard output."""
+    from rich.console import Console
+    from rich.text import Text
+
     out = Console(highlight=False)
     out.print(Text(title), style="bold")
     out.print(table)

@@ -1,4 +1,4 @@
-"""The whole product in one command: train, serve, replay, detect, read alerts, compare."""
+"""The command `demo`: the whole product at once, on an embedded broker."""
 
 import tempfile
 import threading
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import typer
 
-from stream_detector.cli.output import console, print_table, progress_bar, to_json
-from stream_detector.core.records import RecordBatch
+from stream_detector.cli.options import examples
+from stream_detector.cli.terminal import console, print_table, progress_bar, to_json
+from stream_detector.core.records import Alert, RecordBatch
 from stream_detector.core.results import Step
 from stream_detector.errors import BrokerError, DatasetError
 from stream_detector.ports import SystemClock
@@ -22,43 +23,52 @@ from stream_detector.settings import DetectSettings, load_settings
 
 if TYPE_CHECKING:
     from stream_detector.assembly import Served
-    from stream_detector.cli.feeding import Feed
+    from stream_detector.cli.sources import Feed
     from stream_detector.datasets.base import Dataset
     from stream_detector.service import Service
 
+EXAMPLES = examples(
+    "stream-detector demo",
+    "stream-detector demo --dataset synthetic --json figures.json",
+)
+
 RATE = 250.0
-"""Records a second of the live part: far below what is possible, so latency is the system's own."""
+"""Records a second of the live part, far below the throughput, so that no queue adds to latency."""
 
 N_BACKLOG_MIN = 20_000
-"""Records of the part that measures throughput; their bytes fit the embedded broker."""
+"""Records of the part that measures throughput; the embedded broker can hold them."""
 
 N_PARTITIONS = 4
 WAIT_S = 30.0
-"""Longest wait for the stream to be finished once everything was sent."""
+"""Longest wait for the detector and the alert reader once everything was sent."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command("demo")(demo)
+    app.command("demo", epilog=EXAMPLES)(demo)
 
 
 def demo(
     dataset: Annotated[
         Literal["ecg5000", "synthetic"] | None,
-        typer.Option(help="Default ecg5000 where it can be had, else synthetic."),
+        typer.Option(help="Default ecg5000 where it can be downloaded, else synthetic."),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
 ) -> None:
-    """Show the whole product: fit an autoencoder, stream test beats, detect, read the alerts back.
+    """Show the whole product: train, stream labelled beats, detect, read the alerts back.
+
+    A small autoencoder is fitted to normal heartbeats and served. Test beats are sent at a steady
+    rate, and then a backlog as fast as possible. The table at the end has accuracy, latency and
+    throughput, whether the live scores equal the offline ones, and how many alerts were lost or
+    duplicated.
 
     Needs the train and confluent extras and no Kafka: a broker is started inside this process.
     """
-    from stream_detector.assembly import open_bundle
-    from stream_detector.cli.feeding import feed_of
-    from stream_detector.cli.offline import train_with_progress
-    from stream_detector.clients.embedded import EmbeddedBroker
+    from stream_detector.assembly import embedded_broker, open_bundle
+    from stream_detector.cli.sources import feed_of
+    from stream_detector.cli.train import train_with_progress
     from stream_detector.recipes import load_recipe
 
     data = _choose_data(dataset)
@@ -66,7 +76,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="stream-detector-") as folder:
         bundle = train_with_progress(recipe, Path(folder) / recipe.name)
         served = open_bundle(bundle.path)
-        with EmbeddedBroker() as broker:
+        with embedded_broker() as broker:
             run = _Run(served, broker.bootstrap_servers, broker.create_topic)
             figures = _measure_live(run, feed_of(data, "test"))
             figures |= _measure_backlog(run, feed_of(data, "all"))
@@ -79,14 +89,14 @@ def demo(
 
 @dataclass(slots=True)
 class _Run:
-    """What both parts of the demo share."""
+    """The bundle and the broker of both parts of the demo."""
 
     served: "Served"
     bootstrap_servers: str
     create_topic: Callable[[str, int], None]
 
     def settings(self, name: str, **changes: Any) -> DetectSettings:
-        """Make the topics of one part and return its settings."""
+        """Create the topics of one part and return its settings."""
         topics = {
             "input_topic": f"{name}-telemetry",
             "alerts_topic": f"{name}-alerts",
@@ -107,15 +117,15 @@ class _Run:
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What a detector saw: the error of each record by key, and when each batch was done."""
+class _Observed:
+    """What a detector did: the error of each record by key, and when each batch was done."""
 
     errors: dict[str, float] = field(default_factory=dict)
     done: list[tuple[float, int]] = field(default_factory=list)
     n_records: int = 0
 
     def on_step(self, batch: RecordBatch, step: Step) -> None:
-        """Note one finished batch."""
+        """Record one finished batch."""
         self.n_records += len(batch)
         self.done.append((time.monotonic(), self.n_records))
         rows = zip(step.scores.indices, step.scores.reconstruction_errors, strict=True)
@@ -128,19 +138,19 @@ def _measure_live(run: _Run, feed: "Feed") -> dict[str, Any]:
     from stream_detector.core.evaluation import evaluate
 
     settings = run.settings("live")
-    served, seen = run.served, _Seen()
-    with _detecting(run, settings, seen), _reading(settings) as received:
+    served, observed = run.served, _Observed()
+    with _detecting(run, settings, observed), _reading(settings) as received:
         _send(feed, settings, RATE, f"replaying {feed.name}, detecting")
         offline = served.detector.score(feed.windows, served.reconstruct)
         threshold = served.detector.threshold
         expected = {feed.keys[row] for row in np.flatnonzero(offline > threshold)}
-        _wait(lambda: seen.n_records >= len(feed.windows), "detector", len(feed.windows))
+        _wait(lambda: observed.n_records >= len(feed.windows), "detector", len(feed.windows))
         _wait(lambda: len(received) >= len(expected), "alert reader", len(expected))
-    live = np.array([seen.errors.get(key, np.nan) for key in feed.keys])
+    live = np.array([observed.errors.get(key, np.nan) for key in feed.keys])
     keys = [alert.key for alert, _ in received]
     latencies_ms = [at_ms - alert.window_start_ms for alert, at_ms in received]
-    unscored = sum(key not in seen.errors for key in feed.keys)
-    figures: dict[str, Any] = {"n_records": seen.n_records, "n_alerts": len(received)}
+    unscored = sum(key not in observed.errors for key in feed.keys)
+    figures: dict[str, Any] = {"n_records": observed.n_records, "n_alerts": len(received)}
     if feed.labels is not None and not unscored:
         positive_class = served.bundle.manifest.recipe.evaluation.positive_class
         result = evaluate(live, feed.labels, threshold, positive_class).as_dict()
@@ -156,19 +166,19 @@ def _measure_live(run: _Run, feed: "Feed") -> dict[str, Any]:
 
 
 def _measure_backlog(run: _Run, feed: "Feed") -> dict[str, Any]:
-    """Let a backlog pile up, then time how fast it is worked off."""
-    from stream_detector.cli.feeding import Feed, number
+    """Build up a backlog, then measure how fast the detector works through it."""
+    from stream_detector.cli.sources import Feed, number
 
     repeats = -(-N_BACKLOG_MIN // len(feed.windows))
     windows = np.concatenate([feed.windows] * repeats)[:N_BACKLOG_MIN]
     backlog = Feed(feed.name, windows, number("backlog", windows), None)
     settings = run.settings("backlog", poll_records_max=2_048)
-    _send(backlog, settings, None, "piling up a backlog")
-    seen = _Seen()
-    with _detecting(run, settings, seen):
-        _wait(lambda: seen.n_records >= len(windows), "detector", len(windows))
-    (first_s, n_first), (last_s, n_last) = seen.done[0], seen.done[-1]
-    errors = np.array(list(seen.errors.values()))
+    _send(backlog, settings, None, "sending a backlog")
+    observed = _Observed()
+    with _detecting(run, settings, observed):
+        _wait(lambda: observed.n_records >= len(windows), "detector", len(windows))
+    (first_s, n_first), (last_s, n_last) = observed.done[0], observed.done[-1]
+    errors = np.array(list(observed.errors.values()))
     return {
         "records_per_s": (n_last - n_first) / max(last_s - first_s, 1e-9),
         "backlog_alert_share": float((errors > run.served.detector.threshold).mean()),
@@ -177,10 +187,10 @@ def _measure_backlog(run: _Run, feed: "Feed") -> dict[str, Any]:
 
 def _send(feed: "Feed", settings: DetectSettings, rate: float | None, title: str) -> None:
     """Replay a feed onto the input topic."""
-    from stream_detector.clients import connect
+    from stream_detector.assembly import connect_writer
     from stream_detector.replay import ReplayOptions, replay
 
-    client = connect(settings)
+    client = connect_writer(settings)
     content_type: Literal["json", "float32"] = "json" if rate else "float32"
     options = ReplayOptions(
         rate=rate, content_type=content_type, keys=feed.keys, labels=feed.label_values
@@ -201,36 +211,33 @@ def _send(feed: "Feed", settings: DetectSettings, rate: float | None, title: str
 
 
 @contextmanager
-def _detecting(run: _Run, settings: DetectSettings, seen: _Seen) -> Iterator["Service"]:
+def _detecting(run: _Run, settings: DetectSettings, observed: _Observed) -> Iterator["Service"]:
     """Run the detector in a thread while the block lasts."""
-    from stream_detector.clients import connect
-    from stream_detector.service import Service
+    from stream_detector.assembly import make_service
     from stream_detector.telemetry import Metrics
 
-    client = connect(settings, topics=[settings.input_topic], group=settings.group)
-    served = run.served
-    service = Service(
-        client, served.detector, served.reconstruct, settings, Metrics(), SystemClock()
-    )
-    service.on_step = seen.on_step
+    service = make_service(run.served, settings, Metrics())
+    service.on_step = observed.on_step
     with _thread(service.run, "detector", service.stop) as failures:
         _wait(lambda: service.is_ready or bool(failures), "detector", "its partitions")
         yield service
 
 
 @contextmanager
-def _reading(settings: DetectSettings) -> Iterator[list[tuple[Any, int]]]:
+def _reading(settings: DetectSettings) -> Iterator[list[tuple[Alert, int]]]:
     """Read alerts back in a thread while the block lasts: (alert, milliseconds when read)."""
-    from stream_detector.cli.reading import ALERT, alert_values
+    from stream_detector.outputs.alerts import parse_alert, read_values
 
-    received: list[tuple[Any, int]] = []
+    received: list[tuple[Alert, int]] = []
     stop = threading.Event()
 
     def read() -> None:
-        values = alert_values(settings, settings.alerts_topic, True, None, stop.is_set)
+        values = read_values(
+            settings, settings.alerts_topic, from_beginning=True, is_stopping=stop.is_set
+        )
         for value in values:
             read_at_ms = time.time_ns() // 1_000_000
-            received.append((ALERT.validate_json(value), read_at_ms))
+            received.append((parse_alert(value), read_at_ms))
 
     with _thread(read, "alert reader", stop.set):
         yield received
@@ -240,7 +247,7 @@ def _reading(settings: DetectSettings) -> Iterator[list[tuple[Any, int]]]:
 def _thread(
     work: Callable[[], Any], name: str, stop: Callable[[], None]
 ) -> Iterator[list[BaseException]]:
-    """Run `work` beside the block, end it with the block, and raise what it raised."""
+    """Run `work` in a thread while the block lasts, stop it then, and raise what it raised."""
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -271,11 +278,11 @@ def _wait(is_done: Callable[[], bool], who: str, what: object) -> None:
 
 
 def _choose_data(dataset: str | None) -> "Dataset":
-    """Load the data set asked for, or ECG5000 where it can be had; say which in the first line."""
+    """Load the data set asked for, or ECG5000 where possible; print which one in the first line."""
     from stream_detector.datasets import load_dataset
 
     if dataset == "synthetic":
-        console().print("data set: the built-in synthetic ECG, as asked")
+        console().print("data set: the built-in synthetic ECG")
         return load_dataset("synthetic-ecg")
     try:
         data = load_dataset("ecg5000")
@@ -283,7 +290,7 @@ def _choose_data(dataset: str | None) -> "Dataset":
         if dataset == "ecg5000":
             raise
         console().print(
-            f"data set: the built-in synthetic ECG, because ECG5000 is not there: {error}"
+            f"data set: the built-in synthetic ECG, because ECG5000 is not available: {error}"
         )
         return load_dataset("synthetic-ecg")
     console().print("data set: ECG5000, the tutorial's split")
@@ -291,7 +298,7 @@ def _choose_data(dataset: str | None) -> "Dataset":
 
 
 def _find_recipe(name: str) -> Path:
-    """Return a recipe that came with the package, or lies in the checkout beside it."""
+    """Return the path of a recipe in the installed package, or in the checkout beside it."""
     packaged = Path(str(resources.files("stream_detector"))) / "models" / name
     return packaged if packaged.exists() else Path(__file__).parents[2] / "models" / name
 

@@ -1,4 +1,4 @@
-"""Commands that use a bundle's network for more than its errors: encode, generate, reconstruct."""
+"""The commands `encode`, `reconstruct` and `generate`: a network's two halves and its output."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -7,49 +7,66 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from stream_detector.assembly import open_bundle, open_parts
-from stream_detector.cli.files import WindowFile, csv_rows, read_file
-from stream_detector.cli.offline import BundlePath, Engine
-from stream_detector.cli.output import console, progress_bar
-from stream_detector.cli.pictures import write_pictures
+from stream_detector.cli.options import (
+    OFFLINE,
+    BundlePath,
+    Engine,
+    OutFile,
+    OutFileOrFolder,
+    WindowFile,
+    examples,
+)
+from stream_detector.cli.terminal import console, csv_rows, progress_bar
 from stream_detector.errors import ConfigError, DatasetError, RecordValueError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from stream_detector.assembly import ServedParts
     from stream_detector.bundle import Bundle
     from stream_detector.core.records import FloatArray
-    from stream_detector.engines.keras import AutoencoderParts
     from stream_detector.recipes.sections import WindowSection
 
     Run = Callable[[FloatArray], FloatArray]
 
 KINDS_WITH_PRIOR: tuple[str, ...] = ("vae", "adversarial")
-"""Kinds of networks whose latent codes follow N(0, I), so that drawn ones can be decoded."""
+"""Kinds of networks whose latent codes follow N(0, I), so that codes drawn from it decode to
+something like the training data."""
 
-_SAMPLE_START_MS = 1_767_225_600_000
-"""2026-01-01T00:00Z: drawn signals have no time of their own, and a file of samples needs one."""
+ENCODE_EXAMPLES = examples(
+    "stream-detector encode bundles/ecg5000-dense beats.csv --out latent.csv"
+)
+RECONSTRUCT_EXAMPLES = examples(
+    "stream-detector reconstruct bundles/ecg5000-dense beats.csv --out reconstructed.csv",
+    "stream-detector reconstruct bundles/fashion-denoise images/ --out denoised/",
+)
+GENERATE_EXAMPLES = examples(
+    "stream-detector generate bundles/mnist-vae --n 25 --out digits/",
+    "stream-detector generate bundles/ecg5000-adversarial --seed 7 --out beats.csv",
+)
+
+_GENERATED_START_MS = 1_767_225_600_000
+"""2026-01-01T00:00Z: generated signals have no time of their own, and a file of samples needs
+one."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command("encode")(encode)
-    app.command("generate")(generate)
-    app.command("reconstruct")(reconstruct)
+    app.command("encode", epilog=ENCODE_EXAMPLES, rich_help_panel=OFFLINE)(encode)
+    app.command("reconstruct", epilog=RECONSTRUCT_EXAMPLES, rich_help_panel=OFFLINE)(reconstruct)
+    app.command("generate", epilog=GENERATE_EXAMPLES, rich_help_panel=OFFLINE)(generate)
 
 
-def encode(
-    bundle: BundlePath,
-    file: WindowFile,
-    out: Annotated[Path | None, typer.Option(help="CSV to write; default standard output.")] = None,
-) -> None:
-    """Write the latent code of each window: the few values that the network keeps of it.
+def encode(bundle: BundlePath, file: WindowFile, out: OutFile = None) -> None:
+    """Write the latent code of each window, the few values to which the encoder reduces it.
 
-    Needs the train extra, for it runs the encoder with Keras. The file is read as `score` reads
-    it. One row a window: key, window_start_ms, and latent_0 to the last value of the latent code,
-    so that they read back exactly. Codes of one bundle can be compared with each other, those of
-    two bundles cannot.
+    Needs the train extra, because Keras runs the encoder. The file is read as `score` reads it.
+    The output has one row a window: key, window_start_ms, and the values of the latent code as
+    latent_0, latent_1 and so on, printed so that they read back exactly. Latent codes of one bundle
+    can be compared with each other, those of two bundles cannot.
     """
+    from stream_detector.cli.sources import read_file
+
     opened, parts = _open_parts(bundle)
     found = read_file(file, opened)
     latent: list[FloatArray] = []
@@ -58,7 +75,7 @@ def encode(
         latent.append(parts.encode(scaled))
         return parts.decode(latent[-1])
 
-    _go_through(opened, found.windows, run, f"encoding {file.name}")
+    _run_scaled(opened, found.windows, run, f"encoding {file.name}")
     with csv_rows(out) as write_row:
         write_row(("key", "window_start_ms", *(f"latent_{n}" for n in range(parts.n_latent))))
         rows = np.concatenate(latent).astype(np.float64).tolist()
@@ -69,18 +86,19 @@ def encode(
 def generate(
     bundle: BundlePath,
     n: Annotated[int, typer.Option(min=1, help="How many windows or images.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same ones.")] = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="CSV to write, default standard output; for images a folder of PNGs."),
-    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the random draw; the same seed, the same output.")
+    ] = 0,
+    out: OutFileOrFolder = None,
 ) -> None:
-    """Draw new windows or images from a network that has learned to make them.
+    """Generate windows or images like those a network was trained on.
 
-    Needs the train extra. Codes are drawn from a normal distribution and decoded, which only a
-    bundle of kind vae or adversarial is trained for. Signals are written as CSV in the form that
-    `score` reads for the same bundle, in the signal's unit.
+    Needs the train extra. Latent codes are drawn from a normal distribution and decoded, which
+    needs a bundle of kind vae or adversarial: only these are trained for it. Signals are written
+    in their unit, as CSV that `score` reads for the same bundle; images as PNG files.
     """
+    from stream_detector.cli.images import write_pictures
+
     opened, parts = _open_parts(bundle)
     recipe = opened.manifest.recipe
     if recipe.network.kind not in KINDS_WITH_PRIOR:
@@ -96,7 +114,7 @@ def generate(
     if recipe.window.record == "image":
         write_pictures(out, keys, values, recipe.window.channels)
     elif recipe.window.record == "samples":
-        _write_drawn_samples(out, keys, values, recipe.window)
+        _write_generated_samples(out, keys, values, recipe.window)
     else:
         _write_windows(out, keys, [""] * n, values)
 
@@ -104,19 +122,20 @@ def generate(
 def reconstruct(
     bundle: BundlePath,
     file: WindowFile,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="CSV to write, default standard output; for images a folder of PNGs."),
-    ] = None,
+    out: OutFileOrFolder = None,
     engine: Engine = "onnx",
 ) -> None:
     """Write what the network makes of a file: the signal without what it never learned.
 
-    With a network trained to remove noise, this is the cleaned signal, in the signal's unit and in
-    the form the file has. Windows: one row a window. Samples: the same rows, each value the mean
-    of all windows that it lies in; a value that lies in none stays empty, and how many these are
-    is said. Images: PNG files of the same names.
+    With a network trained to remove noise, this is the denoised signal. The output is in the
+    signal's unit and in the form of the file. Windows: one row a window. Samples: the same rows,
+    each value the mean over all windows that contain it; a value that no window contains is left
+    empty, and the command prints how many these are. Images: PNG files of the same names.
     """
+    from stream_detector.assembly import open_bundle
+    from stream_detector.cli.images import write_pictures
+    from stream_detector.cli.sources import read_file
+
     served = open_bundle(bundle, engine)
     window = served.bundle.manifest.recipe.window
     made: list[FloatArray] = []
@@ -126,7 +145,7 @@ def reconstruct(
         return made[-1]
 
     def clean(windows: "FloatArray") -> "NDArray[np.float64]":
-        _go_through(served.bundle, windows, run, f"reconstructing {file.name}")
+        _run_scaled(served.bundle, windows, run, f"reconstructing {file.name}")
         return served.bundle.scaler.inverse(np.concatenate(made))
 
     if window.record == "samples":
@@ -139,15 +158,17 @@ def reconstruct(
         _write_windows(out, found.keys, found.start_ms, clean(found.windows))
 
 
-def _open_parts(path: Path) -> "tuple[Bundle, AutoencoderParts]":
-    """Open a bundle in halves; Keras takes some seconds to load."""
+def _open_parts(path: Path) -> "ServedParts":
+    """Open a bundle with its encoder and decoder; Keras takes some seconds to load."""
+    from stream_detector.assembly import open_parts
+
     with progress_bar() as progress:
         progress.add_task("loading the network", total=None)
         return open_parts(path)
 
 
-def _go_through(bundle: "Bundle", windows: "FloatArray", run: "Run", what: str) -> None:
-    """Hand windows to `run` scaled, checked and in slices, exactly as they are scored.
+def _run_scaled(bundle: "Bundle", windows: "FloatArray", run: "Run", what: str) -> None:
+    """Call `run` with the windows scaled, checked and in slices, exactly as scoring does.
 
     Raises
     ------
@@ -175,9 +196,9 @@ def _write_windows(
     start_ms: Sequence[int | str],
     values: "NDArray[np.float64]",
 ) -> None:
-    """Write one row a window, its place before its values where it is known."""
-    beside = {"key": keys, "timestamp_ms": start_ms}
-    known = {name: column for name, column in beside.items() if column[0] != ""}
+    """Write one row a window: its key and time where they are known, then its values."""
+    columns = {"key": keys, "timestamp_ms": start_ms}
+    known = {name: column for name, column in columns.items() if column[0] != ""}
     flat = values.reshape(len(values), -1)  # (n_windows, n_steps * n_features)
     with csv_rows(out) as write_row:
         write_row((*known, *(f"v{number}" for number in range(flat.shape[1]))))
@@ -199,11 +220,11 @@ def _write_samples(
             write_row((key, shown_ms, *("" if np.isnan(cell) else repr(cell) for cell in row)))
 
 
-def _write_drawn_samples(
+def _write_generated_samples(
     out: Path | None, keys: Sequence[str], values: "NDArray[np.float64]", window: "WindowSection"
 ) -> None:
-    """Write drawn windows as samples, each a series of its own, so that each is cut whole again."""
-    times_ms = _SAMPLE_START_MS + window.sample_interval_ms * np.arange(window.steps)
+    """Write windows as samples; each is a series of its own, so that `score` cuts it whole."""
+    times_ms = _GENERATED_START_MS + window.sample_interval_ms * np.arange(window.steps)
     places = [(key, time_ms) for key in keys for time_ms in times_ms.tolist()]
     names = [f"feature_{number}" for number in range(window.features)]
     _write_samples(out, names, places, values.reshape(-1, window.features))
@@ -215,7 +236,7 @@ def _reconstruct_samples(
     window: "WindowSection",
     clean: "Callable[[FloatArray], NDArray[np.float64]]",
 ) -> None:
-    """Cut a file of samples, clean the windows and put them together again."""
+    """Cut a file of samples into windows, clean these and join them to a signal again."""
     from stream_detector.datasets.files.samples import read_samples
     from stream_detector.datasets.windowing import cut_with_rows, join_windows, require_windows
 
@@ -226,7 +247,9 @@ def _reconstruct_samples(
     joined = join_windows(clean(found.windows), rows, len(samples))  # (n_samples, n_features)
     n_outside = int(np.isnan(joined[:, 0]).sum())
     if n_outside:
-        console().print(f"{n_outside} of {len(samples)} samples lie in no window and stay empty")
+        console().print(
+            f"{n_outside} of {len(samples)} samples lie in no window and are left empty"
+        )
     keys = (samples.keys[number] for number in samples.series.tolist())
     places = zip(keys, samples.times_ms.tolist(), strict=True)
     _write_samples(out, table.feature_names, places, joined)

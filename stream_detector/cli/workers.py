@@ -1,28 +1,32 @@
-"""Several processes of one group under one command, with one address for their metrics."""
+"""Several processes of one group under one `detect` command, with one address for their metrics."""
 
 import logging
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import uuid
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from stream_detector.cli.output import say_error
+from stream_detector.cli.detect import run_detect, serving_metrics
+from stream_detector.cli.terminal import StopFlag, say_error
 from stream_detector.errors import StreamDetectorError
 from stream_detector.settings import DetectSettings
+from stream_detector.telemetry import SHARED_METRICS, log_event, set_up_logging
 
 BACKOFF_S_MIN = 0.5
 BACKOFF_S_MAX = 30.0
-"""Between two starts of a worker that dies: doubled from the first to the second, and begun anew
-once a worker has lived for longer than the second."""
+"""Wait between two starts of a worker that dies: it doubles from the first value to the second,
+and returns to the first once a worker has run for longer than the second."""
 
-HOPELESS = (2, 3, 4, 5)
-"""Exit codes that starting again cannot change: a wrong setting or bundle, a broker that refuses or
+PERMANENT = (2, 3, 4, 5)
+"""Exit codes that a restart cannot change: a wrong setting or bundle, a broker that refuses or
 another process in this one's place, a state that cannot be trusted."""
 
 TRY_AGAIN = 75
@@ -31,9 +35,30 @@ TRY_AGAIN = 75
 TICK_S = 0.1
 
 
+def run_workers(bundle: Path, settings: DetectSettings) -> int:
+    """Run `settings.workers` processes of the group until a signal, and return the exit code.
+
+    See `Workers.run` for the exit code.
+    """
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    set_up_logging(logging.INFO)
+    workers = Workers(bundle, settings)
+    stop = StopFlag(workers.stop)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="stream-detector-"))
+        os.environ[SHARED_METRICS] = folder  # the workers inherit it
+        stack.enter_context(stop.on_signals())
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+        stack.enter_context(serving_metrics(registry, settings))
+        return workers.run()
+
+
 @dataclass(slots=True)
 class _Worker:
-    """One place in the group: its present process, and when to start the next one."""
+    """One member of the group: its present process, and when to start the next one."""
 
     settings: DetectSettings
     process: SpawnProcess | None = None
@@ -43,14 +68,14 @@ class _Worker:
 
 
 class Workers:
-    """Starts workers, starts those that die again, and ends them all.
+    """Start workers, restart those that die, and stop them all.
 
     Parameters
     ----------
     bundle
         The bundle's folder.
     settings
-        Of the run; each worker gets an instance_id of its own.
+        Settings of the run; each worker gets an instance_id of its own.
     """
 
     def __init__(self, bundle: Path, settings: DetectSettings) -> None:
@@ -68,16 +93,15 @@ class Workers:
         self._is_stopping = False
 
     def stop(self) -> None:
-        """Let every worker finish its batch. Safe in a signal handler."""
+        """Let every worker finish its batch and end. Safe in a signal handler."""
         self._is_stopping = True
 
     def run(self) -> int:
-        """Keep all workers alive until `stop`, or until one ends for good.
+        """Keep all workers running until `stop`, or until one ends for good.
 
         Returns
         -------
-        0 where all ended in order, else the exit code of the first that starting again cannot
-        help.
+        0 where all ended in order, else the exit code of the first that a restart cannot help.
         """
         exit_code = 0
         asked_to_stop: set[int] = set()
@@ -87,7 +111,7 @@ class Workers:
                 if process is None:
                     self._start_if_due(worker)
                 elif not process.is_alive():
-                    code = self._bury(worker)
+                    code = self._record_end(worker)
                     if self._is_over(code):
                         self._workers.remove(worker)
                         exit_code = exit_code or max(code, 0)
@@ -99,7 +123,7 @@ class Workers:
         return exit_code
 
     def _start_if_due(self, worker: _Worker) -> None:
-        """Start a worker's process once its time has come."""
+        """Start a worker's process once its backoff has passed."""
         if self._is_stopping:
             self._workers.remove(worker)
         elif time.monotonic() >= worker.start_at_s:
@@ -109,11 +133,9 @@ class Workers:
             worker.process.start()
             worker.started_s = time.monotonic()
 
-    def _bury(self, worker: _Worker) -> int:
-        """Take down that a worker's process has ended; return its exit code."""
+    def _record_end(self, worker: _Worker) -> int:
+        """Record that a worker's process has ended, schedule its restart; return its exit code."""
         from prometheus_client.multiprocess import mark_process_dead
-
-        from stream_detector.telemetry import log_event
 
         process, worker.process = worker.process, None
         assert process is not None  # noqa: S101  (narrows the type)
@@ -134,15 +156,13 @@ class Workers:
         return code
 
     def _is_over(self, code: int) -> bool:
-        """Return whether to start a worker that ended with this code no more."""
-        return self._is_stopping or code == 0 or code in HOPELESS
+        """Return whether a worker that ended with this code is not to be restarted."""
+        return self._is_stopping or code == 0 or code in PERMANENT
 
 
 def _work(bundle: Path, settings: DetectSettings) -> None:
-    """Be one worker, until told to stop or until the command that started it is gone."""
-    from stream_detector.cli.serving import run_detect
-
-    os.setpgrp()  # Ctrl-C is for the command, which tells its workers
+    """Run one worker until a signal, or until the command that started it has ended."""
+    os.setpgrp()  # Ctrl-C goes to the command alone, which then stops its workers
     threading.Thread(target=_stop_with_parent, name="watch parent", daemon=True).start()
     try:
         run_detect(bundle, settings)
@@ -152,7 +172,7 @@ def _work(bundle: Path, settings: DetectSettings) -> None:
 
 
 def _stop_with_parent() -> None:
-    """Wait for the end of the command, and ask this process to stop."""
+    """Wait for the end of the command, and stop this process."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

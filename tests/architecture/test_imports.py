@@ -47,7 +47,7 @@ def test_detect_never_loads_training_nor_the_other_client(client: str, other: st
     if client == "confluent":
         pytest.importorskip("confluent_kafka")
     loaded = loaded_by(
-        "import stream_detector.cli.online, stream_detector.assembly, stream_detector.service\n"
+        "import stream_detector.cli.detect, stream_detector.assembly, stream_detector.service\n"
         f"import stream_detector.engines.onnx, stream_detector.clients.{client}\n"
         "from stream_detector.assembly import open_bundle\n"
         "from stream_detector.clients import connect"

@@ -18,7 +18,7 @@ from halving_bundle import make_bundle  # tests/support
 from typer.testing import CliRunner
 
 from stream_detector.cli import app
-from stream_detector.cli.offline import SCORE_COLUMNS
+from stream_detector.cli.score import SCORE_COLUMNS
 from stream_detector.core.codec.windows import decode_windows
 from stream_detector.datasets.files.windows import read_windows
 from stream_detector.recipes import load_recipe

@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 from delivery_stream import detector_of
 
-from stream_detector import cli, clients
-from stream_detector.cli import wiring
+from stream_detector import assembly, cli, clients
 from stream_detector.clients import _common
 from stream_detector.service import loop
 
@@ -225,7 +224,7 @@ def main() -> None:
     """Run the command with what the plan changes of it."""
     plan = Plan(**json.loads(sys.argv.pop(1)))
     limit_times(plan)
-    connect, open_bundle, detector = clients.connect, wiring.open_bundle, detector_of(plan.shape)
+    connect, open_bundle, detector = clients.connect, assembly.open_bundle, detector_of(plan.shape)
 
     def watched_connect(settings: Any, **options: Any) -> Any:
         client = connect(settings, **options)
@@ -236,7 +235,7 @@ def main() -> None:
         return SimpleNamespace(detector=detector, reconstruct=Model(plan, reconstruct))
 
     clients.connect = watched_connect
-    wiring.open_bundle = open_planned
+    assembly.open_bundle = open_planned
     cli.main()
 
 

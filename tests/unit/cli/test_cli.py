@@ -13,9 +13,8 @@ import pytest
 
 import stream_detector
 from stream_detector import cli
-from stream_detector.cli import online
-from stream_detector.cli.output import parse_duration_s, to_json
-from stream_detector.cli.reading import ALERT, describe
+from stream_detector.cli.alerts import describe
+from stream_detector.cli.terminal import parse_duration_s, to_json
 from stream_detector.core.alerting.alert import encode_alert
 from stream_detector.core.alerting.tracking import open_alert
 from stream_detector.core.records import (
@@ -25,6 +24,7 @@ from stream_detector.core.records import (
 )
 from stream_detector.core.scoring.explanations import Explanation, FeatureExplanation
 from stream_detector.errors import BrokerError, ConfigError, StreamDetectorError
+from stream_detector.outputs.alerts import parse_alert
 
 COMMANDS = (
     *("train", "evaluate", "score", "reconstruct", "encode", "generate"),
@@ -180,7 +180,7 @@ def raising(error: BaseException) -> Callable[..., None]:
 def test_what_a_command_raises_becomes_one_line(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, line: str
 ) -> None:
-    monkeypatch.setattr(online, "load_settings", raising(error))
+    monkeypatch.setattr("stream_detector.cli.options.load_settings", raising(error))
     assert run("alerts") == (code, "", line)
 
 
@@ -188,7 +188,7 @@ def test_what_a_command_raises_becomes_one_line(
 def test_debug_lets_the_traceback_through(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(online, "load_settings", raising(error))
+    monkeypatch.setattr("stream_detector.cli.options.load_settings", raising(error))
     with pytest.raises(type(error), match=str(error)):
         run("--debug", "alerts")
 
@@ -237,7 +237,7 @@ def alert_of(start_ms: int = 1_700_000_000_000) -> Alert:
 
 def test_an_alert_is_read_back_as_written() -> None:
     alert = alert_of()
-    assert ALERT.validate_json(encode_alert(alert, "alerts", b"k", 0).value or b"") == alert
+    assert parse_alert(encode_alert(alert, "alerts", b"k", 0).value or b"") == alert
 
 
 def test_an_event_is_described_on_one_line() -> None:

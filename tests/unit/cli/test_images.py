@@ -104,5 +104,5 @@ def test_a_bundle_of_windows_takes_no_content_type_of_images(run: Run, tmp_path:
     make_bundle(tmp_path / "windows")
     code, _, told = run("detect", tmp_path / "windows", "--content-type", "image")
     assert code == 2
-    assert "content_type: expected json or float32, for bundle" in told
+    assert "content_type: expected json or float32, because bundle" in told
     assert told.count("\n") == 1

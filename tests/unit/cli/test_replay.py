@@ -91,6 +91,7 @@ def sample_sets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         return SimpleNamespace(train=train, test=test)
 
     monkeypatch.setattr("stream_detector.datasets.load_samples", load_samples, raising=False)
+    monkeypatch.setattr("stream_detector.cli.sources.load_samples", load_samples)
     return asked
 
 
@@ -319,7 +320,7 @@ def image_sets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
         return Dataset("mnist", "", pixels[:0], none, pixels, labels, test_keys=keys)
 
     monkeypatch.setattr("stream_detector.datasets.load_images", load_images)
-    monkeypatch.setattr("stream_detector.cli.feeding.load_images", load_images)
+    monkeypatch.setattr("stream_detector.cli.sources.load_images", load_images)
     return asked
 
 

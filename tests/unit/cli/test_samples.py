@@ -12,7 +12,7 @@ import pytest
 
 from stream_detector import cli
 from stream_detector.assembly import open_bundle
-from stream_detector.cli.offline import SCORE_COLUMNS
+from stream_detector.cli.score import SCORE_COLUMNS
 from stream_detector.core.records import RecordBatch, RecordMetadata, series_columns
 
 pytestmark = [

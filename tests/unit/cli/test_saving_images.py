@@ -11,14 +11,15 @@ import pytest
 from image_files import GREY, file_of, pixels_of  # tests/support
 from PIL import Image
 
-from stream_detector.cli.reading import describe
-from stream_detector.cli.saving_images import ImageSaver, SourceReader, saving_images
+from stream_detector.cli.alerts import describe
+from stream_detector.cli.images import ImageSaver, saving_images
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.codec.image_format import encode_image
 from stream_detector.core.detector import Detector
 from stream_detector.core.records import Alert, OutputRecord, RecordBatch, Source
 from stream_detector.core.results import DetectorState
 from stream_detector.errors import ConfigError
+from stream_detector.outputs.alerts import SourceReader
 from stream_detector.settings import ConnectionSettings
 
 MakeDetector = Callable[..., Detector]
@@ -86,7 +87,7 @@ def test_the_heat_map_and_the_image_are_written(
     saver: ImageSaver, alert: Alert, tmp_path: Path
 ) -> None:
     for offset in (2, 0, 1, 0):  # in any order, and one comes again
-        saver.take(at(alert, offset))
+        saver.save(at(alert, offset))
     folder = tmp_path / "a" / "b"
     ids = [f"{offset:032x}" for offset in range(3)]
     expected = [*(f"{each}-heat.png" for each in ids), f"{ids[0]}.png", f"{ids[1]}.jpg"]
@@ -99,8 +100,7 @@ def test_the_heat_map_and_the_image_are_written(
         with Image.open(io.BytesIO(path.read_bytes())) as opened:
             assert opened.size == (5, 6)
     assert saver.summary() == (
-        f"{folder}: 4 heat maps and 4 images written; 0 images are no longer in their topic, "
-        "or are none"
+        f"{folder}: 4 heat maps and 4 images written; 0 source records are gone or hold no image"
     )
 
 
@@ -119,7 +119,7 @@ def test_the_heat_map_and_the_image_are_written(
 def test_an_image_that_cannot_be_had_is_counted(
     saver: ImageSaver, alert: Alert, tmp_path: Path, offset: int, partition: int, topic: str
 ) -> None:
-    saver.take(at(alert, offset, partition, topic))
+    saver.save(at(alert, offset, partition, topic))
     assert (saver.n_heat_maps, saver.n_images, saver.n_missing) == (1, 0, 1)
     assert len(names(tmp_path / "a" / "b")) == 1
 
@@ -129,7 +129,7 @@ def test_an_image_that_retention_took_is_counted_and_later_ones_are_had(
 ) -> None:
     broker.truncate("telemetry", 1, 1)
     for offset in (0, 1):
-        saver.take(at(alert, offset))
+        saver.save(at(alert, offset))
     assert (saver.n_images, saver.n_missing) == (1, 1)
 
 
@@ -140,22 +140,22 @@ def test_an_alert_chooses_neither_names_nor_content(
     assert image is not None
     for heat_map in ("", "?", "aGVsbG8=", image.heat_map * 100):
         odd = replace(alert.explanation, image=replace(image, heat_map=heat_map))
-        saver.take(replace(alert, explanation=odd))
+        saver.save(replace(alert, explanation=odd))
     for alert_id in ("../../x", "", alert.alert_id + "\n", alert.alert_id.upper() + "/.."):
-        saver.take(replace(alert, alert_id=alert_id))
+        saver.save(replace(alert, alert_id=alert_id))
     assert names(tmp_path) == ["a"]
     assert names(tmp_path / "a" / "b") == []
-    assert saver.summary().endswith("; 8 alerts skipped, whose id or heat map is none")
+    assert saver.summary().endswith("; 8 alerts skipped, whose id or heat map is not valid")
 
 
 def test_an_alert_of_no_image_is_left_alone(saver: ImageSaver, alert: Alert) -> None:
-    saver.take(replace(alert, explanation=replace(alert.explanation, image=None)))
-    assert (saver.n_heat_maps, saver.n_missing, saver.n_odd) == (0, 0, 0)
+    saver.save(replace(alert, explanation=replace(alert.explanation, image=None)))
+    assert (saver.n_heat_maps, saver.n_missing, saver.n_skipped) == (0, 0, 0)
 
 
 def test_a_folder_that_cannot_be_made_is_said(broker: MemoryBroker, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"--save-images .*file.* cannot be made"):
+    with pytest.raises(ConfigError, match=r"--save-images .*file.* cannot be created"):
         ImageSaver(tmp_path / "file", SourceReader(lambda _: broker.connect()))
 
 
@@ -164,7 +164,7 @@ def test_a_file_that_cannot_be_written_is_said(
 ) -> None:
     (tmp_path / "a" / "b" / f"{alert.alert_id}-heat.png").mkdir()
     with pytest.raises(ConfigError, match=r"heat\.png cannot be written"):
-        saver.take(alert)
+        saver.save(alert)
 
 
 def test_without_a_folder_nothing_is_saved(alert: Alert, capsys: Any) -> None:

@@ -1,25 +1,110 @@
-"""Finds the windows and samples that `replay` and `demo` send, with their keys and labels."""
+"""Windows and samples from files and data sets that a person names on the command line."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.bundle import Bundle
+from stream_detector.cli.terminal import console
+from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.records import FloatArray
 from stream_detector.core.series_samples import Samples
-from stream_detector.datasets import IMAGE_DATASET_NAMES, Dataset, load_dataset, load_images
+from stream_detector.datasets import (
+    IMAGE_DATASET_NAMES,
+    Dataset,
+    load_dataset,
+    load_images,
+    load_samples,
+)
+from stream_detector.datasets.files.images import read_images
+from stream_detector.datasets.files.samples import read_samples
+from stream_detector.datasets.files.windows import read_windows
+from stream_detector.datasets.windowing import cut_samples, require_windows
 from stream_detector.errors import ConfigError
+from stream_detector.recipes.sections import WindowSection
+from stream_detector.replay import concatenate
 
 SAMPLE_INTERVALS_MS = {"mitdb": 1_000 / 360, "smd": 60_000.0, "nab": 300_000.0}
-"""Data sets of samples, with the time from one sample to the next."""
+"""Data sets of samples, with the time between two samples in milliseconds."""
 
 _SERIES_EXAMPLES = {
     "mitdb": "106",
     "smd": "1-6",
     "nab": "realKnownCause/machine_temperature_system_failure",
 }
+
+
+class FileWindows(NamedTuple):
+    """Windows of a file.
+
+    Parameters
+    ----------
+    windows
+        Float32, shape (n_windows, n_steps, n_features).
+    keys, start_ms, end_ms
+        Key, start and end of each window; "" where the file does not say.
+    """
+
+    windows: FloatArray
+    keys: Sequence[str]
+    start_ms: Sequence[int | str]
+    end_ms: Sequence[int | str]
+
+
+def read_file(file: Path, bundle: Bundle) -> FileWindows:
+    """Read the windows of a file.
+
+    Parameters
+    ----------
+    file
+        CSV or Parquet; for a bundle of images also an image or a folder of images.
+    bundle
+        Its recipe decides whether the rows of the file are windows or samples.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be used, or holds no window.
+    """
+    window = bundle.manifest.recipe.window
+    if window.record == "samples":
+        return _cut_file(file, window)
+    if bundle.image is not None and file.suffix.lower() not in (".csv", ".parquet"):
+        return _read_images(file, bundle.image)
+    return _read_whole(file, window)
+
+
+def _read_images(path: Path, image: ImageShape) -> FileWindows:
+    """Read an image or a folder of images; the file names are the keys."""
+    images = read_images(path, image)
+    nothing = [""] * len(images.names)
+    return FileWindows(images.windows, images.names, nothing, nothing)
+
+
+def _read_whole(file: Path, window: WindowSection) -> FileWindows:
+    """Read a file in which each row is a whole window."""
+    table = read_windows(file, window.steps, window.features)
+    nothing = [""] * len(table.windows)
+    if table.timestamps_ms is None:
+        return FileWindows(table.windows, table.keys or nothing, nothing, nothing)
+    span_ms = round((window.steps - 1) * window.sample_interval_ms)
+    start_ms = table.timestamps_ms.tolist()
+    end_ms = (table.timestamps_ms + span_ms).tolist()
+    return FileWindows(table.windows, table.keys or nothing, start_ms, end_ms)
+
+
+def _cut_file(file: Path, window: WindowSection) -> FileWindows:
+    """Cut windows from a file in which each row is a sample."""
+    samples = read_samples(file, window.features).samples
+    found = cut_samples(samples, window.rules)
+    require_windows(found, str(file), samples, window.rules)
+    if found.n_missing:
+        console().print(f"{found.n_missing} windows lack too many values to be scored")
+    return FileWindows(found.windows, found.keys, found.start_ms.tolist(), found.end_ms.tolist())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +114,7 @@ class Feed:
     Parameters
     ----------
     name
-        What they are, for people.
+        Name to print.
     windows
         Float32, shape (n_windows, n_steps, n_features).
     keys
@@ -45,26 +130,26 @@ class Feed:
 
     @property
     def label_values(self) -> list[int] | None:
-        """Return the labels as `replay` takes them."""
+        """Return the labels in the form that `stream_detector.replay` takes."""
         return None if self.labels is None else self.labels.tolist()
 
 
 def load_feed(
     source: str, split: str | None, part: Literal["test", "all"], n_features: int = 1
 ) -> Feed:
-    """Load what a person named on the command line.
+    """Load windows that a person named on the command line.
 
     Parameters
     ----------
     source
         ecg5000, synthetic-ecg, mnist, fashion-mnist, or the path of a CSV or Parquet file.
     split
-        For ecg5000, tutorial or official.
+        For ecg5000: tutorial or official.
     part
-        "test" for the test windows, "all" for the training windows and then those. A file is
-        sent whole.
+        "test" for the test windows, "all" for the training windows and then the test windows. Of a
+        file, all windows are sent.
     n_features
-        Values at each step of a file's windows.
+        Features of a file's windows.
 
     Raises
     ------
@@ -75,8 +160,6 @@ def load_feed(
     """
     path = Path(source)
     if path.suffix.lower() in (".csv", ".parquet"):
-        from stream_detector.datasets.files.windows import read_windows
-
         table = read_windows(path, n_features=n_features)
         keys = list(table.keys) if table.keys is not None else None
         return Feed(source, table.windows, keys or number(path.stem, table.windows), table.labels)
@@ -101,11 +184,11 @@ class SampleFeed:
     Parameters
     ----------
     name
-        What they are, for people.
+        Name to print.
     samples
-        One series or more.
+        Samples of one series or several.
     sample_interval_ms
-        From one sample of a series to the next; None for a file, which does not say it.
+        Time between two samples of a series; None for a file, which does not say it.
     """
 
     name: str
@@ -114,20 +197,20 @@ class SampleFeed:
 
 
 def is_sample_set(source: str) -> bool:
-    """Return whether a person named a data set of samples, such as mitdb:106."""
+    """Return whether a source is a data set of samples, such as mitdb:106."""
     return source.partition(":")[0] in SAMPLE_INTERVALS_MS
 
 
 def load_sample_feed(source: str, part: Literal["test", "all"]) -> SampleFeed:
-    """Load the samples a person named on the command line.
+    """Load samples that a person named on the command line.
 
     Parameters
     ----------
     source
         NAME:SERIES, with NAME one of `SAMPLE_INTERVALS_MS`, or the path of a CSV or Parquet file.
     part
-        "test" for the test part, "all" for the training part and then that. A file is sent
-        whole.
+        "test" for the test part, "all" for the training part and then the test part. Of a file,
+        all samples are sent.
 
     Raises
     ------
@@ -145,8 +228,6 @@ def load_sample_feed(source: str, part: Literal["test", "all"]) -> SampleFeed:
                 f"received {source!r}"
             )
             raise ConfigError(message)
-        from stream_detector.datasets.files.samples import read_samples
-
         return SampleFeed(source, read_samples(path).samples, None)
     name, _, series = source.partition(":")
     if not series:
@@ -155,16 +236,13 @@ def load_sample_feed(source: str, part: Literal["test", "all"]) -> SampleFeed:
             "received none"
         )
         raise ConfigError(message)
-    from stream_detector.datasets import load_samples
-    from stream_detector.replay import concatenate
-
     data = load_samples(name, series=series)
     samples = concatenate([data.train, data.test]) if part == "all" else data.test
     return SampleFeed(source, samples, SAMPLE_INTERVALS_MS[name])
 
 
 def feed_of(data: Dataset, part: Literal["test", "all"]) -> Feed:
-    """Return a data set's windows as something to send."""
+    """Return a data set's windows as a feed."""
     windows, labels = data.test, data.test_labels
     if part == "all":
         windows = np.concatenate([data.train, data.test])
@@ -175,5 +253,5 @@ def feed_of(data: Dataset, part: Literal["test", "all"]) -> Feed:
 
 
 def number(name: str, windows: FloatArray) -> list[str]:
-    """Return a key for each window: the name and its number, from 0."""
+    """Return a key for each window: the name and the window's number, from 0."""
     return [f"{name}-{row:05d}" for row in range(len(windows))]

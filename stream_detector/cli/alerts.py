@@ -1,0 +1,116 @@
+"""The command `alerts`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream_detector.cli.options import (
+    ONLINE,
+    Client,
+    Servers,
+    SettingsFile,
+    connection_settings,
+    examples,
+    seconds,
+)
+from stream_detector.cli.terminal import StopFlag, console, time_text
+from stream_detector.errors import RecordDecodeError
+
+if TYPE_CHECKING:
+    from stream_detector.core.records import Alert
+    from stream_detector.core.scoring.explanations import Explanation
+
+EXAMPLES = examples(
+    "stream-detector alerts --from-beginning --stop-when-idle 5s",
+    "stream-detector alerts --json | jq -r .key",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("alerts", epilog=EXAMPLES, rich_help_panel=ONLINE)(alerts)
+
+
+def alerts(
+    topic: Annotated[str, typer.Option(help="Topic of the alerts.")] = "alerts",
+    bootstrap_servers: Servers = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write each alert as one line of JSON.")
+    ] = False,
+    from_beginning: Annotated[
+        bool,
+        typer.Option(
+            "--from-beginning",
+            help="Start with the oldest alert kept instead of the next one published.",
+        ),
+    ] = False,
+    stop_when_idle: Annotated[
+        str | None, typer.Option(help="Stop after so long without an alert, such as 5s.")
+    ] = None,
+    save_images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write the heat maps of images to, and the images themselves, which "
+            "are read from their topic."
+        ),
+    ] = None,
+    client: Client = None,
+    settings_file: SettingsFile = None,
+) -> None:
+    """Print alerts as they are published, until Ctrl-C.
+
+    One line an event: its time, open, update or close, the reason, the severity, the anomaly
+    score (above 1 is anomalous), the key, where the error is largest, the record that caused the
+    event, and the first digits of the alert's id. The command joins no group and commits nothing,
+    so it takes no alert away from another consumer.
+    """
+    from stream_detector.cli.images import saving_images
+    from stream_detector.outputs.alerts import parse_alert, read_values
+
+    settings = connection_settings(bootstrap_servers, client, settings_file)
+    idle_s = seconds(stop_when_idle, "--stop-when-idle")
+    stop = StopFlag()
+    with stop.on_signals(), saving_images(settings, save_images) as save:
+        for value in read_values(
+            settings,
+            topic,
+            from_beginning=from_beginning,
+            idle_s=idle_s,
+            is_stopping=lambda: stop.is_set,
+        ):
+            try:
+                alert = parse_alert(value)
+            except RecordDecodeError as problem:
+                console().print(f"skipped a record that is {problem}", markup=False)
+                continue
+            line = value.decode() if as_json else describe(alert)
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+            save(alert)
+
+
+def describe(alert: "Alert") -> str:
+    """Return one line about an event of an alert."""
+    explanation, source = alert.explanation, alert.source
+    summary = f"  for {alert.n_alerts} alerts" if alert.is_summary else ""
+    return (
+        f"{time_text(alert.event_time_ms)}  {alert.event:<6} {alert.reason:<12}  "
+        f"{alert.severity:<8}  score {alert.anomaly_score:6.2f}  key {alert.key}  "
+        f"worst {_worst(explanation)}{summary}  "
+        f"{source.topic}[{source.partition}]@{source.offset}  {alert.alert_id[:8]}"
+    )
+
+
+def _worst(explanation: "Explanation") -> str:
+    """Return in which span and feature, or in which pixels, the error is largest."""
+    image = explanation.image
+    if image is not None:
+        rows, columns = (image.first_row, image.last_row), (image.first_column, image.last_column)
+        return f"rows {rows[0]}-{rows[1]} columns {columns[0]}-{columns[1]} ({image.share:.0%})"
+    worst = time_text(explanation.worst_start_ms)
+    worst = worst.partition("T")[2].removesuffix("+00:00") or worst
+    span_s = (explanation.worst_end_ms - explanation.worst_start_ms) / 1000
+    top = explanation.features[0]
+    return f"{worst} +{span_s:g} s  feature {top.feature} ({top.share:.0%})"

@@ -1,0 +1,212 @@
+"""The command `evaluate`, and the report it writes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from stream_detector.cli.options import OFFLINE, BundlePath, Engine, Json, examples
+from stream_detector.cli.terminal import print_json, print_table, progress_bar
+from stream_detector.errors import BundleMismatchError, ConfigError, DatasetError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from stream_detector.assembly import Served
+    from stream_detector.bundle import Bundle
+    from stream_detector.core.evaluation import Evaluation
+    from stream_detector.core.records import FloatArray
+    from stream_detector.datasets.base import Dataset
+    from stream_detector.recipes import Recipe
+
+EXAMPLES = examples(
+    "stream-detector evaluate bundles/ecg5000-dense",
+    "stream-detector evaluate bundles/mitdb-dense --dataset mitdb:208",
+    "stream-detector evaluate bundles/mnist-vs-fashion-conv --report report.html",
+)
+
+_WINDOWS_AT_ONCE = 2048
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("evaluate", epilog=EXAMPLES, rich_help_panel=OFFLINE)(evaluate)
+
+
+def evaluate(
+    bundle: BundlePath,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="ecg5000, mitdb:106, FILE.csv, ...; default the data set it was trained on."
+        ),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="ecg5000: tutorial or official.")] = None,
+    engine: Engine = "onnx",
+    as_json: Json = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="HTML file to write, with the results as charts. Needs the train extra."),
+    ] = None,
+) -> None:
+    """Measure how well a bundle tells the normal from the anomalous windows of a data set.
+
+    The windows are those of the test part, which needs labels. The table has accuracy, precision,
+    recall, AUROC and more, with published figures beside them where the recipe names some.
+
+    `--report report.html` shows what is behind the figures: windows or images beside their
+    reconstructions, the errors of both classes and the threshold, the latent codes, the worst
+    misses and false alarms. It is one file without scripts, and any browser opens it.
+    """
+    from stream_detector.assembly import open_bundle
+    from stream_detector.training import evaluate_on
+
+    served = open_bundle(bundle, engine)
+    recipe = served.bundle.manifest.recipe
+    data = _load_data(dataset, split, recipe)
+    if data.test_labels is None or not len(data.test):
+        message = (
+            f"data set {data.name}: expected labelled test windows, received none; add a column "
+            "label (0 normal, 1 anomalous)"
+        )
+        raise DatasetError(message)
+    served.bundle.check_shape(data.test)
+    result, errors = evaluate_on(data, recipe, served.detector, served.reconstruct)
+    where = f"{data.name} {data.split}".strip()
+    if report is not None:
+        _write_report(report, served, data, errors, result)
+    if as_json:
+        print_json({"dataset": data.name, "split": data.split, **result.as_dict()})
+        return
+    print_figures(f"{served.bundle.manifest.name} on {where}", result.as_dict(), recipe)
+
+
+def _load_data(name: str | None, split: str | None, recipe: "Recipe") -> "Dataset":
+    """Load the data set named on the command line, or the recipe's own, as windows."""
+    from stream_detector.datasets import (
+        DATASET_NAMES,
+        IMAGE_DATASET_NAMES,
+        load_dataset,
+        load_images,
+    )
+    from stream_detector.training import load_windows
+
+    if name is None:
+        changes = {"split": split} if split is not None else {}
+        data = recipe.data.model_copy(update=changes)
+        return load_windows(recipe.model_copy(update={"data": data}))
+    suffix = Path(name).suffix.lower()
+    if recipe.window.record == "samples":
+        return _load_named_samples(name, suffix, recipe)
+    if suffix in (".csv", ".parquet"):
+        return load_dataset(suffix[1:], path=Path(name), n_features=recipe.window.features)
+    if name in IMAGE_DATASET_NAMES:
+        return load_images(name)
+    if name not in DATASET_NAMES:
+        message = (
+            "--dataset: expected ecg5000, synthetic-ecg, mnist, fashion-mnist or a .csv or "
+            f".parquet file, received {name!r}"
+        )
+        raise ConfigError(message)
+    return load_dataset(name, split=split)
+
+
+def _load_named_samples(name: str, suffix: str, recipe: "Recipe") -> "Dataset":
+    """Load NAME:SERIES or a file of samples, and cut it into windows as the recipe says."""
+    from stream_detector.datasets import SAMPLE_DATASET_NAMES, load_samples
+    from stream_detector.datasets.windowing import to_windows
+
+    if suffix in (".csv", ".parquet"):
+        return to_windows(load_samples(suffix[1:], path=Path(name)), recipe.window.rules)
+    base, _, series = name.partition(":")
+    if base not in SAMPLE_DATASET_NAMES or not series:
+        message = (
+            "--dataset: expected mitdb:RECORD, smd:MACHINE, nab:SERIES or a .csv or .parquet file "
+            f"of samples, received {name!r}"
+        )
+        raise ConfigError(message)
+    return to_windows(load_samples(base, series=series), recipe.window.rules)
+
+
+def print_figures(title: str, figures: dict[str, Any], recipe: "Recipe") -> None:
+    """Print a table of figures, with the published ones beside them where the recipe has some."""
+    from stream_detector.core.evaluation import figure_rows
+
+    published = recipe.published.figures() if recipe.published is not None else {}
+    rows = figure_rows(figures, published)
+    if published:
+        print_table(title, ("figure", "measured", "published"), rows)
+    else:
+        print_table(title, ("figure", "measured"), [row[:2] for row in rows])
+
+
+def _write_report(
+    out: Path,
+    served: "Served",
+    data: "Dataset",
+    errors: "NDArray[np.float64]",
+    evaluation: "Evaluation",
+) -> None:
+    """Write a report on a data set's test part.
+
+    Parameters
+    ----------
+    out
+        The HTML file.
+    served
+        The bundle that scored the windows.
+    data
+        The test part must have labels and at least one window.
+    errors, evaluation
+        Reconstruction errors of the test windows, shape (n_windows,), and the figures.
+
+    Raises
+    ------
+    ConfigError
+        If Matplotlib or Keras is not installed, or the file cannot be written.
+    """
+    try:
+        from stream_detector.report import Findings, write_report
+    except ImportError as error:
+        message = (
+            f"--report: {error}; it needs the train extra: pip install 'stream-detector[train]'"
+        )
+        raise ConfigError(message) from None
+
+    if data.test_labels is None:
+        message = "a report needs labels"
+        raise ValueError(message)
+    with progress_bar() as progress:
+        progress.add_task(f"drawing {out.name}", total=None)
+        findings = Findings(
+            bundle=served.bundle,
+            where=f"{data.name} {data.split}".strip(),
+            windows=data.test,
+            labels=data.test_labels,
+            errors=errors,
+            evaluation=evaluation,
+            reconstruct=served.reconstruct,
+            keys=data.test_keys,
+            start_ms=data.test_timestamps_ms,
+            latent=_latent(served.bundle, data.test),
+            history=served.bundle.manifest.history,
+        )
+        write_report(out, findings)
+
+
+def _latent(bundle: "Bundle", windows: "FloatArray") -> "FloatArray | None":
+    """Return the latent codes of windows, None where the network has no encoder of its own."""
+    from stream_detector.assembly import load_parts
+
+    try:
+        parts = load_parts(bundle)
+    except BundleMismatchError:  # the report says so
+        return None
+    starts = range(0, len(windows), _WINDOWS_AT_ONCE)
+    return np.concatenate(
+        [
+            parts.encode(bundle.scaler.transform(windows[start : start + _WINDOWS_AT_ONCE]))
+            for start in starts
+        ]
+    )
