@@ -23,7 +23,7 @@ from stream_detector.report import Findings
 from stream_detector.report.charts import error_histogram, latent_space
 from stream_detector.report.drawing import COLOURS, INK, house_style
 from stream_detector.training import evaluate_on, load_windows
-from stream_detector.training.fitting import with_noise
+from stream_detector.training.task import with_noise
 
 N_SHOWN = 10
 N_DRAWN = 20
@@ -56,7 +56,7 @@ def main() -> None:
             save(drawn_images(opened), f"mnist-{kind}-drawn")
             found = findings(opened._replace(data=draw_each(opened.data, N_CODES, seed=0)))
             assert found.latent is not None
-            save(latent_space(found, found.latent), f"mnist-{kind}-latent codes")
+            save(latent_space(found, found.latent), f"mnist-{kind}-codes")
         beats = [open_run(folder, f"ecg5000-{kind}") for kind in ("vae", "adversarial")]
         save(drawn_beats(beats), "ecg5000-drawn")
 

@@ -1,4 +1,4 @@
-"""What `manifest.json` says: facts, versions, and the sha256 of every other file."""
+"""The manifest of a bundle: facts, library versions, and the sha256 of every other file."""
 
 import hashlib
 import json
@@ -10,11 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stream_detector.core.scoring.reconstruction import ErrorKind
-from stream_detector.core.scoring.thresholds import ThresholdMethod
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
 from stream_detector.recipes import Recipe
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 MANIFEST = "manifest.json"
 NETWORK_KERAS = "network.keras"
@@ -32,13 +31,13 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
-    """Frozen, and nothing in it that this version does not know."""
+    """Part of a manifest; it is frozen and refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class TrainingData(_Part):
-    """What the network was fitted to."""
+    """The training data; `n_windows` normal windows were fitted to."""
 
     name: str
     split: str
@@ -47,24 +46,24 @@ class TrainingData(_Part):
 
 
 class Threshold(_Part):
-    """The threshold and how it came about; `n_windows` normal windows calibrated it."""
+    """The threshold, and the method that fitted it to `n_windows` normal windows."""
 
     value: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     error: ErrorKind
-    method: ThresholdMethod
+    method: str
     calibrated_on: Literal["held-out", "train"]
     n_windows: int
 
 
 class SelfTest(_Part):
-    """A window in the signal's unit, (n_steps, n_features), and the error it must give."""
+    """A window in the signal's unit, (n_steps, n_features), and its expected error."""
 
     window: tuple[tuple[Finite, ...], ...]
     reconstruction_error: Finite
 
 
 class Facts(_Part):
-    """All that training knows about a bundle."""
+    """What training records about a bundle."""
 
     name: str
     n_steps: Annotated[int, Field(ge=1)]
@@ -78,7 +77,7 @@ class Facts(_Part):
 
 
 class Manifest(Facts):
-    """Everything `manifest.json` says."""
+    """The content of `manifest.json`."""
 
     format_version: int
     version: Sha256
@@ -87,7 +86,7 @@ class Manifest(Facts):
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries a bundle depends on, those that are installed."""
+    """Return the versions of those libraries a bundle depends on that are installed."""
     versions = {}
     for name in _LIBRARIES:
         version = _installed_version(name)
@@ -97,32 +96,32 @@ def library_versions() -> dict[str, str]:
 
 
 def digest(values: Mapping[str, Any]) -> str:
-    """Return the version: a digest of everything in the manifest but the version."""
+    """Return the bundle's version: a digest of everything else in the manifest."""
     rest = {name: value for name, value in values.items() if name != "version"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def dump_manifest(values: Mapping[str, Any]) -> bytes:
-    """Return the content of `manifest.json`: the one way in which these values are written."""
+    """Return the content of `manifest.json`, in the only form that is accepted."""
     text = json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     return text.encode()
 
 
 def parse_manifest(path: Path, content: bytes) -> Manifest:
-    """Return the manifest, refusing one that was changed or is of a newer format.
+    """Return the manifest, refusing one that was changed or is of another format.
 
     Parameters
     ----------
     path
-        Where it lies, for the messages.
+        Path of the file, for messages.
     content
-        What was read there.
+        Content of the file.
 
     Raises
     ------
     BundleIntegrityError
-        If it is not what was written, byte for byte, or does not say what it must.
+        If it differs in any byte from what was written, or values are missing or wrong.
     BundleMismatchError
         If it is of another format version.
     """
@@ -138,18 +137,18 @@ def parse_manifest(path: Path, content: bytes) -> Manifest:
     if format_version != FORMAT_VERSION:
         message = (
             f"{path}: expected format_version {FORMAT_VERSION}, received {format_version!r}; "
-            "use the stream-detector that wrote it, or train it again with this one"
+            "train the bundle again, or use the version of stream-detector that wrote it"
         )
         raise BundleMismatchError(message)
     if version != expected:
         message = (
-            f"{path} was changed: expected version {expected} for what it says, received "
+            f"{path} was changed: expected version {expected} for its content, received "
             f"{version!r}; copy the bundle again or retrain"
         )
         raise BundleIntegrityError(message)
-    if content != written:  # white space, a key given twice, another spelling of a number
+    if content != written:  # white space, a repeated key, a number in another notation
         message = (
-            f"{path} was changed: it says what it said, but is written in another way; "
+            f"{path} was changed: it has the same values, but is written in another way; "
             "copy the bundle again or retrain"
         )
         raise BundleIntegrityError(message)
@@ -159,14 +158,14 @@ def parse_manifest(path: Path, content: bytes) -> Manifest:
         places = "; ".join(
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
         )
-        message = f"{path} does not say what it must: {places}; train the bundle again"
+        message = f"{path}: missing or wrong values: {places}; train the bundle again"
         raise BundleIntegrityError(message) from None
     _check_manifest(path, manifest)
     return manifest
 
 
 def _check_manifest(path: Path, manifest: Manifest) -> None:
-    """Refuse a manifest that names other files, or a self-test of another shape."""
+    """Refuse a manifest with other files, or with a self-test of another shape."""
     if set(manifest.files) != set(CONTENT):
         message = (
             f"{path}: expected the files {', '.join(CONTENT)}, received "

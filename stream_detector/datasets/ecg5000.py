@@ -1,7 +1,7 @@
-"""ECG5000: 5,000 heartbeats of one patient, 140 steps each, in both forms it is handed round in.
+"""ECG5000: 5,000 heartbeats of one patient, 140 steps each, in both forms that are published.
 
-Each beat was made to have mean 0 and standard deviation 1 by its publishers, so amplitude
-carries no information. The signal is PhysioNet's BIDMC record chf07.
+Its publishers scaled each beat to mean 0 and standard deviation 1, so amplitude carries no
+information. The signal is PhysioNet's BIDMC record chf07.
 """
 
 import io
@@ -38,19 +38,19 @@ _UCR_TEST = RemoteFile(
 )
 
 
-def load(split: str) -> Dataset:
+def load(split: str = "tutorial") -> Dataset:
     """Load one form of the set.
 
     Parameters
     ----------
     split
-        "tutorial": the 4,998 beats of TensorFlow's csv, parted as its tutorial "Intro to
-        Autoencoders" does. "official": 500 and 4,500 beats, as the UCR archive parts them.
+        "tutorial": the 4,998 beats of TensorFlow's CSV file, split as in its tutorial "Intro to
+        Autoencoders". "official": 500 training and 4,500 test beats, as in the UCR archive.
 
     Raises
     ------
     DatasetError
-        If a file cannot be had, or is not the known one.
+        If a file is missing, or its sha256 is not the expected one.
     ValueError
         If `split` is unknown: the caller's mistake.
     """
@@ -74,7 +74,7 @@ def load(split: str) -> Dataset:
 
 
 def tutorial_split(n_windows: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the rows to train on and the rows to test on, as the tutorial has them.
+    """Return the rows of the training and of the test part, as in the tutorial.
 
     The same rows in the same order as scikit-learn's `train_test_split(test_size=0.2,
     random_state=21)`; a test compares the two.
@@ -84,7 +84,7 @@ def tutorial_split(n_windows: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     >>> [rows.tolist() for rows in tutorial_split(5)]
     [[2, 0, 3, 1], [4]]
     """
-    # The tutorial's split is defined by this older generator.
+    # The tutorial's split comes from NumPy's legacy generator.
     order = np.random.RandomState(_TUTORIAL_SEED).permutation(n_windows)
     n_test = int(np.ceil(_TUTORIAL_TEST_SHARE * n_windows))
     return order[n_test:], order[:n_test]
@@ -97,7 +97,7 @@ def _read_tensorflow(content: bytes) -> tuple[FloatArray, NDArray[np.int8]]:
 
 
 def _read_ucr(content: bytes) -> tuple[FloatArray, NDArray[np.int8]]:
-    """Read blank-separated rows whose first column is the class, 1 for normal."""
+    """Read space-separated rows whose first column is the class, 1 for normal."""
     rows = np.loadtxt(io.BytesIO(content))
     return _windows(rows[:, 1:]), (rows[:, 0] != 1.0).astype(np.int8)
 

@@ -1,19 +1,21 @@
-"""Convolutions down to a small map of features, and back: over steps, or over rows and columns.
+"""Convolutions down to a small feature map, and back: over time steps, or over rows and columns.
 
-Kind `image-conv` sees a window as (n_rows, n_columns, n_channels). Kind `conv` sees it as
-(n_steps, 1, n_features), an image one column wide, so that the same layers serve both.
+Kind `image-conv` reshapes a window to (n_rows, n_columns, n_channels). Kind `conv` reshapes it to
+(n_steps, 1, n_features), an image one column wide, so that both kinds have the same layers.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
+from stream_detector.networks import WindowShape
 from stream_detector.recipes.networks import ConvNetwork
 
 
-def build(section: ConvNetwork, n_steps: int, n_features: int, n_channels: int) -> Any:
-    """Return the autoencoder; parameters as in `stream_detector.networks.build_network`."""
-    import keras  # noqa: PLC0415
+def build(section: ConvNetwork, shape: WindowShape) -> Any:
+    """Build the autoencoder for windows of this shape; see `build_network`."""
+    import keras  # noqa: PLC0415  (slow to load)
 
+    n_steps, n_features, n_channels = shape
     windows = keras.Input((n_steps, n_features), name="windows")
     inner = (n_steps, 1, n_features)
     if section.kind == "image-conv":
@@ -49,7 +51,7 @@ def _decoder(
     for index, filters in enumerate(reversed(section.filters), start=1):
         for layer in _doubling(section, filters, f"decoder_{index}"):
             values = layer(values)
-    # Halving rounds up. What that added lies at the end, and is taken away there.
+    # Halving rounds up, so the doubled size can exceed the input's; the excess at the end is cut.
     extra = [(0, now - then) for now, then in zip(values.shape[1:3], inner[:2], strict=True)]
     values = keras.layers.Cropping2D(extra, name="decoder_crop")(values)
     output = keras.layers.Conv2D(
@@ -59,14 +61,15 @@ def _decoder(
         activation=section.output_activation,
         name="decoder_output",
     )
-    # In two steps: in one, the order of channels makes the export differ from time to time.
+    # Flattened first: with a single reshape, the layout that the export picks differs from run to
+    # run.
     flat = keras.layers.Flatten(name="decoder_flat")
     windows = keras.layers.Reshape(outer, name="decoder_windows")
     return keras.Model(latent, windows(flat(output(values))), name="decoder")
 
 
 def _halving(section: ConvNetwork, filters: int, name: str) -> Iterator[Any]:
-    """Yield the layers that find features and halve the steps."""
+    """Yield the layers that filter their input and halve its size."""
     import keras  # noqa: PLC0415
 
     is_strided = section.downsampling == "strides"
@@ -84,7 +87,7 @@ def _halving(section: ConvNetwork, filters: int, name: str) -> Iterator[Any]:
 
 
 def _doubling(section: ConvNetwork, filters: int, name: str) -> Iterator[Any]:
-    """Yield the layers that find features and double the steps."""
+    """Yield the layers that filter their input and double its size."""
     import keras  # noqa: PLC0415
 
     double = _over(section, 2)
@@ -98,5 +101,5 @@ def _doubling(section: ConvNetwork, filters: int, name: str) -> Iterator[Any]:
 
 
 def _over(section: ConvNetwork, size: int) -> tuple[int, int]:
-    """Return a size over rows and columns, or over steps alone."""
+    """Return a size over rows and columns, or over time steps only."""
     return (size, size if section.kind == "image-conv" else 1)

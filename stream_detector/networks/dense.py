@@ -1,18 +1,20 @@
 """A stack of dense layers down to a latent code, and the same stack back up.
 
-Variational and adversarial autoencoders are such a stack too; what they add is in how they are
-fitted. Keras is loaded by the functions, not by the module, so that reading about it costs nothing.
+Variational and adversarial autoencoders are such a stack too and differ only in how they are
+fitted: see `stream_detector.training`.
 """
 
 from typing import Any
 
+from stream_detector.networks import WindowShape
 from stream_detector.recipes.networks import StackSection
 
 
-def build(section: StackSection, n_steps: int, n_features: int) -> Any:
-    """Return the autoencoder; parameters as in `stream_detector.networks.build_network`."""
-    import keras  # noqa: PLC0415
+def build(section: StackSection, shape: WindowShape) -> Any:
+    """Build the autoencoder for windows of this shape; see `build_network`."""
+    import keras  # noqa: PLC0415  (slow to load)
 
+    n_steps, n_features, _ = shape
     encoder = _encoder(section, n_steps, n_features)
     decoder = _decoder(section, n_steps, n_features)
     windows = keras.Input((n_steps, n_features), name="windows")

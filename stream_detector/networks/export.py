@@ -1,7 +1,8 @@
 """Turn a trained network into the bytes of files, the same bytes for the same network.
 
-Both formats carry what differs from run to run though the network is the same: dates, object
-numbers, names counted up. It is taken out, so that a bundle's digest speaks of content alone.
+Both formats hold details that differ from run to run though the network is the same: dates, object
+numbers and counted-up names. They are removed or normalised, so that a bundle's digest depends on
+the network alone.
 """
 
 import io
@@ -47,13 +48,13 @@ def export_keras(model: Any) -> bytes:
 
 def export_onnx(model: Any) -> bytes:
     """Return the content of a .onnx file with input `windows` and output `reconstructions`."""
-    import onnx  # noqa: PLC0415  (needed for this export alone)
+    import onnx  # noqa: PLC0415  (only this export needs it)
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         path = Path(folder) / "network.onnx"
-        # The converter probes NumPy for names it no longer has.
+        # The converter looks up names that NumPy no longer has.
         warnings.filterwarnings("ignore", message="In the future `np.object`")
-        model(np.zeros((1, *model.input_shape[1:]), dtype=np.float32))  # Keras exports what ran
+        model(np.zeros((1, *model.input_shape[1:]), dtype=np.float32))  # Keras exports traced calls
         model.export(path, format="onnx", verbose=False)
         network = onnx.load(path)
     _rename(network.graph)
@@ -68,7 +69,7 @@ def export_onnx(model: Any) -> bytes:
 
 
 def _renumber(config: Any, seen: dict[int, int]) -> Any:
-    """Return a configuration whose shared objects are numbered in order of appearance."""
+    """Renumber the shared objects of a configuration in order of appearance."""
     if isinstance(config, dict):
         return {
             name: seen.setdefault(value, len(seen) + 1)
@@ -82,7 +83,7 @@ def _renumber(config: Any, seen: dict[int, int]) -> Any:
 
 
 def _rename(graph: Any) -> None:
-    """Give every name in an ONNX graph one that depends on the graph alone, in place."""
+    """Replace every name in an ONNX graph, in place, by one that depends on the graph alone."""
     names = {"": "", graph.input[0].name: "windows", graph.output[0].name: "reconstructions"}
     for part in _graphs(graph):
         part.name = part.doc_string = ""

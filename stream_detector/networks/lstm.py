@@ -1,18 +1,19 @@
-"""Recurrent layers that read a window step by step into a latent code, and others that decode it.
+"""Recurrent layers that encode a window step by step into a latent code, and others that decode it.
 
-The latent code is repeated at each step, so that the layers of the decoder write a whole window
-from it.
+The decoder's layers get the latent code at every step and give a whole window.
 """
 
 from typing import Any
 
+from stream_detector.networks import WindowShape
 from stream_detector.recipes.networks import LstmNetwork
 
 
-def build(section: LstmNetwork, n_steps: int, n_features: int) -> Any:
-    """Return the autoencoder; parameters as in `stream_detector.networks.build_network`."""
-    import keras  # noqa: PLC0415
+def build(section: LstmNetwork, shape: WindowShape) -> Any:
+    """Build the autoencoder for windows of this shape; see `build_network`."""
+    import keras  # noqa: PLC0415  (slow to load)
 
+    n_steps, n_features, _ = shape
     windows = keras.Input((n_steps, n_features), name="windows")
     encoder = _encoder(section, n_steps, n_features)
     decoder = _decoder(section, n_steps, n_features)
@@ -43,6 +44,6 @@ def _decoder(section: LstmNetwork, n_steps: int, n_features: int) -> Any:
     for index, units in enumerate(reversed(section.units[:-1]), start=1):
         layer = keras.layers.LSTM(units, return_sequences=True, name=f"decoder_{index}")
         values = layer(values)
-    # A dense layer sees the last axis alone, so it is the same one at each step.
+    # A dense layer acts on the last axis only, so every step shares its weights.
     output = keras.layers.Dense(n_features, section.output_activation, name="decoder_output")
     return keras.Model(latent, output(values), name="decoder")

@@ -1,4 +1,4 @@
-"""What `models/*.toml` says: how to make a bundle.
+"""Recipes: the files `models/*.toml`, each of which says how to make a bundle.
 
 A recipe is plain, frozen data. Reading one checks every key and every combination of keys, and
 reports all problems at once; nothing here loads Keras or touches a data set.
@@ -7,7 +7,7 @@ reports all problems at once; nothing here loads Keras or touches a data set.
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -27,9 +27,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     path
         A TOML file.
     overrides
-        `section.key=value` each, the value as TOML; a bare word is a string, and nothing after
-        the = takes the key away. Later ones win. Another `data.name` empties the rest of `[data]`
-        first, whose keys are the other set's, and any other data leaves out what was published.
+        Each is `section.key=value`, with the value in TOML. A bare word is a string; an empty
+        value removes the key. Later overrides win. Setting `data.name` first removes all other
+        keys of `[data]`, and setting any key of `[data]` removes `[published]`: both describe
+        the data set of the file.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         message = f"recipe {path} cannot be read: {error}; give the path of a TOML file"
         raise ConfigError(message) from None
-    _forget_other_data(values, overrides)
+    _drop_replaced_data(values, overrides)
     for override in overrides:
         _apply(values, override)
     return parse_recipe(values, where=str(path))
@@ -56,7 +57,7 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
     values
         Top-level keys and tables.
     where
-        File the values are from, for messages.
+        Name of the source of the values, for messages.
 
     Raises
     ------
@@ -76,8 +77,8 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
     return recipe
 
 
-def _forget_other_data(values: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Drop what a recipe says of its own data set where the overrides name another one."""
+def _drop_replaced_data(values: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Remove, in place, what describes the data set of a recipe if the overrides replace it."""
     keys = {override.partition("=")[0].strip() for override in overrides}
     if "data.name" in keys:
         values.pop("data", None)
@@ -105,7 +106,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _parse_value(text: str) -> Any:
-    """Return a TOML value; what is not one is a string, so that quotes may be left out."""
+    """Return a TOML value, or the text itself if it is not TOML, so that quotes may be left out."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
@@ -113,42 +114,90 @@ def _parse_value(text: str) -> Any:
     return parsed["value"] if set(parsed) == {"value"} else text
 
 
+class _Place(NamedTuple):
+    """Where in a recipe a problem is.
+
+    Parameters
+    ----------
+    key_path
+        As the file has it.
+    table
+        Class of the innermost table on that path.
+    tag, kind
+        Where that table has several classes, the key that chooses between them and its value;
+        else empty.
+    tables
+        All classes of that table.
+    """
+
+    key_path: str
+    table: type[BaseModel]
+    tag: str
+    kind: str
+    tables: list[type[BaseModel]]
+
+    def kinds_with(self, key: str) -> list[str]:
+        """Return the values of `tag` with which the table has a key."""
+        return [
+            kind
+            for table in self.tables
+            if key in table.model_fields and self.tag
+            for kind in _kinds(table, self.tag)
+        ]
+
+
 def _describe(problem: Mapping[str, Any]) -> str:
     """Return one problem as key path, what was expected and what was received."""
-    location, table = _find(problem["loc"])
-    key_path = ".".join(location) or "top level"
-    if problem["type"] == "extra_forbidden":
-        known = ", ".join(table.model_fields)
-        return f"{key_path}: expected one of the keys {known}, received an unknown key"
-    if problem["type"] == "missing":
-        return f"{key_path}: expected a value, received none"
-    if problem["type"] == "union_tag_not_found":
-        return f"{key_path}.kind: expected a value, received none"
-    if problem["type"] == "union_tag_invalid":
+    place = _find(problem["loc"])
+    where = place.key_path or "top level"
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        takers = place.kinds_with(where.rpartition(".")[2])
+        if takers:
+            return (
+                f"{where}: expected only with {place.tag} = {' or '.join(map(repr, takers))}, "
+                f"received {problem['input']!r} with {place.kind!r}"
+            )
+        known = ", ".join(place.table.model_fields)
+        return f"{where}: expected one of the keys {known}, received an unknown key"
+    if kind == "missing":
+        return f"{where}: expected a value, received none"
+    if kind == "union_tag_not_found":
+        return f"{where}.{place.tag}: expected a value, received none"
+    if kind == "union_tag_invalid":
         context = problem["ctx"]
-        return f"{key_path}.kind: expected {context['expected_tags']}, received {context['tag']!r}"
+        expected, received = context["expected_tags"], context["tag"]
+        return f"{where}.{place.tag}: expected {expected}, received {received!r}"
     expected = problem["msg"].removeprefix("Input should be ")
-    return f"{key_path}: expected {expected}, received {problem['input']!r}"
+    return f"{where}: expected {expected}, received {problem['input']!r}"
 
 
-def _find(location: Sequence[str | int]) -> tuple[list[str], type[BaseModel]]:
-    """Return a key path as the file has it, and the innermost table on it.
+def _find(location: Sequence[str | int]) -> _Place:
+    """Return where a problem is, from the location that pydantic gives.
 
-    Where a table has several kinds, pydantic names the kind between the table and its key.
+    Where a table has several classes, pydantic names the kind between the table and its key.
     """
-    table: type[BaseModel] = Recipe
-    key_path = []
+    place = _Place("", Recipe, "", "", [Recipe])
     parts = iter(map(str, location))
     for part in parts:
-        key_path.append(part)
-        annotation = table.model_fields[part].annotation if part in table.model_fields else None
-        tables = [each for each in (annotation, *get_args(annotation)) if _is_table(each)]
-        if len(tables) > 1:
-            kind = next(parts, None)
-            tables = [t for t in tables if kind in get_args(t.model_fields["kind"].annotation)]
-        if tables:
-            table = tables[0]
-    return key_path, table
+        place = place._replace(key_path=f"{place.key_path}.{part}".removeprefix("."))
+        field = place.table.model_fields.get(part)
+        annotations = (field.annotation, *get_args(field.annotation)) if field else ()
+        tables = [each for each in annotations if _is_table(each)]
+        if field is None or not tables:
+            continue
+        if field.discriminator is None:
+            place = place._replace(table=tables[0], tag="", kind="", tables=tables)
+            continue
+        tag, kind = str(field.discriminator), next(parts, "")
+        chosen = (each for each in tables if kind in _kinds(each, tag))
+        place = _Place(place.key_path, next(chosen, place.table), tag, kind, tables)
+    return place
+
+
+def _kinds(table: type[BaseModel], tag: str) -> tuple[str, ...]:
+    """Return the values of the key `tag` that choose this class of a table."""
+    return get_args(table.model_fields[tag].annotation)
 
 
 def _is_table(annotation: Any) -> bool:

@@ -1,49 +1,31 @@
-"""Values that are right one by one and do not fit together."""
+"""Values of a recipe that are valid one by one and do not fit together."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
+from stream_detector.recipes.datasets import (
+    DATASETS,
+    REQUIRED_KEYS,
+    DatasetEntry,
+    RecordKind,
+    names_with,
+)
 from stream_detector.recipes.sections import (
     GAP_INTERVALS_MIN,
     AlertingSection,
-    DatasetName,
+    DataSection,
     Recipe,
     WindowSection,
 )
 
-ECG_STEPS = 140
-"""Steps of a window in both built-in data sets of windows."""
-
-IMAGE_ROWS = IMAGE_COLUMNS = 28
-"""Pixels of an image in both built-in data sets of images, which are grey."""
-
-_WINDOW_SETS = ("ecg5000", "synthetic-ecg")
-_IMAGE_SETS = ("mnist", "fashion-mnist")
-_N_FEATURES = {"mitdb": 2, "smd": 38, "nab": 1}
-"""Data sets of samples, and the values of each sample."""
-
 _UNIT_RANGE = ("min-max", "pixels")
 """Kinds of scaling to [0, 1]."""
 
-_SETS = {"window": _WINDOW_SETS, "samples": tuple(_N_FEATURES), "image": _IMAGE_SETS}
-"""Data sets by what a record of them is."""
-
-_DATA_KEYS = {
-    "split": ("ecg5000",),
-    "path": ("csv", "parquet"),
-    "n_windows": ("synthetic-ecg", *_IMAGE_SETS),
-    "series": tuple(_N_FEATURES),
-    "normal": _IMAGE_SETS,
-    "anomalous": _IMAGE_SETS,
-    "anomalous_from": _IMAGE_SETS,
-}
-"""Keys of `[data]` that only some sets have."""
-
 
 def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what does not fit together, also where single values are wrong as well.
+    """Yield the combinations of values that do not fit, even if single values are wrong as well.
 
-    Works on the raw tables, so that one round of corrections is enough.
+    Works on the raw tables, so that one message lists all problems.
     """
     tables = {
         name: dict(values[name]) if isinstance(values.get(name), Mapping) else {}
@@ -53,40 +35,42 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _channel_problems(tables["window"])
     yield from _window_problems(tables["window"])
     yield from _range_problems(tables)
-    yield from _threshold_problems(tables["threshold"])
     yield from _severity_problems(tables["alerting"])
     yield from _life_cycle_problems(tables["alerting"])
 
 
 def _data_problems(data: Mapping[str, Any], window: Mapping[str, Any]) -> Iterator[str]:
-    """Yield keys of `[data]` that its set does not have, or lacks."""
+    """Yield keys of `[data]` that its data set does not take, or requires."""
     name = data.get("name")
-    if not isinstance(name, str) or name not in get_args(DatasetName):
+    if not isinstance(name, str) or name not in DATASETS:
         return
-    for key, sets in _DATA_KEYS.items():
-        if key in ("path", "series") and name in sets and data.get(key) is None:
-            what = "the path of a file" if key == "path" else "the name of a series"
-            yield f"data.{key}: expected {what} for data.name = {name!r}, received none"
-        if data.get(key) is not None and name not in sets:
+    entry = DATASETS[name]
+    for key in DataSection.model_fields:
+        value, takers = data.get(key), names_with(key)
+        if value is None and key in entry.required:
+            expected = REQUIRED_KEYS[key]
+            yield f"data.{key}: expected {expected} for data.name = {name!r}, received none"
+        # Any set whose test part is drawn takes a seed: `_draw_problems` checks it.
+        if value is not None and takers and name not in takers and key != "seed":
             yield (
-                f"data.{key}: expected only with data.name = {' or '.join(sets)}, "
-                f"received {data[key]!r} with {name!r}"
+                f"data.{key}: expected only with data.name = {' or '.join(takers)}, "
+                f"received {value!r} with {name!r}"
             )
     yield from _draw_problems(data, name, window)
     path = data.get("path")
     is_parquet = isinstance(path, str) and path.lower().endswith(".parquet")
-    if isinstance(path, str) and name in _DATA_KEYS["path"] and is_parquet != (name == "parquet"):
+    if isinstance(path, str) and "path" in entry.keys and is_parquet != (name == "parquet"):
         expected = "a .parquet file" if name == "parquet" else "no .parquet file"
         other = "csv" if name == "parquet" else "parquet"
         yield (
             f"data.path: expected {expected} for data.name = {name!r}, received {path!r}; set "
             f"data.name = {other!r}, or give another file"
         )
-    yield from _shape_problems(name, window)
+    yield from _shape_problems(name, entry, window)
 
 
 def _draw_problems(data: Mapping[str, Any], name: str, window: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is said of a test part that is not drawn, or cannot be drawn so."""
+    """Yield keys that draw a test part twice, from samples, or not at all."""
     draws = [key for key in ("test_each", "anomalous_share") if data.get(key) is not None]
     if len(draws) > 1:
         yield (
@@ -99,43 +83,29 @@ def _draw_problems(data: Mapping[str, Any], name: str, window: Mapping[str, Any]
                 f"data.{key}: expected only with windows that are whole records, received "
                 f"{data[key]!r} with window.record = 'samples'"
             )
-    if data.get("seed") is not None and name != "synthetic-ecg" and not draws:
+    seeded = names_with("seed")
+    if data.get("seed") is not None and name not in seeded and not draws:
         yield (
-            "data.seed: expected only with data.name = synthetic-ecg, data.test_each or "
+            f"data.seed: expected only with data.name = {' or '.join(seeded)}, data.test_each or "
             f"data.anomalous_share, received {data['seed']!r} with {name!r}"
         )
 
 
-def _shape_problems(name: str, window: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what `[window]` says otherwise than the data set is."""
-    shape = (window.get("steps", ECG_STEPS), window.get("features", 1))
-    if name in _WINDOW_SETS and shape != (ECG_STEPS, 1):
-        yield (
-            f"window: expected steps = {ECG_STEPS} and features = 1 for data.name = {name!r}, "
-            f"received {shape[0]!r} and {shape[1]!r}"
-        )
-    pixels = (window.get("steps"), window.get("features", 1), window.get("channels", 1))
-    if name in _IMAGE_SETS and pixels != (IMAGE_ROWS, IMAGE_COLUMNS, 1):
-        yield (
-            f"window: expected steps = {IMAGE_ROWS}, features = {IMAGE_COLUMNS} and channels = 1 "
-            f"for data.name = {name!r}, received {pixels[0]!r}, {pixels[1]!r} and {pixels[2]!r}"
-        )
-    n_features = _N_FEATURES.get(name)
-    if n_features is not None and shape[1] != n_features:
-        yield (
-            f"window.features: expected {n_features} for data.name = {name!r}, "
-            f"received {shape[1]!r}"
-        )
+def _shape_problems(name: str, entry: DatasetEntry, window: Mapping[str, Any]) -> Iterator[str]:
+    """Yield values of `[window]` that differ from the shape or the records of the data set."""
+    for key, size in entry.window.items():
+        field = WindowSection.model_fields[key]
+        received = window.get(key, size if field.is_required() else field.default)
+        if received != size:
+            yield f"window.{key}: expected {size} for data.name = {name!r}, received {received!r}"
     record = window.get("record")
-    expected = next((kind for kind, sets in _SETS.items() if name in sets), record)
-    if record in _SETS and record != expected:
-        yield (
-            f"window.record: expected {expected!r} for data.name = {name!r}, received {record!r}"
-        )
+    kind, *others = entry.loaders
+    if record in get_args(RecordKind) and not others and record != kind:
+        yield f"window.record: expected {kind!r} for data.name = {name!r}, received {record!r}"
 
 
 def _channel_problems(window: Mapping[str, Any]) -> Iterator[str]:
-    """Yield how a row of pixels could not be parted into its channels."""
+    """Yield channels without an image, or a row of pixels that is not a whole number of them."""
     record, features = window.get("record"), window.get("features", 1)
     if record in ("window", "samples") and "channels" in window:
         yield f"window.channels: expected only with record = 'image', received {record!r}"
@@ -147,7 +117,7 @@ def _channel_problems(window: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _window_problems(window: Mapping[str, Any]) -> Iterator[str]:
-    """Yield how windows could not be cut from samples."""
+    """Yield values with which no windows could be cut from samples."""
     given = {key: value for key, value in window.items() if _is_number(value)}
     record, fields = window.get("record"), list(WindowSection.model_fields)
     if record in ("window", "image"):
@@ -163,10 +133,10 @@ def _window_problems(window: Mapping[str, Any]) -> Iterator[str]:
     if interval < 1:
         yield (
             "window.sample_interval_ms: expected at least 1 for record = 'samples', received "
-            f"{interval!r}; say how many milliseconds are between two samples"
+            f"{interval!r}; set the number of milliseconds between two samples"
         )
         return
-    # Clocks jitter: a gap must be told from the time to the very next sample.
+    # Sample intervals jitter: an interval that is a little too long is not a gap.
     shortest = GAP_INTERVALS_MIN * interval
     longest = max(given.get("steps", 1) * interval, shortest)
     gap = given.get("gap_ms_max", longest)
@@ -191,7 +161,7 @@ def _is_number(value: object) -> bool:
 
 
 def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Yield what assumes data in [0, 1] without scaling to it."""
+    """Yield values that need data in [0, 1] where the scaling does not give it."""
     kind = tables["scaling"].get("kind")
     sigmoid = tables["network"].get("output_activation") == "sigmoid"
     record = tables["window"].get("record")
@@ -226,25 +196,8 @@ def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             )
 
 
-def _threshold_problems(threshold: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a method without its number, or with another method's."""
-    needs = {"sigma": "n_sigma", "quantile": "quantile", "log-mad": "n_mad"}
-    method = threshold.get("method")
-    if method not in needs:
-        return
-    for other, key in needs.items():
-        value = threshold.get(key)
-        if other == method and value is None:
-            yield f"threshold.{key}: expected a number for method = {method!r}, received none"
-        if other != method and value is not None:
-            yield (
-                f"threshold.{key}: expected only with method = {other!r}, "
-                f"received {value!r} with {method!r}"
-            )
-
-
 def _severity_problems(alerting: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a severity table that leaves some anomalous scores without a name."""
+    """Yield a severity table that leaves some anomalous scores without a severity."""
     severity = alerting.get("severity", {"warning": 1.0})
     if not isinstance(severity, Mapping) or not severity:
         return
@@ -259,7 +212,7 @@ def _severity_problems(alerting: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _life_cycle_problems(alerting: Mapping[str, Any]) -> Iterator[str]:
-    """Yield numbers with which an alert could never open, or never close in calm."""
+    """Yield numbers with which an alert could never open, or never close as recovered."""
     fields = AlertingSection.model_fields
     for smaller, larger in (("open_after", "open_within"), ("close_after_ms", "open_ms_max")):
         low = alerting.get(smaller, fields[smaller].default)

@@ -1,9 +1,11 @@
-"""The table `[network]` of a recipe: one class for each kind, and which keys it has.
+"""The table `[network]` of a recipe: one class for each network, with its kinds and its keys.
 
-Every kind is an autoencoder whose decoder mirrors its encoder.
+Every network is an autoencoder whose decoder mirrors its encoder. A new one is a module in
+`stream_detector.networks` that builds it, a class here that names this module, and its name in
+`NetworkSection`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,90 +15,107 @@ Activation = Literal["relu", "elu", "gelu", "tanh", "sigmoid"]
 OutputActivation = Literal["linear", "sigmoid"]
 Units = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 
+_ACTIVATION = (
+    "Activation of the hidden layers, and of the latent code unless the kind is vae or adversarial"
+)
+
 
 class _Network(Section):
-    """What every network has."""
+    """Keys that every network has."""
+
+    builder: ClassVar[str]
+    """Module of `stream_detector.networks` whose function `build` makes the network."""
 
     output_activation: OutputActivation = Field(
-        default="linear", description="Activation of the reconstruction"
+        default="linear",
+        description="Activation of the reconstruction; sigmoid needs data scaled to [0, 1]",
     )
 
 
 class StackSection(_Network):
     """Dense layers down to a latent code, and back."""
 
-    units: Units = Field(description="Units of the encoder's layers; the last is the latent code")
-    activation: Activation = Field(default="relu", description="Activation of the layers")
+    builder = "dense"
+
+    units: Units = Field(
+        description="Units of the encoder's layers; the last layer gives the latent code"
+    )
+    activation: Activation = Field(default="relu", description=_ACTIVATION)
 
     @property
     def latent_activation(self) -> str:
-        """Return the activation of the latent code, none where it is to look Gaussian."""
+        """Return the activation of the latent code: none where it is to look Gaussian."""
         return "linear"
 
 
 class DenseNetwork(StackSection):
     """An autoencoder of dense layers; the latent code has their activation."""
 
-    kind: Literal["dense"]
+    kind: Literal["dense"] = Field(description="Architecture of the network")
     latent_l1: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0.0,
-        description="Weight of the sum of the absolute values of the latent code in the loss; "
-        "keeps a latent code larger than the window from copying it",
+        description="Weight of the L1 penalty on the latent code in the loss; keeps a latent code "
+        "larger than the window from copying it",
     )
 
     @property
     def latent_activation(self) -> str:
-        """Return the activation of the code."""
+        """Return the activation of the latent code, which is that of the other layers."""
         return self.activation
 
 
 class ConvNetwork(_Network):
-    """Convolutions over steps, or over the rows and columns of an image.
+    """Convolutions over time steps, or over the rows and columns of an image.
 
-    Each layer of the encoder halves what it is given; the latent code is a map of features.
+    Each layer of the encoder halves the size of its input; the latent code is a feature map.
     """
 
-    kind: Literal["conv", "image-conv"]
+    builder = "conv"
+
+    kind: Literal["conv", "image-conv"] = Field(description="Architecture of the network")
     filters: Units = Field(
-        description="Features that each layer of the encoder gives; the last is the latent code"
+        description="Filters of the encoder's layers; the last layer gives the latent code"
     )
     kernel_size: PositiveInt = Field(
-        default=3, description="Steps, or rows and columns, that a layer sees at once"
+        default=3, description="Size of the kernels, in time steps, or in rows and columns"
     )
     downsampling: Literal["strides", "pooling"] = Field(
         default="strides",
-        description="How a layer halves: convolution with stride 2, back by a transposed one; or "
-        "the largest of two neighbours, back by repeating",
+        description="How a layer halves its input: by a convolution with stride 2, undone by a "
+        "transposed convolution; or by max pooling, undone by repeating values",
     )
-    activation: Activation = Field(default="relu", description="Activation of the layers")
+    activation: Activation = Field(default="relu", description=_ACTIVATION)
 
 
 class LstmNetwork(_Network):
-    """Recurrent layers over steps, a dense latent code, and recurrent layers back."""
+    """Recurrent layers over time steps, a dense latent code, and recurrent layers back."""
 
-    kind: Literal["lstm"]
+    builder = "lstm"
+
+    kind: Literal["lstm"] = Field(description="Architecture of the network")
     units: Annotated[tuple[PositiveInt, ...], Field(min_length=2, strict=False)] = Field(
-        description="Units of the encoder's recurrent layers; the last is the latent code"
+        description="Units of the encoder's recurrent layers, and last of the latent code"
     )
 
 
 class VariationalNetwork(StackSection):
-    """A dense autoencoder whose latent codes are drawn while it is fitted, and held to N(0, I)."""
+    """A dense autoencoder whose latent codes are drawn in training and kept close to N(0, I)."""
 
-    kind: Literal["vae"]
+    kind: Literal["vae"] = Field(description="Architecture of the network")
     kl_weight: PositiveFloat = Field(
         default=1.0,
-        description="Weight of the divergence of the latent codes from N(0, I) in the loss; both "
-        "count per value of a window, so that 1 with loss bce is the bound as published",
+        description="Weight of the Kullback-Leibler divergence of the latent codes from N(0, I) in "
+        "the loss; both terms count per value of a window, so that 1 with loss bce is the "
+        "published bound",
     )
 
 
 class AdversarialNetwork(StackSection):
-    """A dense autoencoder whose latent codes a second network cannot tell from N(0, I)."""
+    """A dense autoencoder whose latent codes a discriminator cannot tell from N(0, I)."""
 
-    kind: Literal["adversarial"]
+    kind: Literal["adversarial"] = Field(description="Architecture of the network")
     discriminator_units: Units = Field(
-        description="Units of the layers of the network that judges latent codes"
+        description="Units of the layers of the discriminator, which judges latent codes"
     )
 
 
@@ -104,3 +123,4 @@ NetworkSection = Annotated[
     DenseNetwork | ConvNetwork | LstmNetwork | VariationalNetwork | AdversarialNetwork,
     Field(discriminator="kind"),
 ]
+"""The registry of networks."""

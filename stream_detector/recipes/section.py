@@ -1,4 +1,4 @@
-"""What the tables of a recipe have in common."""
+"""The base class of the tables of a recipe, and types that several of them use."""
 
 from typing import Annotated
 
@@ -9,6 +9,6 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """One table of a recipe: frozen, and an unknown key is a mistake."""
+    """One table of a recipe; it is frozen and refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

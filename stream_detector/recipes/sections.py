@@ -1,130 +1,159 @@
-"""The tables of a recipe, and which single values each of their keys takes."""
+"""The tables of a recipe, their keys and the values that each key takes.
 
+The descriptions here are the reference: `docs/generate.py` prints them.
+"""
+
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from stream_detector.core.alerting.tracking import OPEN_WITHIN_MAX, AlertRules
 from stream_detector.core.evaluation import PositiveClass
 from stream_detector.core.scoring.reconstruction import ErrorKind
-from stream_detector.core.scoring.thresholds import ThresholdMethod
 from stream_detector.core.windowing.imputation import MissingRule
 from stream_detector.core.windowing.windows import WindowRules
+from stream_detector.recipes.datasets import DATASETS, RecordKind, names_of
 from stream_detector.recipes.networks import NetworkSection
 from stream_detector.recipes.section import PositiveFloat, PositiveInt, Section
-
-DatasetName = Literal[
-    "ecg5000", "synthetic-ecg", "mitdb", "smd", "nab", "mnist", "fashion-mnist", "csv", "parquet"
-]
-ImageSetName = Literal["mnist", "fashion-mnist"]
-Split = Literal["tutorial", "official"]
+from stream_detector.recipes.thresholds import ThresholdSection
 
 GAP_INTERVALS_MIN = 1.5
-"""Shortest gap, in intervals: less, and clocks that jitter would make gaps of every sample."""
+"""Shortest gap, in sample intervals. With a shorter one, a sender whose clock jitters would have a
+gap before every sample."""
 
 ALERT_MS_MAX = 7 * 24 * 3_600_000
-"""A week. What is remembered of an alert is found again by reading the stream from there on."""
+"""A week. Bounds how many records a restore replays to rebuild an open alert."""
 
 AlertSpan = Annotated[int, Field(ge=1, le=ALERT_MS_MAX)]
 
 
-def _name_of_number(value: object) -> object:
-    """Return a whole number as text: TOML reads 106 as one, and a series may be called so."""
+def _one_of(names: Sequence[str]) -> AfterValidator:
+    """Return a validator that accepts these names only."""
+    *others, last = map(repr, names)
+
+    def check(name: str) -> str:
+        if name not in names:
+            kind, context = "unknown_name", {"expected": f"{', '.join(others)} or {last}"}
+            raise PydanticCustomError(kind, "Input should be {expected}", context)
+        return name
+
+    return AfterValidator(check)
+
+
+def _number_as_name(value: object) -> object:
+    """Return an integer as text, since a series may be called 106, which TOML reads as a number."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 Classes = Annotated[
     tuple[Annotated[int, Field(ge=0, le=9)], ...], Field(min_length=1, strict=False)
 ]
-SeriesName = Annotated[str, Field(min_length=1), BeforeValidator(_name_of_number)]
+SeriesName = Annotated[str, Field(min_length=1), BeforeValidator(_number_as_name)]
 
 
 class DataSection(Section):
-    """Where the windows come from, or the samples they are cut from."""
+    """The data set that windows, or samples to cut into windows, are read from."""
 
-    name: DatasetName
-    series: SeriesName | None = Field(
-        default=None, description="mitdb, smd and nab only: which record, machine or series"
+    name: Annotated[str, _one_of(tuple(DATASETS))] = Field(
+        description="Data set: " + ", ".join(DATASETS)
     )
-    split: Split | None = Field(
-        default=None, description="ecg5000 only; 'tutorial' unless 'official' is asked for"
+    series: SeriesName | None = Field(
+        default=None, description="mitdb, smd and nab only: the record, machine or series to read"
+    )
+    split: Literal["tutorial", "official"] | None = Field(
+        default=None,
+        description="ecg5000 only: the split into training and test part; tutorial if not given",
     )
     path: str | None = Field(
-        default=None, description="csv and parquet only; relative to the working directory"
+        default=None,
+        description="csv and parquet only: the file, relative to the working directory",
     )
     seed: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
-        description="Which windows of synthetic-ecg, or which are drawn for the test part; 0 where "
-        "it is not given",
+        description="Seed of the windows that synthetic-ecg makes, or of the draw of the test part "
+        "with test_each or anomalous_share; 0 if not given",
     )
     n_windows: Annotated[int, Field(ge=100)] | None = Field(
         default=None,
-        description="How many windows, test part included: of synthetic-ecg, 5000 where not given; "
-        "of images the first ones, all where not given",
+        description="Number of windows, training and test part together: synthetic-ecg makes this "
+        "many, 5000 if not given; of images the first ones are read, all if not given",
     )
     normal: Classes | None = Field(
-        default=None, description="Images only: classes that are normal; all where not given"
+        default=None, description="Images only: the classes that are normal; all if not given"
     )
     anomalous: Classes | None = Field(
         default=None,
-        description="Images only: classes of the test part that are anomalous; all others where "
-        "not given",
+        description="Images only: the classes that are the anomalies of the test part; all others "
+        "if not given",
     )
-    anomalous_from: ImageSetName | None = Field(
-        default=None, description="Images only: the set that anomalous images come from"
+    anomalous_from: Annotated[str, _one_of(names_of("image"))] | None = Field(
+        default=None,
+        description="Images only: the data set that anomalous images are read from; the same if "
+        "not given",
     )
     test_each: PositiveInt | None = Field(
         default=None,
-        description="Sets of whole windows: so many normal and as many anomalous windows are drawn "
-        "for the test part; all where not given",
+        description="Data sets of whole windows: draw this many normal and as many anomalous "
+        "windows for the test part; all windows are used if not given",
     )
     anomalous_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
-        description="Sets of whole windows: anomalous windows are left out of the test part until "
-        "they are this share of it",
+        description="Data sets of whole windows: drop anomalous windows from the test part until "
+        "they are this share of it; all are used if not given",
     )
 
 
 class WindowSection(Section):
-    """The shape of what the network sees, and how windows are cut from samples.
+    """The shape of the network's input, and how windows are cut from samples.
 
-    All keys from `stride` on are for `record = "samples"`.
+    All keys from `stride` on are for `record = "samples"` only.
     """
 
-    record: Literal["window", "samples", "image"] = Field(
-        description="One record of the stream is one whole window, samples of one series, or one "
-        "image"
+    record: RecordKind = Field(
+        description="What one Kafka record holds: a whole window, one or more samples of a series, "
+        "or an image"
     )
-    steps: PositiveInt = Field(description="Steps of a window; of an image, its rows")
+    steps: PositiveInt = Field(description="Time steps of a window; rows of an image")
     features: PositiveInt = Field(
-        default=1, description="Values at each step; of an image, its columns times channels"
+        default=1,
+        description="Values at each time step; columns times channels of an image",
     )
     channels: Literal[1, 3] = Field(
         default=1, description="Images only: values of a pixel, 1 for grey or 3 for colour"
     )
     sample_interval_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        default=0, description="Milliseconds between two steps; 0 is unknown"
+        default=0, description="Milliseconds between two time steps; 0 means unknown"
     )
     stride: PositiveInt | None = Field(
-        default=None, description="Steps between the starts of two windows; steps if not given"
+        default=None,
+        description="Time steps between the starts of two windows; steps if not given, so that "
+        "windows do not overlap",
     )
     gap_ms_max: PositiveFloat | None = Field(
         default=None,
-        description="After a longer time without a sample a series starts again; the time of a "
-        "whole window if not given",
+        description="Longest time without a sample within a window; after a longer one a new "
+        "window begins. The duration of a whole window if not given",
     )
     allowed_lateness_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0,
-        description="How far a sample may be behind its key's newest; samples wait so long",
+        description="How far a sample may be behind the newest sample of its key; samples are "
+        "buffered for this time to be put in order",
     )
     missing: MissingRule = Field(
-        default="interpolate", description="What is done about missing values; never zero"
+        default="interpolate",
+        description="How missing values are imputed: from both neighbours (interpolate), from the "
+        "previous value (hold), or not at all (reject: the window is not scored)",
     )
     missing_share_max: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.25, description="Windows that miss a larger share are not scored"
+        default=0.25,
+        description="Largest share of missing values in a window; with more it is not scored",
     )
     key_ttl_ms: PositiveFloat = Field(
-        default=3_600_000, description="A key is forgotten after so long without a record"
+        default=3_600_000,
+        description="Time without a record after which a key expires: its state is dropped and its "
+        "alert closes",
     )
 
     @property
@@ -145,13 +174,17 @@ class WindowSection(Section):
 
 
 class ScalingSection(Section):
-    """How windows are brought to the network's range."""
+    """How values are scaled before the network sees them."""
 
     kind: Literal["none", "min-max", "standard", "pixels"] = Field(
-        description="pixels is for images: values from 0 to 255 become [0, 1]"
+        description="min-max maps the range of each feature to [0, 1]; standard gives each feature "
+        "mean 0 and standard deviation 1; pixels divides the values of images by 255; none leaves "
+        "values as they are"
     )
     fit_on: Literal["normal", "all"] = Field(
-        default="normal", description="Training windows the scaling is fitted on"
+        default="normal",
+        description="Training windows that the scaling is fitted to: the normal ones that the "
+        "network is trained on, or all, anomalous ones included",
     )
 
 
@@ -159,92 +192,84 @@ class TrainingSection(Section):
     """How the network is fitted."""
 
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = Field(
-        default="adam", description="How steps are taken, with Keras' defaults"
+        default="adam", description="Keras optimizer, with Keras' defaults but for the rate"
     )
-    learning_rate: PositiveFloat = Field(default=0.001, description="Size of a step")
-    loss: ErrorKind = Field(default="mae", description="What the reconstruction is fitted by")
-    epochs: PositiveInt = Field(description="How often all windows are gone through")
-    batch_size: PositiveInt = Field(description="Windows to a step")
+    learning_rate: PositiveFloat = Field(
+        default=0.001, description="Learning rate of the optimizer"
+    )
+    loss: ErrorKind = Field(
+        default="mae",
+        description="Loss between window and reconstruction: mean absolute error, mean squared "
+        "error or binary cross-entropy",
+    )
+    epochs: PositiveInt = Field(description="Passes over all training windows")
+    batch_size: PositiveInt = Field(description="Windows of one optimizer step")
     noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0.0,
-        description="Standard deviation of noise added to the scaled input, which is then clipped "
-        "to [0, 1]; the network learns to take it away",
+        description="Standard deviation of the Gaussian noise added to the scaled input, which is "
+        "then clipped to [0, 1]; the network learns to remove it",
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
-        default=0, description="Of the first weights, the order of windows, and all noise"
-    )
-
-
-class ThresholdSection(Section):
-    """Which reconstruction error is still normal."""
-
-    error: ErrorKind = "mae"
-    method: ThresholdMethod
-    n_sigma: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
-        default=None, description="For method sigma: mean + n_sigma standard deviations"
-    )
-    quantile: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        default=None, description="For method quantile: share of normal windows at or below"
-    )
-    n_mad: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
-        default=None,
-        description="For method log-mad: median + n_mad scaled deviations, of the log of the error",
-    )
-    calibrate_on: Literal["held-out", "train"] = Field(
-        default="held-out", description="Normal windows the threshold is fitted on"
-    )
-    calibration_share: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.2, description="Share of the normal training windows that is held out"
+        default=0,
+        description="Seed of the initial weights, the order of windows, the held-out windows and "
+        "all noise",
     )
 
 
 class AlertingSection(Section):
-    """How bad an alert is, and when it opens, is updated and closes.
+    """How severe an alert is, and when it opens, is updated and closes.
 
-    All but `severity` is for windows cut from samples. A record that is a whole window opens an
-    alert of its own, so there the other keys do not apply.
+    All keys but `severity` are for `record = "samples"` only: a record that is a whole window
+    opens an alert of its own.
     """
 
     severity: dict[str, PositiveFloat] = Field(
         default={"warning": 1.0, "critical": 2.0},
         min_length=1,
-        description="Name -> anomaly score from which it holds; the lowest is 1.0",
+        description="Names of the severities, each with the anomaly score it starts at; the lowest "
+        "starts at 1.0",
     )
     open_after: Annotated[int, Field(ge=1, le=OPEN_WITHIN_MAX)] = Field(
-        default=1, description="An alert opens once so many of the last open_within are anomalous"
+        default=1,
+        description="An alert opens once this many of the last open_within windows are anomalous",
     )
     open_within: Annotated[int, Field(ge=1, le=OPEN_WITHIN_MAX)] = Field(
-        default=1, description="How many of a key's last windows open_after looks at"
+        default=1, description="Number of a key's latest windows among which open_after counts"
     )
     update_interval_ms: AlertSpan = Field(
-        default=60_000, description="An open alert is updated at least so often"
+        default=60_000, description="Longest time between two updates of an open alert"
     )
     close_after_ms: AlertSpan = Field(
-        default=10_000, description="An alert closes so long after its last anomalous window"
+        default=10_000,
+        description="An alert closes this long after the end of its last anomalous window",
     )
     cooldown_ms: Annotated[int, Field(ge=0, le=ALERT_MS_MAX)] = Field(
-        default=0, description="Least time from a close to the key's next open"
+        default=0, description="Shortest time between a key's alert closing and its next opening"
     )
     open_ms_max: AlertSpan = Field(
-        default=600_000, description="An alert open for so long closes, and another goes on from it"
+        default=600_000,
+        description="An alert that has been open for this long closes, and a new one that refers "
+        "to it opens",
     )
     flood_alerts_max: Annotated[int, Field(ge=1, le=1_000)] = Field(
         default=10,
-        description="Most alerts of a key within flood_window_ms; then one summary opens",
+        description="Most alerts that a key opens within flood_window_ms; one summary alert opens "
+        "in place of the next",
     )
     flood_window_ms: AlertSpan = Field(
         default=600_000,
-        description="Time over which flood_alerts_max counts, and for which gaps are told",
+        description="Time within which flood_alerts_max counts alerts, and an explanation counts "
+        "gaps",
     )
 
     @property
     def levels(self) -> tuple[tuple[str, float], ...]:
-        """Return names and the anomaly scores from which they hold, ascending."""
+        """Return the severities and the anomaly scores they start at, ascending."""
         return tuple(sorted(self.severity.items(), key=lambda item: item[1]))
 
     @property
     def rules(self) -> AlertRules:
-        """Return what the life cycle of alerts goes by."""
+        """Return the rules by which alerts open, are updated and close."""
         return AlertRules(
             open_after=self.open_after,
             open_within=self.open_within,
@@ -259,18 +284,24 @@ class AlertingSection(Section):
 
 
 class EvaluationSection(Section):
-    """How the figures are counted."""
+    """How metrics on the test part are computed."""
 
-    positive_class: PositiveClass = "anomaly"
+    positive_class: PositiveClass = Field(
+        default="anomaly",
+        description="Class that precision, recall and F1 refer to",
+    )
 
 
 class PublishedSection(BaseModel):
-    """Figures somebody published for this recipe, and where."""
+    """Results published elsewhere for this recipe, which `evaluate` prints beside its own.
+
+    Every key but `source` is the name of a metric, such as `accuracy` or `recall`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
     __pydantic_extra__: dict[str, float]
 
-    source: str
+    source: str = Field(description="Where the results were published")
 
     def figures(self) -> dict[str, float]:
         """Return the published numbers by name."""
@@ -278,10 +309,13 @@ class PublishedSection(BaseModel):
 
 
 class Recipe(Section):
-    """How to make a bundle; one attribute a table of the file."""
+    """How to make a bundle; one attribute for each table of the file."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-    description: str = ""
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] = Field(
+        description="Name of the bundle, which every alert carries: lower-case letters, digits, "
+        "dots, underscores and hyphens"
+    )
+    description: str = Field(default="", description="What the recipe is for, in one line")
     data: DataSection
     window: WindowSection
     scaling: ScalingSection

@@ -1,5 +1,6 @@
-"""A recipe to a bundle: load and split the data, fit the network, calibrate the threshold."""
+"""Training: from a recipe to a bundle with a fitted network and a calibrated threshold."""
 
-from stream_detector.training.train import evaluate_on, load_windows, train
+from stream_detector.training.data import load_windows
+from stream_detector.training.train import evaluate_on, train
 
 __all__ = ["evaluate_on", "load_windows", "train"]

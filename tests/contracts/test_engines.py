@@ -202,16 +202,14 @@ def test_exported_bytes_are_the_same_for_the_same_weights(networks, kind):
 
 @only_dense
 def test_onnx_engine_never_imports_a_training_library(networks):
-    latent = (
+    code = (
         "import sys, pathlib, numpy as np\n"
         "from stream_detector.engines.onnx import load_onnx\n"
         f"reconstruct = load_onnx(pathlib.Path({str(networks / 'network.onnx')!r}), 140, 1)\n"
         "reconstruct(np.zeros((3, 140, 1), dtype=np.float32))\n"
         "print(sorted({'tensorflow', 'keras', 'torch', 'jax', 'onnx'} & set(sys.modules)))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", latent], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 

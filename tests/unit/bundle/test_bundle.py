@@ -192,7 +192,7 @@ def test_changed_manifest_is_refused(bundle):
 @pytest.mark.parametrize(
     "rewritten",
     [
-        lambda text: text.replace(": 1,", ":  1,", 1),
+        lambda text: text.replace(": 2,", ":  2,", 1),
         lambda text: text.replace("\n", "\r\n"),
         lambda text: text.replace('"value": 0.4', '"value": 0.40'),
         lambda text: text.replace('"value": 0.4', '"value": 0.9, "value": 0.4'),
@@ -264,9 +264,11 @@ def test_manifest_that_contradicts_itself_is_refused(bundle, changes, expected):
         read_bundle(bundle.path)
 
 
-def test_newer_format_is_refused(bundle):
-    rewrite_manifest(bundle.path, format_version=2, surprise=1)
-    with pytest.raises(BundleMismatchError, match="expected format_version 1, received 2"):
+@pytest.mark.parametrize("version", [1, 3])
+def test_another_format_is_refused(bundle, version):
+    rewrite_manifest(bundle.path, format_version=version, surprise=1)
+    expected = f"expected format_version 2, received {version}; train the bundle again"
+    with pytest.raises(BundleMismatchError, match=expected):
         read_bundle(bundle.path)
 
 

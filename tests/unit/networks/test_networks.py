@@ -18,7 +18,8 @@ from stream_detector.recipes.networks import (
     VariationalNetwork,
 )
 from stream_detector.recipes.sections import TrainingSection
-from stream_detector.training.fitting import Pairs, Task, fit_network, with_noise
+from stream_detector.training.fitting import fit_network
+from stream_detector.training.task import Pairs, Task, with_noise
 
 pytestmark = [
     pytest.mark.keras,
@@ -218,16 +219,16 @@ def test_codes_come_to_look_gaussian():
 
 
 def test_playing_against_the_discriminator_draws_codes_near_and_leaves_the_decoder_alone():
-    from stream_detector.training.adversarial import _Players
+    from stream_detector.training.adversarial import _Adversaries
 
     given = task(n_windows=64)
     network = fresh(ADVERSARIAL)
     encoder, decoder = (network.get_layer(role) for role in ("encoder", "decoder"))
     encoder.layers[-1].bias.assign([5.0, -5.0, 5.0])
     before = decoder.get_weights()
-    players, rng = _Players(network, ADVERSARIAL, given), np.random.default_rng(0)
+    adversaries, rng = _Adversaries(network, ADVERSARIAL, given), np.random.default_rng(0)
     for _ in range(300):
-        players.regularise(given.fit.inputs, rng)
+        adversaries.fit_batch(given.fit.inputs, rng)
     latent = encoder.predict_on_batch(given.fit.inputs)
     assert np.abs(latent.mean(axis=0)).max() < 2.5
     for index, array in enumerate(before):

@@ -116,12 +116,26 @@ def test_all_problems_at_once_each_with_key_expected_and_received():
     ("overrides", "expected"),
     [
         (["scaling.kind=none"], "network.output_activation"),
-        (["threshold.method=quantile"], "threshold.quantile: expected a number"),
-        (["threshold.n_sigma="], "threshold.n_sigma: expected a number"),
+        (["threshold.method=quantile"], "threshold.quantile: expected a value, received none"),
+        (["threshold.n_sigma="], "threshold.n_sigma: expected a value, received none"),
         (["threshold.quantile=0.9"], "threshold.quantile: expected only with method = 'quantile'"),
         (["threshold.n_mad=5"], "threshold.n_mad: expected only with method = 'log-mad'"),
-        (["threshold.method=log-mad"], "threshold.n_mad: expected a number"),
-        (["threshold.n_mad=-1"], "threshold.n_mad: expected greater than or equal to 0"),
+        (["threshold.method=log-mad"], "threshold.n_mad: expected a value, received none"),
+        (
+            ["threshold.method=log-mad", "threshold.n_sigma=", "threshold.n_mad=-1"],
+            "threshold.n_mad: expected greater than or equal to 0, received -1",
+        ),
+        (
+            ["threshold.method=log-mad", "threshold.n_mad=5"],
+            "threshold.n_sigma: expected only with method = 'sigma', received 1.0 with 'log-mad'",
+        ),
+        (
+            ["threshold.method=iqr"],
+            "threshold.method: expected 'sigma', 'quantile', 'log-mad', received 'iqr'",
+        ),
+        (["threshold.method="], "threshold.method: expected a value, received none"),
+        (["threshold.sigma=1"], "threshold.sigma: expected one of the keys error, calibrate_on, "),
+        (["data.name=cifar"], "data.name: expected 'ecg5000', 'synthetic-ecg', 'mitdb', 'smd', "),
         (["data.name=csv"], "data.path: expected the path of a file"),
         (["data.name=mitdb"], "data.series: expected the name of a series"),
         (["data.series=106"], "data.series: expected only with data.name = mitdb or smd or nab"),
@@ -131,7 +145,10 @@ def test_all_problems_at_once_each_with_key_expected_and_received():
         (["window.record=samples"], "window.record: expected 'window' for data.name = 'ecg5000'"),
         (["data.path=x"], "data.path: expected only with data.name = csv or parquet"),
         (["data.seed=1"], "data.seed: expected only with data.name = synthetic-ecg"),
-        (["window.steps=100"], "window: expected steps = 140"),
+        (
+            ["window.steps=100"],
+            "window.steps: expected 140 for data.name = 'ecg5000', received 100",
+        ),
         (["window.record=sample"], "window.record: expected 'window'"),
         (["alerting.severity.warning=1.5"], "alerting.severity: expected the lowest level"),
         (["alerting.severity.critical=1"], "alerting.severity: expected different levels"),
@@ -175,9 +192,17 @@ def test_impossible_combination_is_refused(overrides, expected):
         ),
         (["kind="], "network.kind: expected a value, received none"),
         (["unit=[3]"], "network.unit: expected one of the keys output_activation, units, "),
-        (["filters=[8]"], "network.filters: expected one of the keys output_activation, units, "),
+        (
+            ["filters=[8]"],
+            "network.filters: expected only with kind = 'conv' or 'image-conv', received [8] with "
+            "'dense'",
+        ),
         (["kind=conv"], "network.filters: expected a value, received none"),
-        (["kind=conv"], "network.units: expected one of the keys output_activation, kind, filters"),
+        (
+            ["kind=conv"],
+            "network.units: expected only with kind = 'dense' or 'lstm' or 'vae' or 'adversarial', "
+            "received [32, 16, 8] with 'conv'",
+        ),
         (["units=[0]"], "network.units.0: expected greater than or equal to 1, received 0"),
         (["kind=lstm", "units=[8]"], "network.units: expected Tuple should have at least 2 items"),
         (["kind=vae", "kl_weight=0"], "network.kl_weight: expected greater than 0, received 0"),
@@ -235,7 +260,7 @@ IMAGES = MODELS / "fashion-basic.toml"
 @pytest.mark.parametrize(
     ("recipe", "override", "expected"),
     [
-        (IMAGES, "window.steps=27", "window: expected steps = 28, features = 28 and channels = 1"),
+        (IMAGES, "window.steps=27", "window.steps: expected 28 for data.name = 'fashion-mnist'"),
         (IMAGES, "window.channels=3", "a multiple of 3, received 28"),
         (IMAGES, "window.channels=2", "window.channels: expected 1 or 3, received 2"),
         (IMAGES, "window.stride=2", "window.stride: expected only with record = 'samples'"),
@@ -243,7 +268,11 @@ IMAGES = MODELS / "fashion-basic.toml"
         (IMAGES, "scaling.kind=standard", "expected scaling.kind = 'min-max' or 'pixels'"),
         (IMAGES, "data.normal=[10]", "expected less than or equal to 9, received 10"),
         (IMAGES, "data.normal=[]", "data.normal: expected"),
-        (IMAGES, "data.anomalous_from=cifar", "data.anomalous_from: expected"),
+        (
+            IMAGES,
+            "data.anomalous_from=cifar",
+            "expected 'mnist' or 'fashion-mnist', received 'cifar'",
+        ),
         (IMAGES, "data.seed=1", "data.seed: expected only with data.name = synthetic-ecg"),
         (TUTORIAL, "data.normal=[1]", "data.normal: expected only with data.name = mnist or"),
         (TUTORIAL, "data.n_windows=100", "data.n_windows: expected only with"),
@@ -321,7 +350,7 @@ def test_windows_do_not_overlap_and_end_at_a_gap_of_their_length_unless_told_oth
         (
             ["sample_interval_ms="],
             "window.sample_interval_ms: expected at least 1 for record = 'samples', received 0; "
-            "say how many milliseconds are between two samples",
+            "set the number of milliseconds between two samples",
         ),
         (["sample_interval_ms=0.5"], "window.sample_interval_ms: expected at least 1"),
         (

@@ -80,7 +80,7 @@ def test_same_seed_same_bundle_in_this_process_and_in_another(trained, tmp_path)
     bundle = trained[0]
     again = train(load_recipe(SYNTHETIC, SHORT), tmp_path / "again")
     assert again.manifest.version == bundle.manifest.version
-    latent = (
+    code = (
         "import sys, pathlib\n"
         "from stream_detector.recipes import load_recipe\n"
         "from stream_detector.training import train\n"
@@ -89,7 +89,7 @@ def test_same_seed_same_bundle_in_this_process_and_in_another(trained, tmp_path)
     )
     arguments = [str(SYNTHETIC), str(tmp_path / "other"), *SHORT]
     done = subprocess.run(
-        [sys.executable, "-c", latent, *arguments], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == bundle.manifest.version
     assert done.stderr == "", "start-up chatter reached the terminal"

@@ -1,0 +1,102 @@
+"""The registry of data sets: what the records of each are, which keys it takes, who loads it.
+
+A new data set is a module in `stream_detector.datasets` and one entry here. The names in error
+messages and `--help`, and every check of `[data]` against `[window]`, follow from the entries.
+Loaders are named as text, since a recipe is checked without importing what loads its data.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+RecordKind = Literal["window", "samples", "image"]
+
+REQUIRED_KEYS = {"path": "the path of a file", "series": "the name of a series"}
+"""Keys of `[data]` that some data sets require, and what messages call their values."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetEntry:
+    """One data set.
+
+    Parameters
+    ----------
+    loaders
+        For each kind of record that the set has, "module:function" below
+        `stream_detector.datasets`. The function for windows or samples takes `keys` as keyword
+        arguments and, where `path` is one of them, `n_features` for windows; the one for images
+        takes the name of the set and an `ImageChoice`.
+    keys
+        Keys of `[data]` that this set takes beside those that every set takes.
+    required
+        Those of `keys` that a recipe must give.
+    window
+        Keys of `[window]` whose values the data set fixes.
+    """
+
+    loaders: Mapping[RecordKind, str]
+    keys: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    window: Mapping[str, int] = field(default_factory=dict)
+
+
+def _images() -> DatasetEntry:
+    """Return a set of grey images of 28 x 28 pixels in classes."""
+    keys = ("n_windows", "normal", "anomalous", "anomalous_from")
+    window = {"steps": 28, "features": 28, "channels": 1}
+    return DatasetEntry({"image": "images:load"}, keys, window=window)
+
+
+def _beats(loader: str, *keys: str) -> DatasetEntry:
+    """Return a set of heartbeats of one lead and 140 time steps."""
+    return DatasetEntry({"window": loader}, keys, window={"steps": 140, "features": 1})
+
+
+def _series(module: str, n_features: int) -> DatasetEntry:
+    """Return a set of several recorded series, of which a recipe names one."""
+    loaders: dict[RecordKind, str] = {"samples": f"{module}:load"}
+    return DatasetEntry(loaders, ("series",), ("series",), {"features": n_features})
+
+
+def _file() -> DatasetEntry:
+    """Return a user's file, which holds windows or samples of any shape."""
+    loaders: dict[RecordKind, str] = {
+        "window": "files.windows:load",
+        "samples": "files.samples:load",
+    }
+    return DatasetEntry(loaders, ("path",), ("path",))
+
+
+DATASETS: Mapping[str, DatasetEntry] = {
+    "ecg5000": _beats("ecg5000:load", "split"),
+    "synthetic-ecg": _beats("synthetic_ecg:load", "seed", "n_windows"),
+    "mitdb": _series("mitdb", n_features=2),
+    "smd": _series("smd", n_features=38),
+    "nab": _series("nab", n_features=1),
+    "mnist": _images(),
+    "fashion-mnist": _images(),
+    "csv": _file(),
+    "parquet": _file(),
+}
+
+
+def names_of(record: RecordKind) -> tuple[str, ...]:
+    """Return the data sets whose records are of one kind.
+
+    Examples
+    --------
+    >>> names_of("image")
+    ('mnist', 'fashion-mnist')
+    """
+    return tuple(name for name, entry in DATASETS.items() if record in entry.loaders)
+
+
+def names_with(key: str) -> tuple[str, ...]:
+    """Return the data sets that take a key of `[data]`.
+
+    Examples
+    --------
+    >>> names_with("path")
+    ('csv', 'parquet')
+    """
+    return tuple(name for name, entry in DATASETS.items() if key in entry.keys)
