@@ -1,7 +1,7 @@
-"""How good scores are against labels.
+"""Metrics of scored, labelled windows.
 
-Pure: errors and labels in, figures out. Precision and recall depend on which
-class is called positive, so that class is always named beside them.
+Pure: errors and labels in, metrics out. Precision and recall depend on which class is the positive
+one, so every table names that class beside them.
 """
 
 from collections.abc import Mapping
@@ -16,28 +16,30 @@ PositiveClass = Literal["normal", "anomaly"]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Figures of one set of scored, labelled windows.
+    """Metrics of one set of scored, labelled windows.
 
     Parameters
     ----------
     n_windows, n_anomalous
-        How many windows, and how many of them are labelled anomalous.
+        Number of windows, and of those labelled anomalous.
     threshold
-        Error level used, unit of the errors.
+        Threshold that the errors were compared with, unit of the errors.
     accuracy
-        Share of windows judged as labelled, [0, 1].
+        Share of windows whose verdict equals the label, [0, 1].
     positive_class
-        What precision, recall and f1 speak of.
+        Class that precision, recall and F1 refer to.
     precision, recall, f1
-        Of the positive class, [0, 1]; NaN where there is nothing to divide by.
+        Precision, recall and F1 of the positive class, [0, 1]; NaN where the denominator is 0.
     auroc
-        Chance that an anomalous window has a higher error than a normal one, ties counted
-        half, [0, 1]; free of the threshold and of the positive class. NaN with one class only.
+        Probability that an anomalous window has a higher error than a normal one, ties counted
+        half, [0, 1]. It depends neither on the threshold nor on the positive class. NaN with one
+        class only.
     normal_error, anomalous_error
-        Mean error of the windows labelled so, unit of the errors; NaN where there are none.
+        Mean error of the normal and of the anomalous windows, unit of the errors; NaN where there
+        are none.
     denoised_error
-        Mean error of what is made of normal windows with noise, against those without, same unit;
-        NaN where the network was fitted without noise.
+        Mean error between normal windows and the reconstructions of the same windows with noise,
+        same unit; NaN if the network was fitted without noise.
     """
 
     n_windows: int
@@ -54,7 +56,7 @@ class Evaluation:
     denoised_error: float = float("nan")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the figures by name, NaN as None, ready for JSON."""
+        """Return the metrics by name, NaN as None, ready for JSON."""
         return {
             name: None if isinstance(value, float) and np.isnan(value) else value
             for name, value in asdict(self).items()
@@ -67,7 +69,7 @@ def evaluate(
     threshold: float,
     positive_class: PositiveClass = "anomaly",
 ) -> Evaluation:
-    """Compare errors with labels.
+    """Compute the metrics of errors against labels.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def evaluate(
     threshold
         Anomalous iff error > threshold.
     positive_class
-        Which class precision and recall speak of.
+        Class that precision and recall refer to.
 
     Raises
     ------
@@ -98,15 +100,15 @@ def evaluate(
         message = f"labels: expected 0 (normal) or 1 (anomalous), received {np.unique(labels)}"
         raise ValueError(message)
     is_labelled = labels == (1 if positive_class == "anomaly" else 0)  # (n_windows,)
-    is_judged = (errors > threshold) == (positive_class == "anomaly")  # (n_windows,)
-    n_hits = int((is_labelled & is_judged).sum())
-    precision = _share(n_hits, int(is_judged.sum()))
+    is_predicted = (errors > threshold) == (positive_class == "anomaly")  # (n_windows,)
+    n_hits = int((is_labelled & is_predicted).sum())
+    precision = _share(n_hits, int(is_predicted.sum()))
     recall = _share(n_hits, int(is_labelled.sum()))
     return Evaluation(
         n_windows=int(errors.size),
         n_anomalous=int((labels == 1).sum()),
         threshold=float(threshold),
-        accuracy=float((is_labelled == is_judged).mean()),
+        accuracy=float((is_labelled == is_predicted).mean()),
         positive_class=positive_class,
         precision=precision,
         recall=recall,
@@ -120,19 +122,19 @@ def evaluate(
 def figure_rows(
     figures: Mapping[str, Any], published: Mapping[str, float]
 ) -> list[tuple[str, Any, float | None]]:
-    """Return the lines of a table of figures.
+    """Return the rows of a table of metrics.
 
     Parameters
     ----------
     figures
-        As `Evaluation.as_dict` gives them.
+        The result of `Evaluation.as_dict`.
     published
-        What others found, by the same names; may be empty.
+        Published values by the same names; may be empty.
 
     Returns
     -------
-    Name, measured and published value of each; the name says which class is the positive one
-    where that matters, and a value that there is not is None.
+    Name, measured and published value of each. The names of precision, recall and F1 include the
+    positive class. A missing value is None.
     """
     positive = f"{figures['positive_class']} is positive"
     left_out = {"positive_class"}
@@ -152,9 +154,9 @@ def figure_rows(
 def auroc(errors: NDArray[np.float64], labels: NDArray[np.int8]) -> float:
     """Return the area under the receiver operating characteristic, NaN with one class only.
 
-    Computed as the Mann-Whitney rank statistic, which equals the area under the curve that
-    scikit-learn's `roc_auc_score` integrates; a test compares the two. Parameters as in
-    `evaluate`.
+    It is computed as the Mann-Whitney rank statistic, which equals the area under the curve that
+    scikit-learn's `roc_auc_score` integrates; a test compares the two. `evaluate` describes the
+    parameters.
     """
     n_anomalous = int((labels == 1).sum())
     n_normal = labels.size - n_anomalous
@@ -168,10 +170,10 @@ def auroc(errors: NDArray[np.float64], labels: NDArray[np.int8]) -> float:
 
 
 def _share(part: float, whole: float) -> float:
-    """Return part / whole, NaN where there is no whole."""
+    """Return part / whole, NaN if the whole is 0."""
     return part / whole if whole else float("nan")
 
 
 def _mean(errors: NDArray[np.float64]) -> float:
-    """Return the mean, NaN where there is nothing."""
+    """Return the mean, NaN if there are no errors."""
     return float(errors.mean()) if errors.size else float("nan")

@@ -1,4 +1,4 @@
-"""The two shapes data sets are brought to: whole windows, or samples to cut windows from."""
+"""The two shapes of data sets: whole windows, or samples that are cut into windows."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from stream_detector.core.records import FloatArray
 from stream_detector.core.series_samples import Samples
 
 BASE_MS = 1_767_225_600_000.0
-"""2026-01-01T00:00Z, a whole minute: the first sample of a recording that carries no date."""
+"""2026-01-01T00:00Z: time of the first sample of a recording without dates."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,17 +20,17 @@ class Dataset:
     Parameters
     ----------
     name, split
-        Which set, and which way of parting it; split is "" where there is only one.
+        Names of the data set and of its split; split is "" if there is only one.
     train, test
         Float32, C-contiguous, shape (n_windows, n_steps, n_features), unit: the signal's.
         `test` may be empty.
     train_labels, test_labels
-        Int8, shape (n_windows,), 0 normal and 1 anomalous; None where the set has no labels.
+        Int8, shape (n_windows,), 0 normal and 1 anomalous; None if the data set has no labels.
     train_keys, test_keys
-        Series key of each window, None where the set has none.
+        Series key of each window, None if the data set has none.
     train_timestamps_ms, test_timestamps_ms
-        Int64, time of each window's first step, milliseconds since 1970-01-01 UTC; None where
-        the set has none.
+        Int64, time of each window's first step, milliseconds since 1970-01-01 UTC; None if the
+        data set has none.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Return the sha256 of all windows and labels, so that a bundle can name its data."""
+        """Return the sha256 of all windows and labels, by which a bundle identifies its data."""
         digest = hashlib.sha256()
         for array in (self.train, self.train_labels, self.test, self.test_labels):
             if array is None:
@@ -58,24 +58,23 @@ class Dataset:
 
     @property
     def normal_train(self) -> FloatArray:
-        """Return the training windows labelled normal; all of them where there are no labels."""
+        """Return the training windows labelled normal; all of them if there are no labels."""
         return self.train if self.train_labels is None else self.train[self.train_labels == 0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleDataset:
-    """Samples to cut training windows from, and samples to test on.
+    """Samples to train on and samples to test on, which are cut into windows.
 
     Parameters
     ----------
     name, split
-        Which set, and which series of it; split is "" where there is only one.
+        Names of the data set and of the series; split is "" if there is only one.
     train, test
-        Samples in order of time, each series apart; both list the same series in `keys`. The
-        samples of `train` lie before those of `test`. Either both have labels or neither.
-        `test` may be empty.
+        Samples, each series in order of time; both have the same `keys`. The samples of `train`
+        precede those of `test`. Either both have labels or neither has. `test` may be empty.
     feature_names
-        What each column of the values is called. Length n_features.
+        Name of each column of the values. Length n_features.
     """
 
     name: str

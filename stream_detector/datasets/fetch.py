@@ -1,7 +1,7 @@
-"""Get a file of a public data set: from a local mirror, from the cache, or from its address.
+"""Get a file of a public data set from a local mirror, from the cache, or from its URL.
 
-What is checked is the sha256 of the content itself, after any decompression, so one constant
-serves the mirror and the public address alike.
+The sha256 is checked of the content itself, after any decompression, so that one value holds for
+the mirror and for the URL.
 """
 
 import gzip
@@ -17,7 +17,7 @@ from typing import Any
 from stream_detector.errors import DatasetError
 
 MIRROR_VARIABLE = "STREAM_DETECTOR_DATA"
-"""Environment variable: a folder with the data sets, so that nothing is downloaded."""
+"""Environment variable: a folder with the data sets, which are then not downloaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,13 @@ class RemoteFile:
     Parameters
     ----------
     mirror_path
-        Where it lies in a mirror, without the .gz a mirror may add.
+        Path of the file in a mirror, without the .gz that a mirror may add.
     url
-        Public address.
+        Public URL.
     sha256
-        Of the content, hexadecimal.
+        sha256 of the content, hexadecimal.
     member
-        Its name inside the zip file at `url`; None where the address gives the file itself.
+        Name of the file inside the zip file at `url`; None if the URL gives the file itself.
     """
 
     mirror_path: str
@@ -43,12 +43,12 @@ class RemoteFile:
 
 
 def fetch(file: RemoteFile) -> bytes:
-    """Return the content of a file, downloading it where neither mirror nor cache has it.
+    """Return the content of a file, downloading it if neither mirror nor cache has it.
 
     Raises
     ------
     DatasetError
-        If it cannot be had or its sha256 is not the known one; the message says what to do.
+        If the file is missing or its sha256 is not the expected one; the message says what to do.
     """
     mirror = os.environ.get(MIRROR_VARIABLE)
     path = _find_in_mirror(file, Path(mirror)) if mirror else _download(file)
@@ -60,7 +60,7 @@ def fetch(file: RemoteFile) -> bytes:
     received = hashlib.sha256(content).hexdigest()
     if received != file.sha256:
         message = (
-            f"data file {path} is not the known one: expected sha256 {file.sha256}, "
+            f"data file {path} is not the expected one: expected sha256 {file.sha256}, "
             f"received {received}; {_remedy(path, mirror)}"
         )
         raise DatasetError(message)
@@ -81,7 +81,7 @@ def _find_in_mirror(file: RemoteFile, mirror: Path) -> Path:
 
 
 def _download(file: RemoteFile) -> Path:
-    """Return the file's path in the cache, after downloading it where it is not there."""
+    """Return the file's path in the cache, downloading it if it is missing there."""
     try:
         import pooch  # noqa: PLC0415  (part of the train extra)
     except ImportError:
@@ -91,12 +91,12 @@ def _download(file: RemoteFile) -> Path:
         )
         raise DatasetError(message) from None
     pooch.get_logger().setLevel("WARNING")
-    # In the mirror's folders, for files of one set may have the same name.
+    # The cache has the mirror's folders, since files of different data sets may share a name.
     cache = (Path(pooch.os_cache("stream-detector")) / file.mirror_path).parent
     name = file.url.rsplit("/", 1)[-1]
     progress = _Progress(name)
     try:
-        # The hash is checked by `fetch`, on the content rather than on the archive.
+        # `fetch` checks the hash, of the content rather than of the archive.
         path = pooch.retrieve(
             file.url,
             known_hash=None,
@@ -116,7 +116,7 @@ def _download(file: RemoteFile) -> Path:
 
 
 def _read(file: RemoteFile, path: Path) -> bytes:
-    """Return the content, taken out of whatever holds it."""
+    """Return the content, decompressed or taken from its archive."""
     raw = path.read_bytes()
     if path.suffix == ".gz":
         return gzip.decompress(raw)
@@ -130,11 +130,11 @@ def _remedy(path: Path, mirror: str | None) -> str:
     """Return what to do about a damaged file."""
     if mirror:
         return f"replace it, or unset {MIRROR_VARIABLE} to download it instead"
-    return f"delete {path} and run again to download it afresh"
+    return f"delete {path} and run again to download it again"
 
 
 class _Progress:
-    """Shows a download with rich, in the interface that pooch expects of a progress bar."""
+    """Progress bar of a download, drawn by rich, with the interface that pooch expects."""
 
     def __init__(self, name: str) -> None:
         self.total = 0
@@ -143,9 +143,9 @@ class _Progress:
         self._task: Any = None
 
     def update(self, n_bytes: int) -> None:
-        """Advance; the bar appears with the first bytes."""
+        """Advance the bar, which appears with the first bytes."""
         if self._bar is None:
-            from rich.console import Console  # noqa: PLC0415  (only where something is shown)
+            from rich.console import Console  # noqa: PLC0415  (only if something is shown)
             from rich.progress import DownloadColumn, Progress  # noqa: PLC0415
 
             columns = (*Progress.get_default_columns(), DownloadColumn())
@@ -155,12 +155,12 @@ class _Progress:
         self._bar.update(self._task, advance=n_bytes)
 
     def reset(self) -> None:
-        """Start over, as pooch does once the download is complete."""
+        """Reset the bar, as pooch does once the download is complete."""
         if self._bar is not None:
             self._bar.reset(self._task)
 
     def close(self) -> None:
-        """Take the bar away. Calling it twice is harmless."""
+        """Remove the bar. Calling it twice is harmless."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

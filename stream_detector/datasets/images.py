@@ -1,7 +1,7 @@
 """MNIST and Fashion-MNIST: grey images of 28 x 28 pixels in ten classes.
 
-An image is a window: its rows are the steps, the values of a row the features, each 0 to 255.
-Which classes are normal is a choice, and what is anomalous may come from the other set.
+An image is a window: its rows are the steps and the values of a row the features, each 0 to 255.
+The recipe chooses which classes are normal; anomalous images may come from the other data set.
 """
 
 from dataclasses import dataclass
@@ -51,12 +51,12 @@ _SHA256 = {
         "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
     ),
 }
-"""By set and file; of the content, without compression."""
+"""By data set and file; of the content, uncompressed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageChoice:
-    """Which images are normal, which are anomalous, and how many there are.
+    """Choice of normal and anomalous images, and of their number.
 
     Parameters
     ----------
@@ -64,12 +64,12 @@ class ImageChoice:
         Classes that are normal; None for all.
     anomalous
         Classes of the test part that are anomalous; None for all that are not normal, or, with
-        `anomalous_from`, for all classes of that set.
+        `anomalous_from`, for all classes of that data set.
     anomalous_from
-        The set that anomalous images come from; None for the same one.
+        The data set that anomalous images come from; None for the same one.
     n_images
-        How many images of each set at most, test part included, the first ones of either part;
-        None for all.
+        Most images that are read of each data set, the first ones of training and test part
+        together; None for all.
     """
 
     normal: tuple[int, ...] | None = None
@@ -80,41 +80,41 @@ class ImageChoice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """One part of one set; `images` uint8, shape (n_images, 28, 28), `classes` (n_images,)."""
+    """One part of one data set: `images` uint8, shape (n_images, 28, 28), `classes` (n_images,)."""
 
     name: str
     images: NDArray[np.uint8]
     classes: NDArray[np.uint8]
 
     def rows(self, classes: tuple[int, ...]) -> NDArray[np.intp]:
-        """Return which images are of some classes."""
+        """Return the rows of the images of some classes."""
         return np.flatnonzero(np.isin(self.classes, classes))
 
     def keys(self, rows: NDArray[np.intp]) -> tuple[str, ...]:
-        """Return a name for each image, by which it is found again."""
+        """Return a key for each image, which identifies it in the data set."""
         return tuple(f"{self.name}/{row}" for row in rows.tolist())
 
 
 def load(name: str, choice: ImageChoice) -> Dataset:
-    """Load a set of images.
+    """Load a data set of images.
 
     Parameters
     ----------
     name
         "mnist" or "fashion-mnist".
     choice
-        What is normal and what is not.
+        Choice of normal and anomalous images.
 
     Returns
     -------
     Windows of shape (n_images, 28, 28), pixel values 0 to 255. The training part holds normal
-    images only. The test part holds the normal ones first, then the anomalous ones, and its keys
-    say where each is from, as in "mnist/test/17".
+    images only. The test part holds the normal images first, then the anomalous ones, and its keys
+    give the origin of each, such as "mnist/test/17".
 
     Raises
     ------
     DatasetError
-        If a file cannot be had, is not the known one, or no image is left to train on.
+        If a file is missing, its sha256 is not the expected one, or there is no image to train on.
     """
     every = tuple(range(N_CLASSES))
     normal = every if choice.normal is None else choice.normal
@@ -141,7 +141,7 @@ def load(name: str, choice: ImageChoice) -> Dataset:
 
 
 def _read(name: str, part: str, n_images: int | None) -> _Part:
-    """Read the images and labels of one part, the first ones where not all are wanted."""
+    """Read the images and labels of one part, or the first `n_images` of both parts together."""
     prefix = "train" if part == "train" else "t10k"
     images, labels = (
         fetch(
@@ -156,7 +156,7 @@ def _read(name: str, part: str, n_images: int | None) -> _Part:
     pixels = np.frombuffer(images, np.uint8, offset=_IMAGES_HEADER).reshape(-1, _ROWS, _COLUMNS)
     classes = np.frombuffer(labels, np.uint8, offset=_LABELS_HEADER)
     n_kept = len(classes)
-    if n_images is not None:  # the parts keep their proportion, six to one
+    if n_images is not None:  # training and test part keep their proportion, six to one
         n_kept = min(n_kept, n_images - n_images // 7 if part == "train" else n_images // 7)
     return _Part(f"{name}/{part}", pixels[:n_kept], classes[:n_kept])
 

@@ -1,12 +1,12 @@
 """MIT-BIH Arrhythmia Database: half-hour ECGs of two leads, every beat annotated.
 
-A record holds 650,000 samples, 360 a second. Its first five minutes are the training part. The
-records carry no date: the first sample is given the time `BASE_MS`.
+A record has 650,000 samples, 360 a second. Its first five minutes are the training part. The
+records have no dates: the first sample gets the time `BASE_MS`.
 
 Notes
 -----
 Source as read: the headers and annotations of the records; the table of beat annotation symbols at
-physionet.org/physiobank/annotations.shtml by way of the `wfdb` package, which has V for a premature
+physionet.org/physiobank/annotations.shtml as in the `wfdb` package, which has V for a premature
 ventricular contraction and F for a fusion of a ventricular and a normal beat.
 """
 
@@ -89,13 +89,13 @@ def load(series: str) -> SampleDataset:
 
     Returns
     -------
-    The label is 1 for the one sample that a V or F annotation names, and 0 for every other: the
-    database says where a beat is, not how long it lasts.
+    The label is 1 for the one sample that a V or F annotation refers to, and 0 for every other:
+    the database has the position of a beat, not its duration.
 
     Raises
     ------
     DatasetError
-        If the record is not a known one, a file cannot be had, or wfdb is not installed.
+        If the record is unknown, a file is missing, or wfdb is not installed.
     """
     record, annotation = _read(series)
     n_samples = int(record.sig_len)
@@ -124,39 +124,39 @@ def load(series: str) -> SampleDataset:
 
 
 def beats(series: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return where each annotation of a record lies and what it says.
+    """Return the sample and the symbol of each annotation of a record.
 
     Parameters
     ----------
     series
-        As in `load`.
+        Number of the record as text, one of `SERIES`.
 
     Returns
     -------
-    Numbers of the samples, counted from 0 at the start of the record, ascending, shape
-    (n_annotations,); and as many symbols. Marks that are no beats, such as "+" for a change of
-    rhythm, are among them.
+    Numbers of the annotated samples, counted from 0 at the start of the record, ascending, shape
+    (n_annotations,), and the symbol of each. Annotations that are not beats, such as "+" for a
+    change of rhythm, are included.
 
     Raises
     ------
     DatasetError
-        As in `load`.
+        If the record is unknown, a file is missing, or wfdb is not installed.
     """
     _, annotation = _read(series)
     return np.asarray(annotation.sample, dtype=np.int64), tuple(annotation.symbol)
 
 
 def _read(series: str) -> tuple[Any, Any]:
-    """Return record and annotation as wfdb has them."""
+    """Return record and annotation as read by wfdb."""
     if series not in _SHA256:
         message = (
             f"data set mitdb: expected one of the records {', '.join(SERIES)}, "
-            f"received {series!r}; the sha256 of others is not known"
+            f"received {series!r}; only records with a known sha256 are supported"
         )
         raise DatasetError(message)
     try:
         with warnings.catch_warnings():
-            # wfdb builds its table of symbols in a way that newer pandas is to drop.
+            # wfdb builds its table of symbols in a way that pandas has deprecated.
             warnings.filterwarnings("ignore", _WARNING, DeprecationWarning)
             import wfdb  # noqa: PLC0415  (part of the train extra)
     except ImportError:

@@ -1,15 +1,15 @@
-"""Numenta Anomaly Benchmark: the series of its folder realKnownCause, one reading each.
+"""Numenta Anomaly Benchmark: the series of its folder realKnownCause, of one feature each.
 
-Times are the files' own, which carry no time zone and are taken for UTC. They are as irregular as
-the files have them: hours are missing, and where a clock was set back times repeat. Samples are
-put in order of time, and of several with one time the first in the file stays.
+The times of the files have no time zone and are read as UTC. They are irregular: hours are missing,
+and times repeat where a clock was set back. Samples are sorted by time; of several samples with the
+same time, the first in the file is kept.
 
 Notes
 -----
 Source as read: the repository numenta/NAB, `labels/combined_windows.json` for the labels and
-`nab/util.py` for the probationary period, in which a detector may learn and is not judged: 15 % of
-a file, and of a long file no more than of 5,000 rows. Here it is 15 % of every file, so that long
-ones give enough windows to train a network.
+`nab/util.py` for the probationary period, in which a detector may learn and is not scored: 15 % of
+a file, and for files of more than 5,000 rows 15 % of 5,000. Here it is 15 % of every file, so that
+long files give enough windows to train a network.
 """
 
 import csv
@@ -63,14 +63,14 @@ def load(series: str) -> SampleDataset:
 
     Returns
     -------
-    The first 15 % of the samples are the training part. A label is 1 inside the benchmark's
-    windows around its anomalies, both ends included; they are as wide as a tenth of the series
-    together, and may lie in the training part as well.
+    The first 15 % of the samples are the training part. The label is 1 inside the benchmark's
+    windows around its anomalies, both ends included. All windows of a series together cover a
+    tenth of it; some lie in the training part.
 
     Raises
     ------
     DatasetError
-        If the series is not a known one, or a file cannot be had.
+        If the series is unknown, or a file is missing.
     """
     times_ms, values = _read(series)
     labels = np.zeros(len(times_ms), dtype=np.int8)
@@ -97,11 +97,11 @@ def load(series: str) -> SampleDataset:
 
 
 def _read(series: str) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Return times, shape (n_samples,), each later than the one before, and values."""
+    """Return strictly increasing times, shape (n_samples,), and values."""
     if series not in SERIES:
         message = (
             f"data set nab: expected one of the series {', '.join(SERIES)}, received {series!r}; "
-            f"only those of the folder {_FOLDER} are known"
+            f"only series of the folder {_FOLDER} are supported"
         )
         raise DatasetError(message)
     name = f"data/{series}.csv"
@@ -110,7 +110,7 @@ def _read(series: str) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     rows = list(csv.DictReader(io.StringIO(content.decode())))
     times_ms = np.array([_time_ms(row["timestamp"]) for row in rows])
     values = np.array([float(row["value"]) for row in rows]).astype(np.float32)
-    # The first of each time, which NumPy gives in order of time.
+    # NumPy returns the sorted times and the index of the first sample with each time.
     times_ms, first = np.unique(times_ms, return_index=True)
     return times_ms, values[first, np.newaxis]  # (n_samples, 1)
 

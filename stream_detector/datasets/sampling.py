@@ -1,6 +1,6 @@
-"""Draw a smaller test part: so many of each class, or so rare anomalies.
+"""Draw a smaller test part: a number of windows of each class, or a share of anomalous windows.
 
-What is drawn follows from the seed alone.
+The draw depends on the seed alone.
 """
 
 from dataclasses import replace
@@ -13,16 +13,16 @@ from stream_detector.errors import DatasetError
 
 
 def draw_each(dataset: Dataset, n_each: int, seed: int) -> Dataset:
-    """Return a data set with so many normal and as many anomalous test windows.
+    """Return a data set with equally many normal and anomalous test windows.
 
     Parameters
     ----------
     dataset
         With a labelled test part.
     n_each
-        Windows of each of the two classes.
+        Number of test windows of each of the two classes.
     seed
-        Which draw.
+        Seed of the draw.
 
     Raises
     ------
@@ -43,18 +43,18 @@ def draw_each(dataset: Dataset, n_each: int, seed: int) -> Dataset:
 
 
 def draw_share(dataset: Dataset, share: float, seed: int) -> Dataset:
-    """Return a data set whose test part is anomalous to a given share, as a stream would be.
+    """Return a data set with a given share of anomalous test windows, for a test like a stream.
 
-    All normal windows stay; anomalous ones are left out until they are so rare.
+    All normal windows stay; anomalous windows are dropped until they are that share.
 
     Parameters
     ----------
     dataset
         With a labelled test part.
     share
-        Of anomalous windows among all test windows, in (0, 1).
+        Share of anomalous windows among all test windows, in (0, 1).
     seed
-        Which draw.
+        Seed of the draw.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def _classes(dataset: Dataset) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def _keep(dataset: Dataset, rows: NDArray[np.intp]) -> Dataset:
-    """Return a data set with some of its test windows, in their order."""
+    """Return a data set with the given test windows only, in their original order."""
     rows = np.sort(rows)
     keys, times, labels = dataset.test_keys, dataset.test_timestamps_ms, dataset.test_labels
     return replace(

@@ -1,8 +1,8 @@
-"""Server Machine Dataset: 38 readings a minute of a server, with labelled faults.
+"""Server Machine Dataset: 38 metrics of a server, one sample a minute, with labelled faults.
 
-Each machine comes as a normal month half and one with faults, which are the training and the test
-part. The publishers scaled every reading to [0, 1] and left out the date: the first sample is
-given the time `BASE_MS`, and the test part follows the training part without a gap.
+The recording of each machine has two halves, a normal one and one with faults, which are the
+training and the test part. Its publishers scaled every feature to [0, 1] and removed the dates: the
+first sample gets the time `BASE_MS`, and the test part follows the training part without a gap.
 
 Notes
 -----
@@ -59,14 +59,15 @@ SERIES = tuple(_SHA256)
 
 
 class Interpretation(NamedTuple):
-    """Which features a fault shows in, as the publishers saw it.
+    """The features that a fault shows in, as annotated by the publishers.
 
     Parameters
     ----------
     start, end
-        Its first sample, and the one after its last, counted from 0 at the start of the test part.
+        First sample of the fault, and the sample after its last, counted from 0 at the start of
+        the test part.
     features
-        Numbers of the features, counted from 0 and ascending.
+        Numbers of the features, from 0, ascending.
     """
 
     start: int
@@ -80,17 +81,17 @@ def load(series: str) -> SampleDataset:
     Parameters
     ----------
     series
-        Its group and number, one of `SERIES`.
+        Group and number of the machine, one of `SERIES`.
 
     Returns
     -------
-    The labels of the training part are all 0: its publishers take it for normal. Features are
-    called "0" to "37"; the publishers give them no names.
+    All labels of the training part are 0, since the publishers consider it normal. Features are
+    named "0" to "37"; the publishers give no names.
 
     Raises
     ------
     DatasetError
-        If the machine is not a known one, or a file cannot be had.
+        If the machine is unknown, or a file is missing.
     """
     train, test = _table(series, "train"), _table(series, "test")
     labels = _table(series, "test_label")[:, 0].astype(np.int8)
@@ -106,29 +107,29 @@ def load(series: str) -> SampleDataset:
 
 
 def interpretations(series: str) -> list[Interpretation]:
-    """Return which features each fault of the test part shows in, in order of time.
+    """Return the features that each fault of the test part shows in, in order of time.
 
     Parameters
     ----------
     series
-        As in `load`.
+        Group and number of the machine, one of `SERIES`.
 
     Returns
     -------
-    One item a line of the file. Items may lie inside one another: machine 3-3 has 28 for 26
-    runs of labelled samples, as two short ones, from 4564 to 4567 and from 19459 to 19462, lie
+    One item for each line of the file. Items may be nested: machine 3-3 has 28 items for 26 runs
+    of labelled samples, since two short items, from 4564 to 4567 and from 19459 to 19462, lie
     within longer ones.
 
     Raises
     ------
     DatasetError
-        As in `load`.
+        If the machine is unknown, or a file is missing.
     """
     found = []
     for line in _content(series, "interpretation_label").decode().split():
         span, _, listed = line.partition(":")
         start, _, end = span.partition("-")
-        # The file counts features from 1, and its ends lie one past the last labelled sample.
+        # The file counts features from 1, and an end is the sample after the last labelled one.
         features = sorted({int(number) - 1 for number in listed.split(",")})
         found.append(Interpretation(int(start), int(end), tuple(features)))
     return sorted(found)
@@ -148,7 +149,7 @@ def _samples(
 
 
 def _table(series: str, folder: str) -> NDArray[np.float64]:
-    """Return a file of comma-separated numbers, a row a sample."""
+    """Return the numbers of a comma-separated file, one sample in each row."""
     return np.loadtxt(io.BytesIO(_content(series, folder)), delimiter=",", ndmin=2)
 
 
@@ -157,7 +158,7 @@ def _content(series: str, folder: str) -> bytes:
     if series not in _SHA256:
         message = (
             f"data set smd: expected one of the machines {', '.join(SERIES)}, "
-            f"received {series!r}; the sha256 of others is not known"
+            f"received {series!r}; only machines with a known sha256 are supported"
         )
         raise DatasetError(message)
     name = f"{folder}/machine-{series}.txt"

@@ -1,7 +1,7 @@
-"""Synthetic heartbeats with labelled anomalies: endless, seeded, and nothing to download.
+"""Synthetic heartbeats with labelled anomalies: unlimited, seeded, and without a download.
 
-Each window is one beat of the dynamical model of McSharry et al. (2003), varied a little from
-beat to beat. NumPy only.
+Each window is one beat of the dynamical model of McSharry et al. (2003), with parameters that vary
+a little from beat to beat.
 
 Notes
 -----
@@ -23,14 +23,14 @@ from stream_detector.core.records import FloatArray
 from stream_detector.datasets.base import Dataset
 
 KINDS = ("normal", "ectopic", "missing", "st-shift", "noise")
-"""What a beat can be; all but the first are anomalous."""
+"""Kinds of beats; all but the first are anomalous."""
 
 N_STEPS = 140
 SAMPLE_INTERVAL_MS = 7
 
 _TRAIN_SHARE = 0.8
 _BLOCK = 256
-"""Beats made at once by `stream`: the arrays stay in the cache."""
+"""Beats that `stream` makes at once, few enough for their arrays to stay in the CPU cache."""
 
 # Table I, in the order P, Q, R, S, T.
 _ANGLES = np.array([-1 / 3, -1 / 12, 0.0, 1 / 12, 1 / 2]) * np.pi
@@ -77,14 +77,14 @@ class _Shape:
 def generate(
     n_windows: int, rng: np.random.Generator, anomaly_share: float = 0.1
 ) -> tuple[FloatArray, NDArray[np.int8], NDArray[np.str_]]:
-    """Make beats.
+    """Generate beats.
 
     Parameters
     ----------
     n_windows
-        How many, >= 0.
+        Number of beats, >= 0.
     rng
-        Source of all chance.
+        Source of all randomness.
     anomaly_share
         Expected share of anomalous beats, 0 to 1; the four kinds are equally likely.
 
@@ -113,7 +113,7 @@ def generate(
 
 
 def stream(seed: int, anomaly_share: float = 0.02) -> Iterator[Beat]:
-    """Yield beats for ever; the same seed gives the same beats.
+    """Yield beats without end; the same seed gives the same beats.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def stream(seed: int, anomaly_share: float = 0.02) -> Iterator[Beat]:
 
 
 def load(seed: int = 0, n_windows: int = 5000) -> Dataset:
-    """Return beats as a data set: four fifths to train on, one fifth to test on."""
+    """Generate a data set of beats: four fifths to train on, one fifth to test on."""
     windows, labels, _ = generate(n_windows, np.random.default_rng(seed))
     n_train = int(_TRAIN_SHARE * n_windows)
     return Dataset(
@@ -157,10 +157,10 @@ def _draw_shape(n_windows: int, rng: np.random.Generator) -> _Shape:
 
 
 def _with_anomalies(shape: _Shape, kinds: NDArray[np.str_]) -> _Shape:
-    """Return the parameters with ectopic and missing beats put in.
+    """Return the parameters changed for ectopic and missing beats.
 
     An ectopic beat comes early and without P, its QRS is broad and its T inverted. Of a missing
-    beat only P is left: the atria beat, the ventricles do not.
+    beat only P remains: the atria contract, the ventricles do not.
     """
     heights, widths, peak_s = shape.heights.copy(), shape.widths.copy(), shape.peak_s.copy()
     ectopic, missing = kinds == "ectopic", kinds == "missing"

@@ -1,4 +1,4 @@
-"""Windows from a data set's samples, cut by the code that cuts them on a stream."""
+"""Cut the samples of a data set into windows, with the code that cuts them on a stream."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +25,7 @@ _ROWS_A_PAGE = 1 << 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CutWindows:
-    """The windows of some samples, in the order in which a stream would complete them.
+    """Windows cut from samples, in the order in which a stream completes them.
 
     Parameters
     ----------
@@ -37,9 +37,9 @@ class CutWindows:
     start_ms, end_ms
         Times of its first and last sample, int64.
     labels
-        Int8, 1 where any of its samples is labelled so; None where the samples have no labels.
+        Int8, 1 if any sample of the window has the label 1; None if the samples have no labels.
     n_missing
-        Windows left out because too much of them was missing.
+        Number of windows left out because too many of their values are missing.
     """
 
     windows: FloatArray
@@ -56,28 +56,31 @@ def cut_samples(samples: Samples, rules: WindowRules) -> CutWindows:
     Parameters
     ----------
     samples
-        Any number of series; they are read in the order of their times.
+        Samples of any number of series; they are read in the order of their times.
     rules
-        How; see `stream_detector.core.windowing.windows`.
+        Rules by which windows are cut; see `stream_detector.core.windowing.windows`.
 
     Returns
     -------
-    The windows that can be scored; none where the samples are fewer than a window has.
+    The windows that can be scored; none if there are fewer samples than a window has.
     """
     return _cut_beside(samples, rules, np.empty((len(samples), 0)))[0]
 
 
 def cut_with_rows(samples: Samples, rules: WindowRules) -> tuple[CutWindows, NDArray[np.intp]]:
-    """Cut windows from samples, and say of which samples each is made.
+    """Cut windows from samples, and return the samples that each window is made of.
 
-    Parameters and errors as in `cut_samples`.
+    Parameters
+    ----------
+    samples, rules
+        See `cut_samples`.
 
     Returns
     -------
-    The windows, and the row in `samples` of each of their values, shape (n_windows, n_steps);
-    -1 where no sample came.
+    The windows, and the row in `samples` of each of their steps, shape (n_windows, n_steps); -1
+    where a sample is missing.
     """
-    # A row number in two columns: float32 holds whole numbers up to 2 ** 24 only.
+    # A row number takes two columns, since float32 holds integers up to 2 ** 24 only.
     beside = np.column_stack(np.divmod(np.arange(len(samples)), _ROWS_A_PAGE))
     found, pages = _cut_beside(samples, rules, beside)
     rows = pages[:, :, 0] * _ROWS_A_PAGE + pages[:, :, 1]  # (n_windows, n_steps)
@@ -87,20 +90,20 @@ def cut_with_rows(samples: Samples, rules: WindowRules) -> tuple[CutWindows, NDA
 def join_windows(
     values: NDArray[np.float64], rows: NDArray[np.intp], n_samples: int
 ) -> NDArray[np.float64]:
-    """Put windows together again: the mean of all values a sample has in them.
+    """Join windows to samples: the mean of all values that a sample has in them.
 
     Parameters
     ----------
     values
         Shape (n_windows, n_steps, n_features), any unit.
     rows
-        Which sample each step is, as `cut_with_rows` says.
+        Row of the sample of each step; see `cut_with_rows`.
     n_samples
-        How many samples there are.
+        Number of samples.
 
     Returns
     -------
-    Shape (n_samples, n_features), same unit; NaN for a sample that is in no window.
+    Shape (n_samples, n_features), same unit; NaN for a sample outside all windows.
 
     Examples
     --------
@@ -124,9 +127,9 @@ def join_windows(
 def _cut_beside(
     samples: Samples, rules: WindowRules, beside: NDArray[Any]
 ) -> tuple[CutWindows, NDArray[np.float64]]:
-    """Cut windows from samples, and from what stands beside each, shape (n_samples, n_columns)."""
+    """Cut windows from samples, and from further columns, shape (n_samples, n_columns)."""
     order = np.argsort(samples.times_ms, kind="stable")
-    # The label goes along as one more feature, so that no window can have another's.
+    # The label is cut as one more feature, so that it cannot get into another window.
     labels = np.zeros(len(samples)) if samples.labels is None else samples.labels
     values = np.column_stack([samples.values, labels, beside])[order].astype(np.float32)
     wider = replace(rules, n_features=values.shape[1])
@@ -159,7 +162,7 @@ def _joined(
     rules: WindowRules,
     n_columns: int,
 ) -> tuple[CutWindows, NDArray[np.float64]]:
-    """Return the windows that can be scored, labels apart, and what stands beside them."""
+    """Return the windows that can be scored, with their labels, and the further columns."""
     nothing = np.empty((0, rules.n_steps, n_columns), dtype=np.float32)
     received = np.concatenate([nothing, *(part[0] for part in parts)])
     keys = np.concatenate([np.empty(0, np.intp), *(part[1] for part in parts)])
@@ -183,17 +186,17 @@ def _joined(
 
 
 def require_windows(found: CutWindows, name: str, samples: Samples, rules: WindowRules) -> None:
-    """Refuse samples that no window could be cut from.
+    """Refuse samples that no window can be cut from.
 
     Raises
     ------
     DatasetError
-        If there is no window. It says how far apart the samples are, which shows times in another
-        unit.
+        If there is no window. The message has the interval between the samples, which reveals
+        times in another unit.
     """
     if len(found.windows):
         return
-    order = np.argsort(samples.series, kind="stable")  # each series apart
+    order = np.argsort(samples.series, kind="stable")  # series by series
     is_same = np.diff(samples.series[order]) == 0
     apart_ms = np.diff(samples.times_ms[order])[is_same]
     received = f"{len(samples)} samples"
@@ -202,19 +205,20 @@ def require_windows(found: CutWindows, name: str, samples: Samples, rules: Windo
     message = (
         f"data {name}: expected at least one window of {rules.n_steps} samples "
         f"{rules.sample_interval_ms:g} ms apart, received {received} that make none "
-        f"({found.n_missing} windows miss too much); give more data, in milliseconds, or check the "
-        "recipe's window.steps, window.sample_interval_ms and window.missing_share_max"
+        f"({found.n_missing} windows have too many missing values); give more data, in "
+        "milliseconds, or check the recipe's window.steps, window.sample_interval_ms and "
+        "window.missing_share_max"
     )
     raise DatasetError(message)
 
 
 def to_windows(dataset: SampleDataset, rules: WindowRules) -> Dataset:
-    """Return a data set of samples as one of windows.
+    """Cut a data set of samples into a data set of windows.
 
     Raises
     ------
     DatasetError
-        If there are values of another number of features, or no window to train on.
+        If the number of features differs from the recipe's, or there is no window to train on.
     """
     n_features = dataset.train.values.shape[1]
     if n_features != rules.n_features:

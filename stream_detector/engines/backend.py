@@ -1,7 +1,7 @@
-"""Loads Keras without its start-up chatter and without hiding an error.
+"""Import Keras without its start-up messages and without hiding an error.
 
-TensorFlow's libraries write notes to the process' standard error before any logging can be set
-up. They are held back while Keras loads and shown after all if it fails.
+TensorFlow's libraries write to the process' standard error before logging can be configured. This
+output is held back while Keras is imported, and written if the import fails.
 """
 
 import importlib
@@ -15,15 +15,15 @@ from stream_detector.errors import ConfigError
 _FD_STDERR = 2
 
 _DEFAULTS = {
-    # Notes and warnings of TensorFlow's own libraries; errors are still shown.
+    # Hides notes and warnings of TensorFlow's libraries, not errors.
     "TF_CPP_MIN_LOG_LEVEL": "2",
-    # Full float32 on a GPU: the shorter format it would use otherwise is too coarse for scores.
+    # Full float32 on a GPU; TF32, the default, is too coarse for scores.
     "NVIDIA_TF32_OVERRIDE": "0",
 }
 
 
 def import_keras() -> ModuleType:
-    """Return the module keras, loaded quietly.
+    """Return the module keras, imported without start-up messages.
 
     Raises
     ------
@@ -40,13 +40,13 @@ def import_keras() -> ModuleType:
         os.dup2(held_back.fileno(), _FD_STDERR)
         try:
             keras = importlib.import_module("keras")
-            # Looking for a GPU writes notes too, where there is none.
+            # The first look for a GPU writes notes too, if there is none.
             keras.distribution.list_devices()
         except ImportError as error:
             held_back.seek(0)
             os.write(kept, held_back.read())
             message = (
-                f"Keras cannot be loaded: {error}; training and the keras engine need the train "
+                f"Keras cannot be imported: {error}; training and the keras engine need the train "
                 "extra: pip install 'stream-detector[train]'"
             )
             raise ConfigError(message) from None

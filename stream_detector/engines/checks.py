@@ -1,4 +1,4 @@
-"""What every engine demands of its input."""
+"""The check of the input that all engines share."""
 
 import numpy as np
 
@@ -8,12 +8,12 @@ from stream_detector.core.records import FloatArray
 def check_windows(windows: FloatArray, n_steps: int, n_features: int) -> None:
     """Refuse anything but a float32, C-contiguous batch of windows of the network's shape.
 
-    Nothing is converted quietly: another type or layout could give other bits.
+    Nothing is converted silently, since another type or layout could give other bits.
 
     Raises
     ------
     ValueError
-        The caller's mistake, never bad data.
+        If type, shape or layout differ: the caller's mistake, never bad data.
 
     Examples
     --------

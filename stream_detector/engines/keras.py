@@ -1,8 +1,8 @@
-"""Runs a network with Keras, on the GPU where there is one.
+"""Run a network with Keras, on the GPU if there is one.
 
-Batches are padded to a few fixed sizes, so that one function is compiled for each of them and a
-window's reconstruction does not depend in any bit on its batch. That was measured on a CPU; on a
-GPU run `tests/contracts/test_engines.py` there before relying on it.
+Batches are padded to a few fixed sizes, so that one function is compiled for each size and no bit
+of a window's reconstruction depends on its batch. This was measured on a CPU; to rely on it on a
+GPU, run `tests/contracts/test_engines.py` there first.
 """
 
 import math
@@ -19,25 +19,26 @@ from stream_detector.errors import BundleIntegrityError, BundleMismatchError
 from stream_detector.ports import Reconstructor
 
 ROWS_MIN = 64
-"""Smallest batch. Below it matrix products take other paths, with other bits."""
+"""Smallest batch. Smaller matrix products take other code paths and give other bits."""
 ROWS_MAX = 2048
-"""Largest batch; more windows go in several. Bounds the sizes to compile for to six."""
+"""Largest batch; more windows are split. It limits the sizes to compile for to six."""
 
 
 class AutoencoderParts(NamedTuple):
-    """A network whose two halves can be run apart.
+    """A network whose encoder and decoder can be run separately.
 
     Parameters
     ----------
     reconstruct
-        Both halves, as `load_keras` gives it.
+        Both in turn, as returned by `load_keras`.
     encode
-        Scaled windows to latent codes, float32, shape (n_windows, n_latent). Batch-invariant, bit
-        for bit.
+        From scaled windows to latent codes, float32, shape (n_windows, n_latent). Batch-invariant,
+        bit for bit.
     decode
-        Codes to scaled windows, float32, shape (n_windows, n_steps, n_features); likewise.
+        From latent codes to scaled windows, float32, shape (n_windows, n_steps, n_features);
+        batch-invariant as well.
     n_latent
-        Values of a latent code; one that is a map has them in a row.
+        Values of a latent code; a feature map is flattened.
     """
 
     reconstruct: Reconstructor
@@ -58,12 +59,12 @@ def load_keras(path: Path, n_steps: int, n_features: int) -> Reconstructor:
 
     Returns
     -------
-    A function that keeps the contract of `stream_detector.ports.Reconstructor`.
+    A function that fulfils the contract of `stream_detector.ports.Reconstructor`.
 
     Raises
     ------
     BundleIntegrityError
-        If the file is no Keras network, or holds code, which safe mode refuses.
+        If the file is not a Keras network, or contains code, which safe mode refuses.
     BundleMismatchError
         If the network is for windows of another shape.
     ConfigError
@@ -73,10 +74,20 @@ def load_keras(path: Path, n_steps: int, n_features: int) -> Reconstructor:
 
 
 def load_parts(path: Path, n_steps: int, n_features: int) -> AutoencoderParts:
-    """Load a network and its halves, the layers `encoder` and `decoder`.
+    """Load a network with its layers `encoder` and `decoder`.
 
-    Parameters and errors as in `load_keras`; a network without these layers, or with halves that
-    do not fit each other, raises BundleMismatchError.
+    Parameters
+    ----------
+    path, n_steps, n_features
+        See `load_keras`.
+
+    Raises
+    ------
+    BundleMismatchError
+        If the network lacks these layers, the decoder does not take the encoder's latent codes, or
+        the network is for windows of another shape.
+    BundleIntegrityError, ConfigError
+        See `load_keras`.
     """
     model = _load(path, n_steps, n_features)
     try:
@@ -130,7 +141,7 @@ def _load(path: Path, n_steps: int, n_features: int) -> Any:
 
 
 def _reconstructor(model: Any, n_steps: int, n_features: int) -> Reconstructor:
-    """Return a model as what the detector calls."""
+    """Return a model as the function that a detector calls."""
     run = _in_fixed_batches(model)
 
     def reconstruct(windows: FloatArray) -> FloatArray:
@@ -142,7 +153,7 @@ def _reconstructor(model: Any, n_steps: int, n_features: int) -> Reconstructor:
 
 def _in_fixed_batches(model: Any) -> Callable[[FloatArray], FloatArray]:
     """Return a function that runs a model on rows, in batches padded to fixed sizes."""
-    # Not XLA: it compiles every batch size on its own, with other bits for each.
+    # Without XLA, which compiles every batch size separately, with other bits for each.
     model.compile(jit_compile=False)
     shape = tuple(model.output_shape[1:])
 
@@ -159,7 +170,7 @@ def _in_fixed_batches(model: Any) -> Callable[[FloatArray], FloatArray]:
 
 
 def padded_rows(n_windows: int) -> int:
-    """Return the batch size for so many windows: a power of two, `ROWS_MIN` at least.
+    """Return the batch size for a number of windows: a power of two, at least `ROWS_MIN`.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Runs a network with ONNX Runtime on one CPU thread.
+"""Run a network with ONNX Runtime on one CPU thread.
 
-One thread, because then a window's reconstruction does not depend in any bit on its batch, and
-because networks this small gain nothing from more.
+With one thread, no bit of a window's reconstruction depends on its batch, and networks this small
+gain nothing from more threads.
 """
 
 from pathlib import Path
@@ -35,18 +35,19 @@ def load_onnx(path: Path, n_steps: int, n_features: int) -> Reconstructor:
     Parameters
     ----------
     path
-        The file, one input and one output of shape (n_windows, n_steps, n_features).
+        The file; the network has one input and one output of shape (n_windows, n_steps,
+        n_features).
     n_steps, n_features
         Shape of the windows that will be scored.
 
     Returns
     -------
-    A function that keeps the contract of `stream_detector.ports.Reconstructor`.
+    A function that fulfils the contract of `stream_detector.ports.Reconstructor`.
 
     Raises
     ------
     BundleIntegrityError
-        If the file is no ONNX network.
+        If the file is not an ONNX network.
     BundleMismatchError
         If the network is for windows of another shape or type.
     """
@@ -79,7 +80,7 @@ def load_onnx(path: Path, n_steps: int, n_features: int) -> Reconstructor:
 def _check_shapes(
     path: Path, session: onnxruntime.InferenceSession, n_steps: int, n_features: int
 ) -> None:
-    """Refuse a network whose input or output is not a batch of such windows."""
+    """Refuse a network whose input or output is not a batch of windows of this shape."""
     for role, values in (("input", session.get_inputs()), ("output", session.get_outputs())):
         shapes = [(value.type, *value.shape[1:]) for value in values]
         if shapes != [("tensor(float)", n_steps, n_features)]:

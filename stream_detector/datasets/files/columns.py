@@ -1,7 +1,7 @@
-"""The columns of a person's CSV or Parquet file: numbers, and three columns taken by name.
+"""Read the columns of a user's CSV or Parquet file: values, and three columns found by name.
 
-Shared by tables of windows and tables of samples. CSV is read without any extra, in blocks of
-rows that are turned to numbers a column at a time; Parquet needs pandas.
+Tables of windows and of samples share this code. CSV needs no extra package; it is read in blocks
+of rows, which are converted to numbers column by column. Parquet needs pandas.
 """
 
 import csv
@@ -18,30 +18,30 @@ from numpy.typing import NDArray
 from stream_detector.errors import DatasetError
 
 NAMED = ("key", "timestamp_ms", "label")
-"""Columns taken by name, where they are there; every other column holds values."""
+"""Optional columns found by name; every other column holds values."""
 
 _BLOCK_ROWS = 4096
 _WHOLE_MAX = 2.0**53
-"""Up to here every whole number is a float64."""
+"""Up to here float64 holds every integer exactly."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """Columns as read: values as float64, the named ones as they stand in the file.
+    """Columns as read: values as float64, named columns as the cells of the file.
 
     Parameters
     ----------
     path
         The file.
     value_names
-        Headers of the value columns, their numbers counted from 1 where there are none.
+        Headers of the value columns, or their numbers from 1 if there is no header.
     values
         Shape (n_rows, n_values), n_rows >= 1. NaN is a missing value.
     named
-        Cells of the columns taken by name, those that are there.
+        Cells of those columns of `NAMED` that the file has.
     rows
-        What each row is called in messages, shape (n_rows,): a CSV's lines, the header included,
-        and the rows of a Parquet table; both counted from 1.
+        Number of each row in messages, shape (n_rows,), counted from 1: the line of a CSV file,
+        the header included, or the row of a Parquet table.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class Columns:
     rows: NDArray[np.int64]
 
     def keys(self) -> list[str] | None:
-        """Return the column `key` as text, None where there is none."""
+        """Return the column `key` as text, None if there is none."""
         keys = self.named.get("key")
         if keys is None:
             return None
@@ -59,7 +59,7 @@ class Columns:
         return ["" if key is None or key != key else str(key) for key in keys]  # noqa: PLR0124
 
     def labels(self) -> NDArray[np.int8] | None:
-        """Return the column `label`, None where there is none; refuse what is not 0 or 1."""
+        """Return the column `label`, None if there is none; refuse values other than 0 and 1."""
         labels = self.integers("label")
         if labels is None:
             return None
@@ -73,7 +73,7 @@ class Columns:
         return labels.astype(np.int8)
 
     def integers(self, name: str) -> NDArray[np.int64] | None:
-        """Return a named column as whole numbers, None where there is none."""
+        """Return a named column as integers, None if there is none."""
         cells = self.named.get(name)
         if cells is None:
             return None
@@ -94,8 +94,8 @@ class Columns:
 
 
 def remedy_of(cell: object) -> str:
-    """Return what to do about a cell that holds no number: dates are a matter of the column."""
-    is_date = isinstance(cell, date)  # a datetime is one, and pandas' own
+    """Return what to do about a cell without a number: dates concern the whole column."""
+    is_date = isinstance(cell, date)  # includes datetime and pandas.Timestamp
     if isinstance(cell, str):
         try:
             datetime.fromisoformat(cell.strip())
@@ -104,7 +104,7 @@ def remedy_of(cell: object) -> str:
             is_date = False
     if is_date:
         return "convert the column to milliseconds since 1970-01-01 UTC"
-    return "correct the cell or take the row out"
+    return "correct the cell or remove the row"
 
 
 def read_columns(path: Path, *, blank_is_missing: bool = False) -> Columns:
@@ -113,15 +113,15 @@ def read_columns(path: Path, *, blank_is_missing: bool = False) -> Columns:
     Parameters
     ----------
     path
-        The file. A CSV may have no header.
+        The file. A CSV file may have no header.
     blank_is_missing
-        Whether an empty cell of a CSV is NaN rather than a mistake.
+        Whether an empty cell of a CSV file is read as NaN instead of refused.
 
     Raises
     ------
     DatasetError
         If the file is missing or cannot be read, has no rows or ragged ones, or a value is not a
-        number. The message names file, row and column, and what to do.
+        number. The message has file, row and column, and says what to do.
     """
     if path.suffix.lower() == ".parquet":
         return _read_parquet(path)
@@ -161,7 +161,7 @@ def _read_csv(path: Path, blank_is_missing: bool) -> Columns:
 
 
 def _take_header(rows: list[int], lines: list[list[str]]) -> list[str]:
-    """Take the header out of the first block; columns without one are called by their numbers."""
+    """Remove the header from the first block and return it; without one, number the columns."""
     if all(_is_number(cell) for cell in lines[0]):
         return [str(number) for number in range(1, len(lines[0]) + 1)]
     del rows[0]
@@ -169,7 +169,7 @@ def _take_header(rows: list[int], lines: list[list[str]]) -> list[str]:
 
 
 def _csv_blocks(path: Path) -> Iterator[tuple[list[int], list[list[str]]]]:
-    """Yield blocks of line numbers and cells, of the lines that are not blank."""
+    """Yield blocks of line numbers and cells of all lines that are not blank."""
     rows: list[int] = []
     lines: list[list[str]] = []
     try:
@@ -192,7 +192,7 @@ def _csv_blocks(path: Path) -> Iterator[tuple[list[int], list[list[str]]]]:
 def _check_lengths(
     path: Path, rows: Sequence[int], lines: Sequence[Sequence[str]], n_columns: int
 ) -> None:
-    """Refuse a line that is not as long as the first one."""
+    """Refuse a line with another number of cells than the first one."""
     for row, cells in zip(rows, lines, strict=True):
         if len(cells) != n_columns:
             message = (
@@ -203,7 +203,7 @@ def _check_lengths(
 
 
 def _numbers(cells: Sequence[str], blank_is_missing: bool) -> NDArray[np.float64]:
-    """Return the numbers of a column; raises ValueError where a cell holds none."""
+    """Return the numbers of a column; raise ValueError if a cell holds none."""
     try:
         return np.array(cells, dtype=np.float64)
     except ValueError:
@@ -213,7 +213,7 @@ def _numbers(cells: Sequence[str], blank_is_missing: bool) -> NDArray[np.float64
 
 
 def _first_bad(cells: Sequence[str], blank_is_missing: bool) -> int:
-    """Return the place of a column's first cell that holds no number."""
+    """Return the index of a column's first cell that holds no number."""
     return next(
         at
         for at, cell in enumerate(cells)
@@ -224,9 +224,7 @@ def _first_bad(cells: Sequence[str], blank_is_missing: bool) -> int:
 def _refuse_cell(where: str, cell: str) -> NoReturn:
     """Raise for a cell that holds no number."""
     received = repr(cell) if cell.strip() else "an empty cell"
-    message = (
-        f"{where}: expected a number, received {received}; correct the cell or take the row out"
-    )
+    message = f"{where}: expected a number, received {received}; correct the cell or remove the row"
     raise DatasetError(message)
 
 
@@ -253,7 +251,7 @@ def _read_parquet(path: Path) -> Columns:
         if not pandas.api.types.is_numeric_dtype(kind) or pandas.api.types.is_bool_dtype(kind):
             message = (
                 f"{path}, row 1, column {name}: expected a column of numbers, received {kind}; "
-                f"name it {' or '.join(NAMED)}, or take it out"
+                f"name it {' or '.join(NAMED)}, or remove it"
             )
             raise DatasetError(message)
     values = frame[names].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -262,7 +260,7 @@ def _read_parquet(path: Path) -> Columns:
 
 
 def _whole_numbers(cells: Sequence[Any]) -> NDArray[np.int64] | None:
-    """Return a column of whole numbers at one go, None where that may not be exact."""
+    """Return a whole column as integers, None if that may not be exact."""
     try:
         numbers = np.array(cells, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -272,7 +270,7 @@ def _whole_numbers(cells: Sequence[Any]) -> NDArray[np.int64] | None:
 
 
 def _integer(cell: Any) -> int:
-    """Return a whole number written as 3, 3.0 or 3e0."""
+    """Return the integer in a cell such as 3, 3.0 or 3e0."""
     if isinstance(cell, int) or (isinstance(cell, str) and cell.strip().lstrip("+-").isdecimal()):
         return int(cell)
     value = float(cell)

@@ -1,4 +1,4 @@
-"""Images of one's own: a folder of PNG and JPEG files, or one of them."""
+"""Read a user's images: a folder of PNG and JPEG files, or a single file."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -20,14 +20,14 @@ class Images(NamedTuple):
 
 
 def read_images(path: Path, image: ImageShape) -> Images:
-    """Read the images of a folder in the order of their names, not those of folders within it.
+    """Read the images of a folder in the order of their names, without its subfolders.
 
     Parameters
     ----------
     path
         A folder, or one image.
     image
-        What every image must be.
+        Shape of every image.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def read_images(path: Path, image: ImageShape) -> Images:
         first = decoded.rejected[0]
         message = (
             f"{files[first.index]}: {first.error}; {len(decoded.rejected)} of {len(files)} files "
-            "cannot be used: take them out of the folder"
+            "cannot be used: remove them from the folder"
         )
         raise DatasetError(message)
     return Images(decoded.windows, [each.name for each in files])

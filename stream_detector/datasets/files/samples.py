@@ -1,7 +1,7 @@
-"""A person's own samples: CSV or Parquet, one sample of one series a row.
+"""Read a user's samples from CSV or Parquet, one sample of one series in each row.
 
-The column timestamp_ms is taken by name, and so are key and label where they are there; every
-other column is a feature. CSV is read without any extra; Parquet needs pandas.
+The column timestamp_ms and the optional columns key and label are found by name; every other column
+is a feature. CSV needs no extra package; Parquet needs pandas.
 """
 
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ class SampleTable:
     Parameters
     ----------
     samples
-        At least one. Series are in the order of their first rows; where there is no column key,
-        the one series is called like the file, without its suffix.
+        At least one sample. Series are in the order of their first rows; if there is no column
+        key, the only series has the name of the file without its suffix.
     feature_names
         Headers of the feature columns. Length n_features.
     """
@@ -43,25 +43,26 @@ class SampleTable:
 def read_samples(path: Path, n_features: int | None = None) -> SampleTable:
     """Read samples from a .csv or .parquet file.
 
-    A value becomes float32 by way of float64, exactly as a JSON record's does, so that a window
-    scores the same from a file and from a stream. An empty cell or NaN is a missing value.
+    A value is parsed as float64 and rounded to float32, exactly as in a JSON record, so that a
+    window has the same score from a file and from a stream. An empty cell or NaN is a missing
+    value.
 
     Parameters
     ----------
     path
-        The file. Rows of different keys may lie between each other; those of one key must be in
-        order of time, and equal times are in order.
+        The file. Rows of different keys may alternate; the rows of one key must be in order of
+        time, and times may be equal.
     n_features
-        How many feature columns there must be; None takes as many as there are.
+        Required number of feature columns; None accepts any.
 
     Raises
     ------
     DatasetError
         If the file is missing, has no rows, no column timestamp_ms or the wrong number of
-        features, if a key is missing, if a cell is no number or an infinite one, if a time is
-        missing, looks like seconds, is after the year 9999 or lies before the one before it. The
-        message names file, row and column, and what to do. Rows are counted from 1; in a CSV these
-        are the lines of the file, the header included.
+        features, if a key is missing, if a cell is not a finite number, or if a time is missing,
+        looks like seconds, is after the year 9999 or precedes that of the row above. The message
+        has file, row and column, and says what to do. Rows are counted from 1; in a CSV file these
+        are its lines, the header included.
     """
     columns = read_columns(path, blank_is_missing=True)
     _check_names(columns, n_features)
@@ -79,10 +80,10 @@ def read_samples(path: Path, n_features: int | None = None) -> SampleTable:
 
 
 def load(path: Path) -> SampleDataset:
-    """Return a file as a data set: where it has labels, the last fifth is the test part.
+    """Load a file as a data set; if it has labels, the last fifth is the test part.
 
-    The last fifth of the time from the first sample to the last, the same for every series, since
-    a test must not lie before what was trained on.
+    It is the last fifth of the time from the first sample to the last, the same for every series,
+    since test data must not precede training data.
     """
     table = read_samples(path)
     times_ms = table.samples.times_ms
@@ -111,7 +112,7 @@ def _part(samples: Samples, chosen: NDArray[np.bool_]) -> Samples:
 
 
 def _check_names(columns: Columns, n_features: int | None) -> None:
-    """Refuse a table without times, with two columns of one name, or with other features."""
+    """Refuse a table without times, with duplicate columns, or with another number of features."""
     names = (*columns.named, *columns.value_names)
     if "timestamp_ms" not in columns.named:
         message = (
@@ -139,15 +140,15 @@ def _check_names(columns: Columns, n_features: int | None) -> None:
 
 
 def _series(columns: Columns) -> tuple[tuple[str, ...], NDArray[np.intp]]:
-    """Return the keys in order of appearance, and which of them each sample has."""
+    """Return the keys in order of appearance, and the number of each sample's key."""
     keys = columns.keys()
     if keys is None:
         return (columns.path.stem,), np.zeros(len(columns.rows), dtype=np.intp)
     if "" in keys:
         message = (
             f"{columns.path}, row {columns.rows[keys.index('')]}, column key: expected the name of "
-            "a series, received an empty cell; correct the cell, or take the column out where "
-            "there is one series"
+            "a series, received an empty cell; correct the cell, or remove the column if there is "
+            "only one series"
         )
         raise DatasetError(message)
     numbers: dict[str, int] = {}
@@ -156,7 +157,7 @@ def _series(columns: Columns) -> tuple[tuple[str, ...], NDArray[np.intp]]:
 
 
 def _times_ms(columns: Columns) -> NDArray[np.float64]:
-    """Return the column timestamp_ms, refusing what is no time in milliseconds."""
+    """Return the column timestamp_ms, refusing values that are not times in milliseconds."""
     cells = columns.named["timestamp_ms"]
     try:
         times_ms = np.array(cells, dtype=np.float64)
@@ -185,7 +186,7 @@ def _times_ms(columns: Columns) -> NDArray[np.float64]:
 
 
 def _number(cell: object) -> float:
-    """Return the number in a cell, NaN where there is none."""
+    """Return the number in a cell, NaN if there is none."""
     try:
         return float(cell)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -198,8 +199,8 @@ def _check_order(
     series: NDArray[np.intp],
     times_ms: NDArray[np.float64],
 ) -> None:
-    """Refuse a series whose time goes backwards."""
-    order = np.argsort(series, kind="stable")  # each series apart, in file order
+    """Refuse a series whose times decrease."""
+    order = np.argsort(series, kind="stable")  # series by series, in file order
     is_same = series[order][1:] == series[order][:-1]
     back = order[1:][is_same & (np.diff(times_ms[order]) < 0)]
     if len(back):
@@ -219,7 +220,7 @@ def _refuse_time(columns: Columns, row: int, what: str) -> NoReturn:
 
 
 def _values(columns: Columns) -> FloatArray:
-    """Return values as float32, refusing what is infinite or does not fit."""
+    """Return values as float32, refusing values that are infinite or too large."""
     with np.errstate(over="ignore"):
         values = np.ascontiguousarray(columns.values, dtype=np.float32)  # (n_samples, n_features)
     bad = np.argwhere(np.isinf(values))
@@ -227,7 +228,7 @@ def _values(columns: Columns) -> FloatArray:
         row, column = bad[0]
         message = (
             f"{columns.path}, row {columns.rows[row]}, column {columns.value_names[column]}: "
-            "expected a finite number that fits float32, or an empty cell where there is none, "
+            "expected a finite number that fits float32, or an empty cell for a missing value, "
             f"received {columns.values[row, column]}; correct the cell"
         )
         raise DatasetError(message)

@@ -1,7 +1,7 @@
-"""A person's own windows: CSV or Parquet, one window a row.
+"""Read a user's windows from CSV or Parquet, one window in each row.
 
-Value columns may have any header, and a CSV may have none. Three columns are taken by name, where
-they are there: key, timestamp_ms and label. CSV is read without any extra; Parquet needs pandas.
+Value columns may have any header, and a CSV file may have none. Three optional columns are found by
+name: key, timestamp_ms and label. CSV needs no extra package; Parquet needs pandas.
 """
 
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ class WindowTable:
     windows
         Float32, C-contiguous, shape (n_windows, n_steps, n_features), finite, n_windows >= 1.
     keys
-        Series key of each window, None where there is no column `key`.
+        Series key of each window, None if there is no column `key`.
     timestamps_ms
-        Int64, time of each first step, None where there is no column `timestamp_ms`.
+        Int64, time of each window's first step, None if there is no column `timestamp_ms`.
     labels
-        Int8, 0 normal and 1 anomalous, None where there is no column `label`.
+        Int8, 0 normal and 1 anomalous, None if there is no column `label`.
     """
 
     windows: FloatArray
@@ -43,15 +43,15 @@ class WindowTable:
 def read_windows(path: Path, n_steps: int | None = None, n_features: int = 1) -> WindowTable:
     """Read windows from a .csv or .parquet file.
 
-    A value becomes float32 by way of float64, exactly as a JSON record's does, so that a window
-    scores the same from a file and from a stream.
+    A value is parsed as float64 and rounded to float32, exactly as in a JSON record, so that a
+    window has the same score from a file and from a stream.
 
     Parameters
     ----------
     path
         The file. In a row, all features of the first step come first.
     n_steps
-        Steps of a window; None takes as many as the columns give.
+        Steps of a window; None takes all value columns.
     n_features
         Values at each step.
 
@@ -59,8 +59,8 @@ def read_windows(path: Path, n_steps: int | None = None, n_features: int = 1) ->
     ------
     DatasetError
         If the file is missing, has no rows, the wrong number of columns, a ragged row, or a cell
-        that is no finite number. The message names file, row and column, and what to do. Rows
-        are counted from 1; in a CSV these are the lines of the file, the header included.
+        that is not a finite number. The message has file, row and column, and says what to do.
+        Rows are counted from 1; in a CSV file these are its lines, the header included.
     """
     columns = read_columns(path)
     n_values = columns.values.shape[1]
@@ -84,10 +84,10 @@ def read_windows(path: Path, n_steps: int | None = None, n_features: int = 1) ->
 
 
 def load(path: Path, n_features: int = 1) -> Dataset:
-    """Return a file as a data set: where it has labels, the last fifth is the test part.
+    """Load a file as a data set; if it has labels, its last fifth is the test part.
 
-    The last in file order, since rows are often in the order of time and a test must not lie
-    before what was trained on.
+    The last rows are the test part because rows are often in order of time, and test data must not
+    precede training data.
     """
     table = read_windows(path, n_features=n_features)
     n_windows = len(table.windows)
@@ -109,7 +109,7 @@ def load(path: Path, n_features: int = 1) -> Dataset:
 
 
 def _to_windows(columns: Columns, n_steps: int, n_features: int) -> FloatArray:
-    """Return values as float32 windows, refusing what is not finite."""
+    """Return values as float32 windows, refusing values that are not finite."""
     with np.errstate(over="ignore"):
         values = columns.values.astype(np.float32)  # (n_windows, n_values)
     bad = np.argwhere(~np.isfinite(values))
@@ -118,7 +118,7 @@ def _to_windows(columns: Columns, n_steps: int, n_features: int) -> FloatArray:
         message = (
             f"{columns.path}, row {columns.rows[row]}, column {columns.value_names[column]}: "
             f"expected a finite number that fits float32, received "
-            f"{columns.values[row, column]}; correct the cell or take the row out"
+            f"{columns.values[row, column]}; correct the cell or remove the row"
         )
         raise DatasetError(message)
     return values.reshape(-1, n_steps, n_features)

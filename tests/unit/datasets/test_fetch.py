@@ -1,4 +1,4 @@
-"""Where a data file comes from, and what happens when it is not the known one."""
+"""Where a data file comes from, and what happens when its sha256 is not the expected one."""
 
 import gzip
 import hashlib
@@ -49,7 +49,7 @@ def test_missing_mirror_file_says_what_to_do(mirror):
 
 def test_wrong_sha256_names_both_and_what_to_do(mirror):
     (mirror / "some" / "table.csv").write_bytes(CONTENT + b"x")
-    with pytest.raises(DatasetError, match="is not the known one") as caught:
+    with pytest.raises(DatasetError, match="is not the expected one") as caught:
         fetch(FILE)
     assert FILE.sha256 in str(caught.value)
     assert hashlib.sha256(CONTENT + b"x").hexdigest() in str(caught.value)

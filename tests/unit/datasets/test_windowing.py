@@ -142,8 +142,8 @@ def test_a_data_set_of_samples_becomes_one_of_windows() -> None:
     [
         ([1, 2, 3], {"n_features": 2}, "window.features says, received 1: x; give other data, or"),
         ([1, 2], {}, "one window of 3 samples 10 ms apart, received 2 samples about 10 ms apart"),
-        ([1], {}, "received 1 samples that make none (0 windows miss too much); give more data"),
-        ([NAN, NAN, 3], {}, "make none (1 windows miss too much); give more data, in milli"),
+        ([1], {}, "received 1 samples that make none (0 windows have too many missing values)"),
+        ([NAN, NAN, 3], {}, "make none (1 windows have too many missing values); give"),
     ],
 )
 def test_a_data_set_without_a_window_is_refused(

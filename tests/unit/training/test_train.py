@@ -29,24 +29,24 @@ SHORT = ("training.epochs=5", "training.batch_size=16", "data.n_windows=600")
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Train once; return the bundle and what `on_epoch` was told."""
-    told: list[tuple[int, float]] = []
+    """Train once; return the bundle and the calls of `on_epoch`."""
+    epochs: list[tuple[int, float]] = []
     out = tmp_path_factory.mktemp("trained") / "bundle"
     recipe = load_recipe(SYNTHETIC, SHORT)
-    bundle = train(recipe, out, lambda epoch, loss: told.append((epoch, loss)))
-    return bundle, told
+    bundle = train(recipe, out, lambda epoch, loss: epochs.append((epoch, loss)))
+    return bundle, epochs
 
 
-def test_tells_every_epoch(trained):
-    _, told = trained
-    assert [epoch for epoch, _ in told] == [1, 2, 3, 4, 5]
-    assert told[-1][1] < told[0][1]
+def test_every_epoch_is_reported(trained):
+    _, epochs = trained
+    assert [epoch for epoch, _ in epochs] == [1, 2, 3, 4, 5]
+    assert epochs[-1][1] < epochs[0][1]
 
 
 def test_manifest_has_the_loss_of_each_epoch(trained):
-    bundle, told = trained
+    bundle, epochs = trained
     history = read_bundle(bundle.path).manifest.history
-    assert history["loss"] == tuple(loss for _, loss in told)
+    assert history["loss"] == tuple(loss for _, loss in epochs)
     assert len(history["validation_loss"]) == 5
     assert history["validation_loss"][-1] < history["validation_loss"][0]
 
