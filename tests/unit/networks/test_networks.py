@@ -141,13 +141,13 @@ def test_encoder_and_decoder_are_the_whole_and_names_never_count_up(name):
 
 
 @each_kind
-def test_fitting_lowers_both_losses_and_tells_each_epoch(name):
-    told = []
+def test_fitting_lowers_both_losses_and_reports_each_epoch(name):
+    reported = []
     given = task(epochs=6)
-    given = Task(given.training, given.fit, given.validation, lambda *each: told.append(each))
+    given = Task(given.training, given.fit, given.validation, lambda *each: reported.append(each))
     history = fit_network(fresh(SECTIONS[name]), SECTIONS[name], given)
     assert sorted(history) == ["loss", "validation_loss"]
-    assert told == list(enumerate(history["loss"], start=1))
+    assert reported == list(enumerate(history["loss"], start=1))
     for losses in history.values():
         assert len(losses) == 6
         assert losses[-1] < losses[0]
