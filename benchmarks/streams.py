@@ -142,7 +142,7 @@ class Bench:
             if service.totals.n_records >= sent.summary.n_records:
                 service.stop()
 
-        service.on_step = on_step
+        service.add_observer(on_step)
         totals = service.run()
         assert totals.n_records == sent.summary.n_records, "the stream did not come whole"
         events = self._read_back(settings, outputs[0], totals.n_alerts)

@@ -67,7 +67,7 @@ def detect(options: argparse.Namespace, settings: DetectSettings) -> dict[str, A
         if rate.add(len(batch)):
             service.stop()
 
-    service.on_step = on_step
+    service.add_observer(on_step)
     totals = service.run()
     return rate.result(n_alerts=totals.n_alerts, n_batches=totals.n_batches, n_windows=n_windows)
 

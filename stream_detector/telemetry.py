@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -19,6 +19,94 @@ from stream_detector.errors import ConfigError
 from stream_detector.ports import Reconstructor
 
 logger = logging.getLogger("stream_detector")
+
+
+class LogEvent(NamedTuple):
+    """What a log line says; `docs/generate.py` compares it with the calls of `log_event`.
+
+    Parameters
+    ----------
+    meaning
+        When it is written, one sentence.
+    fields
+        Meaning of each field by name.
+    """
+
+    meaning: str
+    fields: Mapping[str, str]
+
+
+LOG_EVENTS: Mapping[str, LogEvent] = {
+    "ready": LogEvent(
+        "Partitions are assigned, and reading begins.",
+        {
+            "topic": "Input topic",
+            "group": "Consumer group",
+            "n_partitions": "Partitions assigned to this process",
+            "bundle": "Name and first 12 digits of the version of the bundle",
+        },
+    ),
+    "metrics": LogEvent("Metrics are served.", {"address": "Host and port"}),
+    "dead-letters": LogEvent(
+        "Records of a batch went to the dead-letter topic.",
+        {
+            "n_records": "How many",
+            "first": "Topic, partition and offset of the first",
+            "error": "Class of its error",
+            "n_left_out": "Dead letters without their value, which was too large for the topic",
+            "reason": "Message of its error",
+        },
+    ),
+    "restored": LogEvent(
+        "The state of a partition was restored, and it is live.",
+        {
+            "partition": "Topic and partition",
+            "live_from": "Committed offset, from which records are processed",
+            "read_from": "Restore offset, from which records were replayed",
+            "n_records": "Records replayed",
+            "seconds": "How long it took",
+        },
+    ),
+    "state-reset": LogEvent(
+        "A partition starts with empty state; its keys warm up again.",
+        {
+            "reason": "`no_checkpoint`, `bundle_changed`, `repartitioned` or `retention`",
+            "at": "Topic, partition and offset",
+            "n_records_lost": "`retention`: offsets that were deleted before they were read",
+            "committed_by": "`bundle_changed`: first 12 digits of the other bundle's version",
+            "n_partitions_before": "`repartitioned`: partitions that the topic had",
+            "restore_offset": "`retention`: restore offset",
+            "kept_from": "`retention`: first offset that the topic still has",
+        },
+    ),
+    "retrying": LogEvent(
+        "Kafka does not answer or does not accept alerts; written every 5 seconds of an outage.",
+        {"reason": "Last error", "giving_up_in_s": "Seconds until exit code 4"},
+    ),
+    "stopped": LogEvent(
+        "The process has committed and left its group.",
+        {
+            "n_records": "Records processed",
+            "n_alerts": "Alert events published",
+            "n_dead_letters": "Dead letters published",
+            "n_batches": "Batches, each one commit",
+            "n_retries": "Failures that were retried",
+        },
+    ),
+    "worker-died": LogEvent(
+        "A worker ended unexpectedly and is started again.",
+        {
+            "instance_id": "Its instance_id, if there is one",
+            "exit_code": "Its exit code",
+            "starting_again_in_s": "Seconds until it is started again",
+        },
+    ),
+    "old-times": LogEvent(
+        "`replay` is about to send records that Kafka may delete at once because of their time.",
+        {"n_days": "Age of the oldest", "reason": "What to do"},
+    ),
+}
+"""Every log line by its name, in the order of a run."""
 
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable that prometheus_client reads when it is first imported."""
@@ -56,7 +144,7 @@ class Metrics:
         )
         self.latency = Histogram(
             "stream_detector_latency_seconds",
-            "From a record's timestamp to its alert handed to Kafka",
+            "Time from a record's timestamp until its alert is handed to the producer",
             buckets=_SECONDS,
             registry=registry,
         )
@@ -67,31 +155,29 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemostrecent",
         )
-        self.retries = self._counter(
-            "retries", "Failures after which the same was tried again, by error", "error"
-        )
+        self.retries = self._counter("retries", "Failures that were retried, by error", "error")
         self.restores = self._counter(
             "restores",
-            "Partitions gained, by what became of what was known: replayed; new, as nothing was "
-            "ever committed; or begun anew, because of no_checkpoint with the offset, "
-            "bundle_changed, repartitioned, or retention, which may also overtake one that is read",
+            "Assigned partitions by how their state was restored: replayed; new, without a "
+            "committed offset; or empty, because of no_checkpoint, bundle_changed, repartitioned "
+            "or retention",
             "outcome",
         )
         self.restoring = Gauge(
             "stream_detector_restoring_partitions",
-            "Partitions whose past is being read",
+            "Partitions whose state is being restored",
             registry=registry,
             multiprocess_mode="livesum",
         )
         self.restore_seconds = Histogram(
             "stream_detector_restore_seconds",
-            "Time of reading a partition's past",
+            "Time to restore the state of a partition",
             buckets=_SECONDS,
             registry=registry,
         )
         self.partitions = Gauge(
             "stream_detector_assigned_partitions",
-            "Partitions this process reads; above 0 once it is ready",
+            "Partitions assigned to this process; above 0 once it is ready",
             registry=registry,
             multiprocess_mode="livesum",
         )
@@ -100,13 +186,13 @@ class Metrics:
         """Make what counts the outcome of records, windows and samples."""
         self.records = self._counter(
             "records",
-            "Records done, by outcome: normal, anomalous, warm_up, late, duplicate, missing, "
+            "Processed records, by outcome: normal, anomalous, warm_up, late, duplicate, missing, "
             "dead_letter",
             "outcome",
         )
         self.windows = self._counter(
             "windows",
-            "Windows, by outcome: normal, anomalous, or missing too much to be scored",
+            "Windows, by outcome: normal, anomalous, or missing (too many values to be scored)",
             "outcome",
         )
         self.samples = self._counter(
@@ -114,12 +200,12 @@ class Metrics:
             "Samples that windows are cut from, by outcome: used, late, duplicate",
             "outcome",
         )
-        self.missing_values = self._counter("missing_values", "Single values that were not there")
-        self.gaps = self._counter("gaps", "Series that started again after a gap")
-        self.idle_keys = self._counter("idle_keys", "Series forgotten after key_ttl_ms")
+        self.missing_values = self._counter("missing_values", "Single values that were missing")
+        self.gaps = self._counter("gaps", "Gaps after which a series started again")
+        self.idle_keys = self._counter("idle_keys", "Keys that expired after key_ttl_ms")
         self.keys = Gauge(
             "stream_detector_keys",
-            "Series remembered",
+            "Keys with state",
             registry=self.registry,
             multiprocess_mode="livesum",
         )

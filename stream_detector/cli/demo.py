@@ -217,7 +217,7 @@ def _detecting(run: _Run, settings: DetectSettings, observed: _Observed) -> Iter
     from stream_detector.telemetry import Metrics
 
     service = make_service(run.served, settings, Metrics())
-    service.on_step = observed.on_step
+    service.add_observer(observed.on_step)
     with _thread(service.run, "detector", service.stop) as failures:
         _wait(lambda: service.is_ready or bool(failures), "detector", "its partitions")
         yield service

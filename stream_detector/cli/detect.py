@@ -139,7 +139,7 @@ def run_detect(bundle: Path, settings: DetectSettings) -> None:
         stack.enter_context(stop.on_signals())
         stack.enter_context(serving_metrics(metrics.registry, settings))
         if sys.stderr.isatty():
-            service.on_step = stack.enter_context(_progress_line(service))
+            service.add_observer(stack.enter_context(_progress_line(service)))
         totals = service.run()
     log_event(
         logging.INFO,

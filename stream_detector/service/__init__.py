@@ -1,6 +1,6 @@
 """The service: poll, judge, publish, commit (`loop`), and what was known before (`restoring`)."""
 
-from stream_detector.service.loop import Service, Totals
+from stream_detector.service.loop import Service, StepObserver, Totals
 from stream_detector.service.retry import BACKOFF_S_MAX, BACKOFF_S_MIN
 
-__all__ = ["BACKOFF_S_MAX", "BACKOFF_S_MIN", "Service", "Totals"]
+__all__ = ["BACKOFF_S_MAX", "BACKOFF_S_MIN", "Service", "StepObserver", "Totals"]

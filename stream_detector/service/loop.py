@@ -36,6 +36,9 @@ POLL_RECORDS_FIRST = 256
 """Most records in the first poll, when it is not known how long one takes: even where the network
 takes a second for each, the next poll is in time."""
 
+StepObserver = Callable[[RecordBatch, Step], None]
+"""Takes a batch and its step, after the batch has been committed."""
+
 
 @dataclass(slots=True)
 class Totals:
@@ -77,7 +80,7 @@ class Service:
         clock: Clock,
     ) -> None:
         self.totals = Totals()
-        self.on_step: Callable[[RecordBatch, Step], None] | None = None
+        self._observers: list[StepObserver] = []
         self._client = client
         self._detector = detector
         self._reconstruct = metrics.timed(reconstruct)
@@ -99,6 +102,14 @@ class Service:
     def stop(self) -> None:
         """Finish the batch in hand, commit and return from `run`. Safe in a signal handler."""
         self._is_stopping = True
+
+    def add_observer(self, observe: StepObserver) -> None:
+        """Call `observe` with each batch and its step, once that batch has been committed.
+
+        Observers are called in the order in which they were added, in the thread of `run`. What an
+        observer raises ends `run`.
+        """
+        self._observers.append(observe)
 
     def run(self) -> Totals:
         """Work until `stop` is called or the stream has been idle for `stop_when_idle_s`.
@@ -240,8 +251,8 @@ class Service:
                 n_left_out=self._publisher.n_left_out,
                 reason=first.error,
             )
-        if self.on_step is not None:
-            self.on_step(batch, step)
+        for observe in self._observers:
+            observe(batch, step)
 
     def _check_topics(self) -> None:
         """Refuse to start on a topic that does not exist, and say how to make it."""

@@ -278,7 +278,7 @@ class Restorer:
             self._reset_state("repartitioned", where, n_partitions_before=before)
         elif restore_plan.offset < first:
             self._reset_state(
-                "retention", where, rewind_offset=restore_plan.offset, kept_from=first
+                "retention", where, restore_offset=restore_plan.offset, kept_from=first
             )
         else:
             self._metrics.restores.labels("replayed").inc()

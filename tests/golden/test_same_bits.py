@@ -135,7 +135,7 @@ def digests_of(name: str, folder: Path) -> dict[str, Any]:
         Metrics(),
         FixedClock(),
     )
-    service.on_step = on_step
+    service.add_observer(on_step)
     totals = service.run()
     alerts = [orjson.loads(record.value or b"") for record in broker.records("alerts")]
     return {

@@ -107,7 +107,7 @@ def detect(
         metrics,
         SystemClock(),
     )
-    service.on_step = on_step
+    service.add_observer(on_step)
     service.run()
     return errors, metrics
 

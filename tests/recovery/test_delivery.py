@@ -112,7 +112,7 @@ def test_a_partition_that_changes_hands_takes_its_state_along(delivery: str) -> 
     broker = broker_of("samples")
     first = service_on(broker, "samples", delivery)
     n_batches = itertools.count()
-    first.on_step = lambda *_: first.stop() if next(n_batches) == 5 else None
+    first.add_observer(lambda *_: first.stop() if next(n_batches) == 5 else None)
     first.run()
     service_on(broker, "samples", delivery).run()
     assert_complete(broker, "samples", delivery)
@@ -356,6 +356,6 @@ def test_records_of_a_partition_that_has_gone_are_left_to_its_new_owner() -> Non
         return batch
 
     service._client.poll = poll_and_lose  # type: ignore[method-assign]
-    service.on_step = lambda *_: [each.close() for each in others]
+    service.add_observer(lambda *_: [each.close() for each in others])
     service.run()
     assert_complete(broker, "samples", "at_least_once")

@@ -108,4 +108,4 @@ def assert_complete(broker: MemoryBroker, shape: str, delivery: str) -> None:
 def change_after(service: Service, n_batches: int, change: Callable[[], None]) -> None:
     """Do something to the broker while a service runs."""
     numbers = itertools.count(1)
-    service.on_step = lambda *_: change() if next(numbers) == n_batches else None
+    service.add_observer(lambda *_: change() if next(numbers) == n_batches else None)

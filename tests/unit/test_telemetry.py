@@ -1,16 +1,21 @@
 """Metrics under their published names, and log lines of one line each."""
 
+import ast
 import io
 import logging
 import urllib.request
+from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import stream_detector
 from stream_detector.core.records import TopicPartition
 from stream_detector.core.results import Counts
 from stream_detector.errors import ConfigError
 from stream_detector.telemetry import (
+    LOG_EVENTS,
     Metrics,
     MetricsServer,
     log_event,
@@ -133,3 +138,30 @@ def test_no_value_breaks_a_line(log: io.StringIO, separator: str) -> None:
 def test_a_level_that_is_off_writes_nothing(log: io.StringIO) -> None:
     log_event(logging.DEBUG, "detail")
     assert log.getvalue() == ""
+
+
+def logged_fields() -> dict[str, set[str]]:
+    """Return the events that the package logs, each with the fields named in its calls."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in Path(stream_detector.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "log_event":
+                event = node.args[1]
+                assert isinstance(event, ast.Constant), f"{path}: the event has no constant name"
+                found[event.value] |= {each.arg for each in node.keywords if each.arg}
+    return found
+
+
+def test_every_log_event_is_described() -> None:
+    logged = logged_fields()
+    assert set(logged) == set(LOG_EVENTS)
+    for event, fields in logged.items():
+        described = set(LOG_EVENTS[event].fields)
+        # The fields of a state reset depend on its reason, and pass through one function.
+        assert fields <= described if event == "state-reset" else fields == described
+
+
+def test_descriptions_are_sentences() -> None:
+    for event in LOG_EVENTS.values():
+        assert event.meaning.endswith(".")
+        assert all(event.fields.values())

@@ -118,7 +118,7 @@ def test_one_poll_is_one_batch_of_at_most_poll_records_max(
 def sizes_of_polls(service: Service) -> list[int]:
     """Run a service and return how many records each finished batch held."""
     sizes: list[int] = []
-    service.on_step = lambda batch, _: sizes.append(len(batch))
+    service.add_observer(lambda batch, _: sizes.append(len(batch)))
     service.run()
     return sizes
 
@@ -201,19 +201,28 @@ def test_a_retry_is_counted_by_its_error(
     assert metrics.registry.get_sample_value("stream_detector_retries_total", labels) == 1
 
 
-def test_on_step_sees_each_finished_batch(
+def test_observers_see_each_finished_batch_in_the_order_in_which_they_were_added(
     broker: NotingBroker, serve: Callable[..., Service]
 ) -> None:
     feed(broker, NORMAL, EOF, ANOMALOUS)
-    service, seen = serve(), []
+    service = serve()
+    seen: list[tuple[str, list[Any], int]] = []
 
-    def note(batch: RecordBatch, step: Step) -> None:
-        assert broker.operations[-1] == "commit"
-        seen.append((list(batch.values), len(step.alerts)))
+    def observer_named(name: str) -> Callable[[RecordBatch, Step], None]:
+        def observe(batch: RecordBatch, step: Step) -> None:
+            assert broker.operations[-1] == "commit"
+            seen.append((name, list(batch.values), len(step.alerts)))
 
-    service.on_step = note
+        return observe
+
+    for name in ("first", "second"):
+        service.add_observer(observer_named(name))
     service.run()
-    assert seen == [([NORMAL], 0), ([ANOMALOUS], 1)]
+    assert seen == [
+        (name, [value], n_alerts)
+        for value, n_alerts in ((NORMAL, 0), (ANOMALOUS, 1))
+        for name in ("first", "second")
+    ]
 
 
 def test_ready_is_said_once_partitions_are_assigned(
@@ -310,7 +319,7 @@ def test_what_belongs_to_partitions_that_went_away_is_forgotten(
         if len(told) == 1:
             other.poll(1, 0)
 
-    service.on_step = share_with_another
+    service.add_observer(share_with_another)
     service.run()
     assert told[:2] == [[], [[1]]]  # before the first batch without it is judged
     assert detector.forgotten == [[1]]
