@@ -58,19 +58,19 @@ class Clock(Protocol):
 
 
 class Client(Protocol):
-    """One process' connection to Kafka: reads, writes and commits.
+    """One process' connection to Kafka: it reads, writes and commits.
 
-    Whatever the library underneath raises comes out as a
-    `stream_detector.errors.BrokerError`. Not thread-safe.
+    Every error of the library underneath is raised as a `stream_detector.errors.BrokerError`. Not
+    thread-safe.
 
-    Where the client was connected with a transactional id, the same calls in the same order make
-    records and offsets visible together or not at all: `produce` or `commit` begins a transaction
-    where none is open, `commit` ends it, `abort`, `reset` and `close` abort it. A second client
-    with the same id takes the first one's place, which then gets a `FencedError`.
+    With a transactional id, the same calls in the same order make records and offsets visible
+    together or not at all: `produce` or `commit` begins a transaction where none is open, `commit`
+    ends it, and `abort`, `reset` and `close` abort it. A second client with the same id fences the
+    first one, which then raises a `FencedError`.
 
-    Partitions change hands only inside `poll`. Of a partition that went to another member, `seek`
-    and `commit` raise a retriable error, `pause` and `resume` take no notice, and `positions`
-    says nothing.
+    Partitions move only inside `poll`. For a partition that moved to another member, `seek` and
+    `commit` raise a retriable error, `pause` and `resume` do nothing, and `positions` leaves it
+    out.
     """
 
     def poll(self, n_records_max: int, timeout_ms: int) -> RecordBatch:
@@ -79,14 +79,14 @@ class Client(Protocol):
         Parameters
         ----------
         n_records_max
-            At most so many records, >= 1.
+            Most records to return, >= 1.
         timeout_ms
             How long to wait for the first record, >= 0.
 
         Returns
         -------
-        An empty batch when nothing came in time. It may hold records of partitions
-        that this very poll assigned.
+        An empty batch when nothing arrived in time. It may hold records of partitions that this
+        poll itself assigned.
 
         Raises
         ------
@@ -96,46 +96,46 @@ class Client(Protocol):
         ...
 
     def produce(self, records: Iterable[OutputRecord]) -> None:
-        """Hand records over for sending; `flush` says whether they arrived."""
+        """Send records; `flush` raises an error where one did not arrive."""
         ...
 
     def flush(self, timeout_ms: int) -> None:
-        """Wait until every record handed over is acknowledged by all in-sync replicas.
+        """Wait until all in-sync replicas have acknowledged every record sent.
 
         Raises
         ------
         DeliveryError
-            If any record since the last flush was refused, or the time ran out. The
-            message names how many, and the first reason.
+            If any record since the last flush was refused, or the time ran out. The message says
+            how many, and the first reason.
         """
         ...
 
     def abort(self) -> None:
-        """Drop every unsent record and abort an open transaction; reading goes on where it was.
+        """Drop every unsent record and abort an open transaction; positions stay as they are.
 
-        After a failed `produce` or `flush` the same records may then be handed over again.
-        Without a transaction some may have arrived already, and arrive twice.
+        After a failed `produce` or `flush` the caller may then send the same records again.
+        Without a transaction, records that had already arrived arrive twice.
         """
         ...
 
     def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        """Save where the group goes on, and wait until the broker has it.
+        """Commit the group's next offsets, and wait until the broker has stored them.
 
         Raises
         ------
         BrokerUnavailableError
-            If the partitions went to another member, or no answer came in time. The same progress
-            may be committed again while the partitions are assigned. Not so in a transaction,
-            which may have been done: `committed`, after `reset`, says so.
+            If the partitions moved to another member, or no answer came in time. The same offsets
+            may be committed again while the partitions are assigned. This does not hold in a
+            transaction, which may have been committed: after `reset`, ask `committed`.
         """
         ...
 
     def committed(
         self, partitions: Iterable[TopicPartition]
     ) -> dict[TopicPartition, OffsetAndMetadata | None]:
-        """Ask the broker where the group goes on, None where it never committed.
+        """Ask the broker for the group's committed offsets, None where it never committed.
 
-        Offsets in somebody's open transaction are waited for.
+        Offsets in an open transaction of any client are waited for.
 
         Raises
         ------
@@ -145,29 +145,29 @@ class Client(Protocol):
         ...
 
     def assignment(self) -> frozenset[TopicPartition]:
-        """Return the partitions this process reads now."""
+        """Return the partitions that this process reads now."""
         ...
 
     def newly_assigned(self) -> frozenset[TopicPartition]:
-        """Return the partitions of the assignment that came to it since this was last asked.
+        """Return the partitions of the assignment that were assigned since the last call.
 
-        One that was lost and came back meanwhile is among them.
+        A partition that was lost and assigned again meanwhile is among them.
         """
         ...
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Let the next poll read a partition from this offset on.
+        """Let the next poll read a partition from this offset.
 
-        What was read ahead is dropped. An offset that is no longer kept, or not yet there, is
-        answered as a missing commit is: reading starts at the beginning or the end.
+        Records that were read ahead are dropped. An offset outside the log is treated like a
+        missing committed offset: reading starts at the earliest or the latest offset.
         """
         ...
 
     def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the offset from which the next poll hands out, of each partition where known.
+        """Return the next offset that a poll returns of each partition, where it is known.
 
-        It reaches the end of the log even where the last offsets hold no record that is handed
-        out, as the end of a transaction does, once polls have passed them. Asks the broker
+        Once polls have passed them, it includes last offsets that hold no record for readers, such
+        as the end of a transaction, so that it reaches the end of the log. Asks the broker
         nothing.
         """
         ...
@@ -184,17 +184,17 @@ class Client(Protocol):
         ...
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Let polls give nothing of these partitions until `resume`, or until they change hands."""
+        """Let polls return nothing of these partitions until `resume`, or until they move."""
         ...
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        """Let polls give records of these partitions again, from where they were paused."""
+        """Let polls return records of these partitions again, from where they were paused."""
         ...
 
     def lag_records(self) -> dict[TopicPartition, int]:
-        """Return log end - next offset to read, of each assigned partition where known.
+        """Return log end - next offset of each assigned partition, where it is known.
 
-        From what the last fetches said; asks the broker nothing.
+        The log end is that of the last fetch; asks the broker nothing.
         """
         ...
 
@@ -203,9 +203,9 @@ class Client(Protocol):
         ...
 
     def reset(self) -> None:
-        """Drop every connection and unsent record; the next call connects afresh.
+        """Drop every connection and unsent record; the next call connects again.
 
-        An open transaction is aborted. Reading goes on at the group's committed offsets.
+        An open transaction is aborted. Reading continues from the group's committed offsets.
         """
         ...
 

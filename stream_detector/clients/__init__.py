@@ -1,12 +1,12 @@
-"""Clients: what fits `stream_detector.ports.Client`.
+"""Clients of Kafka, which fit `stream_detector.ports.Client`.
 
-`connect` picks by name and loads only that library. `memory` is a broker in this
-process for tests and trials, `embedded` a real one to connect to.
+`connect` chooses a library by name and loads only that one. `memory` is a broker in this process
+for tests and trials; `embedded` is a broker that speaks the Kafka protocol.
 """
 
 from collections.abc import Sequence
 
-from stream_detector.clients._common import Subscription
+from stream_detector.clients._subscription import Subscription
 from stream_detector.errors import ConfigError
 from stream_detector.ports import Client
 from stream_detector.settings import ConnectionSettings
@@ -25,26 +25,26 @@ def connect(
 ) -> Client:
     """Return a client of the library that the settings name.
 
-    Nothing is sent yet: reading and writing parts connect when they are first used, and
-    raise `BrokerUnavailableError` within seconds where no broker answers.
+    Nothing is sent yet: consumer and producer connect when they are first used, and raise
+    `BrokerUnavailableError` within seconds where no broker answers.
 
     Parameters
     ----------
     settings
         How to reach Kafka, and with which library.
     topics
-        What to read; none gives a client that only produces.
+        What to read; empty returns a client that only produces.
     group
-        Consumer group to join. None reads every partition of `topics`, from the beginning
-        or the end, and can not commit.
+        Consumer group to join. None reads every partition of `topics` from the earliest or the
+        latest offset, and cannot commit.
     offset_reset
         "earliest" or "latest": where reading starts without a committed offset.
     transactional_id
-        Makes records and offsets one transaction a commit; whoever uses the same id next takes
-        this client's place.
+        Makes the records and offsets of each commit one transaction. A later client with the same
+        id fences this one.
     instance_id
-        A member that comes back under this id (Kafka's `group.instance.id`) gets its partitions
-        back without a rebalance.
+        A member that returns under this id (Kafka's `group.instance.id`) gets its partitions back
+        without a rebalance.
 
     Raises
     ------

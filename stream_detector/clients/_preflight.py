@@ -1,7 +1,7 @@
-"""Reach a broker once by our own means, before a library tries.
+"""Connect to a broker once without a library, before a library connects.
 
-The libraries go on trying a broker whose certificate they refuse, and when their time is up they
-do not say why. Here the cause is known at once, and in the same words for both.
+The libraries keep retrying a broker whose certificate they refuse, and when their time is up they
+do not say why. This check finds the cause at once, and words it in the same way for both.
 """
 
 import socket
@@ -11,20 +11,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stream_detector.clients import _common
+from stream_detector.clients import _errors, _limits
 from stream_detector.errors import ConfigError
 from stream_detector.settings import ConnectionSettings
 
+_DEFAULT_PORT = 9092
+
 _API_VERSIONS_KEY = 18
-# An ApiVersions request of version 0 with no client name, understood by every broker, and the one
-# that needs no login.
+# An ApiVersions request of version 0 with no client name: every broker understands it, and it is
+# the only request that needs no login.
 _API_VERSIONS_REQUEST = struct.pack(">ihhih", 10, _API_VERSIONS_KEY, 0, 1, -1)
 
 # A connection that ends in the middle of TLS may be a broker that is stopping.
 _ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
-def reach(
+def check_connection(
     settings: ConnectionSettings, log_in: Callable[[socket.socket], None] | None = None
 ) -> int:
     """Connect to the first bootstrap server that answers, over TLS where the settings say so.
@@ -34,18 +36,18 @@ def reach(
     settings
         How to reach Kafka.
     log_in
-        What to do next on the connection; an `OSError` from it counts as no answer.
+        Logs in on the open connection; an `OSError` from it counts as no answer.
 
     Returns
     -------
-    The newest version of the ApiVersions request that it knows.
+    The newest version of the ApiVersions request that the server knows.
 
     Raises
     ------
     ConfigError
-        If a file of certificates or keys can not be used.
+        If a file of certificates or keys cannot be used.
     BrokerError
-        If TLS was refused, by us or by the server: trying again can not help.
+        If this side or the server refused TLS: trying again cannot help.
     BrokerUnavailableError
         If no bootstrap server answered.
     """
@@ -55,25 +57,27 @@ def reach(
     for address in servers.split(","):
         host, _, port = address.strip().rpartition(":")
         try:
-            with _connect(host or address.strip(), int(port) if host else 9092, context) as each:
-                newest = _newest_api_versions(each)
+            with _connect(
+                host or address.strip(), int(port) if host else 9092, context
+            ) as connection:
+                newest = _newest_api_versions(connection)
                 if log_in is not None:
-                    log_in(each)
+                    log_in(connection)
                 return newest
         except OSError as error:
             if isinstance(error, ssl.SSLError) and not isinstance(error, _ENDED):
-                raise _common.denied(servers, f"TLS failed: {_describe(error)}") from error
+                raise _errors.denied(servers, f"TLS failed: {_describe(error)}") from error
             failure = error
-    raise _common.unavailable(servers, f"no connection ({failure})") from failure
+    raise _errors.unavailable(servers, f"no connection ({failure})") from failure
 
 
 def load_tls(settings: ConnectionSettings) -> ssl.SSLContext | None:
-    """Return what the settings say about TLS, None where there is none; reads the files.
+    """Return the TLS context of the settings, None where they use no TLS; read the files.
 
     Raises
     ------
     ConfigError
-        If a file can not be read, or is not what it should be. The message names the setting.
+        If a file cannot be read or has the wrong content. The message names the setting.
     """
     if not settings.security_protocol.endswith("SSL"):
         return None
@@ -99,7 +103,7 @@ def load_tls(settings: ConnectionSettings) -> ssl.SSLContext | None:
 
 
 def _unusable(error: OSError, **files: Path | None) -> ConfigError:
-    """Return the error for files of certificates or keys, by setting."""
+    """Return the error for files of certificates or keys, which are given by setting."""
     given = ", ".join(f"{name} = {path}" for name, path in files.items() if path is not None)
     message = (
         f"settings: {given} cannot be used: {_describe(error)}; expected PEM files, a key that "
@@ -122,7 +126,7 @@ def _describe(error: OSError) -> str:
 def _connect(host: str, port: int, context: ssl.SSLContext | None) -> Iterator[socket.socket]:
     """Connect to a server, with TLS where there is a context."""
     name = host.strip("[]")
-    with socket.create_connection((name, port), _common.CONNECT_TIMEOUT_MS / 1000) as plain:
+    with socket.create_connection((name, port), _limits.CONNECT_TIMEOUT_MS / 1000) as plain:
         if context is None:
             yield plain
             return

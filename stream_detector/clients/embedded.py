@@ -1,10 +1,10 @@
 """A broker for demonstrations and tests: librdkafka's mock cluster, in this process.
 
-It speaks the Kafka protocol to any client, in or outside this process. It keeps
-5 MiB or 100,000 batches a partition and silently drops what is older, and keeps
-nothing after it stops: `EmbeddedBroker.check_retention` tells when that happened.
-Good for showing and trying; it proves no guarantee, for it fences nobody and hides
-no aborted transaction.
+It speaks the Kafka protocol to any client, in or outside this process. It keeps 5 MiB or 100,000
+batches for each partition and silently drops older records; `EmbeddedBroker.check_retention`
+raises an error when that has happened. It keeps nothing after it stops. It serves demonstrations
+and proves no guarantee: it fences no client and does not hide the records of an aborted
+transaction.
 
 Needs `pip install 'stream-detector[confluent]'`.
 """
@@ -17,7 +17,7 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
-from stream_detector.clients import _common
+from stream_detector.clients import _limits
 from stream_detector.errors import BrokerError, ConfigError
 
 _PRODUCER = 0
@@ -31,15 +31,15 @@ class EmbeddedBroker:
     Parameters
     ----------
     port
-        Also listen for first connections on this port of 127.0.0.1; 0 or None means only on
-        the one the system gives.
+        Also listen for bootstrap connections on this port of 127.0.0.1; with 0 or None, only on
+        the one that the system chooses.
 
     Raises
     ------
     ConfigError
         If confluent-kafka, which brings librdkafka, is not installed.
     BrokerError
-        If the broker can not start, or the port is taken.
+        If the broker cannot start, or the port is taken.
 
     Examples
     --------
@@ -78,7 +78,7 @@ class EmbeddedBroker:
         self._library = library = _load_library()
         text = ctypes.create_string_buffer(_TEXT_BYTES)
         config = ctypes.c_void_p(library.rd_kafka_conf_new())
-        # Only emergencies: connections that clients close are no news.
+        # Log emergencies only: clients close connections all the time.
         library.rd_kafka_conf_set(config, b"log_level", b"0", text, _TEXT_BYTES)
         handle = library.rd_kafka_new(_PRODUCER, config, text, ctypes.c_size_t(_TEXT_BYTES))
         if not handle:
@@ -88,10 +88,10 @@ class EmbeddedBroker:
         cluster = library.rd_kafka_mock_cluster_new(self._handle, 1)
         if not cluster:
             self.stop()
-            message = "the embedded broker cannot start: librdkafka made no mock cluster"
+            message = "the embedded broker cannot start: librdkafka created no mock cluster"
             raise BrokerError(message)
         self._cluster = ctypes.c_void_p(cluster)
-        # Three seconds by default, in which a first member of a group would wait for others.
+        # By default the first member of a group waits three seconds for others.
         library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
         address = library.rd_kafka_mock_cluster_bootstraps(self._cluster)
         self.bootstrap_servers = ctypes.string_at(address).decode()
@@ -99,7 +99,7 @@ class EmbeddedBroker:
             self._listen(self._port)
 
     def stop(self) -> None:
-        """Stop the broker; all its records are gone. Calling it twice is harmless."""
+        """Stop the broker; all its records are lost. Calling it twice is harmless."""
         if self._watcher is not None:
             self._watcher.close()
             self._watcher = None
@@ -115,7 +115,7 @@ class EmbeddedBroker:
         self._topics.clear()
 
     def create_topic(self, topic: str, n_partitions: int = 1) -> None:
-        """Make a topic.
+        """Create a topic.
 
         Raises
         ------
@@ -123,23 +123,23 @@ class EmbeddedBroker:
             If it exists, or the broker is not running.
         """
         if self._cluster is None:
-            message = f"the embedded broker is not running, so topic {topic} cannot be made"
+            message = f"the embedded broker is not running, so topic {topic} cannot be created"
             raise BrokerError(message)
         code = self._library.rd_kafka_mock_topic_create(
             self._cluster, topic.encode(), n_partitions, 1
         )
         if code:
-            message = f"the embedded broker did not make topic {topic} (error {code}): it exists"
+            message = f"the embedded broker did not create topic {topic} (error {code}): it exists"
             raise BrokerError(message)
         self._topics[topic] = n_partitions
 
     def check_retention(self) -> None:
-        """Make sure that nothing was dropped.
+        """Raise an error if the broker has dropped records.
 
         Raises
         ------
         BrokerError
-            If a partition's first records are gone. Produce less, slower, or to more partitions.
+            If the first records of a partition are gone. Produce less, or to more partitions.
         """
         dropped = {
             f"{topic}[{number}]": low
@@ -151,12 +151,12 @@ class EmbeddedBroker:
             names = ", ".join(f"{name} lost {low}" for name, low in dropped.items())
             message = (
                 f"the embedded broker dropped records that were produced: {names}; it keeps 5 MiB "
-                "a partition: produce less, use more partitions, or use a real Kafka"
+                "for each partition: produce less, use more partitions, or use a real Kafka"
             )
             raise BrokerError(message)
 
     def _low_watermark(self, topic: str, number: int) -> int:
-        """Return the offset of a partition's first record that is still there."""
+        """Return the offset of the first record of a partition that is still kept."""
         import confluent_kafka  # noqa: PLC0415  (the extra; absent without it)
 
         if self._watcher is None:
@@ -164,12 +164,12 @@ class EmbeddedBroker:
                 {"bootstrap.servers": self.bootstrap_servers, "group.id": "check-retention"}
             )
         partition = confluent_kafka.TopicPartition(topic, number)
-        timeout_s = _common.CONNECT_TIMEOUT_MS / 1000
+        timeout_s = _limits.CONNECT_TIMEOUT_MS / 1000
         low, _ = self._watcher.get_watermark_offsets(partition, timeout=timeout_s)
         return int(low)
 
     def _listen(self, port: int) -> None:
-        """Let first connections in by the port that was asked for."""
+        """Accept bootstrap connections on the requested port."""
         host, _, own_port = self.bootstrap_servers.rpartition(":")
         try:
             self._forwarder = _Forwarder(port, (host, int(own_port)))
@@ -184,9 +184,9 @@ class EmbeddedBroker:
 
 
 class _Forwarder:
-    """Passes bytes between a port of our choice and the broker's own, which no one can choose.
+    """Passes bytes between a chosen port and the broker's own port, which cannot be chosen.
 
-    Clients bootstrap here, learn the broker's own port from its metadata and go there.
+    Clients bootstrap here and then connect to the broker's own port, which its metadata names.
     """
 
     def __init__(self, port: int, target: tuple[str, int]) -> None:
@@ -195,11 +195,11 @@ class _Forwarder:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        # Only a shutdown wakes the thread that waits for a connection.
+        # Only a shutdown wakes up the thread that waits for a connection.
         try:
             self._server.shutdown(socket.SHUT_RDWR)
         except OSError:
-            return  # not supported here; closing is all there is
+            return  # not supported on this system; closing must do
         finally:
             self._server.close()
 
@@ -226,7 +226,7 @@ def _pass_on(source: socket.socket, sink: socket.socket) -> None:
 
 
 def _load_library() -> Any:
-    """Load the librdkafka that came with confluent-kafka, whose mock cluster is plain C API."""
+    """Load the librdkafka inside confluent-kafka; its C API has the mock cluster."""
     try:
         files = importlib.metadata.files("confluent-kafka") or []
     except importlib.metadata.PackageNotFoundError:

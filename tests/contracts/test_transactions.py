@@ -15,7 +15,7 @@ from client_world import (  # tests/support
     values_of,
 )
 
-from stream_detector.clients._common import HEARTBEAT_MS
+from stream_detector.clients._limits import HEARTBEAT_MS
 from stream_detector.core.records import (
     OffsetAndMetadata,
     OutputRecord,

@@ -12,7 +12,7 @@ import kafka as kafka_python
 import pytest
 from kafka.admin import MemberToRemove
 
-from stream_detector.clients import _common, connect
+from stream_detector.clients import _limits, connect
 from stream_detector.core.records import (
     OffsetAndMetadata,
     OutputRecord,
@@ -33,7 +33,7 @@ LIBRARIES = ("kafka-python", "confluent")
 Connect = Callable[..., Client]
 
 # A dead broker shows after a silence, or at once, and one request that finds no answer.
-NOTICED_S = _common.PROBE_AFTER_S + _common.CONNECT_TIMEOUT_MS / 1000 + 3
+NOTICED_S = _limits.PROBE_AFTER_S + _limits.CONNECT_TIMEOUT_MS / 1000 + 3
 
 
 @pytest.fixture(params=LIBRARIES)
@@ -113,8 +113,8 @@ def test_no_more_than_so_many_records_wait_for_an_acknowledgement(
     waiting: list[int] = []
 
     def records() -> Iterator[OutputRecord]:
-        for _ in range(3 * _common.UNACKNOWLEDGED_RECORDS_MAX):
-            waiting.append(client._writer.n_unacknowledged)  # type: ignore[attr-defined]
+        for _ in range(3 * _limits.UNACKNOWLEDGED_RECORDS_MAX):
+            waiting.append(client._producer.n_unacknowledged)  # type: ignore[attr-defined]
             yield OutputRecord(topic, None, b"x")
 
     try:
@@ -122,13 +122,13 @@ def test_no_more_than_so_many_records_wait_for_an_acknowledgement(
         client.flush(30_000)
     finally:
         client.close()
-    assert max(waiting) <= _common.UNACKNOWLEDGED_RECORDS_MAX
+    assert max(waiting) <= _limits.UNACKNOWLEDGED_RECORDS_MAX
 
 
 def test_bytes_that_wait_are_bounded_too(
     kafka: str, topics: Callable[..., str], monkeypatch: pytest.MonkeyPatch, opened: Connect
 ) -> None:
-    monkeypatch.setattr(_common, "UNACKNOWLEDGED_BYTES_MAX", 1024 * 1024)
+    monkeypatch.setattr(_limits, "UNACKNOWLEDGED_BYTES_MAX", 1024 * 1024)
     topic = topics()
     client = opened(kafka, topic, group=group())
 
@@ -249,8 +249,8 @@ def test_a_broker_that_dies_and_comes_back_loses_nothing(
 def test_a_hanging_broker_holds_nothing_up(
     own_kafka: "LocalKafka", opened: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_common, "REQUEST_TIMEOUT_MS", 3_000)
-    limit_s = 2 * _common.REQUEST_TIMEOUT_MS / 1000 + 2 * _common.CLOSE_TIMEOUT_MS / 1000
+    monkeypatch.setattr(_limits, "REQUEST_TIMEOUT_MS", 3_000)
+    limit_s = 2 * _limits.REQUEST_TIMEOUT_MS / 1000 + 2 * _limits.CLOSE_TIMEOUT_MS / 1000
     address = own_kafka.bootstrap_servers
     topic, output = _create_topic(address), _create_topic(address)
     where, name = TopicPartition(topic, 0), group()
@@ -346,7 +346,7 @@ def test_offsets_of_an_open_transaction_are_waited_for(
     offsets = {kafka_python.TopicPartition(*where): kafka_python.OffsetAndMetadata(5, "note\n", -1)}
     producer.send_offsets_to_transaction(offsets, name)
 
-    monkeypatch.setattr(_common, "REQUEST_TIMEOUT_MS", 700)
+    monkeypatch.setattr(_limits, "REQUEST_TIMEOUT_MS", 700)
     assert _seconds_until(BrokerUnavailableError, lambda: client.committed([where])) < 3.0
     monkeypatch.undo()
     ending = threading.Timer(0.7, producer.commit_transaction)
@@ -366,7 +366,7 @@ def test_a_transaction_that_was_open_for_long_is_done_again_before_it_is_fenced(
     writer.produce([OutputRecord(source, None, b"x")])
     writer.flush(10_000)
     read(client, 1)
-    monkeypatch.setattr(_common, "FLUSH_IN_TRANSACTION_MS", 0)
+    monkeypatch.setattr(_limits, "FLUSH_IN_TRANSACTION_MS", 0)
     client.produce(OutputRecord(target, None, bytes(100_000)) for _ in range(50))
     assert _seconds_until(DeliveryError, lambda: client.flush(10_000)) < 2.0
     monkeypatch.undo()

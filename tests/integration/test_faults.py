@@ -18,7 +18,7 @@ from fault_stage import Case, Job, Stage, exit_code, read_all
 from faults import killed_at_s, play
 from local_kafka import VERSIONS, LocalKafkaError
 
-from stream_detector.clients import _common
+from stream_detector.clients import _limits
 from stream_detector.core.records import TopicPartition
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -288,4 +288,4 @@ def test_an_open_transaction_holds_readers_up_no_longer_than_its_timeout(
     assert time.time() - restarted_at_s < 8  # the transaction was ended by its successor
     abandoned.published()
     held_up_s = time.time() - at_s
-    assert 5 < held_up_s < _common.TRANSACTION_TIMEOUT_MS / 1000 + 4
+    assert 5 < held_up_s < _limits.TRANSACTION_TIMEOUT_MS / 1000 + 4

@@ -54,7 +54,14 @@ def test_there_is_something_to_lose(shape: str) -> None:
     assert events == ({"open"} if shape == "windows" else {"open", "update", "close"})
 
 
-N_CALLS = {"poll": 20, "produce": 7, "flush": 7, "commit": 18, "committed": 1, "beginnings": 1}
+N_CALLS = {
+    "poll": 20,
+    "produce": 7,
+    "flush": 7,
+    "commit": 18,
+    "committed": 1,
+    "beginning_offsets": 1,
+}
 IN_TRANSACTIONS = {"begin": 18, "send_offsets": 18, "end": 18}
 
 
@@ -247,7 +254,7 @@ def test_ends_of_transactions_and_what_they_aborted_are_no_loss() -> None:
     assert totals.n_records == N_RECORDS
     assert n_restores(metrics, "retention") is None
     # At the beginning, and where more was missing than in any poll before.
-    assert broker.n_calls["beginnings"] <= 4
+    assert broker.n_calls["beginning_offsets"] <= 4
 
 
 @each_delivery
@@ -274,7 +281,7 @@ def test_a_group_that_begins_at_the_end_loses_nothing_of_what_comes_then(deliver
 def test_a_start_at_the_end_that_cannot_be_committed_is_tried_again(delivery: str) -> None:
     broker = broker_of("samples", 40)
     broker.faults = [Fault("commit", PAUSE, nth) for nth in (1, 2)]
-    broker.faults += [Fault("ends", PAUSE)]
+    broker.faults += [Fault("end_offsets", PAUSE)]
     totals = service_on(broker, "samples", delivery, offset_reset="latest").run()
     assert (totals.n_retries, totals.n_records) == (3, 0)
     assert len(broker.committed[GROUP]) == N_PARTITIONS

@@ -16,6 +16,7 @@ from stream_detector.clients.memory import (
     PAUSE,
     Aborted,
     Fault,
+    Member,
     MemoryBroker,
     MemoryClient,
     Operation,
@@ -81,14 +82,14 @@ class FakeClock:
 class WatchfulBroker(MemoryBroker):
     """Checks at every commit that nothing before the committed offsets is still to be published."""
 
-    def meet(self, operation: Operation, *, is_after: bool) -> None:
+    def on_call(self, operation: Operation, *, is_after: bool) -> None:
         if operation == "commit" and is_after:
             published = set(published_sources(self))
             for (topic, partition), progress in self.committed[GROUP].items():
                 for offset in range(progress.next_offset):
                     source = (topic, partition, offset)
                     assert source in published or not has_output(self, source)
-        super().meet(operation, is_after=is_after)
+        super().on_call(operation, is_after=is_after)
 
 
 def has_output(broker: MemoryBroker, source: tuple[str, int, int]) -> bool:
@@ -279,8 +280,8 @@ def test_a_broker_that_stays_away_ends_the_service_with_exit_code_4(
 class SlowGroup(WatchfulBroker):
     """A member that has just joined gets nothing from its first poll, as with Kafka."""
 
-    def join(self, group: str, client: MemoryClient) -> None:
-        is_new = not self.share(group, ["telemetry"], client)
+    def join(self, group: str, client: Member) -> None:
+        is_new = not self.assigned_to(group, ["telemetry"], client)
         super().join(group, client)
         if is_new:
             self.logs["telemetry"][0].items[0].append(EOF)

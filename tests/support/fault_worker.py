@@ -23,7 +23,7 @@ import numpy as np
 from delivery_stream import detector_of
 
 from stream_detector import assembly, cli, clients
-from stream_detector.clients import _common
+from stream_detector.clients import _limits
 from stream_detector.service import loop
 
 STEPS = (
@@ -113,8 +113,9 @@ class Fault:
 
 def watch(client: Any, plan: Plan, *, is_transactional: bool) -> Any:
     """Let a client take notice of the steps it passes."""
-    fault, writer = Fault(plan), client._writer
-    poll, flush, commit, begin = client.poll, client.flush, client.commit, writer._begin
+    fault, producer = Fault(plan), client._producer
+    poll, flush, commit = client.poll, client.flush, client.commit
+    begin = producer._begin_transaction
 
     def watched_poll(*arguments: Any) -> Any:
         batch = poll(*arguments)
@@ -137,32 +138,32 @@ def watch(client: Any, plan: Plan, *, is_transactional: bool) -> Any:
         sys.stdout.flush()
 
     def watched_begin() -> None:
-        was_open = writer.is_in_transaction
+        was_open = producer.is_in_transaction
         begin()
-        if writer.is_in_transaction and not was_open:
+        if producer.is_in_transaction and not was_open:
             fault.passed("after_begin")
 
     client.poll, client.flush, client.commit = watched_poll, watched_flush, watched_commit
-    writer._begin = watched_begin
+    producer._begin_transaction = watched_begin
     if is_transactional:
-        watch_transactions(writer, fault)
+        watch_transactions(producer, fault)
     return client
 
 
-def watch_transactions(writer: Any, fault: Fault) -> None:
+def watch_transactions(producer: Any, fault: Fault) -> None:
     """Take notice of the two requests that a commit consists of."""
-    if hasattr(writer, "_await"):  # kafka-python's
-        wait = writer._await
+    if hasattr(producer, "_await_step"):  # kafka-python's
+        wait = producer._await_step
 
         def watched_wait(result: Any, timeout_ms: int) -> None:
-            is_end = writer._manager()._current_state.name != "IN_TRANSACTION"
+            is_end = producer._manager()._current_state.name != "IN_TRANSACTION"
             if is_end:
                 fault.begun()
             wait(result, timeout_ms)
             if not is_end:
                 fault.passed("after_offsets")
 
-        writer._await = watched_wait
+        producer._await_step = watched_wait
         return
     import confluent_kafka
 
@@ -211,11 +212,11 @@ class Model:
 
 def limit_times(plan: Plan) -> None:
     """Let the group give members up sooner than it does."""
-    _common.SESSION_TIMEOUT_MS = plan.session_ms
-    _common.HEARTBEAT_MS = plan.session_ms // 5
-    share = plan.poll_interval_ms / _common.POLL_INTERVAL_MAX_MS
+    _limits.SESSION_TIMEOUT_MS = plan.session_ms
+    _limits.HEARTBEAT_MS = plan.session_ms // 5
+    share = plan.poll_interval_ms / _limits.POLL_INTERVAL_MAX_MS
     if share < 1:
-        _common.POLL_INTERVAL_MAX_MS = plan.poll_interval_ms
+        _limits.POLL_INTERVAL_MAX_MS = plan.poll_interval_ms
         loop.BATCH_S_MAX = plan.poll_interval_ms / 10_000
         loop.POLL_RECORDS_FIRST = max(1, round(loop.POLL_RECORDS_FIRST * share))
 

@@ -1,144 +1,47 @@
-"""kafka-python's options, its broker version, and its errors in our words."""
+"""kafka-python's options, and what is asked of a broker before the library connects."""
 
 import socket
-import struct
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import kafka
 from kafka import errors as kafka_errors
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.net.sasl import get_sasl_mechanism
+from kafka.protocol.parser import KafkaProtocol
+from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 
-from stream_detector.clients import _common
-from stream_detector.clients._preflight import reach
-from stream_detector.clients.kafka_python.login import log_in
-from stream_detector.errors import BrokerError, missing_topics
+from stream_detector.clients import _limits
+from stream_detector.clients._base import count_when_known
+from stream_detector.clients._preflight import check_connection
+from stream_detector.clients._subscription import Subscription
 from stream_detector.settings import ConnectionSettings
 
-# What the library raises: its own errors, and those of sockets, TLS files and its arguments.
-LIBRARY_ERRORS = (
-    kafka_errors.KafkaError,
-    OSError,
-    ValueError,
-    TypeError,
-    RuntimeError,
-    LookupError,
-    struct.error,
-)
+# With 4 partitions one fetch holds 28,000 records of 560 bytes; 8 MiB were slower to parse.
+FETCH_BYTES_PER_PARTITION = 4 * 1024 * 1024
 
-_REJOIN = (
-    kafka_errors.CommitFailedError,
-    kafka_errors.IllegalGenerationError,
-    kafka_errors.UnknownMemberIdError,
-    kafka_errors.RebalanceInProgressError,
-    kafka_errors.MemberIdRequiredError,
-    kafka_errors.FencedMemberEpochError,
-    kafka_errors.StaleMemberEpochError,
-)
-_FENCED = (
-    kafka_errors.ProducerFencedError,
-    kafka_errors.InvalidProducerEpochError,
-    kafka_errors.InvalidProducerIdMappingError,
-    kafka_errors.FencedInstanceIdError,
-    kafka_errors.UnreleasedInstanceIdError,
-    kafka_errors.TransactionCoordinatorFencedError,
-)
-_DENIED = (
-    kafka_errors.AuthorizationError,
-    kafka_errors.SaslAuthenticationFailedError,
-    kafka_errors.UnsupportedSaslMechanismError,
-    kafka_errors.IllegalSaslStateError,
-    kafka_errors.SecurityDisabledError,
-    kafka_errors.DelegationTokenAuthDisabledError,
-    kafka_errors.DelegationTokenNotFoundError,
-    kafka_errors.DelegationTokenOwnerMismatchError,
-    kafka_errors.DelegationTokenRequestNotAllowedError,
-    kafka_errors.DelegationTokenExpiredError,
-    kafka_errors.InvalidPrincipalTypeError,
-    kafka_errors.PrincipalDeserializationFailureError,
-    kafka_errors.UnacceptableCredentialError,
-)
-_TOO_LARGE = (
-    kafka_errors.MessageSizeTooLargeError,
-    kafka_errors.RecordListTooLargeError,
-)
-# Not marked retriable by the library, yet over once the producer or the connection is new.
-_UNAVAILABLE = (
-    kafka_errors.BrokerNotAvailableError,
-    kafka_errors.UnknownBrokerIdError,
-    kafka_errors.QuotaViolationError,
-    kafka_errors.TransactionAbortedError,
-    kafka_errors.TransactionAbortableError,
-    kafka_errors.OutOfOrderSequenceNumberError,
-    kafka_errors.UnknownProducerIdError,
-    kafka_errors.NewLeaderElectedError,
-    kafka_errors.StaleBrokerEpochError,
-    kafka_errors.OperationNotAttemptedError,
-    kafka_errors.KafkaProtocolError,
-    ConnectionError,
-    TimeoutError,
-    socket.gaierror,
-)
+# A real broker answers a waiting fetch when a record comes, the embedded one when its wait ends.
+EMBEDDED_FETCH_WAIT_MS = 10
 
 _NO_TOPIC_CODES = frozenset(
     (kafka_errors.UnknownTopicOrPartitionError.errno, kafka_errors.InvalidTopicError.errno)
 )
 
+# Newest version of the ApiVersions request that brokers know since 2.4.
 _API_VERSIONS_MODERN = 3
 
-
-def map_error(
-    error: BaseException,
-    servers: str,
-    topics: Iterable[str] = (),
-    transactional_id: str | None = None,
-) -> BrokerError:
-    """Return our error for one of kafka-python's.
-
-    Parameters
-    ----------
-    error
-        What the library raised, or what a record's acknowledgement holds.
-    servers
-        The bootstrap servers, for the message.
-    topics
-        Topics that were in use, for the message about a missing one.
-    transactional_id
-        The id that was in use, for the message about one that may not be used.
-    """
-    reason = str(error) or type(error).__name__
-    is_id_denied = isinstance(error, kafka_errors.TransactionalIdAuthorizationFailedError)
-    if is_id_denied and transactional_id is not None:
-        reason += f" ({transactional_id})"
-    if isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
-        return missing_topics(servers, topics)
-    for kinds, build in (
-        (_DENIED, _common.denied),
-        (_FENCED, _common.fenced),
-        (_REJOIN, _common.rejoin),
-        (_TOO_LARGE, _common.too_large),
-        (kafka_errors.CorruptRecordError, _common.damaged),
-        (_UNAVAILABLE, _common.unavailable),
-    ):
-        if isinstance(error, kinds):
-            return build(servers, reason)
-    # What keeps an idempotent producer from its id comes as text in an error of no class.
-    if type(error) is kafka_errors.KafkaError and "AuthorizationFailed" in reason:
-        return _common.denied(servers, reason)
-    if isinstance(error, kafka_errors.KafkaError) and error.retriable:
-        return _common.unavailable(servers, reason)
-    return _common.refused(servers, reason)
+_ANSWER_BYTES_MAX = 64 * 1024
 
 
 def connection_config(settings: ConnectionSettings) -> dict[str, Any]:
-    """Return what consumer, producer and admin client all take: address, security, timeouts."""
+    """Return the options of consumer, producer and admin client: address, security, timeouts."""
     config: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers.split(","),
         "security_protocol": settings.security_protocol,
-        "bootstrap_timeout_ms": _common.CONNECT_TIMEOUT_MS,
-        "request_timeout_ms": _common.REQUEST_TIMEOUT_MS,
+        "bootstrap_timeout_ms": _limits.CONNECT_TIMEOUT_MS,
+        "request_timeout_ms": _limits.REQUEST_TIMEOUT_MS,
         "reconnect_backoff_max_ms": 1_000,
-        "metadata_max_age_ms": _common.METADATA_MAX_AGE_MS,
+        "metadata_max_age_ms": _limits.METADATA_MAX_AGE_MS,
     }
     if settings.security_protocol.endswith("SSL"):
         password = settings.ssl_key_password
@@ -159,15 +62,47 @@ def connection_config(settings: ConnectionSettings) -> dict[str, Any]:
     return config
 
 
+def consumer_config(subscription: Subscription, *, is_embedded: bool) -> dict[str, Any]:
+    """Return the options of a consumer alone.
+
+    Parameters
+    ----------
+    subscription
+        What to read.
+    is_embedded
+        Whether the broker is librdkafka's mock cluster.
+    """
+    waiting = {"fetch_max_wait_ms": EMBEDDED_FETCH_WAIT_MS} if is_embedded else {}
+    return waiting | {
+        "group_id": subscription.group,
+        "group_instance_id": subscription.instance_id,
+        "partition_assignment_strategy": (CooperativeStickyAssignor,),
+        "auto_offset_reset": subscription.offset_reset,
+        "enable_auto_commit": False,
+        "isolation_level": "read_committed",
+        "check_crcs": True,
+        "allow_auto_create_topics": False,
+        "session_timeout_ms": _limits.SESSION_TIMEOUT_MS,
+        "heartbeat_interval_ms": _limits.HEARTBEAT_MS,
+        "max_poll_interval_ms": _limits.POLL_INTERVAL_MAX_MS,
+        "max_partition_fetch_bytes": FETCH_BYTES_PER_PARTITION,
+    }
+
+
 def count_partitions(config: dict[str, Any], topic: str) -> int:
     """Ask the broker how many partitions a topic has, 0 where it does not exist; creates none.
 
     Parameters
     ----------
     config
-        What `connection_config` gave.
+        The result of `connection_config`, with the API version.
     topic
         Its name.
+
+    Raises
+    ------
+    kafka.errors.KafkaError
+        If the broker refuses or does not answer.
     """
     admin = kafka.KafkaAdminClient(**config)
 
@@ -181,7 +116,7 @@ def count_partitions(config: dict[str, Any], topic: str) -> int:
         return len(described["partitions"])
 
     try:
-        return _common.count_when_known(count)
+        return count_when_known(count)
     finally:
         admin.close()
 
@@ -189,29 +124,78 @@ def count_partitions(config: dict[str, Any], topic: str) -> int:
 def detect_api_version(
     settings: ConnectionSettings, config: dict[str, Any]
 ) -> tuple[int, int] | None:
-    """Return the broker version kafka-python must be told, None where it finds out itself.
+    """Return the broker version to pass to kafka-python, None where it detects it itself.
 
-    Its first request is one that brokers before 2.4 refuse. It understands a real broker's
-    refusal, but not that of librdkafka's mock cluster, and would try until its time is up. The
-    same goes for a refused login, so that one is tried here too.
+    The library's first request is one that brokers before 2.4 refuse. It understands the refusal
+    of a real broker, but not that of librdkafka's mock cluster, and would retry until its time is
+    up. It retries after a refused login too, so the login is tried here as well.
 
     Parameters
     ----------
     settings
         How to reach Kafka.
     config
-        What `connection_config` gave for them.
+        The result of `connection_config` for them.
 
     Raises
     ------
     BrokerError, ConfigError
-        As `reach` does, which asks the broker: sooner than the library would say so.
+        If `check_connection` finds the cause, sooner than the library would report it.
     kafka.errors.KafkaError
         If the broker refused the login.
     """
     is_sasl = settings.security_protocol.startswith("SASL")
-    newest = reach(settings, partial(log_in, config=config) if is_sasl else None)
+    newest = check_connection(settings, partial(log_in, config=config) if is_sasl else None)
     return (2, 3) if newest < _API_VERSIONS_MODERN else None
+
+
+def log_in(connection: socket.socket, config: dict[str, Any]) -> None:
+    """Log in with SASL by the library's own codec, and raise the reason where the broker refuses.
+
+    A broker that refuses a login sends the reason and closes the connection. The library (3.0.12)
+    drops what it reads together with the end of a connection, so that a wrong password looks like
+    a broker that went away, and it retries until its time is up.
+
+    Parameters
+    ----------
+    connection
+        Open, and no answer is pending on it.
+    config
+        The result of `connection_config`.
+
+    Raises
+    ------
+    kafka.errors.KafkaError
+        If the broker refused.
+    OSError
+        If the connection ended without an answer.
+    """
+    protocol = KafkaProtocol(receive_message_max_bytes=_ANSWER_BYTES_MAX)
+    name = config["sasl_mechanism"]
+    offer = _ask(connection, protocol, SaslHandshakeRequest(mechanism=name, version=1))
+    if offer.error_code:
+        reason = f"{name}; this listener takes: {', '.join(offer.mechanisms) or 'none'}"
+        raise kafka_errors.for_code(offer.error_code)(reason)
+    mechanism = get_sasl_mechanism(name)(**config)
+    while not mechanism.is_done():
+        request = SaslAuthenticateRequest(mechanism.auth_bytes(), version=0)
+        answer = _ask(connection, protocol, request)
+        if answer.error_code:
+            raise kafka_errors.SaslAuthenticationFailedError(answer.error_message)
+        mechanism.receive(answer.auth_bytes)
+
+
+def _ask(connection: socket.socket, protocol: KafkaProtocol, request: Any) -> Any:
+    """Send a request on a connection and return the answer."""
+    protocol.send_request(request)
+    connection.sendall(protocol.send_bytes())
+    while True:
+        data = connection.recv(_ANSWER_BYTES_MAX)
+        if not data:
+            message = "the broker ended the connection during the login"
+            raise ConnectionError(message)
+        for _, answer in protocol.receive_bytes(data):
+            return answer
 
 
 def _text(path: object) -> str | None:

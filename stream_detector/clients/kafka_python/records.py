@@ -1,4 +1,4 @@
-"""What kafka-python's polls give, as columns."""
+"""Records of kafka-python as the columns of a `RecordBatch`."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -18,7 +18,7 @@ _timestamps = attrgetter("timestamp")
 
 
 def to_batch(polled: Mapping[Any, list[Any]]) -> RecordBatch:
-    """Turn what a poll gave into columns, without Python code per record."""
+    """Turn the result of a poll into columns, without Python code for each record."""
     records: Sequence[Any] = list(chain.from_iterable(polled.values()))
     has_headers = any(map(_headers, records))
     return RecordBatch(
@@ -44,7 +44,7 @@ def _series(records: Sequence[Any]) -> SeriesColumns:
 
 
 def _metadata(record: Any) -> RecordMetadata:
-    """Return everything about a record but its value."""
+    """Return everything about a record except its value."""
     return RecordMetadata(
         topic=record.topic,
         partition=record.partition,

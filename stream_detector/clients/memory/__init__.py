@@ -1,11 +1,12 @@
 """A broker in this process, for tests and trials: topics, groups, transactions and faults.
 
-Held to the same contract tests as the real clients. Faults are data: items in the
-input (`EOF`, `ABORT`, `PAUSE`) or a script of calls that fail (`Fault`), so that a
-crash at any step of a loop is a short test.
+It is held to the same contract tests as the real clients. Faults are data: items between the
+records of a log (`EOF`, `ABORT`, `PAUSE`) or a list of calls that fail (`Fault`), so that a crash
+at any step of a loop is a short test.
 
 Examples
 --------
+>>> from stream_detector.core.records import OffsetAndMetadata, TopicPartition
 >>> broker = MemoryBroker()
 >>> broker.create_topic("telemetry")
 >>> broker.feed("telemetry", [b"1", b"2", ABORT, b"3"])
@@ -34,14 +35,17 @@ from stream_detector.clients.memory.log import (
     PartitionLog,
     StoredRecord,
 )
+from stream_detector.clients.memory.state import BrokerState, Member
 
 __all__ = [
     "ABORT",
     "EOF",
     "PAUSE",
     "Aborted",
+    "BrokerState",
     "Fault",
     "Item",
+    "Member",
     "MemoryBroker",
     "MemoryClient",
     "Operation",

@@ -1,4 +1,4 @@
-"""What the memory broker keeps, and the faults that are data beside it."""
+"""Logs of the memory broker, and the faults that are set for it as data."""
 
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ from stream_detector.core.records import RecordMetadata
 from stream_detector.errors import BrokerError, BrokerUnavailableError
 
 SERVERS = "memory"
-"""What stands for the address in messages."""
+"""Stands for the bootstrap servers in messages."""
 
 
 class Item(Enum):
-    """What may stand between the records of an input."""
+    """A fault that may stand between the records of a log."""
 
-    EOF = "nothing more for now: one poll gives nothing"
+    EOF = "one poll returns nothing"
     ABORT = "the process dies here"
     PAUSE = "the broker is unavailable for one call"
 
@@ -31,15 +31,15 @@ Operation = Literal[
     "end",
     "commit",
     "committed",
-    "beginnings",
-    "ends",
+    "beginning_offsets",
+    "end_offsets",
 ]
-"""Methods that ask the broker, and the steps of a transaction: `begin` is the first thing in it,
-`send_offsets` and `end` lie within `commit`."""
+"""Methods that ask the broker, and the steps of a transaction: `begin` is its first step,
+`send_offsets` and `end` are steps of `commit`."""
 
 
 class Aborted(BaseException):
-    """The process dies here. No `except Exception` holds it up, as none holds up a SIGKILL."""
+    """The process dies here; like a SIGKILL, it passes every `except Exception`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Fault:
 
 
 def take_effect(effect: Item | BrokerError, where: str) -> None:
-    """Raise what an item or a fault stands for; `EOF` raises nothing."""
+    """Raise the error of an item or a fault; `EOF` raises nothing."""
     if isinstance(effect, BrokerError):
         raise effect
     if effect is Item.ABORT:
@@ -90,13 +90,13 @@ class PartitionLog:
     Parameters
     ----------
     records
-        By their offsets.
+        By offset.
     items
-        What is met once before an offset.
+        Faults by the offset before which they take effect, each once.
     controls
-        Offsets of control records, which end a transaction and are never handed out.
+        Offsets of control records, which end a transaction and which no poll returns.
     start
-        First offset still kept.
+        First offset that is still kept.
     """
 
     records: list[StoredRecord] = field(default_factory=list)
@@ -105,7 +105,7 @@ class PartitionLog:
     start: int = 0
 
     def read(self, offset: int, n_records_max: int) -> tuple[list[StoredRecord], int]:
-        """Return the next records up to the next item, and where to read on."""
+        """Return the next records up to the next item, and the offset after them."""
         barriers = [each for each, items in self.items.items() if items and each > offset]
         end = min([len(self.records), *barriers])
         taken: list[StoredRecord] = []

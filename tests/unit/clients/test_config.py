@@ -1,4 +1,4 @@
-"""What the settings become in each library, and what never shows."""
+"""How each library gets the settings, and what no client prints."""
 
 import importlib.util
 import subprocess
@@ -77,7 +77,8 @@ def test_plain_connections_carry_no_security_options() -> None:
 
 def test_a_moved_leader_is_seen_within_15_seconds() -> None:
     assert kafka_python_config.connection_config(SECURE)["metadata_max_age_ms"] == 15_000
-    # The age of its cache is another matter: it asks anew at this interval, and else after 300 s.
+    # The option for the age of its cache does not matter: it refreshes at this interval, which is
+    # 300 s by default.
     config = confluent_config.connection_config(SECURE)
     assert config["topic.metadata.refresh.interval.ms"] == 15_000
 
@@ -96,7 +97,7 @@ def test_no_client_shows_a_secret(library: str) -> None:
         assert "secret" not in text
 
 
-def test_connect_gives_the_client_that_was_asked_for() -> None:
+def test_connect_returns_the_client_that_the_settings_name() -> None:
     assert isinstance(connect(ConnectionSettings()), KafkaPythonClient)
     assert isinstance(connect(ConnectionSettings(client="confluent")), ConfluentClient)
     with pytest.raises(ValueError, match="earliest or latest"):
@@ -105,11 +106,10 @@ def test_connect_gives_the_client_that_was_asked_for() -> None:
         connect(ConnectionSettings(), instance_id="one")
 
 
-def test_the_absent_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_missing_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(sys.modules):
-        if name.startswith(("confluent_kafka", "stream_detector.clients.confluent.client")):
+        if name.startswith(("confluent_kafka", "stream_detector.clients.confluent.")):
             monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "stream_detector.clients.confluent.config", raising=False)
     monkeypatch.setattr(sys, "meta_path", [_Absent("confluent_kafka"), *sys.meta_path])
 
     with pytest.raises(ConfigError, match=r"pip install 'stream-detector\[confluent\]'"):
@@ -117,7 +117,7 @@ def test_the_absent_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class _Absent:
-    """Finds one package absent."""
+    """Makes the import of one package fail."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -1,4 +1,4 @@
-"""What the confluent client keeps beside the library."""
+"""What the confluent client keeps in addition to the library."""
 
 import threading
 from typing import Any
@@ -8,13 +8,13 @@ import pytest
 # ruff: noqa: E402
 confluent_kafka = pytest.importorskip("confluent_kafka")
 
-from stream_detector.clients import _common
-from stream_detector.clients._common import Subscription
+from stream_detector.clients import _limits
+from stream_detector.clients._subscription import Subscription
 from stream_detector.clients.confluent import producer
 from stream_detector.clients.confluent.client import ConfluentClient
 from stream_detector.clients.confluent.config import consumer_config
-from stream_detector.clients.confluent.producer import ConfluentWriter
-from stream_detector.clients.confluent.records import Reading
+from stream_detector.clients.confluent.consumer import ConsumerState
+from stream_detector.clients.confluent.producer import ConfluentProducer
 from stream_detector.core.records import TopicPartition
 from stream_detector.errors import BrokerError
 from stream_detector.settings import ConnectionSettings
@@ -27,39 +27,41 @@ def theirs(partition: TopicPartition, offset: int = -1001) -> Any:
 
 
 @pytest.fixture
-def reading() -> Reading:
-    """Three messages came while a commit was awaited."""
-    made = Reading()
+def state() -> ConsumerState:
+    """Return a state with three messages that arrived during the wait for a commit."""
+    made = ConsumerState()
     for partition, offset in ((FIRST, 5), (SECOND, 8), (FIRST, 6)):
         topic, number = partition
-        made.held.append(confluent_kafka.Message(topic=topic, partition=number, offset=offset))
+        made.read_ahead.append(
+            confluent_kafka.Message(topic=topic, partition=number, offset=offset)
+        )
     return made
 
 
-def test_what_is_held_is_still_to_be_handed_out(reading: Reading) -> None:
+def test_positions_lie_before_what_was_read_ahead(state: ConsumerState) -> None:
     library = [theirs(FIRST, 7), theirs(SECOND, 9), theirs(TopicPartition("telemetry", 2))]
-    assert reading.positions(library) == {FIRST: 5, SECOND: 8}
+    assert state.positions(library) == {FIRST: 5, SECOND: 8}
 
 
-def test_what_is_held_of_a_partition_goes_with_it(reading: Reading) -> None:
-    reading.newly_assigned = {FIRST, SECOND}
-    reading.sought[FIRST] = 3
+def test_a_revoked_partition_loses_what_was_read_ahead(state: ConsumerState) -> None:
+    state.newly_assigned = {FIRST, SECOND}
+    state.sought[FIRST] = 3
 
-    reading.on_revoke(None, [theirs(FIRST)])
+    state.on_revoke(None, [theirs(FIRST)])
 
-    assert reading.newly_assigned == {SECOND}
-    assert [(each.partition(), each.offset()) for each in reading.held] == [(1, 8)]
-    assert reading.positions([theirs(FIRST), theirs(SECOND, 9)]) == {SECOND: 8}
-
-
-def test_a_place_that_was_sought_counts_until_the_library_got_there() -> None:
-    reading = Reading(sought={FIRST: 40})
-    assert reading.positions([theirs(FIRST)]) == {FIRST: 40}
-    assert reading.positions([theirs(FIRST, 43)]) == {FIRST: 43}
-    assert reading.positions([theirs(FIRST)]) == {}
+    assert state.newly_assigned == {SECOND}
+    assert [(each.partition(), each.offset()) for each in state.read_ahead] == [(1, 8)]
+    assert state.positions([theirs(FIRST), theirs(SECOND, 9)]) == {SECOND: 8}
 
 
-def test_members_share_cooperatively_and_may_be_static() -> None:
+def test_a_sought_offset_is_the_position_until_the_library_got_there() -> None:
+    state = ConsumerState(sought={FIRST: 40})
+    assert state.positions([theirs(FIRST)]) == {FIRST: 40}
+    assert state.positions([theirs(FIRST, 43)]) == {FIRST: 43}
+    assert state.positions([theirs(FIRST)]) == {}
+
+
+def test_members_rebalance_cooperatively_and_may_be_static() -> None:
     config = consumer_config(Subscription(("telemetry",), "g", instance_id="one"))
     assert config["partition.assignment.strategy"] == "cooperative-sticky"
     assert config["group.instance.id"] == "one"
@@ -70,13 +72,13 @@ def test_a_denial_behind_another_error_is_one() -> None:
     client = ConfluentClient(ConnectionSettings(), Subscription())
     denial = confluent_kafka.KafkaError(confluent_kafka.KafkaError.CLUSTER_AUTHORIZATION_FAILED)
     behind = SystemError("returned a result with an exception set")
-    with pytest.raises(BrokerError, match="denied access") as caught, client._translated():
+    with pytest.raises(BrokerError, match="denied access") as caught, client._mapped_errors():
         raise behind from confluent_kafka.KafkaException(denial)
     assert not caught.value.retriable
 
 
 class SilentProducer:
-    """The library's, where a broker died while it sent offsets: it waits without a limit."""
+    """Stands for a producer of the library that waits for a dead broker without a limit."""
 
     def __init__(self) -> None:
         self.is_over = threading.Event()
@@ -99,16 +101,16 @@ class SilentProducer:
 def test_a_step_of_a_transaction_that_does_not_end_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_common, "REQUEST_TIMEOUT_MS", 50)
+    monkeypatch.setattr(_limits, "REQUEST_TIMEOUT_MS", 50)
     monkeypatch.setattr(producer, "_GRACE_S", 0.05)
     silent, next_one = SilentProducer(), SilentProducer()
     made = [next_one, silent]
     monkeypatch.setattr(confluent_kafka, "Producer", lambda _: made.pop())
-    writer = ConfluentWriter("here", dict, "g-1")
+    own = ConfluentProducer("here", dict, lambda _: 1, "g-1")
     with pytest.raises(confluent_kafka.KafkaException, match="_TIMED_OUT"):
-        writer.commit([theirs(FIRST, 7)], None)
-    assert not writer.is_in_transaction
-    writer.drop()
-    assert silent.n_aborted == 0, "it is still at work and takes no other step"
-    assert writer.producer() is next_one
+        own.commit([theirs(FIRST, 7)], None)
+    assert not own.is_in_transaction
+    own.discard()
+    assert silent.n_aborted == 0, "it still works on a step and takes no other"
+    assert own.require_handle() is next_one
     silent.is_over.set()

@@ -1,4 +1,4 @@
-"""Every error of both libraries has one of ours, and none tells a secret."""
+"""Every error of both libraries is mapped to one of ours."""
 
 import inspect
 
@@ -6,8 +6,9 @@ import confluent_kafka
 import pytest
 from kafka import errors as kafka_errors
 
-from stream_detector.clients.confluent import config as confluent
-from stream_detector.clients.kafka_python import config as kafka_python
+from stream_detector.clients import _errors
+from stream_detector.clients.confluent import errors as confluent
+from stream_detector.clients.kafka_python import errors as kafka_python
 from stream_detector.errors import BrokerError, BrokerUnavailableError, DeliveryError, FencedError
 
 SERVERS = "broker.example:9092"
@@ -44,7 +45,7 @@ def test_every_kafka_python_error_is_mapped(kind: type[kafka_errors.KafkaError])
 
     assert isinstance(error, BrokerError)
     assert SERVERS in str(error)
-    # What the library calls worth another try is so for us, but for a topic that is not there.
+    # What the library marks as retriable is retriable for us, except for a missing topic.
     if kind.retriable and kind is not kafka_errors.UnknownTopicOrPartitionError:
         assert error.retriable
 
@@ -88,13 +89,13 @@ def test_both_libraries_agree_on_the_protocol_s_errors(
         (kafka_errors.FencedInstanceIdError(), FencedError),
     ],
 )
-def test_what_may_be_tried_again_is_told_from_what_may_not(
+def test_only_errors_that_a_retry_can_cure_are_retriable(
     error: Exception, expected: type[BrokerError]
 ) -> None:
     assert type(kafka_python.map_error(error, SERVERS)) is expected
 
 
-def test_damaged_records_may_come_whole_again() -> None:
+def test_damaged_records_may_be_read_again() -> None:
     for code in (confluent_kafka.KafkaError._BAD_MSG, confluent_kafka.KafkaError.INVALID_MSG):
         error = confluent.map_error(confluent_kafka.KafkaError(code), SERVERS)
         assert error.retriable
@@ -115,7 +116,7 @@ def test_a_denial_says_what_to_check() -> None:
         assert "ACL" in str(error)
 
 
-def test_a_denial_that_comes_as_text_is_one() -> None:
+def test_a_denial_that_the_library_reports_as_text_is_one() -> None:
     as_text = kafka_errors.KafkaError(
         "Unexpected error in InitProducerIdResponse: [Error 31] ClusterAuthorizationFailedError"
     )
@@ -141,14 +142,12 @@ def test_a_denied_transactional_id_is_named() -> None:
 
 
 def test_undelivered_records_may_be_sent_again_unless_that_cannot_help() -> None:
-    from stream_detector.clients import _common
-
-    lost = _common.undelivered(3, _common.unavailable(SERVERS, "no answer"))
+    lost = _errors.undelivered(3, _errors.unavailable(SERVERS, "no answer"))
     assert type(lost) is DeliveryError
     assert lost.retriable
     assert "3 record(s)" in str(lost)
     assert "min.insync.replicas" in str(lost)
-    large = _common.undelivered(1, _common.too_large(SERVERS, "10 MB"))
+    large = _errors.undelivered(1, _errors.too_large(SERVERS, "10 MB"))
     assert not large.retriable
     assert "max.message.bytes" in str(large)
     assert "min.insync.replicas" not in str(large)

@@ -1,4 +1,4 @@
-"""The first connection to a broker: what is wrong with files and TLS is said at once."""
+"""The first connection to a broker reports problems of files and TLS at once."""
 
 import socket
 import threading
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from certificates import KEY_PASSWORD, Certificates  # tests/support
 
-from stream_detector.clients._preflight import load_tls, reach
+from stream_detector.clients._preflight import check_connection, load_tls
 from stream_detector.errors import BrokerUnavailableError, ConfigError
 from stream_detector.settings import ConnectionSettings
 
@@ -80,24 +80,24 @@ def test_an_authority_that_cannot_be_read_is_a_wrong_setting(
     if text is not None:
         path.write_text(text)
     with pytest.raises(ConfigError, match=f"ssl_cafile = .*ca.pem cannot be used: {words}"):
-        reach(tls(certificates, ssl_cafile=path))
+        check_connection(tls(certificates, ssl_cafile=path))
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 def test_what_is_no_broker_may_become_one(answer: bytes, serve: Serve) -> None:
     settings = ConnectionSettings(bootstrap_servers=serve(answer))
     with pytest.raises(BrokerUnavailableError, match="security_protocol"):
-        reach(settings)
+        check_connection(settings)
 
 
 def test_a_server_that_hangs_up_in_the_middle_of_tls_may_come_back(
     certificates: Certificates, serve: Serve
 ) -> None:
     with pytest.raises(BrokerUnavailableError, match="security_protocol"):
-        reach(tls(certificates, bootstrap_servers=serve(b"")))
+        check_connection(tls(certificates, bootstrap_servers=serve(b"")))
 
 
 def test_the_next_server_is_asked_where_one_is_away(serve: Serve) -> None:
     answer = b"\0\0\0\x10\0\0\0\1\0\0\0\0\0\1\0\x12\0\0\0\4"
     address = serve(answer)
-    assert reach(ConnectionSettings(bootstrap_servers=f"127.0.0.1:1,{address}")) == 4
+    assert check_connection(ConnectionSettings(bootstrap_servers=f"127.0.0.1:1,{address}")) == 4

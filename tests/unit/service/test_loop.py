@@ -46,10 +46,10 @@ class NotingBroker(MemoryBroker):
         super().__init__(now_ms=lambda: 4_000)
         self.operations: list[str] = []
 
-    def meet(self, operation: Any, *, is_after: bool) -> None:
+    def on_call(self, operation: Any, *, is_after: bool) -> None:
         if not is_after and operation in ("poll", "produce", "flush", "commit"):
             self.operations.append(operation)
-        super().meet(operation, is_after=is_after)
+        super().on_call(operation, is_after=is_after)
 
 
 @pytest.fixture

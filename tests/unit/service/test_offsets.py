@@ -48,7 +48,7 @@ def test_where_none_is_missing_nothing_is_asked(broker: MemoryBroker, watch: Off
     for start in (0, 2):
         batch = batch_of(*((each, start + n) for n in range(2) for each in (FIRST, SECOND)))
         assert watch.check(batch, ()) == (batch, {})
-    assert broker.n_calls["beginnings"] == 0
+    assert broker.n_calls["beginning_offsets"] == 0
 
 
 def test_a_hole_that_is_no_loss_is_asked_about_once(
@@ -56,10 +56,10 @@ def test_a_hole_that_is_no_loss_is_asked_about_once(
 ) -> None:
     for offset in (3, 7, 9):  # 3, 3 and 1 are missing
         assert watch.check(batch_of((FIRST, offset)), ())[1] == {}
-    assert broker.n_calls["beginnings"] == 1
+    assert broker.n_calls["beginning_offsets"] == 1
     broker.truncate("telemetry", 0, 15)
     assert watch.check(batch_of((FIRST, 15)), ())[1] == {FIRST: OffsetGap(10, 15)}
-    assert broker.n_calls["beginnings"] == 2
+    assert broker.n_calls["beginning_offsets"] == 2
 
 
 def test_a_loss_in_one_partition_is_not_one_in_another(
@@ -89,7 +89,7 @@ def test_a_past_that_is_being_read_is_left_to_its_digest(
 ) -> None:
     broker.truncate("telemetry", 0, 5)
     assert watch.check(batch_of((FIRST, 5)), {FIRST})[1] == {}
-    assert broker.n_calls["beginnings"] == 0
+    assert broker.n_calls["beginning_offsets"] == 0
 
 
 @pytest.mark.parametrize(

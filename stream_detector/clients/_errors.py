@@ -1,0 +1,123 @@
+"""Errors that every client raises, and the message of each.
+
+Each library's own errors are mapped to these functions in `kafka_python.errors` and
+`confluent.errors`.
+"""
+
+from collections.abc import Iterable
+
+from stream_detector.clients import _limits
+from stream_detector.core.records import TopicPartition
+from stream_detector.errors import BrokerError, BrokerUnavailableError, DeliveryError, FencedError
+
+
+def unavailable(servers: str, reason: object) -> BrokerUnavailableError:
+    """Return the error for a broker that does not answer, or cannot serve yet."""
+    message = (
+        f"Kafka at {servers} cannot serve now: {reason}; check that it runs, that this address can "
+        "be reached from here, and that security_protocol is that of the listener"
+    )
+    return BrokerUnavailableError(message)
+
+
+def damaged(servers: str, reason: object) -> BrokerUnavailableError:
+    """Return the error for records with a wrong checksum, which a second read may find intact."""
+    message = (
+        f"records from or to Kafka at {servers} came damaged: {reason}; they are sent again; where "
+        "the same offset fails each time, the log on the broker's disk is damaged: restore that "
+        "replica, or set the group's committed offset behind this batch"
+    )
+    return BrokerUnavailableError(message)
+
+
+def lost_partitions(servers: str, reason: object) -> BrokerUnavailableError:
+    """Return the error for a member that lost its partitions to another; it may join again."""
+    message = (
+        f"the consumer group at {servers} was rebalanced and took this member's partitions: "
+        f"{reason}; join again and continue from the committed offsets"
+    )
+    return BrokerUnavailableError(message)
+
+
+def require_assigned(
+    servers: str, partitions: Iterable[TopicPartition], assignment: Iterable[TopicPartition]
+) -> None:
+    """Raise `lost_partitions` where a partition is not assigned to this member.
+
+    Parameters
+    ----------
+    servers
+        The bootstrap servers, for the message.
+    partitions
+        Partitions that the caller wants to use.
+    assignment
+        Partitions that are assigned to this member.
+    """
+    foreign = sorted(set(partitions) - set(assignment))
+    if foreign:
+        names = ", ".join(f"{topic}[{number}]" for topic, number in foreign)
+        raise lost_partitions(servers, f"{names} not assigned to it")
+
+
+def fenced(servers: str, reason: object) -> FencedError:
+    """Return the error for a process that another one has replaced."""
+    message = (
+        f"Kafka at {servers} refused because another process took this one's place, or this one "
+        f"stood still within a transaction: {reason}; stop one of the two, or give each its own id"
+    )
+    return FencedError(message)
+
+
+def denied(servers: str, reason: object) -> BrokerError:
+    """Return the error for a missing right or a failed login; its message holds no secret."""
+    message = (
+        f"Kafka at {servers} denied access: {reason}; check security_protocol, the sasl_* and "
+        "ssl_* settings, and this user's ACLs on the topics, the group and the transactional id"
+    )
+    return BrokerError(message)
+
+
+def refused(servers: str, reason: object) -> BrokerError:
+    """Return the error for a request that the broker will refuse again."""
+    message = (
+        f"Kafka at {servers} refused: {reason}; trying again will not help, see the broker's log "
+        "for the cause"
+    )
+    return BrokerError(message)
+
+
+def too_large(servers: str, reason: object) -> BrokerError:
+    """Return the error for a record that is larger than its topic accepts."""
+    message = (
+        f"Kafka at {servers} refused a record as too large: {reason}; raise max.message.bytes of "
+        f"its topic (this client sends up to {_limits.PRODUCE_BYTES_MAX} bytes)"
+    )
+    return BrokerError(message)
+
+
+def undelivered(n_records: int, first: BrokerError) -> BrokerError:
+    """Return the error for records that were not acknowledged.
+
+    Parameters
+    ----------
+    n_records
+        How many, >= 1.
+    first
+        Why the first of them failed.
+
+    Returns
+    -------
+    A `DeliveryError`, which may be retried, or an error of the class of `first` where that one is
+    not retriable.
+    """
+    message = (
+        f"{n_records} record(s) since the last flush were not acknowledged and are dropped; "
+        f"the first reason: {first}"
+    )
+    if isinstance(first, BrokerUnavailableError):  # neither library says which of the two it was
+        message += (
+            "; a broker that answers all other requests accepts no record while fewer replicas of "
+            "the topic are in sync than its min.insync.replicas"
+        )
+    kind = DeliveryError if first.retriable else type(first)
+    return kind(message)

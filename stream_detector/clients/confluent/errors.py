@@ -1,0 +1,113 @@
+"""confluent-kafka's errors, mapped to ours."""
+
+from collections.abc import Iterable
+
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_detector.clients import _errors
+from stream_detector.errors import BrokerError, missing_topics
+
+
+def _names(text: str) -> frozenset[str]:
+    """Return the words of a text."""
+    return frozenset(text.split())
+
+
+# By name: the library's own start with an underscore, the others are the protocol's.
+_DENIED = _names(
+    """
+    _AUTHENTICATION _SSL TOPIC_AUTHORIZATION_FAILED GROUP_AUTHORIZATION_FAILED
+    CLUSTER_AUTHORIZATION_FAILED TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    DELEGATION_TOKEN_AUTHORIZATION_FAILED SASL_AUTHENTICATION_FAILED UNSUPPORTED_SASL_MECHANISM
+    ILLEGAL_SASL_STATE SECURITY_DISABLED DELEGATION_TOKEN_AUTH_DISABLED DELEGATION_TOKEN_NOT_FOUND
+    DELEGATION_TOKEN_OWNER_MISMATCH DELEGATION_TOKEN_REQUEST_NOT_ALLOWED DELEGATION_TOKEN_EXPIRED
+    INVALID_PRINCIPAL_TYPE PRINCIPAL_DESERIALIZATION_FAILURE UNACCEPTABLE_CREDENTIAL
+    """
+)
+_FENCED = _names(
+    """
+    _FENCED PRODUCER_FENCED INVALID_PRODUCER_EPOCH INVALID_PRODUCER_ID_MAPPING
+    FENCED_INSTANCE_ID UNRELEASED_INSTANCE_ID TRANSACTION_COORDINATOR_FENCED
+    """
+)
+_LOST_PARTITIONS = _names(
+    """
+    ILLEGAL_GENERATION UNKNOWN_MEMBER_ID REBALANCE_IN_PROGRESS MEMBER_ID_REQUIRED
+    FENCED_MEMBER_EPOCH STALE_MEMBER_EPOCH _ASSIGNMENT_LOST _MAX_POLL_EXCEEDED
+    """
+)
+MISSING_TOPIC = frozenset(("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"))
+_TOO_LARGE = frozenset(("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"))
+# The library skips a batch of records that it found damaged: only a new consumer reads it.
+_DAMAGED = frozenset(("_BAD_MSG", "INVALID_MSG"))
+_UNAVAILABLE = _names(
+    """
+    _TRANSPORT _RESOLVE _ALL_BROKERS_DOWN _MSG_TIMED_OUT _TIMED_OUT _TIMED_OUT_QUEUE _QUEUE_FULL
+    _ISR_INSUFF _NODE_UPDATE _WAIT_COORD _WAIT_CACHE _IN_PROGRESS _PREV_IN_PROGRESS _INTR _RETRY
+    _OUTDATED _PURGE_QUEUE _PURGE_INFLIGHT _DESTROY _DESTROY_BROKER _UNKNOWN_BROKER _STATE
+    _GAPLESS_GUARANTEE _PARTIAL _FATAL
+    LEADER_NOT_AVAILABLE NOT_LEADER_FOR_PARTITION REQUEST_TIMED_OUT BROKER_NOT_AVAILABLE
+    REPLICA_NOT_AVAILABLE NETWORK_EXCEPTION COORDINATOR_LOAD_IN_PROGRESS COORDINATOR_NOT_AVAILABLE
+    NOT_COORDINATOR NOT_ENOUGH_REPLICAS NOT_ENOUGH_REPLICAS_AFTER_APPEND NOT_CONTROLLER
+    OUT_OF_ORDER_SEQUENCE_NUMBER UNKNOWN_PRODUCER_ID CONCURRENT_TRANSACTIONS
+    OPERATION_NOT_ATTEMPTED KAFKA_STORAGE_ERROR FETCH_SESSION_ID_NOT_FOUND
+    INVALID_FETCH_SESSION_EPOCH LISTENER_NOT_FOUND FENCED_LEADER_EPOCH UNKNOWN_LEADER_EPOCH
+    STALE_BROKER_EPOCH OFFSET_NOT_AVAILABLE PREFERRED_LEADER_NOT_AVAILABLE
+    ELIGIBLE_LEADERS_NOT_AVAILABLE ELECTION_NOT_NEEDED UNSTABLE_OFFSET_COMMIT
+    THROTTLING_QUOTA_EXCEEDED UNKNOWN_TOPIC_ID INCONSISTENT_TOPIC_ID TRANSACTION_ABORTABLE
+    SHARE_SESSION_NOT_FOUND INVALID_SHARE_SESSION_EPOCH REBOOTSTRAP_REQUIRED
+    """
+)
+# What the library raises: its own errors, and those of its arguments and of files.
+LIBRARY_ERRORS = (KafkaException, SystemError, RuntimeError, ValueError, TypeError, OSError)
+
+REFUSALS = frozenset((KafkaError._AUTHENTICATION, KafkaError._SSL))  # noqa: SLF001
+"""Errors that only an error callback reports, and that no retry cures."""
+
+_BUILDERS = (
+    (_DENIED, _errors.denied),
+    (_FENCED, _errors.fenced),
+    (_LOST_PARTITIONS, _errors.lost_partitions),
+    (_TOO_LARGE, _errors.too_large),
+    (_DAMAGED, _errors.damaged),
+    (_UNAVAILABLE, _errors.unavailable),
+)
+
+
+def map_error(
+    error: object, servers: str, topics: Iterable[str] = (), transactional_id: str | None = None
+) -> BrokerError:
+    """Return our error for one of confluent-kafka's.
+
+    Parameters
+    ----------
+    error
+        A `KafkaError`, or an exception that holds one.
+    servers
+        The bootstrap servers, for the message.
+    topics
+        Topics that were in use, for the message about a missing one.
+    transactional_id
+        The id that was in use, for the message about one that may not be used.
+    """
+    if isinstance(error, BaseException) and error.args:
+        return map_error(error.args[0], servers, topics, transactional_id)
+    if not isinstance(error, KafkaError):
+        return _errors.refused(servers, error)
+    name, reason = error.name(), f"{error.name()}: {error.str()}"
+    if name == "TOPIC_AUTHORIZATION_FAILED":
+        reason += f" ({', '.join(topics)})"
+    if name == "TRANSACTIONAL_ID_AUTHORIZATION_FAILED" and transactional_id is not None:
+        reason += f" ({transactional_id})"
+    if name in MISSING_TOPIC:
+        return missing_topics(servers, topics)
+    for names, build in _BUILDERS:
+        if name in names:
+            return build(servers, reason)
+    return _errors.refused(servers, reason)
+
+
+def is_fatal(error: object) -> bool:
+    """Return whether the library gave up on a producer or consumer; it does not say why."""
+    first = error.args[0] if isinstance(error, KafkaException) else error
+    return isinstance(first, KafkaError) and first.code() == KafkaError._FATAL  # noqa: SLF001
