@@ -45,9 +45,12 @@ class KafkaClient(ABC):
     ----------
     library_errors
         Everything that the library raises.
+    producer_class
+        Its writing half.
     """
 
     library_errors: ClassVar[tuple[type[Exception], ...]]
+    producer_class: ClassVar[type[BaseProducer]]
 
     def __init__(self, settings: ConnectionSettings, subscription: Subscription) -> None:
         self._settings = settings
@@ -55,7 +58,9 @@ class KafkaClient(ABC):
         self._subscription = subscription
         self._config: dict[str, Any] | None = None
         self._consumer: Any = None
-        self._producer = self._new_producer()
+        self._producer = self.producer_class(
+            self._servers, self._connection, self.n_partitions, subscription.transactional_id
+        )
         # Without a group these are the only memory of where to continue after a reset.
         self._positions: dict[TopicPartition, int] = {}
         self._newly_assigned: set[TopicPartition] = set()
@@ -210,10 +215,6 @@ class KafkaClient(ABC):
         self.reset()
 
     # What one library does in its own way.
-
-    @abstractmethod
-    def _new_producer(self) -> BaseProducer:
-        """Return the writing half; called once, before anything is connected."""
 
     @abstractmethod
     def _connect(self) -> dict[str, Any]:

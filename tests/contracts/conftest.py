@@ -1,4 +1,4 @@
-"""The worlds that contract tests run in: each client on each kind of broker it may meet."""
+"""The worlds of the contract tests: each client on each kind of broker that it supports."""
 
 import itertools
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def _in_memory() -> World:
         broker.create_topic(topic, n_partitions)
         return topic
 
-    def put_out(group: str) -> None:
+    def remove_members(group: str) -> None:
         for client in made.clients:
             broker.leave(group, client)  # type: ignore[arg-type]
 
@@ -61,7 +61,7 @@ def _in_memory() -> World:
         make_topic,
         broker.connect,
         lambda where, offset: broker.truncate(*where, offset),
-        put_out,
+        remove_members,
     )
     return made
 
@@ -79,7 +79,7 @@ def _at(address: str, library: str, make_topic) -> World:  # type: ignore[no-unt
         finally:
             admin.close()
 
-    def put_out(group: str) -> None:
+    def remove_members(group: str) -> None:
         admin = kafka_python.KafkaAdminClient(bootstrap_servers=address)
         try:
             members = admin.describe_groups([group])[group]["members"]
@@ -89,4 +89,6 @@ def _at(address: str, library: str, make_topic) -> World:  # type: ignore[no-unt
         finally:
             admin.close()
 
-    return World(make_topic, lambda **options: connect(settings, **options), truncate, put_out)
+    return World(
+        make_topic, lambda **options: connect(settings, **options), truncate, remove_members
+    )

@@ -1,4 +1,4 @@
-"""What every client promises, held against all of them and both kinds of broker."""
+"""Promises of every client, tested with all of them on every kind of broker."""
 
 import time
 
@@ -7,8 +7,8 @@ from client_world import (  # tests/support
     DEADLINE_S,
     World,
     group,
+    offsets_to_commit,
     on_real_and_memory,
-    progress_of,
     read,
     send,
     values_of,
@@ -110,13 +110,13 @@ def test_the_order_within_a_partition_is_kept(world: World) -> None:
 
 
 @on_real_and_memory
-def test_a_group_goes_on_where_it_committed(world: World) -> None:
+def test_a_group_continues_from_its_committed_offset(world: World) -> None:
     topic = world.make_topic()
     name = group()
     first = world.connect(topic, group=name)
     send(first, *(OutputRecord(topic, None, b"%d" % n) for n in range(10)))
     batch = read(first, 4, n_records_max=4)[0]
-    first.commit(progress_of(batch))
+    first.commit(offsets_to_commit(batch))
     read(first, 6)  # read, not committed: to be read again
     first.close()
 
@@ -126,12 +126,12 @@ def test_a_group_goes_on_where_it_committed(world: World) -> None:
 
 
 @on_real_and_memory
-def test_reset_forgets_what_was_not_committed(world: World) -> None:
+def test_reset_returns_to_the_committed_offset(world: World) -> None:
     topic = world.make_topic()
     client = world.connect(topic, group=group())
     send(client, *(OutputRecord(topic, None, b"%d" % n) for n in range(6)))
     batch = read(client, 2, n_records_max=2)[0]
-    client.commit(progress_of(batch))
+    client.commit(offsets_to_commit(batch))
     read(client, 4)
 
     client.reset()
@@ -149,7 +149,7 @@ def test_offsets_from_before_a_reset_are_refused(world: World) -> None:
     client.reset()
 
     with pytest.raises(BrokerError, match="rebalanced") as caught:
-        client.commit(progress_of(batch))
+        client.commit(offsets_to_commit(batch))
     assert caught.value.retriable
 
 
@@ -161,7 +161,7 @@ def test_nothing_is_lost_or_read_twice_while_it_commits(world: World) -> None:
         send(client, *(OutputRecord(topic, None, b"%d" % n) for n in range(start, start + 30)))
         for batch in read(client, 30, n_records_max=7):
             seen += batch.values
-            client.commit(progress_of(batch))
+            client.commit(offsets_to_commit(batch))
 
     assert sorted(seen) == sorted(b"%d" % n for n in range(300))
 
@@ -230,7 +230,7 @@ def test_lag_counts_what_is_left(world: World) -> None:
     assert client.lag_records() == {}
 
 
-def test_partitions_are_counted_and_none_is_made(world: World) -> None:
+def test_counting_partitions_creates_no_topic(world: World) -> None:
     topic = world.make_topic(3)
     client = world.connect()
 
@@ -239,7 +239,7 @@ def test_partitions_are_counted_and_none_is_made(world: World) -> None:
     assert client.n_partitions("not-there") == 0
 
 
-def test_a_missing_topic_is_said_with_the_command_that_makes_it(world: World) -> None:
+def test_the_error_for_a_missing_topic_names_the_command_that_creates_it(world: World) -> None:
     reader = world.connect("not-there", group=group())
     writer = world.connect()
 
@@ -273,9 +273,10 @@ def test_a_client_without_topics_cannot_read(world: World) -> None:
         world.connect().poll(1, 0)
 
 
-def test_flush_of_nothing_and_closing_twice_are_harmless(world: World) -> None:
+def test_flush_and_commit_of_nothing_and_closing_twice_are_harmless(world: World) -> None:
     client = world.connect(world.make_topic(), group=group())
     client.flush(100)
+    client.commit({})
     assert client.assignment() == frozenset()
 
     client.close()

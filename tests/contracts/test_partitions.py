@@ -1,4 +1,4 @@
-"""What every client promises of its partitions: progress, places to read from, who has which."""
+"""Promises of every client about its partitions: offsets, positions and assignment."""
 
 import contextlib
 
@@ -6,9 +6,9 @@ import pytest
 from client_world import (  # tests/support
     World,
     group,
+    offsets_to_commit,
     on_real_and_memory,
     poll_until,
-    progress_of,
     read,
     send,
     values_of,
@@ -41,23 +41,23 @@ def test_offsets_are_those_of_the_records(world: World, n_partitions: int) -> No
 
 
 @on_real_and_memory
-def test_progress_comes_back_with_its_metadata(world: World) -> None:
+def test_committed_offsets_come_back_with_their_metadata(world: World) -> None:
     topic, name = world.make_topic(2), group()
     client = world.connect(topic, group=name)
     send(client, *numbered(topic, 3))
     done, other = TopicPartition(topic, 0), TopicPartition(topic, 1)
     assert client.committed([done, other]) == {done: None, other: None}
     (batch,) = read(client, 3)
-    note = '{"rewind":17}' + "ü" * 2_000
+    metadata = '{"restore":17}' + "ü" * 2_000
 
-    client.commit(progress_of(batch, note))
+    client.commit(offsets_to_commit(batch, metadata))
 
-    assert client.committed([done, other]) == {done: OffsetAndMetadata(3, note), other: None}
+    assert client.committed([done, other]) == {done: OffsetAndMetadata(3, metadata), other: None}
     client.close()
     again = world.connect(topic, group=name)
-    assert again.committed([done]) == {done: OffsetAndMetadata(3, note)}
+    assert again.committed([done]) == {done: OffsetAndMetadata(3, metadata)}
     poll_until(lambda: done in again.assignment(), again)
-    # Of every length, for one library knows none.
+    # Test many lengths: one library does not know the length.
     for length in (0, 1, 5, 4_095, 7, 8, 23, 24, 25, 2, 63, 64, 65, 3):
         expected = {done: OffsetAndMetadata(3, "ö" * (length // 2) + "x" * (length % 2))}
         again.commit(expected)
@@ -81,18 +81,18 @@ def test_metadata_that_is_too_long_is_refused_for_good(
     (batch,) = read(client, 1)
 
     with pytest.raises(BrokerError, match="refused") as caught:
-        client.commit(progress_of(batch, "x" * 4_096))
+        client.commit(offsets_to_commit(batch, "x" * 4_096))
     assert not caught.value.retriable
 
     if transactional_id is None:  # the member is as it was, and may commit again
-        client.commit(progress_of(batch, "x"))
+        client.commit(offsets_to_commit(batch, "x"))
         (where,) = batch.next_offsets
         assert client.committed([where]) == {where: OffsetAndMetadata(1, "x")}
         assert client.assignment() == {where}
 
 
 @on_real_and_memory
-def test_partitions_that_change_hands_are_gained_and_those_that_stay_are_not(world: World) -> None:
+def test_only_partitions_that_move_are_newly_assigned(world: World) -> None:
     topic, name = world.make_topic(4), group()
     everything = {TopicPartition(topic, number) for number in range(4)}
     first, second = (world.connect(topic, group=name) for _ in range(2))
@@ -112,7 +112,7 @@ def test_partitions_that_change_hands_are_gained_and_those_that_stay_are_not(wor
     second.close()
     poll_until(lambda: len(first.assignment()) == 4, first)
     assert first.newly_assigned() == moved
-    # What was paused before it went is paused no more.
+    # A partition that was paused before it moved is not paused any more.
     for each in everything:
         send(first, OutputRecord(topic, None, b"x", partition=each.partition))
     assert {each for batch in read(first, 2) for each in batch.next_offsets} == moved
@@ -127,22 +127,22 @@ def test_partitions_that_change_hands_are_gained_and_those_that_stay_are_not(wor
 
 
 @on_real_and_memory
-def test_a_member_that_was_put_out_gains_its_partitions_again(world: World) -> None:
+def test_a_removed_member_is_assigned_its_partitions_again(world: World) -> None:
     topic, name = world.make_topic(2), group()
     client = world.connect(topic, group=name)
     poll_until(lambda: len(client.newly_assigned()) == 2, client)
-    world.put_out(name)
+    world.remove_members(name)
 
-    regained: set[TopicPartition] = set()
+    assigned_again: set[TopicPartition] = set()
 
     def is_back() -> bool:
-        regained.update(client.newly_assigned())
-        return len(regained) == 2
+        assigned_again.update(client.newly_assigned())
+        return len(assigned_again) == 2
 
     poll_until(is_back, client)
 
 
-def test_without_a_group_all_partitions_are_gained_at_once(world: World) -> None:
+def test_without_a_group_all_partitions_are_newly_assigned_at_once(world: World) -> None:
     topic = world.make_topic(2)
     reader = world.connect(topic)
     assert reader.newly_assigned() == frozenset()
@@ -154,7 +154,7 @@ def test_without_a_group_all_partitions_are_gained_at_once(world: World) -> None
 
 @on_real_and_memory
 @pytest.mark.parametrize("n_first", [1, 100])
-def test_seek_works_right_after_the_poll_that_gained_a_partition(
+def test_seek_works_right_after_the_poll_that_assigned_a_partition(
     world: World, n_first: int
 ) -> None:
     topic, name = world.make_topic(2), group()
@@ -196,7 +196,7 @@ def test_seek_goes_back_and_forth_and_drops_what_was_read_ahead(world: World) ->
 
 
 @on_real_and_memory
-def test_a_partition_of_somebody_else_is_not_sought_in(world: World) -> None:
+def test_seek_refuses_the_partition_of_another_member(world: World) -> None:
     topic = world.make_topic()
     client = world.connect(topic, group=group())
     where = TopicPartition(topic, 0)
@@ -215,7 +215,7 @@ def test_a_partition_of_somebody_else_is_not_sought_in(world: World) -> None:
 
 
 @on_real_and_memory
-def test_what_lies_before_the_beginning_is_gone(world: World) -> None:
+def test_records_before_the_beginning_offset_are_gone(world: World) -> None:
     topic = world.make_topic(2)
     partitions = [TopicPartition(topic, number) for number in range(2)]
     client = world.connect(topic, group=group())
@@ -230,7 +230,7 @@ def test_what_lies_before_the_beginning_is_gone(world: World) -> None:
     assert values_of(read(client, 4)) == [b"6", b"7", b"8", b"9"]
 
 
-def test_ends_are_asked_of_the_broker(world: World) -> None:
+def test_end_offsets_come_from_the_broker(world: World) -> None:
     topic = world.make_topic(3)
     partitions = [TopicPartition(topic, number) for number in range(3)]
     reader, writer = world.connect(topic), world.connect()
@@ -282,34 +282,36 @@ def test_a_paused_partition_gives_nothing_until_it_is_resumed(world: World) -> N
 
 
 @on_real_and_memory
-def test_what_was_read_ahead_before_a_pause_comes_after_it(world: World) -> None:
+def test_records_read_ahead_before_a_pause_come_after_it(world: World) -> None:
     topic = world.make_topic(2)
     partitions = [TopicPartition(topic, number) for number in range(2)]
     client = world.connect(topic, group=group())
     send(client, *numbered(topic, 2_000, 0), *numbered(topic, 2_000, 1))
     seen: dict[int, list[int]] = {0: [], 1: []}
 
-    def note(batch: RecordBatch) -> None:
+    def keep(batch: RecordBatch) -> None:
         for index, offset in enumerate(batch.offsets().tolist()):
             seen[batch.metadata(index).partition].append(offset)
 
     for n_records in (10, 7, 1):
         (batch,) = read(client, n_records, n_records)
-        note(batch)
-        client.commit(progress_of(batch))  # may read ahead
+        keep(batch)
+        client.commit(offsets_to_commit(batch))  # may read ahead
         client.pause(partitions)
         for _ in range(3):
             assert len(client.poll(100, 50)) == 0
-        client.commit(progress_of(batch))
+        client.commit(offsets_to_commit(batch))
         client.resume(partitions)
     for batch in read(client, 4_000 - 18):
-        note(batch)
+        keep(batch)
     assert seen == {0: list(range(2_000)), 1: list(range(2_000))}
     assert client.newly_assigned() == set(partitions)
 
 
 @on_real_and_memory
-def test_who_comes_back_under_its_instance_id_has_its_partitions_at_once(world: World) -> None:
+def test_a_member_that_returns_under_its_instance_id_has_its_partitions_at_once(
+    world: World,
+) -> None:
     topic, name = world.make_topic(2), group()
     first, second = (world.connect(topic, group=name, instance_id=each) for each in ("a", "b"))
     poll_until(
@@ -323,12 +325,12 @@ def test_who_comes_back_under_its_instance_id_has_its_partitions_at_once(world: 
     assert again.assignment() == again.newly_assigned() == mine
     assert len(second.assignment()) == 1
 
-    def go_on() -> None:
-        # Until it has heard of it, a member may find the group in the middle of a rebalance.
+    def keep_polling() -> None:
+        # Until it learns of it, a member may find the group in the middle of a rebalance.
         for _ in range(100):
             with contextlib.suppress(BrokerUnavailableError):
                 first.poll(1, 50)
                 first.commit(dict.fromkeys(mine, OffsetAndMetadata(0)))
 
     with pytest.raises(FencedError, match="place"):
-        go_on()
+        keep_polling()

@@ -1,4 +1,4 @@
-"""What every client promises of transactions: records and offsets together, or neither."""
+"""Promises of every client about transactions: records and offsets together, or neither."""
 
 import time
 from collections.abc import Callable
@@ -7,9 +7,9 @@ import pytest
 from client_world import (  # tests/support
     World,
     group,
+    offsets_to_commit,
     on_real_and_memory,
     poll_until,
-    progress_of,
     read,
     send,
     values_of,
@@ -74,21 +74,21 @@ def test_records_and_offsets_are_seen_together(scene: Scene) -> None:
     worker.flush(10_000)
     assert scene.published(0) == []
 
-    worker.commit(progress_of(batch, "note"))
+    worker.commit(offsets_to_commit(batch, "metadata"))
 
     assert scene.published(2) == [b"a", b"b"]
-    assert scene.committed(worker) == OffsetAndMetadata(4, "note")
+    assert scene.committed(worker) == OffsetAndMetadata(4, "metadata")
     batch = take(worker, 6)
     worker.produce(scene.answers(b"c"))
     worker.flush(10_000)
-    worker.commit(progress_of(batch))
+    worker.commit(offsets_to_commit(batch))
     assert scene.published(3) == [b"a", b"b", b"c"]
     assert scene.committed(worker) == OffsetAndMetadata(10)
 
 
-def test_reset_undoes_what_was_not_committed(scene: Scene) -> None:
+def test_reset_aborts_an_open_transaction(scene: Scene) -> None:
     worker = scene.worker()
-    worker.commit(progress_of(take(worker, 2)))
+    worker.commit(offsets_to_commit(take(worker, 2)))
     take(worker, 3)
     worker.produce(scene.answers(b"lost"))
     worker.flush(10_000)
@@ -101,11 +101,11 @@ def test_reset_undoes_what_was_not_committed(scene: Scene) -> None:
     assert batch.values[0] == b"2"
     worker.produce(scene.answers(b"kept"))
     worker.flush(10_000)
-    worker.commit(progress_of(batch))
+    worker.commit(offsets_to_commit(batch))
     assert scene.published(1) == [b"kept"]
 
 
-def test_abort_undoes_the_records_and_reading_goes_on(scene: Scene) -> None:
+def test_abort_drops_the_records_and_keeps_the_position(scene: Scene) -> None:
     worker = scene.worker()
     batch = take(worker, 3)
     for _ in range(2):
@@ -118,14 +118,14 @@ def test_abort_undoes_the_records_and_reading_goes_on(scene: Scene) -> None:
 
     worker.produce(scene.answers(b"a", b"b"))
     worker.flush(10_000)
-    worker.commit(progress_of(batch))
+    worker.commit(offsets_to_commit(batch))
 
     assert scene.published(2) == [b"a", b"b"]
     assert scene.committed(worker) == OffsetAndMetadata(3)
     assert worker.newly_assigned() == worker.assignment() == {scene.where}
 
 
-def test_closing_undoes_what_was_not_committed(scene: Scene) -> None:
+def test_closing_aborts_an_open_transaction(scene: Scene) -> None:
     worker = scene.worker()
     take(worker, 3)
     worker.produce(scene.answers(b"lost"))
@@ -138,10 +138,10 @@ def test_closing_undoes_what_was_not_committed(scene: Scene) -> None:
 
 def test_offsets_may_be_committed_without_records_and_nothing_at_all(scene: Scene) -> None:
     worker = scene.worker()
-    worker.commit(progress_of(take(worker, 3), "note"))
+    worker.commit(offsets_to_commit(take(worker, 3), "metadata"))
     worker.commit({})
 
-    assert scene.committed(worker) == OffsetAndMetadata(3, "note")
+    assert scene.committed(worker) == OffsetAndMetadata(3, "metadata")
     assert len(take(worker, 7)) == 7
 
 
@@ -162,7 +162,7 @@ def test_no_transaction_is_open_across_a_poll(scene: Scene) -> None:
     with pytest.raises(ValueError, match="transaction is open"):
         worker.poll(1, 0)
     worker.flush(10_000)
-    worker.commit(progress_of(batch))
+    worker.commit(offsets_to_commit(batch))
     assert len(take(worker, 7)) == 7
 
 
@@ -172,7 +172,7 @@ def test_positions_pass_the_ends_of_transactions(scene: Scene, world: World) -> 
         batch = take(worker, 1)
         worker.produce(scene.answers(b"%d" % number))
         worker.flush(10_000)
-        worker.commit(progress_of(batch))
+        worker.commit(offsets_to_commit(batch))
     reader = world.connect(scene.output, group=group())
     where = TopicPartition(scene.output, 0)
 
@@ -184,7 +184,7 @@ def test_positions_pass_the_ends_of_transactions(scene: Scene, world: World) -> 
     assert values_of(read(reader, 1)) == [b"2"]
 
 
-def test_ends_reach_as_far_as_records_are_committed(scene: Scene, world: World) -> None:
+def test_end_offsets_end_before_an_open_transaction(scene: Scene, world: World) -> None:
     worker, reader = scene.worker(), world.connect(scene.output)
     where = TopicPartition(scene.output, 0)
     batch = take(worker, 1)
@@ -192,7 +192,7 @@ def test_ends_reach_as_far_as_records_are_committed(scene: Scene, world: World) 
     worker.flush(10_000)
     assert reader.end_offsets([where]) == {where: 0}
 
-    worker.commit(progress_of(batch))
+    worker.commit(offsets_to_commit(batch))
 
     assert values_of(read(reader, 2)) == [b"a", b"b"]
     assert reader.end_offsets([where]) == {where: 3}
@@ -209,7 +209,7 @@ def _produce(client: Client, scene: Scene, batch: RecordBatch) -> None:
 
 def _commit(client: Client, scene: Scene, batch: RecordBatch) -> None:
     del scene
-    client.commit(progress_of(batch))
+    client.commit(offsets_to_commit(batch))
 
 
 @pytest.mark.parametrize(("is_open", "step"), [(False, _commit), (True, _produce), (True, _commit)])
@@ -223,7 +223,7 @@ def test_a_second_client_with_the_same_id_fences_the_first(
         first.flush(10_000)
 
     second = scene.worker()
-    # It takes the id before it asks for offsets, so nothing of the first one is still to come.
+    # It takes the id before it asks for offsets, so the first one can add nothing more.
     assert second.committed([scene.where]) == {scene.where: None}
 
     with pytest.raises(FencedError) as caught:
@@ -233,32 +233,32 @@ def test_a_second_client_with_the_same_id_fences_the_first(
     batch = take(second, 10)
     second.produce(scene.answers(b"second"))
     second.flush(10_000)
-    second.commit(progress_of(batch))
+    second.commit(offsets_to_commit(batch))
     assert scene.published(1) == [b"second"]
     assert scene.committed(second) == OffsetAndMetadata(10)
 
 
 @pytest.mark.parametrize("has_noticed", [False, True], ids=["at once", "after heartbeats"])
-def test_the_offsets_of_a_member_that_was_put_out_are_refused(
+def test_the_offsets_of_a_removed_member_are_refused(
     scene: Scene, world: World, has_noticed: bool
 ) -> None:
     worker = scene.worker()
     batch = take(worker, 3)
     worker.produce(scene.answers(b"of the past"))
     worker.flush(10_000)
-    world.put_out(scene.group)
+    world.remove_members(scene.group)
     if has_noticed:
         time.sleep(1.8 * HEARTBEAT_MS / 1000)
 
     with pytest.raises(BrokerUnavailableError, match="rebalanced"):
-        worker.commit(progress_of(batch))
+        worker.commit(offsets_to_commit(batch))
     worker.reset()
 
     assert scene.committed(worker) is None
     batch = take(worker, 10)
     worker.produce(scene.answers(b"again"))
     worker.flush(10_000)
-    worker.commit(progress_of(batch))
+    worker.commit(offsets_to_commit(batch))
     assert scene.published(1) == [b"again"]
 
 
@@ -268,5 +268,5 @@ def test_offsets_are_not_committed_after_leaving_the_group(scene: Scene) -> None
     worker.reset()
 
     with pytest.raises(BrokerUnavailableError, match="rebalanced"):
-        worker.commit(progress_of(batch))
+        worker.commit(offsets_to_commit(batch))
     assert scene.committed(worker) is None

@@ -1,4 +1,4 @@
-"""The traps of both client libraries, each with a test that falls into it if we do."""
+"""Traps of both client libraries: each test fails if our client falls into one."""
 
 import gc
 import threading
@@ -74,8 +74,10 @@ def read(client: Client, n_records: int, deadline_s: float = 30.0) -> list[Recor
     return batches
 
 
-def progress_of(batch: RecordBatch, metadata: str = "") -> dict[TopicPartition, OffsetAndMetadata]:
-    """Return what to commit once a batch is done."""
+def offsets_to_commit(
+    batch: RecordBatch, metadata: str = ""
+) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Return the next offsets to commit after a batch."""
     return {
         each: OffsetAndMetadata(offset, metadata) for each, offset in batch.next_offsets.items()
     }
@@ -202,7 +204,7 @@ def test_a_ten_megabyte_record_passes_where_its_topic_takes_it(
     client.flush(10_000)
 
 
-def test_an_absent_broker_is_said_within_seconds(opened: Connect) -> None:
+def test_an_absent_broker_is_reported_within_seconds(opened: Connect) -> None:
     nobody = "127.0.0.1:1"
     for use in (
         lambda: opened(nobody, "t", group="g").poll(1, 10),
@@ -227,7 +229,7 @@ def test_a_broker_that_dies_and_comes_back_loses_nothing(
     client.flush(10_000)
     batch = read(client, 10)[0]
     assert len(batch) == 10
-    client.commit(progress_of(batch))
+    client.commit(offsets_to_commit(batch))
     client.produce([OutputRecord(topic, None, b"10")])
     client.flush(10_000)
 
@@ -268,28 +270,28 @@ def test_a_hanging_broker_holds_nothing_up(
         plain.produce(OutputRecord(topic, None, b"lost") for _ in range(5))
         assert _seconds_until(DeliveryError, lambda: plain.flush(1_000)) < 4.0
         for client, batch in batches:
-            committing = lambda: client.commit(progress_of(batch))  # noqa: B023, E731
+            committing = lambda: client.commit(offsets_to_commit(batch))  # noqa: B023, E731
             assert _seconds_until(BrokerUnavailableError, committing) < limit_s
             start_s = time.monotonic()
             client.reset()
             assert time.monotonic() - start_s < limit_s
     finally:
         own_kafka.resume()
-    # Nothing of the old connections goes on sending in a thread of its own.
+    # No thread of an old connection keeps sending.
     assert not [
         thread
         for thread in set(threading.enumerate()) - threads_before
         if "kafka" in thread.name.lower()
     ]
     monkeypatch.undo()
-    # Whether the broker took a commit that it did not answer is in doubt until it is asked.
+    # Only a question tells whether the broker stored a commit that it did not answer.
     if plain.committed([where]) == {where: None}:
         assert values_of(read(plain, 1))[0] == b"first"
     if exact.committed([where]) == {where: None}:
         batch = read(exact, 1)[0]
         exact.produce([OutputRecord(output, None, b"second try")])
         exact.flush(10_000)
-        exact.commit(progress_of(batch))
+        exact.commit(offsets_to_commit(batch))
     assert len(values_of(read(opened(address, output), 2, 1.0))) == 1
 
 
@@ -316,7 +318,7 @@ def test_a_damaged_record_is_an_error_each_time_and_never_a_spin(
 
 
 @pytest.mark.slow
-def test_a_member_that_was_put_out_may_join_again(
+def test_a_removed_member_may_join_again(
     kafka: str, topics: Callable[..., str], opened: Connect
 ) -> None:
     topic, name = topics(), group()
@@ -324,10 +326,10 @@ def test_a_member_that_was_put_out_may_join_again(
     client.produce(OutputRecord(topic, None, b"%d" % n) for n in range(3))
     client.flush(10_000)
     batch = read(client, 3)[-1]
-    _put_members_out(kafka, name)
+    _remove_members(kafka, name)
 
     with pytest.raises(BrokerUnavailableError, match="rebalanced"):
-        client.commit(progress_of(batch))
+        client.commit(offsets_to_commit(batch))
     client.reset()
 
     assert values_of(read(client, 3)) == [b"0", b"1", b"2"]
@@ -343,7 +345,9 @@ def test_offsets_of_an_open_transaction_are_waited_for(
     producer = kafka_python.KafkaProducer(bootstrap_servers=kafka, transactional_id=group())
     producer.init_transactions()
     producer.begin_transaction()
-    offsets = {kafka_python.TopicPartition(*where): kafka_python.OffsetAndMetadata(5, "note\n", -1)}
+    offsets = {
+        kafka_python.TopicPartition(*where): kafka_python.OffsetAndMetadata(5, "metadata\n", -1)
+    }
     producer.send_offsets_to_transaction(offsets, name)
 
     monkeypatch.setattr(_limits, "REQUEST_TIMEOUT_MS", 700)
@@ -352,12 +356,12 @@ def test_offsets_of_an_open_transaction_are_waited_for(
     ending = threading.Timer(0.7, producer.commit_transaction)
     ending.start()
 
-    assert client.committed([where]) == {where: OffsetAndMetadata(5, "note")}
+    assert client.committed([where]) == {where: OffsetAndMetadata(5, "metadata")}
     ending.join()
     producer.close()
 
 
-def test_a_transaction_that_was_open_for_long_is_done_again_before_it_is_fenced(
+def test_a_transaction_that_was_open_for_long_is_retried_before_it_is_fenced(
     kafka: str, topics: Callable[..., str], opened: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target, name = topics(), topics(), group()
@@ -376,7 +380,7 @@ def test_a_transaction_that_was_open_for_long_is_done_again_before_it_is_fenced(
     batch = read(client, 1)[0]
     client.produce([OutputRecord(target, None, b"done")])
     client.flush(10_000)
-    client.commit(progress_of(batch))
+    client.commit(offsets_to_commit(batch))
     assert values_of(read(opened(kafka, target), 2, 1.0)) == [b"done"]
 
 
@@ -408,7 +412,7 @@ def _create_topic(address: str) -> str:
         admin.close()
 
 
-def _put_members_out(address: str, name: str) -> None:
+def _remove_members(address: str, name: str) -> None:
     """Remove a group's members as an administrator does."""
     admin = kafka_python.KafkaAdminClient(bootstrap_servers=address)
     try:
@@ -420,7 +424,7 @@ def _put_members_out(address: str, name: str) -> None:
 
 
 def _poll_for(client: Client, seconds: float, n_records_max: int = 0) -> None:
-    """Poll for so long; no more than so many records are there to read."""
+    """Poll for a number of seconds; fail if more than `n_records_max` records arrive."""
     start_s = time.monotonic()
     n_records = 0
     while time.monotonic() - start_s < seconds:

@@ -1,4 +1,4 @@
-"""Every client on each kind of broker, seen alike: what contract tests are written against."""
+"""One interface to every client on each kind of broker, for the contract tests."""
 
 import time
 import uuid
@@ -23,8 +23,8 @@ REAL = (
 )
 EVERYWHERE = (*REAL, "kafka-python on embedded", "confluent on embedded", "memory")
 
-# The embedded broker takes nine seconds for each change of a group's members, and knows nothing
-# of transactions.
+# The embedded broker takes nine seconds for each change of a group's members, and has no
+# transactions.
 on_real_and_memory = pytest.mark.parametrize("world", [*REAL, "memory"], indirect=True)
 
 
@@ -35,19 +35,19 @@ class World:
     Parameters
     ----------
     make_topic
-        Gives the name of a new topic of so many partitions.
+        Creates a topic with a number of partitions and returns its name.
     open
         Connects a client, as `stream_detector.clients.connect` does.
     truncate
         Deletes the records of a partition before an offset.
-    put_out
-        Puts all members out of a group, as an administrator can.
+    remove_members
+        Removes all members from a group, as an administrator can.
     """
 
     make_topic: Callable[..., str]
     open: Callable[..., Client]
     truncate: Callable[[TopicPartition, int], None]
-    put_out: Callable[[str], None]
+    remove_members: Callable[[str], None]
     clients: list[Client] = field(default_factory=list)
 
     def connect(self, *topics: str, **options: str | None) -> Client:
@@ -66,7 +66,7 @@ def send(client: Client, *records: OutputRecord) -> None:
 
 
 def read(client: Client, n_records: int, n_records_max: int = 10_000) -> list[RecordBatch]:
-    """Poll until so many records came, or the time is up."""
+    """Poll until `n_records` records arrived; fail when the time is up."""
     batches: list[RecordBatch] = []
     deadline_s = time.monotonic() + DEADLINE_S
     n_left = n_records
@@ -80,7 +80,7 @@ def read(client: Client, n_records: int, n_records_max: int = 10_000) -> list[Re
 
 
 def poll_until(is_done: Callable[[], bool], *clients: Client) -> list[bytes | None]:
-    """Poll clients by turns until something holds, and return the values that came."""
+    """Poll clients in turn until a condition holds, and return the values that arrived."""
     values: list[bytes | None] = []
     deadline_s = time.monotonic() + DEADLINE_S
     while not is_done():
@@ -94,8 +94,10 @@ def values_of(batches: list[RecordBatch]) -> list[bytes | None]:
     return [value for batch in batches for value in batch.values]
 
 
-def progress_of(batch: RecordBatch, metadata: str = "") -> dict[TopicPartition, OffsetAndMetadata]:
-    """Return what to commit once a batch is done."""
+def offsets_to_commit(
+    batch: RecordBatch, metadata: str = ""
+) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Return the next offsets to commit after a batch."""
     return {
         each: OffsetAndMetadata(offset, metadata) for each, offset in batch.next_offsets.items()
     }

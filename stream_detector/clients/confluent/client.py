@@ -65,19 +65,12 @@ class ConfluentClient(KafkaClient):
     """
 
     library_errors = LIBRARY_ERRORS
+    producer_class = ConfluentProducer
 
     def __init__(self, settings: ConnectionSettings, subscription: Subscription) -> None:
         super().__init__(settings, subscription)
         self._reported: KafkaError | None = None
         self._state = ConsumerState()
-
-    def _new_producer(self) -> ConfluentProducer:
-        return ConfluentProducer(
-            self._servers,
-            self._connection,
-            self.n_partitions,
-            self._subscription.transactional_id,
-        )
 
     def _connect(self) -> dict[str, Any]:
         protocol = self._settings.security_protocol

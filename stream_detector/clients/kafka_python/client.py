@@ -32,14 +32,7 @@ class KafkaPythonClient(KafkaClient):
     """A `stream_detector.ports.Client` on kafka-python; `KafkaClient` describes its parameters."""
 
     library_errors = LIBRARY_ERRORS
-
-    def _new_producer(self) -> KafkaPythonProducer:
-        return KafkaPythonProducer(
-            self._servers,
-            self._connection,
-            self.n_partitions,
-            self._subscription.transactional_id,
-        )
+    producer_class = KafkaPythonProducer
 
     def _connect(self) -> dict[str, Any]:
         config = connection_config(self._settings)

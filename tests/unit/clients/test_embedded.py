@@ -14,7 +14,7 @@ from stream_detector.errors import BrokerError
 from stream_detector.settings import ClientName, ConnectionSettings
 
 
-def test_it_can_be_reached_by_a_port_of_choice_and_stops_cleanly() -> None:
+def test_it_listens_on_a_chosen_port_and_stops_cleanly() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with EmbeddedBroker(port=port) as broker:
@@ -30,7 +30,7 @@ def test_it_can_be_reached_by_a_port_of_choice_and_stops_cleanly() -> None:
 
 
 @pytest.mark.parametrize("name", ["confluent", "kafka-python"])
-def test_a_topic_that_is_made_while_it_is_asked_for_is_found(name: ClientName) -> None:
+def test_a_topic_that_is_created_during_the_question_is_found(name: ClientName) -> None:
     with EmbeddedBroker() as broker:
         client = connect(
             ConnectionSettings(bootstrap_servers=broker.bootstrap_servers, client=name)
@@ -42,14 +42,14 @@ def test_a_topic_that_is_made_while_it_is_asked_for_is_found(name: ClientName) -
         client.close()
 
 
-def test_a_port_that_is_taken_is_said() -> None:
+def test_the_error_for_a_taken_port_names_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(BrokerError, match=f"{port}.*another port"):
             EmbeddedBroker(port=port).start()
 
 
-def test_a_topic_is_made_once_and_only_while_it_runs() -> None:
+def test_a_topic_is_created_once_and_only_while_the_broker_runs() -> None:
     broker = EmbeddedBroker()
     with pytest.raises(BrokerError, match="not running"):
         broker.create_topic("telemetry")
@@ -59,7 +59,7 @@ def test_a_topic_is_made_once_and_only_while_it_runs() -> None:
             broker.create_topic("telemetry")
 
 
-def test_dropped_records_are_said_loudly() -> None:
+def test_dropped_records_are_an_error() -> None:
     with EmbeddedBroker() as broker:
         broker.create_topic("telemetry", 2)
         settings = ConnectionSettings(bootstrap_servers=broker.bootstrap_servers)

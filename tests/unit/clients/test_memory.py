@@ -1,4 +1,4 @@
-"""The faults of the memory broker: what is lost with a process, and what stays."""
+"""Faults of the memory broker: what a process loses when it dies, and what stays."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ def broker() -> MemoryBroker:
     return made
 
 
-def test_items_in_the_input_are_met_once_and_in_order(broker: MemoryBroker) -> None:
+def test_items_in_a_log_take_effect_once_and_in_order(broker: MemoryBroker) -> None:
     broker.feed("telemetry", [b"1", EOF, b"2", PAUSE, b"3"])
     client = broker.connect(topics=["telemetry"], group="g")
 
@@ -71,7 +71,7 @@ def test_what_was_flushed_and_committed_stays(broker: MemoryBroker) -> None:
 
 
 @pytest.mark.parametrize("is_after", [False, True])
-def test_the_script_fails_the_nth_call_before_or_after_its_work(
+def test_a_fault_fails_the_nth_call_before_or_after_its_work(
     broker: MemoryBroker, is_after: bool
 ) -> None:
     broker.feed("telemetry", [b"1", b"2"])
@@ -88,7 +88,7 @@ def test_the_script_fails_the_nth_call_before_or_after_its_work(
     assert broker.n_calls["commit"] == 2
 
 
-def test_the_script_may_raise_any_broker_error(broker: MemoryBroker) -> None:
+def test_a_fault_may_raise_any_broker_error(broker: MemoryBroker) -> None:
     broker.faults.append(Fault("flush", FencedError("replaced")))
     client = broker.connect()
     client.produce([ALERT])
@@ -96,7 +96,7 @@ def test_the_script_may_raise_any_broker_error(broker: MemoryBroker) -> None:
         client.flush(1000)
 
 
-def test_no_handler_of_errors_holds_an_abort_up() -> None:
+def test_no_handler_of_exceptions_catches_an_abort() -> None:
     assert not issubclass(Aborted, Exception)
 
 
@@ -122,7 +122,7 @@ STEPS = ("begin", "produce", "flush", "send_offsets", "end", "commit")
 
 @pytest.mark.parametrize("is_after", [False, True])
 @pytest.mark.parametrize("operation", STEPS)
-def test_a_transaction_cut_anywhere_is_done_or_undone(
+def test_a_transaction_interrupted_anywhere_is_committed_or_aborted(
     broker: MemoryBroker,
     transactional: Callable[[], MemoryClient],
     operation: Operation,
@@ -149,7 +149,7 @@ def test_a_transaction_cut_anywhere_is_done_or_undone(
     assert again.poll(1, 0).values == [b"2" if is_done else b"1"]
 
 
-def test_a_transaction_s_records_are_seen_when_it_ends(
+def test_the_records_of_a_transaction_become_visible_when_it_ends(
     broker: MemoryBroker, transactional: Callable[[], MemoryClient]
 ) -> None:
     broker.feed("telemetry", [b"1"])
@@ -165,7 +165,7 @@ def test_a_transaction_s_records_are_seen_when_it_ends(
     assert reader.positions([TopicPartition("alerts", 0)]) == {TopicPartition("alerts", 0): 2}
 
 
-def test_who_takes_an_instance_id_takes_the_partitions(broker: MemoryBroker) -> None:
+def test_a_client_that_takes_an_instance_id_takes_its_partitions(broker: MemoryBroker) -> None:
     broker.feed("telemetry", [b"1", b"2"])
     first, second = (
         broker.connect(topics=["telemetry"], group="g", instance_id="i") for _ in range(2)
@@ -179,7 +179,7 @@ def test_who_takes_an_instance_id_takes_the_partitions(broker: MemoryBroker) -> 
             use()
 
 
-def test_retention_may_eat_the_beginning(broker: MemoryBroker) -> None:
+def test_retention_may_delete_the_first_records(broker: MemoryBroker) -> None:
     broker.feed("telemetry", [b"1", b"2", b"3"])
     broker.truncate("telemetry", 0, 2)
 
@@ -189,7 +189,7 @@ def test_retention_may_eat_the_beginning(broker: MemoryBroker) -> None:
     assert [record.value for record in broker.records("telemetry")] == [b"3"]
 
 
-def test_a_partition_lost_and_given_back_between_two_polls_is_gained_again(
+def test_a_partition_lost_and_returned_between_two_polls_is_newly_assigned(
     broker: MemoryBroker,
 ) -> None:
     broker.create_topic("telemetry", 2)

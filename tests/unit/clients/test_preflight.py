@@ -44,7 +44,7 @@ def tls(certificates: Certificates, **changes: object) -> ConnectionSettings:
     return ConnectionSettings(**(given | changes))  # type: ignore[arg-type]
 
 
-def test_files_that_fit_are_taken(certificates: Certificates) -> None:
+def test_matching_files_are_accepted(certificates: Certificates) -> None:
     assert load_tls(ConnectionSettings()) is None
     context = load_tls(tls(certificates))
     assert context is not None
@@ -84,20 +84,20 @@ def test_an_authority_that_cannot_be_read_is_a_wrong_setting(
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-def test_what_is_no_broker_may_become_one(answer: bytes, serve: Serve) -> None:
+def test_a_server_that_is_no_broker_is_retriable(answer: bytes, serve: Serve) -> None:
     settings = ConnectionSettings(bootstrap_servers=serve(answer))
     with pytest.raises(BrokerUnavailableError, match="security_protocol"):
         check_connection(settings)
 
 
-def test_a_server_that_hangs_up_in_the_middle_of_tls_may_come_back(
+def test_a_server_that_hangs_up_in_the_middle_of_tls_is_retriable(
     certificates: Certificates, serve: Serve
 ) -> None:
     with pytest.raises(BrokerUnavailableError, match="security_protocol"):
         check_connection(tls(certificates, bootstrap_servers=serve(b"")))
 
 
-def test_the_next_server_is_asked_where_one_is_away(serve: Serve) -> None:
+def test_the_next_server_is_asked_when_one_does_not_answer(serve: Serve) -> None:
     answer = b"\0\0\0\x10\0\0\0\1\0\0\0\0\0\1\0\x12\0\0\0\4"
     address = serve(answer)
     assert check_connection(ConnectionSettings(bootstrap_servers=f"127.0.0.1:1,{address}")) == 4
