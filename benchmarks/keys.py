@@ -37,8 +37,8 @@ from rich.progress import track
 
 from stream_detector.assembly import Served, open_bundle
 from stream_detector.core.records import RecordBatch, RecordMetadata, SeriesColumns
-from stream_detector.core.results import DetectorState
 from stream_detector.core.sample_detector import SampleDetector
+from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.recipes import load_recipe
 from stream_detector.training import train
 
@@ -134,15 +134,15 @@ def measure_detector(served: Served, rounds: int, profile: bool) -> dict[str, An
     found: dict[str, Any] = {}
     for content_type, chunk in FORMATS:
         runs: dict[int, list[float]] = {FEW: [], MANY: []}
-        fleets = {n_keys: Fleet(n_keys, detector.shape[1]) for n_keys in runs}
-        states = {n_keys: warm(detector, served, fleet) for n_keys, fleet in fleets.items()}
+        fleets = {n_keys: Fleet(n_keys, detector.windows.n_features) for n_keys in runs}
+        states = {n_keys: warm(detector, fleet) for n_keys, fleet in fleets.items()}
         for _ in track(range(rounds), description=f"detector, {content_type}"):
             for n_keys, fleet in fleets.items():
                 batches = [
                     fleet.batch(content_type, chunk, RECORDS_PER_BATCH) for _ in range(BATCHES)
                 ]
                 states[n_keys], seconds = run(
-                    detector, served, states[n_keys], (content_type, batches), profile
+                    detector, states[n_keys], (content_type, batches), profile
                 )
                 runs[n_keys].append(seconds * 1e6 / (BATCHES * RECORDS_PER_BATCH * chunk))
         ratios = [many / few for few, many in zip(runs[FEW], runs[MANY], strict=True)]
@@ -151,25 +151,24 @@ def measure_detector(served: Served, rounds: int, profile: bool) -> dict[str, An
             "us_per_sample": {n_keys: spread(values) for n_keys, values in runs.items()},
             "ratio": spread(ratios),
             "bytes_per_key": bytes_per_key(states[MANY], MANY),
-            "bytes_per_window": 4 * detector.shape[0] * detector.shape[1],
+            "bytes_per_window": 4 * detector.windows.n_steps * detector.windows.n_features,
         }
     return found
 
 
-def warm(detector: SampleDetector, served: Served, fleet: Fleet) -> DetectorState:
+def warm(detector: SampleDetector, fleet: Fleet) -> DetectorState:
     """Return the state once every key has had more than a window."""
-    state: DetectorState = detector.start()
-    n_records = -(-(detector.shape[0] + WARM_CHUNK) // WARM_CHUNK) * fleet.n_keys
+    state: DetectorState = detector.initial_state()
+    n_records = -(-(detector.windows.n_steps + WARM_CHUNK) // WARM_CHUNK) * fleet.n_keys
     for start in range(0, n_records, RECORDS_PER_BATCH):
         n_here = min(RECORDS_PER_BATCH, n_records - start)
         batch = fleet.batch("float32", WARM_CHUNK, n_here)
-        state = detector.step(state, batch, served.reconstruct, "float32").state
+        state = detector.step(state, batch, "float32").state
     return state
 
 
 def run(
     detector: SampleDetector,
-    served: Served,
     state: DetectorState,
     work: tuple[Any, list[RecordBatch]],
     profile: bool,
@@ -183,7 +182,7 @@ def run(
         profiler.enable()
     start_s = time.perf_counter()
     for batch in batches:
-        state = detector.step(state, batch, served.reconstruct, content_type).state
+        state = detector.step(state, batch, content_type).state
     seconds = time.perf_counter() - start_s
     gc.enable()
     if profiler:

@@ -89,7 +89,7 @@ class Heard:
         for event in map(json.loads, events):
             known.setdefault((event["alert_id"], event["event_number"]), event)
         return cls(
-            errors=np.concatenate([each.reconstruction_errors for each in scores]),
+            errors=np.concatenate([each.scores for each in scores]),
             start_ms=np.concatenate([each.start_ms for each in scores]),
             end_ms=np.concatenate([each.end_ms for each in scores]),
             threshold=scores[0].threshold,

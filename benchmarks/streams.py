@@ -131,9 +131,7 @@ class Bench:
         self._make_topics(*outputs)
         client = connect(settings, topics=[sent.topic], group=settings.group)
         metrics = Metrics()
-        service = Service(
-            client, served.detector, served.reconstruct, settings, metrics, SystemClock()
-        )
+        service = Service(client, served.detector, settings, metrics, SystemClock())
         steps: list[Step] = []
 
         def on_step(batch: RecordBatch, step: Step) -> None:
@@ -218,7 +216,7 @@ def measure(bench: Bench, dataset: str, series: str, options: argparse.Namespace
         heard = [bench.detect(served, each) for each in (sent[:1] if found else sent)]
         assert isinstance(served.detector, SampleDetector)
         windows = cut_samples(streamed, served.detector.windows)
-        errors = served.detector.score(windows.windows, served.reconstruct)
+        errors = served.detector.score(windows.windows)
         names = ("as_offline", "as_offline_json", f"as_offline_{other}")
         pairs = zip(names, heard, strict=False)
         equal = {name: each.equals(errors, windows) for name, each in pairs}

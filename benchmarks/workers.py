@@ -53,7 +53,6 @@ def detect(options: argparse.Namespace, settings: DetectSettings) -> dict[str, A
     service = Service(
         connect_to_detect(settings),
         served.detector,
-        served.reconstruct,
         settings,
         Metrics(),
         SystemClock(),

@@ -126,9 +126,9 @@ def evaluate_draw(bundle: Bundle, draw: int, **changes: object) -> dict[str, Any
     recipe = bundle.manifest.recipe
     data = recipe.data.model_copy(update={"seed": draw, **changes})
     dataset = load_windows(recipe.model_copy(update={"data": data}))
-    detector = bundle.detector()
-    reconstruct = load_onnx(bundle.network_onnx, *detector.shape)
-    return evaluate_on(dataset, recipe, detector, reconstruct)[0].as_dict()
+    manifest = bundle.manifest
+    scorer = bundle.scorer(load_onnx(bundle.network_onnx, manifest.n_steps, manifest.n_features))
+    return evaluate_on(dataset, recipe, scorer)[0].as_dict()
 
 
 def open_run(folder: Path, name: str, seed: int = 0) -> Bundle:

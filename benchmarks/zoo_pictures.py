@@ -80,8 +80,8 @@ def open_run(folder: Path, name: str) -> Opened:
 def findings(opened: Opened) -> Findings:
     """Return the verdicts on the test part."""
     bundle, parts, data = opened
-    recipe, detector = bundle.manifest.recipe, bundle.detector()
-    evaluation, errors = evaluate_on(data, recipe, detector, parts.reconstruct)
+    scorer = bundle.scorer(parts.reconstruct)
+    evaluation, errors = evaluate_on(data, bundle.manifest.recipe, scorer)
     assert data.test_labels is not None
     return Findings(
         bundle=bundle,

@@ -21,12 +21,12 @@ from pydantic import BaseModel, SecretStr, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from stream_detector.cli import app
-from stream_detector.core.alerting.alert import encode_alert
+from stream_detector.core.alerting.alert import Alert, encode_alert
 from stream_detector.core.alerting.lifecycle import advance
 from stream_detector.core.alerting.tracking import ScoredWindow
-from stream_detector.core.records import Alert, BundleReference, OutputRecord, RecordMetadata
+from stream_detector.core.records import BundleReference, OutputRecord, RecordMetadata
 from stream_detector.core.scoring.explanation import WindowEvidence, explain
-from stream_detector.core.scoring.reconstruction import window_errors
+from stream_detector.core.scoring.reconstruction_error import window_errors
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.errors import StreamDetectorError
 from stream_detector.recipes.networks import NetworkSection

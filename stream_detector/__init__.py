@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stream_detector.bundle import Bundle, read_bundle
+    from stream_detector.core.alerting.alert import Alert
     from stream_detector.core.detector import Detector
     from stream_detector.core.evaluation import Evaluation, evaluate
-    from stream_detector.core.records import Alert
     from stream_detector.datasets import load_dataset
     from stream_detector.errors import StreamDetectorError
     from stream_detector.recipes import Recipe, load_recipe
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Alert": "core.records",
+    "Alert": "core.alerting.alert",
     "Bundle": "bundle",
     "Detector": "core.detector",
     "Evaluation": "core.evaluation",

@@ -6,13 +6,19 @@ library never loads the other.
 """
 
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from stream_detector.bundle import Bundle, read_bundle
-from stream_detector.core.detector import Detector
+from stream_detector.core.detector import Detector, WindowDetector
+from stream_detector.core.records import BundleReference
+from stream_detector.core.sample_detector import SampleDetector
+from stream_detector.core.scoring.reconstruction import Reconstruct
+from stream_detector.core.scoring.scorer import WINDOWS_MAX, Scorer
 from stream_detector.errors import missing_topics
-from stream_detector.ports import Client, Reconstructor, SystemClock
+from stream_detector.ports import Client, SystemClock
+from stream_detector.recipes import Recipe
 from stream_detector.settings import ConnectionSettings, DetectSettings, EngineName
 
 if TYPE_CHECKING:
@@ -27,7 +33,7 @@ class Served(NamedTuple):
 
     bundle: Bundle
     detector: Detector
-    reconstruct: Reconstructor
+    reconstruct: Reconstruct
 
 
 class ServedParts(NamedTuple):
@@ -37,7 +43,12 @@ class ServedParts(NamedTuple):
     parts: "AutoencoderParts"
 
 
-def open_bundle(path: Path, engine: EngineName = "onnx", model_rows_max: int = 2048) -> Served:
+def open_bundle(
+    path: Path,
+    engine: EngineName = "onnx",
+    model_rows_max: int = WINDOWS_MAX,
+    observe: Callable[[Reconstruct], Reconstruct] = lambda reconstruct: reconstruct,
+) -> Served:
     """Read a bundle, load its network and run its self-test.
 
     Parameters
@@ -48,6 +59,8 @@ def open_bundle(path: Path, engine: EngineName = "onnx", model_rows_max: int = 2
         What runs the network.
     model_rows_max
         Most windows in one call of the network.
+    observe
+        Wraps the network of the detector, to measure it.
 
     Raises
     ------
@@ -59,7 +72,42 @@ def open_bundle(path: Path, engine: EngineName = "onnx", model_rows_max: int = 2
     bundle = read_bundle(path)
     reconstruct = _load_network(bundle, engine)
     bundle.check_self_test(reconstruct)
-    return Served(bundle, bundle.detector(model_rows_max), reconstruct)
+    scorer = bundle.scorer(observe(reconstruct))
+    detector = build_detector(bundle.manifest.recipe, scorer, bundle.reference, model_rows_max)
+    return Served(bundle, detector, reconstruct)
+
+
+def build_detector(
+    recipe: Recipe,
+    scorer: Scorer,
+    bundle: BundleReference,
+    model_rows_max: int = WINDOWS_MAX,
+) -> Detector:
+    """Return the detector that a recipe describes, with any scorer.
+
+    Parameters
+    ----------
+    recipe
+        Says what a record is, how windows are cut, and when alerts open and close.
+    scorer
+        Turns windows of the recipe's shape into scores.
+    bundle
+        Name and version of what scores, for the alerts.
+    model_rows_max
+        Most windows in one call of the scorer.
+    """
+    window, alerting = recipe.window, recipe.alerting
+    if window.record == "samples":
+        return SampleDetector(bundle, scorer, window.rules, alerting.rules, model_rows_max)
+    return WindowDetector(
+        bundle=bundle,
+        scorer=scorer,
+        shape=(window.steps, window.features),
+        sample_interval_ms=window.sample_interval_ms,
+        severities=alerting.levels,
+        model_rows_max=model_rows_max,
+        image=window.image,
+    )
 
 
 def open_parts(path: Path) -> ServedParts:
@@ -99,7 +147,7 @@ def make_service(served: Served, settings: DetectSettings, metrics: "Metrics") -
     from stream_detector.service import Service
 
     client = connect_to_detect(settings)
-    return Service(client, served.detector, served.reconstruct, settings, metrics, SystemClock())
+    return Service(client, served.detector, settings, metrics, SystemClock())
 
 
 def connect_to_detect(settings: DetectSettings) -> Client:
@@ -171,7 +219,7 @@ def require_topic(client: Client, topic: str, bootstrap_servers: str) -> None:
         raise missing_topics(bootstrap_servers, [topic])
 
 
-def _load_network(bundle: Bundle, engine: EngineName) -> Reconstructor:
+def _load_network(bundle: Bundle, engine: EngineName) -> Reconstruct:
     """Return the bundle's network, run by an engine."""
     n_steps, n_features = bundle.manifest.n_steps, bundle.manifest.n_features
     if engine == "onnx":

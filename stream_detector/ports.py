@@ -1,7 +1,7 @@
-"""The three things the loop needs from outside, as protocols.
+"""What the loop needs from outside, as protocols: a clock, and a client of Kafka.
 
-`stream_detector.clients` and `stream_detector.engines` hold what fits them;
-the loop and the replayer know only these.
+`stream_detector.clients` holds what fits `Client`; the loop and the replayer know only these. A
+loaded network is another such thing: `stream_detector.core.scoring.reconstruction.Reconstruct`.
 """
 
 import time
@@ -9,36 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from stream_detector.core.records import (
-    FloatArray,
     OffsetAndMetadata,
     OutputRecord,
     RecordBatch,
     TopicPartition,
 )
-
-
-class Reconstructor(Protocol):
-    """Windows in, reconstructions out: a loaded network."""
-
-    def __call__(self, windows: FloatArray) -> FloatArray:
-        """Reconstruct scaled windows.
-
-        Parameters
-        ----------
-        windows
-            Float32, C-contiguous, shape (n_windows, n_steps, n_features), n_windows >= 0.
-
-        Returns
-        -------
-        The same shape and type. The result for a window does not depend, in any bit, on
-        what else is in the batch.
-
-        Raises
-        ------
-        ValueError
-            If type or shape is another: a caller's mistake, never bad data.
-        """
-        ...
 
 
 class Clock(Protocol):

@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from stream_detector.core.records import FloatArray, TopicPartition
 from stream_detector.core.results import Counts
+from stream_detector.core.scoring.reconstruction import Reconstruct
 from stream_detector.errors import ConfigError
-from stream_detector.ports import Reconstructor
 
 logger = logging.getLogger("stream_detector")
 
@@ -237,7 +237,7 @@ class Metrics:
         for (topic, partition), n_records in lag_records.items():
             self.lag.labels(topic, str(partition)).set(n_records)
 
-    def timed(self, reconstruct: Reconstructor) -> Reconstructor:
+    def timed(self, reconstruct: Reconstruct) -> Reconstruct:
         """Return `reconstruct` with the time of each call observed."""
 
         def timed_reconstruct(windows: FloatArray) -> FloatArray:

@@ -31,10 +31,10 @@ from stream_detector.bundle.manifest import (
     parse_manifest,
 )
 from stream_detector.core.codec.image_format import ImageShape
-from stream_detector.core.detector import Detector
 from stream_detector.core.records import BundleReference, FloatArray
-from stream_detector.core.sample_detector import for_samples
+from stream_detector.core.scoring.reconstruction import Reconstruct, ReconstructionScorer
 from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.errors import (
     BundleError,
     BundleIntegrityError,
@@ -42,7 +42,6 @@ from stream_detector.errors import (
     BundleNotFoundError,
     ConfigError,
 )
-from stream_detector.ports import Reconstructor
 
 SELF_TEST_TOLERANCE = 1e-5
 """Engines agree to 1e-7; another network, scaler or error kind differs by far more."""
@@ -89,30 +88,29 @@ class Bundle:
     @property
     def image(self) -> ImageShape | None:
         """Return what the images of the records are, None where records are no images."""
-        window = self.manifest.recipe.window
-        if window.record != "image":
-            return None
-        n_columns = self.manifest.n_features // window.channels
-        return ImageShape(self.manifest.n_steps, n_columns, window.channels)
+        return self.manifest.recipe.window.image
 
-    def detector(self, model_rows_max: int = 2048) -> Detector:
-        """Return the detector this bundle describes; `model_rows_max` as in `Detector`."""
-        manifest = self.manifest
-        window, alerting = manifest.recipe.window, manifest.recipe.alerting
-        detector = Detector(
-            bundle=BundleReference(manifest.name, manifest.version),
-            shape=(manifest.n_steps, manifest.n_features),
-            sample_interval_ms=window.sample_interval_ms,
+    @property
+    def reference(self) -> BundleReference:
+        """Return name and version, as alerts carry them."""
+        return BundleReference(self.manifest.name, self.manifest.version)
+
+    def scorer(self, reconstruct: Reconstruct) -> ReconstructionScorer:
+        """Return the scorer of this bundle.
+
+        Parameters
+        ----------
+        reconstruct
+            Its network, loaded by an engine.
+        """
+        return ReconstructionScorer(
+            reconstruct=reconstruct,
             scaler=self.scaler,
-            error_kind=manifest.threshold.error,
-            threshold=manifest.threshold.value,
-            severities=alerting.levels,
-            model_rows_max=model_rows_max,
+            error_kind=self.manifest.threshold.error,
+            threshold=self.manifest.threshold.value,
+            bundle=self.reference,
             image=self.image,
         )
-        if window.record == "samples":
-            return for_samples(detector, window.rules, alerting.rules)
-        return detector
 
     def check_shape(self, windows: FloatArray) -> None:
         """Refuse windows of another shape than the bundle's.
@@ -130,7 +128,7 @@ class Bundle:
             )
             raise BundleMismatchError(message)
 
-    def check_self_test(self, reconstruct: Reconstructor) -> None:
+    def check_self_test(self, reconstruct: Reconstruct) -> None:
         """Score the self-test window with a loaded network and compare with what is expected.
 
         Raises
@@ -140,7 +138,7 @@ class Bundle:
         """
         test = self.manifest.self_test
         window: FloatArray = np.array([test.window], dtype=np.float32)  # (1, n_steps, n_features)
-        measured = float(self.detector().score(window, reconstruct)[0])
+        measured = float(score_windows(self.scorer(reconstruct), window)[0])
         expected = test.reconstruction_error
         if not abs(measured - expected) <= SELF_TEST_TOLERANCE * max(1.0, abs(expected)):
             message = (

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stream_detector.core.scoring.reconstruction import ErrorKind
+from stream_detector.core.scoring.reconstruction_error import ErrorKind
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
 from stream_detector.recipes import Recipe
 

@@ -19,8 +19,8 @@ from stream_detector.cli.terminal import StopFlag, console, time_text
 from stream_detector.errors import RecordDecodeError
 
 if TYPE_CHECKING:
-    from stream_detector.core.records import Alert
-    from stream_detector.core.scoring.explanations import Explanation
+    from stream_detector.core.alerting.alert import Alert
+    from stream_detector.core.scoring.explanation import Explanation
 
 EXAMPLES = examples(
     "stream-detector alerts --from-beginning --stop-when-idle 5s",

@@ -15,7 +15,8 @@ import typer
 
 from stream_detector.cli.options import examples
 from stream_detector.cli.terminal import console, print_table, progress_bar, to_json
-from stream_detector.core.records import Alert, RecordBatch
+from stream_detector.core.alerting.alert import Alert
+from stream_detector.core.records import RecordBatch
 from stream_detector.core.results import Step
 from stream_detector.errors import BrokerError, DatasetError
 from stream_detector.ports import SystemClock
@@ -128,7 +129,7 @@ class _Observed:
         """Record one finished batch."""
         self.n_records += len(batch)
         self.done.append((time.monotonic(), self.n_records))
-        rows = zip(step.scores.indices, step.scores.reconstruction_errors, strict=True)
+        rows = zip(step.scores.indices, step.scores.scores, strict=True)
         for index, error in rows:
             self.errors[(batch.metadata(int(index)).key or b"").decode()] = float(error)
 
@@ -141,8 +142,8 @@ def _measure_live(run: _Run, feed: "Feed") -> dict[str, Any]:
     served, observed = run.served, _Observed()
     with _detecting(run, settings, observed), _reading(settings) as received:
         _send(feed, settings, RATE, f"replaying {feed.name}, detecting")
-        offline = served.detector.score(feed.windows, served.reconstruct)
-        threshold = served.detector.threshold
+        offline = served.detector.score(feed.windows)
+        threshold = served.detector.scorer.threshold
         expected = {feed.keys[row] for row in np.flatnonzero(offline > threshold)}
         _wait(lambda: observed.n_records >= len(feed.windows), "detector", len(feed.windows))
         _wait(lambda: len(received) >= len(expected), "alert reader", len(expected))
@@ -181,7 +182,7 @@ def _measure_backlog(run: _Run, feed: "Feed") -> dict[str, Any]:
     errors = np.array(list(observed.errors.values()))
     return {
         "records_per_s": (n_last - n_first) / max(last_s - first_s, 1e-9),
-        "backlog_alert_share": float((errors > run.served.detector.threshold).mean()),
+        "backlog_alert_share": float((errors > run.served.detector.scorer.threshold).mean()),
     }
 
 

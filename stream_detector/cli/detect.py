@@ -125,14 +125,14 @@ def run_detect(bundle: Path, settings: DetectSettings) -> None:
     from stream_detector.telemetry import Metrics, log_event, set_up_logging
 
     set_up_logging(logging.INFO)
-    served = open_bundle(bundle, settings.engine, settings.model_rows_max)
+    metrics = Metrics()
+    served = open_bundle(bundle, settings.engine, settings.model_rows_max, metrics.timed)
     if settings.content_type == "image" and served.bundle.image is None:
         message = (
             f"content_type: expected json or float32, because bundle {bundle} takes no images, "
             "received 'image'; leave it out, or give a bundle of images"
         )
         raise ConfigError(message)
-    metrics = Metrics()
     service = make_service(served, settings, metrics)
     stop = StopFlag(service.stop)
     with ExitStack() as stack:

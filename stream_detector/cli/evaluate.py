@@ -72,7 +72,7 @@ def evaluate(
         )
         raise DatasetError(message)
     served.bundle.check_shape(data.test)
-    result, errors = evaluate_on(data, recipe, served.detector, served.reconstruct)
+    result, errors = evaluate_on(data, recipe, served.bundle.scorer(served.reconstruct))
     where = f"{data.name} {data.split}".strip()
     if report is not None:
         _write_report(report, served, data, errors, result)

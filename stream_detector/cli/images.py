@@ -12,9 +12,9 @@ import numpy as np
 
 from stream_detector.assembly import connect_reader
 from stream_detector.cli.terminal import cannot_write, console
+from stream_detector.core.alerting.alert import Alert
 from stream_detector.core.codec.image_format import ImageShape, encode_image, format_of
-from stream_detector.core.records import Alert
-from stream_detector.core.scoring.explanations import ImageExplanation
+from stream_detector.core.scoring.explanation import ImageExplanation
 from stream_detector.core.scoring.image_explanation import HEAT_MAP_BYTES_MAX
 from stream_detector.datasets.files.images import SUFFIXES
 from stream_detector.errors import ConfigError

@@ -17,6 +17,7 @@ from stream_detector.cli.options import (
     examples,
 )
 from stream_detector.cli.terminal import console, csv_rows, progress_bar
+from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.errors import ConfigError, DatasetError, RecordValueError
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def _run_scaled(bundle: "Bundle", windows: "FloatArray", run: "Run", what: str) 
             return result
 
         try:
-            bundle.detector().score(windows, advance)
+            score_windows(bundle.scorer(advance), windows)
         except RecordValueError as problem:
             message = f"{what}: {problem}"
             raise DatasetError(message) from None

@@ -55,11 +55,11 @@ def score(
     served = open_bundle(bundle, engine)
     found = read_file(file, served.bundle)
     try:
-        errors = served.detector.score(found.windows, served.reconstruct)
+        errors = served.detector.score(found.windows)
     except RecordValueError as problem:
         message = f"{file}: {problem}"
         raise DatasetError(message) from None
-    threshold = served.detector.threshold
+    threshold = served.detector.scorer.threshold
     with csv_rows(out) as write_row:
         write_row(SCORE_COLUMNS)
         places = zip(found.keys, found.start_ms, found.end_ms, strict=True)

@@ -1,49 +1,78 @@
-"""What one batch leads to: scores, alerts, records put aside, counts, and the state after it."""
+"""The results of one batch: scores, alerts, rejected records, counts and the next state."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from stream_detector.core.records import Alert, Rejected, Scores
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.alerting.alert import RaisedAlert
+from stream_detector.core.records import Rejected
+from stream_detector.core.state.detector_state import DetectorState
 
 Outcome = Literal["normal", "anomalous", "warm_up", "late", "duplicate", "missing", "dead_letter"]
 
 
 @dataclass(frozen=True, slots=True)
-class DetectorState:
-    """What the detector remembers between batches: nothing, while each record is a window."""
+class Scores:
+    """Scores of the windows of one batch.
 
+    Parameters
+    ----------
+    indices
+        Which record of the batch each window came from, shape (n_windows,), ascending.
+    scores
+        Shape (n_windows,), float64, range [0, inf), unit: the scorer's.
+    threshold
+        Same unit; above zero.
+    start_ms, end_ms
+        Times of the first and last sample of each window, int64, shape (n_windows,); None where
+        records are whole windows.
+    """
 
-class RaisedAlert(NamedTuple):
-    """An alert event, which record of the batch led to it, and the series key it is about."""
+    indices: NDArray[np.intp]
+    scores: NDArray[np.float64]
+    threshold: float
+    start_ms: NDArray[np.int64] | None = None
+    end_ms: NDArray[np.int64] | None = None
 
-    record: int
-    alert: Alert
-    key: bytes | None
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def anomaly_scores(self) -> NDArray[np.float64]:
+        """Score / threshold, shape (n_windows,); above 1 is anomalous."""
+        return self.scores / self.threshold
+
+    @property
+    def is_anomalous(self) -> NDArray[np.bool_]:
+        """Whether each score exceeds the threshold, shape (n_windows,); equal is normal."""
+        return self.scores > self.threshold
 
 
 @dataclass(slots=True)
 class Counts:
-    """How much of what one batch held.
+    """Counts of what one batch held, by outcome.
 
     Parameters
     ----------
     records
-        Records by outcome; together all records of the batch. A record is late or a duplicate if
-        that is so of a sample of it, or of all; warm-up while its key has not had a complete
-        window; missing if too much was missing in the windows it completed.
+        Records by outcome; together all records of the batch. A record is late if any of its
+        samples is, and a duplicate if all of them are; it is warm-up while its key has not had a
+        complete window, and missing if too many values of the windows it completed are missing.
     windows
         Windows by outcome: normal, anomalous, missing.
     samples
         Samples by outcome: used, late, duplicate.
     n_missing_values
-        Single values that were not there.
+        Missing values of samples.
     n_gaps, n_idle_keys
-        Keys that started again after a gap, and that were forgotten.
+        Keys that restarted after a gap, and keys that expired.
     n_keys
-        Keys remembered after the batch.
+        Keys with state after the batch.
     n_suppressed
-        Alerts that were counted in a summary instead of opened.
+        Alerts that a summary counts instead of opening them.
     """
 
     records: Mapping[str, int]
@@ -58,7 +87,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one batch led to.
+    """The result of one batch.
 
     Parameters
     ----------
@@ -69,9 +98,9 @@ class Step:
     alerts
         In the order of the batch.
     rejected
-        Records put aside, in the order of the batch.
+        Records to set aside as dead letters, in the order of the batch.
     counts
-        How much of what there was.
+        How many records, windows and samples had which outcome.
     """
 
     state: DetectorState

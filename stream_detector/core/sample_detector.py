@@ -1,33 +1,33 @@
-"""One batch of samples in; scores of the windows they complete, and what alerts do, out.
+"""One batch of samples in; scores of the windows they complete, and alert events, out.
 
-Pure, as `stream_detector.core.detector`, of which this is the other of two input shapes: a record
-holds samples of one series, and the windows are cut here.
+Pure, as `stream_detector.core.detector`, for the other record shape: a record holds samples of one
+series, and the windows are cut here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.alerting.batch import AlertBatch, Slice
+from stream_detector.core.alerting.batch import AlertBatch, AlertPolicy, KeyedAlerts, ScoredSlice
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.codec.windows import ContentType
-from stream_detector.core.detector import SCALED_MAX, Detector, Reconstruct
-from stream_detector.core.records import FloatArray, RecordBatch, Rejected, Scores
-from stream_detector.core.results import Counts, DetectorState, Step
-from stream_detector.core.state.restore_plan import RestorePlan
-from stream_detector.core.state.rewinding import (
-    Needed,
-    drop_partitions,
-    finish_restore,
-    open_partition,
-    restore_plans,
-    start_scoring,
+from stream_detector.core.detector import check_shape, default_format
+from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
+from stream_detector.core.results import Counts, Scores, Step
+from stream_detector.core.scoring.scorer import (
+    NO_SCORES,
+    SCALED_MAX,
+    WINDOWS_MAX,
+    Scorer,
+    all_in_range,
+    score_windows,
 )
-from stream_detector.core.state.sample_state import RestorePoint, SampleState, of_samples
+from stream_detector.core.state.detector_state import DetectorState
+from stream_detector.core.state.sample_state import Needed, SampleState
 from stream_detector.core.windowing.sessions import Arrivals
 from stream_detector.core.windowing.windows import (
     WindowBatch,
@@ -38,114 +38,90 @@ from stream_detector.core.windowing.windows import (
 )
 from stream_detector.errors import DataError, RecordOrderError, RecordValueError
 
-_ROWS_AT_ONCE = 64
-_REDUCTIONS = (np.fmin.reduce, np.fmax.reduce)  # NaN does not count
-
 
 @dataclass(frozen=True, slots=True)
-class SampleDetector(Detector):
-    """A bundle's facts, ready to cut and judge windows of samples.
+class SampleDetector:
+    """Cuts windows from samples and judges them; see `stream_detector.core.detector.Detector`.
 
     Parameters
     ----------
+    bundle
+        Name and version, for the alerts.
+    scorer
+        Turns windows into scores.
     windows
         How windows are cut.
     alerting
-        When alerts open and close.
+        When alerts open, are updated and close.
+    model_rows_max
+        Most windows in one call of the scorer.
     """
 
-    windows: WindowRules = field(kw_only=True)
-    alerting: AlertRules = field(kw_only=True)
+    bundle: BundleReference
+    scorer: Scorer
+    windows: WindowRules
+    alerting: AlertRules
+    model_rows_max: int = WINDOWS_MAX
 
     @property
-    def has_memory(self) -> bool:
-        """Whether anything is remembered from one record to another."""
+    def keeps_state(self) -> bool:
+        """True: windows and alerts go on from one record to the next."""
         return True
 
-    def start(self) -> SampleState:
+    def initial_state(self) -> SampleState:
         """Return the state before the first batch."""
-        return SampleState(WindowState.empty(self.windows))
-
-    def drop_partitions(self, state: DetectorState, partitions: Sequence[int]) -> DetectorState:
-        """Return the state without what belongs to partitions that are read elsewhere now."""
-        return drop_partitions(of_samples(state), partitions)
-
-    def open_partition(
-        self,
-        state: DetectorState,
-        partition: int,
-        offset: int,
-        restore_plan: RestorePlan | None = None,
-    ) -> DetectorState:
-        """Begin to read a partition; parameters as in `Detector.open_partition`."""
-        stream_time_ms = -np.inf if restore_plan is None else restore_plan.stream_time_ms
-        return open_partition(of_samples(state), partition, RestorePoint(offset, stream_time_ms))
+        needed = Needed(self.windows.needed_ms, self.alerting.flood_window_ms)
+        return SampleState(WindowState.empty(self.windows), needed)
 
     def replay(
         self, state: DetectorState, batch: RecordBatch, content_type: ContentType | None = None
-    ) -> DetectorState:
-        """Cut windows and judge none of them; parameters as in `Detector.replay`."""
-        state = of_samples(state)
+    ) -> SampleState:
+        """Cut the windows of past records without scoring them; see `Detector.replay`."""
+        state = _of_samples(state)
         decoded = self._decode(batch, content_type)
         if not len(decoded.indices):
             return state
         completed, _ = self._assign_windows(state, batch, decoded)
         return replace(state, windows=completed.state)
 
-    def start_scoring(
-        self, state: DetectorState, partition: int, restore_plan: RestorePlan
-    ) -> DetectorState:
-        """Pass the place from which windows are judged again, as `Detector.start_scoring` says."""
-        return start_scoring(of_samples(state), partition, restore_plan)
-
-    def finish_restore(
-        self, state: DetectorState, partition: int, offset: int, restore_plan: RestorePlan
-    ) -> DetectorState:
-        """Go live at the end of the replay; see `Detector.finish_restore` for the parameters."""
-        return finish_restore(of_samples(state), partition, offset, restore_plan, self._needed)
-
-    def restore_plans(
-        self, state: DetectorState, next_offsets: Mapping[int, int]
-    ) -> tuple[DetectorState, dict[int, RestorePlan]]:
-        """Say from where the state can be restored; parameters as in `Detector.restore_plans`."""
-        return restore_plans(of_samples(state), next_offsets, self._needed)
-
     def step(
-        self,
-        state: DetectorState,
-        batch: RecordBatch,
-        reconstruct: Reconstruct,
-        content_type: ContentType | None = None,
+        self, state: DetectorState, batch: RecordBatch, content_type: ContentType | None = None
     ) -> Step:
-        """Judge the windows that one batch completes; parameters as in `Detector.step`."""
-        state = of_samples(state)
+        """Judge the windows that one batch completes; see `Detector.step`."""
+        state, threshold = _of_samples(state), self.scorer.threshold
         decoded = self._decode(batch, content_type)
         if not len(decoded.indices):
             counts = Counts(records={"dead_letter": len(batch)}, n_keys=state.windows.n_keys)
-            return Step(state, _no_scores(self.threshold), [], _in_order(decoded.rejected), counts)
+            return Step(state, _no_scores(threshold), [], _in_order(decoded.rejected), counts)
         completed, indices = self._assign_windows(state, batch, decoded)
-        alert_batch = AlertBatch(self, self.alerting, state, batch, completed, indices)
-        errors = self._score_windows(completed, reconstruct, alert_batch)
-        after = alert_batch.finish()
-        is_scored = np.isfinite(errors)
-        scores = Scores(
+        known = KeyedAlerts(state.alerts, state.gaps)
+        alerts = AlertBatch(self._policy, known, batch, completed, indices)
+        scores = self._score_windows(completed, alerts)  # (n_windows,)
+        after = alerts.finish()
+        is_scored = np.isfinite(scores)
+        found = Scores(
             indices[completed.records[is_scored]],
-            errors[is_scored],
-            self.threshold,
+            scores[is_scored],
+            threshold,
             completed.start_ms[is_scored],
             completed.end_ms[is_scored],
         )
         late = _late_records(completed, decoded)
-        counts = _count(len(batch), decoded, completed, errors, self.threshold)
-        counts.n_suppressed = alert_batch.n_suppressed
-        return Step(
-            after, scores, alert_batch.raised, _in_order([*decoded.rejected, *late]), counts
-        )
+        counts = _count(len(batch), decoded, completed, scores, threshold)
+        counts.n_suppressed = alerts.n_suppressed
+        state = replace(state, windows=completed.state, alerts=after.alerts, gaps=after.gaps)
+        return Step(state, found, alerts.raised, _in_order([*decoded.rejected, *late]), counts)
+
+    def score(self, windows: FloatArray) -> NDArray[np.float64]:
+        """Return the score of each window; see `Detector.score`."""
+        check_shape(windows, (self.windows.n_steps, self.windows.n_features))
+        return score_windows(self.scorer, windows, self.model_rows_max)
 
     @property
-    def _needed(self) -> Needed:
-        """Return how much of a key's past is needed."""
-        return Needed(self.windows.needed_ms, self.alerting.flood_window_ms)
+    def _policy(self) -> AlertPolicy:
+        """Return by what alerts are made."""
+        interval_ms = self.windows.sample_interval_ms
+        return AlertPolicy(self.alerting, self.scorer.threshold, self.bundle, interval_ms)
 
     def _assign_windows(
         self, state: SampleState, batch: RecordBatch, decoded: DecodedSamples
@@ -166,17 +142,15 @@ class SampleDetector(Detector):
 
     def _decode(self, batch: RecordBatch, content_type: ContentType | None) -> DecodedSamples:
         """Return the samples of a batch that can be scored."""
-        shape = (self.shape[1], self.windows.sample_interval_ms)
-        default = self.format_without_header(content_type)
+        shape = (self.windows.n_features, self.windows.sample_interval_ms)
+        default = default_format(content_type, None)
         decoded = decode_samples(batch.values, batch.headers, batch.series(), shape, default)
-        with np.errstate(over="ignore", invalid="ignore"):
-            if (np.abs(self.scaler.transform(_extremes(decoded.values))) <= SCALED_MAX).all():
-                return decoded
-            scaled = self.scaler.transform(decoded.values)  # (n_samples, n_features)
-        is_bad = ~(np.abs(scaled) <= SCALED_MAX) & ~np.isnan(decoded.values)
+        if all_in_range(self.scorer, decoded.values, nan_is_missing=True):
+            return decoded
+        is_bad = ~self.scorer.in_range(decoded.values) & ~np.isnan(decoded.values)
         errors: dict[int, DataError] = {}
-        row_of = np.repeat(np.arange(len(decoded.counts)), decoded.counts)
-        starts = np.cumsum(decoded.counts) - decoded.counts
+        row_of = np.repeat(np.arange(len(decoded.counts)), decoded.counts)  # (n_samples,)
+        starts = np.cumsum(decoded.counts) - decoded.counts  # (n_records,)
         for sample, feature in np.argwhere(is_bad)[::-1].tolist():
             row = int(row_of[sample])
             value = float(decoded.values[sample, feature])
@@ -187,50 +161,37 @@ class SampleDetector(Detector):
             )
         return decoded.without(errors)
 
-    def _score_windows(
-        self, completed: WindowBatch, reconstruct: Reconstruct, alert_batch: AlertBatch
-    ) -> NDArray[np.float64]:
-        """Return the error of each window, NaN where too much of it is missing.
+    def _score_windows(self, completed: WindowBatch, alerts: AlertBatch) -> NDArray[np.float64]:
+        """Return the score of each window, NaN where too many of its values are missing.
 
-        Alerts go on slice by slice, so that no more windows are held than one call has.
+        Alerts advance slice by slice, so that no more windows are held than one call has.
         """
-        errors = np.full(len(completed), np.nan)
+        scores = np.full(len(completed), np.nan)  # (n_windows,)
         for start in range(0, len(completed), self.model_rows_max):
-            part = slice(start, start + self.model_rows_max)
-            received = completed.gather(part)  # (n_windows, n_steps, n_features)
+            received = completed.gather(slice(start, start + self.model_rows_max))
             filled, shares = impute_windows(received, self.windows)
-            rows = np.arange(start, start + len(filled))
-            places = np.arange(len(filled))
+            rows = np.arange(start, start + len(filled))  # (n,)
+            places, imputed = np.arange(len(filled)), None
             is_usable = np.ones(len(filled), dtype=np.bool_)
             if shares.any():
                 is_usable[:] = ~np.isnan(filled).any(axis=(1, 2))
-                received, filled = received[is_usable], filled[is_usable]
+                imputed = np.isnan(received[is_usable])  # (n_scored, n_steps, n_features)
+                filled = filled[is_usable]
                 places = np.cumsum(is_usable) - 1
-            scaled = reconstructions = self.scaler.transform(filled)
-            if len(filled):
-                errors[rows[is_usable]], reconstructions = self.errors(scaled, reconstruct)
-            alert_batch.add_windows(
-                Slice(rows, errors[rows], places, received, scaled, reconstructions)
-            )
-        return errors
+            found = self.scorer.score(filled) if len(filled) else NO_SCORES
+            scores[rows[is_usable]] = found.scores
+            alerts.add_windows(ScoredSlice(rows, scores[rows], places, found, imputed))
+        return scores
 
 
-def for_samples(detector: Detector, windows: WindowRules, alerting: AlertRules) -> SampleDetector:
-    """Return a detector of the same facts that cuts its windows from samples."""
-    facts = {each.name: getattr(detector, each.name) for each in fields(detector)}
-    return SampleDetector(**facts, windows=windows, alerting=alerting)
-
-
-def _extremes(values: FloatArray) -> FloatArray:
-    """Return the least and the largest value of each feature, missing ones as zero."""
-    n_features = values.shape[1]
-    n_long = len(values) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
-    long = values[:n_long].reshape(-1, _ROWS_AT_ONCE * n_features)  # long rows make long loops
-    parts = [values[n_long:], np.zeros((1, n_features), np.float32)]
-    if len(long):
-        parts += [reduce(long, axis=0).reshape(-1, n_features) for reduce in _REDUCTIONS]
-    few = np.concatenate(parts)
-    return np.stack([reduce(few, axis=0) for reduce in _REDUCTIONS])
+def _of_samples(state: DetectorState) -> SampleState:
+    """Return the state as one of samples; TypeError for another, a caller's mistake."""
+    if not isinstance(state, SampleState):
+        message = (
+            f"expected a state from SampleDetector.initial_state, received {type(state).__name__}"
+        )
+        raise TypeError(message)
+    return state
 
 
 def _no_scores(threshold: float) -> Scores:
@@ -245,7 +206,7 @@ def _in_order(rejected: Iterable[Rejected]) -> list[Rejected]:
 
 
 def _late_records(completed: WindowBatch, decoded: DecodedSamples) -> Iterator[Rejected]:
-    """Yield the records of which some samples came too late."""
+    """Yield the records with samples that came too late."""
     for row in np.flatnonzero(completed.n_late).tolist():
         n_late, n_samples = int(completed.n_late[row]), int(decoded.counts[row])
         message = (
@@ -261,22 +222,22 @@ def _count(
     n_records: int,
     decoded: DecodedSamples,
     completed: WindowBatch,
-    errors: NDArray[np.float64],
+    scores: NDArray[np.float64],
     threshold: float,
 ) -> Counts:
     """Return how many records, samples and windows had which outcome."""
     outcome = np.full(len(decoded.indices), "normal", dtype="U11")
-    is_scored = np.isfinite(errors)
+    is_scored = np.isfinite(scores)
     outcome[completed.records[~is_scored]] = "missing"
     outcome[completed.records[is_scored]] = "normal"
-    outcome[completed.records[errors > threshold]] = "anomalous"
+    outcome[completed.records[scores > threshold]] = "anomalous"
     outcome[~completed.is_warm] = "warm_up"
     outcome[completed.n_repeated == decoded.counts] = "duplicate"
     outcome[completed.n_late > 0] = "late"
     names, numbers = np.unique(outcome, return_counts=True)
     records = dict(zip(names.tolist(), numbers.tolist(), strict=True))
     records["dead_letter"] = n_records - len(decoded.indices)
-    n_anomalous = int((errors > threshold).sum())
+    n_anomalous = int((scores > threshold).sum())
     n_scored = int(is_scored.sum())
     n_late, n_repeated = int(completed.n_late.sum()), int(completed.n_repeated.sum())
     return Counts(
@@ -284,7 +245,7 @@ def _count(
         windows={
             "normal": n_scored - n_anomalous,
             "anomalous": n_anomalous,
-            "missing": len(errors) - n_scored,
+            "missing": len(scores) - n_scored,
         },
         samples={
             "used": int(decoded.counts.sum()) - n_late - n_repeated,

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.reconstruction import Reconstruct
 from stream_detector.engines.backend import import_keras
 from stream_detector.engines.checks import check_windows
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
-from stream_detector.ports import Reconstructor
 
 ROWS_MIN = 64
 """Smallest batch. Smaller matrix products take other code paths and give other bits."""
@@ -41,13 +41,13 @@ class AutoencoderParts(NamedTuple):
         Values of a latent code; a feature map is flattened.
     """
 
-    reconstruct: Reconstructor
+    reconstruct: Reconstruct
     encode: Callable[[FloatArray], FloatArray]
     decode: Callable[[FloatArray], FloatArray]
     n_latent: int
 
 
-def load_keras(path: Path, n_steps: int, n_features: int) -> Reconstructor:
+def load_keras(path: Path, n_steps: int, n_features: int) -> Reconstruct:
     """Load a network from a .keras file, in Keras' safe mode.
 
     Parameters
@@ -59,7 +59,8 @@ def load_keras(path: Path, n_steps: int, n_features: int) -> Reconstructor:
 
     Returns
     -------
-    A function that fulfils the contract of `stream_detector.ports.Reconstructor`.
+    A function that fulfils the contract of
+    `stream_detector.core.scoring.reconstruction.Reconstruct`.
 
     Raises
     ------
@@ -140,7 +141,7 @@ def _load(path: Path, n_steps: int, n_features: int) -> Any:
     return model
 
 
-def _reconstructor(model: Any, n_steps: int, n_features: int) -> Reconstructor:
+def _reconstructor(model: Any, n_steps: int, n_features: int) -> Reconstruct:
     """Return a model as the function that a detector calls."""
     run = _in_fixed_batches(model)
 

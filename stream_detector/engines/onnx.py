@@ -10,9 +10,9 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state
 
 from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.reconstruction import Reconstruct
 from stream_detector.engines.checks import check_windows
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
-from stream_detector.ports import Reconstructor
 
 # ONNX Runtime's own errors have no common class.
 _LOAD_ERRORS: tuple[type[Exception], ...] = (
@@ -29,7 +29,7 @@ _LOAD_ERRORS: tuple[type[Exception], ...] = (
 _SEVERITY_ERROR = 3
 
 
-def load_onnx(path: Path, n_steps: int, n_features: int) -> Reconstructor:
+def load_onnx(path: Path, n_steps: int, n_features: int) -> Reconstruct:
     """Load a network from an ONNX file.
 
     Parameters
@@ -42,7 +42,8 @@ def load_onnx(path: Path, n_steps: int, n_features: int) -> Reconstructor:
 
     Returns
     -------
-    A function that fulfils the contract of `stream_detector.ports.Reconstructor`.
+    A function that fulfils the contract of
+    `stream_detector.core.scoring.reconstruction.Reconstruct`.
 
     Raises
     ------

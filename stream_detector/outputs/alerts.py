@@ -8,7 +8,8 @@ from contextlib import closing
 from pydantic import TypeAdapter, ValidationError
 
 from stream_detector.assembly import connect_reader, require_topic
-from stream_detector.core.records import Alert, Source, TopicPartition
+from stream_detector.core.alerting.alert import Alert, Source
+from stream_detector.core.records import TopicPartition
 from stream_detector.errors import RecordDecodeError
 from stream_detector.ports import Client, Clock, SystemClock
 from stream_detector.settings import ConnectionSettings

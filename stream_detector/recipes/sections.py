@@ -10,8 +10,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from stream_detector.core.alerting.tracking import OPEN_WITHIN_MAX, AlertRules
+from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.evaluation import PositiveClass
-from stream_detector.core.scoring.reconstruction import ErrorKind
+from stream_detector.core.scoring.reconstruction_error import ErrorKind
 from stream_detector.core.windowing.imputation import MissingRule
 from stream_detector.core.windowing.windows import WindowRules
 from stream_detector.recipes.datasets import DATASETS, RecordKind, names_of
@@ -155,6 +156,13 @@ class WindowSection(Section):
         description="Time without a record after which a key expires: its state is dropped and its "
         "alert closes",
     )
+
+    @property
+    def image(self) -> ImageShape | None:
+        """Return what the images of the records are, None where records are no images."""
+        if self.record != "image":
+            return None
+        return ImageShape(self.steps, self.features // self.channels, self.channels)
 
     @property
     def rules(self) -> WindowRules:

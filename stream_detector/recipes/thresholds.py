@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stream_detector.core.scoring.reconstruction import ErrorKind
+from stream_detector.core.scoring.reconstruction_error import ErrorKind
 from stream_detector.core.scoring.thresholds import (
     LogMadThreshold,
     QuantileThreshold,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import orjson
 
+from stream_detector.core.alerting.alert import REFERENCE_HEADER
 from stream_detector.core.codec.image_format import IMAGE_TYPES, encode_image
 from stream_detector.core.codec.windows import CONTENT_TYPES, Format
-from stream_detector.core.records import REFERENCE_HEADER, FloatArray, OutputRecord
+from stream_detector.core.records import FloatArray, OutputRecord
 from stream_detector.ports import Client, Clock
 from stream_detector.replay.pacing import (
     LABEL_HEADER,

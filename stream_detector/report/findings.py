@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from stream_detector.bundle import Bundle
 from stream_detector.core.evaluation import Evaluation
 from stream_detector.core.records import FloatArray
-from stream_detector.core.scoring.reconstruction import value_errors
-from stream_detector.ports import Reconstructor
+from stream_detector.core.scoring.reconstruction import Reconstruct
+from stream_detector.core.scoring.reconstruction_error import value_errors
 
 Rows = NDArray[np.intp]
 """Numbers of windows in the test part, from 0."""
@@ -67,7 +67,7 @@ class Findings:
     labels: NDArray[np.int8]
     errors: NDArray[np.float64]
     evaluation: Evaluation
-    reconstruct: Reconstructor
+    reconstruct: Reconstruct
     keys: tuple[str, ...] | None = None
     start_ms: NDArray[np.int64] | None = None
     latent: FloatArray | None = None

@@ -21,7 +21,7 @@ from stream_detector.core.records import OffsetAndMetadata, RecordBatch, TopicPa
 from stream_detector.core.results import Step
 from stream_detector.core.state.restore_plan import CommitMetadata, RestorePlan
 from stream_detector.errors import StreamDetectorError, missing_topics
-from stream_detector.ports import Client, Clock, Reconstructor
+from stream_detector.ports import Client, Clock
 from stream_detector.service.publishing import Publisher
 from stream_detector.service.recovery import Restorer
 from stream_detector.service.retry import RetryPolicy
@@ -60,8 +60,6 @@ class Service:
         Reads the input topic, writes alerts and dead letters.
     detector
         Judges.
-    reconstruct
-        The loaded network.
     settings
         Topics, sizes and time limits.
     metrics
@@ -74,7 +72,6 @@ class Service:
         self,
         client: Client,
         detector: Detector,
-        reconstruct: Reconstructor,
         settings: DetectSettings,
         metrics: Metrics,
         clock: Clock,
@@ -83,14 +80,13 @@ class Service:
         self._observers: list[StepObserver] = []
         self._client = client
         self._detector = detector
-        self._reconstruct = metrics.timed(reconstruct)
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._state = detector.start()
+        self._state = detector.initial_state()
         self._publisher = Publisher(client, settings, metrics, clock)
         self._retry_policy = RetryPolicy(settings, metrics, clock)
-        self._restorer = Restorer(client, detector, self._reconstruct, settings, metrics, clock)
+        self._restorer = Restorer(client, detector, settings, metrics, clock)
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._held: RecordBatch | None = None
         self._is_stopping = False
@@ -155,8 +151,8 @@ class Service:
                 self._adapt(len(polled), self._busy_at_s - polled_at_s)
         if step is None:
             return
-        self._state, restore_plans = self._detector.restore_plans(
-            step.state, {each.partition: at for each, at in batch.next_offsets.items()}
+        self._state, restore_plans = step.state.restore_plans(
+            {each.partition: at for each, at in batch.next_offsets.items()}
         )
         if self._deliver(batch, step, self._offsets_to_commit(batch, restore_plans)):
             self._count(batch, step)
@@ -169,9 +165,7 @@ class Service:
         self._state, batch = self._restorer.take(self._state, batch)
         if not len(batch):
             return batch, None
-        return batch, self._detector.step(
-            self._state, batch, self._reconstruct, self._settings.content_type
-        )
+        return batch, self._detector.step(self._state, batch, self._settings.content_type)
 
     def _offsets_to_commit(
         self, batch: RecordBatch, restore_plans: Mapping[int, RestorePlan]
@@ -279,9 +273,7 @@ class Service:
         gone = sorted((self._assigned - assigned) | (self._assigned & to_restore))
         if gone:
             self._restorer.drop_partitions(gone)
-            self._state = self._detector.drop_partitions(
-                self._state, [each.partition for each in gone]
-            )
+            self._state = self._state.drop_partitions([each.partition for each in gone])
         self._assigned = assigned
         # A process that waits for partitions is not idle.
         self.is_ready = self.is_ready and bool(assigned)
@@ -345,7 +337,7 @@ class Service:
         self._retry_policy.record_failure(error)
         self.totals.n_retries += 1
         self._client.reset()
-        self._state = self._detector.start()
+        self._state = self._detector.initial_state()
         self._restorer.drop_partitions()
         self._held = None
         self._assigned = frozenset()

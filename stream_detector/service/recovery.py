@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from stream_detector.core.detector import Detector
 from stream_detector.core.records import OffsetAndMetadata, RecordBatch, TopicPartition
-from stream_detector.core.results import DetectorState
+from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.state.restore_plan import CommitMetadata, RestorePlan
 from stream_detector.errors import StateError
-from stream_detector.ports import Client, Clock, Reconstructor
+from stream_detector.ports import Client, Clock
 from stream_detector.service.offsets import OffsetGap, OffsetGaps, topic_recreated
 from stream_detector.settings import DetectSettings
 from stream_detector.telemetry import Metrics, log_event
@@ -57,8 +57,6 @@ class Restorer:
         Says what was committed, and reads it again.
     detector
         Remembers.
-    reconstruct
-        The loaded network.
     settings
         Of the run.
     metrics
@@ -71,14 +69,12 @@ class Restorer:
         self,
         client: Client,
         detector: Detector,
-        reconstruct: Reconstructor,
         settings: DetectSettings,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._client = client
         self._detector = detector
-        self._reconstruct = reconstruct
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
@@ -134,9 +130,7 @@ class Restorer:
                 self._client.seek(each, restore_plan.offset)
                 self._sought.add(each)
             if restore_plan.offset < start:
-                state = self._detector.open_partition(
-                    state, each.partition, restore_plan.offset, restore_plan
-                )
+                state = state.open_partition(each.partition, restore_plan.offset, restore_plan)
                 began_s = self._clock.monotonic_s()
                 self._restores[each] = _Restore(restore_plan, start, began_s)
         self._offsets.expect({each: self._starts[each] for each in newly_assigned})
@@ -229,7 +223,7 @@ class Restorer:
         where = f"{partition.topic}[{partition.partition}]@{gap.begin}"
         self._reset_state("retention", where, n_records_lost=gap.end - gap.begin)
         self._starts[partition] = gap.end
-        return self._detector.drop_partitions(state, [partition.partition])
+        return state.drop_partitions([partition.partition])
 
     def _live_only(self, batch: RecordBatch) -> dict[TopicPartition, int]:
         """Return what to commit of a batch, without partitions whose past is being read."""
@@ -251,9 +245,9 @@ class Restorer:
         if checkpoint.next_offset < first:
             n_lost = first - checkpoint.next_offset
             self._reset_state("retention", where, n_records_lost=n_lost)
-        elif self._detector.has_memory and not checkpoint.metadata:
+        elif self._detector.keeps_state and not checkpoint.metadata:
             self._reset_state("no_checkpoint", where)
-        elif self._detector.has_memory:
+        elif self._detector.keeps_state:
             return self._checked_plan(partition, checkpoint, first, n_partitions)
         return None
 
@@ -296,7 +290,7 @@ class Restorer:
         if offset < expected:
             raise topic_recreated(partition, expected, offset)
         if partition not in self._restores:
-            state = self._detector.open_partition(state, partition.partition, offset)
+            state = state.open_partition(partition.partition, offset)
             del self._starts[partition]
         return state
 
@@ -319,7 +313,7 @@ class Restorer:
         state = self._start_scoring(state, partition, restore)
         some = batch.select(rows[n_before:], {})
         if restore.restore_plan.has_active_keys:
-            return detector.step(state, some, self._reconstruct, content_type).state
+            return detector.step(state, some, content_type).state
         return detector.replay(state, some, content_type)
 
     def _start_scoring(
@@ -329,16 +323,14 @@ class Restorer:
         if restore.is_scoring:
             return state
         restore.is_scoring = True
-        return self._detector.start_scoring(state, partition.partition, restore.restore_plan)
+        return state.start_scoring(partition.partition, restore.restore_plan)
 
     def _finish_restore(
         self, state: DetectorState, partition: TopicPartition, restore: _Restore
     ) -> DetectorState:
         """End the reading of a partition's past."""
         state = self._start_scoring(state, partition, restore)
-        state = self._detector.finish_restore(
-            state, partition.partition, restore.offset, restore.restore_plan
-        )
+        state = state.finish_restore(partition.partition, restore.offset, restore.restore_plan)
         del self._restores[partition], self._starts[partition]
         seconds = self._clock.monotonic_s() - restore.began_s
         self._metrics.restoring.set(len(self._restores))

@@ -20,17 +20,17 @@ from stream_detector.bundle import (
     check_target,
     write_bundle,
 )
-from stream_detector.core.detector import Detector
 from stream_detector.core.evaluation import Evaluation, evaluate
 from stream_detector.core.records import BundleReference, FloatArray
-from stream_detector.core.scoring.reconstruction import window_errors
+from stream_detector.core.scoring.reconstruction import Reconstruct, ReconstructionScorer
+from stream_detector.core.scoring.reconstruction_error import window_errors
 from stream_detector.core.scoring.scaling import Scaler, fit_scaler
+from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.datasets import Dataset
 from stream_detector.engines.backend import import_keras
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.networks import build_network
 from stream_detector.networks.export import export_keras, export_onnx
-from stream_detector.ports import Reconstructor
 from stream_detector.recipes import Recipe
 from stream_detector.training.data import Split, load_windows, split_normal
 from stream_detector.training.fitting import fit_network
@@ -76,26 +76,26 @@ def train(recipe: Recipe, out: Path, on_epoch: OnEpoch | None = None) -> Bundle:
     )
     fitted = _fit(recipe, scaler, split, on_epoch)
     reconstruct = _load_network(recipe, fitted.network_onnx)
-    detector = _calibrate(recipe, scaler, split.calibrate, reconstruct)
-    facts = _facts(recipe, dataset, split, detector, reconstruct, fitted.history)
+    scorer = _calibrate(recipe, scaler, split.calibrate, reconstruct)
+    facts = _facts(recipe, dataset, split, scorer, fitted.history)
     bundle = write_bundle(out, facts, fitted.network_keras, fitted.network_onnx, scaler)
     bundle.check_self_test(reconstruct)
     return bundle
 
 
 def evaluate_on(
-    dataset: Dataset, recipe: Recipe, detector: Detector, reconstruct: Reconstructor
+    dataset: Dataset, recipe: Recipe, scorer: ReconstructionScorer
 ) -> tuple[Evaluation, NDArray[np.float64]]:
     """Score a data set's test windows and compare the result with their labels.
 
     Parameters
     ----------
     dataset
-        With a labelled test part of at least one window of the detector's shape.
+        With a labelled test part of at least one window of the network's shape.
     recipe
         Gives the positive class, and the noise that the network was fitted with.
-    detector, reconstruct
-        A detector and the network that it runs.
+    scorer
+        Scores the windows with its network.
 
     Returns
     -------
@@ -105,13 +105,13 @@ def evaluate_on(
     if labels is None:
         message = f"data {dataset.name}: expected labelled test windows, received none"
         raise ValueError(message)
-    errors = detector.score(dataset.test, reconstruct)
-    found = evaluate(errors, labels, detector.threshold, recipe.evaluation.positive_class)
+    errors = score_windows(scorer, dataset.test)
+    found = evaluate(errors, labels, scorer.threshold, recipe.evaluation.positive_class)
     training = recipe.training
     if training.noise and (labels == 0).any():
-        clean = detector.scaler.transform(dataset.test[labels == 0])
+        clean = scorer.scaler.transform(dataset.test[labels == 0])
         noisy = with_noise(clean, training.noise, np.random.default_rng(training.seed)).inputs
-        denoised = window_errors(clean, reconstruct(noisy), detector.error_kind)
+        denoised = window_errors(clean, scorer.reconstruct(noisy), scorer.error_kind)
         found = replace(found, denoised_error=float(denoised.mean()))
     return found, errors
 
@@ -137,7 +137,7 @@ def _fit(recipe: Recipe, scaler: Scaler, split: Split, on_epoch: OnEpoch | None)
     return _Fitted(export_keras(fitted), export_onnx(fitted), history)
 
 
-def _load_network(recipe: Recipe, network_onnx: bytes) -> Reconstructor:
+def _load_network(recipe: Recipe, network_onnx: bytes) -> Reconstruct:
     """Return the exported network in the engine that runs it on a stream."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
@@ -146,35 +146,27 @@ def _load_network(recipe: Recipe, network_onnx: bytes) -> Reconstructor:
 
 
 def _calibrate(
-    recipe: Recipe, scaler: Scaler, windows: FloatArray, reconstruct: Reconstructor
-) -> Detector:
-    """Return a detector whose threshold is fitted to the errors of normal windows."""
+    recipe: Recipe, scaler: Scaler, windows: FloatArray, reconstruct: Reconstruct
+) -> ReconstructionScorer:
+    """Return a scorer whose threshold is fitted to the errors of normal windows."""
     section = recipe.threshold
-    detector = Detector(
-        bundle=BundleReference(recipe.name, "in training"),
-        shape=(recipe.window.steps, recipe.window.features),
-        sample_interval_ms=recipe.window.sample_interval_ms,
-        scaler=scaler,
-        error_kind=section.error,
-        threshold=1.0,
-        severities=recipe.alerting.levels,
-    )
-    errors = detector.score(windows, reconstruct)
-    return replace(detector, threshold=section.build().fit(errors))
+    bundle = BundleReference(recipe.name, "in training")
+    scorer = ReconstructionScorer(reconstruct, scaler, section.error, 1.0, bundle)
+    threshold = section.build().fit(score_windows(scorer, windows))
+    return replace(scorer, threshold=threshold)
 
 
 def _facts(
     recipe: Recipe,
     dataset: Dataset,
     split: Split,
-    detector: Detector,
-    reconstruct: Reconstructor,
+    scorer: ReconstructionScorer,
     history: History,
 ) -> Facts:
     """Return the content of the manifest, with the metrics on the test part."""
     metrics = None
     if dataset.test_labels is not None and len(dataset.test):
-        metrics = evaluate_on(dataset, recipe, detector, reconstruct)[0].as_dict()
+        metrics = evaluate_on(dataset, recipe, scorer)[0].as_dict()
     window = split.calibrate[:1]  # (1, n_steps, n_features)
     section = recipe.threshold
     return Facts(
@@ -188,7 +180,7 @@ def _facts(
             n_windows=len(split.fit),
         ),
         threshold=Threshold(
-            value=detector.threshold,
+            value=scorer.threshold,
             error=section.error,
             method=section.method,
             calibrated_on=section.calibrate_on,
@@ -197,7 +189,7 @@ def _facts(
         metrics=metrics,
         self_test=SelfTest(
             window=window[0].tolist(),
-            reconstruction_error=float(detector.score(window, reconstruct)[0]),
+            reconstruction_error=float(score_windows(scorer, window)[0]),
         ),
         recipe=recipe,
         history={name: tuple(losses) for name, losses in history.items()},

@@ -1,4 +1,4 @@
-"""What both engines promise: `stream_detector.ports.Reconstructor`, bit for bit."""
+"""What both engines promise of `Reconstruct` (`core.scoring.reconstruction`), bit for bit."""
 
 import subprocess
 import sys

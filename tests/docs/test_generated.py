@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from stream_detector.core.records import Alert
+from stream_detector.core.alerting.alert import Alert
 
 ROOT = Path(__file__).parents[2]
 

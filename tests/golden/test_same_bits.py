@@ -10,13 +10,14 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import orjson
 import pytest
 from halving_bundle import make_bundle
 
+from stream_detector.assembly import build_detector
 from stream_detector.bundle import read_bundle
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import BundleReference, RecordBatch
@@ -28,9 +29,6 @@ from stream_detector.replay import ReplayOptions, SampleReplayOptions, replay, r
 from stream_detector.service import Service
 from stream_detector.settings import DetectSettings, load_settings
 from stream_detector.telemetry import Metrics
-
-if TYPE_CHECKING:
-    from stream_detector.core.detector import Detector
 
 EXPECTED = Path(__file__).with_name("expected.json")
 START_MS = 1_767_225_600_000
@@ -107,10 +105,11 @@ def digests_of(name: str, folder: Path) -> dict[str, Any]:
     fill, recipe, threshold = STREAMS[name]
     make_bundle(folder / name, recipe)
     bundle = read_bundle(folder / name)
-    detector: Detector = replace(
-        bundle.detector(512), bundle=BundleReference("golden", "1" * 64), threshold=threshold
-    )
     n_steps, n_features = bundle.manifest.n_steps, bundle.manifest.n_features
+    network = load_onnx(bundle.network_onnx, n_steps, n_features)
+    scorer = replace(bundle.scorer(network), threshold=threshold)
+    reference = BundleReference("golden", "1" * 64)
+    detector = build_detector(bundle.manifest.recipe, scorer, reference, 512)
     broker = MemoryBroker(now_ms=lambda: START_MS)
     for topic in ("telemetry", "alerts", "dead-letters"):
         broker.create_topic(topic)
@@ -120,7 +119,7 @@ def digests_of(name: str, folder: Path) -> dict[str, Any]:
 
     def on_step(batch: RecordBatch, step: Step) -> None:
         del batch
-        scores.append(step.scores.reconstruction_errors)
+        scores.append(step.scores.scores)
         ((_, progress),) = broker.committed["golden"].items()
         committed.append(progress.metadata)
 
@@ -130,7 +129,6 @@ def digests_of(name: str, folder: Path) -> dict[str, Any]:
     service = Service(
         broker.connect(topics=["telemetry"], group="golden"),
         detector,
-        load_onnx(bundle.network_onnx, n_steps, n_features),
         settings,
         Metrics(),
         FixedClock(),

@@ -94,7 +94,7 @@ def detect(
     errors: BY_KEY = {}
 
     def on_step(batch: RecordBatch, step: Step) -> None:
-        pairs = zip(step.scores.indices, step.scores.reconstruction_errors.tolist(), strict=True)
+        pairs = zip(step.scores.indices, step.scores.scores.tolist(), strict=True)
         for index, error in pairs:
             errors.setdefault((batch.metadata(int(index)).key or b"").decode(), []).append(error)
 
@@ -102,7 +102,6 @@ def detect(
     service = Service(
         connect(settings, topics=[source], group=settings.group),
         served.detector,
-        served.reconstruct,
         settings,
         metrics,
         SystemClock(),
@@ -123,7 +122,7 @@ def read_alerts(command_line: CommandLine, servers: str, topic: str) -> list[dic
 def offline_errors(served: Served, samples: Samples) -> BY_KEY:
     assert isinstance(served.detector, SampleDetector)
     found = cut_samples(samples, served.detector.windows)
-    errors = served.detector.score(found.windows, served.reconstruct)
+    errors = served.detector.score(found.windows)
     by_key: BY_KEY = {}
     for key, error in zip(found.keys, errors.tolist(), strict=True):
         by_key.setdefault(key, []).append(error)

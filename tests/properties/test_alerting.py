@@ -9,16 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from stream_detector.core.alerting.alert import Alert
 from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance, expire
 from stream_detector.core.alerting.tracking import AlertRules, ScoredWindow
-from stream_detector.core.records import (
-    Alert,
-    BundleReference,
-    RecordMetadata,
+from stream_detector.core.records import BundleReference, RecordMetadata
+from stream_detector.core.scoring.explanation import (
+    N_POINTS_MAX,
+    Explanation,
+    WindowEvidence,
+    explain,
 )
-from stream_detector.core.scoring.explanation import N_POINTS_MAX, WindowEvidence, explain
-from stream_detector.core.scoring.explanations import Explanation
-from stream_detector.core.scoring.reconstruction import ErrorKind
+from stream_detector.core.scoring.reconstruction_error import ErrorKind
 from stream_detector.core.scoring.scaling import Scaler
 
 BUNDLE = BundleReference("b", "v")
@@ -148,13 +149,13 @@ def test_an_event_counts_the_windows_since_the_open(
     for event in tell(windows, rules).events:
         since = [w for w in windows if event.opened_ms <= w.end_ms <= event.event_time_ms]
         anomalous = [window for window in since if window.is_anomalous]
-        worst = max(anomalous, key=lambda window: window.error)
+        worst = max(anomalous, key=lambda window: window.score)
         assert (event.n_windows, event.n_anomalous) == (len(since), len(anomalous))
         assert event.last_anomalous_ms == anomalous[-1].end_ms
-        assert event.reconstruction_error == worst.error > event.threshold
+        assert event.reconstruction_error == worst.score > event.threshold
         assert (event.window_start_ms, event.window_end_ms) == (worst.start_ms, worst.end_ms)
         assert event.explanation == worst.explain()
-        assert event.anomaly_score == worst.error / THRESHOLD
+        assert event.anomaly_score == worst.score / THRESHOLD
 
 
 def turns_epoch(at_ms: int, windows: list[ScoredWindow], rules: AlertRules) -> bool:

@@ -5,11 +5,12 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
+from detectors import make_window_detector
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_detector.core.codec.windows import CONTENT_TYPES
-from stream_detector.core.detector import Detector
+from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import (
     BundleReference,
     FloatArray,
@@ -19,8 +20,9 @@ from stream_detector.core.records import (
     TopicPartition,
     series_columns,
 )
-from stream_detector.core.results import DetectorState, Step
+from stream_detector.core.results import Step
 from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.state.detector_state import EmptyState
 
 SHAPE = (3, 2)
 FLOAT32 = [("content-type", CONTENT_TYPES["float32"])]
@@ -43,11 +45,19 @@ def shrink(windows: FloatArray) -> FloatArray:
     return np.tanh(windows * np.float32(0.5) + means * np.float32(0.1))
 
 
-def detector_of(model_rows_max: int, error_kind: Any = "mae") -> Detector:
+def detector_of(model_rows_max: int, error_kind: Any = "mae") -> WindowDetector:
     scaler = Scaler("min-max", np.float32([-1, 0.5]), np.float32([0.7, 3]))
     severities = (("warning", 1.0), ("critical", 3.0))
-    return Detector(
-        BundleReference("b", "v"), SHAPE, 4, scaler, error_kind, 0.8, severities, model_rows_max
+    return make_window_detector(
+        bundle=BundleReference("b", "v"),
+        shape=SHAPE,
+        sample_interval_ms=4,
+        severities=severities,
+        model_rows_max=model_rows_max,
+        reconstruct=shrink,
+        scaler=scaler,
+        error_kind=error_kind,
+        threshold=0.8,
     )
 
 
@@ -71,7 +81,7 @@ def facts(step: Step, start: int = 0) -> tuple[Any, ...]:
     """Return all that a step says, its indices counted from the beginning of the stream."""
     return (
         [start + int(index) for index in step.scores.indices],
-        step.scores.reconstruction_errors.tobytes(),
+        step.scores.scores.tobytes(),
         [(start + index, alert, key) for index, alert, key in step.alerts],
         [(start + each.index, each.stage, repr(each.error)) for each in step.rejected],
     )
@@ -79,12 +89,12 @@ def facts(step: Step, start: int = 0) -> tuple[Any, ...]:
 
 @given(records=RECORDS, model_rows_max=st.integers(1, 9))
 def test_scores_and_rejected_partition_the_batch(records: list[Any], model_rows_max: int) -> None:
-    step = detector_of(model_rows_max).step(DetectorState(), batch_of(records), shrink)
+    step = detector_of(model_rows_max).step(EmptyState(), batch_of(records))
     scored, rejected = step.scores.indices.tolist(), [each.index for each in step.rejected]
     assert scored == sorted(scored)
     assert rejected == sorted(rejected)
     assert sorted(scored + rejected) == list(range(len(records)))
-    assert np.isfinite(step.scores.reconstruction_errors).all()
+    assert np.isfinite(step.scores.scores).all()
     anomalous = step.scores.indices[step.scores.is_anomalous].tolist()
     assert [index for index, *_ in step.alerts] == anomalous
     assert len({alert.alert_id for _, alert, _ in step.alerts}) == len(anomalous)
@@ -99,12 +109,12 @@ def test_scores_and_rejected_partition_the_batch(records: list[Any], model_rows_
 def test_any_cut_into_batches_gives_the_same(
     records: list[Any], cuts: list[int], model_rows_max: int, error_kind: str
 ) -> None:
-    whole = facts(detector_of(1_000, error_kind).step(DetectorState(), batch_of(records), shrink))
-    detector, state = detector_of(model_rows_max, error_kind), DetectorState()
+    whole = facts(detector_of(1_000, error_kind).step(EmptyState(), batch_of(records)))
+    detector, state = detector_of(model_rows_max, error_kind), EmptyState()
     parts: list[tuple[Any, ...]] = []
     start = 0
     for n_records in [*cuts, len(records)]:
-        step = detector.step(state, batch_of(records[start : start + n_records], start), shrink)
+        step = detector.step(state, batch_of(records[start : start + n_records], start))
         parts.append(facts(step, start))
         state, start = step.state, start + n_records
     joined = tuple(reduce(operator.add, column) for column in zip(*parts, strict=True))
@@ -114,14 +124,14 @@ def test_any_cut_into_batches_gives_the_same(
 @given(records=RECORDS)
 def test_a_step_can_be_repeated(records: list[Any]) -> None:
     detector, batch = detector_of(4), batch_of(records)
-    first, second = (facts(detector.step(DetectorState(), batch, shrink)) for _ in range(2))
+    first, second = (facts(detector.step(EmptyState(), batch)) for _ in range(2))
     assert first == second
 
 
 @given(records=st.lists(WINDOWS, max_size=12), model_rows_max=st.integers(1, 9))
 def test_offline_scores_are_live_scores(records: list[Any], model_rows_max: int) -> None:
-    live = detector_of(1_000).step(DetectorState(), batch_of(records), shrink).scores
+    live = detector_of(1_000).step(EmptyState(), batch_of(records)).scores
     values = [records[index][0] for index in live.indices]
     windows = np.frombuffer(b"".join(values), dtype=np.float32).reshape(-1, *SHAPE)
-    offline = detector_of(model_rows_max).score(windows, shrink)
-    assert offline.tobytes() == live.reconstruction_errors.tobytes()
+    offline = detector_of(model_rows_max).score(windows)
+    assert offline.tobytes() == live.scores.tobytes()

@@ -11,13 +11,13 @@ from sample_streams import (
     Sent,
     Stream,
     batch_of,
-    shrink,
     stream_of,
     told,
 )
 
-from stream_detector.core.results import DetectorState, Step
+from stream_detector.core.results import Step
 from stream_detector.core.sample_detector import SampleDetector
+from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.state.restore_plan import RestorePlan
 
 LONG = st.lists(PLANS, min_size=1, max_size=4).map(
@@ -26,9 +26,9 @@ LONG = st.lists(PLANS, min_size=1, max_size=4).map(
 
 
 def begun(detector: SampleDetector, sent: list[Sent]) -> DetectorState:
-    state: DetectorState = detector.start()
+    state: DetectorState = detector.initial_state()
     for partition in {each.partition for each in sent}:
-        state = detector.open_partition(state, partition, 0)
+        state = state.open_partition(partition, 0)
     return state
 
 
@@ -39,11 +39,11 @@ def run(
     steps, committed = [], {}
     while start < len(sent):
         some = sent[start : start + (sizes.pop() if sizes else 3)]
-        step = detector.step(state, batch_of(some, start), shrink)
+        step = detector.step(state, batch_of(some, start))
         steps.append((start, step))
         start += len(some)
         ends = {each.partition: start for each in some}
-        state, restore_plans = detector.restore_plans(step.state, ends)
+        state, restore_plans = step.state.restore_plans(ends)
         committed |= {
             partition: (start, restore_plan) for partition, restore_plan in restore_plans.items()
         }
@@ -57,24 +57,24 @@ def replayed(
     sizes: list[int],
 ) -> DetectorState:
     """Restore each partition from its log and from what was committed with its offset."""
-    state: DetectorState = detector.start()
+    state: DetectorState = detector.initial_state()
     for partition, (offset, restore_plan) in committed.items():
-        state = detector.open_partition(state, partition, restore_plan.offset, restore_plan)
+        state = state.open_partition(partition, restore_plan.offset, restore_plan)
         at = restore_plan.offset
         while at < offset:
             is_judged = restore_plan.has_active_keys and at >= restore_plan.score_from_offset
             if at == restore_plan.score_from_offset:
-                state = detector.start_scoring(state, partition, restore_plan)
+                state = state.start_scoring(partition, restore_plan)
             barriers = [each for each in (restore_plan.score_from_offset, offset) if each > at]
             end = min(at + (sizes.pop() if sizes else 4), *barriers)
             rows = [row for row in range(at, end) if sent[row].partition == partition]
             batch = batch_of([sent[row] for row in rows], offsets=rows)
             if is_judged:
-                state = detector.step(state, batch, shrink).state if rows else state
+                state = detector.step(state, batch).state if rows else state
             elif rows:
                 state = detector.replay(state, batch)
             at = end
-        state = detector.finish_restore(state, partition, offset, restore_plan)
+        state = state.finish_restore(partition, offset, restore_plan)
     return state
 
 
@@ -84,7 +84,7 @@ def replayed(
     stream=STREAMS,
     sizes=SIZES,
     again=SIZES,
-    assign_windows=st.floats(0.1, 1),
+    cut=st.floats(0.1, 1),
     data=st.data(),
 )
 def test_a_state_read_again_goes_on_as_the_one_that_was_lost(
@@ -92,17 +92,17 @@ def test_a_state_read_again_goes_on_as_the_one_that_was_lost(
     stream: Stream,
     sizes: list[int],
     again: list[int],
-    assign_windows: float,
+    cut: float,
     data: st.DataObject,
 ) -> None:
     sent = stream_of(plans)
     detector = stream.detector(5)
-    end = max(1, int(len(sent) * assign_windows))
+    end = max(1, int(len(sent) * cut))
     state, _, committed = run(detector, begun(detector, sent), sent[:end], 0, list(sizes))
     restored = replayed(detector, sent, committed, list(again))
     missing = {each.partition for each in sent} - set(committed)
     for partition in missing:
-        restored = detector.open_partition(restored, partition, 0)
+        restored = restored.open_partition(partition, 0)
     lives = [state, restored]
     event(f"rewound: {any(restore_plan.offset > 0 for _, restore_plan in committed.values())}")
     event(

@@ -14,7 +14,6 @@ from sample_streams import (
     Sent,
     Stream,
     batch_of,
-    shrink,
     steps_of,
     stream_of,
     told,
@@ -34,8 +33,8 @@ def test_any_cut_into_batches_gives_the_same(
 def test_a_step_can_be_repeated(plans: list[Any], stream: Stream) -> None:
     sent = stream_of(plans)
     detector, half = stream.detector(4), len(sent) // 2
-    state = detector.step(detector.start(), batch_of(sent[:half]), shrink).state
-    first, second = (detector.step(state, batch_of(sent[half:]), shrink) for _ in range(2))
+    state = detector.step(detector.initial_state(), batch_of(sent[:half])).state
+    first, second = (detector.step(state, batch_of(sent[half:])) for _ in range(2))
     assert told([(half, first)]) == told([(half, second)])
 
 
@@ -92,9 +91,9 @@ def test_what_a_key_left_goes_with_its_partition(
     start, step = steps_of(sent, stream, sizes, 1_000)[-1]
     del start
     detector = stream.detector(1_000)
-    state = detector.drop_partitions(step.state, [1])
-    again = detector.step(state, batch_of(sent), shrink)
-    fresh = detector.step(detector.start(), batch_of(sent), shrink)
+    state = step.state.drop_partitions([1])
+    again = detector.step(state, batch_of(sent))
+    fresh = detector.step(detector.initial_state(), batch_of(sent))
     of_1 = [(each.index, repr(each.error)) for each in again.rejected if in_1(sent, each.index)]
     assert of_1 == [
         (each.index, repr(each.error)) for each in fresh.rejected if in_1(sent, each.index)

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import orjson
 import pytest
+from detectors import make_window_detector
 
 from stream_detector.clients.memory import (
     ABORT,
@@ -22,14 +23,11 @@ from stream_detector.clients.memory import (
     Operation,
     StoredRecord,
 )
-from stream_detector.core.detector import Detector
 from stream_detector.core.records import (
-    BundleReference,
     FloatArray,
     OutputRecord,
     TopicPartition,
 )
-from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.errors import (
     BrokerUnavailableError,
     DeliveryError,
@@ -136,10 +134,13 @@ def service_on(
         broker_timeout_s=20.0,
         group=GROUP,
     )
-    scaler = Scaler("none", np.zeros(1, np.float32), np.ones(1, np.float32))
-    bundle = BundleReference("pumps", "v1")
-    detector = Detector(bundle, (2, 1), 0, scaler, "mae", 1.0, (("warning", 1.0),))
-    return Service(client, detector, reconstruct, settings, Metrics(), clock or FakeClock())
+    detector = make_window_detector(
+        shape=(2, 1),
+        sample_interval_ms=0,
+        severities=(("warning", 1.0),),
+        reconstruct=reconstruct,
+    )
+    return Service(client, detector, settings, Metrics(), clock or FakeClock())
 
 
 def run(broker: MemoryBroker) -> Totals:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numpy as np
 from delivery_stream import (
     N_PARTITIONS,
     N_RECORDS,
@@ -67,9 +66,7 @@ def service_on(
         offset_reset=settings.offset_reset,
         transactional_id=f"g-{settings.instance_id}" if delivery == "exactly_once" else None,
     )
-    return Service(
-        client, detector_of(shape), np.zeros_like, settings, metrics or Metrics(), PassingClock()
-    )
+    return Service(client, detector_of(shape), settings, metrics or Metrics(), PassingClock())
 
 
 def published(broker: MemoryBroker) -> Counter[bytes]:

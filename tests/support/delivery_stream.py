@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import orjson
+from detectors import make_sample_detector, make_window_detector
 
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.detector import Detector
-from stream_detector.core.records import BundleReference, Headers, OutputRecord
-from stream_detector.core.sample_detector import for_samples
-from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.records import Headers, OutputRecord
 from stream_detector.core.windowing.windows import WindowRules
 
 SHAPES = ("windows", "samples")
@@ -25,13 +24,9 @@ START_MS = 1_767_225_600_000
 
 
 def detector_of(shape: str) -> Detector:
-    """Return a detector for records of a shape; its network is to give zeros."""
-    scaler = Scaler("none", np.zeros(1, np.float32), np.ones(1, np.float32))
-    detector = Detector(
-        BundleReference("pumps", "v1"), (4, 1), 10, scaler, "mae", 1.0, SEVERITIES, 8
-    )
+    """Return a detector for records of a shape; its network gives zeros."""
     if shape == "windows":
-        return detector
+        return make_window_detector(severities=SEVERITIES, model_rows_max=8)
     rules = WindowRules(
         n_steps=4,
         n_features=1,
@@ -43,7 +38,8 @@ def detector_of(shape: str) -> Detector:
         missing_share_max=0.5,
         key_ttl_ms=400,
     )
-    return for_samples(detector, rules, AlertRules(1, 1, 40, 30, 20, 90, 2, 60, SEVERITIES))
+    alerting = AlertRules(1, 1, 40, 30, 20, 90, 2, 60, SEVERITIES)
+    return make_sample_detector(rules, alerting, model_rows_max=8)
 
 
 def record_of(number: int, shape: str, topic: str = "telemetry") -> OutputRecord:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stream_detector.assembly import build_detector
 from stream_detector.bundle import (
     Bundle,
     Facts,
@@ -122,7 +123,8 @@ def is_refused_or_consistent(content: bytes) -> bool:
     except BundleError:
         return True
     scaler = fit_scaler("none", np.zeros((1, 1, manifest.n_features), np.float32))
-    Bundle(NOWHERE, manifest, scaler).detector()
+    bundle = Bundle(NOWHERE, manifest, scaler)
+    build_detector(manifest.recipe, bundle.scorer(np.zeros_like), bundle.reference)
     values = json.loads(content)
     return values["version"] == digest(values) and content == dump_manifest(values)
 

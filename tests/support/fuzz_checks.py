@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import orjson
 import simdjson
+from detectors import make_sample_detector, make_window_detector, with_network
 from fuzz_records import INTERVAL_MS, Sent, batch_of
 
-from stream_detector.core.alerting.alert import encode_alert
+from stream_detector.core.alerting.alert import RaisedAlert, encode_alert
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.codec.dead_letters import encode_dead_letter
 from stream_detector.core.codec.windows import ContentType, _read_json, _read_plain
-from stream_detector.core.detector import Detector, RaisedAlert, Step
+from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import BundleReference, FloatArray, Rejected
-from stream_detector.core.sample_detector import SampleDetector, for_samples
+from stream_detector.core.results import Step
+from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.windowing.windows import WindowRules
 
@@ -55,7 +57,9 @@ def check_windows(number: int, sent: Sequence[Sent]) -> set[str]:
     content_type = chosen.of("json", "json", "float32")
     shape = chosen.of((4, 1), (2, 2))
     detector = _detector(shape, chosen.of(1_000, 3), chosen.of("mae", "mse"))
-    step = detector.step(detector.start(), batch_of(sent), reconstruct, content_type)
+    step = with_network(detector, reconstruct).step(
+        detector.initial_state(), batch_of(sent), content_type
+    )
     scored, rejected = step.scores.indices.tolist(), [each.index for each in step.rejected]
     assert scored == sorted(scored)
     assert rejected == sorted(rejected)
@@ -66,7 +70,9 @@ def check_windows(number: int, sent: Sequence[Sent]) -> set[str]:
     check_alerts(step.alerts)
     check_parsers_agree(sent, shape)
     kept = [sent[index] for index in scored]
-    again = detector.step(detector.start(), batch_of(kept), reconstruct, content_type)
+    again = with_network(detector, reconstruct).step(
+        detector.initial_state(), batch_of(kept), content_type
+    )
     assert told([(kept, again)]) == told([(sent, step)])
     return outcomes([step])
 
@@ -120,7 +126,7 @@ def check_sample_counts(n_records: int, step: Step) -> None:
     assert len(rejected) == n_rejected
     n_scored = counts.windows.get("normal", 0) + counts.windows.get("anomalous", 0)
     assert len(step.scores) == n_scored
-    assert np.isfinite(step.scores.reconstruction_errors).all()
+    assert np.isfinite(step.scores.scores).all()
 
 
 def check_dead_letters(sent: Sequence[Sent], rejected: Sequence[Rejected]) -> None:
@@ -160,7 +166,7 @@ def told(steps: Sequence[tuple[Sequence[Sent], Step]]) -> tuple[Any, ...]:
     late: list[Any] = []
     for sent, step in steps:
         offsets += [sent[index].offset for index in step.scores.indices.tolist()]
-        errors += step.scores.reconstruction_errors.tobytes()
+        errors += step.scores.scores.tobytes()
         if step.scores.start_ms is not None and step.scores.end_ms is not None:
             starts += step.scores.start_ms.tobytes()
             ends += step.scores.end_ms.tobytes()
@@ -187,19 +193,19 @@ def _steps(
     detector: SampleDetector, batches: Sequence[Sequence[Sent]], content_type: ContentType
 ) -> list[tuple[Sequence[Sent], Step]]:
     """Return each batch with its step, the state carried on."""
-    state: Any = detector.start()
+    state: Any = detector.initial_state()
     steps = []
     for batch in batches:
-        step = detector.step(state, batch_of(batch), reconstruct, content_type)
+        step = with_network(detector, reconstruct).step(state, batch_of(batch), content_type)
         steps.append((batch, step))
         state = step.state
     return steps
 
 
-def _detector(shape: tuple[int, int], model_rows_max: int, error_kind: Any) -> Detector:
+def _detector(shape: tuple[int, int], model_rows_max: int, error_kind: Any) -> WindowDetector:
     """Return a detector of whole windows."""
     offset, scale = np.float32([-1, 0.5])[: shape[1]], np.float32([0.7, 3])[: shape[1]]
-    return Detector(
+    return make_window_detector(
         bundle=BundleReference("b", "v"),
         shape=shape,
         sample_interval_ms=INTERVAL_MS,
@@ -236,4 +242,9 @@ def _sample_detector(chosen: Chosen) -> SampleDetector:
         flood_window_ms=200,
         severities=SEVERITIES,
     )
-    return for_samples(_detector((n_steps, 2), chosen.of(1_000, 3), "mae"), windows, alerting)
+    model_rows_max = chosen.of(1_000, 3)
+    scaler = Scaler("min-max", np.float32([-1, 0.5]), np.float32([0.7, 3]))
+    bundle = BundleReference("b", "v")
+    return make_sample_detector(
+        windows, alerting, model_rows_max, bundle=bundle, scaler=scaler, threshold=0.8
+    )

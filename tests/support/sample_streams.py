@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
+from detectors import make_sample_detector
 from hypothesis import strategies as st
 
 from stream_detector.core.alerting.tracking import AlertRules
@@ -53,16 +54,8 @@ class Stream(NamedTuple):
 
     def detector(self, model_rows_max: int) -> SampleDetector:
         within, after, update, close, cooldown, longest, most, flood = self.alerting
-        return SampleDetector(
-            bundle=BundleReference("b", "v"),
-            shape=(self.n_steps, 2),
-            sample_interval_ms=INTERVAL_MS,
-            scaler=Scaler("min-max", np.float32([-1, 0.5]), np.float32([0.7, 3])),
-            error_kind="mae",
-            threshold=0.8,
-            severities=SEVERITIES,
-            model_rows_max=model_rows_max,
-            windows=WindowRules(
+        return make_sample_detector(
+            WindowRules(
                 n_steps=self.n_steps,
                 n_features=2,
                 stride=self.stride,
@@ -73,7 +66,7 @@ class Stream(NamedTuple):
                 missing_share_max=0.4,
                 key_ttl_ms=self.ttl_ms,
             ),
-            alerting=AlertRules(
+            AlertRules(
                 open_after=min(after, within),
                 open_within=within,
                 update_interval_ms=update,
@@ -84,6 +77,11 @@ class Stream(NamedTuple):
                 flood_window_ms=flood,
                 severities=SEVERITIES,
             ),
+            model_rows_max,
+            bundle=BundleReference("b", "v"),
+            reconstruct=shrink,
+            scaler=Scaler("min-max", np.float32([-1, 0.5]), np.float32([0.7, 3])),
+            threshold=0.8,
         )
 
 
@@ -195,9 +193,9 @@ def steps_of(
 ) -> list[tuple[int, Step]]:
     """Step batch by batch; return each step with its first record."""
     detector = stream.detector(model_rows_max)
-    state, start, steps = detector.start(), 0, []
+    state, start, steps = detector.initial_state(), 0, []
     for size in [*sizes, len(sent)]:
-        step = detector.step(state, batch_of(sent[start : start + size], start), shrink)
+        step = detector.step(state, batch_of(sent[start : start + size], start))
         steps.append((start, step))
         state, start = step.state, start + size
         if start >= len(sent):
@@ -210,7 +208,7 @@ def told(steps: list[tuple[int, Step]]) -> tuple[Any, ...]:
     facts = [
         (
             [start + int(index) for index in step.scores.indices],
-            step.scores.reconstruction_errors.tobytes(),
+            step.scores.scores.tobytes(),
             step.scores.start_ms.tolist(),
             step.scores.end_ms.tolist(),
             [(start + index, alert, key) for index, alert, key in step.alerts],

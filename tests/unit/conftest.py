@@ -6,17 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from detectors import make_window_detector
 
-from stream_detector.core.detector import Detector
+from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import (
-    BundleReference,
     Headers,
     RecordBatch,
     RecordMetadata,
     TopicPartition,
     series_columns,
 )
-from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.datasets.fetch import MIRROR_VARIABLE
 from stream_detector.telemetry import logger
 
@@ -57,20 +56,11 @@ def make_batch() -> Callable[..., RecordBatch]:
 
 
 @pytest.fixture(scope="session")
-def make_detector() -> Callable[..., Detector]:
+def make_detector() -> Callable[..., WindowDetector]:
     """Return a maker of detectors for windows of 4 samples; anomalous above an error of 1."""
 
-    def make(**changes: object) -> Detector:
-        facts: dict[str, object] = {
-            "bundle": BundleReference("pumps", "v1"),
-            "shape": (4, 1),
-            "sample_interval_ms": 10,
-            "scaler": Scaler("none", np.zeros(1, np.float32), np.ones(1, np.float32)),
-            "error_kind": "mae",
-            "threshold": 1.0,
-            "severities": (("warning", 1.0), ("critical", 2.0)),
-        }
-        return Detector(**(facts | changes))  # type: ignore[arg-type]
+    def make(**changes: object) -> WindowDetector:
+        return make_window_detector(**changes)
 
     return make
 

@@ -1,17 +1,204 @@
-"""Alerts as the bytes that go to Kafka.
+"""One event of an alert: the published value, its id, its severity and its bytes.
 
-Pure. What is written depends on the input alone, but for the time of detection.
+Pure. The id of an alert is a hash of where its record lies and what scored it, so the same input
+gives the same alert again, live or on replay. The bytes depend on the input alone, but for the
+time of detection.
 """
 
-from dataclasses import replace
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal, NamedTuple
 
 import orjson
 
 from stream_detector.core.codec.windows import TIMESTAMP_MS_MAX
-from stream_detector.core.records import Alert, OutputRecord
+from stream_detector.core.records import BundleReference, OutputRecord, RecordMetadata
+from stream_detector.core.scoring.explanation import Explanation
+
+ALERT_SCHEMA_VERSION = 1
+
+REFERENCE_HEADER = "reference"
+"""Says where a record's data came from, in words of whoever sent it; alerts repeat it."""
+
+REFERENCE_BYTES_MAX = 256
+"""Longest value of it that an alert repeats."""
+
+AlertEvent = Literal["open", "update", "close"]
+
+AlertReason = Literal[
+    "anomalous",
+    "continued",
+    "flood",
+    "severity",
+    "periodic",
+    "recovered",
+    "max_duration",
+    "key_expired",
+]
+"""Why an event was published: the first three open an alert, the next two update it, and the last
+three close it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The input record an alert speaks of.
+
+    Parameters
+    ----------
+    topic, partition, offset
+        Where it lies.
+    reference
+        What its header `reference` says of where the data came from; None where it has none, or
+        one that is not UTF-8 or longer than `REFERENCE_BYTES_MAX`.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    reference: str | None = None
+
+    @classmethod
+    def of(cls, metadata: RecordMetadata) -> "Source":
+        """Return where a record lies and what it says of itself."""
+        given = next((value for name, value in metadata.headers if name == REFERENCE_HEADER), None)
+        reference = None
+        if given is not None and len(given) <= REFERENCE_BYTES_MAX:
+            with contextlib.suppress(UnicodeDecodeError):
+                reference = given.decode()
+        return cls(metadata.topic, metadata.partition, metadata.offset, reference)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What is published about the anomalous windows of a series: one event of one alert.
+
+    Where records are whole windows, each anomalous one opens an alert and nothing more. Where
+    windows are cut from samples, an alert opens, is updated and closes. Then an update and a close
+    speak of two things: the times and counts are those of the event, and from
+    `window_start_ms` to `explanation` all but `source` is of the alert's worst window so far.
+
+    Parameters
+    ----------
+    schema_version
+        Version of this format.
+    alert_id
+        Stable: the same input, bundle and place in the stream give the same id again.
+    event, event_number
+        "open", "update" or "close", counted from 1 within one alert.
+    key
+        Series key as text; bytes that are not UTF-8 appear as backslash escapes.
+    window_start_ms, window_end_ms
+        Times of the first and the last sample of the worst window.
+    source
+        The input record that caused this event.
+    reconstruction_error, threshold
+        Of the worst window, in the unit of the scaled signal.
+    anomaly_score
+        Error / threshold, above 1.
+    severity
+        A name from the recipe's table.
+    bundle
+        What scored it.
+    explanation
+        Where in the worst window the error lies.
+    event_time_ms
+        Event time of this event: the end of the window that caused it, or the watermark that made
+        the alert of an idle key close.
+    opened_ms
+        `event_time_ms` of the alert's open.
+    last_anomalous_ms
+        End of the last anomalous window.
+    n_windows, n_anomalous
+        Windows judged, and anomalous ones among them, since and with the one that opened it.
+    reason
+        Why this event; see `AlertReason`.
+    continues_alert_id
+        `alert_id` of the alert this one goes on from, which had been open too long.
+    is_summary
+        Whether it stands for the many alerts of a key that has too many.
+    n_alerts
+        1; in a summary, how many alerts it stands for.
+    detected_at_ms
+        When the alert was made. The only field in which two runs may differ.
+    """
+
+    schema_version: int
+    alert_id: str
+    event: AlertEvent
+    event_number: int
+    key: str
+    window_start_ms: int
+    window_end_ms: int
+    source: Source
+    reconstruction_error: float
+    threshold: float
+    anomaly_score: float
+    severity: str
+    bundle: BundleReference
+    explanation: Explanation
+    event_time_ms: int
+    opened_ms: int
+    last_anomalous_ms: int
+    n_windows: int
+    n_anomalous: int
+    reason: AlertReason
+    continues_alert_id: str | None
+    is_summary: bool
+    n_alerts: int
+    detected_at_ms: int
+
+
+class RaisedAlert(NamedTuple):
+    """An alert event, which record of the batch led to it, and the series key it is about."""
+
+    record: int
+    alert: Alert
+    key: bytes | None
+
+
+def severity_of(anomaly_score: float, severities: Sequence[tuple[str, float]]) -> str:
+    """Return the name of the highest severity that an anomaly score reaches.
+
+    Parameters
+    ----------
+    anomaly_score
+        Error / threshold, above 1.
+    severities
+        (name, anomaly score from which it holds), ascending; the first holds from 1.
+
+    Examples
+    --------
+    >>> severity_of(2.5, (("warning", 1.0), ("critical", 2.0)))
+    'critical'
+    """
+    name = severities[0][0]
+    for candidate, score_min in severities:
+        if anomaly_score >= score_min:
+            name = candidate
+    return name
+
+
+def alert_id(
+    metadata: RecordMetadata, bundle_version: str, window_start_ms: int | None = None
+) -> str:
+    """Return 32 hexadecimal digits that name the alert of one record and one bundle version.
+
+    A record of samples can complete several windows, so there the start of the window counts too.
+
+    Examples
+    --------
+    >>> alert_id(RecordMetadata("telemetry", 0, 254, 0, b"pump-7", ()), "v1")
+    '4c2a9f2236893f132102511e075fedd8'
+    """
+    place = f"{metadata.topic}\n{metadata.partition}\n{metadata.offset}\n{bundle_version}"
+    if window_start_ms is not None:
+        place = f"{place}\n{window_start_ms}"
+    return hashlib.sha256(place.encode()).hexdigest()[:32]
 
 
 def encode_alert(alert: Alert, topic: str, key: bytes | None, detected_at_ms: int) -> OutputRecord:
@@ -47,3 +234,8 @@ def encode_alert(alert: Alert, topic: str, key: bytes | None, detected_at_ms: in
         headers.append(("ce_time", time.isoformat(timespec="milliseconds").encode()))
     value = orjson.dumps(replace(alert, detected_at_ms=detected_at_ms))
     return OutputRecord(topic, key, value, headers)
+
+
+def text_of(key: bytes | None) -> str:
+    """Return a series key as text; what is not UTF-8 appears as backslash escapes."""
+    return "" if key is None else key.decode("utf-8", "backslashreplace")

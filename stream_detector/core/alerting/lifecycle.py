@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from stream_detector.core.alerting.activity import KeyActivity, on_anomalous, on_normal
+from stream_detector.core.alerting.alert import Alert, AlertReason
 from stream_detector.core.alerting.tracking import (
     AlertRules,
     OpenAlert,
@@ -21,7 +22,7 @@ from stream_detector.core.alerting.tracking import (
     next_event,
     open_from_samples,
 )
-from stream_detector.core.records import Alert, AlertReason, BundleReference, RecordMetadata
+from stream_detector.core.records import BundleReference, RecordMetadata
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,24 @@
-"""One alert: the rules it lives by, its id, its severity, and each of its events.
+"""One alert while it is open: the rules that govern it, and how its next event is made.
 
-Pure. An alert's id is a hash of where its record lies and what scored it, so the same input gives
-the same alert again, live or on replay. When events come is decided in
-`stream_detector.core.alerting.lifecycle`.
+Pure. When events are due is decided in `stream_detector.core.alerting.lifecycle`.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
 
-from stream_detector.core.records import (
+from stream_detector.core.alerting.alert import (
+    ALERT_SCHEMA_VERSION,
     Alert,
     AlertEvent,
     AlertReason,
-    BundleReference,
-    RecordMetadata,
     Source,
+    alert_id,
+    severity_of,
+    text_of,
 )
-from stream_detector.core.scoring.explanations import Explanation
-
-ALERT_SCHEMA_VERSION = 1
+from stream_detector.core.records import BundleReference, RecordMetadata
+from stream_detector.core.scoring.explanation import Explanation
 
 OPEN_WITHIN_MAX = 64
 """Most windows that `AlertRules.open_within` looks back on."""
@@ -62,7 +60,7 @@ class AlertRules:
 
     @property
     def epoch_ms(self) -> int:
-        """Length of the stretches of absolute time after which a restless key begins anew."""
+        """Length of the periods of event time after which an active key's alerts are reset."""
         return max(self.open_ms_max, self.flood_window_ms)
 
 
@@ -76,9 +74,9 @@ class ScoredWindow:
         Gives the record that completed it; called where an event is published only.
     start_ms, end_ms
         Times of the first and the last sample; `end_ms` ascends within a key.
-    error, threshold
-        Reconstruction error, and what it must exceed to be anomalous; same unit. The error is NaN
-        where there is no verdict, because too much of the window was missing.
+    score, threshold
+        Score, and what it must exceed to be anomalous; same unit. The score is NaN where there is
+        no verdict, because too many values of the window were missing.
     explain
         Says where the error lies; called where the window is an open alert's worst so far only.
     """
@@ -86,24 +84,24 @@ class ScoredWindow:
     metadata: Callable[[], RecordMetadata]
     start_ms: int
     end_ms: int
-    error: float
+    score: float
     threshold: float
     explain: Callable[[], Explanation]
 
     @property
     def is_anomalous(self) -> bool:
-        """Whether the error exceeds the threshold; equal is normal."""
-        return self.error > self.threshold
+        """Whether the score exceeds the threshold; equal is normal."""
+        return self.score > self.threshold
 
     @property
     def is_scored(self) -> bool:
         """Whether there is a verdict."""
-        return not isnan(self.error)
+        return not isnan(self.score)
 
     @property
     def anomaly_score(self) -> float:
-        """Error / threshold; above 1 is anomalous."""
-        return self.error / self.threshold
+        """Score / threshold; above 1 is anomalous."""
+        return self.score / self.threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,46 +121,6 @@ class OpenAlert:
     n_anomalous: int
     n_alerts: int
     last_anomalous_ms: int
-
-
-def severity_of(anomaly_score: float, severities: Sequence[tuple[str, float]]) -> str:
-    """Return the name of the highest severity that an anomaly score reaches.
-
-    Parameters
-    ----------
-    anomaly_score
-        Error / threshold, above 1.
-    severities
-        (name, anomaly score from which it holds), ascending; the first holds from 1.
-
-    Examples
-    --------
-    >>> severity_of(2.5, (("warning", 1.0), ("critical", 2.0)))
-    'critical'
-    """
-    name = severities[0][0]
-    for candidate, score_min in severities:
-        if anomaly_score >= score_min:
-            name = candidate
-    return name
-
-
-def alert_id(
-    metadata: RecordMetadata, bundle_version: str, window_start_ms: int | None = None
-) -> str:
-    """Return 32 hexadecimal digits that name the alert of one record and one bundle version.
-
-    A record of samples can complete several windows, so there the start of the window counts too.
-
-    Examples
-    --------
-    >>> alert_id(RecordMetadata("telemetry", 0, 254, 0, b"pump-7", ()), "v1")
-    '4c2a9f2236893f132102511e075fedd8'
-    """
-    place = f"{metadata.topic}\n{metadata.partition}\n{metadata.offset}\n{bundle_version}"
-    if window_start_ms is not None:
-        place = f"{place}\n{window_start_ms}"
-    return hashlib.sha256(place.encode()).hexdigest()[:32]
 
 
 def open_alert(
@@ -197,7 +155,7 @@ def open_alert(
         alert_id=alert_id(metadata, bundle.version),
         event="open",
         event_number=1,
-        key=_text(metadata.key),
+        key=text_of(metadata.key),
         window_start_ms=window_ms[0],
         window_end_ms=window_ms[1],
         source=Source.of(metadata),
@@ -239,7 +197,7 @@ def open_from_samples(
     alert = open_alert(
         metadata,
         (window.start_ms, window.end_ms),
-        (window.error, window.threshold, severity),
+        (window.score, window.threshold, severity),
         bundle,
         window.explain(),
     )
@@ -258,7 +216,7 @@ def add_window(
             alert,
             window_start_ms=window.start_ms,
             window_end_ms=window.end_ms,
-            reconstruction_error=window.error,
+            reconstruction_error=window.score,
             threshold=window.threshold,
             anomaly_score=window.anomaly_score,
             severity=severity_of(window.anomaly_score, severities),
@@ -302,8 +260,3 @@ def next_event(
         n_alerts=opened.n_alerts,
     )
     return replace(opened, alert=alert)
-
-
-def _text(key: bytes | None) -> str:
-    """Return a series key as text; what is not UTF-8 appears as backslash escapes."""
-    return "" if key is None else key.decode("utf-8", "backslashreplace")

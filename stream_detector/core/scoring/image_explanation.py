@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.codec.image_format import ImageShape, encode_image
-from stream_detector.core.scoring.explanation import WindowEvidence, worst_span
-from stream_detector.core.scoring.explanations import Explanation, ImageExplanation
-from stream_detector.core.scoring.reconstruction import ErrorKind, value_errors
+from stream_detector.core.scoring.explanation import (
+    Explanation,
+    ImageExplanation,
+    WindowEvidence,
+    worst_span,
+)
+from stream_detector.core.scoring.reconstruction_error import ErrorKind, value_errors
 
 HEAT_MAP_SIDE_MAX = 64
 """Longest side of a heat map, in pixels."""

@@ -1,116 +1,116 @@
-"""How far a reconstruction is from its window.
+"""The first scorer: how far a network's reconstruction is from its window.
 
-Pure: arrays in, arrays out. The error of a window is reduced along its own
-contiguous values, so it is the same bit for bit whatever else is in the batch.
+Pure, with a network that is: the same windows give the same scores, bit for bit.
 """
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.records import FloatArray
+from stream_detector.core.codec.image_format import ImageShape
+from stream_detector.core.records import BundleReference, FloatArray
+from stream_detector.core.scoring.explanation import (
+    Explanation,
+    WindowContext,
+    WindowEvidence,
+    explain,
+)
+from stream_detector.core.scoring.image_explanation import explain_image
+from stream_detector.core.scoring.reconstruction_error import ErrorKind, window_errors
+from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.scoring.scorer import SCALED_MAX, WindowScores
+from stream_detector.errors import NonFiniteScoreError
 
-ErrorKind = Literal["mae", "mse", "bce"]
 
-_BCE_EPSILON = np.float32(1e-7)
-"""Keeps the logarithm finite; the value Keras uses (keras.config.epsilon)."""
+class Reconstruct(Protocol):
+    """Windows in, reconstructions out: a loaded network."""
+
+    def __call__(self, windows: FloatArray, /) -> FloatArray:
+        """Reconstruct scaled windows.
+
+        Parameters
+        ----------
+        windows
+            Float32, C-contiguous, shape (n_windows, n_steps, n_features), n_windows >= 0.
+
+        Returns
+        -------
+        The same shape and type. The result for a window does not depend, in any bit, on
+        what else is in the batch.
+
+        Raises
+        ------
+        ValueError
+            If type or shape is another: a caller's mistake, never bad data.
+        """
+        ...
 
 
-def window_errors(
-    windows: FloatArray, reconstructions: FloatArray, kind: ErrorKind
-) -> NDArray[np.float64]:
-    """Return the reconstruction error of each window.
-
-    Higher means more anomalous. Averaged over steps and features, so the value does not grow
-    with the length of the window.
+@dataclass(frozen=True, slots=True)
+class ReconstructionScorer:
+    """Scores a window by its reconstruction error.
 
     Parameters
     ----------
-    windows
-        Scaled input, float32, shape (n_windows, n_steps, n_features).
-    reconstructions
-        The network's output for `windows`, same shape and unit.
-    kind
-        "mae", mean absolute error; "mse", mean squared error; "bce", binary cross-entropy
-        (natural logarithm), for values in [0, 1].
-
-    Returns
-    -------
-    Errors, shape (n_windows,), float64, range [0, inf); computed in float32, widened so that
-    they compare with a threshold and print exactly. Empty input gives an empty array; NaN or
-    infinity in gives a non-finite error out.
-
-    Raises
-    ------
-    ValueError
-        If the two shapes differ or `kind` is unknown: the caller's mistake, never bad data.
-
-    Examples
-    --------
-    >>> x = np.zeros((2, 3, 1), dtype=np.float32)
-    >>> window_errors(x, x + np.float32([0.0, 2.0]).reshape(2, 1, 1), "mse")
-    array([0., 4.])
+    reconstruct
+        The loaded network.
+    scaler
+        Brings windows to the range the network knows.
+    error_kind
+        How the distance between a window and its reconstruction is measured.
+    threshold
+        Anomalous iff error > threshold; above zero.
+    bundle
+        Name and version, for messages.
+    image
+        What each window is an image of; None where windows are signal.
     """
-    errors = value_errors(windows, reconstructions, kind)  # (n_windows, n_steps, n_features)
-    n_windows = len(errors)
-    n_values = errors[0].size if n_windows else 1
-    flat = errors.reshape(n_windows, n_values)  # (n_windows, n_steps * n_features)
-    means: NDArray[np.float64] = flat.mean(axis=1).astype(np.float64)
-    return means
 
+    reconstruct: Reconstruct
+    scaler: Scaler
+    error_kind: ErrorKind
+    threshold: float
+    bundle: BundleReference
+    image: ImageShape | None = None
 
-def step_errors(
-    windows: FloatArray, reconstructions: FloatArray, kind: ErrorKind
-) -> NDArray[np.float64]:
-    """Return the reconstruction error of each step of each window.
+    def in_range(self, values: FloatArray) -> NDArray[np.bool_]:
+        """Return which values are finite and, scaled, within `SCALED_MAX`; see `Scorer`."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = self.scaler.transform(values)
+            is_in_range: NDArray[np.bool_] = np.abs(scaled) <= SCALED_MAX  # NaN compares False
+        return is_in_range
 
-    Parameters, units and errors as in `window_errors`.
+    def score(self, windows: FloatArray) -> WindowScores:
+        """Return the reconstruction errors of windows; see `Scorer`.
 
-    Returns
-    -------
-    Errors averaged over features only, shape (n_windows, n_steps), float64.
+        Raises
+        ------
+        NonFiniteScoreError
+            If the network gives a non-finite result for a finite window.
+        """
+        scaled = self.scaler.transform(windows)  # (n_windows, n_steps, n_features)
+        reconstructions = self.reconstruct(scaled)  # (n_windows, n_steps, n_features)
+        errors = window_errors(scaled, reconstructions, self.error_kind)  # (n_windows,)
+        if not np.isfinite(errors).all():
+            message = (
+                f"bundle {self.bundle.name} {self.bundle.version} gave a non-finite error for "
+                f"{int((~np.isfinite(errors)).sum())} of {len(errors)} finite windows; it cannot "
+                "be trusted: train it again and check its input range"
+            )
+            raise NonFiniteScoreError(message)
 
-    Examples
-    --------
-    >>> x = np.zeros((1, 3, 1), dtype=np.float32)
-    >>> step_errors(x, np.float32([[[0.0], [1.0], [-2.0]]]), "mae")
-    array([[0., 1., 2.]])
-    """
-    errors = value_errors(windows, reconstructions, kind)  # (n_windows, n_steps, n_features)
-    means: NDArray[np.float64] = errors.mean(axis=2).astype(np.float64)
-    return means
+        def explain_window(index: int, context: WindowContext) -> Explanation:
+            evidence = WindowEvidence(
+                windows[index], scaled[index], reconstructions[index], *context
+            )
+            return self._explain(evidence)
 
+        return WindowScores(errors, explain_window)
 
-def value_errors(windows: FloatArray, reconstructions: FloatArray, kind: ErrorKind) -> FloatArray:
-    """Return the reconstruction error of every single value.
-
-    Parameters, units and errors as in `window_errors`; any number of dimensions.
-
-    Returns
-    -------
-    A new float32 array of the same shape. With "bce" an error can be below zero where a scaled
-    value lies outside [0, 1].
-
-    Examples
-    --------
-    >>> value_errors(np.float32([0.0, 1.0]), np.float32([3.0, 1.0]), "mse")
-    array([9., 0.], dtype=float32)
-    """
-    if windows.shape != reconstructions.shape:
-        message = f"windows {windows.shape} and reconstructions {reconstructions.shape} differ"
-        raise ValueError(message)
-    errors: FloatArray
-    if kind == "mae":
-        errors = windows - reconstructions
-        np.abs(errors, out=errors)
-    elif kind == "mse":
-        errors = windows - reconstructions
-        np.square(errors, out=errors)
-    elif kind == "bce":
-        clipped = np.clip(reconstructions, _BCE_EPSILON, 1 - _BCE_EPSILON)
-        errors = -(windows * np.log(clipped) + (1 - windows) * np.log1p(-clipped))
-    else:
-        message = f"error kind: expected mae, mse or bce, received {kind!r}"
-        raise ValueError(message)
-    return errors
+    def _explain(self, evidence: WindowEvidence) -> Explanation:
+        """Say where the error of one window lies."""
+        if self.image is not None:
+            return explain_image(evidence, self.image, self.error_kind)
+        return explain(evidence, self.scaler, self.error_kind)

@@ -1,30 +1,56 @@
-"""What is remembered between batches of samples: series, alerts, gaps, and how far back to read.
+"""The state between batches of samples: windows, alerts, gaps, and from where it can be restored.
 
-Pure values; `stream_detector.core.sample_detector` steps from one to the next, and
-`stream_detector.core.state.rewinding` says from where one can be restored.
+Pure values; `stream_detector.core.sample_detector` steps from one to the next.
+
+A partition's records are divided by *restore points*. A new one is set once every key has had,
+since the last one, as much event time as its incomplete windows can need. Replaying from the last
+restore point but one therefore rebuilds every key: records up to the last one make each key's
+newest time right, and after that nothing depends on what was not replayed. An active key (one with
+an alert, or with a recent gap) holds on to the restore point at which it became active, and windows
+are scored again from there:
+
+    restore points      0 ........ 100 ........ 200 ........ 300 ...... | committed 340
+    no active key                               ^ replay from 200       |
+    active since 150    ^ replay from 0  ^ score from 100               |
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from stream_detector.core.alerting.lifecycle import SeriesAlerts
-from stream_detector.core.results import DetectorState
+from stream_detector.core.state.restore_plan import RestorePlan
+from stream_detector.core.windowing.keyed_state import KeyedState
 from stream_detector.core.windowing.windows import WindowState
+from stream_detector.errors import StateError
+
+RESTARTS_KEPT = 5
+"""How often the alerts of an active key must have been reset after a place from which they can be
+restored: twice until the first reset that a reader who starts there sees, twice more until the same
+alert is open for both, and once until it links to the same one before."""
+
+
+class Needed(NamedTuple):
+    """How much of a key's past is needed, in event time: for windows, and for gaps in alerts."""
+
+    windows_ms: float
+    gaps_ms: float
 
 
 class RestorePoint(NamedTuple):
-    """A place in a partition from which reading is of use.
+    """A place in a partition from which keyed state can be rebuilt.
 
-    Every key that was remembered when the next generation began had, in this one, so many samples
-    that its windows under way began in it too.
+    Every key that had state when the next restore point was set had, since this one, so many
+    samples that its incomplete windows began after this one.
 
     Parameters
     ----------
     offset
         Its first record.
     stream_time_ms
-        The partition's clock before that record, -inf where it had none.
+        The partition's stream time before that record, -inf where it had none.
     """
 
     offset: int
@@ -32,15 +58,16 @@ class RestorePoint(NamedTuple):
 
 
 class RestoreHold(NamedTuple):
-    """How far back one must read for the alerts and gaps of one key.
+    """How far back one must replay for the alerts and gaps of one active key.
 
     Parameters
     ----------
     since_ms
-        Of the key's unrest, to see that it began anew; None where there are only gaps.
+        Since when the key's activity is counted, which shows a reset; None where there are only
+        gaps.
     offsets
-        Beginnings of generations: when the key became restless, and each time its alerts began
-        anew after that. The first one counts.
+        Restore points: when the key became active, and at each reset of its alerts after that. The
+        first one counts.
     """
 
     since_ms: int | None
@@ -48,30 +75,198 @@ class RestoreHold(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class SampleState(DetectorState):
-    """What is remembered between batches.
+class SampleState:
+    """The state between two batches of samples; see `DetectorState` for its methods.
 
     Parameters
     ----------
     windows
-        Cells of windows under way.
+        Cells of incomplete windows.
+    needed
+        How much of a key's past is needed.
     alerts, gaps, holds
-        By slot of the key, of restless keys only: its alerts, when it started again after a gap,
-        and what of the past is needed for these.
+        By slot, of active keys only: the key's alerts, when it restarted after a gap, and what of
+        the past these need.
     restore_points
         Of each partition, the oldest that is needed first.
     """
 
     windows: WindowState
+    needed: Needed
     alerts: Mapping[int, SeriesAlerts] = field(default_factory=dict)
     gaps: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     holds: Mapping[int, RestoreHold] = field(default_factory=dict)
     restore_points: Mapping[int, tuple[RestorePoint, ...]] = field(default_factory=dict)
 
+    def open_partition(
+        self, partition: int, offset: int, restore_plan: RestorePlan | None = None
+    ) -> "SampleState":
+        """Start to read a partition that has no state."""
+        stream_time_ms = -math.inf if restore_plan is None else restore_plan.stream_time_ms
+        keyed_state = self.windows.apply_delta()
+        if stream_time_ms > -math.inf:
+            keyed_state.stream_times_ms[partition] = stream_time_ms
+        first = RestorePoint(offset, stream_time_ms)
+        return replace(self, restore_points={**self.restore_points, partition: (first,)})
 
-def of_samples(state: DetectorState) -> SampleState:
-    """Return the state as one of samples; TypeError for another, a caller's mistake."""
-    if not isinstance(state, SampleState):
-        message = f"expected a state from SampleDetector.start, received {type(state).__name__}"
-        raise TypeError(message)
-    return state
+    def start_scoring(self, partition: int, restore_plan: RestorePlan) -> "SampleState":
+        """Note that the replay has reached `RestorePlan.score_from_offset`."""
+        keyed_state = self.windows.apply_delta()
+        if restore_plan.has_active_keys:
+            keyed_state.interrupt(partition)
+        return _set_restore_point(self, keyed_state, partition, restore_plan.score_from_offset)
+
+    def finish_restore(
+        self, partition: int, offset: int, restore_plan: RestorePlan
+    ) -> "SampleState":
+        """Go live where the replay ends; raises as `DetectorState.finish_restore` says."""
+        keyed_state = self.windows.apply_delta()
+        state = replace(self, gaps=self._recent_gaps(keyed_state))
+        state = _set_restore_point(state, keyed_state, partition, offset)
+        digest = _digest(state, keyed_state, partition)
+        if digest != restore_plan.digest:
+            message = (
+                f"partition {partition}: the keyed state at offset {offset}, replayed from "
+                f"{restore_plan.offset}, differs from the state when the offset was committed: "
+                f"expected digest {restore_plan.digest}, received {digest}; nothing was published. "
+                "The records between may have changed, or the program: reset the group's offsets, "
+                "or use another group, to start without keyed state"
+            )
+            raise StateError(message)
+        hold = (restore_plan.score_from_offset,)
+        holds = {
+            slot: RestoreHold(_since_ms(state.alerts.get(slot)), hold)
+            for slot in _active_slots(state, keyed_state, partition)
+        }
+        return replace(state, holds={**state.holds, **holds})
+
+    def drop_partitions(self, partitions: Sequence[int]) -> "SampleState":
+        """Drop the state of partitions that another member reads now."""
+        numbers = self.windows.apply_delta().partitions
+        known = {*self.alerts, *self.gaps, *self.holds}
+        gone = {slot for slot in known if numbers[slot] in partitions}
+        return replace(
+            self,
+            windows=self.windows.drop_partitions(partitions),
+            alerts={slot: each for slot, each in self.alerts.items() if slot not in gone},
+            gaps={slot: each for slot, each in self.gaps.items() if slot not in gone},
+            holds={slot: each for slot, each in self.holds.items() if slot not in gone},
+            restore_points={
+                each: points
+                for each, points in self.restore_points.items()
+                if each not in partitions
+            },
+        )
+
+    def restore_plans(
+        self, next_offsets: Mapping[int, int]
+    ) -> tuple["SampleState", dict[int, RestorePlan]]:
+        """Say from where each partition can be restored; see `DetectorState.restore_plans`."""
+        keyed_state = self.windows.apply_delta()
+        state = replace(self, gaps=self._recent_gaps(keyed_state))
+        state = replace(state, holds=_holds(state, keyed_state))
+        plans = {}
+        for partition, offset in next_offsets.items():
+            active = _active_slots(state, keyed_state, partition)
+            held = [state.holds[slot].offsets[0] for slot in active]
+            points = state.restore_points[partition]
+            score_from = min([_before_last(points).offset, *held])
+            at = max(0, [each.offset for each in points].index(score_from) - 1)
+            plans[partition] = RestorePlan(
+                *points[at], score_from, bool(held), _digest(state, keyed_state, partition)
+            )
+            kept = {**state.restore_points, partition: points[at:]}
+            state = replace(state, restore_points=kept)
+            if keyed_state.has_all(partition, self.needed.windows_ms):
+                state = _set_restore_point(state, keyed_state, partition, offset)
+        return state, plans
+
+    def _recent_gaps(self, keyed_state: KeyedState) -> dict[int, tuple[int, ...]]:
+        """Return the gaps that an alert may still report."""
+        recent = {}
+        for slot, times in self.gaps.items():
+            since_ms = float(keyed_state.columns.last_ms[slot]) - self.needed.gaps_ms
+            kept = tuple(each for each in times if each > since_ms)
+            if kept:
+                recent[slot] = kept
+        return recent
+
+
+def _set_restore_point(
+    state: SampleState, keyed_state: KeyedState, partition: int, offset: int
+) -> SampleState:
+    """Set a restore point at an offset behind the newest one."""
+    points = state.restore_points[partition]
+    if offset <= points[-1].offset:
+        return state
+    keyed_state.begin_restore_point(partition)
+    fresh = RestorePoint(offset, keyed_state.stream_times_ms.get(partition, -math.inf))
+    return replace(state, restore_points={**state.restore_points, partition: (*points, fresh)})
+
+
+def _before_last(restore_points: Sequence[RestorePoint]) -> RestorePoint:
+    """Return the last restore point but one, the only one where there is no other."""
+    return restore_points[max(0, len(restore_points) - 2)]
+
+
+def _holds(state: SampleState, keyed_state: KeyedState) -> dict[int, RestoreHold]:
+    """Return how far back to replay for each active key."""
+    holds = {}
+    for slot in {*state.alerts, *state.gaps}:
+        since_ms = _since_ms(state.alerts.get(slot))
+        hold = state.holds.get(slot)
+        if hold is None or hold.since_ms != since_ms:
+            here = _before_last(state.restore_points[int(keyed_state.partitions[slot])]).offset
+            offsets = (here,) if hold is None else (*hold.offsets, here)
+            hold = RestoreHold(since_ms, offsets[-RESTARTS_KEPT:])
+        holds[slot] = hold
+    return holds
+
+
+def _since_ms(alerts: SeriesAlerts | None) -> int | None:
+    """Return since when the activity of a key is counted."""
+    return None if alerts is None or alerts.activity is None else alerts.activity.since_ms
+
+
+def _active_slots(state: SampleState, keyed_state: KeyedState, partition: int) -> list[int]:
+    """Return the active keys of a partition."""
+    return [
+        slot for slot in {*state.alerts, *state.gaps} if keyed_state.partitions[slot] == partition
+    ]
+
+
+def _digest(state: SampleState, keyed_state: KeyedState, partition: int) -> str:
+    """Return 16 hexadecimal digits that change with any state of a partition."""
+    active = sorted(
+        (keyed_state.keys[slot] or b"", _facts(state.alerts.get(slot)), state.gaps.get(slot, ()))
+        for slot in _active_slots(state, keyed_state, partition)
+    )
+    known = (keyed_state.sum_of(partition), keyed_state.stream_times_ms.get(partition), active)
+    return hashlib.blake2b(repr(known).encode(), digest_size=8).hexdigest()
+
+
+def _facts(alerts: SeriesAlerts | None) -> str:
+    """Return the state of a key's alerts as text; all else about them follows from it."""
+    if alerts is None:
+        return ""
+    opened = alerts.open
+    if alerts.flood is not None:
+        opened = alerts.flood.summary
+    counts = opened and (
+        opened.alert.alert_id,
+        opened.alert.event_number,
+        opened.alert.event_time_ms,
+        opened.alert.anomaly_score,
+        opened.alert.continues_alert_id,
+        opened.n_windows,
+        opened.n_anomalous,
+        opened.n_alerts,
+        opened.last_anomalous_ms,
+    )
+    flood = alerts.flood and (
+        alerts.flood.continues_alert_id,
+        alerts.flood.opened_ms,
+        alerts.flood.suppressed,
+    )
+    rest = (alerts.history, alerts.closed_ms, alerts.opens_ms, tuple(alerts.activity or ()))
+    return repr((counts, flood, rest))

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stream_detector.assembly import build_detector
 from stream_detector.bundle import (
     Facts,
     SelfTest,
@@ -33,7 +34,10 @@ from stream_detector.errors import (
 )
 from stream_detector.recipes import load_recipe
 
-RECIPE = load_recipe(Path(__file__).parents[3] / "models" / "synthetic-ecg-dense.toml")
+RECIPE = load_recipe(
+    Path(__file__).parents[3] / "models" / "synthetic-ecg-dense.toml",
+    ["data.name=csv", "data.path=mine.csv", "window.steps=3", "window.features=2"],
+)
 WINDOW = np.linspace(-1.0, 2.0, 6, dtype=np.float32).reshape(3, 2)
 SCALER = fit_scaler("min-max", WINDOW[np.newaxis])
 
@@ -105,9 +109,10 @@ def test_version_is_a_digest_of_the_content(tmp_path, bundle):
 
 
 def test_detector_is_what_the_bundle_says(bundle):
-    detector = bundle.detector(model_rows_max=7)
+    scorer = bundle.scorer(half)
+    detector = build_detector(bundle.manifest.recipe, scorer, bundle.reference, 7)
     assert (detector.bundle.name, detector.bundle.version) == ("test", bundle.manifest.version)
-    assert (detector.shape, detector.threshold, detector.error_kind) == ((3, 2), 0.4, "mae")
+    assert (detector.shape, scorer.threshold, scorer.error_kind) == ((3, 2), 0.4, "mae")
     assert list(detector.severities) == [("warning", 1.0), ("critical", 2.0)]
     assert detector.model_rows_max == 7
 

@@ -15,14 +15,10 @@ import stream_detector
 from stream_detector import cli
 from stream_detector.cli.alerts import describe
 from stream_detector.cli.terminal import parse_duration_s, to_json
-from stream_detector.core.alerting.alert import encode_alert
+from stream_detector.core.alerting.alert import Alert, encode_alert
 from stream_detector.core.alerting.tracking import open_alert
-from stream_detector.core.records import (
-    Alert,
-    BundleReference,
-    RecordMetadata,
-)
-from stream_detector.core.scoring.explanations import Explanation, FeatureExplanation
+from stream_detector.core.records import BundleReference, RecordMetadata
+from stream_detector.core.scoring.explanation import Explanation, FeatureExplanation
 from stream_detector.errors import BrokerError, ConfigError, StreamDetectorError
 from stream_detector.outputs.alerts import parse_alert
 

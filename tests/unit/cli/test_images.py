@@ -61,7 +61,7 @@ def score(run: Run, bundle: Path, what: Path) -> list[dict[str, str]]:
 
 def test_a_bundle_says_what_its_images_are(bundle: Path) -> None:
     assert read_bundle(bundle).image == MNIST
-    assert read_bundle(bundle).detector().image == MNIST
+    assert open_bundle(bundle).detector.image == MNIST
 
 
 def test_a_folder_scores_as_the_stream_does_bit_for_bit(
@@ -78,8 +78,8 @@ def test_a_folder_scores_as_the_stream_does_bit_for_bit(
     assert [row["is_anomalous"] for row in rows] == ["false", "true", "false", "true"]
     served = open_bundle(bundle)
     batch = make_batch([path.read_bytes() for path in sorted(folder.iterdir())])
-    step = served.detector.step(served.detector.start(), batch, served.reconstruct)
-    live = step.scores.reconstruction_errors.tolist()
+    step = served.detector.step(served.detector.initial_state(), batch)
+    live = step.scores.scores.tolist()
     assert [float(row["reconstruction_error"]) for row in rows] == live
 
 

@@ -127,7 +127,7 @@ def test_a_file_that_makes_no_window_is_refused(
 def live_errors(bundle: Path, file: Path) -> list[float]:
     """Return what a stream of the file's rows, one a record, is scored with, in small batches."""
     served = open_bundle(bundle)
-    state, errors = served.detector.start(), []
+    state, errors = served.detector.initial_state(), []
     with file.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     for start in range(0, len(rows), 37):
@@ -148,8 +148,8 @@ def live_errors(bundle: Path, file: Path) -> list[float]:
                 [each.offset for each in record_metadata], np.int64
             ),
         )
-        step = served.detector.step(state, batch, served.reconstruct)
+        step = served.detector.step(state, batch)
         assert not step.rejected
-        errors += step.scores.reconstruction_errors.tolist()
+        errors += step.scores.scores.tolist()
         state = step.state
     return errors

@@ -14,15 +14,16 @@ from PIL import Image
 from stream_detector.cli.alerts import describe
 from stream_detector.cli.images import ImageSaver, saving_images
 from stream_detector.clients.memory import MemoryBroker
+from stream_detector.core.alerting.alert import Alert, Source
 from stream_detector.core.codec.image_format import encode_image
-from stream_detector.core.detector import Detector
-from stream_detector.core.records import Alert, OutputRecord, RecordBatch, Source
-from stream_detector.core.results import DetectorState
+from stream_detector.core.detector import WindowDetector
+from stream_detector.core.records import OutputRecord, RecordBatch
+from stream_detector.core.state.detector_state import EmptyState
 from stream_detector.errors import ConfigError
 from stream_detector.outputs.alerts import SourceReader
 from stream_detector.settings import ConnectionSettings
 
-MakeDetector = Callable[..., Detector]
+MakeDetector = Callable[..., WindowDetector]
 RAW = encode_image(pixels_of(GREY), 1, "uint8")
 VALUES = [file_of(), file_of(format_="JPEG"), RAW, b'{"values": []}', None]
 
@@ -52,10 +53,8 @@ def broker() -> MemoryBroker:
 @pytest.fixture
 def alert(make_detector: MakeDetector, make_batch: Callable[..., RecordBatch]) -> Alert:
     """An alert of a grey image."""
-    scaler = make_detector().scaler
-    columns = replace(scaler, offset=np.zeros(5, np.float32), scale=np.ones(5, np.float32))
-    detector = make_detector(shape=GREY.window, image=GREY, scaler=columns)
-    (raised,) = detector.step(DetectorState(), make_batch([RAW]), np.zeros_like).alerts
+    detector = make_detector(shape=GREY.window, image=GREY)
+    (raised,) = detector.step(EmptyState(), make_batch([RAW])).alerts
     return raised.alert
 
 

@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from detectors import with_network
 
-from stream_detector.core.detector import SCALED_MAX, Detector
+from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import FloatArray, RecordBatch
-from stream_detector.core.results import DetectorState
 from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.scoring.scorer import SCALED_MAX
+from stream_detector.core.state.detector_state import EmptyState
 from stream_detector.errors import NonFiniteScoreError, RecordValueError
 
 MakeBatch = Callable[..., RecordBatch]
-MakeDetector = Callable[..., Detector]
+MakeDetector = Callable[..., WindowDetector]
 
 
 def zeros(windows: FloatArray) -> FloatArray:
@@ -32,11 +34,11 @@ def test_an_empty_batch_leads_to_nothing(
     def refuse(_: FloatArray) -> FloatArray:
         pytest.fail("the network was called")
 
-    state = DetectorState()
-    step = make_detector().step(state, make_batch([]), refuse)
+    state = EmptyState()
+    step = with_network(make_detector(), refuse).step(state, make_batch([]))
     assert step.state is state
     assert (len(step.scores), step.alerts, step.rejected) == (0, [], [])
-    assert step.scores.reconstruction_errors.dtype == np.float64
+    assert step.scores.scores.dtype == np.float64
 
 
 def test_a_batch_of_only_bad_records_never_meets_the_network(
@@ -45,7 +47,7 @@ def test_a_batch_of_only_bad_records_never_meets_the_network(
     def refuse(_: FloatArray) -> FloatArray:
         pytest.fail("the network was called")
 
-    step = make_detector().step(DetectorState(), make_batch([None, b"", b"?"]), refuse)
+    step = with_network(make_detector(), refuse).step(EmptyState(), make_batch([None, b"", b"?"]))
     assert [each.index for each in step.rejected] == [0, 1, 2]
 
 
@@ -54,8 +56,8 @@ def test_an_error_equal_to_the_threshold_is_normal(
 ) -> None:
     above = float(np.nextafter(np.float32(1), np.float32(2)))
     batch = make_batch([flat(1.0), flat(above), flat(-above)])
-    step = make_detector().step(DetectorState(), batch, zeros)
-    assert step.scores.reconstruction_errors.tolist() == [1.0, above, above]
+    step = make_detector().step(EmptyState(), batch)
+    assert step.scores.scores.tolist() == [1.0, above, above]
     assert step.scores.is_anomalous.tolist() == [False, True, True]
     assert step.scores.anomaly_scores.tolist() == [1.0, above, above]
     assert [index for index, *_ in step.alerts] == [1, 2]
@@ -65,7 +67,7 @@ def test_an_alert_says_where_when_and_how_much(
     make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:
     batch = make_batch([flat(0), flat(3.0), flat(1.5, timestamp_ms=50)])
-    (_, first, _), (_, second, _) = make_detector().step(DetectorState(), batch, zeros).alerts
+    (_, first, _), (_, second, _) = make_detector().step(EmptyState(), batch).alerts
     assert (first.source.topic, first.source.partition, first.source.offset) == (
         "telemetry",
         3,
@@ -83,7 +85,7 @@ def test_an_alert_explains_itself(make_batch: MakeBatch, make_detector: MakeDete
     values = [b"?", flat(1.0), orjson.dumps({"values": [1, 9, 8, 1], "timestamp_ms": 50})]
     for model_rows_max in (1, 2, 100):
         detector = make_detector(scaler=scaler, model_rows_max=model_rows_max)
-        ((index, alert, _),) = detector.step(DetectorState(), make_batch(values), zeros).alerts
+        ((index, alert, _),) = detector.step(EmptyState(), make_batch(values)).alerts
         found = alert.explanation
         assert (index, found.worst_start_ms, found.worst_end_ms) == (2, 60, 70)
         assert (found.shares, found.times_ms, found.imputed_share) == ((1.0,), (60, 70), 0.0)
@@ -102,7 +104,7 @@ def test_what_explains_an_alert_outlives_buffers_used_again(
         return buffer
 
     detector = make_detector(model_rows_max=1)
-    step = detector.step(DetectorState(), make_batch([flat(2.0), flat(3.0)]), reuse)
+    step = with_network(detector, reuse).step(EmptyState(), make_batch([flat(2.0), flat(3.0)]))
     expected = [alert.explanation.features[0].expected[0] for _, alert, _ in step.alerts]
     assert expected == [8.0, 7.0]
 
@@ -111,7 +113,7 @@ def test_an_alert_carries_the_exact_error(
     make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:
     detector = make_detector(threshold=0.3)
-    step = detector.step(DetectorState(), make_batch([flat(1 / 3)]), zeros)
+    step = detector.step(EmptyState(), make_batch([flat(1 / 3)]))
     ((_, alert, _),) = step.alerts
     assert alert.reconstruction_error == float(np.float32(1 / 3))
     assert alert.anomaly_score == alert.reconstruction_error / 0.3
@@ -129,12 +131,12 @@ def test_an_absurd_value_is_put_aside_and_its_neighbours_are_scored(
     make_batch: MakeBatch, make_detector: MakeDetector, value: float, words: str
 ) -> None:
     batch = make_batch([flat(0.5), flat(value), flat(2.0)])
-    step = make_detector().step(DetectorState(), batch, zeros)
+    step = make_detector().step(EmptyState(), batch)
     (rejected,) = step.rejected
     assert (rejected.index, rejected.stage, type(rejected.error)) == (1, "check", RecordValueError)
     assert words in str(rejected.error)
     assert step.scores.indices.tolist() == [0, 2]
-    assert step.scores.reconstruction_errors.tolist() == [0.5, 2.0]
+    assert step.scores.scores.tolist() == [0.5, 2.0]
     assert [index for index, *_ in step.alerts] == [2]
 
 
@@ -142,7 +144,7 @@ def test_nan_in_float32_is_put_aside_by_step(
     make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:
     value = np.float32([0, 0, np.nan, 0]).tobytes()
-    step = make_detector().step(DetectorState(), make_batch([value]), zeros, "float32")
+    step = make_detector().step(EmptyState(), make_batch([value]), "float32")
     (rejected,) = step.rejected
     assert "values[2]: expected a finite number" in str(rejected.error)
     assert len(step.scores) == 0
@@ -153,7 +155,7 @@ def test_a_bad_value_of_several_features_is_named_by_step_and_feature(
 ) -> None:
     scaler = Scaler("none", np.zeros(2, np.float32), np.ones(2, np.float32))
     detector = make_detector(shape=(2, 2), scaler=scaler)
-    step = detector.step(DetectorState(), make_batch([b'{"values":[[0,0],[0,1e39]]}']), zeros)
+    step = detector.step(EmptyState(), make_batch([b'{"values":[[0,0],[0,1e39]]}']))
     assert "values[1][1]: expected a finite number" in str(step.rejected[0].error)
 
 
@@ -162,15 +164,15 @@ def test_the_largest_value_still_scored_is_scored(
 ) -> None:
     largest = float(np.nextafter(np.float32(SCALED_MAX), np.float32(0)))
     batch = make_batch([flat(largest), flat(-largest)])
-    step = make_detector().step(DetectorState(), batch, zeros)
-    assert step.scores.reconstruction_errors.tolist() == [largest, largest]
+    step = make_detector().step(EmptyState(), batch)
+    assert step.scores.scores.tolist() == [largest, largest]
 
 
 def test_scaling_that_overflows_is_put_aside_without_a_warning(
     make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:
     scaler = Scaler("min-max", np.float32([-3e38]), np.float32([1e10]))
-    step = make_detector(scaler=scaler).step(DetectorState(), make_batch([flat(3e38)]), zeros)
+    step = make_detector(scaler=scaler).step(EmptyState(), make_batch([flat(3e38)]))
     assert "values[0]: received 3e+38" in str(step.rejected[0].error)
 
 
@@ -180,7 +182,7 @@ def test_rejected_records_keep_the_order_of_the_batch(
     values = [flat(1e39), None, flat(0), b"?", flat(-1e39), b"", flat(2)]
     for model_rows_max in (1, 2, 3, 100):
         detector = make_detector(model_rows_max=model_rows_max)
-        step = detector.step(DetectorState(), make_batch(values), zeros)
+        step = detector.step(EmptyState(), make_batch(values))
         assert [each.index for each in step.rejected] == [0, 1, 3, 4, 5]
         assert step.scores.indices.tolist() == [2, 6]
         assert [index for index, *_ in step.alerts] == [6]
@@ -197,7 +199,7 @@ def test_the_network_sees_scaled_slices_of_at_most_model_rows_max(
 
     scaler = Scaler("min-max", np.float32([1]), np.float32([0.5]))
     detector = make_detector(scaler=scaler, model_rows_max=2)
-    detector.step(DetectorState(), make_batch([flat(3.0)] * 5), record)
+    with_network(detector, record).step(EmptyState(), make_batch([flat(3.0)] * 5))
     assert [len(windows) for windows in seen] == [2, 2, 1]
     for windows in seen:
         assert windows.dtype == np.float32
@@ -217,21 +219,21 @@ def test_a_network_that_gives_no_number_stops_the_service(
     detector = make_detector()
     words = "pumps v1 gave a non-finite error for 1 of 2 finite windows"
     with pytest.raises(NonFiniteScoreError, match=words):
-        detector.step(DetectorState(), make_batch([flat(0), flat(0)]), break_second)
+        with_network(detector, break_second).step(EmptyState(), make_batch([flat(0), flat(0)]))
     with pytest.raises(NonFiniteScoreError, match=words):
-        detector.score(np.zeros((2, 4, 1), np.float32), break_second)
+        with_network(detector, break_second).score(np.zeros((2, 4, 1), np.float32))
 
 
 def test_score_gives_what_step_gives(make_batch: MakeBatch, make_detector: MakeDetector) -> None:
     windows = np.random.default_rng(3).normal(size=(9, 4, 1)).astype(np.float32)
     detector = make_detector(model_rows_max=4)
     batch = make_batch([window.tobytes() for window in windows])
-    live = detector.step(DetectorState(), batch, zeros, "float32").scores.reconstruction_errors
-    assert np.array_equal(detector.score(windows, zeros), live)
+    live = detector.step(EmptyState(), batch, "float32").scores.scores
+    assert np.array_equal(detector.score(windows), live)
 
 
 def test_score_of_nothing_is_nothing(make_detector: MakeDetector) -> None:
-    assert make_detector().score(np.empty((0, 4, 1), np.float32), zeros).shape == (0,)
+    assert make_detector().score(np.empty((0, 4, 1), np.float32)).shape == (0,)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 2e12])
@@ -239,17 +241,17 @@ def test_score_names_the_first_bad_window(make_detector: MakeDetector, value: fl
     windows = np.zeros((9, 4, 1), np.float32)
     windows[[5, 7], 2] = value
     with pytest.raises(RecordValueError, match=r"^window 5: values\[2\]: "):
-        make_detector(model_rows_max=2).score(windows, zeros)
+        make_detector(model_rows_max=2).score(windows)
 
 
 def test_score_refuses_another_shape(make_detector: MakeDetector) -> None:
     with pytest.raises(ValueError, match=r"received \(1, 5, 1\)"):
-        make_detector().score(np.zeros((1, 5, 1), np.float32), zeros)
+        make_detector().score(np.zeros((1, 5, 1), np.float32))
 
 
 def test_a_label_header_changes_nothing(make_batch: MakeBatch, make_detector: MakeDetector) -> None:
     values = [flat(0.5), flat(2.0)]
-    plain = make_detector().step(DetectorState(), make_batch(values), zeros)
+    plain = make_detector().step(EmptyState(), make_batch(values))
     headers: Any = [[("label", b"1")], [("label", b"0")]]
-    labelled = make_detector().step(DetectorState(), make_batch(values, headers), zeros)
+    labelled = make_detector().step(EmptyState(), make_batch(values, headers))
     assert labelled.alerts == plain.alerts

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stream_detector.core.records import Scores
+from stream_detector.core.results import Scores
 
 
 def test_scores_compare_with_the_threshold_as_doubles() -> None:

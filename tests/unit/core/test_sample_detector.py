@@ -6,19 +6,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 import pytest
+from detectors import make_sample_detector, with_network
 
 from stream_detector.core.alerting.tracking import AlertRules
-from stream_detector.core.detector import SCALED_MAX
 from stream_detector.core.records import (
-    BundleReference,
     FloatArray,
     RecordBatch,
     RecordMetadata,
     series_columns,
 )
-from stream_detector.core.results import DetectorState, Step
+from stream_detector.core.results import Step
 from stream_detector.core.sample_detector import SampleDetector, SampleState
-from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.scoring.scorer import SCALED_MAX
+from stream_detector.core.state.detector_state import EmptyState
 from stream_detector.core.windowing.windows import WindowRules
 from stream_detector.errors import NonFiniteScoreError, RecordOrderError, RecordValueError
 
@@ -49,17 +49,8 @@ def detector_of(**changes: Any) -> SampleDetector:
         missing_share_max=0.5,
         key_ttl_ms=1_000,
     )
-    return SampleDetector(
-        bundle=BundleReference("pumps", "v1"),
-        shape=(4, 1),
-        sample_interval_ms=10,
-        scaler=Scaler("none", np.zeros(1, np.float32), np.ones(1, np.float32)),
-        error_kind="mae",
-        threshold=1.0,
-        severities=SEVERITIES,
-        windows=replace(rules, **changes),
-        alerting=AlertRules(1, 1, 60_000, 100, 0, 600_000, 10, 600_000, SEVERITIES),
-    )
+    alerting = AlertRules(1, 1, 60_000, 100, 0, 600_000, 10, 600_000, SEVERITIES)
+    return make_sample_detector(replace(rules, **changes), alerting)
 
 
 def batch_of(*sent: Sent | bytes, start: int = 100) -> RecordBatch:
@@ -94,7 +85,7 @@ def refuse(_: FloatArray) -> FloatArray:
 
 def step_of(*sent: Sent | bytes, **changes: Any) -> Step:
     detector = detector_of(**changes)
-    return detector.step(detector.start(), batch_of(*sent), zeros)
+    return detector.step(detector.initial_state(), batch_of(*sent))
 
 
 def events(step: Step) -> list[tuple[int, str, str]]:
@@ -103,16 +94,18 @@ def events(step: Step) -> list[tuple[int, str, str]]:
 
 def test_an_empty_batch_leads_to_nothing() -> None:
     detector = detector_of()
-    state = detector.start()
-    step = detector.step(state, batch_of(), refuse)
+    state = detector.initial_state()
+    step = with_network(detector, refuse).step(state, batch_of())
     assert step.state is state
     assert (len(step.scores), step.alerts, step.rejected) == (0, [], [])
 
 
 def test_a_batch_of_only_bad_records_never_meets_the_network() -> None:
     detector = detector_of()
-    first = detector.step(detector.start(), batch_of(Sent(b"a", 0, [0])), refuse)
-    step = detector.step(first.state, batch_of(b"", b"?"), refuse)
+    first = with_network(detector, refuse).step(
+        detector.initial_state(), batch_of(Sent(b"a", 0, [0]))
+    )
+    step = with_network(detector, refuse).step(first.state, batch_of(b"", b"?"))
     assert [each.index for each in step.rejected] == [0, 1]
     assert (step.counts.records, step.counts.n_keys) == ({"dead_letter": 2}, 1)
 
@@ -120,7 +113,7 @@ def test_a_batch_of_only_bad_records_never_meets_the_network() -> None:
 def test_a_key_in_warm_up_is_not_scored() -> None:
     detector = detector_of()
     batch = batch_of(Sent(b"a", 0, [9, 9, 9]), Sent(b"b", 0, [9]), Sent(b"b", 10, [9]))
-    step = detector.step(detector.start(), batch, refuse)
+    step = with_network(detector, refuse).step(detector.initial_state(), batch)
     assert (len(step.scores), step.alerts) == (0, [])
     assert step.counts.records == {"warm_up": 3, "dead_letter": 0}
 
@@ -128,7 +121,7 @@ def test_a_key_in_warm_up_is_not_scored() -> None:
 def test_a_score_says_which_record_completed_its_window() -> None:
     step = step_of(b"?", Sent(b"a", 0, [0, 0, 0]), Sent(b"a", 30, [4, 4]))
     assert step.scores.indices.tolist() == [2, 2]
-    assert step.scores.reconstruction_errors.tolist() == [1.0, 2.0]
+    assert step.scores.scores.tolist() == [1.0, 2.0]
     assert step.scores.is_anomalous.tolist() == [False, True]  # equal is normal
     assert step.scores.start_ms.tolist() == [NOW_MS, NOW_MS + 10]
     assert step.scores.end_ms.tolist() == [NOW_MS + 30, NOW_MS + 40]
@@ -164,8 +157,8 @@ def test_samples_that_waited_are_counted_once() -> None:
     detector = detector_of(allowed_lateness_ms=1_000)
     times = ",".join(str(NOW_MS + each) for each in (0, 1, 2))
     crowd = b'{"values":[0,0,0],"timestamps_ms":[%s]}' % times.encode()
-    first = detector.step(detector.start(), batch_of(crowd), zeros)
-    second = detector.step(first.state, batch_of(Sent(b"pump", 2_000, [0])), zeros)
+    first = detector.step(detector.initial_state(), batch_of(crowd))
+    second = detector.step(first.state, batch_of(Sent(b"pump", 2_000, [0])))
     assert first.counts.samples == {"used": 1, "late": 0, "duplicate": 2}
     assert second.counts.samples == {"used": 1, "late": 0, "duplicate": 0}
 
@@ -184,9 +177,9 @@ def test_a_value_that_cannot_be_scored_is_named(value: float, received: str) -> 
 
 def test_an_alert_opens_goes_on_and_closes_over_batches() -> None:
     detector = detector_of()
-    first = detector.step(detector.start(), batch_of(Sent(b"a", 0, ANOMALOUS)), zeros)
+    first = detector.step(detector.initial_state(), batch_of(Sent(b"a", 0, ANOMALOUS)))
     assert isinstance(first.state, SampleState)
-    second = detector.step(first.state, batch_of(Sent(b"a", 40, [0] * 12), start=101), zeros)
+    second = detector.step(first.state, batch_of(Sent(b"a", 40, [0] * 12), start=101))
     assert events(first) == [(0, "open", "anomalous")]
     assert events(second) == [(0, "close", "recovered")]
     opened, closed = first.alerts[0].alert, second.alerts[0].alert
@@ -208,7 +201,7 @@ def test_missing_values_are_said_in_the_explanation() -> None:
 def test_a_window_that_misses_too_much_is_not_scored() -> None:
     detector = detector_of(stride=4)
     batch = batch_of(Sent(b"a", 0, [9, None, None, None]), Sent(b"b", 0, [None] * 4))
-    step = detector.step(detector.start(), batch, refuse)
+    step = with_network(detector, refuse).step(detector.initial_state(), batch)
     assert (len(step.scores), step.alerts) == (0, [])
     assert step.counts.windows == {"normal": 0, "anomalous": 0, "missing": 2}
     assert step.counts.records == {"missing": 2, "dead_letter": 0}
@@ -220,10 +213,10 @@ def test_gaps_are_said_in_the_alerts_of_the_time_after() -> None:
     records = [Sent(b"a", 0, NORMAL), Sent(b"a", 100, NORMAL), Sent(b"a", 200, ANOMALOUS)]
     records += [Sent(b"a", 240, [0] * 12), Sent(b"a", 360, ANOMALOUS)]
     for sizes in ([5], [1] * 5, [2, 3], [3, 2]):
-        state, start, n_gaps = detector.start(), 0, []
+        state, start, n_gaps = detector.initial_state(), 0, []
         for size in sizes:
             batch = batch_of(*records[start : start + size])
-            step = detector.step(state, batch, zeros)
+            step = detector.step(state, batch)
             n_gaps += [(each.alert.event, each.alert.explanation.n_gaps) for each in step.alerts]
             state, start = step.state, start + size
         assert n_gaps == [("open", 2), ("close", 1), ("open", 1)]
@@ -259,9 +252,9 @@ def test_what_was_before_a_key_was_idle_is_not_said_of_it(sizes: list[int]) -> N
     detector = detector_of()
     records = [Sent(b"a", 0, [0]), Sent(b"a", 100, [0]), Sent(b"b", 5_000, [0])]
     records += [Sent(b"a", 5_000, ANOMALOUS)]
-    state, start, step = detector.start(), 0, None
+    state, start, step = detector.initial_state(), 0, None
     for size in sizes:
-        step = detector.step(state, batch_of(*records[start : start + size]), zeros)
+        step = detector.step(state, batch_of(*records[start : start + size]))
         state, start = step.state, start + size
     assert step is not None
     assert [each.alert.explanation.n_gaps for each in step.alerts] == [0]
@@ -283,55 +276,55 @@ def test_alerts_that_end_at_one_record_end_in_the_order_of_their_keys() -> None:
     detector = detector_of()
     records = [Sent(b"x", 0, [0]), Sent(b"y", 0, [0]), Sent(b"z", 2_000, [0])]
     records += [Sent(b"p", 2_000, ANOMALOUS), Sent(b"q", 2_000, ANOMALOUS)]
-    state = detector.step(detector.start(), batch_of(*records[:3]), zeros).state
-    state = detector.step(state, batch_of(*records[3:]), zeros).state  # in slots used before
-    step = detector.step(state, batch_of(Sent(b"z", 9_000, [0])), zeros)
+    state = detector.step(detector.initial_state(), batch_of(*records[:3])).state
+    state = detector.step(state, batch_of(*records[3:])).state  # in slots used before
+    step = detector.step(state, batch_of(Sent(b"z", 9_000, [0])))
     assert [each.key for each in step.alerts] == [b"p", b"q"]
 
 
 def test_what_belongs_to_a_partition_goes_with_it() -> None:
     detector = detector_of()
     batch = batch_of(Sent(b"a", 0, ANOMALOUS, 0), Sent(b"a", 0, ANOMALOUS, 1))
-    step = detector.step(detector.start(), batch, zeros)
-    state = detector.drop_partitions(step.state, [1])
+    step = detector.step(detector.initial_state(), batch)
+    state = step.state.drop_partitions([1])
     assert isinstance(state, SampleState)
     assert (len(state.alerts), state.windows.n_keys) == (1, 1)
     later = batch_of(Sent(b"a", 40, NORMAL, 0), Sent(b"a", 40, ANOMALOUS, 1))
-    after = detector.step(state, later, zeros)
+    after = detector.step(state, later)
     assert events(after) == [(1, "open", "anomalous")]
     assert after.scores.indices.tolist() == [0, 0, 0, 0, 1]
 
 
 def test_a_state_that_was_overtaken_is_refused() -> None:
     detector = detector_of()
-    first = detector.step(detector.start(), batch_of(Sent(b"a", 0, [0])), zeros)
-    second = detector.step(first.state, batch_of(Sent(b"a", 10, [0])), zeros)
-    detector.step(second.state, batch_of(Sent(b"a", 20, [0])), zeros)
+    first = detector.step(detector.initial_state(), batch_of(Sent(b"a", 0, [0])))
+    second = detector.step(first.state, batch_of(Sent(b"a", 10, [0])))
+    detector.step(second.state, batch_of(Sent(b"a", 20, [0])))
     with pytest.raises(ValueError, match="this state was overtaken"):
-        detector.step(first.state, batch_of(Sent(b"a", 10, [0])), zeros)
+        detector.step(first.state, batch_of(Sent(b"a", 10, [0])))
 
 
 def test_the_state_of_another_detector_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"SampleDetector\.start, received DetectorState"):
-        detector_of().step(DetectorState(), batch_of(), zeros)
+    with pytest.raises(TypeError, match=r"SampleDetector\.initial_state, received EmptyState"):
+        detector_of().step(EmptyState(), batch_of())
 
 
 def test_a_network_that_gives_nan_stops_the_service() -> None:
     detector = detector_of()
     with pytest.raises(NonFiniteScoreError, match="cannot be trusted"):
-        detector.step(
-            detector.start(), batch_of(Sent(b"a", 0, NORMAL)), lambda each: each * np.float32("nan")
+        with_network(detector, lambda each: each * np.float32("nan")).step(
+            detector.initial_state(), batch_of(Sent(b"a", 0, NORMAL))
         )
 
 
 def test_a_chunk_longer_than_the_window_and_many_slices_make_one_story() -> None:
     long = Sent(b"a", 0, [*[3] * 50, *[0] * 50])
     detector = detector_of()
-    whole = detector.step(detector.start(), batch_of(long), zeros)
+    whole = detector.step(detector.initial_state(), batch_of(long))
     assert len(whole.scores) == 97
     assert [each.alert.event for each in whole.alerts] == ["open", "close"]
     sliced = replace(detector, model_rows_max=5)
-    assert sliced.step(sliced.start(), batch_of(long), zeros).alerts == whole.alerts
+    assert sliced.step(sliced.initial_state(), batch_of(long)).alerts == whole.alerts
 
 
 def test_ten_thousand_keys_in_one_poll() -> None:

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from stream_detector.clients.memory import EOF, MemoryBroker
-from stream_detector.core.alerting.alert import encode_alert
+from stream_detector.core.alerting.alert import Alert, encode_alert
 from stream_detector.core.alerting.tracking import open_alert
-from stream_detector.core.records import Alert, BundleReference, OutputRecord, RecordMetadata
-from stream_detector.core.scoring.explanations import Explanation, FeatureExplanation
+from stream_detector.core.records import BundleReference, OutputRecord, RecordMetadata
+from stream_detector.core.scoring.explanation import Explanation, FeatureExplanation
 from stream_detector.errors import BrokerError, RecordDecodeError
 from stream_detector.outputs.alerts import parse_alert, read_values
 from stream_detector.settings import ConnectionSettings

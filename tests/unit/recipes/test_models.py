@@ -6,9 +6,11 @@ import numpy as np
 import orjson
 import pytest
 
+from stream_detector.assembly import build_detector
 from stream_detector.bundle import Bundle, read_bundle
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.recipes import load_recipe
 from stream_detector.service import Service
@@ -61,17 +63,21 @@ def test_recipe_trains_evaluates_and_detects(path: Path, tmp_path: Path) -> None
     recipe = load_recipe(path, few_steps(path))
     train(recipe, tmp_path / "bundle")
     bundle = read_bundle(tmp_path / "bundle")
-    detector = bundle.detector()
     data = load_windows(recipe)
-    reconstruct = load_onnx(bundle.network_onnx, *detector.shape)
-    found, errors = evaluate_on(data, recipe, detector, reconstruct)
+    scorer = scorer_of(bundle)
+    found, errors = evaluate_on(data, recipe, scorer)
     assert found.as_dict() == bundle.manifest.metrics
     assert np.isfinite(errors).all()
     if recipe.window.record == "samples":
         return  # tests/unit/test_cli_samples.py streams them
     worst = np.argsort(errors)[-20:]
-    expected = [error for error in errors[worst].tolist() if error > detector.threshold]
+    expected = [error for error in errors[worst].tolist() if error > scorer.threshold]
     assert alert_errors(bundle, data.test[worst]) == expected
+
+
+def scorer_of(bundle: Bundle) -> ReconstructionScorer:
+    manifest = bundle.manifest
+    return bundle.scorer(load_onnx(bundle.network_onnx, manifest.n_steps, manifest.n_features))
 
 
 def alert_errors(bundle: Bundle, windows: FloatArray) -> list[float]:
@@ -86,8 +92,7 @@ def alert_errors(bundle: Bundle, windows: FloatArray) -> list[float]:
     content_type = "image" if is_image else "float32"
     settings = load_settings(DetectSettings, stop_when_idle_s=1.0, content_type=content_type)
     client = broker.connect(topics=["telemetry"], group=settings.group)
-    detector = bundle.detector()
-    reconstruct = load_onnx(bundle.network_onnx, *detector.shape)
-    Service(client, detector, reconstruct, settings, Metrics(), Clock()).run()
+    detector = build_detector(bundle.manifest.recipe, scorer_of(bundle), bundle.reference)
+    Service(client, detector, settings, Metrics(), Clock()).run()
     assert not broker.records("dead-letters")
     return [orjson.loads(value)["reconstruction_error"] for _, value in broker.records("alerts")]

@@ -15,6 +15,7 @@ from halving_bundle import make_bundle  # tests/support
 from stream_detector.bundle import read_bundle
 from stream_detector.core.evaluation import evaluate
 from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import Recipe, load_recipe
@@ -78,7 +79,7 @@ def find(tmp_path_factory: pytest.TempPathFactory) -> Find:
         make_bundle(path, recipe)
         bundle = read_bundle(path)
         reconstruct = load_onnx(bundle.network_onnx, *windows.shape[1:])
-        errors = bundle.detector().score(windows, reconstruct)
+        errors = score_windows(bundle.scorer(reconstruct), windows)
         classes = np.array(labels, dtype=np.int8)
         return Findings(
             bundle=bundle,

@@ -10,9 +10,10 @@ import orjson
 import pytest
 
 from stream_detector.clients.memory import EOF, PAUSE, Fault, MemoryBroker
-from stream_detector.core.detector import Detector
+from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import FloatArray, OutputRecord, RecordBatch
-from stream_detector.core.results import DetectorState, Step
+from stream_detector.core.results import Step
+from stream_detector.core.state.detector_state import EmptyState
 from stream_detector.errors import BrokerError, DeliveryError
 from stream_detector.service import Service
 from stream_detector.settings import DetectSettings, load_settings
@@ -61,7 +62,9 @@ def broker() -> NotingBroker:
 
 
 @pytest.fixture
-def serve(broker: NotingBroker, make_detector: Callable[..., Detector]) -> Callable[..., Service]:
+def serve(
+    broker: NotingBroker, make_detector: Callable[..., WindowDetector]
+) -> Callable[..., Service]:
     """Return a maker of services that stop after a second without records."""
 
     def make(metrics: Metrics | None = None, window_s: float = 0.0, **changes: Any) -> Service:
@@ -73,7 +76,9 @@ def serve(broker: NotingBroker, make_detector: Callable[..., Detector]) -> Calla
             clock.sleep(window_s * len(windows))
             return np.zeros_like(windows)
 
-        return Service(client, make_detector(), reconstruct, settings, metrics or Metrics(), clock)
+        metrics = metrics or Metrics()
+        detector = make_detector(reconstruct=metrics.timed(reconstruct))
+        return Service(client, detector, settings, metrics, clock)
 
     return make
 
@@ -290,36 +295,45 @@ def test_missing_topics_are_refused_with_the_commands_that_make_them(
 
 
 @dataclass(frozen=True, slots=True)
-class ForgetfulDetector(Detector):
-    """Notes which partitions it was told to forget."""
+class NotingState(EmptyState):
+    """Notes which partitions were dropped."""
 
-    forgotten: list[Sequence[int]] = field(default_factory=list)
+    dropped: list[Sequence[int]] = field(default_factory=list)
 
-    def drop_partitions(self, state: DetectorState, partitions: Sequence[int]) -> DetectorState:
-        self.forgotten.append(partitions)
-        return state
+    def drop_partitions(self, partitions: Sequence[int]) -> "NotingState":
+        self.dropped.append(partitions)
+        return self
+
+
+class NotingDetector(WindowDetector):
+    """Starts with a state that notes."""
+
+    state = NotingState()
+
+    def initial_state(self) -> NotingState:
+        return self.state
 
 
 def test_what_belongs_to_partitions_that_went_away_is_forgotten(
-    broker: NotingBroker, make_detector: Callable[..., Detector]
+    broker: NotingBroker, make_detector: Callable[..., WindowDetector]
 ) -> None:
     broker.create_topic("telemetry", 3)
     for partition in range(3):
         broker.feed("telemetry", [NORMAL] * 4, partition)
     settings = load_settings(DetectSettings, stop_when_idle_s=1.0, poll_records_max=3)
     facts = make_detector()
-    detector = ForgetfulDetector(**{each.name: getattr(facts, each.name) for each in fields(facts)})
+    detector = NotingDetector(**{each.name: getattr(facts, each.name) for each in fields(facts)})
     client = broker.connect(topics=["telemetry"], group=settings.group)
     other = broker.connect(topics=["telemetry"], group=settings.group)
-    service = Service(client, detector, np.zeros_like, settings, Metrics(), TickingClock())
+    service = Service(client, detector, settings, Metrics(), TickingClock())
     told: list[list[Sequence[int]]] = []
 
     def share_with_another(_: RecordBatch, __: Step) -> None:
-        told.append(list(detector.forgotten))
+        told.append(list(detector.state.dropped))
         if len(told) == 1:
             other.poll(1, 0)
 
     service.add_observer(share_with_another)
     service.run()
     assert told[:2] == [[], [[1]]]  # before the first batch without it is judged
-    assert detector.forgotten == [[1]]
+    assert detector.state.dropped == [[1]]

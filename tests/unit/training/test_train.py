@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stream_detector.bundle import read_bundle
+from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.datasets import load_dataset
 from stream_detector.datasets.fetch import MIRROR_VARIABLE
 from stream_detector.engines.keras import load_keras
@@ -64,9 +65,9 @@ def test_threshold_is_fitted_to_held_out_normal_windows_as_scored_live(trained):
     assert bundle.manifest.threshold.n_windows == round(0.2 * len(normal))
     assert bundle.manifest.data.n_windows == len(normal) - round(0.2 * len(normal))
     assert bundle.manifest.data.fingerprint == data.fingerprint
-    detector = bundle.detector()
-    errors = detector.score(normal, load_onnx(bundle.network_onnx, 140, 1))
-    assert 0.95 < (errors <= detector.threshold).mean() <= 1.0
+    scorer = bundle.scorer(load_onnx(bundle.network_onnx, 140, 1))
+    errors = score_windows(scorer, normal)
+    assert 0.95 < (errors <= scorer.threshold).mean() <= 1.0
 
 
 def test_metrics_are_those_of_the_test_part(trained):

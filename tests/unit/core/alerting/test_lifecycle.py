@@ -5,15 +5,11 @@ from typing import Any
 
 import pytest
 
+from stream_detector.core.alerting.alert import Alert, Source, alert_id
 from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance, expire
-from stream_detector.core.alerting.tracking import AlertRules, ScoredWindow, alert_id
-from stream_detector.core.records import (
-    Alert,
-    BundleReference,
-    RecordMetadata,
-    Source,
-)
-from stream_detector.core.scoring.explanations import Explanation
+from stream_detector.core.alerting.tracking import AlertRules, ScoredWindow
+from stream_detector.core.records import BundleReference, RecordMetadata
+from stream_detector.core.scoring.explanation import Explanation
 
 BUNDLE = BundleReference("pumps", "v1")
 RULES = AlertRules(

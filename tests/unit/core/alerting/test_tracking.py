@@ -5,22 +5,17 @@ from typing import Any
 
 import pytest
 
+from stream_detector.core.alerting.alert import Source, alert_id, severity_of
 from stream_detector.core.alerting.tracking import (
     OpenAlert,
     ScoredWindow,
     add_window,
-    alert_id,
     next_event,
     open_alert,
     open_from_samples,
-    severity_of,
 )
-from stream_detector.core.records import (
-    BundleReference,
-    RecordMetadata,
-    Source,
-)
-from stream_detector.core.scoring.explanations import Explanation
+from stream_detector.core.records import BundleReference, RecordMetadata
+from stream_detector.core.scoring.explanation import Explanation
 
 ORIGIN = RecordMetadata(
     "telemetry", 3, 41, 1_700_000_000_000, b"pump-7", [("label", b"1"), ("x", None)]

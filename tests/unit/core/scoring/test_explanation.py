@@ -5,8 +5,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from stream_detector.core.scoring.explanation import N_POINTS_MAX, WindowEvidence, explain
-from stream_detector.core.scoring.explanations import Explanation
+from stream_detector.core.scoring.explanation import (
+    N_POINTS_MAX,
+    Explanation,
+    WindowEvidence,
+    explain,
+)
 from stream_detector.core.scoring.scaling import Scaler
 
 if TYPE_CHECKING:

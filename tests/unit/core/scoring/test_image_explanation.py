@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from stream_detector.core.codec.image_format import ImageShape
-from stream_detector.core.scoring.explanation import WindowEvidence
-from stream_detector.core.scoring.explanations import ImageExplanation
+from stream_detector.core.scoring.explanation import ImageExplanation, WindowEvidence
 from stream_detector.core.scoring.image_explanation import (
     HEAT_MAP_BYTES_MAX,
     HEAT_MAP_SIDE_MAX,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_detector.core.scoring.reconstruction import step_errors, window_errors
+from stream_detector.core.scoring.reconstruction_error import step_errors, window_errors
 
 WINDOWS = np.float32([[[0, 0], [1, 1]], [[0.5, 0.5], [0.5, 0.5]]])
 RECONSTRUCTIONS = np.float32([[[0, 2], [1, -1]], [[0.5, 0.5], [0.5, 0.5]]])

@@ -1,0 +1,199 @@
+"""What turns windows into numbers: the protocol that every scorer fits.
+
+Pure. A scorer brings its own threshold, and explains the windows that it scored. Higher is more
+anomalous, and a window is anomalous iff its score exceeds the threshold. To add a scorer, write a
+class that fits `Scorer`; detectors, alerts and the command line know nothing else of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.explanation import Explanation, WindowContext
+from stream_detector.errors import RecordValueError
+
+SCALED_MAX = 1e12
+"""Largest value that is scored, in the unit of the training range. Beyond it sums in float32 can
+overflow, and one absurd record would stop the service with a non-finite score."""
+
+WINDOWS_MAX = 2048
+"""Most windows in one call of a scorer by default: they stay in the processor's cache."""
+
+_ROWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowScores:
+    """Scores of some windows, and what explains each of them.
+
+    Parameters
+    ----------
+    scores
+        Float64, shape (n_windows,), range [0, inf), finite.
+    explain
+        Says of the window with this index where its score comes from. Called for few windows only.
+    """
+
+    scores: NDArray[np.float64]
+    explain: Callable[[int, WindowContext], Explanation]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def _explain_nothing(index: int, context: WindowContext) -> Explanation:
+    """Stand for the explanation of no window."""
+    message = f"no window {index} at {context.start_ms}"
+    raise IndexError(message)
+
+
+NO_SCORES = WindowScores(np.empty(0), _explain_nothing)
+"""Scores of no windows, for which a scorer need not be called."""
+
+
+class Scorer(Protocol):
+    """Windows in, scores out."""
+
+    @property
+    def threshold(self) -> float:
+        """Anomalous iff score > threshold; above zero."""
+        ...
+
+    def in_range(self, values: FloatArray) -> NDArray[np.bool_]:
+        """Return which values can be scored.
+
+        Monotonic: a value between two that can be scored can be scored too.
+
+        Parameters
+        ----------
+        values
+            Float32, shape (..., n_features), unit: the signal's.
+
+        Returns
+        -------
+        Same shape. False for NaN, infinities and values so far from the training range that the
+        score could overflow (`SCALED_MAX`).
+        """
+        ...
+
+    def score(self, windows: FloatArray) -> WindowScores:
+        """Score windows.
+
+        Parameters
+        ----------
+        windows
+            Float32, shape (n_windows, n_steps, n_features), n_windows >= 0, unit: the signal's;
+            every value is in range.
+
+        Returns
+        -------
+        A score for each window, which does not depend, in any bit, on the others.
+
+        Raises
+        ------
+        NonFiniteScoreError
+            If a score is not finite: the scorer cannot be trusted.
+        """
+        ...
+
+
+def all_in_range(scorer: Scorer, values: FloatArray, *, nan_is_missing: bool = False) -> bool:
+    """Return whether all values can be scored, in two passes that copy nothing.
+
+    Parameters
+    ----------
+    scorer
+        Says what is in range.
+    values
+        Float32, C-contiguous, shape (..., n_features), unit: the signal's.
+    nan_is_missing
+        Whether NaN stands for a missing value, and so for one that need not be in range.
+    """
+    least, largest = (np.fmin, np.fmax) if nan_is_missing else (np.minimum, np.maximum)
+    ends = np.stack([_reduced(values, reduction) for reduction in (least, largest)])
+    if nan_is_missing:
+        ends = np.where(np.isnan(ends), np.float32(0), ends)
+    return bool(scorer.in_range(ends).all())  # (2, n_features)
+
+
+def score_windows(
+    scorer: Scorer, windows: FloatArray, windows_max: int = WINDOWS_MAX
+) -> NDArray[np.float64]:
+    """Score any number of windows, slice by slice.
+
+    Parameters
+    ----------
+    scorer
+        Scores.
+    windows
+        Float32, shape (n_windows, n_steps, n_features), unit: the signal's.
+    windows_max
+        Most windows in one call of the scorer.
+
+    Returns
+    -------
+    Shape (n_windows,), float64, bit for bit what a stream of the same windows is scored with.
+    Empty gives empty.
+
+    Raises
+    ------
+    RecordValueError
+        If a window holds NaN, an infinity or a value too large, naming the first: bad data.
+    NonFiniteScoreError
+        As `Scorer.score` says.
+    """
+    scores = [np.empty(0)]
+    for start in range(0, len(windows), windows_max):
+        part = windows[start : start + windows_max]
+        if not all_in_range(scorer, part):
+            row = int(np.flatnonzero(~usable_windows(scorer, part))[0])
+            message = f"window {start + row}: {describe_bad_value(scorer, part[row])}"
+            raise RecordValueError(message)
+        scores.append(scorer.score(part).scores)
+    return np.concatenate(scores)
+
+
+def usable_windows(scorer: Scorer, windows: FloatArray) -> NDArray[np.bool_]:
+    """Return which windows hold only values in range, shape (n_windows,)."""
+    is_usable = scorer.in_range(windows).all(axis=(1, 2))
+    return np.asarray(is_usable, dtype=np.bool_)
+
+
+def describe_bad_value(scorer: Scorer, window: FloatArray) -> str:
+    """Name the first value of a window that cannot be scored.
+
+    Parameters
+    ----------
+    scorer
+        Says which.
+    window
+        Shape (n_steps, n_features); at least one value is out of range.
+    """
+    step, feature = np.argwhere(~scorer.in_range(window))[0]
+    value = float(window[step, feature])
+    place = f"values[{step}]" if window.shape[1] == 1 else f"values[{step}][{feature}]"
+    if not np.isfinite(value):
+        return f"{place}: expected a finite number in the range of float32, received {value}"
+    return f"{place}: received {value:.3g}, over {SCALED_MAX:.0e} times the range trained on"
+
+
+def _reduced(values: FloatArray, reduction: np.ufunc) -> FloatArray:
+    """Return the least or the largest value of each feature, shape (n_features,)."""
+    n_features = values.shape[-1]
+    rows = values.reshape(-1, n_features)
+    if not len(rows):
+        return np.zeros(n_features, np.float32)
+    if n_features == 1:
+        flat: FloatArray = reduction.reduce(rows, axis=None, keepdims=True).reshape(1)
+        return flat
+    n_long = len(rows) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
+    parts = [rows[n_long:]]
+    if n_long:  # long rows make long loops
+        long = rows[:n_long].reshape(-1, _ROWS_AT_ONCE * n_features)
+        parts.append(reduction.reduce(long, axis=0).reshape(-1, n_features))
+    reduced: FloatArray = reduction.reduce(np.concatenate(parts), axis=0)
+    return reduced

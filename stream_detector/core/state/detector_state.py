@@ -1,0 +1,118 @@
+"""What a detector keeps between batches, and how it follows partitions that come and go.
+
+Pure: every method returns the next state. Each partition goes through the same steps:
+`open_partition`, then (where state is restored) `Detector.replay` of its past records with
+`start_scoring` on the way, `finish_restore`, any number of `Detector.step` with `restore_plans`
+after each, and in the end `drop_partitions`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from stream_detector.core.state.restore_plan import RestorePlan
+
+
+class DetectorState(Protocol):
+    """The state between two batches."""
+
+    def open_partition(
+        self, partition: int, offset: int, restore_plan: RestorePlan | None = None
+    ) -> "DetectorState":
+        """Start to read a partition that has no state.
+
+        Parameters
+        ----------
+        partition
+            Which one.
+        offset
+            Where reading starts.
+        restore_plan
+            What is to be restored; None starts without state.
+        """
+        ...
+
+    def start_scoring(self, partition: int, restore_plan: RestorePlan) -> "DetectorState":
+        """Note that the replay has reached `RestorePlan.score_from_offset`.
+
+        Where `step` replays the rest, incomplete windows are dropped: they would be scored from
+        here on, and were not when the offset was committed.
+        """
+        ...
+
+    def finish_restore(
+        self, partition: int, offset: int, restore_plan: RestorePlan
+    ) -> "DetectorState":
+        """Go live in a partition whose past was replayed.
+
+        Parameters
+        ----------
+        partition
+            Which one.
+        offset
+            The next record, which is the first that was not committed.
+        restore_plan
+            What was committed with it.
+
+        Raises
+        ------
+        StateError
+            If the restored state differs from the state when the offset was committed.
+        """
+        ...
+
+    def drop_partitions(self, partitions: Sequence[int]) -> "DetectorState":
+        """Drop the state of partitions that another member reads now."""
+        ...
+
+    def restore_plans(
+        self, next_offsets: Mapping[int, int]
+    ) -> tuple["DetectorState", dict[int, RestorePlan]]:
+        """Say from where in each partition the state can be restored.
+
+        Parameters
+        ----------
+        next_offsets
+            Of each partition of the batch, the offset after its last record. No earlier state may
+            be stepped from after this call.
+
+        Returns
+        -------
+        The state for the next step, and what to commit with each offset.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyState:
+    """The state of a detector that keeps nothing, because each record is a whole window."""
+
+    def open_partition(
+        self, partition: int, offset: int, restore_plan: RestorePlan | None = None
+    ) -> "EmptyState":
+        """Return the same state."""
+        del partition, offset, restore_plan
+        return self
+
+    def start_scoring(self, partition: int, restore_plan: RestorePlan) -> "EmptyState":
+        """Return the same state."""
+        del partition, restore_plan
+        return self
+
+    def finish_restore(
+        self, partition: int, offset: int, restore_plan: RestorePlan
+    ) -> "EmptyState":
+        """Return the same state."""
+        del partition, offset, restore_plan
+        return self
+
+    def drop_partitions(self, partitions: Sequence[int]) -> "EmptyState":
+        """Return the same state."""
+        del partitions
+        return self
+
+    def restore_plans(
+        self, next_offsets: Mapping[int, int]
+    ) -> tuple["EmptyState", dict[int, RestorePlan]]:
+        """Return plans that replay nothing: reading goes on at the committed offset."""
+        return self, {each: RestorePlan.nothing(offset) for each, offset in next_offsets.items()}
