@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from stream_detector.core.codec.image_format import IMAGE_TYPES, ImageShape, encode_image
+from stream_detector.core.codec.image_format import MEDIA_TYPES as IMAGE_TYPES
+from stream_detector.core.codec.image_format import ImageShape, encode_image
 from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.scoring.explanation import WindowEvidence
 from stream_detector.core.scoring.image_explanation import explain_image

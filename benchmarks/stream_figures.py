@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.records import Samples
 from stream_detector.core.results import Step
-from stream_detector.core.series_samples import Samples
 from stream_detector.datasets import mitdb, smd
 from stream_detector.datasets.base import BASE_MS
 from stream_detector.datasets.windowing import CutWindows

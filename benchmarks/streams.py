@@ -38,11 +38,10 @@ from stream_figures import (
 
 from stream_detector.assembly import Served, open_bundle
 from stream_detector.clients import connect
-from stream_detector.core.codec.windows import ContentType
-from stream_detector.core.records import RecordBatch
+from stream_detector.core.codec.formats import ContentType
+from stream_detector.core.records import RecordBatch, Samples
 from stream_detector.core.results import Step
 from stream_detector.core.sample_detector import SampleDetector
-from stream_detector.core.series_samples import Samples
 from stream_detector.datasets import load_samples
 from stream_detector.datasets.windowing import cut_samples
 from stream_detector.ports import SystemClock

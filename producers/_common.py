@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rich.progress import Progress
 
 from stream_detector.clients import connect
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.records import Samples
 from stream_detector.errors import StreamDetectorError
 from stream_detector.ports import SystemClock
 from stream_detector.replay import Faults, SampleReplayOptions, replay_samples

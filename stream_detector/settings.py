@@ -16,7 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from stream_detector.core.codec.windows import ContentType
+from stream_detector.core.codec.formats import ContentType
 from stream_detector.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "STREAM_DETECTOR_"

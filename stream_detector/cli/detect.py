@@ -22,7 +22,7 @@ from stream_detector.cli.options import (
     setting_option,
 )
 from stream_detector.cli.terminal import StopFlag, console
-from stream_detector.core.codec.windows import ContentType
+from stream_detector.core.codec.formats import ContentType
 from stream_detector.errors import ConfigError
 from stream_detector.settings import Delivery, DetectSettings, EngineName, load_settings
 

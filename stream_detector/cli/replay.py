@@ -20,7 +20,7 @@ from stream_detector.cli.options import (
     examples,
 )
 from stream_detector.cli.terminal import console, progress_bar
-from stream_detector.core.codec.windows import Format as FormatName
+from stream_detector.core.codec.formats import FormatName
 from stream_detector.errors import ConfigError
 from stream_detector.ports import Client as KafkaClient
 from stream_detector.ports import SystemClock

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from stream_detector.bundle import Bundle
 from stream_detector.cli.terminal import console
 from stream_detector.core.codec.image_format import ImageShape
-from stream_detector.core.records import FloatArray
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.records import FloatArray, Samples
 from stream_detector.datasets import (
     IMAGE_DATASET_NAMES,
     Dataset,

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from stream_detector.core.alerting.alert import RaisedAlert, severity_of
 from stream_detector.core.alerting.tracking import open_alert
-from stream_detector.core.codec.formats import Decoded
+from stream_detector.core.codec.decoding import Decoded
+from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.image_format import ImageShape
-from stream_detector.core.codec.windows import ContentType, decode_windows
+from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
 from stream_detector.core.results import Counts, Scores, Step
 from stream_detector.core.scoring.explanation import WindowContext
@@ -179,12 +180,11 @@ class WindowDetector:
         scores: list[NDArray[np.float64]] = [np.empty(0)]
         alerts: list[RaisedAlert] = []
         rejected: list[Rejected] = []
-        default = default_format(content_type, self.image)
         for start in range(0, len(batch), self.model_rows_max):
             part = slice(start, start + self.model_rows_max)
             headers = batch.headers[part] if batch.headers is not None else None
             decoded = decode_windows(
-                batch.values[part], headers, self.shape, default, start, self.image
+                batch.values[part], headers, self.shape, content_type, start, self.image
             )
             usable, bad = self._usable(decoded)
             rejected += sorted([*decoded.rejected, *bad], key=lambda each: each.index)
@@ -238,14 +238,6 @@ class WindowDetector:
                 found.explain(row, WindowContext(start_ms, self.sample_interval_ms)),
             )
             yield RaisedAlert(index, alert, metadata.key)
-
-
-def default_format(content_type: ContentType | None, image: ImageShape | None) -> ContentType:
-    """Return the format of records whose headers name none; see `Detector.step`."""
-    if content_type == "image" and image is None:
-        message = "content_type: expected json or float32 for this bundle, received 'image'"
-        raise ValueError(message)
-    return content_type or ("json" if image is None else "image")
 
 
 def check_shape(windows: FloatArray, shape: tuple[int, int]) -> None:

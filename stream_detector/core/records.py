@@ -1,11 +1,12 @@
-"""What goes in and comes out of the detector: record batches, scores, alerts.
+"""What goes into and comes out of the detector: batches of records, samples, records to produce.
 
-Pure values. A batch is a set of columns, not one object per record: what the
-hot path does not read is fetched only for the few records that need it.
+Pure values. A batch is a set of columns, not one object per record: what the hot path does not
+read is fetched only for the few records that need it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -28,12 +29,12 @@ class TopicPartition(NamedTuple):
 
 
 class OffsetAndMetadata(NamedTuple):
-    """Where a consumer group goes on in a partition, with a note to whoever goes on.
+    """What a consumer group commits for a partition: the next offset, and a checkpoint as text.
 
     Parameters
     ----------
     next_offset
-        Last offset done + 1.
+        Offset of the last processed record + 1.
     metadata
         One line of text, at most 4,095 bytes of UTF-8; a broker refuses more.
     """
@@ -43,12 +44,12 @@ class OffsetAndMetadata(NamedTuple):
 
 
 class RecordMetadata(NamedTuple):
-    """Everything about one input record but its value.
+    """Everything about one input record except its value.
 
     Parameters
     ----------
     topic, partition, offset
-        Where the record lies.
+        Where the record is in Kafka.
     timestamp_ms
         The record's time, milliseconds since 1970-01-01 UTC; -1 where it has none.
     key
@@ -66,7 +67,7 @@ class RecordMetadata(NamedTuple):
 
 
 class SeriesColumns(NamedTuple):
-    """What says which series the records of a batch belong to, and when.
+    """Series keys, partitions and times of the records of a batch, as columns.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ class SeriesColumns(NamedTuple):
 
 
 def series_columns(record_metadata: Sequence[RecordMetadata]) -> SeriesColumns:
-    """Return the columns of records whose origins are at hand."""
+    """Return keys, partitions and times of records whose metadata is given."""
     return SeriesColumns(
         keys=[metadata.key for metadata in record_metadata],
         partitions=np.array([metadata.partition for metadata in record_metadata], dtype=np.int64),
@@ -107,16 +108,17 @@ class RecordBatch:
         Headers of each record (None or empty where it has none), or None where no record
         of the batch has any, which is the fast case.
     next_offsets
-        For each partition in the batch: last offset read + 1. What to commit once the
-        batch is done.
+        For each partition in the batch: offset of the last record + 1. What to commit once the
+        batch is processed.
     metadata
         Gives the rest of record `i`. Called for alerts and dead letters only.
     series
-        Gives keys, partitions and times of all records. Called only where records are samples
-        of a series; a record that is a whole window needs none of it.
+        Gives keys, partitions and times of all records. Called only where records are samples of
+        a series; a record that is a whole window needs none of it. Whatever is given here is
+        called once at most: the batch keeps the result, which nobody may change.
     offsets
-        Gives the offset of each record, int64, shape (n_records,). Rises within a partition, with
-        holes where an offset holds no record.
+        Gives the offset of each record, int64, shape (n_records,), and is called once at most, as
+        `series` is. Offsets increase within a partition, with gaps where an offset holds no record.
     """
 
     values: Sequence[bytes | None]
@@ -126,20 +128,24 @@ class RecordBatch:
     series: Callable[[], SeriesColumns]
     offsets: Callable[[], NDArray[np.int64]]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "series", cache(self.series))
+        object.__setattr__(self, "offsets", cache(self.offsets))
+
     def __len__(self) -> int:
         return len(self.values)
 
     def select(
         self, rows: NDArray[np.intp], next_offsets: Mapping[TopicPartition, int]
     ) -> "RecordBatch":
-        """Return some of the records.
+        """Return some of the records as a batch of their own.
 
         Parameters
         ----------
         rows
-            Which, ascending, shape (n_selected,).
+            Which records, ascending, shape (n_selected,).
         next_offsets
-            What to commit once they are done.
+            What to commit once they are processed.
         """
         numbers = rows.tolist()
         headers = None if self.headers is None else [self.headers[row] for row in numbers]
@@ -165,15 +171,15 @@ class OutputRecord(NamedTuple):
     Parameters
     ----------
     topic
-        Where to.
+        Topic to produce to.
     key, value
         Bytes, or None.
     headers
-        In order.
+        Headers, in order.
     timestamp_ms
-        Record time; None lets the client take the time of sending.
+        Record time, milliseconds since 1970-01-01 UTC; None takes the time of sending.
     partition
-        None lets the key decide.
+        Partition to produce to; None lets the key decide.
     """
 
     topic: str
@@ -186,22 +192,54 @@ class OutputRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """One record put aside, with its reason.
+    """One record that cannot be used, with its reason.
 
     Parameters
     ----------
     index
-        Which record of the batch, 0 .. n_records - 1.
+        Which record of the batch, 0 to n_records - 1.
     error
-        Why; its class and message become the dead letter's headers.
+        What is wrong with it; class and message become the dead letter's headers.
     stage
-        Where in the flow: "decode", "check" for values that cannot be scored, or "order" for
+        Where it was found: "decode", "check" for values that cannot be scored, or "order" for
         samples that came too late.
     """
 
     index: int
     error: DataError
     stage: str = "decode"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Samples of some series, as columns: what data sets give and what is scored and replayed.
+
+    Samples of one series are in the order of their times; series may be interleaved.
+
+    Parameters
+    ----------
+    keys
+        Names of the series. Length n_series.
+    series
+        Which series each sample belongs to, an index into `keys`, shape (n_samples,).
+    times_ms
+        Float64, shape (n_samples,), milliseconds since 1970-01-01 UTC, with fractions: a signal
+        of 360 samples a second has a sample every 2.78 ms.
+    values
+        Float32, C-contiguous, shape (n_samples, n_features), unit: the signal's. NaN is a
+        missing value.
+    labels
+        Int8, shape (n_samples,), 0 normal and 1 anomalous; None where there are none.
+    """
+
+    keys: tuple[str, ...]
+    series: NDArray[np.intp]
+    times_ms: NDArray[np.float64]
+    values: FloatArray
+    labels: NDArray[np.int8] | None = None
+
+    def __len__(self) -> int:
+        return len(self.series)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from stream_detector.core.alerting.batch import AlertBatch, AlertPolicy, KeyedAlerts, ScoredSlice
 from stream_detector.core.alerting.tracking import AlertRules
+from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.samples import DecodedSamples, decode_samples
-from stream_detector.core.codec.windows import ContentType
-from stream_detector.core.detector import check_shape, default_format
+from stream_detector.core.detector import check_shape
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
 from stream_detector.core.results import Counts, Scores, Step
 from stream_detector.core.scoring.scorer import (
@@ -142,9 +142,14 @@ class SampleDetector:
 
     def _decode(self, batch: RecordBatch, content_type: ContentType | None) -> DecodedSamples:
         """Return the samples of a batch that can be scored."""
-        shape = (self.windows.n_features, self.windows.sample_interval_ms)
-        default = default_format(content_type, None)
-        decoded = decode_samples(batch.values, batch.headers, batch.series(), shape, default)
+        decoded = decode_samples(
+            batch.values,
+            batch.headers,
+            batch.series(),
+            content_type,
+            n_features=self.windows.n_features,
+            interval_ms=self.windows.sample_interval_ms,
+        )
         if all_in_range(self.scorer, decoded.values, nan_is_missing=True):
             return decoded
         is_bad = ~self.scorer.in_range(decoded.values) & ~np.isnan(decoded.values)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.records import FloatArray
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.records import FloatArray, Samples
 
 BASE_MS = 1_767_225_600_000.0
 """2026-01-01T00:00Z: time of the first sample of a recording without dates."""

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.records import Samples
 from stream_detector.datasets.base import SampleDataset
 from stream_detector.datasets.fetch import RemoteFile, fetch
 from stream_detector.errors import DatasetError

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.records import Samples
 from stream_detector.datasets.base import BASE_MS, SampleDataset
 from stream_detector.datasets.fetch import RemoteFile, fetch
 from stream_detector.errors import DatasetError

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.records import FloatArray
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.timestamps import keep
 from stream_detector.core.windowing.sessions import Arrivals
 from stream_detector.core.windowing.windows import (

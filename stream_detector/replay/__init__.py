@@ -14,10 +14,9 @@ from stream_detector.replay.samples import (
     SampleReplayOptions,
     SampleReplaySummary,
     SampleTimes,
-    encode_samples,
     replay_samples,
 )
-from stream_detector.replay.windows import ReplayOptions, encode_values, replay
+from stream_detector.replay.windows import ReplayOptions, replay
 
 __all__ = [
     "LABEL_HEADER",
@@ -33,8 +32,6 @@ __all__ = [
     "SampleTimes",
     "chunk",
     "concatenate",
-    "encode_samples",
-    "encode_values",
     "make_fleet",
     "replay",
     "replay_samples",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.records import Samples
 
 
 def make_fleet(

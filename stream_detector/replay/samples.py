@@ -7,16 +7,16 @@ the exact time of its first sample; the Kafka record's own time is that one in w
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
-from stream_detector.core.codec.samples import TIME_HEADER
-from stream_detector.core.codec.windows import CONTENT_TYPES, TIMESTAMP_MS_MAX, ContentType
-from stream_detector.core.records import FloatArray, Headers, OutputRecord
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.codec.float32_format import TIME_HEADER
+from stream_detector.core.codec.formats import CONTENT_TYPES, ContentType, formats_of
+from stream_detector.core.codec.samples import encode_samples
+from stream_detector.core.records import Headers, OutputRecord, Samples
+from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.ports import Client, Clock
 from stream_detector.replay.chunking import Chunks, chunk
 from stream_detector.replay.faults import NO_FAULTS, FaultCounts, Faults, Sending, apply_faults
@@ -80,8 +80,8 @@ class SampleReplayOptions:
                 ("speed", "event time a second above 0", not _is_above_0(self.speed)),
                 (
                     "content_type",
-                    " or ".join(CONTENT_TYPES),
-                    self.content_type not in CONTENT_TYPES,
+                    " or ".join(formats_of("samples")),
+                    self.content_type not in formats_of("samples"),
                 ),
                 ("times", "first or each", self.times not in ("first", "each")),
             )
@@ -188,50 +188,6 @@ def _warn_of_retention(chunks: Chunks, now_ms: int) -> None:
         reason="Kafka deletes records by their time, 7 days old by default; make the topic with "
         "retention.ms=-1, or shift the times with --start-ms",
     )
-
-
-def encode_samples(
-    values: FloatArray, content_type: ContentType, times_ms: float | list[float] | None = None
-) -> bytes:
-    """Return samples of one series as a record's value.
-
-    Parameters
-    ----------
-    values
-        Float32, shape (n_samples, n_features); NaN is a missing value.
-    content_type
-        "json": `{"values": [[..], ..]}`, an array of features a sample, null where a value is
-        missing; "float32": little-endian, sample by sample.
-    times_ms
-        Json only, milliseconds since 1970-01-01 UTC: the first sample's time, or a list of each
-        one's. The time of a float32 record is that of the Kafka record, or in its headers.
-
-    Returns
-    -------
-    Bytes that read back to exactly the same float32 values and the same times.
-
-    Examples
-    --------
-    >>> values = np.array([[0.5, 1.0], [np.nan, 2.0]], dtype=np.float32)
-    >>> encode_samples(values, "json", 1767225600000)
-    b'{"values":[[0.5,1.0],[null,2.0]],"timestamp_ms":1767225600000}'
-    >>> encode_samples(values[:1], "json", [1767225600002.75])
-    b'{"values":[[0.5,1.0]],"timestamps_ms":[1767225600002.75]}'
-    """
-    if content_type == "float32":
-        return values.astype("<f4", copy=False).tobytes()
-    # A float64 holds a float32 exactly, and its shortest decimal form reads back exactly.
-    document: dict[str, Any] = {"values": values.astype(np.float64)}  # (n_samples, n_features)
-    if isinstance(times_ms, list):
-        document["timestamps_ms"] = [_plain(time_ms) for time_ms in times_ms]
-    elif times_ms is not None:
-        document["timestamp_ms"] = _plain(times_ms)
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _plain(time_ms: float) -> float:
-    """Return a time as a whole number where it is one, so that it is written as one."""
-    return int(time_ms) if float(time_ms).is_integer() else time_ms
 
 
 def _is_above_0(value: float | None) -> bool:

@@ -1,14 +1,11 @@
 """Windows to a topic: each record is one whole window."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import orjson
-
 from stream_detector.core.alerting.alert import REFERENCE_HEADER
-from stream_detector.core.codec.image_format import IMAGE_TYPES, encode_image
-from stream_detector.core.codec.windows import CONTENT_TYPES, Format
+from stream_detector.core.codec.formats import CONTENT_TYPES, FormatName
+from stream_detector.core.codec.windows import encode_window
 from stream_detector.core.records import FloatArray, OutputRecord
 from stream_detector.ports import Client, Clock
 from stream_detector.replay.pacing import (
@@ -18,8 +15,6 @@ from stream_detector.replay.pacing import (
     Schedule,
     send,
 )
-
-_MEDIA_TYPES: Mapping[str, bytes] = {**CONTENT_TYPES, **IMAGE_TYPES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +42,7 @@ class ReplayOptions:
     """
 
     rate: float | None = None
-    content_type: Format = "json"
+    content_type: FormatName = "json"
     n_channels: int = 1
     keys: Sequence[str] | None = None
     timestamps_ms: Sequence[int] | None = None
@@ -58,8 +53,8 @@ class ReplayOptions:
         if self.rate is not None and not self.rate > 0:
             message = f"rate must be above 0 records a second, received {self.rate}"
             raise ValueError(message)
-        if self.content_type not in _MEDIA_TYPES:
-            known = " or ".join(_MEDIA_TYPES)
+        if self.content_type not in CONTENT_TYPES:
+            known = " or ".join(CONTENT_TYPES)
             message = f"content_type must be {known}, received {self.content_type!r}"
             raise ValueError(message)
 
@@ -113,46 +108,12 @@ def replay(
     return send(schedule, make, client, clock, on_progress)
 
 
-def encode_values(window: FloatArray, content_type: Format, n_channels: int = 1) -> bytes:
-    """Return one window as a record's value.
-
-    Parameters
-    ----------
-    window
-        Float32, shape (n_steps, n_features).
-    content_type
-        "json": `{"values": [...]}`, one row a step where there are several features;
-        "float32": little-endian, step by step; "png", "jpeg", "uint8": the pixels of an image.
-    n_channels
-        Of an image, 1 or 3.
-
-    Returns
-    -------
-    Bytes that read back to exactly the same float32 values, but for JPEG.
-
-    Examples
-    --------
-    >>> encode_values(np.array([[0.1], [2.0]], dtype=np.float32), "json")
-    b'{"values":[0.10000000149011612,2.0]}'
-    >>> encode_values(np.array([[1.0, 2.0]], dtype=np.float32), "json")
-    b'{"values":[[1.0,2.0]]}'
-    """
-    if content_type == "float32":
-        return window.astype("<f4").tobytes()
-    if content_type != "json":
-        return encode_image(window, n_channels, content_type)
-    # A float64 holds a float32 exactly, and its shortest decimal form reads back exactly.
-    exact = window.astype(np.float64)  # (n_steps, n_features)
-    rows = exact[:, 0] if exact.shape[1] == 1 else exact
-    return orjson.dumps({"values": rows.tolist()})
-
-
 def _records(
     windows: FloatArray, first: int, topic: str, options: ReplayOptions
 ) -> Iterator[OutputRecord]:
     """Yield the records of some windows, of which `first` is the number of the first."""
     for index, window in enumerate(windows, start=first):
-        headers = [("content-type", _MEDIA_TYPES[options.content_type])]
+        headers = [("content-type", CONTENT_TYPES[options.content_type])]
         if options.labels is not None:
             headers.append((LABEL_HEADER, b"1" if options.labels[index] else b"0"))
         if options.references is not None:
@@ -161,7 +122,7 @@ def _records(
         yield OutputRecord(
             topic=topic,
             key=(options.keys[index] if options.keys is not None else "series-0").encode(),
-            value=encode_values(window, options.content_type, options.n_channels),
+            value=encode_window(window, options.content_type, options.n_channels),
             headers=headers,
             timestamp_ms=None if timestamps_ms is None else int(timestamps_ms[index]),
         )

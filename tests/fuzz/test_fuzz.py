@@ -53,9 +53,9 @@ def test_each_byte_of_a_given_bundle_is_changed(tmp_path):
 @pytest.mark.parametrize(
     ("target", "module", "right", "wrong"),
     [
-        ("windows", "core/codec.py", "kept.append(index)", "kept.append(0)"),
-        ("samples", "core/samples.py", "stays[list(errors)] = False", "stays[0] = False"),
-        ("images", "core/image_codec.py", "kept.append(index)", "kept.append(0)"),
+        ("windows", "core/codec/json_format.py", "kept.append(index)", "kept.append(0)"),
+        ("samples", "core/codec/samples.py", "is_kept[list(errors)] = False", "is_kept[0] = False"),
+        ("images", "core/codec/image_format.py", "kept.append(index)", "kept.append(0)"),
         ("manifest", "bundle/manifest.py", "KeyError, RecursionError", "KeyError"),
     ],
 )

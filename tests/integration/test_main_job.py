@@ -15,7 +15,7 @@ import pytest
 from command_line import CommandLine
 
 from stream_detector.clients import connect
-from stream_detector.core.codec.windows import CONTENT_TYPES
+from stream_detector.core.codec.formats import CONTENT_TYPES
 from stream_detector.core.records import OutputRecord
 from stream_detector.settings import ConnectionSettings
 

@@ -8,10 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stream_detector.clients.memory import MemoryBroker
+from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.samples import decode_samples
-from stream_detector.core.codec.windows import ContentType
-from stream_detector.core.records import series_columns
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.records import Samples, series_columns
 from stream_detector.core.windowing.reordering import Arrivals
 from stream_detector.core.windowing.windows import (
     WindowRules,
@@ -86,8 +85,9 @@ def streamed(samples: Samples, rules: WindowRules, n: int, format_: ContentType)
         [record.value for record in records],
         [record.metadata.headers for record in records],
         series_columns([record.metadata for record in records]),
-        (1, rules.sample_interval_ms),
         "json",
+        n_features=1,
+        interval_ms=rules.sample_interval_ms,
     )
     assert list(decoded.rejected) == []
     found = assign_windows(

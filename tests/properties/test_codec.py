@@ -9,12 +9,14 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_detector.core.codec.windows import CONTENT_TYPES, ContentType, Decoded, decode_windows
+from stream_detector.core.codec.decoding import Decoded
+from stream_detector.core.codec.formats import CONTENT_TYPES, ContentType, formats_of
+from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.records import Headers
 
 N_VALUES = 2
 SHAPES = st.sampled_from([(2, 1), (1, 2)])
-FORMATS: st.SearchStrategy[ContentType] = st.sampled_from(list(CONTENT_TYPES))
+FORMATS: st.SearchStrategy[ContentType] = st.sampled_from(list(formats_of("window")))
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 JSON_VALUES = st.recursive(
@@ -25,7 +27,7 @@ JSON_VALUES = st.recursive(
     ),
     max_leaves=8,
 )
-ALMOST_WINDOWS = st.fixed_dictionaries(
+ALMOST_WINDOWS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "values": st.lists(
             st.floats() | st.integers() | st.lists(st.floats(), max_size=3), max_size=5
@@ -39,14 +41,14 @@ VALUES = st.one_of(
     st.builds(lambda value: json.dumps(value).encode(), JSON_VALUES | ALMOST_WINDOWS),
     st.lists(st.floats(width=32), max_size=6).map(lambda v: struct.pack(f"<{len(v)}f", *v)),
 )
-CONTENT_TYPE_HEADERS = st.sampled_from([*CONTENT_TYPES.values(), b"text/csv", b"", None])
+CONTENT_TYPE_HEADERS = st.sampled_from([*formats_of("window").values(), b"text/csv", b"", None])
 HEADERS = st.none() | st.lists(
     st.tuples(st.sampled_from(["content-type", "Content-Type", "label"]), CONTENT_TYPE_HEADERS),
     max_size=3,
 )
-WELL_MADE = st.tuples(
-    st.lists(FLOATS, min_size=N_VALUES, max_size=N_VALUES), st.sampled_from(list(CONTENT_TYPES))
-).map(lambda made: (encode(*made), [("content-type", CONTENT_TYPES[made[1]])]))
+WELL_MADE = st.tuples(st.lists(FLOATS, min_size=N_VALUES, max_size=N_VALUES), FORMATS).map(
+    lambda made: (encode(*made), [("content-type", CONTENT_TYPES[made[1]])])
+)
 RECORDS = st.lists(WELL_MADE | st.tuples(VALUES, HEADERS), max_size=8)
 
 
@@ -107,7 +109,7 @@ def test_floats_survive_both_formats_to_the_bit(
     window = np.array(values, dtype=np.float32).reshape(shape)
     as_json = orjson.dumps({"values": window.tolist()})
     for value, content_type in ((as_json, "json"), (window.tobytes(), "float32")):
-        decoded = decode_windows([value], None, shape, content_type)  # type: ignore[arg-type]
+        decoded = decode_windows([value], None, shape, content_type)
         assert decoded.windows.tobytes() == window.tobytes()
 
 

@@ -9,7 +9,7 @@ from detectors import make_window_detector
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_detector.core.codec.windows import CONTENT_TYPES
+from stream_detector.core.codec.formats import CONTENT_TYPES
 from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import (
     BundleReference,

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from stream_detector.clients.memory import MemoryBroker
-from stream_detector.core.codec.samples import TIME_HEADER
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.codec.float32_format import TIME_HEADER
+from stream_detector.core.records import Samples
 from stream_detector.core.timestamps import follow, keep
 from stream_detector.ports import SystemClock
 from stream_detector.replay import (

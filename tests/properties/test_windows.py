@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference_windows import Ending, Outcome, Record, Result, Window, cut_one_by_one
 
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.records import Samples
 from stream_detector.core.timestamps import keep
 from stream_detector.core.windowing.sessions import Arrivals
 from stream_detector.core.windowing.windows import (

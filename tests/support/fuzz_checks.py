@@ -13,7 +13,8 @@ from fuzz_records import INTERVAL_MS, Sent, batch_of
 from stream_detector.core.alerting.alert import RaisedAlert, encode_alert
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.codec.dead_letters import encode_dead_letter
-from stream_detector.core.codec.windows import ContentType, _read_json, _read_plain
+from stream_detector.core.codec.formats import ContentType
+from stream_detector.core.codec.json_format import read_plain_window, read_window
 from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import BundleReference, FloatArray, Rejected
 from stream_detector.core.results import Step
@@ -81,9 +82,9 @@ def check_parsers_agree(sent: Sequence[Sent], shape: tuple[int, int]) -> None:
     """Check that what the fast way of reading JSON takes, the explaining way reads the same."""
     parser = simdjson.Parser()
     for value in {each.value for each in sent if each.value}:
-        fast = _read_plain(parser, value, shape[0])
+        fast = read_plain_window(parser, value, shape[0])
         if fast is not None:
-            buffer, timestamp_ms = _read_json(value, (shape[0], 1))
+            buffer, timestamp_ms = read_window(value, (shape[0], 1))
             assert (bytes(fast[0]), fast[1]) == (buffer, timestamp_ms)
 
 

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
+from stream_detector.core.codec.formats import CONTENT_TYPES
 from stream_detector.core.codec.samples import KEY_BYTES_MAX
-from stream_detector.core.codec.windows import CONTENT_TYPES, TIMESTAMP_MS_MAX
 from stream_detector.core.records import Headers, RecordBatch, RecordMetadata, series_columns
+from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 
 START_MS = 1_767_225_600_000
 INTERVAL_MS = 10

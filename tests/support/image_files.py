@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stream_detector.core.codec.image_format import IMAGE_TYPES, ImageShape, encode_image
+from stream_detector.core.codec.image_format import MEDIA_TYPES as IMAGE_TYPES
+from stream_detector.core.codec.image_format import ImageShape, encode_image
 
 GREY = ImageShape(6, 5, 1)
 COLOUR = ImageShape(6, 5, 3)

@@ -10,7 +10,7 @@ from detectors import make_sample_detector
 from hypothesis import strategies as st
 
 from stream_detector.core.alerting.tracking import AlertRules
-from stream_detector.core.codec.windows import CONTENT_TYPES
+from stream_detector.core.codec.formats import CONTENT_TYPES
 from stream_detector.core.records import (
     BundleReference,
     FloatArray,

@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 
 import orjson
 
-from stream_detector.core.codec.windows import TIMESTAMP_MS_MAX
 from stream_detector.core.records import BundleReference, OutputRecord, RecordMetadata
 from stream_detector.core.scoring.explanation import Explanation
+from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 
 ALERT_SCHEMA_VERSION = 1
 

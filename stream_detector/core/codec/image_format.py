@@ -1,10 +1,10 @@
-"""Bytes to pixels and back: records that each hold one image.
+"""The record format `image`: PNG, JPEG or raw pixels of 8 bits, one image in each record.
 
-Pure. An image is a window: its rows are the steps, and the values of a row, pixel by pixel, the
-features. As in `stream_detector.core.codec.windows`, what cannot be decoded comes back as a value.
+Pure. An image is a window: its rows are the steps, and the values of a row, pixel by pixel, are the
+features. An image that cannot be decoded is returned as a rejected record, never raised.
 
-Only what the bundle needs is decoded: size and kind of pixels are read from the header and
-compared first, so that a small file which says that it is huge costs nothing.
+The size and the kind of pixels are read from the file's header and compared with the bundle's
+before any pixel is decoded, so a small file that claims to be huge costs no memory.
 """
 
 import io
@@ -18,42 +18,42 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from stream_detector.core.codec.formats import Decoded, all_have_length, nothing_there
+from stream_detector.core.codec.decoding import Decoded
 from stream_detector.core.records import FloatArray, Rejected
 from stream_detector.errors import DataError, RecordDecodeError, RecordShapeError
 
 ImageFormat = Literal["png", "jpeg", "uint8"]
 
-IMAGE_TYPES: Mapping[str, bytes] = {
+MEDIA_TYPES: Mapping[str, bytes] = {
     "png": b"image/png",
     "jpeg": b"image/jpeg",
     "uint8": b"application/vnd.stream-detector.uint8",
 }
-"""What the `content-type` header says for each format of an image."""
+"""What the `content-type` header says for each way to write an image."""
 
 JPEG_QUALITY = 95
-"""Of the images that are written; from 96 on files grow and pictures hardly differ."""
+"""Quality of the JPEGs that are written; from 96 on, files grow and images hardly differ."""
 
 _ENDS: Mapping[ImageFormat, tuple[bytes, bytes]] = {
     "png": (b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"),
     "jpeg": (b"\xff\xd8\xff", b"\xff\xd9"),
 }
-"""How a file of each format begins and ends. The end tells one that was cut off, or that goes on,
-which a decoder need not notice."""
+"""First and last bytes of a file of each format. The last ones reveal a file that was cut off or
+that has bytes after its end, neither of which a decoder need notice."""
 
 _MODES = {1: "L", 3: "RGB"}
-"""Pillow's name for pixels of 8 bits, by the number of channels."""
+"""Pillow's names for pixels of 8 bits, by the number of channels."""
 
 _UNREADABLE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, AttributeError),
     *(RuntimeError, OverflowError, MemoryError, struct.error, zlib.error),
     Image.DecompressionBombError,
 )
-"""What Pillow raises for bytes that are no image."""
+"""What Pillow raises for bytes that are not an image."""
 
 
 class ImageShape(NamedTuple):
-    """Size of an image in pixels, and 1 (grey) or 3 (red, green, blue) values of each."""
+    """Size of an image in pixels, and 1 (grey) or 3 (red, green, blue) values for each pixel."""
 
     n_rows: int
     n_columns: int
@@ -71,24 +71,24 @@ class ImageShape(NamedTuple):
 
 
 def decode_images(
-    values: Sequence[bytes | None],
+    values: Sequence[bytes],
     indices: NDArray[np.intp],
     image: ImageShape,
-    format_: ImageFormat | Literal["image"],
+    format_: str = "image",
 ) -> Decoded:
     """Decode records that each hold one image.
 
     Parameters
     ----------
     values
-        Record values, None for a tombstone. Length n_records.
+        Record values, none empty. Length n_records.
     indices
         Which record of the batch each one is, shape (n_records,).
     image
-        What every image must be.
+        Shape that every image must have.
     format_
-        "png", "jpeg", "uint8" for raw pixels, row by row, or "image": PNG or JPEG by the first
-        bytes, else raw.
+        "png", "jpeg", "uint8" for raw pixels, row by row, or "image": PNG or JPEG where the first
+        bytes say so, else raw pixels.
 
     Returns
     -------
@@ -103,34 +103,35 @@ def decode_images(
     array([[[  0.,   1.],
             [254., 255.]]], dtype=float32)
     """
+    if format_ == "uint8" and set(map(len, values)) <= {image.n_bytes}:
+        return Decoded(indices, _as_windows(values, image), {}, [])
     pixels: list[bytes] = []
     kept: list[int] = []
     rejected: list[Rejected] = []
-    if format_ == "uint8" and all_have_length(values, image.n_bytes):
-        pixels, kept = values, indices  # type: ignore[assignment]
-    else:
-        with warnings.catch_warnings(action="ignore"):  # Pillow's: of metadata, which nobody reads
-            for index, value in zip(indices.tolist(), values, strict=True):
-                try:
-                    pixels.append(_read_pixels(value, image, format_))
-                except DataError as error:
-                    rejected.append(Rejected(index, error))
-                    continue
-                kept.append(index)
+    with warnings.catch_warnings(action="ignore"):  # Pillow warns about metadata, which is not used
+        for index, value in zip(indices.tolist(), values, strict=True):
+            try:
+                pixels.append(_read_pixels(value, image, format_))
+            except DataError as error:
+                rejected.append(Rejected(index, error))
+                continue
+            kept.append(index)
+    return Decoded(np.asarray(kept, dtype=np.intp), _as_windows(pixels, image), {}, rejected)
+
+
+def _as_windows(pixels: Sequence[bytes], image: ImageShape) -> FloatArray:
+    """Return raw pixels as windows, shape (n_images, n_rows, n_columns * n_channels)."""
     joined = np.frombuffer(b"".join(pixels), np.uint8)
-    windows = joined.astype(np.float32).reshape(-1, *image.window)  # (n_images, rows, values)
-    return Decoded(np.asarray(kept, dtype=np.intp), windows, {}, rejected)
+    return joined.astype(np.float32).reshape(-1, *image.window)
 
 
 def format_of(value: bytes) -> ImageFormat:
-    """Return the format that the first bytes of a value show; raw where they show none."""
+    """Return the format that the first bytes of a value indicate, else raw pixels."""
     found = (format_ for format_, (head, _) in _ENDS.items() if value.startswith(head))
     return next(found, "uint8")
 
 
-def encode_image(
-    window: FloatArray | NDArray[np.uint8], n_channels: int, format_: ImageFormat
-) -> bytes:
+def encode_image(window: FloatArray | NDArray[np.uint8], n_channels: int, format_: str) -> bytes:
     """Return one image as a record's value.
 
     Parameters
@@ -140,12 +141,12 @@ def encode_image(
     n_channels
         1 or 3.
     format_
-        "jpeg" is lossy; the others read back to exactly the same pixels.
+        "png", "jpeg" or "uint8". "jpeg" is lossy; the others read back to exactly the same pixels.
 
     Raises
     ------
     ValueError
-        If a value is none of a pixel: a caller's mistake.
+        If a value is not that of a pixel: a caller's mistake.
     """
     pixels = window.astype(np.uint8)
     if not np.array_equal(pixels, window):
@@ -161,12 +162,8 @@ def encode_image(
     return file.getvalue()
 
 
-def _read_pixels(
-    value: bytes | None, image: ImageShape, format_: ImageFormat | Literal["image"]
-) -> bytes:
+def _read_pixels(value: bytes, image: ImageShape, format_: str) -> bytes:
     """Return the raw pixels of one record."""
-    if not value:
-        raise nothing_there(value, "an image")
     found = format_of(value)
     if format_ == "image":
         if found == "uint8" and len(value) != image.n_bytes:
@@ -203,7 +200,7 @@ def _decode_file(value: bytes, image: ImageShape, format_: str) -> bytes:
             _check_header(opened, image)
             return opened.tobytes()
     except UnidentifiedImageError:
-        reason = "its header makes no sense"  # the error's own text differs each time
+        reason = "its header makes no sense"  # the error's own text holds an address
     except _UNREADABLE as error:
         reason = str(error)[:80] or type(error).__name__
     message = f"not a {format_.upper()} that can be read: {reason}"
@@ -211,7 +208,7 @@ def _decode_file(value: bytes, image: ImageShape, format_: str) -> bytes:
 
 
 def _check_header(opened: Image.Image, image: ImageShape) -> None:
-    """Refuse an image of another size or kind; nothing but its header was read so far."""
+    """Reject an image of another size or kind; only its header has been read so far."""
     n_columns, n_rows = opened.size
     received = ImageShape(n_rows, n_columns, image.n_channels)
     if received != image:
@@ -224,7 +221,7 @@ def _check_header(opened: Image.Image, image: ImageShape) -> None:
     if not opened.tile:  # type: ignore[attr-defined]
         message = "image: expected a picture, received a header without one"
         raise RecordDecodeError(message)
-    # What the file holds, where the mode is what Pillow would make of it: of 16 bits, 8.
+    # The pixels of the file itself; `opened.mode` is what Pillow converts them to: 16 bits to 8.
     arguments = opened.tile[0].args  # type: ignore[attr-defined]
     mode = arguments if isinstance(arguments, str) else arguments[0]
     mode += " with transparency" if "transparency" in opened.info else ""
@@ -238,7 +235,7 @@ def _check_header(opened: Image.Image, image: ImageShape) -> None:
 
 
 def _size(image: ImageShape) -> str:
-    """Return a size in words."""
+    """Return a size in words, for an error."""
     return f"{image.n_rows} rows x {image.n_columns} columns"
 
 

@@ -1,20 +1,28 @@
-"""JSON values to samples: all together where all are plain, else one by one with what is wrong.
+"""The record format `json`: an object whose `"values"` are numbers.
 
-Pure. `{"values": [[f1, f2], ...]}` with `"timestamp_ms"`, the time of the first sample, or
-`"timestamps_ms"`, one each, in milliseconds with or without a fraction; null is a missing value.
+Pure. A window is `{"values": [1, 2, 3]}`, or `{"values": [[1, 2], [3, 4]]}` with one inner array a
+step, and may give `"timestamp_ms"`, its start in whole milliseconds since 1970. Samples look the
+same, one inner array each. `"timestamp_ms"` is then the time of the first one, or
+`"timestamps_ms"` gives one time each, with or without a fraction; null is a missing value.
+
+Plain documents take a fast path. Any other document is parsed a second time by a slow path that
+names exactly what is wrong with it; both give the same values, bit for bit.
 """
 
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import orjson
+import simdjson
 from numpy.typing import NDArray
 
-from stream_detector.core.codec.windows import TIMESTAMP_MS_MAX, parse_json
+from stream_detector.core.codec.decoding import Decoded, RawSamples, wrong_shape
+from stream_detector.core.records import FloatArray, Rejected
+from stream_detector.core.timestamps import TIMESTAMP_MS_MAX, invalid_time
 from stream_detector.errors import (
     DataError,
     RecordDecodeError,
@@ -23,26 +31,114 @@ from stream_detector.errors import (
     RecordValueError,
 )
 
+MEDIA_TYPES = {"json": b"application/json"}
+"""What the `content-type` header says for this format."""
+
 _VALUES, _TIME, _TIMES = "values", "timestamp_ms", "timestamps_ms"
-_NUMBERS = {int, float, type(None)}
-_NOT_PLAIN = (ValueError, TypeError, KeyError, OverflowError, AttributeError)
+_NUMBERS = {int, float}
+_NUMBERS_OR_NULL = {int, float, type(None)}
+_BOM = 0xEF
+"""First byte of a byte order mark, which simdjson skips and orjson refuses."""
+_NOT_PLAIN = (ValueError, TypeError, KeyError, OverflowError, AttributeError, RuntimeError)
+"""What the fast paths raise for a document that is not plain."""
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
-    """Records as they say it: rows, counts, values, and times where they give them."""
+def decode_windows(
+    values: Sequence[bytes], indices: NDArray[np.intp], shape: tuple[int, int]
+) -> Decoded:
+    """Decode records that each hold one window.
 
-    rows: NDArray[np.intp]
-    counts: NDArray[np.intp]
-    values: NDArray[Any]  # (n_samples, n_features)
-    first_ms: NDArray[np.float64]
-    each_ms: dict[int, list[float]]
-    rejected: list[tuple[int, DataError]]
+    Parameters
+    ----------
+    values
+        Record values, none empty. Length n_records.
+    indices
+        Which record of the batch each one is, shape (n_records,).
+    shape
+        (n_steps, n_features) of a window.
+    """
+    parser = simdjson.Parser()
+    buffers: list[Any] = []
+    kept: list[int] = []
+    rejected: list[Rejected] = []
+    timestamps_ms: dict[int, int] = {}
+    n_steps, n_features = shape
+    for index, value in zip(indices.tolist(), values, strict=True):
+        plain = read_plain_window(parser, value, n_steps) if n_features == 1 else None
+        try:
+            buffer, timestamp_ms = plain or read_window(value, shape)
+        except DataError as error:
+            rejected.append(Rejected(index, error))
+            continue
+        buffers.append(buffer)
+        kept.append(index)
+        if timestamp_ms is not None:
+            timestamps_ms[index] = timestamp_ms
+    doubles = np.frombuffer(b"".join(buffers), dtype=np.float64)
+    with np.errstate(over="ignore"):  # the detector rejects the infinities that this gives
+        windows = doubles.astype(np.float32).reshape(-1, *shape)  # (n_windows, n_steps, n_features)
+    return Decoded(np.asarray(kept, dtype=np.intp), windows, timestamps_ms, rejected)
 
 
-def read_json(values: Sequence[bytes | None], rows: NDArray[np.intp], n_features: int) -> Read:
-    """Read JSON records, all together where all are plain, else one by one."""
-    plain = _read_plain(values, rows, n_features)
+def read_plain_window(parser: Any, value: bytes, n_steps: int) -> tuple[Any, int | None] | None:
+    """Return the numbers and the time of a document with one flat array of the right length.
+
+    The document must be released before the parser is used again, hence a function of its own.
+
+    Returns
+    -------
+    A buffer of n_steps float64 values, and the time or None. None for any other document.
+    """
+    try:
+        document = parser.parse(value)
+        array = document[_VALUES]
+        if len(array) != n_steps or value.find(b"[") != value.rfind(b"[") or value[0] == _BOM:
+            return None
+        buffer = array.as_buffer(of_type="d")
+        if len(document) == 1:
+            return buffer, None
+        timestamp_ms = document.get(_TIME)
+        if len(set(document)) < len(document):  # of equal keys, orjson takes the last
+            return None
+    except _NOT_PLAIN:
+        return None
+    if timestamp_ms is not None and not _is_whole_time(timestamp_ms):
+        return None
+    return buffer, timestamp_ms
+
+
+def read_window(value: bytes, shape: tuple[int, int]) -> tuple[bytes, int | None]:
+    """Return the numbers and the time of one document, or name exactly what is wrong with it.
+
+    Returns
+    -------
+    n_steps * n_features float64 values as bytes, and the time or None.
+
+    Raises
+    ------
+    DataError
+        If the value holds no window of this shape: bad data.
+    """
+    document = _parse_object(value)
+    timestamp_ms = document.get(_TIME)
+    if timestamp_ms is not None and not _is_whole_time(timestamp_ms):
+        raise invalid_time(_TIME, timestamp_ms, "whole milliseconds")
+    return _window_values(document[_VALUES], shape).tobytes(), timestamp_ms
+
+
+def decode_samples(values: Sequence[bytes], rows: NDArray[np.intp], n_features: int) -> RawSamples:
+    """Decode records that each hold one or more samples.
+
+    Parameters
+    ----------
+    values
+        Record values, none empty. Length n_records.
+    rows
+        Which record of the batch each one is, shape (n_records,).
+    n_features
+        Values of a sample.
+    """
+    plain = _read_plain_samples(values, rows, n_features)
     if plain is not None:
         return plain
     kept: list[int] = []
@@ -52,7 +148,7 @@ def read_json(values: Sequence[bytes | None], rows: NDArray[np.intp], n_features
     rejected: list[tuple[int, DataError]] = []
     for row, value in zip(rows.tolist(), values, strict=True):
         try:
-            array, times = _read_one(value, n_features)
+            array, times = _read_samples(value, n_features)
         except DataError as error:
             rejected.append((row, error))
             continue
@@ -61,39 +157,139 @@ def read_json(values: Sequence[bytes | None], rows: NDArray[np.intp], n_features
         first_ms.append(math.nan if times is None or isinstance(times, list) else times)
         if isinstance(times, list):
             each_ms[row] = times
-    counts = np.array([len(array) for array in samples], dtype=np.intp)
-    joined = np.concatenate([np.empty((0, n_features)), *samples])
-    firsts = np.array(first_ms, dtype=np.float64)
-    return Read(np.array(kept, dtype=np.intp), counts, joined, firsts, each_ms, rejected)
+    return RawSamples(
+        rows=np.array(kept, dtype=np.intp),
+        counts=np.array([len(array) for array in samples], dtype=np.intp),
+        values=np.concatenate([np.empty((0, n_features)), *samples]),
+        first_ms=np.array(first_ms, dtype=np.float64),
+        each_ms=each_ms,
+        rejected=rejected,
+    )
 
 
-def _read_plain(
-    values: Sequence[bytes | None], rows: NDArray[np.intp], n_features: int
-) -> Read | None:
-    """Read records of numbers and a time each; None where any of them is something else."""
+def encode_window(window: FloatArray) -> bytes:
+    """Return one window, shape (n_steps, n_features), as a record's value."""
+    # A float64 holds a float32 exactly, and its shortest decimal form reads back exactly.
+    exact = window.astype(np.float64)  # (n_steps, n_features)
+    rows = exact[:, 0] if exact.shape[1] == 1 else exact
+    return orjson.dumps({_VALUES: rows.tolist()})
+
+
+def encode_samples(values: FloatArray, times_ms: float | list[float] | None = None) -> bytes:
+    """Return samples, shape (n_samples, n_features), as a record's value; NaN becomes null.
+
+    Parameters
+    ----------
+    values
+        Float32; NaN is a missing value.
+    times_ms
+        Milliseconds since 1970-01-01 UTC: the time of the first sample, or a list with the time
+        of each one. None gives no time.
+    """
+    document: dict[str, Any] = {_VALUES: values.astype(np.float64)}  # (n_samples, n_features)
+    if isinstance(times_ms, list):
+        document[_TIMES] = [_shortest(time_ms) for time_ms in times_ms]
+    elif times_ms is not None:
+        document[_TIME] = _shortest(times_ms)
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _shortest(time_ms: float) -> float:
+    """Return a time as an int where it is a whole number, so that JSON shows no fraction."""
+    return int(time_ms) if float(time_ms).is_integer() else time_ms
+
+
+def _parse_object(value: bytes) -> dict[str, Any]:
+    """Return the JSON object of a record's value, which has `"values"`."""
+    document = _parse(value)
+    if not isinstance(document, dict) or _VALUES not in document:
+        found = sorted(document) if isinstance(document, dict) else type(document).__name__
+        message = f'JSON value: expected an object with "values", received {str(found)[:80]}'
+        raise RecordDecodeError(message)
+    return document
+
+
+def _parse(value: bytes) -> Any:
+    """Parse JSON; NaN and Infinity are a bad value, anything else that fails is bad JSON."""
     try:
-        documents = list(map(orjson.loads, values))  # type: ignore[arg-type]
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        reason = str(error)
+    message = f"not JSON: {reason}"
+    if _has_non_finite(value):
+        message = "JSON value holds NaN or an infinity; expected finite numbers"
+        raise RecordValueError(message)
+    raise RecordDecodeError(message)
+
+
+def _has_non_finite(value: bytes) -> bool:
+    """Return whether a value would be JSON but for numbers that float64 cannot hold."""
+    found: list[float] = []
+
+    def note(text: str) -> float:
+        number = float(text)
+        if not math.isfinite(number):
+            found.append(number)
+        return number
+
+    try:
+        json.loads(value.decode(), parse_constant=note, parse_float=note, parse_int=note)
+    except (ValueError, RecursionError):
+        return False
+    return bool(found)
+
+
+def _window_values(values: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the numbers of `"values"`, flat or nested, shape (n_steps * n_features,)."""
+    n_steps, n_features = shape
+    if not isinstance(values, list):
+        message = f'"values": expected an array, received {type(values).__name__}'
+        raise RecordDecodeError(message)
+    is_nested = bool(values) and all(type(row) is list for row in values)
+    if not is_nested and n_features > 1:
+        received = f"a flat array of {len(values)}"
+        raise wrong_shape(received, shape)
+    if len(values) != n_steps:
+        received = f"{len(values)} steps"
+        raise wrong_shape(received, shape)
+    rows = values if is_nested else [[value] for value in values]
+    for step, row in enumerate(rows):
+        if not set(map(type, row)) <= _NUMBERS:
+            message = f"values[{step}]: expected numbers, received {str(values[step])[:40]!r}"
+            raise RecordDecodeError(message)
+        if is_nested and len(row) != n_features:
+            received = f"{len(row)} features at values[{step}]"
+            raise wrong_shape(received, shape)
+    return np.array(rows, dtype=np.float64).ravel()  # (n_steps * n_features,)
+
+
+def _read_plain_samples(
+    values: Sequence[bytes], rows: NDArray[np.intp], n_features: int
+) -> RawSamples | None:
+    """Return all samples where every record has numbers and one time; else None."""
+    try:
+        documents = list(map(orjson.loads, values))
         lists = [document[_VALUES] for document in documents]
         times = [document.get(_TIME) for document in documents]
-        # Two keys of which one is a time each: no further one can be a list of times.
-        is_known = None not in times and max(map(len, documents)) == len((_VALUES, _TIME))
-        if not is_known and any(_TIMES in document for document in documents):
+        # With two keys, of which one is the time, no further key can give a list of times.
+        has_two_keys = None not in times and max(map(len, documents)) == len((_VALUES, _TIME))
+        if not has_two_keys and any(_TIMES in document for document in documents):
             return None
-        if not set(map(type, times)) <= _NUMBERS:
+        if not set(map(type, times)) <= _NUMBERS_OR_NULL:
             return None
-        first_ms = np.array(times, dtype=np.float64)  # NaN where there is none
-        numbers = _plain_numbers(lists, n_features)
+        first_ms = np.array(times, dtype=np.float64)  # (n_records,), NaN where there is none
+        numbers = _plain_numbers(lists, n_features)  # (n_samples, n_features)
     except _NOT_PLAIN:
         return None
-    is_out = (first_ms < 0) | (first_ms > TIMESTAMP_MS_MAX)
-    if numbers is None or is_out.any():
+    is_out_of_range = (first_ms < 0) | (first_ms > TIMESTAMP_MS_MAX)  # (n_records,)
+    if numbers is None or is_out_of_range.any():
         return None
-    counts = np.fromiter(map(len, lists), np.intp, len(lists))
-    return Read(rows, counts, numbers, first_ms, {}, [])
+    counts = np.fromiter(map(len, lists), np.intp, len(lists))  # (n_records,)
+    return RawSamples(rows, counts, numbers, first_ms, {}, [])
 
 
 def _plain_numbers(lists: list[Any], n_features: int) -> NDArray[np.float64] | None:
-    """Return all samples, shape (n_samples, n_features); None where any is something else."""
+    """Return all samples, shape (n_samples, n_features); None where one is not plain."""
     if set(map(type, lists)) != {list} or not all(lists):
         return None
     samples = list(chain.from_iterable(lists))
@@ -103,36 +299,30 @@ def _plain_numbers(lists: list[Any], n_features: int) -> NDArray[np.float64] | N
         samples = list(chain.from_iterable(samples))
     elif n_features > 1:
         return None
-    if not set(map(type, samples)) <= _NUMBERS:
+    if not set(map(type, samples)) <= _NUMBERS_OR_NULL:
         return None
-    return np.array(samples, dtype=np.float64).reshape(-1, n_features)
+    return np.array(samples, dtype=np.float64).reshape(-1, n_features)  # (n_samples, n_features)
 
 
-def _read_one(
-    value: bytes | None, n_features: int
+def _read_samples(
+    value: bytes, n_features: int
 ) -> tuple[NDArray[np.float64], float | list[float] | None]:
-    """Read one record in full, and name exactly what is wrong with it."""
-    if not value:
-        raise nothing_there(value)
+    """Return the samples and times of one document, or name exactly what is wrong with it."""
     try:
-        document = parse_json(value)
+        document = _parse_object(value)
     except RecordValueError as error:
         message = f"{error}, or null for a missing value"
         raise RecordValueError(message) from None
-    if not isinstance(document, dict) or "values" not in document:
-        found = sorted(document) if isinstance(document, dict) else type(document).__name__
-        message = f'JSON value: expected an object with "values", received {str(found)[:80]}'
-        raise RecordDecodeError(message)
-    samples = _read_samples(document["values"], n_features)
+    samples = _sample_values(document[_VALUES], n_features)  # (n_samples, n_features)
     if document.get(_TIMES) is not None:
-        return samples, _read_times(document[_TIMES], len(samples))
+        return samples, _sample_times(document[_TIMES], len(samples))
     time_ms = document.get(_TIME)
     if time_ms is not None and not _is_time(time_ms):
-        raise not_a_time(_TIME, time_ms)
+        raise invalid_time(_TIME, time_ms)
     return samples, time_ms
 
 
-def _read_samples(values: Any, n_features: int) -> NDArray[np.float64]:
+def _sample_values(values: Any, n_features: int) -> NDArray[np.float64]:
     """Return the samples of `"values"`, shape (n_samples, n_features); null becomes NaN."""
     if not isinstance(values, list):
         message = f'"values": expected an array of samples, received {type(values).__name__}'
@@ -144,26 +334,26 @@ def _read_samples(values: Any, n_features: int) -> NDArray[np.float64]:
         # One feature needs no inner arrays, and one sample no outer one.
         values = [[value] for value in values] if n_features == 1 else [values]
     for at, row in enumerate(values):
-        if type(row) is not list or not set(map(type, row)) <= _NUMBERS:
+        if type(row) is not list or not set(map(type, row)) <= _NUMBERS_OR_NULL:
             message = f"values[{at}]: expected numbers or null, received {str(row)[:40]!r}"
             raise RecordDecodeError(message)
         if len(row) != n_features:
             message = f"values[{at}]: expected {n_features} features, received {len(row)}"
             raise RecordShapeError(message)
-    return np.array(values, dtype=np.float64)
+    return np.array(values, dtype=np.float64)  # (n_samples, n_features)
 
 
-def _read_times(times: Any, n_samples: int) -> list[float]:
-    """Return the time of each sample."""
+def _sample_times(times: Any, n_samples: int) -> list[float]:
+    """Return the time of each sample of `"timestamps_ms"`."""
     if not isinstance(times, list) or not times:
-        raise not_a_time(_TIMES, times)
+        raise invalid_time(_TIMES, times)
     if len(times) != n_samples:
         message = f"timestamps_ms: expected one for each of {n_samples} samples, got {len(times)}"
         raise RecordShapeError(message)
     for at, time in enumerate(times):
         place = f"{_TIMES}[{at}]"
         if not _is_time(time):
-            raise not_a_time(place, time)
+            raise invalid_time(place, time)
         if at and time < times[at - 1]:
             message = (
                 f"{place}: expected no time before {times[at - 1]}, received {time}; "
@@ -174,19 +364,10 @@ def _read_times(times: Any, n_samples: int) -> list[float]:
 
 
 def _is_time(value: object) -> bool:
-    """Return whether a JSON value is a time in milliseconds."""
-    return type(value) in (int, float) and 0 <= value <= TIMESTAMP_MS_MAX  # type: ignore[operator]
+    """Return whether a JSON value is a time in milliseconds, with or without a fraction."""
+    return type(value) in _NUMBERS and 0 <= value <= TIMESTAMP_MS_MAX  # type: ignore[operator]
 
 
-def not_a_time(name: str, received: object) -> RecordValueError:
-    """Return the error for a value that is no time in milliseconds."""
-    return RecordValueError(
-        f"{name}: expected milliseconds since 1970 up to the year 9999, "
-        f"received {str(received)[:80]!r}"
-    )
-
-
-def nothing_there(value: bytes | None) -> RecordDecodeError:
-    """Return the error for a tombstone or an empty value."""
-    what = "no value (a tombstone)" if value is None else "an empty value"
-    return RecordDecodeError(f"expected samples, received {what}")
+def _is_whole_time(value: object) -> bool:
+    """Return whether a JSON value is a time in whole milliseconds."""
+    return type(value) is int and 0 <= value <= TIMESTAMP_MS_MAX

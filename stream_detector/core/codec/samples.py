@@ -1,41 +1,41 @@
-"""Bytes to samples: records that each hold one or more samples of one series.
+"""Decode a batch of records that each hold one or more samples of a series, in any mix of formats.
 
-Pure. As with whole windows, what cannot be decoded comes back as a value (`Rejected`). Records are
-read in bulk, and one by one only where something in the bulk is not plain.
+Pure. A record that cannot be decoded is returned as a `Rejected` value and never raised. Which
+formats there are, and how a record names its own, is said by `stream_detector.core.codec.formats`;
+here each sample gets its time, and records whose key or time cannot be right are rejected.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.codec.json_format import Read, not_a_time, nothing_there, read_json
-from stream_detector.core.codec.windows import TIMESTAMP_MS_MAX, ContentType, group_formats
-from stream_detector.core.records import FloatArray, Headers, Rejected, SeriesColumns
-from stream_detector.core.timestamps import follow, keep
-from stream_detector.errors import (
-    DataError,
-    RecordShapeError,
-    RecordValueError,
+from stream_detector.core.codec.decoding import RawSamples
+from stream_detector.core.codec.formats import (
+    ContentType,
+    FormatName,
+    find_format,
+    group_by_format,
+    select_records,
 )
-
-TIME_HEADER = "timestamp-ms"
-"""Of float32 records: the time of the first sample, decimal text of milliseconds. A Kafka record's
-own time has no fraction."""
+from stream_detector.core.records import FloatArray, Headers, Rejected, SeriesColumns
+from stream_detector.core.timestamps import TIMESTAMP_MS_MAX, follow, invalid_time, keep
+from stream_detector.errors import DataError, RecordValueError
 
 SECONDS_MIN, SECONDS_MAX = 1_000_000_000, 10_000_000_000
 """Seconds since 1970 from 2001 to 2286; as milliseconds they would all lie in early 1970."""
 
 KEY_BYTES_MAX = 4096
-"""Longest series key: what is remembered of a key must not be larger than its window."""
+"""Longest series key: the state of a key must not be larger for its name than for its window."""
 
 AHEAD_MS_MAX = 3_600_000
-"""How far a record's samples may be ahead of its own time, the time that they take left out. One
-clock far in the future would make all other keys of its partition look idle."""
+"""How far the samples of a record may be ahead of the record's own time, apart from the time that
+they span. One sender's clock far in the future would expire all other keys of its partition."""
 
-_BULK = 4096
+_RECORDS_AT_ONCE = 4096
+"""Records decoded together: one of them that is not plain sends so many through the slow path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,11 @@ class DecodedSamples:
     counts
         Samples in each, >= 1, shape (n_records,).
     times_ms
-        Time of each sample as `times.keep` rounds it, float64, shape (n_samples,); not going
-        backwards within a record.
+        Time of each sample as `timestamps.keep` rounds it, float64, shape (n_samples,); never
+        decreasing within a record.
     values
         Float32, C-contiguous, shape (n_samples, n_features), unit: the signal's; NaN is missing.
-        May hold infinities; whoever scores checks.
+        May hold infinities; the detector checks for them.
     rejected
         Records that cannot be used, each with its reason.
     """
@@ -64,17 +64,23 @@ class DecodedSamples:
     values: FloatArray
     rejected: Sequence[Rejected]
 
-    def without(self, errors: dict[int, DataError]) -> "DecodedSamples":
-        """Return what is left when some records, by their row here, are put aside."""
+    def without(self, errors: Mapping[int, DataError]) -> "DecodedSamples":
+        """Return the samples of the other records, and the given ones as rejected.
+
+        Parameters
+        ----------
+        errors
+            Reason of each record to reject, by its row in `indices`.
+        """
         if not errors:
             return self
-        stays = np.ones(len(self.indices), dtype=np.bool_)
-        stays[list(errors)] = False
-        samples = np.repeat(stays, self.counts)
+        is_kept = np.ones(len(self.indices), dtype=np.bool_)  # (n_records,)
+        is_kept[list(errors)] = False
+        samples = np.repeat(is_kept, self.counts)  # (n_samples,)
         more = [Rejected(int(self.indices[row]), error, "check") for row, error in errors.items()]
         return DecodedSamples(
-            self.indices[stays],
-            self.counts[stays],
+            self.indices[is_kept],
+            self.counts[is_kept],
             self.times_ms[samples],
             self.values[samples],
             [*self.rejected, *more],
@@ -85,8 +91,10 @@ def decode_samples(
     values: Sequence[bytes | None],
     headers: Sequence[Headers | None] | None,
     series: SeriesColumns,
-    shape: tuple[int, float],
-    content_type: ContentType,
+    content_type: ContentType | None,
+    *,
+    n_features: int,
+    interval_ms: float,
 ) -> DecodedSamples:
     """Decode records that each hold samples of one series.
 
@@ -98,104 +106,126 @@ def decode_samples(
         Headers of each record, or None where no record has any.
     series
         Keys and times of the records.
-    shape
-        Features of a sample, and milliseconds between two samples of a record.
     content_type
-        Format of records whose headers do not name one.
+        Format of records whose headers do not name one; None takes the default, "json".
+    n_features
+        Values of a sample.
+    interval_ms
+        Time between two samples of a record that gives only the time of the first.
+
+    Returns
+    -------
+    Samples and rejected records. No records give no samples.
+
+    Raises
+    ------
+    ValueError
+        If these records cannot have the format `content_type`: the caller's mistake.
     """
-    n_features, interval_ms = shape
-    bad = _bad_keys(series.keys)
-    if headers is None or not any(headers):
-        groups: dict[str, range | list[int]] = {content_type: range(len(values))}
-        unknown: list[tuple[int, DataError]] = []
-    else:
-        groups, unknown = group_formats(headers, content_type)  # type: ignore[assignment]
-    rejected = list({**dict(unknown), **bad}.items())  # each record once
+    groups, unusable = group_by_format(values, headers, content_type, "samples")
+    without_key = _invalid_keys(series.keys)
+    rejected = list({**unusable, **without_key}.items())  # each record once
     parts = []
-    for format_, rows in groups.items():
-        usable = [row for row in rows if row not in bad] if bad else rows
-        read = _read_float32 if format_ == "float32" else read_json
-        for start in range(0, len(usable), _BULK):
-            some = usable[start : start + _BULK]
-            part = read(_pick(values, some), np.asarray(some, dtype=np.intp), n_features)
-            if format_ == "float32" and headers is not None:
-                part = _with_header_times(part, headers)
+    for group in groups:
+        rows = [row for row in group.rows if row not in without_key] if without_key else group.rows
+        for start in range(0, len(rows), _RECORDS_AT_ONCE):
+            some, numbers = select_records(values, rows[start : start + _RECORDS_AT_ONCE])
+            part = group.format.decode_samples(some, numbers, n_features)
+            if group.format.time_header is not None and headers is not None:
+                part = _with_header_times(part, headers, group.format.time_header)
             parts.append(part)
             rejected += part.rejected
-    return _timed(_joined(parts, n_features), rejected, series.timestamps_ms, interval_ms)
+    samples = _join(parts, n_features)
+    return _with_times(samples, rejected, series.timestamps_ms, interval_ms)
 
 
-def _pick(values: Sequence[bytes | None], rows: range | Sequence[int]) -> Sequence[bytes | None]:
-    """Return some of the values, at once where they follow each other."""
-    if isinstance(rows, range):
-        return values[rows.start : rows.stop]
-    return [values[row] for row in rows]
+def encode_samples(
+    values: FloatArray, format_name: FormatName, times_ms: float | list[float] | None = None
+) -> bytes:
+    """Return samples of one series as a record's value.
+
+    Parameters
+    ----------
+    values
+        Float32, shape (n_samples, n_features); NaN is a missing value.
+    format_name
+        "json": `{"values": [[..], ..]}`, an array of features a sample, null where a value is
+        missing; "float32": little-endian, sample by sample.
+    times_ms
+        JSON only, milliseconds since 1970-01-01 UTC: the time of the first sample, or a list with
+        the time of each one. The time of a float32 record is that of the Kafka record, or is in
+        its headers.
+
+    Returns
+    -------
+    Bytes that read back to exactly the same float32 values and the same times.
+
+    Raises
+    ------
+    ValueError
+        If records of samples cannot have that format: the caller's mistake.
+
+    Examples
+    --------
+    >>> values = np.array([[0.5, 1.0], [np.nan, 2.0]], dtype=np.float32)
+    >>> encode_samples(values, "json", 1767225600000)
+    b'{"values":[[0.5,1.0],[null,2.0]],"timestamp_ms":1767225600000}'
+    >>> encode_samples(values[:1], "json", [1767225600002.75])
+    b'{"values":[[0.5,1.0]],"timestamps_ms":[1767225600002.75]}'
+    """
+    return find_format(format_name, "samples").encode_samples(values, times_ms)
 
 
-def _bad_keys(keys: Sequence[bytes | None]) -> dict[int, DataError]:
-    """Return what is wrong with keys that name no series, or are too long."""
+def _invalid_keys(keys: Sequence[bytes | None]) -> dict[int, DataError]:
+    """Return the reason of each record whose key is missing or too long, by row."""
     try:
         lengths = np.fromiter(map(len, keys), np.int64, len(keys))  # type: ignore[arg-type]
     except TypeError:  # None has no length
         lengths = np.array([len(key) if key is not None else 0 for key in keys], np.int64)
-    bad: dict[int, DataError] = {}
-    for row in np.flatnonzero((lengths == 0) | (lengths > KEY_BYTES_MAX)).tolist():
+    is_invalid = (lengths == 0) | (lengths > KEY_BYTES_MAX)  # (n_records,)
+    invalid: dict[int, DataError] = {}
+    for row in np.flatnonzero(is_invalid).tolist():
         received = f"{lengths[row]:,} bytes" if lengths[row] else "no key"
-        bad[row] = RecordValueError(
+        invalid[row] = RecordValueError(
             f"key: expected a name of the series, 1 to {KEY_BYTES_MAX:,} bytes, received "
             f"{received}; set the record's key"
         )
-    return bad
+    return invalid
 
 
-def _read_float32(values: Sequence[bytes | None], rows: NDArray[np.intp], n_features: int) -> Read:
-    """Read little-endian float32 values: one join and one view for all records."""
-    n_bytes = 4 * n_features
-    try:
-        lengths = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
-    except TypeError:  # a tombstone has no length
-        lengths = np.array([-1 if value is None else len(value) for value in values], np.int64)
-    is_fitting = (lengths > 0) & (lengths % n_bytes == 0)
-    rejected: list[tuple[int, DataError]] = []
-    if not is_fitting.all():
-        rejected += [
-            (int(rows[at]), _explain_float32(values[at], n_features))
-            for at in np.flatnonzero(~is_fitting).tolist()
-        ]
-        values = [values[at] for at in np.flatnonzero(is_fitting).tolist()]
-    joined = np.frombuffer(b"".join(values), dtype="<f4")  # type: ignore[arg-type]
-    counts = (lengths[is_fitting] // n_bytes).astype(np.intp)
-    samples = joined.reshape(-1, n_features)
-    nothing = np.full(len(counts), np.nan)
-    return Read(rows[is_fitting], counts, samples, nothing, {}, rejected)
-
-
-def _with_header_times(read: Read, headers: Sequence[Headers | None]) -> Read:
-    """Return the records with the times that their headers give, without those that give none."""
-    texts = [_time_header(headers[row]) for row in read.rows.tolist()]
+def _with_header_times(
+    samples: RawSamples, headers: Sequence[Headers | None], time_header: str
+) -> RawSamples:
+    """Return the samples with the times that headers give, without records of an invalid one."""
+    texts = [_find_header(headers[row], time_header) for row in samples.rows.tolist()]
     if texts.count(None) == len(texts):
-        return read
+        return samples
     try:
         first_ms = np.array([math.nan if text is None else float(text) for text in texts])
     except ValueError:
         first_ms = np.array([math.nan if text is None else _number(text) for text in texts])
-    is_given = np.array([text is not None for text in texts])
-    is_bad = is_given & ~((first_ms >= 0) & (first_ms <= TIMESTAMP_MS_MAX))
-    if not is_bad.any():
-        return replace(read, first_ms=first_ms)
-    bad: list[tuple[int, DataError]] = []
-    for at in np.flatnonzero(is_bad).tolist():
+    is_given = np.array([text is not None for text in texts])  # (n_records,)
+    is_invalid = is_given & ~((first_ms >= 0) & (first_ms <= TIMESTAMP_MS_MAX))  # (n_records,)
+    if not is_invalid.any():
+        return replace(samples, first_ms=first_ms)
+    invalid: list[tuple[int, DataError]] = []
+    for at in np.flatnonzero(is_invalid).tolist():
         received = (texts[at] or b"").decode(errors="backslashreplace")
-        bad.append((int(read.rows[at]), not_a_time(f"header {TIME_HEADER}", received)))
-    samples = read.values[np.repeat(~is_bad, read.counts)]
-    rows, counts = read.rows[~is_bad], read.counts[~is_bad]
-    return Read(rows, counts, samples, first_ms[~is_bad], {}, [*read.rejected, *bad])
+        invalid.append((int(samples.rows[at]), invalid_time(f"header {time_header}", received)))
+    return RawSamples(
+        rows=samples.rows[~is_invalid],
+        counts=samples.counts[~is_invalid],
+        values=samples.values[np.repeat(~is_invalid, samples.counts)],  # (n_kept, n_features)
+        first_ms=first_ms[~is_invalid],
+        each_ms={},
+        rejected=[*samples.rejected, *invalid],
+    )
 
 
-def _time_header(header: Headers | None) -> bytes | None:
-    """Return what a record's header of its time holds, None where it has no such header."""
+def _find_header(header: Headers | None, wanted: str) -> bytes | None:
+    """Return the value of a record's first header of that name, None where there is none."""
     for name, value in header or ():
-        if name.lower() == TIME_HEADER:
+        if name == wanted or name.lower() == wanted:
             return value or b""
     return None
 
@@ -208,78 +238,89 @@ def _number(text: bytes) -> float:
         return math.nan
 
 
-def _explain_float32(value: bytes | None, n_features: int) -> DataError:
-    """Return what is wrong with a value that holds no float32 samples."""
-    if not value:
-        return nothing_there(value)
-    return RecordShapeError(
-        f"float32 value: expected samples of {n_features} features, a multiple of "
-        f"{4 * n_features} bytes, received {len(value)} bytes"
-    )
-
-
-def _joined(parts: Sequence[Read], n_features: int) -> Read:
-    """Return all records in the order of the batch."""
+def _join(parts: Sequence[RawSamples], n_features: int) -> RawSamples:
+    """Return the samples of all formats in the order of the batch."""
     if len(parts) == 1:
         return parts[0]
-    rows = np.concatenate([np.empty(0, np.intp), *(part.rows for part in parts)])
+    rows = np.concatenate([np.empty(0, np.intp), *(part.rows for part in parts)])  # (n_records,)
     counts = np.concatenate([np.empty(0, np.intp), *(part.counts for part in parts)])
-    with np.errstate(invalid="ignore"):  # a NaN may be a signalling one
+    with np.errstate(invalid="ignore"):  # converting a signalling NaN
         samples = [part.values.astype(np.float64) for part in parts]
-    values = np.concatenate([np.empty((0, n_features)), *samples])
-    first_ms = np.concatenate([np.empty(0), *(part.first_ms for part in parts)])
+    values = np.concatenate([np.empty((0, n_features)), *samples])  # (n_samples, n_features)
+    first_ms = np.concatenate([np.empty(0), *(part.first_ms for part in parts)])  # (n_records,)
     each_ms: dict[int, list[float]] = {}
     for part in parts:
         each_ms |= part.each_ms
     if (rows[1:] < rows[:-1]).any():
-        order = np.argsort(rows)
-        starts = (np.cumsum(counts) - counts)[order]
+        order = np.argsort(rows)  # (n_records,)
+        starts = (np.cumsum(counts) - counts)[order]  # (n_records,), of each record's samples
         rows, counts, first_ms = rows[order], counts[order], first_ms[order]
-        shift = np.repeat(starts - (np.cumsum(counts) - counts), counts)
-        values = values[shift + np.arange(len(values))]
-    return Read(rows, counts, values, first_ms, each_ms, [])
+        shift = np.repeat(starts - (np.cumsum(counts) - counts), counts)  # (n_samples,)
+        values = values[shift + np.arange(len(values))]  # (n_samples, n_features)
+    return RawSamples(rows, counts, values, first_ms, each_ms, [])
 
 
-def _timed(
-    read: Read,
+def _with_times(
+    samples: RawSamples,
     rejected: list[tuple[int, DataError]],
     record_ms: NDArray[np.int64],
     interval_ms: float,
 ) -> DecodedSamples:
-    """Return the samples with a time each, without records whose times cannot be right."""
-    own_ms = record_ms[read.rows]
-    first = np.where(np.isnan(read.first_ms), own_ms, read.first_ms)
-    starts = np.cumsum(read.counts) - read.counts
-    within = np.arange(len(read.values)) - np.repeat(starts, read.counts)
-    times = follow(np.repeat(first, read.counts), within, interval_ms)
-    for row, each in read.each_ms.items():
-        at = int(np.searchsorted(read.rows, row))
-        times[starts[at] : starts[at] + read.counts[at]] = keep(np.array(each, dtype=np.float64))
+    """Return the samples with a time each, without records whose times cannot be right.
+
+    Parameters
+    ----------
+    samples
+        Samples of the batch, in its order.
+    rejected
+        Records that were rejected before: row and reason.
+    record_ms
+        Time of each Kafka record, -1 where it has none, shape (n_records_of_batch,).
+    interval_ms
+        Time between two samples of a record that gives only the time of the first.
+    """
+    counts = samples.counts
+    own_ms = record_ms[samples.rows]  # (n_records,)
+    first = np.where(np.isnan(samples.first_ms), own_ms, samples.first_ms)  # (n_records,)
+    starts = np.cumsum(counts) - counts  # (n_records,)
+    within = np.arange(len(samples.values)) - np.repeat(starts, counts)  # (n_samples,)
+    times = follow(np.repeat(first, counts), within, interval_ms)  # (n_samples,)
+    for row, each in samples.each_ms.items():
+        at = int(np.searchsorted(samples.rows, row))
+        times[starts[at] : starts[at] + counts[at]] = keep(np.array(each, dtype=np.float64))
         first[at] = each[0]
-    with np.errstate(over="ignore"):  # infinite is found where the values are checked
-        values = np.ascontiguousarray(read.values, dtype=np.float32)
+    with np.errstate(over="ignore"):  # the detector rejects the infinities that this gives
+        values = np.ascontiguousarray(samples.values, dtype=np.float32)  # (n_samples, n_features)
     decoded = DecodedSamples(
-        read.rows, read.counts, times, values, [Rejected(row, error) for row, error in rejected]
+        samples.rows, counts, times, values, [Rejected(row, error) for row, error in rejected]
     )
-    last = times[starts + read.counts - 1] if len(starts) else first
+    last = times[starts + counts - 1] if len(starts) else first  # (n_records,)
     # A record's own time may be that of its first sample, however many it holds.
-    ahead_ms = last - (read.counts - 1) * interval_ms - own_ms
-    return decoded.without(_bad_times(first, last, np.where(own_ms >= 0, ahead_ms, 0)))
+    ahead_ms = last - (counts - 1) * interval_ms - own_ms  # (n_records,)
+    return decoded.without(_invalid_times(first, last, np.where(own_ms >= 0, ahead_ms, 0)))
 
 
-def _bad_times(
+def _invalid_times(
     first: NDArray[np.float64], last: NDArray[np.float64], ahead_ms: NDArray[np.float64]
 ) -> dict[int, DataError]:
-    """Return what is wrong with the times of records, by row."""
-    is_seconds = (first >= SECONDS_MIN) & (first < SECONDS_MAX)
-    is_ahead = ahead_ms > AHEAD_MS_MAX
-    is_no_time = last > TIMESTAMP_MS_MAX
-    bad: dict[int, DataError] = {}
-    for row in np.flatnonzero((first < 0) | is_seconds | is_ahead | is_no_time).tolist():
+    """Return the reason of each record whose times cannot be right, by row.
+
+    Parameters
+    ----------
+    first, last
+        Times of each record's first and last sample, shape (n_records,).
+    ahead_ms
+        How far each record's samples are ahead of its own time, shape (n_records,).
+    """
+    is_seconds = (first >= SECONDS_MIN) & (first < SECONDS_MAX)  # (n_records,)
+    is_ahead = ahead_ms > AHEAD_MS_MAX  # (n_records,)
+    is_after_9999 = last > TIMESTAMP_MS_MAX  # (n_records,)
+    invalid: dict[int, DataError] = {}
+    for row in np.flatnonzero((first < 0) | is_seconds | is_ahead | is_after_9999).tolist():
         received = f"{first[row]:.16g}"
         if is_seconds[row]:
             reason = f"{received}, which looks like seconds; multiply it by 1,000"
-        elif is_no_time[row]:
+        elif is_after_9999[row]:
             reason = f"{received}, which ends after the year 9999; correct the sender's clock"
         elif is_ahead[row]:
             hours = ahead_ms[row] / 3_600_000
@@ -289,7 +330,7 @@ def _bad_times(
             )
         else:
             reason = "none; set timestamp_ms, or the record's time"
-        bad[row] = RecordValueError(
+        invalid[row] = RecordValueError(
             f"time: expected milliseconds since 1970-01-01 UTC, received {reason}"
         )
-    return bad
+    return invalid

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from stream_detector.core.codec.image_format import ImageShape, decode_images
+from stream_detector.core.codec.image_format import ImageShape
+from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.records import FloatArray
 from stream_detector.errors import DatasetError
 
@@ -44,7 +43,7 @@ def read_images(path: Path, image: ImageShape) -> Images:
     if not files:
         message = f"{path}: expected {', '.join(SUFFIXES)} files, received none"
         raise DatasetError(message)
-    decoded = decode_images(values, np.arange(len(values)), image, "image")
+    decoded = decode_windows(values, None, image.window, "image", image=image)
     if decoded.rejected:
         first = decoded.rejected[0]
         message = (

@@ -11,9 +11,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.codec.windows import TIMESTAMP_MS_MAX
-from stream_detector.core.records import FloatArray
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.records import FloatArray, Samples
+from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.datasets.base import SampleDataset
 from stream_detector.datasets.files.columns import NAMED, Columns, read_columns, remedy_of
 from stream_detector.errors import DatasetError

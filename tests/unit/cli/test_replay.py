@@ -14,9 +14,9 @@ from PIL import Image
 
 from stream_detector import cli
 from stream_detector.clients.memory import MemoryBroker, StoredRecord
-from stream_detector.core.codec.image_format import IMAGE_TYPES
-from stream_detector.core.codec.windows import CONTENT_TYPES
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.codec.formats import CONTENT_TYPES
+from stream_detector.core.codec.image_format import MEDIA_TYPES as IMAGE_TYPES
+from stream_detector.core.records import Samples
 from stream_detector.datasets import Dataset, ImageChoice
 
 ROOT = Path(__file__).parents[3]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.records import Samples
 from stream_detector.core.windowing.windows import WindowRules
 from stream_detector.datasets import windowing
 from stream_detector.datasets.base import SampleDataset

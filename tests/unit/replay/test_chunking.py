@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.records import Samples
 from stream_detector.replay import Chunks, chunk, concatenate, make_fleet
 
 

@@ -8,14 +8,14 @@ import orjson
 import pytest
 
 from stream_detector.clients.memory import MemoryBroker, StoredRecord
-from stream_detector.core.codec.windows import CONTENT_TYPES
-from stream_detector.core.series_samples import Samples
+from stream_detector.core.codec.formats import CONTENT_TYPES
+from stream_detector.core.codec.samples import encode_samples
+from stream_detector.core.records import Samples
 from stream_detector.replay import (
     FaultCounts,
     Faults,
     SampleReplayOptions,
     SampleReplaySummary,
-    encode_samples,
     replay_samples,
 )
 

@@ -9,10 +9,12 @@ import pytest
 from image_files import pixels_of  # tests/support
 
 from stream_detector.clients.memory import MemoryBroker
-from stream_detector.core.codec.image_format import IMAGE_TYPES, ImageShape
-from stream_detector.core.codec.windows import CONTENT_TYPES, decode_windows
+from stream_detector.core.codec.formats import CONTENT_TYPES
+from stream_detector.core.codec.image_format import MEDIA_TYPES as IMAGE_TYPES
+from stream_detector.core.codec.image_format import ImageShape
+from stream_detector.core.codec.windows import decode_windows, encode_window
 from stream_detector.core.records import FloatArray
-from stream_detector.replay import ReplayOptions, ReplaySummary, encode_values, replay
+from stream_detector.replay import ReplayOptions, ReplaySummary, replay
 
 TOPIC = "telemetry"
 
@@ -61,7 +63,7 @@ def test_values_read_back_exactly(n_features: int, content_type: str) -> None:
         )
     ).astype(np.float32)
 
-    value = encode_values(window, content_type)  # type: ignore[arg-type]
+    value = encode_window(window, content_type)  # type: ignore[arg-type]
 
     if content_type == "json":
         read = np.array(orjson.loads(value)["values"], dtype=np.float64).astype(np.float32)

@@ -7,9 +7,9 @@ import pytest
 
 from stream_detector.core.alerting.alert import Alert, alert_id, encode_alert
 from stream_detector.core.alerting.tracking import open_alert
-from stream_detector.core.codec.windows import TIMESTAMP_MS_MAX
 from stream_detector.core.records import BundleReference, RecordMetadata
 from stream_detector.core.scoring.explanation import Explanation, FeatureExplanation
+from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 
 ORIGIN = RecordMetadata(
     "telemetry", 3, 41, 1_700_000_000_000, b"pump-7", [("label", b"1"), ("x", None)]

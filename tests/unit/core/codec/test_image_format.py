@@ -17,9 +17,10 @@ from image_files import (  # tests/support
     png_of,
 )
 
-from stream_detector.core.codec.formats import Decoded
+from stream_detector.core.codec.decoding import Decoded
+from stream_detector.core.codec.formats import CONTENT_TYPES
 from stream_detector.core.codec.image_format import ImageShape, encode_image
-from stream_detector.core.codec.windows import CONTENT_TYPES, decode_windows
+from stream_detector.core.codec.windows import decode_windows
 from stream_detector.errors import RecordDecodeError, RecordShapeError
 
 FORMATS: Any = ("png", "jpeg", "uint8")

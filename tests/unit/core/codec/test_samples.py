@@ -7,9 +7,10 @@ import numpy as np
 import orjson
 import pytest
 
+from stream_detector.core.codec.formats import CONTENT_TYPES, ContentType
 from stream_detector.core.codec.samples import KEY_BYTES_MAX, DecodedSamples, decode_samples
-from stream_detector.core.codec.windows import CONTENT_TYPES, TIMESTAMP_MS_MAX
 from stream_detector.core.records import Headers, SeriesColumns
+from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.errors import (
     DataError,
     RecordDecodeError,
@@ -38,16 +39,26 @@ def json_of(values: Any, **more: object) -> bytes:
 GOOD = Sent(json_of([[1, 2], [3, 4]]))
 
 
-def decode(records: Sequence[Sent], n_features: int = 2, interval_ms: float = 10) -> DecodedSamples:
+def decode(
+    records: Sequence[Sent],
+    n_features: int = 2,
+    interval_ms: float = 10,
+    content_type: ContentType = "json",
+) -> DecodedSamples:
     headers = [record.headers for record in records]
     series = SeriesColumns(
         [record.key for record in records],
         np.zeros(len(records), np.int64),
         np.array([record.timestamp_ms for record in records], np.int64),
     )
-    shape = (n_features, interval_ms)
-    has_headers = headers if any(headers) else None
-    return decode_samples([record.value for record in records], has_headers, series, shape, "json")
+    return decode_samples(
+        [record.value for record in records],
+        headers if any(headers) else None,
+        series,
+        content_type,
+        n_features=n_features,
+        interval_ms=interval_ms,
+    )
 
 
 @pytest.mark.parametrize(
@@ -374,7 +385,42 @@ def test_a_bad_record_is_named_and_costs_its_neighbours_nothing(name: str) -> No
     assert found.times_ms.tolist() == [NOW_MS - 7, NOW_MS, NOW_MS + 10]
 
 
-def test_all_that_is_bad_is_told_of_and_the_rest_is_used() -> None:
+@pytest.mark.parametrize("content_type", ["image", "png", "avro"])
+@pytest.mark.parametrize("records", [[], [GOOD]])
+def test_a_format_that_samples_cannot_have_is_refused(
+    records: list[Sent], content_type: str
+) -> None:
+    expected = f"content_type: expected json or float32 for this bundle, received '{content_type}'"
+    with pytest.raises(ValueError, match=expected):
+        decode(records, content_type=content_type)
+
+
+@pytest.mark.parametrize("media_type", [b"image/png", b"text/csv"])
+def test_a_header_with_a_format_that_samples_cannot_have_rejects_the_record(
+    media_type: bytes,
+) -> None:
+    found = decode([GOOD._replace(headers=[("content-type", media_type)]), GOOD])
+    assert found.indices.tolist() == [1]
+    ((index, problem),) = [(each.index, each.error) for each in found.rejected]
+    assert (index, type(problem)) == (0, RecordDecodeError)
+    expected = "expected one of application/json, application/vnd.stream-detector.float32, "
+    assert f"{expected}received '{media_type.decode()}'" in str(problem)
+
+
+@pytest.mark.parametrize("value", [None, b""])
+@pytest.mark.parametrize("content_type", ["json", "float32"])
+@pytest.mark.parametrize("media_type", [None, b"application/json", b"text/csv"])
+def test_a_record_without_a_value_is_rejected_whatever_its_format(
+    value: bytes | None, content_type: str, media_type: bytes | None
+) -> None:
+    headers = [] if media_type is None else [("content-type", media_type)]
+    found = decode([Sent(value, headers=headers)], content_type=content_type)
+    (problem,) = found.rejected
+    assert str(problem.error).startswith("expected samples, received ")
+    assert len(found.values) == 0
+
+
+def test_all_that_is_bad_is_reported_and_the_rest_is_used() -> None:
     records = [record for bad, *_ in BAD.values() for record in (bad, GOOD)]
     found = decode(records)
     assert found.indices.tolist() == list(range(1, len(records), 2))

@@ -8,13 +8,11 @@ import numpy as np
 import orjson
 import pytest
 
-from stream_detector.core.codec import windows as codec
-from stream_detector.core.codec.windows import (
-    CONTENT_TYPES,
-    TIMESTAMP_MS_MAX,
-    Decoded,
-    decode_windows,
-)
+from stream_detector.core.codec import json_format
+from stream_detector.core.codec.decoding import Decoded
+from stream_detector.core.codec.formats import CONTENT_TYPES, formats_of
+from stream_detector.core.codec.windows import decode_windows
+from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.errors import (
     DataError,
     RecordDecodeError,
@@ -51,7 +49,7 @@ def no_slow_path(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         pytest.fail("the slow JSON path was taken")
 
-    monkeypatch.setattr(codec, "_read_json", refuse)
+    monkeypatch.setattr(json_format, "read_window", refuse)
 
 
 @pytest.mark.parametrize("content_type", ["json", "float32"])
@@ -171,7 +169,7 @@ def test_both_json_paths_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> 
     numbers = [0.1, 1 / 3, 16_777_217, 1e-45, -0.0, 123_456.789]
     values = [orjson.dumps({"values": [number, 1, 2]}) for number in numbers]
     fast = decode_json(*values)
-    monkeypatch.setattr(codec, "_read_plain", lambda *_: None)
+    monkeypatch.setattr(json_format, "read_plain_window", lambda *_: None)
     slow = decode_json(*values)
     assert fast.windows.tobytes() == slow.windows.tobytes()
 
@@ -270,8 +268,9 @@ def test_an_unknown_content_type_is_named(name: bytes | None) -> None:
         decode_windows([b'{"values":[1,2,3]}'], [[("content-type", name)]], SHAPE, "json")
     )
     assert type(found) is RecordDecodeError
-    for known in CONTENT_TYPES.values():
+    for known in formats_of("window").values():
         assert known.decode() in str(found)
+    assert "image" not in str(found)
     str(found).encode()
 
 
@@ -285,6 +284,28 @@ def test_mixed_formats_keep_the_order_of_the_batch() -> None:
     assert decoded.windows.flags.c_contiguous
     assert [each.index for each in decoded.rejected] == [12, 13, 15, 16]
     assert decoded.timestamps_ms == {17: 9}
+
+
+@pytest.mark.parametrize("value", [None, b""])
+@pytest.mark.parametrize("content_type", ["json", "float32"])
+@pytest.mark.parametrize("header", [None, JSON, FLOAT32, ("content-type", b"text/csv")])
+def test_a_record_without_a_value_is_rejected_whatever_its_format(
+    value: bytes | None, content_type: str, header: tuple[str, bytes] | None
+) -> None:
+    headers = None if header is None else [[header]]
+    problem = only_error(decode_windows([value], headers, SHAPE, content_type))
+    assert type(problem) is RecordDecodeError
+    assert str(problem).startswith("expected a window, received ")
+
+
+@pytest.mark.parametrize("content_type", ["image", "png", "avro"])
+@pytest.mark.parametrize("values", [[], [b'{"values":[1,2,3]}']])
+def test_a_format_that_windows_cannot_have_is_refused(
+    values: list[bytes], content_type: str
+) -> None:
+    expected = f"content_type: expected json or float32 for this bundle, received '{content_type}'"
+    with pytest.raises(ValueError, match=expected):
+        decode_windows(values, None, SHAPE, content_type)
 
 
 @pytest.mark.parametrize("decode", [decode_json, decode_float32])

@@ -1,0 +1,87 @@
+"""What the module of a record format imports: the values its functions return, and shared errors.
+
+Pure. The registry (`stream_detector.core.codec.formats`) imports every format's module, so what
+these modules need cannot stand there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.records import FloatArray, Rejected
+from stream_detector.errors import DataError, RecordShapeError
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The windows found in some records.
+
+    Parameters
+    ----------
+    indices
+        Which record each window came from, shape (n_windows,), ascending.
+    windows
+        Float32, C-contiguous, shape (n_windows, n_steps, n_features), unit: the signal's.
+        May hold NaN and infinities; the detector checks for them.
+    timestamps_ms
+        Times given in the values of the records, by record index, milliseconds since 1970-01-01
+        UTC. A record whose value gives no time has no entry.
+    rejected
+        Records that hold no window, each with its reason.
+    """
+
+    indices: NDArray[np.intp]
+    windows: FloatArray
+    timestamps_ms: Mapping[int, int]
+    rejected: Sequence[Rejected]
+
+
+@dataclass(frozen=True, slots=True)
+class RawSamples:
+    """The samples found in some records of one format, before each sample has its time.
+
+    Parameters
+    ----------
+    rows
+        Which record of the batch each usable record is, shape (n_records,), ascending.
+    counts
+        Samples in each record, >= 1, shape (n_records,).
+    values
+        Float32 or float64, shape (n_samples, n_features), unit: the signal's; NaN is missing.
+    first_ms
+        Time of each record's first sample, milliseconds since 1970-01-01 UTC, float64, shape
+        (n_records,); NaN where the value gives none.
+    each_ms
+        Times of every sample of the records that give them, by row.
+    rejected
+        Records that cannot be used: row and reason.
+    """
+
+    rows: NDArray[np.intp]
+    counts: NDArray[np.intp]
+    values: NDArray[np.float32] | NDArray[np.float64]
+    first_ms: NDArray[np.float64]
+    each_ms: Mapping[int, list[float]]
+    rejected: Sequence[tuple[int, DataError]]
+
+
+def wrong_shape(received: str, shape: tuple[int, int]) -> RecordShapeError:
+    """Return the error for a window of another shape than the bundle's.
+
+    Parameters
+    ----------
+    received
+        What the record holds, in words.
+    shape
+        (n_steps, n_features) of the bundle.
+
+    Examples
+    --------
+    >>> print(wrong_shape("3 values", (2, 4)))
+    expected 2 steps of 4 features, received 3 values
+    """
+    n_steps, n_features = shape
+    features = f" of {n_features} features" if n_features > 1 else ""
+    return RecordShapeError(f"expected {n_steps} steps{features}, received {received}")
