@@ -9,6 +9,7 @@ import typer
 from stream_detector.cli.options import OFFLINE, BundlePath, Engine, Json, examples
 from stream_detector.cli.terminal import print_json, print_table, progress_bar
 from stream_detector.errors import BundleMismatchError, ConfigError, DatasetError
+from stream_detector.recipes.datasets import built_in
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,12 +85,7 @@ def evaluate(
 
 def _load_data(name: str | None, split: str | None, recipe: "Recipe") -> "Dataset":
     """Load the data set named on the command line, or the recipe's own, as windows."""
-    from stream_detector.datasets import (
-        DATASET_NAMES,
-        IMAGE_DATASET_NAMES,
-        load_dataset,
-        load_images,
-    )
+    from stream_detector.datasets import load_dataset, load_images
     from stream_detector.training import load_windows
 
     if name is None:
@@ -101,29 +97,27 @@ def _load_data(name: str | None, split: str | None, recipe: "Recipe") -> "Datase
         return _load_named_samples(name, suffix, recipe)
     if suffix in (".csv", ".parquet"):
         return load_dataset(suffix[1:], path=Path(name), n_features=recipe.window.features)
-    if name in IMAGE_DATASET_NAMES:
+    if name in built_in("image"):
         return load_images(name)
-    if name not in DATASET_NAMES:
-        message = (
-            "--dataset: expected ecg5000, synthetic-ecg, mnist, fashion-mnist or a .csv or "
-            f".parquet file, received {name!r}"
-        )
+    if name not in built_in("window"):
+        known = ", ".join((*built_in("window"), *built_in("image")))
+        message = f"--dataset: expected {known} or a .csv or .parquet file, received {name!r}"
         raise ConfigError(message)
     return load_dataset(name, split=split)
 
 
 def _load_named_samples(name: str, suffix: str, recipe: "Recipe") -> "Dataset":
     """Load NAME:SERIES or a file of samples, and cut it into windows as the recipe says."""
-    from stream_detector.datasets import SAMPLE_DATASET_NAMES, load_samples
+    from stream_detector.datasets import load_samples
     from stream_detector.datasets.windowing import to_windows
 
     if suffix in (".csv", ".parquet"):
         return to_windows(load_samples(suffix[1:], path=Path(name)), recipe.window.rules)
     base, _, series = name.partition(":")
-    if base not in SAMPLE_DATASET_NAMES or not series:
+    if base not in built_in("samples") or not series:
+        known = ", ".join(f"{each}:SERIES" for each in built_in("samples"))
         message = (
-            "--dataset: expected mitdb:RECORD, smd:MACHINE, nab:SERIES or a .csv or .parquet file "
-            f"of samples, received {name!r}"
+            f"--dataset: expected {known} or a .csv or .parquet file of samples, received {name!r}"
         )
         raise ConfigError(message)
     return to_windows(load_samples(base, series=series), recipe.window.rules)

@@ -24,6 +24,7 @@ from stream_detector.core.codec.formats import FormatName
 from stream_detector.errors import ConfigError
 from stream_detector.ports import Client as KafkaClient
 from stream_detector.ports import SystemClock
+from stream_detector.recipes.datasets import DATASETS, built_in
 from stream_detector.replay import (
     Faults,
     ReplayOptions,
@@ -51,9 +52,9 @@ def _share(what: str) -> Any:
 Source = Annotated[
     str,
     typer.Argument(
-        help="Windows: ecg5000, synthetic-ecg, mnist or fashion-mnist. Samples: mitdb:106, "
-        "smd:1-6 or nab:realKnownCause/machine_temperature_system_failure. Or FILE.csv or "
-        "FILE.parquet, with one window a row, or with --samples one sample a row."
+        help=f"Windows: {', '.join((*built_in('window'), *built_in('image')))}. Samples: "
+        f"{', '.join(f'{name}:{DATASETS[name].example}' for name in built_in('samples'))}. Or "
+        "FILE.csv or FILE.parquet, with one window a row, or with --samples one sample a row."
     ),
 ]
 Rate = Annotated[

@@ -24,17 +24,12 @@ from stream_detector.datasets.files.samples import read_samples
 from stream_detector.datasets.files.windows import read_windows
 from stream_detector.datasets.windowing import cut_samples, require_windows
 from stream_detector.errors import ConfigError
+from stream_detector.recipes.datasets import DATASETS, built_in, names_with
 from stream_detector.recipes.sections import WindowSection
 from stream_detector.replay import concatenate
 
-SAMPLE_INTERVALS_MS = {"mitdb": 1_000 / 360, "smd": 60_000.0, "nab": 300_000.0}
+SAMPLE_INTERVALS_MS = {name: DATASETS[name].sample_interval_ms for name in built_in("samples")}
 """Data sets of samples, with the time between two samples in milliseconds."""
-
-_SERIES_EXAMPLES = {
-    "mitdb": "106",
-    "smd": "1-6",
-    "nab": "realKnownCause/machine_temperature_system_failure",
-}
 
 
 class FileWindows(NamedTuple):
@@ -141,7 +136,7 @@ def load_feed(
     Parameters
     ----------
     source
-        ecg5000, synthetic-ecg, mnist, fashion-mnist, or the path of a CSV or Parquet file.
+        A built-in data set of windows or images, or the path of a CSV or Parquet file.
     split
         For ecg5000: tutorial or official.
     part
@@ -164,7 +159,8 @@ def load_feed(
         return Feed(source, table.windows, keys or number(path.stem, table.windows), table.labels)
     if source in IMAGE_DATASET_NAMES:
         if split is not None:
-            message = f"--split: only for ecg5000, received {split!r} with {source}; leave it out"
+            takers = " or ".join(names_with("split"))
+            message = f"--split: only for {takers}, received {split!r} with {source}; leave it out"
             raise ConfigError(message)
         return feed_of(load_images(source), part)
     try:
@@ -231,7 +227,7 @@ def load_sample_feed(source: str, part: Literal["test", "all"]) -> SampleFeed:
     name, _, series = source.partition(":")
     if not series:
         message = (
-            f"data set {name}: expected one of its series, as in {name}:{_SERIES_EXAMPLES[name]}, "
+            f"data set {name}: expected one of its series, as in {name}:{DATASETS[name].example}, "
             "received none"
         )
         raise ConfigError(message)

@@ -32,12 +32,19 @@ class DatasetEntry:
         Those of `keys` that a recipe must give.
     window
         Keys of `[window]` whose values the data set fixes.
+    sample_interval_ms
+        Time between two samples of a series; None if windows are whole records, or if it is the
+        user's file.
+    example
+        Name of one series, for messages; empty if the data set has no series to choose from.
     """
 
     loaders: Mapping[RecordKind, str]
     keys: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     window: Mapping[str, int] = field(default_factory=dict)
+    sample_interval_ms: float | None = None
+    example: str = ""
 
 
 def _images() -> DatasetEntry:
@@ -52,10 +59,10 @@ def _beats(loader: str, *keys: str) -> DatasetEntry:
     return DatasetEntry({"window": loader}, keys, window={"steps": 140, "features": 1})
 
 
-def _series(module: str, n_features: int) -> DatasetEntry:
-    """Return a set of several recorded series, of which a recipe names one."""
-    loaders: dict[RecordKind, str] = {"samples": f"{module}:load"}
-    return DatasetEntry(loaders, ("series",), ("series",), {"features": n_features})
+def _series(loader: str, n_features: int, interval_ms: float, example: str) -> DatasetEntry:
+    """Return a set of several recorded series, of which a recipe chooses one."""
+    keys, window = ("series",), {"features": n_features}
+    return DatasetEntry({"samples": loader}, keys, keys, window, interval_ms, example)
 
 
 def _file() -> DatasetEntry:
@@ -70,9 +77,9 @@ def _file() -> DatasetEntry:
 DATASETS: Mapping[str, DatasetEntry] = {
     "ecg5000": _beats("ecg5000:load", "split"),
     "synthetic-ecg": _beats("synthetic_ecg:load", "seed", "n_windows"),
-    "mitdb": _series("mitdb", n_features=2),
-    "smd": _series("smd", n_features=38),
-    "nab": _series("nab", n_features=1),
+    "mitdb": _series("mitdb:load", 2, 1_000 / 360, "106"),
+    "smd": _series("smd:load", 38, 60_000.0, "1-6"),
+    "nab": _series("nab:load", 1, 300_000.0, "realKnownCause/machine_temperature_system_failure"),
     "mnist": _images(),
     "fashion-mnist": _images(),
     "csv": _file(),
@@ -89,6 +96,17 @@ def names_of(record: RecordKind) -> tuple[str, ...]:
     ('mnist', 'fashion-mnist')
     """
     return tuple(name for name, entry in DATASETS.items() if record in entry.loaders)
+
+
+def built_in(record: RecordKind) -> tuple[str, ...]:
+    """Return the data sets whose records are of one kind, without users' files.
+
+    Examples
+    --------
+    >>> built_in("window")
+    ('ecg5000', 'synthetic-ecg')
+    """
+    return tuple(name for name in names_of(record) if "path" not in DATASETS[name].keys)
 
 
 def names_with(key: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from stream_detector.core.evaluation import PositiveClass
 from stream_detector.core.scoring.reconstruction_error import ErrorKind
 from stream_detector.core.windowing.imputation import MissingRule
 from stream_detector.core.windowing.windows import WindowRules
-from stream_detector.recipes.datasets import DATASETS, RecordKind, names_of
+from stream_detector.recipes.datasets import DATASETS, RecordKind, names_of, names_with
 from stream_detector.recipes.networks import NetworkSection
 from stream_detector.recipes.section import PositiveFloat, PositiveInt, Section
 from stream_detector.recipes.thresholds import ThresholdSection
@@ -43,6 +43,12 @@ def _one_of(names: Sequence[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _only(key: str) -> str:
+    """Return which data sets take a key, as the beginning of its description."""
+    *others, last = names_with(key)
+    return f"{', '.join(others)} and {last} only" if others else f"{last} only"
+
+
 def _number_as_name(value: object) -> object:
     """Return an integer as text, since a series may be called 106, which TOML reads as a number."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -61,15 +67,16 @@ class DataSection(Section):
         description="Data set: " + ", ".join(DATASETS)
     )
     series: SeriesName | None = Field(
-        default=None, description="mitdb, smd and nab only: the record, machine or series to read"
+        default=None, description=f"{_only('series')}: the record, machine or series to read"
     )
     split: Literal["tutorial", "official"] | None = Field(
         default=None,
-        description="ecg5000 only: the split into training and test part; tutorial if not given",
+        description=f"{_only('split')}: the split into training and test part; tutorial if not "
+        "given",
     )
     path: str | None = Field(
         default=None,
-        description="csv and parquet only: the file, relative to the working directory",
+        description=f"{_only('path')}: the file, relative to the working directory",
     )
     seed: Annotated[int, Field(ge=0)] | None = Field(
         default=None,

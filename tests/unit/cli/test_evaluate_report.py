@@ -65,3 +65,17 @@ def test_a_report_needs_the_extra(
     assert (code, out) == (2, "")
     assert err.startswith("error: --report: ")
     assert "pip install 'stream-detector[train]'" in err
+
+
+@pytest.mark.parametrize("name", ["csv", "cifar", "mitdb:106"])
+def test_a_data_set_without_windows_of_its_own_is_refused(
+    run: Run, tmp_path: Path, name: str
+) -> None:
+    make_bundle(tmp_path / "bundle", small_recipe())
+    code, _, error = run("--dataset", name)
+    assert code == 2
+    expected = (
+        "--dataset: expected ecg5000, synthetic-ecg, mnist, fashion-mnist or a .csv or .parquet "
+        f"file, received '{name}'"
+    )
+    assert expected in " ".join(error.split())

@@ -2,13 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.windowing.windows import WindowRules
 from stream_detector.errors import ConfigError
-from stream_detector.recipes import load_recipe, parse_recipe
+from stream_detector.recipes import Recipe, load_recipe, parse_recipe
 
 MODELS = Path(__file__).parents[3] / "models"
 TUTORIAL = MODELS / "ecg5000-dense.toml"
@@ -86,6 +88,21 @@ def test_the_rules_of_alerts_are_those_of_the_recipe():
         flood_window_ms=600_000,
         severities=(("warning", 1.0), ("critical", 2.0)),
     )
+
+
+def sections() -> list[type[BaseModel]]:
+    """Return the classes of all tables, one for each kind of a network or threshold."""
+    annotations = [field.annotation for field in Recipe.model_fields.values()]
+    found = [each for part in annotations for each in (part, *get_args(part))]
+    return [each for each in found if isinstance(each, type) and issubclass(each, BaseModel)]
+
+
+def test_every_key_of_every_section_is_described() -> None:
+    described = {section.__name__ for section in sections()}
+    assert {"DataSection", "LstmNetwork", "LogMadSection", "PublishedSection"} <= described
+    for section in sections():
+        for key, field in section.model_fields.items():
+            assert field.description, f"{section.__name__}.{key}"
 
 
 def test_own_data_by_overrides():
