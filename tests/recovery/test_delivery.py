@@ -165,7 +165,7 @@ def test_a_note_of_another_program_is_refused() -> None:
     place = TopicPartition("telemetry", 1)
     saved = broker.committed[GROUP][place]
     broker.committed[GROUP][place] = saved._replace(metadata="checkpoint-7")
-    with pytest.raises(StateError, match="a note that is not ours"):
+    with pytest.raises(StateError, match="metadata of another program"):
         service_on(broker, "samples", "exactly_once").run()
 
 

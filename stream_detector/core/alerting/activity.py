@@ -1,9 +1,16 @@
-"""How restless a series key is: what its alerts depend on that lies further back than they do.
+"""Whether a key is active (open alert, cooldown or flood window) and how far back that reaches.
 
-Pure. A key is restless from an anomalous window until everything that window could have set off
-is over: its alert, the counting towards a flood, the cooldown. Where a key stays restless for
-long, its alerts begin anew at fixed times, and then owe nothing to what was before. So alerts
-follow from a bounded past, whatever a key does, and can be restored by reading it again.
+Pure. A key is active from an anomalous window until every effect of that window has ended: its
+alert, the counting of alerts towards a flood, and the cooldown. Event time is divided into epochs
+of `AlertRules.epoch_ms`. The alerts of a key that stays active are reset at the first anomalous
+window of an epoch, once the activity reaches back `N_EPOCHS` epochs:
+
+    epoch           0         1         2         3         4
+    anomalous     x x x x   x x x x   x x x x   x x x x   x x
+    reset                             ^         ^         ^
+
+After a reset, alerts owe nothing to the time before it, so they follow from a bounded past whatever
+a key does, and can be restored by replaying that past.
 """
 
 from typing import NamedTuple
@@ -11,29 +18,29 @@ from typing import NamedTuple
 from stream_detector.core.alerting.tracking import AlertRules, ScoredWindow
 
 N_EPOCHS = 2
-"""A key may be restless for so many epochs begun before its alerts begin anew; so one that is
-anomalous for a moment at the turn of an epoch is left alone."""
+"""A key may be active in so many epochs before its alerts are reset. With 1, a key that is
+anomalous for a moment at the turn of an epoch would be reset."""
 
 
 class KeyActivity(NamedTuple):
-    """Of one key, since it became restless or began anew. It says nothing about alerts.
+    """The activity of one key since it became active or was reset; it holds no alerts.
 
     Parameters
     ----------
     since
-        Epoch in which it became restless, or `N_EPOCHS` before `epoch` where that is later.
+        Epoch in which the key became active, or `N_EPOCHS` before `epoch` where that is later.
     since_ms
-        End of the first window that is counted below.
+        End of the first window that the counts below include.
     epoch, last_ms
         Epoch and end of the last anomalous window.
     quiet_ms
-        End of the first window at which no alert could be open any more; None before that.
+        End of the first window by which every alert must have closed; None before that.
     n_quiet
         Windows since the last anomalous one, at most `open_within`.
     n_anomalous
         Anomalous windows.
     n_bursts
-        How often an anomalous window came after `close_after_ms` without one.
+        How often an anomalous window followed `close_after_ms` without one, the first included.
     """
 
     since: int
@@ -46,24 +53,24 @@ class KeyActivity(NamedTuple):
     n_bursts: int
 
     def is_reset_due(self, window: ScoredWindow, rules: AlertRules) -> bool:
-        """Return whether the key's alerts begin anew at an anomalous window."""
+        """Return whether the key's alerts are reset at an anomalous window."""
         epoch = window.end_ms // rules.epoch_ms
         return epoch > self.epoch and epoch - self.since >= N_EPOCHS
 
     def is_flood(self, rules: AlertRules) -> bool:
-        """Return whether bursts came faster than alerts may open."""
+        """Return whether bursts occurred faster than alerts may open."""
         for_ms = max(self.last_ms - self.since_ms, rules.flood_window_ms)
         return self.n_bursts * rules.flood_window_ms > rules.flood_alerts_max * for_ms
 
     def reset(self) -> "KeyActivity":
-        """Return it with nothing counted but the last window."""
+        """Return the activity with only the last window counted."""
         return self._replace(since_ms=self.last_ms, n_anomalous=1, n_bursts=1)
 
 
 def on_anomalous(
     activity: KeyActivity | None, window: ScoredWindow, rules: AlertRules
 ) -> KeyActivity:
-    """Take in an anomalous window."""
+    """Return the activity of a key after an anomalous window."""
     end_ms, epoch = window.end_ms, window.end_ms // rules.epoch_ms
     if activity is None:
         return KeyActivity(epoch, end_ms, epoch, end_ms, None, 0, 1, 1)
@@ -80,7 +87,7 @@ def on_anomalous(
 
 
 def on_normal(activity: KeyActivity, window: ScoredWindow, rules: AlertRules) -> KeyActivity | None:
-    """Take in a window that is not anomalous; return None where the key has come to rest."""
+    """Return the activity after a normal window; None where the key is no longer active."""
     end_ms, quiet_ms = window.end_ms, activity.quiet_ms
     n_quiet = min(activity.n_quiet + 1, rules.open_within)
     if quiet_ms is None and end_ms - activity.last_ms >= max(

@@ -1,12 +1,12 @@
-"""The life of a series key's alerts: they open, are updated and close, one at a time.
+"""The life cycle of a key's alerts: they open, are updated and close, one at a time.
 
-Pure, and in event time only: the same windows give the same alerts, live or on replay. What is
-remembered of a key is a few numbers and at most one open alert, and nothing once it has come to
-rest (`stream_detector.core.alerting.activity`).
+Pure, and in event time only: the same windows give the same alerts, live or on replay. The state of
+a key is a few numbers and at most one open alert, and nothing while the key is not active
+(`stream_detector.core.alerting.activity`).
 
-A key that opens too many alerts gets one summary alert instead. Behind it the ordinary life cycle
-goes on in silence and is counted. Of a key that is restless for long, all this begins anew at fixed
-times: what is open closes, and another goes on from it.
+A key that opens too many alerts gets one summary alert instead. While the summary stands, the
+ordinary life cycle continues without publishing, and the summary counts its alerts. The alerts of a
+key that stays active are reset at fixed times: the open alert closes, and another continues it.
 """
 
 from dataclasses import dataclass, replace
@@ -32,14 +32,15 @@ class Flood:
     Parameters
     ----------
     summary
-        The alert that stands for them. None from when it was open too long until the next
-        anomalous window of an alert behind it, where it goes on as another.
+        The alert that stands for them. None from when it reached its maximum duration until the
+        next anomalous window of a suppressed alert, where another summary continues it.
     continues_alert_id
-        `alert_id` of the summary to go on from where `summary` is None.
+        `alert_id` of the summary to continue where `summary` is None.
     opened_ms
-        When an alert was last opened in silence, goings-on left out.
+        When a suppressed alert last opened; one that continues another does not count.
     suppressed
-        (opened, last anomalous) of the alert that would be open without the summary.
+        (opened, last anomalous) of the alert that would be open without the summary, in
+        milliseconds; None where none would be.
     """
 
     summary: OpenAlert | None
@@ -50,23 +51,23 @@ class Flood:
 
 @dataclass(frozen=True, slots=True)
 class SeriesAlerts:
-    """All that is remembered of one key.
+    """The alert state of one key.
 
     Parameters
     ----------
     history
-        Bit i is set where the window i + 1 before the next one was anomalous; of as many windows
-        as matter to it, `open_within` - 1.
+        Bit i is set where the window i + 1 before the next one was anomalous, of the last
+        `open_within` - 1 windows.
     closed_ms
-        When the last alert closed, while cooldown lasts.
+        When the last alert closed, while the cooldown lasts.
     opens_ms
         When alerts opened within `flood_window_ms`, at most `flood_alerts_max`.
     open
-        The open alert. None in a flood.
+        The open alert; None during a flood.
     flood
-        The summary, and what goes on behind it.
+        The summary and the life cycle that it suppresses.
     activity
-        How restless the key is; None at rest.
+        Since when the key is active; None where it is not.
     """
 
     history: int = 0
@@ -81,16 +82,16 @@ _NOTHING = SeriesAlerts()
 
 
 class Advance(NamedTuple):
-    """What one window led to.
+    """The result of one window.
 
     Parameters
     ----------
     alerts
-        What to remember of the key; None for nothing.
+        State of the key after the window; None where it has none.
     events
         To publish, in this order.
     n_suppressed
-        Alerts that would have opened and were counted in a summary instead.
+        Alerts that a summary counted instead of their being opened.
     """
 
     alerts: SeriesAlerts | None
@@ -101,22 +102,22 @@ class Advance(NamedTuple):
 def advance(
     alerts: SeriesAlerts | None, window: ScoredWindow, rules: AlertRules, bundle: BundleReference
 ) -> Advance:
-    """Take in the next window of a key.
+    """Advance the alerts of a key by its next window.
 
     Parameters
     ----------
     alerts
-        What is remembered of the key; None for nothing.
+        State of the key; None where it has none.
     window
-        Judged, later than those before.
+        Its next window, later than those before.
     rules
         From the recipe.
     bundle
-        What scored it.
+        Name and version of what scored it.
 
     Returns
     -------
-    Nothing remembered and a normal window give nothing again, so such windows may be left out.
+    A normal window leaves a key without state as it is, so such windows may be left out.
     """
     if alerts is None:
         if not window.is_anomalous:
@@ -147,20 +148,20 @@ def advance(
 
 
 def expire(alerts: SeriesAlerts | None, at_ms: int, metadata: RecordMetadata) -> tuple[Alert, ...]:
-    """Close what is open of a key that has gone idle; forget the key then.
+    """Close the open alert of a key that has expired; the caller drops the key's state.
 
     Parameters
     ----------
     alerts
-        What is remembered of the key; None for nothing.
+        State of the key; None where it has none.
     at_ms
-        The watermark that made it idle.
+        The stream time at which the key expired.
     metadata
-        The record that caused this, of whatever key; gives `source` only.
+        The record that advanced stream time, of whatever key; gives `source` only.
 
     Returns
     -------
-    One close, or nothing where nothing is open.
+    One close, or nothing where no alert is open.
     """
     if alerts is None:
         return ()
@@ -171,7 +172,7 @@ def expire(alerts: SeriesAlerts | None, at_ms: int, metadata: RecordMetadata) ->
 
 
 class _Transition(NamedTuple):
-    """One window, with all that decides what comes of it."""
+    """One window, with everything that decides its effect."""
 
     window: ScoredWindow
     rules: AlertRules
@@ -200,7 +201,7 @@ class _Transition(NamedTuple):
         return next_event(opened, "close", reason, self.window.end_ms, self.window.metadata()).alert
 
     def update(self, opened: OpenAlert, severity: str) -> OpenAlert | None:
-        """Update an alert whose severity was `severity`; None where there is no need."""
+        """Update an alert whose severity was `severity`; None where no update is due."""
         reason: AlertReason
         if opened.alert.severity != severity:
             reason = "severity"
@@ -211,7 +212,7 @@ class _Transition(NamedTuple):
         return next_event(opened, "update", reason, self.window.end_ms, self.window.metadata())
 
     def ending(self, opened_ms: int, last_anomalous_ms: int) -> AlertReason | None:
-        """Return why an alert, this window taken in, closes; None where it stays open."""
+        """Return why an alert closes at this window; None where it stays open."""
         if self.window.end_ms - last_anomalous_ms >= self.rules.close_after_ms:
             return "recovered"
         if self.window.end_ms - opened_ms >= self.rules.open_ms_max:
@@ -222,7 +223,7 @@ class _Transition(NamedTuple):
 def _without_expired(
     alerts: SeriesAlerts, history: int, end_ms: int, rules: AlertRules
 ) -> SeriesAlerts:
-    """Return what is remembered of a key without what is over at a window that ends now."""
+    """Return the state of a key without what has expired at a window that ends now."""
     closed_ms = alerts.closed_ms
     if closed_ms is not None and end_ms - closed_ms >= rules.cooldown_ms:
         closed_ms = None
@@ -234,10 +235,10 @@ def _without_expired(
 
 
 def _reset_alerts(now: SeriesAlerts, transition: _Transition) -> Advance:
-    """Close what is open at an anomalous window, and go on as if nothing had been before.
+    """Close the open alert at an anomalous window and restart the life cycle.
 
-    Whether an alert goes on, and whether as a summary, follows from the windows since it last
-    began anew, and not from what was open; only the link to that does.
+    Whether another alert continues it, and whether as a summary, follows from the windows since the
+    last reset and not from the alert that was open; only the link to that alert does.
     """
     window, rules, activity = transition.window, transition.rules, now.activity
     assert activity is not None  # noqa: S101  (narrows the type: the window is anomalous)
@@ -274,7 +275,7 @@ def _open(now: SeriesAlerts, transition: _Transition) -> Advance:
 
 
 def _continue_open(now: SeriesAlerts, opened: OpenAlert, transition: _Transition) -> Advance:
-    """Take a window into the open alert."""
+    """Add a window to the open alert, and close or update it where that is due."""
     window = transition.window
     severity = opened.alert.severity
     opened = add_window(opened, window, transition.rules.severities)
@@ -291,7 +292,7 @@ def _continue_open(now: SeriesAlerts, opened: OpenAlert, transition: _Transition
 
 
 def _continue_flood(now: SeriesAlerts, flood: Flood, transition: _Transition) -> Advance:
-    """Go on in silence, and take a window into the summary."""
+    """Advance the suppressed alert by a window, and add the window to the summary."""
     end_ms = transition.window.end_ms
     was_suppressed = flood.suppressed
     now, flood = _continue_suppressed(now, flood, transition)
@@ -316,7 +317,7 @@ def _continue_flood(now: SeriesAlerts, flood: Flood, transition: _Transition) ->
 def _continue_suppressed(
     now: SeriesAlerts, flood: Flood, transition: _Transition
 ) -> tuple[SeriesAlerts, Flood]:
-    """Do to the alert behind a summary what would be done to an open one."""
+    """Advance the suppressed alert as an open one would be."""
     window, suppressed = transition.window, flood.suppressed
     end_ms = window.end_ms
     if suppressed is None:
@@ -335,7 +336,7 @@ def _continue_suppressed(
 def _continue_summary(
     flood: Flood, summary: OpenAlert, n_opened: int, is_over: bool, transition: _Transition
 ) -> tuple[Flood, tuple[Alert, ...]]:
-    """Take a window, and what opened in silence at it, into an open summary."""
+    """Add a window, and the suppressed alert that opened at it, to an open summary."""
     severity = summary.alert.severity
     summary = add_window(summary, transition.window, transition.rules.severities)
     summary = replace(summary, n_alerts=summary.n_alerts + n_opened)
@@ -349,7 +350,7 @@ def _continue_summary(
 
 
 def _closed(now: SeriesAlerts, transition: _Transition) -> SeriesAlerts:
-    """Begin the cooldown, where there is one."""
+    """Start the cooldown, where there is one."""
     return replace(
         now, closed_ms=transition.window.end_ms if transition.rules.cooldown_ms else None
     )

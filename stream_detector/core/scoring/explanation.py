@@ -143,12 +143,12 @@ class WindowEvidence:
     Parameters
     ----------
     window
-        As it came, missing values imputed; float32, shape (n_steps, n_features), unit: the
+        As received, missing values imputed; float32, shape (n_steps, n_features), unit: the
         signal's.
     scaled
-        What the network saw, same shape, without unit.
+        The input of the network, same shape, without unit.
     reconstruction
-        What the network gave, same shape, without unit, finite.
+        The output of the network, same shape, without unit, finite.
     start_ms
         Time of the first step, milliseconds since 1970-01-01 UTC.
     sample_interval_ms
@@ -200,7 +200,7 @@ def explain(scored: WindowEvidence, scaler: Scaler, error_kind: ErrorKind) -> Ex
     steps = _spread(first, last)
     shares = [1.0] if is_single else _shares(errors.sum(axis=0, dtype=np.float64))
     times_ms = scored.start_ms + steps * scored.sample_interval_ms  # (n_points,)
-    # Whole milliseconds stay as they are: as floats, absurd ones would not come back.
+    # Whole milliseconds stay integers: as floats, very large ones would change.
     is_whole = times_ms.dtype.kind == "i"
     times = (times_ms if is_whole else np.rint(times_ms).astype(np.int64)).tolist()
     return Explanation(
@@ -210,7 +210,7 @@ def explain(scored: WindowEvidence, scaler: Scaler, error_kind: ErrorKind) -> Ex
         shares=tuple(shares),
         times_ms=tuple(times),
         imputed_share=0.0 if scored.imputed is None else float(scored.imputed.mean()),
-        n_gaps=0,  # whoever knows the series fills it in
+        n_gaps=0,  # `AlertBatch` knows the series and sets it
     )
 
 
@@ -254,7 +254,7 @@ def _shares(feature_errors: NDArray[np.float64]) -> list[float]:
 def _features(
     scored: WindowEvidence, scaler: Scaler, shares: list[float], steps: NDArray[np.intp]
 ) -> tuple[FeatureExplanation, ...]:
-    """Return what was expected and seen of the features with the largest shares."""
+    """Return expected and observed values of the features with the largest shares."""
     top = sorted(range(len(shares)), key=lambda feature: -shares[feature])[:N_FEATURES_MAX]
     expected = scaler.inverse(scored.reconstruction[steps])  # (n_points, n_features)
     observed = scored.window[steps]  # (n_points, n_features)

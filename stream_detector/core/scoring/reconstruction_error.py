@@ -1,4 +1,4 @@
-"""How far a reconstruction is from its window.
+"""Reconstruction error: how far a reconstruction is from its window.
 
 Pure: arrays in, arrays out. The error of a window is reduced along its own
 contiguous values, so it is the same bit for bit whatever else is in the batch.
@@ -65,11 +65,21 @@ def step_errors(
 ) -> NDArray[np.float64]:
     """Return the reconstruction error of each step of each window.
 
-    Parameters, units and errors as in `window_errors`.
+    Parameters
+    ----------
+    windows, reconstructions
+        Float32, shape (n_windows, n_steps, n_features), unit: that of the scaled signal.
+    kind
+        See `window_errors`.
 
     Returns
     -------
     Errors averaged over features only, shape (n_windows, n_steps), float64.
+
+    Raises
+    ------
+    ValueError
+        If the two shapes differ or `kind` is unknown: the caller's mistake.
 
     Examples
     --------
@@ -85,12 +95,22 @@ def step_errors(
 def value_errors(windows: FloatArray, reconstructions: FloatArray, kind: ErrorKind) -> FloatArray:
     """Return the reconstruction error of every single value.
 
-    Parameters, units and errors as in `window_errors`; any number of dimensions.
+    Parameters
+    ----------
+    windows, reconstructions
+        Float32, any number of dimensions, the same shape, unit: that of the scaled signal.
+    kind
+        See `window_errors`.
 
     Returns
     -------
     A new float32 array of the same shape. With "bce" an error can be below zero where a scaled
-    value lies outside [0, 1].
+    value is outside [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If the two shapes differ or `kind` is unknown: the caller's mistake.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""From where in a partition one must read to know again what was known at an offset.
+"""From where in a partition the state at an offset can be rebuilt.
 
-Pure. It travels as the text that Kafka keeps with a committed offset.
+Pure. A plan is stored as the metadata text that Kafka keeps with a committed offset.
 """
 
 import math
@@ -20,20 +20,21 @@ _FIELDS = {
 
 
 class RestorePlan(NamedTuple):
-    """What to read again.
+    """Which records to replay to rebuild the state at an offset.
 
     Parameters
     ----------
     offset
-        The first record; the committed offset itself where nothing is remembered.
+        The first record; the committed offset itself where there is no state.
     stream_time_ms
-        The partition's clock before it, milliseconds since 1970-01-01 UTC; -inf where it had none.
+        The partition's stream time before it, milliseconds since 1970-01-01 UTC; -inf where it had
+        none.
     score_from_offset
-        From here on windows are judged again, where that is needed.
+        From here on windows are scored again, where there are active keys.
     has_active_keys
-        Whether it is: whether there are alerts, or gaps to be told in one.
+        Whether any key has an alert, or a gap that an alert may report.
     digest
-        16 hexadecimal digits made of all that is remembered; empty where nothing is.
+        16 hexadecimal digits made of the whole state; empty where there is none.
     """
 
     offset: int
@@ -44,21 +45,21 @@ class RestorePlan(NamedTuple):
 
     @classmethod
     def nothing(cls, offset: int) -> "RestorePlan":
-        """Return that of a detector that remembers nothing."""
+        """Return the plan of a detector without state."""
         return cls(offset, -math.inf, offset, has_active_keys=False, digest="")
 
 
 class CommitMetadata(NamedTuple):
-    """What is committed with an offset.
+    """What is committed with an offset, as metadata.
 
     Parameters
     ----------
     restore_plan
-        From where to read again.
+        Which records to replay.
     bundle_version
         What scored.
     n_partitions
-        How many partitions the topic had: with another number, keys lie elsewhere.
+        How many partitions the topic had; with another number, keys are in other partitions.
     """
 
     restore_plan: RestorePlan
@@ -66,7 +67,7 @@ class CommitMetadata(NamedTuple):
     n_partitions: int
 
     def encode(self) -> str:
-        """Return it as JSON, some 250 characters."""
+        """Return the metadata as JSON, about 250 characters."""
         restore_plan = self.restore_plan
         fields = {
             "restore_offset": restore_plan.offset,
@@ -95,7 +96,7 @@ class CommitMetadata(NamedTuple):
         Raises
         ------
         StateError
-            If it is something else: the offset was committed by another program.
+            If the text is something else: another program committed the offset.
         """
         try:
             fields: dict[str, Any] = orjson.loads(text)
@@ -105,9 +106,9 @@ class CommitMetadata(NamedTuple):
             n_partitions = int(fields["partitions"])
         except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as error:
             message = (
-                f"the offset committed for {where} carries a note that is not ours "
-                f"({text[:80]!r}: {type(error).__name__}): another program commits to this group; "
-                "use a group of its own, or reset its offsets to go on without what was remembered"
+                f"the offset committed for {where} carries metadata of another program "
+                f"({text[:80]!r}: {type(error).__name__}), which commits to this group too; use a "
+                "group of its own, or reset its offsets to start without keyed state"
             )
             raise StateError(message) from None
         offset, score_from_offset, has_active_keys, digest, bundle_version = values
