@@ -4,7 +4,7 @@
 
     StreamDetectorError            exit 1, not retriable
     ├── ConfigError                exit 2; all problems at once
-    ├── DataError                  one record: dead letter, go on
+    ├── DataError                  one record: it becomes a dead letter
     │   ├── RecordDecodeError      the bytes are not what the content type says
     │   ├── RecordShapeError       the wrong number of values
     │   ├── RecordValueError       NaN, infinite, or far outside what the bundle can score
@@ -59,7 +59,7 @@ class RecordValueError(DataError):
 
 
 class RecordOrderError(DataError):
-    """A record came too late to be put in order."""
+    """A record arrived too late to be put in order."""
 
 
 class DatasetError(StreamDetectorError):
@@ -119,7 +119,7 @@ class StateError(StreamDetectorError):
 
 
 def missing_topics(bootstrap_servers: str, topics: Iterable[str]) -> BrokerError:
-    """Return the error for topics that do not exist, with the commands that make them."""
+    """Return the error for topics that do not exist, with the commands that create them."""
     names = list(topics) or ["TOPIC"]
     commands = "; ".join(
         f"kafka-topics.sh --bootstrap-server {bootstrap_servers} --create --topic {name} "

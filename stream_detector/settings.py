@@ -1,4 +1,4 @@
-"""What an online run says: connection and detection settings.
+"""Settings of an online run: the connection to Kafka, and detection.
 
 Read from, strongest first: command-line flags, environment variables that
 start with `STREAM_DETECTOR_`, a TOML file (`--settings FILE`), the defaults.
@@ -47,16 +47,20 @@ class ConnectionSettings(BaseSettings):
     )
     client: ClientName = Field(default="kafka-python", description="Kafka client library")
     broker_timeout_s: PositiveFloat = Field(
-        default=60.0, description="Seconds to go on trying a broker that does not answer"
+        default=60.0, description="Seconds after which to give up on a broker that does not answer"
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        default="PLAINTEXT", description="As Kafka's security.protocol"
+        default="PLAINTEXT", description="Security of the connection, as Kafka's security.protocol"
     )
     ssl_cafile: Path | None = Field(
-        default=None, description="PEM file of the authorities to trust"
+        default=None, description="PEM file of the certificate authorities to trust"
     )
-    ssl_certfile: Path | None = Field(default=None, description="PEM file of our certificate")
-    ssl_keyfile: Path | None = Field(default=None, description="PEM file of our private key")
+    ssl_certfile: Path | None = Field(
+        default=None, description="PEM file of the client certificate"
+    )
+    ssl_keyfile: Path | None = Field(
+        default=None, description="PEM file of the client's private key"
+    )
     ssl_key_password: SecretStr | None = Field(
         default=None, description="Password of the private key"
     )
@@ -64,10 +68,10 @@ class ConnectionSettings(BaseSettings):
         default=True, description="Whether the broker's certificate must carry its host name"
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        default=None, description="As Kafka's sasl.mechanism"
+        default=None, description="Login mechanism, as Kafka's sasl.mechanism"
     )
-    sasl_username: str | None = Field(default=None, description="SASL user")
-    sasl_password: SecretStr | None = Field(default=None, description="SASL password")
+    sasl_username: str | None = Field(default=None, description="User name of the SASL login")
+    sasl_password: SecretStr | None = Field(default=None, description="Password of the SASL login")
 
     @model_validator(mode="after")
     def _require_sasl_fields(self) -> "ConnectionSettings":
@@ -83,7 +87,7 @@ class ConnectionSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_unused_security(self) -> "ConnectionSettings":
-        """Refuse what the protocol would silently leave out: a connection thought to be secure."""
+        """Refuse settings that the protocol would ignore, so that no connection only seems secure."""
         protocol = self.security_protocol
         unused = [
             name
@@ -124,17 +128,19 @@ class ConnectionSettings(BaseSettings):
 
 
 class DetectSettings(ConnectionSettings):
-    """What one `stream-detector detect` run does."""
+    """Settings of one run of `stream-detector detect`."""
 
     input_topic: str = Field(default="telemetry", min_length=1, description="Topic to read")
     alerts_topic: str = Field(default="alerts", min_length=1, description="Topic for alerts")
     dead_letter_topic: str = Field(
-        default="dead-letters", min_length=1, description="Topic for records that cannot be used"
+        default="dead-letters",
+        min_length=1,
+        description="Topic for dead letters: records that cannot be used",
     )
     dead_letter_bytes_max: Annotated[int, Field(ge=4_096)] = Field(
         default=1_048_000,
-        description="Largest dead letter: key, value and headers; a larger one goes without its "
-        "value. A little less than the topic's max.message.bytes",
+        description="Largest dead letter, key, value and headers together; a larger one is sent "
+        "without its value. Set it a little below the topic's max.message.bytes",
     )
     group: str = Field(default="stream-detector", min_length=1, description="Consumer group")
     engine: EngineName = Field(
@@ -147,28 +153,28 @@ class DetectSettings(ConnectionSettings):
     )
     delivery: Delivery = Field(
         default="at_least_once",
-        description="Whether alerts can come again after a failure",
+        description="Whether a failure can repeat alerts (at_least_once) or not (exactly_once)",
     )
     workers: PositiveInt = Field(
         default=1,
-        description="Processes of the group under this command, started again if they die",
+        description="Processes of the group that this command starts, and restarts if they die",
     )
     instance_id: str | None = Field(
         default=None,
         min_length=1,
-        description="Name of this process within the group, the same after a restart; for "
-        "exactly_once the rest of its transactional.id. A new one each time if not given",
+        description="Name of this process within the group, the same after a restart; with "
+        "exactly_once it is part of the transactional.id. A new name each time if not given",
     )
     static_membership: bool = Field(
         default=False,
-        description="Keep the partitions over a short restart, under the instance_id",
+        description="Keep the partitions during a short restart (static membership by instance_id)",
     )
     accept_repartition: bool = Field(
         default=False,
-        description="Go on with nothing remembered where the number of partitions has changed",
+        description="Start without keyed state where the number of partitions has changed",
     )
     offset_reset: Literal["earliest", "latest"] = Field(
-        default="earliest", description="Where a group that never committed starts"
+        default="earliest", description="Where reading starts without a committed offset"
     )
     poll_records_max: PositiveInt = Field(
         default=32_768, description="Most records in one poll, which is one commit"
@@ -177,7 +183,8 @@ class DetectSettings(ConnectionSettings):
         default=200, description="Longest wait for the first record of a poll"
     )
     flush_timeout_ms: PositiveInt = Field(
-        default=30_000, description="Longest wait for alerts to be acknowledged"
+        default=30_000,
+        description="Longest wait for the acknowledgement of alerts and dead letters",
     )
     model_rows_max: PositiveInt = Field(
         default=2_048, description="Most windows in one call of the network"
@@ -188,7 +195,9 @@ class DetectSettings(ConnectionSettings):
     metrics_port: Port | None = Field(
         default=None, description="Serve Prometheus metrics on this port"
     )
-    metrics_host: str = Field(default="127.0.0.1", description="Address the metrics are bound to")
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address on which metrics are served"
+    )
 
     @model_validator(mode="after")
     def _require_instance_id(self) -> "DetectSettings":
@@ -240,7 +249,7 @@ def load_settings(kind: type[SettingsT], file: Path | None = None, **flags: Any)
 
 
 def _read_file(kind: type[ConnectionSettings], file: Path) -> dict[str, Any]:
-    """Return what `kind` takes of a file; one file may serve every command.
+    """Return the settings of a file that `kind` has; one file may serve every command.
 
     A key that no command knows is refused.
     """
