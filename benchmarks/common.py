@@ -50,7 +50,7 @@ def delete_topics(servers: str, *names: str) -> None:
         done.result(timeout=30)
 
 
-def impute_windows(servers: str, topic: str, values: Sequence[bytes], n_records: int) -> None:
+def fill(servers: str, topic: str, values: Sequence[bytes], n_records: int) -> None:
     """Write `n_records` records, going round `values`, spread evenly over the partitions."""
     producer = Producer(
         {"bootstrap.servers": servers, "linger.ms": 20, "batch.size": 1_000_000, "acks": "all"}

@@ -22,7 +22,7 @@ from common import (
     RARELY,
     ROOT,
     delete_topics,
-    impute_windows,
+    fill,
     make_topics,
     normal_beats,
     run_worker,
@@ -32,7 +32,7 @@ from common import (
     train_bundle,
 )
 from keys import QUICKLY, Fleet
-from keys import impute_windows as fill_samples
+from keys import fill as fill_samples
 from latency import measure as measure_latency
 from rich.progress import track
 
@@ -73,7 +73,7 @@ def throughput(servers: str, folder: Path, options: argparse.Namespace) -> dict[
     """Return rates and ratios by client and records per poll."""
     bundle = train_bundle(folder, *RARELY)
     make_topics(servers, "delivery")
-    impute_windows(
+    fill(
         servers, "delivery", [beat.tobytes() for beat in normal_beats()], options.records
     )
     rates: dict[str, dict[str, list[float]]] = {}

@@ -213,7 +213,7 @@ def measure_detect(servers: str, bundle: Path, options: argparse.Namespace) -> d
         topics = {n_keys: f"keys-{content_type}-{n_keys}" for n_keys in (FEW, MANY)}
         make_topics(servers, *topics.values())
         for n_keys, topic in topics.items():
-            impute_windows(servers, topic, Fleet(n_keys, 2), (content_type, chunk, n_records))
+            fill(servers, topic, Fleet(n_keys, 2), (content_type, chunk, n_records))
         rates: dict[str, list[float]] = {}
         windows: dict[str, int] = {}
         for number in track(range(options.kafka_rounds), description=f"detect, {content_type}"):
@@ -239,7 +239,7 @@ def measure_detect(servers: str, bundle: Path, options: argparse.Namespace) -> d
     return found
 
 
-def impute_windows(servers: str, topic: str, fleet: Fleet, what: tuple[str, int, int]) -> None:
+def fill(servers: str, topic: str, fleet: Fleet, what: tuple[str, int, int]) -> None:
     """Write records of a fleet, each key always to the same partition."""
     content_type, chunk, n_records = what
     settings = {"linger.ms": 20, "batch.size": 1_000_000, "acks": "all"}

@@ -19,7 +19,7 @@ from common import (
     RARELY,
     ROOT,
     delete_topics,
-    impute_windows,
+    fill,
     make_topics,
     normal_beats,
     run_worker,
@@ -77,7 +77,7 @@ def measure(
     """Fill a topic and run every contender in turn, round after round."""
     topic = f"bench-{content_type}"
     make_topics(servers, topic)
-    impute_windows(servers, topic, encode(content_type), n_records)
+    fill(servers, topic, encode(content_type), n_records)
     common = ["--servers", servers, "--topic", topic, "--content-type", content_type]
     common += ["--bundle", str(bundle)]
     worker = [sys.executable, str(WORKERS)]

@@ -87,7 +87,7 @@ class ConnectionSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_unused_security(self) -> "ConnectionSettings":
-        """Refuse settings that the protocol would ignore, so that no connection only seems secure."""
+        """Refuse settings that the protocol would ignore: the connection would only seem secure."""
         protocol = self.security_protocol
         unused = [
             name

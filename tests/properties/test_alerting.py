@@ -242,14 +242,14 @@ def test_windows_that_cannot_matter_may_be_left_out(
     assert tell(windows, rules) == tell(windows, rules, is_every_one=False)
 
 
-@given(steps=WINDOWS, rules=RULES, assign_windows=st.integers(0, 120))
+@given(steps=WINDOWS, rules=RULES, cut=st.integers(0, 120))
 def test_what_is_remembered_is_all_that_matters(
-    steps: list[tuple[int, float]], rules: AlertRules, assign_windows: int
+    steps: list[tuple[int, float]], rules: AlertRules, cut: int
 ) -> None:
     windows = windows_of(steps)
-    alerts = tell(windows[:assign_windows], rules).alerts
+    alerts = tell(windows[:cut], rules).alerts
     events: list[Alert] = []
-    for window in windows[assign_windows:]:
+    for window in windows[cut:]:
         found = advance(alerts, window, rules, BUNDLE)
         alerts = found.alerts
         events += found.events

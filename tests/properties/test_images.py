@@ -60,13 +60,13 @@ def test_a_damaged_image_is_a_window_or_put_aside(data: bytes) -> None:
 
 @given(st.sampled_from(SEEDS), st.data())
 def test_an_image_that_was_cut_off_is_put_aside(data: bytes, draw: st.DataObject) -> None:
-    assign_windows = data[: draw.draw(st.integers(1, len(data) - 1))]
-    check_image(assign_windows)
+    cut = data[: draw.draw(st.integers(1, len(data) - 1))]
+    check_image(cut)
     image = ImageShape(6, 5, 3 if data[0] & 1 else 1)
-    if len(assign_windows) - 1 not in (0, image.n_bytes):
+    if len(cut) - 1 not in (0, image.n_bytes):
         assert (
             len(
-                decode_windows([assign_windows[1:]], None, image.window, "image", 0, image).rejected
+                decode_windows([cut[1:]], None, image.window, "image", 0, image).rejected
             )
             == 1
         )
