@@ -20,8 +20,8 @@ from typing import Any
 
 import common  # noqa: F401  (puts tests/support on the path)
 from delivery_stream import DELIVERIES, SHAPES
+from fault_scenarios import FAULTS, LONG, OF_THREE_BROKERS, is_possible, play
 from fault_stage import Case, Stage
-from faults import FAULTS, LONG, OF_THREE_BROKERS, is_possible, play
 from local_kafka import VERSIONS
 from rich.console import Console
 from rich.progress import Progress

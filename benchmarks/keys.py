@@ -122,7 +122,7 @@ class Fleet:
 def encode(samples: Any, time_ms: int, content_type: str) -> bytes:
     """Return some samples as a record's value."""
     if content_type == "float32":
-        return samples.tobytes()
+        return bytes(samples.tobytes())
     values = samples.astype(np.float64).round(5).tolist()
     return orjson.dumps({"values": values, "timestamp_ms": time_ms})
 
@@ -250,6 +250,7 @@ def fill(servers: str, topic: str, fleet: Fleet, what: tuple[str, int, int]) -> 
         columns = batch.series()
         for row, value in enumerate(batch.values):
             key, time_ms = columns.keys[row], int(columns.timestamps_ms[row])
+            assert key is not None
             partition = int(key[-6:]) % N_PARTITIONS
             while True:
                 try:

@@ -164,7 +164,7 @@ def data_of(recipe: Recipe) -> str:
     data = recipe.data
     words = [data.name, data.series or data.split or ""]
     words += [f"class {', '.join(map(str, data.normal))}"] if data.normal else []
-    against = [data.anomalous_from] if data.anomalous_from else []
+    against: list[str] = [data.anomalous_from] if data.anomalous_from else []
     against += [f"class {', '.join(map(str, data.anomalous))}"] if data.anomalous else []
     if data.normal and not against:
         against = ["the rest"]

@@ -6,7 +6,7 @@ python benchmarks/zoo_pictures.py [--folder bundles/zoo]
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import zoo
@@ -63,9 +63,10 @@ def main() -> None:
 
 def save(figure: Figure, name: str) -> None:
     """Write a picture, its text black on white."""
-    for text in figure.findobj(lambda each: hasattr(each, "get_color")):
-        if text.get_color() == INK:
-            text.set_color(BLACK)
+    coloured: list[Any] = figure.findobj(lambda each: hasattr(each, "get_color"))
+    for each in coloured:
+        if each.get_color() == INK:
+            each.set_color(BLACK)
     figure.savefig(FIGURES / f"{name}.png", dpi=110, facecolor="white", transparent=False)
 
 

@@ -58,7 +58,7 @@ def main() -> None:
         content_type=arguments.format,
         keys=[f"camera-{number % N_CAMERAS}" for number in range(len(rows))],
         labels=labels.tolist(),
-        references=[data.test_keys[row] for row in rows],
+        references=None if data.test_keys is None else [data.test_keys[row] for row in rows],
     )
     servers, library = arguments.bootstrap_servers, arguments.client
     client = connect(load_settings(ConnectionSettings, bootstrap_servers=servers, client=library))
@@ -72,7 +72,7 @@ def main() -> None:
             clock=SystemClock(),
             on_progress=lambda n_sent: progress.update(task, completed=n_sent),
         )
-    print(f"{done.n_records} records in {done.seconds:.1f} s, {sum(options.labels)} anomalous")
+    print(f"{done.n_records} records in {done.seconds:.1f} s, {labels.sum()} anomalous")
 
 
 if __name__ == "__main__":

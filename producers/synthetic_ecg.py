@@ -47,7 +47,7 @@ def send(arguments: argparse.Namespace) -> None:
         rate=arguments.rate,
         content_type=arguments.format,
         keys=[f"series-{number % N_SERIES}" for number in range(arguments.n_records)],
-        labels=data.test_labels[order].tolist(),
+        labels=None if data.test_labels is None else data.test_labels[order].tolist(),
     )
     servers, library = arguments.bootstrap_servers, arguments.client
     client = connect(load_settings(ConnectionSettings, bootstrap_servers=servers, client=library))

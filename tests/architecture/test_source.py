@@ -16,7 +16,7 @@ PACKAGE = ROOT / "stream_detector"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-N_LINES_MAX = 450
+N_LINES_MAX = 450  # for a module that is one thing; about 300 is usual
 N_FUNCTION_LINES_MAX = 70
 N_PARAMETERS_MAX = 6
 N_PUBLIC_NAMES_MAX = 15
@@ -105,7 +105,7 @@ def test_nothing_runs_code_from_data(path: Path) -> None:
 
 @each_module
 def test_exception_is_caught_only_where_the_program_ends(path: Path) -> None:
-    is_allowed = path.is_relative_to(PACKAGE / "cli") or path == PACKAGE / "service.py"
+    is_allowed = path.is_relative_to(PACKAGE / "cli")
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ExceptHandler):
             caught = ast.unparse(node.type) if node.type else "BaseException"

@@ -16,7 +16,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from targets import fuzz_bundle
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import fuzz_bundle
 
 from stream_detector.bundle import read_bundle
 

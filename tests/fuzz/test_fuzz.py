@@ -30,7 +30,7 @@ def run(root: Path, *words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_some_records_of_each_target_hold(tmp_path):
+def test_some_records_of_each_target_hold(tmp_path: Path) -> None:
     targets = ("windows", "samples", "images", "manifest", "scaler")
     chosen = [word for target in targets for word in ("--target", target)]
     done = fuzz(ROOT, tmp_path / "kept", "--records", 20_000, "--seconds", 30, *chosen)
@@ -42,7 +42,7 @@ def test_some_records_of_each_target_hold(tmp_path):
     assert n_records["windows"] + n_records["samples"] >= 20_000
 
 
-def test_each_byte_of_a_given_bundle_is_changed(tmp_path):
+def test_each_byte_of_a_given_bundle_is_changed(tmp_path: Path) -> None:
     path = fuzz_bundle.small_bundle(tmp_path / "bundle").path
     (path / "network.onnx").write_bytes(b"changed")
     done = fuzz(ROOT, tmp_path / "kept", "--target", "each-byte", "--bundle", path)
@@ -59,7 +59,9 @@ def test_each_byte_of_a_given_bundle_is_changed(tmp_path):
         ("manifest", "bundle/manifest.py", "KeyError, RecursionError", "KeyError"),
     ],
 )
-def test_a_fault_is_found_and_its_input_is_kept(tmp_path, target, module, right, wrong):
+def test_a_fault_is_found_and_its_input_is_kept(
+    tmp_path: Path, target: str, module: str, right: str, wrong: str
+) -> None:
     for name in ("stream_detector", "models", "tests/fuzz", "tests/support"):
         shutil.copytree(ROOT / name, tmp_path / name)
     path = tmp_path / "stream_detector" / module

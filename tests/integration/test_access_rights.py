@@ -1,7 +1,7 @@
 """The rights that docs/security.md names are enough, and each is needed, by Kafka's authoriser."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 def run_without(
     grants: list[Grant],
-    command: list[object],
+    command: Sequence[object],
     secure_kafka: SecureKafka,
     command_line: CommandLine,
 ) -> Iterator[tuple[Grant, str]]:
@@ -52,7 +52,7 @@ def test_each_documented_right_is_needed(
     replay_letters = ["dead-letters", "redrive", *common, "--foreign", "--to", "telemetry", "--yes"]
     secure_kafka.allow(Grant("Write", "topic", "dead-letters"))
     write_one(client, secure_kafka.sasl(), "dead-letters")
-    commands: list[tuple[list[Grant], list[object]]] = [
+    commands: list[tuple[list[Grant], Sequence[object]]] = [
         (GRANTS["detector"], [*detect, "--delivery", "exactly_once"]),
         (GRANTS["producer"], ["replay", windows_csv, *common]),
         (GRANTS["reader"], ["alerts", *common, *idle]),

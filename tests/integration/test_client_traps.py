@@ -21,14 +21,14 @@ from stream_detector.core.records import (
 )
 from stream_detector.errors import BrokerError, BrokerUnavailableError, DeliveryError
 from stream_detector.ports import Client
-from stream_detector.settings import ConnectionSettings
+from stream_detector.settings import ClientName, ConnectionSettings
 
 if TYPE_CHECKING:
     from local_kafka import LocalKafka
 
 pytestmark = pytest.mark.kafka
 
-LIBRARIES = ("kafka-python", "confluent")
+LIBRARIES: tuple[ClientName, ...] = ("kafka-python", "confluent")
 
 Connect = Callable[..., Client]
 
@@ -37,14 +37,15 @@ NOTICED_S = _limits.PROBE_AFTER_S + _limits.CONNECT_TIMEOUT_MS / 1000 + 3
 
 
 @pytest.fixture(params=LIBRARIES)
-def library(request: pytest.FixtureRequest) -> str:
-    if request.param == "confluent":
+def library(request: pytest.FixtureRequest) -> ClientName:
+    name: ClientName = request.param
+    if name == "confluent":
         pytest.importorskip("confluent_kafka")
-    return str(request.param)
+    return name
 
 
 @pytest.fixture
-def opened(library: str) -> Iterator[Connect]:
+def opened(library: ClientName) -> Iterator[Connect]:
     """Make clients of one library and close them in the end."""
     clients: list[Client] = []
 
@@ -297,8 +298,8 @@ def test_a_hanging_broker_holds_nothing_up(
 
 @pytest.mark.slow
 def test_a_damaged_record_is_an_error_each_time_and_never_a_spin(
-    own_kafka, opened: Connect
-) -> None:  # type: ignore[no-untyped-def]
+    own_kafka: "LocalKafka", opened: Connect
+) -> None:
     address = own_kafka.bootstrap_servers
     topic = _create_topic(address)
     client = opened(address, topic, group=group())
@@ -432,7 +433,7 @@ def _poll_for(client: Client, seconds: float, n_records_max: int = 0) -> None:
         assert n_records <= n_records_max
 
 
-def _seconds_until(kind: type[BrokerError], call: Callable[[], None]) -> float:
+def _seconds_until(kind: type[BrokerError], call: Callable[[], object]) -> float:
     start_s = time.monotonic()
     with pytest.raises(kind):
         call()

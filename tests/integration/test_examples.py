@@ -12,6 +12,7 @@ import pytest
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
+READER = ROOT / "docs" / "examples" / "read_alerts.py"
 EXAMPLE = json.loads((ROOT / "docs" / "alert.example.json").read_bytes())
 
 
@@ -33,7 +34,7 @@ def test_the_small_reader_drops_repeats_and_knows_what_is_open(
     producer.send(topic, value=b"?")
     producer.flush()
     producer.close()
-    command = [sys.executable, ROOT / "docs" / "examples" / "read_alerts.py", "--topic", topic]
+    command = [sys.executable, str(READER), "--topic", topic]
     options = ["--bootstrap-servers", kafka, "--stop-when-idle", "5"]
     done = subprocess.run(
         [*command, *options], capture_output=True, text=True, check=True, timeout=60
@@ -49,7 +50,7 @@ def test_the_small_reader_drops_repeats_and_knows_what_is_open(
 
 
 def test_the_small_reader_refuses_a_topic_that_is_not_there(kafka: str) -> None:
-    command = [sys.executable, ROOT / "docs" / "examples" / "read_alerts.py", "--topic", "nowhere"]
+    command = [sys.executable, str(READER), "--topic", "nowhere"]
     options = ["--bootstrap-servers", kafka, "--stop-when-idle", "5"]
     done = subprocess.run(
         [*command, *options], capture_output=True, text=True, check=False, timeout=60

@@ -14,8 +14,8 @@ from random import Random
 
 import pytest
 from delivery_stream import N_PARTITIONS, N_RECORDS, record_of  # tests/support
+from fault_scenarios import killed_at_s, play
 from fault_stage import Case, Job, Stage, exit_code, read_all
-from faults import killed_at_s, play
 from local_kafka import VERSIONS, LocalKafkaError
 
 from stream_detector.clients import _limits
@@ -130,7 +130,7 @@ def test_a_batch_that_its_topics_do_not_take_is_held_until_they_do(
     job = job_of(case)
     stage.proxy.ignore("Produce")
     try:
-        settings = {"flush_timeout_ms": 1_000}
+        settings: dict[str, object] = {"flush_timeout_ms": 1_000}
         running = job.start(is_proxied=True, idle_s=2.0, settings=settings)
         running.wait_for("retrying")
         members = members_of(job)

@@ -15,7 +15,7 @@ from image_files import HEADERS, bad_files
 from PIL import Image
 
 from stream_detector.clients import connect
-from stream_detector.core.codec.image_format import ImageShape, encode_image
+from stream_detector.core.codec.image_format import ImageFormat, ImageShape, encode_image
 from stream_detector.core.records import OutputRecord
 from stream_detector.core.scoring.image_explanation import HEAT_MAP_BYTES_MAX, HEAT_MAP_SIDE_MAX
 from stream_detector.settings import ConnectionSettings
@@ -31,7 +31,7 @@ class Sent(NamedTuple):
     """The bundle, the good records by key, and (error, score) of the anomalous ones offline."""
 
     bundle: Path
-    values: dict[str, tuple[str, bytes]]
+    values: dict[str, tuple[ImageFormat, bytes]]
     offline: dict[str, tuple[float, float]]
 
 
@@ -50,11 +50,11 @@ def images(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Sent:
     files.mkdir()
     values = {}
     for number, window in enumerate([*data.test[: N_IMAGES // 2], *data.test[-N_IMAGES // 2 :]]):
-        format_: Any = ("png", "jpeg", "uint8")[number % 3]
+        format_: ImageFormat = ("png", "jpeg", "uint8")[number % 3]
         name = f"{number:04d}.{'jpg' if format_ == 'jpeg' else 'png'}"
         values[name] = format_, encode_image(window, 1, format_)
         # A file of raw pixels says nothing of itself: offline it is a PNG of the same pixels.
-        as_file = "png" if format_ == "uint8" else format_
+        as_file: ImageFormat = "png" if format_ == "uint8" else format_
         (files / name).write_bytes(encode_image(window, 1, as_file))
     runner.run("score", bundle, files, "--out", folder / "scores.csv")
     with (folder / "scores.csv").open(newline="") as file:
@@ -109,7 +109,7 @@ def test_images_live_equal_images_offline_and_bad_ones_are_put_aside(
     check_dead_letters(kafka, letters_topic)
 
 
-def send(servers: str, topic: str, values: dict[str, tuple[str, bytes]]) -> None:
+def send(servers: str, topic: str, values: dict[str, tuple[ImageFormat, bytes]]) -> None:
     """Send good and bad images by turns; half of the files have no header that names a format."""
     good = []
     for number, (key, (format_, value)) in enumerate(values.items()):

@@ -18,6 +18,7 @@ from stream_detector.datasets import load_samples
 from stream_detector.datasets.windowing import cut_samples
 from stream_detector.ports import SystemClock
 from stream_detector.replay import Faults, SampleReplayOptions, replay_samples
+from stream_detector.replay.faults import NO_FAULTS
 from stream_detector.replay.fleet import concatenate
 from stream_detector.service import Service
 from stream_detector.settings import ConnectionSettings, DetectSettings
@@ -56,13 +57,9 @@ def signal(data_folder: Path) -> Samples:
     return concatenate([load_samples("mitdb", series=name).train for name in ("100", "106", "119")])
 
 
-def send(
-    servers: str, topic: str, samples: Samples, faults: Faults | None = None, **how: Any
-) -> Any:
+def send(servers: str, topic: str, samples: Samples, faults: Faults = NO_FAULTS, **how: Any) -> Any:
     client = connect(ConnectionSettings(bootstrap_servers=servers))
-    options = SampleReplayOptions(
-        sample_interval_ms=INTERVAL_MS, **how, **({} if faults is None else {"faults": faults})
-    )
+    options = SampleReplayOptions(sample_interval_ms=INTERVAL_MS, faults=faults, **how)
     try:
         return replay_samples(
             samples, client, topic, options=options, clock=SystemClock(), on_progress=nothing

@@ -25,7 +25,7 @@ def wait_for_metrics(output: str, n_records: int) -> str:
     deadline_s = time.monotonic() + 30
     while True:
         with urllib.request.urlopen(f"http://{address}/metrics") as answer:
-            text = answer.read().decode()
+            text = str(answer.read().decode())
         counts = re.findall(r"^stream_detector_records_total\{.*\} (\S+)$", text, re.MULTILINE)
         if sum(map(float, counts)) >= n_records:
             return text

@@ -6,6 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -170,6 +171,21 @@ def scaler_seeds(original: bytes) -> Iterator[bytes]:
         yield array.replace(b"(1,)", b"(1L,)")
 
 
+ABSURD: tuple[Any, ...] = (
+    None,
+    -1,
+    1e308,
+    10**30,
+    "\u00e9\n",
+    [],
+    {},
+    [[[]]],
+    True,
+    "NaN",
+)
+"""Values that a manifest has nowhere, or not where they are put."""
+
+
 def manifest_seeds(original: bytes) -> Iterator[bytes]:
     """Yield contents of a manifest: the one written, and absurd ones."""
     values = json.loads(original)
@@ -177,7 +193,7 @@ def manifest_seeds(original: bytes) -> Iterator[bytes]:
     yield b"[" * 5_000
     yield b'{"format_version": 1, "version": ' + b"9" * 5_000 + b"}"
     for name in sorted(values):
-        for absurd in (None, -1, 1e308, 10**30, "\u00e9\n", [], {}, [[[]]], True, "NaN"):
+        for absurd in ABSURD:
             yield dump_manifest(values | {name: absurd})
         yield original.replace(b'"' + name.encode() + b'"', b'"version"', 1)
     yield original.replace(b"0.4", b"NaN", 1)

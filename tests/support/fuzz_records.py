@@ -110,7 +110,7 @@ def window_seeds(n_records: int = 60) -> Iterator[bytes]:
             document = {"values": nested, "timestamp_ms": START_MS + number}
             if seed & 2:
                 del document["timestamp_ms"]
-            as_json, as_float32 = orjson.dumps(document), np.float32(values).tobytes()
+            as_json, as_float32 = orjson.dumps(document), np.asarray(values, np.float32).tobytes()
             good = (6, as_float32) if seed & 4 else (draw.choice([0, 5, 7, 8]), as_json)
             headers, value = _one_of(draw, good, _bad_values(as_json))
             records.append(pack(draw.randrange(3), headers, number, value))

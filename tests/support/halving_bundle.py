@@ -63,7 +63,7 @@ def scaling_network(n_steps: int, n_features: int, factor: float) -> bytes:
         [helper.make_tensor("factor", float32, [], [factor])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def untrained_network(recipe: Recipe) -> bytes:

@@ -257,8 +257,7 @@ def miss_a_replica(job: Job, random: Random) -> float:
 
 def restart_one_by_one(job: Job, random: Random) -> float:
     """Stop and start each broker in mid-stream, as for a new version of Kafka."""
-    slow = {"pause_s": 0.5, "settings": {"poll_records_max": 3}}
-    running = job.start(idle_s=END_TIMEOUT_S, **slow)
+    running = job.start(idle_s=END_TIMEOUT_S, settings={"poll_records_max": 3}, pause_s=0.5)
     running.wait_for("finished")
     time.sleep(random.uniform(0, 1))
     at_s = 0.0
