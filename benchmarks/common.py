@@ -32,7 +32,7 @@ def running_broker() -> Iterator[str]:
         return
     from local_kafka import LocalKafka
 
-    with LocalKafka() as broker:
+    with LocalKafka(java_options=()) as broker:
         yield broker.bootstrap_servers
 
 

@@ -31,6 +31,28 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", expected)
 
 
+# Modules that take longest, most of it in waiting: side by side with others from the beginning on.
+LONGEST = (
+    "integration/test_faults.py",
+    "integration/test_main_job.py",
+    "integration/test_client_traps.py",
+    "contracts/test_clients.py",
+    "integration/test_dead_letters.py",
+    "integration/test_security.py",
+    "integration/test_workers.py",
+    "recovery/test_delivery.py",
+    "contracts/test_transactions.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules that take longest: pytest-xdist gives out modules in this order."""
+    folder = Path(__file__).parent
+    order = {folder / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
     """Bootstrap servers of a real Apache Kafka.

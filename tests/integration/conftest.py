@@ -1,5 +1,6 @@
 """What the end-to-end tests share: real data, a trained bundle, topics."""
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,12 +39,18 @@ def data_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tutorial's recipe, trained once."""
+    """The tutorial's recipe, trained once, whichever of the processes side by side needs it first."""
     del data_folder
-    folder = tmp_path_factory.mktemp("bundles")
-    runner = CommandLine(folder)
-    out = folder / "ecg5000-dense"
-    runner.run("train", ROOT / "models" / "ecg5000-dense.toml", "--out", out, "--json")
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all processes
+    out = folder / "trained" / "ecg5000-dense"
+    out.parent.mkdir(exist_ok=True)
+    with (out.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not out.exists():
+            runner = CommandLine(out.parent)
+            runner.run("train", ROOT / "models" / "ecg5000-dense.toml", "--out", out, "--json")
     return out
 
 
