@@ -7,10 +7,10 @@ INSTALLED := $(VENV)/.installed
 MIRROR := $(wildcard ../shared/data)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lowest check fuzz faults soak zoo bench lock clean
+.PHONY: help install system-deps demo check test coverage lowest fuzz faults soak zoo bench lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## set up .venv, again only when what it is made from has changed
 
@@ -23,26 +23,37 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 # A mirror of the data sets beside the checkout saves the downloads; see README, "Data sets".
 ifneq ($(MIRROR),)
-demo test lowest soak zoo bench: export STREAM_DETECTOR_DATA ?= $(abspath $(MIRROR))
+demo check test coverage lowest soak zoo bench: export STREAM_DETECTOR_DATA ?= $(abspath $(MIRROR))
 endif
 
 demo: $(INSTALLED) ## train, stream, detect and read the alerts back, in one minute and one table
 	$(BIN)/stream-detector demo
 
-test: $(INSTALLED) ## every test; those on a real Kafka need one, Docker, or Java and Maven
-	$(BIN)/pytest -q
+system-deps: ## install what the tests need beyond Python and make, by apt (Debian)
+	.ci/system-deps
+
+check: $(INSTALLED) ## lint, format, types, import contracts and the fast unit tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+	MYPYPATH=benchmarks $(BIN)/mypy --strict benchmarks
+	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/pytest -q -m "not keras and not slow" tests/unit
+
+# Half of the time is waiting, so more processes than processors; each has a broker of its own.
+SIDE_BY_SIDE = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+TEST_PROCESSES ?= 3
+
+test: check ## make check, then every test; those on a real Kafka need one, Docker, or Java and Maven
+	$(BIN)/pytest -q $(SIDE_BY_SIDE)
+
+coverage: $(INSTALLED) ## every test, and which lines and branches of the package they reach
+	$(BIN)/pytest -q $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered
 
 lowest: ## every test with the lowest versions that pyproject.toml asks for; needs uv
 	uv venv --quiet --clear --python $(PYTHON) $(VENV)-lowest
 	uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --editable '.[all]'
-	$(VENV)-lowest/bin/pytest -q --override-ini filterwarnings=default
-
-check: $(INSTALLED) ## lint, format, types, import contracts and unit tests: seconds
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict
-	$(BIN)/lint-imports --no-cache --no-logo
-	$(BIN)/pytest -q -m "not keras and not slow" tests/unit
+	$(VENV)-lowest/bin/pytest -q $(SIDE_BY_SIDE) --override-ini filterwarnings=default
 
 fuzz: $(INSTALLED) ## a million records of any kind, and a bundle with each byte changed; FUZZ_ARGS="--seed 7" ...
 	$(BIN)/python tests/fuzz/run.py $(FUZZ_ARGS)
@@ -66,5 +77,5 @@ lock: ## renew requirements.lock from pyproject.toml; needs uv
 		--extra all --generate-hashes --no-header --no-annotate --output-file requirements.lock pyproject.toml -
 
 clean: ## remove .venv and every cache; bundles stay
-	rm -rf $(VENV) $(VENV)-lowest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lowest build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -39,7 +39,7 @@ def data_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tutorial's recipe, trained once, whichever of the processes side by side needs it first."""
+    """The tutorial's recipe, trained once for all the processes that run side by side."""
     del data_folder
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
