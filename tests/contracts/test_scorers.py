@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 BUNDLE = BundleReference("nearest", "v1")
 START_MS = 1_767_225_600_000
 N_STEPS, N_FEATURES = 6, 2
-LEVELS = np.float32([[1.0, 10.0], [2.0, 20.0]])
+LEVELS = np.array([[1.0, 10.0], [2.0, 20.0]], np.float32)
 STORED = np.repeat(LEVELS[:, np.newaxis], N_STEPS, axis=1)  # (2, n_steps, n_features)
 
 SCORERS: dict[str, Callable[[], Scorer]] = {

@@ -46,7 +46,7 @@ def shrink(windows: FloatArray) -> FloatArray:
 
 
 def detector_of(model_rows_max: int, error_kind: Any = "mae") -> WindowDetector:
-    scaler = Scaler("min-max", np.float32([-1, 0.5]), np.float32([0.7, 3]))
+    scaler = Scaler("min-max", np.array([-1, 0.5], np.float32), np.array([0.7, 3], np.float32))
     severities = (("warning", 1.0), ("critical", 3.0))
     return make_window_detector(
         bundle=BundleReference("b", "v"),

@@ -167,7 +167,7 @@ def watch_transactions(producer: Any, fault: Fault) -> None:
         return
     import confluent_kafka
 
-    class WatchedProducer(confluent_kafka.Producer):
+    class WatchedProducer(confluent_kafka.Producer):  # type: ignore[misc]
         def send_offsets_to_transaction(self, *arguments: Any) -> None:
             super().send_offsets_to_transaction(*arguments)
             fault.passed("after_offsets")
@@ -236,7 +236,7 @@ def main() -> None:
         return SimpleNamespace(detector=detector, reconstruct=Model(plan, reconstruct))
 
     clients.connect = watched_connect
-    assembly.open_bundle = open_planned
+    vars(assembly)["open_bundle"] = open_planned
     cli.main()
 
 

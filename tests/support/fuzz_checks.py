@@ -41,7 +41,8 @@ class Chosen:
 def reconstruct(windows: FloatArray) -> FloatArray:
     """Reconstruct each window from its own values only, as a small network does."""
     means = windows.mean(axis=1, keepdims=True)
-    return np.tanh(windows * np.float32(0.5) + means * np.float32(0.1))
+    shrunk: FloatArray = np.tanh(windows * np.float32(0.5) + means * np.float32(0.1))
+    return shrunk
 
 
 def check_windows(number: int, sent: Sequence[Sent]) -> set[str]:
@@ -205,7 +206,10 @@ def _steps(
 
 def _detector(shape: tuple[int, int], model_rows_max: int, error_kind: Any) -> WindowDetector:
     """Return a detector of whole windows."""
-    offset, scale = np.float32([-1, 0.5])[: shape[1]], np.float32([0.7, 3])[: shape[1]]
+    offset, scale = (
+        np.array([-1, 0.5], np.float32)[: shape[1]],
+        np.array([0.7, 3], np.float32)[: shape[1]],
+    )
     return make_window_detector(
         bundle=BundleReference("b", "v"),
         shape=shape,
@@ -244,7 +248,7 @@ def _sample_detector(chosen: Chosen) -> SampleDetector:
         severities=SEVERITIES,
     )
     model_rows_max = chosen.of(1_000, 3)
-    scaler = Scaler("min-max", np.float32([-1, 0.5]), np.float32([0.7, 3]))
+    scaler = Scaler("min-max", np.array([-1, 0.5], np.float32), np.array([0.7, 3], np.float32))
     bundle = BundleReference("b", "v")
     return make_sample_detector(
         windows, alerting, model_rows_max, bundle=bundle, scaler=scaler, threshold=0.8

@@ -2,12 +2,13 @@
 
 import operator
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
 from detectors import make_sample_detector
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.codec.formats import CONTENT_TYPES
@@ -23,6 +24,9 @@ from stream_detector.core.results import Step
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.windowing.windows import WindowRules
+
+if TYPE_CHECKING:
+    from stream_detector.core.state.detector_state import DetectorState
 
 START_MS = 1_767_225_600_000
 INTERVAL_MS = 10
@@ -80,7 +84,9 @@ class Stream(NamedTuple):
             model_rows_max,
             bundle=BundleReference("b", "v"),
             reconstruct=shrink,
-            scaler=Scaler("min-max", np.float32([-1, 0.5]), np.float32([0.7, 3])),
+            scaler=Scaler(
+                "min-max", np.array([-1, 0.5], np.float32), np.array([0.7, 3], np.float32)
+            ),
             threshold=0.8,
         )
 
@@ -185,7 +191,8 @@ def batch_of(sent: list[Sent], start: int = 0, offsets: list[int] | None = None)
 def shrink(windows: FloatArray) -> FloatArray:
     """Reconstruct each window from its own values only, as a small network does."""
     means = windows.mean(axis=1, keepdims=True)
-    return np.tanh(windows * np.float32(0.5) + means * np.float32(0.1))
+    shrunk: FloatArray = np.tanh(windows * np.float32(0.5) + means * np.float32(0.1))
+    return shrunk
 
 
 def steps_of(
@@ -193,7 +200,8 @@ def steps_of(
 ) -> list[tuple[int, Step]]:
     """Step batch by batch; return each step with its first record."""
     detector = stream.detector(model_rows_max)
-    state, start, steps = detector.initial_state(), 0, []
+    state: DetectorState = detector.initial_state()
+    start, steps = 0, []
     for size in [*sizes, len(sent)]:
         step = detector.step(state, batch_of(sent[start : start + size], start))
         steps.append((start, step))
@@ -203,14 +211,19 @@ def steps_of(
     return steps
 
 
+def _listed(times_ms: NDArray[np.int64] | None) -> list[int]:
+    assert times_ms is not None
+    return [int(each) for each in times_ms]
+
+
 def told(steps: list[tuple[int, Step]]) -> tuple[Any, ...]:
     """Return all that steps say, their indices counted from the beginning of the stream."""
     facts = [
         (
             [start + int(index) for index in step.scores.indices],
             step.scores.scores.tobytes(),
-            step.scores.start_ms.tolist(),
-            step.scores.end_ms.tolist(),
+            _listed(step.scores.start_ms),
+            _listed(step.scores.end_ms),
             [(start + index, alert, key) for index, alert, key in step.alerts],
             [(start + each.index, each.stage, repr(each.error)) for each in step.rejected],
             step.counts.n_suppressed,

@@ -81,7 +81,7 @@ def test_an_alert_says_where_when_and_how_much(
 
 
 def test_an_alert_explains_itself(make_batch: MakeBatch, make_detector: MakeDetector) -> None:
-    scaler = Scaler("min-max", np.float32([1]), np.float32([0.5]))
+    scaler = Scaler("min-max", np.array([1], np.float32), np.array([0.5], np.float32))
     values = [b"?", flat(1.0), orjson.dumps({"values": [1, 9, 8, 1], "timestamp_ms": 50})]
     for model_rows_max in (1, 2, 100):
         detector = make_detector(scaler=scaler, model_rows_max=model_rows_max)
@@ -143,7 +143,7 @@ def test_an_absurd_value_is_put_aside_and_its_neighbours_are_scored(
 def test_nan_in_float32_is_put_aside_by_step(
     make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:
-    value = np.float32([0, 0, np.nan, 0]).tobytes()
+    value = np.array([0, 0, np.nan, 0], np.float32).tobytes()
     step = make_detector().step(EmptyState(), make_batch([value]), "float32")
     (rejected,) = step.rejected
     assert "values[2]: expected a finite number" in str(rejected.error)
@@ -171,7 +171,7 @@ def test_the_largest_value_still_scored_is_scored(
 def test_scaling_that_overflows_is_put_aside_without_a_warning(
     make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:
-    scaler = Scaler("min-max", np.float32([-3e38]), np.float32([1e10]))
+    scaler = Scaler("min-max", np.array([-3e38], np.float32), np.array([1e10], np.float32))
     step = make_detector(scaler=scaler).step(EmptyState(), make_batch([flat(3e38)]))
     assert "values[0]: received 3e+38" in str(step.rejected[0].error)
 
@@ -197,7 +197,7 @@ def test_the_network_sees_scaled_slices_of_at_most_model_rows_max(
         seen.append(windows)
         return np.zeros_like(windows)
 
-    scaler = Scaler("min-max", np.float32([1]), np.float32([0.5]))
+    scaler = Scaler("min-max", np.array([1], np.float32), np.array([0.5], np.float32))
     detector = make_detector(scaler=scaler, model_rows_max=2)
     with_network(detector, record).step(EmptyState(), make_batch([flat(3.0)] * 5))
     assert [len(windows) for windows in seen] == [2, 2, 1]

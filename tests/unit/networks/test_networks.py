@@ -195,7 +195,10 @@ def test_divergence_is_that_of_the_paper_and_codes_are_drawn_only_while_fitting(
     keras = import_keras()
     from stream_detector.training.variational import DrawnLatent
 
-    mean, log_variance = np.float32([[1.0, -2.0], [0.0, 0.5]]), np.float32([[0.0, 0.5], [-1, 0]])
+    mean, log_variance = (
+        np.array([[1.0, -2.0], [0.0, 0.5]], np.float32),
+        np.array([[0.0, 0.5], [-1, 0]], np.float32),
+    )
     layer = DrawnLatent(weight=0.25, seed=0)
     latent = keras.ops.convert_to_numpy(layer(mean, log_variance, training=False))
     np.testing.assert_array_equal(latent, mean)

@@ -172,7 +172,7 @@ def test_headers_choose_the_format_record_by_record(
     broker: NotingBroker, serve: Callable[..., Service]
 ) -> None:
     name = b"application/vnd.stream-detector.float32"
-    value = np.float32([3, 3, 3, 3]).tobytes()
+    value = np.array([3, 3, 3, 3], np.float32).tobytes()
     feed(broker, OutputRecord("telemetry", b"k", value, [("content-type", name)]), ANOMALOUS)
     totals = serve().run()
     assert (totals.n_alerts, totals.n_dead_letters) == (2, 0)

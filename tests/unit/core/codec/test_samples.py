@@ -464,7 +464,7 @@ def test_many_records_of_both_formats_keep_their_order() -> None:
     n_records = 10_000  # more than are read at once
     plain = [Sent(json_of([number]), b"%d" % number) for number in range(n_records)]
     mixed = [
-        record._replace(value=np.float32([number]).tobytes(), headers=FLOAT32)
+        record._replace(value=np.array([number], np.float32).tobytes(), headers=FLOAT32)
         if number % 3
         else record
         for number, record in enumerate(plain)

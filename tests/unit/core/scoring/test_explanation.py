@@ -86,16 +86,18 @@ def test_no_error_is_shared_equally(error_kind: Any) -> None:
 
 
 def test_an_error_below_zero_counts_as_none() -> None:
-    scaled = np.float32([[0.5, 2.0], [0.5, 3.0]])
+    scaled = np.array([[0.5, 2.0], [0.5, 3.0]], np.float32)
     expected = np.full((2, 2), 0.9, np.float32)
     found = explain(WindowEvidence(scaled, scaled, expected, 0, 1), identity(2), "bce")
     assert found.shares == (1.0, 0.0)
 
 
 def test_what_was_expected_and_seen_is_in_the_unit_of_the_signal() -> None:
-    scaler = Scaler("min-max", np.float32([100.0, -1.0]), np.float32([0.25, 4.0]))
-    window = np.float32([[104.0, -0.5], [101.0, -0.5]])
-    expected: FloatArray = np.float32([[0.0, 0.0], [1.0, 1.0]])
+    scaler = Scaler(
+        "min-max", np.array([100.0, -1.0], np.float32), np.array([0.25, 4.0], np.float32)
+    )
+    window = np.array([[104.0, -0.5], [101.0, -0.5]], np.float32)
+    expected: FloatArray = np.array([[0.0, 0.0], [1.0, 1.0]], np.float32)
     scored = WindowEvidence(window, scaler.transform(window[np.newaxis])[0], expected, 0, 1)
     features = {each.feature: each for each in explain(scored, scaler, "mae").features}
     assert (features[0].expected, features[0].observed) == ((100.0, 104.0), (104.0, 101.0))
@@ -152,7 +154,7 @@ def test_an_explanation_is_plain_values() -> None:
 
 
 def test_large_scaled_values_stay_finite() -> None:
-    scaler = Scaler("min-max", np.float32([0.0]), np.float32([1e-30]))
+    scaler = Scaler("min-max", np.array([0.0], np.float32), np.array([1e-30], np.float32))
     scaled = np.full((2, 1), 1e12, np.float32)
     found = explain(WindowEvidence(scaled, scaled, -scaled, 0, 1), scaler, "mse")
     assert np.isfinite(found.features[0].expected).all()

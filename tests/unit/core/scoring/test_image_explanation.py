@@ -92,5 +92,5 @@ def test_a_heat_map_is_bounded(shape: tuple[int, int]) -> None:
 
 def test_tiny_and_huge_errors_are_shown() -> None:
     for size in (1e-42, 1e12):
-        shown = picture(explained(np.float32([[size, 0.0]])))
+        shown = picture(explained(np.array([[size, 0.0]], np.float32)))
         assert shown.tolist() == [[255, 0]]

@@ -7,8 +7,8 @@ import pytest
 
 from stream_detector.core.scoring.reconstruction_error import step_errors, window_errors
 
-WINDOWS = np.float32([[[0, 0], [1, 1]], [[0.5, 0.5], [0.5, 0.5]]])
-RECONSTRUCTIONS = np.float32([[[0, 2], [1, -1]], [[0.5, 0.5], [0.5, 0.5]]])
+WINDOWS = np.array([[[0, 0], [1, 1]], [[0.5, 0.5], [0.5, 0.5]]], np.float32)
+RECONSTRUCTIONS = np.array([[[0, 2], [1, -1]], [[0.5, 0.5], [0.5, 0.5]]], np.float32)
 
 
 @pytest.mark.parametrize(("kind", "errors"), [("mae", [1, 0]), ("mse", [2, 0])])
@@ -31,7 +31,7 @@ def test_bce_is_the_binary_cross_entropy() -> None:
 
 
 def test_bce_stays_finite_at_the_ends() -> None:
-    ends = np.float32([[[0], [1]]])
+    ends = np.array([[[0], [1]]], np.float32)
     certain_and_wrong = window_errors(ends, 1 - ends, "bce")[0]
     assert certain_and_wrong == pytest.approx(-np.log(1e-7), rel=0.02)
     assert window_errors(ends, ends, "bce")[0] < 1e-6

@@ -5,7 +5,7 @@ import pytest
 
 from stream_detector.core.scoring.scaling import SCALER_KINDS, fit_scaler
 
-WINDOWS = np.float32([[[0, 5], [2, 5]], [[4, 5], [10, 5]]])
+WINDOWS = np.array([[[0, 5], [2, 5]], [[4, 5], [10, 5]]], np.float32)
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,12 @@ def test_each_kind_is_fitted_by_feature(kind: str, offset: list[float], scale: l
 
 def test_pixels_become_shares_of_the_brightest_whatever_the_windows_hold() -> None:
     scaler = fit_scaler("pixels", WINDOWS)
-    assert scaler.transform(np.float32([[[0, 255]]])).tolist() == [[[0, 1]]]
+    assert scaler.transform(np.array([[[0, 255]]], np.float32)).tolist() == [[[0, 1]]]
 
 
 @pytest.mark.parametrize("kind", ["none", "min-max", "standard"])
 def test_a_constant_feature_stays_finite(kind: str) -> None:
-    scaled = fit_scaler(kind, WINDOWS).transform(WINDOWS + np.float32([0, 3]))
+    scaled = fit_scaler(kind, WINDOWS).transform(WINDOWS + np.array([0, 3], np.float32))
     assert scaled[..., 1].ravel().tolist() == [8 if kind == "none" else 3] * 4
 
 
@@ -46,7 +46,7 @@ def test_transform_makes_a_new_float32_array() -> None:
     assert scaled.dtype == np.float32
     assert scaled.flags.c_contiguous
     assert np.array_equal(before, WINDOWS)
-    assert scaled[..., 0].ravel().tolist() == np.float32([0, 0.2, 0.4, 1]).tolist()
+    assert scaled[..., 0].ravel().tolist() == np.array([0, 0.2, 0.4, 1], np.float32).tolist()
 
 
 def test_an_empty_batch_stays_empty() -> None:
@@ -60,7 +60,7 @@ def test_nan_stays_nan() -> None:
 
 
 def test_large_signals_do_not_overflow_while_fitting() -> None:
-    windows = np.float32([[[-3e38], [3e38]]])
+    windows = np.array([[[-3e38], [3e38]]], np.float32)
     scaler = fit_scaler("min-max", windows)
     assert np.isfinite(scaler.offset).all()
     assert scaler.scale[0] > 0
@@ -88,7 +88,7 @@ def test_inverse_gives_the_signal_back(kind: str) -> None:
 
 
 def test_inverse_does_not_change_what_it_is_given() -> None:
-    scaled = np.float32([[0.5, 0.25]])
+    scaled = np.array([[0.5, 0.25]], np.float32)
     before = scaled.copy()
     found = fit_scaler("standard", WINDOWS).inverse(scaled)
     assert not np.shares_memory(found, scaled)
@@ -96,8 +96,8 @@ def test_inverse_does_not_change_what_it_is_given() -> None:
 
 
 def test_inverse_never_overflows() -> None:
-    scaler = fit_scaler("min-max", np.float32([[[-3e38], [3e38]]]))
-    found = scaler.inverse(np.float32([[-1e12], [1e12]]))
+    scaler = fit_scaler("min-max", np.array([[[-3e38], [3e38]]], np.float32))
+    found = scaler.inverse(np.array([[-1e12], [1e12]], np.float32))
     assert np.isfinite(found).all()
 
 

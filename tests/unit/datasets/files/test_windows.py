@@ -35,7 +35,9 @@ def parquet_file(tmp_path):
 
 def test_csv_without_header(csv_file):
     table = read_windows(csv_file("1,2.5,3\n4,5,-6e-1\n"))
-    np.testing.assert_array_equal(table.windows[:, :, 0], np.float32([[1, 2.5, 3], [4, 5, -0.6]]))
+    np.testing.assert_array_equal(
+        table.windows[:, :, 0], np.array([[1, 2.5, 3], [4, 5, -0.6]], np.float32)
+    )
     assert table.windows.dtype == np.float32
     assert table.windows.flags.c_contiguous
     assert table.keys is table.timestamps_ms is table.labels is None
