@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.reconstruction import Reconstruct
 from stream_detector.engines.backend import import_keras
-from stream_detector.engines.keras import load_keras, load_parts
+from stream_detector.engines.keras import AutoencoderParts, load_keras, load_parts
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
 from stream_detector.networks import build_network
@@ -54,18 +58,18 @@ only_dense = pytest.mark.parametrize("kind", ["dense"], indirect=True)
 
 
 @pytest.fixture(scope="module", params=sorted(NETWORKS))
-def kind(request):
+def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture(scope="module")
-def shape(kind):
+def shape(kind: str) -> tuple[int, int]:
     """Return the shape of a window."""
     return NETWORKS[kind][0][:2]
 
 
 @pytest.fixture(scope="module")
-def networks(kind, tmp_path_factory):
+def networks(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write one untrained network as both engines read it; return the folder."""
     folder = tmp_path_factory.mktemp("networks")
     import_keras().utils.set_random_seed(3)
@@ -76,28 +80,32 @@ def networks(kind, tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=sorted(LOADERS))
-def reconstruct(request, networks, shape):
+def reconstruct(
+    request: pytest.FixtureRequest, networks: Path, shape: tuple[int, int]
+) -> Reconstruct:
     return LOADERS[request.param](networks / f"network.{request.param}", *shape)
 
 
 @pytest.fixture(scope="module")
-def windows(shape):
+def windows(shape: tuple[int, int]) -> FloatArray:
     rng = np.random.default_rng(11)
     return rng.normal(0.5, 2.0, (2 * 2049, *shape)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def alone(reconstruct, windows):
+def alone(reconstruct: Reconstruct, windows: FloatArray) -> FloatArray:
     """Return the first windows' reconstructions, each in a batch of its own."""
     return np.concatenate([reconstruct(windows[row : row + 1]) for row in range(512)])
 
 
-def build(kind):
+def build(kind: str) -> Any:
     shape, section = NETWORKS[kind]
     return build_network(section, *shape)
 
 
-def test_same_shape_and_type_and_the_input_is_left_alone(reconstruct, windows):
+def test_same_shape_and_type_and_the_input_is_left_alone(
+    reconstruct: Reconstruct, windows: FloatArray
+) -> None:
     before = windows[:7].copy()
     result = reconstruct(windows[:7])
     assert (result.shape, result.dtype) == (before.shape, np.float32)
@@ -107,7 +115,9 @@ def test_same_shape_and_type_and_the_input_is_left_alone(reconstruct, windows):
 
 
 @pytest.mark.parametrize("n_windows", [1, 2, 3, 5, 17, 63, 64, 65, 500, 2048, 2049])
-def test_window_does_not_depend_on_its_batch(reconstruct, windows, alone, n_windows):
+def test_window_does_not_depend_on_its_batch(
+    reconstruct: Reconstruct, windows: FloatArray, alone: FloatArray, n_windows: int
+) -> None:
     for start in (0, 1, 7, 130, 511):
         batch = np.ascontiguousarray(windows[start : start + n_windows])
         known = alone[start : start + n_windows]
@@ -115,24 +125,30 @@ def test_window_does_not_depend_on_its_batch(reconstruct, windows, alone, n_wind
 
 
 @pytest.mark.parametrize("n_windows", [2, 64, 500, 2049])
-def test_window_does_not_depend_on_its_place_in_the_batch(reconstruct, windows, alone, n_windows):
+def test_window_does_not_depend_on_its_place_in_the_batch(
+    reconstruct: Reconstruct, windows: FloatArray, alone: FloatArray, n_windows: int
+) -> None:
     for place in (0, 1, n_windows // 2, n_windows - 1):
         batch = windows[-n_windows:].copy()
         batch[place] = windows[5]
         np.testing.assert_array_equal(reconstruct(batch)[place], alone[5])
 
 
-def test_large_neighbours_change_nothing(reconstruct, windows, alone):
+def test_large_neighbours_change_nothing(
+    reconstruct: Reconstruct, windows: FloatArray, alone: FloatArray
+) -> None:
     batch = windows[:100].copy()
     batch[1::2] *= np.float32(1e6)
     np.testing.assert_array_equal(reconstruct(batch)[::2], alone[:100:2])
 
 
-def test_same_again(reconstruct, windows):
+def test_same_again(reconstruct: Reconstruct, windows: FloatArray) -> None:
     np.testing.assert_array_equal(reconstruct(windows[:500]), reconstruct(windows[:500]))
 
 
-def test_empty_batch_gives_an_empty_batch(reconstruct, windows, shape):
+def test_empty_batch_gives_an_empty_batch(
+    reconstruct: Reconstruct, windows: FloatArray, shape: tuple[int, int]
+) -> None:
     result = reconstruct(windows[:0])
     assert (result.shape, result.dtype) == ((0, *shape), np.float32)
 
@@ -152,12 +168,12 @@ def test_empty_batch_gives_an_empty_batch(reconstruct, windows, shape):
     ],
     ids=lambda array: f"{array.dtype}-{array.shape}",
 )
-def test_anything_else_is_refused(reconstruct, wrong):
+def test_anything_else_is_refused(reconstruct: Reconstruct, wrong: Any) -> None:
     with pytest.raises(ValueError, match="windows: expected"):
         reconstruct(wrong)
 
 
-def test_engines_agree(networks, windows, shape):
+def test_engines_agree(networks: Path, windows: FloatArray, shape: tuple[int, int]) -> None:
     onnx, keras = (
         LOADERS[name](networks / f"network.{name}", *shape)(windows[:2049])
         for name in ("onnx", "keras")
@@ -168,21 +184,23 @@ def test_engines_agree(networks, windows, shape):
 @only_dense
 @pytest.mark.parametrize("name", sorted(LOADERS))
 @pytest.mark.parametrize("other", [(141, 1), (140, 2), (1, 140)])
-def test_network_for_another_shape_is_refused(networks, name, other):
+def test_network_for_another_shape_is_refused(
+    networks: Path, name: str, other: tuple[int, int]
+) -> None:
     with pytest.raises(BundleMismatchError, match="train a bundle for windows of this shape"):
         LOADERS[name](networks / f"network.{name}", *other)
 
 
 @pytest.mark.parametrize("name", sorted(LOADERS))
 @pytest.mark.parametrize("content", [b"", b"no network at all"])
-def test_file_that_is_no_network_is_refused(tmp_path, name, content):
+def test_file_that_is_no_network_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / f"network.{name}"
     path.write_bytes(content)
     with pytest.raises(BundleIntegrityError, match="cannot be loaded"):
         LOADERS[name](path, 140, 1)
 
 
-def test_code_in_a_keras_file_is_refused(tmp_path):
+def test_code_in_a_keras_file_is_refused(tmp_path: Path) -> None:
     keras = import_keras()
     inputs = keras.Input((140, 1))
     model = keras.Model(inputs, keras.layers.Lambda(lambda values: values)(inputs))
@@ -192,7 +210,7 @@ def test_code_in_a_keras_file_is_refused(tmp_path):
         load_keras(path, 140, 1)
 
 
-def test_exported_bytes_are_the_same_for_the_same_weights(networks, kind):
+def test_exported_bytes_are_the_same_for_the_same_weights(networks: Path, kind: str) -> None:
     known = import_keras().saving.load_model(networks / "network.keras", compile=False)
     model = build(kind)
     model.set_weights(known.get_weights())
@@ -201,7 +219,7 @@ def test_exported_bytes_are_the_same_for_the_same_weights(networks, kind):
 
 
 @only_dense
-def test_onnx_engine_never_imports_a_training_library(networks):
+def test_onnx_engine_never_imports_a_training_library(networks: Path) -> None:
     code = (
         "import sys, pathlib, numpy as np\n"
         "from stream_detector.engines.onnx import load_onnx\n"
@@ -213,7 +231,9 @@ def test_onnx_engine_never_imports_a_training_library(networks):
     assert done.stdout.strip() == "[]"
 
 
-def test_encoder_and_decoder_of_the_file_can_be_taken_apart(networks, windows):
+def test_encoder_and_decoder_of_the_file_can_be_taken_apart(
+    networks: Path, windows: FloatArray
+) -> None:
     model = import_keras().saving.load_model(networks / "network.keras", compile=False)
     latent = model.get_layer("encoder").predict_on_batch(windows[:64])
     whole = model.get_layer("decoder").predict_on_batch(latent)
@@ -221,11 +241,13 @@ def test_encoder_and_decoder_of_the_file_can_be_taken_apart(networks, windows):
 
 
 @pytest.fixture(scope="module")
-def parts(networks, shape):
+def parts(networks: Path, shape: tuple[int, int]) -> AutoencoderParts:
     return load_parts(networks / "network.keras", *shape)
 
 
-def test_the_halves_make_the_whole(parts, windows, shape):
+def test_the_halves_make_the_whole(
+    parts: AutoencoderParts, windows: FloatArray, shape: tuple[int, int]
+) -> None:
     latent = parts.encode(windows[:500])
     assert (latent.shape, latent.dtype) == ((500, parts.n_latent), np.float32)
     made = parts.decode(latent)
@@ -233,7 +255,7 @@ def test_the_halves_make_the_whole(parts, windows, shape):
     np.testing.assert_allclose(made, parts.reconstruct(windows[:500]), rtol=0, atol=1e-5)
 
 
-def test_a_code_does_not_depend_on_its_batch(parts, windows):
+def test_a_code_does_not_depend_on_its_batch(parts: AutoencoderParts, windows: FloatArray) -> None:
     latent = parts.encode(windows[:500])
     made = parts.decode(latent)
     for row in (0, 7, 130, 499):
@@ -242,7 +264,7 @@ def test_a_code_does_not_depend_on_its_batch(parts, windows):
 
 
 @pytest.mark.parametrize("name", ["encoder", "other"])
-def test_a_network_without_halves_is_refused(tmp_path, name):
+def test_a_network_without_halves_is_refused(tmp_path: Path, name: str) -> None:
     keras = import_keras()
     windows = keras.Input((4, 1), name="windows")
     half = keras.Model(windows, keras.layers.Dense(1, name="dense")(windows), name=name)
@@ -252,7 +274,7 @@ def test_a_network_without_halves_is_refused(tmp_path, name):
         load_parts(path, 4, 1)
 
 
-def test_halves_that_do_not_fit_are_refused(tmp_path):
+def test_halves_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     keras = import_keras()
     windows = keras.Input((4, 1), name="windows")
     halves = []

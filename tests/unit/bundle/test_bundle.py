@@ -7,14 +7,17 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 
 from stream_detector.assembly import build_detector
 from stream_detector.bundle import (
+    Bundle,
     Facts,
     SelfTest,
     Threshold,
@@ -24,6 +27,7 @@ from stream_detector.bundle import (
     write_bundle,
 )
 from stream_detector.bundle.manifest import CONTENT, digest, dump_manifest
+from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.scaling import fit_scaler
 from stream_detector.errors import (
     BundleError,
@@ -42,12 +46,12 @@ WINDOW = np.linspace(-1.0, 2.0, 6, dtype=np.float32).reshape(3, 2)
 SCALER = fit_scaler("min-max", WINDOW[np.newaxis])
 
 
-def half(windows):
+def half(windows: FloatArray) -> FloatArray:
     """Stand in for a network: halves what it is given."""
     return windows * np.float32(0.5)
 
 
-def facts(**changes) -> Facts:
+def facts(**changes: Any) -> Facts:
     expected = float(np.abs(0.5 * SCALER.transform(WINDOW[np.newaxis])).mean())
     values = {
         "name": "test",
@@ -64,12 +68,12 @@ def facts(**changes) -> Facts:
     return Facts(**values | changes)
 
 
-def write(out: Path, **changes):
+def write(out: Path, **changes: Any) -> Bundle:
     return write_bundle(out, facts(**changes), b"keras network", b"onnx network", SCALER)
 
 
 @pytest.fixture
-def bundle(tmp_path):
+def bundle(tmp_path: Path) -> Bundle:
     return write(tmp_path / "bundle")
 
 
@@ -77,14 +81,14 @@ def names(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()}
 
 
-def rewrite_manifest(path: Path, **changes) -> None:
+def rewrite_manifest(path: Path, **changes: Any) -> None:
     """Change the manifest and give it the version that fits what it says now."""
     values = json.loads((path / "manifest.json").read_text()) | changes
     values["version"] = digest(values)
     (path / "manifest.json").write_bytes(dump_manifest(values))
 
 
-def test_reads_back_what_was_written(bundle):
+def test_reads_back_what_was_written(bundle: Bundle) -> None:
     again = read_bundle(bundle.path)
     assert again.manifest == bundle.manifest
     assert again.manifest.recipe == RECIPE
@@ -96,19 +100,19 @@ def test_reads_back_what_was_written(bundle):
     assert again.network_keras.read_bytes() == b"keras network"
 
 
-def test_manifest_names_the_sha256_of_every_file(bundle):
+def test_manifest_names_the_sha256_of_every_file(bundle: Bundle) -> None:
     for name, sha256 in bundle.manifest.files.items():
         assert hashlib.sha256((bundle.path / name).read_bytes()).hexdigest() == sha256
     assert names(bundle.path) == {*bundle.manifest.files, "manifest.json"}
 
 
-def test_version_is_a_digest_of_the_content(tmp_path, bundle):
+def test_version_is_a_digest_of_the_content(tmp_path: Path, bundle: Bundle) -> None:
     assert write(tmp_path / "same").manifest.version == bundle.manifest.version
     other = write(tmp_path / "other", name="other")
     assert other.manifest.version != bundle.manifest.version
 
 
-def test_detector_is_what_the_bundle_says(bundle):
+def test_detector_is_what_the_bundle_says(bundle: Bundle) -> None:
     scorer = bundle.scorer(half)
     detector = build_detector(bundle.manifest.recipe, scorer, bundle.reference, 7)
     assert (detector.bundle.name, detector.bundle.version) == ("test", bundle.manifest.version)
@@ -117,29 +121,29 @@ def test_detector_is_what_the_bundle_says(bundle):
     assert detector.model_rows_max == 7
 
 
-def test_self_test_passes_with_the_right_network_only(bundle):
+def test_self_test_passes_with_the_right_network_only(bundle: Bundle) -> None:
     bundle.check_self_test(half)
     with pytest.raises(BundleIntegrityError, match="self-test window must give the error"):
         bundle.check_self_test(lambda windows: windows * np.float32(0.51))
 
 
-def test_shape_is_checked(bundle):
+def test_shape_is_checked(bundle: Bundle) -> None:
     bundle.check_shape(np.zeros((5, 3, 2), dtype=np.float32))
     with pytest.raises(BundleMismatchError, match="3 steps x 2 features"):
         bundle.check_shape(np.zeros((5, 140, 1), dtype=np.float32))
 
 
-def test_replaces_an_older_bundle_and_leaves_nothing_behind(tmp_path, bundle):
+def test_replaces_an_older_bundle_and_leaves_nothing_behind(tmp_path: Path, bundle: Bundle) -> None:
     again = write(bundle.path, name="newer")
     assert read_bundle(bundle.path).manifest.version == again.manifest.version
     assert names(tmp_path) == {"bundle"}
 
 
-def test_parents_are_made(tmp_path):
+def test_parents_are_made(tmp_path: Path) -> None:
     assert write(tmp_path / "a" / "b" / "bundle").path.is_dir()
 
 
-def test_refuses_to_replace_anything_else(tmp_path):
+def test_refuses_to_replace_anything_else(tmp_path: Path) -> None:
     folder = tmp_path / "precious"
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
@@ -153,8 +157,10 @@ def test_refuses_to_replace_anything_else(tmp_path):
         write(tmp_path / "link")
 
 
-def test_an_older_bundle_survives_a_failed_write(tmp_path, bundle, monkeypatch):
-    def fail(_):
+def test_an_older_bundle_survives_a_failed_write(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> NoReturn:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -166,19 +172,19 @@ def test_an_older_bundle_survives_a_failed_write(tmp_path, bundle, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["manifest.json", *CONTENT])
-def test_missing_file_is_refused(bundle, name):
+def test_missing_file_is_refused(bundle: Bundle, name: str) -> None:
     (bundle.path / name).unlink()
     with pytest.raises(BundleNotFoundError, match=name):
         read_bundle(bundle.path)
 
 
-def test_missing_folder_is_refused(tmp_path):
+def test_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleNotFoundError, match="give the folder that train wrote"):
         read_bundle(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("name", CONTENT)
-def test_changed_file_is_refused(bundle, name):
+def test_changed_file_is_refused(bundle: Bundle, name: str) -> None:
     path = bundle.path / name
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -187,7 +193,7 @@ def test_changed_file_is_refused(bundle, name):
         read_bundle(bundle.path)
 
 
-def test_changed_manifest_is_refused(bundle):
+def test_changed_manifest_is_refused(bundle: Bundle) -> None:
     path = bundle.path / "manifest.json"
     path.write_text(path.read_text().replace('"value": 0.4', '"value": 0.9'))
     with pytest.raises(BundleIntegrityError, match="was changed: expected version"):
@@ -206,7 +212,9 @@ def test_changed_manifest_is_refused(bundle):
     ],
     ids=["white space", "line ends", "number", "key twice", "escape", "last line"],
 )
-def test_manifest_written_in_another_way_is_refused(bundle, rewritten):
+def test_manifest_written_in_another_way_is_refused(
+    bundle: Bundle, rewritten: Callable[[str], str]
+) -> None:
     path = bundle.path / "manifest.json"
     text = path.read_text()
     path.write_bytes(rewritten(text).encode())
@@ -230,19 +238,19 @@ def test_manifest_written_in_another_way_is_refused(bundle, rewritten):
     ],
     ids=str.__len__,
 )
-def test_broken_manifest_is_refused(bundle, text):
+def test_broken_manifest_is_refused(bundle: Bundle, text: str) -> None:
     (bundle.path / "manifest.json").write_text(text, errors="surrogateescape")
     with pytest.raises(BundleIntegrityError, match="cannot be read"):
         read_bundle(bundle.path)
 
 
-def test_extra_file_is_refused(bundle):
+def test_extra_file_is_refused(bundle: Bundle) -> None:
     (bundle.path / "notes.txt").write_text("hello")
     with pytest.raises(BundleIntegrityError, match=r"notes\.txt does not belong there"):
         read_bundle(bundle.path)
 
 
-def test_link_is_refused_even_to_the_same_content(tmp_path, bundle):
+def test_link_is_refused_even_to_the_same_content(tmp_path: Path, bundle: Bundle) -> None:
     network = bundle.path / "network.onnx"
     outside = tmp_path / "outside.onnx"
     network.rename(outside)
@@ -263,26 +271,30 @@ def test_link_is_refused_even_to_the_same_content(tmp_path, bundle):
         ({"libraries": {"keras": "three"}}, r"libraries\.keras"),
     ],
 )
-def test_manifest_that_contradicts_itself_is_refused(bundle, changes, expected):
+def test_manifest_that_contradicts_itself_is_refused(
+    bundle: Bundle, changes: dict[str, Any], expected: str
+) -> None:
     rewrite_manifest(bundle.path, **changes)
     with pytest.raises(BundleIntegrityError, match=expected):
         read_bundle(bundle.path)
 
 
 @pytest.mark.parametrize("version", [1, 3])
-def test_another_format_is_refused(bundle, version):
+def test_another_format_is_refused(bundle: Bundle, version: int) -> None:
     rewrite_manifest(bundle.path, format_version=version, surprise=1)
     expected = f"expected format_version 2, received {version}; train the bundle again"
     with pytest.raises(BundleMismatchError, match=expected):
         read_bundle(bundle.path)
 
 
-def pretend_installed(monkeypatch, **versions):
+def pretend_installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
     real = metadata.version
     monkeypatch.setattr(metadata, "version", lambda name: versions.get(name) or real(name))
 
 
-def test_other_major_version_of_keras_is_refused(bundle, monkeypatch):
+def test_other_major_version_of_keras_is_refused(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rewrite_manifest(bundle.path, libraries={"keras": "3.15.1"})
     pretend_installed(monkeypatch, keras="4.0.0")
     with pytest.raises(BundleMismatchError, match=r"made with keras 3\.15\.1, received keras 4"):
@@ -291,7 +303,7 @@ def test_other_major_version_of_keras_is_refused(bundle, monkeypatch):
     read_bundle(bundle.path)
 
 
-def test_too_old_onnxruntime_is_refused(bundle, monkeypatch):
+def test_too_old_onnxruntime_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_installed(monkeypatch, onnxruntime="1.9.2")
     with pytest.raises(BundleMismatchError, match=r"onnxruntime 1\.20 or newer, received 1\.9\.2"):
         read_bundle(bundle.path)
@@ -333,7 +345,7 @@ def damaged_archive(name: str, array: bytes, method: int) -> bytes:
     ],
     ids=lambda case: type(case).__name__,
 )
-def test_scaler_of_another_kind_is_refused(bundle, scaler):
+def test_scaler_of_another_kind_is_refused(bundle: Bundle, scaler: Any) -> None:
     path = bundle.path / "scaler.npz"
     if isinstance(scaler, bytes):
         path.write_bytes(scaler)
@@ -347,7 +359,7 @@ def test_scaler_of_another_kind_is_refused(bundle, scaler):
         read_bundle(bundle.path)
 
 
-def test_importing_it_loads_no_engine():
+def test_importing_it_loads_no_engine() -> None:
     code = (
         "import sys; import stream_detector.bundle; "
         "print(sorted({'keras', 'tensorflow', 'onnxruntime'} & set(sys.modules)))"

@@ -1,6 +1,8 @@
 """ECG5000 as its two publishers have it. Needs the files."""
 
 import gzip
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from stream_detector.datasets.ecg5000 import tutorial_split
 
 
 @pytest.mark.parametrize("n_windows", [5, 99, 100, 4998])
-def test_tutorial_split_is_scikit_learns(n_windows):
+def test_tutorial_split_is_scikit_learns(n_windows: int) -> None:
     selection = pytest.importorskip("sklearn.model_selection")
     rows = np.arange(n_windows)
     expected = selection.train_test_split(rows, test_size=0.2, random_state=21)
@@ -31,7 +33,7 @@ def check(data: Dataset, n_train: int, n_test: int) -> None:
 
 
 @pytest.mark.usefixtures("mirror")
-def test_tutorial_form():
+def test_tutorial_form() -> None:
     data = load_dataset("ecg5000")
     check(data, 3998, 1000)
     assert data.split == "tutorial"
@@ -40,14 +42,14 @@ def test_tutorial_form():
 
 
 @pytest.mark.usefixtures("mirror")
-def test_official_form():
+def test_official_form() -> None:
     data = load_dataset("ecg5000", split="official")
     check(data, 500, 4500)
     assert int((data.train_labels == 0).sum() + (data.test_labels == 0).sum()) == 2919
 
 
 @pytest.mark.usefixtures("mirror")
-def test_tutorial_form_is_the_official_one_in_another_order():
+def test_tutorial_form_is_the_official_one_in_another_order() -> None:
     tutorial, official = load_dataset("ecg5000"), load_dataset("ecg5000", split="official")
     ours = np.concatenate([tutorial.train, tutorial.test])[:, :, 0].astype(np.float64)
     theirs = np.concatenate([official.train, official.test])[:4998, :, 0].astype(np.float64)
@@ -56,7 +58,7 @@ def test_tutorial_form_is_the_official_one_in_another_order():
 
 
 @pytest.mark.usefixtures("mirror")
-def test_values_come_by_way_of_float64(data_folder):
+def test_values_come_by_way_of_float64(data_folder: Path) -> None:
     with gzip.open(data_folder / "ecg5000" / "ecg.csv.gz", "rt") as file:
         first = [np.float32(float(text)) for text in file.readline().split(",")[:-1]]
     data = load_dataset("ecg5000")
@@ -65,7 +67,7 @@ def test_values_come_by_way_of_float64(data_folder):
 
 
 @pytest.mark.usefixtures("mirror")
-def test_fingerprint_tells_splits_apart():
+def test_fingerprint_tells_splits_apart() -> None:
     tutorial = load_dataset("ecg5000")
     assert tutorial.fingerprint == load_dataset("ecg5000").fingerprint
     assert tutorial.fingerprint != load_dataset("ecg5000", split="official").fingerprint
@@ -74,6 +76,6 @@ def test_fingerprint_tells_splits_apart():
 @pytest.mark.parametrize(
     "wrong", [{"name": "ecg5000", "split": "mine"}, {"name": "mnist"}, {"name": "csv"}]
 )
-def test_unknown_names_are_the_callers_mistake(wrong):
+def test_unknown_names_are_the_callers_mistake(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         load_dataset(**wrong)

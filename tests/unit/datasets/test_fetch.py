@@ -8,6 +8,8 @@ import zipfile
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,30 +26,30 @@ FILE = RemoteFile(
 
 
 @pytest.fixture
-def mirror(tmp_path, monkeypatch):
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "some").mkdir()
     monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path))
     return tmp_path
 
 
-def test_compressed_mirror_file_is_read(mirror):
+def test_compressed_mirror_file_is_read(mirror: Path) -> None:
     (mirror / "some" / "table.csv.gz").write_bytes(gzip.compress(CONTENT))
     assert fetch(FILE) == CONTENT
 
 
-def test_plain_mirror_file_is_read(mirror):
+def test_plain_mirror_file_is_read(mirror: Path) -> None:
     (mirror / "some" / "table.csv").write_bytes(CONTENT)
     assert fetch(FILE) == CONTENT
 
 
-def test_missing_mirror_file_says_what_to_do(mirror):
+def test_missing_mirror_file_says_what_to_do(mirror: Path) -> None:
     with pytest.raises(DatasetError, match=r"table\.csv\.gz is missing .* or unset") as caught:
         fetch(FILE)
     assert str(mirror) in str(caught.value)
     assert FILE.url in str(caught.value)
 
 
-def test_wrong_sha256_names_both_and_what_to_do(mirror):
+def test_wrong_sha256_names_both_and_what_to_do(mirror: Path) -> None:
     (mirror / "some" / "table.csv").write_bytes(CONTENT + b"x")
     with pytest.raises(DatasetError, match="is not the expected one") as caught:
         fetch(FILE)
@@ -59,20 +61,20 @@ def test_wrong_sha256_names_both_and_what_to_do(mirror):
 @pytest.mark.parametrize(
     "damage", [b"no gzip", gzip.compress(CONTENT)[:-4]], ids=["no gzip", "cut short"]
 )
-def test_damaged_archive_is_refused(mirror, damage):
+def test_damaged_archive_is_refused(mirror: Path, damage: bytes) -> None:
     (mirror / "some" / "table.csv.gz").write_bytes(damage)
     with pytest.raises(DatasetError, match="cannot be read"):
         fetch(FILE)
 
 
 @pytest.fixture
-def downloads(tmp_path, monkeypatch):
+def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand in for the network: `retrieve` gives the file put at this path."""
     pooch = pytest.importorskip("pooch")
     monkeypatch.delenv(MIRROR_VARIABLE, raising=False)
     path = tmp_path / "downloaded"
 
-    def retrieve(url, downloader, **_):
+    def retrieve(url: str, downloader: Any, **_: object) -> str:
         downloader.progressbar.total = 4
         downloader.progressbar.reset()
         if not path.exists():
@@ -84,7 +86,7 @@ def downloads(tmp_path, monkeypatch):
     return path
 
 
-def test_downloaded_file_is_checked(downloads):
+def test_downloaded_file_is_checked(downloads: Path) -> None:
     downloads.write_bytes(CONTENT)
     assert fetch(FILE) == CONTENT
     downloads.write_bytes(b"other")
@@ -92,7 +94,9 @@ def test_downloaded_file_is_checked(downloads):
         fetch(FILE)
 
 
-def test_member_of_a_downloaded_zip_is_checked(downloads, monkeypatch):
+def test_member_of_a_downloaded_zip_is_checked(
+    downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("inner.txt", CONTENT)
@@ -107,12 +111,12 @@ def test_member_of_a_downloaded_zip_is_checked(downloads, monkeypatch):
 
 
 @pytest.mark.usefixtures("downloads")
-def test_failed_download_says_what_to_do():
+def test_failed_download_says_what_to_do() -> None:
     with pytest.raises(DatasetError, match=f"could not be downloaded.*set {MIRROR_VARIABLE}"):
         fetch(FILE)
 
 
-def test_download_over_http_is_cached(tmp_path, monkeypatch):
+def test_download_over_http_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pooch = pytest.importorskip("pooch")
     monkeypatch.delenv(MIRROR_VARIABLE, raising=False)
     monkeypatch.setattr(pooch, "os_cache", lambda _: tmp_path / "cache")
@@ -127,7 +131,9 @@ def test_download_over_http_is_cached(tmp_path, monkeypatch):
     assert fetch(file) == CONTENT, "the second time comes from the cache"
 
 
-def test_files_of_one_name_are_cached_apart(tmp_path, monkeypatch):
+def test_files_of_one_name_are_cached_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pooch = pytest.importorskip("pooch")
     monkeypatch.delenv(MIRROR_VARIABLE, raising=False)
     monkeypatch.setattr(pooch, "os_cache", lambda _: tmp_path / "cache")
@@ -147,11 +153,11 @@ def test_files_of_one_name_are_cached_apart(tmp_path, monkeypatch):
 class QuietHandler(SimpleHTTPRequestHandler):
     """Serves files and says nothing about it."""
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         pass
 
 
-def test_progress_shows_and_goes_away():
+def test_progress_shows_and_goes_away() -> None:
     progress = module._Progress("file")
     progress.total = 10
     progress.update(4)

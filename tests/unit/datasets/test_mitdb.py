@@ -1,6 +1,8 @@
 """MIT-BIH records as wfdb reads them. Needs the files and wfdb."""
 
 import builtins
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from stream_detector.errors import DatasetError
 
 
 @pytest.mark.usefixtures("mirror")
-def test_a_record_is_five_minutes_and_the_rest():
+def test_a_record_is_five_minutes_and_the_rest() -> None:
     data = load_samples("mitdb", series="106")
     assert (data.name, data.split, data.feature_names) == ("mitdb", "106", ("MLII", "V1"))
     assert (len(data.train), len(data.test)) == (300 * 360, 650_000 - 300 * 360)
@@ -29,7 +31,7 @@ def test_a_record_is_five_minutes_and_the_rest():
 
 
 @pytest.mark.usefixtures("mirror")
-def test_labels_are_on_the_annotated_samples_of_v_and_f():
+def test_labels_are_on_the_annotated_samples_of_v_and_f() -> None:
     data = mitdb.load("208")
     places, symbols = mitdb.beats("208")
     chosen = places[np.isin(symbols, ["V", "F"])]
@@ -41,7 +43,7 @@ def test_labels_are_on_the_annotated_samples_of_v_and_f():
 
 
 @pytest.mark.usefixtures("mirror")
-def test_values_are_millivolts(mirror):
+def test_values_are_millivolts(mirror: Path) -> None:
     data = mitdb.load("100")
     raw = np.frombuffer((mirror / "mitdb" / "100.dat").read_bytes()[:3], dtype=np.uint8)
     # Format 212: two samples of 12 bits in three bytes; 200 steps a millivolt around 1024.
@@ -53,7 +55,7 @@ def test_values_are_millivolts(mirror):
 
 @pytest.mark.usefixtures("mirror")
 @pytest.mark.parametrize("series", mitdb.SERIES)
-def test_every_known_record_loads(series):
+def test_every_known_record_loads(series: str) -> None:
     data = mitdb.load(series)
     assert np.isfinite(data.test.values).all()
     n_anomalous = int(data.train.labels.sum() + data.test.labels.sum())
@@ -61,15 +63,15 @@ def test_every_known_record_loads(series):
     assert series in ("100", "112", "115") or n_anomalous > 300
 
 
-def test_another_record_is_refused_with_the_known_ones():
+def test_another_record_is_refused_with_the_known_ones() -> None:
     with pytest.raises(DatasetError, match=r"100, 106, 112.*received '101'"):
         mitdb.load("101")
 
 
-def test_without_wfdb_it_says_how_to_get_it(monkeypatch):
+def test_without_wfdb_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
-    def without_wfdb(name, *rest):
+    def without_wfdb(name: str, *rest: Any) -> object:
         if name == "wfdb":
             raise ImportError(name)
         return real(name, *rest)

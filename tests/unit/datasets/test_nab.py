@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def milliseconds(text: str) -> float:
 
 @pytest.mark.usefixtures("mirror")
 @pytest.mark.parametrize("series", nab.SERIES)
-def test_every_series_is_in_order_and_parted_at_15_percent(series):
+def test_every_series_is_in_order_and_parted_at_15_percent(series: str) -> None:
     data = load_samples("nab", series=series)
     assert (data.name, data.split, data.feature_names) == ("nab", series, ("value",))
     assert data.train.keys == data.test.keys == (series,)
@@ -31,7 +32,7 @@ def test_every_series_is_in_order_and_parted_at_15_percent(series):
     assert 0 < data.test.labels.mean() < 0.15
 
 
-def test_a_clock_set_back_leaves_the_first_of_equal_times(mirror):
+def test_a_clock_set_back_leaves_the_first_of_equal_times(mirror: Path) -> None:
     rows = (mirror / "nab" / "data" / f"{MACHINE}.csv").read_text().split()[2:]
     assert len(rows) == 22_695 * 2 - 1, "date and time are apart, the header is one short"
     data = nab.load(MACHINE)
@@ -39,7 +40,7 @@ def test_a_clock_set_back_leaves_the_first_of_equal_times(mirror):
     assert len(times_ms) == 22_683, "twelve times stand in the file twice"
 
 
-def test_labels_are_the_benchmarks_windows(mirror):
+def test_labels_are_the_benchmarks_windows(mirror: Path) -> None:
     data = nab.load(MACHINE)
     labels = np.concatenate([data.train.labels, data.test.labels])
     times_ms = np.concatenate([data.train.times_ms, data.test.times_ms])
@@ -54,6 +55,6 @@ def test_labels_are_the_benchmarks_windows(mirror):
 
 
 @pytest.mark.parametrize("series", ["realAWSCloudwatch/grok_asg_anomaly", "nyc_taxi"])
-def test_another_series_is_refused_with_the_known_ones(series):
+def test_another_series_is_refused_with_the_known_ones(series: str) -> None:
     with pytest.raises(DatasetError, match=f"realKnownCause/nyc_taxi.*received '{series}'"):
         nab.load(series)

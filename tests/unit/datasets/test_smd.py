@@ -2,20 +2,21 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from stream_detector.datasets import load_samples, smd
 from stream_detector.datasets.base import BASE_MS
 from stream_detector.errors import DatasetError
 
 
-def runs(labels) -> list[tuple[int, int]]:
+def runs(labels: NDArray[np.int8] | None) -> list[tuple[int, int]]:
     """Return first sample and one after the last of each run of ones."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], labels, [0]])))
     return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 
 
 @pytest.mark.usefixtures("mirror")
-def test_a_machine_is_its_two_files_one_after_the_other():
+def test_a_machine_is_its_two_files_one_after_the_other() -> None:
     data = load_samples("smd", series="1-6")
     assert (data.name, data.split) == ("smd", "1-6")
     assert data.feature_names[0] == "0"
@@ -36,7 +37,7 @@ def test_a_machine_is_its_two_files_one_after_the_other():
 
 @pytest.mark.usefixtures("mirror")
 @pytest.mark.parametrize("series", ["1-6", "2-1", "2-7"])
-def test_interpretations_are_the_labelled_runs(series):
+def test_interpretations_are_the_labelled_runs(series: str) -> None:
     found = smd.interpretations(series)
     assert [(item.start, item.end) for item in found] == runs(smd.load(series).test.labels)
     for item in found:
@@ -45,14 +46,14 @@ def test_interpretations_are_the_labelled_runs(series):
 
 
 @pytest.mark.usefixtures("mirror")
-def test_features_are_counted_from_0():
+def test_features_are_counted_from_0() -> None:
     # The file's line for this fault: 246-252:1,2,3,4,6,9,10,11,12,13,15
     first = smd.interpretations("1-6")[0]
     assert first == (246, 252, (0, 1, 2, 3, 5, 8, 9, 10, 11, 12, 14))
 
 
 @pytest.mark.usefixtures("mirror")
-def test_machine_3_3_names_two_faults_inside_longer_ones():
+def test_machine_3_3_names_two_faults_inside_longer_ones() -> None:
     found = smd.interpretations("3-3")
     labelled = runs(smd.load("3-3").test.labels)
     assert (len(found), len(labelled)) == (28, 26)
@@ -62,6 +63,6 @@ def test_machine_3_3_names_two_faults_inside_longer_ones():
         assert any(start <= item.start and item.end <= end for start, end in labelled)
 
 
-def test_another_machine_is_refused_with_the_known_ones():
+def test_another_machine_is_refused_with_the_known_ones() -> None:
     with pytest.raises(DatasetError, match=r"1-6, 2-1, 2-7, 3-3, received '1-1'"):
         smd.load("1-1")

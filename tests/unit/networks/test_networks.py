@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from stream_detector.engines.backend import import_keras
 from stream_detector.networks import build_network
+from stream_detector.recipes import NetworkSection
 from stream_detector.recipes.networks import (
     AdversarialNetwork,
     ConvNetwork,
@@ -48,7 +50,7 @@ BLOG = ConvNetwork(
 each_kind = pytest.mark.parametrize("name", sorted(SECTIONS))
 
 
-def layers(model) -> list[str]:
+def layers(model: Any) -> list[str]:
     """Return what a model's layers are and what they give."""
     return [
         f"{type(layer).__name__} {'x'.join(map(str, layer.output.shape[1:]))}"
@@ -56,7 +58,7 @@ def layers(model) -> list[str]:
     ]
 
 
-def task(n_windows: int = 64, epochs: int = 3, validation: bool = True, **settings) -> Task:
+def task(n_windows: int = 64, epochs: int = 3, validation: bool = True, **settings: Any) -> Task:
     """Return slow waves of some phase, to be reconstructed."""
     phases = np.random.default_rng(5).uniform(0, 6, (2 * n_windows, 1, 1))
     steps = np.linspace(0, 3, SHAPE[0])[:, None] + np.arange(SHAPE[1])
@@ -66,12 +68,12 @@ def task(n_windows: int = 64, epochs: int = 3, validation: bool = True, **settin
     return Task(training, fit, held_out if validation else None, None)
 
 
-def fresh(section, seed: int = 0):
+def fresh(section: NetworkSection, seed: int = 0) -> Any:
     import_keras().utils.set_random_seed(seed)
     return build_network(section, *SHAPE)
 
 
-def test_tutorials_denoiser_layer_by_layer():
+def test_tutorials_denoiser_layer_by_layer() -> None:
     model = build_network(DENOISER, 28, 28)
     assert layers(model.get_layer("encoder")) == [
         "Reshape 28x28x1", "Conv2D 14x14x16", "Conv2D 7x7x8",
@@ -83,7 +85,7 @@ def test_tutorials_denoiser_layer_by_layer():
     assert model.count_params() == 160 + 1160 + 584 + 1168 + 145
 
 
-def test_blogs_convolutional_autoencoder_layer_by_layer():
+def test_blogs_convolutional_autoencoder_layer_by_layer() -> None:
     model = build_network(BLOG, 28, 28)
     assert layers(model.get_layer("encoder")) == [
         "Reshape 28x28x1", "Conv2D 28x28x16", "MaxPooling2D 14x14x16", "Conv2D 14x14x8",
@@ -97,20 +99,20 @@ def test_blogs_convolutional_autoencoder_layer_by_layer():
     assert model.count_params() == 4385
 
 
-def test_image_of_three_channels_is_rows_columns_channels():
+def test_image_of_three_channels_is_rows_columns_channels() -> None:
     model = build_network(DENOISER, 9, 33, 3)
     assert layers(model.get_layer("encoder"))[0] == "Reshape 9x11x3"
     assert model.output_shape == (None, 9, 33)
 
 
-def test_convolution_over_steps_does_not_mix_in_other_axes():
+def test_convolution_over_steps_does_not_mix_in_other_axes() -> None:
     model = build_network(ConvNetwork(kind="conv", filters=(4, 2), kernel_size=7), 37, 5)
     encoder = model.get_layer("encoder")
     assert layers(encoder) == ["Reshape 37x1x5", "Conv2D 19x1x4", "Conv2D 10x1x2"]
     assert encoder.get_layer("encoder_1").kernel.shape == (7, 1, 5, 4)
 
 
-def test_recurrent_layers_write_a_window_from_its_code():
+def test_recurrent_layers_write_a_window_from_its_code() -> None:
     model = build_network(LstmNetwork(kind="lstm", units=(16, 8, 3)), *SHAPE)
     assert layers(model.get_layer("encoder")) == ["LSTM 12x16", "LSTM 8", "Dense 3"]
     assert layers(model.get_layer("decoder")) == [
@@ -119,13 +121,15 @@ def test_recurrent_layers_write_a_window_from_its_code():
 
 
 @pytest.mark.parametrize(("section", "activation"), [(DENSE, "relu"), (VARIATIONAL, "linear")])
-def test_code_that_is_to_look_gaussian_may_be_negative(section, activation):
+def test_code_that_is_to_look_gaussian_may_be_negative(
+    section: NetworkSection, activation: str
+) -> None:
     latent = build_network(section, *SHAPE).get_layer("encoder").layers[-1]
     assert (latent.units, latent.activation.__name__) == (3, activation)
 
 
 @each_kind
-def test_encoder_and_decoder_are_the_whole_and_names_never_count_up(name):
+def test_encoder_and_decoder_are_the_whole_and_names_never_count_up(name: str) -> None:
     first, second = (fresh(SECTIONS[name]) for _ in range(2))
     assert first.input_shape == first.output_shape == (None, *SHAPE)
     windows = task().fit.inputs
@@ -141,7 +145,7 @@ def test_encoder_and_decoder_are_the_whole_and_names_never_count_up(name):
 
 
 @each_kind
-def test_fitting_lowers_both_losses_and_reports_each_epoch(name):
+def test_fitting_lowers_both_losses_and_reports_each_epoch(name: str) -> None:
     reported = []
     given = task(epochs=6)
     given = Task(given.training, given.fit, given.validation, lambda *each: reported.append(each))
@@ -154,7 +158,7 @@ def test_fitting_lowers_both_losses_and_reports_each_epoch(name):
 
 
 @each_kind
-def test_same_seed_same_weights(name):
+def test_same_seed_same_weights(name: str) -> None:
     section = SECTIONS[name]
 
     def weights(seed: int) -> list[np.ndarray]:
@@ -168,13 +172,13 @@ def test_same_seed_same_weights(name):
         np.testing.assert_array_equal(array, again[index])
 
 
-def test_without_validation_there_is_no_validation_loss():
+def test_without_validation_there_is_no_validation_loss() -> None:
     for section in (DENSE, ADVERSARIAL):
         history = fit_network(fresh(section), section, task(validation=False))
         assert sorted(history) == ["loss"]
 
 
-def test_l1_makes_codes_sparse_and_counts_in_the_loss():
+def test_l1_makes_codes_sparse_and_counts_in_the_loss() -> None:
     plain, sparse = (
         DenseNetwork(kind="dense", units=(40,), latent_l1=latent_l1) for latent_l1 in (0.0, 0.1)
     )
@@ -191,7 +195,7 @@ def test_l1_makes_codes_sparse_and_counts_in_the_loss():
     assert np.abs(latent[1]).mean() < 0.2 * np.abs(latent[0]).mean()
 
 
-def test_divergence_is_that_of_the_paper_and_codes_are_drawn_only_while_fitting():
+def test_divergence_is_that_of_the_paper_and_codes_are_drawn_only_while_fitting() -> None:
     keras = import_keras()
     from stream_detector.training.variational import DrawnLatent
 
@@ -211,7 +215,7 @@ def test_divergence_is_that_of_the_paper_and_codes_are_drawn_only_while_fitting(
     assert drawn.var() == pytest.approx(3.0, abs=0.2)
 
 
-def test_codes_come_to_look_gaussian():
+def test_codes_come_to_look_gaussian() -> None:
     section = VARIATIONAL.model_copy(update={"kl_weight": 4.0})
     given = task(n_windows=256, epochs=30)
     network = fresh(section)
@@ -221,7 +225,7 @@ def test_codes_come_to_look_gaussian():
     assert latent.std(axis=0).max() < 2.0
 
 
-def test_playing_against_the_discriminator_draws_codes_near_and_leaves_the_decoder_alone():
+def test_playing_against_the_discriminator_draws_codes_near_and_leaves_the_decoder_alone() -> None:
     from stream_detector.training.adversarial import _Adversaries
 
     given = task(n_windows=64)
@@ -238,7 +242,7 @@ def test_playing_against_the_discriminator_draws_codes_near_and_leaves_the_decod
         np.testing.assert_array_equal(array, decoder.get_weights()[index])
 
 
-def test_noise_is_seen_and_not_to_be_given():
+def test_noise_is_seen_and_not_to_be_given() -> None:
     windows = task().fit.inputs
     inputs, targets = with_noise(windows, 0.2, np.random.default_rng(0))
     assert targets is windows
@@ -251,7 +255,7 @@ def test_noise_is_seen_and_not_to_be_given():
     assert with_noise(windows, 0.0, np.random.default_rng(0)) == (windows, windows)
 
 
-def test_every_kind_fits_with_another_backend():
+def test_every_kind_fits_with_another_backend() -> None:
     code = (
         "import sys\n"
         "try:\n"

@@ -25,13 +25,13 @@ def refusal(*overrides: str) -> str:
 
 
 @pytest.mark.parametrize("path", sorted(MODELS.glob("*.toml")), ids=lambda path: path.stem)
-def test_shipped_recipe_is_valid_and_named_like_its_file(path):
+def test_shipped_recipe_is_valid_and_named_like_its_file(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == path.stem
     assert recipe.description
 
 
-def test_tutorial_recipe_says_what_the_tutorial_does():
+def test_tutorial_recipe_says_what_the_tutorial_does() -> None:
     recipe = load_recipe(TUTORIAL)
     assert recipe.network.units == (32, 16, 8)
     assert (recipe.scaling.kind, recipe.scaling.fit_on) == ("min-max", "all")
@@ -41,7 +41,7 @@ def test_tutorial_recipe_says_what_the_tutorial_does():
     assert recipe.published.figures() == {"accuracy": 0.944, "precision": 0.992, "recall": 0.907}
 
 
-def test_calibration_is_on_held_out_windows_unless_the_recipe_says_otherwise():
+def test_calibration_is_on_held_out_windows_unless_the_recipe_says_otherwise() -> None:
     recipe = load_recipe(TUTORIAL, ["threshold.calibrate_on="])
     assert recipe.threshold.calibrate_on == "held-out"
     assert recipe.threshold.calibration_share == 0.2
@@ -58,22 +58,24 @@ def test_calibration_is_on_held_out_windows_unless_the_recipe_says_otherwise():
         ("alerting.severity={bad=1.0}", "alerting", "severity", {"bad": 1.0}),
     ],
 )
-def test_override_takes_toml_and_bare_words(override, section, key, value):
+def test_override_takes_toml_and_bare_words(
+    override: str, section: str, key: str, value: object
+) -> None:
     recipe = load_recipe(TUTORIAL, [override])
     assert getattr(getattr(recipe, section), key) == value
 
 
-def test_last_override_wins():
+def test_last_override_wins() -> None:
     recipe = load_recipe(TUTORIAL, ["training.epochs=3", "training.epochs=4"])
     assert recipe.training.epochs == 4
 
 
-def test_override_adds_one_severity():
+def test_override_adds_one_severity() -> None:
     recipe = load_recipe(TUTORIAL, ["alerting.severity.page=5"])
     assert recipe.alerting.severity == {"warning": 1.0, "critical": 2.0, "page": 5.0}
 
 
-def test_the_rules_of_alerts_are_those_of_the_recipe():
+def test_the_rules_of_alerts_are_those_of_the_recipe() -> None:
     rules = load_recipe(
         TUTORIAL, ["alerting.open_after=2", "alerting.open_within=3"]
     ).alerting.rules
@@ -105,17 +107,17 @@ def test_every_key_of_every_section_is_described() -> None:
             assert field.description, f"{section.__name__}.{key}"
 
 
-def test_own_data_by_overrides():
+def test_own_data_by_overrides() -> None:
     recipe = load_recipe(TUTORIAL, ["data.name=csv", "data.split=", "data.path=beats.csv"])
     assert recipe.data.path == "beats.csv"
 
 
 @pytest.mark.parametrize("override", ["epochs", "=3", "training.=3", "name.epochs=3"])
-def test_malformed_override_is_refused(override):
+def test_malformed_override_is_refused(override: str) -> None:
     assert repr(override) in refusal(override)
 
 
-def test_all_problems_at_once_each_with_key_expected_and_received():
+def test_all_problems_at_once_each_with_key_expected_and_received() -> None:
     message = refusal(
         "training.epoch=5", "training.epochs=0", "scaling.kind=standard", "window.stepz=1"
     )
@@ -195,7 +197,7 @@ def test_all_problems_at_once_each_with_key_expected_and_received():
         (["training="], "training: expected a value, received none"),
     ],
 )
-def test_impossible_combination_is_refused(overrides, expected):
+def test_impossible_combination_is_refused(overrides: list[str], expected: str) -> None:
     assert expected in refusal(*overrides)
 
 
@@ -227,11 +229,11 @@ def test_impossible_combination_is_refused(overrides, expected):
         (["latent_l1=-1"], "network.latent_l1: expected greater than or equal to 0, received -1"),
     ],
 )
-def test_impossible_network_is_refused(overrides, expected):
+def test_impossible_network_is_refused(overrides: list[str], expected: str) -> None:
     assert expected in refusal(*(f"network.{each}" for each in overrides))
 
 
-def test_noise_needs_data_between_0_and_1():
+def test_noise_needs_data_between_0_and_1() -> None:
     assert load_recipe(TUTORIAL, ["training.noise=0.2"]).training.noise == 0.2
     assert (
         "training.noise: noise is clipped to [0, 1], expected scaling.kind = 'min-max' or 'pixels' "
@@ -239,7 +241,7 @@ def test_noise_needs_data_between_0_and_1():
     ) in refusal("training.noise=0.2", "scaling.kind=standard")
 
 
-def test_missing_and_unreadable_files_are_refused(tmp_path):
+def test_missing_and_unreadable_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml cannot be read"):
         load_recipe(tmp_path / "absent.toml")
     broken = tmp_path / "broken.toml"
@@ -249,7 +251,7 @@ def test_missing_and_unreadable_files_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "series"), [("mitdb", "119"), ("smd", "2-1"), ("nab", "a/b")])
-def test_a_series_is_text_also_where_it_looks_like_a_number(name, series):
+def test_a_series_is_text_also_where_it_looks_like_a_number(name: str, series: str) -> None:
     recipe = load_recipe(MODELS / f"{name}-dense.toml", [f"data.series={series}"])
     assert recipe.data.series == series
 
@@ -265,7 +267,7 @@ def test_a_series_is_text_also_where_it_looks_like_a_number(name, series):
         ("mitdb", "threshold.n_sigma=1", "threshold.n_sigma: expected only with method = 'sigma'"),
     ],
 )
-def test_impossible_recipe_of_samples_is_refused(name, override, expected):
+def test_impossible_recipe_of_samples_is_refused(name: str, override: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_recipe(MODELS / f"{name}-dense.toml", [override])
     assert expected in str(caught.value)
@@ -298,36 +300,38 @@ IMAGES = MODELS / "fashion-basic.toml"
         (TUTORIAL, "data.anomalous_share=1", "data.anomalous_share: expected less than 1"),
     ],
 )
-def test_impossible_recipe_of_images_or_draws_is_refused(recipe, override, expected):
+def test_impossible_recipe_of_images_or_draws_is_refused(
+    recipe: Path, override: str, expected: str
+) -> None:
     with pytest.raises(ConfigError, match=re.escape(expected)):
         load_recipe(recipe, [override])
 
 
-def test_a_test_part_is_drawn_in_one_way():
+def test_a_test_part_is_drawn_in_one_way() -> None:
     with pytest.raises(ConfigError, match=r"data\.test_each: expected only without"):
         load_recipe(IMAGES, ["data.test_each=5", "data.anomalous_share=0.1"])
     recipe = load_recipe(TUTORIAL, ["data.anomalous_share=0.1", "data.seed=2"])
     assert (recipe.data.anomalous_share, recipe.data.seed) == (0.1, 2)
 
 
-def test_samples_have_no_test_part_to_draw():
+def test_samples_have_no_test_part_to_draw() -> None:
     with pytest.raises(ConfigError, match=r"data\.test_each: expected only with windows that are"):
         load_recipe(MODELS / "smd-dense.toml", ["data.test_each=5"])
 
 
-def test_a_persons_samples_take_any_shape():
+def test_a_persons_samples_take_any_shape() -> None:
     overrides = ["data.name=csv", "data.path=pumps.csv", "window.features=5", "window.steps=99"]
     recipe = load_recipe(MODELS / "mitdb-dense.toml", overrides)
     assert (recipe.window.record, recipe.window.features) == ("samples", 5)
     assert recipe.data.series is None
 
 
-def test_recipe_survives_json():
+def test_recipe_survives_json() -> None:
     recipe = load_recipe(TUTORIAL)
     assert type(recipe).model_validate_json(recipe.model_dump_json()) == recipe
 
 
-def test_mappings_are_checked_like_files():
+def test_mappings_are_checked_like_files() -> None:
     with pytest.raises(ConfigError, match="recipe here: name: expected a value, received none"):
         parse_recipe({}, where="here")
 
@@ -410,7 +414,7 @@ def test_windows_that_cannot_be_cut_are_refused(overrides: list[str], expected: 
         ("parquet", "a.csv", "received 'a.csv'; set data.name = 'csv', or give another file"),
     ],
 )
-def test_a_file_of_another_format_is_refused(name, path, words):
+def test_a_file_of_another_format_is_refused(name: str, path: Path, words: str) -> None:
     changes = [f"data.name={name}", f"data.path={path}"]
     with pytest.raises(ConfigError) as caught:
         load_recipe(SAMPLES, changes)

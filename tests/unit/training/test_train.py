@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream_detector.bundle import read_bundle
+from stream_detector.bundle import Bundle, read_bundle
 from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.datasets import load_dataset
 from stream_detector.datasets.fetch import MIRROR_VARIABLE
 from stream_detector.engines.keras import load_keras
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import ConfigError, DatasetError
-from stream_detector.recipes import load_recipe
+from stream_detector.recipes import Recipe, load_recipe
 from stream_detector.training import train
 
 pytestmark = [
@@ -28,8 +28,12 @@ TUTORIAL = SYNTHETIC.with_name("ecg5000-dense.toml")
 SHORT = ("training.epochs=5", "training.batch_size=16", "data.n_windows=600")
 
 
+Trained = tuple[Bundle, list[tuple[int, float]]]
+"""A bundle, and number and loss of each epoch."""
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Train once; return the bundle and the calls of `on_epoch`."""
     epochs: list[tuple[int, float]] = []
     out = tmp_path_factory.mktemp("trained") / "bundle"
@@ -38,13 +42,13 @@ def trained(tmp_path_factory):
     return bundle, epochs
 
 
-def test_every_epoch_is_reported(trained):
+def test_every_epoch_is_reported(trained: Trained) -> None:
     _, epochs = trained
     assert [epoch for epoch, _ in epochs] == [1, 2, 3, 4, 5]
     assert epochs[-1][1] < epochs[0][1]
 
 
-def test_manifest_has_the_loss_of_each_epoch(trained):
+def test_manifest_has_the_loss_of_each_epoch(trained: Trained) -> None:
     bundle, epochs = trained
     history = read_bundle(bundle.path).manifest.history
     assert history["loss"] == tuple(loss for _, loss in epochs)
@@ -52,13 +56,13 @@ def test_manifest_has_the_loss_of_each_epoch(trained):
     assert history["validation_loss"][-1] < history["validation_loss"][0]
 
 
-def test_bundle_can_be_read_and_passes_its_self_test_with_both_engines(trained):
+def test_bundle_can_be_read_and_passes_its_self_test_with_both_engines(trained: Trained) -> None:
     bundle = read_bundle(trained[0].path)
     bundle.check_self_test(load_onnx(bundle.network_onnx, 140, 1))
     bundle.check_self_test(load_keras(bundle.network_keras, 140, 1))
 
 
-def test_threshold_is_fitted_to_held_out_normal_windows_as_scored_live(trained):
+def test_threshold_is_fitted_to_held_out_normal_windows_as_scored_live(trained: Trained) -> None:
     bundle = trained[0]
     data = load_dataset("synthetic-ecg", n_windows=600)
     normal = data.normal_train
@@ -70,14 +74,17 @@ def test_threshold_is_fitted_to_held_out_normal_windows_as_scored_live(trained):
     assert 0.95 < (errors <= scorer.threshold).mean() <= 1.0
 
 
-def test_metrics_are_those_of_the_test_part(trained):
+def test_metrics_are_those_of_the_test_part(trained: Trained) -> None:
     metrics = trained[0].manifest.metrics
+    assert metrics is not None
     assert metrics["n_windows"] == 120
     assert metrics["positive_class"] == "anomaly"
     assert metrics["auroc"] > 0.8
 
 
-def test_same_seed_same_bundle_in_this_process_and_in_another(trained, tmp_path):
+def test_same_seed_same_bundle_in_this_process_and_in_another(
+    trained: Trained, tmp_path: Path
+) -> None:
     bundle = trained[0]
     again = train(load_recipe(SYNTHETIC, SHORT), tmp_path / "again")
     assert again.manifest.version == bundle.manifest.version
@@ -96,16 +103,19 @@ def test_same_seed_same_bundle_in_this_process_and_in_another(trained, tmp_path)
     assert done.stderr == "", "start-up chatter reached the terminal"
 
 
-def test_other_seed_other_bundle(trained, tmp_path):
+def test_other_seed_other_bundle(trained: Trained, tmp_path: Path) -> None:
     other = train(load_recipe(SYNTHETIC, [*SHORT, "training.seed=1"]), tmp_path / "other")
     assert other.manifest.version != trained[0].manifest.version
 
 
 @pytest.mark.slow
-def test_tutorial_recipe_gives_the_published_figures(data_folder, tmp_path, monkeypatch):
+def test_tutorial_recipe_gives_the_published_figures(
+    data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(MIRROR_VARIABLE, str(data_folder))
     recipe = load_recipe(TUTORIAL)
     metrics = train(recipe, tmp_path / "bundle").manifest.metrics
+    assert metrics is not None
     assert recipe.published is not None
     published = recipe.published.figures()
     assert metrics["positive_class"] == "normal"
@@ -124,7 +134,9 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_every_kind_becomes_a_bundle_that_both_engines_run_and_the_same_again(tmp_path, kind):
+def test_every_kind_becomes_a_bundle_that_both_engines_run_and_the_same_again(
+    tmp_path: Path, kind: str
+) -> None:
     few = ["data.n_windows=200", "training.epochs=1", "training.batch_size=64"]
     recipe = load_recipe(SYNTHETIC, [*few, f"network.kind={kind}", *KINDS[kind]])
     bundle = train(recipe, tmp_path / "bundle")
@@ -133,17 +145,19 @@ def test_every_kind_becomes_a_bundle_that_both_engines_run_and_the_same_again(tm
 
 
 @pytest.mark.parametrize("is_held_out", [True, False])
-def test_noise_changes_what_is_fitted_and_not_the_self_test(trained, tmp_path, is_held_out):
+def test_noise_changes_what_is_fitted_and_not_the_self_test(
+    trained: Trained, tmp_path: Path, is_held_out: bool
+) -> None:
     calibrate_on = "held-out" if is_held_out else "train"
     overrides = [*SHORT, "training.noise=0.3", f"threshold.calibrate_on={calibrate_on}"]
     manifest = train(load_recipe(SYNTHETIC, overrides), tmp_path / "bundle").manifest
     assert ("validation_loss" in manifest.history) == is_held_out
     assert manifest.history["loss"] != trained[0].manifest.history["loss"]
     known = load_dataset("synthetic-ecg", n_windows=600).train
-    assert (known == np.float32(manifest.self_test.window)).all(axis=(1, 2)).any()
+    assert (known == np.array(manifest.self_test.window, np.float32)).all(axis=(1, 2)).any()
 
 
-def own_recipe(path: Path, *overrides: str):
+def own_recipe(path: Path, *overrides: str) -> Recipe:
     return load_recipe(
         SYNTHETIC,
         [
@@ -155,7 +169,7 @@ def own_recipe(path: Path, *overrides: str):
 
 
 @pytest.mark.parametrize("error", ["mae", "mse", "bce"])
-def test_own_file_of_several_features_without_labels(tmp_path, error):
+def test_own_file_of_several_features_without_labels(tmp_path: Path, error: str) -> None:
     path = tmp_path / "mine.csv"
     np.savetxt(path, np.random.default_rng(0).normal(size=(60, 8)), delimiter=",")
     recipe = own_recipe(path, f"threshold.error={error}", f"training.loss={error}")
@@ -165,21 +179,21 @@ def test_own_file_of_several_features_without_labels(tmp_path, error):
     assert bundle.scaler.offset.shape == (2,)
 
 
-def test_window_that_does_not_fit_the_file_is_refused_before_training(tmp_path):
+def test_window_that_does_not_fit_the_file_is_refused_before_training(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     np.savetxt(path, np.zeros((60, 10)), delimiter=",")
     with pytest.raises(ConfigError, match=r"set window\.steps = 5"):
         train(own_recipe(path), tmp_path / "bundle")
 
 
-def test_too_few_normal_windows_are_refused(tmp_path):
+def test_too_few_normal_windows_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     np.savetxt(path, np.zeros((19, 8)), delimiter=",")
     with pytest.raises(DatasetError, match="at least 20 normal windows"):
         train(own_recipe(path), tmp_path / "bundle")
 
 
-def test_target_that_is_no_bundle_is_refused_before_training(tmp_path):
+def test_target_that_is_no_bundle_is_refused_before_training(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ConfigError, match="is not a bundle"):
         train(load_recipe(SYNTHETIC, SHORT), tmp_path)

@@ -1,6 +1,9 @@
 """A person's own samples, from CSV and Parquet."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +17,8 @@ START = 1_767_225_600_000
 
 
 @pytest.fixture
-def csv_file(tmp_path):
-    def write(text: str, name: str = "pump-7.csv"):
+def csv_file(tmp_path: Path) -> Callable[..., Path]:
+    def write(text: str, name: str = "pump-7.csv") -> Path:
         path = tmp_path / name
         path.write_text(text, encoding="utf-8")
         return path
@@ -24,11 +27,11 @@ def csv_file(tmp_path):
 
 
 @pytest.fixture
-def parquet_file(tmp_path):
+def parquet_file(tmp_path: Path) -> Callable[..., Path]:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
 
-    def write(columns):
+    def write(columns: dict[str, Any]) -> Path:
         path = tmp_path / "pump-7.parquet"
         parquet.write_table(pyarrow.table(columns), path)
         return path
@@ -36,7 +39,7 @@ def parquet_file(tmp_path):
     return write
 
 
-def test_rows_of_several_keys_may_lie_between_each_other(csv_file):
+def test_rows_of_several_keys_may_lie_between_each_other(csv_file: Callable[..., Path]) -> None:
     text = (
         "key,pressure,timestamp_ms,temperature,label\n"
         f"b,1,{START},10,0\n"
@@ -56,7 +59,7 @@ def test_rows_of_several_keys_may_lie_between_each_other(csv_file):
     assert (table.samples.series.dtype, table.samples.labels.dtype) == (np.intp, np.int8)
 
 
-def test_without_keys_the_file_is_the_series(csv_file):
+def test_without_keys_the_file_is_the_series(csv_file: Callable[..., Path]) -> None:
     table = read_samples(csv_file(f"timestamp_ms,a\n{START},1\n{START + 1},2\n"), n_features=1)
     assert table.samples.keys == ("pump-7",)
     assert table.samples.series.tolist() == [0, 0]
@@ -64,18 +67,18 @@ def test_without_keys_the_file_is_the_series(csv_file):
 
 
 @pytest.mark.parametrize("cell", ["", " ", "nan", "NaN"])
-def test_an_empty_cell_is_a_missing_value(csv_file, cell):
+def test_an_empty_cell_is_a_missing_value(csv_file: Callable[..., Path], cell: str) -> None:
     text = f"timestamp_ms,a,b\n{START},1,2\n{START + 1},{cell},3\n"
     values = read_samples(csv_file(text)).samples.values
     np.testing.assert_array_equal(values, [[1, 2], [np.nan, 3]])
 
 
-def test_a_feature_may_be_missing_throughout(csv_file):
+def test_a_feature_may_be_missing_throughout(csv_file: Callable[..., Path]) -> None:
     values = read_samples(csv_file(f"timestamp_ms,a,b\n{START},1,\n")).samples.values
     np.testing.assert_array_equal(values, [[1, np.nan]])
 
 
-def test_values_come_by_way_of_float64(csv_file):
+def test_values_come_by_way_of_float64(csv_file: Callable[..., Path]) -> None:
     # Straight to float32 this text would round to the other neighbour.
     text = "1.00000017881393432617187499"
     table = read_samples(csv_file(f"timestamp_ms,a\n{START},{text}\n"))
@@ -117,7 +120,9 @@ def test_values_come_by_way_of_float64(csv_file):
         ("", "has no rows"),
     ],
 )
-def test_a_bad_file_is_refused_by_file_row_and_column(csv_file, text, expected):
+def test_a_bad_file_is_refused_by_file_row_and_column(
+    csv_file: Callable[..., Path], text: str, expected: str
+) -> None:
     path = csv_file(text.replace("T", str(START)))
     with pytest.raises(DatasetError) as caught:
         read_samples(path)
@@ -125,20 +130,20 @@ def test_a_bad_file_is_refused_by_file_row_and_column(csv_file, text, expected):
     assert expected in str(caught.value)
 
 
-def test_the_wrong_number_of_features_names_those_received(csv_file):
+def test_the_wrong_number_of_features_names_those_received(csv_file: Callable[..., Path]) -> None:
     path = csv_file(f"timestamp_ms,a,b\n{START},1,2\n")
     with pytest.raises(DatasetError, match=r"expected 3 features.*received 2: a, b"):
         read_samples(path, n_features=3)
 
 
-def test_a_row_far_down_is_named_by_its_line(csv_file):
+def test_a_row_far_down_is_named_by_its_line(csv_file: Callable[..., Path]) -> None:
     lines = [f"{START + row},{row}" for row in range(10_000)]
     lines[9_000] = f"{START + 9_000},oops"
     with pytest.raises(DatasetError, match="row 9002, column a: expected a number"):
         read_samples(csv_file("timestamp_ms,a\n" + "\n".join(lines)))
 
 
-def test_many_rows_are_read_whole(csv_file):
+def test_many_rows_are_read_whole(csv_file: Callable[..., Path]) -> None:
     lines = [f"{row % 3},{START + row},{row},{row % 2}" for row in range(20_000)]
     samples = read_samples(csv_file("key,timestamp_ms,a,label\n" + "\n".join(lines))).samples
     rows = np.arange(20_000)
@@ -148,7 +153,9 @@ def test_many_rows_are_read_whole(csv_file):
     np.testing.assert_array_equal(samples.labels, rows % 2)
 
 
-def test_parquet_is_read_like_csv(csv_file, parquet_file):
+def test_parquet_is_read_like_csv(
+    csv_file: Callable[..., Path], parquet_file: Callable[..., Path]
+) -> None:
     columns = {
         "key": ["x", "y", "x"],
         "timestamp_ms": [START, START, START + 2.5],
@@ -167,26 +174,30 @@ def test_parquet_is_read_like_csv(csv_file, parquet_file):
         np.testing.assert_array_equal(getattr(ours.samples, name), getattr(same.samples, name))
 
 
-def test_a_key_that_is_null_in_parquet_is_refused(parquet_file):
+def test_a_key_that_is_null_in_parquet_is_refused(parquet_file: Callable[..., Path]) -> None:
     path = parquet_file({"key": ["x", None], "timestamp_ms": [START, START], "a": [1.0, 2.0]})
     with pytest.raises(DatasetError, match="row 2, column key: expected the name of a series"):
         read_samples(path)
 
 
 @pytest.mark.parametrize("read", [read_samples, read_windows])
-def test_dates_in_parquet_are_to_be_converted(parquet_file, read):
+def test_dates_in_parquet_are_to_be_converted(
+    parquet_file: Callable[..., Path], read: Callable[[Path], object]
+) -> None:
     path = parquet_file({"timestamp_ms": [datetime(2026, 1, 1, tzinfo=UTC)], "a": [1.0]})
     with pytest.raises(DatasetError, match=r"column timestamp_ms: .*; convert the column to m"):
         read(path)
 
 
-def test_a_missing_time_in_parquet_is_refused(parquet_file):
+def test_a_missing_time_in_parquet_is_refused(parquet_file: Callable[..., Path]) -> None:
     path = parquet_file({"timestamp_ms": [START, None], "a": [1.0, 2.0]})
     with pytest.raises(DatasetError, match="row 2, column timestamp_ms: expected a number"):
         read_samples(path)
 
 
-def test_a_labelled_file_keeps_the_last_fifth_of_its_time_for_the_test(csv_file):
+def test_a_labelled_file_keeps_the_last_fifth_of_its_time_for_the_test(
+    csv_file: Callable[..., Path],
+) -> None:
     rows = "\n".join(f"{key},{START + ms},{ms},0" for ms in range(11) for key in "xy" if ms != 9)
     data = load_samples("csv", path=csv_file(f"key,timestamp_ms,a,label\n{rows}\n"))
     assert (data.name, data.split, data.feature_names) == ("pump-7.csv", "", ("a",))
@@ -196,7 +207,7 @@ def test_a_labelled_file_keeps_the_last_fifth_of_its_time_for_the_test(csv_file)
     assert data.test.labels.tolist() == [0, 0]
 
 
-def test_an_unlabelled_file_is_all_for_training(csv_file):
+def test_an_unlabelled_file_is_all_for_training(csv_file: Callable[..., Path]) -> None:
     data = load_samples("csv", path=csv_file(f"timestamp_ms,a\n{START},1\n"))
     assert (len(data.train), len(data.test)) == (1, 0)
     assert data.train.labels is data.test.labels is None
@@ -204,6 +215,6 @@ def test_an_unlabelled_file_is_all_for_training(csv_file):
 
 
 @pytest.mark.parametrize("wrong", [{"name": "ecg5000"}, {"name": "csv"}, {"name": "mitdb"}])
-def test_what_is_not_given_is_the_callers_mistake(wrong):
+def test_what_is_not_given_is_the_callers_mistake(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="expected"):
         load_samples(**wrong)

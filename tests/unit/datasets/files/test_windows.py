@@ -1,6 +1,9 @@
 """A person's own CSV and Parquet files."""
 
 import builtins
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +14,8 @@ from stream_detector.errors import DatasetError
 
 
 @pytest.fixture
-def csv_file(tmp_path):
-    def write(text: str, encoding: str = "utf-8"):
+def csv_file(tmp_path: Path) -> Callable[..., Path]:
+    def write(text: str, encoding: str = "utf-8") -> Path:
         path = tmp_path / "windows.csv"
         path.write_text(text, encoding=encoding)
         return path
@@ -21,11 +24,11 @@ def csv_file(tmp_path):
 
 
 @pytest.fixture
-def parquet_file(tmp_path):
+def parquet_file(tmp_path: Path) -> Callable[..., Path]:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
 
-    def write(columns):
+    def write(columns: dict[str, Any]) -> Path:
         path = tmp_path / "windows.parquet"
         parquet.write_table(pyarrow.table(columns), path)
         return path
@@ -33,7 +36,7 @@ def parquet_file(tmp_path):
     return write
 
 
-def test_csv_without_header(csv_file):
+def test_csv_without_header(csv_file: Callable[..., Path]) -> None:
     table = read_windows(csv_file("1,2.5,3\n4,5,-6e-1\n"))
     np.testing.assert_array_equal(
         table.windows[:, :, 0], np.array([[1, 2.5, 3], [4, 5, -0.6]], np.float32)
@@ -43,7 +46,7 @@ def test_csv_without_header(csv_file):
     assert table.keys is table.timestamps_ms is table.labels is None
 
 
-def test_csv_with_header_named_columns_and_byte_order_mark(csv_file):
+def test_csv_with_header_named_columns_and_byte_order_mark(csv_file: Callable[..., Path]) -> None:
     text = "key,a,timestamp_ms,b,label\npump 1,1,1700000000000,2,0\npump 2,3,1700000000007,4,1\n"
     table = read_windows(csv_file(text, "utf-8-sig"), n_steps=2)
     np.testing.assert_array_equal(table.windows[:, :, 0], [[1, 2], [3, 4]])
@@ -53,16 +56,16 @@ def test_csv_with_header_named_columns_and_byte_order_mark(csv_file):
     assert (table.timestamps_ms.dtype, table.labels.dtype) == (np.int64, np.int8)
 
 
-def test_blank_lines_are_passed_over(csv_file):
+def test_blank_lines_are_passed_over(csv_file: Callable[..., Path]) -> None:
     assert read_windows(csv_file("a,b\n\n1,2\n\n3,4\n")).windows.shape == (2, 2, 1)
 
 
-def test_features_of_a_step_lie_together(csv_file):
+def test_features_of_a_step_lie_together(csv_file: Callable[..., Path]) -> None:
     table = read_windows(csv_file("1,2,3,4,5,6\n"), n_steps=3, n_features=2)
     np.testing.assert_array_equal(table.windows, [[[1, 2], [3, 4], [5, 6]]])
 
 
-def test_values_come_by_way_of_float64(csv_file):
+def test_values_come_by_way_of_float64(csv_file: Callable[..., Path]) -> None:
     # Straight to float32 this text would round to the other neighbour.
     text = "1.00000017881393432617187499"
     assert read_windows(csv_file(f"{text},0\n")).windows[0, 0, 0] == np.float32(float(text))
@@ -86,7 +89,9 @@ def test_values_come_by_way_of_float64(csv_file):
         ("key,label\nx,1\n", "value columns, received 0"),
     ],
 )
-def test_bad_csv_names_file_row_and_column(csv_file, text, expected):
+def test_bad_csv_names_file_row_and_column(
+    csv_file: Callable[..., Path], text: str, expected: str
+) -> None:
     path = csv_file(text)
     with pytest.raises(DatasetError) as caught:
         read_windows(path)
@@ -94,24 +99,28 @@ def test_bad_csv_names_file_row_and_column(csv_file, text, expected):
     assert expected in str(caught.value)
 
 
-def test_labels_may_be_written_as_decimals(csv_file):
+def test_labels_may_be_written_as_decimals(csv_file: Callable[..., Path]) -> None:
     assert read_windows(csv_file("a,label\n1,1.0\n2,0.0\n")).labels.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("shape", [{"n_steps": 4}, {"n_features": 2}])
-def test_wrong_number_of_columns_says_what_was_expected(csv_file, shape):
+def test_wrong_number_of_columns_says_what_was_expected(
+    csv_file: Callable[..., Path], shape: dict[str, int]
+) -> None:
     with pytest.raises(DatasetError, match="value columns, received 3"):
         read_windows(csv_file("1,2,3\n"), **shape)
 
 
-def test_missing_and_undecodable_files(tmp_path, csv_file):
+def test_missing_and_undecodable_files(tmp_path: Path, csv_file: Callable[..., Path]) -> None:
     with pytest.raises(DatasetError, match=r"absent\.csv cannot be read as CSV"):
         read_windows(tmp_path / "absent.csv")
     with pytest.raises(DatasetError, match="cannot be read as CSV"):
         read_windows(csv_file("é,b\n1,2\n", "latin-1"))
 
 
-def test_parquet_is_read_like_csv(parquet_file, csv_file):
+def test_parquet_is_read_like_csv(
+    parquet_file: Callable[..., Path], csv_file: Callable[..., Path]
+) -> None:
     path = parquet_file(
         {"key": ["x", "y"], "a": [0.1, 0.2], "b": [3, 4], "label": [0, 1], "timestamp_ms": [5, 6]}
     )
@@ -131,13 +140,15 @@ def test_parquet_is_read_like_csv(parquet_file, csv_file):
         ({"a": [1.0], "label": [None]}, "row 1, column label: expected a whole number"),
     ],
 )
-def test_bad_parquet_names_row_and_column(parquet_file, columns, expected):
+def test_bad_parquet_names_row_and_column(
+    parquet_file: Callable[..., Path], columns: dict[str, Any], expected: str
+) -> None:
     with pytest.raises(DatasetError) as caught:
         read_windows(parquet_file(columns))
     assert expected in str(caught.value)
 
 
-def test_empty_and_broken_parquet(parquet_file, tmp_path):
+def test_empty_and_broken_parquet(parquet_file: Callable[..., Path], tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     with pytest.raises(DatasetError, match="has no rows"):
         read_windows(parquet_file({"a": pyarrow.array([], pyarrow.float64())}))
@@ -148,10 +159,12 @@ def test_empty_and_broken_parquet(parquet_file, tmp_path):
             read_windows(path)
 
 
-def test_parquet_without_its_library_says_how_to_get_it(tmp_path, monkeypatch):
+def test_parquet_without_its_library_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = builtins.__import__
 
-    def without_pyarrow(name, *rest):
+    def without_pyarrow(name: str, *rest: Any) -> object:
         if name.startswith("pyarrow"):
             raise ImportError(name)
         return real(name, *rest)
@@ -161,7 +174,7 @@ def test_parquet_without_its_library_says_how_to_get_it(tmp_path, monkeypatch):
         read_windows(tmp_path / "windows.parquet")
 
 
-def test_labelled_file_keeps_its_last_fifth_for_the_test(csv_file):
+def test_labelled_file_keeps_its_last_fifth_for_the_test(csv_file: Callable[..., Path]) -> None:
     rows = "\n".join(f"k{row},{row},{row % 2}" for row in range(10))
     data = load_dataset("csv", path=csv_file(f"key,a,label\n{rows}\n"))
     assert data.train[:, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
@@ -170,7 +183,7 @@ def test_labelled_file_keeps_its_last_fifth_for_the_test(csv_file):
     assert data.test_keys == ("k8", "k9")
 
 
-def test_unlabelled_file_is_all_for_training(csv_file):
+def test_unlabelled_file_is_all_for_training(csv_file: Callable[..., Path]) -> None:
     data = load_dataset("csv", path=csv_file("1,2\n3,4\n"))
     assert (len(data.train), len(data.test)) == (2, 0)
     assert data.train_labels is data.test_labels is None
