@@ -1,7 +1,7 @@
 """The worlds of the contract tests: each client on each kind of broker that it supports."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from client_world import EVERYWHERE, World  # tests/support
@@ -9,15 +9,16 @@ from client_world import EVERYWHERE, World  # tests/support
 from stream_detector.clients import connect
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import TopicPartition
-from stream_detector.settings import ConnectionSettings
+from stream_detector.settings import ClientName, ConnectionSettings
 
 
 @pytest.fixture(params=EVERYWHERE)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    library, _, kind = request.param.partition(" on ")
+    named, _, kind = request.param.partition(" on ")
+    library: ClientName = "confluent" if named == "confluent" else "kafka-python"
     if library == "confluent" or kind == "embedded":
         pytest.importorskip("confluent_kafka")
-    if library == "memory":
+    if named == "memory":
         made = _in_memory()
     elif kind == "kafka":
         address = request.getfixturevalue("kafka")
@@ -66,7 +67,7 @@ def _in_memory() -> World:
     return made
 
 
-def _at(address: str, library: str, make_topic) -> World:  # type: ignore[no-untyped-def]
+def _at(address: str, library: ClientName, make_topic: Callable[..., str]) -> World:
     import kafka as kafka_python
     from kafka.admin import MemberToRemove
 

@@ -16,6 +16,7 @@ from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
 from stream_detector.networks import build_network
 from stream_detector.networks.export import export_keras, export_onnx
+from stream_detector.recipes import NetworkSection
 from stream_detector.recipes.networks import (
     AdversarialNetwork,
     ConvNetwork,
@@ -30,7 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
-NETWORKS = {
+NETWORKS: dict[str, tuple[tuple[int, ...], NetworkSection]] = {
     "dense": ((140, 1), DenseNetwork(kind="dense", units=(32, 16, 8), output_activation="sigmoid")),
     "conv": ((37, 2), ConvNetwork(kind="conv", filters=(8, 4), kernel_size=5)),
     "conv-pooling": (
@@ -59,13 +60,14 @@ only_dense = pytest.mark.parametrize("kind", ["dense"], indirect=True)
 
 @pytest.fixture(scope="module", params=sorted(NETWORKS))
 def kind(request: pytest.FixtureRequest) -> str:
-    return request.param
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def shape(kind: str) -> tuple[int, int]:
     """Return the shape of a window."""
-    return NETWORKS[kind][0][:2]
+    n_steps, n_features, *_ = NETWORKS[kind][0]
+    return n_steps, n_features
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,7 @@ def test_same_shape_and_type_and_the_input_is_left_alone(
 ) -> None:
     before = windows[:7].copy()
     result = reconstruct(windows[:7])
-    assert (result.shape, result.dtype) == (before.shape, np.float32)
+    assert (result.shape, result.dtype) == (before.shape, np.dtype(np.float32))
     assert result.flags.c_contiguous
     assert not np.shares_memory(result, windows)
     np.testing.assert_array_equal(windows[:7], before)
@@ -150,7 +152,7 @@ def test_empty_batch_gives_an_empty_batch(
     reconstruct: Reconstruct, windows: FloatArray, shape: tuple[int, int]
 ) -> None:
     result = reconstruct(windows[:0])
-    assert (result.shape, result.dtype) == ((0, *shape), np.float32)
+    assert (result.shape, result.dtype) == ((0, *shape), np.dtype(np.float32))
 
 
 @only_dense
@@ -249,9 +251,9 @@ def test_the_halves_make_the_whole(
     parts: AutoencoderParts, windows: FloatArray, shape: tuple[int, int]
 ) -> None:
     latent = parts.encode(windows[:500])
-    assert (latent.shape, latent.dtype) == ((500, parts.n_latent), np.float32)
+    assert (latent.shape, latent.dtype) == ((500, parts.n_latent), np.dtype(np.float32))
     made = parts.decode(latent)
-    assert (made.shape, made.dtype) == ((500, *shape), np.float32)
+    assert (made.shape, made.dtype) == ((500, *shape), np.dtype(np.float32))
     np.testing.assert_allclose(made, parts.reconstruct(windows[:500]), rtol=0, atol=1e-5)
 
 

@@ -67,7 +67,7 @@ def scorer(request: pytest.FixtureRequest) -> Scorer:
 def windows_of(n_windows: int) -> FloatArray:
     rng = np.random.default_rng(7)
     noise = rng.normal(0, 2, (n_windows, N_STEPS, N_FEATURES))
-    return np.float32(noise + LEVELS[0])
+    return (noise + LEVELS[0]).astype(np.float32)
 
 
 def test_a_score_does_not_depend_on_the_other_windows(scorer: Scorer) -> None:
@@ -79,7 +79,7 @@ def test_a_score_does_not_depend_on_the_other_windows(scorer: Scorer) -> None:
 
 def test_no_windows_give_no_scores(scorer: Scorer) -> None:
     found = scorer.score(np.empty((0, N_STEPS, N_FEATURES), np.float32))
-    assert (found.scores.shape, found.scores.dtype) == ((0,), np.float64)
+    assert (found.scores.shape, found.scores.dtype) == ((0,), np.dtype(np.float64))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e13])

@@ -33,7 +33,7 @@ WINDOWS = (
         max_size=6,
     )
     | st.lists(st.floats(-2, 2, width=32), min_size=6, max_size=6)
-).map(lambda values: (np.float32(values).tobytes(), FLOAT32))
+).map(lambda values: (np.array(values, np.float32).tobytes(), FLOAT32))
 BAD = st.tuples(st.none() | st.binary(max_size=30), st.none())
 RECORDS = st.lists(WINDOWS | BAD, max_size=24)
 CUTS = st.lists(st.integers(1, 7), min_size=1, max_size=24)
@@ -42,7 +42,8 @@ CUTS = st.lists(st.integers(1, 7), min_size=1, max_size=24)
 def shrink(windows: FloatArray) -> FloatArray:
     """Reconstruct each window from its own values only, as a small network does."""
     means = windows.mean(axis=1, keepdims=True)
-    return np.tanh(windows * np.float32(0.5) + means * np.float32(0.1))
+    shrunk: FloatArray = np.tanh(windows * np.float32(0.5) + means * np.float32(0.1))
+    return shrunk
 
 
 def detector_of(model_rows_max: int, error_kind: Any = "mae") -> WindowDetector:
@@ -110,7 +111,8 @@ def test_any_cut_into_batches_gives_the_same(
     records: list[Any], cuts: list[int], model_rows_max: int, error_kind: str
 ) -> None:
     whole = facts(detector_of(1_000, error_kind).step(EmptyState(), batch_of(records)))
-    detector, state = detector_of(model_rows_max, error_kind), EmptyState()
+    detector = detector_of(model_rows_max, error_kind)
+    state: DetectorState = EmptyState()
     parts: list[tuple[Any, ...]] = []
     start = 0
     for n_records in [*cuts, len(records)]:

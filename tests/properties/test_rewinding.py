@@ -36,7 +36,8 @@ def run(
     detector: SampleDetector, state: DetectorState, sent: list[Sent], start: int, sizes: list[int]
 ) -> tuple[DetectorState, list[tuple[int, Step]], dict[int, tuple[int, RestorePlan]]]:
     """Step and commit batch by batch; return the state, the steps and what was last committed."""
-    steps, committed = [], {}
+    steps: list[tuple[int, Step]] = []
+    committed: dict[int, tuple[int, RestorePlan]] = {}
     while start < len(sent):
         some = sent[start : start + (sizes.pop() if sizes else 3)]
         step = detector.step(state, batch_of(some, start))

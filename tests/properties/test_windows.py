@@ -82,11 +82,12 @@ BASES_MS = (0.0, START_MS + 0.25, START_MS + 3.0)
 def stream_of(plans: list[Any], rules: WindowRules) -> list[Record]:
     """Return the records that were drawn; no two values are the same."""
     at_ms: dict[tuple[int, int], float] = {}
-    records = []
+    records: list[Record] = []
     for partition, key, behind, was_idle, samples in plans:
         name = (partition, key)
         time_ms = at_ms.get(name, BASES_MS[key]) + was_idle * 1.5 * rules.key_ttl_ms
-        times, values = [], []
+        times: list[float] = []
+        values: list[tuple[float, ...]] = []
         for step, jitter, is_missing in samples:
             time_ms += step * rules.sample_interval_ms
             times.append(round(time_ms + (jitter - behind) * rules.sample_interval_ms, 3))
@@ -129,9 +130,9 @@ def take_in(result: Result, some: WindowBatch, records: list[Record]) -> None:
     for record, start_ms, end_ms, key, window in rows:
         name = (records[record].partition, key)
         result.windows.append(Window(start + record, name, start_ms, end_ms, window.tobytes()))
-    columns = (some.n_late, some.n_repeated, some.is_warm)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    result.outcomes += [Outcome(*row) for row in rows]
+    counts = (some.n_late, some.n_repeated, some.is_warm)
+    outcomes = zip(*(column.tolist() for column in counts), strict=True)
+    result.outcomes += [Outcome(*row) for row in outcomes]
     expired, ended = some.expired, some.state.keys_of(some.expired.slots)
     rows = zip(expired.records.tolist(), ended, expired.at_ms.tolist(), strict=True)
     for record, key, at_ms in rows:
@@ -225,7 +226,7 @@ def test_a_regular_series_gives_its_slices_however_it_is_chunked(
     # Times are sums of floats: a gap of one interval would be found between any two of them.
     rules = replace(rules, gap_ms_max=max(rules.gap_ms_max, 1.5 * interval))
     first_ms = n_strides * stride * interval
-    times = keep(first_ms + np.arange(n_samples) * interval).tolist()
+    times = keep(first_ms + np.arange(n_samples, dtype=np.float64) * interval).tolist()
     values = np.arange(n_samples * rules.n_features, dtype=np.float32).reshape(n_samples, -1)
     samples = [
         Record(0, b"k", (time_ms,), (tuple(row),))

@@ -339,10 +339,10 @@ def test_a_partition_gained_while_another_is_restored_disturbs_neither(delivery:
     service = service_on(broker, "samples", delivery, poll_records_max=3)
     poll, n_polls = service._client.poll, itertools.count(1)
 
-    def poll_and_gain(*arguments: int) -> RecordBatch:
+    def poll_and_gain(n_records_max: int, timeout_ms: int) -> RecordBatch:
         if next(n_polls) == 11:  # at the end of the past of the first
             other.close()
-        return poll(*arguments)
+        return poll(n_records_max, timeout_ms)
 
     service._client.poll = poll_and_gain  # type: ignore[method-assign]
     service.run()
@@ -354,15 +354,19 @@ def test_records_of_a_partition_that_has_gone_are_left_to_its_new_owner() -> Non
     service = service_on(broker, "samples", "at_least_once")
     poll, n_polls, others = service._client.poll, itertools.count(1), []
 
-    def poll_and_lose(*arguments: int) -> RecordBatch:
-        batch = poll(*arguments)
+    def poll_and_lose(n_records_max: int, timeout_ms: int) -> RecordBatch:
+        batch = poll(n_records_max, timeout_ms)
         if next(n_polls) == 6:  # as where it goes between two looks of one poll
             others.append(broker.connect(topics=["telemetry"], group=GROUP))
             others[0].poll(1, 0)
             poll(1, 0)
         return batch
 
+    def close_others(*_: object) -> None:
+        for each in others:
+            each.close()
+
     service._client.poll = poll_and_lose  # type: ignore[method-assign]
-    service.add_observer(lambda *_: [each.close() for each in others])
+    service.add_observer(close_others)
     service.run()
     assert_complete(broker, "samples", "at_least_once")

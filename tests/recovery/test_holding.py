@@ -3,7 +3,7 @@
 For both shapes of records, both kinds of delivery, every batch and every call that can fail.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import partial
 from typing import Any
 
@@ -18,9 +18,9 @@ from delivery_service import (  # tests/support
 )
 from delivery_stream import DELIVERIES, N_PARTITIONS, SHAPES
 
-from stream_detector.clients.memory import PAUSE, Fault
+from stream_detector.clients.memory import PAUSE, Fault, Item
 from stream_detector.core.records import RecordBatch, TopicPartition
-from stream_detector.errors import DeliveryError, FencedError
+from stream_detector.errors import BrokerError, DeliveryError, FencedError
 from stream_detector.service import Service
 
 REFUSED = DeliveryError("not enough in-sync replicas")
@@ -44,11 +44,11 @@ def places(delivery: str) -> list[tuple[Any, int, bool]]:
 @each_shape
 @each_delivery
 def test_what_was_not_taken_is_tried_again_until_it_is(delivery: str, shape: str) -> None:
+    effects: tuple[Item | BrokerError, ...] = (REFUSED, PAUSE, REFUSED)
     for operation, nth, is_after in places(delivery):
         broker = broker_of(shape)
         broker.faults = [
-            Fault(operation, effect, nth + again, is_after)
-            for again, effect in enumerate((REFUSED, PAUSE, REFUSED))
+            Fault(operation, effect, nth + again, is_after) for again, effect in enumerate(effects)
         ]
         totals = service_on(broker, shape, delivery).run()
         assert totals.n_retries == 3
@@ -119,11 +119,12 @@ def test_partitions_added_while_a_batch_is_held_make_all_keys_warm_up(delivery: 
 def test_nothing_is_read_and_nobody_leaves_while_a_batch_is_held(delivery: str) -> None:
     broker = broker_of("samples")
     broker.faults = [Fault("flush", REFUSED, 3 + again) for again in range(5)]
-    service, polled = service_on(broker, "samples", delivery), []
+    service = service_on(broker, "samples", delivery)
+    polled: list[tuple[int, Set[TopicPartition]]] = []
     poll, everything = service._client.poll, service._client.assignment
 
-    def watched_poll(*arguments: int) -> RecordBatch:
-        batch = poll(*arguments)
+    def watched_poll(n_records_max: int, timeout_ms: int) -> RecordBatch:
+        batch = poll(n_records_max, timeout_ms)
         if service._held is not None:
             polled.append((len(batch), everything()))
         return batch

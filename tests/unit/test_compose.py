@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from present import present
 
 from stream_detector.cli import app
 
@@ -54,7 +55,7 @@ def test_what_is_waited_for_has_a_healthcheck(services: dict[str, Any]) -> None:
 
 def test_every_topic_the_commands_name_is_made(services: dict[str, Any]) -> None:
     script = services["topics"]["command"][0]
-    made = set(re.search(r"for topic in (.*);", script)[1].split())
+    made = set(present(re.search(r"for topic in (.*);", script))[1].split())
     named = {
         after
         for name in OWN

@@ -148,7 +148,7 @@ def logged_fields() -> dict[str, set[str]]:
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "log_event":
                 event = node.args[1]
                 assert isinstance(event, ast.Constant), f"{path}: the event has no constant name"
-                found[event.value] |= {each.arg for each in node.keywords if each.arg}
+                found[str(event.value)] |= {each.arg for each in node.keywords if each.arg}
     return found
 
 

@@ -53,7 +53,7 @@ def half(windows: FloatArray) -> FloatArray:
 
 def facts(**changes: Any) -> Facts:
     expected = float(np.abs(0.5 * SCALER.transform(WINDOW[np.newaxis])).mean())
-    values = {
+    values: dict[str, Any] = {
         "name": "test",
         "n_steps": 3,
         "n_features": 2,
@@ -62,7 +62,9 @@ def facts(**changes: Any) -> Facts:
             value=0.4, error="mae", method="quantile", calibrated_on="held-out", n_windows=20
         ),
         "metrics": {"accuracy": 0.5, "positive_class": "anomaly", "n_windows": 4, "auroc": None},
-        "self_test": SelfTest(window=WINDOW.tolist(), reconstruction_error=expected),
+        "self_test": SelfTest(
+            window=tuple(map(tuple, WINDOW.tolist())), reconstruction_error=expected
+        ),
         "recipe": RECIPE,
     }
     return Facts(**values | changes)
@@ -93,7 +95,7 @@ def test_reads_back_what_was_written(bundle: Bundle) -> None:
     assert again.manifest == bundle.manifest
     assert again.manifest.recipe == RECIPE
     assert again.manifest.libraries == library_versions()
-    assert (again.scaler.kind, again.scaler.offset.dtype) == ("min-max", np.float32)
+    assert (again.scaler.kind, again.scaler.offset.dtype) == ("min-max", np.dtype(np.float32))
     np.testing.assert_array_equal(again.scaler.offset, SCALER.offset)
     np.testing.assert_array_equal(again.scaler.scale, SCALER.scale)
     assert again.network_onnx.read_bytes() == b"onnx network"

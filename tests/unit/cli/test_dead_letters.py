@@ -110,6 +110,7 @@ def lines_of_json(text: str) -> list[dict[str, Any]]:
 
 def test_the_help_of_all_three_teaches(run: Run) -> None:
     assert {"list", "show", "redrive"} <= set(run("--help").out.split())
+    text = ""
     for name, options in {
         "list": "--topic --error --key --limit --json",
         "show": "PARTITION:OFFSET --topic --json --raw",
@@ -361,7 +362,7 @@ def test_redrive_takes_a_class_a_key_and_a_limit(run: Run, broker: MemoryBroker)
     feed(broker, *(dead_letter(offset, shape) for offset in range(3)), partition=1)
     feed(broker, dead_letter(10, shape, key=b"a"), dead_letter(11), dead_letter(12, shape))
 
-    def redriven(line: str) -> list[bytes | None]:
+    def redriven(line: str) -> list[bytes]:
         broker.create_topic("telemetry", 4)
         assert run(f"redrive --yes {line}").code == 0
         return sorted(dict(each.metadata.headers)[REDRIVEN_FROM] or b"" for each in sent(broker))

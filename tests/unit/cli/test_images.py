@@ -15,6 +15,7 @@ from stream_detector import cli
 from stream_detector.assembly import open_bundle
 from stream_detector.bundle import read_bundle
 from stream_detector.core.codec.image_format import ImageShape, encode_image
+from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import RecordBatch
 
 MNIST = ImageShape(28, 28, 1)
@@ -61,7 +62,9 @@ def score(run: Run, bundle: Path, what: Path) -> list[dict[str, str]]:
 
 def test_a_bundle_says_what_its_images_are(bundle: Path) -> None:
     assert read_bundle(bundle).image == MNIST
-    assert open_bundle(bundle).detector.image == MNIST
+    detector = open_bundle(bundle).detector
+    assert isinstance(detector, WindowDetector)
+    assert detector.image == MNIST
 
 
 def test_a_folder_scores_as_the_stream_does_bit_for_bit(

@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 import pytest
 from PIL import Image
+from present import present
 
 from stream_detector import cli
 from stream_detector.clients.memory import MemoryBroker, StoredRecord
@@ -374,9 +375,9 @@ def test_the_producer_of_images_says_which_image_each_is(
     ]
     labels = {b"0": 0, b"1": 0}
     for _, headers in first:
-        number = int(dict(headers)["reference"].decode().removeprefix("mnist/test/"))
+        number = int(present(dict(headers)["reference"]).decode().removeprefix("mnist/test/"))
         assert dict(headers)["label"] == str(int(number >= 8)).encode()
-        labels[dict(headers)["label"]] += 1
+        labels[present(dict(headers)["label"])] += 1
     assert 5 < labels[b"1"] < 35
     assert {dict(headers)["content-type"] for _, headers in first} == {b"image/png"}
     assert image_sets == [

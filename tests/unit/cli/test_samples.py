@@ -3,6 +3,7 @@
 import csv
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +144,8 @@ def live_errors(bundle: Path, file: Path) -> list[float]:
             None,
             {},
             record_metadata.__getitem__,
-            lambda record_metadata=record_metadata: series_columns(record_metadata),
-            lambda record_metadata=record_metadata: np.array(
-                [each.offset for each in record_metadata], np.int64
-            ),
+            partial(series_columns, record_metadata),
+            partial(np.array, [each.offset for each in record_metadata], np.int64),
         )
         step = served.detector.step(state, batch)
         assert not step.rejected

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from stream_detector.clients import connect
 from stream_detector.clients.confluent import config as confluent_config
@@ -21,11 +22,11 @@ SECURE = ConnectionSettings(
     ssl_cafile=Path("ca.pem"),
     ssl_certfile=Path("own.pem"),
     ssl_keyfile=Path("own.key"),
-    ssl_key_password="key-secret",
+    ssl_key_password=SecretStr("key-secret"),
     ssl_check_hostname=False,
     sasl_mechanism="SCRAM-SHA-512",
     sasl_username="detector",
-    sasl_password="user-secret",
+    sasl_password=SecretStr("user-secret"),
 )
 
 

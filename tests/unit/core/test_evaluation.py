@@ -73,7 +73,7 @@ def test_the_area_is_scikit_learn_s(seed: int) -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     random = np.random.default_rng(seed)
     labels = (random.random(500) < 0.2).astype(np.int8)
-    errors = np.round(random.random(500) + 0.3 * labels, 2)
+    errors = np.round(random.random(500) + 0.3 * labels, 2).astype(np.float64)
     assert auroc(errors, labels) == pytest.approx(metrics.roc_auc_score(labels, errors), abs=1e-12)
 
 

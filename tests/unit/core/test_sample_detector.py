@@ -7,6 +7,7 @@ import numpy as np
 import orjson
 import pytest
 from detectors import make_sample_detector, with_network
+from present import present
 
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.records import (
@@ -123,8 +124,8 @@ def test_a_score_says_which_record_completed_its_window() -> None:
     assert step.scores.indices.tolist() == [2, 2]
     assert step.scores.scores.tolist() == [1.0, 2.0]
     assert step.scores.is_anomalous.tolist() == [False, True]  # equal is normal
-    assert step.scores.start_ms.tolist() == [NOW_MS, NOW_MS + 10]
-    assert step.scores.end_ms.tolist() == [NOW_MS + 30, NOW_MS + 40]
+    assert present(step.scores.start_ms).tolist() == [NOW_MS, NOW_MS + 10]
+    assert present(step.scores.end_ms).tolist() == [NOW_MS + 30, NOW_MS + 40]
     ((index, alert, key),) = step.alerts
     assert (index, key, alert.key, alert.source.offset) == (2, b"a", "a", 102)
     assert (alert.window_start_ms, alert.event_time_ms) == (NOW_MS + 10, NOW_MS + 40)
@@ -213,7 +214,8 @@ def test_gaps_are_said_in_the_alerts_of_the_time_after() -> None:
     records = [Sent(b"a", 0, NORMAL), Sent(b"a", 100, NORMAL), Sent(b"a", 200, ANOMALOUS)]
     records += [Sent(b"a", 240, [0] * 12), Sent(b"a", 360, ANOMALOUS)]
     for sizes in ([5], [1] * 5, [2, 3], [3, 2]):
-        state, start, n_gaps = detector.initial_state(), 0, []
+        state: DetectorState = detector.initial_state()
+        start, n_gaps = 0, []
         for size in sizes:
             batch = batch_of(*records[start : start + size])
             step = detector.step(state, batch)
@@ -252,7 +254,8 @@ def test_what_was_before_a_key_was_idle_is_not_said_of_it(sizes: list[int]) -> N
     detector = detector_of()
     records = [Sent(b"a", 0, [0]), Sent(b"a", 100, [0]), Sent(b"b", 5_000, [0])]
     records += [Sent(b"a", 5_000, ANOMALOUS)]
-    state, start, step = detector.initial_state(), 0, None
+    state: DetectorState = detector.initial_state()
+    start, step = 0, None
     for size in sizes:
         step = detector.step(state, batch_of(*records[start : start + size]))
         state, start = step.state, start + size

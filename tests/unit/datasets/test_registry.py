@@ -5,7 +5,7 @@ from inspect import signature
 
 import pytest
 
-from stream_detector.recipes.datasets import DATASETS, REQUIRED_KEYS, names_of
+from stream_detector.recipes.datasets import DATASETS, REQUIRED_KEYS, RecordKind, names_of
 from stream_detector.recipes.sections import DataSection, WindowSection
 
 
@@ -22,7 +22,7 @@ def test_keys_are_those_of_the_sections(name: str) -> None:
     ("name", "record"),
     [(name, record) for name, entry in DATASETS.items() for record in entry.loaders],
 )
-def test_every_loader_takes_the_keys_of_its_entry(name: str, record: str) -> None:
+def test_every_loader_takes_the_keys_of_its_entry(name: str, record: RecordKind) -> None:
     entry = DATASETS[name]
     loaders = dict(entry.loaders)
     module, _, function = loaders[record].partition(":")

@@ -51,7 +51,7 @@ def test_windows_are_in_the_order_in_which_a_stream_completes_them() -> None:
     assert (found.start_ms - START_MS).tolist() == [0, 15]
     assert (found.end_ms - START_MS).tolist() == [20, 35]
     assert (found.labels, found.n_missing) == (None, 0)
-    assert (found.windows.dtype, found.windows.flags.c_contiguous) == (np.float32, True)
+    assert (found.windows.dtype, found.windows.flags.c_contiguous) == (np.dtype(np.float32), True)
 
 
 def test_a_window_is_labelled_where_any_of_its_samples_is() -> None:
@@ -59,7 +59,7 @@ def test_a_window_is_labelled_where_any_of_its_samples_is() -> None:
     labels = [0, 0, 0, 0, 0, 1, 0, 0, 0]
     found = cut_samples(samples_of(*series("a", *values), labels=labels), RULES)
     assert found.labels is not None
-    assert (found.labels.tolist(), found.labels.dtype) == ([0, 1, 0], np.int8)
+    assert (found.labels.tolist(), found.labels.dtype) == ([0, 1, 0], np.dtype(np.int8))
 
 
 def test_missing_values_are_filled_in_and_too_many_leave_a_window_out() -> None:

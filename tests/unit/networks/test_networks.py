@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stream_detector.core.records import FloatArray
 from stream_detector.engines.backend import import_keras
 from stream_detector.networks import build_network
 from stream_detector.recipes import NetworkSection
@@ -33,7 +34,7 @@ SHAPE = (12, 2)
 DENSE = DenseNetwork(kind="dense", units=(8, 3), output_activation="sigmoid")
 VARIATIONAL = VariationalNetwork(kind="vae", units=(8, 3), output_activation="sigmoid")
 ADVERSARIAL = AdversarialNetwork(kind="adversarial", units=(8, 3), discriminator_units=(8,))
-SECTIONS = {
+SECTIONS: dict[str, NetworkSection] = {
     "dense": DENSE,
     "sparse": DenseNetwork(kind="dense", units=(40,), latent_l1=0.01),
     "conv": ConvNetwork(kind="conv", filters=(4, 2)),
@@ -62,7 +63,7 @@ def task(n_windows: int = 64, epochs: int = 3, validation: bool = True, **settin
     """Return slow waves of some phase, to be reconstructed."""
     phases = np.random.default_rng(5).uniform(0, 6, (2 * n_windows, 1, 1))
     steps = np.linspace(0, 3, SHAPE[0])[:, None] + np.arange(SHAPE[1])
-    waves = np.float32(0.5 + 0.4 * np.sin(phases + steps))  # (2 * n_windows, 12, 2)
+    waves = (0.5 + 0.4 * np.sin(phases + steps)).astype(np.float32)  # (2 * n_windows, 12, 2)
     training = TrainingSection(epochs=epochs, batch_size=16, learning_rate=0.01, **settings)
     fit, held_out = (Pairs(part, part) for part in (waves[:n_windows], waves[n_windows:]))
     return Task(training, fit, held_out if validation else None, None)
@@ -161,10 +162,10 @@ def test_fitting_lowers_both_losses_and_reports_each_epoch(name: str) -> None:
 def test_same_seed_same_weights(name: str) -> None:
     section = SECTIONS[name]
 
-    def weights(seed: int) -> list[np.ndarray]:
+    def weights(seed: int) -> list[FloatArray]:
         network = fresh(section, seed)
         fit_network(network, section, task(epochs=2, seed=seed, validation=False))
-        return network.get_weights()
+        return list(network.get_weights())
 
     one, again = weights(1), weights(1)
     assert len(one) == len(again)

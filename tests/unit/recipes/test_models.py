@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from present import present
 
 from stream_detector.assembly import build_detector
 from stream_detector.bundle import Bundle, read_bundle
@@ -95,4 +96,5 @@ def alert_errors(bundle: Bundle, windows: FloatArray) -> list[float]:
     detector = build_detector(bundle.manifest.recipe, scorer_of(bundle), bundle.reference)
     Service(client, detector, settings, Metrics(), Clock()).run()
     assert not broker.records("dead-letters")
-    return [orjson.loads(value)["reconstruction_error"] for _, value in broker.records("alerts")]
+    alerts = [orjson.loads(present(value)) for _, value in broker.records("alerts")]
+    return [alert["reconstruction_error"] for alert in alerts]

@@ -11,6 +11,8 @@ from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.windowing.windows import WindowRules
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import Recipe, load_recipe, parse_recipe
+from stream_detector.recipes.networks import DenseNetwork
+from stream_detector.recipes.thresholds import SigmaSection
 
 MODELS = Path(__file__).parents[3] / "models"
 TUTORIAL = MODELS / "ecg5000-dense.toml"
@@ -33,9 +35,11 @@ def test_shipped_recipe_is_valid_and_named_like_its_file(path: Path) -> None:
 
 def test_tutorial_recipe_says_what_the_tutorial_does() -> None:
     recipe = load_recipe(TUTORIAL)
+    assert isinstance(recipe.network, DenseNetwork)
     assert recipe.network.units == (32, 16, 8)
     assert (recipe.scaling.kind, recipe.scaling.fit_on) == ("min-max", "all")
     assert (recipe.training.epochs, recipe.training.batch_size) == (20, 512)
+    assert isinstance(recipe.threshold, SigmaSection)
     assert (recipe.threshold.n_sigma, recipe.threshold.calibrate_on) == (1.0, "train")
     assert recipe.published is not None
     assert recipe.published.figures() == {"accuracy": 0.944, "precision": 0.992, "recall": 0.907}

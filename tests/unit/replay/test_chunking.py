@@ -143,7 +143,7 @@ def test_a_million_samples_are_cut_in_no_time() -> None:
     samples = Samples(
         keys=tuple(map(str, range(100))),
         series=series,
-        times_ms=(np.arange(n_samples) // 100) * (1_000 / 360),
+        times_ms=(np.arange(n_samples) // 100).astype(np.float64) * (1_000 / 360),
         values=np.zeros((n_samples, 2), np.float32),
     )
     start_s = time.process_time()

@@ -100,7 +100,7 @@ def test_a_record_carries_key_time_type_label_and_values(
         assert samples.labels is not None
         label = b"1" if samples.labels[rows].any() else b"0"
         assert list(record.metadata.headers) == [
-            ("content-type", CONTENT_TYPES[content_type]),  # type: ignore[index]
+            ("content-type", CONTENT_TYPES[content_type]),
             ("label", label),
         ]
     times_ms = [record.metadata.timestamp_ms for record in records]
@@ -310,6 +310,7 @@ def test_a_delayed_record_comes_behind_all_up_to_its_delay() -> None:
 
 
 def test_shuffled_records_swap_with_a_neighbour_of_their_series() -> None:
+    n_moved = 0
     for share in (0.2, 1.0):
         summary, records = sent_with(Faults(shuffle=share))
         n_moved = 0

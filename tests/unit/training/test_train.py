@@ -79,6 +79,7 @@ def test_metrics_are_those_of_the_test_part(trained: Trained) -> None:
     assert metrics is not None
     assert metrics["n_windows"] == 120
     assert metrics["positive_class"] == "anomaly"
+    assert isinstance(metrics["auroc"], float)
     assert metrics["auroc"] > 0.8
 
 

@@ -43,7 +43,7 @@ class Key:
         self.n_explained = 0
 
     def see(self, text: str) -> list[Alert]:
-        events = []
+        events: list[Alert] = []
         for character in text:
             events += self._advance(0.5 if character == "." else int(character) + 0.5)
         return events

@@ -76,7 +76,7 @@ def test_no_records_give_no_windows(content_type: Any, shape: tuple[int, int]) -
 def test_json_values_become_float32(value: bytes, expected: list[float]) -> None:
     decoded = decode_json(value)
     assert decoded.windows.flags.c_contiguous
-    assert decoded.windows.tobytes() == np.float32(expected).tobytes()
+    assert decoded.windows.tobytes() == np.array(expected, np.float32).tobytes()
     assert list(decoded.indices) == [0]
     assert not decoded.rejected
 

@@ -19,7 +19,7 @@ from stream_detector.core.scoring.image_explanation import (
 
 def explained(errors: Any, n_channels: int = 1, error_kind: Any = "mae") -> ImageExplanation:
     """Explain an image of these values, rows of columns times channels, where 0 is expected."""
-    window = np.float32(errors)
+    window = np.asarray(errors, np.float32)
     image = ImageShape(len(window), window.shape[1] // n_channels, n_channels)
     scored = WindowEvidence(window * 255, window, np.zeros_like(window), 1_000, 0)
     explanation = explain_image(scored, image, error_kind)
@@ -78,7 +78,7 @@ def test_a_large_image_is_made_smaller_by_means_of_squares() -> None:
     shown = picture(found := explained(errors))
     assert shown.shape == (44, 24)
     assert found.heat_map_max == pytest.approx(0.6)
-    assert (shown[0, 0], shown[43, 23], np.count_nonzero(shown)) == (128, 255, 2)
+    assert (shown[0, 0], shown[43, 23], int(np.count_nonzero(shown))) == (128, 255, 2)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (65, 65), (1, 900), (900, 2), (640, 480), (127, 33)])

@@ -17,7 +17,7 @@ def test_each_kind_is_fitted_by_feature(kind: str, offset: list[float], scale: l
     assert scaler.kind == kind
     assert scaler.offset.dtype == scaler.scale.dtype == np.float32
     assert scaler.offset.tolist() == offset
-    assert scaler.scale.tolist() == np.float32(scale).tolist()
+    assert scaler.scale.tolist() == np.array(scale, np.float32).tolist()
 
 
 def test_pixels_become_shares_of_the_brightest_whatever_the_windows_hold() -> None:

@@ -44,7 +44,7 @@ def test_what_was_received_is_not_changed() -> None:
     windows = np.array([[[1.0], [NAN]]], dtype=np.float32)
     found = impute(windows, "hold")
     assert np.isnan(windows[0, 1, 0])
-    assert (found.dtype, found.shape) == (np.float32, windows.shape)
+    assert (found.dtype, found.shape) == (np.dtype(np.float32), windows.shape)
 
 
 def test_a_line_between_large_values_does_not_overflow() -> None:

@@ -51,7 +51,7 @@ def cut_all(rules: WindowRules, *records: Series) -> WindowBatch:
 def values(some: WindowBatch) -> list[Any]:
     """Return the windows; None where a value is missing."""
     windows = some.gather(slice(None))[:, :, 0]
-    return np.where(np.isnan(windows), None, windows.astype(object)).tolist()
+    return [[None if np.isnan(each) else float(each) for each in window] for window in windows]
 
 
 def every_10_ms(start_ms: float, n_samples: int) -> list[float]:
