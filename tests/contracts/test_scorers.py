@@ -67,7 +67,8 @@ def scorer(request: pytest.FixtureRequest) -> Scorer:
 def windows_of(n_windows: int) -> FloatArray:
     rng = np.random.default_rng(7)
     noise = rng.normal(0, 2, (n_windows, N_STEPS, N_FEATURES))
-    return (noise + LEVELS[0]).astype(np.float32)
+    windows: FloatArray = (noise + LEVELS[0]).astype(np.float32)
+    return windows
 
 
 def test_a_score_does_not_depend_on_the_other_windows(scorer: Scorer) -> None:

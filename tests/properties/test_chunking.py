@@ -11,7 +11,7 @@ from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.samples import decode_samples
 from stream_detector.core.records import Samples, series_columns
-from stream_detector.core.windowing.reordering import Arrivals
+from stream_detector.core.windowing.sessions import Arrivals
 from stream_detector.core.windowing.windows import (
     WindowRules,
     WindowState,
@@ -151,4 +151,4 @@ def test_an_ecg_gives_the_same_windows_from_any_start_in_any_records(start_ms: i
     one = sliced(samples, rules)
     assert len(one) > 50
     for chunk_samples, format_ in ((1, "json"), (7, "float32"), (36, "json"), (100, "float32")):
-        assert streamed(samples, rules, chunk_samples, format_) == one  # type: ignore[arg-type]
+        assert streamed(samples, rules, chunk_samples, format_) == one

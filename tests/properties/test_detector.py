@@ -22,7 +22,7 @@ from stream_detector.core.records import (
 )
 from stream_detector.core.results import Step
 from stream_detector.core.scoring.scaling import Scaler
-from stream_detector.core.state.detector_state import EmptyState
+from stream_detector.core.state.detector_state import DetectorState, EmptyState
 
 SHAPE = (3, 2)
 FLOAT32 = [("content-type", CONTENT_TYPES["float32"])]

@@ -104,7 +104,7 @@ def image_seeds() -> Iterator[tuple[ImageShape, bytes]]:
     for image in (GREY, COLOUR):
         mode = "L" if image.n_channels == 1 else "RGB"
         for format_ in IMAGE_TYPES:
-            yield image, encode_image(pixels_of(image), image.n_channels, format_)  # type: ignore[arg-type]
+            yield image, encode_image(pixels_of(image), image.n_channels, format_)
         yield image, file_of(mode, "JPEG", progressive=True)
         yield image, file_of(mode, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x28\x01")
         yield image, file_of(mode, "PNG", dpi=(3, 3), icc_profile=b"profile")

@@ -27,6 +27,7 @@ from stream_detector.bundle import (
     write_bundle,
 )
 from stream_detector.bundle.manifest import CONTENT, digest, dump_manifest
+from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.scaling import fit_scaler
 from stream_detector.errors import (
@@ -117,6 +118,7 @@ def test_version_is_a_digest_of_the_content(tmp_path: Path, bundle: Bundle) -> N
 def test_detector_is_what_the_bundle_says(bundle: Bundle) -> None:
     scorer = bundle.scorer(half)
     detector = build_detector(bundle.manifest.recipe, scorer, bundle.reference, 7)
+    assert isinstance(detector, WindowDetector)
     assert (detector.bundle.name, detector.bundle.version) == ("test", bundle.manifest.version)
     assert (detector.shape, scorer.threshold, scorer.error_kind) == ((3, 2), 0.4, "mae")
     assert list(detector.severities) == [("warning", 1.0), ("critical", 2.0)]

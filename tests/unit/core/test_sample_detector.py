@@ -17,9 +17,10 @@ from stream_detector.core.records import (
     series_columns,
 )
 from stream_detector.core.results import Step
-from stream_detector.core.sample_detector import SampleDetector, SampleState
+from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.scorer import SCALED_MAX
-from stream_detector.core.state.detector_state import EmptyState
+from stream_detector.core.state.detector_state import DetectorState, EmptyState
+from stream_detector.core.state.sample_state import SampleState
 from stream_detector.core.windowing.windows import WindowRules
 from stream_detector.errors import NonFiniteScoreError, RecordOrderError, RecordValueError
 

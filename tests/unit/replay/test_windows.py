@@ -63,7 +63,7 @@ def test_values_read_back_exactly(n_features: int, content_type: str) -> None:
         )
     ).astype(np.float32)
 
-    value = encode_window(window, content_type)  # type: ignore[arg-type]
+    value = encode_window(window, content_type)
 
     if content_type == "json":
         read = np.array(orjson.loads(value)["values"], dtype=np.float64).astype(np.float32)

@@ -55,7 +55,7 @@ def test_csv_with_header_named_columns_and_byte_order_mark(csv_file: Callable[..
     times_ms, labels = present(table.timestamps_ms), present(table.labels)
     assert times_ms.tolist() == [1700000000000, 1700000000007]
     assert labels.tolist() == [0, 1]
-    assert (times_ms.dtype, labels.dtype) == (np.int64, np.int8)
+    assert (times_ms.dtype, labels.dtype) == (np.dtype(np.int64), np.dtype(np.int8))
 
 
 def test_blank_lines_are_passed_over(csv_file: Callable[..., Path]) -> None:
