@@ -73,9 +73,7 @@ def throughput(servers: str, folder: Path, options: argparse.Namespace) -> dict[
     """Return rates and ratios by client and records per poll."""
     bundle = train_bundle(folder, *RARELY)
     make_topics(servers, "delivery")
-    fill(
-        servers, "delivery", [beat.tobytes() for beat in normal_beats()], options.records
-    )
+    fill(servers, "delivery", [beat.tobytes() for beat in normal_beats()], options.records)
     rates: dict[str, dict[str, list[float]]] = {}
     for number in track(range(options.rounds), description="throughput"):
         for client in options.clients:

@@ -64,12 +64,7 @@ def test_an_image_that_was_cut_off_is_put_aside(data: bytes, draw: st.DataObject
     check_image(cut)
     image = ImageShape(6, 5, 3 if data[0] & 1 else 1)
     if len(cut) - 1 not in (0, image.n_bytes):
-        assert (
-            len(
-                decode_windows([cut[1:]], None, image.window, "image", 0, image).rejected
-            )
-            == 1
-        )
+        assert len(decode_windows([cut[1:]], None, image.window, "image", 0, image).rejected) == 1
 
 
 @given(SHAPES, st.data())
