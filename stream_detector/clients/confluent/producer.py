@@ -29,7 +29,19 @@ _IN_TRANSACTIONS: dict[str, Any] = {
 
 
 class ConfluentProducer(BaseProducer):
-    """An idempotent producer on confluent-kafka; `BaseProducer` describes its parameters."""
+    """An idempotent producer on confluent-kafka, built when it is first used.
+
+    Parameters
+    ----------
+    servers
+        The bootstrap servers, for messages.
+    connection
+        Returns the options that every part of the library takes.
+    n_partitions
+        Returns how many partitions a topic has, 0 where it does not exist.
+    transactional_id
+        None writes without transactions.
+    """
 
     library_errors = LIBRARY_ERRORS
 

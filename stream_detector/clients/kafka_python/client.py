@@ -29,7 +29,15 @@ __all__ = ["KafkaPythonClient"]
 
 
 class KafkaPythonClient(KafkaClient):
-    """A `stream_detector.ports.Client` on kafka-python; `KafkaClient` describes its parameters."""
+    """A `stream_detector.ports.Client` on kafka-python.
+
+    Parameters
+    ----------
+    settings
+        How to reach Kafka.
+    subscription
+        What to read, if anything.
+    """
 
     library_errors = LIBRARY_ERRORS
     producer_class = KafkaPythonProducer
@@ -82,7 +90,7 @@ class KafkaPythonClient(KafkaClient):
 
     def _group_metadata(self, consumer: Any) -> Any:
         member = consumer.group_metadata()
-        # A broker accepts offsets from a client that is in no group, whosever they are.
+        # From a client in no group, a broker accepts offsets of any member's partitions.
         if member.generation_id < 0:
             raise _errors.lost_partitions(self._servers, "this client has left the group")
         return member

@@ -34,7 +34,18 @@ class KafkaPythonProducer(BaseProducer):
     """An idempotent producer on kafka-python.
 
     The library's own buffer has no bound, so records that wait for an acknowledgement are counted
-    here. `BaseProducer` describes the parameters.
+    here.
+
+    Parameters
+    ----------
+    servers
+        The bootstrap servers, for messages.
+    connection
+        Returns the options that every part of the library takes.
+    n_partitions
+        Returns how many partitions a topic has, 0 where it does not exist.
+    transactional_id
+        None writes without transactions.
     """
 
     library_errors = LIBRARY_ERRORS

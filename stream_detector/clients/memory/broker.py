@@ -10,10 +10,15 @@ from stream_detector.core.records import OutputRecord
 
 
 class MemoryBroker(BrokerState):
-    """A broker in this process; `BrokerState` describes its parameters and attributes.
+    """A broker in this process.
 
-    Clients use the methods of `BrokerState`; the methods here fill topics, look into them and
-    connect clients.
+    Clients use the methods of `BrokerState`; the methods here create and fill topics, read them
+    and connect clients.
+
+    Parameters
+    ----------
+    now_ms
+        Clock for records without a timestamp, milliseconds since 1970-01-01 UTC.
     """
 
     def create_topic(self, topic: str, n_partitions: int = 1) -> None:

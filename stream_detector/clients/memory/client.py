@@ -27,7 +27,7 @@ from stream_detector.errors import missing_topics
 
 
 class MemoryClient:
-    """A `stream_detector.ports.Client` on a memory broker; made by `MemoryBroker.connect`.
+    """A `stream_detector.ports.Client` on a memory broker; created by `MemoryBroker.connect`.
 
     A produced record is in its topic only after `flush`, and in a transaction only after `commit`.
     A poll never waits. There is no library underneath and nothing to connect to, so this client
@@ -42,8 +42,10 @@ class MemoryClient:
 
     Attributes
     ----------
-    topics, instance_id
-        As in `stream_detector.clients.connect`.
+    topics
+        What the client reads.
+    instance_id
+        Kafka's `group.instance.id`, None where it has none.
     is_replaced
         Whether another client has taken this one's transactional id or instance id.
     """

@@ -33,8 +33,10 @@ class Member(Protocol):
 
     Attributes
     ----------
-    topics, instance_id
-        As in `stream_detector.clients.connect`.
+    topics
+        What the client reads.
+    instance_id
+        Kafka's `group.instance.id`, None where it has none.
     is_replaced
         Whether another client has taken this one's transactional id or instance id.
     """
