@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from common import anomalous_beats
 
-from stream_detector.cli.detect import run_detect
+from stream_detector.cli.detect_process import run_detect
 from stream_detector.clients import connect
 from stream_detector.ports import SystemClock
 from stream_detector.replay import ReplayOptions, replay

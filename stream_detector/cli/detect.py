@@ -1,15 +1,10 @@
-"""The command `detect`, and one process of it: client, engine, metrics and loop wired together."""
+"""The command `detect`: its options, and whether one process or several run it."""
 
-import logging
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from stream_detector.cli.detect_process import run_detect
 from stream_detector.cli.options import (
     ONLINE,
     BundlePath,
@@ -21,17 +16,8 @@ from stream_detector.cli.options import (
     setting_help,
     setting_option,
 )
-from stream_detector.cli.terminal import StopFlag, console
 from stream_detector.core.codec.formats import ContentType
-from stream_detector.errors import ConfigError
 from stream_detector.settings import Delivery, DetectSettings, EngineName, load_settings
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
-    from stream_detector.core.records import RecordBatch
-    from stream_detector.core.results import Step
-    from stream_detector.service import Service
 
 EXAMPLES = examples(
     "stream-detector detect bundles/ecg5000-dense --bootstrap-servers kafka:9092 --group heart",
@@ -109,83 +95,3 @@ def detect(
     from stream_detector.cli.workers import run_workers
 
     raise typer.Exit(run_workers(bundle, settings))
-
-
-def run_detect(bundle: Path, settings: DetectSettings) -> None:
-    """Run one process of `detect` until it is stopped, and log its totals.
-
-    Raises
-    ------
-    ConfigError
-        If the settings do not fit the bundle.
-    StreamDetectorError
-        If the bundle cannot be used, or the service failed.
-    """
-    from stream_detector.assembly import make_service, open_bundle
-    from stream_detector.telemetry import Metrics, log_event, set_up_logging
-
-    set_up_logging(logging.INFO)
-    metrics = Metrics()
-    served = open_bundle(bundle, settings.engine, settings.model_rows_max, metrics.timed)
-    if settings.content_type == "image" and served.bundle.image is None:
-        message = (
-            f"content_type: expected json or float32, because bundle {bundle} takes no images, "
-            "received 'image'; leave it out, or give a bundle of images"
-        )
-        raise ConfigError(message)
-    service = make_service(served, settings, metrics)
-    stop = StopFlag(service.stop)
-    with ExitStack() as stack:
-        stack.enter_context(stop.on_signals())
-        stack.enter_context(serving_metrics(metrics.registry, settings))
-        if sys.stderr.isatty():
-            service.add_observer(stack.enter_context(_progress_line(service)))
-        totals = service.run()
-    log_event(
-        logging.INFO,
-        "stopped",
-        n_records=totals.n_records,
-        n_alerts=totals.n_alerts,
-        n_dead_letters=totals.n_dead_letters,
-        n_batches=totals.n_batches,
-        n_retries=totals.n_retries,
-    )
-
-
-def serving_metrics(
-    registry: "CollectorRegistry", settings: DetectSettings
-) -> AbstractContextManager[object]:
-    """Serve metrics over HTTP while the block lasts, where the settings name a port.
-
-    Raises
-    ------
-    ConfigError
-        If the address cannot be bound.
-    """
-    from stream_detector.telemetry import MetricsServer, log_event
-
-    if settings.metrics_port is None:
-        return nullcontext()
-    server = MetricsServer(registry, settings.metrics_host, settings.metrics_port)
-    log_event(logging.INFO, "metrics", address=f"{settings.metrics_host}:{server.port}")
-    return server
-
-
-@contextmanager
-def _progress_line(
-    service: "Service",
-) -> Iterator[Callable[["RecordBatch", "Step"], None]]:
-    """Show totals and rate on one line while the block lasts; yield what updates them."""
-    start_s = time.monotonic()
-    with console().status("waiting for records") as status:
-
-        def on_step(batch: "RecordBatch", step: "Step") -> None:
-            del batch, step
-            totals = service.totals
-            per_s = totals.n_records / max(time.monotonic() - start_s, 1e-9)
-            status.update(
-                f"{totals.n_records:,} records, {totals.n_alerts:,} alerts, "
-                f"{totals.n_dead_letters:,} dead letters, {per_s:,.0f} records/s"
-            )
-
-        yield on_step

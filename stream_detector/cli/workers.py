@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from stream_detector.cli.detect import run_detect, serving_metrics
+from stream_detector.cli.detect_process import run_detect, serving_metrics
 from stream_detector.cli.terminal import StopFlag, say_error
 from stream_detector.errors import StreamDetectorError
 from stream_detector.settings import DetectSettings
