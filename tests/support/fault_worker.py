@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from delivery_stream import detector_of
+from detectors import with_network
 
 from stream_detector import assembly, cli, clients
 from stream_detector.clients import _limits
@@ -233,7 +234,7 @@ def main() -> None:
 
     def open_planned(*_: Any) -> Any:
         reconstruct = open_bundle(Path(plan.bundle)).reconstruct if plan.bundle else np.zeros_like
-        return SimpleNamespace(detector=detector, reconstruct=Model(plan, reconstruct))
+        return SimpleNamespace(detector=with_network(detector, Model(plan, reconstruct)))
 
     clients.connect = watched_connect
     vars(assembly)["open_bundle"] = open_planned
