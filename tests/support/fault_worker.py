@@ -226,7 +226,8 @@ def main() -> None:
     """Run the command with what the plan changes of it."""
     plan = Plan(**json.loads(sys.argv.pop(1)))
     limit_times(plan)
-    connect, open_bundle, detector = clients.connect, assembly.open_bundle, detector_of(plan.shape)
+    connect, open_bundle = clients.connect, assembly.open_bundle
+    detector: Any = detector_of(plan.shape)
 
     def watched_connect(settings: Any, **options: Any) -> Any:
         client = connect(settings, **options)
