@@ -28,14 +28,10 @@ from stream_detector.core.scoring.scorer import (
 )
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.state.sample_state import Needed, SampleState
+from stream_detector.core.windowing.imputation import impute_windows
+from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import Arrivals
-from stream_detector.core.windowing.windows import (
-    WindowBatch,
-    WindowRules,
-    WindowState,
-    assign_windows,
-    impute_windows,
-)
+from stream_detector.core.windowing.windows import WindowBatch, WindowState, assign_windows
 from stream_detector.errors import DataError, RecordOrderError, RecordValueError
 
 

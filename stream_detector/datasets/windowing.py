@@ -8,13 +8,10 @@ from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.timestamps import keep
+from stream_detector.core.windowing.imputation import impute_windows
+from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import Arrivals
-from stream_detector.core.windowing.windows import (
-    WindowRules,
-    WindowState,
-    assign_windows,
-    impute_windows,
-)
+from stream_detector.core.windowing.windows import WindowState, assign_windows
 from stream_detector.datasets.base import Dataset, SampleDataset
 from stream_detector.errors import DatasetError
 

@@ -13,8 +13,7 @@ from stream_detector.core.alerting.tracking import OPEN_WITHIN_MAX, AlertRules
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.evaluation import PositiveClass
 from stream_detector.core.scoring.reconstruction_error import ErrorKind
-from stream_detector.core.windowing.imputation import MissingRule
-from stream_detector.core.windowing.windows import WindowRules
+from stream_detector.core.windowing.rules import MissingRule, WindowRules
 from stream_detector.recipes.datasets import DATASETS, RecordKind, names_of, names_with
 from stream_detector.recipes.networks import NetworkSection
 from stream_detector.recipes.section import PositiveFloat, PositiveInt, Section

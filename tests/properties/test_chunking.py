@@ -11,13 +11,10 @@ from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.samples import decode_samples
 from stream_detector.core.records import Samples, series_columns
+from stream_detector.core.windowing.imputation import impute_windows
+from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import Arrivals
-from stream_detector.core.windowing.windows import (
-    WindowRules,
-    WindowState,
-    assign_windows,
-    impute_windows,
-)
+from stream_detector.core.windowing.windows import WindowState, assign_windows
 from stream_detector.datasets.windowing import cut_samples
 from stream_detector.ports import SystemClock
 from stream_detector.replay import SampleReplayOptions, replay_samples

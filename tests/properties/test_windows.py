@@ -14,13 +14,9 @@ from reference_windows import Ending, Outcome, Record, Result, Window, cut_one_b
 
 from stream_detector.core.records import Samples
 from stream_detector.core.timestamps import keep
+from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import Arrivals
-from stream_detector.core.windowing.windows import (
-    WindowBatch,
-    WindowRules,
-    WindowState,
-    assign_windows,
-)
+from stream_detector.core.windowing.windows import WindowBatch, WindowState, assign_windows
 from stream_detector.datasets.windowing import cut_samples
 
 START_MS = 1_767_225_600_000

@@ -13,7 +13,7 @@ from detectors import make_sample_detector, make_window_detector
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.detector import Detector
 from stream_detector.core.records import Headers, OutputRecord
-from stream_detector.core.windowing.windows import WindowRules
+from stream_detector.core.windowing.rules import WindowRules
 
 SHAPES = ("windows", "samples")
 DELIVERIES = ("at_least_once", "exactly_once")

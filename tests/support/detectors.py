@@ -12,7 +12,7 @@ from stream_detector.core.records import BundleReference
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.reconstruction import Reconstruct, ReconstructionScorer
 from stream_detector.core.scoring.scaling import Scaler
-from stream_detector.core.windowing.windows import WindowRules
+from stream_detector.core.windowing.rules import WindowRules
 
 SEVERITIES = (("warning", 1.0), ("critical", 2.0))
 PUMPS = BundleReference("pumps", "v1")

@@ -20,7 +20,7 @@ from stream_detector.core.records import BundleReference, FloatArray, Rejected
 from stream_detector.core.results import Step
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.scaling import Scaler
-from stream_detector.core.windowing.windows import WindowRules
+from stream_detector.core.windowing.rules import WindowRules
 
 N_RULES = 2**32
 SEVERITIES = (("warning", 1.0), ("critical", 3.0))

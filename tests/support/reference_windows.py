@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stream_detector.core.windowing.windows import WindowRules
+from stream_detector.core.windowing.rules import WindowRules
 
 Name = tuple[int, bytes]
 """Partition and key of a series."""

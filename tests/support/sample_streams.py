@@ -23,7 +23,7 @@ from stream_detector.core.records import (
 from stream_detector.core.results import Step
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.scaling import Scaler
-from stream_detector.core.windowing.windows import WindowRules
+from stream_detector.core.windowing.rules import WindowRules
 
 if TYPE_CHECKING:
     from stream_detector.core.state.detector_state import DetectorState

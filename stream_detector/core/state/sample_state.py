@@ -113,7 +113,7 @@ class SampleState:
         """Note that the replay has reached `RestorePlan.score_from_offset`."""
         keyed_state = self.windows.apply_delta()
         if restore_plan.has_active_keys:
-            keyed_state.interrupt(partition)
+            keyed_state.drop_windows(partition)
         return _set_restore_point(self, keyed_state, partition, restore_plan.score_from_offset)
 
     def finish_restore(
@@ -177,7 +177,7 @@ class SampleState:
             )
             kept = {**state.restore_points, partition: points[at:]}
             state = replace(state, restore_points=kept)
-            if keyed_state.has_all(partition, self.needed.windows_ms):
+            if keyed_state.has_history(partition, self.needed.windows_ms):
                 state = _set_restore_point(state, keyed_state, partition, offset)
         return state, plans
 
@@ -241,7 +241,7 @@ def _digest(state: SampleState, keyed_state: KeyedState, partition: int) -> str:
         (keyed_state.keys[slot] or b"", _facts(state.alerts.get(slot)), state.gaps.get(slot, ()))
         for slot in _active_slots(state, keyed_state, partition)
     )
-    known = (keyed_state.sum_of(partition), keyed_state.stream_times_ms.get(partition), active)
+    known = (keyed_state.digest_of(partition), keyed_state.stream_times_ms.get(partition), active)
     return hashlib.blake2b(repr(known).encode(), digest_size=8).hexdigest()
 
 

@@ -1,9 +1,20 @@
 """Keyed state: one row of cells for each key, all rows in one array.
 
-Pure. A row holds the cells of the windows that have begun and are not complete, from the start of
-the oldest of them. Memory is therefore keys times window, whatever the stream does. The changes of
-a batch are collected in a `StateDelta` and applied when the next batch comes: a state that no later
-state was stepped from can be stepped from again, and gives the same result.
+Pure. A row holds the cells of the key's incomplete windows, from the start of the oldest of them,
+so memory is keys times window whatever the stream does. The key's number in the arrays is its slot;
+slots of expired keys are used again.
+
+After the six samples of the example in `grid` (n_steps 4, stride 2), the state of their key is::
+
+    rows[slot]               100   110   NaN   NaN
+    starts[slot]             1     0     0     0      (packed into bits)
+    columns.last_cell[slot]  1     the sample at 110
+    columns.last_ms[slot]    110
+    columns.span[slot]       2     cells since the gap; 4 would be a complete window
+    columns.newest_ms[slot]  110
+
+The changes of a batch are collected in a `StateDelta` and applied when the next batch comes. Until
+then, a batch can be processed again from the same state with the same result.
 """
 
 import hashlib
@@ -17,42 +28,44 @@ from numpy.typing import NDArray
 from stream_detector.core.records import FloatArray
 
 FREE = -1
-"""Partition of a slot that no key has."""
+"""Partition of a slot that belongs to no key."""
 
-NONE_BEGUN = -1
-"""`last_cell` of a key none of whose windows is under way; its row holds nothing of use."""
+NO_WINDOW = -1
+"""`last_cell` of a key that has no incomplete window; its row holds nothing of use."""
 
 _GROWTH = 1.125
+"""How much more room is reserved than is needed, so that not every new key copies all rows."""
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 """Multiplying by it spreads bits: 2^64 over the golden ratio, made odd (Knuth, The Art of Computer
 Programming, volume 3, section 6.4)."""
 
 RowPart = tuple[NDArray[np.intp], FloatArray, NDArray[np.uint8]]
+"""Slots (n,), rows (n, n_steps, n_features) and packed starts (n, ceil(n_steps / 8))."""
 
 _Type = TypeVar("_Type", np.float32, np.uint8, np.int32, np.uint64)
 
 
 @dataclass(slots=True)
 class KeyColumns:
-    """What is remembered of each key besides its cells, one entry a slot.
+    """State of each key besides its cells, one entry a slot, each of shape (n_slots,).
 
     Parameters
     ----------
     newest_ms
-        Newest time of any sample that was accepted.
+        Newest time of any sample of the key that was in time.
     seen_ms
-        The partition's clock when the key's last record came.
+        Stream time of the partition after the key's last record.
     last_ms
-        Time of the last sample that was put in its place, NaN before the first.
+        Time of the last sample that was aligned to the grid, NaN before the first.
     last_cell
-        Where in the row that sample is, `NONE_BEGUN` where no window is under way.
+        Cell of that sample in the row, `NO_WINDOW` where no window is incomplete.
     span
-        Cells since the series began or began again, counted up to a window's length.
-    mark_ms
-        Newest time before the first sample that was newer in the partition's present generation
-        (`stream_detector.core.state.sample_state`); inf before there was one, -inf where the key
-        itself began in it. What can be restored is the same without it.
+        Cells since the series started, or started again after a gap; counted up to n_steps.
+    restored_ms
+        `newest_ms` at the partition's last restore point
+        (`stream_detector.core.state.sample_state`), known once a newer sample has come: inf until
+        then, -inf where the key had no state at the restore point. It is not part of the digest.
     """
 
     newest_ms: NDArray[np.float64]
@@ -60,22 +73,22 @@ class KeyColumns:
     last_ms: NDArray[np.float64]
     last_cell: NDArray[np.int32]
     span: NDArray[np.int32]
-    mark_ms: NDArray[np.float64]
+    restored_ms: NDArray[np.float64]
 
     @classmethod
     def fresh(cls, n_slots: int) -> "KeyColumns":
-        """Return what is remembered of keys that were never seen."""
+        """Return the state of keys that have sent nothing yet."""
         return cls(
             newest_ms=np.full(n_slots, -np.inf),
             seen_ms=np.full(n_slots, -np.inf),
             last_ms=np.full(n_slots, np.nan),
-            last_cell=np.full(n_slots, NONE_BEGUN, dtype=np.int32),
+            last_cell=np.full(n_slots, NO_WINDOW, dtype=np.int32),
             span=np.zeros(n_slots, dtype=np.int32),
-            mark_ms=np.full(n_slots, -np.inf),
+            restored_ms=np.full(n_slots, -np.inf),
         )
 
     def take(self, slots: NDArray[np.intp]) -> "KeyColumns":
-        """Return the entries of some slots."""
+        """Return a copy of the entries of some slots."""
         return KeyColumns(*(getattr(self, name)[slots] for name in self.__slots__))
 
     def put(self, slots: NDArray[np.intp], values: "KeyColumns") -> None:
@@ -84,17 +97,21 @@ class KeyColumns:
             getattr(self, name)[slots] = getattr(values, name)
 
     def digests(self, names: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """Return a number for each entry that changes with anything in it, `mark_ms` left out.
+        """Return a number for each entry that changes with any of its values but `restored_ms`.
 
         Parameters
         ----------
         names
-            A number for each key.
+            A number for each key, shape (n_slots,).
+
+        Returns
+        -------
+        Shape (n_slots,).
         """
-        mixed = names.copy()
+        mixed = names.copy()  # (n_slots,)
         cells = self.last_cell.astype(np.uint64) << np.uint64(32) | self.span.astype(np.uint64)
         times = (self.newest_ms, self.seen_ms, self.last_ms)
-        for bits in (*(each.view(np.uint64) for each in times), cells):
+        for bits in (*(each.view(np.uint64) for each in times), cells):  # (n_slots,) each
             mixed ^= bits
             mixed *= _ODD
             mixed ^= mixed >> np.uint64(29)
@@ -103,44 +120,52 @@ class KeyColumns:
 
 @dataclass(frozen=True, slots=True)
 class ReorderBuffer:
-    """Samples that a late one may still precede, by slot and then by time."""
+    """Samples that wait because a late one may still come before them.
+
+    Parameters
+    ----------
+    slots
+        Slot of each sample's key, shape (n_waiting,), ascending.
+    times_ms
+        Time of each sample, shape (n_waiting,), ascending within a slot.
+    values
+        Float32, shape (n_waiting, n_features), unit: the signal's.
+    """
 
     slots: NDArray[np.intp]
     times_ms: NDArray[np.float64]
-    values: FloatArray  # (n_samples, n_features)
+    values: FloatArray
 
 
 @dataclass(slots=True)
 class StateDelta:
-    """What one batch changes, to be carried out when the next one comes.
+    """What one batch changes in the keyed state, to be applied when the next one comes.
 
     Parameters
     ----------
-    n_slots
-        Slots there must be, those of the keys that are new included.
-    stream_times_ms
-        Newest event time of each partition.
     added
-        (partition, key, slot) of keys that are new.
-    freed
-        Slots of keys that were idle for too long, or whose partition went away.
+        (partition, key, slot) of each new key.
+    stream_times_ms
+        Stream time of each partition of the batch.
     slots, columns
-        Which entries are set, and to what.
+        Slots whose columns are set, shape (n_sessions,), and what they are set to; of a slot that
+        is in here twice, the last entry counts.
     rows
-        Gives slots, the rows that are set as a whole there, NaN for a cell without a sample, and
-        in which of their cells a window starts, as packed bits; some at a time, so that they
-        stay in the processor's cache on their way.
+        Gives the rows that are set as a whole, with NaN for a cell without a sample; some at a
+        time, so that they stay in the processor's cache on their way.
     cell_slots, cells, values
-        Single cells that are set.
+        Single cells that are set: slots and cells, shape (n_cells,), and values, shape
+        (n_cells, n_features).
     start_slots, start_cells
-        Cells in which a window starts.
+        Cells in which a window starts, shape (n_starts,).
     reorder_buffer
-        All samples that still wait; None leaves them as they are.
+        All samples that wait after the batch; None leaves them as they are.
+    freed
+        Slots of keys that expired, shape (n_freed,).
     """
 
-    n_slots: int
-    stream_times_ms: Mapping[int, float]
     added: Sequence[tuple[int, bytes, int]]
+    stream_times_ms: Mapping[int, float]
     slots: NDArray[np.intp]
     columns: KeyColumns
     rows: Callable[[], Iterator[RowPart]]
@@ -154,7 +179,7 @@ class StateDelta:
 
 
 class KeyedState:
-    """The rows of all keys of all partitions.
+    """The state of all keys of all partitions.
 
     Parameters
     ----------
@@ -166,11 +191,19 @@ class KeyedState:
     rows
         Float32, shape (n_slots, n_steps, n_features), unit: the signal's.
     starts
-        Packed bits, shape (n_slots, ceil(n_steps / 8)): in which cells a window starts.
+        Packed bits, shape (n_slots, ceil(n_steps / 8)): in which cells of a row a window starts.
     partitions
-        Partition of each slot, `FREE` where it has no key.
+        Partition of each slot, shape (n_slots,), `FREE` where it has no key.
+    columns
+        Further state of each slot.
     keys
-        Key of each slot.
+        Key of each slot that has ever been used, None where it is free.
+    stream_times_ms
+        Stream time of each partition.
+    reorder_buffer
+        Samples that wait.
+    token
+        Identifies the `WindowState` whose changes were applied last.
     """
 
     def __init__(self, n_steps: int, n_features: int) -> None:
@@ -184,9 +217,9 @@ class KeyedState:
             np.empty(0, np.intp), np.empty(0), np.empty((0, n_features), np.float32)
         )
         self.token: object = None
-        self._names: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
-        self._digests: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
-        self._sums: dict[int, int] = {}
+        self._names: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)  # (n_slots,), of the keys
+        self._digests: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)  # (n_slots,)
+        self._sums: dict[int, int] = {}  # of the digests of each partition, modulo 2^64
         self._scratch: FloatArray = np.empty((0, n_features), dtype=np.float32)
         self._is_scratch_used = False
         self._slots: dict[int, dict[bytes, int]] = {}
@@ -194,17 +227,17 @@ class KeyedState:
 
     @property
     def n_keys(self) -> int:
-        """Return how many keys are remembered."""
+        """Return how many keys have state."""
         return len(self.keys) - len(self._free)
 
     @property
     def n_slots(self) -> int:
-        """Return how many slots there are, with a key or without."""
+        """Return how many slots are in use or were."""
         return len(self.keys)
 
     @property
     def n_bytes(self) -> int:
-        """Return the size of all arrays; keys and their index are not in it."""
+        """Return the size of all arrays; keys and their index are not counted."""
         waiting = self.reorder_buffer
         n_bytes = self.rows.nbytes + self.starts.nbytes + self.partitions.nbytes
         n_bytes += self._names.nbytes + self._digests.nbytes
@@ -215,18 +248,25 @@ class KeyedState:
     def find(
         self, keys: Sequence[bytes], partitions: NDArray[np.int64]
     ) -> tuple[NDArray[np.intp], list[tuple[int, bytes, int]]]:
-        """Return the slot of each key, and which keys are new, with the slots they are to have.
+        """Return the slot of each record's key, and the keys that are new.
+
+        A new key gets a free slot, or one that did not exist before; room for it is reserved, and
+        it has state once the batch's delta is applied.
 
         Parameters
         ----------
         keys
-            Series keys, one a record.
+            Series key of each record. Length n_records.
         partitions
-            Partition of each, shape (n_records,).
+            Partition of each record, shape (n_records,).
+
+        Returns
+        -------
+        Slots, shape (n_records,), and (partition, key, slot) of each new key.
         """
-        slots: NDArray[np.intp] = np.empty(len(keys), dtype=np.intp)
+        slots: NDArray[np.intp] = np.empty(len(keys), dtype=np.intp)  # (n_records,)
         added: list[tuple[int, bytes, int]] = []
-        numbers = np.unique(partitions)
+        numbers = np.unique(partitions)  # (n_partitions,)
         for partition in numbers.tolist():
             rows = np.flatnonzero(partitions == partition) if len(numbers) > 1 else None
             names = keys if rows is None else [keys[row] for row in rows.tolist()]
@@ -245,7 +285,7 @@ class KeyedState:
         found: Sequence[int | None],
         added: list[tuple[int, bytes, int]],
     ) -> list[int]:
-        """Return the slots: those found, and free or further ones for keys that have none."""
+        """Return the slots with one for each new key, which is added to `added`."""
         fresh: dict[bytes, int] = {}
         for name, slot in zip(names, found, strict=True):
             if slot is None and name not in fresh:
@@ -259,10 +299,11 @@ class KeyedState:
         return [fresh[name] if slot is None else slot for name, slot in pairs]
 
     def scratch(self, n_cells: int) -> FloatArray:
-        """Return room for the cells of one batch, shape (n_cells, n_features), holding anything.
+        """Return memory for the cells of one batch, shape (n_cells, n_features), not initialised.
 
-        The same room serves batch after batch, for fresh memory costs more than what is done in it;
-        while the last batch's writes, which read from it, are not carried out, it is another.
+        The same memory serves batch after batch, because allocating it costs more than what is
+        done in it. While the last batch's delta, which reads from it, is not applied, other memory
+        is returned.
         """
         if self._is_scratch_used:
             return np.empty((n_cells, self.rows.shape[2]), dtype=np.float32)
@@ -272,8 +313,9 @@ class KeyedState:
         return self._scratch[:n_cells]
 
     def apply(self, delta: StateDelta) -> None:
-        """Carry out what a batch changed."""
-        self.keys += [None] * (delta.n_slots - len(self.keys))
+        """Apply what a batch changed."""
+        n_slots = max((slot for *_, slot in delta.added), default=-1) + 1
+        self.keys += [None] * (n_slots - len(self.keys))
         for partition, key, slot in delta.added:
             self.keys[slot] = key
             self.partitions[slot] = partition
@@ -284,49 +326,53 @@ class KeyedState:
         self.stream_times_ms.update(delta.stream_times_ms)
         self.columns.put(delta.slots, delta.columns)
         for slots, rows, starts in delta.rows():
-            self.rows[slots] = rows
-            self.starts[slots] = starts
-        self.rows[delta.cell_slots, delta.cells] = delta.values
-        bits = np.left_shift(1, 7 - (delta.start_cells & 7)).astype(np.uint8)
+            self.rows[slots] = rows  # (n_some, n_steps, n_features)
+            self.starts[slots] = starts  # (n_some, ceil(n_steps / 8))
+        self.rows[delta.cell_slots, delta.cells] = delta.values  # (n_cells, n_features)
+        bits = np.left_shift(1, 7 - (delta.start_cells & 7)).astype(np.uint8)  # (n_starts,)
         np.bitwise_or.at(self.starts, (delta.start_slots, delta.start_cells >> 3), bits)
         if delta.reorder_buffer is not None:
             self.reorder_buffer = delta.reorder_buffer
         self._is_scratch_used = False
-        if (delta.slots[1:] > delta.slots[:-1]).all():  # what was just set need not be read
-            names = self._names[delta.slots]
-            self._add_up(delta.slots, delta.columns.digests(names))
+        if (delta.slots[1:] > delta.slots[:-1]).all():  # the columns just set need not be read
+            names = self._names[delta.slots]  # (n_sessions,)
+            self._set_digests(delta.slots, delta.columns.digests(names))
         else:
-            self._digest(np.unique(delta.slots))
+            self._update_digests(np.unique(delta.slots))
         self._release(delta.freed)
 
     def drop_partitions(self, partitions: Sequence[int]) -> None:
-        """Drop everything of some partitions."""
-        is_gone = np.isin(self.partitions, np.array(partitions, dtype=np.int32))
-        self._release(np.flatnonzero(is_gone))
+        """Drop the state of some partitions."""
+        is_dropped = np.isin(self.partitions, np.array(partitions, dtype=np.int32))  # (n_slots,)
+        self._release(np.flatnonzero(is_dropped))
         for partition in partitions:
             self.stream_times_ms.pop(partition, None)
             self._slots.pop(partition, None)
             self._sums.pop(partition, None)
 
-    def interrupt(self, partition: int) -> None:
-        """Forget the windows under way of a partition's keys; the series themselves go on."""
-        slots = np.flatnonzero(self.partitions == partition)
+    def drop_windows(self, partition: int) -> None:
+        """Drop the incomplete windows of a partition's keys; their series continue."""
+        slots = np.flatnonzero(self.partitions == partition)  # (n_keys,)
         self.starts[slots] = 0
-        self.columns.last_cell[slots] = NONE_BEGUN
-        self._digest(slots)
+        self.columns.last_cell[slots] = NO_WINDOW
+        self._update_digests(slots)
 
     def begin_restore_point(self, partition: int) -> None:
-        """Mark no key of a partition as seen in its present generation."""
-        self.columns.mark_ms[self.partitions == partition] = np.inf
+        """Start to measure how much event time each key of a partition has from here on."""
+        self.columns.restored_ms[self.partitions == partition] = np.inf
 
-    def has_all(self, partition: int, needed_ms: float) -> bool:
-        """Return whether every key of a partition had its last `needed_ms` in this generation."""
-        slots = np.flatnonzero(self.partitions == partition)
-        mark_ms, last_ms = self.columns.mark_ms[slots], self.columns.last_ms[slots]
-        return bool((np.isneginf(mark_ms) | (last_ms - mark_ms >= needed_ms)).all())
+    def has_history(self, partition: int, needed_ms: float) -> bool:
+        """Return whether every key of a partition has had `needed_ms` since the restore point.
 
-    def sum_of(self, partition: int) -> tuple[int, int]:
-        """Return how many keys a partition has, and a number made of all that is known of them."""
+        A key that had no state at the restore point has all its history after it.
+        """
+        slots = np.flatnonzero(self.partitions == partition)  # (n_keys,)
+        restored_ms, last_ms = self.columns.restored_ms[slots], self.columns.last_ms[slots]
+        is_enough = np.isneginf(restored_ms) | (last_ms - restored_ms >= needed_ms)  # (n_keys,)
+        return bool(is_enough.all())
+
+    def digest_of(self, partition: int) -> tuple[int, int]:
+        """Return how many keys a partition has, and a number that changes with their state."""
         return len(self._slots.get(partition, ())), self._sums.get(partition, 0)
 
     def reserve(self, n_slots: int) -> None:
@@ -335,11 +381,11 @@ class KeyedState:
             return
         n_room = int(n_slots * _GROWTH) + 1
         n_more = n_room - len(self.partitions)
-        self.rows = _extended(self.rows, n_more, np.nan)
-        self.starts = _extended(self.starts, n_more, 0)
-        self.partitions = _extended(self.partitions, n_more, FREE)
-        self._names = _extended(self._names, n_more, 0)
-        self._digests = _extended(self._digests, n_more, 0)
+        self.rows = _extend(self.rows, n_more, np.nan)
+        self.starts = _extend(self.starts, n_more, 0)
+        self.partitions = _extend(self.partitions, n_more, FREE)
+        self._names = _extend(self._names, n_more, 0)
+        self._digests = _extend(self._digests, n_more, 0)
         more = KeyColumns.fresh(n_more)
         self.columns = KeyColumns(
             *(
@@ -348,21 +394,21 @@ class KeyedState:
             )
         )
 
-    def _digest(self, slots: NDArray[np.intp]) -> None:
-        """Take down what is known now of some keys."""
-        self._add_up(slots, self.columns.take(slots).digests(self._names[slots]))
+    def _update_digests(self, slots: NDArray[np.intp]) -> None:
+        """Bring the digests of some keys up to date with their columns."""
+        self._set_digests(slots, self.columns.take(slots).digests(self._names[slots]))
 
-    def _add_up(self, slots: NDArray[np.intp], digests: NDArray[np.uint64]) -> None:
-        """Replace the digests of some keys, and keep the sums of their partitions right."""
-        change = digests - self._digests[slots]  # modulo 2^64, as the sums are
+    def _set_digests(self, slots: NDArray[np.intp], digests: NDArray[np.uint64]) -> None:
+        """Replace the digests of some keys, shape (n,), and update the sums of their partitions."""
+        change = digests - self._digests[slots]  # (n,), modulo 2^64, as the sums are
         self._digests[slots] = digests
-        numbers = self.partitions[slots]
+        numbers = self.partitions[slots]  # (n,)
         for partition in self._slots:
             added = int(change.sum(dtype=np.uint64, where=numbers == partition))
             self._sums[partition] = (self._sums.get(partition, 0) + added) % 2**64
 
     def _release(self, slots: NDArray[np.intp]) -> None:
-        """Take the keys out of some slots."""
+        """Drop the keys of some slots, shape (n,), with their state."""
         for slot in slots.tolist():
             key = self.keys[slot]
             if key is not None:
@@ -370,18 +416,18 @@ class KeyedState:
                 of_partition.pop(key, None)
                 self.keys[slot] = None
                 self._free.append(slot)
-        self._add_up(slots, np.zeros(len(slots), dtype=np.uint64))
+        self._set_digests(slots, np.zeros(len(slots), dtype=np.uint64))
         self.partitions[slots] = FREE
         self.columns.put(slots, KeyColumns.fresh(len(slots)))
         if len(slots) and len(self.reorder_buffer.slots):
-            stays = ~np.isin(self.reorder_buffer.slots, slots)
             waiting = self.reorder_buffer
+            is_kept = ~np.isin(waiting.slots, slots)  # (n_waiting,)
             self.reorder_buffer = ReorderBuffer(
-                waiting.slots[stays], waiting.times_ms[stays], waiting.values[stays]
+                waiting.slots[is_kept], waiting.times_ms[is_kept], waiting.values[is_kept]
             )
 
 
-def _extended(array: NDArray[_Type], n_more: int, impute_windows: float) -> NDArray[_Type]:
+def _extend(array: NDArray[_Type], n_more: int, fill_value: float) -> NDArray[_Type]:
     """Return an array with further rows at its end."""
-    more: NDArray[_Type] = np.full((n_more, *array.shape[1:]), impute_windows, dtype=array.dtype)
-    return np.concatenate([array, more])
+    more: NDArray[_Type] = np.full((n_more, *array.shape[1:]), fill_value, dtype=array.dtype)
+    return np.concatenate([array, more])  # (n_rows + n_more, ...)

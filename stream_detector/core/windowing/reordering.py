@@ -1,19 +1,38 @@
-"""Samples as they arrive, put in the order of their times: late ones and repeated ones.
+"""Samples in the order of their times: late and repeated ones dropped, early ones made to wait.
 
-Pure. Everything here is decided by the samples of one key and by the clock of its partition,
-record by record, so it does not depend on where a stream was cut into batches, nor on the other
-partitions at hand, and no key waits for another.
+Pure. A sample waits in the reorder buffer until no sample that is still in time can come before it:
+until the newest sample of its key is more than `allowed_lateness_ms` ahead. That is decided by the
+samples of the key alone, record by record, so it does not depend on where a stream was cut into
+batches, and no key waits for another.
+
+One key, a sample every 10 ms, `allowed_lateness_ms` 20::
+
+    record   samples at   newest   released   waiting afterwards
+    0        0 10 30      30       0          10 30
+    1        20           30                  10 20 30
+    2        50           50       10 20      30 50
+    3        51           51       30         50         51 repeats 50
+    4        25           51                  50         25 is late: 26 ms behind
+
+Two samples are repeats of each other if they lie in the same half interval of absolute time, here
+50 to 55. The first to arrive is kept.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
-from stream_detector.core.windowing.arrays import Indices, changes, expand, lasts, running_maximum
+from stream_detector.core.windowing.arrays import (
+    Indices,
+    group_ends,
+    is_group_start,
+    join_ranges,
+    running_maximum,
+)
 from stream_detector.core.windowing.keyed_state import KeyedState, ReorderBuffer
+from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import (
     Arrivals,
     Expired,
@@ -24,52 +43,37 @@ from stream_detector.core.windowing.sessions import (
 )
 
 
-class Limits(NamedTuple):
-    """How far a sample may be behind its key's newest, and when a key is forgotten.
-
-    Parameters
-    ----------
-    lateness_ms
-        A sample may be so far behind the newest of its key; so long it waits for others.
-    key_ttl_ms
-        How long, on its partition's clock, a key is remembered without a record.
-    """
-
-    lateness_ms: float
-    key_ttl_ms: float
-
-
 @dataclass(frozen=True, slots=True)
 class InOrder:
-    """The samples of a batch that have found their place, by life and then by time.
+    """The samples that a batch released, by session and then by time.
 
     Parameters
     ----------
     sessions
-        The stretches of records.
-    of_samples
-        Life of each settled sample, shape (n_settled,), ascending.
+        Sessions of the batch.
+    session_of
+        Session of each released sample, shape (n_released,), ascending.
     times_ms
-        Its time, strictly rising within a life.
+        Its time, shape (n_released,), strictly increasing within a session.
     rows
-        Its row in `values`.
+        Its row in `values`, shape (n_released,).
     records
-        The record whose arrival settled it.
+        The record whose arrival released it, shape (n_released,).
     values
-        Values of all samples of the batch, and of those that waited.
+        Values of all samples of the batch, and of those that waited before it, shape
+        (n_values, n_features).
     n_late, n_repeated
-        Samples of each record that came too late, or of whose time there was one already, shape
-        (n_records,).
+        Samples of each record that were late, or repeated another, shape (n_records,).
     reorder_buffer
-        Samples that wait from now on; None where none may wait.
+        Samples that wait after the batch; None where the rules let none wait.
     stream_times_ms
-        Newest event time of each partition.
+        Stream time of each partition of the batch after it.
     expired
-        Keys that were idle for too long.
+        Keys that expired.
     """
 
     sessions: KeySessions
-    of_samples: Indices
+    session_of: Indices
     times_ms: NDArray[np.float64]
     rows: Indices
     records: Indices
@@ -81,167 +85,213 @@ class InOrder:
     expired: Expired
 
 
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    """Samples as columns: session, time, row in the values and record, each (n_samples,)."""
+
+    session_of: Indices
+    times: NDArray[np.float64]
+    rows: Indices
+    records: Indices
+
+    def where(self, mask: NDArray[np.bool_] | Indices) -> "_Samples":
+        """Return some of the samples."""
+        return _Samples(
+            self.session_of[mask], self.times[mask], self.rows[mask], self.records[mask]
+        )
+
+
 def half_intervals(times_ms: NDArray[np.float64], interval_ms: float) -> NDArray[np.float64]:
-    """Return in which half interval of absolute time each time lies, a whole number; NaN stays."""
+    """Return the number of the half interval of absolute time in which each time lies.
+
+    Parameters
+    ----------
+    times_ms
+        Any shape, milliseconds since 1970-01-01 UTC; NaN stays NaN.
+    interval_ms
+        Time between two samples.
+
+    Returns
+    -------
+    Whole numbers as float64, same shape.
+
+    Examples
+    --------
+    >>> half_intervals(np.array([0.0, 4.9, 5.0, 51.0]), 10.0)
+    array([ 0.,  0.,  1., 10.])
+    """
     halves: NDArray[np.float64] = np.floor(times_ms / (interval_ms / 2))
     return halves
 
 
 def reorder_samples(
-    keyed_state: KeyedState, slots: Indices, arrivals: Arrivals, interval_ms: float, limits: Limits
+    keyed_state: KeyedState, slots: Indices, arrivals: Arrivals, rules: WindowRules
 ) -> InOrder:
     """Put the samples of a batch in the order of their times.
-
-    Of two samples of a key in the same half interval of absolute time, the first to come wins:
-    which ones are kept depends on nothing further back.
 
     Parameters
     ----------
     keyed_state
-        What is remembered of each key; not changed.
+        State of each key before the batch; not changed.
     slots
         Slot of each record's key, shape (n_records,).
     arrivals
-        The records.
-    interval_ms
-        Time between two samples.
-    limits
-        How late a sample may be, and when a key is forgotten.
+        At least one record.
+    rules
+        How late a sample may be, and when a key expires.
     """
-    lateness_ms, key_ttl_ms = limits
     n_records = len(slots)
-    before, after, stream_times_ms = advance_stream_time(keyed_state, arrivals)
-    order = np.argsort(slots, kind="stable")  # records by key
-    sessions, expired_at = find_sessions(keyed_state, slots, order, (before, after), key_ttl_ms)
-    counts = arrivals.counts[order]
-    rows = expand(np.cumsum(arrivals.counts)[order] - counts, counts)  # samples by key
-    records = np.repeat(order, counts)
-    of_samples = sessions.of_records[records]
-    times = arrivals.times_ms[rows]
-    is_first = changes(of_samples)
-    newest = running_maximum(times, is_first, sessions.columns.newest_ms)
-    newest_before = np.concatenate([[-np.inf], newest[:-1]])
-    newest_before[is_first] = sessions.columns.newest_ms
-    is_late = times + lateness_ms < newest_before
-    sessions.newest_ms[:] = newest[lasts(is_first)]
-    n_late = np.bincount(records[is_late], minlength=n_records)
-    arrived = _Sequence(of_samples, times, rows, records)
+    stream_time = advance_stream_time(keyed_state, arrivals)
+    by_key = np.argsort(slots, kind="stable")  # (n_records,), records by key
+    sessions = find_sessions(keyed_state, slots, by_key, stream_time, rules.key_ttl_ms)
+    arrived = _by_session(arrivals, sessions, by_key)
+    newest, is_late = _find_late(arrived, sessions, rules.allowed_lateness_ms)  # (n_samples,)
+    n_late = np.bincount(arrived.records[is_late], minlength=n_records)  # (n_records,)
     waiting = arrived.where(~is_late) if is_late.any() else arrived
-    values, reorder_buffer = arrivals.values, None
-    if lateness_ms > 0:
+    values, reorder_buffer = arrivals.values, None  # (n_values, n_features)
+    last_ms = sessions.columns.newest_ms  # (n_sessions,)
+    if rules.allowed_lateness_ms > 0:
         waiting, values = _with_buffered(waiting, keyed_state, sessions, values)
-    last_ms = sessions.columns.last_ms if lateness_ms > 0 else sessions.columns.newest_ms
-    waiting, is_repeat = _repeats(waiting, last_ms, interval_ms)
-    own = waiting.records[is_repeat]
-    n_repeated = np.bincount(own[own >= 0], minlength=n_records)
-    waiting = waiting.where(~is_repeat) if is_repeat.any() else waiting
-    if lateness_ms > 0:
-        # What may not be late any more has nothing to wait for.
-        is_released = waiting.times + lateness_ms < sessions.newest_ms[waiting.sessions]
-        reorder_buffer = _buffered(waiting.where(~is_released), keyed_state, sessions, values)
-        waiting = waiting.where(is_released)
-        waiting.records[:] = _releasing_records(waiting, arrived, newest, lateness_ms)
+        last_ms = sessions.columns.last_ms
+    waiting, is_repeat = _find_repeats(waiting, last_ms, rules.sample_interval_ms)
+    repeating = waiting.records[is_repeat]  # (n_repeats,), -1 for one that waited before the batch
+    n_repeated = np.bincount(repeating[repeating >= 0], minlength=n_records)  # (n_records,)
+    released = waiting.where(~is_repeat) if is_repeat.any() else waiting
+    if rules.allowed_lateness_ms > 0:
+        newest_now = sessions.newest_ms[released.session_of]  # (n_waiting,)
+        is_released = released.times + rules.allowed_lateness_ms < newest_now  # (n_waiting,)
+        still_waiting = released.where(~is_released)
+        reorder_buffer = _buffer_after(still_waiting, keyed_state, sessions, values)
+        released = released.where(is_released)
+        needed = released.times + rules.allowed_lateness_ms  # (n_released,)
+        released.records[:] = _first_newer(arrived, newest, released.session_of, needed)
     return InOrder(
         sessions=sessions,
-        of_samples=waiting.sessions,
-        times_ms=waiting.times,
-        rows=waiting.rows,
-        records=waiting.records,
+        session_of=released.session_of,
+        times_ms=released.times,
+        rows=released.rows,
+        records=released.records,
         values=values,
         n_late=n_late,
         n_repeated=n_repeated,
         reorder_buffer=reorder_buffer,
-        stream_times_ms=stream_times_ms,
+        stream_times_ms=stream_time.ends_ms,
         expired=find_expired(
-            keyed_state,
-            sessions,
-            (arrivals.partitions, after, stream_times_ms),
-            expired_at,
-            key_ttl_ms,
+            keyed_state, arrivals.partitions, sessions, stream_time, rules.key_ttl_ms
         ),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Sequence:
-    """Samples as columns: life, time, row in the values, record."""
+def _by_session(arrivals: Arrivals, sessions: KeySessions, by_key: Indices) -> _Samples:
+    """Return the samples of a batch by session, and those of a session as they arrived."""
+    counts = arrivals.counts[by_key]  # (n_records,)
+    starts = np.cumsum(arrivals.counts)[by_key] - counts  # (n_records,), of each record's samples
+    rows = join_ranges(starts, counts)  # (n_samples,)
+    records = np.repeat(by_key, counts)  # (n_samples,)
+    return _Samples(sessions.of_records[records], arrivals.times_ms[rows], rows, records)
 
-    sessions: Indices
-    times: NDArray[np.float64]
-    rows: Indices
-    records: Indices
 
-    def where(self, mask: NDArray[np.bool_] | Indices) -> "_Sequence":
-        """Return some of the samples."""
-        return _Sequence(self.sessions[mask], self.times[mask], self.rows[mask], self.records[mask])
+def _find_late(
+    arrived: _Samples, sessions: KeySessions, lateness_ms: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the newest time of the session at each sample, and which samples are late.
+
+    Fills in `KeySessions.newest_ms`.
+    """
+    is_first = is_group_start(arrived.session_of)  # (n_samples,)
+    newest = running_maximum(arrived.times, is_first, sessions.columns.newest_ms)  # (n_samples,)
+    newest_before = np.concatenate([[-np.inf], newest[:-1]])  # (n_samples,)
+    newest_before[is_first] = sessions.columns.newest_ms
+    sessions.newest_ms[:] = newest[group_ends(is_first)]
+    is_late: NDArray[np.bool_] = arrived.times + lateness_ms < newest_before  # (n_samples,)
+    return newest, is_late
 
 
 def _with_buffered(
-    arrived: _Sequence, keyed_state: KeyedState, sessions: KeySessions, values: FloatArray
-) -> tuple[_Sequence, FloatArray]:
-    """Return the samples with those that waited, by life and time, first come first."""
+    arrived: _Samples, keyed_state: KeyedState, sessions: KeySessions, values: FloatArray
+) -> tuple[_Samples, FloatArray]:
+    """Return the samples of the batch and those that waited before it, by session.
+
+    Within a session those that waited come first, and then the others as they arrived. The values
+    are those of both.
+    """
     waiting = keyed_state.reorder_buffer
-    at = np.searchsorted(sessions.slots, waiting.slots)  # the first life of each slot
-    at = np.minimum(at, max(len(sessions.slots) - 1, 0))
-    is_touched = (sessions.slots[at] == waiting.slots) & np.isfinite(sessions.columns.seen_ms[at])
-    rows = np.flatnonzero(is_touched)
-    joined = _Sequence(
-        np.concatenate([at[rows], arrived.sessions]),
+    first = np.searchsorted(sessions.slots, waiting.slots)  # (n_waiting,), a slot's first session
+    first = np.minimum(first, max(len(sessions.slots) - 1, 0))
+    # What an expired session left waiting is dropped.
+    is_continued = np.isfinite(sessions.columns.seen_ms[first])  # (n_waiting,)
+    rows = np.flatnonzero((sessions.slots[first] == waiting.slots) & is_continued)  # (n_touched,)
+    joined = _Samples(
+        np.concatenate([first[rows], arrived.session_of]),
         np.concatenate([waiting.times_ms[rows], arrived.times]),
         np.concatenate([rows + len(values), arrived.rows]),
         np.concatenate([np.full(len(rows), -1), arrived.records]),
-    )
-    # By life, and then those that waited before those that came: `arrived` is in that order too.
-    order = np.argsort(joined.sessions, kind="stable")
+    )  # (n_touched + n_samples,)
+    order = np.argsort(joined.session_of, kind="stable")  # (n_touched + n_samples,)
     return joined.where(order), np.concatenate([values, waiting.values])
 
 
-def _buffered(
-    buffered: _Sequence, keyed_state: KeyedState, sessions: KeySessions, values: FloatArray
+def _buffer_after(
+    waiting: _Samples, keyed_state: KeyedState, sessions: KeySessions, values: FloatArray
 ) -> ReorderBuffer:
-    """Return the samples that wait after the batch; those of a life that is over are gone."""
-    buffered = buffered.where(sessions.is_last[buffered.sessions])
-    waiting = keyed_state.reorder_buffer
-    stays = ~np.isin(waiting.slots, sessions.slots)
-    slots = np.concatenate([waiting.slots[stays], sessions.slots[buffered.sessions]])
-    times = np.concatenate([waiting.times_ms[stays], buffered.times])
-    kept = np.concatenate([waiting.values[stays], values[buffered.rows]])
-    order = np.argsort(slots, kind="stable")
+    """Return the reorder buffer after the batch, without samples of sessions that have ended."""
+    waiting = waiting.where(sessions.is_last[waiting.session_of])
+    before = keyed_state.reorder_buffer
+    is_kept = ~np.isin(before.slots, sessions.slots)  # (n_before,)
+    slots = np.concatenate([before.slots[is_kept], sessions.slots[waiting.session_of]])
+    times = np.concatenate([before.times_ms[is_kept], waiting.times])  # (n_buffered,)
+    kept = np.concatenate([before.values[is_kept], values[waiting.rows]])
+    order = np.argsort(slots, kind="stable")  # (n_buffered,)
     return ReorderBuffer(slots[order], times[order], kept[order])
 
 
-def _releasing_records(
-    released: _Sequence, arrived: _Sequence, newest: NDArray[np.float64], lateness_ms: float
+def _first_newer(
+    arrived: _Samples,
+    newest: NDArray[np.float64],
+    session_of: Indices,
+    times_ms: NDArray[np.float64],
 ) -> Indices:
-    """Return for each settled sample the record that made it too old for another before it."""
-    ranked, ranks = np.unique(newest, return_inverse=True)
+    """Return for each time the first record of its session with which newest went beyond it.
+
+    Parameters
+    ----------
+    arrived
+        Samples of the batch, by session.
+    newest
+        Newest time of the session at each of them, shape (n_samples,).
+    session_of, times_ms
+        Session and time to look for, shape (n_wanted,).
+    """
+    # Session and rank of the newest time make one number that ascends, so one search finds all.
+    ranked, ranks = np.unique(newest, return_inverse=True)  # (n_times,), (n_samples,)
     factor = len(ranked) + 1
-    needed = np.searchsorted(ranked, released.times + lateness_ms, side="right")
-    at = np.searchsorted(arrived.sessions * factor + ranks, released.sessions * factor + needed)
-    return arrived.records[at]
+    wanted = np.searchsorted(ranked, times_ms, side="right")  # (n_wanted,)
+    at = np.searchsorted(arrived.session_of * factor + ranks, session_of * factor + wanted)
+    return arrived.records[at]  # (n_wanted,)
 
 
-def _repeats(
-    samples: _Sequence, last_ms: NDArray[np.float64], interval_ms: float
-) -> tuple[_Sequence, NDArray[np.bool_]]:
-    """Return the samples by life and time, and which of them have a time that is taken.
+def _find_repeats(
+    samples: _Samples, last_ms: NDArray[np.float64], interval_ms: float
+) -> tuple[_Samples, NDArray[np.bool_]]:
+    """Return the samples by session and time, and which of them repeat an earlier one.
 
     Parameters
     ----------
     samples
-        By life, and those of a life in the order in which they came.
+        By session, and those of a session in the order of arrival.
     last_ms
-        The time before which nothing of a life is among `samples`, shape (n_lives,); NaN for none.
+        Time of each session's last sample that is not among `samples`, shape (n_sessions,); NaN or
+        -inf where there is none.
     interval_ms
         Time between two samples.
     """
-    halves = half_intervals(samples.times, interval_ms)
-    is_first = changes(samples.sessions)
-    falls = (halves[1:] < halves[:-1]) & ~is_first[1:]
+    halves = half_intervals(samples.times, interval_ms)  # (n_samples,)
+    is_first = is_group_start(samples.session_of)  # (n_samples,)
+    falls = (halves[1:] < halves[:-1]) & ~is_first[1:]  # (n_samples - 1,)
     if falls.any():
-        order = np.lexsort((halves, samples.sessions))  # stable: the first to come stays first
+        order = np.lexsort((halves, samples.session_of))  # stable: the first to arrive stays first
         samples, halves = samples.where(order), halves[order]
-    before = np.concatenate([[np.nan], halves[:-1]])[: len(halves)]
-    before[is_first] = half_intervals(last_ms, interval_ms)[samples.sessions[is_first]]
-    is_repeat: NDArray[np.bool_] = halves == before
+    before = np.concatenate([[np.nan], halves[:-1]])[: len(halves)]  # (n_samples,)
+    before[is_first] = half_intervals(last_ms, interval_ms)[samples.session_of[is_first]]
+    is_repeat: NDArray[np.bool_] = halves == before  # (n_samples,)
     return samples, is_repeat

@@ -1,7 +1,16 @@
-"""Which keys are alive while records come: one's life ends when it was idle for too long.
+"""Sessions: which records of a key belong together, because it was never idle too long between.
 
-Pure. Idleness is decided record by record, by the clock of the key's partition, so it depends
-neither on where a stream was cut into batches nor on the other partitions at hand.
+Pure. A key expires once the stream time of its partition (the newest event time of any record so
+far) has passed the key's last record by more than `key_ttl_ms`. If it sends again, a new session
+starts with fresh state. Expiry is decided record by record, so it depends neither on where a stream
+was cut into batches nor on other partitions.
+
+One partition, `key_ttl_ms` 100; sessions are numbered by key and then by time::
+
+    record   key   sample at   stream time   session
+    0        a     0           0             0
+    1        b     120         120           2          session 0 expired at 100
+    2        a     150         150           1          a starts over
 """
 
 from collections.abc import Sequence
@@ -13,9 +22,9 @@ from numpy.typing import NDArray
 from stream_detector.core.records import FloatArray
 from stream_detector.core.windowing.arrays import (
     Indices,
-    changes,
-    lasts,
-    lasts_mask,
+    group_ends,
+    is_group_end,
+    is_group_start,
     running_maximum,
 )
 from stream_detector.core.windowing.keyed_state import KeyColumns, KeyedState
@@ -23,7 +32,7 @@ from stream_detector.core.windowing.keyed_state import KeyColumns, KeyedState
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Usable records of samples, in the order in which they came.
+    """Usable records of samples, in the order in which they arrived.
 
     Parameters
     ----------
@@ -34,7 +43,7 @@ class Arrivals:
     counts
         Samples in each record, >= 1, shape (n_records,).
     times_ms
-        Time of each sample, float64, shape (n_samples,); not going backwards within a record.
+        Time of each sample, float64, shape (n_samples,); never decreasing within a record.
     values
         Float32, shape (n_samples, n_features), unit: the signal's; NaN is a missing value.
     """
@@ -47,39 +56,43 @@ class Arrivals:
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
-    """Keys that were idle for too long.
+class StreamTime:
+    """How the stream time of each partition advances with the records of a batch.
 
     Parameters
     ----------
-    slots, records, at_ms
-        Slot, the record at which it showed, and since when, shape (n_expired,).
-    idle
-        Slots of those that did not come again, and are to be dropped after the batch.
+    before_ms, after_ms
+        Stream time of each record's partition before and after it, float64, shape (n_records,);
+        -inf before the first record of a partition.
+    ends_ms
+        Stream time of each partition of the batch after its last record.
     """
 
-    slots: Indices
-    records: Indices
-    at_ms: NDArray[np.float64]
-    idle: Indices
+    before_ms: NDArray[np.float64]
+    after_ms: NDArray[np.float64]
+    ends_ms: dict[int, float]
 
 
 @dataclass(frozen=True, slots=True)
 class KeySessions:
-    """Stretches of records of one key between which it was not idle for too long.
+    """The sessions to which the records of a batch belong.
 
     Parameters
     ----------
     slots
-        Slot of each life, shape (n_lives,), ascending.
+        Slot of each session's key, shape (n_sessions,), ascending; the sessions of a key are in
+        the order of time.
     columns
-        What was remembered of its key; fresh where it is new or was idle for too long.
+        State of the key before the session's first record; fresh where the key is new or expired.
     is_last
-        Whether no further life of the same slot is in the batch.
+        Whether the batch has no further session of the same key, shape (n_sessions,).
     of_records
-        Life of each record, in the order of arrival, shape (n_records,).
+        Session of each record, in the order of arrival, shape (n_records,).
     newest_ms, seen_ms
-        What is to be remembered after the batch, shape (n_lives,).
+        Those columns of the keyed state after the batch, shape (n_sessions,).
+    expired_ms
+        When the key's state before the session expired, shape (n_sessions,); NaN where the
+        session continues that state, or there was none.
     """
 
     slots: Indices
@@ -88,92 +101,151 @@ class KeySessions:
     of_records: Indices
     newest_ms: NDArray[np.float64]
     seen_ms: NDArray[np.float64]
+    expired_ms: NDArray[np.float64]
 
 
-def advance_stream_time(
-    keyed_state: KeyedState, arrivals: Arrivals
-) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[int, float]]:
-    """Return the clock of each record's partition before and after it, and where it ends."""
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """Keys that expired.
+
+    Parameters
+    ----------
+    slots, records, at_ms
+        Slot of the key, the record that advanced the stream time past its expiry, and the stream
+        time at which it expired, each of shape (n_expired,).
+    idle
+        Slots of those keys that sent nothing after that: their state is dropped after the batch.
+    """
+
+    slots: Indices
+    records: Indices
+    at_ms: NDArray[np.float64]
+    idle: Indices
+
+
+def advance_stream_time(keyed_state: KeyedState, arrivals: Arrivals) -> StreamTime:
+    """Return how the records of a batch advance the stream time of their partitions.
+
+    Parameters
+    ----------
+    keyed_state
+        Holds the stream time of each partition before the batch; not changed.
+    arrivals
+        At least one record.
+    """
     newest = arrivals.times_ms[np.cumsum(arrivals.counts) - 1]  # (n_records,)
-    order = np.argsort(arrivals.partitions, kind="stable")
-    numbers = arrivals.partitions[order]
-    is_first = changes(numbers)
+    order = np.argsort(arrivals.partitions, kind="stable")  # (n_records,), by partition
+    numbers = arrivals.partitions[order]  # (n_records,)
+    is_first = is_group_start(numbers)  # (n_records,)
     partitions = numbers[is_first].tolist()
-    start = np.array(
+    initial = np.array(
         [keyed_state.stream_times_ms.get(partition, -np.inf) for partition in partitions]
-    )
-    running = running_maximum(newest[order], is_first, start)
-    shifted = np.concatenate([[-np.inf], running[:-1]])
-    shifted[is_first] = start
-    before, after = np.empty_like(running), np.empty_like(running)
+    )  # (n_partitions,)
+    running = running_maximum(newest[order], is_first, initial)  # (n_records,)
+    shifted = np.concatenate([[-np.inf], running[:-1]])  # (n_records,)
+    shifted[is_first] = initial
+    before, after = np.empty_like(running), np.empty_like(running)  # (n_records,)
     before[order], after[order] = shifted, running
-    ends = dict(zip(partitions, running[lasts(is_first)].tolist(), strict=True))
-    return before, after, ends
+    ends = running[group_ends(is_first)]  # (n_partitions,)
+    return StreamTime(before, after, dict(zip(partitions, ends.tolist(), strict=True)))
 
 
 def find_sessions(
     keyed_state: KeyedState,
     slots: Indices,
     order: Indices,
-    stream_time: tuple[NDArray[np.float64], NDArray[np.float64]],
+    stream_time: StreamTime,
     key_ttl_ms: float,
-) -> tuple[KeySessions, NDArray[np.float64]]:
-    """Return the lives, and since when the one before each was over (NaN where none was)."""
-    before, after = stream_time[0][order], stream_time[1][order]
-    by_key = slots[order]
-    is_key = changes(by_key)
-    seen = np.concatenate([[-np.inf], after[:-1]])
-    seen[is_key] = keyed_state.columns.seen_ms[by_key[is_key]]
-    is_over = np.isfinite(seen) & (before > seen + key_ttl_ms)
-    is_session = is_key | is_over
-    session = np.cumsum(is_session) - 1
-    of_records = np.empty(len(slots), dtype=np.intp)
-    of_records[order] = session
-    session_slots = by_key[is_session]
-    columns = keyed_state.columns.take(session_slots)
-    is_new = is_over[is_session]
-    columns.put(np.flatnonzero(is_new), KeyColumns.fresh(int(is_new.sum())))
-    sessions = KeySessions(
+) -> KeySessions:
+    """Divide the records of each key into sessions.
+
+    Parameters
+    ----------
+    keyed_state
+        State of each key before the batch; not changed.
+    slots
+        Slot of each record's key, shape (n_records,).
+    order
+        Records by slot, and those of a slot in the order of arrival, shape (n_records,).
+    stream_time
+        Stream time before and after each record.
+    key_ttl_ms
+        How long a key may have no record, in stream time.
+
+    Returns
+    -------
+    The sessions; `newest_ms` is still to be filled in.
+    """
+    before, after = stream_time.before_ms[order], stream_time.after_ms[order]  # (n_records,)
+    by_key = slots[order]  # (n_records,)
+    is_key_start = is_group_start(by_key)  # (n_records,)
+    seen = np.concatenate([[-np.inf], after[:-1]])  # (n_records,), at the key's record before
+    seen[is_key_start] = keyed_state.columns.seen_ms[by_key[is_key_start]]
+    is_expired = np.isfinite(seen) & (before > seen + key_ttl_ms)  # (n_records,)
+    is_start = is_key_start | is_expired  # (n_records,)
+    of_records = np.empty(len(slots), dtype=np.intp)  # (n_records,)
+    of_records[order] = np.cumsum(is_start) - 1
+    session_slots = by_key[is_start]  # (n_sessions,)
+    columns = keyed_state.columns.take(session_slots)  # (n_sessions,)
+    is_fresh = is_expired[is_start]  # (n_sessions,)
+    columns.put(np.flatnonzero(is_fresh), KeyColumns.fresh(int(is_fresh.sum())))
+    return KeySessions(
         slots=session_slots,
         columns=columns,
-        is_last=lasts_mask(session_slots),
+        is_last=is_group_end(session_slots),
         of_records=of_records,
         newest_ms=np.empty(len(session_slots)),
-        seen_ms=after[lasts(is_session)],
+        seen_ms=after[group_ends(is_start)],
+        expired_ms=np.where(is_fresh, seen[is_start] + key_ttl_ms, np.nan),
     )
-    return sessions, np.where(is_new, seen[is_session] + key_ttl_ms, np.nan)
 
 
 def find_expired(
     keyed_state: KeyedState,
+    partitions: NDArray[np.int64],
     sessions: KeySessions,
-    stream_time: tuple[NDArray[np.int64], NDArray[np.float64], dict[int, float]],
-    expired_at: NDArray[np.float64],
+    stream_time: StreamTime,
     key_ttl_ms: float,
 ) -> Expired:
-    """Return the keys that were idle for too long, within the batch and at its end."""
-    partitions, after, ends = stream_time
-    seen = keyed_state.columns.seen_ms.copy()
-    of_slots = keyed_state.partitions.copy()
-    of_slots[sessions.slots] = partitions[_first_records(sessions)]
-    seen[sessions.slots] = sessions.seen_ms  # the last life of a slot is set last
-    numbers = np.array(sorted(ends), dtype=np.int64)
-    at = np.minimum(np.searchsorted(numbers, of_slots), len(numbers) - 1)
-    end_ms = np.array([ends[number] for number in numbers.tolist()])[at]
-    is_idle = (numbers[at] == of_slots) & (end_ms > seen + key_ttl_ms)
-    idle, over = np.flatnonzero(is_idle), np.flatnonzero(np.isfinite(expired_at))
-    all_slots = np.concatenate([sessions.slots[over], idle])
-    all_at = np.concatenate([expired_at[over], seen[idle] + key_ttl_ms])
-    records = np.empty(len(all_slots), dtype=np.intp)
-    for number in np.unique(of_slots[all_slots]).tolist():
-        mine = np.flatnonzero(of_slots[all_slots] == number)
+    """Return the keys that expired within the batch or at its end.
+
+    Parameters
+    ----------
+    keyed_state
+        State of each key before the batch; not changed.
+    partitions
+        Partition of each record, shape (n_records,).
+    sessions
+        Sessions of the batch.
+    stream_time
+        Stream time after each record and after the batch.
+    key_ttl_ms
+        How long a key may have no record, in stream time.
+    """
+    seen = keyed_state.columns.seen_ms.copy()  # (n_slots,)
+    of_slots = keyed_state.partitions.copy()  # (n_slots,)
+    of_slots[sessions.slots] = partitions[_one_record_each(sessions)]
+    seen[sessions.slots] = sessions.seen_ms  # the last session of a slot is written last
+    numbers = np.array(sorted(stream_time.ends_ms), dtype=np.int64)  # (n_partitions,)
+    ends = np.array([stream_time.ends_ms[number] for number in numbers.tolist()])
+    at = np.minimum(np.searchsorted(numbers, of_slots), len(numbers) - 1)  # (n_slots,)
+    is_idle = (numbers[at] == of_slots) & (ends[at] > seen + key_ttl_ms)  # (n_slots,)
+    idle = np.flatnonzero(is_idle)  # (n_idle,)
+    started_over = np.flatnonzero(np.isfinite(sessions.expired_ms))  # (n_started_over,)
+    slots = np.concatenate([sessions.slots[started_over], idle])  # (n_expired,)
+    at_ms = np.concatenate([sessions.expired_ms[started_over], seen[idle] + key_ttl_ms])
+    records = np.empty(len(slots), dtype=np.intp)  # (n_expired,)
+    for number in np.unique(of_slots[slots]).tolist():
+        mine = np.flatnonzero(of_slots[slots] == number)
         rows = np.flatnonzero(partitions == number)
-        records[mine] = rows[np.searchsorted(after[rows], all_at[mine], side="right")]
-    return Expired(all_slots, records, all_at, idle)
+        # The first record after which stream time is beyond the expiry.
+        first = np.searchsorted(stream_time.after_ms[rows], at_ms[mine], side="right")
+        records[mine] = rows[first]
+    return Expired(slots, records, at_ms, idle)
 
 
-def _first_records(sessions: KeySessions) -> Indices:
-    """Return one record of each life."""
-    first = np.empty(len(sessions.slots), dtype=np.intp)
-    first[sessions.of_records] = np.arange(len(sessions.of_records))
-    return first
+def _one_record_each(sessions: KeySessions) -> Indices:
+    """Return one record of each session, shape (n_sessions,)."""
+    record = np.empty(len(sessions.slots), dtype=np.intp)  # (n_sessions,)
+    record[sessions.of_records] = np.arange(len(sessions.of_records))
+    return record

@@ -1,8 +1,17 @@
-"""Windows cut from samples: by key, in event time, the same offline, live and on replay.
+"""Windows cut from samples, batch by batch: which windows a batch completes, and what is kept.
 
-Pure. Samples are put in order (`ordering`) and given cells (`placing`), and each window that has
-all its cells behind it is handed out with the record that completed it. What is remembered between
-two batches belongs to the partitions they are of (`series`).
+Pure. `assign_windows` puts the samples of a batch in order (`reordering`), gives them cells
+(`grid`), and returns each window all of whose cells have passed, with the record that completed it.
+What the next batch needs is returned as a `WindowState`.
+
+One key, n_steps 4, stride 2, a sample every 10 ms, no lateness allowed; two batches of one record
+each::
+
+    batch   samples at          windows that it completes      kept for the next batch
+    1       0 10 20 30 40       0-30                           cells 20 30 40, starts at 20 and 40
+    2       50 60               20-50                          cells 40 50 60, starts at 40 and 60
+
+A window whose last sample is missing is completed by the first sample after its last cell.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,78 +22,36 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
-from stream_detector.core.windowing.arrays import Indices
+from stream_detector.core.windowing.arrays import Indices, is_group_end
 from stream_detector.core.windowing.grid import (
     ROWS_AT_ONCE,
     Aligned,
-    Grid,
     SegmentBuffer,
     align,
     columns_after,
     lay_out_segments,
 )
-from stream_detector.core.windowing.imputation import MissingRule, impute
-from stream_detector.core.windowing.keyed_state import NONE_BEGUN, KeyedState, RowPart, StateDelta
-from stream_detector.core.windowing.reordering import InOrder, Limits, reorder_samples
+from stream_detector.core.windowing.keyed_state import NO_WINDOW, KeyedState, RowPart, StateDelta
+from stream_detector.core.windowing.reordering import InOrder, reorder_samples
+from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import Arrivals, Expired
-
-_NO_SLOTS = np.empty(0, dtype=np.intp)
-
-
-@dataclass(frozen=True, slots=True)
-class WindowRules:
-    """How windows are cut from samples.
-
-    Parameters
-    ----------
-    n_steps, n_features
-        Shape of a window.
-    stride
-        Samples between the starts of two windows, >= 1.
-    sample_interval_ms
-        Time between two samples, >= 1.
-    gap_ms_max
-        After a longer time without a sample a series starts again.
-    allowed_lateness_ms
-        How far a sample may be behind the newest of its key. Samples wait so long for others.
-    missing
-        What is done about missing values.
-    missing_share_max
-        Windows with a larger share of missing values are not scored, 0 to 1.
-    key_ttl_ms
-        A key without a record for so long, on its partition's clock, is forgotten.
-    """
-
-    n_steps: int
-    n_features: int
-    stride: int
-    sample_interval_ms: float
-    gap_ms_max: float
-    allowed_lateness_ms: float
-    missing: MissingRule
-    missing_share_max: float
-    key_ttl_ms: float
-
-    @property
-    def span_ms(self) -> float:
-        """Return the time from the first to the last sample of a window."""
-        return (self.n_steps - 1) * self.sample_interval_ms
-
-    @property
-    def needed_ms(self) -> float:
-        """Return how much of a key's past its windows under way can reach back at most.
-
-        A cell is up to one and a half intervals long, and what is still late can come before it.
-        """
-        return 1.5 * (self.n_steps + 2) * self.sample_interval_ms + self.allowed_lateness_ms
 
 
 @dataclass(frozen=True, slots=True)
 class WindowState:
-    """What is remembered between two batches.
+    """What is kept between two batches: the keyed state, and the last batch's changes to it.
 
-    A state can be stepped from again, with the same result, until one that came from it was
-    stepped from: all states of a stream share their rows.
+    A batch can be processed again from the same state, with the same result, until a state that
+    came from it has been used: all states of a stream share their arrays.
+
+    Parameters
+    ----------
+    keyed_state
+        State of all keys.
+    delta
+        Changes of the last batch, None before the first.
+    token, before
+        Identify this state and the one to which `delta` applies.
     """
 
     keyed_state: KeyedState
@@ -98,7 +65,7 @@ class WindowState:
         return cls(KeyedState(rules.n_steps, rules.n_features), None, None, None)
 
     def apply_delta(self) -> KeyedState:
-        """Carry out what the last batch changed, and return the rows.
+        """Apply the last batch's changes, if they are not applied yet, and return the keyed state.
 
         Raises
         ------
@@ -116,24 +83,30 @@ class WindowState:
 
     @property
     def n_keys(self) -> int:
-        """Return how many keys are remembered."""
+        """Return how many keys have state."""
         if self.delta is None or self.keyed_state.token is self.token:
             return self.keyed_state.n_keys
         return self.keyed_state.n_keys + len(self.delta.added) - len(self.delta.freed)
 
     def keys_of(self, slots: Indices) -> list[bytes]:
-        """Return the keys that are remembered in some slots, or are going to be."""
+        """Return the keys of some slots, new keys of the last batch included.
+
+        Parameters
+        ----------
+        slots
+            Shape (n,), any order.
+        """
         added = {} if self.delta is None else {slot: key for _, key, slot in self.delta.added}
         n_slots, keys = self.keyed_state.n_slots, self.keyed_state.keys
-        known, places = np.unique(slots, return_inverse=True)
+        unique, inverse = np.unique(slots, return_inverse=True)  # (n_unique,), (n,)
         names = [
             (keys[slot] if slot < n_slots else None) or added.get(slot, b"")
-            for slot in known.tolist()
+            for slot in unique.tolist()
         ]
-        return [names[align] for align in places.tolist()]
+        return [names[at] for at in inverse.tolist()]
 
     def drop_partitions(self, partitions: Sequence[int]) -> "WindowState":
-        """Drop everything of partitions that are read elsewhere now."""
+        """Drop the state of partitions that another member reads now."""
         self.apply_delta().drop_partitions(partitions)
         return self
 
@@ -149,20 +122,23 @@ class WindowBatch:
     records
         The record that completed each window, shape (n_windows,), ascending.
     slots
-        Where its key is remembered; one key, one slot, while it is not idle for too long.
+        Slot of its key, shape (n_windows,). A key has the same slot until it expires.
     start_ms, end_ms
-        Times of its first and last sample, whole milliseconds.
+        Times of its first and last sample, whole milliseconds, shape (n_windows,).
     n_late, n_repeated
-        Samples of each record that came too late, or of whose time there was one already, shape
-        (n_records,).
+        Samples of each record that were late, or repeated another, shape (n_records,).
     is_warm
-        Whether the key of each record had a complete window since it (re)started, shape
-        (n_records,).
+        Whether the key of each record has had a complete window since its series started or
+        started again, shape (n_records,).
     gap_slots, gap_records, gap_ms
-        Keys that started again after a gap, the record that showed it, and the time at which they
-        did.
+        Slots of keys whose series started again after a gap, the record that released the first
+        sample after it, and the time of that sample, each of shape (n_gaps,).
     expired
-        Keys that were idle for too long.
+        Keys that expired.
+    buffer, cells
+        Cells of the windows, and where each one starts, shape (n_windows,).
+    rules
+        How the windows were cut.
     """
 
     state: WindowState
@@ -187,33 +163,16 @@ class WindowBatch:
     def gather(self, part: slice | Indices) -> FloatArray:
         """Return some windows as they were received, NaN where a value is missing.
 
+        Parameters
+        ----------
+        part
+            Which windows.
+
         Returns
         -------
         Float32, shape (n, n_steps, n_features), unit: the signal's.
         """
         return self.buffer.gather(self.cells[part], self.rules.n_steps)
-
-
-def impute_windows(
-    windows: FloatArray, rules: WindowRules
-) -> tuple[FloatArray, NDArray[np.float64]]:
-    """Impute missing values as the rules say.
-
-    Returns
-    -------
-    The windows, NaN in those that cannot be scored; and each one's share of missing values, shape
-    (n_windows,). A window over `missing_share_max` is NaN throughout.
-    """
-    is_missing = np.isnan(windows)
-    if not is_missing.any():
-        return windows, np.zeros(len(windows))
-    shares: NDArray[np.float64] = is_missing.mean(axis=(1, 2))
-    filled = impute(windows, rules.missing)
-    is_over = shares > rules.missing_share_max
-    if is_over.any():
-        filled = filled.copy()
-        filled[is_over] = np.nan
-    return filled, shares
 
 
 def assign_windows(state: WindowState, rules: WindowRules, arrivals: Arrivals) -> WindowBatch:
@@ -222,37 +181,33 @@ def assign_windows(state: WindowState, rules: WindowRules, arrivals: Arrivals) -
     Parameters
     ----------
     state
-        From the batch before, `WindowState.empty` at first.
+        State after the batch before; `WindowState.empty` for the first.
     rules
         How windows are cut.
     arrivals
-        At least one record, in the order in which they came.
+        At least one record, in the order of arrival.
     """
     keyed_state = state.apply_delta()
-    slots, added = keyed_state.find(arrivals.keys, arrivals.partitions)
-    limits = Limits(rules.allowed_lateness_ms, rules.key_ttl_ms)
-    in_order = reorder_samples(keyed_state, slots, arrivals, rules.sample_interval_ms, limits)
-    grid = Grid(rules.n_steps, rules.stride, rules.sample_interval_ms, rules.gap_ms_max)
-    aligned = align(in_order, grid)
+    slots, added = keyed_state.find(arrivals.keys, arrivals.partitions)  # (n_records,)
+    in_order = reorder_samples(keyed_state, slots, arrivals, rules)
+    aligned = align(in_order, rules)
     buffer = lay_out_segments(keyed_state, in_order, aligned, rules.n_steps)
-    delta = _delta(rules, in_order, aligned, buffer)
-    delta.added = added
-    delta.n_slots = max(keyed_state.n_slots, max((slot for *_, slot in added), default=-1) + 1)
-    cells, records, end_ms = _complete(aligned, buffer, grid)
-    order = np.argsort(records, kind="stable")
-    of_cells = np.searchsorted(buffer.begins, cells, side="right") - 1
-    sessions = aligned.sessions[aligned.firsts[buffer.segments[of_cells]]]
+    delta = _delta(in_order, aligned, buffer, added, rules.n_steps)
+    cells, records, end_ms = _find_complete(aligned, buffer, rules)  # (n_windows,)
+    order = np.argsort(records, kind="stable")  # (n_windows,)
+    segments = buffer.segments[buffer.segment_at(cells)]  # (n_windows,)
+    sessions = aligned.session_of_segment[segments]  # (n_windows,)
     end_ms = end_ms[order]
     return WindowBatch(
         state=WindowState(keyed_state, delta, object(), state.token),
         records=records[order],
         slots=in_order.sessions.slots[sessions][order],
-        start_ms=_whole(end_ms - rules.span_ms),
-        end_ms=_whole(end_ms),
+        start_ms=_round_to_ms(end_ms - rules.span_ms),
+        end_ms=_round_to_ms(end_ms),
         n_late=in_order.n_late,
         n_repeated=in_order.n_repeated,
         is_warm=_is_warm(in_order, aligned, rules.n_steps),
-        gap_slots=in_order.sessions.slots[aligned.sessions[aligned.gaps]],
+        gap_slots=in_order.sessions.slots[aligned.session_of[aligned.gaps]],
         gap_records=aligned.records[aligned.gaps],
         gap_ms=aligned.times_ms[aligned.gaps],
         expired=in_order.expired,
@@ -262,56 +217,67 @@ def assign_windows(state: WindowState, rules: WindowRules, arrivals: Arrivals) -
     )
 
 
-def _complete(
-    aligned: Aligned, buffer: SegmentBuffer, grid: Grid
+def _find_complete(
+    aligned: Aligned, buffer: SegmentBuffer, rules: WindowRules
 ) -> tuple[Indices, Indices, NDArray[np.float64]]:
-    """Return the first cell of each complete window, its record, and the time of its last cell."""
-    last_starts = buffer.begins + buffer.lengths - grid.n_steps
-    cells = np.flatnonzero(buffer.is_start)
-    of_cells = np.searchsorted(buffer.begins, cells, side="right") - 1
-    cells = cells[cells <= last_starts[of_cells]]
-    needed = cells + grid.n_steps - 1
-    first = np.searchsorted(buffer.cells, needed)  # the first sample at or after the last cell
-    samples = buffer.samples[first]
-    end_ms = aligned.times_ms[samples] - (buffer.cells[first] - needed) * grid.interval_ms
+    """Return the complete windows: first cell, completing record, and time of the last cell.
+
+    Returns
+    -------
+    Each of shape (n_windows,). Where the last cell has no sample, its time follows from the first
+    sample after it.
+    """
+    last_starts = buffer.begins + buffer.lengths - rules.n_steps  # (n_complete_segments,)
+    cells = np.flatnonzero(buffer.is_start)  # (n_starts,)
+    cells = cells[cells <= last_starts[buffer.segment_at(cells)]]  # (n_windows,)
+    needed = cells + rules.n_steps - 1  # (n_windows,), the last cell of each
+    first = np.searchsorted(buffer.cells, needed)  # (n_windows,), first sample there or later
+    samples = buffer.samples[first]  # (n_windows,)
+    n_after = buffer.cells[first] - needed  # (n_windows,), cells from the last one to that sample
+    end_ms = aligned.times_ms[samples] - n_after * rules.sample_interval_ms  # (n_windows,)
     return cells, aligned.records[samples], end_ms
 
 
 def _delta(
-    rules: WindowRules, in_order: InOrder, aligned: Aligned, buffer: SegmentBuffer
+    in_order: InOrder,
+    aligned: Aligned,
+    buffer: SegmentBuffer,
+    added: Sequence[tuple[int, bytes, int]],
+    n_steps: int,
 ) -> StateDelta:
-    """Return what the batch changes, but for new keys."""
+    """Return what a batch changes in the keyed state.
+
+    Of each key, the last segment of its last session is kept. If the segment completed a window,
+    it is in the buffer and its row is set as a whole. If not, its samples are added to the row as
+    single cells; a row without a prefix is emptied before.
+    """
     sessions = in_order.sessions
-    of_segments = aligned.sessions[aligned.firsts]
-    is_session_end = np.append(of_segments[1:] != of_segments[:-1], True)[: len(of_segments)]
-    is_kept = is_session_end & sessions.is_last[of_segments]
-    last_cells = np.where(aligned.has_window, aligned.cells[aligned.lasts], NONE_BEGUN)
-    is_complete = np.zeros(len(of_segments), dtype=np.bool_)
+    of_segments = aligned.session_of_segment  # (n_segments,)
+    is_kept = is_group_end(of_segments) & sessions.is_last[of_segments]  # (n_segments,)
+    last_cells = np.where(aligned.has_window, aligned.cells[aligned.lasts], NO_WINDOW)
+    is_complete = np.zeros(len(of_segments), dtype=np.bool_)  # (n_segments,)
     is_complete[buffer.segments] = True
-    starts, after = _left_over(buffer, rules.n_steps)
-    last_cells[buffer.segments] = after
-    kept = np.flatnonzero(is_kept[buffer.segments] & (after != NONE_BEGUN))
-    is_quiet = is_kept & aligned.has_window & ~is_complete
-    blank = np.flatnonzero(is_quiet & ~aligned.has_prefix)
-    samples = np.flatnonzero(is_quiet[aligned.segments] & (aligned.cells >= 0))
-    cell_slots = sessions.slots[aligned.sessions[samples]]
-    is_start = aligned.is_start[samples]
-    kept_segments = buffer.segments[kept]
+    starts, after = _incomplete_windows(buffer, n_steps)  # (n_complete_segments,)
+    last_cells[buffer.segments] = after  # (n_segments,)
+    kept = np.flatnonzero(is_kept[buffer.segments] & (after != NO_WINDOW))  # (n_kept,)
+    is_added_to = is_kept & aligned.has_window & ~is_complete  # (n_segments,)
+    blank = np.flatnonzero(is_added_to & ~aligned.has_prefix)  # (n_blank,)
+    samples = np.flatnonzero(is_added_to[aligned.segments] & (aligned.cells >= 0))  # (n_added,)
+    cell_slots = sessions.slots[aligned.session_of[samples]]  # (n_added,)
+    is_start = aligned.is_start[samples]  # (n_added,)
     rows = _Rows(
         buffer=buffer,
         blank=sessions.slots[of_segments[blank]],
-        slots=sessions.slots[of_segments[kept_segments]],
+        slots=sessions.slots[of_segments[buffer.segments[kept]]],
         starts=starts[kept],
         last_cells=after[kept],
-        n_steps=rules.n_steps,
+        n_steps=n_steps,
     )
-    columns = columns_after(in_order, aligned, last_cells)
     return StateDelta(
-        n_slots=0,
+        added=added,
         stream_times_ms=in_order.stream_times_ms,
-        added=(),
         slots=sessions.slots,
-        columns=columns,
+        columns=columns_after(in_order, aligned, last_cells),
         rows=rows.parts,
         cell_slots=cell_slots,
         cells=aligned.cells[samples],
@@ -323,23 +289,42 @@ def _delta(
     )
 
 
-def _left_over(buffer: SegmentBuffer, n_steps: int) -> tuple[Indices, Indices]:
-    """Return of each stretch the first window that is not complete, and its last cell in it."""
+def _incomplete_windows(buffer: SegmentBuffer, n_steps: int) -> tuple[Indices, Indices]:
+    """Return where the first incomplete window of each segment starts, and its last cell so far.
+
+    Returns
+    -------
+    First cells in the buffer, -1 for none, and last cells counted from there, `NO_WINDOW` for
+    none; each of shape (n_complete_segments,).
+    """
     n_segments = len(buffer.segments)
-    starts = np.full(n_segments, -1, dtype=np.intp)
-    last_cells = np.full(n_segments, NONE_BEGUN, dtype=np.intp)
-    cells = np.flatnonzero(buffer.is_start)[::-1]
-    of_cells = np.searchsorted(buffer.begins, cells, side="right") - 1
-    is_open = cells > (buffer.begins + buffer.lengths - n_steps)[of_cells]
-    starts[of_cells[is_open]] = cells[is_open]  # the first one is set last
-    begun = starts >= 0
-    last_cells[begun] = (buffer.begins + buffer.lengths - 1 - starts)[begun]
+    starts = np.full(n_segments, -1, dtype=np.intp)  # (n_complete_segments,)
+    last_cells = np.full(n_segments, NO_WINDOW, dtype=np.intp)  # (n_complete_segments,)
+    cells = np.flatnonzero(buffer.is_start)[::-1]  # (n_starts,)
+    segments = buffer.segment_at(cells)  # (n_starts,)
+    is_incomplete = cells > (buffer.begins + buffer.lengths - n_steps)[segments]  # (n_starts,)
+    starts[segments[is_incomplete]] = cells[is_incomplete]  # the first one is written last
+    has_one = starts >= 0  # (n_complete_segments,)
+    last_cells[has_one] = (buffer.begins + buffer.lengths - 1 - starts)[has_one]
     return starts, last_cells
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Rows that a batch sets as a whole: blank ones, and what a tape holds from some cells on."""
+    """Rows of the keyed state that a batch sets as a whole.
+
+    Parameters
+    ----------
+    buffer
+        Cells of segments that completed a window.
+    blank
+        Slots whose rows are emptied, shape (n_blank,).
+    slots, starts, last_cells
+        Slots whose rows come from the buffer, the cell there at which each starts, and its last
+        cell counted from there, each of shape (n_kept,).
+    n_steps
+        Cells of a row.
+    """
 
     buffer: SegmentBuffer
     blank: Indices
@@ -349,7 +334,7 @@ class _Rows:
     n_steps: int
 
     def parts(self) -> Iterator[RowPart]:
-        """Yield slots, rows and the cells in which a window starts, some at a time."""
+        """Yield slots, rows and packed starts, some rows at a time."""
         n_features = self.buffer.values.shape[1]
         for start in range(0, len(self.blank), ROWS_AT_ONCE):
             slots = self.blank[start : start + ROWS_AT_ONCE]
@@ -362,32 +347,34 @@ class _Rows:
     def _of_buffer(
         self, starts: Indices, last_cells: Indices
     ) -> tuple[FloatArray, NDArray[np.uint8]]:
-        """Return rows and starts; what lies beyond the last cell belongs to another stretch."""
-        rows = self.buffer.gather(starts, self.n_steps)
+        """Return rows and packed starts; cells after the last one belong to another segment."""
+        rows = self.buffer.gather(starts, self.n_steps)  # (n_rows, n_steps, n_features)
         is_beyond = np.arange(self.n_steps) > last_cells[:, np.newaxis]  # (n_rows, n_steps)
         rows[is_beyond] = np.nan
         begins = sliding_window_view(self.buffer.is_start, self.n_steps)[starts] & ~is_beyond
-        return rows, np.packbits(begins, axis=1)
+        return rows, np.packbits(begins, axis=1)  # (n_rows, ceil(n_steps / 8))
 
 
 def _is_warm(in_order: InOrder, aligned: Aligned, n_steps: int) -> NDArray[np.bool_]:
-    """Return whether the key of each record had a complete window by then."""
+    """Return whether the key of each record had a complete window by then, shape (n_records,)."""
     sessions = in_order.sessions
     n_records = len(sessions.of_records)
+    # Session and record make one number that ascends, so one search finds each record's latest
+    # released sample.
     at = np.searchsorted(
-        aligned.sessions * n_records + aligned.records,
+        aligned.session_of * n_records + aligned.records,
         sessions.of_records * n_records + np.arange(n_records),
         side="right",
-    )
-    latest = np.maximum(at - 1, 0)
-    spans = sessions.columns.span[sessions.of_records]  # where the batch settled nothing yet
-    if len(aligned.sessions):
-        is_mine = (at > 0) & (aligned.sessions[latest] == sessions.of_records)
-        spans = np.where(is_mine, aligned.spans[latest], spans)
-    is_warm: NDArray[np.bool_] = spans >= n_steps
+    )  # (n_records,)
+    latest = np.maximum(at - 1, 0)  # (n_records,)
+    spans = sessions.columns.span[sessions.of_records]  # (n_records,), where nothing was released
+    if len(aligned.session_of):
+        is_released = (at > 0) & (aligned.session_of[latest] == sessions.of_records)  # (n_records,)
+        spans = np.where(is_released, aligned.spans[latest], spans)  # (n_records,)
+    is_warm: NDArray[np.bool_] = spans >= n_steps  # (n_records,)
     return is_warm
 
 
-def _whole(times_ms: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return times as whole milliseconds."""
+def _round_to_ms(times_ms: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return times in whole milliseconds, same shape; halves are rounded up."""
     return np.floor(times_ms + 0.5).astype(np.int64)

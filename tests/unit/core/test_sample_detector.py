@@ -21,7 +21,7 @@ from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.scorer import SCALED_MAX
 from stream_detector.core.state.detector_state import DetectorState, EmptyState
 from stream_detector.core.state.sample_state import SampleState
-from stream_detector.core.windowing.windows import WindowRules
+from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.errors import NonFiniteScoreError, RecordOrderError, RecordValueError
 
 NOW_MS = 1_767_225_600_000

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stream_detector.core.records import Samples
-from stream_detector.core.windowing.windows import WindowRules
+from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.datasets import windowing
 from stream_detector.datasets.base import SampleDataset
 from stream_detector.datasets.windowing import cut_samples, cut_with_rows, join_windows, to_windows

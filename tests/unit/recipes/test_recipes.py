@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from stream_detector.core.alerting.tracking import AlertRules
-from stream_detector.core.windowing.windows import WindowRules
+from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import Recipe, load_recipe, parse_recipe
 from stream_detector.recipes.networks import DenseNetwork

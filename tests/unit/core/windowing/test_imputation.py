@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from stream_detector.core.windowing.imputation import MissingRule, impute
+from stream_detector.core.windowing.imputation import impute
+from stream_detector.core.windowing.rules import MissingRule
 
 NAN = float("nan")
 

@@ -1,50 +1,20 @@
-"""Windows of samples: where they begin, when they are complete, what is remembered between."""
+"""Windows of samples: where they start, when they are complete, what is kept between batches."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from key_samples import RULES, Record, arrivals  # tests/support
 
-from stream_detector.core.windowing.sessions import Arrivals
-from stream_detector.core.windowing.windows import (
-    WindowBatch,
-    WindowRules,
-    WindowState,
-    assign_windows,
-    impute_windows,
-)
+from stream_detector.core.windowing.imputation import impute_windows
+from stream_detector.core.windowing.rules import WindowRules
+from stream_detector.core.windowing.windows import WindowBatch, WindowState, assign_windows
 
-RULES = WindowRules(
-    n_steps=4,
-    n_features=1,
-    stride=4,
-    sample_interval_ms=10.0,
-    gap_ms_max=40.0,
-    allowed_lateness_ms=0.0,
-    missing="hold",
-    missing_share_max=0.5,
-    key_ttl_ms=1_000.0,
-)
 NAN = float("nan")
 
-Series = tuple[bytes, Sequence[float]]
 
-
-def arrivals(*records: Series, partitions: Sequence[int] | None = None) -> Arrivals:
-    """Return records of which each sample's value is its time."""
-    times = np.array([time for _, each in records for time in each], dtype=np.float64)
-    return Arrivals(
-        keys=[key for key, _ in records],
-        partitions=np.array(partitions or [0] * len(records), dtype=np.int64),
-        counts=np.array([len(each) for _, each in records], dtype=np.intp),
-        times_ms=times,
-        values=times.astype(np.float32).reshape(-1, 1),
-    )
-
-
-def cut_all(rules: WindowRules, *records: Series) -> WindowBatch:
+def cut_all(rules: WindowRules, *records: Record) -> WindowBatch:
     return assign_windows(WindowState.empty(rules), rules, arrivals(*records))
 
 
@@ -154,7 +124,7 @@ def test_keys_and_partitions_do_not_mix() -> None:
     assert some.state.n_keys == 2
 
 
-def test_an_idle_key_is_forgotten_at_the_record_that_shows_it() -> None:
+def test_an_idle_key_expires_at_the_record_that_advances_stream_time() -> None:
     records = [(b"a", [0.0]), (b"b", [1_000.0]), (b"b", [1_001.0]), (b"b", [1_002.0])]
     some = cut_all(RULES, *records)
     assert some.state.keys_of(some.expired.slots) == [b"a"]
@@ -163,20 +133,20 @@ def test_an_idle_key_is_forgotten_at_the_record_that_shows_it() -> None:
     assert some.state.apply_delta().n_keys == 1
 
 
-def test_a_key_that_comes_again_begins_anew() -> None:
-    records: list[Series] = [(b"a", [0, 10]), (b"b", [1_020]), (b"a", [20, 30])]
+def test_a_key_that_sends_again_after_its_expiry_starts_over() -> None:
+    records: list[Record] = [(b"a", [0, 10]), (b"b", [1_020]), (b"a", [20, 30])]
     some = cut_all(RULES, *records)
     assert len(some) == 0
     assert some.is_warm.tolist() == [False] * 3
     assert len(some.gap_slots) == 0
 
 
-def test_the_clock_of_one_partition_makes_no_key_of_another_idle() -> None:
+def test_the_stream_time_of_one_partition_expires_no_key_of_another() -> None:
     records = arrivals((b"a", [0]), (b"b", [1_000_000]), partitions=[0, 1])
     assert assign_windows(WindowState.empty(RULES), RULES, records).state.n_keys == 2
 
 
-def test_rows_of_keys_that_went_are_used_again() -> None:
+def test_rows_of_expired_keys_are_used_again() -> None:
     state = WindowState.empty(RULES)
     for number in range(15):
         records = [(b"%d-%d" % (number, key), [number * 5_000.0 + key]) for key in range(20)]
@@ -194,7 +164,7 @@ def test_ten_thousand_keys_in_one_batch() -> None:
     assert (some.gather(slice(None))[:, :, 0] == [0, 10, 20, 30]).all()
 
 
-def test_a_state_from_which_none_was_used_can_be_stepped_from_again() -> None:
+def test_a_batch_can_be_processed_again_from_the_same_state() -> None:
     first = cut_all(RULES, (b"a", [0, 10]))
     one, other = (assign_windows(first.state, RULES, arrivals((b"a", [20, 30]))) for _ in range(2))
     assert values(one) == values(other) == [[0, 10, 20, 30]]
@@ -208,7 +178,7 @@ def test_a_state_that_was_overtaken_is_refused() -> None:
         assign_windows(first.state, RULES, arrivals((b"a", [20])))
 
 
-def test_a_partition_that_went_away_is_forgotten() -> None:
+def test_the_state_of_a_dropped_partition_is_gone() -> None:
     rules = replace(RULES, allowed_lateness_ms=20.0)
     records = arrivals((b"a", [0, 10]), (b"a", [0, 10]), partitions=[0, 1])
     state = assign_windows(WindowState.empty(rules), rules, records).state.drop_partitions([1])
@@ -238,3 +208,16 @@ def test_a_window_that_misses_too_much_is_missing_throughout() -> None:
 
 def test_rejecting_fills_nothing_in() -> None:
     np.testing.assert_array_equal(filled([NAN, 1, 2, 3], missing="reject"), [NAN, 1, 2, 3])
+
+
+def test_the_worked_example() -> None:
+    rules = replace(RULES, stride=2)
+    first = cut_all(rules, (b"a", every_10_ms(0, 5)))
+    assert values(first) == [[0, 10, 20, 30]]
+    keyed_state = first.state.apply_delta()
+    np.testing.assert_array_equal(keyed_state.rows[0, :, 0], [20, 30, 40, NAN])
+    second = assign_windows(first.state, rules, arrivals((b"a", [50, 60])))
+    assert values(second) == [[20, 30, 40, 50]]
+    keyed_state = second.state.apply_delta()
+    np.testing.assert_array_equal(keyed_state.rows[0, :, 0], [40, 50, 60, NAN])
+    assert np.unpackbits(keyed_state.starts[0], count=4).tolist() == [1, 0, 1, 0]
