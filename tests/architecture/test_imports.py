@@ -1,7 +1,9 @@
 """Which way imports point, and what an import must not drag in."""
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -11,6 +13,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TRAINING = {"keras", "tensorflow", "torch", "jax", "pandas", "sklearn", "matplotlib", "pooch"}
 KAFKA = {"kafka", "confluent_kafka"}
+PURE = {
+    *("base64", "collections.abc", "contextlib", "dataclasses", "datetime", "functools", "hashlib"),
+    *("io", "itertools", "json", "math", "re", "struct", "typing", "warnings", "zlib"),
+    *("numpy", "numpy.lib.stride_tricks", "numpy.typing", "orjson", "simdjson", "PIL"),
+}
+"""All that the core may import: arrays, parsers, and parts of the standard library that do no I/O.
+What is not imported any more goes from here too."""
 
 
 def loaded_by(code: str) -> set[str]:
@@ -40,6 +49,22 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         TopologicalSorter(imports).prepare()
     except CycleError as error:
         pytest.fail(" is imported by ".join(error.args[1]))
+
+
+def imported_by(path: Path) -> Iterator[str]:
+    """Yield the modules that a file imports, within functions and for type checking too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def test_the_core_imports_what_is_pure_and_nothing_else() -> None:
+    core = [*(ROOT / "stream_detector/core").rglob("*.py"), ROOT / "stream_detector/errors.py"]
+    imported = {module for path in core for module in imported_by(path)}
+    own = {each for each in imported if each.startswith("stream_detector.core.")}
+    assert imported - own - {"stream_detector.errors"} == PURE
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -1,4 +1,4 @@
-"""A dead letter read back is the record that was put aside, whatever its bytes and headers are."""
+"""A dead letter read back is the rejected record, whatever its bytes and headers are."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -27,7 +27,7 @@ NAMES = st.text(max_size=5) | st.sampled_from(
 HEADERS = st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=5)), max_size=9)
 BYTES = st.none() | st.binary(max_size=20)
 OFFSETS = st.integers(0, 2**63 - 1)
-ORIGINS = st.builds(
+METADATA = st.builds(
     RecordMetadata,
     topic=st.from_regex(r"[a-zA-Z0-9._-]{1,20}", fullmatch=True),
     partition=st.integers(0, 2**31 - 1),
@@ -47,14 +47,14 @@ REJECTED = st.builds(
 
 
 def stored(record: OutputRecord, offset: int = 7) -> RecordMetadata:
-    """Return the origin of a record that Kafka has taken."""
+    """Return the metadata of a record that Kafka has stored."""
     timestamp_ms = 0 if record.timestamp_ms is None else record.timestamp_ms
     return RecordMetadata(
         record.topic, record.partition or 0, offset, timestamp_ms, record.key, record.headers
     )
 
 
-@given(REJECTED, BYTES, ORIGINS, st.integers(0, 500))
+@given(REJECTED, BYTES, METADATA, st.integers(0, 500))
 @example(Rejected(0, DataError("")), None, RecordMetadata("a", 0, 0, 0, None, [("", None)]), 500)
 def test_decode_is_the_inverse_of_encode(
     rejected: Rejected, value: bytes | None, metadata: RecordMetadata, bytes_max: int
@@ -83,14 +83,14 @@ def test_decode_is_the_inverse_of_encode(
     assert set(letter.left_out) <= {"value", "key", "headers"}
 
 
-@given(REJECTED, BYTES, ORIGINS)
+@given(REJECTED, BYTES, METADATA)
 def test_a_redrive_is_the_record_with_one_mark_however_often_it_comes_back(
     rejected: Rejected, value: bytes | None, metadata: RecordMetadata
 ) -> None:
     own = [header for header in metadata.headers if header[0] != REDRIVEN_FROM]
     for offset in range(3):
-        put_aside = encode_dead_letter(rejected, value, metadata, "dead", 1_000_000)
-        letter = decode_dead_letter(stored(put_aside, offset), put_aside.value)
+        dead_letter = encode_dead_letter(rejected, value, metadata, "dead", 1_000_000)
+        letter = decode_dead_letter(stored(dead_letter, offset), dead_letter.value)
         record = encode_redrive(letter, None)
 
         assert record[:3] == (metadata.topic, metadata.key, value)
@@ -100,7 +100,7 @@ def test_a_redrive_is_the_record_with_one_mark_however_often_it_comes_back(
         metadata = stored(record)
 
 
-@given(BYTES, st.builds(RecordMetadata._replace, ORIGINS, headers=HEADERS.map(tuple)))
+@given(BYTES, st.builds(RecordMetadata._replace, METADATA, headers=HEADERS.map(tuple)))
 @example(None, RecordMetadata("dead", 0, 0, 0, None, ()))
 def test_any_other_record_has_no_reason_and_keeps_its_headers(
     value: bytes | None, metadata: RecordMetadata

@@ -1,4 +1,4 @@
-"""Whatever was done to an image, it is a window or put aside, and nothing else happens."""
+"""However an image was damaged, it is a window or rejected, and nothing else happens."""
 
 import io
 import struct
@@ -54,17 +54,20 @@ def mended(data: bytes) -> bytes:
 
 
 @given(damaged())
-def test_a_damaged_image_is_a_window_or_put_aside(data: bytes) -> None:
+def test_a_damaged_image_is_a_window_or_rejected(data: bytes) -> None:
     check_image(data)
 
 
 @given(st.sampled_from(SEEDS), st.data())
-def test_an_image_that_was_cut_off_is_put_aside(data: bytes, draw: st.DataObject) -> None:
-    cut = data[: draw.draw(st.integers(1, len(data) - 1))]
-    check_image(cut)
+def test_a_truncated_image_is_rejected(data: bytes, draw: st.DataObject) -> None:
+    truncated = data[: draw.draw(st.integers(1, len(data) - 1))]
+    check_image(truncated)
     image = ImageShape(6, 5, 3 if data[0] & 1 else 1)
-    if len(cut) - 1 not in (0, image.n_bytes):
-        assert len(decode_windows([cut[1:]], None, image.window, "image", 0, image).rejected) == 1
+    if len(truncated) - 1 not in (0, image.n_bytes):
+        assert (
+            len(decode_windows([truncated[1:]], None, image.window, "image", 0, image).rejected)
+            == 1
+        )
 
 
 @given(SHAPES, st.data())

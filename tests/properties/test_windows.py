@@ -1,4 +1,4 @@
-"""However samples come: the windows that one gets by looking at one sample after the other."""
+"""However samples arrive: the windows are those of the naive reference, bit for bit."""
 
 import math
 from collections import defaultdict, deque
@@ -116,8 +116,8 @@ def batches_of(records: list[Record], sizes: Iterable[int]) -> list[list[Record]
     return [records[start:end] for start, end in pairwise(ends)]
 
 
-def take_in(result: Result, some: WindowBatch, records: list[Record]) -> None:
-    """Add what a batch led to."""
+def add_batch(result: Result, some: WindowBatch, records: list[Record]) -> None:
+    """Add the windows, outcomes, expired keys and gaps of a batch."""
     start = len(result.outcomes)
     keys = some.state.keys_of(some.slots)
     columns = (some.records, some.start_ms, some.end_ms)
@@ -150,13 +150,13 @@ def cut_in_batches(
             assign_windows(state, rules, arrivals_of(batch, rules.n_features))
             for _ in range(n_times)
         ]
-        take_in(result, steps[-1], batch)
+        add_batch(result, steps[-1], batch)
         state = steps[-1].state
     return result
 
 
-def told(result: Result) -> tuple[object, ...]:
-    """Return all that a result says; keys that end at one record, or gaps in it, in any order."""
+def summary(result: Result) -> tuple[object, ...]:
+    """Return a result to compare; keys that expire at one record, and its gaps, in any order."""
     endings, gaps = sorted(result.endings), sorted(result.gaps)
     return result.windows, result.outcomes, endings, gaps, result.n_keys
 
@@ -165,22 +165,22 @@ SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 
 
 @given(plans=RECORDS, rules=RULES, sizes=SIZES)
-def test_any_batches_give_what_one_sample_after_the_other_gives(
+def test_any_batches_give_what_the_naive_reference_gives(
     plans: list[Any], rules: WindowRules, sizes: list[int]
 ) -> None:
     records = stream_of(plans, rules)
-    expected = told(cut_one_by_one(records, rules))
+    expected = summary(cut_one_by_one(records, rules))
     for some in ([len(records)], [1], sizes):
-        assert told(cut_in_batches(records, rules, some)) == expected
+        assert summary(cut_in_batches(records, rules, some)) == expected
 
 
 @given(plans=RECORDS, rules=RULES, sizes=SIZES)
-def test_a_state_can_be_stepped_from_again(
+def test_a_batch_can_be_processed_again_from_the_same_state(
     plans: list[Any], rules: WindowRules, sizes: list[int]
 ) -> None:
     records = stream_of(plans, rules)
     once, thrice = (cut_in_batches(records, rules, sizes, n_times) for n_times in (1, 3))
-    assert told(thrice) == told(once)
+    assert summary(thrice) == summary(once)
 
 
 @given(plans=RECORDS, rules=RULES, data=st.data())
@@ -200,12 +200,12 @@ def test_a_key_s_windows_do_not_depend_on_other_keys(
 def by_key(records: list[Record], rules: WindowRules) -> dict[Any, list[object]]:
     """Return windows and outcomes of each key."""
     found = cut_in_batches(records, rules, [7])
-    told_of: dict[Any, list[object]] = {record.name: [] for record in records}
+    found_of: dict[Any, list[object]] = {record.name: [] for record in records}
     for window in found.windows:
-        told_of[window.name].append(window[2:])
+        found_of[window.name].append(window[2:])
     for record, outcome in zip(records, found.outcomes, strict=True):
-        told_of[record.name].append(outcome)
-    return told_of
+        found_of[record.name].append(outcome)
+    return found_of
 
 
 @given(
@@ -233,10 +233,10 @@ def test_a_regular_series_gives_its_slices_however_it_is_chunked(
         for some in batches_of(samples, chunks)
     ]
     found = cut_in_batches(records, rules, sizes).windows
-    n_settled = n_samples
+    n_released = n_samples
     if rules.allowed_lateness_ms > 0:  # the newest still wait
-        n_settled = sum(time_ms + rules.allowed_lateness_ms < times[-1] for time_ms in times)
-    starts = range(0, n_settled - n_steps + 1, stride)
+        n_released = sum(time_ms + rules.allowed_lateness_ms < times[-1] for time_ms in times)
+    starts = range(0, n_released - n_steps + 1, stride)
     slices = [values[start : start + n_steps].tobytes() for start in starts]
     assert [window.values for window in found] == slices
     columns = Samples(("k",), np.zeros(n_samples, np.intp), np.array(times, float), values)
@@ -250,7 +250,7 @@ def test_a_regular_series_gives_its_slices_however_it_is_chunked(
 
 
 @given(plans=RECORDS, rules=RULES, sizes=SIZES)
-def test_memory_is_keys_times_window_and_what_may_still_be_preceded(
+def test_memory_is_keys_times_window_and_the_reorder_buffer(
     plans: list[Any], rules: WindowRules, sizes: list[int]
 ) -> None:
     records = stream_of(plans, rules)
@@ -268,8 +268,8 @@ def test_memory_is_keys_times_window_and_what_may_still_be_preceded(
         )
         for slot, key in enumerate(keyed_state.keys):
             if key is not None:
-                clock = keyed_state.stream_times_ms[int(keyed_state.partitions[slot])]
-                assert clock <= keyed_state.columns.seen_ms[slot] + rules.key_ttl_ms
+                stream_time_ms = keyed_state.stream_times_ms[int(keyed_state.partitions[slot])]
+                assert stream_time_ms <= keyed_state.columns.seen_ms[slot] + rules.key_ttl_ms
         waiting = keyed_state.reorder_buffer
         newest = keyed_state.columns.newest_ms[waiting.slots]
         assert (waiting.times_ms + rules.allowed_lateness_ms >= newest).all()
@@ -294,17 +294,17 @@ NEARLY_ORDERED = st.lists(
 def nearly_ordered(plans: list[Any], rules: WindowRules) -> list[Record]:
     interval = rules.sample_interval_ms
     at_ms = dict.fromkeys(range(3), float(START_MS))
-    aligned = []
+    delayed = []
     for number, (key, step, jitter, delay) in enumerate(plans):
         at_ms[key] += step * interval
         values = ((float(number),) * rules.n_features,)
         record = Record(0, b"k%d" % key, (round(at_ms[key] + jitter * interval, 3),), values)
-        aligned.append((at_ms[key] + delay * interval, number, record))
-    return [record for *_, record in sorted(aligned)]
+        delayed.append((at_ms[key] + delay * interval, number, record))
+    return [record for *_, record in sorted(delayed)]
 
 
 @given(plans=NEARLY_ORDERED, rules=RULES, sizes=SIZES, share=st.floats(0, 1))
-def test_what_is_read_from_long_before_a_moment_on_gives_the_same_after_it(
+def test_reading_from_long_before_a_moment_gives_the_same_windows_after_it(
     plans: list[Any], rules: WindowRules, sizes: list[int], share: float
 ) -> None:
     interval = rules.sample_interval_ms
@@ -319,7 +319,7 @@ def test_what_is_read_from_long_before_a_moment_on_gives_the_same_after_it(
     assert after(shifted, moment_ms) == after(completed.windows, moment_ms)
     pairs = zip(records[first:], part.outcomes, completed.outcomes[first:], strict=True)
     for record, of_part, of_whole in pairs:
-        # Whether it is warm is left out: that is so of the last sample that settled, however old.
+        # `is_warm` is left out: it follows from the last sample that was released, however old.
         assert record.times_ms[0] <= moment_ms or of_part[:2] == of_whole[:2]
 
 

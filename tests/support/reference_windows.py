@@ -1,7 +1,7 @@
-"""Windows cut from samples the plain way: one record, one sample and one cell at a time.
+"""Windows cut from samples the naive way: one record, one sample and one cell at a time.
 
-The rules of `stream_detector.core.windowing.windows` written down once more, for tests to compare
-with. No batches, no arrays, and everything that is remembered of a key in one object.
+The rules of `stream_detector.core.windowing` written down once more, for tests to compare with: no
+batches, no arrays, and the whole state of a key in one object.
 """
 
 import math
@@ -40,7 +40,7 @@ class Window(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one record."""
+    """How one record was treated."""
 
     n_late: int
     n_repeated: int
@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """A key that was idle for too long: the record at which it showed, and since when."""
+    """A key that expired: the record that advanced stream time past it, and when it expired."""
 
     record: int
     name: Name
@@ -57,7 +57,7 @@ class Ending(NamedTuple):
 
 @dataclass
 class Result:
-    """What a stream led to."""
+    """What came of a stream."""
 
     windows: list[Window] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Result:
 
 @dataclass
 class _Series:
-    """All that is remembered of one key."""
+    """The whole state of one key."""
 
     seen_ms: float = -math.inf
     newest_ms: float = -math.inf
@@ -95,29 +95,29 @@ def cut_one_by_one(records: list[Record], rules: WindowRules) -> Result:
             elif _half(time_ms, rules) in series.accepted:
                 n_repeated += 1
                 series.newest_ms = max(series.newest_ms, time_ms)
-                _settle(series, rules, number, record.name, result)
+                _release(series, rules, number, record.name, result)
             else:
                 series.accepted.add(_half(time_ms, rules))
                 series.newest_ms = max(series.newest_ms, time_ms)
                 series.waiting = sorted([*series.waiting, (time_ms, values)])
-                _settle(series, rules, number, record.name, result)
+                _release(series, rules, number, record.name, result)
         result.outcomes.append(Outcome(n_late, n_repeated, series.span >= rules.n_steps))
-        clock = max(stream_times_ms.get(record.partition, -math.inf), record.times_ms[-1])
-        stream_times_ms[record.partition] = series.seen_ms = clock
+        stream_time_ms = max(stream_times_ms.get(record.partition, -math.inf), record.times_ms[-1])
+        stream_times_ms[record.partition] = series.seen_ms = stream_time_ms
         for name, other in list(known.items()):
-            if name[0] == record.partition and clock > other.seen_ms + rules.key_ttl_ms:
+            if name[0] == record.partition and stream_time_ms > other.seen_ms + rules.key_ttl_ms:
                 result.endings.append(Ending(number, name, other.seen_ms + rules.key_ttl_ms))
                 del known[name]
     result.n_keys = len(known)
     return result
 
 
-def _settle(series: _Series, rules: WindowRules, number: int, name: Name, result: Result) -> None:
-    """Put the samples in their cells that no later one can come before."""
+def _release(series: _Series, rules: WindowRules, number: int, name: Name, result: Result) -> None:
+    """Align the samples that no late one can precede, and cut the windows they complete."""
     lateness = rules.allowed_lateness_ms
     while series.waiting and (lateness == 0 or series.waiting[0][0] + lateness < series.newest_ms):
         time_ms, values = series.waiting.pop(0)
-        if _put(series, rules, time_ms, values):
+        if _align(series, rules, time_ms, values):
             result.gaps.append((number, name, time_ms))
         n_steps = rules.n_steps
         while series.starts and series.starts[0] + n_steps - 1 <= series.cell:
@@ -132,8 +132,8 @@ def _settle(series: _Series, rules: WindowRules, number: int, name: Name, result
             result.windows.append(Window(number, name, start_ms, whole_end_ms, found))
 
 
-def _put(series: _Series, rules: WindowRules, time_ms: float, values: tuple[float, ...]) -> bool:
-    """Put one sample in its cell, begin a window where one begins; return if it ends a gap."""
+def _align(series: _Series, rules: WindowRules, time_ms: float, values: tuple[float, ...]) -> bool:
+    """Put one sample in its cell, start a window where one starts; return if it ends a gap."""
     interval, last_ms = rules.sample_interval_ms, series.last_ms
     series.last_ms = time_ms
     if last_ms is None or time_ms - last_ms > rules.gap_ms_max:

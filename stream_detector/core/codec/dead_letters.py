@@ -1,6 +1,14 @@
-"""Records that were put aside: as the bytes that go to Kafka, and read back.
+"""Dead letters: rejected records written for the dead-letter topic, read back, and sent again.
 
-Pure. What is written depends on the input alone.
+Pure. A dead letter is the record byte for byte, with the reason in headers after its own::
+
+    key, value                                   those of the record
+    its headers                                  as they were, in order
+    __connect.errors.topic, partition, offset    where the record is
+    __connect.errors.stage                       "decode", "check" or "order"
+    __connect.errors.exception.class.name        as RecordShapeError
+    __connect.errors.exception.message           what is wrong, and what to do
+    stream-detector.left-out                     only where parts were too large to be kept
 """
 
 import re
@@ -11,10 +19,10 @@ from typing import NamedTuple
 from stream_detector.core.records import Headers, OutputRecord, RecordMetadata, Rejected
 
 LEFT_OUT_HEADER = "stream-detector.left-out"
-"""What a dead letter lacks because its topic would not take it: names of parts, and their bytes."""
+"""Header that names the parts of a record that a dead letter had no room for, with their bytes."""
 
 REDRIVEN_FROM = "stream-detector.redriven-from"
-"""Header of a redriven record: the dead letter it was, as topic[partition]@offset."""
+"""Header of a redriven record: its dead letter, as topic[partition]@offset."""
 
 _REASONS = tuple(
     f"__connect.errors.{name}"
@@ -28,7 +36,7 @@ _LEFT_OUT = re.compile(rb"(value|key|headers) ([0-9]{1,19})")
 
 @dataclass(frozen=True, slots=True)
 class RecordPlace:
-    """Where a record lies."""
+    """Where a record is in Kafka."""
 
     topic: str
     partition: int
@@ -36,16 +44,16 @@ class RecordPlace:
 
 
 class Reason(NamedTuple):
-    """What a dead letter says of itself.
+    """Why a record was rejected, as its dead letter says.
 
     Parameters
     ----------
     source
-        Where the record lay.
+        Where the record is.
     stage
-        Where in the flow it was put aside.
+        Where it was rejected: "decode", "check" or "order".
     error, message
-        Class and text of what was wrong with it.
+        Class and text of the error.
     """
 
     source: RecordPlace
@@ -60,16 +68,16 @@ class DeadLetter(NamedTuple):
     Parameters
     ----------
     metadata
-        Where the dead letter lies, with its key and every header.
+        Where the dead letter is, with its key and every header.
     value
-        The value of the record that was put aside.
+        Value of the rejected record.
     headers
-        The headers that record had, without those that were added.
+        Headers of the rejected record, without those that were added.
     reason
-        Why; None where the record was not written by `encode_dead_letter`.
+        Why it was rejected; None where `encode_dead_letter` did not write this record.
     left_out
-        Bytes of each part that was left out: "value", "key", "headers". That part is then not the
-        record's own, which only the input topic still has. Empty where all is there.
+        Bytes of each part that was left out: "value", "key", "headers". Only the input topic
+        still has that part. Empty where nothing was left out.
     """
 
     metadata: RecordMetadata
@@ -80,7 +88,7 @@ class DeadLetter(NamedTuple):
 
     @property
     def redriven_from(self) -> str | None:
-        """The dead letter that was redriven and became this one; None where there is none."""
+        """The earlier dead letter from which this record was redriven; None where there is none."""
         marks = [value for name, value in self.headers if name == REDRIVEN_FROM]
         return _text(marks[-1]) if marks else None
 
@@ -88,23 +96,23 @@ class DeadLetter(NamedTuple):
 def encode_dead_letter(
     rejected: Rejected, value: bytes | None, metadata: RecordMetadata, topic: str, bytes_max: int
 ) -> OutputRecord:
-    """Write a record that was put aside: byte for byte as it came, with the reason in headers.
+    """Write a rejected record as a dead letter: byte for byte, with the reason in headers.
 
     Parameters
     ----------
     rejected
-        Why.
+        Why it was rejected.
     value
-        The record's value.
+        Value of the record.
     metadata
         The rest of the record.
     topic
         The dead-letter topic.
     bytes_max
-        Largest dead letter: key, value, and names and values of headers. A larger one goes
-        without its value; if that is not enough, without its key, and then without the headers it
-        came with. `LEFT_OUT_HEADER` says what was left out and how many bytes it had; the record
-        itself is still where the reason's headers say.
+        Largest dead letter: key, value, and names and values of headers. A larger one is written
+        without its value; if that is not enough, without its key, and then without the record's
+        own headers. `LEFT_OUT_HEADER` says what was left out and how many bytes it had; the
+        record itself is still where the reason's headers say.
 
     Notes
     -----
@@ -149,21 +157,21 @@ def is_left_out(dead_letter: OutputRecord) -> bool:
 def decode_dead_letter(metadata: RecordMetadata, value: bytes | None) -> DeadLetter:
     """Read a record of the dead-letter topic: the inverse of `encode_dead_letter`.
 
-    Only the last headers count: the six reasons in the order they are written in, and after them
-    `LEFT_OUT_HEADER` where it is there. A record that had headers of the same names, from another
-    dead letter queue, keeps them.
+    Only the last headers count: the six reasons in the order in which they are written, and after
+    them `LEFT_OUT_HEADER` where it is present. A record that had headers of the same names before,
+    from another dead letter queue, keeps them.
 
     Parameters
     ----------
     metadata
-        Where the dead letter lies, its key and all its headers.
+        Where the dead letter is, its key and all its headers.
     value
-        Its value.
+        Value of the dead letter.
 
     Returns
     -------
-    Any record is taken: one whose last headers are others has no reason. Bytes of stage, class and
-    message that are not UTF-8 appear as backslash escapes.
+    A dead letter for any record: one whose last headers are others has no reason. Bytes of stage,
+    class and message that are not UTF-8 appear as backslash escapes.
 
     Examples
     --------
@@ -182,18 +190,20 @@ def decode_dead_letter(metadata: RecordMetadata, value: bytes | None) -> DeadLet
 
 
 def encode_redrive(letter: DeadLetter, topic: str | None) -> OutputRecord:
-    """Write the record that a dead letter was, to be tried again.
+    """Write the record of a dead letter once more, to be processed again.
 
-    Key, value, time and headers are those it came with. `REDRIVEN_FROM` is added, in place of the
-    one of an earlier redrive, so that a record that goes round can be seen and does not grow.
+    Key, value, time and headers are those of the record. `REDRIVEN_FROM` is added, in place of the
+    one of an earlier redrive, so that a record that is rejected again and again is recognised and
+    does not grow.
 
     Parameters
     ----------
     letter
-        What to send.
+        Dead letter to redrive.
     topic
-        Where to; the key chooses the partition. None sends it where it came from, partition
-        included: other records of its key lie there, whatever partitioner their producer has.
+        Topic to send to, where the key chooses the partition. None sends it to the partition that
+        it came from, which has the other records of its key whatever partitioner their producer
+        uses.
 
     Raises
     ------
@@ -222,7 +232,7 @@ def _ends_with_left_out(headers: Headers) -> bool:
 
 
 def _decode_reason(headers: Headers) -> Reason | None:
-    """Return what the six headers of a dead letter say; None where they are others."""
+    """Return the reason in the last six headers; None where these are other headers."""
     if tuple(name for name, _ in headers) != _REASONS:
         return None
     topic, partition, offset, stage, error, message = (value or b"" for _, value in headers)
@@ -233,19 +243,19 @@ def _decode_reason(headers: Headers) -> Reason | None:
 
 
 def _decode_left_out(value: bytes) -> dict[str, int] | None:
-    """Return the bytes of each part that was left out; None where that is not what it says."""
+    """Return the bytes of each part that was left out; None where the value is malformed."""
     parts = [_LEFT_OUT.fullmatch(part) for part in value.split(b", ")]
     found = {part[1].decode(): int(part[2]) for part in parts if part}
     return found if len(found) == len(parts) else None
 
 
 def _n_bytes(headers: Headers) -> int:
-    """Return the bytes of names and values."""
+    """Return the size of names and values in bytes."""
     return sum(len(name.encode(errors="replace")) + len(value or b"") for name, value in headers)
 
 
 def _known_ms(metadata: RecordMetadata) -> int | None:
-    """Return the time of a record; None where it has none."""
+    """Return the time of a record in milliseconds; None where it has none."""
     return metadata.timestamp_ms if metadata.timestamp_ms >= 0 else None
 
 

@@ -161,7 +161,7 @@ def test_a_redrive_to_another_topic_lets_the_key_choose_the_partition() -> None:
     assert (record.topic, record.partition, record.key) == ("elsewhere", None, b"pump-7")
 
 
-def test_a_record_that_came_from_nowhere_goes_only_where_it_is_told() -> None:
+def test_a_record_without_a_source_needs_a_topic() -> None:
     with pytest.raises(ValueError, match=r"dead\[0\]@5 has no original topic"):
         encode_redrive(letter_of(("a", b"1")), None)
     record = encode_redrive(letter_of(("a", b"1")), "elsewhere")

@@ -1,9 +1,13 @@
 """Missing values are filled in from their own window and feature, and never with zero."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
+from key_samples import RULES  # tests/support
 
-from stream_detector.core.windowing.imputation import impute
+from stream_detector.core.windowing.imputation import impute, impute_windows
 from stream_detector.core.windowing.rules import MissingRule
 
 NAN = float("nan")
@@ -55,3 +59,27 @@ def test_a_line_between_large_values_does_not_overflow() -> None:
 def test_nothing_missing_costs_no_copy() -> None:
     windows = np.zeros((0, 3, 1), dtype=np.float32)
     assert impute(windows, "hold") is windows
+
+
+def filled(window: list[float], **changes: Any) -> list[float]:
+    rules = replace(RULES, **changes)
+    found, _ = impute_windows(np.array(window, dtype=np.float32).reshape(1, -1, 1), rules)
+    values: list[float] = found.ravel().tolist()
+    return values
+
+
+def test_a_window_without_missing_values_stays_as_it_is() -> None:
+    windows = np.zeros((2, 4, 1), dtype=np.float32)
+    found, shares = impute_windows(windows, RULES)
+    assert found is windows
+    assert shares.tolist() == [0, 0]
+
+
+def test_a_window_that_misses_too_much_is_missing_throughout() -> None:
+    assert filled([NAN, 1, NAN, 2]) == [1, 1, 1, 2]  # a half is not too much
+    assert np.isnan(filled([NAN, 1, NAN, NAN])).all()
+    assert np.isnan(filled([NAN, 1, 1, 1], missing_share_max=0.0)).all()
+
+
+def test_rejecting_fills_nothing_in() -> None:
+    np.testing.assert_array_equal(filled([NAN, 1, 2, 3], missing="reject"), [NAN, 1, 2, 3])

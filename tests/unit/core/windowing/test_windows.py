@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from key_samples import RULES, Record, arrivals  # tests/support
 
-from stream_detector.core.windowing.imputation import impute_windows
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.windows import WindowBatch, WindowState, assign_windows
 
@@ -185,29 +184,6 @@ def test_the_state_of_a_dropped_partition_is_gone() -> None:
     keyed_state = state.apply_delta()
     assert (state.n_keys, keyed_state.stream_times_ms) == (1, {0: 10.0})
     assert keyed_state.partitions[keyed_state.reorder_buffer.slots].tolist() == [0, 0]
-
-
-def filled(window: list[float], **changes: Any) -> list[float]:
-    rules = replace(RULES, **changes)
-    found, _ = impute_windows(np.array(window, dtype=np.float32).reshape(1, -1, 1), rules)
-    return found.ravel().tolist()
-
-
-def test_a_window_without_missing_values_stays_as_it_is() -> None:
-    windows = np.zeros((2, 4, 1), dtype=np.float32)
-    found, shares = impute_windows(windows, RULES)
-    assert found is windows
-    assert shares.tolist() == [0, 0]
-
-
-def test_a_window_that_misses_too_much_is_missing_throughout() -> None:
-    assert filled([NAN, 1, NAN, 2]) == [1, 1, 1, 2]  # a half is not too much
-    assert np.isnan(filled([NAN, 1, NAN, NAN])).all()
-    assert np.isnan(filled([NAN, 1, 1, 1], missing_share_max=0.0)).all()
-
-
-def test_rejecting_fills_nothing_in() -> None:
-    np.testing.assert_array_equal(filled([NAN, 1, 2, 3], missing="reject"), [NAN, 1, 2, 3])
 
 
 def test_the_worked_example() -> None:
