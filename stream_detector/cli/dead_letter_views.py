@@ -6,23 +6,24 @@ A record holds whatever its producer wrote, so characters that a terminal would 
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from stream_detector.cli.terminal import time_text
+from stream_detector.core.codec.dead_letters import DeadLetter
 from stream_detector.errors import ConfigError
 from stream_detector.outputs.dead_letters import (
+    Selection,
+    Summary,
     incomplete_text,
     key_text,
     location_of,
     source_text,
 )
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from stream_detector.core.codec.dead_letters import DeadLetter
-    from stream_detector.outputs.dead_letters import Selection, Summary
-    from stream_detector.outputs.redrive import Plan, Target
+from stream_detector.outputs.redrive import Plan, Target
 
 INCOMPLETE = "incomplete"
 """Marks a dead letter that lacks a part."""
@@ -40,7 +41,7 @@ _HEX_BYTES_A_LINE = 16
 _INNER_ARRAY = re.compile(r"\[\n\s+([^\[\]{}\"]*?)\n\s*\]")
 
 
-def print_summary(title: str, summary: "Summary") -> None:
+def print_summary(title: str, summary: Summary) -> None:
     """Print how many dead letters there are of each class, the most frequent class first."""
     times = ("oldest (UTC)", "newest (UTC)")
     table = _table("count", "class", "stage", "redriven", INCOMPLETE, *times)
@@ -59,7 +60,7 @@ def print_summary(title: str, summary: "Summary") -> None:
     _print(title, table)
 
 
-def print_letters(title: str, letters: "Iterable[DeadLetter]") -> None:
+def print_letters(title: str, letters: Iterable[DeadLetter]) -> None:
     """Print a row for each dead letter."""
     table = _table("at", "original", "time (UTC)", "key", "bytes", "reason")
     for letter in letters:
@@ -78,7 +79,7 @@ def print_letters(title: str, letters: "Iterable[DeadLetter]") -> None:
     _print(title, table)
 
 
-def describe_letter(letter: "DeadLetter") -> Iterator[str]:
+def describe_letter(letter: DeadLetter) -> Iterator[str]:
     """Yield lines with everything about a dead letter."""
     metadata, reason = letter.metadata, letter.reason
     yield f"{metadata.topic}[{metadata.partition}]@{metadata.offset}"
@@ -101,7 +102,7 @@ def describe_letter(letter: "DeadLetter") -> Iterator[str]:
     yield from ["value: left out"] if "value" in letter.left_out else describe_value(letter.value)
 
 
-def require_value(letter: "DeadLetter") -> None:
+def require_value(letter: DeadLetter) -> None:
     """Refuse a dead letter that lacks its value.
 
     Raises
@@ -114,13 +115,13 @@ def require_value(letter: "DeadLetter") -> None:
         raise ConfigError(message)
 
 
-def describe_selection(selection: "Selection") -> str:
+def describe_selection(selection: Selection) -> str:
     """Return the conditions of a selection as the flags that set them; empty if there is none."""
     given = {"--error": selection.error, "--key": selection.key}
     return " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
 
 
-def describe_plan(plan: "Plan", topic: str) -> str:
+def describe_plan(plan: Plan, topic: str) -> str:
     """Return a line on what a redrive will send, and a line on each dead letter it refuses."""
     parts = [f"{topic}: {plan.n_letters:,} of {plan.n_records:,} records to send"]
     parts += [f"{count:,} to {printable(name)}" for name, count in plan.counts.most_common()]
@@ -133,7 +134,7 @@ def describe_plan(plan: "Plan", topic: str) -> str:
     return "\n".join(["; ".join(parts), *map(printable, plan.incomplete), *more])
 
 
-def describe_target(letter: "DeadLetter", target: "Target") -> str:
+def describe_target(letter: DeadLetter, target: Target) -> str:
     """Return a line on a dead letter that a redrive would send."""
     where = target.topic + ("" if target.partition is None else f"[{target.partition}]")
     error = letter.reason.error if letter.reason else NOT_OURS
@@ -230,11 +231,8 @@ def _short_time(milliseconds: int) -> str:
     return time_text(milliseconds).removesuffix("+00:00").replace("T", " ")
 
 
-def _table(*columns: str) -> "Table":
+def _table(*columns: str) -> Table:
     """Return a table whose cells fold on a narrow terminal, except numbers and offsets."""
-    from rich import box
-    from rich.table import Table
-
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         is_number = column in ("count", "bytes", "redriven", INCOMPLETE)
@@ -248,10 +246,8 @@ def _table(*columns: str) -> "Table":
     return table
 
 
-def _add_row(table: "Table", *cells: str) -> None:
+def _add_row(table: Table, *cells: str) -> None:
     """Add a row of plain text: no markup, and nothing that a terminal would obey."""
-    from rich.text import Text
-
     shown = [
         cell if len(cell) <= _CELL_CHARACTERS_MAX else cell[:_CELL_CHARACTERS_MAX] + "..."
         for cell in cells
@@ -259,11 +255,8 @@ def _add_row(table: "Table", *cells: str) -> None:
     table.add_row(*(Text(printable(cell)) for cell in shown))
 
 
-def _print(title: str, table: "Table") -> None:
+def _print(title: str, table: Table) -> None:
     """Print a table to standard output."""
-    from rich.console import Console
-    from rich.text import Text
-
     out = Console(highlight=False)
     out.print(Text(title), style="bold")
     out.print(table)

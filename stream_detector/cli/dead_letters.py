@@ -7,15 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_detector.cli.dead_letter_views import (
-    describe_letter,
-    describe_plan,
-    describe_selection,
-    describe_target,
-    print_letters,
-    print_summary,
-    require_value,
-)
 from stream_detector.cli.options import (
     ONLINE,
     Client,
@@ -26,22 +17,12 @@ from stream_detector.cli.options import (
 )
 from stream_detector.cli.terminal import console, print_json, progress_bar
 from stream_detector.errors import ConfigError
-from stream_detector.outputs.dead_letters import (
-    Selection,
-    Snapshot,
-    Summary,
-    count_letter,
-    find_letter,
-    letter_document,
-    letter_facts,
-    parse_location,
-    take_snapshot,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stream_detector.core.codec.dead_letters import DeadLetter
+    from stream_detector.outputs.dead_letters import Selection, Snapshot, Summary
     from stream_detector.outputs.redrive import Plan
     from stream_detector.ports import Client as KafkaClient
 
@@ -117,6 +98,13 @@ def list_(
     `at` is the partition and offset of the dead letter, as `show` takes them; `original` is where
     the rejected record is; the time is the record's own.
     """
+    from stream_detector.outputs.dead_letters import (
+        Selection,
+        Summary,
+        letter_facts,
+        take_snapshot,
+    )
+
     settings = connection_settings(bootstrap_servers, client, settings_file)
     snapshot = take_snapshot(settings, topic)
     selection = Selection(error, key)
@@ -158,6 +146,14 @@ def show(
     letter that is incomplete, because it was too large for its topic, names the place of the
     whole record.
     """
+    from stream_detector.cli.dead_letter_views import describe_letter, require_value
+    from stream_detector.outputs.dead_letters import (
+        find_letter,
+        letter_document,
+        parse_location,
+        take_snapshot,
+    )
+
     if as_json and is_raw:
         message = "--json, --raw: expected one of them, received both"
         raise ConfigError(message)
@@ -225,6 +221,8 @@ def redrive(
     record is. The command succeeds when Kafka has acknowledged every record.
     """
     from stream_detector.assembly import connect_writer
+    from stream_detector.cli.dead_letter_views import describe_plan
+    from stream_detector.outputs.dead_letters import Selection, parse_location, take_snapshot
     from stream_detector.outputs.redrive import RedriveChoice, check_targets, make_plan
 
     _require_consent(is_dry_run=is_dry_run, is_sure=is_sure)
@@ -247,9 +245,11 @@ def redrive(
 
 
 def _counted(
-    snapshot: Snapshot, selection: Selection, summaries: tuple[Summary, Summary]
+    snapshot: "Snapshot", selection: "Selection", summaries: "tuple[Summary, Summary]"
 ) -> "Iterator[DeadLetter]":
     """Yield the selected dead letters; count all of them, and the selected ones."""
+    from stream_detector.outputs.dead_letters import count_letter
+
     every, selected = summaries
     for letter in snapshot.letters():
         count_letter(every, letter)
@@ -269,11 +269,17 @@ def _newest(letters: "Iterator[DeadLetter]", limit: int) -> "list[DeadLetter]":
 
 def _print_list(
     topic: str,
-    selection: Selection,
-    summaries: tuple[Summary, Summary],
+    selection: "Selection",
+    summaries: "tuple[Summary, Summary]",
     newest: "list[DeadLetter]",
 ) -> None:
     """Print the summary and the newest; where nothing was selected, the summary of everything."""
+    from stream_detector.cli.dead_letter_views import (
+        describe_selection,
+        print_letters,
+        print_summary,
+    )
+
     n_every, n_selected = (
         sum(tally.n_letters for tally in summary.values()) for summary in summaries
     )
@@ -319,15 +325,16 @@ def _is_agreed() -> bool:
     return answer
 
 
-def _preview(snapshot: Snapshot, plan: "Plan") -> None:
+def _preview(snapshot: "Snapshot", plan: "Plan") -> None:
     """Print a line for each dead letter that would be sent."""
+    from stream_detector.cli.dead_letter_views import describe_target
     from stream_detector.outputs.redrive import planned_letters
 
     for letter, target in planned_letters(snapshot, plan):
         sys.stdout.write(describe_target(letter, target) + "\n")
 
 
-def _send(snapshot: Snapshot, plan: "Plan", writer: "KafkaClient") -> None:
+def _send(snapshot: "Snapshot", plan: "Plan", writer: "KafkaClient") -> None:
     """Send the planned dead letters, and print how many were acknowledged, also after an error."""
     from stream_detector.outputs.redrive import send
 

@@ -27,7 +27,7 @@ def examples(*commands: str) -> str:
 def setting_help(field: str) -> str:
     """Return a setting's description and its default."""
     setting = DetectSettings.model_fields[field]
-    default = "" if setting.default is None else f" Default {setting.default}."
+    default = "" if setting.default in (None, False) else f" Default {setting.default}."
     return f"{setting.description}.{default}"
 
 

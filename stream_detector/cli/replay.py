@@ -7,7 +7,7 @@ reported without a broker.
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -22,20 +22,12 @@ from stream_detector.cli.options import (
 from stream_detector.cli.terminal import console, progress_bar
 from stream_detector.core.codec.formats import FormatName
 from stream_detector.errors import ConfigError
-from stream_detector.ports import Client as KafkaClient
-from stream_detector.ports import SystemClock
 from stream_detector.recipes.datasets import DATASETS, built_in
-from stream_detector.replay import (
-    Faults,
-    ReplayOptions,
-    ReplaySummary,
-    SampleReplayOptions,
-    SampleReplaySummary,
-    SampleTimes,
-    replay_samples,
-)
-from stream_detector.replay import replay as replay_windows
-from stream_detector.settings import ConnectionSettings
+
+if TYPE_CHECKING:
+    from stream_detector.ports import Client as KafkaClient
+    from stream_detector.replay import ReplaySummary
+    from stream_detector.settings import ConnectionSettings
 
 EXAMPLES = examples(
     "stream-detector replay ecg5000 --rate 200",
@@ -103,7 +95,7 @@ Chunk = Annotated[
     ),
 ]
 Times = Annotated[
-    SampleTimes | None,
+    Literal["first", "each"] | None,
     typer.Option(
         help="Samples: a record has the time of its first sample, or (json only) a time for each "
         "sample, for series without a steady interval. Default first."
@@ -164,7 +156,7 @@ class Job(NamedTuple):
     """
 
     name: str
-    send: Callable[[KafkaClient, str, OnProgress], ReplaySummary]
+    send: "Callable[[KafkaClient, str, OnProgress], ReplaySummary]"
 
 
 class RecordFacts(NamedTuple):
@@ -287,11 +279,14 @@ def _window_job(
 ) -> Job:
     """Load the windows of a split and part, and return the job that sends them."""
     from stream_detector.cli.sources import load_feed
+    from stream_detector.ports import SystemClock
+    from stream_detector.replay import ReplayOptions
+    from stream_detector.replay import replay as replay_windows
 
     feed = load_feed(source, *chosen, n_features)
     checked = ReplayOptions(**options, keys=feed.keys, labels=feed.label_values)
 
-    def send(client: KafkaClient, topic: str, on_progress: OnProgress) -> ReplaySummary:
+    def send(client: "KafkaClient", topic: str, on_progress: OnProgress) -> "ReplaySummary":
         try:
             return replay_windows(
                 feed.windows,
@@ -313,6 +308,8 @@ def _sample_job(
 ) -> Job:
     """Load samples and return the job that sends them; a data set's interval is the default."""
     from stream_detector.cli.sources import SAMPLE_INTERVALS_MS, load_sample_feed
+    from stream_detector.ports import SystemClock
+    from stream_detector.replay import Faults, SampleReplayOptions, replay_samples
 
     if options["sample_interval_ms"] is None:
         options["sample_interval_ms"] = SAMPLE_INTERVALS_MS.get(source.partition(":")[0])
@@ -325,7 +322,7 @@ def _sample_job(
         raise ConfigError(message) from None
     feed = load_sample_feed(source, part)
 
-    def send(client: KafkaClient, topic: str, on_progress: OnProgress) -> ReplaySummary:
+    def send(client: "KafkaClient", topic: str, on_progress: OnProgress) -> "ReplaySummary":
         try:
             return replay_samples(
                 feed.samples,
@@ -342,9 +339,10 @@ def _sample_job(
     return Job(f"{len(feed.samples):,} samples of {source}", send)
 
 
-def _send(job: Job, topic: str, settings: ConnectionSettings) -> None:
+def _send(job: Job, topic: str, settings: "ConnectionSettings") -> None:
     """Connect, send, and print what was sent."""
     from stream_detector.assembly import connect_writer, require_topic
+    from stream_detector.replay import SampleReplaySummary
 
     client = connect_writer(settings)
     try:

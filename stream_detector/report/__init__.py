@@ -1,8 +1,8 @@
-"""One HTML file that shows what a bundle finds in labelled windows.
+"""Write one HTML file that shows how a bundle scores labelled windows.
 
-It opens anywhere: no script, no address outside of it, figures as SVG inside, in the reader's light
-or dark. The same bundle and data give the same bytes. Matplotlib is loaded here only, when a report
-is written, and draws without a display.
+The file is self-contained: no scripts, no external addresses, figures as inline SVG, and colours
+that follow the reader's light or dark mode. The same bundle and data give the same bytes. Only this
+package loads Matplotlib, and only when a report is written; it needs no display.
 """
 
 from stream_detector.report.findings import Findings

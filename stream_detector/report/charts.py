@@ -1,4 +1,4 @@
-"""Charts of all windows: errors by class, errors in order, latent codes, the training history."""
+"""Draw charts of all windows: errors by class, errors in order, latent codes, training history."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -15,22 +15,23 @@ from stream_detector.report.findings import Findings, principal_components
 
 _N_BINS = 60
 _LOG_FROM = 10
-"""Where the largest error is so many times the median one, errors are drawn on a log scale."""
+"""Ratio of the largest error to the median above which errors are drawn on a log scale."""
 _N_FEW = 1_000
 _MARKS_FEW, _MARKS_MANY = (14.0, 0.8), (6.0, 0.4)
-"""Size in square points and opacity of a window's mark, where there are few windows or many."""
+"""Size (square points) and opacity of a window's marker, for few windows and for many."""
 _SMALL_PEAK = 0.05
-"""A class whose peak is a smaller share of the other's could not be seen without a log scale."""
+"""Ratio of the classes' peaks below which counts are drawn on a log scale: the smaller class could
+not be seen otherwise."""
 
 
 def error_unit(findings: Findings) -> str:
-    """Return the name of the axis of errors."""
+    """Return the label of the axis of errors."""
     kind = findings.bundle.manifest.threshold.error
     return f"reconstruction error ({kind.upper()} of scaled values)"
 
 
 def error_histogram(findings: Findings) -> Figure:
-    """Return how often which error was found, both classes over each other."""
+    """Return the histogram of reconstruction errors, one class drawn over the other."""
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     axes = figure.subplots()
     every = np.append(findings.errors, findings.threshold)
@@ -57,7 +58,7 @@ def error_histogram(findings: Findings) -> Figure:
 
 
 def error_scatter(findings: Findings) -> Figure:
-    """Return the error of each window in the order of the data."""
+    """Return a scatter plot of the error of each window, in the order of the data."""
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     axes = figure.subplots()
     _scatter(axes, findings, np.arange(len(findings.errors)), findings.errors)
@@ -71,7 +72,17 @@ def error_scatter(findings: Findings) -> Figure:
 
 
 def latent_space(findings: Findings, latent: NDArray[np.float32]) -> Figure:
-    """Return the latent codes of all windows of `findings` as places on a plane."""
+    """Return the latent codes of all windows as points of a plane.
+
+    One value a code is drawn over the error, two as they are, more as two principal components.
+
+    Parameters
+    ----------
+    findings
+        The windows.
+    latent
+        Their latent codes, shape (n_windows, n_latent), finite.
+    """
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     axes = figure.subplots()
     n_latent = latent.shape[1]
@@ -84,8 +95,8 @@ def latent_space(findings: Findings, latent: NDArray[np.float32]) -> Figure:
         axes.set_xlabel("latent_0")
         axes.set_ylabel("latent_1")
     else:
-        places, shares = principal_components(latent)
-        _scatter(axes, findings, places[:, 0], places[:, 1])
+        points, shares = principal_components(latent)
+        _scatter(axes, findings, points[:, 0], points[:, 1])
         axes.set_xlabel(
             f"first principal component of the latent code ({shares[0]:.0%} of its variance)"
         )
@@ -95,7 +106,7 @@ def latent_space(findings: Findings, latent: NDArray[np.float32]) -> Figure:
 
 
 def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
-    """Return the loss by epoch.
+    """Return the training loss by epoch.
 
     Parameters
     ----------
@@ -121,7 +132,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
 def _scatter(
     axes: Axes, findings: Findings, x: NDArray[np.generic], y: NDArray[np.generic]
 ) -> None:
-    """Draw a mark a window; as pixels, for so many marks would make a large file."""
+    """Draw a marker for each window, rasterized so that many markers do not make a large file."""
     n_windows = len(findings.errors)
     size, alpha = _MARKS_FEW if n_windows < _N_FEW else _MARKS_MANY
     style: dict[str, Any] = {"s": size, "alpha": alpha, "linewidths": 0, "rasterized": True}
@@ -130,16 +141,16 @@ def _scatter(
         if chosen.any():
             name = f"{CLASSES[label]} ({chosen.sum()})"
             axes.scatter(x[chosen], y[chosen], color=colour, **style)
-            axes.scatter([], [], color=colour, label=name)  # the legend's mark, large and opaque
+            axes.scatter([], [], color=colour, label=name)  # the legend's marker, large and opaque
 
 
 def _needs_log(errors: NDArray[np.float64]) -> bool:
-    """Return whether a few errors are so large that the others would be pressed together."""
+    """Return whether a few errors are so large that a linear scale would hide the others."""
     return bool(errors.min() > 0 and errors.max() > _LOG_FROM * np.median(errors))
 
 
 def _edges(errors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the edges of a histogram's bins, on the scale that shows both ends."""
+    """Return the edges of a histogram's bins, evenly spaced on a linear or a log scale."""
     low, high = float(errors.min()), float(errors.max())
     if low == high:
         high = low + max(abs(low), 1.0) / _N_BINS
@@ -149,7 +160,7 @@ def _edges(errors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _add_legend(figure: Figure, axes: Axes) -> None:
-    """Put the legend above the chart, where it hides nothing."""
+    """Put the legend above the chart, where it covers no data."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside upper left", ncols=len(handles))

@@ -1,4 +1,4 @@
-"""How every figure looks, and how it becomes SVG that lives inside a page."""
+"""Define the style of every figure, and turn figures into SVG that a page can contain."""
 
 import io
 import re
@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 
 CLASSES = ("normal", "anomalous")
 COLOURS = ("#2f7fc1", "#d9660a")
-"""Name and colour of each class, by label. Blue and orange are told apart by colour-blind readers,
-and seen on white and on near-black."""
+"""Name and colour of each class, by label. Colour-blind readers can distinguish blue and orange,
+and both are visible on white and on near-black."""
 
 INK = "#123456"
-"""Stands for the page's text colour, and is replaced by it."""
+"""Placeholder for the page's text colour, which replaces it in the SVG."""
 
 WIDTH = 7.4
-"""Of a figure that fills the page, inches."""
+"""Width of a figure that fills the page, in inches."""
 
 _DPI = 160
 _STYLE: dict[str, Any] = {
@@ -39,24 +39,24 @@ _STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.4,
     "savefig.transparent": True,
-    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and copied
+    "svg.fonttype": "none",  # text stays text: readers can search it, copy it and have it read aloud
 }
 
 
 def house_style() -> AbstractContextManager[None]:
-    """Draw in our style while this is open, whatever the machine's own settings say."""
+    """Return a context in which figures have this style, whatever the machine's settings."""
     return mpl.style.context(_STYLE, after_reset=True)
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """Return a figure as an element for a page, the same for the same figure.
+    """Return a figure as an SVG element for a page; the same figure gives the same text.
 
     Parameters
     ----------
     figure
-        Whose texts must be ours, not the data's.
+        The figure. Its texts are not escaped, so they must not come from the data.
     name
-        One of a kind on its page: what the figure refers to inside itself is called after it.
+        A name that is unique on the page; ids inside the figure are derived from it.
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -64,15 +64,15 @@ def to_svg(figure: Figure, name: str) -> str:
         figure.savefig(buffer, format="svg", metadata=nothing, dpi=_DPI)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)  # a page knows them
-    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)  # counted up, and alike in all figures
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)  # an HTML page needs no namespaces
+    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)  # counters, the same in all figures
     text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.DOTALL)
     text = re.sub(r"<metadata>.*?</metadata>\n?", "", text, flags=re.DOTALL)
     return text.replace(INK, "currentColor")
 
 
 def mark_threshold(axes: Axes, threshold: float, *, is_upright: bool) -> None:
-    """Draw the threshold as a line across a chart of errors, with its number beside it."""
+    """Draw the threshold as a line across a chart of errors, with its value in the legend."""
     style: dict[str, Any] = {"color": INK, "linewidth": 1, "linestyle": (0, (4, 3))}
     label = f"threshold {threshold:.4g}"
     if is_upright:

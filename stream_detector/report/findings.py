@@ -1,4 +1,4 @@
-"""What a report shows: verdicts on labelled windows, and which of them are worth a picture."""
+"""Hold what a report shows: scored, labelled windows, and which of them to draw."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ from stream_detector.core.scoring.reconstruction import Reconstruct
 from stream_detector.core.scoring.reconstruction_error import value_errors
 
 Rows = NDArray[np.intp]
-"""Numbers of windows in the test part, from 0."""
+"""Indices of windows in the test part, from 0."""
 
 
 class Redrawn(NamedTuple):
-    """Windows beside what the network makes of them.
+    """Windows and their reconstructions.
 
     Parameters
     ----------
@@ -35,14 +35,14 @@ class Redrawn(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Findings:
-    """A bundle's verdicts on labelled windows.
+    """Labelled windows as a bundle scored them.
 
     Parameters
     ----------
     bundle
-        The one that judged.
+        The bundle.
     where
-        The data set, for the title.
+        Name of the data set, for the title.
     windows
         Float32, shape (n_windows, n_steps, n_features), n_windows >= 1, unit: the signal's.
     labels
@@ -50,15 +50,15 @@ class Findings:
     errors
         Reconstruction errors, shape (n_windows,), finite.
     evaluation
-        The figures.
+        The figures: accuracy, precision and so on.
     reconstruct
         The engine that gave the errors.
     keys, start_ms
-        Of each window; None where there are none.
+        Key and start of each window; None where the data have none.
     latent
-        Shape (n_windows, n_latent); None where the network has no encoder of its own.
+        Latent codes, shape (n_windows, n_latent); None where the network has no encoder of its own.
     history
-        Name of a curve -> its value after each epoch of the training; empty where unknown.
+        Name of a curve -> its value after each epoch of training; empty where unknown.
     """
 
     bundle: Bundle
@@ -84,34 +84,34 @@ class Findings:
         return self.bundle.manifest.recipe.window.record == "image"
 
     def of_class(self, label: int) -> Rows:
-        """Return the windows with a label, the least error first."""
+        """Return the windows with a label, the smallest error first."""
         order = np.argsort(self.errors, kind="stable")
         rows: Rows = order[self.labels[order] == label]
         return rows
 
     def typical(self, label: int) -> Rows:
-        """Return the window of a class that has its median error; none where it has none."""
+        """Return the window with the median error of a class; empty if the class has no windows."""
         rows = self.of_class(label)
         return rows[len(rows) // 2 :][:1]
 
     def examples(self, label: int, n_max: int) -> Rows:
-        """Return windows of a class from its least error to its largest, evenly."""
+        """Return windows of a class, evenly spaced from its smallest error to its largest."""
         rows = self.of_class(label)
         places = np.linspace(0, len(rows) - 1, min(n_max, len(rows)))
         return rows[np.rint(places).astype(np.intp)]
 
     def worst_misses(self, n_max: int) -> Rows:
-        """Return anomalous windows that were taken for normal, the least error first."""
+        """Return anomalous windows scored as normal, the smallest error first."""
         rows = self.of_class(1)
-        return self._apart(rows[self.errors[rows] <= self.threshold], n_max)
+        return self._without_overlaps(rows[self.errors[rows] <= self.threshold], n_max)
 
     def worst_false_alarms(self, n_max: int) -> Rows:
-        """Return normal windows that were taken for anomalous, the largest error first."""
+        """Return normal windows scored as anomalous, the largest error first."""
         rows = self.of_class(0)[::-1]
-        return self._apart(rows[self.errors[rows] > self.threshold], n_max)
+        return self._without_overlaps(rows[self.errors[rows] > self.threshold], n_max)
 
-    def _apart(self, rows: Rows, n_max: int) -> Rows:
-        """Return the first windows, less those that overlap one before them."""
+    def _without_overlaps(self, rows: Rows, n_max: int) -> Rows:
+        """Return the first windows, leaving out each that overlaps one already chosen."""
         window = self.bundle.manifest.recipe.window
         if window.record != "samples" or self.start_ms is None or self.keys is None:
             return rows[:n_max]
@@ -129,7 +129,7 @@ class Findings:
         return np.array(chosen, dtype=np.intp)
 
     def redraw(self, rows: Rows) -> Redrawn:
-        """Return some windows with their reconstructions."""
+        """Return the windows at some indices with their reconstructions."""
         scaler = self.bundle.scaler
         scaled = scaler.transform(self.windows[rows])
         made = self.reconstruct(scaled)
@@ -142,7 +142,7 @@ class Findings:
 
 
 def principal_components(latent: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return latent codes along the two directions in which they differ most.
+    """Return latent codes projected on the two directions in which they vary most.
 
     Parameters
     ----------
@@ -151,13 +151,13 @@ def principal_components(latent: FloatArray) -> tuple[NDArray[np.float64], NDArr
 
     Returns
     -------
-    Shape (n_windows, 2), and the share of the variance that each direction has, [0, 1]. The sign
-    of a direction is that of its largest part, so that it does not depend on chance.
+    Points of shape (n_windows, 2), and the share of the variance along each direction, in [0, 1].
+    The largest component of a direction is positive, so that its sign is determined.
 
     Examples
     --------
-    >>> places, shares = principal_components(np.float32([[0, 0], [3, 0], [0, 1], [3, 1]]))
-    >>> places.round(2).tolist()
+    >>> points, shares = principal_components(np.float32([[0, 0], [3, 0], [0, 1], [3, 1]]))
+    >>> points.round(2).tolist()
     [[-1.5, -0.5], [1.5, -0.5], [-1.5, 0.5], [1.5, 0.5]]
     >>> shares.round(2).tolist()
     [0.9, 0.1]

@@ -1,4 +1,4 @@
-"""Images beside their reconstructions and the differences between them."""
+"""Draw images, their reconstructions and the differences between them."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,19 +10,20 @@ from stream_detector.report.drawing import WIDTH
 from stream_detector.report.findings import Findings, Rows
 
 _SMALL_SIDE_MAX = 64
-"""Larger images are fewer in a row, and shrunk, so that a report of any images stays small."""
+"""Longest side, in pixels, of images drawn as they are. Larger images are scaled down, fewer in a
+row, so that a report stays small."""
 _N_SMALL, _N_LARGE = 8, 5
 _LARGE_SIDE_MAX = 80
 _PIXEL_MAX = 255
 
 
 def n_in_a_row(findings: Findings) -> int:
-    """Return how many images stand beside each other."""
+    """Return how many images are drawn side by side."""
     return _N_SMALL if _side(findings) <= _SMALL_SIDE_MAX else _N_LARGE
 
 
 def image_rows(findings: Findings, rows: Rows) -> Figure:
-    """Return images, beneath them their reconstructions, and beneath these the differences."""
+    """Return a figure with images, their reconstructions below and the differences below these."""
     redrawn = findings.redraw(rows)
     channels = findings.bundle.manifest.recipe.window.channels
     seen, made = (
@@ -51,7 +52,7 @@ def image_rows(findings: Findings, rows: Rows) -> Figure:
 
 
 def _pixels(values: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
-    """Return windows as images of shape (n_images, n_rows, n_columns), colours last where there."""
+    """Return windows as images, shape (n_images, n_rows, n_columns), plus (3,) if in colour."""
     clipped = values.clip(0, _PIXEL_MAX)
     if channels == 1:
         return clipped
@@ -59,13 +60,13 @@ def _pixels(values: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
 
 
 def _side(findings: Findings) -> int:
-    """Return the longer side of the images, in pixels."""
+    """Return the longer side of an image, in pixels."""
     window = findings.bundle.manifest.recipe.window
     return max(window.steps, window.features // window.channels)
 
 
 def _show(axes: Axes, image: NDArray[np.float64], colours: str) -> None:
-    """Draw one image, pixel by pixel and without ticks."""
+    """Draw one image without interpolation and ticks."""
     picture = Image.fromarray(image.astype(np.uint8))
     if max(picture.size) > _SMALL_SIDE_MAX:
         picture.thumbnail((_LARGE_SIDE_MAX, _LARGE_SIDE_MAX))

@@ -1,6 +1,6 @@
-"""The page: sections of text, tables and figures in one HTML file.
+"""Assemble the page: sections of text, tables and figures in one HTML file.
 
-Whatever comes from data or a recipe is escaped here, in `_text`; figures hold texts of ours only.
+Everything that comes from data or a recipe is escaped in `_text`; figures contain only fixed texts.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ from stream_detector.report.drawing import CLASSES, house_style, to_svg
 from stream_detector.report.findings import Findings, Rows
 
 N_WORST = 6
-"""Worst misses and worst false alarms of signals, each."""
+"""How many of the worst misses and of the worst false alarms are drawn, for signals."""
 
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
@@ -35,23 +35,23 @@ def write_report(out: Path, findings: Findings) -> None:
     out
         The file; an older one is replaced.
     findings
-        What it shows.
+        The windows to show.
 
     Raises
     ------
     ConfigError
-        If it cannot be written.
+        If the file cannot be written.
     """
     page = report_page(findings)
     try:
         out.write_text(page, encoding="utf-8")
     except OSError as error:
-        message = f"--report: {out} cannot be written: {error}; give another place"
+        message = f"--report: {out} cannot be written: {error}; give another path"
         raise ConfigError(message) from None
 
 
 def report_page(findings: Findings) -> str:
-    """Return the report as HTML, the same bytes for the same findings."""
+    """Return the report as HTML; the same findings give the same bytes."""
     manifest = findings.bundle.manifest
     title = f"{manifest.name} on {findings.where}"
     style = resources.files("stream_detector.report").joinpath("page.css").read_text("utf-8")
@@ -68,20 +68,20 @@ def report_page(findings: Findings) -> str:
 
 
 def _summary(findings: Findings) -> str:
-    """Return what was judged by what, in a sentence or two."""
+    """Return a few sentences on the bundle, the windows and the score."""
     manifest, figures = findings.bundle.manifest, findings.evaluation
     n_normal = figures.n_windows - figures.n_anomalous
     what = "images" if findings.is_image else "windows"
     return (
         f"Bundle {manifest.name}, version {manifest.version[:12]}, {manifest.recipe.network.kind} "
         f"network. {figures.n_windows} {what}, {n_normal} labelled normal and "
-        f"{figures.n_anomalous} anomalous. A score is error / threshold; above 1 is anomalous. "
+        f"{figures.n_anomalous} anomalous. The score is error / threshold; above 1 is anomalous. "
         "#7 is number 7 of the test part, counted from 0."
     )
 
 
 def _sections(findings: Findings) -> Iterator[str]:
-    """Yield the sections in their order."""
+    """Yield the sections in order."""
     yield _section("figures", "Figures", _figures(findings))
     if findings.is_image:
         for label, name in enumerate(CLASSES):
@@ -105,7 +105,7 @@ def _sections(findings: Findings) -> Iterator[str]:
 
 
 def _figures(findings: Findings) -> Iterator[str]:
-    """Yield the table of figures, with what was published where the recipe says so."""
+    """Yield the table of figures, with published ones beside them where the recipe has some."""
     published = findings.bundle.manifest.recipe.published
     known = published.figures() if published is not None else {}
     rows = figure_rows(findings.evaluation.as_dict(), known)
@@ -117,93 +117,98 @@ def _figures(findings: Findings) -> Iterator[str]:
 
 
 def _typical(findings: Findings) -> Iterator[str]:
-    """Yield the two windows in the middle of their classes."""
+    """Yield the window of median error of each class."""
     caption = (
-        "The window of median error of each class, in the signal's unit, from its start on. The "
-        "filled area is the difference between the signal and its reconstruction."
+        "The window with the median error of each class, in the signal's unit. The filled area is "
+        "the difference between the signal and its reconstruction."
     )
     n_features = findings.windows.shape[2]
     if n_features > signals.N_FEATURES_SHOWN:
         caption += (
-            f" Of {n_features} features the {signals.N_FEATURES_SHOWN} with the largest errors."
+            f" The {signals.N_FEATURES_SHOWN} of {n_features} features with the largest errors are "
+            "shown."
         )
     yield _figure(signals.typical_windows(findings), "windows", caption)
     yield from _missing_classes(findings)
 
 
 def _training(findings: Findings) -> Iterator[str]:
-    """Yield the curves of the training."""
+    """Yield the training curves."""
     if not any(len(values) for values in findings.history.values()):
-        yield _note("The bundle does not say how its training went.")
+        yield _note("The bundle has no training history.")
         return
-    caption = "The loss after each epoch, on the windows fitted to"
+    caption = "Loss after each epoch, on the training windows"
     is_held_out = len(findings.history) > 1
-    caption += " and, as validation_loss, on windows held out." if is_held_out else "."
+    caption += " and, as validation_loss, on held-out windows." if is_held_out else "."
     yield _figure(charts.training_curves(findings.history), "training", caption)
 
 
 def _errors(findings: Findings) -> Iterator[str]:
     """Yield the charts of errors."""
-    caption = "How often which error was found. Right of the threshold a window is anomalous."
+    caption = "Histogram of the errors. Windows to the right of the threshold are anomalous."
     yield _figure(charts.error_histogram(findings), "histogram", caption)
-    caption = "Each window in the order of the data. Above the threshold it is anomalous."
+    caption = "Each window in the order of the data. Windows above the threshold are anomalous."
     yield _figure(charts.error_scatter(findings), "scatter", caption)
     yield from _missing_classes(findings)
 
 
 def _latent(findings: Findings) -> Iterator[str]:
-    """Yield the plane of codes."""
+    """Yield the chart of latent codes."""
     latent = findings.latent
     if latent is None:
-        yield _note("The bundle's network has no encoder of its own, so there are no codes.")
+        yield _note("The bundle's network has no encoder of its own, so there are no latent codes.")
         return
     n_latent = latent.shape[1]
-    caption = f"The latent code of each window, {n_latent} numbers."
+    caption = f"The latent code of each window, {n_latent} values."
     if n_latent > 2:  # noqa: PLR2004  (a plane)
-        caption += " Shown are the two directions in which the latent codes differ most (PCA)."
+        caption += " Projected on the two directions in which the latent codes vary most (PCA)."
     yield _figure(charts.latent_space(findings, latent), "latent", caption)
 
 
 def _worst(findings: Findings, rows: Rows, name: str, why_none: str) -> Iterator[str]:
-    """Yield windows that were judged wrongly, as pictures and as a table."""
+    """Yield wrongly scored windows as a figure and a table."""
     if findings.is_image:
         yield from _image_parts(findings, rows, name, why_none)
     elif len(rows):
-        caption = "The worst one first, its signal in colour and its reconstruction in a thin line."
+        caption = (
+            "The worst first, with the signal in colour and its reconstruction as a thin line."
+        )
         if findings.bundle.manifest.recipe.window.record == "samples":
-            caption += " Of windows that overlap only the worst is shown."
+            caption += " Of overlapping windows only the worst is shown."
         yield _figure(signals.small_windows(findings, rows), name, caption)
     else:
         yield _note(f"{why_none.capitalize()}.")
     if len(rows):
-        yield _places(findings, rows)
+        yield _window_table(findings, rows)
 
 
 def _image_parts(findings: Findings, rows: Rows, name: str, why_none: str) -> Iterator[str]:
-    """Yield images over their reconstructions and differences."""
+    """Yield images with their reconstructions and differences."""
     if not len(rows):
         yield _note(f"{why_none.capitalize()}.")
         return
-    caption = "Number and score above each. Differences are absolute: black 0 to bright 255."
+    caption = (
+        "Number and score are above each image. Differences are absolute: black 0 to bright 255."
+    )
     yield _figure(images.image_rows(findings, rows), name, caption)
 
 
 def _missing_classes(findings: Findings) -> Iterator[str]:
-    """Yield a note where a class has no windows."""
+    """Yield a note for each class that has no windows."""
     for label, name in enumerate(CLASSES):
         if not len(findings.of_class(label)):
-            yield _note(f"The data holds no {name} windows, so none are shown.")
+            yield _note(f"The data contain no {name} windows, so none are shown.")
 
 
 def _why_none(findings: Findings, label: int, what: str) -> str:
-    """Return why no window of a class was judged wrongly."""
+    """Return why there is no wrongly scored window of a class."""
     if len(findings.of_class(label)):
         return f"no {CLASSES[label]} window was {what}"
-    return f"the data holds no {CLASSES[label]} windows"
+    return f"the data contain no {CLASSES[label]} windows"
 
 
-def _places(findings: Findings, rows: Rows) -> str:
-    """Return the table that says which windows these are and how they scored."""
+def _window_table(findings: Findings, rows: Rows) -> str:
+    """Return a table with number, key, start, error and score of windows."""
     columns: dict[str, list[Any]] = {"number": [f"#{row}" for row in rows]}
     if findings.keys is not None:
         columns["key"] = [findings.keys[row] for row in rows]
@@ -215,7 +220,7 @@ def _places(findings: Findings, rows: Rows) -> str:
 
 
 def _time(milliseconds: int) -> str:
-    """Return a time as ISO 8601 has it, or as the number it is where no calendar has it."""
+    """Return a time in ISO 8601, or as a number of milliseconds where no date can express it."""
     try:
         return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
     except (OverflowError, ValueError, OSError):
@@ -223,19 +228,19 @@ def _time(milliseconds: int) -> str:
 
 
 def _text(value: object) -> str:
-    """Return a value as text that is nothing but text; floats with four digits that count."""
+    """Return a value as escaped text; floats have four significant digits."""
     if value is None:
         return "-"
     return escape(f"{value:.4g}" if isinstance(value, float) else str(value))
 
 
 def _section(name: str, title: str, parts: Iterable[str]) -> str:
-    """Return a part of the page with its heading."""
+    """Return a section of the page with its heading."""
     return f'<section id="{name}">\n<h2>{_text(title)}</h2>\n{"".join(parts)}</section>\n'
 
 
 def _figure(figure: Figure, name: str, caption: str) -> str:
-    """Return a figure with its caption, which is also its name for those who cannot see it."""
+    """Return a figure with its caption, which is also its label for screen readers."""
     svg = to_svg(figure, name).replace("<svg", f'<svg role="img" aria-label="{_text(caption)}"', 1)
     return f"<figure>\n{svg}\n<figcaption>{_text(caption)}</figcaption>\n</figure>\n"
 

@@ -1,4 +1,4 @@
-"""Signals beside their reconstructions, the error between them filled."""
+"""Draw signals and their reconstructions, with the error between them filled."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,16 +9,16 @@ from stream_detector.report.drawing import CLASSES, COLOURS, INK, WIDTH
 from stream_detector.report.findings import Findings, Redrawn, Rows
 
 N_FEATURES_SHOWN = 3
-"""Of a window with more features, those with the largest errors are shown."""
+"""Most features drawn of a window; those with the largest errors are chosen."""
 
 _N_COLUMNS = 3
 _VECTOR_STEPS_MAX = 500
-"""Longer windows are drawn as pixels, so that a report of any windows stays small."""
+"""Most steps drawn as vector graphics; longer windows are rasterized to keep a report small."""
 _SECONDS_FROM_MS = 5_000
 
 
 def typical_windows(findings: Findings) -> Figure:
-    """Return the window of median error of each class that is there, side by side."""
+    """Return a figure with the window of median error of each class, side by side."""
     rows = np.concatenate([findings.typical(0), findings.typical(1)])
     redrawn = findings.redraw(rows)
     n_features = min(N_FEATURES_SHOWN, redrawn.windows.shape[2])
@@ -31,7 +31,7 @@ def typical_windows(findings: Findings) -> Figure:
             _draw(axes, findings, redrawn, column, int(feature), int(findings.labels[row]))
             axes.set_ylabel(_value_name(redrawn, int(feature)))
         label = int(findings.labels[row])
-        panels[0, column].set_title(f"{CLASSES[label]}, {_verdict(findings, row)}")
+        panels[0, column].set_title(f"{CLASSES[label]}, {_caption(findings, row)}")
         panels[-1, column].set_xlabel(_time_unit(findings)[0])
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=len(handles))
@@ -39,33 +39,33 @@ def typical_windows(findings: Findings) -> Figure:
 
 
 def small_windows(findings: Findings, rows: Rows) -> Figure:
-    """Return windows as small pictures, of each the feature with the largest error."""
+    """Return a figure with many windows, each drawn by its feature with the largest error."""
     redrawn = findings.redraw(rows)
     n_lines = -(-len(rows) // _N_COLUMNS)
     figure = Figure(figsize=(WIDTH, 0.4 + 1.6 * n_lines), layout="constrained")
     panels = figure.subplots(n_lines, _N_COLUMNS, sharex=True, squeeze=False).ravel()
-    for place, axes in enumerate(panels):
-        if place >= len(rows):
+    for index, axes in enumerate(panels):
+        if index >= len(rows):
             axes.axis("off")
             continue
-        row = rows[place]
-        feature = int(_largest(redrawn.feature_errors[place], 1)[0])
-        _draw(axes, findings, redrawn, place, feature, int(findings.labels[row]))
+        row = rows[index]
+        feature = int(_largest(redrawn.feature_errors[index], 1)[0])
+        _draw(axes, findings, redrawn, index, feature, int(findings.labels[row]))
         has_more = redrawn.windows.shape[2] > 1
         shown = f", feature {feature}" if has_more else ""
-        axes.set_title(f"{_verdict(findings, row)}{shown}")
-        if place + _N_COLUMNS >= len(rows):
+        axes.set_title(f"{_caption(findings, row)}{shown}")
+        if index + _N_COLUMNS >= len(rows):
             axes.set_xlabel(_time_unit(findings)[0])
             axes.tick_params(labelbottom=True)
     return figure
 
 
 def _draw(
-    axes: Axes, findings: Findings, redrawn: Redrawn, place: int, feature: int, label: int
+    axes: Axes, findings: Findings, redrawn: Redrawn, index: int, feature: int, label: int
 ) -> None:
-    """Draw one feature of one window, its reconstruction, and the error between them."""
-    seen = redrawn.windows[place, :, feature]
-    made = redrawn.reconstructions[place, :, feature]
+    """Draw one feature of one window, its reconstruction and the error between them."""
+    seen = redrawn.windows[index, :, feature]
+    made = redrawn.reconstructions[index, :, feature]
     times = np.arange(len(seen)) * _time_unit(findings)[1]
     colour, as_pixels = COLOURS[label], len(seen) > _VECTOR_STEPS_MAX
     axes.fill_between(
@@ -77,22 +77,22 @@ def _draw(
 
 
 def _largest(feature_errors: NDArray[np.float64], n_features: int) -> NDArray[np.intp]:
-    """Return the features with the largest errors, the largest first."""
+    """Return the indices of the features with the largest errors, the largest first."""
     return np.argsort(-feature_errors, kind="stable")[:n_features]
 
 
-def _verdict(findings: Findings, row: int) -> str:
-    """Return which window it is and how it scored."""
+def _caption(findings: Findings, row: int) -> str:
+    """Return number and score of a window."""
     return f"#{row}, score {findings.errors[row] / findings.threshold:.2f}"
 
 
 def _value_name(redrawn: Redrawn, feature: int) -> str:
-    """Return the name of an axis of values."""
+    """Return the label of an axis of values."""
     return f"feature {feature}" if redrawn.windows.shape[2] > 1 else "value"
 
 
 def _time_unit(findings: Findings) -> tuple[str, float]:
-    """Return the name of the axis of time, and how much of it a step is."""
+    """Return the label of the time axis, and the length of a step in its unit."""
     window = findings.bundle.manifest.recipe.window
     interval_ms = window.sample_interval_ms
     if not interval_ms:
