@@ -1,90 +1,169 @@
-"""What the producers of samples share: flags, faults, and the sending itself."""
+"""What the producers share: flags, faults, the connection and the sending."""
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.progress import Progress
 
-from stream_detector.clients import connect
+from stream_detector.assembly import connect_writer
 from stream_detector.core.records import Samples
 from stream_detector.errors import StreamDetectorError
-from stream_detector.ports import SystemClock
-from stream_detector.replay import Faults, SampleReplayOptions, replay_samples
+from stream_detector.ports import Client, SystemClock
+from stream_detector.replay import (
+    Faults,
+    ReplayOptions,
+    ReplaySummary,
+    SampleReplayOptions,
+    replay,
+    replay_samples,
+)
 from stream_detector.settings import ConnectionSettings, load_settings
 
+FAULTS = {
+    "drop": "records not sent",
+    "delay": "records sent late",
+    "duplicate": "records sent twice",
+    "shuffle": "records swapped with a neighbour of their series",
+    "nan": "single values replaced by a missing one",
+}
 
-def new_parser(description: str | None, speed: float, chunk: int) -> argparse.ArgumentParser:
-    """Return a parser with the flags that all have, given their defaults where these differ."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=description, formatter_class=raw)
+
+def window_parser(
+    description: str | None, formats: Sequence[str], n_records: int
+) -> argparse.ArgumentParser:
+    """Return a parser with the flags of the producers of whole windows."""
+    parser = _new_parser(description)
     add = parser.add_argument
-    add("--bootstrap-servers", metavar="HOST:PORT", help="where Kafka is (127.0.0.1:9092)")
-    add("--client", choices=("kafka-python", "confluent"), help="library (kafka-python)")
-    add("--topic", default="telemetry", help="topic to send to (%(default)s)")
-    pace = parser.add_mutually_exclusive_group()
-    pace.add_argument("--speed", type=float, default=speed, help="1 is real time (%(default)s)")
-    pace.add_argument("--rate", type=float, help="records a second, instead of --speed")
-    add("--format", choices=("json", "float32"), default="json", help="of values (%(default)s)")
-    add("--chunk", type=int, default=chunk, help="samples a record (%(default)s)")
-    add("--seed", type=int, default=0, help="where series begin, and which faults (%(default)s)")
-    start_help = "time of the first sample; give one to repeat a run exactly (no sample is ahead)"
-    add("--start-ms", type=int, help=start_help)
-    add_fault_arguments(parser)
+    add("--rate", type=float, default=100.0, help="records a second (%(default)s)")
+    add("--format", choices=formats, default=formats[0], help="of values (%(default)s)")
+    add("--n-records", type=int, default=n_records, help="records to send (%(default)s)")
     return parser
 
 
-def add_fault_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say how much goes wrong on the way."""
-    group = parser.add_argument_group(
-        "faults", "shares from 0 to 1; the same --seed, the same ones"
-    )
-    for kind, what in {
-        "drop": "records not sent",
-        "delay": "records sent late",
-        "duplicate": "records sent twice",
-        "shuffle": "records swapped with a neighbour of their series",
-        "nan": "single values made missing",
-    }.items():
+def sample_parser(description: str | None, speed: float, chunk: int) -> argparse.ArgumentParser:
+    """Return a parser with the flags of the producers of samples."""
+    parser = _new_parser(description)
+    pace = parser.add_mutually_exclusive_group()
+    pace.add_argument("--speed", type=float, default=speed, help="1 is real time (%(default)s)")
+    pace.add_argument("--rate", type=float, help="records a second, instead of --speed")
+    add = parser.add_argument
+    add("--format", choices=("json", "float32"), default="json", help="of values (%(default)s)")
+    add("--chunk", type=int, default=chunk, help="samples a record (%(default)s)")
+    add("--seed", type=int, default=0, help="of the series' starts and the faults (%(default)s)")
+    start_help = "time of the first sample, milliseconds since 1970; repeats a run exactly (now)"
+    add("--start-ms", type=int, help=start_help)
+    group = parser.add_argument_group("faults", "shares from 0 to 1, chosen by --seed")
+    for kind, what in FAULTS.items():
         group.add_argument(f"--{kind}", type=float, default=0.0, metavar="SHARE", help=what)
-    group.add_argument("--delay-ms", type=float, default=1_000.0, help="how late (%(default)s)")
+    group.add_argument(
+        "--delay-ms", type=float, default=1_000.0, help="delay of late records (%(default)s)"
+    )
+    return parser
 
 
-def send(samples: Samples, sample_interval_ms: float, arguments: argparse.Namespace) -> None:
-    """Send samples as the flags say."""
-    given = vars(arguments)
-    kinds = ("drop", "delay", "duplicate", "shuffle", "nan", "seed", "delay_ms")
+def send_windows(
+    windows: NDArray[np.float32], options: ReplayOptions, arguments: argparse.Namespace
+) -> None:
+    """Send each window as a record, and print how many were sent.
+
+    Parameters
+    ----------
+    windows
+        Shape (n_windows, n_steps, n_features), unit: the signal's.
+    options
+        Rate, format, keys and labels.
+    arguments
+        Topic and connection, as parsed.
+    """
+    with _connected(arguments) as client, Progress() as progress:
+        task = progress.add_task(arguments.topic, total=len(windows))
+        summary = replay(
+            windows,
+            client,
+            arguments.topic,
+            options=options,
+            clock=SystemClock(),
+            on_progress=lambda n_sent: progress.update(task, completed=n_sent),
+        )
+    _print_summary(summary)
+
+
+def send_samples(
+    samples: Samples, sample_interval_ms: float, arguments: argparse.Namespace
+) -> None:
+    """Send samples as the flags say, and print how many records were sent and which went wrong.
+
+    Parameters
+    ----------
+    samples
+        Samples of one series or several.
+    sample_interval_ms
+        Time between two samples of a series.
+    arguments
+        As `sample_parser` parsed them.
+    """
+    flags = vars(arguments)
     options = SampleReplayOptions(
         sample_interval_ms=sample_interval_ms,
         chunk_samples=arguments.chunk,
         rate=arguments.rate,
         speed=arguments.speed if arguments.rate is None else None,
         content_type=arguments.format,
-        start_ms=start_of(samples, arguments),
-        faults=Faults(**{kind: given[kind] for kind in kinds}),
+        start_ms=_start_ms(samples, arguments),
+        faults=Faults(**{kind: flags[kind] for kind in (*FAULTS, "seed", "delay_ms")}),
     )
-    servers, library = arguments.bootstrap_servers, arguments.client
-    client = connect(load_settings(ConnectionSettings, bootstrap_servers=servers, client=library))
+    with _connected(arguments) as client, Progress() as progress:
+        task = progress.add_task(arguments.topic, total=None)
+        summary = replay_samples(
+            samples,
+            client,
+            arguments.topic,
+            options=options,
+            clock=SystemClock(),
+            on_progress=lambda n, of: progress.update(task, completed=n, total=of),
+        )
+    _print_summary(summary)
+    print(summary.counts)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a program: an error is one line, Ctrl-C waits until what was sent is acknowledged."""
     try:
-        with Progress() as progress:
-            task = progress.add_task(arguments.topic, total=None)
-            done = replay_samples(
-                samples,
-                client,
-                arguments.topic,
-                options=options,
-                clock=SystemClock(),
-                on_progress=lambda n, of: progress.update(task, completed=n, total=of),
-            )
-        print(f"{done.n_records} records in {done.seconds:.1f} s, {done.counts}")
-    finally:
-        client.close()
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (StreamDetectorError, ValueError) as error:
+        sys.exit(f"error: {error}")
 
 
-def start_of(samples: Samples, arguments: argparse.Namespace) -> int:
-    """Return when the first sample is: now, or as long ago as they take where they are hurried.
+def _new_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the flags that all producers have."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=description, formatter_class=raw)
+    add = parser.add_argument
+    add("--bootstrap-servers", metavar="HOST:PORT", help="address of Kafka (127.0.0.1:9092)")
+    add("--client", choices=("kafka-python", "confluent"), help="client library (kafka-python)")
+    add("--topic", default="telemetry", help="topic to send to (%(default)s)")
+    return parser
 
-    Kafka soon drops records whose times are long past, and may refuse those of the future.
+
+@contextmanager
+def _connected(arguments: argparse.Namespace) -> Iterator[Client]:
+    """Connect to Kafka while the block lasts."""
+    servers, library = arguments.bootstrap_servers, arguments.client
+    settings = load_settings(ConnectionSettings, bootstrap_servers=servers, client=library)
+    with closing(connect_writer(settings)) as client:
+        yield client
+
+
+def _start_ms(samples: Samples, arguments: argparse.Namespace) -> int:
+    """Return the time of the first sample: now, or so long ago that a fast run ends about now.
+
+    Kafka soon drops records with old timestamps, and may refuse those with future ones.
     """
     if arguments.start_ms is not None:
         return int(arguments.start_ms)
@@ -93,11 +172,6 @@ def start_of(samples: Samples, arguments: argparse.Namespace) -> int:
     return SystemClock().now_ms() - span_ms
 
 
-def run(main: Callable[[], None]) -> None:
-    """Run a program: an error is one line, Ctrl-C stops after what was sent has arrived."""
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except (StreamDetectorError, ValueError) as error:
-        sys.exit(f"error: {error}")
+def _print_summary(summary: ReplaySummary) -> None:
+    """Print how many records were sent."""
+    print(f"{summary.n_records} records in {summary.seconds:.1f} s")

@@ -1,15 +1,15 @@
-"""Send the readings of some servers to a topic, one a minute of event time.
+"""Send the readings of several servers to a topic, one a minute of event time.
 
     python producers/machines.py --topic telemetry --machines 20 --minutes 1440 --speed 3600
 
-Each machine is one of the Server Machine Dataset, 38 readings a minute from 0 to 1, from a random
-place of its test part on and over and over. The key is the machine, machine-000 on. `--speed 3600`
-is an hour a second. The header `label` is 1 while the machine is faulty; the detector never reads
-it. Times end about now; with `--start-ms` runs repeat to the last bit. Ctrl-C stops after what was
-sent has arrived.
+Each machine is one of the Server Machine Dataset: 38 readings a minute, from 0 to 1, starting at a
+random sample of its test part and repeated as often as needed. The key is the machine, machine-000
+and so on. `--speed 3600` is an hour each second. The header `label` is 1 while the machine is
+faulty; the detector never reads it. Times end about now; with `--start-ms`, runs repeat to the last
+bit. Ctrl-C stops once everything sent has been acknowledged.
 """
 
-from _common import new_parser, run, send
+from _common import run, sample_parser, send_samples
 
 from stream_detector.datasets import load_samples
 from stream_detector.replay import make_fleet
@@ -20,10 +20,14 @@ MACHINES = ("1-6", "2-1", "2-7", "3-3")
 
 def main() -> None:
     """Load the recordings and send them."""
-    parser = new_parser(__doc__, speed=3_600.0, chunk=1)
-    parser.add_argument("--machines", type=int, default=20, help="how many (%(default)s)")
-    parser.add_argument("--minutes", type=int, default=1_440, help="of readings (%(default)s)")
-    parser.set_defaults(delay_ms=2 * INTERVAL_MS)  # less would be late behind nothing
+    parser = sample_parser(__doc__, speed=3_600.0, chunk=1)
+    parser.add_argument("--machines", type=int, default=20, help="number of machines (%(default)s)")
+    parser.add_argument(
+        "--minutes", type=int, default=1_440, help="minutes of readings (%(default)s)"
+    )
+    parser.set_defaults(
+        delay_ms=2 * INTERVAL_MS
+    )  # a shorter delay would let no record pass another
     arguments = parser.parse_args()
     fleet = make_fleet(
         [load_samples("smd", series=name).test for name in MACHINES[: max(arguments.machines, 1)]],
@@ -33,7 +37,7 @@ def main() -> None:
         sample_interval_ms=INTERVAL_MS,
         seed=arguments.seed,
     )
-    send(fleet, INTERVAL_MS, arguments)
+    send_samples(fleet, INTERVAL_MS, arguments)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ _STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.4,
     "savefig.transparent": True,
-    "svg.fonttype": "none",  # text stays text: readers can search it, copy it and have it read aloud
+    "svg.fonttype": "none",  # keep text as text, to search, copy and read aloud
 }
 
 

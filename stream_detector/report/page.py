@@ -170,9 +170,7 @@ def _worst(findings: Findings, rows: Rows, name: str, why_none: str) -> Iterator
     if findings.is_image:
         yield from _image_parts(findings, rows, name, why_none)
     elif len(rows):
-        caption = (
-            "The worst first, with the signal in colour and its reconstruction as a thin line."
-        )
+        caption = "The worst first: the signal in colour, its reconstruction as a thin line."
         if findings.bundle.manifest.recipe.window.record == "samples":
             caption += " Of overlapping windows only the worst is shown."
         yield _figure(signals.small_windows(findings, rows), name, caption)
@@ -187,9 +185,7 @@ def _image_parts(findings: Findings, rows: Rows, name: str, why_none: str) -> It
     if not len(rows):
         yield _note(f"{why_none.capitalize()}.")
         return
-    caption = (
-        "Number and score are above each image. Differences are absolute: black 0 to bright 255."
-    )
+    caption = "Number and score above each image. Differences are absolute: black 0 to bright 255."
     yield _figure(images.image_rows(findings, rows), name, caption)
 
 
