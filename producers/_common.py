@@ -89,7 +89,7 @@ def send_windows(
             clock=SystemClock(),
             on_progress=lambda n_sent: progress.update(task, completed=n_sent),
         )
-    _print_summary(summary)
+    print(f"{_text(summary)}, {sum(options.labels or ())} anomalous")
 
 
 def send_samples(
@@ -126,8 +126,7 @@ def send_samples(
             clock=SystemClock(),
             on_progress=lambda n, of: progress.update(task, completed=n, total=of),
         )
-    _print_summary(summary)
-    print(summary.counts)
+    print(f"{_text(summary)}, {summary.counts}")
 
 
 def run(main: Callable[[], None]) -> None:
@@ -172,6 +171,6 @@ def _start_ms(samples: Samples, arguments: argparse.Namespace) -> int:
     return SystemClock().now_ms() - span_ms
 
 
-def _print_summary(summary: ReplaySummary) -> None:
-    """Print how many records were sent."""
-    print(f"{summary.n_records} records in {summary.seconds:.1f} s")
+def _text(summary: ReplaySummary) -> str:
+    """Return how many records were sent, and in what time."""
+    return f"{summary.n_records} records in {summary.seconds:.1f} s"

@@ -22,9 +22,7 @@ def main() -> None:
     """Load the recordings and send them."""
     parser = sample_parser(__doc__, speed=1.0, chunk=36)
     parser.add_argument("--patients", type=int, default=8, help="number of patients (%(default)s)")
-    parser.add_argument(
-        "--minutes", type=float, default=5.0, help="minutes of signal (%(default)s)"
-    )
+    parser.add_argument("--minutes", type=float, default=5.0, help="of signal, each (%(default)s)")
     arguments = parser.parse_args()
     recordings = []
     for name in RECORDS[: max(arguments.patients, 1)]:

@@ -22,12 +22,8 @@ def main() -> None:
     """Load the recordings and send them."""
     parser = sample_parser(__doc__, speed=3_600.0, chunk=1)
     parser.add_argument("--machines", type=int, default=20, help="number of machines (%(default)s)")
-    parser.add_argument(
-        "--minutes", type=int, default=1_440, help="minutes of readings (%(default)s)"
-    )
-    parser.set_defaults(
-        delay_ms=2 * INTERVAL_MS
-    )  # a shorter delay would let no record pass another
+    parser.add_argument("--minutes", type=int, default=1_440, help="readings of each (%(default)s)")
+    parser.set_defaults(delay_ms=2 * INTERVAL_MS)  # less would reorder nothing
     arguments = parser.parse_args()
     fleet = make_fleet(
         [load_samples("smd", series=name).test for name in MACHINES[: max(arguments.machines, 1)]],

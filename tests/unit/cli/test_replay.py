@@ -387,6 +387,21 @@ def test_the_producer_of_images_says_which_image_each_is(
     ]
 
 
+def test_the_producer_of_synthetic_beats_labels_each(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "synthetic_ecg --rate 1e9 --n-records 40 --seed 1 --format float32"
+    monkeypatch.setattr(sys, "argv", line.split())
+    load_producer("synthetic_ecg", monkeypatch).main()
+    records = broker.records("telemetry")
+    labels = [dict(record.metadata.headers)["label"] for record in records]
+    assert len(records) == 40
+    assert {record.metadata.key for record in records} == {
+        b"series-%d" % number for number in range(16)
+    }
+    assert capsys.readouterr().out.endswith(f", {labels.count(b'1')} anomalous\n")
+
+
 def load_producer(name: str, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Return a producer as a module, found as when it is run by its path."""
     monkeypatch.syspath_prepend(str(ROOT / "producers"))
