@@ -17,7 +17,6 @@ from stream_detector.cli.options import (
     examples,
 )
 from stream_detector.cli.terminal import console, csv_rows, progress_bar
-from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.errors import ConfigError, DatasetError, RecordValueError
 
 if TYPE_CHECKING:
@@ -176,6 +175,8 @@ def _run_scaled(bundle: "Bundle", windows: "FloatArray", run: "Run", what: str) 
     DatasetError
         If a window cannot be scored.
     """
+    from stream_detector.core.scoring.scorer import score_windows
+
     with progress_bar() as progress:
         task = progress.add_task(what, total=len(windows))
 
