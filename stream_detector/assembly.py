@@ -1,8 +1,8 @@
 """The composition root: a bundle and an engine become a detector, settings become clients.
 
-No other module of the package builds a client, an engine or a service. What is asked for is loaded
-when it is asked for: a detector that runs on ONNX never loads Keras, and a process with one Kafka
-library never loads the other.
+No other module of the package builds a client, an engine or a service. Each function loads its
+library when it is called: a detector that runs on ONNX never loads Keras, and a process with one
+Kafka library never loads the other.
 """
 
 import uuid

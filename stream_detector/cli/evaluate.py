@@ -9,7 +9,6 @@ import typer
 from stream_detector.cli.options import OFFLINE, BundlePath, Engine, Json, examples
 from stream_detector.cli.terminal import print_json, print_table, progress_bar
 from stream_detector.errors import BundleMismatchError, ConfigError, DatasetError
-from stream_detector.recipes.datasets import built_in
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from stream_detector.bundle import Bundle
     from stream_detector.core.evaluation import Evaluation
     from stream_detector.core.records import FloatArray
-    from stream_detector.datasets.base import Dataset
+    from stream_detector.datasets import Dataset
     from stream_detector.recipes import Recipe
 
 EXAMPLES = examples(
@@ -61,11 +60,12 @@ def evaluate(
     misses and false alarms. It is one file without scripts, and any browser opens it.
     """
     from stream_detector.assembly import open_bundle
+    from stream_detector.cli.sources import load_named_dataset
     from stream_detector.training import evaluate_on
 
     served = open_bundle(bundle, engine)
     recipe = served.bundle.manifest.recipe
-    data = _load_data(dataset, split, recipe)
+    data = load_named_dataset(dataset, split, recipe)
     if data.test_labels is None or not len(data.test):
         message = (
             f"data set {data.name}: expected labelled test windows, received none; add a column "
@@ -81,46 +81,6 @@ def evaluate(
         print_json({"dataset": data.name, "split": data.split, **result.as_dict()})
         return
     print_figures(f"{served.bundle.manifest.name} on {where}", result.as_dict(), recipe)
-
-
-def _load_data(name: str | None, split: str | None, recipe: "Recipe") -> "Dataset":
-    """Load the data set named on the command line, or the recipe's own, as windows."""
-    from stream_detector.datasets import load_dataset, load_images
-    from stream_detector.training import load_windows
-
-    if name is None:
-        changes = {"split": split} if split is not None else {}
-        data = recipe.data.model_copy(update=changes)
-        return load_windows(recipe.model_copy(update={"data": data}))
-    suffix = Path(name).suffix.lower()
-    if recipe.window.record == "samples":
-        return _load_named_samples(name, suffix, recipe)
-    if suffix in (".csv", ".parquet"):
-        return load_dataset(suffix[1:], path=Path(name), n_features=recipe.window.features)
-    if name in built_in("image"):
-        return load_images(name)
-    if name not in built_in("window"):
-        known = ", ".join((*built_in("window"), *built_in("image")))
-        message = f"--dataset: expected {known} or a .csv or .parquet file, received {name!r}"
-        raise ConfigError(message)
-    return load_dataset(name, split=split)
-
-
-def _load_named_samples(name: str, suffix: str, recipe: "Recipe") -> "Dataset":
-    """Load NAME:SERIES or a file of samples, and cut it into windows as the recipe says."""
-    from stream_detector.datasets import load_samples
-    from stream_detector.datasets.windowing import to_windows
-
-    if suffix in (".csv", ".parquet"):
-        return to_windows(load_samples(suffix[1:], path=Path(name)), recipe.window.rules)
-    base, _, series = name.partition(":")
-    if base not in built_in("samples") or not series:
-        known = ", ".join(f"{each}:SERIES" for each in built_in("samples"))
-        message = (
-            f"--dataset: expected {known} or a .csv or .parquet file of samples, received {name!r}"
-        )
-        raise ConfigError(message)
-    return to_windows(load_samples(base, series=series), recipe.window.rules)
 
 
 def print_figures(title: str, figures: dict[str, Any], recipe: "Recipe") -> None:

@@ -30,7 +30,7 @@ _PIXEL_MAX = 255
 _SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
 
 
-def write_pictures(
+def write_images(
     out: Path | None, names: Sequence[str], values: "NDArray[np.float64]", channels: int
 ) -> None:
     """Write each image as a PNG file into a folder.

@@ -97,7 +97,7 @@ def generate(
     needs a bundle of kind vae or adversarial: only these are trained for it. Signals are written
     in their unit, as CSV that `score` reads for the same bundle; images as PNG files.
     """
-    from stream_detector.cli.images import write_pictures
+    from stream_detector.cli.images import write_images
 
     opened, parts = _open_parts(bundle)
     recipe = opened.manifest.recipe
@@ -112,7 +112,7 @@ def generate(
     values = opened.scaler.inverse(parts.decode(latent))  # (n, n_steps, n_features)
     keys = [f"sample-{number:05d}" for number in range(n)]
     if recipe.window.record == "image":
-        write_pictures(out, keys, values, recipe.window.channels)
+        write_images(out, keys, values, recipe.window.channels)
     elif recipe.window.record == "samples":
         _write_generated_samples(out, keys, values, recipe.window)
     else:
@@ -133,7 +133,7 @@ def reconstruct(
     empty, and the command prints how many these are. Images: PNG files of the same names.
     """
     from stream_detector.assembly import open_bundle
-    from stream_detector.cli.images import write_pictures
+    from stream_detector.cli.images import write_images
     from stream_detector.cli.sources import read_file
 
     served = open_bundle(bundle, engine)
@@ -153,7 +153,7 @@ def reconstruct(
         return
     found = read_file(file, served.bundle)
     if window.record == "image":
-        write_pictures(out, found.keys, clean(found.windows), window.channels)
+        write_images(out, found.keys, clean(found.windows), window.channels)
     else:
         _write_windows(out, found.keys, found.start_ms, clean(found.windows))
 

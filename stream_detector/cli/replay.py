@@ -217,8 +217,8 @@ def replay(
     time order; --drop, --delay, --duplicate, --shuffle and --nan inject faults, the same ones in
     every run with the same --seed.
 
-    Labels are sent in the header `label`, for whoever wants to check the alerts. The detector never
-    reads it.
+    Labels are sent in the header `label`, so that alerts can be compared with them. The detector
+    never reads it.
     """
     settings = connection_settings(bootstrap_servers, client, settings_file)
     _require_pace(rate, speed)

@@ -22,8 +22,9 @@ from stream_detector.datasets import (
 from stream_detector.datasets.files.images import read_images
 from stream_detector.datasets.files.samples import read_samples
 from stream_detector.datasets.files.windows import read_windows
-from stream_detector.datasets.windowing import cut_samples, require_windows
+from stream_detector.datasets.windowing import cut_samples, require_windows, to_windows
 from stream_detector.errors import ConfigError
+from stream_detector.recipes import Recipe
 from stream_detector.recipes.datasets import DATASETS, built_in, names_with
 from stream_detector.recipes.sections import WindowSection
 from stream_detector.replay import concatenate
@@ -99,6 +100,60 @@ def _cut_file(file: Path, window: WindowSection) -> FileWindows:
     if found.n_missing:
         console().print(f"{found.n_missing} windows lack too many values to be scored")
     return FileWindows(found.windows, found.keys, found.start_ms.tolist(), found.end_ms.tolist())
+
+
+def load_named_dataset(name: str | None, split: str | None, recipe: Recipe) -> Dataset:
+    """Load a data set that a person named on the command line, as windows.
+
+    Parameters
+    ----------
+    name
+        A built-in data set, NAME:SERIES for samples, or the path of a CSV or Parquet file; None
+        loads the recipe's own.
+    split
+        For ecg5000: tutorial or official.
+    recipe
+        Decides whether the records are windows or samples, and how samples are cut into windows.
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown.
+    DatasetError
+        If the data cannot be read.
+    """
+    from stream_detector.training import load_windows
+
+    if name is None:
+        changes = {"split": split} if split is not None else {}
+        data = recipe.data.model_copy(update=changes)
+        return load_windows(recipe.model_copy(update={"data": data}))
+    suffix = Path(name).suffix.lower()
+    if recipe.window.record == "samples":
+        return _load_named_samples(name, suffix, recipe)
+    if suffix in (".csv", ".parquet"):
+        return load_dataset(suffix[1:], path=Path(name), n_features=recipe.window.features)
+    if name in built_in("image"):
+        return load_images(name)
+    if name not in built_in("window"):
+        known = ", ".join((*built_in("window"), *built_in("image")))
+        message = f"--dataset: expected {known} or a .csv or .parquet file, received {name!r}"
+        raise ConfigError(message)
+    return load_dataset(name, split=split)
+
+
+def _load_named_samples(name: str, suffix: str, recipe: Recipe) -> Dataset:
+    """Load NAME:SERIES or a file of samples, and cut it into windows as the recipe says."""
+    if suffix in (".csv", ".parquet"):
+        return to_windows(load_samples(suffix[1:], path=Path(name)), recipe.window.rules)
+    base, _, series = name.partition(":")
+    if base not in built_in("samples") or not series:
+        known = ", ".join(f"{each}:SERIES" for each in built_in("samples"))
+        message = (
+            f"--dataset: expected {known} or a .csv or .parquet file of samples, received {name!r}"
+        )
+        raise ConfigError(message)
+    return to_windows(load_samples(base, series=series), recipe.window.rules)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

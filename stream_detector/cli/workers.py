@@ -30,7 +30,7 @@ PERMANENT = (2, 3, 4, 5)
 another process in this one's place, a state that cannot be trusted."""
 
 TRY_AGAIN = 75
-"""Exit code of a worker whose broker was away for too long; EX_TEMPFAIL of sysexits.h."""
+"""Exit code of a worker whose broker was unavailable for too long; EX_TEMPFAIL of sysexits.h."""
 
 TICK_S = 0.1
 

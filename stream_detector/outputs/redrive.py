@@ -90,7 +90,7 @@ class Plan:
     Parameters
     ----------
     choice
-        What was asked for; a limit is expressed as locations.
+        The choice it carries out; a limit is expressed as locations.
     n_records
         Records on the dead-letter topic.
     n_foreign

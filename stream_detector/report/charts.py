@@ -74,7 +74,8 @@ def error_scatter(findings: Findings) -> Figure:
 def latent_space(findings: Findings, latent: NDArray[np.float32]) -> Figure:
     """Return the latent codes of all windows as points of a plane.
 
-    One value a code is drawn over the error, two as they are, more as two principal components.
+    Codes of one value are drawn against the error, codes of two values as they are, and longer ones
+    by their first two principal components.
 
     Parameters
     ----------

@@ -105,7 +105,7 @@ def test_no_command_shows_the_help(run: Run) -> None:
     assert "[OPTIONS] COMMAND" in ended.out + ended.err
 
 
-def test_the_version_is_said(run: Run) -> None:
+def test_version_prints_the_version(run: Run) -> None:
     assert run("--version") == (0, stream_detector.__version__ + "\n", "")
 
 
@@ -189,7 +189,7 @@ def test_debug_lets_the_traceback_through(
         run("--debug", "alerts")
 
 
-def test_a_reader_that_has_gone_makes_no_noise() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     command = [sys.executable, "-m", "stream_detector", "--help"]

@@ -51,7 +51,7 @@ def run(
     broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Run:
     """Return a runner of `dead-letters` on that broker; what is typed is the answer it gets."""
-    del broker  # it only has to be there
+    del broker  # needed for its side effect
     monkeypatch.setenv("COLUMNS", "200")
     for name in list(os.environ):
         if name.startswith("STREAM_DETECTOR_"):
@@ -162,7 +162,7 @@ def test_on_a_narrow_terminal_no_number_is_cut(
     assert {"0:0", "1,234,567", "2026-01-02", "10:17:36.789"} <= set(words)
 
 
-def test_list_with_json_gives_every_one_and_nothing_else(run: Run, broker: MemoryBroker) -> None:
+def test_list_with_json_prints_only_the_dead_letters(run: Run, broker: MemoryBroker) -> None:
     feed(broker, *(dead_letter(offset) for offset in range(30)))
     ended = run("list --json")
     assert ended.err == ""
@@ -202,7 +202,7 @@ def test_list_takes_a_class_and_a_key(run: Run, broker: MemoryBroker) -> None:
     assert out.startswith("dead letters on dead-letters: 1 of 4, --error RecordShapeError --key a")
 
 
-def test_list_of_nothing_says_so_and_what_there_is_instead(run: Run, broker: MemoryBroker) -> None:
+def test_an_empty_list_names_what_the_topic_holds_instead(run: Run, broker: MemoryBroker) -> None:
     assert run("list") == (0, "", "no dead letter on dead-letters\n")
     assert run("list --json") == (0, "", "")
     feed(broker, dead_letter(0))
@@ -225,7 +225,7 @@ def test_a_record_that_is_no_dead_letter_is_listed_as_such(run: Run, broker: Mem
     ]
 
 
-def test_nothing_a_record_holds_is_obeyed_by_a_terminal(run: Run, broker: MemoryBroker) -> None:
+def test_control_characters_of_records_are_escaped(run: Run, broker: MemoryBroker) -> None:
     key, message = b"\x1b[31m[bold]k", "\x1b]0;title\x07 [/red]"
     value = b'{"a": "\\u009b\xc2\x9b"}'
     feed(broker, dead_letter(0, RecordDecodeError(message), key=key, value=value))
@@ -237,7 +237,7 @@ def test_nothing_a_record_holds_is_obeyed_by_a_terminal(run: Run, broker: Memory
         assert r"\x1b[31m[bold]k" in text
 
 
-def test_show_says_everything(run: Run, broker: MemoryBroker) -> None:
+def test_show_prints_everything(run: Run, broker: MemoryBroker) -> None:
     feed(broker, dead_letter(41, value=b'{"values": [1, 2.5, null], "unit": "\xc2\xb5V"}'))
     lines = run("show 0:0").out.splitlines()
     assert lines == [
@@ -271,7 +271,7 @@ def test_show_reads_the_one_record_alone(run: Run, broker: MemoryBroker) -> None
     assert run("list").code == 4  # whoever reads all meets what was put between
 
 
-def test_show_gives_bytes_for_programs(run: Run, broker: MemoryBroker) -> None:
+def test_show_with_json_has_every_byte(run: Run, broker: MemoryBroker) -> None:
     everything = bytes(range(256))
     feed(
         broker, dead_letter(0, key=b"\xff", value=everything, headers=[("h", None), ("h", b"\x80")])
@@ -297,7 +297,7 @@ def test_show_raw_writes_the_value_and_nothing_else(
     assert written.getvalue() == (value or b"")
 
 
-def test_show_of_a_record_that_says_nothing(run: Run, broker: MemoryBroker) -> None:
+def test_show_of_an_empty_foreign_record(run: Run, broker: MemoryBroker) -> None:
     feed(broker, OutputRecord("", None, None, timestamp_ms=-1))
     assert run("show 0:0").out.splitlines() == [
         "dead-letters[0]@0",
@@ -338,7 +338,7 @@ def test_of_a_large_value_the_beginning_is_shown() -> None:
     assert last == "... 1,808 more characters; --raw writes the whole value"
 
 
-def test_what_is_printable_stays() -> None:
+def test_printable_characters_are_not_escaped() -> None:
     assert printable("µ [0] 漢") == "µ [0] 漢"
 
 
@@ -384,7 +384,7 @@ def test_more_than_one_flush_sends_all_in_their_order(run: Run, broker: MemoryBr
     assert broker.n_calls["flush"] == 3
 
 
-def test_what_was_acknowledged_before_a_failure_is_said(run: Run, broker: MemoryBroker) -> None:
+def test_a_failed_redrive_prints_how_many_were_acknowledged(run: Run, broker: MemoryBroker) -> None:
     feed(broker, *(dead_letter(offset) for offset in range(1_200)))
     broker.faults.append(Fault("flush", PAUSE, nth=2))
     ended = run("redrive --yes")
@@ -393,7 +393,7 @@ def test_what_was_acknowledged_before_a_failure_is_said(run: Run, broker: Memory
     assert ended.err.splitlines()[-1].startswith("error: ")
 
 
-def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(
+def test_a_dry_run_prints_what_would_be_sent_and_sends_nothing(
     run: Run, broker: MemoryBroker
 ) -> None:
     feed(broker, dead_letter(0), dead_letter(1, key=None, value=None), OutputRecord("", None, b""))
@@ -491,7 +491,7 @@ def test_what_is_incomplete_is_never_sent(run: Run, broker: MemoryBroker, flags:
     assert len(sent(broker)) == 1
 
 
-def test_a_record_that_comes_back_again_says_from_where_once(
+def test_a_redriven_record_that_fails_again_names_its_dead_letter_once(
     run: Run, broker: MemoryBroker
 ) -> None:
     feed(broker, dead_letter(0))
@@ -576,7 +576,7 @@ def test_an_original_topic_that_is_not_utf_8_is_listed_and_nowhere_to_go(
     assert r"no such topic on 127.0.0.1:9092: caf\xe9" in ended.err
 
 
-def test_the_key_chooses_where_the_old_partition_is_gone(run: Run, broker: MemoryBroker) -> None:
+def test_the_key_chooses_where_the_partition_is_gone(run: Run, broker: MemoryBroker) -> None:
     feed(broker, dead_letter(0, partition=7))
     assert run("redrive --yes --to telemetry").code == 0
     assert len(sent(broker)) == 1

@@ -1,4 +1,4 @@
-"""evaluate --report: the same figures, and a file that shows what is behind them."""
+"""The option --report of evaluate: the same figures, and an HTML file."""
 
 import sys
 from collections.abc import Callable

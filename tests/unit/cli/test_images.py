@@ -54,13 +54,13 @@ def image_of(level: int, seed: int) -> Any:
 def score(run: Run, bundle: Path, what: Path) -> list[dict[str, str]]:
     """Return what `score` writes of a file or folder."""
     out = bundle.parent / "scores.csv"
-    code, _, told = run("score", bundle, what, "--out", out)
-    assert code == 0, told
+    code, _, err = run("score", bundle, what, "--out", out)
+    assert code == 0, err
     with out.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def test_a_bundle_says_what_its_images_are(bundle: Path) -> None:
+def test_a_bundle_knows_the_shape_of_its_images(bundle: Path) -> None:
     assert read_bundle(bundle).image == MNIST
     detector = open_bundle(bundle).detector
     assert isinstance(detector, WindowDetector)
@@ -98,14 +98,14 @@ def test_a_file_of_pixel_values_scores_as_images_do(run: Run, bundle: Path, tmp_
 
 def test_a_folder_with_a_wrong_image_is_refused(run: Run, bundle: Path, tmp_path: Path) -> None:
     Image.new("L", (27, 28)).save(tmp_path / "small.png")
-    code, _, told = run("score", bundle, tmp_path)
+    code, _, err = run("score", bundle, tmp_path)
     assert code == 6
-    assert "small.png: image: expected 28 rows x 28 columns, received 28 rows x 27" in told
+    assert "small.png: image: expected 28 rows x 28 columns, received 28 rows x 27" in err
 
 
 def test_a_bundle_of_windows_takes_no_content_type_of_images(run: Run, tmp_path: Path) -> None:
     make_bundle(tmp_path / "windows")
-    code, _, told = run("detect", tmp_path / "windows", "--content-type", "image")
+    code, _, err = run("detect", tmp_path / "windows", "--content-type", "image")
     assert code == 2
-    assert "content_type: expected json or float32, because bundle" in told
-    assert told.count("\n") == 1
+    assert "content_type: expected json or float32, because bundle" in err
+    assert err.count("\n") == 1

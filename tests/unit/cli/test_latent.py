@@ -1,4 +1,4 @@
-"""encode, sample and reconstruct: what a network makes of a file, and what it makes up."""
+"""The commands encode, reconstruct and generate."""
 
 import csv
 import sys
@@ -117,7 +117,7 @@ def test_windows_without_keys_stay_without(run: Run, tmp_path: Path) -> None:
     assert run("reconstruct", "bundle", "windows.csv") == (0, "v0,v1,v2,v3\n1.0,2.0,3.0,4.0\n", "")
 
 
-def test_samples_are_put_together_again(run: Run, tmp_path: Path) -> None:
+def test_reconstructed_windows_are_joined_to_samples(run: Run, tmp_path: Path) -> None:
     make_bundle(tmp_path / "bundle", sample_recipe())
     times_ms = [START_MS + 10 * number for number in range(9) if number != 3]
     rows: list[list[object]] = [
@@ -171,7 +171,7 @@ def test_images_go_into_a_folder_only(run: Run, tmp_path: Path, out: list[str]) 
 
 
 @pytest.mark.parametrize("command", ["reconstruct", "score"])
-def test_an_output_that_cannot_be_written_is_said(run: Run, tmp_path: Path, command: str) -> None:
+def test_an_unwritable_output_is_an_error(run: Run, tmp_path: Path, command: str) -> None:
     make_bundle(tmp_path / "bundle", window_recipe())
     write_windows(tmp_path / "windows.csv")
     code, _, err = run(command, "bundle", "windows.csv", "--out", "absent/out.csv")
@@ -194,7 +194,7 @@ class TestWithKeras:
     def make(path: Path, recipe: Recipe) -> None:
         make_bundle(path, recipe, untrained_network(recipe))
 
-    def test_codes_are_those_of_the_encoder_whatever_else_is_there(
+    def test_latent_codes_are_those_of_the_encoder_whatever_the_batch(
         self, run: Run, tmp_path: Path
     ) -> None:
         from stream_detector.engines.keras import load_parts

@@ -43,7 +43,7 @@ def run(
     tmp_path: Path,
 ) -> Run:
     """Return a runner of `replay` in an empty folder, on that broker."""
-    del broker  # it only has to be there
+    del broker  # needed for its side effect
     monkeypatch.chdir(tmp_path)
 
     def run_here(line: str) -> tuple[int, str]:
@@ -71,7 +71,7 @@ def make_samples(n_samples: int = 90, interval_ms: float = 10.0) -> Samples:
 
 @pytest.fixture
 def sample_sets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Stand in for the data sets of samples; returns what was asked for."""
+    """Replace the loader of sample data sets; returns the calls it got."""
     asked = []
 
     def load_samples(name: str, *, series: str) -> SimpleNamespace:
@@ -114,8 +114,8 @@ def test_a_file_of_samples_is_sent_as_samples(
     run: Run, broker: MemoryBroker, tmp_path: Path
 ) -> None:
     write_samples(tmp_path / "pumps.csv")
-    code, told = run("pumps.csv --samples --interval-ms 10 --chunk 3 --format float32")
-    assert (code, told[:25]) == (0, "6 records to telemetry in")
+    code, err = run("pumps.csv --samples --interval-ms 10 --chunk 3 --format float32")
+    assert (code, err[:25]) == (0, "6 records to telemetry in")
     records = broker.records("telemetry")
     assert [record.metadata.key for record in records] == [b"pump-1", b"pump-2"] * 3
     assert times_of(records) == [0, 0, 30, 30, 60, 60]
@@ -176,9 +176,9 @@ def test_faults_are_counted(
 ) -> None:
     del sample_sets
     faults = "--drop 0.1 --delay 0.1 --delay-ms 20 --duplicate 0.1 --shuffle 0.1 --nan 0.1 --seed 7"
-    code, told = run(f"mitdb:106 {faults}")
+    code, err = run(f"mitdb:106 {faults}")
     assert code == 0
-    first, second = told.splitlines()
+    first, second = err.splitlines()
     words = second.replace(",", "").split()
     assert words[:3] == ["120", "records", "made;"]
     assert words[3::2] == ["dropped", "delayed", "duplicated", "shuffled", "missing"]
@@ -196,7 +196,7 @@ def test_faults_are_counted(
         ("window", 0, "windows.csv", 2),
     ],
 )
-def test_a_bundle_says_what_it_takes(
+def test_a_bundle_decides_what_is_sent(
     run: Run,
     broker: MemoryBroker,
     monkeypatch: pytest.MonkeyPatch,
@@ -219,9 +219,9 @@ def test_a_bundle_of_windows_takes_no_samples(run: Run, monkeypatch: pytest.Monk
     window = SimpleNamespace(record="window", sample_interval_ms=0)
     recipe = SimpleNamespace(manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)))
     monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: recipe)
-    code, told = run("mitdb:106 --bundle beats")
+    code, err = run("mitdb:106 --bundle beats")
     assert code == 2
-    assert "expected a bundle that takes samples" in told
+    assert "expected a bundle that takes samples" in err
 
 
 def test_another_interval_than_the_bundle_s_is_refused(
@@ -230,9 +230,9 @@ def test_another_interval_than_the_bundle_s_is_refused(
     window = SimpleNamespace(record="samples", sample_interval_ms=1_000, channels=1)
     recipe = SimpleNamespace(manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)))
     monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: recipe)
-    code, told = run("pumps.csv --bundle pumps --interval-ms 500")
+    code, err = run("pumps.csv --bundle pumps --interval-ms 500")
     assert code == 2
-    assert "--interval-ms: expected the 1000.0 of --bundle pumps, received 500.0; leave" in told
+    assert "--interval-ms: expected the 1000.0 of --bundle pumps, received 500.0; leave" in err
 
 
 @pytest.mark.parametrize(
@@ -259,10 +259,10 @@ def test_flags_that_do_not_fit_are_refused_on_one_line(
     run: Run, tmp_path: Path, line: str, words: str
 ) -> None:
     (tmp_path / "ones.csv").write_text("v0,v1\n1,1.5\n")
-    code, told = run(line)
+    code, err = run(line)
     assert code in (2, 3)
-    assert words in told
-    assert told.count("\n") == 1
+    assert words in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_a_producer_sends_a_fleet(
 
 @pytest.fixture
 def image_sets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
-    """Stand in for the data sets of images; returns what was asked for."""
+    """Replace the loader of image data sets; returns the calls it got."""
     asked: list[tuple[object, ...]] = []
 
     def load_images(*given: object) -> Dataset:
@@ -329,15 +329,15 @@ def image_sets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
 def test_a_data_set_of_images_is_sent(
     run: Run, broker: MemoryBroker, image_sets: list[tuple[object, ...]], format_: str
 ) -> None:
-    code, told = run(f"mnist --format {format_}")
-    assert (code, told[:26]) == (0, "10 records to telemetry in")
+    code, err = run(f"mnist --format {format_}")
+    assert (code, err[:26]) == (0, "10 records to telemetry in")
     assert image_sets == [("mnist",)]
     records = broker.records("telemetry")
     known = {**CONTENT_TYPES, **IMAGE_TYPES}
     assert dict(records[9].metadata.headers) == {"content-type": known[format_], "label": b"1"}
 
 
-def test_a_bundle_says_how_many_channels_an_image_has(
+def test_a_bundle_decides_the_channels_of_an_image(
     run: Run, broker: MemoryBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = SimpleNamespace(record="image", sample_interval_ms=0, channels=3)
@@ -355,7 +355,7 @@ def test_a_bundle_says_how_many_channels_an_image_has(
     assert shown == [("RGB", (2, 1), values), ("L", (6, 1), values)]
 
 
-def test_the_producer_of_images_says_which_image_each_is(
+def test_the_producer_of_images_references_each_image(
     broker: MemoryBroker,
     image_sets: list[tuple[object, ...]],
     monkeypatch: pytest.MonkeyPatch,

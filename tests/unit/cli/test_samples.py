@@ -1,4 +1,4 @@
-"""Train, score and evaluate on a person's own samples, and the same scores live."""
+"""Train, score and evaluate on samples from a file; live scores are the same."""
 
 import csv
 import sys
@@ -120,9 +120,9 @@ def test_a_file_that_makes_no_window_is_refused(
         monkeypatch.setattr(sys, "argv", ["stream-detector", "score", trained["bundle"], str(path)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        told = capsys.readouterr()
-        assert (ended.value.code, told.out) == (6, "")
-        assert f"received {n_samples} samples about {interval_ms:g} ms apart that make" in told.err
+        shown = capsys.readouterr()
+        assert (ended.value.code, shown.out) == (6, "")
+        assert f"received {n_samples} samples about {interval_ms:g} ms apart that make" in shown.err
 
 
 def live_errors(bundle: Path, file: Path) -> list[float]:

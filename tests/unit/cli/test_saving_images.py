@@ -1,4 +1,4 @@
-"""Heat maps and images of alerts become files, with names of our own, whatever an alert says."""
+"""Heat maps and images of alerts are saved; an alert chooses neither names nor content."""
 
 import io
 from collections.abc import Callable
@@ -76,7 +76,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_an_alert_of_an_image_says_where(alert: Alert) -> None:
+def test_an_alert_about_an_image_names_the_pixels(alert: Alert) -> None:
     assert "key pump-7  worst rows " in describe(alert)
     assert alert.explanation.image is not None
     assert alert.explanation.image.n_columns == 5
@@ -115,7 +115,7 @@ def test_the_heat_map_and_the_image_are_written(
         (0, 0, "../no topic"),
     ],
 )
-def test_an_image_that_cannot_be_had_is_counted(
+def test_an_image_that_cannot_be_read_is_counted(
     saver: ImageSaver, alert: Alert, tmp_path: Path, offset: int, partition: int, topic: str
 ) -> None:
     saver.save(at(alert, offset, partition, topic))
@@ -123,7 +123,7 @@ def test_an_image_that_cannot_be_had_is_counted(
     assert len(names(tmp_path / "a" / "b")) == 1
 
 
-def test_an_image_that_retention_took_is_counted_and_later_ones_are_had(
+def test_an_image_that_retention_removed_is_counted_and_later_ones_are_read(
     saver: ImageSaver, broker: MemoryBroker, alert: Alert
 ) -> None:
     broker.truncate("telemetry", 1, 1)
@@ -147,18 +147,18 @@ def test_an_alert_chooses_neither_names_nor_content(
     assert saver.summary().endswith("; 8 alerts skipped, whose id or heat map is not valid")
 
 
-def test_an_alert_of_no_image_is_left_alone(saver: ImageSaver, alert: Alert) -> None:
+def test_an_alert_not_about_an_image_is_ignored(saver: ImageSaver, alert: Alert) -> None:
     saver.save(replace(alert, explanation=replace(alert.explanation, image=None)))
     assert (saver.n_heat_maps, saver.n_missing, saver.n_skipped) == (0, 0, 0)
 
 
-def test_a_folder_that_cannot_be_made_is_said(broker: MemoryBroker, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(broker: MemoryBroker, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"--save-images .*file.* cannot be created"):
         ImageSaver(tmp_path / "file", SourceReader(lambda _: broker.connect()))
 
 
-def test_a_file_that_cannot_be_written_is_said(
+def test_a_file_that_cannot_be_written_is_an_error(
     saver: ImageSaver, alert: Alert, tmp_path: Path
 ) -> None:
     (tmp_path / "a" / "b" / f"{alert.alert_id}-heat.png").mkdir()

@@ -73,7 +73,7 @@ def test_reading_stops_when_asked(broker: MemoryBroker, alert: Alert) -> None:
 
 
 def test_a_topic_that_does_not_exist_is_refused(broker: MemoryBroker) -> None:
-    del broker  # it only has to be there
+    del broker  # needed for its side effect
     with pytest.raises(BrokerError, match=r"no such topic on .*: absent"):
         list(read_values(ConnectionSettings(), "absent", idle_s=0.01))
 

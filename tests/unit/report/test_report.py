@@ -1,4 +1,4 @@
-"""The report: what is in it, that it stands alone, and that data cannot break out of it."""
+"""The report: its content, that it is self-contained, and that data cannot inject markup."""
 
 import re
 from collections.abc import Callable
@@ -152,7 +152,7 @@ def text(request: pytest.FixtureRequest) -> str:
     return found
 
 
-def test_every_figure_of_signals_is_there(signals_text: str) -> None:
+def test_a_report_of_signals_has_every_figure(signals_text: str) -> None:
     page = Page(signals_text)
     assert page.figures == [
         *("windows", "training", "errors", "errors", "latent", "misses", "false-alarms")
@@ -170,7 +170,7 @@ def test_every_figure_of_signals_is_there(signals_text: str) -> None:
     assert "0.6667" in page.sections["figures"]
 
 
-def test_the_worst_are_shown_with_their_places(signals_text: str) -> None:
+def test_the_worst_are_shown_with_key_and_start(signals_text: str) -> None:
     page = Page(signals_text)
     assert "#3, score 0.60" in page.sections["misses"]
     assert "pump-3" in page.sections["misses"]
@@ -179,7 +179,7 @@ def test_the_worst_are_shown_with_their_places(signals_text: str) -> None:
     assert "pump-2" in page.sections["false-alarms"]
 
 
-def test_every_figure_of_images_is_there(images_text: str) -> None:
+def test_a_report_of_images_has_every_figure(images_text: str) -> None:
     page = Page(images_text)
     assert page.figures[:2] == ["normal-images", "anomalous-images"]
     assert page.figures.count("errors") == 2
@@ -206,7 +206,7 @@ def test_it_stands_alone(text: str) -> None:
     assert len(text) < SIZE_MAX
 
 
-def test_what_figures_refer_to_is_there_once(text: str) -> None:
+def test_ids_inside_figures_are_unique(text: str) -> None:
     page = Page(text)
     names = [value for name, value in page.attributes if name == "id"]
     assert len(names) == len(set(names))
@@ -216,7 +216,7 @@ def test_what_figures_refer_to_is_there_once(text: str) -> None:
     assert {name for name in wanted if not name.startswith("ata:")} <= set(names)
 
 
-def test_text_from_data_stays_text(signals: Findings) -> None:
+def test_text_from_data_is_escaped(signals: Findings) -> None:
     keys = (HOSTILE,) * 6
     published = {"published": {"source": HOSTILE, "auroc": 0.5}}
     manifest = signals.bundle.manifest
@@ -237,7 +237,7 @@ def test_the_same_findings_give_the_same_bytes(kind: str, request: pytest.Fixtur
 
 
 @pytest.mark.parametrize(("label", "other"), [(0, "anomalous"), (1, "normal")])
-def test_a_class_that_is_not_there_is_said(find: Find, label: int, other: str) -> None:
+def test_a_class_without_windows_is_noted(find: Find, label: int, other: str) -> None:
     page = Page(report_page(find(beat_recipe(), windows_of(0.2, 4.0), [label] * 2)))
     words = f"contain no {other} windows"
     assert words in page.sections["errors"]
@@ -245,12 +245,12 @@ def test_a_class_that_is_not_there_is_said(find: Find, label: int, other: str) -
     assert f"{other} (" not in page.sections["errors"]
 
 
-def test_an_image_class_that_is_not_there_is_said(images: Findings) -> None:
+def test_a_class_without_images_is_noted(images: Findings) -> None:
     page = Page(report_page(replace(images, labels=np.zeros(12, np.int8))))
     assert "no anomalous images in the data" in page.sections["anomalous-images"].lower()
 
 
-def test_what_is_missing_is_said(find: Find) -> None:
+def test_missing_history_and_encoder_are_noted(find: Find) -> None:
     page = Page(report_page(find(beat_recipe(), windows_of(0.2, 4.0), [0, 1])))
     assert "has no training history" in page.sections["training"]
     assert "no encoder of its own" in page.sections["latent"]
@@ -341,6 +341,6 @@ def test_components_have_the_largest_variance_and_a_fixed_sign() -> None:
     assert np.array_equal(principal_components(np.zeros((3, 4), np.float32))[0], np.zeros((3, 2)))
 
 
-def test_a_place_that_cannot_be_written_to_is_said(signals: Findings, tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_to_is_an_error(signals: Findings, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^--report: .*absent/report\.html cannot be written"):
         write_report(tmp_path / "absent" / "report.html", signals)
