@@ -1,4 +1,4 @@
-"""The service: poll, judge, publish, commit (`loop`), and what was known before (`restoring`)."""
+"""The service: poll, score, publish, commit (`loop`), and state recovery (`recovery`)."""
 
 from stream_detector.service.loop import Service, StepObserver, Totals
 from stream_detector.service.retry import BACKOFF_S_MAX, BACKOFF_S_MIN

@@ -1,47 +1,76 @@
 """Restore keyed state after a rebalance or restart by replaying records, without publishing.
 
-Crash, rebalance and abort are one path. With each offset, the group committed from where in the
-partition one must read, and a digest of what was known there. Reading begins there, and goes live
-at the committed offset if the digest is the same. Other partitions go on meanwhile.
+The state of a partition (windows under way, open alerts) is a function of its recent records. So it
+is not saved: with each offset C the group commits a restore plan, which says from which earlier
+offset R the state at C can be rebuilt, and a digest of that state. A crash, a rebalance and a
+failed transaction are handled in the same way:
+
+1. **Ask.** When partitions are assigned, ask the broker for their committed offsets C and for the
+   first offsets that it still keeps (`Restorer.open_partitions`).
+2. **Choose.** Decode the restore plan from the metadata of the commit. It cannot be used if it is
+   missing (`no_checkpoint`), was made by another bundle (`bundle_changed`) or with another number
+   of partitions (`repartitioned`), or if R is no longer kept (`retention`). Then the partition
+   starts at C with empty state, and the log line `state-reset` says why.
+3. **Seek.** Otherwise open the partition in the state and continue reading at R.
+4. **Replay without scores.** Records before the plan's `score_from_offset` S only fill windows and
+   set the stream time (`Restorer.replay`).
+5. **Replay with scores.** Where keys had open alerts, records from S up to C pass through
+   `Detector.step`, which rebuilds the alerts. What the step would publish is dropped: it has been
+   published already. Where no key had one, these records are replayed without scores, too.
+6. **Compare.** At C the digest of the rebuilt state must be the committed one. If it is not, the
+   process ends with a `StateError`: alerts from a wrong state would be worse than none.
+7. **Go live.** Records from C on are scored, published and committed.
+
+Other partitions are processed meanwhile. A partition without a committed offset starts at its
+beginning; with `offset_reset = "latest"` it starts at its end, which is committed first. For a
+detector that keeps no state between records, R is C, and steps 3 to 6 are empty.
+
+As an example, partition 0 was committed at C = 120 with R = 80 and S = 110, while one key had an
+open alert:
+
+| Offsets | What happens |
+| --- | --- |
+| 80 to 109 | replayed without scores |
+| 110 to 119 | replayed with scores; nothing is published |
+| 120 | the digest is compared; `restored` is logged |
+| from 120 | live |
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.detector import Detector
 from stream_detector.core.records import OffsetAndMetadata, RecordBatch, TopicPartition
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.state.restore_plan import CommitMetadata, RestorePlan
 from stream_detector.errors import StateError
-from stream_detector.ports import Client, Clock
+from stream_detector.service.context import RunContext
 from stream_detector.service.offsets import OffsetGap, OffsetGaps, topic_recreated
-from stream_detector.settings import DetectSettings
-from stream_detector.telemetry import Metrics, log_event
+from stream_detector.telemetry import log_event
 
 
 @dataclass(slots=True)
 class _Restore:
-    """A partition whose past is being read.
+    """A partition that is being restored.
 
     Parameters
     ----------
-    restore_plan
-        From where, and what must come of it.
+    plan
+        From where to replay, and the digest that must result.
     offset
-        The first record that was not committed: there it goes live.
+        The committed offset, from which the partition is live.
     began_s
-        When reading began.
+        When the restore began.
     n_records
-        How many were read so far.
+        How many records were replayed so far.
     is_scoring
-        Whether `RestorePlan.score_from_offset` was passed.
+        Whether `RestorePlan.score_from_offset` has been reached.
     """
 
-    restore_plan: RestorePlan
+    plan: RestorePlan
     offset: int
     began_s: float
     n_records: int = 0
@@ -49,125 +78,80 @@ class _Restore:
 
 
 class Restorer:
-    """Brings back what is remembered of partitions that were newly assigned.
+    """Restores the state of partitions that were assigned; the module's docstring has the steps.
 
     Parameters
     ----------
-    client
-        Says what was committed, and reads it again.
-    detector
-        Remembers.
-    settings
-        Of the run.
-    metrics
-        Counted into.
-    clock
-        Where time comes from.
+    context
+        Of the service.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        detector: Detector,
-        settings: DetectSettings,
-        metrics: Metrics,
-        clock: Clock,
-    ) -> None:
-        self._client = client
-        self._detector = detector
-        self._settings = settings
-        self._metrics = metrics
-        self._clock = clock
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
         self._restores: dict[TopicPartition, _Restore] = {}
+        # Where reading starts, of partitions whose first record has not come or that are restored.
         self._starts: dict[TopicPartition, int] = {}
-        self._offsets = OffsetGaps(client)
+        self._offsets = OffsetGaps(context.client)
+        # Partitions that were sought after the last poll.
         self._sought: set[TopicPartition] = set()
 
-    def drop_partitions(self, partitions: Iterable[TopicPartition] | None = None) -> None:
-        """Stop reading the past of some partitions, or of all."""
-        gone = self._offsets.partitions if partitions is None else list(partitions)
-        for each in gone:
-            self._restores.pop(each, None)
-            self._starts.pop(each, None)
-        self._offsets.stop_watching(gone)
-        self._metrics.restoring.set(len(self._restores))
+    def clear(self) -> None:
+        """Remove all partitions, after the client has been reset."""
+        self._remove(self._offsets.partitions)
+
+    def drop_partitions(
+        self, state: DetectorState, partitions: Sequence[TopicPartition]
+    ) -> DetectorState:
+        """Return the state without these partitions, whose restores end."""
+        if not partitions:
+            return state
+        self._remove(partitions)
+        return state.drop_partitions([each.partition for each in partitions])
 
     def open_partitions(
-        self, state: DetectorState, newly_assigned: frozenset[TopicPartition], n_partitions: int
+        self, state: DetectorState, partitions: frozenset[TopicPartition], n_partitions: int
     ) -> DetectorState:
-        """Begin to read the past of newly assigned partitions.
+        """Begin to restore the state of partitions: steps 1 to 3.
 
         Parameters
         ----------
         state
-            Nothing is remembered of them in it.
-        newly_assigned
-            Of the input topic.
+            Holds nothing of these partitions.
+        partitions
+            Assigned partitions of the input topic.
         n_partitions
             How many partitions the topic has now.
 
         Raises
         ------
         StateError
-            If what was committed cannot be trusted.
+            If the committed offset or its metadata cannot be trusted, or the number of partitions
+            has changed and this was not accepted.
         """
-        committed = self._client.committed(newly_assigned)
-        beginning_offsets = self._client.beginning_offsets(newly_assigned)
-        fresh = sorted(each for each in newly_assigned if committed.get(each) is None)
-        end_offsets = self._begin_at_end(fresh, n_partitions)
-        for each in sorted(newly_assigned):
+        if not partitions:
+            return state
+        client = self._context.client
+        committed = client.committed(partitions)
+        beginning_offsets = client.beginning_offsets(partitions)
+        without_commit = sorted(each for each in partitions if committed.get(each) is None)
+        end_offsets = self._start_at_end(without_commit, n_partitions)
+        for each in sorted(partitions):
             checkpoint, first = committed.get(each), beginning_offsets[each]
             if checkpoint is None:
-                self._metrics.restores.labels("new").inc()
+                self._context.metrics.restores.labels("new").inc()
                 self._starts[each] = end_offsets.get(each, first)
                 continue
-            restore_plan = self._restore_plan(each, checkpoint, first, n_partitions)
-            start = checkpoint.next_offset
-            if restore_plan is None:
-                restore_plan = RestorePlan.nothing(max(start, first))
-            self._starts[each] = restore_plan.offset
-            if restore_plan.offset != start:
-                self._client.seek(each, restore_plan.offset)
-                self._sought.add(each)
-            if restore_plan.offset < start:
-                state = state.open_partition(each.partition, restore_plan.offset, restore_plan)
-                began_s = self._clock.monotonic_s()
-                self._restores[each] = _Restore(restore_plan, start, began_s)
-        self._offsets.expect({each: self._starts[each] for each in newly_assigned})
-        self._metrics.restoring.set(len(self._restores))
+            plan = self._choose_plan(each, checkpoint, first, n_partitions)
+            state = self._begin(state, each, plan, checkpoint.next_offset)
+        self._offsets.expect({each: self._starts[each] for each in partitions})
+        self._context.metrics.restoring.set(len(self._restores))
         return state
 
-    def _begin_at_end(
-        self, partitions: Sequence[TopicPartition], n_partitions: int
-    ) -> dict[TopicPartition, int]:
-        """Begin where a partition ends, if that is asked for, and commit it before it is read.
+    def without_stale(self, batch: RecordBatch, assigned: frozenset[TopicPartition]) -> RecordBatch:
+        """Leave out the records of a poll that will be read again, here or by another member.
 
-        A process that died before its first commit would find another end. The beginning stays
-        where it is.
-        """
-        if self._settings.offset_reset != "latest" or not partitions:
-            return {}
-        end_offsets = self._client.end_offsets(partitions)
-        version = self._detector.bundle.version
-        for each, offset in end_offsets.items():
-            self._client.seek(each, offset)
-            self._sought.add(each)
-        self._client.commit(
-            {
-                each: OffsetAndMetadata(
-                    offset,
-                    CommitMetadata(RestorePlan.nothing(offset), version, n_partitions).encode(),
-                )
-                for each, offset in end_offsets.items()
-            }
-        )
-        return end_offsets
-
-    def readable(self, batch: RecordBatch, assigned: frozenset[TopicPartition]) -> RecordBatch:
-        """Leave out what came before the assignment changed and is read again, here or elsewhere.
-
-        These are records of revoked partitions, and of those where `open_partitions` has just set
-        reading to another place.
+        These are records of partitions that were revoked, and of those that `open_partitions` has
+        just sought.
         """
         kept = assigned - self._sought
         self._sought.clear()
@@ -178,114 +162,194 @@ class Restorer:
             rows, {each: offset for each, offset in batch.next_offsets.items() if each in kept}
         )
 
-    def rewind_batch(
+    def rewind(
         self, batch: RecordBatch, partitions: Iterable[TopicPartition] | None = None
     ) -> None:
-        """Let a batch's records be read again, of some partitions or of all that it has."""
+        """Continue reading at the first records of a batch, of some of its partitions or of all."""
         for each in batch.next_offsets if partitions is None else partitions:
             rows = batch.series().partitions == each.partition
             first = batch.offsets()[rows].min(initial=batch.next_offsets[each])
-            self._client.seek(each, int(first))
+            self._context.client.seek(each, int(first))
 
-    def take(self, state: DetectorState, batch: RecordBatch) -> tuple[DetectorState, RecordBatch]:
-        """Take in the records of the past, and return those that are live.
+    def replay(self, state: DetectorState, batch: RecordBatch) -> tuple[DetectorState, RecordBatch]:
+        """Replay the records of partitions that are being restored: steps 4 to 6.
+
+        Returns
+        -------
+        The state after the replayed records, and the live part of the batch.
 
         Raises
         ------
         StateError
-            If offsets went back, or what was read again is not what was remembered.
+            If offsets went back, or a rebuilt state differs from the committed one.
         """
         batch, lost = self._offsets.check(batch, self._restores)
         for each, gap in lost.items():
-            state = self._overtaken(state, each, gap)
+            state = self._reset_after_gap(state, each, gap)
         if not self._starts or not (len(batch) or self._restores):
             return state, batch
         partitions, offsets = batch.series().partitions, batch.offsets()
-        is_live = np.ones(len(batch), dtype=np.bool_)
+        is_live = np.ones(len(batch), dtype=np.bool_)  # (n_records,)
         for each in list(self._starts):
-            rows = np.flatnonzero(partitions == each.partition)
+            rows = np.flatnonzero(partitions == each.partition)  # (n_of_partition,)
             if len(rows):
-                state = self._start(state, each, int(offsets[rows[0]]))
+                state = self._check_first(state, each, int(offsets[rows[0]]))
             restore = self._restores.get(each)
             if restore is not None:
-                is_past = offsets[rows] < restore.offset
-                is_live[rows[is_past]] = False
-                state = self._read(state, each, restore, batch, rows[is_past])
-                reached = self._client.positions([each]).get(each, -1)
-                if not is_past.all() or reached >= restore.offset:
-                    state = self._finish_restore(state, each, restore)
-        return state, batch.select(np.flatnonzero(is_live), self._live_only(batch))
-
-    def _overtaken(
-        self, state: DetectorState, partition: TopicPartition, gap: OffsetGap
-    ) -> DetectorState:
-        """Begin anew behind records that retention took before they were read."""
-        where = f"{partition.topic}[{partition.partition}]@{gap.begin}"
-        self._reset_state("retention", where, n_records_lost=gap.end - gap.begin)
-        self._starts[partition] = gap.end
-        return state.drop_partitions([partition.partition])
-
-    def _live_only(self, batch: RecordBatch) -> dict[TopicPartition, int]:
-        """Return what to commit of a batch, without partitions whose past is being read."""
-        return {
+                is_replayed = offsets[rows] < restore.offset  # (n_of_partition,)
+                is_live[rows[is_replayed]] = False
+                state = self._replay_rows(state, each, batch, rows[is_replayed])
+                # The last offsets before C may hold no record: some hold the end of a transaction.
+                position = self._context.client.positions([each]).get(each, -1)
+                if not is_replayed.all() or position >= restore.offset:
+                    state = self._finish(state, each)
+        next_offsets = {
             each: offset
             for each, offset in batch.next_offsets.items()
             if each not in self._restores
         }
+        return state, batch.select(np.flatnonzero(is_live), next_offsets)
 
-    def _restore_plan(
+    def checkpoints(
+        self, state: DetectorState, next_offsets: Mapping[TopicPartition, int], n_partitions: int
+    ) -> tuple[DetectorState, dict[TopicPartition, OffsetAndMetadata]]:
+        """Return what to commit: the next offsets, each with how to restore the state there.
+
+        Parameters
+        ----------
+        state
+            After a step. No earlier state may be stepped from after this call.
+        next_offsets
+            Of the batch of that step.
+        n_partitions
+            How many partitions the topic has now.
+
+        Returns
+        -------
+        The state for the next step, and the offset and metadata of each partition.
+        """
+        state, plans = state.restore_plans(
+            {each.partition: offset for each, offset in next_offsets.items()}
+        )
+        return state, {
+            each: self._checkpoint(offset, plans[each.partition], n_partitions)
+            for each, offset in next_offsets.items()
+        }
+
+    def _checkpoint(self, offset: int, plan: RestorePlan, n_partitions: int) -> OffsetAndMetadata:
+        """Return an offset with the metadata from which `open_partitions` restores."""
+        version = self._context.detector.bundle.version
+        return OffsetAndMetadata(offset, CommitMetadata(plan, version, n_partitions).encode())
+
+    def _remove(self, partitions: Sequence[TopicPartition]) -> None:
+        """End the restores of partitions, and expect no offsets of them."""
+        for each in partitions:
+            self._restores.pop(each, None)
+            self._starts.pop(each, None)
+        self._offsets.stop_watching(partitions)
+        self._context.metrics.restoring.set(len(self._restores))
+
+    def _start_at_end(
+        self, partitions: Sequence[TopicPartition], n_partitions: int
+    ) -> dict[TopicPartition, int]:
+        """Start at the ends of partitions if `offset_reset` says so, and commit these first.
+
+        If the process ended before its first commit, the next one would start at a later end, and
+        the records between the two would be lost.
+        """
+        client = self._context.client
+        if self._context.settings.offset_reset != "latest" or not partitions:
+            return {}
+        end_offsets = client.end_offsets(partitions)
+        for each, offset in end_offsets.items():
+            client.seek(each, offset)
+            self._sought.add(each)
+        client.commit(
+            {
+                each: self._checkpoint(offset, RestorePlan.nothing(offset), n_partitions)
+                for each, offset in end_offsets.items()
+            }
+        )
+        return end_offsets
+
+    def _choose_plan(
+        self,
+        partition: TopicPartition,
+        checkpoint: OffsetAndMetadata,
+        first: int,
+        n_partitions: int,
+    ) -> RestorePlan:
+        """Return the restore plan of a committed offset, an empty one if there is none to use."""
+        offset = checkpoint.next_offset
+        plan = None
+        if offset < first:
+            self._reset_state("retention", partition, offset, n_records_lost=first - offset)
+        elif self._context.detector.keeps_state and not checkpoint.metadata:
+            self._reset_state("no_checkpoint", partition, offset)
+        elif self._context.detector.keeps_state:
+            plan = self._usable_plan(partition, checkpoint, first, n_partitions)
+        return plan or RestorePlan.nothing(max(offset, first))
+
+    def _usable_plan(
         self,
         partition: TopicPartition,
         checkpoint: OffsetAndMetadata,
         first: int,
         n_partitions: int,
     ) -> RestorePlan | None:
-        """Return what to read again; None where reading begins with nothing remembered."""
-        where = f"{partition.topic}[{partition.partition}]@{checkpoint.next_offset}"
-        if checkpoint.next_offset < first:
-            n_lost = first - checkpoint.next_offset
-            self._reset_state("retention", where, n_records_lost=n_lost)
-        elif self._detector.keeps_state and not checkpoint.metadata:
-            self._reset_state("no_checkpoint", where)
-        elif self._detector.keeps_state:
-            return self._checked_plan(partition, checkpoint, first, n_partitions)
-        return None
-
-    def _checked_plan(
-        self,
-        partition: TopicPartition,
-        checkpoint: OffsetAndMetadata,
-        first: int,
-        n_partitions: int,
-    ) -> RestorePlan | None:
-        """Return what was noted with an offset; None where it is of no use here and now."""
-        where = f"{partition.topic}[{partition.partition}]@{checkpoint.next_offset}"
-        commit_metadata = CommitMetadata.decode(checkpoint.metadata, where)
-        restore_plan, before = commit_metadata.restore_plan, commit_metadata.n_partitions
-        if commit_metadata.bundle_version != self._detector.bundle.version:
-            self._reset_state(
-                "bundle_changed", where, committed_by=commit_metadata.bundle_version[:12]
-            )
-        elif before != n_partitions and not self._settings.accept_repartition:
+        """Return the restore plan in the metadata of a commit, None if it cannot be used now."""
+        offset = checkpoint.next_offset
+        metadata = CommitMetadata.decode(checkpoint.metadata, _place(partition, offset))
+        plan, before = metadata.restore_plan, metadata.n_partitions
+        if metadata.bundle_version != self._context.detector.bundle.version:
+            committed_by = metadata.bundle_version[:12]
+            self._reset_state("bundle_changed", partition, offset, committed_by=committed_by)
+        elif before != n_partitions and not self._context.settings.accept_repartition:
             raise _repartitioned(partition, before, n_partitions)
         elif before != n_partitions:
-            self._reset_state("repartitioned", where, n_partitions_before=before)
-        elif restore_plan.offset < first:
+            self._reset_state("repartitioned", partition, offset, n_partitions_before=before)
+        elif plan.offset < first:
             self._reset_state(
-                "retention", where, restore_offset=restore_plan.offset, kept_from=first
+                "retention", partition, offset, restore_offset=plan.offset, kept_from=first
             )
         else:
-            self._metrics.restores.labels("replayed").inc()
-            return restore_plan
+            self._context.metrics.restores.labels("replayed").inc()
+            return plan
         return None
 
-    def _reset_state(self, outcome: str, where: str, **facts: object) -> None:
-        """Say that nothing is remembered from here on, and why."""
-        self._metrics.restores.labels(outcome).inc()
-        log_event(logging.WARNING, "state-reset", reason=outcome, at=where, **facts)
+    def _reset_state(
+        self, outcome: str, partition: TopicPartition, offset: int, **facts: object
+    ) -> None:
+        """Count and log that a partition starts with empty state, and why."""
+        self._context.metrics.restores.labels(outcome).inc()
+        place = _place(partition, offset)
+        log_event(logging.WARNING, "state-reset", reason=outcome, at=place, **facts)
 
-    def _start(self, state: DetectorState, partition: TopicPartition, offset: int) -> DetectorState:
-        """Check that the first record of a partition is one that was to be read."""
+    def _begin(
+        self, state: DetectorState, partition: TopicPartition, plan: RestorePlan, offset: int
+    ) -> DetectorState:
+        """Read on at a plan's offset, and begin a restore if that is before the committed one."""
+        self._starts[partition] = plan.offset
+        if plan.offset != offset:
+            self._context.client.seek(partition, plan.offset)
+            self._sought.add(partition)
+        if plan.offset >= offset:
+            return state
+        self._restores[partition] = _Restore(plan, offset, self._context.clock.monotonic_s())
+        return state.open_partition(partition.partition, plan.offset, plan)
+
+    def _reset_after_gap(
+        self, state: DetectorState, partition: TopicPartition, gap: OffsetGap
+    ) -> DetectorState:
+        """Start with empty state after records that retention deleted before they were read."""
+        self._reset_state("retention", partition, gap.begin, n_records_lost=gap.end - gap.begin)
+        self._starts[partition] = gap.end
+        return state.drop_partitions([partition.partition])
+
+    def _check_first(
+        self, state: DetectorState, partition: TopicPartition, offset: int
+    ) -> DetectorState:
+        """Check the offset of a partition's first record; open the partition if it is live."""
         expected = self._starts[partition]
         if offset < expected:
             raise topic_recreated(partition, expected, offset)
@@ -294,64 +358,67 @@ class Restorer:
             del self._starts[partition]
         return state
 
-    def _read(
+    def _replay_rows(
         self,
         state: DetectorState,
         partition: TopicPartition,
-        restore: _Restore,
         batch: RecordBatch,
         rows: NDArray[np.intp],
     ) -> DetectorState:
-        """Take in some records of a partition's past."""
-        detector, content_type = self._detector, self._settings.content_type
+        """Replay some records of a partition, first without scores, then with them if needed."""
+        detector, content_type = self._context.detector, self._context.settings.content_type
+        restore = self._restores[partition]
         restore.n_records += len(rows)
-        n_before = int((batch.offsets()[rows] < restore.restore_plan.score_from_offset).sum())
+        n_before = int((batch.offsets()[rows] < restore.plan.score_from_offset).sum())
         if n_before:
             state = detector.replay(state, batch.select(rows[:n_before], {}), content_type)
         if n_before == len(rows):
             return state
-        state = self._start_scoring(state, partition, restore)
-        some = batch.select(rows[n_before:], {})
-        if restore.restore_plan.has_active_keys:
-            return detector.step(state, some, content_type).state
-        return detector.replay(state, some, content_type)
+        state = self._start_scoring(state, partition)
+        others = batch.select(rows[n_before:], {})
+        if restore.plan.has_active_keys:
+            return detector.step(state, others, content_type).state
+        return detector.replay(state, others, content_type)
 
-    def _start_scoring(
-        self, state: DetectorState, partition: TopicPartition, restore: _Restore
-    ) -> DetectorState:
-        """Pass the place from which windows are judged, once."""
+    def _start_scoring(self, state: DetectorState, partition: TopicPartition) -> DetectorState:
+        """Note in the state, once, that `RestorePlan.score_from_offset` has been reached."""
+        restore = self._restores[partition]
         if restore.is_scoring:
             return state
         restore.is_scoring = True
-        return state.start_scoring(partition.partition, restore.restore_plan)
+        return state.start_scoring(partition.partition, restore.plan)
 
-    def _finish_restore(
-        self, state: DetectorState, partition: TopicPartition, restore: _Restore
-    ) -> DetectorState:
-        """End the reading of a partition's past."""
-        state = self._start_scoring(state, partition, restore)
-        state = state.finish_restore(partition.partition, restore.offset, restore.restore_plan)
+    def _finish(self, state: DetectorState, partition: TopicPartition) -> DetectorState:
+        """Compare the digest of a restored partition, count the restore and go live."""
+        state = self._start_scoring(state, partition)
+        restore = self._restores[partition]
+        state = state.finish_restore(partition.partition, restore.offset, restore.plan)
         del self._restores[partition], self._starts[partition]
-        seconds = self._clock.monotonic_s() - restore.began_s
-        self._metrics.restoring.set(len(self._restores))
-        self._metrics.restore_seconds.observe(seconds)
+        seconds = self._context.clock.monotonic_s() - restore.began_s
+        self._context.metrics.restoring.set(len(self._restores))
+        self._context.metrics.restore_seconds.observe(seconds)
         log_event(
             logging.INFO,
             "restored",
             partition=f"{partition.topic}[{partition.partition}]",
             live_from=restore.offset,
-            read_from=restore.restore_plan.offset,
+            read_from=restore.plan.offset,
             n_records=restore.n_records,
             seconds=f"{seconds:.2f}",
         )
         return state
 
 
+def _place(partition: TopicPartition, offset: int) -> str:
+    """Return how logs and messages name an offset of a partition."""
+    return f"{partition.topic}[{partition.partition}]@{offset}"
+
+
 def _repartitioned(partition: TopicPartition, before: int, now: int) -> StateError:
     """Return the error for a topic whose number of partitions has changed."""
     message = (
         f"{partition.topic} had {before} partitions when offsets were committed and has {now} now: "
-        "keys may lie in other partitions, apart from what was remembered of them; run with "
-        "--accept-repartition to go on with nothing remembered"
+        "a key may be in another partition than its state; run with --accept-repartition to start "
+        "with empty state"
     )
     return StateError(message)

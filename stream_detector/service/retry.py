@@ -1,61 +1,58 @@
-"""How long to go on trying where Kafka does not answer, or does not take what it is given."""
+"""How long to retry when Kafka does not answer, or does not accept alerts and offsets."""
 
 import logging
 
 from stream_detector.errors import StreamDetectorError
-from stream_detector.ports import Clock
-from stream_detector.settings import DetectSettings
-from stream_detector.telemetry import Metrics, log_event
+from stream_detector.service.context import RunContext
+from stream_detector.telemetry import log_event
 
 BACKOFF_S_MIN = 0.1
 BACKOFF_S_MAX = 2.0
-"""Between two tries: doubled from the first to the second."""
+"""Shortest and longest wait between two attempts; each wait is twice the one before it."""
 
 LOG_EVERY_S = 5.0
-"""How often an outage is spoken of."""
+"""Shortest time between two log lines about an outage."""
 
 
 class RetryPolicy:
-    """Measures an outage, and waits between two tries.
+    """Measures how long an outage lasts, and waits between two attempts.
+
+    An outage begins with a failure. It ends when a batch is finished, or when so much time passes
+    without another failure that the next one belongs to a new outage. An empty poll does not end
+    it, because it does not show that Kafka accepts alerts.
 
     Parameters
     ----------
-    settings
-        Say when to give up.
-    metrics
-        Counted into.
-    clock
-        Where time comes from.
+    context
+        Of the service.
     """
 
-    def __init__(self, settings: DetectSettings, metrics: Metrics, clock: Clock) -> None:
-        self._limit_s = settings.broker_timeout_s
-        self._metrics = metrics
-        self._clock = clock
-        self._attempt_at_s = clock.monotonic_s()
+    def __init__(self, context: RunContext) -> None:
+        self._limit_s = context.settings.broker_timeout_s
+        self._metrics = context.metrics
+        self._clock = context.clock
+        self._attempt_at_s = self._clock.monotonic_s()
         self._failing_since_s: float | None = None
         self._failed_at_s = 0.0
         self._backoff_s = BACKOFF_S_MIN
         self._logged_at_s = -LOG_EVERY_S
 
-    @property
-    def is_outage(self) -> bool:
-        """Whether there is an outage: something failed, and no batch was finished since."""
-        return self._failing_since_s is not None
-
     def begin_attempt(self) -> None:
-        """Take notice that a turn begins."""
+        """Note the time at which a batch begins."""
         self._attempt_at_s = self._clock.monotonic_s()
 
     def end_outage(self) -> None:
-        """Take notice that a batch was finished."""
+        """Note that a batch is finished."""
         self._failing_since_s = None
 
     def record_failure(self, error: StreamDetectorError) -> None:
-        """Count a failure; raises the same error, with its history, once patience is at its end.
+        """Count a failure, and log it at most every `LOG_EVERY_S`.
 
-        Empty polls after a failure prove nothing about the sink, so only a finished batch ends an
-        outage, or so long without another failure that the next one is a new outage.
+        Raises
+        ------
+        StreamDetectorError
+            Of the error's own class, once the retry deadline has passed: the outage has lasted for
+            `broker_timeout_s`.
         """
         now_s = self._clock.monotonic_s()
         is_new = self._attempt_at_s - self._failed_at_s >= self._limit_s
@@ -73,7 +70,7 @@ class RetryPolicy:
         self._metrics.retries.labels(type(error).__name__).inc()
 
     def back_off(self) -> None:
-        """Sleep before the next try."""
+        """Wait before the next attempt."""
         self._clock.sleep(self._backoff_s)
         self._backoff_s = min(2 * self._backoff_s, BACKOFF_S_MAX)
         self._failed_at_s = self._clock.monotonic_s()

@@ -272,7 +272,7 @@ def test_a_topic_made_anew_under_a_running_process_is_refused(
     stage.make_topic(name=topic)
     stage.send(record_of(3 * number, "samples", topic) for number in range(20))
     assert exit_code(running) == 5
-    assert "the topic was made anew" in running.output
+    assert "the topic was recreated" in running.output
 
 
 def test_an_open_transaction_holds_readers_up_no_longer_than_its_timeout(

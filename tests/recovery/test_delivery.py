@@ -1,7 +1,7 @@
-"""Whatever dies, and whenever: the alerts of an uninterrupted run, each once, byte for byte.
+"""After a crash at any step: the alerts of an uninterrupted run, each once, byte for byte.
 
-For both shapes of records, both kinds of delivery, and every step of the loop. With delivery at
-least once an alert may come again, the same as before.
+For both shapes of records, both kinds of delivery and every step of the loop. With delivery at
+least once an alert may be published again, with the same bytes.
 """
 
 import itertools
@@ -43,7 +43,7 @@ def run_until_it_ends(make: Callable[[], Service]) -> int:
 
 
 @each_shape
-def test_there_is_something_to_lose(shape: str) -> None:
+def test_the_stream_has_alerts_to_lose(shape: str) -> None:
     expected = undisturbed(shape)
     assert len(expected) >= 15
     assert set(expected.values()) == {1}
@@ -115,7 +115,7 @@ def test_crash_after_crash_changes_nothing(shape: str, delivery: str) -> None:
 
 
 @each_delivery
-def test_a_partition_that_changes_hands_takes_its_state_along(delivery: str) -> None:
+def test_the_next_owner_of_a_partition_restores_its_state(delivery: str) -> None:
     broker = broker_of("samples")
     first = service_on(broker, "samples", delivery)
     n_batches = itertools.count()
@@ -125,7 +125,7 @@ def test_a_partition_that_changes_hands_takes_its_state_along(delivery: str) -> 
     assert_complete(broker, "samples", delivery)
 
 
-def committed_note(broker: MemoryBroker, partition: int = 0) -> CommitMetadata:
+def committed_metadata(broker: MemoryBroker, partition: int = 0) -> CommitMetadata:
     saved = broker.committed[GROUP][TopicPartition("telemetry", partition)]
     return CommitMetadata.decode(saved.metadata, "here")
 
@@ -144,12 +144,12 @@ def n_from(broker: MemoryBroker, partition: int) -> int:
     return sum(each["source"]["partition"] == partition for each in values)
 
 
-def test_a_state_that_differs_is_never_served() -> None:
+def test_a_restored_state_with_another_digest_is_refused() -> None:
     broker = stopped_half_way()
     n_before = n_from(broker, 0)
     place = TopicPartition("telemetry", 0)
     saved = broker.committed[GROUP][place]
-    commit_metadata = committed_note(broker)
+    commit_metadata = committed_metadata(broker)
     damaged = commit_metadata._replace(
         restore_plan=commit_metadata.restore_plan._replace(digest="0" * 16)
     )
@@ -160,7 +160,7 @@ def test_a_state_that_differs_is_never_served() -> None:
     assert n_from(broker, 0) == n_before
 
 
-def test_a_note_of_another_program_is_refused() -> None:
+def test_commit_metadata_of_another_program_is_refused() -> None:
     broker = stopped_half_way()
     place = TopicPartition("telemetry", 1)
     saved = broker.committed[GROUP][place]
@@ -170,12 +170,12 @@ def test_a_note_of_another_program_is_refused() -> None:
 
 
 @pytest.mark.parametrize("what", ["no_checkpoint", "bundle_changed", "retention", "repartitioned"])
-def test_where_nothing_can_be_read_again_keys_warm_up_and_it_is_counted(
+def test_without_a_usable_restore_plan_keys_warm_up_and_the_reset_is_counted(
     what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker = stopped_half_way()
     place, metrics = TopicPartition("telemetry", 0), Metrics()
-    saved, commit_metadata = broker.committed[GROUP][place], committed_note(broker)
+    saved, commit_metadata = broker.committed[GROUP][place], committed_metadata(broker)
     assert 0 < commit_metadata.restore_plan.offset < saved.next_offset
     changed = {
         "no_checkpoint": "",
@@ -197,20 +197,20 @@ def test_another_number_of_partitions_is_refused_until_it_is_accepted() -> None:
     broker = stopped_half_way()
     place = TopicPartition("telemetry", 0)
     saved = broker.committed[GROUP][place]
-    commit_metadata = committed_note(broker)._replace(n_partitions=1)
+    commit_metadata = committed_metadata(broker)._replace(n_partitions=1)
     broker.committed[GROUP][place] = saved._replace(metadata=commit_metadata.encode())
     with pytest.raises(StateError, match=r"had 1 partitions when .* has 2 now: .*--accept-repart"):
         service_on(broker, "samples", "exactly_once").run()
 
 
-def test_records_that_retention_took_before_they_were_read_are_counted(
+def test_records_that_retention_deletes_unread_are_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     broker = stopped_half_way()
     end = broker.committed[GROUP][TopicPartition("telemetry", 0)].next_offset
     broker.truncate("telemetry", 0, end + 3)
     totals = service_on(broker, "samples", "exactly_once").run()
-    assert totals.n_records == N_RECORDS // 2 - 3, "those after the gap came twice"
+    assert totals.n_records == N_RECORDS // 2 - 3, "records after the gap were counted twice"
     assert "state-reset reason=retention" in caplog.text
     assert "n_records_lost=3" in caplog.text
 
@@ -229,7 +229,7 @@ def test_retention_that_overtakes_a_running_service_is_counted_and_keys_warm_up(
     service = service_on(broker, shape, delivery, metrics)
 
     def overtake() -> None:
-        positions = service._client.positions(service._client.assignment())
+        positions = service.context.client.positions(service.context.client.assignment())
         broker.truncate("telemetry", 0, positions[TopicPartition("telemetry", 0)] + 7)
 
     change_after(service, 5, overtake)
@@ -238,14 +238,14 @@ def test_retention_that_overtakes_a_running_service_is_counted_and_keys_warm_up(
     assert n_restores(metrics, "retention") == 1
     assert caplog.text.count("state-reset reason=retention") == 1
     assert "n_records_lost=7" in caplog.text
-    # What is remembered is what a group knows that read only what is kept.
-    digest = committed_note(broker).restore_plan.digest
+    # The state is that of a group that reads only the records that are kept.
+    digest = committed_metadata(broker).restore_plan.digest
     broker.committed.clear()
     service_on(broker, shape, delivery).run()
-    assert committed_note(broker).restore_plan.digest == digest
+    assert committed_metadata(broker).restore_plan.digest == digest
 
 
-def test_ends_of_transactions_and_what_they_aborted_are_no_loss() -> None:
+def test_ends_of_transactions_and_aborted_records_are_no_loss() -> None:
     broker = broker_of("samples", 0)
     for start in range(0, N_RECORDS, 9):
         broker.append_together(record_of(number, "samples") for number in range(start, start + 9))
@@ -258,7 +258,7 @@ def test_ends_of_transactions_and_what_they_aborted_are_no_loss() -> None:
 
 
 @each_delivery
-def test_a_group_that_begins_at_the_end_loses_nothing_of_what_comes_then(delivery: str) -> None:
+def test_a_group_that_starts_at_the_end_loses_no_later_record(delivery: str) -> None:
     broker = broker_of("samples", 40)
     broker.faults = [Fault("poll", ABORT, 2)]  # the first assignment, and nothing to read yet
     with pytest.raises(Aborted):
@@ -278,7 +278,7 @@ def test_a_group_that_begins_at_the_end_loses_nothing_of_what_comes_then(deliver
 
 
 @each_delivery
-def test_a_start_at_the_end_that_cannot_be_committed_is_tried_again(delivery: str) -> None:
+def test_a_start_at_the_end_that_cannot_be_committed_is_retried(delivery: str) -> None:
     broker = broker_of("samples", 40)
     broker.faults = [Fault("commit", PAUSE, nth) for nth in (1, 2)]
     broker.faults += [Fault("end_offsets", PAUSE)]
@@ -287,27 +287,27 @@ def test_a_start_at_the_end_that_cannot_be_committed_is_tried_again(delivery: st
     assert len(broker.committed[GROUP]) == N_PARTITIONS
 
 
-def test_a_topic_that_was_made_anew_is_refused() -> None:
+def test_a_recreated_topic_is_refused() -> None:
     broker = stopped_half_way()
     broker.create_topic("telemetry", 2)
     for number in range(9):
         broker.append(record_of(number, "samples"))
-    with pytest.raises(StateError, match="the topic was made anew"):
+    with pytest.raises(StateError, match="the topic was recreated"):
         service_on(broker, "samples", "exactly_once").run()
 
 
 @each_shape
-def test_a_topic_that_is_made_anew_under_a_running_service_is_refused(shape: str) -> None:
+def test_a_topic_that_is_recreated_under_a_running_service_is_refused(shape: str) -> None:
     broker = broker_of(shape)
     service = service_on(broker, shape, "exactly_once")
 
-    def make_anew() -> None:
+    def recreate() -> None:
         broker.create_topic("telemetry", N_PARTITIONS)
         for number in range(30):
             broker.append(record_of(number, shape))
 
-    change_after(service, 8, make_anew)
-    with pytest.raises(StateError, match=r"expected records from .* received 0: .* made anew"):
+    change_after(service, 8, recreate)
+    with pytest.raises(StateError, match=r"expected records from .* received 0: .* recreated"):
         service.run()
 
 
@@ -337,26 +337,26 @@ def test_a_partition_gained_while_another_is_restored_disturbs_neither(delivery:
     other = broker.connect(topics=["telemetry"], group=GROUP)
     other.poll(1, 0)
     service = service_on(broker, "samples", delivery, poll_records_max=3)
-    poll, n_polls = service._client.poll, itertools.count(1)
+    poll, n_polls = service.context.client.poll, itertools.count(1)
 
     def poll_and_gain(n_records_max: int, timeout_ms: int) -> RecordBatch:
-        if next(n_polls) == 11:  # at the end of the past of the first
+        if next(n_polls) == 11:  # at the end of the first one's restore
             other.close()
         return poll(n_records_max, timeout_ms)
 
-    service._client.poll = poll_and_gain  # type: ignore[method-assign]
+    service.context.client.poll = poll_and_gain  # type: ignore[method-assign]
     service.run()
     assert_complete(broker, "samples", delivery)
 
 
-def test_records_of_a_partition_that_has_gone_are_left_to_its_new_owner() -> None:
+def test_records_of_a_revoked_partition_are_left_to_its_new_owner() -> None:
     broker = broker_of("samples")
     service = service_on(broker, "samples", "at_least_once")
-    poll, n_polls, others = service._client.poll, itertools.count(1), []
+    poll, n_polls, others = service.context.client.poll, itertools.count(1), []
 
     def poll_and_lose(n_records_max: int, timeout_ms: int) -> RecordBatch:
         batch = poll(n_records_max, timeout_ms)
-        if next(n_polls) == 6:  # as where it goes between two looks of one poll
+        if next(n_polls) == 6:  # the partition is revoked within one poll
             others.append(broker.connect(topics=["telemetry"], group=GROUP))
             others[0].poll(1, 0)
             poll(1, 0)
@@ -366,7 +366,7 @@ def test_records_of_a_partition_that_has_gone_are_left_to_its_new_owner() -> Non
         for each in others:
             each.close()
 
-    service._client.poll = poll_and_lose  # type: ignore[method-assign]
+    service.context.client.poll = poll_and_lose  # type: ignore[method-assign]
     service.add_observer(close_others)
     service.run()
     assert_complete(broker, "samples", "at_least_once")

@@ -1,4 +1,4 @@
-"""A sink that does not take a batch: it is held, and all ends as if nothing had been.
+"""A batch that Kafka does not accept is held, and the outcome is as without the failure.
 
 For both shapes of records, both kinds of delivery, every batch and every call that can fail.
 """
@@ -43,7 +43,7 @@ def places(delivery: str) -> list[tuple[Any, int, bool]]:
 
 @each_shape
 @each_delivery
-def test_what_was_not_taken_is_tried_again_until_it_is(delivery: str, shape: str) -> None:
+def test_a_refused_delivery_is_retried_until_it_is_accepted(delivery: str, shape: str) -> None:
     effects: tuple[Item | BrokerError, ...] = (REFUSED, PAUSE, REFUSED)
     for operation, nth, is_after in places(delivery):
         broker = broker_of(shape)
@@ -52,20 +52,20 @@ def test_what_was_not_taken_is_tried_again_until_it_is(delivery: str, shape: str
         ]
         totals = service_on(broker, shape, delivery).run()
         assert totals.n_retries == 3
-        assert broker.n_calls["committed"] == 1, "something was restored"
+        assert broker.n_calls["committed"] == 1, "a partition was restored"
         assert_complete(broker, shape, delivery)
-        # With the digests in them: what is remembered is the same, too.
+        # They hold digests: the state is the same, too.
         assert broker.committed[GROUP] == undisturbed_broker(shape).committed[GROUP]
 
 
 def at_each_sleep(service: Service, *changes: Callable[[], object]) -> None:
-    """Do one thing after another, one whenever a batch is held for a while."""
+    """Make one change at each wait while a batch is held."""
     left = iter(changes)
 
     def change() -> None:
         next(left, lambda: None)()
 
-    service._clock.on_sleep = change  # type: ignore[attr-defined]
+    service.context.clock.on_sleep = change  # type: ignore[attr-defined]
 
 
 # With 70 records a poll, the second batch holds records of both partitions.
@@ -75,7 +75,7 @@ BATCHES = [(10, nth) for nth in range(1, 8)] + [(70, 1), (70, 2)]
 @each_shape
 @each_delivery
 @pytest.mark.parametrize("n_done", [1, 4])
-def test_a_batch_of_which_a_partition_went_and_came_back_is_dropped(
+def test_a_held_batch_is_dropped_if_a_partition_of_it_was_revoked_and_assigned_again(
     n_done: int, delivery: str, shape: str
 ) -> None:
     for n_records, nth in BATCHES:
@@ -92,7 +92,7 @@ def test_a_batch_of_which_a_partition_went_and_came_back_is_dropped(
 
 @each_shape
 @each_delivery
-def test_a_partition_that_goes_and_comes_while_a_batch_is_held_changes_nothing(
+def test_a_partition_that_is_revoked_and_assigned_again_while_a_batch_is_held_changes_nothing(
     delivery: str, shape: str
 ) -> None:
     for n_records, nth in BATCHES:
@@ -116,12 +116,12 @@ def test_partitions_added_while_a_batch_is_held_make_all_keys_warm_up(delivery: 
 
 
 @each_delivery
-def test_nothing_is_read_and_nobody_leaves_while_a_batch_is_held(delivery: str) -> None:
+def test_nothing_is_read_and_no_partition_is_lost_while_a_batch_is_held(delivery: str) -> None:
     broker = broker_of("samples")
     broker.faults = [Fault("flush", REFUSED, 3 + again) for again in range(5)]
     service = service_on(broker, "samples", delivery)
     polled: list[tuple[int, Set[TopicPartition]]] = []
-    poll, everything = service._client.poll, service._client.assignment
+    poll, everything = service.context.client.poll, service.context.client.assignment
 
     def watched_poll(n_records_max: int, timeout_ms: int) -> RecordBatch:
         batch = poll(n_records_max, timeout_ms)
@@ -129,13 +129,13 @@ def test_nothing_is_read_and_nobody_leaves_while_a_batch_is_held(delivery: str) 
             polled.append((len(batch), everything()))
         return batch
 
-    service._client.poll = watched_poll  # type: ignore[method-assign]
+    service.context.client.poll = watched_poll  # type: ignore[method-assign]
     service.run()
     both = {TopicPartition("telemetry", number) for number in range(N_PARTITIONS)}
     assert polled == [(0, both)] * 5
 
 
-def test_a_sink_that_takes_nothing_ends_the_process_with_exit_code_4(
+def test_a_sink_that_accepts_nothing_ends_the_process_with_exit_code_4(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     broker = broker_of("windows")
@@ -148,7 +148,7 @@ def test_a_sink_that_takes_nothing_ends_the_process_with_exit_code_4(
 
 
 @each_delivery
-def test_a_broker_that_goes_away_while_a_batch_is_held_is_joined_anew(delivery: str) -> None:
+def test_a_group_that_is_lost_while_a_batch_is_held_is_joined_again(delivery: str) -> None:
     broker = broker_of("samples")
     broker.faults = [Fault("flush", REFUSED, 3), Fault("flush", REFUSED, 4)]
     service = service_on(broker, "samples", delivery)
@@ -160,12 +160,12 @@ def test_a_broker_that_goes_away_while_a_batch_is_held_is_joined_anew(delivery: 
     assert_complete(broker, "samples", delivery)
 
 
-def test_another_that_takes_the_place_ends_the_process_that_holds_a_batch() -> None:
+def test_a_process_that_holds_a_batch_ends_when_it_is_fenced() -> None:
     broker = broker_of("samples")
     broker.faults = [Fault("flush", REFUSED, 3)]
     service = service_on(broker, "samples", "exactly_once")
     heir = service_on(broker, "samples", "exactly_once")
-    at_each_sleep(service, partial(heir._client.committed, []))
+    at_each_sleep(service, partial(heir.context.client.committed, []))
     with pytest.raises(FencedError):
         service.run()
     heir.run()
@@ -185,13 +185,13 @@ def test_stop_leaves_a_held_batch_to_the_next_start(delivery: str) -> None:
 
 
 @each_delivery
-def test_who_joins_again_while_a_batch_is_held_is_not_idle_until_it_has_partitions(
+def test_a_process_that_joins_again_while_a_batch_is_held_is_not_idle_without_partitions(
     delivery: str,
 ) -> None:
     broker = broker_of("windows")
     broker.faults = [Fault("flush", REFUSED, 2)]
     service = service_on(broker, "windows", delivery)
-    client, nothing = service._client, broker.connect(topics=["alerts"]).poll(1, 0)
+    client, nothing = service.context.client, broker.connect(topics=["alerts"]).poll(1, 0)
     polls_without = [nothing] * 200  # longer than the time after which it stops when idle
     poll = client.poll
 

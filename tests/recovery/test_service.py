@@ -1,4 +1,4 @@
-"""Stop the loop at every step, go on, and find all that an uninterrupted run finds."""
+"""Stop the loop at every step and restart it: the outputs are those of an uninterrupted run."""
 
 import itertools
 from collections import defaultdict
@@ -55,7 +55,7 @@ RECORDS = [OutputRecord("telemetry", b"pump", value_of(number), (), number) for 
 
 @dataclass(slots=True)
 class FakeClock:
-    """Time that passes only when it is looked at or slept through."""
+    """A clock that advances only when it is read or slept."""
 
     now_s: float = 0.0
     slept_s: list[float] = field(default_factory=list)
@@ -221,7 +221,7 @@ def test_a_crash_before_any_record_loses_nothing(place: int) -> None:
 
 @pytest.mark.parametrize(("operation", "nth", "is_after"), EVERY_STEP)
 @pytest.mark.parametrize("effect", [PAUSE, DeliveryError("not acknowledged")], ids=str)
-def test_a_broker_away_at_any_step_is_tried_again(
+def test_a_broker_away_at_any_step_is_retried(
     effect: Any, operation: Any, nth: int, is_after: bool
 ) -> None:
     broker, clock = broker_with(*RECORDS), FakeClock()
@@ -309,7 +309,7 @@ def test_a_fenced_process_does_not_try_again(operation: Any) -> None:
     assert_complete(broker)
 
 
-def test_stop_finishes_the_batch_in_hand() -> None:
+def test_stop_finishes_the_current_batch() -> None:
     broker = broker_with(*RECORDS)
 
     def stop_while_scoring(windows: FloatArray) -> FloatArray:

@@ -71,7 +71,7 @@ def test_counts_of_batches_add_up() -> None:
     assert value(metrics, "keys") == 2  # how many there are now
 
 
-def test_lag_of_a_partition_no_longer_ours_is_forgotten() -> None:
+def test_lag_of_a_revoked_partition_is_removed() -> None:
     metrics = Metrics()
     metrics.set_lag({TopicPartition("t", 0): 7, TopicPartition("t", 1): 0})
     metrics.set_lag({TopicPartition("t", 1): 3})

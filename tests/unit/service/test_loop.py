@@ -24,7 +24,7 @@ OUTPUT_TOPICS = ("alerts", "dead-letters")
 
 
 class TickingClock:
-    """A tenth of a second goes by at each look; sleeping passes at once."""
+    """A clock that advances a tenth of a second each time it is read; sleeping takes no time."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -40,8 +40,8 @@ class TickingClock:
         self.now_s += seconds
 
 
-class NotingBroker(MemoryBroker):
-    """Notes the operations of the loop in their order."""
+class RecordingBroker(MemoryBroker):
+    """Records the operations of the loop in their order."""
 
     def __init__(self) -> None:
         super().__init__(now_ms=lambda: 4_000)
@@ -54,8 +54,8 @@ class NotingBroker(MemoryBroker):
 
 
 @pytest.fixture
-def broker() -> NotingBroker:
-    broker = NotingBroker()
+def broker() -> RecordingBroker:
+    broker = RecordingBroker()
     for topic in ("telemetry", *OUTPUT_TOPICS):
         broker.create_topic(topic)
     return broker
@@ -63,7 +63,7 @@ def broker() -> NotingBroker:
 
 @pytest.fixture
 def serve(
-    broker: NotingBroker, make_detector: Callable[..., WindowDetector]
+    broker: RecordingBroker, make_detector: Callable[..., WindowDetector]
 ) -> Callable[..., Service]:
     """Return a maker of services that stop after a second without records."""
 
@@ -88,7 +88,7 @@ def feed(broker: MemoryBroker, *values: Any) -> None:
 
 
 def test_offsets_are_committed_after_outputs_are_acknowledged(
-    broker: NotingBroker, serve: Callable[..., Service]
+    broker: RecordingBroker, serve: Callable[..., Service]
 ) -> None:
     feed(broker, NORMAL, ANOMALOUS, b"?")
     serve().run()
@@ -97,7 +97,7 @@ def test_offsets_are_committed_after_outputs_are_acknowledged(
 
 
 def test_a_batch_without_outputs_is_only_committed(
-    broker: NotingBroker, serve: Callable[..., Service]
+    broker: RecordingBroker, serve: Callable[..., Service]
 ) -> None:
     feed(broker, NORMAL, NORMAL)
     serve().run()
@@ -106,14 +106,14 @@ def test_a_batch_without_outputs_is_only_committed(
 
 
 def test_an_idle_stream_is_never_committed(
-    broker: NotingBroker, serve: Callable[..., Service]
+    broker: RecordingBroker, serve: Callable[..., Service]
 ) -> None:
     assert serve().run().n_batches == 0
     assert set(broker.operations) == {"poll"}
 
 
 def test_one_poll_is_one_batch_of_at_most_poll_records_max(
-    broker: NotingBroker, serve: Callable[..., Service]
+    broker: RecordingBroker, serve: Callable[..., Service]
 ) -> None:
     feed(broker, *[NORMAL] * 5)
     assert serve(poll_records_max=2).run().n_batches == 3
@@ -129,7 +129,7 @@ def sizes_of_polls(service: Service) -> list[int]:
 
 
 def test_polls_begin_small_and_double_where_the_network_is_fast(
-    broker: NotingBroker, serve: Callable[..., Service]
+    broker: RecordingBroker, serve: Callable[..., Service]
 ) -> None:
     feed(broker, *[NORMAL] * 3_000)
     sizes = sizes_of_polls(serve(poll_records_max=1_000))
@@ -137,7 +137,7 @@ def test_polls_begin_small_and_double_where_the_network_is_fast(
 
 
 def test_polls_are_as_large_as_the_network_does_in_the_time_of_a_batch(
-    broker: NotingBroker, serve: Callable[..., Service]
+    broker: RecordingBroker, serve: Callable[..., Service]
 ) -> None:
     feed(broker, *[NORMAL] * 400)
     first, *later, _ = sizes_of_polls(serve(window_s=1.0))
@@ -146,7 +146,7 @@ def test_polls_are_as_large_as_the_network_does_in_the_time_of_a_batch(
 
 
 def test_a_batch_that_took_long_and_failed_is_smaller_when_it_comes_again(
-    broker: NotingBroker, serve: Callable[..., Service]
+    broker: RecordingBroker, serve: Callable[..., Service]
 ) -> None:
     feed(broker, *[NORMAL] * 50)
     broker.faults = [Fault("commit", DeliveryError("no longer a member")), Fault("poll", PAUSE, 2)]
@@ -156,7 +156,7 @@ def test_a_batch_that_took_long_and_failed_is_smaller_when_it_comes_again(
 
 
 def test_outputs_go_to_their_topics_under_the_record_s_key(
-    broker: NotingBroker, serve: Callable[..., Service]
+    broker: RecordingBroker, serve: Callable[..., Service]
 ) -> None:
     for value in (ANOMALOUS, b"?"):
         feed(broker, OutputRecord("telemetry", b"\xffkey", value, [("label", b"1")], 70))
@@ -169,7 +169,7 @@ def test_outputs_go_to_their_topics_under_the_record_s_key(
 
 
 def test_headers_choose_the_format_record_by_record(
-    broker: NotingBroker, serve: Callable[..., Service]
+    broker: RecordingBroker, serve: Callable[..., Service]
 ) -> None:
     name = b"application/vnd.stream-detector.float32"
     value = np.array([3, 3, 3, 3], np.float32).tobytes()
@@ -178,9 +178,7 @@ def test_headers_choose_the_format_record_by_record(
     assert (totals.n_alerts, totals.n_dead_letters) == (2, 0)
 
 
-def test_totals_and_metrics_tell_the_same(
-    broker: NotingBroker, serve: Callable[..., Service]
-) -> None:
+def test_totals_and_metrics_agree(broker: RecordingBroker, serve: Callable[..., Service]) -> None:
     feed(broker, NORMAL, NORMAL, ANOMALOUS, b"?", b"")
     metrics = Metrics()
     totals = serve(metrics).run()
@@ -197,7 +195,7 @@ def test_totals_and_metrics_tell_the_same(
 
 
 def test_a_retry_is_counted_by_its_error(
-    broker: NotingBroker, serve: Callable[..., Service]
+    broker: RecordingBroker, serve: Callable[..., Service]
 ) -> None:
     feed(broker, PAUSE, NORMAL)
     metrics = Metrics()
@@ -207,7 +205,7 @@ def test_a_retry_is_counted_by_its_error(
 
 
 def test_observers_see_each_finished_batch_in_the_order_in_which_they_were_added(
-    broker: NotingBroker, serve: Callable[..., Service]
+    broker: RecordingBroker, serve: Callable[..., Service]
 ) -> None:
     feed(broker, NORMAL, EOF, ANOMALOUS)
     service = serve()
@@ -230,7 +228,7 @@ def test_observers_see_each_finished_batch_in_the_order_in_which_they_were_added
     ]
 
 
-def test_ready_is_said_once_partitions_are_assigned(
+def test_ready_is_logged_once_partitions_are_assigned(
     serve: Callable[..., Service], caplog: pytest.LogCaptureFixture
 ) -> None:
     service = serve()
@@ -238,39 +236,39 @@ def test_ready_is_said_once_partitions_are_assigned(
     with caplog.at_level(logging.INFO, "stream_detector"):
         service.run()
     assert service.is_ready
-    (said,) = (each.getMessage() for each in caplog.records if "ready" in each.getMessage())
-    assert said == "ready topic=telemetry group=stream-detector n_partitions=1 bundle=pumps/v1"
+    (line,) = (each.getMessage() for each in caplog.records if "ready" in each.getMessage())
+    assert line == "ready topic=telemetry group=stream-detector n_partitions=1 bundle=pumps/v1"
 
 
-def test_dead_letters_are_said_once_a_batch(
-    broker: NotingBroker, serve: Callable[..., Service], caplog: pytest.LogCaptureFixture
+def test_dead_letters_are_logged_once_a_batch(
+    broker: RecordingBroker, serve: Callable[..., Service], caplog: pytest.LogCaptureFixture
 ) -> None:
     feed(broker, NORMAL, b"", b"?")
     serve().run()
-    (said,) = (each.getMessage() for each in caplog.records)
-    assert said.startswith("dead-letters n_records=2 first=telemetry[0]@1 error=RecordDecodeError ")
+    (line,) = (each.getMessage() for each in caplog.records)
+    assert line.startswith("dead-letters n_records=2 first=telemetry[0]@1 error=RecordDecodeError ")
 
 
-def test_dead_letters_that_are_too_large_are_counted_in_what_is_said(
-    broker: NotingBroker, serve: Callable[..., Service], caplog: pytest.LogCaptureFixture
+def test_dead_letters_that_are_too_large_are_counted_in_the_log(
+    broker: RecordingBroker, serve: Callable[..., Service], caplog: pytest.LogCaptureFixture
 ) -> None:
     feed(broker, b"?", b"?" * 5_000)
     serve(dead_letter_bytes_max=4_096).run()
     assert [value for _, value in broker.records("dead-letters")] == [b"?", None]
-    (said,) = (each.getMessage() for each in caplog.records)
-    assert "n_records=2" in said
-    assert "n_left_out=1" in said
+    (line,) = (each.getMessage() for each in caplog.records)
+    assert "n_records=2" in line
+    assert "n_left_out=1" in line
 
 
 def test_idle_counts_from_the_last_record(
-    broker: NotingBroker, serve: Callable[..., Service]
+    broker: RecordingBroker, serve: Callable[..., Service]
 ) -> None:
     feed(broker, *[EOF] * 3, NORMAL, *[EOF] * 3, NORMAL)
     assert serve().run().n_records == 2
 
 
-def test_a_service_told_to_stop_does_not_begin(
-    broker: NotingBroker, serve: Callable[..., Service]
+def test_a_service_that_was_stopped_does_not_start(
+    broker: RecordingBroker, serve: Callable[..., Service]
 ) -> None:
     service = serve()
     service.stop()
@@ -282,7 +280,7 @@ def test_a_service_told_to_stop_does_not_begin(
     "missing", [("telemetry",), ("alerts",), ("alerts", "dead-letters")], ids="+".join
 )
 def test_missing_topics_are_refused_with_the_commands_that_make_them(
-    broker: NotingBroker, serve: Callable[..., Service], missing: Sequence[str]
+    broker: RecordingBroker, serve: Callable[..., Service], missing: Sequence[str]
 ) -> None:
     for topic in missing:
         del broker.logs[topic]
@@ -295,45 +293,45 @@ def test_missing_topics_are_refused_with_the_commands_that_make_them(
 
 
 @dataclass(frozen=True, slots=True)
-class NotingState(EmptyState):
+class RecordingState(EmptyState):
     """Notes which partitions were dropped."""
 
     dropped: list[Sequence[int]] = field(default_factory=list)
 
-    def drop_partitions(self, partitions: Sequence[int]) -> "NotingState":
+    def drop_partitions(self, partitions: Sequence[int]) -> "RecordingState":
         self.dropped.append(partitions)
         return self
 
 
-class NotingDetector(WindowDetector):
-    """Starts with a state that notes."""
+class RecordingDetector(WindowDetector):
+    """Starts with a state that records which partitions were dropped."""
 
-    state = NotingState()
+    state = RecordingState()
 
-    def initial_state(self) -> NotingState:
+    def initial_state(self) -> RecordingState:
         return self.state
 
 
-def test_what_belongs_to_partitions_that_went_away_is_forgotten(
-    broker: NotingBroker, make_detector: Callable[..., WindowDetector]
+def test_state_of_revoked_partitions_is_dropped(
+    broker: RecordingBroker, make_detector: Callable[..., WindowDetector]
 ) -> None:
     broker.create_topic("telemetry", 3)
     for partition in range(3):
         broker.feed("telemetry", [NORMAL] * 4, partition)
     settings = load_settings(DetectSettings, stop_when_idle_s=1.0, poll_records_max=3)
     facts = make_detector()
-    detector = NotingDetector(**{each.name: getattr(facts, each.name) for each in fields(facts)})
+    detector = RecordingDetector(**{each.name: getattr(facts, each.name) for each in fields(facts)})
     client = broker.connect(topics=["telemetry"], group=settings.group)
     other = broker.connect(topics=["telemetry"], group=settings.group)
     service = Service(client, detector, settings, Metrics(), TickingClock())
-    told: list[list[Sequence[int]]] = []
+    dropped_by_step: list[list[Sequence[int]]] = []
 
     def share_with_another(_: RecordBatch, __: Step) -> None:
-        told.append(list(detector.state.dropped))
-        if len(told) == 1:
+        dropped_by_step.append(list(detector.state.dropped))
+        if len(dropped_by_step) == 1:
             other.poll(1, 0)
 
     service.add_observer(share_with_another)
     service.run()
-    assert told[:2] == [[], [[1]]]  # before the first batch without it is judged
+    assert dropped_by_step[:2] == [[], [[1]]]  # before the first batch without it is scored
     assert detector.state.dropped == [[1]]

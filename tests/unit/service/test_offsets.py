@@ -1,4 +1,4 @@
-"""Holes in the offsets of a batch: which are a loss, and what is asked of the broker for that."""
+"""Gaps in the offsets of a batch: which are a loss, and when the broker is asked."""
 
 import numpy as np
 import pytest
@@ -26,10 +26,10 @@ def client(broker: MemoryBroker) -> MemoryClient:
 
 
 @pytest.fixture
-def watch(client: MemoryClient) -> OffsetGaps:
-    watch = OffsetGaps(client)
-    watch.expect({FIRST: 0, SECOND: 0})
-    return watch
+def gaps(client: MemoryClient) -> OffsetGaps:
+    gaps = OffsetGaps(client)
+    gaps.expect({FIRST: 0, SECOND: 0})
+    return gaps
 
 
 def batch_of(*places: tuple[TopicPartition, int]) -> RecordBatch:
@@ -44,51 +44,53 @@ def batch_of(*places: tuple[TopicPartition, int]) -> RecordBatch:
     )
 
 
-def test_where_none_is_missing_nothing_is_asked(broker: MemoryBroker, watch: OffsetGaps) -> None:
+def test_the_broker_is_not_asked_if_no_offset_is_missing(
+    broker: MemoryBroker, gaps: OffsetGaps
+) -> None:
     for start in (0, 2):
         batch = batch_of(*((each, start + n) for n in range(2) for each in (FIRST, SECOND)))
-        assert watch.check(batch, ()) == (batch, {})
+        assert gaps.check(batch, ()) == (batch, {})
     assert broker.n_calls["beginning_offsets"] == 0
 
 
-def test_a_hole_that_is_no_loss_is_asked_about_once(
-    broker: MemoryBroker, watch: OffsetGaps
+def test_the_broker_is_asked_once_about_gaps_that_are_no_loss(
+    broker: MemoryBroker, gaps: OffsetGaps
 ) -> None:
     for offset in (3, 7, 9):  # 3, 3 and 1 are missing
-        assert watch.check(batch_of((FIRST, offset)), ())[1] == {}
+        assert gaps.check(batch_of((FIRST, offset)), ())[1] == {}
     assert broker.n_calls["beginning_offsets"] == 1
     broker.truncate("telemetry", 0, 15)
-    assert watch.check(batch_of((FIRST, 15)), ())[1] == {FIRST: OffsetGap(10, 15)}
+    assert gaps.check(batch_of((FIRST, 15)), ())[1] == {FIRST: OffsetGap(10, 15)}
     assert broker.n_calls["beginning_offsets"] == 2
 
 
 def test_a_loss_in_one_partition_is_not_one_in_another(
-    broker: MemoryBroker, watch: OffsetGaps
+    broker: MemoryBroker, gaps: OffsetGaps
 ) -> None:
     broker.truncate("telemetry", 1, 4)
-    batch, lost = watch.check(batch_of((FIRST, 2), (SECOND, 4), (FIRST, 3)), ())
+    batch, lost = gaps.check(batch_of((FIRST, 2), (SECOND, 4), (FIRST, 3)), ())
     assert lost == {SECOND: OffsetGap(0, 4)}
     assert batch.values == [b"2", b"4", b"3"]
 
 
-def test_what_lies_behind_a_loss_within_a_batch_is_read_again(
-    broker: MemoryBroker, client: MemoryClient, watch: OffsetGaps
+def test_records_behind_a_loss_within_a_batch_are_polled_again(
+    broker: MemoryBroker, client: MemoryClient, gaps: OffsetGaps
 ) -> None:
     broker.truncate("telemetry", 0, 9)
     polled = batch_of((FIRST, 0), (SECOND, 0), (FIRST, 1), (FIRST, 9), (SECOND, 1), (FIRST, 10))
-    batch, lost = watch.check(polled, ())
+    batch, lost = gaps.check(polled, ())
     assert batch.values == [b"0", b"0", b"1", b"1"]
     assert (batch.next_offsets, lost) == ({FIRST: 2, SECOND: 2}, {})
     assert client.positions([FIRST]) == {FIRST: 9}
     again = batch_of((FIRST, 9), (FIRST, 10))
-    assert watch.check(again, ()) == (again, {FIRST: OffsetGap(2, 9)})
+    assert gaps.check(again, ()) == (again, {FIRST: OffsetGap(2, 9)})
 
 
-def test_a_past_that_is_being_read_is_left_to_its_digest(
-    broker: MemoryBroker, watch: OffsetGaps
+def test_a_gap_during_a_restore_is_left_to_the_digest(
+    broker: MemoryBroker, gaps: OffsetGaps
 ) -> None:
     broker.truncate("telemetry", 0, 5)
-    assert watch.check(batch_of((FIRST, 5)), {FIRST})[1] == {}
+    assert gaps.check(batch_of((FIRST, 5)), {FIRST})[1] == {}
     assert broker.n_calls["beginning_offsets"] == 0
 
 
@@ -101,8 +103,8 @@ def test_a_past_that_is_being_read_is_left_to_its_digest(
     ],
 )
 def test_offsets_that_go_back_are_refused(
-    watch: OffsetGaps, offsets: list[int], message: str
+    gaps: OffsetGaps, offsets: list[int], message: str
 ) -> None:
-    watch.expect({FIRST: 6})
+    gaps.expect({FIRST: 6})
     with pytest.raises(StateError, match=message):
-        watch.check(batch_of(*((FIRST, each) for each in offsets)), ())
+        gaps.check(batch_of(*((FIRST, each) for each in offsets)), ())

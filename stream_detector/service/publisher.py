@@ -1,4 +1,4 @@
-"""What a step has to publish, handed to Kafka until it is acknowledged."""
+"""Publish the alerts and dead letters of a step, and wait until all are acknowledged."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,7 @@ from stream_detector.core.alerting.alert import encode_alert
 from stream_detector.core.codec.dead_letters import encode_dead_letter, is_left_out
 from stream_detector.core.records import OutputRecord, RecordBatch
 from stream_detector.core.results import Step
-from stream_detector.ports import Client, Clock
-from stream_detector.settings import DetectSettings
-from stream_detector.telemetry import Metrics
+from stream_detector.service.context import RunContext
 
 
 class Publisher:
@@ -16,29 +14,19 @@ class Publisher:
 
     Parameters
     ----------
-    client
-        Writes.
-    settings
-        Topics, sizes and time limits.
-    metrics
-        Counted into.
-    clock
-        Where time comes from.
+    context
+        Of the service.
 
     Attributes
     ----------
     n_left_out
-        How many dead letters of the last step went without their value.
+        How many dead letters of the last step were published without their value, because of its
+        size.
     """
 
-    def __init__(
-        self, client: Client, settings: DetectSettings, metrics: Metrics, clock: Clock
-    ) -> None:
+    def __init__(self, context: RunContext) -> None:
         self.n_left_out = 0
-        self._client = client
-        self._settings = settings
-        self._metrics = metrics
-        self._clock = clock
+        self._context = context
 
     def publish(self, batch: RecordBatch, step: Step) -> None:
         """Write alerts and dead letters and wait until all are acknowledged.
@@ -46,21 +34,22 @@ class Publisher:
         Raises
         ------
         BrokerError
-            If they are not. After `Client.abort` all may be published again.
+            If they are not acknowledged. After `Client.abort` they may all be published again.
         """
         if not step.alerts and not step.rejected:
             return
-        now_ms = self._clock.now_ms()
-        self._client.produce(self._outputs(batch, step, now_ms))
-        self._client.flush(self._settings.flush_timeout_ms)
+        client, metrics = self._context.client, self._context.metrics
+        now_ms = self._context.clock.now_ms()
+        client.produce(self._outputs(batch, step, now_ms))
+        client.flush(self._context.settings.flush_timeout_ms)
         for index, alert, _ in step.alerts:
-            self._metrics.alerts.labels(alert.event, alert.severity).inc()
+            metrics.alerts.labels(alert.event, alert.severity).inc()
             latency_ms = now_ms - batch.metadata(index).timestamp_ms
-            self._metrics.latency.observe(latency_ms / 1000)
+            metrics.latency.observe(latency_ms / 1000)
 
     def _outputs(self, batch: RecordBatch, step: Step, now_ms: int) -> Iterator[OutputRecord]:
-        """Yield what a step has to publish."""
-        settings, self.n_left_out = self._settings, 0
+        """Yield the alerts of a step and then its dead letters, as records."""
+        settings, self.n_left_out = self._context.settings, 0
         for _, alert, key in step.alerts:
             yield encode_alert(alert, settings.alerts_topic, key, now_ms)
         for each in step.rejected:

@@ -1,0 +1,33 @@
+"""What the parts of a running service share."""
+
+from dataclasses import dataclass
+
+from stream_detector.core.detector import Detector
+from stream_detector.ports import Client, Clock
+from stream_detector.settings import DetectSettings
+from stream_detector.telemetry import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What every part of a service works with; it does not change while the service runs.
+
+    Parameters
+    ----------
+    client
+        Reads the input topic, writes alerts and dead letters, commits offsets.
+    detector
+        Scores batches and raises alerts.
+    settings
+        Topics, sizes and time limits.
+    metrics
+        Where the service counts and times what it does.
+    clock
+        Source of the time.
+    """
+
+    client: Client
+    detector: Detector
+    settings: DetectSettings
+    metrics: Metrics
+    clock: Clock
