@@ -1,7 +1,7 @@
 """What an operator watches: Prometheus metrics and structured log lines.
 
-Every metric lives in a registry of its own, so that two detectors in one
-process do not mix. Durations are in seconds, as Prometheus users expect.
+Each `Metrics` has a registry of its own, so that the numbers of two detectors in one process do not
+mix. Durations are in seconds, as Prometheus recommends.
 """
 
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger("stream_detector")
 
 
 class LogEvent(NamedTuple):
-    """What a log line says; `docs/generate.py` compares it with the calls of `log_event`.
+    """The meaning of a log line and of its fields.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
         {"n_days": "Age of the oldest", "reason": "What to do"},
     ),
 }
-"""Every log line by its name, in the order of a run."""
+"""All log events by name, in the order of a run; a test compares them with the calls."""
 
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable that prometheus_client reads when it is first imported."""
@@ -118,8 +118,8 @@ _BATCH = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
 class Metrics:
     """The detector's metrics, all beginning with `stream_detector_`.
 
-    Where the environment names a folder for it (`SHARED_METRICS`), the numbers are kept there, for
-    several processes at one address.
+    If the environment names a folder (`SHARED_METRICS`), the numbers are kept in its files, and one
+    address serves those of several processes.
     """
 
     def __init__(self) -> None:
@@ -183,7 +183,7 @@ class Metrics:
         )
 
     def _count_records_and_windows(self) -> None:
-        """Make what counts the outcome of records, windows and samples."""
+        """Create the metrics of records, windows and samples."""
         self.records = self._counter(
             "records",
             "Processed records, by outcome: normal, anomalous, warm_up, late, duplicate, missing, "
@@ -215,7 +215,7 @@ class Metrics:
         return Counter(f"stream_detector_{name}", meaning, labels, registry=self.registry)
 
     def count(self, counts: Counts) -> None:
-        """Add what one batch held."""
+        """Add the counts of one batch."""
         by_outcome = (
             (self.records, counts.records),
             (self.windows, counts.windows),
@@ -231,8 +231,8 @@ class Metrics:
         self.keys.set(counts.n_keys)
 
     def set_lag(self, lag_records: Mapping[TopicPartition, int]) -> None:
-        """Replace the lag of all partitions, so that one no longer ours does not linger."""
-        if not self._is_shared:  # else the present owner's number is the newer one
+        """Replace the lag of all partitions, so that a revoked one is removed."""
+        if not self._is_shared:  # otherwise the new owner's number replaces it
             self.lag.clear()
         for (topic, partition), n_records in lag_records.items():
             self.lag.labels(topic, str(partition)).set(n_records)
@@ -257,7 +257,7 @@ class MetricsServer:
     registry
         What to serve.
     host, port
-        Where; port 0 takes a free one, and `port` then says which.
+        Address to serve at; port 0 takes a free one, which the attribute `port` then holds.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Data set or file -> topic: what a fleet of sensors would send, steadily or as it was recorded.
+"""Send a data set or a file to a topic, at a steady rate or as it was recorded.
 
 `windows` sends records that each hold one whole window, `samples` records that hold some samples
-of a series. Both leave by the schedule of `pacing`; `faults` drops, delays, repeats and swaps
-records of samples on the way, and `fleet` makes many series out of a few recordings.
+of a series. `pacing` decides when each record is sent; `faults` drops, delays, repeats and swaps
+records of samples, and `fleet` makes many series out of a few recordings.
 """
 
 from stream_detector.replay.chunking import Chunks, chunk

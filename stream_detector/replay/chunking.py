@@ -1,4 +1,4 @@
-"""Samples into records: which samples travel together, and in which order the records leave."""
+"""Cut series of samples into records, and put the records in the order of sending."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,21 @@ from stream_detector.core.records import Samples
 from stream_detector.core.timestamps import STEP_MS, follow, keep
 
 _ROWS_AHEAD = 64
-"""How many rows are looked at to begin with, so that many cuts do not take long."""
+"""How many rows are compared at first, so that a record with many cuts does not take long."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunks:
-    """Records of samples, as columns, in the order in which they leave.
+    """Records of samples, as columns, in the order of sending.
 
     Parameters
     ----------
     samples
-        All samples, series after series, each in the order of its times.
+        All samples, one series after the other, each ascending in time.
     starts, stops
         Rows of `samples` that each record holds, the second not included, shape (n_records,).
     series
-        Which series each record is of, an index into `samples.keys`, shape (n_records,).
+        Series of each record, an index into `samples.keys`, shape (n_records,).
     times_ms
         Time of each record's first sample, float64, milliseconds since 1970-01-01 UTC,
         ascending, shape (n_records,).
@@ -46,24 +46,24 @@ class Chunks:
 def chunk(samples: Samples, sample_interval_ms: float | None, chunk_samples: int) -> Chunks:
     """Cut each series into records of consecutive samples.
 
-    A record that says only when its first sample was taken implies the times of the others, so
-    a new one starts wherever they would not come out as the samples' own (see
-    `stream_detector.core.timestamps`). So the same samples have the same times in whatever records.
+    A record that carries only the time of its first sample implies the times of the others. So a
+    new record starts at each sample whose own time is not the implied one (see
+    `stream_detector.core.timestamps`), and a sample has the same time in any record.
 
     Parameters
     ----------
     samples
-        What to cut; the series may lie side by side or be mixed.
+        What to cut; the samples of different series may be mixed.
     sample_interval_ms
-        Time from one sample of a series to the next, above 0. None looks at no clock, for
-        records in which each sample has a time of its own.
+        Time from one sample of a series to the next, above 0. None is for records in which each
+        sample has a time of its own: no time is implied.
     chunk_samples
-        Most samples in a record, >= 1.
+        Largest number of samples in a record, >= 1.
 
     Returns
     -------
-    Records that together hold every sample once, in the order of their first samples' times;
-    those with the same time in the order of the series. No samples give no records.
+    Records that together hold every sample once, ascending in the time of their first samples;
+    those with the same time are in the order of the series. No samples give no records.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def chunk(samples: Samples, sample_interval_ms: float | None, chunk_samples: int
 
 
 def _series_after_series(samples: Samples) -> Samples:
-    """Return the samples with each series in one piece; the same ones where they are so already."""
+    """Return the samples one series after the other; unchanged if they are so already."""
     if not (np.diff(samples.series) < 0).any():
         return samples
     order = np.argsort(samples.series, kind="stable")
@@ -133,7 +133,7 @@ def _is_new_series(samples: Samples) -> NDArray[np.bool_]:
 
 
 def _require_order(samples: Samples, is_new: NDArray[np.bool_]) -> None:
-    """Refuse times that no record can carry."""
+    """Raise for times that no record can carry."""
     if not np.isfinite(samples.times_ms).all():
         message = "times_ms: expected finite times, received NaN or an infinity"
         raise ValueError(message)
@@ -158,7 +158,7 @@ def _starts(
     rows = np.arange(len(times_ms))
     is_start = is_new.copy()
     if sample_interval_ms is not None:
-        # Two neighbours further off than this cannot both be where their record puts them.
+        # Two neighbours whose distance differs by more cannot both have their implied times.
         is_start[1:] |= np.abs(np.diff(times_ms) - sample_interval_ms) > 2 * STEP_MS
     run_starts = np.maximum.accumulate(np.where(is_start, rows, 0))
     is_start |= (rows - run_starts) % chunk_samples == 0
@@ -167,7 +167,7 @@ def _starts(
         stops = np.append(starts, len(rows))[1:]
         firsts = np.repeat(starts, stops - starts)
         is_off = follow(times_ms[firsts], rows - firsts, sample_interval_ms) != keep(times_ms)
-        # Few records, if any: the rest of the work is not a loop.
+        # This loop is over few records, if any.
         for number in np.unique(np.searchsorted(starts, np.flatnonzero(is_off), "right") - 1):
             record = slice(starts[number], stops[number])
             _split(times_ms[record], is_start[record], sample_interval_ms)
@@ -177,7 +177,7 @@ def _starts(
 def _split(
     times_ms: NDArray[np.float64], is_start: NDArray[np.bool_], sample_interval_ms: float
 ) -> None:
-    """Mark in place where a sample of one record has another time than it implies, and go on."""
+    """Mark in place the samples of one record whose times are not the implied ones."""
     first, n_ahead = 0, _ROWS_AHEAD
     while True:
         some = times_ms[first : first + n_ahead]

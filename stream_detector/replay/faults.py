@@ -1,7 +1,7 @@
-"""What goes wrong between a sensor and a topic, on purpose and the same each time.
+"""Inject faults into replayed records: the same faults for the same seed.
 
-Each kind of fault has random numbers of its own, drawn for all records: more of one kind leaves
-the others where they are.
+Each kind of fault has random numbers of its own, drawn for all records. So a larger share of one
+kind does not move the faults of the others.
 """
 
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ from stream_detector.core.records import FloatArray
 from stream_detector.replay.chunking import Chunks
 
 SHARES = ("drop", "delay", "duplicate", "shuffle", "nan")
-"""The kinds of faults, each with the share of records, or values, that it befalls."""
+"""The kinds of faults; each affects a share of the records, or of the values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """How much goes wrong, as shares from 0 to 1; nothing by default.
+    """How many faults are injected, as shares from 0 to 1; none by default.
 
     Parameters
     ----------
     drop
         Records that are not sent.
     delay
-        Records that are sent late, behind all whose time is up to `delay_ms` after theirs.
+        Records that are sent late, after all records whose time is up to `delay_ms` later.
     duplicate
         Records that are sent twice in a row.
     shuffle
         Records that swap places with a neighbour of the same series.
     nan
-        Single values that become missing.
+        Values that are replaced by missing ones.
     seed
-        Which records and values, >= 0.
+        Decides which records and values are affected, >= 0.
     delay_ms
-        How late, in event time, >= 0.
+        Delay of `delay`, in event time, >= 0.
     """
 
     drop: float = 0.0
@@ -62,24 +62,24 @@ class Faults:
 
     @property
     def is_none(self) -> bool:
-        """Whether nothing goes wrong."""
+        """Whether no fault is injected."""
         return not any(getattr(self, name) for name in SHARES)
 
 
 NO_FAULTS = Faults()
-"""Every record is sent once, in its place and at its time."""
+"""Every record is sent once, in order and on time."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultCounts:
-    """How often what went wrong: records sent = records made - dropped + duplicated.
+    """Numbers of injected faults: records sent = records made - dropped + duplicated.
 
     Parameters
     ----------
     n_dropped, n_delayed, n_duplicated, n_shuffled
-        Records. One may be delayed, duplicated and shuffled; one that is dropped is nothing else.
+        Records. One may be delayed, duplicated and shuffled; a dropped one counts only as dropped.
     n_missing
-        Values that were there and became missing, in records that were then dropped too.
+        Values that were replaced by missing ones, including those in dropped records.
     """
 
     n_dropped: int = 0
@@ -91,18 +91,18 @@ class FaultCounts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sending:
-    """What is sent, in what order and when.
+    """The records to send, in order, with the times at which they are due.
 
     Parameters
     ----------
     records
-        Which record of the chunks is sent, one entry for each time that it is, shape (n_sent,).
+        Index of each record sent, once for each time that it is sent, shape (n_sent,).
     due_ms
         Event time at which each is due, ascending, shape (n_sent,).
     values
-        Those of the chunks' samples, some of them missing, shape (n_samples, n_features).
+        Values of the chunks' samples after the faults, shape (n_samples, n_features).
     counts
-        What went wrong.
+        Numbers of injected faults.
     """
 
     records: NDArray[np.intp]
@@ -112,19 +112,19 @@ class Sending:
 
 
 def apply_faults(chunks: Chunks, faults: Faults) -> Sending:
-    """Decide what becomes of each record.
+    """Inject faults into records.
 
     Parameters
     ----------
     chunks
-        The records, in the order in which they would leave.
+        The records, in the order in which they would be sent without faults.
     faults
-        How much goes wrong.
+        How many faults to inject.
 
     Returns
     -------
-    The same for the same chunks and faults, always. Without faults every record is sent once, in
-    its place and at its time.
+    Always the same for the same chunks and faults. Without faults every record is sent once, in
+    order and on time.
     """
     n_records = len(chunks)
     is_dropped, is_delayed, is_duplicated = (
@@ -134,7 +134,7 @@ def apply_faults(chunks: Chunks, faults: Faults) -> Sending:
     records = np.flatnonzero(~is_dropped)
     is_late = is_delayed[records]
     due_ms = chunks.times_ms[records] + faults.delay_ms * is_late
-    # Behind those with the very time that it is delayed to.
+    # A delayed record comes after those that are due at the same time.
     order = np.lexsort((is_late, due_ms))
     records, due_ms = records[order], due_ms[order]
     records, n_shuffled = _swap_neighbours(records, chunks.series, faults)
@@ -151,7 +151,7 @@ def apply_faults(chunks: Chunks, faults: Faults) -> Sending:
 
 
 def _random(faults: Faults, kind: str, shape: int | tuple[int, ...]) -> NDArray[np.float64]:
-    """Return a kind's own random numbers, range [0, 1)."""
+    """Return the random numbers of one kind of fault, range [0, 1)."""
     return np.random.default_rng([faults.seed, SHARES.index(kind)]).random(shape)
 
 
@@ -160,8 +160,8 @@ def _swap_neighbours(
 ) -> tuple[NDArray[np.intp], int]:
     """Return the records with pairs of the same series swapped, and how many changed places.
 
-    Each series is cut into pairs, its first record left alone in about half of the series, so
-    that any two neighbours may be a pair but none is in two.
+    Each series is divided into pairs of neighbours. In about half of the series, at random, the
+    first record is in no pair, so that any two neighbours can be one.
     """
     n_sent = len(records)
     if not faults.shuffle or n_sent < 2:  # noqa: PLR2004  (a pair)
@@ -185,7 +185,7 @@ def _swap_neighbours(
 
 
 def _lose_values(values: FloatArray, faults: Faults) -> tuple[FloatArray, int]:
-    """Return the values with some of them missing, and how many were there before."""
+    """Return the values with some of them replaced by NaN, and how many were replaced."""
     if not faults.nan:
         return values, 0
     is_lost = (_random(faults, "nan", values.shape) < faults.nan) & ~np.isnan(values)

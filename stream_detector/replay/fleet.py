@@ -1,4 +1,4 @@
-"""Many series out of a few recordings."""
+"""Make many series out of a few recordings."""
 
 from collections.abc import Sequence
 
@@ -15,36 +15,36 @@ def make_fleet(
     sample_interval_ms: float,
     seed: int = 0,
 ) -> Samples:
-    """Play recordings as if each series of a fleet had one, and none began at the same place.
+    """Return many series, each a recording from a random place on.
 
-    Series k is called NAME-00k and plays recording k, those over and over where there are fewer,
-    from a random place on and, at its end, from its beginning again. All series start at the time
-    at which the first recording does.
+    Series k has the key NAME-00k and recording k; with fewer recordings than series, they are used
+    again. At its end a recording continues at its beginning. All series start at the start time of
+    the first recording.
 
     Parameters
     ----------
     recordings
-        One series each, not empty, all of as many features; their own keys do not count.
+        One series each, not empty, all with the same number of features; their keys are not used.
     name
-        What the series are called, before their number.
+        First part of the keys, before the number.
     n_series
-        How many, >= 1.
+        Number of series, >= 1.
     n_samples
-        Samples of each series, >= 1.
+        Number of samples of each series, >= 1.
     sample_interval_ms
-        From one sample to the next, above 0.
+        Time from one sample to the next, above 0.
     seed
         Decides where each series begins, >= 0.
 
     Returns
     -------
-    Series after series, n_series * n_samples samples; with labels where all recordings have them.
-    The same for the same arguments, always.
+    n_series * n_samples samples, one series after the other, with labels if all recordings have
+    them. Always the same for the same arguments.
 
     Raises
     ------
     ValueError
-        If there is no recording, or no series or sample is asked for: the caller's mistake.
+        If there is no recording, or `n_series` or `n_samples` is below 1: the caller's mistake.
 
     Examples
     --------
@@ -83,17 +83,17 @@ def make_fleet(
 
 
 def concatenate(parts: Sequence[Samples]) -> Samples:
-    """Return one after another as one; a key that is in several parts is one series.
+    """Join samples; a key that is in several parts is one series.
 
     Parameters
     ----------
     parts
-        At least one, all of as many features; the samples that a series has in a later part
-        were taken later.
+        At least one, all with the same number of features. The samples of a series in a later part
+        must be later in time.
 
     Returns
     -------
-    Samples in the order of the parts; with labels where all parts have them.
+    Samples in the order of the parts, with labels if all parts have them.
     """
     keys = tuple(dict.fromkeys(key for part in parts for key in part.keys))
     number = {key: index for index, key in enumerate(keys)}

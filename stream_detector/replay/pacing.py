@@ -1,6 +1,6 @@
-"""When records leave: on a schedule that does not drift, in small ticks.
+"""Send records on a schedule that does not drift, in small ticks.
 
-A rate of 1,000 records a second is 10 every 10 milliseconds and not 1,000 at once.
+At 1,000 records a second, 10 records are sent every 10 milliseconds, not 1,000 at once.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,33 +13,33 @@ from stream_detector.core.records import OutputRecord
 from stream_detector.ports import Client, Clock
 
 TICK_S = 0.01
-"""How often records leave; at low rates each record has a tick of its own."""
+"""Shortest time between two ticks; at low rates each record has a tick of its own."""
 
 RECORDS_PER_TICK_MAX = 1_000
-"""Most records handed over between two looks at the clock, however many are due."""
+"""Largest number of records that are produced in one tick, however many are due."""
 
 FLUSH_TIMEOUT_MS = 60_000
 
 LABEL_HEADER = "label"
-"""Travels along so that the outcome can be checked downstream; the detector never reads it."""
+"""Header with a record's label, to evaluate alerts downstream; the detector never reads it."""
 
 Progress = Callable[[int], None]
-"""Called after each tick with the number of records handed over so far."""
+"""Takes, after each tick, the number of records produced so far."""
 
 MakeRecords = Callable[[int, int], Iterable[OutputRecord]]
-"""Gives the records from one number up to, and not including, another."""
+"""Returns the records from one index up to, and not including, another."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplaySummary:
-    """What was sent.
+    """How many records were sent, and how long it took.
 
     Parameters
     ----------
     n_records
         Records that the broker acknowledged.
     seconds
-        From the first record to the last acknowledgement.
+        Time from the first record to the last acknowledgement.
     """
 
     n_records: int
@@ -48,15 +48,15 @@ class ReplaySummary:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Schedule:
-    """How many records there are, and when each is to leave.
+    """How many records there are, and when each is due.
 
     Parameters
     ----------
     n_records
-        How many, >= 0.
+        Number of records, >= 0.
     due_s
-        Seconds after the start at which each is to leave, ascending, shape (n_records,); None
-        lets all leave as fast as the client takes them.
+        Seconds after the start at which each record is due, ascending, shape (n_records,). None
+        sends as fast as the client accepts records.
     """
 
     n_records: int
@@ -64,17 +64,17 @@ class Schedule:
 
     @classmethod
     def at_rate(cls, n_records: int, rate: float | None) -> "Schedule":
-        """Return a schedule of `rate` records a second; None is as fast as it goes."""
+        """Return a schedule of `rate` records a second; None is as fast as possible."""
         return cls(n_records, None if rate is None else np.arange(n_records) / rate)
 
     def n_due(self, elapsed_s: float) -> int:
-        """Return how many records should have left by now, counted from the start: no drift."""
+        """Return how many records are due by now, counted from the start, so without drift."""
         if self.due_s is None:
             return self.n_records
         return int(np.searchsorted(self.due_s, elapsed_s, side="right"))
 
     def wait_s(self, n_sent: int, elapsed_s: float) -> float:
-        """Return how long to wait for the next record; 0 where it is due or there is none."""
+        """Return how long to wait for the next record; 0 if it is due or there is none."""
         if self.due_s is None or n_sent >= self.n_records:
             return 0.0
         return max(0.0, float(self.due_s[n_sent]) - elapsed_s)
@@ -83,31 +83,31 @@ class Schedule:
 def send(
     schedule: Schedule, make: MakeRecords, client: Client, clock: Clock, on_progress: Progress
 ) -> ReplaySummary:
-    """Hand records over as they become due, and wait until all are acknowledged.
+    """Produce records as they become due, and wait until all are acknowledged.
 
     Parameters
     ----------
     schedule
-        How many, and when.
+        Number of records, and when each is due.
     make
-        Makes them, a tick at a time.
+        Makes the records of a tick.
     client
-        Where to send; not closed here.
+        Sends them; not closed here.
     clock
-        Tells and takes the time.
+        Source of the time.
     on_progress
-        Told of each tick.
+        Called after each tick.
 
     Returns
     -------
-    How many records were acknowledged, and in what time. No records give (0, 0.0).
+    How many records were acknowledged, and how long it took. No records give (0, 0.0).
 
     Raises
     ------
     BrokerError
-        If the broker did not take a record.
+        If the broker did not accept a record.
     KeyboardInterrupt
-        After what was handed over has been acknowledged.
+        After all records produced so far have been acknowledged.
     """
     start_s = clock.monotonic_s()
     n_sent = 0
@@ -120,9 +120,9 @@ def send(
                 n_sent = n_due
                 on_progress(n_sent)
             wait_s = schedule.wait_s(n_sent, clock.monotonic_s() - start_s)
-            if wait_s > 0:  # else we are behind, and go on at once
+            if wait_s > 0:  # otherwise the next record is due already
                 clock.sleep(max(wait_s, TICK_S))
     finally:
-        # Also on Ctrl-C: what was handed over arrives.
+        # Also on Ctrl-C, so that every record produced so far is acknowledged.
         client.flush(FLUSH_TIMEOUT_MS)
     return ReplaySummary(n_records=n_sent, seconds=clock.monotonic_s() - start_s)

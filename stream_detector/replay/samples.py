@@ -1,7 +1,7 @@
-"""Samples to a topic: a record holds one or more samples of one series.
+"""Send samples to a topic; a record holds one or more samples of one series.
 
-Records are cut by `chunking`, and `faults` decides what becomes of them on the way. A record says
-the exact time of its first sample; the Kafka record's own time is that one in whole milliseconds.
+`chunking` cuts the samples into records, and `faults` injects faults into these. A record carries
+the exact time of its first sample; its Kafka timestamp is that time in whole milliseconds.
 """
 
 import logging
@@ -25,42 +25,43 @@ from stream_detector.telemetry import log_event
 
 _DAY_MS = 86_400_000
 USUAL_RETENTION_MS = 7 * _DAY_MS
-"""Kafka's default for a topic's retention.ms, by the time a record carries."""
+"""Kafka's default for a topic's retention.ms, which counts from a record's timestamp."""
 
 SampleTimes = Literal["first", "each"]
-"""Whether a record says when its first sample was taken, or when each was."""
+"""Whether a record carries the time of its first sample or of each sample."""
 
 SampleProgress = Callable[[int, int], None]
-"""Called after each tick with the records handed over so far, and of how many."""
+"""Takes, after each tick, the number of records produced so far and that of all records."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleReplayOptions:
-    """How samples become records, and when these leave.
+    """How samples become records, and when these are sent.
 
     Parameters
     ----------
     sample_interval_ms
-        Time from one sample of a series to the next, above 0; it must be the bundle's. None
-        where it is not known, which a record of several samples needs `times` "each" for.
+        Time from one sample of a series to the next, above 0; it must be the bundle's. None if it
+        is not known; records of several samples then need `times` "each".
     chunk_samples
-        Most samples in a record, >= 1.
+        Largest number of samples in a record, >= 1.
     rate
         Records a second.
     speed
-        Event time a second of ours: 1 sends as it was recorded, 60 a minute each second. A
-        record leaves when the time of its first sample has come. With neither `rate` nor
-        `speed` records leave as fast as the client takes them.
+        Event time per second: 1 sends as it was recorded, 60 sends a recorded minute each second.
+        A record is due at the time of its first sample. With neither `rate` nor `speed` records
+        are sent as fast as the client accepts them.
     content_type
         "json" or "float32".
     times
-        "first": the other samples of a record follow at the interval. "each": every sample has
-        a time of its own, for series that keep no interval; json only.
+        "first": a record carries the time of its first sample, and the others follow at the
+        interval. "each": every sample has a time of its own, for series without a fixed interval;
+        json only.
     start_ms
-        Time to give the very first sample, whole milliseconds since 1970-01-01 UTC; all others
-        are shifted with it. None leaves the times as they are.
+        New time of the earliest sample, whole milliseconds since 1970-01-01 UTC; all others are
+        shifted by as much. None leaves the times as they are.
     faults
-        What goes wrong on the way.
+        Faults to inject.
     """
 
     sample_interval_ms: float | None = None
@@ -103,14 +104,14 @@ class SampleReplayOptions:
 
 @dataclass(frozen=True, slots=True)
 class SampleReplaySummary(ReplaySummary):
-    """What was sent, and what went wrong on purpose.
+    """How many records were made and sent, and which faults were injected.
 
     Parameters
     ----------
     n_made
-        Records the samples were cut into; n_records = n_made - n_dropped + n_duplicated.
+        Records that the samples were cut into; n_records = n_made - n_dropped + n_duplicated.
     counts
-        What went wrong.
+        Numbers of injected faults.
     """
 
     n_made: int
@@ -126,36 +127,37 @@ def replay_samples(
     clock: Clock,
     on_progress: SampleProgress = lambda _n_sent, _n_records: None,
 ) -> SampleReplaySummary:
-    """Send samples, some to a record, in the order of their times.
+    """Send samples, one or more to a record, in the order of their times.
 
     Parameters
     ----------
     samples
-        Any number of series, side by side or mixed, each in the order of its times.
+        Any number of series, which may be mixed, each ascending in time.
     client
-        Where to send; not closed here.
+        Sends the records; not closed here.
     topic
         Topic to send to. The key of a record names its series.
     options
-        How samples become records, when these leave, and what goes wrong on the way.
+        How samples become records, when these are sent, and which faults are injected.
     clock
-        Tells and takes the time.
+        Source of the time.
     on_progress
-        Called after each tick with the records handed over so far, and of how many.
+        Called after each tick with the number of records produced so far and that of all records.
 
     Returns
     -------
-    How many records were acknowledged, in what time, and what went wrong. No samples give none.
+    How many records were acknowledged, how long it took, and the injected faults. No samples give
+    no records.
 
     Raises
     ------
     BrokerError
-        If the broker did not take a record.
+        If the broker did not accept a record.
     KeyboardInterrupt
-        After what was handed over has been acknowledged.
+        After all records produced so far have been acknowledged.
     ValueError
         If a time lies before 1970 or after the year 9999 or goes backwards in its series, or a
-        value is infinite, which JSON cannot say: the caller's mistake.
+        value is infinite, which JSON cannot express: the caller's mistake.
     """
     chunks = chunk(
         _shifted(samples, options.start_ms),
@@ -178,7 +180,7 @@ def replay_samples(
 
 
 def _warn_of_retention(chunks: Chunks, now_ms: int) -> None:
-    """Say that a topic with Kafka's usual settings would not keep records so old."""
+    """Warn that a topic with Kafka's default settings would delete records so old at once."""
     if not len(chunks) or int(chunks.times_ms.min()) >= now_ms - USUAL_RETENTION_MS:
         return
     log_event(
@@ -191,7 +193,7 @@ def _warn_of_retention(chunks: Chunks, now_ms: int) -> None:
 
 
 def _is_above_0(value: float | None) -> bool:
-    """Return whether a setting is not given or above zero; NaN is not."""
+    """Return whether an option is None or above zero; NaN is neither."""
     return value is None or value > 0
 
 
@@ -203,7 +205,7 @@ def _shifted(samples: Samples, start_ms: int | None) -> Samples:
 
 
 def _require_sendable(chunks: Chunks, content_type: ContentType) -> None:
-    """Refuse times that are none in milliseconds, and values that the format cannot say."""
+    """Raise for times out of range, and for values that the format cannot express."""
     times_ms = chunks.samples.times_ms
     if len(times_ms) and not (times_ms.min() >= 0 and times_ms.max() <= TIMESTAMP_MS_MAX):
         message = (
@@ -217,7 +219,7 @@ def _require_sendable(chunks: Chunks, content_type: ContentType) -> None:
 
 
 def _schedule(due_ms: NDArray[np.float64], options: SampleReplayOptions) -> Schedule:
-    """Return when the records leave: at a rate, as event time passes, or at once."""
+    """Return when the records are due: at a rate, as event time passes, or at once."""
     if options.speed is None or not len(due_ms):
         return Schedule.at_rate(len(due_ms), options.rate)
     return Schedule(len(due_ms), (due_ms - due_ms[0]) / 1_000 / options.speed)
@@ -226,7 +228,7 @@ def _schedule(due_ms: NDArray[np.float64], options: SampleReplayOptions) -> Sche
 def _records(
     chunks: Chunks, sending: Sending, part: slice, topic: str, options: SampleReplayOptions
 ) -> Iterator[OutputRecord]:
-    """Yield the records of one part of what is sent."""
+    """Yield some of the records to send, in order."""
     numbers = sending.records[part]
     content_type = options.content_type
     plain: Headers = [("content-type", CONTENT_TYPES[content_type])]

@@ -1,4 +1,4 @@
-"""Windows to a topic: each record is one whole window."""
+"""Send windows to a topic; each record is one whole window."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,21 +24,21 @@ class ReplayOptions:
     Parameters
     ----------
     rate
-        Records a second; None sends as fast as the client takes them.
+        Records a second; None sends as fast as the client accepts them.
     content_type
-        "json" or "float32"; of images also "png", "jpeg" or "uint8".
+        "json" or "float32"; for images also "png", "jpeg" or "uint8".
     n_channels
-        Values of each pixel where windows are images: 1 or 3.
+        Number of values of a pixel if the windows are images: 1 or 3.
     keys
-        Series key of each window; None gives every window the key "series-0".
+        Series key of each window; with None every window has the key "series-0".
     timestamps_ms
-        Record time of each window, milliseconds since 1970-01-01 UTC; None takes the time of
+        Timestamp of each record, milliseconds since 1970-01-01 UTC; None takes the time of
         sending.
     labels
-        0 or 1 of each window, sent in the header `label`; None sends none.
+        Label of each window, 0 or 1, sent in the header `label`; None sends no labels.
     references
         Where each window comes from, sent in the header `reference`, which alerts repeat; None
-        sends none.
+        sends no references.
     """
 
     rate: float | None = None
@@ -75,29 +75,29 @@ def replay(
     windows
         Float32, shape (n_windows, n_steps, n_features), unit: the signal's own.
     client
-        Where to send; not closed here.
+        Sends the records; not closed here.
     topic
         Topic to send to.
     options
-        Rate, format, keys, times, labels and references.
+        Rate, format, keys, timestamps, labels and references.
     clock
-        Tells and takes the time.
+        Source of the time.
     on_progress
-        Called after each tick with the number of records handed over so far.
+        Called after each tick with the number of records produced so far.
 
     Returns
     -------
-    How many records were acknowledged, and in what time. No windows give (0, 0.0).
+    How many records were acknowledged, and how long it took. No windows give (0, 0.0).
 
     Raises
     ------
     BrokerError
-        If the broker did not take a record.
+        If the broker did not accept a record.
     KeyboardInterrupt
-        After what was handed over has been acknowledged.
+        After all records produced so far have been acknowledged.
     ValueError
-        If keys, times, labels or references are not one a window, or a window to be sent as an
-        image has values that are none of pixels: a caller's mistake.
+        If keys, timestamps, labels or references are not one a window, or a window to be sent as
+        an image has values that no pixel can have: the caller's mistake.
     """
     _require_one_each(len(windows), options)
     schedule = Schedule.at_rate(len(windows), options.rate)
@@ -111,7 +111,7 @@ def replay(
 def _records(
     windows: FloatArray, first: int, topic: str, options: ReplayOptions
 ) -> Iterator[OutputRecord]:
-    """Yield the records of some windows, of which `first` is the number of the first."""
+    """Yield the records of some windows; `first` is the index of the first in all windows."""
     for index, window in enumerate(windows, start=first):
         headers = [("content-type", CONTENT_TYPES[options.content_type])]
         if options.labels is not None:
@@ -129,7 +129,7 @@ def _records(
 
 
 def _require_one_each(n_windows: int, options: ReplayOptions) -> None:
-    """Refuse columns of another length than the windows."""
+    """Raise for columns that have another length than the windows."""
     for name in ("keys", "timestamps_ms", "labels", "references"):
         column = getattr(options, name)
         if column is not None and len(column) != n_windows:

@@ -21,7 +21,7 @@ def samples_of(*series: tuple[str, list[float]], labels: list[int] | None = None
     )
 
 
-def told(chunks: Chunks) -> list[tuple[str, float, list[float]]]:
+def rows_of(chunks: Chunks) -> list[tuple[str, float, list[float]]]:
     """Return key, time and values of each record."""
     return [
         (
@@ -35,14 +35,18 @@ def told(chunks: Chunks) -> list[tuple[str, float, list[float]]]:
 
 def test_a_series_is_cut_into_records_of_so_many_samples() -> None:
     samples = samples_of(("a", [0, 10, 20, 30, 40]))
-    assert told(chunk(samples, 10, 2)) == [("a", 0, [0, 1]), ("a", 20, [2, 3]), ("a", 40, [4])]
-    assert told(chunk(samples, 10, 100)) == [("a", 0, [0, 1, 2, 3, 4])]
+    assert rows_of(chunk(samples, 10, 2)) == [
+        ("a", 0, [0, 1]),
+        ("a", 20, [2, 3]),
+        ("a", 40, [4]),
+    ]
+    assert rows_of(chunk(samples, 10, 100)) == [("a", 0, [0, 1, 2, 3, 4])]
     assert len(chunk(samples, 10, 1)) == 5
 
 
-def test_a_gap_starts_a_new_record_and_the_count_anew() -> None:
+def test_a_gap_starts_a_new_record_and_a_new_count() -> None:
     samples = samples_of(("a", [0, 10, 20, 50, 60, 70]))
-    assert told(chunk(samples, 10, 2)) == [
+    assert rows_of(chunk(samples, 10, 2)) == [
         ("a", 0, [0, 1]),
         ("a", 20, [2]),
         ("a", 50, [3, 4]),
@@ -52,11 +56,11 @@ def test_a_gap_starts_a_new_record_and_the_count_anew() -> None:
 
 def test_records_of_all_series_leave_in_the_order_of_their_first_samples() -> None:
     samples = samples_of(("a", [5, 15, 25, 35]), ("b", [0, 10, 20, 30]), ("c", [5, 15]))
-    order = [(key, time_ms) for key, time_ms, _ in told(chunk(samples, 10, 2))]
+    order = [(key, time_ms) for key, time_ms, _ in rows_of(chunk(samples, 10, 2))]
     assert order == [("b", 0), ("a", 5), ("c", 5), ("b", 20), ("a", 25)]
 
 
-def test_series_that_are_mixed_are_taken_apart() -> None:
+def test_mixed_series_are_separated() -> None:
     apart = samples_of(("a", [0, 10, 20]), ("b", [0, 10, 20]), labels=[0, 1, 0, 0, 0, 1])
     order = np.array([0, 3, 1, 4, 2, 5])
     mixed = Samples(
@@ -67,7 +71,7 @@ def test_series_that_are_mixed_are_taken_apart() -> None:
         None if apart.labels is None else apart.labels[order],
     )
     one, other = chunk(apart, 10, 2), chunk(mixed, 10, 2)
-    assert told(one) == told(other)
+    assert rows_of(one) == columns_of(other)
     assert one.labels is not None
     assert other.labels is not None
     assert one.labels.tolist() == other.labels.tolist() == [1, 0, 0, 1]
@@ -87,7 +91,7 @@ def test_times_rounded_to_whole_milliseconds_do_not_keep_a_fractional_interval()
     assert len(chunks) == 360
 
 
-def test_a_clock_that_runs_away_slowly_is_caught_within_a_record() -> None:
+def test_slow_drift_of_the_times_starts_a_new_record() -> None:
     times_ms = 10.01 * np.arange(100)  # 0.01 ms a sample too slow
     chunks = chunk(samples_of(("a", times_ms.tolist())), 10, 50)
     assert 50 in chunks.starts
@@ -102,14 +106,14 @@ def test_many_cuts_in_a_long_record_take_no_time() -> None:
     assert len(chunks) > 50_000
 
 
-def test_without_an_interval_no_clock_is_looked_at() -> None:
+def test_without_an_interval_times_do_not_matter() -> None:
     samples = samples_of(("a", [0, 7, 7, 5_000, 5_001]))
-    assert told(chunk(samples, None, 3)) == [("a", 0, [0, 1, 2]), ("a", 5_000, [3, 4])]
+    assert rows_of(chunk(samples, None, 3)) == [("a", 0, [0, 1, 2]), ("a", 5_000, [3, 4])]
 
 
 def test_first_times_are_exact() -> None:
     samples = samples_of(("a", [0.4, 2.6]))
-    assert [time_ms for _, time_ms, _ in told(chunk(samples, 1, 1))] == [0.4, 2.6]
+    assert [time_ms for _, time_ms, _ in rows_of(chunk(samples, 1, 1))] == [0.4, 2.6]
 
 
 @pytest.mark.parametrize("interval_ms", [10, None])
@@ -185,7 +189,7 @@ def test_a_fleet_of_nothing_is_refused(wrong: dict[str, object]) -> None:
         make_fleet(**(given | wrong))  # type: ignore[arg-type]
 
 
-def test_parts_of_a_series_become_one_again() -> None:
+def test_parts_of_a_series_are_joined() -> None:
     both = concatenate([samples_of(("a", [0]), ("b", [1])), samples_of(("b", [2]), ("c", [3]))])
     assert both.keys == ("a", "b", "c")
     assert both.series.tolist() == [0, 1, 1, 2]

@@ -175,7 +175,7 @@ def test_event_time_passes_at_the_speed_asked_for(
     assert clock.n_sleeps <= 9
 
 
-def test_a_record_leaves_when_its_time_has_come(broker: MemoryBroker) -> None:
+def test_a_record_is_sent_when_it_is_due(broker: MemoryBroker) -> None:
     clock = SteppedClock()
     sent: list[tuple[float, int, int]] = []
     samples = make_samples(n_series=1, n_samples=8)
@@ -244,7 +244,7 @@ def names_of(records: list[StoredRecord]) -> list[tuple[bytes | None, int]]:
     return [(record.metadata.key, record.metadata.timestamp_ms) for record in records]
 
 
-def test_without_faults_nothing_goes_wrong() -> None:
+def test_without_faults_every_record_is_sent_once() -> None:
     summary, records = sent_with(Faults(seed=3))
     assert summary.counts == FaultCounts()
     assert summary.n_records == summary.n_made == len(records) == 400
@@ -266,7 +266,7 @@ def test_faults_add_up() -> None:
         assert 0.4 * share * 400 < count < 2 * share * 400
 
 
-def test_the_same_faults_befall_the_same_records() -> None:
+def test_the_same_faults_affect_the_same_records() -> None:
     faults = Faults(drop=0.1, delay=0.1, duplicate=0.1, shuffle=0.1, nan=0.1)
     one, other = sent_with(faults), sent_with(faults)
     assert one == other
@@ -293,7 +293,7 @@ def test_a_duplicate_comes_right_after_its_first() -> None:
     assert len(repeats) == summary.counts.n_duplicated == len(names) - len(set(names))
 
 
-def test_a_delayed_record_comes_behind_all_up_to_its_delay() -> None:
+def test_a_delayed_record_is_sent_after_all_within_its_delay() -> None:
     summary, records = sent_with(Faults(delay=0.1, delay_ms=120))
     plain = names_of(sent_with(Faults())[1])
     names = names_of(records)
@@ -338,7 +338,7 @@ def test_impossible_faults_are_refused(wrong: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize(("n_days", "is_said"), [(6.9, False), (7.1, True)])
-def test_times_a_topic_would_not_keep_are_spoken_of(
+def test_times_that_a_topic_would_not_keep_are_logged(
     broker: MemoryBroker, caplog: pytest.LogCaptureFixture, n_days: float, is_said: bool
 ) -> None:
     clock = SteppedClock()
