@@ -71,7 +71,7 @@ def test_mixed_series_are_separated() -> None:
         None if apart.labels is None else apart.labels[order],
     )
     one, other = chunk(apart, 10, 2), chunk(mixed, 10, 2)
-    assert rows_of(one) == columns_of(other)
+    assert rows_of(one) == rows_of(other)
     assert one.labels is not None
     assert other.labels is not None
     assert one.labels.tolist() == other.labels.tolist() == [1, 0, 0, 1]
