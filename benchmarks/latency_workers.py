@@ -46,7 +46,7 @@ def produce(options: argparse.Namespace, settings: DetectSettings) -> None:
 def echo(options: argparse.Namespace, settings: DetectSettings) -> None:
     """Consume, produce, flush, commit with the library itself; the consumer has our settings."""
     client: Any = connect(settings, topics=[settings.input_topic], group=settings.group)
-    consumer = client._reader()
+    consumer = client._require_consumer()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     servers = settings.bootstrap_servers
     if settings.client == "kafka-python":

@@ -74,7 +74,7 @@ def detect(options: argparse.Namespace, settings: DetectSettings) -> dict[str, A
 def bare(options: argparse.Namespace, settings: DetectSettings) -> dict[str, Any]:
     """Poll with the library's own consumer, made with our settings, and only count."""
     client: Any = connect(settings, topics=[settings.input_topic], group=settings.group)
-    consumer = client._reader()
+    consumer = client._require_consumer()
     rate = Rate(options.n_records)
     n_max, timeout_ms = settings.poll_records_max, settings.poll_timeout_ms
     poll: Callable[[], int]
