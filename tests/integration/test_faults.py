@@ -259,7 +259,7 @@ def test_partitions_that_were_added_are_refused_until_they_are_accepted(
     job.check_offsets()
 
 
-def test_a_topic_made_anew_under_a_running_process_is_refused(
+def test_a_topic_that_is_recreated_under_a_running_process_is_refused(
     stage: Stage, job_of: Callable[..., Job]
 ) -> None:
     topic = stage.make_topic()

@@ -332,7 +332,7 @@ def test_partitions_added_under_a_running_service_make_keys_warm_up_where_accept
 
 
 @each_delivery
-def test_a_partition_gained_while_another_is_restored_disturbs_neither(delivery: str) -> None:
+def test_a_partition_assigned_while_another_is_restored_disturbs_neither(delivery: str) -> None:
     broker = stopped_half_way()
     other = broker.connect(topics=["telemetry"], group=GROUP)
     other.poll(1, 0)

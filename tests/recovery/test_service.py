@@ -274,8 +274,8 @@ def test_a_broker_that_stays_away_ends_the_service_with_exit_code_4(
         service_on(broker, clock).run()
     assert caught.value.exit_code == 4
     assert 20 <= clock.now_s < 25
-    said = [record for record in caplog.records if "retrying" in record.getMessage()]
-    assert len(said) == 4
+    logged = [record for record in caplog.records if "retrying" in record.getMessage()]
+    assert len(logged) == 4
 
 
 class SlowGroup(WatchfulBroker):

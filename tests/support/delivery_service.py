@@ -72,9 +72,9 @@ def service_on(
 def published(broker: MemoryBroker) -> Counter[bytes]:
     """Return what a reader sees, the time of detection apart, with how often it is there."""
     found: Counter[bytes] = Counter()
-    for topic, told in (("alerts", alert_bytes), ("dead-letters", dead_letter_bytes)):
+    for topic, bytes_of in (("alerts", alert_bytes), ("dead-letters", dead_letter_bytes)):
         for record in broker.records(topic):
-            found[told(record.value, record.metadata.key, record.metadata.headers)] += 1
+            found[bytes_of(record.value, record.metadata.key, record.metadata.headers)] += 1
     return found
 
 

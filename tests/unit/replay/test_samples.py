@@ -337,11 +337,11 @@ def test_impossible_faults_are_refused(wrong: dict[str, float]) -> None:
         Faults(**wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("n_days", "is_said"), [(6.9, False), (7.1, True)])
+@pytest.mark.parametrize(("n_days", "is_logged"), [(6.9, False), (7.1, True)])
 def test_times_that_a_topic_would_not_keep_are_logged(
-    broker: MemoryBroker, caplog: pytest.LogCaptureFixture, n_days: float, is_said: bool
+    broker: MemoryBroker, caplog: pytest.LogCaptureFixture, n_days: float, is_logged: bool
 ) -> None:
     clock = SteppedClock()
     clock.time_s = BASE_MS / 1000 + n_days * 86_400
     send(broker, make_samples(), clock)
-    assert ("retention.ms" in caplog.text) == is_said
+    assert ("retention.ms" in caplog.text) == is_logged
