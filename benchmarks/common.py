@@ -1,4 +1,4 @@
-"""What the benchmarks share: a broker, a bundle, records to send, and how figures are told."""
+"""What the benchmarks share: a broker, a bundle, records to send, and how figures are shown."""
 
 import json
 import os

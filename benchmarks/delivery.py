@@ -120,8 +120,8 @@ def latency(servers: str, folder: Path, options: argparse.Namespace) -> dict[str
 def restores(servers: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return seconds and records of restores.
 
-    In each partition a key falls silent at the beginning, and for as long as it is remembered the
-    whole partition is read again.
+    In each partition a key falls silent at the start, and until it expires the whole partition is
+    replayed.
     """
     bundle = folder / "samples"
     ttl = f"window.key_ttl_ms={24 * HOUR_MS}"
@@ -169,9 +169,7 @@ def show(figures: dict[str, Any]) -> None:
     print("\n| client, rate, delivery | p50 ms | p99 ms |\n|---|---|---|")
     for name, found in figures.get("latency", {}).items():
         print(f"| {name} | {tell(found['p50'], 1)} | {tell(found['p99'], 1)} |")
-    print(
-        "\n| client, records in the topic | seconds to live | records read again |\n|---|---|---|"
-    )
+    print("\n| client, records in the topic | seconds to live | records replayed |\n|---|---|---|")
     for name, found in figures.get("restore", {}).items():
         print(f"| {name} | {tell(found['seconds'], 2)} | {tell(found['n_records'])} |")
 

@@ -85,7 +85,7 @@ def read_options() -> argparse.Namespace:
 
 
 def one(name: str, stage: Stage, case: Case, seed: int) -> Run:
-    """Play one fault; a process that did not end as it was to is told, and counted as lost."""
+    """Play one fault; a process that did not end as expected is reported, and counted as lost."""
     run = {"fault": name, "Kafka": stage.broker.version, "seed": seed, **case._asdict()}
     try:
         return run | asdict(play(name, stage, case, seed)) | {"failure": None}
@@ -135,8 +135,8 @@ def show(rows: Iterable[Run]) -> None:
     print("|" + " --- |" * len(columns))
     for row in rows:
         seconds = row["recovery_s"]
-        told = f"{min(seconds):.1f} - {max(seconds):.1f}" if seconds else ""
-        print("| " + " | ".join([*(str(row[name]) for name in columns[:-1]), told]) + " |")
+        shown = f"{min(seconds):.1f} - {max(seconds):.1f}" if seconds else ""
+        print("| " + " | ".join([*(str(row[name]) for name in columns[:-1]), shown]) + " |")
 
 
 if __name__ == "__main__":

@@ -32,13 +32,13 @@ def main() -> None:
     for format_ in formats:
         values = [encode_image(window, 1, format_) for window in windows]
         headers: Any = [[("content-type", IMAGE_TYPES[format_])]] * len(values)
-        for told, given in (("header", headers), ("no header", None)):
+        for label, given in (("header", headers), ("no header", None)):
             rate = measure(
                 len(values),
                 partial(decode_windows, values, given, IMAGE.window, "image", 0, IMAGE),
             )
             size = statistics.mean(map(len, values))
-            print(f"| decode {format_}, {told} | {size:.0f} | {rate} |")
+            print(f"| decode {format_}, {label} | {size:.0f} | {rate} |")
     scaled = windows[:2_000] / np.float32(255)
     odd = [WindowEvidence(window, window, window.T, 0, 0) for window in scaled]
     rate = measure(len(odd), lambda: [explain_image(each, IMAGE, "mae") for each in odd])

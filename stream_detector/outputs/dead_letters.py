@@ -193,9 +193,9 @@ def take_snapshot(settings: ConnectionSettings, topic: str) -> Snapshot:
     with closing(connect()) as client:
         client.poll(1, 0)  # the first poll assigns the partitions
         partitions = sorted(client.assignment())
-        beginnings = client.beginning_offsets(partitions)
+        first_offsets = client.beginning_offsets(partitions)
         ends = client.end_offsets(partitions)
-    offsets = {each: range(beginnings[each], ends[each]) for each in partitions}
+    offsets = {each: range(first_offsets[each], ends[each]) for each in partitions}
     return Snapshot(topic, connect, offsets)
 
 

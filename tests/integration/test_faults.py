@@ -58,7 +58,7 @@ def stage_of_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def opened(folder: Path, n_brokers: int) -> Iterator[Stage]:
-    """Give a stage while a fixture lives."""
+    """Give a stage while a fixture is in use."""
     try:
         stage = Stage(folder, VERSIONS[0], n_brokers).__enter__()
     except LocalKafkaError as error:

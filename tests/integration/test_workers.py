@@ -44,7 +44,7 @@ def test_workers_share_the_work_and_are_started_again_when_they_die(
     os.kill(first[0], signal.SIGKILL)
     command.wait_for("worker-died")
     command_line.run(*replay)
-    # The numbers of the dead worker stay, but for what it had in hand.
+    # The numbers of the dead worker stay, without its unfinished batch.
     metrics = command.wait_until_done(2 * 4998)
     assert metrics["stream_detector_assigned_partitions"] == 4.0
     assert len(set(workers_of(command)) & set(first)) == 1

@@ -80,12 +80,12 @@ def windows_of(steps: list[tuple[int, float]]) -> list[ScoredWindow]:
 
 
 def window_of(end_ms: int, error: float) -> ScoredWindow:
-    def told() -> Explanation:
+    def explained() -> Explanation:
         assert error > THRESHOLD
         return Explanation(end_ms, end_ms, (), (1.0,), (end_ms,), 0.0, 0)
 
     metadata = RecordMetadata("t", 0, end_ms // 3, end_ms, b"k", ())
-    return ScoredWindow(lambda: metadata, end_ms - 3, end_ms, error, THRESHOLD, told)
+    return ScoredWindow(lambda: metadata, end_ms - 3, end_ms, error, THRESHOLD, explained)
 
 
 def tell(windows: list[ScoredWindow], rules: AlertRules, *, is_every_one: bool = True) -> Story:
@@ -202,7 +202,7 @@ def test_each_event_comes_when_the_rules_say(
 def test_a_key_never_opens_more_alerts_than_it_may(
     steps: list[tuple[int, float]], rules: AlertRules
 ) -> None:
-    rules = replace(rules, open_ms_max=1_000_000)  # so that counting never begins anew
+    rules = replace(rules, open_ms_max=1_000_000)  # so that alerts are never reset
     events = tell(windows_of(steps), rules).events
     opens = [each.event_time_ms for each in events if each.reason == "anomalous"]
     for first, one_too_many in zip(opens, opens[rules.flood_alerts_max :], strict=False):

@@ -14,9 +14,9 @@ from sample_streams import (
     Sent,
     Stream,
     batch_of,
+    published_by,
     steps_of,
     stream_of,
-    told,
 )
 
 
@@ -25,8 +25,8 @@ def test_any_cut_into_batches_gives_the_same(
     plans: list[Any], stream: Stream, sizes: list[int], model_rows_max: int
 ) -> None:
     sent = stream_of(plans)
-    whole = told(steps_of(sent, stream, [], 1_000))
-    assert told(steps_of(sent, stream, sizes, model_rows_max)) == whole
+    whole = published_by(steps_of(sent, stream, [], 1_000))
+    assert published_by(steps_of(sent, stream, sizes, model_rows_max)) == whole
 
 
 @given(plans=PLANS, stream=STREAMS)
@@ -35,7 +35,7 @@ def test_a_step_can_be_repeated(plans: list[Any], stream: Stream) -> None:
     detector, half = stream.detector(4), len(sent) // 2
     state = detector.step(detector.initial_state(), batch_of(sent[:half])).state
     first, second = (detector.step(state, batch_of(sent[half:])) for _ in range(2))
-    assert told([(half, first)]) == told([(half, second)])
+    assert published_by([(half, first)]) == published_by([(half, second)])
 
 
 @given(plans=PLANS, stream=STREAMS, data=st.data())

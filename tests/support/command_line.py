@@ -17,7 +17,7 @@ class CommandLine:
         self._started: list[subprocess.Popen[bytes]] = []
 
     def run(self, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; fails the test where it fails, unless told otherwise."""
+        """Run a command to its end; fail the test if it fails, unless that is expected."""
         done = subprocess.run(
             self._command(arguments), capture_output=True, text=True, timeout=120, check=False
         )

@@ -277,11 +277,11 @@ class Job:
     def published(self) -> Published:
         """Return what a reader sees, the time of detection apart, with how often it is there."""
         found: Published = Counter()
-        for topic, told in (
+        for topic, content_of in (
             (self.alerts_topic, alert_bytes),
             (self.dead_letter_topic, dead_letter_bytes),
         ):
-            found.update(told(*record) for record in read_all(self.stage.servers, topic))
+            found.update(content_of(*record) for record in read_all(self.stage.servers, topic))
         return found
 
     def finished_at_s(self) -> list[float]:

@@ -75,7 +75,7 @@ def check_windows(number: int, sent: Sequence[Sent]) -> set[str]:
     again = with_network(detector, reconstruct).step(
         detector.initial_state(), batch_of(kept), content_type
     )
-    assert told([(kept, again)]) == told([(sent, step)])
+    assert published_by([(kept, again)]) == published_by([(sent, step)])
     return outcomes([step])
 
 
@@ -112,7 +112,7 @@ def check_samples(number: int, sent: Sequence[Sent]) -> set[str]:
         kept += [each for index, each in enumerate(batch) if index not in gone]
     check_alerts(list(chain.from_iterable(step.alerts for _, step in steps)))
     # The bad ones taken out, and all in one batch: nobody else may notice.
-    assert told(_steps(detector, [kept], content_type)) == told(steps)
+    assert published_by(_steps(detector, [kept], content_type)) == published_by(steps)
     return outcomes([step for _, step in steps])
 
 
@@ -160,7 +160,7 @@ def check_alerts(alerts: Sequence[RaisedAlert]) -> None:
         assert all(name != "close" and after != "open" for name, after in pairwise(names))
 
 
-def told(steps: Sequence[tuple[Sequence[Sent], Step]]) -> tuple[Any, ...]:
+def published_by(steps: Sequence[tuple[Sequence[Sent], Step]]) -> tuple[Any, ...]:
     """Return all that steps say of records that are not dead letters, by the records' offsets."""
     offsets: list[int] = []
     errors = starts = ends = b""

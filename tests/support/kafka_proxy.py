@@ -29,7 +29,7 @@ _BATCH_VERSION = 2
 
 
 class KafkaProxy:
-    """Passes Kafka's requests and answers on, but for those it is told to swallow or to damage.
+    """Passes Kafka's requests and answers on, but for those that it is to swallow or to damage.
 
     Attributes
     ----------

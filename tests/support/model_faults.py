@@ -38,7 +38,7 @@ def stall(job: Job, random: Random) -> float:
     return at_s
 
 
-def fail(model_error: str, code: int, told: str) -> Callable[[Job, Random], float]:
+def fail(model_error: str, code: int, message: str) -> Callable[[Job, Random], float]:
     """Return the fault of a network that fails, and the process with it.
 
     Parameters
@@ -47,7 +47,7 @@ def fail(model_error: str, code: int, told: str) -> Callable[[Job, Random], floa
         As in `fault_worker.Plan`.
     code
         How the process ends.
-    told
+    message
         What it says.
     """
 
@@ -56,7 +56,7 @@ def fail(model_error: str, code: int, told: str) -> Callable[[Job, Random], floa
         found = exit_code(failing)
         at_s = time.time()
         assert found == code, f"exit code {found}: {failing.output}"
-        assert told in failing.output, failing.output
+        assert message in failing.output, failing.output
         job.finish()
         return at_s
 

@@ -216,7 +216,7 @@ def _listed(times_ms: NDArray[np.int64] | None) -> list[int]:
     return [int(each) for each in times_ms]
 
 
-def told(steps: list[tuple[int, Step]]) -> tuple[Any, ...]:
+def published_by(steps: list[tuple[int, Step]]) -> tuple[Any, ...]:
     """Return all that steps say, their indices counted from the beginning of the stream."""
     facts = [
         (

@@ -40,8 +40,8 @@ class AlertRules:
     cooldown_ms
         Least time from a close to the key's next open; 0 for none.
     open_ms_max
-        It closes when it has been open for so long, and where the key is still anomalous another
-        one goes on from it.
+        It closes when it has been open for so long; where the key is still anomalous, another one
+        continues it.
     flood_alerts_max, flood_window_ms
         Most alerts that open for a key within so many milliseconds; the next is a summary.
     severities

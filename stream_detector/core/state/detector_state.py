@@ -114,5 +114,5 @@ class EmptyState:
     def restore_plans(
         self, next_offsets: Mapping[int, int]
     ) -> tuple["EmptyState", dict[int, RestorePlan]]:
-        """Return plans that replay nothing: reading goes on at the committed offset."""
+        """Return plans that replay nothing: reading continues at the committed offset."""
         return self, {each: RestorePlan.nothing(offset) for each, offset in next_offsets.items()}

@@ -228,8 +228,8 @@ def test_gaps_are_said_in_the_alerts_of_the_time_after() -> None:
 def test_a_gap_while_an_alert_is_open_is_said_in_its_close() -> None:
     records = [Sent(b"a", 0, ANOMALOUS), Sent(b"a", 80, [0] * 10)]
     step = step_of(*records)
-    told = [(each.alert.event, each.alert.explanation.n_gaps) for each in step.alerts]
-    assert told == [("open", 0), ("close", 1)]
+    found = [(each.alert.event, each.alert.explanation.n_gaps) for each in step.alerts]
+    assert found == [("open", 0), ("close", 1)]
 
 
 @pytest.mark.parametrize(
