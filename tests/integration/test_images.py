@@ -102,7 +102,7 @@ def test_images_live_equal_images_offline_and_bad_ones_are_put_aside(
         for key, alert in alerts.items()
     }
     assert live == images.offline
-    n_saved = f"{len(alerts)} heat maps and {len(alerts)} images written; 0 images"
+    n_saved = f"{len(alerts)} heat maps and {len(alerts)} images written; 0 source records are gone"
     assert n_saved in " ".join(read.stderr.split())
     for key, alert in alerts.items():
         check_alert(key, alert, images.values[key], saved)
