@@ -1,0 +1,232 @@
+"""The pages run: every command, program and file that README.md and docs/** show.
+
+`tests/support/doc_pages.py` says what a block is. A page is one script in a folder of its own. What
+differs from a reader's shell: the broker's port and that of the metrics are free ones,
+`STREAM_DETECTOR_BOOTSTRAP_SERVERS` names the broker, and `train` takes one epoch
+(`tests/support/docs_command.py`). So figures differ from those that a page shows as output; words
+may not.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import typer
+from doc_pages import OUTPUT, ROOT, RUN, Block, find_pages, read_blocks, read_page, script_of
+
+from stream_detector.cli import app
+from stream_detector.recipes import Recipe
+
+PAGES = find_pages()
+BLOCKS = [block for page in PAGES for block in read_blocks(page)]
+SCRIPTS = {page: script for page in PAGES if (script := script_of(page))}
+
+NOT_RUN: Counter[str] = Counter()
+"""How many blocks of each page the tests cannot run; the pages say why."""
+
+BROKER_PORT, METRICS_PORT = "9092", "9108"
+"""The ports that pages name."""
+
+TIMEOUT_S = 240
+N_LINES_MAX = 260
+WORDS_FOUND_MIN = 0.9
+"""Least share of the words of an output block that the page prints when it is run."""
+
+COMMANDS = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+COMMANDS |= {
+    f"dead-letters {name}": command
+    for name, command in COMMANDS.pop("dead-letters").commands.items()
+}
+PROGRAMS = {
+    *("stream-detector", "python", "make", "pip", "docker", "kafka-topics.sh", "kafka-acls.sh"),
+    *("curl", "cat", "head", "grep", "tail", "kill", "wait", "sleep", "ls", "mkdir", "wc"),
+    *("sort", "cut", "diff", "echo", "export", "cp", "mv", "rm", "sed"),
+}
+
+
+def lines_of(program: str, blocks: list[Block] = BLOCKS) -> list[list[str]]:
+    return [words for block in blocks for words in block.command_lines if words[0] == program]
+
+
+def command_of(words: list[str]) -> tuple[str, list[str]]:
+    """Return the name of the command that a line runs, and the words after it."""
+    n_words = 3 if words[1] == "dead-letters" else 2
+    return " ".join(words[1:n_words]), words[n_words:]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_block_goes_unchecked(page: str) -> None:
+    blocks = read_blocks(page)
+    fences = re.findall(r"^\s*(?:```|~~~)", read_page(page), re.MULTILINE)
+    assert len(fences) == 2 * len(blocks), "a fence that is indented, unclosed or oddly labelled"
+    for block in blocks:
+        assert block.title or block.language in (*RUN, *OUTPUT, "toml"), block.line
+        assert block.reason is None or block.language in RUN, block.line
+
+
+def test_what_is_not_run_is_counted() -> None:
+    assert Counter(block.page for block in BLOCKS if block.reason) == NOT_RUN
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_short(page: str) -> None:
+    if "reference" not in page and "measurements" not in page:
+        assert read_page(page).count("\n") <= N_LINES_MAX
+
+
+def test_the_programs_shown_are_known() -> None:
+    assert {words[0] for block in BLOCKS for words in block.command_lines} <= PROGRAMS
+
+
+@pytest.mark.parametrize(
+    "words", lines_of("stream-detector"), ids=lambda words: " ".join(words[1:])
+)
+def test_a_command_line_is_one_the_program_takes(words: list[str]) -> None:
+    if words[1:] in (["--help"], ["--version"]):
+        return
+    name, arguments = command_of(words)
+    with COMMANDS[name].make_context(name, arguments, resilient_parsing="--help" in words) as made:
+        assert made.params is not None
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_shown(name: str) -> None:
+    shown = {command_of(words)[0] for words in lines_of("stream-detector") if len(words) > 2}
+    assert name in shown or name == "demo"  # `make demo` runs it
+
+
+def test_the_targets_are_in_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = {words[1] for words in lines_of("make")}
+    assert targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_extras_are_in_the_project_file() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {
+        extra
+        for words in lines_of("pip")
+        for extra in re.findall(r"\w+", words[-1].partition("[")[2])
+    }
+    assert {"train", "confluent"} <= named <= set(project["optional-dependencies"])
+
+
+@pytest.mark.parametrize(
+    "block",
+    [block for block in BLOCKS if block.language == "toml" and not block.title],
+    ids=lambda block: f"{block.page}:{block.line}",
+)
+def test_a_part_of_a_recipe_has_keys_that_exist(block: Block) -> None:
+    for table, keys in tomllib.loads(block.text).items():
+        section = Recipe.model_fields[table].annotation
+        fields = getattr(section, "model_fields", None)
+        if fields and isinstance(keys, dict):
+            assert set(keys) <= set(fields), table
+
+
+def test_the_json_shown_is_json() -> None:
+    shown = [block for block in BLOCKS if block.language == "json"]
+    assert shown
+    for block in shown:
+        json.loads(block.text)
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a `stream-detector` that calls `docs_command.py`."""
+    folder = tmp_path_factory.mktemp("bin")
+    program = folder / "stream-detector"
+    command = ROOT / "tests" / "support" / "docs_command.py"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{command}" "$@"\n')
+    program.chmod(0o755)
+    (folder / "bundles").mkdir()
+    return folder
+
+
+def marks_of(script: str) -> list[pytest.MarkDecorator]:
+    """Return the markers of a page: `keras` where TensorFlow is loaded, `slow` for all."""
+    needs_keras = r"stream-detector (train|encode|generate)|--report|--engine keras"
+    return [pytest.mark.slow, *([pytest.mark.keras] if re.search(needs_keras, script) else [])]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=marks_of(script)) for page, script in SCRIPTS.items()],
+)
+def test_a_page_runs(
+    page: str, programs: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    script = SCRIPTS[page]
+    if re.search(r"\b(ecg5000|mitdb|smd|nab|mnist)\b", script):
+        request.getfixturevalue("data_folder")
+    printed = run_page(script, programs, tmp_path)
+    for block in read_blocks(page):
+        if block.language == "text":
+            words = set(re.findall(r"[^\W\d_]{3,}", block.text))
+            found = {word for word in words if word in printed}
+            missing = sorted(words - found)
+            assert len(found) >= WORDS_FOUND_MIN * len(words), f"line {block.line}: {missing}"
+
+
+def run_page(script: str, programs: Path, folder: Path) -> str:
+    """Run a page as a script and return all that it printed."""
+    for name in ("models", "producers", "docs/examples"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).symlink_to(ROOT / name)
+    ports = {BROKER_PORT: str(free_port()), METRICS_PORT: str(free_port())}
+    for shown, own in ports.items():
+        script = re.sub(rf"\b{shown}\b", own, script)
+    environment = os.environ | {
+        "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "STREAM_DETECTOR_BOOTSTRAP_SERVERS": f"127.0.0.1:{ports[BROKER_PORT]}",
+        "DOCS_PORT": ports[BROKER_PORT],
+        "DOCS_BUNDLES": str(programs / "bundles"),
+        "COLUMNS": "120",
+    }
+    log = folder / "printed.log"
+    started_s = time.monotonic()
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            ["bash", "-c", script],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            end_group(process)
+    printed = log.read_text(errors="replace")
+    seconds = time.monotonic() - started_s
+    assert code == 0, f"exit code {code} after {seconds:.0f} s:\n{printed[-4_000:]}"
+    return printed
+
+
+def end_group(process: "subprocess.Popen[bytes]") -> None:
+    """End whatever a page left running."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
