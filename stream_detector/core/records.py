@@ -244,7 +244,15 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class BundleReference:
-    """The bundle that scored: its name, and its version (a digest of its content)."""
+    """The bundle that scored.
+
+    Parameters
+    ----------
+    name
+        Its name, from the recipe.
+    version
+        Its version: a digest of its content.
+    """
 
     name: str
     version: str

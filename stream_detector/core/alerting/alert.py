@@ -46,15 +46,19 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The input record an alert speaks of.
+    """The input record that caused an event.
 
     Parameters
     ----------
-    topic, partition, offset
-        Where it lies.
+    topic
+        Its topic.
+    partition
+        Its partition.
+    offset
+        Its offset.
     reference
-        What its header `reference` says of where the data came from; None where it has none, or
-        one that is not UTF-8 or longer than `REFERENCE_BYTES_MAX`.
+        Its header `reference`, which says where the data came from; null where the record has none
+        that is UTF-8 and at most 256 bytes long.
     """
 
     topic: str
@@ -85,40 +89,60 @@ class Alert:
     Parameters
     ----------
     schema_version
-        Version of this format.
+        Version of this format. New fields may be added within a version; ignore those you do not
+        know.
     alert_id
-        Stable: the same input, bundle and place in the stream give the same id again.
-    event, event_number
-        "open", "update" or "close", counted from 1 within one alert.
+        32 hexadecimal digits: a hash of the record's topic, partition and offset, of the bundle's
+        version and, where windows are cut from samples, of the window's start. The same record and
+        bundle give the same id again.
+    event
+        `open`, `update` or `close`. A record that is a whole window opens an alert and does nothing
+        more.
+    event_number
+        Counted from 1 within one alert.
     key
-        Series key as text; bytes that are not UTF-8 appear as backslash escapes.
-    window_start_ms, window_end_ms
-        Times of the first and the last sample of the worst window.
+        Series key as text; bytes that are not UTF-8 appear as backslash escapes. Empty where the
+        record has no key.
+    window_start_ms
+        Time of the first sample of the alert's worst window so far, milliseconds since 1970-01-01
+        UTC: the record's `timestamp_ms` where it gives one, else the time of the Kafka record.
+    window_end_ms
+        Time of its last sample. The same as `window_start_ms` where the recipe's
+        `sample_interval_ms` is 0, which means unknown.
     source
         The input record that caused this event.
-    reconstruction_error, threshold
-        Of the worst window, in the unit of the scaled signal.
+    reconstruction_error
+        How far the reconstruction is from the worst window, in the unit of the scaled signal.
+    threshold
+        The bundle's threshold, in the same unit. The window is anomalous because its error exceeds
+        it.
     anomaly_score
-        Error / threshold, above 1.
+        `reconstruction_error` / `threshold`, above 1.
     severity
-        A name from the recipe's table.
+        The highest level of the recipe's `[alerting]` table that the anomaly score reaches.
     bundle
-        What scored it.
+        The bundle that scored.
     explanation
         Where in the worst window the error lies.
     event_time_ms
-        Event time of this event: the end of the window that caused it, or the watermark that made
-        the alert of an idle key close.
+        Event time of this event: the end of the window that caused it, or the time at which the key
+        expired.
     opened_ms
         `event_time_ms` of the alert's open.
     last_anomalous_ms
         End of the last anomalous window.
-    n_windows, n_anomalous
-        Windows judged, and anomalous ones among them, since and with the one that opened it.
+    n_windows
+        Windows scored since the alert opened, including the one that opened it.
+    n_anomalous
+        Anomalous windows among them.
     reason
-        Why this event; see `AlertReason`.
+        Why this event was published. Open: `anomalous`, `continued` (it continues an alert that was
+        open for too long) or `flood` (a summary instead of one alert too many). Update: `severity`
+        (it rose) or `periodic`. Close: `recovered`, `max_duration` (the alert was open, or its key
+        active, for too long) or `key_expired` (no more samples).
     continues_alert_id
-        `alert_id` of the alert this one goes on from, which had been open too long.
+        `alert_id` of the alert that this one continues because that one was open for too long; null
+        where it continues none.
     is_summary
         Whether it stands for the many alerts of a key that has too many.
     n_alerts

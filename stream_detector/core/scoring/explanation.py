@@ -33,14 +33,13 @@ class FeatureExplanation:
     Parameters
     ----------
     feature
-        Which one, 0 .. n_features - 1.
+        Which feature, counted from 0.
     share
-        Its part of the window's error, range [0, 1].
+        Its part of the window's error, 0 to 1.
     expected
-        The reconstruction, brought back through the scaler; one value for each of the
-        explanation's `times_ms`, unit: the signal's.
+        What the network reconstructed at `times_ms`, in the signal's unit.
     observed
-        The signal at the same times, same unit; None where the value was missing and imputed.
+        What was measured then, in the same unit; null where the value was missing and imputed.
     """
 
     feature: int
@@ -55,20 +54,28 @@ class ImageExplanation:
 
     Parameters
     ----------
-    n_rows, n_columns, n_channels
-        Size of the image in pixels, and 1 (grey) or 3 (colour) values of each.
-    first_row, last_row
-        The unbroken rows around that of the largest error in which none has less than half of
-        that error; counted from 0 at the top.
-    first_column, last_column
-        Likewise the columns, of the error within these rows; counted from 0 at the left.
+    n_rows
+        Rows of the image, in pixels.
+    n_columns
+        Columns of the image, in pixels.
+    n_channels
+        Values of a pixel: 1 of grey, 3 of colour.
+    first_row
+        First of the worst rows, counted from 0 at the top: the contiguous ones around the largest
+        error that have at least half of it.
+    last_row
+        Last of them, included.
+    first_column
+        First of the worst columns within these rows, counted from 0 at the left.
+    last_column
+        Last of them, included.
     share
-        Part of the whole error that lies in these rows and columns, range [0, 1].
+        Part of the whole error that lies in these rows and columns, 0 to 1.
     heat_map
-        Grey PNG in base64: black is no error, white is `heat_map_max`. As large as the image; of a
-        large one each pixel is the mean of a square, so that neither side is longer than 64.
+        The error of each pixel as a grey PNG in base64, at most 64 x 64 pixels and 6,144
+        characters; of a larger image each pixel is the mean of a square. Black is no error.
     heat_map_max
-        The largest error on the heat map, in the unit of the scaled image.
+        The error that is white on the heat map, in the unit of the scaled image.
     """
 
     n_rows: int
@@ -89,23 +96,25 @@ class Explanation:
 
     Parameters
     ----------
-    worst_start_ms, worst_end_ms
-        The unbroken span around the step of the largest error in which no step has less than
-        half of that error; the times of the window where it is an image.
+    worst_start_ms
+        Start of the worst span: the contiguous steps around the largest error that have at least
+        half of it; the start of the window where it is an image.
+    worst_end_ms
+        End of the worst span.
     features
-        At most 3, those with the largest shares, the largest first; none of an image.
+        At most 3 features, those with the largest shares, the largest first; empty for an image.
     shares
-        Each feature's part of the window's error; sums to 1. Empty for an image.
+        Each feature's part of the window's error; they sum to 1. Empty for an image.
     times_ms
-        At most 64 times, spread evenly over the worst span, its first and last step included.
+        At most 64 times, spread evenly over the worst span, including its first and last step.
         Empty for an image.
     imputed_share
-        Part of the window's values that were missing and imputed, range [0, 1].
+        Part of the window's values that were missing and imputed, 0 to 1.
     n_gaps
         How often the series started again after a gap in the last `flood_window_ms` before the
         event.
     image
-        Which pixels, where the record is an image; else None.
+        Where in an image the error lies; null where the record is no image.
     """
 
     worst_start_ms: int
