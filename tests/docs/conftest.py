@@ -1,11 +1,13 @@
-"""Where the pages' data sets come from."""
+"""Where the pages' data sets come from, and the programs that write the pages."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "docs"))
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,22 @@
 """What the documentation says of the code is what the code says, alerts above all."""
 
+import importlib
 import json
-import re
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import pytest
+from alert_example import descriptions
+from log_calls import LogCalls, log_calls
 from pydantic import TypeAdapter
 
-from stream_detector.core.alerting.alert import Alert
+from stream_detector.core.records import Alert
+from stream_detector.recipes.sections import TrainingSection
+from stream_detector.telemetry import LOG_EVENTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,39 +58,142 @@ def generate(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def load(name: str) -> dict:
-    return json.loads((ROOT / "docs" / name).read_text())
+def load(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "docs" / name).read_text())
+    return found
 
 
-def test_nothing_generated_is_stale():
+def test_nothing_generated_is_stale() -> None:
     done = generate("--check")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_marker_is_in_the_readme_once():
-    text = (ROOT / "README.md").read_text()
-    starts = re.findall(r"<!-- generated: (.+) -->", text)
-    ends = re.findall(r"<!-- end of generated: (.+) -->", text)
-    assert starts == ends
-    assert len(starts) == len(set(starts)) == 10
-
-
-def test_an_alert_has_the_designed_fields_in_their_order():
+def test_an_alert_has_the_designed_fields_in_their_order() -> None:
     assert [field.name for field in fields(Alert)] == DESIGNED_FIELDS
     assert list(load("alert.example.json")) == DESIGNED_FIELDS
     assert load("alert.schema.json")["required"] == DESIGNED_FIELDS
 
 
-def test_every_field_of_the_schema_is_described():
-    properties = load("alert.schema.json")["properties"]
-    assert list(properties) == DESIGNED_FIELDS
-    assert all(field["description"] for field in properties.values())
-    for name in ("Explanation", "FeatureExplanation", "ImageExplanation"):
-        part = load("alert.schema.json")["$defs"][name]
-        assert all(field["description"] for field in part["properties"].values())
+def test_every_field_of_the_schema_is_described() -> None:
+    loaded = load("alert.schema.json")
+    parts = [loaded, *loaded["$defs"].values()]
+    assert len(parts) == 6
+    for part in parts:
+        assert part["description"]
+        assert all(field["description"].endswith(".") for field in part["properties"].values())
 
 
-def test_the_example_is_an_alert():
+@dataclass(frozen=True)
+class _Described:
+    """One parameter described.
+
+    Parameters
+    ----------
+    first
+        The first: two
+        lines, `code` and "quotes".
+    """
+
+    first: int
+
+
+def test_a_description_is_read_from_the_docstring() -> None:
+    assert descriptions(_Described) == {"first": 'The first: two lines, `code` and "quotes".'}
+
+
+def test_a_field_without_a_description_is_refused() -> None:
+    fields = [("first", int), ("second", int)]
+    lacking = make_dataclass("lacking", fields, namespace={"__doc__": _Described.__doc__})
+    with pytest.raises(ValueError, match=r"lacking: expected .*'second'.*, found \['first'\]"):
+        descriptions(lacking)
+
+
+SOURCE = """
+def run(**facts):
+    log_event(logging.INFO, "ready", topic="t")
+    log_event(logging.WARNING, "lost", reason="r", **facts)
+    run(n_records=1)
+"""
+
+
+def test_log_events_are_found_in_the_source(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(SOURCE)
+    found = log_calls(tmp_path)
+    assert found == {
+        "ready": LogCalls("INFO", {"topic"}, set()),
+        "lost": LogCalls("WARNING", {"reason"}, {"topic", "reason", "n_records"}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("log_event(level, 'ready')", "expected log_event"),
+        ("log_event(logging.INFO, name)", "expected log_event"),
+        (SOURCE + "\nlog_event(logging.ERROR, 'ready')", "ready has two levels"),
+    ],
+)
+def test_a_log_event_that_cannot_be_documented_is_refused(
+    source: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.py").write_text(source)
+    with pytest.raises(ValueError, match=message):
+        log_calls(tmp_path)
+
+
+@pytest.fixture
+def generator(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The program docs/generate.py, to be changed by a test."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    return importlib.import_module("generate")
+
+
+def test_a_page_that_leaves_out_a_block_is_refused(
+    generator: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for path in generator.REFERENCE.glob("*.md"):
+        if path.name != "metrics.md":
+            (tmp_path / path.name).write_text(path.read_text())
+    monkeypatch.setattr(generator, "REFERENCE", tmp_path)
+    with pytest.raises(SystemExit, match=r"expected each of .*'metrics'"):
+        generator.contents()
+
+
+def test_a_format_that_the_page_leaves_out_is_refused(
+    generator: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generator, "IMAGE_TYPES", {"webp": b"image/webp"})
+    with pytest.raises(SystemExit, match=r"record-formats\.md says nothing of image/webp"):
+        generator.contents()
+
+
+def test_a_log_event_without_a_description_is_refused(
+    generator: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {name: event for name, event in LOG_EVENTS.items() if name != "ready"}
+    monkeypatch.setattr(generator, "LOG_EVENTS", known)
+    with pytest.raises(SystemExit, match=r"LOG_EVENTS: expected .*'ready'"):
+        generator.contents()
+
+
+def test_a_log_field_without_a_description_is_refused(
+    generator: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = LOG_EVENTS["ready"]._replace(fields={"topic": "Input topic"})
+    monkeypatch.setattr(generator, "LOG_EVENTS", {**LOG_EVENTS, "ready": lacking})
+    with pytest.raises(SystemExit, match=r"LOG_EVENTS\['ready'\]: expected .*'group'"):
+        generator.contents()
+
+
+def test_a_key_without_a_description_is_refused(
+    generator: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainingSection.model_fields["epochs"], "description", None)
+    with pytest.raises(SystemExit, match="epochs: expected a description, found none"):
+        generator.blocks()
+
+
+def test_the_example_is_an_alert() -> None:
     alert = TypeAdapter(Alert).validate_python(load("alert.example.json"), strict=False)
     assert alert.anomaly_score == alert.reconstruction_error / alert.threshold
     assert alert.anomaly_score > 1
@@ -92,7 +202,7 @@ def test_the_example_is_an_alert():
     assert None in alert.explanation.features[1].observed
 
 
-def test_the_example_fits_the_schema():
+def test_the_example_fits_the_schema() -> None:
     schema, example = load("alert.schema.json"), load("alert.example.json")
     assert_fits(example, schema, schema["$defs"])
 
@@ -108,7 +218,7 @@ TYPES = {
 }
 
 
-def assert_fits(value: object, schema: dict, definitions: dict) -> None:
+def assert_fits(value: object, schema: dict[str, Any], definitions: dict[str, Any]) -> None:
     """Check the few words of JSON Schema that ours is written in."""
     schema = definitions[schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
     if "anyOf" in schema:

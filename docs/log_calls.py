@@ -1,0 +1,60 @@
+"""Which log events the source writes, found without running it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+
+class LogCalls(NamedTuple):
+    """All calls of `log_event` with one name.
+
+    Parameters
+    ----------
+    level
+        Name of the level, such as "INFO".
+    fields
+        Fields that the calls name.
+    others
+        Keywords of all other calls in the same modules: a call may pass fields on with `**`.
+    """
+
+    level: str
+    fields: set[str]
+    others: set[str]
+
+
+def log_calls(package: Path) -> dict[str, LogCalls]:
+    """Return the calls of `log_event` in a package by the name of the event.
+
+    Raises
+    ------
+    ValueError
+        If a call does not say its level and event as literals, or two calls differ in level.
+    """
+    found: dict[str, LogCalls] = {}
+    for path in sorted(package.rglob("*.py")):
+        calls = list(_calls(path))
+        keywords = {each.arg for call in calls for each in call.keywords if each.arg}
+        for call in calls:
+            if not (isinstance(call.func, ast.Name) and call.func.id == "log_event"):
+                continue
+            level, event = call.args
+            if not isinstance(level, ast.Attribute) or not isinstance(event, ast.Constant):
+                message = f"{path}:{call.lineno}: expected log_event(logging.LEVEL, 'event', ...)"
+                raise ValueError(message)  # noqa: TRY004  (wrong source, not a wrong type)
+            has_more = any(each.arg is None for each in call.keywords)
+            known = found.setdefault(event.value, LogCalls(level.attr, set(), set()))
+            if known.level != level.attr:
+                message = f"{path}:{call.lineno}: {event.value} has two levels"
+                raise ValueError(message)
+            known.fields.update(each.arg for each in call.keywords if each.arg)
+            known.others.update(keywords if has_more else ())
+    return found
+
+
+def _calls(path: Path) -> Iterator[ast.Call]:
+    """Yield every call in a module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            yield node
