@@ -1,6 +1,7 @@
 """The alert's JSON Schema and an example alert, made by the code that makes real ones."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -9,11 +10,12 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from stream_detector.core.alerting.alert import encode_alert
-from stream_detector.core.alerting.lifecycle import advance
+from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance
 from stream_detector.core.alerting.tracking import ScoredWindow
 from stream_detector.core.records import (
     Alert,
     BundleReference,
+    FloatArray,
     OutputRecord,
     RecordMetadata,
     Source,
@@ -82,26 +84,11 @@ def example() -> OutputRecord:
     bundle = BundleReference(
         "pump", "932f937bd9d3765dbdfc6eb7d69418a249df6ca8410707005d3ecc3354ee96d8"
     )
-    scaler = Scaler("min-max", np.float32([0.0, 40.0]), np.float32([0.25, 0.125]))
-    alerts, events = None, ()
+    scaler = Scaler("min-max", _float32([0.0, 40.0]), _float32([0.25, 0.125]))
+    alerts: SeriesAlerts | None = None
+    events: tuple[Alert, ...] = ()
     for number, peak in enumerate((3.75, 6.25)):
-        window = np.float32([[1.0, 41.0], [1.25, 41.0], [1.0, 41.0], [1.25, 41.5]] * 2)
-        expected = scaler.transform(window[np.newaxis] - np.float32([0.0, 0.25]))[0]
-        window[4:7, 0] = [peak - 0.5, peak, peak - 0.25]
-        imputed = np.zeros(window.shape, bool)
-        imputed[5, 1] = True
-        start_ms = 1_767_225_600_000 + 4_000 * number
-        evidence = WindowEvidence(
-            window, scaler.transform(window), expected, start_ms, 1_000, imputed
-        )
-        scored = ScoredWindow(
-            lambda number=number: RecordMetadata("telemetry", 0, 254 + number, 0, b"pump-7", ()),
-            start_ms,
-            start_ms + 7_000,
-            float(window_errors(evidence.scaled[None], expected[None], "mae")[0]),
-            0.09375,
-            lambda evidence=evidence: explain(evidence, scaler, "mae"),
-        )
+        scored = _scored_window(number, peak, scaler)
         alerts, events, _ = advance(alerts, scored, AlertingSection().rules, bundle)
     explanation = replace(events[0].explanation, n_gaps=1)
     return encode_alert(
@@ -110,3 +97,28 @@ def example() -> OutputRecord:
         b"pump-7",
         events[0].event_time_ms + 12,
     )
+
+
+def _scored_window(number: int, peak: float, scaler: Scaler) -> ScoredWindow:
+    """Return a window of 8 steps and 2 features whose first feature rises to a peak."""
+    window = _float32([[1.0, 41.0], [1.25, 41.0], [1.0, 41.0], [1.25, 41.5]] * 2)
+    expected = scaler.transform(window[np.newaxis] - _float32([0.0, 0.25]))[0]
+    window[4:7, 0] = [peak - 0.5, peak, peak - 0.25]
+    imputed = np.zeros(window.shape, np.bool_)
+    imputed[5, 1] = True
+    start_ms = 1_767_225_600_000 + 4_000 * number
+    metadata = RecordMetadata("telemetry", 0, 254 + number, 0, b"pump-7", ())
+    evidence = WindowEvidence(window, scaler.transform(window), expected, start_ms, 1_000, imputed)
+    return ScoredWindow(
+        lambda: metadata,
+        start_ms,
+        start_ms + 7_000,
+        float(window_errors(evidence.scaled[np.newaxis], expected[np.newaxis], "mae")[0]),
+        0.09375,
+        lambda: explain(evidence, scaler, "mae"),
+    )
+
+
+def _float32(values: Sequence[object]) -> FloatArray:
+    """Return an array."""
+    return np.array(values, dtype=np.float32)

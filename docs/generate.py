@@ -117,7 +117,7 @@ def _marked(name: str, texts: dict[str, str]) -> str:
 def _require_mentions(pages: dict[Path, str]) -> None:
     """Fail where a page that is written by hand leaves out what the code has."""
     known = {
-        "record-formats.md": [each.decode() for each in (CONTENT_TYPES | IMAGE_TYPES).values()],
+        "record-formats.md": [each.decode() for each in {**CONTENT_TYPES, **IMAGE_TYPES}.values()],
         "bundle.md": list(Manifest.model_fields),
         "settings.md": [
             name

@@ -40,13 +40,14 @@ def log_calls(package: Path) -> dict[str, LogCalls]:
             if not (isinstance(call.func, ast.Name) and call.func.id == "log_event"):
                 continue
             level, event = call.args
-            if not isinstance(level, ast.Attribute) or not isinstance(event, ast.Constant):
+            name = event.value if isinstance(event, ast.Constant) else None
+            if not isinstance(level, ast.Attribute) or not isinstance(name, str):
                 message = f"{path}:{call.lineno}: expected log_event(logging.LEVEL, 'event', ...)"
                 raise ValueError(message)  # noqa: TRY004  (wrong source, not a wrong type)
             has_more = any(each.arg is None for each in call.keywords)
-            known = found.setdefault(event.value, LogCalls(level.attr, set(), set()))
+            known = found.setdefault(name, LogCalls(level.attr, set(), set()))
             if known.level != level.attr:
-                message = f"{path}:{call.lineno}: {event.value} has two levels"
+                message = f"{path}:{call.lineno}: {name} has two levels"
                 raise ValueError(message)
             known.fields.update(each.arg for each in call.keywords if each.arg)
             known.others.update(keywords if has_more else ())

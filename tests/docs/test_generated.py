@@ -207,7 +207,7 @@ def test_the_example_fits_the_schema() -> None:
     assert_fits(example, schema, schema["$defs"])
 
 
-TYPES = {
+TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str,
     "integer": int,
     "number": (int, float),

@@ -182,7 +182,7 @@ def test_a_page_runs(
 
 def run_page(script: str, programs: Path, folder: Path) -> str:
     """Run a page as a script and return all that it printed."""
-    for name in ("models", "producers", "docs/examples"):
+    for name in ("models", "producers", "docs/examples", "docs/alert.example.json"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(ROOT / name)
     ports = {BROKER_PORT: str(free_port()), METRICS_PORT: str(free_port())}

@@ -3,7 +3,7 @@
 What a fenced block is follows from its language:
 
 - `sh` and `python` are run, all of a page in order, in one shell and one empty folder that sees
-  `models/`, `producers/` and `docs/examples/` of the checkout;
+  `models/`, `producers/`, `docs/examples/` and `docs/alert.example.json` of the checkout;
 - a block with `title="FILE"` is written to that file when its turn comes, whatever its language;
 - `text` and `json` are output;
 - `toml` without a title is part of a recipe: its tables and keys have to exist.
