@@ -7,6 +7,7 @@ hand leaves out something that the code has.
 """
 
 import argparse
+import inspect
 import json
 import re
 import sys
@@ -154,14 +155,14 @@ def _command(name: str, command: Any, rest: str) -> str:
     words = [name, "[OPTIONS]", *(each.name.upper() for each in arguments), rest]
     title = name.removeprefix("stream-detector ")
     rows = [_parameter_row(each, command.callback) for each in (*arguments, *options)]
-    return "\n\n".join(
-        [
-            f"## `{title}`" if title == name else f"### `{title}`",
-            f"`{' '.join(words).rstrip()}`",
-            re.sub(r"(?<!\n)\n(?!\n)", " ", command.help.strip()),
-            _table(("Argument or option", "Default", "Meaning"), rows),
-        ]
-    )
+    parts = [
+        f"## `{title}`" if title == name else f"### `{title}`",
+        f"`{' '.join(words).rstrip()}`",
+        re.sub(r"(?<!\n)\n(?!\n)", " ", command.help.strip()),
+        _table(("Argument or option", "Default", "Meaning"), rows),
+        (command.epilog or "").strip(),
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _parameter_row(parameter: Any, callback: Any) -> Row:
@@ -208,11 +209,11 @@ def _recipe() -> Iterator[str]:
         if not tables:
             continue
         yield f"## `[{name}]`"
-        yield _summary(tables)
+        tag = str(field.discriminator)
+        yield _summary(tables[0]) if len(tables) == 1 else f"The keys depend on `{tag}`."
         if len(tables) == 1:
             yield _table(("Key", "Default", "Meaning"), _keys(tables[0].model_fields))
         else:
-            tag = str(field.discriminator)
             yield _kinds(tag, tables)
             yield _table(("Key", f"Of `{tag}`", "Default", "Meaning"), _keys_of_kinds(tag, tables))
 
@@ -223,11 +224,10 @@ def _tables(field: FieldInfo) -> list[type[BaseModel]]:
     return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
 
 
-def _summary(tables: list[type[BaseModel]]) -> str:
+def _summary(table: type[BaseModel]) -> str:
     """Return what a table is, in the words of its class."""
-    if len(tables) == 1:
-        return re.sub(r"(?<!\n)\n *(?!\n)", " ", re.sub(r"\n +", "\n", tables[0].__doc__ or ""))
-    return "The keys depend on the kind."
+    text = inspect.getdoc(table) or ""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", text)
 
 
 def _kinds(tag: str, tables: list[type[BaseModel]]) -> str:

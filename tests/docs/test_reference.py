@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from doc_pages import read_blocks, read_page
 
-from stream_detector.cli.offline import SCORE_COLUMNS
+from stream_detector.cli.score import SCORE_COLUMNS
 from stream_detector.core.codec.windows import decode_windows
 from stream_detector.settings import ConnectionSettings, DetectSettings, load_settings
 
