@@ -105,7 +105,7 @@ def blocks() -> dict[str, str]:
         "alert fields": _table(("Field", "Type", "Meaning"), _alert_fields()),
         "alert example": f"```json\n{_pretty(example().value)}\n```",
         "alert headers": _table(("Header", "Example"), _alert_headers()),
-        "python names": "\n\n".join(f"::: stream_detector.{name}" for name in _names()),
+        "python names": "\n\n".join(_names()),
     }
     return {name: re.sub(r" +$", "", text, flags=re.MULTILINE) for name, text in found.items()}
 
@@ -133,9 +133,14 @@ def _require_mentions(pages: dict[Path, str]) -> None:
             raise SystemExit(message)
 
 
-def _names() -> list[str]:
-    """Return the public names of the package."""
-    return list(stream_detector.__all__)
+def _names() -> Iterator[str]:
+    """Yield what mkdocstrings is to show: each public name of the package."""
+    for name in stream_detector.__all__:
+        home = stream_detector._HOMES[name]  # noqa: SLF001  (the name itself would load Keras)
+        path = f"stream_detector.{home}.{name}"
+        if (ROOT / (path.replace(".", "/") + ".py")).exists():  # a module of the same name
+            path += f".{name}"
+        yield f"::: {path}\n    options:\n      heading: stream_detector.{name}"
 
 
 def _commands() -> Iterator[str]:
