@@ -9,24 +9,23 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from stream_detector.core.alerting.alert import encode_alert
+from stream_detector.core.alerting.alert import Alert, Source, encode_alert
 from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance
 from stream_detector.core.alerting.tracking import ScoredWindow
 from stream_detector.core.records import (
-    Alert,
     BundleReference,
     FloatArray,
     OutputRecord,
     RecordMetadata,
-    Source,
 )
-from stream_detector.core.scoring.explanation import WindowEvidence, explain
-from stream_detector.core.scoring.explanations import (
+from stream_detector.core.scoring.explanation import (
     Explanation,
     FeatureExplanation,
     ImageExplanation,
+    WindowEvidence,
+    explain,
 )
-from stream_detector.core.scoring.reconstruction import window_errors
+from stream_detector.core.scoring.reconstruction_error import window_errors
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.recipes.sections import AlertingSection
 

@@ -14,7 +14,7 @@ from alert_example import descriptions
 from log_calls import LogCalls, log_calls
 from pydantic import TypeAdapter
 
-from stream_detector.core.records import Alert
+from stream_detector.core.alerting.alert import Alert
 from stream_detector.recipes.sections import TrainingSection
 from stream_detector.telemetry import LOG_EVENTS
 
