@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 MIRROR := $(wildcard ../shared/data)
 
 .DEFAULT_GOAL := help
-.PHONY: help install system-deps demo check test coverage lowest fuzz faults soak zoo bench lock clean
+.PHONY: help install system-deps demo check test coverage lowest docs fuzz faults soak zoo bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -21,7 +21,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# A mirror of the data sets beside the checkout saves the downloads; see README, "Data sets".
+# A mirror of the data sets beside the checkout saves the downloads; see docs/how-to/send-data.md.
 ifneq ($(MIRROR),)
 demo check test coverage lowest soak zoo bench: export STREAM_DETECTOR_DATA ?= $(abspath $(MIRROR))
 endif
@@ -32,12 +32,14 @@ demo: $(INSTALLED) ## train, stream, detect and read the alerts back, in one min
 system-deps: ## install what the tests need beyond Python and make, by apt (Debian)
 	.ci/system-deps
 
-check: $(INSTALLED) ## lint, format, types, import contracts and the fast unit tests
+check: $(INSTALLED) ## lint, format, types, import contracts, documentation and the fast unit tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 	MYPYPATH=benchmarks $(BIN)/mypy --strict benchmarks
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/python docs/generate.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/pytest -q -m "not keras and not slow" tests/unit
 
 # Half of the time is waiting, so more processes than processors; each has a broker of its own.
@@ -54,6 +56,9 @@ lowest: ## every test with the lowest versions that pyproject.toml asks for; nee
 	uv venv --quiet --clear --python $(PYTHON) $(VENV)-lowest
 	uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --editable '.[all]'
 	$(VENV)-lowest/bin/pytest -q $(SIDE_BY_SIDE) --override-ini filterwarnings=default
+
+docs: $(INSTALLED) ## the documentation as a site on http://127.0.0.1:8000
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 fuzz: $(INSTALLED) ## a million records of any kind, and a bundle with each byte changed; FUZZ_ARGS="--seed 7" ...
 	$(BIN)/python tests/fuzz/run.py $(FUZZ_ARGS)

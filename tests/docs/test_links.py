@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = sorted(
     path
-    for folder in (".", "docs", "models", "benchmarks")
-    for path in (ROOT / folder).glob("*.md")
+    for pattern in ("*.md", "docs/**/*.md", "models/*.md", "benchmarks/**/*.md")
+    for path in ROOT.glob(pattern)
 )
 
 
@@ -43,8 +43,9 @@ def test_relative_links_resolve(path):
 
 
 def test_pictures_are_small() -> None:
-    pictures = list((ROOT / "docs" / "figures").glob("*"))
+    folders = [ROOT / "docs" / name for name in ("figures", "pictures")]
+    pictures = [path for folder in folders for path in folder.iterdir() if path.suffix != ".py"]
     assert pictures
     for picture in pictures:
-        assert picture.suffix == ".png"
+        assert picture.suffix in (".png", ".svg"), picture.name
         assert picture.stat().st_size < 200_000, picture.name

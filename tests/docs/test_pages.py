@@ -31,7 +31,18 @@ PAGES = find_pages()
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
 SCRIPTS = {page: script for page in PAGES if (script := script_of(page))}
 
-NOT_RUN: Counter[str] = Counter()
+NOT_RUN = Counter(
+    {
+        "README.md": 2,
+        "docs/how-to/containers.md": 2,
+        "docs/how-to/evaluate.md": 1,
+        "docs/how-to/exactly-once.md": 1,
+        "docs/how-to/run-on-kafka.md": 1,
+        "docs/how-to/security.md": 2,
+        "docs/how-to/workers.md": 1,
+        "docs/tutorials/index.md": 1,
+    }
+)
 """How many blocks of each page the tests cannot run; the pages say why."""
 
 BROKER_PORT, METRICS_PORT = "9092", "9108"
@@ -49,8 +60,8 @@ COMMANDS |= {
 }
 PROGRAMS = {
     *("stream-detector", "python", "make", "pip", "docker", "kafka-topics.sh", "kafka-acls.sh"),
-    *("curl", "cat", "head", "grep", "tail", "kill", "wait", "sleep", "ls", "mkdir", "wc"),
-    *("sort", "cut", "diff", "echo", "export", "cp", "mv", "rm", "sed"),
+    *("curl", "cat", "head", "grep", "kill", "wait", "ls", "mkdir"),
+    *("cut", ".", "cd", "ln"),
 }
 
 
@@ -85,7 +96,8 @@ def test_a_page_is_short(page: str) -> None:
 
 
 def test_the_programs_shown_are_known() -> None:
-    assert {words[0] for block in BLOCKS for words in block.command_lines} <= PROGRAMS
+    shown = {words[0] for block in BLOCKS for words in block.command_lines}
+    assert shown - PROGRAMS == set()
 
 
 @pytest.mark.parametrize(
@@ -101,7 +113,7 @@ def test_a_command_line_is_one_the_program_takes(words: list[str]) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_shown(name: str) -> None:
-    shown = {command_of(words)[0] for words in lines_of("stream-detector") if len(words) > 2}
+    shown = {command_of(words)[0] for words in lines_of("stream-detector")}
     assert name in shown or name == "demo"  # `make demo` runs it
 
 

@@ -1,9 +1,9 @@
-"""What docs/security.md shows is what the program takes."""
+"""What docs/how-to/security.md shows is what the program takes."""
 
 import re
-from pathlib import Path
 
 import pytest
+from doc_pages import read_blocks, read_page
 
 from stream_detector.settings import (
     ENVIRONMENT_PREFIX,
@@ -12,8 +12,9 @@ from stream_detector.settings import (
     load_settings,
 )
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
-FILES = re.findall(r"^```toml\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+PAGE = "docs/how-to/security.md"
+DOCUMENT = read_page(PAGE)
+FILES = [block.text for block in read_blocks(PAGE) if block.language == "toml"]
 
 
 @pytest.mark.parametrize(("number", "protocol"), [(0, "SASL_SSL"), (1, "SSL")])

@@ -49,7 +49,8 @@ class Block:
             return []
         found = []
         for line in self.text.replace("\\\n", " ").splitlines():
-            words = shlex.shlex(line, posix=True, punctuation_chars=True)
+            plain = re.sub(r"\s2>", " >", line)
+            words = shlex.shlex(plain, posix=True, punctuation_chars=True)
             words.whitespace_split = True
             found += _split(list(words))
         return found
