@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from doc_pages import Block, read_blocks, read_page
 
-from stream_detector.cli.offline import SCORE_COLUMNS
+from stream_detector.cli.score import SCORE_COLUMNS
 from stream_detector.settings import ConnectionSettings, DetectSettings, load_settings
 
 
