@@ -56,7 +56,9 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--clients", nargs="+", choices=CLIENTS, default=CLIENTS)
     parser.add_argument("--polls", type=int, nargs="+", default=POLLS, help="records per poll")
-    parser.add_argument("--restless", action="store_true", help="restores: every key has an alert")
+    parser.add_argument(
+        "--active-keys", action="store_true", help="restores: every key has an alert"
+    )
     parser.add_argument("--rates", type=int, nargs="+", default=[1_000])
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
@@ -125,7 +127,7 @@ def restores(servers: str, folder: Path, options: argparse.Namespace) -> dict[st
     """
     bundle = folder / "samples"
     ttl = f"window.key_ttl_ms={24 * HOUR_MS}"
-    changes = (*QUICKLY, ttl, *(("threshold.n_mad=0",) if options.restless else ()))
+    changes = (*QUICKLY, ttl, *(("threshold.n_mad=0",) if options.active_keys else ()))
     train(load_recipe(ROOT / "models" / "mitdb-dense.toml", changes), bundle)
     found: dict[str, Any] = {}
     for n_past in track(PASTS, description="restores"):

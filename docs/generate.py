@@ -28,8 +28,7 @@ import stream_detector
 from stream_detector import errors
 from stream_detector.bundle.manifest import Manifest
 from stream_detector.cli import app
-from stream_detector.core.codec.image_format import IMAGE_TYPES
-from stream_detector.core.codec.windows import CONTENT_TYPES
+from stream_detector.core.codec.formats import CONTENT_TYPES, FORMATS
 from stream_detector.recipes.sections import Recipe
 from stream_detector.settings import ENVIRONMENT_PREFIX, ConnectionSettings, DetectSettings
 from stream_detector.telemetry import LOG_EVENTS, Metrics
@@ -101,6 +100,10 @@ def blocks() -> dict[str, str]:
         "log events": "\n\n".join(_log_events()),
         "exit codes": _table(("Code", "Raised as", "Meaning"), _exit_codes()),
         "error tree": _error_tree(),
+        "record formats": _table(
+            ("`content-type` header", "`--format` of `replay`", "`content_type` setting", "Holds"),
+            _record_formats(),
+        ),
         "record errors": _table(("Class", "Meaning"), _record_errors()),
         "alert fields": _table(("Field", "Type", "Meaning"), _alert_fields()),
         "alert example": f"```json\n{_pretty(example().value)}\n```",
@@ -118,7 +121,7 @@ def _marked(name: str, texts: dict[str, str]) -> str:
 def _require_mentions(pages: dict[Path, str]) -> None:
     """Fail where a page that is written by hand leaves out what the code has."""
     known = {
-        "record-formats.md": [each.decode() for each in {**CONTENT_TYPES, **IMAGE_TYPES}.values()],
+        "record-formats.md": [each.decode() for each in CONTENT_TYPES.values()],
         "bundle.md": list(Manifest.model_fields),
         "settings.md": [
             name
@@ -127,7 +130,8 @@ def _require_mentions(pages: dict[Path, str]) -> None:
         ],
     }
     for name, words in known.items():
-        missing = [word for word in words if f"`{word}`" not in pages[REFERENCE / name]]
+        by_hand = _BLOCK.sub("", pages[REFERENCE / name])
+        missing = [word for word in words if f"`{word}`" not in by_hand]
         if missing:
             message = f"docs/reference/{name} says nothing of {', '.join(missing)}"
             raise SystemExit(message)
@@ -332,6 +336,19 @@ def _error_tree() -> str:
     """Return the drawing of all errors in the docstring of their module."""
     drawing = (errors.__doc__ or "").partition("::\n")[2].partition("\nA message")[0]
     return f"```text\n{textwrap.dedent(drawing).strip()}\n```"
+
+
+def _record_formats() -> Iterator[Row]:
+    """Yield a row for each format that a record's header can name."""
+    for each in FORMATS:
+        shapes = {
+            "windows": each.holds_windows,
+            "samples": each.holds_samples,
+            "images": each.holds_images,
+        }
+        held = ", ".join(shape for shape, is_held in shapes.items() if is_held)
+        for name, media_type in each.media_types.items():
+            yield f"`{media_type.decode()}`", f"`{name}`", f"`{each.name}`", held
 
 
 def _record_errors() -> Iterator[Row]:

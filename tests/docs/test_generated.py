@@ -162,7 +162,7 @@ def test_a_page_that_leaves_out_a_block_is_refused(
 def test_a_format_that_the_page_leaves_out_is_refused(
     generator: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generator, "IMAGE_TYPES", {"webp": b"image/webp"})
+    monkeypatch.setattr(generator, "CONTENT_TYPES", {"webp": b"image/webp"})
     with pytest.raises(SystemExit, match=r"record-formats\.md says nothing of image/webp"):
         generator.contents()
 
