@@ -1,4 +1,4 @@
-"""The rights that docs/security.md names are enough, and each is needed, by Kafka's authoriser."""
+"""The rights of docs/how-to/security.md are enough, and each is needed, by Kafka's authoriser."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -307,7 +307,8 @@ def test_ready_takes_under_two_seconds_beside_the_join_and_never_loads_tensorflo
         *("--group", "ready"),
     )
     running.wait_for("ready")
-    assert time.monotonic() - start_s < 10  # the figure itself is in docs/measurements.md
+    # The figure itself is in docs/explanation/measurements.md.
+    assert time.monotonic() - start_s < 10
     status = Path(f"/proc/{running.process.pid}/status").read_text()
     (resident,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
     assert int(resident.split()[1]) < 250 * 1024

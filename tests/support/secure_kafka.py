@@ -28,7 +28,7 @@ from stream_detector.clients import connect
 from stream_detector.core.records import OutputRecord
 from stream_detector.settings import ConnectionSettings
 
-DOCUMENTATION = Path(__file__).parents[2] / "docs" / "security.md"
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "how-to" / "security.md"
 TOPICS = ("telemetry", "alerts", "dead-letters")
 CLIENTS = ("kafka-python", "confluent")
 PROTOCOLS = ("SASL_SSL", "SSL", "SASL_PLAINTEXT")
@@ -139,7 +139,7 @@ class SecureKafka(LocalKafka):
 
 
 def documented_grants() -> dict[str, list[Grant]]:
-    """What docs/security.md lets each of its users do, read from its commands."""
+    """What docs/how-to/security.md lets each of its users do, read from its commands."""
     grants: dict[str, list[Grant]] = {}
     for line in re.findall(r"^kafka-acls\.sh .*$", DOCUMENTATION.read_text(), re.MULTILINE):
         pairs = list(pairwise(shlex.split(line)))
