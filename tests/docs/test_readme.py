@@ -70,7 +70,7 @@ def test_the_demo_prints_the_table_shown(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     shown = next(block.text for block in read_blocks("README.md") if "AUROC" in block.text)
     printed = done.stdout + done.stderr
-    names = re.findall(r"^│ (\S.*?)  +│", shown, re.MULTILINE)
+    names = re.findall(r"^│ (\S.*?) +│", shown, re.MULTILINE)
     assert len(names) == 9
     assert all(name in printed for name in names)
     figures = json.loads(file.read_text())
