@@ -18,7 +18,10 @@ import sys
 import time
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
@@ -40,6 +43,7 @@ NOT_RUN = Counter(
         "docs/how-to/run-on-kafka.md": 1,
         "docs/how-to/security.md": 2,
         "docs/how-to/workers.md": 1,
+        "docs/tutorials/ecg5000.md": 1,
         "docs/tutorials/index.md": 1,
     }
 )
@@ -50,8 +54,11 @@ BROKER_PORT, METRICS_PORT = "9092", "9108"
 
 TIMEOUT_S = 240
 N_LINES_MAX = 260
-WORDS_FOUND_MIN = 0.9
-"""Least share of the words of an output block that the page prints when it is run."""
+N_PAGES_AT_ONCE = 2
+WORDS_MISSING_MAX = 0.1
+N_WORDS_MISSING_MAX = 1
+"""Largest share, or number, of the words of an output block that the page may not print here: with
+one epoch an alert may have another severity."""
 
 COMMANDS = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 COMMANDS |= {
@@ -142,10 +149,13 @@ def test_the_extras_are_in_the_project_file() -> None:
 )
 def test_a_part_of_a_recipe_has_keys_that_exist(block: Block) -> None:
     for table, keys in tomllib.loads(block.text).items():
-        section = Recipe.model_fields[table].annotation
-        fields = getattr(section, "model_fields", None)
-        if fields and isinstance(keys, dict):
-            assert set(keys) <= set(fields), table
+        assert set(keys) <= keys_of(Recipe.model_fields[table].annotation), table
+
+
+def keys_of(annotation: object) -> set[str]:
+    """Return the keys of a table of a recipe, or of all classes of a union."""
+    found = set(getattr(annotation, "model_fields", ()))
+    return found.union(*(keys_of(part) for part in get_args(annotation)))
 
 
 def test_the_json_shown_is_json() -> None:
@@ -173,27 +183,53 @@ def marks_of(script: str) -> list[pytest.MarkDecorator]:
     return [pytest.mark.slow, *([pytest.mark.keras] if re.search(needs_keras, script) else [])]
 
 
+@pytest.fixture(scope="session")
+def printed(request: pytest.FixtureRequest, programs: Path) -> Iterator[dict[str, Future[str]]]:
+    """What each page that was selected prints; two pages run side by side."""
+    runs = [
+        item.callspec.params["page"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.originalname == "test_a_page_runs"
+    ]
+    pages = [str(page) for page in runs]
+    if any(re.search(r"\b(ecg5000|mitdb|smd|nab|mnist)\b", SCRIPTS[page]) for page in pages):
+        request.getfixturevalue("data_folder")
+    folder = programs.parent / "pages"
+    with ThreadPoolExecutor(N_PAGES_AT_ONCE) as pool:
+        yield {
+            page: pool.submit(run_page, SCRIPTS[page], programs, folder / page.replace("/", "-"))
+            for page in pages
+        }
+        pool.shutdown(cancel_futures=True)
+
+
 @pytest.mark.parametrize(
     "page",
     [pytest.param(page, marks=marks_of(script)) for page, script in SCRIPTS.items()],
 )
-def test_a_page_runs(
-    page: str, programs: Path, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    script = SCRIPTS[page]
-    if re.search(r"\b(ecg5000|mitdb|smd|nab|mnist)\b", script):
-        request.getfixturevalue("data_folder")
-    printed = run_page(script, programs, tmp_path)
+def test_a_page_runs(page: str, printed: dict[str, Future[str]]) -> None:
+    text = printed[page].result()
+    for block in output_of_commands(page):
+        words = set(re.findall(r"\b[^\W\d_]{3,}\b", block.text))
+        missing = sorted(word for word in words if word not in text)
+        n_allowed = max(N_WORDS_MISSING_MAX, WORDS_MISSING_MAX * len(words))
+        assert len(missing) <= n_allowed, f"line {block.line}: {missing}"
+
+
+def output_of_commands(page: str) -> list[Block]:
+    """Return the output blocks of a page that follow a block that is run."""
+    found, is_run = [], False
     for block in read_blocks(page):
-        if block.language == "text":
-            words = set(re.findall(r"[^\W\d_]{3,}", block.text))
-            found = {word for word in words if word in printed}
-            missing = sorted(words - found)
-            assert len(found) >= WORDS_FOUND_MIN * len(words), f"line {block.line}: {missing}"
+        if block.language in RUN and not block.title:
+            is_run = block.is_run
+        elif block.language == "text" and is_run:
+            found.append(block)
+    return found
 
 
 def run_page(script: str, programs: Path, folder: Path) -> str:
     """Run a page as a script and return all that it printed."""
+    folder.mkdir(parents=True)
     for name in ("models", "producers", "docs/examples", "docs/alert.example.json"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(ROOT / name)

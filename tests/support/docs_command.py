@@ -5,11 +5,13 @@ seconds, and the same `train` on the same files is done once: its bundle is then
 pages that show it. `broker` listens on the port of the test that runs the page.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "stream_detector"]
@@ -27,18 +29,22 @@ def main(arguments: list[str]) -> int:
 def _train(arguments: list[str], kept: Path) -> int:
     out = _out_of(arguments)
     known = kept / _digest(arguments)
-    if not known.exists():
-        done = subprocess.run([*COMMAND, *arguments], stdout=subprocess.PIPE, check=False)
-        if done.returncode or not out.exists():
-            return done.returncode
-        shutil.copytree(out, known / "bundle")
-        (known / "printed").write_bytes(done.stdout)
-    else:
+    if known.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(known / "bundle", out)
-    sys.stdout.buffer.write((known / "printed").read_bytes())
-    return 0
+        sys.stdout.buffer.write((known / "printed").read_bytes())
+        return 0
+    command = [*COMMAND, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    sys.stdout.buffer.write(done.stdout)
+    if done.returncode == 0:
+        made = Path(tempfile.mkdtemp(dir=kept))
+        shutil.copytree(out, made / "bundle")
+        (made / "printed").write_bytes(done.stdout)
+        with contextlib.suppress(OSError):  # another page was faster
+            made.rename(known)
+    return done.returncode
 
 
 def _out_of(arguments: list[str]) -> Path:
@@ -50,8 +56,11 @@ def _out_of(arguments: list[str]) -> Path:
 
 def _digest(arguments: list[str]) -> str:
     """Return what tells one training from another: its words, and every file they may name."""
-    digest = hashlib.sha256("\0".join(arguments).encode())
-    for word in arguments:
+    words = list(arguments)
+    if "--out" in words:
+        del words[words.index("--out") : words.index("--out") + 2]
+    digest = hashlib.sha256("\0".join(words).encode())
+    for word in words:
         path = Path(word.rpartition("=")[2])
         if path.is_file():
             digest.update(path.read_bytes())
