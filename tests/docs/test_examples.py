@@ -30,7 +30,7 @@ def event_of(number: int, event: str, alert_id: str = "a", key: str = "pump-7") 
     return json.dumps(json.loads(EXAMPLE) | changes).encode()
 
 
-def test_it_is_short_and_needs_nothing_of_ours():
+def test_it_is_short_and_needs_nothing_of_ours() -> None:
     text = PROGRAM.read_text()
     assert text.count("\n") < 85
     modules = {
@@ -41,27 +41,27 @@ def test_it_is_short_and_needs_nothing_of_ours():
     assert modules == {"argparse", "sys", "kafka", "pydantic"}
 
 
-def test_its_model_takes_the_published_example(program):
+def test_its_model_takes_the_published_example(program: ModuleType) -> None:
     alert = program.Alert.model_validate_json(EXAMPLE)
     found = json.loads(EXAMPLE)
     assert alert.shares == found["explanation"]["shares"]
     assert (alert.alert_id, alert.event_time_ms) == (found["alert_id"], found["event_time_ms"])
 
 
-def test_an_event_is_a_line(program):
+def test_an_event_is_a_line(program: ModuleType) -> None:
     line = program.Reader().take(EXAMPLE)
     assert line == (
         "1767225611000 update severity critical key pump-7 score 2.62 feature 0 (94%)\n"
     )
 
 
-def test_an_alert_of_an_image_names_no_feature(program):
+def test_an_alert_of_an_image_names_no_feature(program: ModuleType) -> None:
     found = json.loads(EXAMPLE)
     found["explanation"]["shares"] = []
     assert program.Reader().take(json.dumps(found).encode()).endswith(" score 2.62 image\n")
 
 
-def test_repeats_are_dropped_and_closed_alerts_are_no_longer_open(program):
+def test_repeats_are_dropped_and_closed_alerts_are_no_longer_open(program: ModuleType) -> None:
     reader = program.Reader()
     events = [event_of(1, "open"), event_of(2, "update"), event_of(3, "close")]
     assert all(reader.take(value) for value in events[:2])
@@ -74,14 +74,16 @@ def test_repeats_are_dropped_and_closed_alerts_are_no_longer_open(program):
     assert reader.open == {}
 
 
-def test_what_is_no_alert_is_skipped(program):
+def test_what_is_no_alert_is_skipped(program: ModuleType) -> None:
     reader = program.Reader()
     assert reader.take(b"?").startswith("skipped: ")
     assert reader.take(b"{}").startswith("skipped: ")
 
 
-def test_a_broker_that_does_not_answer_is_said(program, monkeypatch):
-    def give_up(**options):
+def test_a_broker_that_does_not_answer_is_said(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give_up(**options: object) -> None:
         text = f"Unable to bootstrap in {options['bootstrap_timeout_ms']} ms"
         raise kafka.errors.KafkaTimeoutError(text)
 
@@ -91,7 +93,7 @@ def test_a_broker_that_does_not_answer_is_said(program, monkeypatch):
         program.main()
 
 
-def test_it_forgets_the_oldest(program, monkeypatch):
+def test_it_forgets_the_oldest(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "N_REMEMBERED", 3)
     reader = program.Reader()
     for name in "abcde":

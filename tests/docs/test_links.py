@@ -24,13 +24,13 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", each.lower()).strip().replace(" ", "-") for each in headings}
 
 
-def test_the_files_are_there():
+def test_the_files_are_there() -> None:
     names = {str(path.relative_to(ROOT)) for path in FILES}
     assert {"README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"} <= names
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_relative_links_resolve(path):
+def test_relative_links_resolve(path: Path) -> None:
     targets = re.findall(r"\]\(([^)\s]+)\)", prose(path))
     for target in targets:
         if re.match(r"[a-z]+:", target):

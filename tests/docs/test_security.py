@@ -1,6 +1,7 @@
 """What docs/how-to/security.md shows is what the program takes."""
 
 import re
+from pathlib import Path
 
 import pytest
 from doc_pages import read_blocks, read_page
@@ -18,7 +19,9 @@ FILES = [block.text for block in read_blocks(PAGE) if block.language == "toml"]
 
 
 @pytest.mark.parametrize(("number", "protocol"), [(0, "SASL_SSL"), (1, "SSL")])
-def test_the_settings_files_shown_are_taken(number, protocol, tmp_path, monkeypatch):
+def test_the_settings_files_shown_are_taken(
+    number: int, protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ConnectionSettings.model_fields:
         monkeypatch.delenv(ENVIRONMENT_PREFIX + name.upper(), raising=False)
     if protocol == "SASL_SSL":
@@ -28,7 +31,7 @@ def test_the_settings_files_shown_are_taken(number, protocol, tmp_path, monkeypa
     assert load_settings(ConnectionSettings, file).security_protocol == protocol
 
 
-def test_the_settings_named_exist():
+def test_the_settings_named_exist() -> None:
     names = set(re.findall(r"`((?:ssl|sasl|security|broker|metrics|instance)_\w+)[`\s]", DOCUMENT))
     assert len(names) >= 5
     assert names <= set(DetectSettings.model_fields)
