@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from client_world import EVERYWHERE, World  # tests/support
 
-from stream_detector.clients import connect
+from stream_detector.clients import _limits, connect
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import TopicPartition
 from stream_detector.settings import ClientName, ConnectionSettings
@@ -36,6 +36,12 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     yield made
     for client in made.clients:
         client.close()
+
+
+@pytest.fixture
+def soon_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic that is not known counts as missing sooner: one broker knows a new one at once."""
+    monkeypatch.setattr(_limits, "NEW_TOPIC_MS", 300)
 
 
 @pytest.fixture

@@ -230,6 +230,7 @@ def test_lag_counts_what_is_left(world: World) -> None:
     assert client.lag_records() == {}
 
 
+@pytest.mark.usefixtures("soon_missing")
 def test_counting_partitions_creates_no_topic(world: World) -> None:
     topic = world.make_topic(3)
     client = world.connect()
@@ -239,6 +240,7 @@ def test_counting_partitions_creates_no_topic(world: World) -> None:
     assert client.n_partitions("not-there") == 0
 
 
+@pytest.mark.usefixtures("soon_missing")
 def test_the_error_for_a_missing_topic_names_the_command_that_creates_it(world: World) -> None:
     reader = world.connect("not-there", group=group())
     writer = world.connect()

@@ -264,7 +264,10 @@ class Job:
         """Wait until every process has ended, by what was done to it or in order; then finish."""
         for each in self.processes:
             code = exit_code(each)
-            assert code in (0, 4, -signal.SIGKILL), f"exit code {code}: {each.output}"
+            # A process ends by SIGTERM itself while it does not listen for that yet.
+            assert code in (0, 4, -signal.SIGKILL, -signal.SIGTERM), (
+                f"exit code {code}: {each.output}"
+            )
         self.finish()
 
     def close(self) -> None:
