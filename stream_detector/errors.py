@@ -113,7 +113,7 @@ class FencedError(BrokerError):
 
 
 class StateError(StreamDetectorError):
-    """The saved state or an offset cannot be trusted."""
+    """The committed metadata or an offset cannot be trusted."""
 
     exit_code = 5
 
