@@ -3,7 +3,6 @@
 Needs `pip install 'stream-detector[confluent]'`.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -32,8 +31,10 @@ from stream_detector.clients.confluent.consumer import (
 from stream_detector.clients.confluent.errors import (
     LIBRARY_ERRORS,
     REFUSALS,
+    LibraryLog,
     is_fatal,
     map_error,
+    map_fatal,
 )
 from stream_detector.clients.confluent.producer import ConfluentProducer
 from stream_detector.clients.confluent.records import to_batch, without_notices
@@ -42,12 +43,6 @@ from stream_detector.errors import BrokerError
 from stream_detector.settings import ConnectionSettings
 
 __all__ = ["ConfluentClient"]
-
-# Without a logger the library writes to standard error. All that it logs is reported as an error
-# too, so this logger is silent until somebody gives it a handler.
-_LOGGER = logging.getLogger("confluent_kafka")
-_LOGGER.addHandler(logging.NullHandler())
-_LOGGER.propagate = False
 
 # Longest single wait for the answer to a commit.
 _COMMIT_TICK_S = 0.001
@@ -70,6 +65,7 @@ class ConfluentClient(KafkaClient):
     def __init__(self, settings: ConnectionSettings, subscription: Subscription) -> None:
         super().__init__(settings, subscription)
         self._reported: KafkaError | None = None
+        self._log = LibraryLog()
         self._state = ConsumerState()
 
     def _connect(self) -> dict[str, Any]:
@@ -77,7 +73,7 @@ class ConfluentClient(KafkaClient):
         if protocol.endswith("SSL"):
             check_connection(self._settings)
         config = connection_config(self._settings) | {
-            "logger": _LOGGER,
+            "logger": self._log,
             # Lost connections reach the error callback; as log lines they come by the hundred.
             "log_level": 2,
             "error_cb": self._on_error,
@@ -242,7 +238,9 @@ class ConfluentClient(KafkaClient):
         cause, self._reported = self._reported, None
         if cause is not None and cause.code() in REFUSALS:
             return map_error(cause, self._servers)
-        # A callback that ran while an error was raised hides it.
+        # A callback that ran while an error was raised hides it, and a log line even its cause.
+        if isinstance(error, SystemError) and error.__cause__ is None and self._log.fatal:
+            return map_fatal(self._log.fatal, self._servers)
         reason = error.__cause__ or error
         reading = self._subscription
         if reading.instance_id is not None and is_fatal(reason):

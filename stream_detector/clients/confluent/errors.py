@@ -1,11 +1,18 @@
 """confluent-kafka's errors, mapped to ours."""
 
+import logging
 from collections.abc import Iterable
 
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_detector.clients import _errors
 from stream_detector.errors import BrokerError, missing_topics
+
+# Without a logger the library writes to standard error. All that it logs is reported as an error
+# too, so this logger is silent until somebody gives it a handler.
+_LOGGER = logging.getLogger("confluent_kafka")
+_LOGGER.addHandler(logging.NullHandler())
+_LOGGER.propagate = False
 
 
 def _names(text: str) -> frozenset[str]:
@@ -105,6 +112,42 @@ def map_error(
         if name in names:
             return build(servers, reason)
     return _errors.refused(servers, reason)
+
+
+def map_fatal(text: str, servers: str) -> BrokerError:
+    """Return our error for a fatal one of which only the log line is known.
+
+    Parameters
+    ----------
+    text
+        As the library logged it, such as "Fatal error: Broker: Cluster authorization failed: ..".
+    servers
+        The bootstrap servers, for the message.
+    """
+    build = _errors.denied if "authorization failed" in text.lower() else _errors.refused
+    return build(servers, text)
+
+
+class LibraryLog:
+    """What the library calls a logger: passes its lines on, and keeps that of a fatal error.
+
+    The library raises a fatal error in the call that meets it. Where it writes a log line in the
+    same call, the error is lost and a bare `SystemError` comes out; the line then has the reason.
+
+    Attributes
+    ----------
+    fatal
+        The last line about a fatal error; None where there was none.
+    """
+
+    def __init__(self) -> None:
+        self.fatal: str | None = None
+
+    def log(self, level: int, text: str, *parts: object) -> None:
+        """Pass a line on; `parts` are its facility, the name of the client and the message."""
+        if parts and parts[0] == "FATAL":
+            self.fatal = str(parts[-1])
+        _LOGGER.log(level, text, *parts)
 
 
 def is_fatal(error: object) -> bool:

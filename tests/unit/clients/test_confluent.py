@@ -114,3 +114,24 @@ def test_a_step_of_a_transaction_that_does_not_end_is_given_up(
     assert silent.n_aborted == 0, "it still works on a step and takes no other"
     assert own.require_handle() is next_one
     silent.is_over.set()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "Fatal error: Broker: Cluster authorization failed: no producer id",
+            "denied access: Fatal",
+        ),
+        ("Fatal error: Broker: Out of order sequence number", "refused: Fatal error"),
+    ],
+)
+def test_a_fatal_error_that_a_log_line_hides_has_the_line_s_reason(line: str, words: str) -> None:
+    client = ConfluentClient(ConnectionSettings(), Subscription())
+    hidden = SystemError("<method 'flush'> returned NULL without setting an exception")
+    assert "returned NULL" in str(client._map_error(hidden))
+    client._log.log(50, "%s [%s] %s", "FATAL", "rdkafka#producer-1", line)
+    client._log.log(40, "%s [%s] %s", "FAIL", "rdkafka#producer-1", "another line")
+    error = client._map_error(hidden)
+    assert words in str(error)
+    assert not error.retriable
