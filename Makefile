@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 MIRROR := $(wildcard ../shared/data)
 
 .DEFAULT_GOAL := help
-.PHONY: help install system-deps demo check test coverage lowest docs fuzz faults soak zoo bench lock clean
+.PHONY: help install system-deps demo lint check test coverage lowest docs fuzz faults soak zoo bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -32,7 +32,7 @@ demo: $(INSTALLED) ## train, stream, detect and read the alerts back, in one min
 system-deps: ## install what the tests need beyond Python and make, by apt (Debian)
 	.ci/system-deps
 
-check: $(INSTALLED) ## lint, format, types, import contracts, documentation and the fast unit tests
+lint: $(INSTALLED) ## lint, format, types, import contracts and documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
@@ -40,13 +40,15 @@ check: $(INSTALLED) ## lint, format, types, import contracts, documentation and 
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/python docs/generate.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+check: lint ## the same, and the fast unit tests
 	$(BIN)/pytest -q -m "not keras and not slow" tests/unit
 
 # Half of the time is waiting, so more processes than processors; each has a broker of its own.
 SIDE_BY_SIDE = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 TEST_PROCESSES ?= 3
 
-test: check ## make check, then every test; those on a real Kafka need one, Docker, or Java and Maven
+test: lint ## make lint, then every test; those on a real Kafka need one, Docker, or Java and Maven
 	$(BIN)/pytest -q $(SIDE_BY_SIDE)
 
 coverage: $(INSTALLED) ## every test, and which lines and branches of the package they reach

@@ -31,17 +31,29 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", expected)
 
 
-# Modules that take longest, most of it in waiting: side by side with others from the beginning on.
+# The modules that take longest: some wait for brokers, some compute, and these alternate.
 LONGEST = (
     "integration/test_faults.py",
+    "docs/test_pages.py",
     "integration/test_main_job.py",
-    "integration/test_client_traps.py",
-    "contracts/test_clients.py",
-    "integration/test_dead_letters.py",
-    "integration/test_security.py",
-    "integration/test_workers.py",
     "recovery/test_delivery.py",
+    "integration/test_client_traps.py",
+    "unit/recipes/test_models.py",
+    "integration/test_dead_letters.py",
+    "unit/training/test_train.py",
+    "integration/test_security.py",
+    "contracts/test_engines.py",
+    "contracts/test_clients.py",
+    "unit/networks/test_networks.py",
+    "integration/test_workers.py",
     "contracts/test_transactions.py",
+    "fuzz/test_fuzz.py",
+    "contracts/test_partitions.py",
+    "integration/test_samples.py",
+    "properties/test_restore.py",
+    "integration/test_access_rights.py",
+    "integration/test_images.py",
+    "integration/test_soak.py",
 )
 
 
@@ -50,6 +62,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the modules that take longest: pytest-xdist gives out modules in this order."""
     folder = Path(__file__).parent
     order = {folder / name: place for place, name in enumerate(LONGEST)}
+    if missing := [str(path) for path in order if not path.is_file()]:
+        message = f"LONGEST names modules that are gone: {', '.join(missing)}"
+        raise pytest.UsageError(message)
     items.sort(key=lambda item: order.get(item.path, len(order)))
 
 

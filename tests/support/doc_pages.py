@@ -25,6 +25,9 @@ _BLOCK = re.compile(
     r'^```(?P<language>\w*)(?: title="(?P<title>[^"\n]+)")?\n(?P<text>.*?)^```$',
     re.MULTILINE | re.DOTALL,
 )
+_BROKER = re.compile(r"^stream-detector broker\b.*&$", re.MULTILINE)
+_WAIT = "until (exec 3<>/dev/tcp/127.0.0.1/$DOCS_PORT) 2>/dev/null; do sleep 0.1; done"
+"""A reader's next command comes later than a script's."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def script_of(page: str) -> str:
         elif block.language == "python":
             parts.append(_here("python -", block))
         elif block.is_run:
-            parts.append(block.text.rstrip("\n"))
+            parts.append(_BROKER.sub(rf"\g<0>\n{_WAIT}", block.text.rstrip("\n")))
     return "\n".join(parts) + "\n"
 
 
