@@ -60,7 +60,7 @@ def opened(library: ClientName) -> Iterator[Connect]:
     yield open_client
     for client in clients:
         client.close()
-    # Sockets that kafka-python left behind are found here, where that is expected.
+    # The sockets that kafka-python leaves open are collected here, where a warning is expected.
     gc.collect()
 
 

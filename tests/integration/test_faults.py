@@ -67,7 +67,7 @@ def opened(folder: Path, n_brokers: int) -> Iterator[Stage]:
         pytest.skip(str(error))
     yield stage
     stage.__exit__()
-    # Sockets that kafka-python left behind are found here, where that is expected.
+    # The sockets that kafka-python leaves open are collected here, where a warning is expected.
     gc.collect()
 
 
@@ -184,7 +184,7 @@ def test_what_retention_took_is_counted_and_keys_warm_up(
 ) -> None:
     job = half_done(stage, job_of, Case("samples", "confluent", "exactly_once"))
     saved = job.committed()
-    # Of one partition records that were never read, of the other only what would be read again.
+    # Of one partition unread records are deleted, of the other only records that would be replayed.
     before = {
         each: progress.next_offset + (3, 0)[each.partition] for each, progress in saved.items()
     }

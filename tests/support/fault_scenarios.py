@@ -132,7 +132,7 @@ def take_the_place(job: Job, random: Random) -> float:
 
 
 def stop_at(*steps: str) -> Fault:
-    """Return the fault of a process that stands still while another does its work, then goes on.
+    """Return the fault of a process that stands still while another does its work, then resumes.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def kill_broker(job: Job, random: Random) -> float:
 
 
 def kill_one_of_three(which: Callable[[Job], LocalKafka]) -> Fault:
-    """Return the fault of a broker that is killed in mid-stream while two others go on.
+    """Return the fault of a broker that is killed in mid-stream while two others keep serving.
 
     Parameters
     ----------

@@ -197,7 +197,7 @@ class Job:
 
     @property
     def transactional_id(self) -> str:
-        """That of the process which nothing else is said of."""
+        """The transactional id of a process with the default instance id."""
         return f"{self.group}-a"
 
     def start(
@@ -314,7 +314,7 @@ class Job:
         )
 
     def committed(self) -> dict[TopicPartition, OffsetAndMetadata]:
-        """Return where the group goes on, of each partition where it has committed."""
+        """Return the committed offset of each partition that has one."""
         settings = ConnectionSettings(bootstrap_servers=self.stage.servers)
         asking = connect(settings, topics=[self.input_topic], group=self.group)
         try:

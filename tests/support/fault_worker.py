@@ -94,14 +94,14 @@ class Fault:
         self._n_left = plan.nth
 
     def passed(self, step: str) -> None:
-        """Take notice that a step was passed."""
+        """Count a step of the loop, and strike if the plan says so."""
         if step == self._plan.step:
             self._n_left -= 1
             if not self._n_left:
                 os.kill(os.getpid(), self._plan.signal_number)
 
     def begun(self) -> None:
-        """Take notice that the commit begins, which the signal is to hit."""
+        """Count the start of a commit, and schedule the signal that is to hit it."""
         if self._plan.step == "during_commit":
             self._n_left -= 1
             if not self._n_left:
@@ -113,7 +113,7 @@ class Fault:
 
 
 def watch(client: Any, plan: Plan, *, is_transactional: bool) -> Any:
-    """Let a client take notice of the steps it passes."""
+    """Make a client report the steps of the loop that it passes."""
     fault, producer = Fault(plan), client._producer
     poll, flush, commit = client.poll, client.flush, client.commit
     begin = producer._begin_transaction
@@ -152,7 +152,7 @@ def watch(client: Any, plan: Plan, *, is_transactional: bool) -> Any:
 
 
 def watch_transactions(producer: Any, fault: Fault) -> None:
-    """Take notice of the two requests that a commit consists of."""
+    """Make a producer report the two requests that a commit consists of."""
     if hasattr(producer, "_await_step"):  # kafka-python's
         wait = producer._await_step
 

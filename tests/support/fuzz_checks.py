@@ -145,7 +145,7 @@ def check_dead_letters(sent: Sequence[Sent], rejected: Sequence[Rejected]) -> No
 
 
 def check_alerts(alerts: Sequence[RaisedAlert]) -> None:
-    """Check that alerts can be written, and that each opens once, goes on and closes once."""
+    """Check that alerts can be written, and that each opens once and closes once at most."""
     events: dict[str, list[str]] = {}
     for _, alert, key in alerts:
         written = encode_alert(alert, "alerts", key, 0)

@@ -74,7 +74,7 @@ class KafkaProxy:
         n_before
             How many such answers come through first.
         is_cut
-            Whether the connection ends with that, or stays and goes on.
+            Whether the connection is closed with that, or stays open.
         """
         with self._lock:
             self._wanted = API_KEYS[request]

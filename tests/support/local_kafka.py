@@ -194,7 +194,7 @@ class LocalKafka:
         self._require_process().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a hanging broker go on."""
+        """Let a paused broker continue."""
         self._require_process().send_signal(signal.SIGCONT)
 
     def close(self) -> None:

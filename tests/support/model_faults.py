@@ -64,7 +64,7 @@ def fail(model_error: str, code: int, message: str) -> Callable[[Job, Random], f
 
 
 def damage_bundle(job: Job, random: Random) -> float:
-    """Change a bit of the bundle under a running process, which goes on; the next one refuses."""
+    """Change a bit of the bundle while a process runs: it continues, and the next one refuses."""
     bundle = job.stage.folder / f"bundle-{job.group}"
     make_bundle(bundle, load_recipe(RECIPE, CHANGES), factor=0.0)
     running = job.start(pause_s=0.2, bundle=str(bundle))

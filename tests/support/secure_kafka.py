@@ -100,7 +100,7 @@ class SecureKafka(LocalKafka):
             )
 
     def sasl(self, **changes: str) -> Settings:
-        """Return settings of SASL over TLS, and what is to be different."""
+        """Return settings for SASL over TLS, with the given changes."""
         return {
             "bootstrap_servers": self.servers["SASL_SSL"],
             "security_protocol": "SASL_SSL",
@@ -111,7 +111,7 @@ class SecureKafka(LocalKafka):
         } | changes
 
     def mutual_tls(self, **changes: str) -> Settings:
-        """Return settings of TLS with certificates on both sides, and what is to be different."""
+        """Return settings for TLS with certificates on both sides, with the given changes."""
         return {
             "bootstrap_servers": self.servers["SSL"],
             "security_protocol": "SSL",

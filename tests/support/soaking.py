@@ -218,7 +218,7 @@ def soak(
     seconds, n_records_max
         How long and how much at most, whichever is reached first.
     on_read
-        Told what was read.
+        Called with each reading.
     """
     usages: list[Usage] = []
     start_s = time.monotonic()
