@@ -28,6 +28,8 @@ what to do about it.
 from collections.abc import Iterable
 from typing import ClassVar
 
+from stream_detector.text import printable, shorten
+
 
 class StreamDetectorError(Exception):
     """Anything this project raises on purpose; `exit_code` is what the command line returns."""
@@ -43,7 +45,17 @@ class ConfigError(StreamDetectorError):
 
 
 class DataError(StreamDetectorError):
-    """One record or one row cannot be used; its neighbours can."""
+    """One record or one row cannot be used; its neighbours can.
+
+    Parameters
+    ----------
+    message
+        What is wrong. It may repeat foreign text: what is not printable in it is escaped, and it is
+        cut at `text.ERROR_CHARACTERS_MAX`.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shorten(printable(message)))
 
 
 class RecordDecodeError(DataError):

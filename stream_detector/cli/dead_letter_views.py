@@ -24,6 +24,7 @@ from stream_detector.outputs.dead_letters import (
     source_text,
 )
 from stream_detector.outputs.redrive import Plan, Target
+from stream_detector.text import printable
 
 INCOMPLETE = "incomplete"
 """Marks a dead letter that lacks a part."""
@@ -165,21 +166,6 @@ def describe_value(value: bytes | None) -> Iterator[str]:
     if n_left:
         unit = "bytes" if kind == "binary" else "characters"
         yield f"... {n_left:,} more {unit}; --raw writes the whole value"
-
-
-def printable(text: str) -> str:
-    r"""Return text in which every character that is not printable is escaped.
-
-    Examples
-    --------
-    >>> printable("a\x1b[31m")
-    'a\\x1b[31m'
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
-    )
 
 
 def _render(value: bytes) -> tuple[str, str, int]:

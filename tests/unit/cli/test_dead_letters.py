@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from stream_detector import cli
-from stream_detector.cli.dead_letter_views import describe_value, printable
+from stream_detector.cli.dead_letter_views import describe_value
 from stream_detector.clients.memory import PAUSE, Fault, MemoryBroker, StoredRecord
 from stream_detector.core.codec.dead_letters import REDRIVEN_FROM, encode_dead_letter
 from stream_detector.core.records import OutputRecord, RecordMetadata, Rejected
@@ -336,10 +336,6 @@ def test_of_a_large_value_the_beginning_is_shown() -> None:
     *text, last = describe_value(b"a" * 10_000)
     assert [len(line) for line in text[1:]] == [8_192]
     assert last == "... 1,808 more characters; --raw writes the whole value"
-
-
-def test_printable_characters_are_not_escaped() -> None:
-    assert printable("µ [0] 漢") == "µ [0] 漢"
 
 
 def test_redrive_sends_the_record_as_it_was(run: Run, broker: MemoryBroker) -> None:
