@@ -186,8 +186,10 @@ class Metrics:
         """Create the metrics of records, windows and samples."""
         self.records = self._counter(
             "records",
-            "Processed records, by outcome: normal, anomalous, warm_up, late, duplicate, missing, "
-            "dead_letter",
+            "Processed records, by outcome: normal or anomalous, if a window that the record "
+            "completed was scored; unscored, if too many values of it were missing or a gap ended "
+            "the series before it had a complete window; buffered, between two complete windows; "
+            "warm_up, before the first one; late; duplicate; dead_letter",
             "outcome",
         )
         self.windows = self._counter(

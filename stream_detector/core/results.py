@@ -11,7 +11,9 @@ from stream_detector.core.alerting.alert import RaisedAlert
 from stream_detector.core.records import Rejected
 from stream_detector.core.state.detector_state import DetectorState
 
-Outcome = Literal["normal", "anomalous", "warm_up", "late", "duplicate", "missing", "dead_letter"]
+Outcome = Literal[
+    "normal", "anomalous", "unscored", "buffered", "warm_up", "late", "duplicate", "dead_letter"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,11 @@ class Counts:
     ----------
     records
         Records by outcome; together all records of the batch. A record is late if any of its
-        samples is, and a duplicate if all of them are; it is warm-up while its key has not had a
-        complete window, and missing if too many values of the windows it completed are missing.
+        samples is, and a duplicate if all of them are. Else it is anomalous or normal if a window
+        that it completed was scored, and unscored if none of those could be, or if it came after a
+        gap that ended a series before its first complete window. One that completed no window is
+        in warm-up while its key has had none since its series started, and else buffered: its
+        samples wait for the rest of their window.
     windows
         Windows by outcome: normal, anomalous, missing.
     samples

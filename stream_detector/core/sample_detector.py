@@ -227,12 +227,12 @@ def _count(
     threshold: float,
 ) -> Counts:
     """Return how many records, samples and windows had which outcome."""
-    outcome = np.full(len(decoded.indices), "normal", dtype="U11")
+    outcome = np.where(completed.is_warm, "buffered", "warm_up").astype("U11")
     is_scored = np.isfinite(scores)
-    outcome[completed.records[~is_scored]] = "missing"
+    outcome[completed.gap_records[completed.is_cold_gap]] = "unscored"
+    outcome[completed.records[~is_scored]] = "unscored"
     outcome[completed.records[is_scored]] = "normal"
     outcome[completed.records[scores > threshold]] = "anomalous"
-    outcome[~completed.is_warm] = "warm_up"
     outcome[completed.n_repeated == decoded.counts] = "duplicate"
     outcome[completed.n_late > 0] = "late"
     names, numbers = np.unique(outcome, return_counts=True)

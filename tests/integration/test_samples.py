@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from command_line import CommandLine
 from stream_detector.assembly import Served, open_bundle
 from stream_detector.clients import connect
 from stream_detector.core.records import RecordBatch, Samples
-from stream_detector.core.results import Step
+from stream_detector.core.results import Outcome, Step
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.datasets import load_samples
 from stream_detector.datasets.windowing import cut_samples
@@ -176,7 +176,7 @@ def test_with_faults_every_record_is_counted_once(
     def count(name: str, **labels: str) -> float:
         return metrics.registry.get_sample_value(f"stream_detector_{name}_total", labels) or 0
 
-    outcomes = ("normal", "anomalous", "warm_up", "late", "duplicate", "missing", "dead_letter")
+    outcomes = get_args(Outcome)
     by_outcome = {outcome: count("records", outcome=outcome) for outcome in outcomes}
     assert sum(by_outcome.values()) == sent.n_records
     assert by_outcome["late"] > 0

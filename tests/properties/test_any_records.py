@@ -78,7 +78,7 @@ def test_any_bytes_are_records(check: Any, data: bytes) -> None:
 ERRORS = {"RecordDecodeError", "RecordShapeError", "RecordValueError"}
 OF_WINDOWS = {"normal", "anomalous", "dead_letter", *ERRORS}
 OF_SAMPLES = {
-    *(*OF_WINDOWS, "RecordOrderError", "warm_up", "late", "duplicate", "missing"),
+    *(*OF_WINDOWS, "RecordOrderError", "warm_up", "buffered", "late", "duplicate", "unscored"),
     *("continued", "flood", "severity", "periodic", "recovered", "max_duration", "key_expired"),
 }
 

@@ -81,6 +81,8 @@ def test_nothing_goes_uncounted(plans: list[Any], stream: Stream, sizes: list[in
         assert len({each.index for each in step.rejected}) == len(step.rejected)
         scored = counts.windows.get("normal", 0) + counts.windows.get("anomalous", 0)
         assert len(step.scores) == scored
+        judged = counts.records.get("normal", 0) + counts.records.get("anomalous", 0)
+        assert judged <= len(set(step.scores.indices.tolist()))
 
 
 @given(plans=PLANS, stream=STREAMS, sizes=SIZES)

@@ -152,6 +152,7 @@ class WindowBatch:
     gap_slots: Indices
     gap_records: Indices
     gap_ms: NDArray[np.float64]
+    is_cold_gap: NDArray[np.bool_]
     expired: Expired
     buffer: SegmentBuffer
     cells: Indices
@@ -210,6 +211,7 @@ def assign_windows(state: WindowState, rules: WindowRules, arrivals: Arrivals) -
         gap_slots=in_order.sessions.slots[aligned.session_of[aligned.gaps]],
         gap_records=aligned.records[aligned.gaps],
         gap_ms=aligned.times_ms[aligned.gaps],
+        is_cold_gap=_spans_before_gaps(in_order, aligned) < rules.n_steps,
         expired=in_order.expired,
         buffer=buffer,
         cells=cells[order],
@@ -373,6 +375,18 @@ def _is_warm(in_order: InOrder, aligned: Aligned, n_steps: int) -> NDArray[np.bo
         spans = np.where(is_released, aligned.spans[latest], spans)  # (n_records,)
     is_warm: NDArray[np.bool_] = spans >= n_steps  # (n_records,)
     return is_warm
+
+
+def _spans_before_gaps(in_order: InOrder, aligned: Aligned) -> Indices:
+    """Return `Aligned.spans` of the last sample before each gap, shape (n_gaps,)."""
+    gaps = aligned.gaps  # (n_gaps,)
+    sessions = aligned.session_of[gaps]  # (n_gaps,)
+    before = np.maximum(gaps - 1, 0)  # (n_gaps,)
+    is_here = (gaps > 0) & (aligned.session_of[before] == sessions)  # (n_gaps,)
+    spans: Indices = np.where(
+        is_here, aligned.spans[before], in_order.sessions.columns.span[sessions]
+    )  # (n_gaps,)
+    return spans
 
 
 def _round_to_ms(times_ms: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """One batch of samples in: what becomes of windows, alerts, late records, gaps and idle keys."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -206,7 +207,62 @@ def test_a_window_that_misses_too_much_is_not_scored() -> None:
     step = with_network(detector, refuse).step(detector.initial_state(), batch)
     assert (len(step.scores), step.alerts) == (0, [])
     assert step.counts.windows == {"normal": 0, "anomalous": 0, "missing": 2}
-    assert step.counts.records == {"missing": 2, "dead_letter": 0}
+    assert step.counts.records == {"unscored": 2, "dead_letter": 0}
+
+
+def test_a_record_between_two_windows_is_buffered_until_its_window_is_complete() -> None:
+    records = [Sent(b"a", 10 * at, [0]) for at in range(13)]
+    outcomes = outcomes_of(*records, stride=4)
+    assert outcomes == (["warm_up"] * 3 + ["normal"]) + (["buffered"] * 3 + ["normal"]) * 2 + [
+        "buffered"
+    ]
+
+
+def test_a_record_that_completes_no_window_because_its_samples_wait_is_buffered() -> None:
+    records = [Sent(b"a", 10 * at, [0]) for at in range(6)]
+    outcomes = outcomes_of(*records, allowed_lateness_ms=10)
+    assert outcomes == ["warm_up"] * 5 + ["normal"]  # released once the newest is 20 ms ahead
+
+
+def test_records_at_twice_the_interval_are_never_normal() -> None:
+    records = [Sent(b"a", 20 * at, [0]) for at in range(9)]
+    outcomes = outcomes_of(*records, stride=4, missing_share_max=0.49)
+    assert "normal" not in outcomes
+    assert outcomes[:3] == ["warm_up", "warm_up", "unscored"]
+    assert set(outcomes[3:]) == {"buffered", "unscored"}
+    assert "normal" in outcomes_of(*records, stride=4, missing_share_max=0.5)
+
+
+def test_a_record_after_a_gap_that_ended_a_series_before_its_first_window_is_unscored() -> None:
+    far_apart = [Sent(b"a", 41 * at, [0]) for at in range(4)]
+    assert outcomes_of(*far_apart) == ["warm_up"] + ["unscored"] * 3
+    nearer = [Sent(b"a", 40 * at, [0]) for at in range(3)]  # no gap, but three of four are missing
+    assert outcomes_of(*nearer) == ["warm_up", "unscored", "unscored"]
+    after_a_window = [Sent(b"a", 0, NORMAL), Sent(b"a", 71, [0]), Sent(b"a", 112, NORMAL)]
+    assert outcomes_of(*after_a_window) == ["normal", "warm_up", "normal"]
+
+
+def test_a_record_that_completes_a_window_before_a_gap_is_judged() -> None:
+    times_ms = [NOW_MS + each for each in (0, 10, 20, 30, 100)]
+    text = orjson.dumps({"values": [[0]] * 5, "timestamps_ms": times_ms})
+    batch = replace(batch_of(Sent(b"a", 0, [])), values=[text])
+    detector = detector_of()
+    step = detector.step(detector.initial_state(), batch)
+    assert step.counts.records == {"normal": 1, "dead_letter": 0}
+
+
+def outcomes_of(*sent: Sent, **changes: Any) -> list[str]:
+    """Return the outcome of each record, and check that it is the same in one batch."""
+    detector = detector_of(**changes)
+    state: DetectorState = detector.initial_state()
+    outcomes = []
+    for each in sent:
+        step = detector.step(state, batch_of(each))
+        outcomes += [name for name, number in step.counts.records.items() if number]
+        state = step.state
+    together = detector.step(detector.initial_state(), batch_of(*sent)).counts.records
+    assert {name: n for name, n in together.items() if n} == Counter(outcomes)
+    return outcomes
 
 
 def test_gaps_are_said_in_the_alerts_of_the_time_after() -> None:
