@@ -19,7 +19,8 @@
     │   ├── BrokerUnavailableError retriable
     │   ├── DeliveryError          retriable
     │   └── FencedError            another process took this one's place
-    └── StateError                 exit 5; digest or offset cannot be trusted
+    ├── StateError                 exit 5; digest or offset cannot be trusted
+    └── AllRejectedError           exit 7; detect --fail-when-all-rejected
 
 A message says what happened, where, what was expected, what was received and
 what to do about it.
@@ -128,6 +129,12 @@ class StateError(StreamDetectorError):
     """The committed metadata or an offset cannot be trusted."""
 
     exit_code = 5
+
+
+class AllRejectedError(StreamDetectorError):
+    """All records of the topic are rejected, and `detect` was asked to end then."""
+
+    exit_code = 7
 
 
 def missing_topics(bootstrap_servers: str, topics: Iterable[str]) -> BrokerError:

@@ -173,6 +173,11 @@ class DetectSettings(ConnectionSettings):
         default=False,
         description="Start without keyed state where the number of partitions has changed",
     )
+    fail_when_all_rejected: bool = Field(
+        default=False,
+        description="End with exit code 7 once 100 records in a row, or all of a shorter run, were "
+        "rejected: the bundle or the format is wrong",
+    )
     offset_reset: Literal["earliest", "latest"] = Field(
         default="earliest", description="Where reading starts without a committed offset"
     )

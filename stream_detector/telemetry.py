@@ -57,6 +57,18 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
             "reason": "Message of its error",
         },
     ),
+    "all-rejected": LogEvent(
+        "100 records in a row, or all of a shorter run, were rejected; written again every ten "
+        "minutes while it lasts. The bundle or the format does not fit the topic.",
+        {
+            "n_in_a_row": "How many were rejected in a row",
+            "topic": "Input topic",
+            "reason": "Commonest error: its class, and its message without numbers and quotations",
+            "share": "Share of the last 100 with this reason",
+            "example": "Topic, partition and offset of such a record, and its error",
+            "what_to_do": "Where to look",
+        },
+    ),
     "restored": LogEvent(
         "The state of a partition was restored, and it is live.",
         {
@@ -191,6 +203,16 @@ class Metrics:
             "the series before it had a complete window; buffered, between two complete windows; "
             "warm_up, before the first one; late; duplicate; dead_letter",
             "outcome",
+        )
+        self.rejected = self._counter(
+            "rejected", "Records that became dead letters, by class of their error", "error"
+        )
+        self.rejected_in_a_row = Gauge(
+            "stream_detector_rejected_in_a_row",
+            "Records rejected since the last one that was not; from 100 on, the bundle or the "
+            "format does not fit the topic",
+            registry=self.registry,
+            multiprocess_mode="livemax",
         )
         self.windows = self._counter(
             "windows",

@@ -71,7 +71,7 @@ def root(
     prints what was found, and `dead-letters` shows the records that could not be used.
 
     Exit codes: 0 done, 1 unexpected, 2 wrong setting or recipe, 3 bundle, 4 broker, 5 state,
-    6 data set.
+    6 data set, 7 all records rejected.
     """
     del debug, version
 

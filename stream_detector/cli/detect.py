@@ -48,6 +48,10 @@ def detect(
         bool | None,
         typer.Option("--accept-repartition", help=setting_help("accept_repartition")),
     ] = None,
+    fail_when_all_rejected: Annotated[
+        bool | None,
+        typer.Option("--fail-when-all-rejected", help=setting_help("fail_when_all_rejected")),
+    ] = None,
     settings_file: SettingsFile = None,
     metrics_port: Annotated[int | None, setting_option("metrics_port")] = None,
     broker_timeout: Annotated[
@@ -85,6 +89,7 @@ def detect(
         instance_id=instance_id,
         workers=workers,
         accept_repartition=accept_repartition,
+        fail_when_all_rejected=fail_when_all_rejected,
         metrics_port=metrics_port,
         broker_timeout_s=seconds(broker_timeout, "--broker-timeout"),
         stop_when_idle_s=seconds(stop_when_idle, "--stop-when-idle"),

@@ -25,9 +25,10 @@ BACKOFF_S_MAX = 30.0
 """Wait between two starts of a worker that dies: it doubles from the first value to the second,
 and returns to the first once a worker has run for longer than the second."""
 
-PERMANENT = (2, 3, 4, 5)
+PERMANENT = (2, 3, 4, 5, 7)
 """Exit codes that a restart cannot change: a wrong setting or bundle, a broker that refuses or
-another process in this one's place, a state that cannot be trusted."""
+another process in this one's place, a state that cannot be trusted, a topic of which every record
+is rejected."""
 
 TRY_AGAIN = 75
 """Exit code of a worker whose broker was unavailable for too long; EX_TEMPFAIL of sysexits.h."""

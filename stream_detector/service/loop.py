@@ -35,6 +35,7 @@ from stream_detector.service.assignment import Assignment
 from stream_detector.service.context import RunContext
 from stream_detector.service.publisher import Publisher
 from stream_detector.service.recovery import Restorer
+from stream_detector.service.rejections import RejectionWatch
 from stream_detector.service.retry import RetryPolicy
 from stream_detector.settings import DetectSettings
 from stream_detector.telemetry import Metrics, log_event
@@ -96,7 +97,8 @@ class Service:
     ) -> None:
         self.context = RunContext(client, detector, settings, metrics, clock)
         self.totals = Totals()
-        self._observers: list[StepObserver] = []
+        self._rejection_watch = RejectionWatch(self.context)
+        self._observers: list[StepObserver] = [self._rejection_watch.observe]
         self._assignment = Assignment(self.context)
         self._restorer = Restorer(self.context)
         self._publisher = Publisher(self.context)
@@ -139,6 +141,8 @@ class Service:
             If the committed offsets or their metadata cannot be trusted.
         BundleError
             If the network gave a non-finite score. Nothing of that batch is committed.
+        AllRejectedError
+            If all records were rejected and `fail_when_all_rejected` is set. They are committed.
         """
         try:
             while not self._is_stopping and not self._is_idle():
@@ -149,6 +153,7 @@ class Service:
                     if not error.retriable:
                         raise
                     self._recover(error)
+            self._rejection_watch.finish()
         finally:
             self.context.client.close()
         return self.totals

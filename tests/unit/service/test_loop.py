@@ -252,7 +252,7 @@ def test_dead_letters_are_logged_once_a_batch(
 def test_dead_letters_that_are_too_large_are_counted_in_the_log(
     broker: RecordingBroker, serve: Callable[..., Service], caplog: pytest.LogCaptureFixture
 ) -> None:
-    feed(broker, b"?", b"?" * 5_000)
+    feed(broker, b"?", b"?" * 5_000, NORMAL)
     serve(dead_letter_bytes_max=4_096).run()
     assert [value for _, value in broker.records("dead-letters")] == [b"?", None]
     (line,) = (each.getMessage() for each in caplog.records)
