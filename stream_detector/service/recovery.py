@@ -190,6 +190,8 @@ class Restorer:
             return state, batch
         partitions, offsets = batch.series().partitions, batch.offsets()
         is_live = np.ones(len(batch), dtype=np.bool_)  # (n_records,)
+        # The last offsets before C may hold no record: some hold the end of a transaction.
+        positions = self._context.client.positions(self._restores)
         for each in list(self._starts):
             rows = np.flatnonzero(partitions == each.partition)  # (n_of_partition,)
             if len(rows):
@@ -199,9 +201,7 @@ class Restorer:
                 is_replayed = offsets[rows] < restore.offset  # (n_of_partition,)
                 is_live[rows[is_replayed]] = False
                 state = self._replay_rows(state, each, batch, rows[is_replayed])
-                # The last offsets before C may hold no record: some hold the end of a transaction.
-                position = self._context.client.positions([each]).get(each, -1)
-                if not is_replayed.all() or position >= restore.offset:
+                if not is_replayed.all() or positions.get(each, -1) >= restore.offset:
                     state = self._finish(state, each)
         next_offsets = {
             each: offset

@@ -15,10 +15,10 @@ from stream_detector.clients import _errors, _limits
 from stream_detector.clients._base import KafkaClient
 from stream_detector.clients._preflight import check_connection
 from stream_detector.clients._subscription import Subscription
+from stream_detector.clients.confluent.admin import Admin
 from stream_detector.clients.confluent.config import (
     connection_config,
     consumer_config,
-    count_partitions,
     log_in,
 )
 from stream_detector.clients.confluent.consumer import (
@@ -26,7 +26,6 @@ from stream_detector.clients.confluent.consumer import (
     committed_metadata,
     seek,
     to_own,
-    watermarks,
 )
 from stream_detector.clients.confluent.errors import (
     LIBRARY_ERRORS,
@@ -67,6 +66,18 @@ class ConfluentClient(KafkaClient):
         self._reported: KafkaError | None = None
         self._log = LibraryLog()
         self._state = ConsumerState()
+        self._admin: Admin | None = None
+
+    def reset(self) -> None:
+        """Drop every connection and unsent record; the next call connects again."""
+        super().reset()
+        self._admin = None
+
+    def _require_admin(self) -> Admin:
+        """Return the admin client, building it first where there is none."""
+        if self._admin is None:
+            self._admin = Admin(self._connection())
+        return self._admin
 
     def _connect(self) -> dict[str, Any]:
         protocol = self._settings.security_protocol
@@ -149,7 +160,7 @@ class ConfluentClient(KafkaClient):
         closing.join(_limits.CLOSE_TIMEOUT_MS / 1000)
 
     def _count_partitions(self, topic: str) -> int:
-        return count_partitions(self._connection(), topic)
+        return self._require_admin().count_partitions(topic)
 
     def _library_offsets(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> Any:
         return [
@@ -211,12 +222,14 @@ class ConfluentClient(KafkaClient):
     def _fetch_beginning_offsets(
         self, consumer: Any, partitions: list[TopicPartition]
     ) -> dict[TopicPartition, int]:
-        return {each: watermarks(consumer, each)[0] for each in partitions}
+        del consumer
+        return self._require_admin().beginning_offsets(partitions)
 
     def _fetch_end_offsets(
         self, consumer: Any, partitions: list[TopicPartition]
     ) -> dict[TopicPartition, int]:
-        return {each: watermarks(consumer, each)[1] for each in partitions}
+        del consumer
+        return self._require_admin().end_offsets(partitions)
 
     def _pause(self, consumer: Any, partitions: set[TopicPartition]) -> None:
         # What was read ahead must not be returned now; it is read again after the pause.

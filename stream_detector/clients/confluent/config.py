@@ -6,9 +6,8 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from stream_detector.clients import _limits
-from stream_detector.clients._base import count_when_known
 from stream_detector.clients._subscription import Subscription
-from stream_detector.clients.confluent.errors import MISSING_TOPIC, REFUSALS, map_error
+from stream_detector.clients.confluent.errors import REFUSALS, map_error
 from stream_detector.settings import ConnectionSettings
 
 # A consumer must belong to a group even where it neither joins nor commits.
@@ -114,33 +113,3 @@ def log_in(connection: dict[str, Any]) -> None:
         else:
             return
     raise map_error(failure, connection["bootstrap.servers"]) from failure
-
-
-def count_partitions(connection: dict[str, Any], topic: str) -> int:
-    """Ask the broker how many partitions a topic has, 0 where it does not exist; create none.
-
-    Parameters
-    ----------
-    connection
-        The options that every part of the library takes.
-    topic
-        Its name.
-
-    Raises
-    ------
-    BrokerError
-        If the broker refuses the request.
-    confluent_kafka.KafkaException
-        If it does not answer.
-    """
-    # By default the library asks brokers to create a topic that it asks about.
-    admin = AdminClient(connection | {"allow.auto.create.topics": False})
-    timeout_s = _limits.CONNECT_TIMEOUT_MS / 1000
-
-    def count() -> int:
-        found = admin.list_topics(topic, timeout=timeout_s).topics[topic]
-        if found.error is None or found.partitions or found.error.name() in MISSING_TOPIC:
-            return len(found.partitions)
-        raise map_error(found.error, connection["bootstrap.servers"], [topic])
-
-    return count_when_known(count)

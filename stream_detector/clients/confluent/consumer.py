@@ -108,15 +108,6 @@ def committed_metadata(partition: Any) -> bytes:
         return error.object
 
 
-def watermarks(consumer: Any, partition: TopicPartition) -> tuple[int, int]:
-    """Ask the broker for a partition's first offset and its end."""
-    theirs = confluent_kafka.TopicPartition(*partition)
-    found = consumer.get_watermark_offsets(theirs, timeout=_limits.REQUEST_TIMEOUT_MS / 1000)
-    if found is None:
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
-    return int(found[0]), int(found[1])
-
-
 def seek(consumer: Any, partition: TopicPartition, offset: int) -> None:
     """Move the position of a partition, as soon as the library has started to read it."""
     deadline_s = time.monotonic() + _limits.REQUEST_TIMEOUT_MS / 1000

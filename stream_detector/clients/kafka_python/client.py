@@ -102,20 +102,17 @@ class KafkaPythonClient(KafkaClient):
     def _fetch_committed(
         self, consumer: Any, partitions: list[TopicPartition]
     ) -> dict[TopicPartition, tuple[int, bytes]]:
-        found = {
-            each: consumer.committed(
-                kafka.TopicPartition(*each), metadata=True, timeout_ms=_limits.REQUEST_TIMEOUT_MS
-            )
-            for each in partitions
-        }
+        # The public method asks for one partition at a time.
+        found = consumer._coordinator.fetch_committed_offsets(  # noqa: SLF001
+            _to_library(partitions), timeout_ms=_limits.REQUEST_TIMEOUT_MS
+        )
         return {
-            partition: (saved.offset, (saved.metadata or "").encode())
+            TopicPartition(*partition): (saved.offset, (saved.metadata or "").encode())
             for partition, saved in found.items()
-            if saved is not None
         }
 
     def _assigned_to(self, consumer: Any) -> frozenset[TopicPartition]:
-        return frozenset(TopicPartition(*each) for each in consumer.assignment() or ())
+        return frozenset(map(TopicPartition._make, consumer.assignment() or ()))
 
     def _seek(self, consumer: Any, partition: TopicPartition, offset: int) -> None:
         # What was fetched does not fit the new position, so the library drops it.
