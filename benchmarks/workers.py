@@ -51,7 +51,7 @@ def detect(options: argparse.Namespace, settings: DetectSettings) -> dict[str, A
 
     served = open_bundle(options.bundle, "onnx", settings.model_rows_max)
     service = Service(
-        connect_to_detect(settings),
+        connect_to_detect(settings, served.bundle.reference.name),
         served.detector,
         settings,
         Metrics(),

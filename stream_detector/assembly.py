@@ -146,22 +146,23 @@ def make_service(served: Served, settings: DetectSettings, metrics: "Metrics") -
     """Connect to Kafka as the settings say and return the service that runs the detector."""
     from stream_detector.service import Service
 
-    client = connect_to_detect(settings)
+    client = connect_to_detect(settings, served.bundle.reference.name)
     return Service(client, served.detector, settings, metrics, SystemClock())
 
 
-def connect_to_detect(settings: DetectSettings) -> Client:
+def connect_to_detect(settings: DetectSettings, bundle_name: str) -> Client:
     """Return a client that reads the input topic in the group and delivers as the settings say."""
     from stream_detector.clients import connect
 
+    group = settings.group_of(bundle_name)
     name = settings.instance_id or uuid.uuid4().hex
     is_exact = settings.delivery == "exactly_once"
     return connect(
         settings,
         topics=[settings.input_topic],
-        group=settings.group,
+        group=group,
         offset_reset=settings.offset_reset,
-        transactional_id=f"{settings.group}-{name}" if is_exact else None,
+        transactional_id=f"{group}-{name}" if is_exact else None,
         instance_id=settings.instance_id if settings.static_membership else None,
     )
 

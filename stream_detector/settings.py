@@ -142,7 +142,12 @@ class DetectSettings(ConnectionSettings):
         description="Largest dead letter, key, value and headers together; a larger one is sent "
         "without its value. Set it a little below the topic's max.message.bytes",
     )
-    group: str = Field(default="stream-detector", min_length=1, description="Consumer group")
+    group: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Consumer group. If not given, stream-detector- and the bundle's name, so that "
+        "detectors with different bundles do not share the records of a topic",
+    )
     engine: EngineName = Field(
         default="onnx", description="What runs the network; keras needs the train extra"
     )
@@ -203,6 +208,16 @@ class DetectSettings(ConnectionSettings):
     metrics_host: str = Field(
         default="127.0.0.1", description="Address on which metrics are served"
     )
+
+    def group_of(self, bundle_name: str) -> str:
+        """Return the consumer group of a detector with this bundle.
+
+        Examples
+        --------
+        >>> DetectSettings().group_of("ecg5000-dense")
+        'stream-detector-ecg5000-dense'
+        """
+        return self.group or f"stream-detector-{bundle_name}"
 
     @model_validator(mode="after")
     def _require_instance_id(self) -> "DetectSettings":

@@ -46,6 +46,34 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
             "bundle": "Name and first 12 digits of the version of the bundle",
         },
     ),
+    "assigned": LogEvent(
+        "The group assigned partitions to this process.",
+        {"partitions": "Topic and partitions", "group": "Consumer group"},
+    ),
+    "revoked": LogEvent(
+        "The group took partitions away from this process; another member reads them now.",
+        {"partitions": "Topic and partitions", "group": "Consumer group"},
+    ),
+    "bundle-changed": LogEvent(
+        "Another bundle committed the offsets of partitions that are assigned now: it was "
+        "replaced, or it runs in the same group.",
+        {
+            "group": "Consumer group",
+            "committed_by": "First 12 digits of the other bundle's version",
+            "partitions": "Topic and partitions",
+            "reason": "What to do",
+        },
+    ),
+    "group-shared": LogEvent(
+        "Another bundle committed the offsets of partitions after this process had read them: two "
+        "bundles run in one group, and each judges only a part of the records.",
+        {
+            "group": "Consumer group",
+            "committed_by": "First 12 digits of the other bundle's version",
+            "partitions": "Topic and partitions",
+            "reason": "What to do",
+        },
+    ),
     "metrics": LogEvent("Metrics are served.", {"address": "Host and port"}),
     "dead-letters": LogEvent(
         "Records of a batch went to the dead-letter topic.",

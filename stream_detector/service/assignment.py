@@ -17,16 +17,21 @@ the group moves partition 1 to another member and assigns partition 2:
 """
 
 import logging
+from collections.abc import Iterable
+from itertools import groupby
 from typing import NamedTuple
 
 from stream_detector.core.records import RecordBatch, TopicPartition
 from stream_detector.errors import missing_topics
 from stream_detector.service.context import RunContext
 from stream_detector.telemetry import log_event
+from stream_detector.text import shorten
 
 Partitions = frozenset[TopicPartition]
 
 NO_PARTITIONS: Partitions = frozenset()
+
+_DESCRIPTION_CHARACTERS_MAX = 120
 
 
 class AssignmentChange(NamedTuple):
@@ -120,6 +125,7 @@ class Assignment:
             to_rewind = in_batch & (assigned - newly_assigned)
             to_restore |= in_batch & assigned
         to_drop = sorted((before - assigned) | (before & to_restore))
+        self._log_change(assigned - before | newly_assigned, before - assigned)
         self._set(assigned)
         return AssignmentChange(drops_held_batch, to_rewind, to_drop, to_restore)
 
@@ -133,7 +139,7 @@ class Assignment:
             logging.INFO,
             "ready",
             topic=settings.input_topic,
-            group=settings.group,
+            group=settings.group_of(bundle.name),
             n_partitions=len(self.partitions),
             bundle=f"{bundle.name}/{bundle.version[:12]}",
         )
@@ -142,6 +148,16 @@ class Assignment:
     def clear(self) -> None:
         """Remove all partitions, after the client has been reset."""
         self._set(NO_PARTITIONS)
+
+    def _log_change(self, assigned: Partitions, revoked: Partitions) -> None:
+        """Log which partitions were assigned and which revoked."""
+        group = self._context.settings.group_of(self._context.detector.bundle.name)
+        if revoked:
+            text = describe_partitions(revoked)
+            log_event(logging.INFO, "revoked", partitions=text, group=group)
+        if assigned:
+            text = describe_partitions(assigned)
+            log_event(logging.INFO, "assigned", partitions=text, group=group)
 
     def _set(self, partitions: Partitions) -> None:
         """Replace the assigned partitions."""
@@ -158,3 +174,21 @@ class Assignment:
         self.n_partitions = self._context.client.n_partitions(self._context.settings.input_topic)
         # With another number of partitions, a key may have moved from one that stays assigned, too.
         return newly_assigned if self.n_partitions == n_before else assigned
+
+
+def describe_partitions(partitions: Iterable[TopicPartition]) -> str:
+    """Return partitions of one topic as a short text for logs; empty for none.
+
+    Examples
+    --------
+    >>> describe_partitions(TopicPartition("telemetry", number) for number in (0, 1, 2, 7))
+    'telemetry[0-2,7]'
+    """
+    ordered = sorted(partitions)
+    if not ordered:
+        return ""
+    runs = []
+    for _, run in groupby(enumerate(ordered), lambda item: item[1].partition - item[0]):
+        first, *_, last = [each.partition for _, each in run] * 2
+        runs.append(f"{first}-{last}" if last > first else f"{first}")
+    return f"{ordered[0].topic}[{shorten(','.join(runs), _DESCRIPTION_CHARACTERS_MAX)}]"

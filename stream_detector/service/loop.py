@@ -33,6 +33,7 @@ from stream_detector.errors import StreamDetectorError
 from stream_detector.ports import Client, Clock
 from stream_detector.service.assignment import Assignment
 from stream_detector.service.context import RunContext
+from stream_detector.service.group_watch import GroupWatch
 from stream_detector.service.publisher import Publisher
 from stream_detector.service.recovery import Restorer
 from stream_detector.service.rejections import RejectionWatch
@@ -100,7 +101,8 @@ class Service:
         self._rejection_watch = RejectionWatch(self.context)
         self._observers: list[StepObserver] = [self._rejection_watch.observe]
         self._assignment = Assignment(self.context)
-        self._restorer = Restorer(self.context)
+        self._group_watch = GroupWatch(self.context)
+        self._restorer = Restorer(self.context, self._group_watch)
         self._publisher = Publisher(self.context)
         self._retry_policy = RetryPolicy(self.context)
         self._state = detector.initial_state()
@@ -163,6 +165,7 @@ class Service:
         context = self.context
         self._retry_policy.begin_attempt()
         self._assignment.check_topics()
+        self._group_watch.look()
         polled = context.client.poll(self._n_records_max, context.settings.poll_timeout_ms)
         polled_at_s = context.clock.monotonic_s()
         try:
@@ -200,9 +203,11 @@ class Service:
         The batch without records that will be read again, here or by another member.
         """
         assignment, restorer = self._assignment, self._restorer
+        before = assignment.partitions
         change = assignment.update(self._held)
         if change is None:
             return polled
+        self._group_watch.on_revoked(before - assignment.partitions)
         if self._held is not None and change.drops_held_batch:
             restorer.rewind(self._held, change.to_rewind)
             self._held = None

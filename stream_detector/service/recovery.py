@@ -48,6 +48,7 @@ from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.state.restore_plan import CommitMetadata, RestorePlan
 from stream_detector.errors import StateError
 from stream_detector.service.context import RunContext
+from stream_detector.service.group_watch import GroupWatch
 from stream_detector.service.offsets import OffsetGap, OffsetGaps, topic_recreated
 from stream_detector.telemetry import log_event
 
@@ -84,10 +85,13 @@ class Restorer:
     ----------
     context
         Of the service.
+    group_watch
+        Looks at the commits of partitions that are assigned.
     """
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: RunContext, group_watch: GroupWatch) -> None:
         self._context = context
+        self._group_watch = group_watch
         self._restores: dict[TopicPartition, _Restore] = {}
         # Where reading starts, of partitions whose first record has not come or that are restored.
         self._starts: dict[TopicPartition, int] = {}
@@ -132,6 +136,7 @@ class Restorer:
             return state
         client = self._context.client
         committed = client.committed(partitions)
+        self._group_watch.on_assigned(committed)
         beginning_offsets = client.beginning_offsets(partitions)
         without_commit = sorted(each for each in partitions if committed.get(each) is None)
         end_offsets = self._start_at_end(without_commit, n_partitions)

@@ -136,7 +136,7 @@ def run_service(detector: Detector, values: list[bytes]) -> MemoryBroker:
     settings = load_settings(
         DetectSettings, stop_when_idle_s=1.0, content_type="float32", poll_records_max=7
     )
-    client = broker.connect(topics=["telemetry"], group=settings.group)
+    client = broker.connect(topics=["telemetry"], group="g")
     Service(client, detector, settings, Metrics(), Clock()).run()
     assert not broker.records("dead-letters")
     return broker

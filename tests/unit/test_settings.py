@@ -46,10 +46,10 @@ def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def group(**flags: Any) -> str:
-        return load_settings(DetectSettings, **flags).group
+        return load_settings(DetectSettings, **flags).group_of("pumps")
 
     file = write(tmp_path, 'group = "file"')
-    assert group() == "stream-detector"
+    assert group() == "stream-detector-pumps"
     assert group(file=file) == "file"
     monkeypatch.setenv("STREAM_DETECTOR_GROUP", "environment")
     assert group(file=file) == "environment"
@@ -147,7 +147,12 @@ def test_one_file_serves_every_command(tmp_path: Path) -> None:
 def test_unrelated_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAM_DETECTOR_DATA", "/data")
     monkeypatch.setenv("GROUP", "other")
-    assert load_settings(DetectSettings).group == "stream-detector"
+    assert load_settings(DetectSettings).group is None
+
+
+def test_the_default_group_carries_the_name_of_the_bundle() -> None:
+    assert DetectSettings().group_of("pumps") == "stream-detector-pumps"
+    assert DetectSettings(group="mine").group_of("pumps") == "mine"
 
 
 def test_secrets_are_in_no_repr(monkeypatch: pytest.MonkeyPatch) -> None:

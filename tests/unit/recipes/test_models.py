@@ -92,7 +92,7 @@ def alert_errors(bundle: Bundle, windows: FloatArray) -> list[float]:
     )
     content_type = "image" if is_image else "float32"
     settings = load_settings(DetectSettings, stop_when_idle_s=1.0, content_type=content_type)
-    client = broker.connect(topics=["telemetry"], group=settings.group)
+    client = broker.connect(topics=["telemetry"], group="g")
     detector = build_detector(bundle.manifest.recipe, scorer_of(bundle), bundle.reference)
     Service(client, detector, settings, Metrics(), Clock()).run()
     assert not broker.records("dead-letters")

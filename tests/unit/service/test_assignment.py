@@ -13,7 +13,7 @@ from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import RecordBatch, TopicPartition
 from stream_detector.errors import BrokerError
 from stream_detector.ports import SystemClock
-from stream_detector.service.assignment import Assignment, AssignmentChange
+from stream_detector.service.assignment import Assignment, AssignmentChange, describe_partitions
 from stream_detector.service.context import RunContext
 from stream_detector.settings import DetectSettings, load_settings
 from stream_detector.telemetry import Metrics
@@ -149,10 +149,38 @@ def test_readiness_is_logged_once_and_lost_with_the_last_partition(
     assert not assignment.is_ready
     assert [assignment.become_ready() for _ in range(2)] == [True, False]
     assert assignment.is_ready
-    assert [each.getMessage().split()[0] for each in caplog.records] == ["ready"]
+    assert [each.getMessage().split()[0] for each in caplog.records] == ["assigned", "ready"]
     assignment.clear()
     assert not assignment.is_ready
     assert not assignment.become_ready()
+
+
+def test_each_change_of_the_partitions_is_logged(
+    broker: MemoryBroker,
+    client: MemoryClient,
+    assignment: Assignment,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "stream_detector")
+    assignment.update(None)
+    other = join_another(broker, client)
+    assignment.update(None)
+    other.close()
+    client.poll(1, 0)
+    assignment.update(None)
+    assignment.update(None)
+    assert [each.getMessage() for each in caplog.records] == [
+        "assigned partitions=telemetry[0-2] group=g",
+        "revoked partitions=telemetry[1] group=g",
+        "assigned partitions=telemetry[1] group=g",
+    ]
+
+
+def test_the_text_of_many_partitions_is_short() -> None:
+    text = describe_partitions(TopicPartition("t", number) for number in range(0, 10_000, 2))
+    assert len(text) <= 123
+    assert text.startswith("t[0,2,4,")
+    assert describe_partitions([]) == ""
 
 
 def test_topics_are_checked_once(

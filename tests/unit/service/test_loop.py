@@ -69,7 +69,7 @@ def serve(
 
     def make(metrics: Metrics | None = None, window_s: float = 0.0, **changes: Any) -> Service:
         settings = load_settings(DetectSettings, **({"stop_when_idle_s": 1.0} | changes))
-        client = broker.connect(topics=["telemetry"], group=settings.group)
+        client = broker.connect(topics=["telemetry"], group="g")
         clock = TickingClock()
 
         def reconstruct(windows: FloatArray) -> FloatArray:
@@ -237,7 +237,9 @@ def test_ready_is_logged_once_partitions_are_assigned(
         service.run()
     assert service.is_ready
     (line,) = (each.getMessage() for each in caplog.records if "ready" in each.getMessage())
-    assert line == "ready topic=telemetry group=stream-detector n_partitions=1 bundle=pumps/v1"
+    assert (
+        line == "ready topic=telemetry group=stream-detector-pumps n_partitions=1 bundle=pumps/v1"
+    )
 
 
 def test_dead_letters_are_logged_once_a_batch(
@@ -321,8 +323,8 @@ def test_state_of_revoked_partitions_is_dropped(
     settings = load_settings(DetectSettings, stop_when_idle_s=1.0, poll_records_max=3)
     facts = make_detector()
     detector = RecordingDetector(**{each.name: getattr(facts, each.name) for each in fields(facts)})
-    client = broker.connect(topics=["telemetry"], group=settings.group)
-    other = broker.connect(topics=["telemetry"], group=settings.group)
+    client = broker.connect(topics=["telemetry"], group="g")
+    other = broker.connect(topics=["telemetry"], group="g")
     service = Service(client, detector, settings, Metrics(), TickingClock())
     dropped_by_step: list[list[Sequence[int]]] = []
 
