@@ -54,7 +54,7 @@ def broker() -> MemoryBroker:
 def serve(broker: MemoryBroker) -> Callable[..., Service]:
     def make(detector: Detector | None = None, **changes: Any) -> Service:
         settings = load_settings(DetectSettings, **({"stop_when_idle_s": 0.5} | changes))
-        client = broker.connect(topics=["telemetry"], group=settings.group)
+        client = broker.connect(topics=["telemetry"], group="g")
         return Service(client, detector or make_window_detector(), settings, Metrics(), SetClock())
 
     return make
