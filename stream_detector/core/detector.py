@@ -17,6 +17,7 @@ from stream_detector.core.alerting.tracking import open_alert
 from stream_detector.core.codec.decoding import Decoded
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.image_format import ImageShape
+from stream_detector.core.codec.keys import unusable_keys
 from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
 from stream_detector.core.results import Counts, Scores, Step
@@ -180,12 +181,13 @@ class WindowDetector:
         scores: list[NDArray[np.float64]] = [np.empty(0)]
         alerts: list[RaisedAlert] = []
         rejected: list[Rejected] = []
+        unusable = unusable_keys(batch.keys(), is_required=False)
         for start in range(0, len(batch), self.model_rows_max):
             part = slice(start, start + self.model_rows_max)
             headers = batch.headers[part] if batch.headers is not None else None
             decoded = decode_windows(
                 batch.values[part], headers, self.shape, content_type, start, self.image
-            )
+            ).without(unusable)
             usable, bad = self._usable(decoded)
             rejected += sorted([*decoded.rejected, *bad], key=lambda each: each.index)
             if len(usable.windows):

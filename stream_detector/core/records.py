@@ -119,6 +119,8 @@ class RecordBatch:
     offsets
         Gives the offset of each record, int64, shape (n_records,), and is called once at most, as
         `series` is. Offsets increase within a partition, with gaps where an offset holds no record.
+    keys_alone
+        Gives the keys without the other columns of `series`, where that is cheaper.
     """
 
     values: Sequence[bytes | None]
@@ -127,6 +129,7 @@ class RecordBatch:
     metadata: Callable[[int], RecordMetadata]
     series: Callable[[], SeriesColumns]
     offsets: Callable[[], NDArray[np.int64]]
+    keys_alone: Callable[[], Sequence[bytes | None]] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "series", cache(self.series))
@@ -134,6 +137,10 @@ class RecordBatch:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def keys(self) -> Sequence[bytes | None]:
+        """Return the series key of each record, None where it has none."""
+        return self.series().keys if self.keys_alone is None else self.keys_alone()
 
     def select(
         self, rows: NDArray[np.intp], next_offsets: Mapping[TopicPartition, int]
@@ -162,6 +169,7 @@ class RecordBatch:
             metadata=lambda index: self.metadata(numbers[index]),
             series=series,
             offsets=lambda: self.offsets()[rows],
+            keys_alone=lambda: [*map(self.keys().__getitem__, numbers)],
         )
 
 

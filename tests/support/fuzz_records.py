@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from stream_detector.core.codec.formats import CONTENT_TYPES
-from stream_detector.core.codec.samples import KEY_BYTES_MAX
+from stream_detector.core.codec.keys import KEY_BYTES_MAX
 from stream_detector.core.records import Headers, RecordBatch, RecordMetadata, series_columns
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 

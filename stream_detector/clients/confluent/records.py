@@ -30,6 +30,7 @@ def to_batch(messages: list[Message], next_offsets: dict[TopicPartition, int]) -
         metadata=lambda index: _metadata(messages[index]),
         series=lambda: _series(messages),
         offsets=lambda: np.fromiter(map(Message.offset, messages), np.int64, len(messages)),
+        keys_alone=lambda: list(map(Message.key, messages)),
     )
 
 

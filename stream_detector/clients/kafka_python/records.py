@@ -31,6 +31,7 @@ def to_batch(polled: Mapping[Any, list[Any]]) -> RecordBatch:
         metadata=lambda index: _metadata(records[index]),
         series=lambda: _series(records),
         offsets=lambda: np.fromiter(map(_offsets, records), np.int64, len(records)),
+        keys_alone=lambda: list(map(_keys, records)),
     )
 
 

@@ -37,6 +37,24 @@ class Decoded:
     timestamps_ms: Mapping[int, int]
     rejected: Sequence[Rejected]
 
+    def without(self, errors: Mapping[int, DataError]) -> "Decoded":
+        """Return the windows of the other records, and the given ones as rejected.
+
+        Parameters
+        ----------
+        errors
+            Reason of each record to reject, by its index. Of a record that was rejected before,
+            the earlier reason stays; records that are not among these are ignored.
+        """
+        if not errors:
+            return self
+        is_rejected = np.isin(self.indices, list(errors))  # (n_windows,)
+        more = [Rejected(index, errors[index]) for index in self.indices[is_rejected].tolist()]
+        kept = ~is_rejected
+        return Decoded(
+            self.indices[kept], self.windows[kept], self.timestamps_ms, [*self.rejected, *more]
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RawSamples:

@@ -20,15 +20,13 @@ from stream_detector.core.codec.formats import (
     group_by_format,
     select_records,
 )
+from stream_detector.core.codec.keys import unusable_keys
 from stream_detector.core.records import FloatArray, Headers, Rejected, SeriesColumns
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX, follow, invalid_time, keep
 from stream_detector.errors import DataError, RecordValueError
 
 SECONDS_MIN, SECONDS_MAX = 1_000_000_000, 10_000_000_000
 """Seconds since 1970 from 2001 to 2286; as milliseconds they would all lie in early 1970."""
-
-KEY_BYTES_MAX = 4096
-"""Longest series key: the state of a key must not be larger for its name than for its window."""
 
 AHEAD_MS_MAX = 3_600_000
 """How far the samples of a record may be ahead of the record's own time, apart from the time that
@@ -123,7 +121,7 @@ def decode_samples(
         If these records cannot have the format `content_type`: the caller's mistake.
     """
     groups, unusable = group_by_format(values, headers, content_type, "samples")
-    without_key = _invalid_keys(series.keys)
+    without_key = unusable_keys(series.keys, is_required=True)
     rejected = list({**unusable, **without_key}.items())  # each record once
     parts = []
     for group in groups:
@@ -174,23 +172,6 @@ def encode_samples(
     b'{"values":[[0.5,1.0]],"timestamps_ms":[1767225600002.75]}'
     """
     return find_format(format_name, "samples").encode_samples(values, times_ms)
-
-
-def _invalid_keys(keys: Sequence[bytes | None]) -> dict[int, DataError]:
-    """Return the reason of each record whose key is missing or too long, by row."""
-    try:
-        lengths = np.fromiter(map(len, keys), np.int64, len(keys))  # type: ignore[arg-type]
-    except TypeError:  # None has no length
-        lengths = np.array([len(key) if key is not None else 0 for key in keys], np.int64)
-    is_invalid = (lengths == 0) | (lengths > KEY_BYTES_MAX)  # (n_records,)
-    invalid: dict[int, DataError] = {}
-    for row in np.flatnonzero(is_invalid).tolist():
-        received = f"{lengths[row]:,} bytes" if lengths[row] else "no key"
-        invalid[row] = RecordValueError(
-            f"key: expected a name of the series, 1 to {KEY_BYTES_MAX:,} bytes, received "
-            f"{received}; set the record's key"
-        )
-    return invalid
 
 
 def _with_header_times(

@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from stream_detector.core.codec.formats import CONTENT_TYPES, ContentType
-from stream_detector.core.codec.samples import KEY_BYTES_MAX, DecodedSamples, decode_samples
+from stream_detector.core.codec.keys import KEY_BYTES_MAX
+from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.records import Headers, SeriesColumns
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.errors import (
