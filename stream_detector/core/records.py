@@ -21,6 +21,14 @@ Headers = Sequence[tuple[str, bytes | None]]
 """A record's headers, in order, names repeated where the producer repeated them."""
 
 
+TOPIC_BYTES_MAX = 1_048_588
+"""Largest batch of records that a topic accepts unless it is configured otherwise: Kafka's default
+of `max.message.bytes`."""
+
+_BATCH_OVERHEAD = 61
+"""Bytes of a batch before its first record."""
+
+
 class TopicPartition(NamedTuple):
     """One partition of one topic."""
 
@@ -197,6 +205,27 @@ class OutputRecord(NamedTuple):
     timestamp_ms: int | None = None
     partition: int | None = None
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of a batch that holds this record alone, uncompressed.
+
+        That is what a broker compares with its topic's `max.message.bytes`.
+
+        Notes
+        -----
+        Source: Apache Kafka, "Record Batch" and "Record" of message format version 2.
+
+        Examples
+        --------
+        >>> OutputRecord("alerts", None, None).n_bytes
+        68
+        """
+        sizes = (len(each) if each is not None else -1 for each in (self.key, self.value))
+        content = sum(max(0, size) + n_varint_bytes(size) for size in sizes)
+        # Attributes, time and offset within the batch are a byte each.
+        n_record = 3 + content + n_header_bytes(self.headers)
+        return _BATCH_OVERHEAD + n_varint_bytes(n_record) + n_record
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -264,3 +293,33 @@ class BundleReference:
 
     name: str
     version: str
+
+
+def n_header_bytes(headers: Headers) -> int:
+    """Return what headers take in a record: names, values, and how long each of them is.
+
+    Examples
+    --------
+    >>> n_header_bytes([])
+    1
+    >>> n_header_bytes([("a", b"xy"), ("", None)])
+    8
+    """
+    n_bytes = n_varint_bytes(len(headers))
+    for name, value in headers:
+        n_name = len(name.encode(errors="replace"))
+        n_value = len(value) if value is not None else -1
+        n_bytes += n_varint_bytes(n_name) + n_name + n_varint_bytes(n_value) + max(0, n_value)
+    return n_bytes
+
+
+def n_varint_bytes(number: int) -> int:
+    """Return how many bytes a number takes in a record of Kafka, 7 bits each and one for the sign.
+
+    Examples
+    --------
+    >>> [n_varint_bytes(number) for number in (-1, 0, 63, 64, 8_191, 8_192)]
+    [1, 1, 1, 2, 2, 3]
+    """
+    magnitude = number if number >= 0 else -number - 1
+    return max(1, -(-(magnitude.bit_length() + 1) // 7))

@@ -237,7 +237,7 @@ class AlertingSection(Section):
     opens an alert of its own.
     """
 
-    severity: dict[str, PositiveFloat] = Field(
+    severity: dict[Annotated[str, Field(max_length=64)], PositiveFloat] = Field(
         default={"warning": 1.0, "critical": 2.0},
         min_length=1,
         description="Names of the severities, each with the anomaly score it starts at; the lowest "
@@ -325,7 +325,7 @@ class PublishedSection(BaseModel):
 class Recipe(Section):
     """How to make a bundle; one attribute for each table of the file."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] = Field(
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=128)] = Field(
         description="Name of the bundle, which every alert carries: lower-case letters, digits, "
         "dots, underscores and hyphens"
     )

@@ -26,6 +26,11 @@ REFERENCE_HEADER = "reference"
 REFERENCE_BYTES_MAX = 256
 """Longest value of it that an alert repeats."""
 
+ALERT_BYTES_MAX = 512 * 1024
+"""Largest alert that any record can cause with a bundle of up to 10,000 features. Every text in it
+that a record or a recipe chooses has a limit of its own: key, reference, names of topic, bundle and
+severity."""
+
 AlertEvent = Literal["open", "update", "close"]
 
 AlertReason = Literal[

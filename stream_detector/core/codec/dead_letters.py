@@ -16,13 +16,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from stream_detector.core.records import Headers, OutputRecord, RecordMetadata, Rejected
+from stream_detector.core.records import (
+    Headers,
+    OutputRecord,
+    RecordMetadata,
+    Rejected,
+    n_header_bytes,
+)
 
 LEFT_OUT_HEADER = "stream-detector.left-out"
 """Header that names the parts of a record that a dead letter had no room for, with their bytes."""
 
 REDRIVEN_FROM = "stream-detector.redriven-from"
 """Header of a redriven record: its dead letter, as topic[partition]@offset."""
+
+HEADER_OVERHEAD_MAX = 256
+"""Bytes that Kafka may add to names and values of a record's headers before they count as part of
+its size. Together with what a batch and the reason add, a dead letter of the size that
+`dead_letter_bytes_max` says by default fits into a topic with Kafka's default limit."""
 
 _REASONS = tuple(
     f"__connect.errors.{name}"
@@ -132,10 +143,12 @@ def encode_dead_letter(
         "key": len(metadata.key or b""),
         "headers": _n_bytes(metadata.headers),
     }
-    kept = {name: size for name, size in sizes.items() if size}
+    # Many small headers take more room in Kafka than their names and values.
+    n_more = max(0, n_header_bytes(metadata.headers) - sizes["headers"] - HEADER_OVERHEAD_MAX)
+    kept = {name: size for name, size in sizes.items() if size or (name == "headers" and n_more)}
     left_out: dict[str, int] = {}
     added = why
-    while kept and sum(kept.values()) + _n_bytes(added) > bytes_max:
+    while kept and sum(kept.values()) + n_more + _n_bytes(added) > bytes_max:
         name = next(iter(kept))
         left_out[name] = kept.pop(name)
         text = ", ".join(f"{part} {size}" for part, size in left_out.items())

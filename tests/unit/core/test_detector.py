@@ -1,6 +1,7 @@
 """One batch in: scores, alerts and rejected records out, in order and complete."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import orjson
 import pytest
 from detectors import with_network
 
+from stream_detector.core.codec.keys import KEY_BYTES_MAX
 from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import FloatArray, RecordBatch
 from stream_detector.core.scoring.scaling import Scaler
@@ -49,6 +51,35 @@ def test_a_batch_of_only_bad_records_never_meets_the_network(
 
     step = with_network(make_detector(), refuse).step(EmptyState(), make_batch([None, b"", b"?"]))
     assert [each.index for each in step.rejected] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "outcome"),
+    [(flat(0.0), "normal"), (flat(9.0), "anomalous"), (b"?", "dead_letter")],
+)
+def test_a_window_whose_key_is_too_long_is_rejected_whatever_it_holds(
+    value: bytes, outcome: str, make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    longest, longer = b"\xff" * KEY_BYTES_MAX, b"\xff" * (KEY_BYTES_MAX + 1)
+    step = make_detector().step(EmptyState(), make_batch([value], key=longest))
+    assert step.counts.records[outcome] == 1
+    step = make_detector().step(EmptyState(), make_batch([value, value], key=longer))
+    assert [each.index for each in step.rejected] == [0, 1]
+    assert (len(step.scores), step.alerts) == (0, [])
+    is_decoded = value != b"?"
+    assert ("4,097 bytes" in str(step.rejected[0].error)) == is_decoded
+
+
+def test_keys_that_are_too_long_cost_their_neighbours_nothing_across_slices(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    batch = make_batch([flat(9.0)] * 5)
+    keys = [b"k", b"k" * 5_000, b"k", b"k", b"k" * 5_000]
+    step = make_detector(model_rows_max=2).step(
+        EmptyState(), replace(batch, keys_alone=lambda: keys)
+    )
+    assert [each.index for each in step.rejected] == [1, 4]
+    assert [index for index, *_ in step.alerts] == [0, 2, 3]
 
 
 def test_an_error_equal_to_the_threshold_is_normal(

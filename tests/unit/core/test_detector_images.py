@@ -11,6 +11,7 @@ from image_files import COLOUR, GREY, HEADERS, bad_files, file_of, pixels_of  # 
 
 from stream_detector.core.alerting.alert import encode_alert
 from stream_detector.core.codec.image_format import ImageShape, encode_image
+from stream_detector.core.codec.keys import KEY_BYTES_MAX
 from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import RecordBatch
 from stream_detector.core.scoring.scaling import Scaler
@@ -36,6 +37,18 @@ def make_image_detector(
         return make_detector(**(facts | changes))
 
     return make
+
+
+def test_an_image_whose_key_is_too_long_is_rejected(
+    make_batch: MakeBatch, make_image_detector: Callable[..., WindowDetector]
+) -> None:
+    value = encode_image(np.full((6, 5), 255, np.uint8), 1, "png")
+    outcomes = []
+    for n_bytes in (KEY_BYTES_MAX, KEY_BYTES_MAX + 1):
+        batch = make_batch([value], [HEADERS["png"]], key=b"\xff" * n_bytes)
+        step = make_image_detector().step(STATE, batch)
+        outcomes.append((len(step.alerts), len(step.rejected)))
+    assert outcomes == [(1, 0), (0, 1)]
 
 
 @pytest.mark.parametrize("image", [GREY, COLOUR])
