@@ -141,6 +141,14 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
             "starting_again_in_s": "Seconds until it is started again",
         },
     ),
+    "header-of-numbers": LogEvent(
+        "The first row of a CSV file is numbers in sequence, and is read as its header.",
+        {
+            "file": "The file",
+            "header": "Its first two cells and the last one",
+            "reason": "Why, and what to do if it is wrong",
+        },
+    ),
     "old-times": LogEvent(
         "`replay` is about to send records that Kafka may delete at once because of their time.",
         {"n_days": "Age of the oldest", "reason": "What to do"},

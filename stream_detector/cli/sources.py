@@ -25,7 +25,7 @@ from stream_detector.datasets.files.windows import read_windows
 from stream_detector.datasets.windowing import cut_samples, require_windows, to_windows
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import Recipe
-from stream_detector.recipes.datasets import DATASETS, built_in, names_with
+from stream_detector.recipes.datasets import DATASETS, built_in, is_table, names_with
 from stream_detector.recipes.sections import WindowSection
 from stream_detector.replay import concatenate
 
@@ -68,7 +68,7 @@ def read_file(file: Path, bundle: Bundle) -> FileWindows:
     window = bundle.manifest.recipe.window
     if window.record == "samples":
         return _cut_file(file, window)
-    if bundle.image is not None and file.suffix.lower() not in (".csv", ".parquet"):
+    if bundle.image is not None and not is_table(file):
         return _read_images(file, bundle.image)
     return _read_whole(file, window)
 
@@ -128,11 +128,10 @@ def load_named_dataset(name: str | None, split: str | None, recipe: Recipe) -> D
         changes = {"split": split} if split is not None else {}
         data = recipe.data.model_copy(update=changes)
         return load_windows(recipe.model_copy(update={"data": data}))
-    suffix = Path(name).suffix.lower()
     if recipe.window.record == "samples":
-        return _load_named_samples(name, suffix, recipe)
-    if suffix in (".csv", ".parquet"):
-        return load_dataset(suffix[1:], path=Path(name), n_features=recipe.window.features)
+        return _load_named_samples(name, recipe)
+    if is_table(Path(name)):
+        return load_dataset("csv", path=Path(name), n_features=recipe.window.features)
     if name in built_in("image"):
         return load_images(name)
     if name not in built_in("window"):
@@ -142,10 +141,10 @@ def load_named_dataset(name: str | None, split: str | None, recipe: Recipe) -> D
     return load_dataset(name, split=split)
 
 
-def _load_named_samples(name: str, suffix: str, recipe: Recipe) -> Dataset:
+def _load_named_samples(name: str, recipe: Recipe) -> Dataset:
     """Load NAME:SERIES or a file of samples, and cut it into windows as the recipe says."""
-    if suffix in (".csv", ".parquet"):
-        return to_windows(load_samples(suffix[1:], path=Path(name)), recipe.window.rules)
+    if is_table(Path(name)):
+        return to_windows(load_samples("csv", path=Path(name)), recipe.window.rules)
     base, _, series = name.partition(":")
     if base not in built_in("samples") or not series:
         known = ", ".join(f"{each}:SERIES" for each in built_in("samples"))
@@ -208,7 +207,7 @@ def load_feed(
         If the data cannot be read.
     """
     path = Path(source)
-    if path.suffix.lower() in (".csv", ".parquet"):
+    if is_table(path):
         table = read_windows(path, n_features=n_features)
         keys = list(table.keys) if table.keys is not None else None
         return Feed(source, table.windows, keys or number(path.stem, table.windows), table.labels)
@@ -271,7 +270,7 @@ def load_sample_feed(source: str, part: Literal["test", "all"]) -> SampleFeed:
     """
     if not is_sample_set(source):
         path = Path(source)
-        if path.suffix.lower() not in (".csv", ".parquet"):
+        if not is_table(path):
             known = ", ".join(f"{name}:SERIES" for name in SAMPLE_INTERVALS_MS)
             message = (
                 f"source of samples: expected {known}, or a .csv or .parquet file, "

@@ -1,13 +1,16 @@
 """Values of a recipe that are valid one by one and do not fit together."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 from stream_detector.recipes.datasets import (
     DATASETS,
+    PARQUET_SUFFIXES,
     REQUIRED_KEYS,
     DatasetEntry,
     RecordKind,
+    is_parquet,
     names_with,
 )
 from stream_detector.recipes.sections import (
@@ -58,9 +61,10 @@ def _data_problems(data: Mapping[str, Any], window: Mapping[str, Any]) -> Iterat
             )
     yield from _draw_problems(data, name, window)
     path = data.get("path")
-    is_parquet = isinstance(path, str) and path.lower().endswith(".parquet")
-    if isinstance(path, str) and "path" in entry.keys and is_parquet != (name == "parquet"):
-        expected = "a .parquet file" if name == "parquet" else "no .parquet file"
+    is_other = isinstance(path, str) and is_parquet(Path(path)) != (name == "parquet")
+    if is_other and "path" in entry.keys:
+        kind = " or ".join(PARQUET_SUFFIXES)
+        expected = f"a {kind} file" if name == "parquet" else f"no {kind} file"
         other = "csv" if name == "parquet" else "parquet"
         yield (
             f"data.path: expected {expected} for data.name = {name!r}, received {path!r}; set "

@@ -7,12 +7,16 @@ Loaders are named as text, since a recipe is checked without importing what load
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 RecordKind = Literal["window", "samples", "image"]
 
 REQUIRED_KEYS = {"path": "the path of a file", "series": "the name of a series"}
 """Keys of `[data]` that some data sets require, and what messages call their values."""
+
+PARQUET_SUFFIXES = (".parquet", ".pq")
+"""Ends of the names of Parquet files, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +122,25 @@ def names_with(key: str) -> tuple[str, ...]:
     ('csv', 'parquet')
     """
     return tuple(name for name, entry in DATASETS.items() if key in entry.keys)
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether a file is Parquet, from its name.
+
+    Examples
+    --------
+    >>> is_parquet(Path("a.PQ")), is_parquet(Path("a.csv"))
+    (True, False)
+    """
+    return path.suffix.lower() in PARQUET_SUFFIXES
+
+
+def is_table(path: Path) -> bool:
+    """Return whether a file is CSV or Parquet, from its name.
+
+    Examples
+    --------
+    >>> is_table(Path("a.csv")), is_table(Path("a.png"))
+    (True, False)
+    """
+    return is_parquet(path) or path.suffix.lower() == ".csv"

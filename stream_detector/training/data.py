@@ -65,7 +65,8 @@ def load_windows(recipe: Recipe) -> Dataset:
         message = (
             f"window: expected steps and features as in data {dataset.name}, "
             f"{dataset.train.shape[1:]}, received {expected}; "
-            f"set window.steps = {dataset.train.shape[1]}"
+            f"set window.steps = {dataset.train.shape[1]} if that is right, or remove the columns "
+            "that are no values"
         )
         raise ConfigError(message)
     seed = section.seed or 0

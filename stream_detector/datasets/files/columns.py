@@ -1,26 +1,33 @@
-"""Read the columns of a user's CSV or Parquet file: values, and three columns found by name.
+"""The columns of a user's file: values, and three columns found by name.
 
-Tables of windows and of samples share this code. CSV needs no extra package; it is read in blocks
-of rows, which are converted to numbers column by column. Parquet needs pandas.
+Tables of windows and of samples share them. `stream_detector.datasets.files.reading` reads them
+from CSV and Parquet.
 """
 
-import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
-from itertools import chain
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.datasets.files.remedies import (
+    is_date,
+    is_number,
+    remedy_for_cell,
+    to_milliseconds,
+)
 from stream_detector.errors import DatasetError
 
 NAMED = ("key", "timestamp_ms", "label")
-"""Optional columns found by name; every other column holds values."""
+"""Optional columns found by name, whatever its case and the blanks around it; every other column
+holds values."""
 
-_BLOCK_ROWS = 4096
+TRUTH = {"false": 0.0, "true": 1.0}
+"""Words that are read as numbers: pandas writes columns of truth values so."""
+
 _WHOLE_MAX = 2.0**53
 """Up to here float64 holds every integer exactly."""
 
@@ -42,6 +49,12 @@ class Columns:
     rows
         Number of each row in messages, shape (n_rows,), counted from 1: the line of a CSV file,
         the header included, or the row of a Parquet table.
+    headers
+        For each column of `named` and each of `value_names`, what pandas calls it: its header as
+        the file has it, or its number from 0 if there is no header.
+    index
+        Those columns of a Parquet file that are the index of a pandas table, each with its type;
+        of these only the ones in `named` are read.
     """
 
     path: Path
@@ -49,14 +62,15 @@ class Columns:
     values: NDArray[np.float64]
     named: dict[str, list[Any]]
     rows: NDArray[np.int64]
+    headers: Mapping[str, str | int] = field(default_factory=dict)
+    index: Mapping[str, str] = field(default_factory=dict)
 
     def keys(self) -> list[str] | None:
         """Return the column `key` as text, None if there is none."""
         keys = self.named.get("key")
         if keys is None:
             return None
-        # A missing key is None or NaN, and NaN differs from itself.
-        return ["" if key is None or key != key else str(key) for key in keys]  # noqa: PLR0124
+        return [_text(key) for key in keys]
 
     def labels(self) -> NDArray[np.int8] | None:
         """Return the column `label`, None if there is none; refuse values other than 0 and 1."""
@@ -87,176 +101,44 @@ class Columns:
             except (TypeError, ValueError, OverflowError):
                 message = (
                     f"{self.path}, row {self.rows[index]}, column {name}: expected a whole "
-                    f"number, received {cell!r}; {remedy_of(cell)}"
+                    f"number, received {cell!r}; {self.remedy(name, cell)}"
                 )
                 raise DatasetError(message) from None
         return numbers
 
-
-def remedy_of(cell: object) -> str:
-    """Return what to do about a cell without a number: dates concern the whole column."""
-    is_date = isinstance(cell, date)  # includes datetime and pandas.Timestamp
-    if isinstance(cell, str):
-        try:
-            datetime.fromisoformat(cell.strip())
-            is_date = True
-        except ValueError:
-            is_date = False
-    if is_date:
-        return "convert the column to milliseconds since 1970-01-01 UTC"
-    return "correct the cell or remove the row"
+    def remedy(self, name: str, cell: object) -> str:
+        """Return what to do about a cell of a named column that holds no number."""
+        if name == "label" and isinstance(cell, str) and cell.strip():
+            return "write 0 for normal and 1 for anomalous"
+        header = self.headers.get(name, name)
+        if header in self.index and is_date(cell):
+            return to_milliseconds(self.path, header, cell, is_index=True)
+        return remedy_for_cell(self.path, header, cell, is_value=False)
 
 
-def read_columns(path: Path, *, blank_is_missing: bool = False) -> Columns:
-    """Read a .csv or .parquet file.
+def canonical(header: str) -> str:
+    """Return the name that a header stands for: one of `NAMED`, or the header without blanks.
 
-    Parameters
-    ----------
-    path
-        The file. A CSV file may have no header.
-    blank_is_missing
-        Whether an empty cell of a CSV file is read as NaN instead of refused.
-
-    Raises
-    ------
-    DatasetError
-        If the file is missing or cannot be read, has no rows or ragged ones, or a value is not a
-        number. The message has file, row and column, and says what to do.
+    Examples
+    --------
+    >>> canonical(" Timestamp_MS"), canonical("KEY"), canonical(" Flow ")
+    ('timestamp_ms', 'key', 'Flow')
     """
-    if path.suffix.lower() == ".parquet":
-        return _read_parquet(path)
-    return _read_csv(path, blank_is_missing)
+    name = header.strip().removeprefix("#").lstrip()  # of a header marked as a comment
+    return name.lower() if name.lower() in NAMED else name
 
 
-def _read_csv(path: Path, blank_is_missing: bool) -> Columns:
-    """Read a CSV file with or without a header."""
-    blocks = _csv_blocks(path)
-    first = next(blocks, None)
-    if first is None:
-        _refuse_empty(path)
-    names = _take_header(*first)
-    named: dict[str, list[Any]] = {name: [] for name in NAMED if name in names}
-    value_at = [at for at, name in enumerate(names) if name not in named]
-    rows: list[int] = []
-    values: list[NDArray[np.float64]] = []
-    for block_rows, lines in chain([first], blocks):
-        _check_lengths(path, block_rows, lines, len(names))
-        block = np.empty((len(lines), len(value_at)))
-        for number, at in enumerate(value_at):
-            cells = [line[at] for line in lines]
-            try:
-                block[:, number] = _numbers(cells, blank_is_missing)
-            except ValueError:
-                bad = _first_bad(cells, blank_is_missing)
-                _refuse_cell(f"{path}, row {block_rows[bad]}, column {names[at]}", cells[bad])
-        for name, column in named.items():
-            at = names.index(name)
-            column.extend([line[at] for line in lines])
-        values.append(block)
-        rows.extend(block_rows)
-    if not rows:
-        _refuse_empty(path)
-    value_names = [names[at] for at in value_at]
-    return Columns(path, value_names, np.concatenate(values), named, np.array(rows))
-
-
-def _take_header(rows: list[int], lines: list[list[str]]) -> list[str]:
-    """Remove the header from the first block and return it; without one, number the columns."""
-    if all(_is_number(cell) for cell in lines[0]):
-        return [str(number) for number in range(1, len(lines[0]) + 1)]
-    del rows[0]
-    return [name.strip() for name in lines.pop(0)]
-
-
-def _csv_blocks(path: Path) -> Iterator[tuple[list[int], list[list[str]]]]:
-    """Yield blocks of line numbers and cells of all lines that are not blank."""
-    rows: list[int] = []
-    lines: list[list[str]] = []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            for cells in reader:
-                if cells:
-                    rows.append(reader.line_num)
-                    lines.append(cells)
-                if len(rows) == _BLOCK_ROWS:
-                    yield rows, lines
-                    rows, lines = [], []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        message = f"{path} cannot be read as CSV: {error}; give a comma-separated UTF-8 file"
-        raise DatasetError(message) from None
-    if rows:
-        yield rows, lines
-
-
-def _check_lengths(
-    path: Path, rows: Sequence[int], lines: Sequence[Sequence[str]], n_columns: int
-) -> None:
-    """Refuse a line with another number of cells than the first one."""
-    for row, cells in zip(rows, lines, strict=True):
-        if len(cells) != n_columns:
-            message = (
-                f"{path}, row {row}: expected {n_columns} columns as in the first row, "
-                f"received {len(cells)}; make all rows the same length"
-            )
-            raise DatasetError(message)
-
-
-def _numbers(cells: Sequence[str], blank_is_missing: bool) -> NDArray[np.float64]:
-    """Return the numbers of a column; raise ValueError if a cell holds none."""
-    try:
-        return np.array(cells, dtype=np.float64)
-    except ValueError:
-        if not blank_is_missing:
-            raise
-    return np.array([cell if cell.strip() else "nan" for cell in cells], dtype=np.float64)
-
-
-def _first_bad(cells: Sequence[str], blank_is_missing: bool) -> int:
-    """Return the index of a column's first cell that holds no number."""
-    return next(
-        at
-        for at, cell in enumerate(cells)
-        if not _is_number(cell) and not (blank_is_missing and not cell.strip())
-    )
-
-
-def _refuse_cell(where: str, cell: str) -> NoReturn:
-    """Raise for a cell that holds no number."""
-    received = repr(cell) if cell.strip() else "an empty cell"
-    message = f"{where}: expected a number, received {received}; correct the cell or remove the row"
-    raise DatasetError(message)
-
-
-def _read_parquet(path: Path) -> Columns:
-    """Read a Parquet file."""
-    try:
-        import pandas  # noqa: PLC0415  (part of the train extra)
-
-        frame = pandas.read_parquet(path)
-    except ImportError:
-        message = (
-            f"{path}: reading Parquet needs the train extra: pip install 'stream-detector[train]', "
-            "or save the table as CSV"
-        )
-        raise DatasetError(message) from None
-    except (OSError, ValueError) as error:
-        message = f"{path} cannot be read as Parquet: {error}; give a Parquet file"
-        raise DatasetError(message) from None
-    if frame.empty:
-        _refuse_empty(path)
-    names = [str(name) for name in frame.columns if name not in NAMED]
-    for name in names:
-        kind = frame[name].dtype
-        if not pandas.api.types.is_numeric_dtype(kind) or pandas.api.types.is_bool_dtype(kind):
-            message = (
-                f"{path}, row 1, column {name}: expected a column of numbers, received {kind}; "
-                f"name it {' or '.join(NAMED)}, or remove it"
-            )
-            raise DatasetError(message)
-    values = frame[names].to_numpy(dtype=np.float64, na_value=np.nan)
-    named = {name: frame[name].tolist() for name in NAMED if name in frame.columns}
-    return Columns(path, names, values, named, np.arange(1, len(frame) + 1))
+def _text(key: object) -> str:
+    """Return a key as text, empty where it is missing."""
+    if key is None:
+        return ""
+    if isinstance(key, bytes):
+        return key.decode("utf-8", "backslashreplace")
+    if isinstance(key, float):  # pandas turns a column of integers with a gap into floats
+        if math.isnan(key):
+            return ""
+        return str(int(key)) if key.is_integer() else str(key)
+    return str(key)
 
 
 def _whole_numbers(cells: Sequence[Any]) -> NDArray[np.int64] | None:
@@ -273,6 +155,8 @@ def _integer(cell: Any) -> int:
     """Return the integer in a cell such as 3, 3.0 or 3e0."""
     if isinstance(cell, int) or (isinstance(cell, str) and cell.strip().lstrip("+-").isdecimal()):
         return int(cell)
+    if isinstance(cell, str) and cell.strip().lower() in TRUTH:
+        return int(TRUTH[cell.strip().lower()])
     value = float(cell)
     if not value.is_integer():
         message = f"{value} is not whole"
@@ -280,16 +164,91 @@ def _integer(cell: Any) -> int:
     return int(value)
 
 
-def _is_number(cell: str) -> bool:
-    """Return whether a cell reads as a number."""
+def to_numbers(cells: Sequence[str | None], *, blank_is_missing: bool) -> NDArray[np.float64]:
+    """Return the numbers of a column of text, shape (n_cells,); None becomes NaN.
+
+    Raises
+    ------
+    ValueError
+        If a cell holds none; `refuse_column` says which, and what to do.
+    """
     try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+        return np.array(cells, dtype=np.float64)
+    except (TypeError, ValueError):
+        words = {word: str(number) for word, number in TRUTH.items()}
+        words |= {"": "nan"} if blank_is_missing else {}
+    texts = ["nan" if cell is None else words.get(cell.strip().lower(), cell) for cell in cells]
+    return np.array(texts, dtype=np.float64)
 
 
-def _refuse_empty(path: Path) -> NoReturn:
-    """Raise for a file without rows."""
+def refuse_column(
+    path: Path,
+    rows: Sequence[int],
+    name: str,
+    header: str | int,
+    cells: Sequence[str | None],
+    *,
+    may_be_missing: bool,
+) -> NoReturn:
+    """Raise for a column of values in which a cell holds no number.
+
+    Parameters
+    ----------
+    path
+        The file.
+    rows
+        Number of each row in messages. Length n_cells.
+    name, header
+        Name of the column in messages and in pandas, there its number if it has none.
+    cells
+        Its cells, at least one of which is no number.
+    may_be_missing
+        Whether an empty cell is a missing value.
+
+    Raises
+    ------
+    DatasetError
+        Always, with the first such cell and what to do about it.
+    """
+    texts = ["nan" if cell is None else cell.strip() for cell in cells]
+    known = {*TRUTH, *([""] if may_be_missing else [])}
+    bad = next(
+        at for at, text in enumerate(texts) if not is_number(text) and text.lower() not in known
+    )
+    received = repr(cells[bad]) if texts[bad] else "an empty cell"
+    remedy = remedy_for_cell(path, header, cells[bad], is_value=True, may_be_missing=may_be_missing)
+    if not any(map(is_number, texts)) and not is_date(cells[bad]):
+        remedy = f"the column is text: name it {' or '.join(NAMED)} if it is that, or remove it"
+    message = (
+        f"{path}, row {rows[bad]}, column {name}: expected a number, received {received}; {remedy}"
+    )
+    raise DatasetError(message)
+
+
+def check_named_once(path: Path, names: Sequence[str]) -> None:
+    """Refuse a file in which two columns stand for the same one of `NAMED`.
+
+    Raises
+    ------
+    DatasetError
+        Naming it.
+    """
+    twice = [name for name in NAMED if names.count(name) > 1]
+    if twice:
+        message = (
+            f"{path}: expected columns of different names, received {', '.join(twice)} more than "
+            "once, whatever case and blanks; rename or remove one"
+        )
+        raise DatasetError(message)
+
+
+def refuse_empty(path: Path) -> NoReturn:
+    """Raise for a file without rows.
+
+    Raises
+    ------
+    DatasetError
+        Always.
+    """
     message = f"{path} has no rows: expected at least one; check that the file is complete"
     raise DatasetError(message)

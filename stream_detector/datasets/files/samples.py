@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.datasets.base import SampleDataset
-from stream_detector.datasets.files.columns import NAMED, Columns, read_columns, remedy_of
+from stream_detector.datasets.files.columns import NAMED, Columns
+from stream_detector.datasets.files.extra import is_time_name, refuse_extra, refuse_row_numbers
+from stream_detector.datasets.files.reading import read_columns
+from stream_detector.datasets.files.remedies import mend, to_milliseconds
 from stream_detector.errors import DatasetError
 
 _TEST_SHARE = 0.2
@@ -63,8 +66,13 @@ def read_samples(path: Path, n_features: int | None = None) -> SampleTable:
         has file, row and column, and says what to do. Rows are counted from 1; in a CSV file these
         are its lines, the header included.
     """
-    columns = read_columns(path, blank_is_missing=True)
+    return _table(read_columns(path, blank_is_missing=True), n_features)
+
+
+def _table(columns: Columns, n_features: int | None = None) -> SampleTable:
+    """Return the samples of a file's columns; see `read_samples`."""
     _check_names(columns, n_features)
+    refuse_extra(columns, by_values=False)
     keys, series = _series(columns)
     times_ms = _times_ms(columns)
     _check_order(columns, keys, series, times_ms)
@@ -84,7 +92,9 @@ def load(path: Path) -> SampleDataset:
     It is the last fifth of the time from the first sample to the last, the same for every series,
     since test data must not precede training data.
     """
-    table = read_samples(path)
+    columns = read_columns(path, blank_is_missing=True)
+    table = _table(columns)
+    refuse_row_numbers(columns)
     times_ms = table.samples.times_ms
     is_test = np.zeros(len(times_ms), dtype=np.bool_)
     if table.samples.labels is not None:
@@ -117,7 +127,7 @@ def _check_names(columns: Columns, n_features: int | None) -> None:
         message = (
             f"{columns.path}: expected a header with a column timestamp_ms, received the columns "
             f"{', '.join(names)}; one row is one sample, its time in milliseconds since "
-            "1970-01-01 UTC"
+            f"1970-01-01 UTC{_where_time_is(columns)}"
         )
         raise DatasetError(message)
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -136,6 +146,21 @@ def _check_names(columns: Columns, n_features: int | None) -> None:
             "of the recipe, in its order"
         )
         raise DatasetError(message)
+
+
+def _where_time_is(columns: Columns) -> str:
+    """Return what to do where another column, or the index of a pandas table, holds the times."""
+    for name, kind in columns.index.items():
+        if kind.startswith(("timestamp", "date")):
+            remedy = to_milliseconds(columns.path, name, is_index=True)
+            return f"; the index {name} ({kind}) holds times: {remedy}"
+    for name in filter(is_time_name, columns.value_names):
+        change = f"t = t.rename(columns={{{columns.headers.get(name, name)!r}: 'timestamp_ms'}})"
+        return (
+            f"; if {name} is the time, name it timestamp_ms (and multiply it by 1000 if it is in "
+            f"seconds), {mend(columns.path, change)}"
+        )
+    return ""
 
 
 def _series(columns: Columns) -> tuple[tuple[str, ...], NDArray[np.intp]]:
@@ -165,7 +190,11 @@ def _times_ms(columns: Columns) -> NDArray[np.float64]:
     bad = np.flatnonzero(~np.isfinite(times_ms))
     if len(bad):
         cell = cells[bad[0]]
-        _refuse_time(columns, bad[0], f"expected a number, received {cell!r}; {remedy_of(cell)}")
+        _refuse_time(
+            columns,
+            bad[0],
+            f"expected a number, received {cell!r}; {columns.remedy('timestamp_ms', cell)}",
+        )
     bad = np.flatnonzero((times_ms < 0) | (times_ms > TIMESTAMP_MS_MAX))
     if len(bad):
         what = (

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
 from stream_detector.datasets.base import Dataset
-from stream_detector.datasets.files.columns import NAMED, Columns, read_columns
+from stream_detector.datasets.files.columns import NAMED, Columns
+from stream_detector.datasets.files.extra import N_ROWS_MIN, refuse_extra
+from stream_detector.datasets.files.reading import read_columns
 from stream_detector.errors import DatasetError
 
 _TEST_SHARE = 0.2
@@ -65,7 +67,10 @@ def read_windows(path: Path, n_steps: int | None = None, n_features: int = 1) ->
     columns = read_columns(path)
     n_values = columns.values.shape[1]
     expected = n_values // n_features if n_steps is None else n_steps
-    if n_values == 0 or n_values != expected * n_features:
+    is_fitting = n_values == expected * n_features
+    # Few rows say little, but where a column is too many it is one that stands out.
+    refuse_extra(columns, by_values=True, n_rows_min=N_ROWS_MIN if is_fitting else 2)
+    if n_values == 0 or not is_fitting:
         wanted = f"{expected} steps x {n_features} features = {expected * n_features}"
         if n_steps is None:
             wanted = f"a multiple of {n_features}"

@@ -414,7 +414,7 @@ def test_windows_that_cannot_be_cut_are_refused(overrides: list[str], expected: 
 @pytest.mark.parametrize(
     ("name", "path", "words"),
     [
-        ("csv", "a.PARQUET", "expected no .parquet file for data.name = 'csv', received 'a.PARQ"),
+        ("csv", "a.PARQUET", "expected no .parquet or .pq file for data.name = 'csv', received 'a"),
         ("parquet", "a.csv", "received 'a.csv'; set data.name = 'csv', or give another file"),
     ],
 )

@@ -138,7 +138,7 @@ def test_parquet_is_read_like_csv(
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ({"a": ["x", "y"]}, "row 1, column a: expected a column of numbers, received"),
+        ({"a": ["x", "y"]}, "row 1, column a (string): expected a number, received 'x'"),
         ({"a": [1.0, None]}, "row 2, column a: expected a finite number"),
         ({"a": [1.0], "label": [None]}, "row 1, column label: expected a whole number"),
     ],

@@ -1,0 +1,156 @@
+"""Read a user's Parquet file into columns: whatever its types can be converted to exactly."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.datasets.files.columns import (
+    NAMED,
+    Columns,
+    canonical,
+    check_named_once,
+    refuse_column,
+    refuse_empty,
+    to_numbers,
+)
+from stream_detector.datasets.files.remedies import mend, to_milliseconds
+from stream_detector.errors import DatasetError
+
+
+def read_parquet(path: Path, *, blank_is_missing: bool) -> Columns:
+    """Read a Parquet file.
+
+    Values may be integers, floats, decimals, truth values, or text that holds numbers, and
+    categories of these; null is NaN. A column that is the index of a pandas table is left out,
+    unless it is one of `NAMED`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    blank_is_missing
+        Whether an empty text is read as NaN instead of refused.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing or cannot be read, has no rows, or a value is not a number. The
+        message has file, row, column and type, and says what to do.
+    """
+    table = _with_ranges(_read_table(path))
+    if not table.num_rows:
+        refuse_empty(path)
+    names = [canonical(name) for name in table.column_names]
+    check_named_once(path, names)
+    index = {name for name in _index_of(table) if isinstance(name, str)}
+    named: dict[str, list[Any]] = {}
+    headers: dict[str, str | int] = {}
+    in_index: dict[str, str] = {}
+    value_names: list[str] = []
+    values: list[NDArray[np.float64]] = []
+    for name, header in zip(names, table.column_names, strict=True):
+        column = _plain(table.column(header))
+        headers[name] = header
+        if header in index:
+            in_index[header] = str(column.type)
+        if name in NAMED:
+            named[name] = column.to_pylist()
+        elif header not in index:
+            value_names.append(name)
+            values.append(_values(path, header, column, blank_is_missing))
+    return Columns(
+        path,
+        value_names,
+        np.column_stack(values) if values else np.empty((table.num_rows, 0)),
+        named,
+        np.arange(1, table.num_rows + 1),
+        headers,
+        in_index,
+    )
+
+
+def _read_table(path: Path) -> Any:
+    """Return the table of a file, in which the index of a pandas table is a column."""
+    try:
+        from pyarrow import ArrowException, parquet  # noqa: PLC0415  (part of the train extra)
+    except ImportError:
+        message = (
+            f"{path}: reading Parquet needs the train extra: pip install 'stream-detector[train]', "
+            "or save the table as CSV"
+        )
+        raise DatasetError(message) from None
+    try:
+        return parquet.read_table(path)
+    except (OSError, ValueError, ArrowException) as error:
+        message = f"{path} cannot be read as Parquet: {error}; give a Parquet file"
+        raise DatasetError(message) from None
+
+
+def _with_ranges(table: Any) -> Any:
+    """Return a table with those columns of `NAMED` that pandas saved as a range of numbers only."""
+    for each in _index_of(table):
+        name = canonical(str(each.get("name"))) if isinstance(each, dict) else ""
+        if name in NAMED and name not in table.column_names:
+            numbers = np.arange(each["start"], each["stop"], each["step"])
+            table = table.append_column(name, [numbers])
+    return table
+
+
+def _index_of(table: Any) -> list[Any]:
+    """Return the index of a pandas table: names of columns, and descriptions of ranges."""
+    described = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
+    index: list[Any] = described.get("index_columns", [])
+    return index
+
+
+def _plain(column: Any) -> Any:
+    """Return a column of categories as one of what these are; others as they are."""
+    from pyarrow import types  # noqa: PLC0415  (part of the train extra)
+
+    return column.cast(column.type.value_type) if types.is_dictionary(column.type) else column
+
+
+def _values(path: Path, header: str, column: Any, blank_is_missing: bool) -> NDArray[np.float64]:
+    """Return a column of values as float64, null as NaN."""
+    from pyarrow import float64, types  # noqa: PLC0415  (part of the train extra)
+
+    kind = column.type
+    name = f"{canonical(header)} ({kind})"
+    rows = range(1, len(column) + 1)
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        cells = column.to_pylist()
+        try:
+            return to_numbers(cells, blank_is_missing=blank_is_missing)
+        except ValueError:
+            refuse_column(path, rows, name, header, cells, may_be_missing=blank_is_missing)
+    if types.is_boolean(kind) or types.is_decimal(kind) or types.is_null(kind):
+        cells = column.to_pylist()
+        return np.array([np.nan if cell is None else float(cell) for cell in cells])
+    if types.is_integer(kind) or types.is_floating(kind):
+        numbers: NDArray[np.float64] = column.cast(float64(), safe=False).to_numpy()
+        return numbers
+    message = (
+        f"{path}, row 1, column {name}: expected a column of numbers; {_remedy(path, header, kind)}"
+    )
+    raise DatasetError(message)
+
+
+def _remedy(path: Path, header: str, kind: Any) -> str:
+    """Return what to do about a column that cannot be converted."""
+    from pyarrow import types  # noqa: PLC0415  (part of the train extra)
+
+    if types.is_temporal(kind) and not (types.is_time(kind) or types.is_duration(kind)):
+        return to_milliseconds(path, header)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        change = (
+            f"t = t.join(pandas.DataFrame(t.pop({header!r}).tolist(), index=t.index)"
+            f".add_prefix({header + '_'!r}))"
+        )
+        return f"give each element a column of its own, {mend(path, change)}"
+    if types.is_duration(kind):
+        change = f"t[{header!r}] /= pandas.Timedelta('1s')"
+        return f"write it as a number, {mend(path, change)}"
+    return f"name it {' or '.join(NAMED)} if it is that, or remove it"

@@ -1,0 +1,183 @@
+"""Read a user's CSV or Parquet file into columns.
+
+CSV needs no extra package; it is read in blocks of rows, which are converted to numbers column by
+column. Parquet needs the train extra.
+"""
+
+import csv
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stream_detector.datasets.files.columns import (
+    NAMED,
+    Columns,
+    canonical,
+    check_named_once,
+    refuse_column,
+    refuse_empty,
+    to_numbers,
+)
+from stream_detector.datasets.files.parquet import read_parquet
+from stream_detector.datasets.files.remedies import is_number, layout_problem, mend
+from stream_detector.errors import DatasetError
+from stream_detector.recipes.datasets import is_parquet
+from stream_detector.telemetry import log_event
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BLOCK_ROWS = 4096
+_N_IN_SEQUENCE_MIN = 3
+
+
+def read_columns(path: Path, *, blank_is_missing: bool = False) -> Columns:
+    """Read a CSV or Parquet file.
+
+    Parameters
+    ----------
+    path
+        The file. A CSV file may have no header. A first row whose numbers are in sequence is a
+        header, as pandas writes it for columns without names, and is logged as such.
+    blank_is_missing
+        Whether an empty cell of a CSV file is read as NaN instead of refused.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing or cannot be read, has no rows or ragged ones, or a value is not a
+        number. The message has file, row and column, and says what to do.
+    """
+    if is_parquet(path):
+        return read_parquet(path, blank_is_missing=blank_is_missing)
+    return _read_csv(path, blank_is_missing)
+
+
+def _read_csv(path: Path, blank_is_missing: bool) -> Columns:
+    """Read a CSV file with or without a header."""
+    blocks = _csv_blocks(path)
+    first = next(blocks, None)
+    if first is None:
+        refuse_empty(path)
+    problem = layout_problem(path, first[1])
+    if problem is not None:
+        message = f"{path}: {problem}"
+        raise DatasetError(message)
+    names, headers = _name_columns(_take_header(path, *first))
+    check_named_once(path, names)
+    named: dict[str, list[Any]] = {name: [] for name in NAMED if name in names}
+    value_at = [at for at, name in enumerate(names) if name not in named]
+    rows: list[int] = []
+    values: list[NDArray[np.float64]] = []
+    for block_rows, lines in chain([first], blocks):
+        _check_lengths(path, block_rows, lines, len(names))
+        block = np.empty((len(lines), len(value_at)))
+        for number, at in enumerate(value_at):
+            cells = [line[at] for line in lines]
+            try:
+                block[:, number] = to_numbers(cells, blank_is_missing=blank_is_missing)
+            except ValueError:
+                missing = blank_is_missing
+                refuse_column(
+                    path, block_rows, names[at], headers[at], cells, may_be_missing=missing
+                )
+        for name, column in named.items():
+            at = names.index(name)
+            column.extend([line[at] for line in lines])
+        values.append(block)
+        rows.extend(block_rows)
+    if not rows:
+        refuse_empty(path)
+    value_names = [names[at] for at in value_at]
+    in_pandas = dict(zip(names, headers, strict=True))
+    return Columns(path, value_names, np.concatenate(values), named, np.array(rows), in_pandas)
+
+
+def _name_columns(headers: Sequence[str | int]) -> tuple[list[str], list[str | int]]:
+    """Return what messages and what pandas call each column."""
+    names: list[str] = []
+    in_pandas: list[str | int] = []
+    for at, header in enumerate(headers):
+        if isinstance(header, int):
+            names.append(str(header + 1))
+            in_pandas.append(header)
+        else:
+            names.append(canonical(header) or f"{at + 1} (without a name)")
+            in_pandas.append(header or f"Unnamed: {at}")
+    return names, in_pandas
+
+
+def _take_header(path: Path, rows: list[int], lines: list[list[str]]) -> Sequence[str | int]:
+    """Remove the header from the first block and return it; without one, number the columns.
+
+    Returns
+    -------
+    The header as the file has it, or numbers from 0.
+    """
+    first = lines[0]
+    if all(map(is_number, first)):
+        if not _is_sequence(first) or all(map(_is_sequence, lines)):
+            return list(range(len(first)))
+        log_event(
+            logging.WARNING,
+            "header-of-numbers",
+            file=path,
+            header=f"{first[0].strip()}, {first[1].strip()}, .., {first[-1].strip()}",
+            reason="the numbers of the first row are in sequence, so it is read as a header and "
+            "not as values; give the columns other names if that is right, or put a row of names "
+            "above it if it is not",
+        )
+    del rows[0]
+    return lines.pop(0)
+
+
+def _is_sequence(cells: Sequence[str]) -> bool:
+    """Return whether cells are at least three numbers, each larger than the last by as much."""
+    if len(cells) < _N_IN_SEQUENCE_MIN or not all(map(is_number, cells)):
+        return False
+    with np.errstate(invalid="ignore"):  # infinities
+        steps = np.diff(np.array(cells, dtype=np.float64))
+    return bool(steps[0] > 0 and np.allclose(steps, steps[0], rtol=1e-9, atol=0))
+
+
+def _csv_blocks(path: Path) -> Iterator[tuple[list[int], list[list[str]]]]:
+    """Yield blocks of line numbers and cells of all lines that are not blank."""
+    rows: list[int] = []
+    lines: list[list[str]] = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            for cells in reader:
+                if cells:
+                    rows.append(reader.line_num)
+                    lines.append(cells)
+                if len(rows) == _BLOCK_ROWS:
+                    yield rows, lines
+                    rows, lines = [], []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        message = f"{path} cannot be read as CSV: {error}; give a comma-separated UTF-8 file"
+        raise DatasetError(message) from None
+    if rows:
+        yield rows, lines
+
+
+def _check_lengths(
+    path: Path, rows: Sequence[int], lines: Sequence[Sequence[str]], n_columns: int
+) -> None:
+    """Refuse a line with another number of cells than the first one."""
+    for row, cells in zip(rows, lines, strict=True):
+        if len(cells) == n_columns:
+            continue
+        remedy = "make all rows the same length"
+        if cells[0].lstrip().startswith("#"):
+            mended = mend(path, read="comment='#'")
+            remedy = f"if it is a comment, remove it, {mended}"
+        message = (
+            f"{path}, row {row}: expected {n_columns} columns as in the first row, "
+            f"received {len(cells)}; {remedy}"
+        )
+        raise DatasetError(message)

@@ -1,0 +1,166 @@
+"""A person's own files at the command line: what is wrong ends with code 6 and what to do."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from halving_bundle import make_bundle
+
+from stream_detector import cli
+from stream_detector.recipes import load_recipe
+
+MODELS = Path(__file__).parents[3] / "models"
+START = 1_767_225_600_000
+N_ROWS = 40
+SIGNAL = np.random.default_rng(0).normal(size=(N_ROWS, 6))
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a runner of the command line in this process: code, output and errors."""
+
+    def run_here(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["stream-detector", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run_here
+
+
+@pytest.fixture
+def windows_bundle(tmp_path: Path) -> Path:
+    """A bundle of windows of 6 steps."""
+    overrides = ["data.name=csv", "data.path=x.csv", "window.steps=6"]
+    make_bundle(tmp_path / "windows", load_recipe(MODELS / "ecg5000-dense.toml", overrides))
+    return tmp_path / "windows"
+
+
+@pytest.fixture
+def samples_bundle(tmp_path: Path) -> Path:
+    """A bundle of samples of two features, windows of 4."""
+    overrides = ["data.name=csv", "data.path=x.csv", "window.steps=4", "window.stride=4"]
+    overrides += ["window.sample_interval_ms=1000", "window.gap_ms_max=", "window.features=2"]
+    make_bundle(tmp_path / "samples", load_recipe(MODELS / "mitdb-dense.toml", overrides))
+    return tmp_path / "samples"
+
+
+def window_text(extra: str, cells: list[object]) -> str:
+    lines = [",".join([extra, *(f"v{step}" for step in range(6))])]
+    pairs = zip(cells, SIGNAL.tolist(), strict=True)
+    lines += [",".join(map(str, (cell, *values))) for cell, values in pairs]
+    return "\n".join(lines) + "\n"
+
+
+def sample_text() -> str:
+    lines = ["timestamp_ms,flow,heat"]
+    lines += [f"{START + 1000 * row},{SIGNAL[row, 0]},{SIGNAL[row, 1]}" for row in range(N_ROWS)]
+    return "\n".join(lines) + "\n"
+
+
+def obey(message: str) -> Path:
+    found = re.search(r"in Python: (.*?); then give (\S+?)(?:;|$)", message.strip())
+    assert found is not None, message
+    exec(found[1], {})  # noqa: S102
+    return Path(found[2])
+
+
+def test_score_names_an_extra_column_and_the_message_mends_it(
+    run: Run, windows_bundle: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "beats.csv"
+    path.write_text(window_text("Unnamed: 0", list(range(N_ROWS))))
+    code, out, error = run("score", windows_bundle, path)
+    assert (code, out) == (6, "")
+    assert "column Unnamed: 0 is an index and not a value: remove it" in error
+    assert "Traceback" not in error
+    code, out, error = run("score", windows_bundle, obey(error))
+    assert (code, len(out.splitlines())) == (0, N_ROWS + 1), error
+
+
+@pytest.mark.parametrize("steps", [6, 7])
+def test_train_names_a_label_instead_of_advising_other_steps(
+    run: Run, tmp_path: Path, steps: int
+) -> None:
+    path = tmp_path / "beats.csv"
+    path.write_text(window_text("class", [row % 2 for row in range(N_ROWS)]))
+    own = ("--set", "data.name=csv", "--set", f"data.path={path}", "--set", f"window.steps={steps}")
+    code, _, error = run("train", MODELS / "ecg5000-dense.toml", *own, "--out", tmp_path / "out")
+    assert code == 6
+    assert "column class is a label and not a value: name it label (0 normal, 1 anom" in error
+    assert "window.steps =" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_header_of_numbers_is_a_header_and_said(
+    run: Run, windows_bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "beats.csv"
+    rows = [",".join(map(str, row)) for row in SIGNAL.tolist()]
+    path.write_text("\n".join(["0,1,2,3,4,5", *rows]))
+    code, out, _ = run("score", windows_bundle, path)
+    assert (code, len(out.splitlines())) == (0, N_ROWS + 1)
+    assert "header-of-numbers" in caplog.text
+    assert 'header="0, 1, .., 5"' in caplog.text
+
+
+@pytest.mark.parametrize("command", ["score", "train", "evaluate", "replay"])
+def test_every_command_says_the_same_of_another_layout(
+    run: Run, samples_bundle: Path, tmp_path: Path, command: str
+) -> None:
+    path = tmp_path / "pump.csv"
+    path.write_text(sample_text().replace(",", ";").replace(".", ","))
+    own = ["--set", "data.name=csv", "--set", f"data.path={path}", "--set", "window.steps=4"]
+    lines = {
+        "score": ("score", samples_bundle, path),
+        "train": ("train", MODELS / "mitdb-dense.toml", *own, "--out", tmp_path / "out"),
+        "evaluate": ("evaluate", samples_bundle, "--dataset", path),
+        "replay": ("replay", path, "--samples"),
+    }
+    code, _, error = run(*lines[command])
+    assert code == 6
+    assert "semicolons between its cells and a comma in decimals; expected" in error
+    code, out, error = run("score", samples_bundle, obey(error))
+    assert (code, len(out.splitlines())) == (0, N_ROWS // 4 + 1), error
+
+
+def test_parquet_with_an_index_of_times_and_missing_keys(
+    run: Run, samples_bundle: Path, tmp_path: Path
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame(
+        {
+            "timestamp_ms": [START + 1000 * row for row in range(8)],
+            "key": pandas.array([7] * 8, dtype="Int64"),
+            "flow": [True, False] * 4,
+            "heat": ["1.5"] * 8,
+        }
+    )
+    path = tmp_path / "pump.pq"
+    frame.set_index("timestamp_ms").to_parquet(path)
+    code, out, error = run("score", samples_bundle, path)
+    assert code == 0, error
+    assert [line.split(",")[0] for line in out.splitlines()] == ["key", "7", "7"]
+    frame.loc[3, "key"] = pandas.NA
+    frame.to_parquet(path)
+    code, _, error = run("score", samples_bundle, path)
+    assert code == 6
+    assert "row 4, column key: expected the name of a series, received an empty cell" in error
+
+
+def test_a_recipe_of_the_data_set_parquet_takes_both_ends_of_names(run: Run) -> None:
+    for name, other in (("parquet", "pump.csv"), ("csv", "pump.pq")):
+        own = ("--set", f"data.name={name}", "--set", f"data.path={other}")
+        code, _, error = run("train", MODELS / "ecg5000-dense.toml", *own)
+        assert code == 2
+        assert ".parquet or .pq file for data.name = " in error

@@ -1,0 +1,321 @@
+"""Files that are nearly right: what is wrong is named, and obeying the message mends it."""
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from present import present
+
+from stream_detector.datasets import load_samples
+from stream_detector.datasets.files.samples import SampleTable, read_samples
+from stream_detector.datasets.files.windows import WindowTable, read_windows
+from stream_detector.errors import DatasetError
+
+START = 1_767_225_600_000
+SAMPLES = "key,timestamp_ms,t,h\na,T,1.5,-2\nb,T,,4\n".replace("T", str(START))
+WINDOWS = "key,a,b\nx,1.5,-2\ny,3,4.25\n"
+
+
+def write(folder: Path, text: str, name: str = "mine.csv") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def obey(message: str) -> Path:
+    """Run the lines of Python that a message gives, and return the file they write."""
+    found = re.search(r"in Python: (.*?); then give (\S+?)(?:;|$)", message)
+    assert found is not None, message
+    exec(found[1], {})  # noqa: S102
+    return Path(found[2])
+
+
+def refused(read: Callable[[Path], object], path: Path, *expected: str) -> str:
+    """Return the message of a file that is refused."""
+    with pytest.raises(DatasetError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert str(path) in message
+    for part in expected:
+        assert part in message
+    return message
+
+
+def assert_same_samples(found: SampleTable, wanted: SampleTable) -> None:
+    assert found.feature_names == wanted.feature_names
+    assert found.samples.keys == wanted.samples.keys
+    np.testing.assert_array_equal(found.samples.times_ms, wanted.samples.times_ms)
+    np.testing.assert_array_equal(found.samples.values, wanted.samples.values)
+
+
+def assert_same_windows(found: WindowTable, wanted: WindowTable) -> None:
+    assert found.keys == wanted.keys
+    np.testing.assert_array_equal(found.windows, wanted.windows)
+
+
+def german(text: str) -> str:
+    return text.replace(",", ";").replace(".", ",")
+
+
+LAYOUTS = {
+    "semicolons and decimal commas": (german, "semicolons between its cells and a comma in dec"),
+    "semicolons": (lambda text: text.replace(",", ";"), "semicolons between its cells; expected"),
+    "tabs": (lambda text: text.replace(",", "\t"), "the file has tabs between its cells"),
+    "bars": (lambda text: text.replace(",", "|"), "the file has vertical bars between its cells"),
+    "Excel": (lambda text: "sep=,\n" + text, "row 1, 'sep=,', is for Excel alone"),
+    "German Excel": (lambda text: "sep=;\n" + german(text), "row 1, 'sep=;', is for Excel alone"),
+    "comments": (
+        lambda text: "# made by hand, in 2026\n# of pump 7\n" + text,
+        "row 1 is a comment, '# made by hand, in 2026'",
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_another_layout_is_named_and_the_message_mends_it(tmp_path: Path, layout: str) -> None:
+    change, expected = LAYOUTS[layout]
+    path = write(tmp_path, change(SAMPLES))
+    mended = obey(refused(read_samples, path, expected))
+    assert_same_samples(read_samples(mended), read_samples(write(tmp_path, SAMPLES, "right.csv")))
+    path = write(tmp_path, change(WINDOWS))
+    mended = obey(refused(read_windows, path, expected))
+    assert_same_windows(read_windows(mended), read_windows(write(tmp_path, WINDOWS, "right.csv")))
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "blanks"])
+def test_another_layout_without_a_header_is_mended_too(tmp_path: Path, layout: str) -> None:
+    values = "1.5,-2,3\n3,4.25,5\n"
+    change = LAYOUTS[layout][0] if layout in LAYOUTS else lambda text: text.replace(",", "  ")
+    mended = obey(refused(read_windows, write(tmp_path, change(values))))
+    assert read_windows(mended).windows[:, :, 0].tolist() == [[1.5, -2, 3], [3, 4.25, 5]]
+
+
+def test_a_comment_further_down_is_mended(tmp_path: Path) -> None:
+    path = write(tmp_path, "a,b\n1,2\n# the pump stopped\n3,4\n")
+    mended = obey(refused(read_windows, path, "row 3: expected 2 columns", "if it is a comment"))
+    assert read_windows(mended).windows[:, :, 0].tolist() == [[1, 2], [3, 4]]
+
+
+def test_a_header_marked_as_a_comment_is_a_header(tmp_path: Path) -> None:
+    path = write(tmp_path, f"# timestamp_ms, a\n{START},1\n")
+    assert read_samples(path).feature_names == ("a",)
+
+
+@pytest.mark.parametrize("word", ["null", "NA", "unavailable", "-", "?", "unknown"])
+def test_words_for_a_missing_value_are_mended(tmp_path: Path, word: str) -> None:
+    samples = write(tmp_path, f"timestamp_ms,a\n{START},1\n{START + 1},{word}\n")
+    place = f"row 3, column a: expected a number, received {word!r}"
+    mended = obey(refused(read_samples, samples, place, "leave the cell empty"))
+    np.testing.assert_array_equal(read_samples(mended).samples.values, [[1], [np.nan]])
+    windows = write(tmp_path, f"a,b\n1,2\n3,{word}\n5,6\n")
+    mended = obey(refused(read_windows, windows, "row 3, column b", "remove the row"))
+    assert read_windows(mended).windows[:, :, 0].tolist() == [[1, 2], [5, 6]]
+    mended = obey(refused(read_windows, write(tmp_path, f"1,2\n3,{word}\n5,6\n"), "column 2"))
+    assert read_windows(mended).windows[:, :, 0].tolist() == [[1, 2], [5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "value", "what"), [("1,5", 1.5, "a point"), ("1,234.5", 1234.5, "thousands")]
+)
+def test_numbers_as_people_write_them_are_mended(
+    tmp_path: Path, cell: str, value: float, what: str
+) -> None:
+    path = write(tmp_path, f'timestamp_ms,a\n{START},1\n{START + 1},"{cell}"\n')
+    mended = obey(refused(read_samples, path, f"received {cell!r}", what))
+    assert read_samples(mended).samples.values[:, 0].tolist() == [1, value]
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        ("time", ["2026-01-01T00:00:00Z", "2026-01-01T00:00:01.5Z"]),
+        ("time", ["2026-01-01 00:00:00", "2026-01-01 00:00:01.500"]),
+        (" when", ["2026-01-01T01:00:00+01:00", "2026-01-01T01:00:01.500+01:00"]),
+        ("time", ["01.01.2026 00:00:00.0", "01.01.2026 00:00:01.5"]),
+        ("time", ["2026/01/01 00:00:00.0", "2026/01/01 00:00:01.5"]),
+        ("timestamp_ms", ["2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.500Z"]),
+        (" Timestamp_ms ", ["2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.500Z"]),
+        ("", ["2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.500Z"]),
+    ],
+)
+def test_dates_are_mended_whatever_their_column(
+    tmp_path: Path, column: str, cells: list[str]
+) -> None:
+    rows = "".join(f"{cell},{number}\n" for number, cell in enumerate(cells))
+    path = write(tmp_path, f"{column},a\n{rows}")
+    mended = obey(refused(read_samples, path, "name it timestamp_ms"))
+    assert read_samples(mended).samples.times_ms.tolist() == [START, START + 1500]
+    assert read_samples(mended).feature_names == ("a",)
+
+
+@pytest.mark.parametrize("name", ["time", "Time", "ts", "timestamp", "datetime", "epoch_ms"])
+def test_a_time_of_another_name_is_named(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, f"{name},a\n{START},1\n{START + 1},2\n")
+    mended = obey(refused(read_samples, path, f"if {name} is the time, name it timestamp_ms"))
+    assert read_samples(mended).samples.times_ms.tolist() == [START, START + 1]
+
+
+def test_a_column_of_text_may_be_the_key(tmp_path: Path) -> None:
+    path = write(tmp_path, f"pump,timestamp_ms,a\nleft,{START},1\nright,{START},2\n")
+    expected = "row 2, column pump: expected a number, received 'left'; the column is text: name it"
+    refused(read_samples, path, expected, "key or timestamp_ms or label")
+
+
+def test_labels_that_are_words_are_refused_with_what_to_write(tmp_path: Path) -> None:
+    path = write(tmp_path, "a,b,label\n1,2,normal\n")
+    refused(read_windows, path, "received 'normal'; write 0 for normal and 1 for anomalous")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Label,KEY, Timestamp_MS ,a,b",
+        " label ,key,timestamp_ms,a,b",
+        '"Label",Key,TIMESTAMP_MS,a,b',
+    ],
+)
+def test_named_columns_are_found_whatever_case_and_blanks(tmp_path: Path, header: str) -> None:
+    path = write(tmp_path, f"{header}\n1,x,{START},2,3\n")
+    windows = read_windows(path)
+    assert windows.windows.shape == (1, 2, 1)
+    assert windows.keys == ("x",)
+    assert present(windows.labels).tolist() == [1]
+    assert present(windows.timestamps_ms).tolist() == [START]
+    samples = read_samples(path)
+    assert samples.feature_names == ("a", "b")
+    assert samples.samples.keys == ("x",)
+
+
+@pytest.mark.parametrize("read", [read_windows, read_samples])
+def test_two_columns_for_one_name_are_refused(tmp_path: Path, read: Callable[..., Any]) -> None:
+    path = write(tmp_path, f"timestamp_ms,a,label,Label\n{START},2,0,1\n")
+    refused(read, path, "received label more than once")
+
+
+RANDOM = np.random.default_rng(0)
+SIGNAL = RANDOM.normal(size=(40, 6))
+
+
+def table(extra: Iterable[object], header: str | None, *, at_end: bool = False) -> str:
+    """Return windows of 6 steps with one more column, with or without a header."""
+    rows = []
+    for cell, values in zip(extra, SIGNAL.tolist(), strict=True):
+        cells = [*map(repr, values)]
+        rows.append(",".join([*cells, str(cell)] if at_end else [str(cell), *cells]))
+    names = [f"v{step}" for step in range(6)]
+    if header is not None:
+        rows.insert(0, ",".join([*names, header] if at_end else [header, *names]))
+    return "\n".join(rows) + "\n"
+
+
+@pytest.mark.parametrize("n_steps", [None, 6, 7])
+@pytest.mark.parametrize(
+    ("extra", "header", "at_end", "expected"),
+    [
+        (range(40), "", False, "column 1 (without a name) is an index"),
+        (range(40), "Unnamed: 0", False, "column Unnamed: 0 is an index"),
+        (range(40), "Index", False, "column Index is an index"),
+        (range(40), "nr", False, "column nr counts on by 1 from row to row"),
+        (range(100, 500, 10), "nr", True, "column nr counts on by 10 from row to row"),
+        (range(40), None, False, "column 1 counts on by 1 from row to row"),
+        ([0, 1] * 20, "class", True, "column class is a label"),
+        ([0, 1] * 20, "c", True, "column c holds whole numbers only (0, 1)"),
+        ([1, 2, 5, 4] * 10, None, False, "column 1 holds whole numbers only (1, 2, 4, 5)"),
+        ([0, 1] * 20, None, True, "column 7 holds whole numbers only (0, 1)"),
+        ([float(START + 1.5 * each) for each in range(40)], "Time", False, "column Time is a time"),
+    ],
+)
+def test_a_column_that_is_no_value_is_named_whatever_the_steps(
+    tmp_path: Path,
+    extra: Iterable[object],
+    header: str | None,
+    at_end: bool,
+    expected: str,
+    n_steps: int | None,
+) -> None:
+    path = write(tmp_path, table(extra, header, at_end=at_end))
+    message = refused(lambda path: read_windows(path, n_steps), path, expected)
+    if "1, 2, 4, 5" in message or "Time" in message:  # no labels yet; no whole milliseconds
+        return
+    found = read_windows(obey(message), 6)
+    np.testing.assert_array_equal(found.windows[:, :, 0], SIGNAL.astype(np.float32))
+    assert (found.labels is None) == ("label" not in message)
+
+
+def test_few_rows_are_judged_by_names_alone_unless_a_column_is_too_many(tmp_path: Path) -> None:
+    rows = table(range(40), "nr").splitlines()
+    path = write(tmp_path, "\n".join(rows[:20]))  # a header and 19 rows
+    assert read_windows(path, 7).windows.shape == (19, 7, 1)
+    refused(lambda path: read_windows(path, 6), path, "column nr counts on by 1")
+    refused(lambda path: read_windows(path, 7), write(tmp_path, "\n".join(rows[:21])), "column nr")
+
+
+def test_ramps_and_whole_numbers_throughout_are_values(tmp_path: Path) -> None:
+    ramps = "\n".join(",".join(str(row + step) for step in range(5)) for row in range(30))
+    assert read_windows(write(tmp_path, "a,b,c,d,e\n" + ramps)).windows.shape == (30, 5, 1)
+    whole = "\n".join(",".join(map(str, row)) for row in RANDOM.integers(0, 5, (30, 5)).tolist())
+    assert read_windows(write(tmp_path, "a,b,c,d,e\n" + whole)).windows.shape == (30, 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "expected"),
+    [
+        ("Unnamed: 0", "row", "column Unnamed: 0 is an index"),
+        ("", "row", "column 2 (without a name) is an index"),
+        ("is_anomaly", "row % 2", "column is_anomaly is a label"),
+        ("time", "row * 0.5", "column time is a time"),
+        ("number", "row", "column number counts the rows of the file"),
+    ],
+)
+def test_a_feature_of_samples_that_is_no_value_is_named(
+    tmp_path: Path, header: str, cells: str, expected: str
+) -> None:
+    rows = [
+        f"{START + row},{eval(cells, {'row': row})},{SIGNAL[row, 0]}\n"  # noqa: S307
+        for row in range(40)
+    ]
+    path = write(tmp_path, f"timestamp_ms,{header},flow\n{''.join(rows)}")
+    message = refused(lambda path: load_samples("csv", path=path), path, expected)
+    found = load_samples("csv", path=obey(message))
+    assert found.feature_names == ("flow",)
+    assert (found.train.labels is None) == ("label" not in message)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("n_steps", [3, 20])
+def test_a_header_of_numbers_in_sequence_is_a_header_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, n_steps: int, first: int
+) -> None:
+    header = ",".join(str(first + step) for step in range(n_steps))
+    rows = RANDOM.normal(size=(4, n_steps))
+    path = write(tmp_path, "\n".join([header, *(",".join(map(str, row)) for row in rows)]))
+    np.testing.assert_array_equal(read_windows(path).windows[:, :, 0], rows.astype(np.float32))
+    assert f"header-of-numbers file={path}" in caplog.text
+    assert f"{first}, {first + 1}, .., {first + n_steps - 1}" in caplog.text
+
+
+@pytest.mark.parametrize("header", ["0.0,0.1,0.2,0.3", "0, 2, 4, 6", "-3,-2,-1,0"])
+def test_times_of_steps_are_a_header_too(tmp_path: Path, header: str) -> None:
+    assert read_windows(write(tmp_path, f"{header}\n5,1,2,9\n1,1,2,9\n")).windows.shape == (2, 4, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,2,3\n",  # nothing below it
+        "1,2,3\n4,5,6\n",  # so are all others
+        "1,2\n3,9\n",  # two numbers are no sequence
+        "1,2,4\n5,1,7\n",
+        "3,2,1\n5,1,7\n",
+        "1,1,1\n5,1,7\n",
+        "nan,nan,nan\n".replace("nan", "0") + "1,5,1\n",
+    ],
+)
+def test_other_numbers_are_values(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    assert len(read_windows(write(tmp_path, text)).windows) == text.count("\n")
+    assert not caplog.text
