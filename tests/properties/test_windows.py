@@ -46,7 +46,7 @@ RULES = st.tuples(
     st.integers(1, 12),
     st.sampled_from([1, 1, 2, 3, 0, -3]),  # 0 and below: as long as a window, and longer
     st.sampled_from([1.0, 2.5, 10.0, 1000 / 360]),
-    st.integers(1, 2),
+    st.integers(1, 3),
     st.sampled_from([1.0, 1.5, 3.0, None]),
     st.sampled_from([0.0, 0.0, 1.0, 3.0, 7.3]),
     st.sampled_from([1.0, 3.0, 20.0]),
@@ -55,7 +55,7 @@ SAMPLES = st.lists(
     st.tuples(
         st.sampled_from(STEPS),
         st.sampled_from([0.0, 0.0, 0.2, -0.2, 0.45, -1.5]),  # jitter
-        st.sampled_from([False] * 4 + [True]),  # is missing
+        st.sampled_from([None] * 6 + [0, 1, 2]),  # the feature, or with 2 all, that is missing
     ),
     min_size=1,
     max_size=5,
@@ -84,11 +84,14 @@ def stream_of(plans: list[Any], rules: WindowRules) -> list[Record]:
         time_ms = at_ms.get(name, BASES_MS[key]) + was_idle * 1.5 * rules.key_ttl_ms
         times: list[float] = []
         values: list[tuple[float, ...]] = []
-        for step, jitter, is_missing in samples:
+        for step, jitter, missing in samples:
             time_ms += step * rules.sample_interval_ms
             times.append(round(time_ms + (jitter - behind) * rules.sample_interval_ms, 3))
             value = len(records) * 8.0 + len(values)
-            values.append((math.nan if is_missing else value, *[-value] * (rules.n_features - 1)))
+            whole = (value, *[-value - at for at in range(1, rules.n_features)])
+            lacks = [missing in (at, 2) for at in range(rules.n_features)]
+            given = zip(whole, lacks, strict=True)
+            values.append(tuple(math.nan if is_lacking else each for each, is_lacking in given))
         at_ms[name] = time_ms
         records.append(Record(partition, b"k%d" % key, tuple(sorted(times)), tuple(values)))
     return records
@@ -272,19 +275,25 @@ def test_memory_is_keys_times_window_and_the_reorder_buffer(
                 assert stream_time_ms <= keyed_state.columns.seen_ms[slot] + rules.key_ttl_ms
         waiting = keyed_state.reorder_buffer
         newest = keyed_state.columns.newest_ms[waiting.slots]
-        assert (waiting.times_ms + rules.allowed_lateness_ms >= newest).all()
-        assert rules.allowed_lateness_ms > 0 or not len(waiting.slots)
+        if rules.allowed_lateness_ms > 0:
+            assert (waiting.times_ms + rules.allowed_lateness_ms >= newest).all()
+        else:  # at most the newest cell of a key, while it lacks values
+            assert len(set(waiting.slots.tolist())) == len(waiting.slots)
+            assert (waiting.times_ms >= newest - rules.sample_interval_ms / 2).all()
+            assert np.isnan(waiting.values).any(axis=1).all()
         places = list(zip(waiting.slots.tolist(), waiting.times_ms.tolist(), strict=True))
         assert places == sorted(set(places))
 
 
-# Key, step, jitter, how many records later it comes: a stream that is nearly in order of time.
+# Key, step, jitter, how many records later it comes, the feature that it lacks: a stream that is
+# nearly in order of time.
 NEARLY_ORDERED = st.lists(
     st.tuples(
         st.integers(0, 2),
-        st.sampled_from([*STEADY, 0.0, 2.0, 3.0, 9.0, 40.0]),
+        st.sampled_from([*STEADY, 0.0, 0.0, 2.0, 3.0, 9.0, 40.0]),
         st.sampled_from([0.0, 0.2, -0.2]),
         st.sampled_from([0, 0, 0, 1, 2]),
+        st.sampled_from([None, None, 0, 1]),
     ),
     min_size=30,
     max_size=100,
@@ -295,9 +304,10 @@ def nearly_ordered(plans: list[Any], rules: WindowRules) -> list[Record]:
     interval = rules.sample_interval_ms
     at_ms = dict.fromkeys(range(3), float(START_MS))
     delayed = []
-    for number, (key, step, jitter, delay) in enumerate(plans):
+    for number, (key, step, jitter, delay, missing) in enumerate(plans):
         at_ms[key] += step * interval
-        values = ((float(number),) * rules.n_features,)
+        features = range(rules.n_features)
+        values = (tuple(math.nan if at == missing else float(number) for at in features),)
         record = Record(0, b"k%d" % key, (round(at_ms[key] + jitter * interval, 3),), values)
         delayed.append((at_ms[key] + delay * interval, number, record))
     return [record for *_, record in sorted(delayed)]

@@ -67,13 +67,33 @@ class Result:
 
 
 @dataclass
+class _Cell:
+    """All samples of one half interval: the time of the first, and what they brought together."""
+
+    time_ms: float
+    values: list[float]
+    is_used: bool = False
+    is_held: bool = False
+    came_in_parts: bool = False
+
+    def fill(self, values: tuple[float, ...]) -> bool:
+        """Take what the cell lacks from one more sample; return whether it brought anything."""
+        lacking = [at for at, value in enumerate(self.values) if math.isnan(value)]
+        brought = [at for at in lacking if not math.isnan(values[at])]
+        for at in brought:
+            self.values[at] = values[at]
+        return bool(brought)
+
+
+@dataclass
 class _Series:
     """The whole state of one key."""
 
     seen_ms: float = -math.inf
     newest_ms: float = -math.inf
-    accepted: set[int] = field(default_factory=set)
-    waiting: list[tuple[float, tuple[float, ...]]] = field(default_factory=list)
+    known: dict[int, _Cell] = field(default_factory=dict)
+    newest: _Cell | None = None
+    waiting: list[_Cell] = field(default_factory=list)
     last_ms: float | None = None
     cell: int = 0
     span: int = 0
@@ -92,14 +112,9 @@ def cut_one_by_one(records: list[Record], rules: WindowRules) -> Result:
         for time_ms, values in zip(record.times_ms, record.values, strict=True):
             if time_ms + rules.allowed_lateness_ms < series.newest_ms:
                 n_late += 1
-            elif _half(time_ms, rules) in series.accepted:
-                n_repeated += 1
-                series.newest_ms = max(series.newest_ms, time_ms)
-                _release(series, rules, number, record.name, result)
             else:
-                series.accepted.add(_half(time_ms, rules))
+                n_repeated += _is_repeat(series, rules, time_ms, values)
                 series.newest_ms = max(series.newest_ms, time_ms)
-                series.waiting = sorted([*series.waiting, (time_ms, values)])
                 _release(series, rules, number, record.name, result)
         result.outcomes.append(Outcome(n_late, n_repeated, series.span >= rules.n_steps))
         stream_time_ms = max(stream_times_ms.get(record.partition, -math.inf), record.times_ms[-1])
@@ -112,12 +127,42 @@ def cut_one_by_one(records: list[Record], rules: WindowRules) -> Result:
     return result
 
 
+def _is_repeat(
+    series: _Series, rules: WindowRules, time_ms: float, values: tuple[float, ...]
+) -> bool:
+    """Put a sample into its cell; return whether it brought nothing that can be used."""
+    half = _half(time_ms, rules)
+    cell = series.known.get(half)
+    if cell is None:
+        had_parts = series.newest is not None and series.newest.came_in_parts
+        is_whole = not any(map(math.isnan, values))
+        cell = _Cell(time_ms, list(values), is_held=had_parts and not is_whole)
+        series.known[half] = cell
+        series.newest = cell
+        series.waiting = sorted([*series.waiting, cell], key=lambda each: each.time_ms)
+        return False
+    if cell.is_used and rules.allowed_lateness_ms > 0:
+        return True
+    has_brought = cell.fill(values)
+    cell.came_in_parts |= has_brought
+    return cell.is_used or not has_brought
+
+
+def _is_due(cell: _Cell, series: _Series, rules: WindowRules) -> bool:
+    """Return whether a cell waits for nothing more."""
+    if rules.allowed_lateness_ms > 0:
+        return cell.time_ms + rules.allowed_lateness_ms < series.newest_ms
+    is_whole = not any(map(math.isnan, cell.values))
+    return not cell.is_held or is_whole or cell is not series.newest
+
+
 def _release(series: _Series, rules: WindowRules, number: int, name: Name, result: Result) -> None:
-    """Align the samples that no late one can precede, and cut the windows they complete."""
-    lateness = rules.allowed_lateness_ms
-    while series.waiting and (lateness == 0 or series.waiting[0][0] + lateness < series.newest_ms):
-        time_ms, values = series.waiting.pop(0)
-        if _align(series, rules, time_ms, values):
+    """Align the cells that wait for nothing more, and cut the windows they complete."""
+    while series.waiting and _is_due(series.waiting[0], series, rules):
+        used = series.waiting.pop(0)
+        used.is_used = True
+        time_ms = used.time_ms
+        if _align(series, rules, time_ms, tuple(used.values)):
             result.gaps.append((number, name, time_ms))
         n_steps = rules.n_steps
         while series.starts and series.starts[0] + n_steps - 1 <= series.cell:

@@ -4,6 +4,7 @@ A batch of samples passes through the modules in this order::
 
     sessions       which records belong together: a key that was idle too long starts over
     reordering     late and repeated samples are dropped, the others put in the order of time
+    parts          samples of one cell that each bring some of its values are merged
     grid           each sample gets its cell; gaps divide a series into segments
     windows        windows that are complete are handed out, the rest waits in the keyed state
     imputation     missing values of a window are filled in

@@ -332,6 +332,7 @@ def columns_after(in_order: InOrder, aligned: Aligned, last_cells: Indices) -> K
     after.last_cell[of_segments] = last_cells
     after.newest_ms[:] = sessions.newest_ms
     after.seen_ms[:] = sessions.seen_ms
+    after.is_parted[:] = sessions.is_parted
     # The key's first sample since the restore point that is newer than all before it.
     is_first_newer = np.isposinf(after.restored_ms) & (
         sessions.newest_ms > sessions.columns.newest_ms

@@ -62,6 +62,8 @@ class KeyColumns:
         Cell of that sample in the row, `NO_WINDOW` where no window is incomplete.
     span
         Cells since the series started, or started again after a gap; counted up to n_steps.
+    is_parted
+        Whether the key's newest cell came in parts (`stream_detector.core.windowing.parts`).
     restored_ms
         `newest_ms` at the partition's last restore point
         (`stream_detector.core.state.sample_state`), known once a newer sample has come: inf until
@@ -73,6 +75,7 @@ class KeyColumns:
     last_ms: NDArray[np.float64]
     last_cell: NDArray[np.int32]
     span: NDArray[np.int32]
+    is_parted: NDArray[np.bool_]
     restored_ms: NDArray[np.float64]
 
     @classmethod
@@ -84,6 +87,7 @@ class KeyColumns:
             last_ms=np.full(n_slots, np.nan),
             last_cell=np.full(n_slots, NO_WINDOW, dtype=np.int32),
             span=np.zeros(n_slots, dtype=np.int32),
+            is_parted=np.zeros(n_slots, dtype=np.bool_),
             restored_ms=np.full(n_slots, -np.inf),
         )
 
@@ -110,6 +114,7 @@ class KeyColumns:
         """
         mixed = names.copy()  # (n_slots,)
         cells = self.last_cell.astype(np.uint64) << np.uint64(32) | self.span.astype(np.uint64)
+        cells |= self.is_parted.astype(np.uint64) << np.uint64(31)  # a bit that a span leaves free
         times = (self.newest_ms, self.seen_ms, self.last_ms)
         for bits in (*(each.view(np.uint64) for each in times), cells):  # (n_slots,) each
             mixed ^= bits
@@ -120,7 +125,10 @@ class KeyColumns:
 
 @dataclass(frozen=True, slots=True)
 class ReorderBuffer:
-    """Samples that wait because a late one may still come before them.
+    """Samples that wait because a late one may still come before them, or parts of theirs.
+
+    A sample whose time is `KeyColumns.last_ms` of its key waits no more: it is here only to tell
+    whether what comes for its cell repeats it (`stream_detector.core.windowing.parts`).
 
     Parameters
     ----------

@@ -14,11 +14,13 @@ One key, a sample every 10 ms, `allowed_lateness_ms` 20::
     3        51           51       30         50         51 repeats 50
     4        25           51                  50         25 is late: 26 ms behind
 
-Two samples are repeats of each other if they lie in the same half interval of absolute time, here
-50 to 55. The first to arrive is kept.
+Two samples belong to the same cell if they lie in the same half interval of absolute time, here
+50 to 55. The first to arrive is kept, and the other is a repeat of it, unless it brings values that
+the first one lacks (`parts`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +29,13 @@ from stream_detector.core.records import FloatArray
 from stream_detector.core.windowing.arrays import (
     Indices,
     group_ends,
+    is_group_end,
     is_group_start,
     join_ranges,
     running_maximum,
 )
 from stream_detector.core.windowing.keyed_state import KeyedState, ReorderBuffer
+from stream_detector.core.windowing.parts import NEVER, merge_parts
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import (
     Arrivals,
@@ -87,18 +91,39 @@ class InOrder:
 
 @dataclass(frozen=True, slots=True)
 class _Samples:
-    """Samples as columns: session, time, row in the values and record, each (n_samples,)."""
+    """Samples as columns: session, time, row in the values and record, each (n_samples,).
+
+    `newest` is the newest time of the session before the sample, -inf where the sample waited
+    before the batch; the record of such a one is -1.
+    """
 
     session_of: Indices
     times: NDArray[np.float64]
     rows: Indices
     records: Indices
+    newest: NDArray[np.float64]
 
     def where(self, mask: NDArray[np.bool_] | Indices) -> "_Samples":
         """Return some of the samples."""
         return _Samples(
-            self.session_of[mask], self.times[mask], self.rows[mask], self.records[mask]
+            self.session_of[mask],
+            self.times[mask],
+            self.rows[mask],
+            self.records[mask],
+            self.newest[mask],
         )
+
+
+class _Sorted(NamedTuple):
+    """Samples of a batch that are released and that wait, and the records of those that repeat.
+
+    `waiting` is None where the reorder buffer stays as it is.
+    """
+
+    released: _Samples
+    waiting: _Samples | None
+    repeating: Indices
+    values: FloatArray
 
 
 def half_intervals(times_ms: NDArray[np.float64], interval_ms: float) -> NDArray[np.float64]:
@@ -145,40 +170,130 @@ def reorder_samples(
     by_key = np.argsort(slots, kind="stable")  # (n_records,), records by key
     sessions = find_sessions(keyed_state, slots, by_key, stream_time, rules.key_ttl_ms)
     arrived = _by_session(arrivals, sessions, by_key)
-    newest, is_late = _find_late(arrived, sessions, rules.allowed_lateness_ms)  # (n_samples,)
+    arrived, newest, is_late = _find_late(arrived, sessions, rules.allowed_lateness_ms)
     n_late = np.bincount(arrived.records[is_late], minlength=n_records)  # (n_records,)
-    waiting = arrived.where(~is_late) if is_late.any() else arrived
-    values, reorder_buffer = arrivals.values, None  # (n_values, n_features)
-    last_ms = sessions.columns.newest_ms  # (n_sessions,)
+    in_time = arrived.where(~is_late) if is_late.any() else arrived
     if rules.allowed_lateness_ms > 0:
-        waiting, values = _with_buffered(waiting, keyed_state, sessions, values)
-        last_ms = sessions.columns.last_ms
-    waiting, is_repeat = _find_repeats(waiting, last_ms, rules.sample_interval_ms)
-    repeating = waiting.records[is_repeat]  # (n_repeats,), -1 for one that waited before the batch
-    n_repeated = np.bincount(repeating[repeating >= 0], minlength=n_records)  # (n_records,)
-    released = waiting.where(~is_repeat) if is_repeat.any() else waiting
-    if rules.allowed_lateness_ms > 0:
-        newest_now = sessions.newest_ms[released.session_of]  # (n_waiting,)
-        is_released = released.times + rules.allowed_lateness_ms < newest_now  # (n_waiting,)
-        still_waiting = released.where(~is_released)
-        reorder_buffer = _buffer_after(still_waiting, keyed_state, sessions, values)
-        released = released.where(is_released)
-        needed = released.times + rules.allowed_lateness_ms  # (n_released,)
-        released.records[:] = _first_newer(arrived, newest, released.session_of, needed)
+        found = _wait_for_late(in_time, keyed_state, sessions, arrivals.values, rules)
+        needed = found.released.times + rules.allowed_lateness_ms  # (n_released,)
+        records = _first_newer(arrived, newest, found.released.session_of, needed)
+        found = found._replace(released=replace(found.released, records=records))
+    elif _may_have_parts(keyed_state, sessions, arrivals.values):
+        found = _wait_for_parts(in_time, keyed_state, sessions, arrivals.values, rules)
+    else:
+        found = _without_waiting(in_time, sessions, arrivals.values, rules)
+    repeating = found.repeating[found.repeating >= 0]  # (n_repeats,)
+    reorder_buffer = None
+    if found.waiting is not None:
+        reorder_buffer = _buffer_after(found.waiting, keyed_state, sessions, found.values)
     return InOrder(
         sessions=sessions,
-        session_of=released.session_of,
-        times_ms=released.times,
-        rows=released.rows,
-        records=released.records,
-        values=values,
+        session_of=found.released.session_of,
+        times_ms=found.released.times,
+        rows=found.released.rows,
+        records=found.released.records,
+        values=found.values,
         n_late=n_late,
-        n_repeated=n_repeated,
+        n_repeated=np.bincount(repeating, minlength=n_records),  # (n_records,)
         reorder_buffer=reorder_buffer,
         stream_times_ms=stream_time.ends_ms,
         expired=find_expired(
             keyed_state, arrivals.partitions, sessions, stream_time, rules.key_ttl_ms
         ),
+    )
+
+
+def _without_waiting(
+    samples: _Samples, sessions: KeySessions, values: FloatArray, rules: WindowRules
+) -> _Sorted:
+    """Release every sample as it arrives: none is missing a value."""
+    samples, is_repeat = _find_repeats(samples, sessions.columns.last_ms, rules.sample_interval_ms)
+    released = samples.where(~is_repeat) if is_repeat.any() else samples
+    return _Sorted(released, None, samples.records[is_repeat], values)
+
+
+def _wait_for_late(
+    samples: _Samples,
+    keyed_state: KeyedState,
+    sessions: KeySessions,
+    values: FloatArray,
+    rules: WindowRules,
+) -> _Sorted:
+    """Let samples wait for late ones, and merge the parts of those that wait.
+
+    Which record releases a sample is still to be found.
+    """
+    lateness_ms = rules.allowed_lateness_ms
+    samples, values = _with_buffered(samples, keyed_state, sessions, values)
+    samples, is_repeat = _find_repeats(samples, sessions.columns.last_ms, rules.sample_interval_ms)
+    is_first = ~is_repeat  # (n_samples,), of a cell that waits
+    if is_repeat.any():
+        firsts = np.flatnonzero(is_first | is_group_start(samples.session_of))  # (n_cells,)
+        cell_of = np.repeat(np.arange(len(firsts)), np.diff(np.append(firsts, len(is_first))))
+        # A part may come after its cell was released, but not in time for an earlier cell.
+        was_waiting = samples.times[firsts][cell_of] + lateness_ms >= samples.newest  # (n_samples,)
+        is_usable = is_first[firsts][cell_of] & was_waiting  # (n_samples,)
+        merged = merge_parts(values[samples.rows], firsts, is_usable)
+        values[samples.rows[firsts]] = merged.values  # joined with those that waited: a copy
+        is_repeat &= ~(merged.is_new & is_usable)
+    kept = samples.where(is_first)
+    newest_now = sessions.newest_ms[kept.session_of]  # (n_kept,)
+    is_released = kept.times + lateness_ms < newest_now  # (n_kept,)
+    return _Sorted(
+        kept.where(is_released), kept.where(~is_released), samples.records[is_repeat], values
+    )
+
+
+def _may_have_parts(keyed_state: KeyedState, sessions: KeySessions, values: FloatArray) -> bool:
+    """Return whether any cell of a batch may have to be merged or to wait, or end doing so."""
+    has_history = len(keyed_state.reorder_buffer.slots) or sessions.columns.is_parted.any()
+    return bool(has_history or np.isnan(values).any())
+
+
+def _wait_for_parts(
+    samples: _Samples,
+    keyed_state: KeyedState,
+    sessions: KeySessions,
+    values: FloatArray,
+    rules: WindowRules,
+) -> _Sorted:
+    """Let a cell wait for its parts where the cell before it came in parts.
+
+    Fills in `KeySessions.is_parted`.
+    """
+    samples, values = _with_buffered(samples, keyed_state, sessions, values)
+    samples, is_repeat = _find_repeats(samples, sessions.columns.last_ms, rules.sample_interval_ms)
+    is_first = ~is_repeat | is_group_start(samples.session_of)  # (n_samples,)
+    firsts = np.flatnonzero(is_first)  # (n_cells,)
+    if not len(firsts):
+        return _Sorted(samples, samples, samples.records, values)
+    cell_of = np.cumsum(is_first) - 1  # (n_samples,)
+    cells = samples.where(firsts)
+    is_used = is_repeat[firsts]  # (n_cells,), released before the batch
+    was_kept = cells.records < 0  # (n_cells,), in the reorder buffer
+    merged = merge_parts(values[samples.rows], firsts, (~is_used | was_kept)[cell_of])
+    column = sessions.columns.is_parted[cells.session_of]  # (n_cells,)
+    is_parted = merged.has_parts | (column & (is_used | was_kept))  # (n_cells,)
+    has_next = ~is_group_end(cells.session_of)  # (n_cells,)
+    before = np.where(is_group_start(cells.session_of), column, np.roll(is_parted, 1))  # (n_cells,)
+    lacks_values = np.isnan(values[cells.rows]).any(axis=1)  # (n_cells,), its first sample
+    is_held = ~is_used & lacks_values & (before | was_kept)  # (n_cells,)
+    is_full = merged.full_at != NEVER  # (n_cells,)
+    is_released = ~is_used & (~is_held | is_full | has_next)  # (n_cells,)
+    ends = np.where(is_full, samples.records[merged.full_at], np.roll(cells.records, -1))
+    records = np.where(is_held, ends, cells.records)  # (n_cells,)
+    as_merged = np.arange(len(firsts)) + len(values)  # (n_cells,), rows
+    used = replace(cells, records=records, rows=np.where(is_held, as_merged, cells.rows))
+    kept = replace(cells, rows=as_merged)
+    is_kept = ~has_next & ~is_full & (~is_used | was_kept)  # (n_cells,)
+    sessions.is_parted[cells.session_of[~has_next]] = is_parted[~has_next]
+    is_merged = is_held[cell_of] & merged.is_new  # (n_samples,)
+    is_repeat &= ~is_merged
+    return _Sorted(
+        used.where(is_released),
+        kept.where(is_kept),
+        samples.records[is_repeat],
+        np.concatenate([values, merged.values]),
     )
 
 
@@ -188,15 +303,21 @@ def _by_session(arrivals: Arrivals, sessions: KeySessions, by_key: Indices) -> _
     starts = np.cumsum(arrivals.counts)[by_key] - counts  # (n_records,), of each record's samples
     rows = join_ranges(starts, counts)  # (n_samples,)
     records = np.repeat(by_key, counts)  # (n_samples,)
-    return _Samples(sessions.of_records[records], arrivals.times_ms[rows], rows, records)
+    times = arrivals.times_ms[rows]  # (n_samples,)
+    return _Samples(sessions.of_records[records], times, rows, records, newest=times)
 
 
 def _find_late(
     arrived: _Samples, sessions: KeySessions, lateness_ms: float
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the newest time of the session at each sample, and which samples are late.
+) -> tuple[_Samples, NDArray[np.float64], NDArray[np.bool_]]:
+    """Fill in the newest time before each sample, and find that after it and who is late.
 
-    Fills in `KeySessions.newest_ms`.
+    Fills in `KeySessions.newest_ms`, too.
+
+    Returns
+    -------
+    The samples; the newest time of the session after each one, and whether it is late, shape
+    (n_samples,).
     """
     is_first = is_group_start(arrived.session_of)  # (n_samples,)
     newest = running_maximum(arrived.times, is_first, sessions.columns.newest_ms)  # (n_samples,)
@@ -204,7 +325,7 @@ def _find_late(
     newest_before[is_first] = sessions.columns.newest_ms
     sessions.newest_ms[:] = newest[group_ends(is_first)]
     is_late: NDArray[np.bool_] = arrived.times + lateness_ms < newest_before  # (n_samples,)
-    return newest, is_late
+    return replace(arrived, newest=newest_before), newest, is_late
 
 
 def _with_buffered(
@@ -226,6 +347,7 @@ def _with_buffered(
         np.concatenate([waiting.times_ms[rows], arrived.times]),
         np.concatenate([rows + len(values), arrived.rows]),
         np.concatenate([np.full(len(rows), -1), arrived.records]),
+        np.concatenate([np.full(len(rows), -np.inf), arrived.newest]),
     )  # (n_touched + n_samples,)
     order = np.argsort(joined.session_of, kind="stable")  # (n_touched + n_samples,)
     return joined.where(order), np.concatenate([values, waiting.values])

@@ -88,7 +88,7 @@ class KeySessions:
         Whether the batch has no further session of the same key, shape (n_sessions,).
     of_records
         Session of each record, in the order of arrival, shape (n_records,).
-    newest_ms, seen_ms
+    newest_ms, seen_ms, is_parted
         Those columns of the keyed state after the batch, shape (n_sessions,).
     expired_ms
         When the key's state before the session expired, shape (n_sessions,); NaN where the
@@ -101,6 +101,7 @@ class KeySessions:
     of_records: Indices
     newest_ms: NDArray[np.float64]
     seen_ms: NDArray[np.float64]
+    is_parted: NDArray[np.bool_]
     expired_ms: NDArray[np.float64]
 
 
@@ -174,7 +175,7 @@ def find_sessions(
 
     Returns
     -------
-    The sessions; `newest_ms` is still to be filled in.
+    The sessions; `newest_ms` is still to be filled in, and `is_parted` is that before the batch.
     """
     before, after = stream_time.before_ms[order], stream_time.after_ms[order]  # (n_records,)
     by_key = slots[order]  # (n_records,)
@@ -196,6 +197,7 @@ def find_sessions(
         of_records=of_records,
         newest_ms=np.empty(len(session_slots)),
         seen_ms=after[group_ends(is_start)],
+        is_parted=columns.is_parted.copy(),
         expired_ms=np.where(is_fresh, seen[is_start] + key_ttl_ms, np.nan),
     )
 

@@ -392,3 +392,18 @@ def test_ten_thousand_keys_in_one_poll() -> None:
     step = step_of(*sent)
     assert (len(step.scores), step.counts.n_keys) == (10_000, 10_000)
     assert [(index, key) for index, _, key in step.alerts] == [(7_777, b"7777")]
+
+
+@pytest.mark.parametrize("lateness_ms", [0, 1])
+def test_one_row_a_tag_is_scored_as_whole_samples(lateness_ms: float) -> None:
+    changes = {"n_features": 2, "allowed_lateness_ms": lateness_ms}
+    times = range(0, 200, 10)
+    whole = [Sent(b"a", at, [[at / 100, 3.0]]) for at in times]
+    tags = [Sent(b"a", at, [row]) for at in times for row in ([at / 100, None], [None, 3.0])]
+    scores = [step_of(*sent, **changes).scores for sent in (whole, tags)]
+    n_first = 1 - lateness_ms  # without lateness the first sample is used before its other part
+    assert len(scores[0]) == len(scores[1]) > 10
+    np.testing.assert_array_equal(scores[0].scores[n_first:], scores[1].scores[n_first:])
+    step = step_of(*tags, **changes)
+    assert step.counts.samples["duplicate"] == n_first
+    assert (step.rejected, step.counts.windows["missing"]) == ([], 0)
