@@ -97,6 +97,18 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
             "what_to_do": "Where to look",
         },
     ),
+    "unscored": LogEvent(
+        "Series send samples, and no window of theirs is scored; written for each reason at most "
+        "every ten minutes, and before `stopped`.",
+        {
+            "reason": "`key_on_several_partitions`, `late`, `duplicates`, `interval`, "
+            "`missing_values`, `gaps`, or `warm_up` while nothing at all is scored",
+            "n_keys": "Keys with this reason",
+            "keys": "Up to five of them",
+            "detail": "What was received of the first of them, and what was expected",
+            "what_to_do": "How to mend it, and where to look",
+        },
+    ),
     "restored": LogEvent(
         "The state of a partition was restored, and it is live.",
         {
@@ -131,6 +143,10 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
             "n_dead_letters": "Dead letters published",
             "n_batches": "Batches, each one commit",
             "n_retries": "Failures that were retried",
+            "n_scored_windows": "Windows that were scored",
+            "n_unscored_keys": "Keys of which no window is scored, those in warm-up among them",
+            "unscored": "How many of them there are by reason, as in `unscored`; `none` if there "
+            "are none",
         },
     ),
     "worker-died": LogEvent(
@@ -263,6 +279,14 @@ class Metrics:
         self.missing_values = self._counter("missing_values", "Single values that were missing")
         self.gaps = self._counter("gaps", "Gaps after which a series started again")
         self.idle_keys = self._counter("idle_keys", "Keys that expired after key_ttl_ms")
+        self.unscored_keys = Gauge(
+            "stream_detector_unscored_keys",
+            "Keys that send samples and of which no window is scored, by reason as in the log "
+            "event unscored",
+            ["reason"],
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         self.keys = Gauge(
             "stream_detector_keys",
             "Keys with state",

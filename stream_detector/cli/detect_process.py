@@ -58,6 +58,9 @@ def run_detect(bundle: Path, settings: DetectSettings) -> None:
         n_dead_letters=totals.n_dead_letters,
         n_batches=totals.n_batches,
         n_retries=totals.n_retries,
+        n_scored_windows=totals.n_scored_windows,
+        n_unscored_keys=sum(totals.unscored.values()),
+        unscored=",".join(f"{name}:{n}" for name, n in totals.unscored.items()) or "none",
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stream_detector.core.alerting.alert import RaisedAlert
 from stream_detector.core.records import Rejected
 from stream_detector.core.state.detector_state import DetectorState
+from stream_detector.core.windowing.series_health import SeriesFacts
 
 Outcome = Literal[
     "normal", "anomalous", "unscored", "buffered", "warm_up", "late", "duplicate", "dead_letter"
@@ -106,6 +107,9 @@ class Step:
         Records to set aside as dead letters, in the order of the batch.
     counts
         How many records, windows and samples had which outcome.
+    series
+        What the batch held of each series; None where records are whole windows, or none could be
+        used.
     """
 
     state: DetectorState
@@ -113,3 +117,4 @@ class Step:
     alerts: Sequence[RaisedAlert]
     rejected: Sequence[Rejected]
     counts: Counts
+    series: SeriesFacts | None = None

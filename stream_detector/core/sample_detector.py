@@ -30,6 +30,7 @@ from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.state.sample_state import Needed, SampleState
 from stream_detector.core.windowing.imputation import impute_windows
 from stream_detector.core.windowing.rules import WindowRules
+from stream_detector.core.windowing.series_health import SeriesFacts
 from stream_detector.core.windowing.sessions import Arrivals
 from stream_detector.core.windowing.windows import WindowBatch, WindowState, assign_windows
 from stream_detector.errors import DataError, RecordOrderError, RecordValueError
@@ -106,7 +107,9 @@ class SampleDetector:
         counts = _count(len(batch), decoded, completed, scores, threshold)
         counts.n_suppressed = alerts.n_suppressed
         state = replace(state, windows=completed.state, alerts=after.alerts, gaps=after.gaps)
-        return Step(state, found, alerts.raised, _in_order([*decoded.rejected, *late]), counts)
+        rejected = _in_order([*decoded.rejected, *late])
+        series = SeriesFacts(completed, is_scored, decoded.counts, decoded.values)
+        return Step(state, found, alerts.raised, rejected, counts, series)
 
     def score(self, windows: FloatArray) -> NDArray[np.float64]:
         """Return the score of each window; see `Detector.score`."""

@@ -24,15 +24,17 @@ import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stream_detector.core.detector import Detector
 from stream_detector.core.records import OffsetAndMetadata, RecordBatch, TopicPartition
 from stream_detector.core.results import Step
+from stream_detector.core.windowing.diagnosis import Reason
 from stream_detector.errors import StreamDetectorError
 from stream_detector.ports import Client, Clock
 from stream_detector.service.assignment import Assignment
 from stream_detector.service.context import RunContext
+from stream_detector.service.diagnosis import UnscoredWatch
 from stream_detector.service.group_watch import GroupWatch
 from stream_detector.service.publisher import Publisher
 from stream_detector.service.recovery import Restorer
@@ -55,13 +57,23 @@ StepObserver = Callable[[RecordBatch, Step], None]
 
 @dataclass(slots=True)
 class Totals:
-    """What a service has done so far."""
+    """What a service has done so far.
+
+    Parameters
+    ----------
+    n_records, n_alerts, n_dead_letters, n_batches, n_retries, n_scored_windows
+        Counts.
+    unscored
+        At the end of the run, how many keys send samples of which no window is scored, by reason.
+    """
 
     n_records: int = 0
     n_alerts: int = 0
     n_dead_letters: int = 0
     n_batches: int = 0
     n_retries: int = 0
+    n_scored_windows: int = 0
+    unscored: Mapping[Reason, int] = field(default_factory=dict)
 
 
 class Service:
@@ -99,7 +111,11 @@ class Service:
         self.context = RunContext(client, detector, settings, metrics, clock)
         self.totals = Totals()
         self._rejection_watch = RejectionWatch(self.context)
-        self._observers: list[StepObserver] = [self._rejection_watch.observe]
+        self._unscored_watch = UnscoredWatch(self.context)
+        self._observers: list[StepObserver] = [
+            self._unscored_watch.observe,
+            self._rejection_watch.observe,
+        ]
         self._assignment = Assignment(self.context)
         self._group_watch = GroupWatch(self.context)
         self._restorer = Restorer(self.context, self._group_watch)
@@ -151,10 +167,12 @@ class Service:
                 try:
                     with _collector_paused():
                         self._process_batch()
+                    self._unscored_watch.check()
                 except StreamDetectorError as error:
                     if not error.retriable:
                         raise
                     self._recover(error)
+            self.totals.unscored = self._unscored_watch.finish()
             self._rejection_watch.finish()
         finally:
             self.context.client.close()
@@ -273,6 +291,7 @@ class Service:
         self.totals.n_records += n_records
         self.totals.n_alerts += len(step.alerts)
         self.totals.n_dead_letters += n_rejected
+        self.totals.n_scored_windows += len(step.scores)
         self.totals.n_batches += 1
         metrics = self.context.metrics
         metrics.count(step.counts)

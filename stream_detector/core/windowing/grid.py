@@ -44,6 +44,8 @@ class Aligned:
     session_of, times_ms, rows, records
         Session, time, row in the values, and releasing record of each sample, shape (n_samples,);
         by session and then by time, as in `InOrder`.
+    distances_ms
+        Time since the sample before each one, shape (n_samples,); NaN at the first of a series.
     spans
         Cells from the first one after a gap (or of the series) to each sample, counted up to
         n_steps, shape (n_samples,).
@@ -69,6 +71,7 @@ class Aligned:
     times_ms: NDArray[np.float64]
     rows: Indices
     records: Indices
+    distances_ms: NDArray[np.float64]
     spans: Indices
     segments: Indices
     cells: Indices
@@ -125,6 +128,7 @@ def align(in_order: InOrder, rules: WindowRules) -> Aligned:
         times_ms=times,
         rows=in_order.rows,
         records=in_order.records,
+        distances_ms=distance,
         spans=np.minimum(span_before[segments] + relative, rules.n_steps),
         segments=segments,
         cells=cells - origin[segments],

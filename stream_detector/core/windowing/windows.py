@@ -135,6 +135,8 @@ class WindowBatch:
         sample after it, and the time of that sample, each of shape (n_gaps,).
     expired
         Keys that expired.
+    in_order, aligned
+        Samples of the batch in the order of their times, and in their cells.
     buffer, cells
         Cells of the windows, and where each one starts, shape (n_windows,).
     rules
@@ -154,6 +156,8 @@ class WindowBatch:
     gap_ms: NDArray[np.float64]
     is_cold_gap: NDArray[np.bool_]
     expired: Expired
+    in_order: InOrder
+    aligned: Aligned
     buffer: SegmentBuffer
     cells: Indices
     rules: WindowRules
@@ -213,6 +217,8 @@ def assign_windows(state: WindowState, rules: WindowRules, arrivals: Arrivals) -
         gap_ms=aligned.times_ms[aligned.gaps],
         is_cold_gap=_spans_before_gaps(in_order, aligned) < rules.n_steps,
         expired=in_order.expired,
+        in_order=in_order,
+        aligned=aligned,
         buffer=buffer,
         cells=cells[order],
         rules=rules,

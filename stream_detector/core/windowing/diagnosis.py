@@ -1,0 +1,255 @@
+"""Why no window of a series is scored, in columns and in words.
+
+Pure. `find_unscored` reads `SeriesHealth`, the counts of each series since its last scored window.
+A series is unscored once it has had more than enough for a window, or once what came shows that no
+window can be scored if it goes on so. One that never had a complete window is in warm-up.
+
+Of a window of 60 samples a second apart, a quarter of which may be missing:
+
+| what comes of a series | reason |
+| --- | --- |
+| a sample every 2 s, or every 100 s | `interval` |
+| 20 samples a second apart, then none for two minutes, and so on | `gaps` |
+| the second feature is always null | `missing_values` |
+| samples an hour behind the newest | `late` |
+| the same time in each sample | `duplicates` |
+| every other sample in another partition | `key_on_several_partitions` |
+| 20 samples so far | `warm_up` |
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.windowing.arrays import Indices
+from stream_detector.core.windowing.keyed_state import FREE, KeyedState
+from stream_detector.core.windowing.rules import WindowRules
+from stream_detector.core.windowing.series_health import N_INTERVALS_KEPT, SeriesHealth
+
+Reason = Literal[
+    "key_on_several_partitions",
+    "late",
+    "duplicates",
+    "interval",
+    "missing_values",
+    "gaps",
+    "warm_up",
+]
+
+REASONS: tuple[Reason, ...] = get_args(Reason)
+"""All reasons, the first that holds of a series counts."""
+
+N_SAMPLES_MIN = 10
+"""Samples after which one can tell, of a series that was never scored, that it cannot be."""
+
+N_GAPS_MIN = 2
+"""Gaps without a scored window between them after which a series is unscored."""
+
+N_NAMES_MAX = 5
+"""Most features that a message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """The series that are not scored.
+
+    Parameters
+    ----------
+    slots
+        Slot of each, ascending, shape (n_unscored,).
+    reasons
+        Index in `REASONS` of its reason, shape (n_unscored,).
+    """
+
+    slots: Indices
+    reasons: Indices
+
+    def with_reason(self, reason: Reason) -> Indices:
+        """Return the slots that have a reason, shape (n,)."""
+        found: Indices = self.slots[self.reasons == REASONS.index(reason)]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Finds the series that are not scored, and says why.
+
+    Parameters
+    ----------
+    health
+        Counts of each series since its last scored window.
+    keyed_state
+        State after the last batch that `health` was told of.
+    rules
+        How windows are cut.
+    """
+
+    health: SeriesHealth
+    keyed_state: KeyedState
+    rules: WindowRules
+
+    def find(self) -> Unscored:
+        """Return the series that are not scored, each with its reason."""
+        health, rules = self.health, self.rules
+        n_slots = min(health.n_slots, self.keyed_state.n_slots)
+        is_known = self.keyed_state.partitions[:n_slots] != FREE  # (n_slots,)
+        is_overdue = self._is_overdue()[:n_slots]  # (n_slots,)
+        is_asked = (health.n_samples > 0)[:n_slots] & (~health.was_scored[:n_slots] | is_overdue)
+        slots = np.flatnonzero(is_known & is_asked)  # (n,)
+        is_slow, is_empty = self._is_slow(slots), self._is_empty(slots).any(axis=1)  # (n,)
+        n_samples, n_gaps = health.n_samples[slots], health.n_gaps[slots]  # (n,)
+        symptoms = (
+            self._is_shared(slots),
+            2 * health.n_late[slots] >= n_samples,
+            2 * health.n_repeated[slots] >= n_samples,
+            is_slow,
+            is_empty | (health.n_unscored[slots] > 0),
+            n_gaps > 0,
+        )  # (n,) each, in the order of `REASONS`
+        is_new = ~health.was_scored[slots]  # (n,)
+        is_hopeless = symptoms[1] | symptoms[2] | is_slow | is_empty  # (n,), if it goes on so
+        has_gaps_only = (n_gaps > 0) & (n_gaps == health.n_intervals[slots])  # (n,)
+        is_early = is_new & (has_gaps_only | (is_hopeless & (n_samples >= N_SAMPLES_MIN)))  # (n,)
+        is_found = is_overdue[slots] | is_early  # (n,)
+        warm_up = len(symptoms)
+        reasons = np.select([is_found & each for each in symptoms], range(warm_up), warm_up)
+        is_cold = is_new & (self.keyed_state.columns.span[slots] < rules.n_steps)  # (n,)
+        is_listed = (reasons < warm_up) | is_cold  # (n,)
+        return Unscored(slots[is_listed], reasons[is_listed])
+
+    def describe(self, slot: int, reason: Reason, names: Sequence[str] = ()) -> str:
+        """Return what is known of one series that is not scored, in one clause.
+
+        Parameters
+        ----------
+        slot
+            Slot of the series.
+        reason
+            Its reason.
+        names
+            Names of the features; they are numbered where there are none.
+        """
+        health, rules = self.health, self.rules
+        n_samples = int(health.n_samples[slot])
+        if reason == "key_on_several_partitions":
+            text = f"the key comes on partitions {', '.join(map(str, self._partitions_of(slot)))}"
+        elif reason == "late":
+            text = (
+                f"{health.n_late[slot]} of {n_samples} samples came more than "
+                f"{rules.allowed_lateness_ms:g} ms behind the newest of their key"
+            )
+        elif reason == "duplicates":
+            text = (
+                f"{health.n_repeated[slot]} of {n_samples} samples repeat another of the same "
+                f"{rules.sample_interval_ms / 2:g} ms"
+            )
+        elif reason == "interval":
+            apart_ms = float(typical_interval_ms(health, np.array([slot]))[0])
+            text = f"received {samples_apart(apart_ms)}, expected {rules.sample_interval_ms:g}"
+        elif reason == "missing_values":
+            text = self._describe_missing(slot, names)
+        elif reason == "gaps":
+            text = (
+                f"the series started again {health.n_gaps[slot]} times, after more than "
+                f"{rules.gap_ms_max:g} ms without a sample, before {rules.n_steps} samples had come"
+            )
+        else:
+            text = f"received {n_samples} samples so far, a window has {rules.n_steps}"
+        return text
+
+    def _is_shared(self, slots: Indices) -> NDArray[np.bool_]:
+        """Return which keys are found in several partitions among those of `slots`, shape (n,)."""
+        partitions = self.keyed_state.partitions[slots]  # (n,)
+        if not (partitions != partitions[:1]).any():
+            return np.zeros(len(slots), dtype=np.bool_)
+        keys = [self.keyed_state.keys[slot] for slot in slots.tolist()]
+        counts = Counter(keys)
+        return np.array([counts[key] > 1 for key in keys])
+
+    def _partitions_of(self, slot: int) -> list[int]:
+        """Return the partitions in which the key of a slot has state, ascending."""
+        keys = self.keyed_state.keys
+        slots = [each for each, key in enumerate(keys) if key == keys[slot]]
+        partitions: list[int] = np.sort(self.keyed_state.partitions[slots]).tolist()
+        return partitions
+
+    def _is_overdue(self) -> NDArray[np.bool_]:
+        """Return which series have had more than enough for a window, shape (n_slots,)."""
+        health, rules = self.health, self.rules
+        # A window starts at the latest a stride after the last one, and is then n_steps long.
+        n_enough = rules.n_steps + rules.stride + 1
+        n_dropped = health.n_late + health.n_repeated  # (n_slots,)
+        is_overdue: NDArray[np.bool_] = (
+            (health.elapsed_ms >= n_enough * rules.sample_interval_ms)
+            | ((n_dropped >= n_enough) & (2 * n_dropped >= health.n_samples))
+            | (health.n_gaps >= N_GAPS_MIN)
+        )
+        return is_overdue
+
+    def _is_slow(self, slots: Indices) -> NDArray[np.bool_]:
+        """Return which series have samples too far apart for their windows, shape (n,)."""
+        rules = self.rules
+        # Cells from one sample to the next, as in `grid`. NaN, where there are not two, is not.
+        cells = np.floor(typical_interval_ms(self.health, slots) / rules.sample_interval_ms + 0.5)
+        share_max = 0.0 if rules.missing == "reject" else rules.missing_share_max
+        is_slow: NDArray[np.bool_] = cells * (1 - share_max) > 1  # (n,): 1 - 1 / cells is missing
+        return is_slow
+
+    def _is_empty(self, slots: Indices) -> NDArray[np.bool_]:
+        """Return which features never had a value, shape (n, n_features)."""
+        health, rules = self.health, self.rules
+        # Sources that send one feature each need a few intervals until all of them have sent.
+        is_enough = health.elapsed_ms[slots] >= N_SAMPLES_MIN * rules.sample_interval_ms  # (n,)
+        is_missing = health.n_missing[slots] == health.n_samples[slots][:, np.newaxis]
+        is_empty: NDArray[np.bool_] = is_missing & is_enough[:, np.newaxis]  # (n, n_features)
+        return is_empty
+
+    def _describe_missing(self, slot: int, names: Sequence[str]) -> str:
+        """Return how many values of a series are missing, and which features never come."""
+        health, rules = self.health, self.rules
+        n_cells = health.elapsed_ms[slot] / rules.sample_interval_ms + 1
+        n_used = health.n_samples[slot] - health.n_late[slot] - health.n_repeated[slot]
+        n_values = n_used * rules.n_features - health.n_missing[slot].sum()
+        share = float(np.clip(1 - n_values / (n_cells * rules.n_features), 0, 1))
+        text = f"{share:.0%} of the values are missing, expected at most "
+        text += "none" if rules.missing == "reject" else f"{rules.missing_share_max:.0%}"
+        empty = np.flatnonzero(self._is_empty(np.array([slot]))[0]).tolist()
+        if not empty:
+            return text
+        shown = ", ".join(names[each] if names else str(each) for each in empty[:N_NAMES_MAX])
+        more = f" and {len(empty) - N_NAMES_MAX} more" if len(empty) > N_NAMES_MAX else ""
+        return f"{text}; no value at all of feature {shown}{more}"
+
+
+def typical_interval_ms(health: SeriesHealth, slots: Indices) -> NDArray[np.float64]:
+    """Return the median of the last times between samples, shape (n,); NaN where there are none.
+
+    Parameters
+    ----------
+    health
+        Holds the times.
+    slots
+        Of which series, shape (n,).
+    """
+    ascending = np.sort(health.intervals_ms[slots], axis=1)  # (n, N_INTERVALS_KEPT), NaN last
+    n_known = np.minimum(health.n_intervals[slots], N_INTERVALS_KEPT)  # (n,)
+    rows = np.arange(len(slots))
+    lower = ascending[rows, np.maximum(n_known - 1, 0) // 2]  # (n,)
+    upper = ascending[rows, np.minimum(n_known // 2, N_INTERVALS_KEPT - 1)]  # (n,)
+    median: NDArray[np.float64] = (lower + upper) / 2  # (n,)
+    return median
+
+
+def samples_apart(interval_ms: float) -> str:
+    """Return the words for samples so far apart, the same offline and live.
+
+    Examples
+    --------
+    >>> samples_apart(2000.0)
+    'samples about 2000 ms apart'
+    """
+    return f"samples about {interval_ms:.10g} ms apart"

@@ -1,0 +1,271 @@
+"""Why a series is not scored: each kind of mismatch, and none where all is well."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from detectors import make_sample_detector
+
+from stream_detector.core.alerting.tracking import AlertRules
+from stream_detector.core.records import RecordBatch, RecordMetadata, series_columns
+from stream_detector.core.sample_detector import SampleDetector
+from stream_detector.core.state.detector_state import DetectorState
+from stream_detector.core.state.sample_state import SampleState
+from stream_detector.core.windowing.diagnosis import REASONS, Diagnosis, Reason
+from stream_detector.core.windowing.rules import WindowRules
+from stream_detector.core.windowing.series_health import SeriesHealth
+
+NOW_MS = 1_767_225_600_000
+N_STEPS = 20
+
+Sample = tuple[bytes, int, float, Sequence[float]]
+"""Key, partition, time since `NOW_MS` in ms, values."""
+
+
+def detector_of(n_features: int = 1, **changes: Any) -> SampleDetector:
+    """Return a detector of windows of 20 samples, one a second."""
+    rules: dict[str, Any] = {
+        "n_steps": N_STEPS,
+        "n_features": n_features,
+        "stride": N_STEPS,
+        "sample_interval_ms": 1_000,
+        "gap_ms_max": 20_000,
+        "allowed_lateness_ms": 0,
+        "missing": "interpolate",
+        "missing_share_max": 0.25,
+        "key_ttl_ms": 3_600_000,
+    }
+    alerting = AlertRules(1, 1, 60_000, 100, 0, 600_000, 10, 600_000, (("warning", 1.0),))
+    return make_sample_detector(WindowRules(**(rules | changes)), alerting)
+
+
+def batch_of(samples: Sequence[Sample]) -> RecordBatch:
+    header = [("content-type", b"application/vnd.stream-detector.float32")]
+    found = [
+        RecordMetadata("telemetry", partition, row, NOW_MS + int(time_ms), key, header)
+        for row, (key, partition, time_ms, _) in enumerate(samples)
+    ]
+    return RecordBatch(
+        [np.array(values, np.float32).tobytes() for *_, values in samples],
+        [header] * len(samples),
+        {},
+        found.__getitem__,
+        lambda: series_columns(found),
+        lambda: np.arange(len(samples)),
+    )
+
+
+def diagnose(
+    samples: Sequence[Sample], batch_size: int = 1_000, **changes: Any
+) -> dict[bytes, tuple[Reason, str]]:
+    """Return reason and description of each key that is not scored."""
+    detector = detector_of(len(samples[0][3]), **changes)
+    health = SeriesHealth(len(samples[0][3]))
+    state: DetectorState = detector.initial_state()
+    for start in range(0, len(samples), batch_size):
+        state = add(health, detector, state, samples[start : start + batch_size])
+    return read(health, detector, state)
+
+
+def add(
+    health: SeriesHealth, detector: SampleDetector, state: DetectorState, some: Sequence[Sample]
+) -> DetectorState:
+    """Tell `health` of one batch, and return the state after it."""
+    step = detector.step(state, batch_of(some))
+    assert step.series is not None
+    health.add(step.series)
+    return step.state
+
+
+def read(
+    health: SeriesHealth, detector: SampleDetector, state: DetectorState
+) -> dict[bytes, tuple[Reason, str]]:
+    assert isinstance(state, SampleState)
+    keyed_state = state.windows.apply_delta()
+    diagnosis = Diagnosis(health, keyed_state, detector.windows)
+    found = diagnosis.find()
+    assert found.slots.tolist() == sorted(set(found.slots.tolist()))
+    return {
+        keyed_state.keys[slot] or b"": (REASONS[reason], diagnosis.describe(slot, REASONS[reason]))
+        for slot, reason in zip(found.slots.tolist(), found.reasons.tolist(), strict=True)
+    }
+
+
+def series(
+    times_ms: Iterable[float],
+    values: Sequence[float] = (0.0,),
+    key: bytes = b"pump",
+    partition: int = 0,
+) -> list[Sample]:
+    return [(key, partition, time_ms, values) for time_ms in times_ms]
+
+
+def every(interval_ms: float, n_samples: int) -> list[float]:
+    return [interval_ms * at for at in range(n_samples)]
+
+
+def test_a_series_that_is_scored_has_no_reason() -> None:
+    assert diagnose(series(every(1_000, 200))) == {}
+    assert diagnose(series(every(1_000, 20))) == {}
+    assert diagnose(series(every(1_000, 200)), batch_size=1, stride=7) == {}
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 1_000])
+@pytest.mark.parametrize(
+    ("interval_ms", "n_samples"), [(2_000, 10), (2_000, 500), (3_000, 50), (60_000, 2)]
+)
+def test_samples_too_far_apart(interval_ms: int, n_samples: int, batch_size: int) -> None:
+    found = diagnose(series(every(interval_ms, n_samples)), batch_size)
+    text = f"received samples about {interval_ms} ms apart, expected 1000"
+    assert found == {b"pump": ("interval", text)}
+
+
+def test_samples_are_too_far_apart_only_where_too_much_of_a_window_is_missing() -> None:
+    every_other = series(every(2_000, 50))
+    assert diagnose(every_other, missing_share_max=0.5) == {}
+    assert diagnose(every_other, missing_share_max=0.49)[b"pump"][0] == "interval"
+    assert diagnose(every_other, missing_share_max=0.5, missing="reject")[b"pump"][0] == "interval"
+
+
+def test_jitter_and_an_outlier_do_not_move_the_interval() -> None:
+    times = [2_000 * at + (0, 300, 100)[at % 3] for at in range(30)] + [70_000]
+    reason, text = diagnose(series(times))[b"pump"]
+    assert (reason, text) == ("interval", "received samples about 1900 ms apart, expected 1000")
+
+
+def test_one_key_on_two_partitions() -> None:
+    samples: list[Sample] = [(b"pump", at % 2 + 3, 1_000.0 * at, (0.0,)) for at in range(60)]
+    samples += series(every(1_000, 60), key=b"fan", partition=3)
+    found = diagnose(samples)
+    assert found == {
+        b"pump": ("key_on_several_partitions", "the key comes on partitions 3, 4"),
+    }
+
+
+def test_report_by_exception() -> None:
+    changes = np.cumsum([1_000, 1_000, 9_000, 2_000, 14_000, 1_000, 7_000] * 20)
+    reason, text = diagnose(series(changes.tolist()))[b"pump"]
+    assert (reason, text) == ("interval", "received samples about 4500 ms apart, expected 1000")
+
+
+def test_bursts_with_gaps_between() -> None:
+    times = [60_000.0 * burst + 1_000 * at for burst in range(5) for at in range(19)]
+    reason, text = diagnose(series(times))[b"pump"]
+    assert reason == "gaps"
+    assert text == (
+        "the series started again 4 times, after more than 20000 ms without a sample, before 20 "
+        "samples had come"
+    )
+    longer = [60_000.0 * burst + 1_000 * at for burst in range(5) for at in range(20)]
+    assert diagnose(series(longer)) == {}
+
+
+def test_one_gap_is_not_yet_a_reason() -> None:
+    once = [*every(1_000, 5), *(50_000 + each for each in every(1_000, 5))]
+    assert diagnose(series(once))[b"pump"][0] == "warm_up"
+    twice = [*once, 100_000]
+    assert diagnose(series(twice))[b"pump"][0] == "gaps"
+
+
+@pytest.mark.parametrize("n_samples", [11, 15, 100])
+def test_a_feature_that_never_comes_is_named(n_samples: int) -> None:
+    samples = series(every(1_000, n_samples), (0.0, np.nan, 0.0, 0.0, 0.0))
+    reason, text = diagnose(samples)[b"pump"]
+    assert (reason, text) == (
+        "missing_values",
+        "20% of the values are missing, expected at most 25%; no value at all of feature 1",
+    )
+
+
+def test_a_feature_that_falls_silent_is_named() -> None:
+    before = series(every(1_000, 60), (0.0, 0.0))
+    after = series([60_000 + each for each in every(1_000, 60)], (0.0, np.nan))
+    reason, text = diagnose([*before, *after], batch_size=7)[b"pump"]
+    assert reason == "missing_values"
+    assert text.endswith("no value at all of feature 1")
+    assert diagnose(before) == {}
+
+
+def test_many_missing_values_are_a_share() -> None:
+    samples: list[Sample] = [
+        (b"pump", 0, time_ms, (0.0, np.nan if at % 3 else 0.0))
+        for at, time_ms in enumerate(every(1_000, 100))
+    ]
+    reason, text = diagnose(samples)[b"pump"]
+    assert (reason, text) == (
+        "missing_values",
+        "33% of the values are missing, expected at most 25%",
+    )
+
+
+def test_late_samples() -> None:
+    samples = [*series([1e7]), *series(every(1_000, 30))]
+    reason, text = diagnose(samples)[b"pump"]
+    assert reason == "late"
+    assert text == "30 of 31 samples came more than 0 ms behind the newest of their key"
+
+
+def test_samples_that_all_have_one_time() -> None:
+    reason, text = diagnose(series([7_000] * 30))[b"pump"]
+    assert (reason, text) == ("duplicates", "29 of 30 samples repeat another of the same 500 ms")
+
+
+def test_a_series_in_warm_up() -> None:
+    found = diagnose(series(every(1_000, 19)))
+    assert found == {b"pump": ("warm_up", "received 19 samples so far, a window has 20")}
+
+
+def test_a_series_that_was_scored_is_given_time_for_another_window() -> None:
+    # The window after the first one is incomplete; the last sample is the 41st second after it.
+    times = [*every(1_000, 20), *(20_000 + each for each in every(2_000, 22))]
+    assert diagnose(series(times[:-2])) == {}
+    assert diagnose(series(times))[b"pump"][0] == "interval"
+
+
+@pytest.mark.parametrize("batch_size", [1, 50, 1_000])
+def test_a_scored_window_ends_a_diagnosis_and_the_counts_do_not_depend_on_batches(
+    batch_size: int,
+) -> None:
+    slow = every(2_000, 40)
+    right = [80_000 + each for each in every(1_000, 45)]
+    detector, samples = detector_of(), series([*slow, *right])
+    health = SeriesHealth(1)
+    state: DetectorState = detector.initial_state()
+    for start in range(0, len(samples), batch_size):
+        state = add(health, detector, state, samples[start : start + batch_size])
+    assert read(health, detector, state) == {}
+    assert health.was_scored[0]
+    assert health.n_samples[0] == 5
+    assert (health.n_unscored[0], health.n_gaps[0], health.n_intervals[0]) == (0, 0, 5)
+    assert health.elapsed_ms[0] == 5_000
+
+
+def test_each_key_has_its_own_reason() -> None:
+    samples = [
+        *series(every(1_000, 100), key=b"right"),
+        *series(every(2_000, 50), key=b"slow"),
+        *series(every(1_000, 100), (np.nan,), key=b"empty"),
+        *series(every(1_000, 3), key=b"new"),
+    ]
+    samples.sort(key=lambda each: each[2])
+    found = diagnose(samples, batch_size=17)
+    assert {key: reason for key, (reason, _) in found.items()} == {
+        b"slow": "interval",
+        b"empty": "missing_values",
+        b"new": "warm_up",
+    }
+
+
+def test_a_slot_that_another_key_takes_over_begins_at_zero() -> None:
+    detector, health = detector_of(key_ttl_ms=100_000), SeriesHealth(1)
+    state = add(health, detector, detector.initial_state(), series(every(2_000, 30), key=b"old"))
+    state = add(health, detector, state, series([500_000], key=b"other"))  # "old" expires
+    state = add(health, detector, state, series([501_000], key=b"new"))
+    assert isinstance(state, SampleState)
+    keyed_state = state.windows.apply_delta()
+    assert keyed_state.keys.index(b"new") == 0
+    assert read(health, detector, state)[b"new"] == (
+        "warm_up",
+        "received 1 samples so far, a window has 20",
+    )
