@@ -269,3 +269,16 @@ def test_a_slot_that_another_key_takes_over_begins_at_zero() -> None:
         "warm_up",
         "received 1 samples so far, a window has 20",
     )
+
+
+@pytest.mark.parametrize("lateness_ms", [0, 3_000])
+@pytest.mark.parametrize("n_s", [9, 12, 19, 70])
+def test_a_sample_of_each_feature_is_no_missing_value(n_s: int, lateness_ms: int) -> None:
+    samples: list[Sample] = [
+        (b"pump", 0, 1_000.0 * at + feature, tuple(np.where(np.arange(15) == feature, 0, np.nan)))
+        for at in range(n_s)
+        for feature in range(15)
+    ]
+    found = diagnose(samples, batch_size=50, allowed_lateness_ms=lateness_ms)
+    assert {reason for reason, _ in found.values()} <= {"warm_up"}
+    assert (found == {}) == (n_s == 70)
