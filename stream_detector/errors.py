@@ -8,7 +8,8 @@
     │   ├── RecordDecodeError      the bytes are not what the content type says
     │   ├── RecordShapeError       the wrong number of values
     │   ├── RecordValueError       NaN, infinite, or far outside what the bundle can score
-    │   └── RecordOrderError       too late to be put in order
+    │   ├── RecordOrderError       too late to be put in order
+    │   └── AlertRefusedError      usable, but Kafka did not take its alert
     ├── DatasetError               exit 6; missing, or its sha256 differs
     ├── BundleError                exit 3; half a model is never served
     │   ├── BundleNotFoundError
@@ -18,6 +19,7 @@
     ├── BrokerError                exit 4, once retries are spent
     │   ├── BrokerUnavailableError retriable
     │   ├── DeliveryError          retriable
+    │   ├── RecordRefusedError     single records, for their size, time or missing key
     │   └── FencedError            another process took this one's place
     ├── StateError                 exit 5; digest or offset cannot be trusted
     └── AllRejectedError           exit 7; detect --fail-when-all-rejected
@@ -26,10 +28,14 @@ A message says what happened, where, what was expected, what was received and
 what to do about it.
 """
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar, Literal
 
 from stream_detector.text import printable, shorten
+
+Refusal = Literal["size", "timestamp", "content"]
+"""Why a broker refuses a single record: it is larger than the topic accepts, its time is too far
+from the broker's, or something else about it is wrong, as a missing key in a compacted topic."""
 
 
 class StreamDetectorError(Exception):
@@ -73,6 +79,10 @@ class RecordValueError(DataError):
 
 class RecordOrderError(DataError):
     """A record arrived too late to be put in order."""
+
+
+class AlertRefusedError(DataError):
+    """The topic of the alerts did not take the alert of a record."""
 
 
 class DatasetError(StreamDetectorError):
@@ -119,6 +129,29 @@ class DeliveryError(BrokerError):
     """A produced record was not acknowledged."""
 
     retriable = True
+
+
+class RecordRefusedError(BrokerError):
+    """Kafka refused records for what they are; it may accept the same without that.
+
+    Parameters
+    ----------
+    message
+        What was refused, and why.
+    refusals
+        What is wrong with records, by their numbers, counted from 0 since the last flush. A
+        library may name all records of a request although only one of them is at fault.
+    undelivered
+        Numbers of all records that were not acknowledged, ascending: the refused ones and those
+        that were lost with them.
+    """
+
+    def __init__(
+        self, message: str, refusals: Mapping[int, Refusal], undelivered: Sequence[int]
+    ) -> None:
+        super().__init__(message)
+        self.refusals = dict(refusals)
+        self.undelivered = tuple(undelivered)
 
 
 class FencedError(BrokerError):

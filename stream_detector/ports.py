@@ -79,6 +79,9 @@ class Client(Protocol):
 
         Raises
         ------
+        RecordRefusedError
+            If records were refused for what they are. All that are not among its `undelivered` have
+            arrived, except in a transaction, which was aborted.
         DeliveryError
             If any record since the last flush was refused, or the time ran out. The message says
             how many, and the first reason.
@@ -175,6 +178,16 @@ class Client(Protocol):
 
     def n_partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 where it does not exist."""
+        ...
+
+    def topic_settings(self, topic: str) -> Mapping[str, str]:
+        """Ask how a topic is configured, with the broker's values where it has none of its own.
+
+        Returns
+        -------
+        Values by Kafka's names, such as `max.message.bytes`; empty where this user may not ask, or
+        the broker cannot say.
+        """
         ...
 
     def reset(self) -> None:

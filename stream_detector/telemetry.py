@@ -109,6 +109,29 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
             "what_to_do": "How to mend it, and where to look",
         },
     ),
+    "output-refused": LogEvent(
+        "A topic does not take alerts or dead letters as they are; they were published in another "
+        "way.",
+        {
+            "n_records": "How many records they are about",
+            "first": "Topic, partition and offset of the first of these records",
+            "output": "What was refused: alert or dead letter",
+            "topic": "Topic that refused it",
+            "setting": "Setting of that topic to be changed",
+            "n_bytes": "Size of the first as it was",
+            "published_as": "What was published instead",
+        },
+    ),
+    "topic-settings": LogEvent(
+        "At the start: with a setting of its topic, some alerts or dead letters cannot be "
+        "published as they are.",
+        {
+            "topic": "Topic of alerts or dead letters",
+            "setting": "Setting and its value",
+            "effect": "What happens because of it",
+            "mend_with": "Command that changes it",
+        },
+    ),
     "restored": LogEvent(
         "The state of a partition was restored, and it is live.",
         {

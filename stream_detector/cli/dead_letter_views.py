@@ -65,14 +65,13 @@ def print_letters(title: str, letters: Iterable[DeadLetter]) -> None:
     """Print a row for each dead letter."""
     table = _table("at", "original", "time (UTC)", "key", "bytes", "reason")
     for letter in letters:
-        metadata, reason = letter.metadata, letter.reason
-        key = key_text(metadata.key)
+        reason, key = letter.reason, key_text(letter.key)
         lack = f"{INCOMPLETE}, {', '.join(letter.left_out)} left out; " if letter.left_out else ""
         _add_row(
             table,
             str(location_of(letter)),
             source_text(letter) or "-",
-            _short_time(metadata.timestamp_ms),
+            _short_time(letter.timestamp_ms),
             "-" if key is None else key,
             "-" if letter.value is None else f"{len(letter.value):,}",
             f"{lack}{reason.stage} {reason.error}: {reason.message}" if reason else NOT_OURS,
@@ -88,11 +87,12 @@ def describe_letter(letter: DeadLetter) -> Iterator[str]:
         INCOMPLETE: incomplete_text(letter) if letter.left_out else None,
         "original": source_text(letter),
         "redriven from": letter.redriven_from,
-        "time": time_text(metadata.timestamp_ms) if metadata.timestamp_ms >= 0 else "none",
+        "time": time_text(letter.timestamp_ms) if letter.timestamp_ms >= 0 else "none",
         "stage": reason.stage if reason else None,
         "class": reason.error if reason else NOT_OURS,
         "message": reason.message if reason else None,
-        "key": "left out" if "key" in letter.left_out else _content(metadata.key),
+        "key": "left out" if "key" in letter.left_out else _content(letter.key),
+        "changed": f"{letter.changed}, because the topic refused it" if letter.changed else None,
     }
     for name, fact in facts.items():
         if fact is not None:
@@ -139,7 +139,7 @@ def describe_target(letter: DeadLetter, target: Target) -> str:
     """Return a line on a dead letter that a redrive would send."""
     where = target.topic + ("" if target.partition is None else f"[{target.partition}]")
     error = letter.reason.error if letter.reason else NOT_OURS
-    key = key_text(letter.metadata.key)
+    key = key_text(letter.key)
     size = "a tombstone" if letter.value is None else f"{len(letter.value):,} bytes"
     return printable(
         f"{target.location} to {where}  key {'-' if key is None else key}  {error}  {size}"

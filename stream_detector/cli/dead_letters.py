@@ -262,7 +262,7 @@ def _newest(letters: "Iterator[DeadLetter]", limit: int) -> "list[DeadLetter]":
     """Return the newest by the record's time, the newest last; keeps only so many in memory."""
 
     def age(letter: "DeadLetter") -> tuple[int, int, int]:
-        return letter.metadata.timestamp_ms, letter.metadata.partition, letter.metadata.offset
+        return letter.timestamp_ms, letter.metadata.partition, letter.metadata.offset
 
     return heapq.nlargest(limit, letters, key=age)[::-1]
 

@@ -5,6 +5,7 @@ when to drop a consumer, which offsets to commit. A subclass for one library onl
 library does each single step, and how its errors map to `stream_detector.errors`.
 """
 
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +24,8 @@ from stream_detector.core.records import (
 )
 from stream_detector.errors import BrokerError, missing_topics
 from stream_detector.settings import ConnectionSettings
+
+_LOGGER = logging.getLogger(__name__)
 
 _NEW_TOPIC_TICK_S = 0.1
 
@@ -204,6 +207,15 @@ class KafkaClient(ABC):
         with self._mapped_errors():
             return self._count_partitions(topic)
 
+    def topic_settings(self, topic: str) -> Mapping[str, str]:
+        """Ask how a topic is configured; empty where this user may not ask."""
+        try:
+            with self._mapped_errors():
+                return self._describe_topic(topic)
+        except BrokerError as error:
+            _LOGGER.debug("the settings of topic %s are not known: %s", topic, error)
+            return {}
+
     def reset(self) -> None:
         """Drop every connection and unsent record; the next call connects again."""
         self._producer.discard()
@@ -247,6 +259,10 @@ class KafkaClient(ABC):
     @abstractmethod
     def _count_partitions(self, topic: str) -> int:
         """Ask a broker how many partitions a topic has; create none."""
+
+    @abstractmethod
+    def _describe_topic(self, topic: str) -> dict[str, str]:
+        """Ask a broker how a topic is configured."""
 
     @abstractmethod
     def _library_offsets(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> Any:

@@ -4,11 +4,34 @@ Each library's own errors are mapped to these functions in `kafka_python.errors`
 `confluent.errors`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from stream_detector.clients import _limits
 from stream_detector.core.records import TopicPartition
-from stream_detector.errors import BrokerError, BrokerUnavailableError, DeliveryError, FencedError
+from stream_detector.errors import (
+    BrokerError,
+    BrokerUnavailableError,
+    DeliveryError,
+    FencedError,
+    RecordRefusedError,
+    Refusal,
+)
+
+
+class Failure(NamedTuple):
+    """A record that was not acknowledged.
+
+    Parameters
+    ----------
+    number
+        Which of the records since the last flush, counted from 0.
+    error
+        Why.
+    """
+
+    number: int
+    error: BrokerError
 
 
 def unavailable(servers: str, reason: object) -> BrokerUnavailableError:
@@ -86,30 +109,52 @@ def refused(servers: str, reason: object) -> BrokerError:
     return BrokerError(message)
 
 
-def too_large(servers: str, reason: object) -> BrokerError:
+def too_large(servers: str, reason: object) -> RecordRefusedError:
     """Return the error for a record that is larger than its topic accepts."""
     message = (
         f"Kafka at {servers} refused a record as too large: {reason}; raise max.message.bytes of "
         f"its topic (this client sends up to {_limits.PRODUCE_BYTES_MAX} bytes)"
     )
-    return BrokerError(message)
+    return RecordRefusedError(message, {0: "size"}, [0])
 
 
-def undelivered(n_records: int, first: BrokerError) -> BrokerError:
+def bad_timestamp(servers: str, reason: object) -> RecordRefusedError:
+    """Return the error for a record whose time is too far from the broker's."""
+    message = (
+        f"Kafka at {servers} refused a record for its time: {reason}; raise "
+        "message.timestamp.before.max.ms and message.timestamp.after.max.ms of its topic"
+    )
+    return RecordRefusedError(message, {0: "timestamp"}, [0])
+
+
+def bad_content(servers: str, reason: object) -> RecordRefusedError:
+    """Return the error for a record that a broker finds invalid, and does not always say why."""
+    message = (
+        f"Kafka at {servers} refused a record as invalid: {reason}; a topic with "
+        "cleanup.policy=compact takes no record without a key, and message.timestamp.*.max.ms "
+        "limit its time"
+    )
+    return RecordRefusedError(message, {0: "content"}, [0])
+
+
+def undelivered(failures: Sequence[Failure], first: BrokerError) -> BrokerError:
     """Return the error for records that were not acknowledged.
 
     Parameters
     ----------
-    n_records
-        How many, >= 1.
+    failures
+        All of them, at least one.
     first
         Why the first of them failed.
 
     Returns
     -------
-    A `DeliveryError`, which may be retried, or an error of the class of `first` where that one is
-    not retriable.
+    A `RecordRefusedError` where some were refused for what they are; else a `DeliveryError`, which
+    may be retried, or an error of the class of `first` where that one is not retriable.
     """
+    n_records, refusals = len(failures), refusals_of(failures)
+    if refusals and not isinstance(first, RecordRefusedError):
+        first = next(each.error for each in failures if isinstance(each.error, RecordRefusedError))
     message = (
         f"{n_records} record(s) since the last flush were not acknowledged and are dropped; "
         f"the first reason: {first}"
@@ -119,5 +164,18 @@ def undelivered(n_records: int, first: BrokerError) -> BrokerError:
             "; a broker that answers all other requests accepts no record while fewer replicas of "
             "the topic are in sync than its min.insync.replicas"
         )
-    kind = DeliveryError if first.retriable else type(first)
-    return kind(message)
+    if refusals:
+        return RecordRefusedError(message, refusals, sorted(each.number for each in failures))
+    if first.retriable or isinstance(first, RecordRefusedError):
+        return DeliveryError(message)  # if none is known to be refused, all are sent once more
+    return type(first)(message)
+
+
+def refusals_of(failures: Iterable[Failure]) -> dict[int, Refusal]:
+    """Return what is wrong with the records that were refused for what they are, by number."""
+    return {
+        each.number: refusal
+        for each in failures
+        if isinstance(each.error, RecordRefusedError)
+        for refusal in each.error.refusals.values()
+    }

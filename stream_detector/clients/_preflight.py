@@ -15,6 +15,10 @@ from stream_detector.clients import _errors, _limits
 from stream_detector.errors import ConfigError
 from stream_detector.settings import ConnectionSettings
 
+API_VERSIONS_MODERN = 3
+"""Newest version of the ApiVersions request that brokers know since 2.4. librdkafka's mock cluster
+knows an older one only."""
+
 _DEFAULT_PORT = 9092
 
 _API_VERSIONS_KEY = 18

@@ -48,7 +48,8 @@ class BaseProducer(ABC):
         self._is_initialized = False
         self._began_at_s: float | None = None
         self._handle: Any = None
-        self._failures: list[BrokerError] = []
+        self._n_sent = 0  # since the last flush
+        self._failures: list[_errors.Failure] = []
         self._writable: set[str] = set()
 
     @property
@@ -77,7 +78,8 @@ class BaseProducer(ABC):
         with self._root_cause():
             for record in records:
                 self._require_writable(record.topic)
-                self._send(record)
+                self._send(record, self._n_sent)
+                self._n_sent += 1
 
     def flush(self, timeout_ms: int) -> None:
         """Wait for every acknowledgement; raise where one is missing, and drop the rest."""
@@ -88,9 +90,10 @@ class BaseProducer(ABC):
         if self._handle is not None:
             self._await_acknowledgements(timeout_s)
         if self._failures:
-            undelivered = _errors.undelivered(len(self._failures), self._first_failure())
+            undelivered = _errors.undelivered(self._failures, self._first_failure())
             self.discard()
             raise undelivered
+        self._n_sent = 0
 
     def commit(self, offsets: Any, member: Any) -> None:
         """Commit offsets and all records since the last commit as one transaction.
@@ -119,6 +122,7 @@ class BaseProducer(ABC):
         handle, self._handle = self._handle, None
         if handle is not None:
             self._close(handle)
+        self._n_sent = 0
         self._failures.clear()
         self._writable.clear()
 
@@ -133,8 +137,16 @@ class BaseProducer(ABC):
         """Take the transactional id for a producer of the library."""
 
     @abstractmethod
-    def _send(self, record: OutputRecord) -> None:
-        """Send one record; wait while too many are unacknowledged."""
+    def _send(self, record: OutputRecord, number: int) -> None:
+        """Send one record; wait while too many are unacknowledged.
+
+        Parameters
+        ----------
+        record
+            What to send.
+        number
+            Which record since the last flush it is, counted from 0.
+        """
 
     @abstractmethod
     def _await_acknowledgements(self, timeout_s: float) -> None:
@@ -154,7 +166,7 @@ class BaseProducer(ABC):
 
     def _first_failure(self) -> BrokerError:
         """Return why the first record failed."""
-        return self._failures[0]
+        return self._failures[0].error
 
     def _root_cause(self) -> AbstractContextManager[None]:
         """Return a context that raises the cause where the library raises a mere consequence."""

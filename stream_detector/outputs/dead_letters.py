@@ -134,7 +134,7 @@ class Selection:
         error = letter.reason.error if letter.reason else None
         return (
             (self.error is None or error == self.error)
-            and (self.key is None or key_text(letter.metadata.key) == self.key)
+            and (self.key is None or key_text(letter.key) == self.key)
             and (self.locations is None or location_of(letter) in self.locations)
         )
 
@@ -168,7 +168,7 @@ Summary = dict[tuple[str, str] | None, Tally]
 
 def count_letter(summary: Summary, letter: DeadLetter) -> None:
     """Add a dead letter to a summary."""
-    time_ms = letter.metadata.timestamp_ms
+    time_ms = letter.timestamp_ms
     kind = (letter.reason.stage, letter.reason.error) if letter.reason else None
     tally = summary.setdefault(kind, Tally(time_ms, time_ms))
     tally.n_letters += 1
@@ -278,8 +278,8 @@ def letter_facts(letter: DeadLetter) -> dict[str, Any]:
         "topic": metadata.topic,
         "partition": metadata.partition,
         "offset": metadata.offset,
-        "timestamp_ms": metadata.timestamp_ms,
-        "key": key_text(metadata.key),
+        "timestamp_ms": letter.timestamp_ms,
+        "key": key_text(letter.key),
         "stage": reason.stage if reason else None,
         "error": reason.error if reason else None,
         "message": reason.message if reason else None,
@@ -293,7 +293,7 @@ def letter_facts(letter: DeadLetter) -> dict[str, Any]:
 def letter_document(letter: DeadLetter) -> dict[str, Any]:
     """Return everything about a dead letter as values that JSON has, bytes in base64."""
     return letter_facts(letter) | {
-        "key_base64": _base64(letter.metadata.key),
+        "key_base64": _base64(letter.key),
         "headers": [
             {"name": name, "value_base64": _base64(value)}
             for name, value in letter.metadata.headers

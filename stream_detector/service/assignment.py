@@ -24,6 +24,7 @@ from typing import NamedTuple
 from stream_detector.core.records import RecordBatch, TopicPartition
 from stream_detector.errors import missing_topics
 from stream_detector.service.context import RunContext
+from stream_detector.service.output_topics import check_output_topics
 from stream_detector.telemetry import log_event
 from stream_detector.text import shorten
 
@@ -81,9 +82,12 @@ class Assignment:
         self.partitions = NO_PARTITIONS
         self.n_partitions = 0
         self.is_ready = False
+        self._are_outputs_checked = False
 
     def check_topics(self) -> None:
         """Check once that the topics exist, and note how many partitions the input topic has.
+
+        What the topics of alerts and dead letters will refuse is logged.
 
         Raises
         ------
@@ -99,6 +103,9 @@ class Assignment:
         if missing:
             raise missing_topics(settings.bootstrap_servers, missing)
         self.n_partitions = counts[settings.input_topic]
+        if not self._are_outputs_checked:
+            self._are_outputs_checked = True
+            check_output_topics(self._context.client, settings)
 
     def update(self, held: RecordBatch | None) -> AssignmentChange | None:
         """Compare the client's assignment with the last one.

@@ -289,8 +289,8 @@ class Service:
         """Count a finished batch, and log its dead letters."""
         n_records, n_rejected = len(batch), len(step.rejected)
         self.totals.n_records += n_records
-        self.totals.n_alerts += len(step.alerts)
-        self.totals.n_dead_letters += n_rejected
+        self.totals.n_alerts += self._publisher.n_alerts
+        self.totals.n_dead_letters += self._publisher.n_dead_letters
         self.totals.n_scored_windows += len(step.scores)
         self.totals.n_batches += 1
         metrics = self.context.metrics

@@ -55,9 +55,12 @@ def embedded() -> Iterator[object]:
 def _in_memory() -> World:
     broker = MemoryBroker()
 
-    def make_topic(n_partitions: int = 1) -> str:
+    def make_topic(n_partitions: int = 1, **settings: str) -> str:
         topic = f"topic-{len(broker.logs)}"
         broker.create_topic(topic, n_partitions)
+        broker.topic_settings[topic] = {
+            name.replace("_", "."): value for name, value in settings.items()
+        }
         return topic
 
     def remove_members(group: str) -> None:

@@ -35,7 +35,8 @@ class World:
     Parameters
     ----------
     make_topic
-        Creates a topic with a number of partitions and returns its name.
+        Creates a topic with a number of partitions and returns its name. Where it is no embedded
+        one, its settings may be given by Kafka's names with underscores for dots.
     open
         Connects a client, as `stream_detector.clients.connect` does.
     truncate

@@ -1,4 +1,4 @@
-"""What confluent-kafka's admin client is asked: partitions of a topic, and the ends of their logs.
+"""What confluent-kafka's admin client is asked: about topics, and the ends of their logs.
 
 The consumer could be asked, too, but its answers wait behind a fetch that waits for records: half
 a second for each partition of a quiet topic. The admin client has connections of its own and asks
@@ -10,7 +10,7 @@ from typing import Any
 
 import confluent_kafka
 from confluent_kafka import IsolationLevel
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from stream_detector.clients import _limits
 from stream_detector.clients._base import count_when_known
@@ -51,6 +51,13 @@ class Admin:
             raise map_error(found.error, self._servers, [topic])
 
         return count_when_known(count)
+
+    def topic_settings(self, topic: str) -> dict[str, str]:
+        """Ask how a topic is configured."""
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        timeout_s = _limits.CONNECT_TIMEOUT_MS / 1000
+        (answer,) = self._client.describe_configs([resource], request_timeout=timeout_s).values()
+        return {name: str(entry.value) for name, entry in answer.result().items()}
 
     def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Ask for the first offset that is kept of each partition, in one request a broker."""

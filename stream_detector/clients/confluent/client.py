@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from stream_detector.clients import _errors, _limits
 from stream_detector.clients._base import KafkaClient
-from stream_detector.clients._preflight import check_connection
+from stream_detector.clients._preflight import API_VERSIONS_MODERN, check_connection
 from stream_detector.clients._subscription import Subscription
 from stream_detector.clients.confluent.admin import Admin
 from stream_detector.clients.confluent.config import (
@@ -161,6 +161,12 @@ class ConfluentClient(KafkaClient):
 
     def _count_partitions(self, topic: str) -> int:
         return self._require_admin().count_partitions(topic)
+
+    def _describe_topic(self, topic: str) -> dict[str, str]:
+        # The library waits in vain for the answer of its own mock cluster.
+        if check_connection(self._settings) < API_VERSIONS_MODERN:
+            return {}
+        return self._require_admin().topic_settings(topic)
 
     def _library_offsets(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> Any:
         return [

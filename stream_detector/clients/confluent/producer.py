@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import confluent_kafka
@@ -55,7 +56,6 @@ class ConfluentProducer(BaseProducer):
             "queue.buffering.max.messages": _limits.UNACKNOWLEDGED_RECORDS_MAX,
             "queue.buffering.max.kbytes": _limits.UNACKNOWLEDGED_BYTES_MAX // 1024,
             "delivery.report.only.error": True,
-            "on_delivery": self._on_delivery,
         }
         if self._transactional_id is not None:
             config |= _IN_TRANSACTIONS | {"transactional.id": self._transactional_id}
@@ -77,8 +77,12 @@ class ConfluentProducer(BaseProducer):
             self.require_handle()
         super()._require_writable(topic)
 
-    def _send(self, record: OutputRecord) -> None:
-        options: dict[str, Any] = {"value": record.value, "key": record.key}
+    def _send(self, record: OutputRecord, number: int) -> None:
+        options: dict[str, Any] = {
+            "value": record.value,
+            "key": record.key,
+            "on_delivery": partial(self._on_delivery, number),
+        }
         if record.headers:
             options["headers"] = list(record.headers)
         if record.timestamp_ms is not None:
@@ -96,22 +100,27 @@ class ConfluentProducer(BaseProducer):
                     raise _errors.unavailable(self._servers, reason) from None
                 handle.poll(_QUEUE_TICK_S)
             except KafkaException as error:
-                self._failures.append(map_error(error, self._servers, [record.topic]))
+                self._fail(number, error, record.topic)
                 return
             else:
                 return
 
-    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+    def _on_delivery(self, number: int, error: KafkaError | None, message: Message) -> None:
         """Keep why a record was not delivered; `flush` raises it."""
         if error is not None:
-            topic = message.topic()
-            self._failures.append(map_error(error, self._servers, [topic] if topic else []))
+            self._fail(number, error, message.topic())
+
+    def _fail(self, number: int, error: object, topic: str | None) -> None:
+        """Keep why a record was not delivered."""
+        mapped = map_error(error, self._servers, [topic] if topic else [])
+        self._failures.append(_errors.Failure(number, mapped))
 
     def _await_acknowledgements(self, timeout_s: float) -> None:
         n_left = self._handle.flush(timeout_s)
         if n_left:
             reason = _errors.unavailable(self._servers, f"no answer in {timeout_s:.1f} s")
-            self._failures += [reason] * n_left
+            # Which of them is not known: all are sent again.
+            self._failures = [_errors.Failure(number, reason) for number in range(self._n_sent)]
 
     def _first_failure(self) -> BrokerError:
         # Records of a broken transaction only say that they were lost, not why.

@@ -17,6 +17,7 @@ from stream_detector.clients.kafka_python.config import (
     connection_config,
     consumer_config,
     count_partitions,
+    describe_topic,
     detect_api_version,
 )
 from stream_detector.clients.kafka_python.errors import LIBRARY_ERRORS, map_error
@@ -81,6 +82,9 @@ class KafkaPythonClient(KafkaClient):
 
     def _count_partitions(self, topic: str) -> int:
         return count_partitions(self._connection(), topic)
+
+    def _describe_topic(self, topic: str) -> dict[str, str]:
+        return describe_topic(self._connection(), topic)
 
     def _library_offsets(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> Any:
         return {

@@ -6,6 +6,7 @@ from typing import Any
 
 import kafka
 from kafka import errors as kafka_errors
+from kafka.admin import ConfigResource
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.net.sasl import get_sasl_mechanism
 from kafka.protocol.parser import KafkaProtocol
@@ -13,7 +14,7 @@ from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 
 from stream_detector.clients import _limits
 from stream_detector.clients._base import count_when_known
-from stream_detector.clients._preflight import check_connection
+from stream_detector.clients._preflight import API_VERSIONS_MODERN, check_connection
 from stream_detector.clients._subscription import Subscription
 from stream_detector.settings import ConnectionSettings
 
@@ -27,8 +28,6 @@ _NO_TOPIC_CODES = frozenset(
     (kafka_errors.UnknownTopicOrPartitionError.errno, kafka_errors.InvalidTopicError.errno)
 )
 
-# Newest version of the ApiVersions request that brokers know since 2.4.
-_API_VERSIONS_MODERN = 3
 
 _ANSWER_BYTES_MAX = 64 * 1024
 
@@ -121,6 +120,29 @@ def count_partitions(config: dict[str, Any], topic: str) -> int:
         admin.close()
 
 
+def describe_topic(config: dict[str, Any], topic: str) -> dict[str, str]:
+    """Ask the broker how a topic is configured.
+
+    Parameters
+    ----------
+    config
+        The result of `connection_config`, with the API version.
+    topic
+        Its name.
+
+    Returns
+    -------
+    Values by name; empty where this user may not ask.
+    """
+    admin = kafka.KafkaAdminClient(**config)
+    try:
+        found = admin.describe_configs([ConfigResource("TOPIC", topic)], config_filter="all")
+    finally:
+        admin.close()
+    entries = found.get("topic", {}).get(topic, {})
+    return {name: str(entry["value"]) for name, entry in entries.items()}
+
+
 def detect_api_version(
     settings: ConnectionSettings, config: dict[str, Any]
 ) -> tuple[int, int] | None:
@@ -146,7 +168,7 @@ def detect_api_version(
     """
     is_sasl = settings.security_protocol.startswith("SASL")
     newest = check_connection(settings, partial(log_in, config=config) if is_sasl else None)
-    return (2, 3) if newest < _API_VERSIONS_MODERN else None
+    return (2, 3) if newest < API_VERSIONS_MODERN else None
 
 
 def log_in(connection: socket.socket, config: dict[str, Any]) -> None:

@@ -105,11 +105,16 @@ def map_error(
         (_FENCED, _errors.fenced),
         (_LOST_PARTITIONS, _errors.lost_partitions),
         (_TOO_LARGE, _errors.too_large),
+        (kafka_errors.InvalidTimestampError, _errors.bad_timestamp),
+        (kafka_errors.InvalidRecordError, _errors.bad_content),
         (kafka_errors.CorruptRecordError, _errors.damaged),
         (_UNAVAILABLE, _errors.unavailable),
     ):
         if isinstance(error, kinds):
             return build(servers, reason)
+    # Such a record is lost with another one of its request that is refused.
+    if type(error) is kafka_errors.KafkaError and "part of a batch" in reason:
+        return _errors.unavailable(servers, reason)
     # What keeps an idempotent producer from its id comes as text in an error of no class.
     if type(error) is kafka_errors.KafkaError and "AuthorizationFailed" in reason:
         return _errors.denied(servers, reason)

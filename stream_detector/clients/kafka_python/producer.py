@@ -10,7 +10,7 @@ import kafka
 from kafka import errors as kafka_errors
 from kafka.serializer import Serializer
 
-from stream_detector.clients import _limits
+from stream_detector.clients import _errors, _limits
 from stream_detector.clients._producer import BaseProducer
 from stream_detector.clients.kafka_python.errors import LIBRARY_ERRORS, map_error
 from stream_detector.core.records import OutputRecord
@@ -58,7 +58,7 @@ class KafkaPythonProducer(BaseProducer):
         transactional_id: str | None = None,
     ) -> None:
         super().__init__(servers, connection, n_partitions, transactional_id)
-        self._sent: deque[tuple[Any, int]] = deque()
+        self._sent: deque[tuple[int, Any, int]] = deque()
         self._n_sent_bytes = 0
 
     @property
@@ -89,7 +89,7 @@ class KafkaPythonProducer(BaseProducer):
     def _init_transactions(self, handle: Any) -> None:
         handle.init_transactions()
 
-    def _send(self, record: OutputRecord) -> None:
+    def _send(self, record: OutputRecord, number: int) -> None:
         has_content = record.key is not None or record.value is not None
         try:
             acknowledgement = self.require_handle().send(
@@ -102,10 +102,16 @@ class KafkaPythonProducer(BaseProducer):
                 timestamp_ms=record.timestamp_ms,
             )
         except kafka_errors.MessageSizeTooLargeError as error:
-            self._failures.append(map_error(error, self._servers, [record.topic]))
+            self._fail(number, error)
+            return
+        except kafka_errors.KafkaError as error:
+            if not self._is_in_error():
+                raise
+            # An earlier record has ended the transaction; `flush` says which and why.
+            self._fail(number, error)
             return
         n_bytes = len(record.key or b"") + len(record.value or b"")
-        self._sent.append((acknowledgement, n_bytes))
+        self._sent.append((number, acknowledgement, n_bytes))
         self._n_sent_bytes += n_bytes
         if (
             len(self._sent) >= _limits.UNACKNOWLEDGED_RECORDS_MAX
@@ -117,21 +123,27 @@ class KafkaPythonProducer(BaseProducer):
         try:
             self._await_oldest(timeout_s, n_left=0)
         except kafka_errors.KafkaTimeoutError as error:
-            self._failures += [map_error(error, self._servers)] * len(self._sent)
+            for number, *_ in self._sent:
+                self._fail(number, error)
 
     def _await_oldest(self, timeout_s: float, n_left: int) -> None:
         """Wait for the oldest acknowledgements until `n_left` remain; keep what failed."""
         deadline_s = time.monotonic() + timeout_s
         while len(self._sent) > n_left:
-            acknowledgement, n_bytes = self._sent[0]
+            number, acknowledgement, n_bytes = self._sent[0]
             try:
                 acknowledgement.get(timeout=max(0.0, deadline_s - time.monotonic()))
             except kafka_errors.KafkaError as error:
                 if not acknowledgement.is_done:
                     raise
-                self._failures.append(map_error(error, self._servers, self._writable))
+                self._fail(number, error)
             self._sent.popleft()
             self._n_sent_bytes -= n_bytes
+
+    def _fail(self, number: int, error: Exception) -> None:
+        """Keep why a record was not delivered."""
+        mapped = map_error(error, self._servers, self._writable)
+        self._failures.append(_errors.Failure(number, mapped))
 
     def _first_failure(self) -> BrokerError:
         if self._is_in_error():

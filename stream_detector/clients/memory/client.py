@@ -189,6 +189,10 @@ class MemoryClient:
         """Return how many partitions a topic has, 0 where it does not exist."""
         return len(self._broker.logs.get(topic, ()))
 
+    def topic_settings(self, topic: str) -> Mapping[str, str]:
+        """Return how a topic is configured."""
+        return self._broker.topic_settings[topic]
+
     def reset(self) -> None:
         """Drop every unsent record, abort and leave the group; the next call joins again."""
         self._unsent.clear()
@@ -244,6 +248,7 @@ class MemoryClient:
 
     def _send(self) -> None:
         """Append unsent records to their topics, or to the open transaction."""
+        self._refuse_records()
         if self._transaction is not None:
             self._require_not_replaced()
             self._transaction += self._unsent
@@ -251,6 +256,19 @@ class MemoryClient:
             for record in self._unsent:
                 self._broker.append(record)
         self._unsent.clear()
+
+    def _refuse_records(self) -> None:
+        """Raise an error where topics do not take records as they are; the others arrive."""
+        failures = self._broker.find_refusals(self._unsent)
+        if not failures:
+            return
+        numbers = {failure.number for failure in failures}
+        arrived = [each for number, each in enumerate(self._unsent) if number not in numbers]
+        if self._transaction is None:
+            for record in arrived:
+                self._broker.append(record)
+        self.abort()
+        raise _errors.undelivered(failures, failures[0].error)
 
     def _require_not_replaced(self) -> None:
         """Raise an error once another client has this client's transactional id or instance id."""

@@ -1,11 +1,14 @@
 """Logs of the memory broker, and the faults that are set for it as data."""
 
 from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from typing import Literal, NamedTuple
 
-from stream_detector.core.records import RecordMetadata
+from stream_detector.clients import _errors
+from stream_detector.core.records import OutputRecord, RecordMetadata
 from stream_detector.errors import BrokerError, BrokerUnavailableError
 
 SERVERS = "memory"
@@ -74,6 +77,34 @@ def take_effect(effect: Item | BrokerError, where: str) -> None:
     if effect is Item.PAUSE:
         message = f"the broker is unavailable for one call (PAUSE in {where})"
         raise BrokerUnavailableError(message)
+
+
+def refusal(
+    records: Sequence[OutputRecord], settings: Mapping[str, str], now_ms: int
+) -> BrokerError | None:
+    """Return why a topic refuses the records of one request; None where it takes them.
+
+    Parameters
+    ----------
+    records
+        All of one partition.
+    settings
+        Of their topic; `max.message.bytes`, `cleanup.policy` and `message.timestamp.*` count.
+    now_ms
+        The broker's time.
+    """
+    if sum(each.n_bytes for each in records) > float(settings.get("max.message.bytes", inf)):
+        return _errors.too_large(SERVERS, "Message size too large")
+    if "compact" in settings.get("cleanup.policy", "") and any(
+        each.key is None for each in records
+    ):
+        return _errors.bad_content(SERVERS, "a message without key")
+    earliest = now_ms - float(settings.get("message.timestamp.before.max.ms", inf))
+    latest = now_ms + float(settings.get("message.timestamp.after.max.ms", inf))
+    times = [each.timestamp_ms for each in records if each.timestamp_ms is not None]
+    if not all(earliest <= each <= latest for each in times):
+        return _errors.bad_timestamp(SERVERS, "Invalid timestamp")
+    return None
 
 
 class StoredRecord(NamedTuple):

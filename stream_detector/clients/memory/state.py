@@ -3,7 +3,7 @@
 import time
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from stream_detector.clients import _errors
@@ -14,6 +14,7 @@ from stream_detector.clients.memory.log import (
     Operation,
     PartitionLog,
     StoredRecord,
+    refusal,
     take_effect,
 )
 from stream_detector.core.records import (
@@ -66,6 +67,8 @@ class BrokerState:
         How often each operation was called so far.
     logs
         Partitions of each topic.
+    topic_settings
+        How each topic is configured, by Kafka's names; what is not given refuses nothing.
     committed
         Committed offsets of each group.
     """
@@ -77,6 +80,7 @@ class BrokerState:
         self.committed: defaultdict[str, dict[TopicPartition, OffsetAndMetadata]] = defaultdict(
             dict
         )
+        self.topic_settings: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self._members: defaultdict[str, list[Member]] = defaultdict(list)
         self._producers: dict[str, Member] = {}
         self._now_ms = now_ms
@@ -123,6 +127,20 @@ class BrokerState:
         )
         logs[number].records.append(StoredRecord(metadata, record.value))
         return metadata
+
+    def find_refusals(self, records: Sequence[OutputRecord]) -> list[_errors.Failure]:
+        """Return why topics refuse records: as of one request, so all of a topic or none.
+
+        That is the worst that Kafka and a library do: they do not tell which record is at fault.
+        """
+        failures: list[_errors.Failure] = []
+        for topic in {record.topic for record in records}:
+            numbers = [at for at, record in enumerate(records) if record.topic == topic]
+            mine = [records[number] for number in numbers]
+            error = refusal(mine, self.topic_settings[topic], self._now_ms())
+            if error is not None:
+                failures += [_errors.Failure(number, error) for number in numbers]
+        return sorted(failures)
 
     def append_together(self, records: Iterable[OutputRecord]) -> None:
         """Store the records of one transaction, and the control records that end it.

@@ -5,10 +5,11 @@ Pure. A dead letter is the record byte for byte, with the reason in headers afte
     key, value                                   those of the record
     its headers                                  as they were, in order
     __connect.errors.topic, partition, offset    where the record is
-    __connect.errors.stage                       "decode", "check" or "order"
+    __connect.errors.stage                       "decode", "check", "order" or "publish"
     __connect.errors.exception.class.name        as RecordShapeError
     __connect.errors.exception.message           what is wrong, and what to do
     stream-detector.left-out                     only where parts were too large to be kept
+    stream-detector.changed                      only where the topic did not take its time or key
 """
 
 import re
@@ -27,6 +28,10 @@ from stream_detector.core.records import (
 LEFT_OUT_HEADER = "stream-detector.left-out"
 """Header that names the parts of a record that a dead letter had no room for, with their bytes."""
 
+CHANGED_HEADER = "stream-detector.changed"
+"""Header of an alert or a dead letter that its topic refused as it was: "timestamp" with the time
+that it should have, "key none" where it has its record's place as a key because it had none."""
+
 REDRIVEN_FROM = "stream-detector.redriven-from"
 """Header of a redriven record: its dead letter, as topic[partition]@offset."""
 
@@ -41,6 +46,8 @@ _REASONS = tuple(
         "topic", "partition", "offset", "stage", "exception.class.name", "exception.message"
     )
 )  # fmt: skip
+_NO_KEY = "key none"
+_CHANGED = re.compile(r"timestamp ([0-9]{1,19})|key none|timestamp ([0-9]{1,19}), key none")
 _NUMBER = re.compile(rb"[0-9]{1,19}")
 _LEFT_OUT = re.compile(rb"(value|key|headers) ([0-9]{1,19})")
 
@@ -62,7 +69,7 @@ class Reason(NamedTuple):
     source
         Where the record is.
     stage
-        Where it was rejected: "decode", "check" or "order".
+        Where it was rejected: "decode", "check", "order" or "publish".
     error, message
         Class and text of the error.
     """
@@ -96,6 +103,25 @@ class DeadLetter(NamedTuple):
     headers: Headers
     reason: Reason | None
     left_out: Mapping[str, int]
+
+    @property
+    def changed(self) -> str:
+        """What was changed because the topic refused it, as `CHANGED_HEADER` says it; or empty."""
+        _, parts = _split_changed(self.metadata.headers)
+        return ", ".join(parts) if self.reason is not None else ""
+
+    @property
+    def key(self) -> bytes | None:
+        """Key of the rejected record; None where it had none, whatever the dead letter has."""
+        has_none = self.changed.endswith(_NO_KEY)
+        return None if has_none else self.metadata.key
+
+    @property
+    def timestamp_ms(self) -> int:
+        """Time of the rejected record, milliseconds since 1970-01-01 UTC; -1 where it had none."""
+        own = _CHANGED.fullmatch(self.changed)
+        given = own and (own[1] or own[2])
+        return int(given) if given else self.metadata.timestamp_ms
 
     @property
     def redriven_from(self) -> str | None:
@@ -164,15 +190,43 @@ def encode_dead_letter(
 
 def is_left_out(dead_letter: OutputRecord) -> bool:
     """Return whether a part of a dead letter was left out because it was too large."""
-    return _ends_with_left_out(dead_letter.headers)
+    own, _ = _split_changed(dead_letter.headers)
+    return _ends_with_left_out(own)
+
+
+def without_time(output: OutputRecord) -> OutputRecord:
+    """Return an alert or dead letter with the time of sending; `CHANGED_HEADER` has its own.
+
+    Examples
+    --------
+    >>> without_time(OutputRecord("dead-letters", None, b"v", timestamp_ms=9)).headers
+    [('stream-detector.changed', b'timestamp 9')]
+    """
+    own, changed = _split_changed(output.headers)
+    parts = [f"timestamp {output.timestamp_ms}", *changed]
+    return output._replace(headers=[*own, _changed_header(parts)], timestamp_ms=None)
+
+
+def with_place_as_key(output: OutputRecord, source: RecordMetadata) -> OutputRecord:
+    """Return an alert or dead letter without key with the place of its record as one.
+
+    Examples
+    --------
+    >>> source = RecordMetadata("telemetry", 2, 17, 0, None, ())
+    >>> with_place_as_key(OutputRecord("dead-letters", None, b"v"), source).key
+    b'telemetry[2]@17'
+    """
+    own, changed = _split_changed(output.headers)
+    place = f"{source.topic}[{source.partition}]@{source.offset}".encode()
+    return output._replace(headers=[*own, _changed_header([*changed, _NO_KEY])], key=place)
 
 
 def decode_dead_letter(metadata: RecordMetadata, value: bytes | None) -> DeadLetter:
     """Read a record of the dead-letter topic: the inverse of `encode_dead_letter`.
 
     Only the last headers count: the six reasons in the order in which they are written, and after
-    them `LEFT_OUT_HEADER` where it is present. A record that had headers of the same names before,
-    from another dead letter queue, keeps them.
+    them `LEFT_OUT_HEADER` and `CHANGED_HEADER` where they are present. A record that had headers of
+    the same names before, from another dead letter queue, keeps them.
 
     Parameters
     ----------
@@ -191,14 +245,15 @@ def decode_dead_letter(metadata: RecordMetadata, value: bytes | None) -> DeadLet
     >>> decode_dead_letter(RecordMetadata("dead-letters", 0, 5, 0, b"k", ()), b"v").reason is None
     True
     """
-    headers = [(name, content) for name, content in metadata.headers]
+    every = [(name, content) for name, content in metadata.headers]
+    headers, _ = _split_changed(every)
     is_incomplete = _ends_with_left_out(headers)
     end = len(headers) - is_incomplete
     start = max(0, end - len(_REASONS))
     reason = _decode_reason(headers[start:end])
     left_out = _decode_left_out(headers[-1][1] or b"") if is_incomplete else {}
     if reason is None or left_out is None:
-        return DeadLetter(metadata, value, headers, None, {})
+        return DeadLetter(metadata, value, every, None, {})
     return DeadLetter(metadata, value, headers[:start], reason, left_out)
 
 
@@ -236,7 +291,23 @@ def encode_redrive(letter: DeadLetter, topic: str | None) -> OutputRecord:
         topic, partition = letter.reason.source.topic, letter.reason.source.partition
     headers = [header for header in letter.headers if header[0] != REDRIVEN_FROM]
     headers.append((REDRIVEN_FROM, where.encode()))
-    return OutputRecord(topic, metadata.key, letter.value, headers, _known_ms(metadata), partition)
+    time_ms = letter.timestamp_ms if letter.timestamp_ms >= 0 else None
+    return OutputRecord(topic, letter.key, letter.value, headers, time_ms, partition)
+
+
+def _split_changed(headers: Headers) -> tuple[list[tuple[str, bytes | None]], list[str]]:
+    """Return the headers before `CHANGED_HEADER`, if that is the last, and the parts in it."""
+    own = list(headers)
+    if own and own[-1][0] == CHANGED_HEADER:
+        text = _text(own[-1][1])
+        if _CHANGED.fullmatch(text):
+            return own[:-1], text.split(", ")
+    return own, []
+
+
+def _changed_header(parts: list[str]) -> tuple[str, bytes]:
+    """Return the header that says what was changed."""
+    return CHANGED_HEADER, ", ".join(parts).encode()
 
 
 def _ends_with_left_out(headers: Headers) -> bool:

@@ -9,7 +9,13 @@ from kafka import errors as kafka_errors
 from stream_detector.clients import _errors
 from stream_detector.clients.confluent import errors as confluent
 from stream_detector.clients.kafka_python import errors as kafka_python
-from stream_detector.errors import BrokerError, BrokerUnavailableError, DeliveryError, FencedError
+from stream_detector.errors import (
+    BrokerError,
+    BrokerUnavailableError,
+    DeliveryError,
+    FencedError,
+    RecordRefusedError,
+)
 
 SERVERS = "broker.example:9092"
 
@@ -141,13 +147,30 @@ def test_a_denied_transactional_id_is_named() -> None:
         assert not denied.retriable
 
 
+def _undelivered(*errors: BrokerError) -> BrokerError:
+    failures = [_errors.Failure(number, error) for number, error in enumerate(errors)]
+    return _errors.undelivered(failures, errors[0])
+
+
+def test_records_that_were_refused_are_told_from_those_lost_with_them() -> None:
+    lost = _errors.unavailable(SERVERS, "part of a batch")
+    error = _undelivered(lost, _errors.bad_content(SERVERS, "no key"), lost)
+    assert isinstance(error, RecordRefusedError)
+    assert (error.refusals, error.undelivered) == ({1: "content"}, (0, 1, 2))
+    assert "no key" in str(error)
+    assert not error.retriable
+    error = _undelivered(_errors.too_large(SERVERS, ""), _errors.bad_timestamp(SERVERS, ""))
+    assert isinstance(error, RecordRefusedError)
+    assert error.refusals == {0: "size", 1: "timestamp"}
+
+
 def test_undelivered_records_may_be_sent_again_unless_that_cannot_help() -> None:
-    lost = _errors.undelivered(3, _errors.unavailable(SERVERS, "no answer"))
+    lost = _undelivered(*[_errors.unavailable(SERVERS, "no answer")] * 3)
     assert type(lost) is DeliveryError
     assert lost.retriable
     assert "3 record(s)" in str(lost)
     assert "min.insync.replicas" in str(lost)
-    large = _errors.undelivered(1, _errors.too_large(SERVERS, "10 MB"))
+    large = _undelivered(_errors.too_large(SERVERS, "10 MB"))
     assert not large.retriable
     assert "max.message.bytes" in str(large)
     assert "min.insync.replicas" not in str(large)
