@@ -25,6 +25,7 @@ _TLS_FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_key_password")
 
 ClientName = Literal["kafka-python", "confluent"]
 EngineName = Literal["onnx", "keras"]
+LogFormat = Literal["text", "json"]
 Delivery = Literal["at_least_once", "exactly_once"]
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -207,6 +208,10 @@ class DetectSettings(ConnectionSettings):
     )
     metrics_host: str = Field(
         default="127.0.0.1", description="Address on which metrics are served"
+    )
+    log_format: LogFormat = Field(
+        default="text",
+        description="Form of the log lines: text, or json for one JSON object a line",
     )
 
     def group_of(self, bundle_name: str) -> str:

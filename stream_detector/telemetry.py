@@ -8,17 +8,19 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from stream_detector.core.records import FloatArray, TopicPartition
 from stream_detector.core.results import Counts
 from stream_detector.core.scoring.reconstruction import Reconstruct
-from stream_detector.errors import ConfigError
+from stream_detector.text import printable, shorten
 
 logger = logging.getLogger("stream_detector")
+
+VALUE_CHARACTERS_MAX = 2_048
+"""Longest value of a field. Errors repeat what brokers and records say."""
 
 
 class LogEvent(NamedTuple):
@@ -75,6 +77,10 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
         },
     ),
     "metrics": LogEvent("Metrics are served.", {"address": "Host and port"}),
+    "metrics-failed": LogEvent(
+        "A request for metrics was not answered; written at most once a minute.",
+        {"reason": "Why"},
+    ),
     "dead-letters": LogEvent(
         "Records of a batch went to the dead-letter topic.",
         {
@@ -158,6 +164,11 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
         "Kafka does not answer or does not accept alerts; written every 5 seconds of an outage.",
         {"reason": "Last error", "giving_up_in_s": "Seconds until exit code 4"},
     ),
+    "failed": LogEvent(
+        "The process ends because of an error; only with `--log-format json`, where the line "
+        "`error: ...` would be no JSON.",
+        {"error": "Class of the error", "exit_code": "Exit code", "reason": "Message of the error"},
+    ),
     "stopped": LogEvent(
         "The process has committed and left its group.",
         {
@@ -175,7 +186,8 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
     "worker-died": LogEvent(
         "A worker ended unexpectedly and is started again.",
         {
-            "instance_id": "Its instance_id, if there is one",
+            "worker": "Its number",
+            "instance_id": "Its instance_id",
             "exit_code": "Its exit code",
             "starting_again_in_s": "Seconds until it is started again",
         },
@@ -356,68 +368,14 @@ class Metrics:
         return timed_reconstruct
 
 
-class MetricsServer:
-    """Serve metrics over HTTP while the `with` block lasts.
-
-    Parameters
-    ----------
-    registry
-        What to serve.
-    host, port
-        Address to serve at; port 0 takes a free one, which the attribute `port` then holds.
-
-    Raises
-    ------
-    ConfigError
-        If the address cannot be bound.
-    """
-
-    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
-        try:
-            self._server, self._thread = start_http_server(port, host, registry)
-        except OSError as error:
-            message = (
-                f"metrics cannot be served on {host}:{port}: {error.strerror}; choose another "
-                "--metrics-port"
-            )
-            raise ConfigError(message) from None
-        self.port = int(self._server.server_port)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
 def log_event(level: int, event: str, **fields: Any) -> None:
     """Write one log line: the event, then its fields as `name=value`."""
     if logger.isEnabledFor(level):
-        details = " ".join(f"{name}={_quoted(value)}" for name, value in fields.items())
-        logger.log(level, "%s %s", event, details)
+        details = " ".join(f"{name}={quoted(value)}" for name, value in fields.items())
+        logger.log(level, "%s %s", event, details, extra={"event": event, "fields": fields})
 
 
-def set_up_logging(level: int) -> None:
-    """Send the project's log lines to standard error, one line an event, time in UTC."""
-    handler = logging.StreamHandler()
-    formatter = logging.Formatter(
-        "%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
-    )
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logger.handlers = [handler]
-    logger.propagate = False
-    logger.setLevel(level)
-
-
-def _quoted(value: object) -> str:
+def quoted(value: object) -> str:
     """Return a field's value on one line, in quotes where it holds a space."""
-    text = "\\n".join(str(value).splitlines())
+    text = shorten(printable(str(value)), VALUE_CHARACTERS_MAX)
     return '"' + text.replace('"', "'") + '"' if " " in text or not text else text

@@ -26,6 +26,8 @@ class Alert(BaseModel):
         shares = ((share, f"feature {i} ({share:.0%})") for i, share in enumerate(self.shares))
         where = max(shares, default=(1.0, "image"))[1]  # an image has no features
         what = f"{self.event_time_ms} {self.event} {self.reason} {self.severity} key {self.key}"
+        if not what.isprintable():  # whoever sends a record chooses its key
+            what = ascii(what)[1:-1]
         return f"{what} score {self.anomaly_score:.2f} {where}\n"
 
 

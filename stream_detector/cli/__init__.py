@@ -8,7 +8,6 @@ module and add the module's name to `_COMMANDS`.
 A command loads what it needs when it runs, so `--help` is fast and `detect` never loads TensorFlow.
 """
 
-import os
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -17,8 +16,14 @@ import typer
 
 import stream_detector
 from stream_detector.cli.options import examples
-from stream_detector.cli.terminal import say_error
-from stream_detector.errors import StreamDetectorError
+from stream_detector.cli.terminal import (
+    describe_error,
+    flush_output,
+    is_output_read,
+    say_error,
+    set_up_streams,
+    write_line,
+)
 
 _COMMANDS = (
     "demo",
@@ -50,7 +55,7 @@ app = typer.Typer(
 def _print_version(is_asked: bool) -> None:
     """Print the version and leave."""
     if is_asked:
-        typer.echo(stream_detector.__version__)
+        write_line(stream_detector.__version__)
         raise typer.Exit
 
 
@@ -88,29 +93,30 @@ def _help_of(error: Any) -> str:
 
 def main() -> None:
     """Run the command line; an error is one line on standard error and an exit code."""
-    is_debug = "--debug" in sys.argv
+    set_up_streams()
     if len(sys.argv) == 1:
         sys.argv.append("--help")
+    sys.exit(flush_output(_run(is_debug="--debug" in sys.argv)))
+
+
+def _run(*, is_debug: bool) -> int:
+    """Run the command that the arguments name, and return the exit code."""
     try:
-        sys.exit(app(standalone_mode=False))
-    except StreamDetectorError as error:
-        if is_debug:
-            raise
-        say_error(str(error))
-        sys.exit(error.exit_code)
+        return int(app(standalone_mode=False) or 0)
     except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has ended, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return 130
+    except SystemExit as end:  # Rich ends the program where its output is not read
+        if isinstance(end.__context__, BrokenPipeError):
+            return 0
+        raise
     except Exception as error:  # a traceback helps only those who asked for it
+        if isinstance(error, BrokenPipeError) and not is_output_read():
+            return 0
         if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
             say_error(f"{error.format_message().rstrip('.')}. See {_help_of(error)}.")
-            sys.exit(2)
+            return 2
         if is_debug:
             raise
-        say_error(
-            f"unexpected {type(error).__name__}: {error}; run it again as "
-            "`stream-detector --debug ...` for the traceback"
-        )
-        sys.exit(1)
+        code, message = describe_error(error)
+        say_error(message)
+        return code

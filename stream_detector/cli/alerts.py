@@ -15,8 +15,9 @@ from stream_detector.cli.options import (
     examples,
     seconds,
 )
-from stream_detector.cli.terminal import StopFlag, console, time_text
+from stream_detector.cli.terminal import StopFlag, say, time_text, write_line
 from stream_detector.errors import RecordDecodeError
+from stream_detector.text import json_line, printable, shorten
 
 if TYPE_CHECKING:
     from stream_detector.core.alerting.alert import Alert
@@ -26,6 +27,9 @@ EXAMPLES = examples(
     "stream-detector alerts --from-beginning --stop-when-idle 5s",
     "stream-detector alerts --json | jq -r .key",
 )
+
+NAME_CHARACTERS_MAX = 256
+"""How much of a key is shown, more than any topic's name has; `--json` writes all of it."""
 
 
 def register(app: typer.Typer) -> None:
@@ -83,10 +87,9 @@ def alerts(
             try:
                 alert = parse_alert(value)
             except RecordDecodeError as problem:
-                console().print(f"skipped a record that is {problem}", markup=False)
+                say(f"skipped a record that is {problem}")
                 continue
-            line = value.decode() if as_json else describe(alert)
-            sys.stdout.write(line + "\n")
+            write_line(json_line(value.decode()) if as_json else describe(alert))
             sys.stdout.flush()
             save(alert)
 
@@ -95,11 +98,14 @@ def describe(alert: "Alert") -> str:
     """Return one line about an event of an alert."""
     explanation, source = alert.explanation, alert.source
     summary = f"  for {alert.n_alerts} alerts" if alert.is_summary else ""
+    key, topic = (
+        shorten(printable(text), NAME_CHARACTERS_MAX) for text in (alert.key, source.topic)
+    )
     return (
         f"{time_text(alert.event_time_ms)}  {alert.event:<6} {alert.reason:<12}  "
-        f"{alert.severity:<8}  score {alert.anomaly_score:6.2f}  key {alert.key}  "
+        f"{alert.severity:<8}  score {alert.anomaly_score:6.2f}  key {key}  "
         f"worst {_worst(explanation)}{summary}  "
-        f"{source.topic}[{source.partition}]@{source.offset}  {alert.alert_id[:8]}"
+        f"{topic}[{source.partition}]@{source.offset}  {alert.alert_id[:8]}"
     )
 
 
@@ -112,5 +118,7 @@ def _worst(explanation: "Explanation") -> str:
     worst = time_text(explanation.worst_start_ms)
     worst = worst.partition("T")[2].removesuffix("+00:00") or worst
     span_s = (explanation.worst_end_ms - explanation.worst_start_ms) / 1000
-    top = explanation.features[0]
-    return f"{worst} +{span_s:g} s  feature {top.feature} ({top.share:.0%})"
+    where = f"{worst} +{span_s:g} s"
+    for top in explanation.features[:1]:  # an alert that others wrote may name none
+        where += f"  feature {top.feature} ({top.share:.0%})"
+    return where

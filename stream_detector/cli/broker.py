@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from stream_detector.cli.options import ONLINE, examples
-from stream_detector.cli.terminal import StopFlag, console
+from stream_detector.cli.terminal import StopFlag, say, write_line
 from stream_detector.errors import ConfigError
 
 EXAMPLES = examples(
@@ -46,11 +46,9 @@ def broker(
     with embedded_broker(port) as embedded, stop.on_signals():
         for name, n_partitions in wanted.items():
             embedded.create_topic(name, n_partitions)
-        sys.stdout.write(embedded.bootstrap_servers + "\n")
+        write_line(embedded.bootstrap_servers)
         sys.stdout.flush()
-        console().print(
-            f"embedded broker on {embedded.bootstrap_servers}, topics {topics}; Ctrl-C ends it"
-        )
+        say(f"embedded broker on {embedded.bootstrap_servers}, topics {topics}; Ctrl-C ends it")
         while not stop.is_set:
             time.sleep(_CHECK_S)
             embedded.check_retention()

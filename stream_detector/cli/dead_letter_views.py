@@ -8,11 +8,10 @@ import re
 from collections.abc import Iterable, Iterator
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stream_detector.cli.terminal import time_text
+from stream_detector.cli.terminal import show_table, time_text
 from stream_detector.core.codec.dead_letters import DeadLetter
 from stream_detector.errors import ConfigError
 from stream_detector.outputs.dead_letters import (
@@ -24,7 +23,7 @@ from stream_detector.outputs.dead_letters import (
     source_text,
 )
 from stream_detector.outputs.redrive import Plan, Target
-from stream_detector.text import printable
+from stream_detector.text import printable, shorten
 
 INCOMPLETE = "incomplete"
 """Marks a dead letter that lacks a part."""
@@ -58,7 +57,7 @@ def print_summary(title: str, summary: Summary) -> None:
             _short_time(tally.oldest_ms),
             _short_time(tally.newest_ms),
         )
-    _print(title, table)
+    show_table(title, table)
 
 
 def print_letters(title: str, letters: Iterable[DeadLetter]) -> None:
@@ -76,7 +75,7 @@ def print_letters(title: str, letters: Iterable[DeadLetter]) -> None:
             "-" if letter.value is None else f"{len(letter.value):,}",
             f"{lack}{reason.stage} {reason.error}: {reason.message}" if reason else NOT_OURS,
         )
-    _print(title, table)
+    show_table(title, table)
 
 
 def describe_letter(letter: DeadLetter) -> Iterator[str]:
@@ -99,7 +98,7 @@ def describe_letter(letter: DeadLetter) -> Iterator[str]:
             yield f"  {name:<13}  {printable(fact)}"
     yield f"headers: {len(metadata.headers)}"
     for name, value in metadata.headers:
-        yield f"  {printable(name)}: {_content(value)}"
+        yield f"  {shorten(printable(name))}: {_content(value)}"
     yield from ["value: left out"] if "value" in letter.left_out else describe_value(letter.value)
 
 
@@ -122,17 +121,17 @@ def describe_selection(selection: Selection) -> str:
     return " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
 
 
-def describe_plan(plan: Plan, topic: str) -> str:
+def describe_plan(plan: Plan, topic: str) -> list[str]:
     """Return a line on what a redrive will send, and a line on each dead letter it refuses."""
     parts = [f"{topic}: {plan.n_letters:,} of {plan.n_records:,} records to send"]
-    parts += [f"{count:,} to {printable(name)}" for name, count in plan.counts.most_common()]
+    parts += [f"{count:,} to {name}" for name, count in plan.counts.most_common()]
     if plan.n_foreign:
         parts.append(f"left out {plan.n_foreign:,}, {NOT_OURS} (--foreign sends such too)")
     if plan.n_incomplete:
         parts.append(f"refused {plan.n_incomplete:,}, {INCOMPLETE}")
     n_more = plan.n_incomplete - len(plan.incomplete)
     more = [f"... and {n_more:,} more, which `dead-letters list` shows"] if n_more else []
-    return "\n".join(["; ".join(parts), *map(printable, plan.incomplete), *more])
+    return ["; ".join(parts), *plan.incomplete, *more]
 
 
 def describe_target(letter: DeadLetter, target: Target) -> str:
@@ -141,9 +140,8 @@ def describe_target(letter: DeadLetter, target: Target) -> str:
     error = letter.reason.error if letter.reason else NOT_OURS
     key = key_text(letter.key)
     size = "a tombstone" if letter.value is None else f"{len(letter.value):,} bytes"
-    return printable(
-        f"{target.location} to {where}  key {'-' if key is None else key}  {error}  {size}"
-    )
+    shown = "-" if key is None else shorten(printable(key), _CELL_CHARACTERS_MAX)
+    return f"{target.location} to {where}  key {shown}  {error}  {size}"
 
 
 def describe_value(value: bytes | None) -> Iterator[str]:
@@ -181,7 +179,8 @@ def _render(value: bytes) -> tuple[str, str, int]:
         kind = "text"
         if not all(each.isprintable() or each in "\r\n\t" for each in text):
             return _hex_dump(value)
-    lines = [printable(line) for line in text[:TEXT_CHARACTERS_MAX].splitlines()]
+    # Other characters that `splitlines` breaks at would start a line that looks like one of ours.
+    lines = [printable(line) for line in re.split("\r?\n", text[:TEXT_CHARACTERS_MAX])]
     return kind, "\n".join(lines), max(0, len(text) - TEXT_CHARACTERS_MAX)
 
 
@@ -234,15 +233,4 @@ def _table(*columns: str) -> Table:
 
 def _add_row(table: Table, *cells: str) -> None:
     """Add a row of plain text: no markup, and nothing that a terminal would obey."""
-    shown = [
-        cell if len(cell) <= _CELL_CHARACTERS_MAX else cell[:_CELL_CHARACTERS_MAX] + "..."
-        for cell in cells
-    ]
-    table.add_row(*(Text(printable(cell)) for cell in shown))
-
-
-def _print(title: str, table: Table) -> None:
-    """Print a table to standard output."""
-    out = Console(highlight=False)
-    out.print(Text(title), style="bold")
-    out.print(table)
+    table.add_row(*(Text(shorten(printable(cell), _CELL_CHARACTERS_MAX)) for cell in cells))

@@ -15,7 +15,14 @@ from stream_detector.cli.options import (
     connection_settings,
     examples,
 )
-from stream_detector.cli.terminal import console, print_json, progress_bar
+from stream_detector.cli.terminal import (
+    is_agreed,
+    print_json,
+    progress_bar,
+    say,
+    waiting,
+    write_line,
+)
 from stream_detector.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -115,7 +122,7 @@ def list_(
         return
     every: Summary = {}
     selected: Summary = {}
-    with console().status(f"reading {topic}"):
+    with waiting(f"reading {topic}"):
         newest = _newest(_counted(snapshot, selection, (every, selected)), limit or _N_ROWS)
     _print_list(topic, selection, (every, selected), newest)
 
@@ -167,7 +174,8 @@ def show(
         sys.stdout.buffer.write(letter.value or b"")
         sys.stdout.buffer.flush()
     else:
-        sys.stdout.writelines(f"{line}\n" for line in describe_letter(letter))
+        for line in describe_letter(letter):
+            write_line(line)
 
 
 @app.command(epilog=REDRIVE_EXAMPLES)
@@ -231,9 +239,9 @@ def redrive(
     choice.check(topic)
     settings = connection_settings(bootstrap_servers, client, settings_file)
     snapshot = take_snapshot(settings, topic)
-    with console().status(f"reading {topic}"):
+    with waiting(f"reading {topic}"):
         plan = make_plan(snapshot, choice)
-    console().print(describe_plan(plan, topic), markup=False)
+    say(*describe_plan(plan, topic))
     if not plan.n_letters:
         return
     with closing(connect_writer(settings)) as writer:
@@ -286,7 +294,7 @@ def _print_list(
     every, selected = summaries
     conditions = describe_selection(selection)
     if not newest:
-        console().print(f"no dead letter on {topic}" + (f" fits {conditions}" if n_every else ""))
+        say(f"no dead letter on {topic}" + (f" fits {conditions}" if n_every else ""))
         if n_every:
             print_summary(f"all dead letters: {n_every:,}", every)
         return
@@ -314,14 +322,9 @@ def _require_consent(*, is_dry_run: bool, is_sure: bool) -> None:
 
 def _is_agreed() -> bool:
     """Ask on the terminal whether to send."""
-    from rich.prompt import Confirm
-
-    try:
-        answer = Confirm.ask("send them?", console=console(), default=False)
-    except EOFError:
-        answer = False
+    answer = is_agreed("send them?")
     if not answer:
-        console().print("nothing was sent")
+        say("nothing was sent")
     return answer
 
 
@@ -331,7 +334,7 @@ def _preview(snapshot: "Snapshot", plan: "Plan") -> None:
     from stream_detector.outputs.redrive import planned_letters
 
     for letter, target in planned_letters(snapshot, plan):
-        sys.stdout.write(describe_target(letter, target) + "\n")
+        write_line(describe_target(letter, target))
 
 
 def _send(snapshot: "Snapshot", plan: "Plan", writer: "KafkaClient") -> None:
@@ -350,4 +353,4 @@ def _send(snapshot: "Snapshot", plan: "Plan", writer: "KafkaClient") -> None:
 
             send(snapshot, plan, writer, on_acknowledged)
     finally:
-        console().print(f"{n_acknowledged:,} of {plan.n_letters:,} records sent and acknowledged")
+        say(f"{n_acknowledged:,} of {plan.n_letters:,} records sent and acknowledged")

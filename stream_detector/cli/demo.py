@@ -14,7 +14,7 @@ import numpy as np
 import typer
 
 from stream_detector.cli.options import examples
-from stream_detector.cli.terminal import console, print_table, progress_bar, to_json
+from stream_detector.cli.terminal import print_table, progress_bar, say, to_json
 from stream_detector.core.alerting.alert import Alert
 from stream_detector.core.records import RecordBatch
 from stream_detector.core.results import Step
@@ -283,18 +283,16 @@ def _choose_data(dataset: str | None) -> "Dataset":
     from stream_detector.datasets import load_dataset
 
     if dataset == "synthetic":
-        console().print("data set: the built-in synthetic ECG")
+        say("data set: the built-in synthetic ECG")
         return load_dataset("synthetic-ecg")
     try:
         data = load_dataset("ecg5000")
     except DatasetError as error:
         if dataset == "ecg5000":
             raise
-        console().print(
-            f"data set: the built-in synthetic ECG, because ECG5000 is not available: {error}"
-        )
+        say(f"data set: the built-in synthetic ECG, because ECG5000 is not available: {error}")
         return load_dataset("synthetic-ecg")
-    console().print("data set: ECG5000, the tutorial's split")
+    say("data set: ECG5000, the tutorial's split")
     return data
 
 

@@ -1,10 +1,12 @@
 """The command `detect`: its options, and whether one process or several run it."""
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stream_detector.cli.detect_process import run_detect
+from stream_detector.cli.detect_process import log_failure, run_detect
 from stream_detector.cli.options import (
     ONLINE,
     BundlePath,
@@ -17,7 +19,7 @@ from stream_detector.cli.options import (
     setting_option,
 )
 from stream_detector.core.codec.formats import ContentType
-from stream_detector.settings import Delivery, DetectSettings, EngineName, load_settings
+from stream_detector.settings import Delivery, DetectSettings, EngineName, LogFormat, load_settings
 
 EXAMPLES = examples(
     "stream-detector detect bundles/ecg5000-dense --bootstrap-servers kafka:9092 --group heart",
@@ -54,6 +56,7 @@ def detect(
     ] = None,
     settings_file: SettingsFile = None,
     metrics_port: Annotated[int | None, setting_option("metrics_port")] = None,
+    log_format: Annotated[LogFormat | None, setting_option("log_format")] = None,
     broker_timeout: Annotated[
         str | None,
         typer.Option(help="How long to retry while no broker answers, such as 90s. Default 60s."),
@@ -91,12 +94,24 @@ def detect(
         accept_repartition=accept_repartition,
         fail_when_all_rejected=fail_when_all_rejected,
         metrics_port=metrics_port,
+        log_format=log_format,
         broker_timeout_s=seconds(broker_timeout, "--broker-timeout"),
         stop_when_idle_s=seconds(stop_when_idle, "--stop-when-idle"),
     )
+    try:
+        code = _run(bundle, settings)
+    except Exception as error:
+        if settings.log_format == "text" or "--debug" in sys.argv:
+            raise
+        code = log_failure(error)
+    raise typer.Exit(code)
+
+
+def _run(bundle: Path, settings: DetectSettings) -> int:
+    """Detect in this process or in several, and return the exit code."""
     if settings.workers == 1:
         run_detect(bundle, settings)
-        return
+        return 0
     from stream_detector.cli.workers import run_workers
 
-    raise typer.Exit(run_workers(bundle, settings))
+    return run_workers(bundle, settings)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stream_detector.cli.terminal import StopFlag, console
+from stream_detector.cli.terminal import StopFlag, describe_error, waiting
 from stream_detector.errors import ConfigError
 from stream_detector.settings import DetectSettings
 
@@ -20,8 +20,17 @@ if TYPE_CHECKING:
     from stream_detector.service import Service
 
 
-def run_detect(bundle: Path, settings: DetectSettings) -> None:
+def run_detect(bundle: Path, settings: DetectSettings, worker: int | None = None) -> None:
     """Run one process of `detect` until it is stopped, and log its totals.
+
+    Parameters
+    ----------
+    bundle
+        The bundle's folder.
+    settings
+        Settings of the run.
+    worker
+        Number of this worker; None where the command runs in one process.
 
     Raises
     ------
@@ -31,9 +40,10 @@ def run_detect(bundle: Path, settings: DetectSettings) -> None:
         If the bundle cannot be used, or the service failed.
     """
     from stream_detector.assembly import make_service, open_bundle
-    from stream_detector.telemetry import Metrics, log_event, set_up_logging
+    from stream_detector.log_lines import set_up_logging
+    from stream_detector.telemetry import Metrics, log_event
 
-    set_up_logging(logging.INFO)
+    set_up_logging(logging.INFO, settings.log_format, worker)
     metrics = Metrics()
     served = open_bundle(bundle, settings.engine, settings.model_rows_max, metrics.timed)
     if settings.content_type == "image" and served.bundle.image is None:
@@ -47,7 +57,7 @@ def run_detect(bundle: Path, settings: DetectSettings) -> None:
     with ExitStack() as stack:
         stack.enter_context(stop.on_signals())
         stack.enter_context(serving_metrics(metrics.registry, settings))
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and settings.log_format == "text":
             service.add_observer(stack.enter_context(_progress_line(service)))
         totals = service.run()
     log_event(
@@ -64,6 +74,16 @@ def run_detect(bundle: Path, settings: DetectSettings) -> None:
     )
 
 
+def log_failure(error: Exception) -> int:
+    """Log the error that ends a process, where log lines are JSON; return its exit code."""
+    from stream_detector.telemetry import log_event
+
+    code, reason = describe_error(error)
+    kind = type(error).__name__
+    log_event(logging.ERROR, "failed", error=kind, exit_code=code, reason=reason)
+    return code
+
+
 def serving_metrics(
     registry: "CollectorRegistry", settings: DetectSettings
 ) -> AbstractContextManager[object]:
@@ -74,7 +94,8 @@ def serving_metrics(
     ConfigError
         If the address cannot be bound.
     """
-    from stream_detector.telemetry import MetricsServer, log_event
+    from stream_detector.metrics_server import MetricsServer
+    from stream_detector.telemetry import log_event
 
     if settings.metrics_port is None:
         return nullcontext()
@@ -89,7 +110,7 @@ def _progress_line(
 ) -> Iterator[Callable[["RecordBatch", "Step"], None]]:
     """Show totals and rate on one line while the block lasts; yield what updates them."""
     start_s = time.monotonic()
-    with console().status("waiting for records") as status:
+    with waiting("waiting for records") as status:
 
         def on_step(batch: "RecordBatch", step: "Step") -> None:
             del batch, step

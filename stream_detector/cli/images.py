@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stream_detector.assembly import connect_reader
-from stream_detector.cli.terminal import cannot_write, console
+from stream_detector.cli.terminal import cannot_write, say
 from stream_detector.core.alerting.alert import Alert
 from stream_detector.core.codec.image_format import ImageShape, encode_image, format_of
 from stream_detector.core.scoring.explanation import ImageExplanation
@@ -160,7 +160,7 @@ def saving_images(
     with closing(SourceReader(connect)) as reader:
         saver = ImageSaver(folder, reader)
         yield saver.save
-        console().print(saver.summary())
+        say(saver.summary())
 
 
 def _heat_map(text: str) -> bytes | None:

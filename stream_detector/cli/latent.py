@@ -16,7 +16,7 @@ from stream_detector.cli.options import (
     WindowFile,
     examples,
 )
-from stream_detector.cli.terminal import console, csv_rows, progress_bar
+from stream_detector.cli.terminal import csv_rows, progress_bar, say
 from stream_detector.errors import ConfigError, DatasetError, RecordValueError
 
 if TYPE_CHECKING:
@@ -249,9 +249,7 @@ def _reconstruct_samples(
     joined = join_windows(clean(found.windows), rows, len(samples))  # (n_samples, n_features)
     n_outside = int(np.isnan(joined[:, 0]).sum())
     if n_outside:
-        console().print(
-            f"{n_outside} of {len(samples)} samples lie in no window and are left empty"
-        )
+        say(f"{n_outside} of {len(samples)} samples lie in no window and are left empty")
     keys = (samples.keys[number] for number in samples.series.tolist())
     places = zip(keys, samples.times_ms.tolist(), strict=True)
     _write_samples(out, table.feature_names, places, joined)

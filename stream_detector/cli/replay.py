@@ -19,7 +19,7 @@ from stream_detector.cli.options import (
     connection_settings,
     examples,
 )
-from stream_detector.cli.terminal import console, progress_bar
+from stream_detector.cli.terminal import progress_bar, say
 from stream_detector.core.codec.formats import FormatName
 from stream_detector.errors import ConfigError
 from stream_detector.recipes.datasets import DATASETS, built_in
@@ -357,13 +357,11 @@ def _send(job: Job, topic: str, settings: "ConnectionSettings") -> None:
     finally:
         client.close()
     per_s = summary.n_records / max(summary.seconds, 1e-9)
-    console().print(
-        f"{summary.n_records} records to {topic} in {summary.seconds:.1f} s, {per_s:.0f} a second"
-    )
+    say(f"{summary.n_records} records to {topic} in {summary.seconds:.1f} s, {per_s:.0f} a second")
     if isinstance(summary, SampleReplaySummary) and any(asdict(summary.counts).values()):
         counts = asdict(summary.counts)
         faults = ", ".join(f"{name.removeprefix('n_')} {count}" for name, count in counts.items())
-        console().print(f"{summary.n_made} records made; {faults}")
+        say(f"{summary.n_made} records made; {faults}")
 
 
 def _given(**flags: Any) -> dict[str, Any]:

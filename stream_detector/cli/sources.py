@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.bundle import Bundle
-from stream_detector.cli.terminal import console
+from stream_detector.cli.terminal import say
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.datasets import (
@@ -98,7 +98,7 @@ def _cut_file(file: Path, window: WindowSection) -> FileWindows:
     found = cut_samples(samples, window.rules)
     require_windows(found, str(file), samples, window.rules)
     if found.n_missing:
-        console().print(f"{found.n_missing} windows lack too many values to be scored")
+        say(f"{found.n_missing} windows lack too many values to be scored")
     return FileWindows(found.windows, found.keys, found.start_ms.tolist(), found.end_ms.tolist())
 
 

@@ -1,9 +1,19 @@
-"""How the commands speak and stop: tables, JSON, CSV, progress, errors on one line, signals."""
+"""How the commands speak and stop: notes, tables, JSON, CSV, progress, errors on one line, signals.
 
+All that a command prints goes through this module, which escapes foreign text: no key, header,
+name, path or message can move the cursor, forge a line or be read as Rich's markup.
+"""
+
+import contextlib
 import csv
+import json
+import math
 import os
+import select
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,58 +21,146 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import orjson
+import numpy as np
 from rich.console import Console
+from rich.text import Text
 
-from stream_detector.errors import ConfigError
+from stream_detector.errors import ConfigError, StreamDetectorError
+from stream_detector.text import csv_cell, json_line, printable, shorten
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, Task
+    from rich.status import Status
+    from rich.table import Table
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
+PROGRESS_EVERY_S = 10.0
+"""Time between two lines about a task where there is no terminal for a progress bar."""
 
-def console() -> Console:
-    """Return a console on standard error, for progress and notes but never results."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+NOTE_CHARACTERS_MAX = 8_192
+"""Longest note or error. They repeat what files and flags hold, which may be of any length."""
+
+
+def set_up_streams() -> None:
+    """Let standard output take any text: UTF-8 where it is no terminal, else with escapes.
+
+    A stream that was closed before the program began is replaced by one that goes nowhere.
+    """
+    nowhere = Path(os.devnull)
+    sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")
+    sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        encoding = {} if sys.stdout.isatty() else {"encoding": "utf-8"}
+        reconfigure(errors="backslashreplace", **encoding)
+
+
+def is_output_read() -> bool:
+    """Return whether standard output still has a reader; True where the system cannot tell."""
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return not poll.poll(0)
+
+
+def flush_output(code: int) -> int:
+    """Write what standard output still holds, and return the exit code.
+
+    A reader that has ended, as with `| head`, is no error; output that cannot be written is one.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            say_error(f"standard output cannot be written: {error}")
+            code = code or 1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
+    return code
+
+
+def say(*lines: str) -> None:
+    """Write notes to standard error, never results; each is one line."""
+    with contextlib.suppress(OSError):  # nobody reads them any more
+        for line in lines:
+            sys.stderr.write(shorten(printable(line), NOTE_CHARACTERS_MAX) + "\n")
 
 
 def say_error(message: str) -> None:
     """Write one error line to standard error."""
-    sys.stderr.write("error: " + " ".join(message.splitlines()) + "\n")
+    say("error: " + " ".join(message.splitlines()))
 
 
-def progress_bar() -> "Progress":
-    """Return a progress bar on standard error; it draws nothing where that is not a terminal."""
+def describe_error(error: Exception) -> tuple[int, str]:
+    """Return the exit code and the message for what ended a command."""
+    if isinstance(error, StreamDetectorError):
+        return error.exit_code, str(error)
+    hint = "run it again as `stream-detector --debug ...` for the traceback"
+    return 1, f"unexpected {type(error).__name__}: {error}; {hint}"
+
+
+def is_agreed(question: str) -> bool:
+    """Ask on the terminal; no answer is a no."""
+    from rich.prompt import Confirm
+
+    try:
+        return Confirm.ask(_text(question), console=_console(), default=False)
+    except EOFError:
+        return False
+
+
+def waiting(what: str) -> "Status":
+    """Show on standard error what is waited for; `update` replaces it."""
+    return _console().status(_text(what))
+
+
+@contextmanager
+def progress_bar() -> "Iterator[Progress]":
+    """Show progress on standard error: a bar on a terminal, elsewhere a line every 10 seconds."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
         SpinnerColumn,
-        TextColumn,
         TimeRemainingColumn,
     )
 
-    return Progress(
+    class DescriptionColumn(ProgressColumn):
+        """A task's description as plain text."""
+
+        def render(self, task: "Task") -> Text:
+            return _text(task.description)
+
+    has_terminal = sys.stderr.isatty()
+    progress = Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        DescriptionColumn(),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=console(),
-        disable=not sys.stderr.isatty(),
+        console=_console(),
+        disable=not has_terminal,
     )
+    with progress, contextlib.nullcontext() if has_terminal else _progress_lines(progress):
+        yield progress
+
+
+def write_line(text: str) -> None:
+    """Write one line of a command's result to standard output."""
+    sys.stdout.write(printable(text) + "\n")
 
 
 def print_json(values: Mapping[str, Any]) -> None:
     """Print one JSON object on one line to standard output."""
-    sys.stdout.write(to_json(values) + "\n")
+    write_line(to_json(values))
 
 
 def to_json(values: Mapping[str, Any]) -> str:
-    """Return one JSON object; NaN becomes null."""
-    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    """Return one JSON object on one line; NaN becomes null."""
+    return json_line(json.dumps(_json_value(values), ensure_ascii=False, separators=(",", ":")))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
@@ -71,11 +169,17 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Iterable[Any]
 
     table = Table(show_header=any(columns))
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        justify: Any = "left" if number == 0 else "right"
+        table.add_column(_text(column), justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(_text(_cell(value)) for value in row))
+    show_table(title, table)
+
+
+def show_table(title: str, table: "Table") -> None:
+    """Print a table, whose cells are plain text, to standard output."""
     out = Console(highlight=False)
-    out.print(title, style="bold")
+    out.print(_text(title), style="bold")
     out.print(table)
 
 
@@ -89,11 +193,13 @@ def csv_rows(out: Path | None) -> Iterator[Callable[[Iterable[Any]], Any]]:
         If the file cannot be written.
     """
     if out is None:
-        yield csv.writer(sys.stdout, lineterminator="\n").writerow
+        yield _row_writer(sys.stdout)
         return
     try:
         with out.open("w", newline="", encoding="utf-8") as stream:
-            yield csv.writer(stream, lineterminator="\n").writerow
+            yield _row_writer(stream)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise cannot_write(out, error) from None
 
@@ -170,6 +276,55 @@ class StopFlag:
         self.is_set = True
         if self._on_stop is not None:
             self._on_stop()
+
+
+def _console() -> Console:
+    """Return a console on standard error."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _text(text: str) -> Text:
+    """Return text that Rich shows as it is: no markup, no emoji codes, nothing to obey."""
+    return Text(printable(text))
+
+
+@contextmanager
+def _progress_lines(progress: "Progress") -> Iterator[None]:
+    """Write a line about each task every `PROGRESS_EVERY_S` while the block lasts."""
+    start_s, is_over = time.monotonic(), threading.Event()
+
+    def report() -> None:
+        while not is_over.wait(PROGRESS_EVERY_S):
+            for task in progress.tasks:
+                of_all = "" if task.total is None else f"{task.completed:g} of {task.total:g}, "
+                say(f"{task.description}: {of_all}{time.monotonic() - start_s:.0f} s")
+
+    thread = threading.Thread(target=report, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def _row_writer(stream: Any) -> Callable[[Iterable[Any]], Any]:
+    """Return a function that writes a row of CSV to a stream."""
+    write_row = csv.writer(stream, lineterminator="\n").writerow
+    return lambda row: write_row(
+        [csv_cell(cell) if isinstance(cell, str) else cell for cell in row]
+    )
+
+
+def _json_value(value: Any) -> Any:
+    """Return a value as the standard library's JSON takes it; what is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {name: _json_value(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_json_value(each) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: object) -> str:

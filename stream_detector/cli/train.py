@@ -7,7 +7,7 @@ import typer
 
 from stream_detector.cli.evaluate import print_figures
 from stream_detector.cli.options import OFFLINE, Json, examples
-from stream_detector.cli.terminal import console, print_json, progress_bar
+from stream_detector.cli.terminal import print_json, progress_bar, say
 
 if TYPE_CHECKING:
     from stream_detector.bundle import Bundle
@@ -69,7 +69,7 @@ def train(
             }
         )
         return
-    console().print(f"bundle {bundle.path}, version {bundle.manifest.version[:12]}")
+    say(f"bundle {bundle.path}, version {bundle.manifest.version[:12]}")
     if figures is not None:
         print_figures(f"{loaded.name} on its test windows", figures, loaded)
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from stream_detector.cli.detect_process import run_detect, serving_metrics
-from stream_detector.cli.terminal import StopFlag, say_error
-from stream_detector.errors import StreamDetectorError
+from stream_detector.cli.detect_process import log_failure, run_detect, serving_metrics
+from stream_detector.cli.terminal import StopFlag, describe_error, say_error
+from stream_detector.log_lines import set_up_logging
 from stream_detector.settings import DetectSettings
-from stream_detector.telemetry import SHARED_METRICS, log_event, set_up_logging
+from stream_detector.telemetry import SHARED_METRICS, log_event
 
 BACKOFF_S_MIN = 0.5
 BACKOFF_S_MAX = 30.0
@@ -26,12 +26,9 @@ BACKOFF_S_MAX = 30.0
 and returns to the first once a worker has run for longer than the second."""
 
 PERMANENT = (2, 3, 4, 5, 7)
-"""Exit codes that a restart cannot change: a wrong setting or bundle, a broker that refuses or
-another process in this one's place, a state that cannot be trusted, a topic of which every record
-is rejected."""
-
-TRY_AGAIN = 75
-"""Exit code of a worker whose broker was unavailable for too long; EX_TEMPFAIL of sysexits.h."""
+"""Exit codes that end the command, as they would without `--workers`: a wrong setting or bundle, a
+broker that refuses or did not answer for `broker_timeout_s`, another process in this one's place, a
+state that cannot be trusted, a topic of which every record is rejected."""
 
 TICK_S = 0.1
 
@@ -44,7 +41,7 @@ def run_workers(bundle: Path, settings: DetectSettings) -> int:
     from prometheus_client import CollectorRegistry
     from prometheus_client.multiprocess import MultiProcessCollector
 
-    set_up_logging(logging.INFO)
+    set_up_logging(logging.INFO, settings.log_format)
     workers = Workers(bundle, settings)
     stop = StopFlag(workers.stop)
     with ExitStack() as stack:
@@ -61,6 +58,7 @@ def run_workers(bundle: Path, settings: DetectSettings) -> int:
 class _Worker:
     """One member of the group: its present process, and when to start the next one."""
 
+    number: int
     settings: DetectSettings
     process: SpawnProcess | None = None
     started_s: float = 0.0
@@ -84,9 +82,10 @@ class Workers:
         name = settings.instance_id or uuid.uuid4().hex
         self._workers = [
             _Worker(
+                number,
                 settings.model_copy(
                     update={"workers": 1, "metrics_port": None, "instance_id": f"{name}-{number}"}
-                )
+                ),
             )
             for number in range(settings.workers)
         ]
@@ -129,7 +128,7 @@ class Workers:
             self._workers.remove(worker)
         elif time.monotonic() >= worker.start_at_s:
             worker.process = self._context.Process(
-                target=_work, args=(self._bundle, worker.settings)
+                target=_work, args=(self._bundle, worker.settings, worker.number)
             )
             worker.process.start()
             worker.started_s = time.monotonic()
@@ -149,6 +148,7 @@ class Workers:
             log_event(
                 logging.WARNING,
                 "worker-died",
+                worker=worker.number,
                 instance_id=worker.settings.instance_id,
                 exit_code=code,
                 starting_again_in_s=worker.backoff_s,
@@ -161,15 +161,19 @@ class Workers:
         return self._is_stopping or code == 0 or code in PERMANENT
 
 
-def _work(bundle: Path, settings: DetectSettings) -> None:
+def _work(bundle: Path, settings: DetectSettings, number: int) -> None:
     """Run one worker until a signal, or until the command that started it has ended."""
     os.setpgrp()  # Ctrl-C goes to the command alone, which then stops its workers
     threading.Thread(target=_stop_with_parent, name="watch parent", daemon=True).start()
     try:
-        run_detect(bundle, settings)
-    except StreamDetectorError as error:
-        say_error(str(error))
-        sys.exit(TRY_AGAIN if error.retriable else error.exit_code)
+        run_detect(bundle, settings, number)
+    except Exception as error:  # noqa: BLE001  (its process ends here)
+        code, message = describe_error(error)
+        if settings.log_format == "json":
+            log_failure(error)
+        else:
+            say_error(f"worker {number}: {message}")
+        sys.exit(code)
 
 
 def _stop_with_parent() -> None:

@@ -17,6 +17,7 @@ from stream_detector.errors import (
     RecordRefusedError,
     Refusal,
 )
+from stream_detector.limits import own_shortage
 
 
 class Failure(NamedTuple):
@@ -35,7 +36,13 @@ class Failure(NamedTuple):
 
 
 def unavailable(servers: str, reason: object) -> BrokerUnavailableError:
-    """Return the error for a broker that does not answer, or cannot serve yet."""
+    """Return the error for a broker that does not answer, or cannot serve yet.
+
+    Where this process lacks the means to connect, the error says that instead.
+    """
+    lacking = own_shortage(reason)
+    if lacking is not None:
+        return BrokerUnavailableError(f"no connection to Kafka at {servers} is possible: {lacking}")
     message = (
         f"Kafka at {servers} cannot serve now: {reason}; check that it runs, that this address can "
         "be reached from here, and that security_protocol is that of the listener"
@@ -101,7 +108,12 @@ def denied(servers: str, reason: object) -> BrokerError:
 
 
 def refused(servers: str, reason: object) -> BrokerError:
-    """Return the error for a request that the broker will refuse again."""
+    """Return the error for a request that the broker will refuse again.
+
+    Where this process lacks the means to make it, the error says that instead, and may be retried.
+    """
+    if own_shortage(reason) is not None:
+        return unavailable(servers, reason)
     message = (
         f"Kafka at {servers} refused: {reason}; trying again will not help, see the broker's log "
         "for the cause"

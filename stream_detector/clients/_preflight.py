@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stream_detector.clients import _errors, _limits
-from stream_detector.errors import ConfigError
+from stream_detector.errors import ConfigError, StreamDetectorError
+from stream_detector.limits import own_shortage
 from stream_detector.settings import ConnectionSettings
 
 API_VERSIONS_MODERN = 3
@@ -82,6 +83,8 @@ def load_tls(settings: ConnectionSettings) -> ssl.SSLContext | None:
     ------
     ConfigError
         If a file cannot be read or has the wrong content. The message names the setting.
+    BrokerUnavailableError
+        If this process has too many files open.
     """
     if not settings.security_protocol.endswith("SSL"):
         return None
@@ -93,7 +96,7 @@ def load_tls(settings: ConnectionSettings) -> ssl.SSLContext | None:
         else:
             context.load_verify_locations(settings.ssl_cafile)
     except OSError as error:
-        raise _unusable(error, ssl_cafile=settings.ssl_cafile) from None
+        raise _unusable(settings, error, ssl_cafile=settings.ssl_cafile) from None
     if settings.ssl_certfile is not None:
         password = settings.ssl_key_password
         # Without any password Python would ask for one on the terminal.
@@ -102,12 +105,16 @@ def load_tls(settings: ConnectionSettings) -> ssl.SSLContext | None:
             context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, secret)
         except OSError as error:
             files = {"ssl_certfile": settings.ssl_certfile, "ssl_keyfile": settings.ssl_keyfile}
-            raise _unusable(error, **files) from None
+            raise _unusable(settings, error, **files) from None
     return context
 
 
-def _unusable(error: OSError, **files: Path | None) -> ConfigError:
+def _unusable(
+    settings: ConnectionSettings, error: OSError, **files: Path | None
+) -> StreamDetectorError:
     """Return the error for files of certificates or keys, which are given by setting."""
+    if own_shortage(error) is not None:
+        return _errors.unavailable(settings.bootstrap_servers, error)
     given = ", ".join(f"{name} = {path}" for name, path in files.items() if path is not None)
     message = (
         f"settings: {given} cannot be used: {_describe(error)}; expected PEM files, a key that "

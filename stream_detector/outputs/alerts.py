@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
+import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from stream_detector.assembly import connect_reader, require_topic
@@ -78,12 +79,17 @@ def parse_alert(value: bytes) -> Alert:
         If it holds none.
     """
     try:
-        return ALERT.validate_json(value)
+        alert = ALERT.validate_json(value)
+        orjson.dumps(alert)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         message = f"not an alert: {where + ': ' if where else ''}{first['msg']}"
         raise RecordDecodeError(message) from None
+    except TypeError as error:  # a whole number that 64 bits cannot hold
+        message = f"not an alert: {error}"
+        raise RecordDecodeError(message) from None
+    return alert
 
 
 class SourceReader:

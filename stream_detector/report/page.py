@@ -1,6 +1,7 @@
 """Assemble the page: sections of text, tables and figures in one HTML file.
 
-Everything that comes from data or a recipe is escaped in `_text`; figures contain only fixed texts.
+Everything that comes from data or a recipe is escaped in `_text`, for HTML and against characters
+that reverse the direction of writing; figures contain only fixed texts.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,9 +18,13 @@ from stream_detector.errors import ConfigError
 from stream_detector.report import charts, images, signals
 from stream_detector.report.drawing import CLASSES, house_style, to_svg
 from stream_detector.report.findings import Findings, Rows
+from stream_detector.text import printable, shorten
 
 N_WORST = 6
 """How many of the worst misses and of the worst false alarms are drawn, for signals."""
+
+TEXT_CHARACTERS_MAX = 1_024
+"""How much of a text is shown. Our own are shorter; those of data, such as keys, may be longer."""
 
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
@@ -227,7 +232,8 @@ def _text(value: object) -> str:
     """Return a value as escaped text; floats have four significant digits."""
     if value is None:
         return "-"
-    return escape(f"{value:.4g}" if isinstance(value, float) else str(value))
+    shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return escape(shorten(printable(shown), TEXT_CHARACTERS_MAX))
 
 
 def _section(name: str, title: str, parts: Iterable[str]) -> str:

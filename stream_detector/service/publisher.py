@@ -241,8 +241,10 @@ class Publisher:
             if isinstance(content, RaisedAlert):
                 self.n_alerts += 1
                 metrics.alerts.labels(content.alert.event, content.alert.severity).inc()
-                latency_ms = now_ms - batch.metadata(row).timestamp_ms
-                metrics.latency.observe(latency_ms / 1000)
+                timestamp_ms = batch.metadata(row).timestamp_ms
+                if timestamp_ms >= 0:
+                    # A sender's clock may be ahead of ours.
+                    metrics.latency.observe(max(0, now_ms - timestamp_ms) / 1000)
                 continue
             self.n_dead_letters += 1
             self.n_left_out += is_left_out(record)

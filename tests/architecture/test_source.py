@@ -112,6 +112,25 @@ def test_exception_is_caught_only_where_the_program_ends(path: Path) -> None:
             assert is_allowed or caught not in ("Exception", "BaseException"), node.lineno
 
 
+PRINTERS = {"print", "echo", "secho", "writelines", "Console", "log_message"}
+WRITERS = {"sys.stdout.write", "sys.stderr.write"}
+TERMINAL = PACKAGE / "cli" / "terminal.py"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.is_relative_to(PACKAGE / "cli")], ids=by_module
+)
+def test_commands_print_through_the_terminal_module_alone(path: Path) -> None:
+    """It escapes foreign text, such as keys and names, so nothing may go past it."""
+    if path == TERMINAL:
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert name.rpartition(".")[2] not in PRINTERS, f"{by_module(path)}:{node.lineno}"
+            assert name not in WRITERS, f"{by_module(path)}:{node.lineno}"
+
+
 def test_the_project_holds_no_registry_address() -> None:
     hosts = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"))]
     hosts += ["--" + "-".join(("index", "url")), "--" + "-".join(("find", "links"))]

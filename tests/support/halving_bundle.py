@@ -17,10 +17,12 @@ def make_bundle(
     recipe: Recipe | str = "ecg5000-dense",
     network_keras: bytes = b"not read by this engine",
     factor: float = 0.5,
+    name: str | None = None,
 ) -> None:
     """Write a bundle of a recipe's shape; anomalous where the mean scaled size is above 1.
 
-    That is so with a network that halves; another `factor` may be given.
+    That is so with a network that halves; another `factor` may be given. The bundle has the name
+    of its recipe if no other is given.
 
     Of images, which are scaled to [0, 1], those are that have a mean above a half. A network for
     the other engine fits where the self-test, a window of zeros, gives no error with it.
@@ -31,7 +33,7 @@ def make_bundle(
     n_steps, n_features = recipe.window.steps, recipe.window.features
     window = np.zeros((1, n_steps, n_features), np.float32)
     facts = Facts(
-        name=recipe.name,
+        name=name or recipe.name,
         n_steps=n_steps,
         n_features=n_features,
         data=TrainingData(name=recipe.data.name, split="", fingerprint="0" * 64, n_windows=1),

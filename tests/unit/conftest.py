@@ -1,5 +1,6 @@
 """Small makers that the unit tests share."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,11 +23,13 @@ from stream_detector.telemetry import logger
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Undo what a test did to the project's logger."""
-    handlers, propagate, level = logger.handlers, logger.propagate, logger.level
+    """Undo what a test did to the project's logger and to that of the Kafka library."""
+    loggers = (logger, logging.getLogger("kafka"))
+    before = [(each.handlers, each.propagate, each.level) for each in loggers]
     yield
-    logger.handlers, logger.propagate = handlers, propagate
-    logger.setLevel(level)
+    for each, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        each.handlers, each.propagate = handlers, propagate
+        each.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import ast
 import io
 import logging
-import urllib.request
 from collections import defaultdict
 from pathlib import Path
 
@@ -13,14 +12,12 @@ import pytest
 import stream_detector
 from stream_detector.core.records import TopicPartition
 from stream_detector.core.results import Counts
-from stream_detector.errors import ConfigError
+from stream_detector.log_lines import set_up_logging
 from stream_detector.telemetry import (
     LOG_EVENTS,
     Metrics,
-    MetricsServer,
     log_event,
     logger,
-    set_up_logging,
 )
 
 
@@ -88,26 +85,6 @@ def test_each_call_of_the_network_is_timed() -> None:
     assert value(metrics, "inference_seconds_count") == 2
 
 
-def test_metrics_are_served_over_http() -> None:
-    metrics = Metrics()
-    metrics.retries.labels("DeliveryError").inc()
-    with MetricsServer(metrics.registry, "127.0.0.1", 0) as server:
-        address = f"http://127.0.0.1:{server.port}/metrics"
-        with urllib.request.urlopen(address, timeout=5) as response:
-            text = response.read().decode()
-    assert 'stream_detector_retries_total{error="DeliveryError"} 1.0' in text
-    for name in ("batch_records", "inference_seconds", "latency_seconds", "assigned_partitions"):
-        assert f"# HELP stream_detector_{name} " in text
-
-
-def test_a_port_in_use_is_a_setting_to_change() -> None:
-    with (
-        MetricsServer(Metrics().registry, "127.0.0.1", 0) as server,
-        pytest.raises(ConfigError, match="--metrics-port"),
-    ):
-        MetricsServer(Metrics().registry, "127.0.0.1", server.port)
-
-
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
@@ -127,6 +104,12 @@ def test_an_event_is_one_line_of_fields(
     time, level, text = written.split(" ", 2)
     assert time.endswith("Z")
     assert (level, text) == ("INFO", line)
+
+
+def test_a_value_has_a_limit(log: io.StringIO) -> None:
+    log_event(logging.INFO, "started", reason="a" * 2_048, more="a" * 2_049)
+    assert "a" * 2_048 in log.getvalue()
+    assert log.getvalue().endswith('... (2,049 characters)"\n')
 
 
 @pytest.mark.parametrize("separator", ["\r", "\v", "\x85", "\u2028"])

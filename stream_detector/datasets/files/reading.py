@@ -27,6 +27,7 @@ from stream_detector.datasets.files.remedies import is_number, layout_problem, m
 from stream_detector.errors import DatasetError
 from stream_detector.recipes.datasets import is_parquet
 from stream_detector.telemetry import log_event
+from stream_detector.text import read_csv_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,7 +88,8 @@ def _read_csv(path: Path, blank_is_missing: bool) -> Columns:
                 )
         for name, column in named.items():
             at = names.index(name)
-            column.extend([line[at] for line in lines])
+            cells = [line[at] for line in lines]
+            column.extend(map(read_csv_cell, cells) if name == "key" else cells)
         values.append(block)
         rows.extend(block_rows)
     if not rows:
@@ -106,7 +108,7 @@ def _name_columns(headers: Sequence[str | int]) -> tuple[list[str], list[str | i
             names.append(str(header + 1))
             in_pandas.append(header)
         else:
-            names.append(canonical(header) or f"{at + 1} (without a name)")
+            names.append(canonical(read_csv_cell(header)) or f"{at + 1} (without a name)")
             in_pandas.append(header or f"Unnamed: {at}")
     return names, in_pandas
 

@@ -25,6 +25,7 @@ from stream_detector.report.page import report_page
 
 MODELS = Path(__file__).parents[3] / "models"
 HOSTILE = '"><script>alert(1)</script>&'
+BIDI = "a\u202eb\udcff"
 SIZE_MAX = 2_000_000
 
 Find = Callable[..., Findings]
@@ -226,6 +227,15 @@ def test_text_from_data_is_escaped(signals: Findings) -> None:
     assert "script" not in page.tags
     assert page.sections["misses"].count(HOSTILE) == 1
     assert HOSTILE in page.sections["figures"]
+
+
+def test_text_from_data_cannot_reverse_what_is_read(signals: Findings, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    write_report(out, replace(signals, keys=(BIDI, "k" * 9_999) * 3, where=BIDI))
+    text = out.read_text(encoding="utf-8")
+    assert text.count(r"a\u202eb\udcff") > 2
+    assert "\u202e" not in text
+    assert "k" * 1_025 not in text
 
 
 @pytest.mark.parametrize("kind", ["signals", "images"])

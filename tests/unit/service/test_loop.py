@@ -194,6 +194,24 @@ def test_totals_and_metrics_agree(broker: RecordingBroker, serve: Callable[..., 
     assert value("stream_detector_lag_records", {"topic": "telemetry", "partition": "0"}) == 0
 
 
+@pytest.mark.parametrize(
+    ("timestamp_ms", "n_observed", "seconds"), [(4_999, 1, 0.001), (5_001, 1, 0.0), (-1, 0, 0.0)]
+)
+def test_latency_is_never_below_zero_and_needs_a_time(
+    broker: RecordingBroker,
+    serve: Callable[..., Service],
+    timestamp_ms: int,
+    n_observed: int,
+    seconds: float,
+) -> None:
+    feed(broker, OutputRecord("telemetry", b"k", ANOMALOUS, (), timestamp_ms))
+    metrics = Metrics()
+    assert serve(metrics).run().n_alerts == 1
+    value = metrics.registry.get_sample_value
+    assert value("stream_detector_latency_seconds_count") == n_observed
+    assert value("stream_detector_latency_seconds_sum") == seconds
+
+
 def test_a_retry_is_counted_by_its_error(
     broker: RecordingBroker, serve: Callable[..., Service]
 ) -> None:

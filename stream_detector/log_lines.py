@@ -1,0 +1,85 @@
+"""How log lines look on standard error: text for people, or JSON for programs."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from stream_detector.settings import LogFormat
+from stream_detector.telemetry import VALUE_CHARACTERS_MAX, logger, quoted
+from stream_detector.text import json_line, shorten
+
+LIBRARY_EVENT = "kafka-library"
+"""Event of lines that the Kafka library wrote."""
+
+
+def set_up_logging(level: int, log_format: LogFormat = "text", worker: int | None = None) -> None:
+    """Send log lines to standard error, one line an event, time in UTC.
+
+    Warnings of the Kafka library are lines of the same form.
+
+    Parameters
+    ----------
+    level
+        Lowest level of the project's own lines.
+    log_format
+        `text`, or `json` for one JSON object a line.
+    worker
+        Number of this worker among those of a command, which every line then carries.
+    """
+    handler = logging.StreamHandler()
+    more = {} if worker is None else {"worker": worker}
+    handler.setFormatter((_JsonFormatter if log_format == "json" else _TextFormatter)(more))
+    for each, its_level in ((logger, level), (logging.getLogger("kafka"), logging.WARNING)):
+        each.handlers = [handler]
+        each.propagate = False
+        each.setLevel(its_level)
+
+
+class _TextFormatter(logging.Formatter):
+    """Writes time, level, event and fields."""
+
+    def __init__(self, more: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._more = "".join(f" {name}={value}" for name, value in more.items())
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        text = record.getMessage()
+        if not hasattr(record, "event"):
+            text = f"{LIBRARY_EVENT} logger={quoted(record.name)} reason={quoted(text)}"
+        return f"{_time_of(record)} {record.levelname} {text}{self._more}"
+
+
+class _JsonFormatter(logging.Formatter):
+    """Writes one JSON object with time, level, event and fields."""
+
+    def __init__(self, more: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._more = more
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        event = getattr(record, "event", LIBRARY_EVENT)
+        unknown = {"logger": record.name, "reason": record.getMessage()}
+        given = getattr(record, "fields", unknown)
+        fields = {name: _json_value(value) for name, value in given.items()}
+        line = {"time": _time_of(record), "level": record.levelname, "event": event}
+        return json_line(json.dumps({**line, **fields, **self._more}, ensure_ascii=False))
+
+
+def _json_value(value: object) -> object:
+    """Return a field's value as JSON has it: numbers as they are, all else as bounded text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, int | float | None):
+        return value
+    return shorten(str(value), VALUE_CHARACTERS_MAX)
+
+
+def _time_of(record: logging.LogRecord) -> str:
+    """Return the time of a log record in UTC."""
+    at = datetime.fromtimestamp(record.created, UTC)
+    return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -1,0 +1,54 @@
+"""Log lines as text and as JSON, with the number of the worker."""
+
+import io
+import json
+import logging
+
+from stream_detector.log_lines import set_up_logging
+from stream_detector.settings import LogFormat
+from stream_detector.telemetry import log_event, logger
+
+
+def set_up(log_format: LogFormat, worker: int | None) -> io.StringIO:
+    """Set up logging, and return where its lines go."""
+    set_up_logging(logging.INFO, log_format, worker)
+    (handler,) = logger.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    stream = io.StringIO()
+    handler.setStream(stream)
+    return stream
+
+
+def test_every_line_of_a_worker_carries_its_number() -> None:
+    log = set_up("text", 0)
+    log_event(logging.INFO, "ready", topic="t")
+    logging.getLogger("kafka.conn").warning("no %s", "broker")
+    first, second = log.getvalue().splitlines()
+    assert first.endswith("Z INFO ready topic=t worker=0")
+    assert second.endswith('Z WARNING kafka-library logger=kafka.conn reason="no broker" worker=0')
+
+
+def test_a_line_of_json_is_one_object() -> None:
+    log = set_up("json", 1)
+    numbers = {"n": 5, "s": 0.5, "is_a": True, "none": None, "nan": float("nan")}
+    log_event(logging.WARNING, "stopped", **numbers, error=KeyError("a"), text="a" * 9_999)
+    logging.getLogger("kafka.conn").error("no broker")
+    first, second = map(json.loads, log.getvalue().splitlines())
+    assert first.pop("time")[-5] == "."
+    assert len(first.pop("text")) == 2_048
+    fixed = {"level": "WARNING", "event": "stopped", "error": "'a'", "worker": 1}
+    assert first == numbers | {"nan": None} | fixed
+    assert (second["event"], second["logger"]) == ("kafka-library", "kafka.conn")
+    assert second["reason"] == "no broker"
+
+
+def test_one_process_has_no_number() -> None:
+    log = set_up("json", None)
+    log_event(logging.INFO, "ready")
+    assert set(json.loads(log.getvalue())) == {"time", "level", "event"}
+
+
+def test_information_of_the_library_is_not_written() -> None:
+    log = set_up("text", None)
+    logging.getLogger("kafka.conn").info("connected")
+    assert log.getvalue() == ""
