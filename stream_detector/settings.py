@@ -4,7 +4,6 @@ Read from, strongest first: command-line flags, environment variables that
 start with `STREAM_DETECTOR_`, a TOML file (`--settings FILE`), the defaults.
 """
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,6 +17,7 @@ from pydantic_settings import (
 
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.errors import ConfigError
+from stream_detector.files import read_toml
 
 ENVIRONMENT_PREFIX = "STREAM_DETECTOR_"
 
@@ -279,8 +279,8 @@ def _read_file(kind: type[ConnectionSettings], file: Path) -> dict[str, Any]:
     A key that no command knows is refused.
     """
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        values = read_toml(file)
+    except (OSError, ValueError) as error:
         message = f"settings file {file} cannot be read: {error}"
         raise ConfigError(message) from None
     unknown = sorted(set(values) - set(DetectSettings.model_fields))

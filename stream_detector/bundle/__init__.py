@@ -7,6 +7,7 @@ digest of the manifest, which names those sha256: the same content always has th
 
 from stream_detector.bundle.folder import Bundle, check_target, read_bundle, write_bundle
 from stream_detector.bundle.manifest import (
+    THRESHOLD_MAX,
     Facts,
     Manifest,
     SelfTest,
@@ -16,6 +17,7 @@ from stream_detector.bundle.manifest import (
 )
 
 __all__ = [
+    "THRESHOLD_MAX",
     "Bundle",
     "Facts",
     "Manifest",

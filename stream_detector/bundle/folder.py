@@ -9,8 +9,10 @@ import tokenize
 import uuid
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ from stream_detector.bundle.manifest import (
     CONTENT,
     FORMAT_VERSION,
     MANIFEST,
+    MANIFEST_BYTES_MAX,
+    NETWORK_BYTES_MAX,
     NETWORK_KERAS,
     NETWORK_ONNX,
     SCALER,
@@ -33,7 +37,7 @@ from stream_detector.bundle.manifest import (
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scoring.reconstruction import Reconstruct, ReconstructionScorer
-from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.scoring.scaling import SCALER_KINDS, Scaler
 from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.errors import (
     BundleError,
@@ -42,6 +46,17 @@ from stream_detector.errors import (
     BundleNotFoundError,
     ConfigError,
 )
+from stream_detector.files import UnusableFileError, open_regular
+from stream_detector.text import printable, shorten
+
+BYTES_MAX: Mapping[str, int] = {
+    MANIFEST: MANIFEST_BYTES_MAX,
+    NETWORK_KERAS: NETWORK_BYTES_MAX,
+    NETWORK_ONNX: NETWORK_BYTES_MAX,
+    SCALER: 4 * 1024 * 1024,
+}
+"""Largest size of each file. A scaler has two numbers for each of at most
+`recipes.sections.WINDOW_VALUES_MAX` features, two megabytes."""
 
 SELF_TEST_TOLERANCE = 1e-5
 """Engines agree to 1e-7; another network, scaler or error kind differs by far more."""
@@ -231,15 +246,46 @@ def read_bundle(path: Path) -> Bundle:
             message = f"bundle {path}: no {MANIFEST} there; give the folder that train wrote"
             raise BundleNotFoundError(message)
         _check_entries(path)
-        manifest = parse_manifest(manifest_path, manifest_path.read_bytes())
-        content = {name: (path / name).read_bytes() for name in CONTENT}
-    except OSError as error:
+        manifest = parse_manifest(manifest_path, _read(path, MANIFEST))
+        check_libraries(path, manifest)
+        for name in (NETWORK_KERAS, NETWORK_ONNX):
+            _check_file(path, manifest, name)
+        scaler_content = _read(path, SCALER)
+    except (OSError, ValueError) as error:
         message = f"bundle {path} cannot be read: {error}; check that this user may read it"
         raise BundleError(message) from None
-    check_libraries(path, manifest)
-    for name, data in content.items():
-        check_content(path, manifest, name, data)
-    return Bundle(path, manifest, _load_scaler(path, content[SCALER], manifest.n_features))
+    check_content(path, manifest, SCALER, scaler_content)
+    scaler = _load_scaler(path, scaler_content, manifest.n_features)
+    return Bundle(path, manifest, scaler)
+
+
+def _read(path: Path, name: str) -> bytes:
+    """Return the content of a file; OSError names the file."""
+    with _open(path, name) as file:
+        return file.read(BYTES_MAX[name])
+
+
+@contextmanager
+def _open(path: Path, name: str) -> Iterator[BufferedReader]:
+    """Open a file of the bundle whose size is within its limit.
+
+    Raises
+    ------
+    BundleIntegrityError
+        If it is no regular file, or larger.
+    """
+    try:
+        with open_regular(path / name, BYTES_MAX[name]) as file:
+            yield file
+    except UnusableFileError as error:
+        message = f"bundle {path}: {name}: {error}; copy the bundle again or retrain"
+        raise BundleIntegrityError(message) from None
+
+
+def _check_file(path: Path, manifest: Manifest, name: str) -> None:
+    """Refuse a file that is not the one its manifest names, without holding it in memory."""
+    with _open(path, name) as file:
+        _compare(path, manifest, name, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def check_content(path: Path, manifest: Manifest, name: str, data: bytes) -> None:
@@ -250,7 +296,11 @@ def check_content(path: Path, manifest: Manifest, name: str, data: bytes) -> Non
     BundleIntegrityError
         Naming both sha256.
     """
-    received = hashlib.sha256(data).hexdigest()
+    _compare(path, manifest, name, hashlib.sha256(data).hexdigest())
+
+
+def _compare(path: Path, manifest: Manifest, name: str, received: str) -> None:
+    """Refuse a file whose sha256 is not the one in the manifest."""
     if received != manifest.files[name]:
         message = (
             f"bundle {path}: {name} is not the file that was written: expected sha256 "
@@ -302,7 +352,8 @@ def _check_entries(path: Path) -> None:
         raise BundleNotFoundError(message)
     extra = sorted(set(entries) - _ALL)
     if extra:
-        message = f"bundle {path}: {', '.join(extra)} does not belong there; take it away"
+        names = shorten(printable(", ".join(extra)))
+        message = f"bundle {path}: {names} does not belong there; take it away"
         raise BundleIntegrityError(message)
     for name, entry in sorted(entries.items()):
         if entry.is_symlink() or not entry.is_file():
@@ -320,12 +371,14 @@ def _dump_scaler(scaler: Scaler) -> bytes:
 def _load_scaler(path: Path, content: bytes, n_features: int) -> Scaler:
     """Return the scaler from the content of an .npz file; nothing in it is executed."""
     try:
+        _check_archive(content)
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             # What is no array comes back as bytes, and then has another shape than it must.
             offset, scale = (np.asarray(arrays[name]) for name in ("offset", "scale"))
             scaler = Scaler(str(arrays["kind"]), offset, scale)
     except _UNREADABLE as error:
-        message = f"bundle {path}: {SCALER} cannot be read: {error!r}; train the bundle again"
+        reason = shorten(repr(error))
+        message = f"bundle {path}: {SCALER} cannot be read: {reason}; train the bundle again"
         raise BundleIntegrityError(message) from None
     for name, array in (("offset", scaler.offset), ("scale", scaler.scale)):
         if array.dtype != np.float32 or array.shape != (n_features,):
@@ -334,4 +387,23 @@ def _load_scaler(path: Path, content: bytes, n_features: int) -> Scaler:
                 f"{array.dtype} {array.shape}; train the bundle again"
             )
             raise BundleMismatchError(message)
+    is_usable = np.isfinite(scaler.offset) & np.isfinite(scaler.scale) & (scaler.scale > 0)
+    if scaler.kind not in SCALER_KINDS or not is_usable.all():
+        first = int(np.argmin(is_usable))
+        message = (
+            f"bundle {path}: {SCALER}: expected one of the kinds {', '.join(SCALER_KINDS)} with "
+            f"finite offsets and finite scales above 0, received {shorten(scaler.kind, 32)!r}, "
+            f"offset {scaler.offset[first]} and scale {scaler.scale[first]} of feature {first}; "
+            "train the bundle again"
+        )
+        raise BundleIntegrityError(message)
     return scaler
+
+
+def _check_archive(content: bytes) -> None:
+    """Refuse an archive whose members, inflated, are larger than a scaler can be."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        n_bytes = sum(member.file_size for member in archive.infolist())
+    if n_bytes > BYTES_MAX[SCALER]:
+        message = f"expected at most {BYTES_MAX[SCALER]:,} bytes inflated, received {n_bytes:,}"
+        raise ValueError(message)

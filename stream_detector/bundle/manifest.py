@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stream_detector.core.scoring.reconstruction_error import ErrorKind
+from stream_detector.core.scoring.scorer import SCALED_MAX
+from stream_detector.core.scoring.thresholds import THRESHOLD_MIN
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
-from stream_detector.recipes import Recipe
+from stream_detector.recipes import BundleName, Recipe, combination_problems
+from stream_detector.text import printable, shorten
 
 FORMAT_VERSION = 2
 
@@ -21,12 +25,27 @@ NETWORK_ONNX = "network.onnx"
 SCALER = "scaler.npz"
 CONTENT = (NETWORK_KERAS, NETWORK_ONNX, SCALER)
 
+MANIFEST_BYTES_MAX = 16 * 1024 * 1024
+"""Largest manifest. Most of it is the self-test window, about 32 bytes a value, and a window has
+at most `recipes.sections.WINDOW_VALUES_MAX` values."""
+
+NETWORK_BYTES_MAX = 512 * 1024 * 1024
+"""Largest network file, 128 million weights. The largest of `models/` has two megabytes."""
+
 _ONNXRUNTIME_MIN = (1, 20)
 """The oldest ONNX Runtime that the project's own dependencies allow."""
 _LIBRARIES = ("keras", "tensorflow", "tf2onnx", "onnxruntime", "numpy")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Version = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.|$)")]
+Version = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9A-Za-z.+-]{0,64})?$")]
+THRESHOLD_MAX: Mapping[ErrorKind, float] = {
+    "mae": SCALED_MAX,
+    "mse": SCALED_MAX**2,
+    "bce": SCALED_MAX,
+}
+"""Largest threshold by kind of error: about that of a window at the limit of what is scored, which
+the network reconstructs as zeros. Above it nothing would ever be anomalous."""
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -48,7 +67,7 @@ class TrainingData(_Part):
 class Threshold(_Part):
     """The threshold, and the method that fitted it to `n_windows` normal windows."""
 
-    value: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    value: Annotated[float, Field(ge=THRESHOLD_MIN, allow_inf_nan=False)]
     error: ErrorKind
     method: str
     calibrated_on: Literal["held-out", "train"]
@@ -65,7 +84,7 @@ class SelfTest(_Part):
 class Facts(_Part):
     """What training records about a bundle."""
 
-    name: str
+    name: BundleName
     n_steps: Annotated[int, Field(ge=1)]
     n_features: Annotated[int, Field(ge=1)]
     data: TrainingData
@@ -132,18 +151,19 @@ def parse_manifest(path: Path, content: bytes) -> Manifest:
         expected = digest(values)
         written = dump_manifest(values)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        message = f"{path} cannot be read: {error!r}; copy the bundle again or retrain"
+        message = f"{path} cannot be read: {shorten(repr(error))}; copy the bundle again or retrain"
         raise BundleIntegrityError(message) from None
     if format_version != FORMAT_VERSION:
         message = (
-            f"{path}: expected format_version {FORMAT_VERSION}, received {format_version!r}; "
+            f"{path}: expected format_version {FORMAT_VERSION}, received "
+            f"{shorten(repr(format_version))}; "
             "train the bundle again, or use the version of stream-detector that wrote it"
         )
         raise BundleMismatchError(message)
     if version != expected:
         message = (
             f"{path} was changed: expected version {expected} for its content, received "
-            f"{version!r}; copy the bundle again or retrain"
+            f"{shorten(repr(version))}; copy the bundle again or retrain"
         )
         raise BundleIntegrityError(message)
     if content != written:  # white space, a repeated key, a number in another notation
@@ -158,6 +178,7 @@ def parse_manifest(path: Path, content: bytes) -> Manifest:
         places = "; ".join(
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
         )
+        places = shorten(printable(places))
         message = f"{path}: missing or wrong values: {places}; train the bundle again"
         raise BundleIntegrityError(message) from None
     _check_manifest(path, manifest)
@@ -165,19 +186,36 @@ def parse_manifest(path: Path, content: bytes) -> Manifest:
 
 
 def _check_manifest(path: Path, manifest: Manifest) -> None:
-    """Refuse a manifest with other files, or with a self-test of another shape."""
+    """Refuse a manifest that contradicts itself, or with which nothing would ever be anomalous."""
     if set(manifest.files) != set(CONTENT):
+        received = shorten(printable(", ".join(sorted(manifest.files))))
         message = (
-            f"{path}: expected the files {', '.join(CONTENT)}, received "
-            f"{', '.join(sorted(manifest.files))}; train the bundle again"
+            f"{path}: expected the files {', '.join(CONTENT)}, received {received}; train the "
+            "bundle again"
         )
         raise BundleIntegrityError(message)
-    window = manifest.self_test.window
-    shapes = (len(window), *{len(step) for step in window})
-    if shapes != (manifest.n_steps, manifest.n_features):
+    window, shape = manifest.self_test.window, (manifest.n_steps, manifest.n_features)
+    recipe = manifest.recipe.window
+    shapes: dict[str, tuple[int, ...]] = {
+        "a self-test window": (len(window), *sorted({len(step) for step in window})),
+        "a recipe for windows": (recipe.steps, recipe.features),
+    }
+    for what, found in shapes.items():
+        if found != shape:
+            message = (
+                f"{path}: expected {what} of {shape}, received {shorten(str(found))}; train the "
+                "bundle again"
+            )
+            raise BundleIntegrityError(message)
+    problems = list(combination_problems(manifest.recipe.model_dump(exclude_defaults=True)))
+    if problems:
+        message = f"{path}: recipe: {shorten('; '.join(problems))}; train the bundle again"
+        raise BundleIntegrityError(message)
+    threshold = manifest.threshold
+    if threshold.value > THRESHOLD_MAX[threshold.error]:
         message = (
-            f"{path}: expected a self-test window of ({manifest.n_steps}, "
-            f"{manifest.n_features}), received {shapes}; train the bundle again"
+            f"{path}: expected a threshold of at most {THRESHOLD_MAX[threshold.error]:g}, received "
+            f"{threshold.value!r}: no window that is scored could exceed it; train the bundle again"
         )
         raise BundleIntegrityError(message)
 
@@ -211,5 +249,6 @@ def _installed_version(name: str) -> str | None:
 
 def _numbers(version: str) -> tuple[int, int]:
     """Return major and minor of a version such as 3.15.1 or 1.20rc1."""
-    major, minor = (*version.split("."), "0")[:2]
-    return int(major), int("".join(digit for digit in minor if digit.isdigit())[:3] or 0)
+    # Not `isdigit`, which is true of characters that `int` refuses.
+    found = re.match(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?", version)
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)

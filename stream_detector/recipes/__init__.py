@@ -4,7 +4,6 @@ A recipe is plain, frozen data. Reading one checks every key and every combinati
 reports all problems at once; nothing here loads Keras or touches a data set.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -12,11 +11,24 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel, ValidationError
 
 from stream_detector.errors import ConfigError
+from stream_detector.files import check_values, parse_toml, read_toml
 from stream_detector.recipes.checks import combination_problems
 from stream_detector.recipes.networks import NetworkSection
-from stream_detector.recipes.sections import DataSection, Recipe
+from stream_detector.recipes.sections import BundleName, DataSection, Recipe
+from stream_detector.text import shorten
 
-__all__ = ["DataSection", "NetworkSection", "Recipe", "load_recipe", "parse_recipe"]
+_PROBLEMS_MAX = 50
+"""Most problems that one message lists."""
+
+__all__ = [
+    "BundleName",
+    "DataSection",
+    "NetworkSection",
+    "Recipe",
+    "combination_problems",
+    "load_recipe",
+    "parse_recipe",
+]
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -39,13 +51,18 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         fit together; the message lists every problem.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        values = read_toml(path)
+    except (OSError, ValueError) as error:
         message = f"recipe {path} cannot be read: {error}; give the path of a TOML file"
         raise ConfigError(message) from None
     _drop_replaced_data(values, overrides)
     for override in overrides:
         _apply(values, override)
+    try:
+        check_values(values)
+    except ValueError as error:
+        message = f"recipe {path} with the overrides cannot be used: {error}"
+        raise ConfigError(message) from None
     return parse_recipe(values, where=str(path))
 
 
@@ -68,11 +85,13 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
     try:
         recipe = Recipe.model_validate(dict(values))
     except ValidationError as error:
-        problems = [_describe(problem) for problem in error.errors(include_url=False)]
+        problems = [shorten(_describe(problem)) for problem in error.errors(include_url=False)]
         recipe = None
-    problems += combination_problems(values)
+    problems += [shorten(each) for each in combination_problems(values)]
     if recipe is None or problems:
-        message = f"recipe {where}: " + "; ".join(problems)
+        n_more = len(problems) - _PROBLEMS_MAX
+        more = [f"and {n_more} more"] if n_more > 0 else []
+        message = f"recipe {where}: " + "; ".join([*problems[:_PROBLEMS_MAX], *more])
         raise ConfigError(message)
     return recipe
 
@@ -108,8 +127,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
 def _parse_value(text: str) -> Any:
     """Return a TOML value, or the text itself if it is not TOML, so that quotes may be left out."""
     try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+        parsed = parse_toml(f"value = {text}")
+    except ValueError:
         return text
     return parsed["value"] if set(parsed) == {"value"} else text
 

@@ -15,6 +15,7 @@ from stream_detector.recipes.datasets import (
 )
 from stream_detector.recipes.sections import (
     GAP_INTERVALS_MIN,
+    WINDOW_VALUES_MAX,
     AlertingSection,
     DataSection,
     Recipe,
@@ -35,6 +36,7 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
         for name in Recipe.model_fields
     }
     yield from _data_problems(tables["data"], tables["window"])
+    yield from _size_problems(tables["window"])
     yield from _channel_problems(tables["window"])
     yield from _window_problems(tables["window"])
     yield from _range_problems(tables)
@@ -106,6 +108,16 @@ def _shape_problems(name: str, entry: DatasetEntry, window: Mapping[str, Any]) -
     kind, *others = entry.loaders
     if record in get_args(RecordKind) and not others and record != kind:
         yield f"window.record: expected {kind!r} for data.name = {name!r}, received {record!r}"
+
+
+def _size_problems(window: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a window of too many values."""
+    steps, features = window.get("steps"), window.get("features", 1)
+    if _is_number(steps) and _is_number(features) and steps * features > WINDOW_VALUES_MAX:
+        yield (
+            f"window.steps: expected at most {WINDOW_VALUES_MAX} values in a window, received "
+            f"{steps} steps x {features} features"
+        )
 
 
 def _channel_problems(window: Mapping[str, Any]) -> Iterator[str]:

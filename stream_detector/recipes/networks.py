@@ -9,11 +9,19 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from stream_detector.recipes.section import PositiveFloat, PositiveInt, Section
+from stream_detector.recipes.section import PositiveFloat, Section
 
 Activation = Literal["relu", "elu", "gelu", "tanh", "sigmoid"]
 OutputActivation = Literal["linear", "sigmoid"]
-Units = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
+
+UNITS_MAX = 16_384
+"""Most units or filters of a layer. Two such layers have a gigabyte of weights between them."""
+
+LAYERS_MAX = 64
+"""Most layers of an encoder."""
+
+LayerSize = Annotated[int, Field(ge=1, le=UNITS_MAX)]
+Units = Annotated[tuple[LayerSize, ...], Field(min_length=1, max_length=LAYERS_MAX, strict=False)]
 
 _ACTIVATION = (
     "Activation of the hidden layers, and of the latent code unless the kind is vae or adversarial"
@@ -76,7 +84,7 @@ class ConvNetwork(_Network):
     filters: Units = Field(
         description="Filters of the encoder's layers; the last layer gives the latent code"
     )
-    kernel_size: PositiveInt = Field(
+    kernel_size: LayerSize = Field(
         default=3, description="Size of the kernels, in time steps, or in rows and columns"
     )
     downsampling: Literal["strides", "pooling"] = Field(
@@ -93,9 +101,9 @@ class LstmNetwork(_Network):
     builder = "lstm"
 
     kind: Literal["lstm"] = Field(description="Architecture of the network")
-    units: Annotated[tuple[PositiveInt, ...], Field(min_length=2, strict=False)] = Field(
-        description="Units of the encoder's recurrent layers, and last of the latent code"
-    )
+    units: Annotated[
+        tuple[LayerSize, ...], Field(min_length=2, max_length=LAYERS_MAX, strict=False)
+    ] = Field(description="Units of the encoder's recurrent layers, and last of the latent code")
 
 
 class VariationalNetwork(StackSection):

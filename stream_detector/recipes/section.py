@@ -4,7 +4,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PositiveInt = Annotated[int, Field(ge=1)]
+COUNT_MAX = 2**31 - 1
+"""Largest count or size: what NumPy, Keras and ONNX Runtime take everywhere."""
+
+PositiveInt = Annotated[int, Field(ge=1, le=COUNT_MAX)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

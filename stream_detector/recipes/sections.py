@@ -13,10 +13,11 @@ from stream_detector.core.alerting.tracking import OPEN_WITHIN_MAX, AlertRules
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.evaluation import PositiveClass
 from stream_detector.core.scoring.reconstruction_error import ErrorKind
+from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.core.windowing.rules import MissingRule, WindowRules
 from stream_detector.recipes.datasets import DATASETS, RecordKind, names_of, names_with
 from stream_detector.recipes.networks import NetworkSection
-from stream_detector.recipes.section import PositiveFloat, PositiveInt, Section
+from stream_detector.recipes.section import COUNT_MAX, PositiveFloat, PositiveInt, Section
 from stream_detector.recipes.thresholds import ThresholdSection
 
 GAP_INTERVALS_MIN = 1.5
@@ -26,6 +27,17 @@ gap before every sample."""
 ALERT_MS_MAX = 7 * 24 * 3_600_000
 """A week. Bounds how many records a restore replays to rebuild an open alert."""
 
+WINDOW_VALUES_MAX = 262_144
+"""Most values of a window: an image of 512 x 512 pixels. Larger ones would make batches of
+gigabytes, and a self-test in the manifest of more than it may hold."""
+
+SEVERITIES_MAX = 16
+SEVERITY_CHARACTERS_MAX = 64
+"""Names of severities are labels of metrics."""
+
+Duration = Annotated[float, Field(ge=0, le=TIMESTAMP_MS_MAX, allow_inf_nan=False)]
+PositiveDuration = Annotated[float, Field(gt=0, le=TIMESTAMP_MS_MAX, allow_inf_nan=False)]
+WindowSize = Annotated[int, Field(ge=1, le=WINDOW_VALUES_MAX)]
 AlertSpan = Annotated[int, Field(ge=1, le=ALERT_MS_MAX)]
 
 
@@ -53,6 +65,18 @@ def _number_as_name(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _printable(name: str) -> str:
+    """Refuse a name that a terminal or a log line would not show as it is."""
+    if not name.isprintable():
+        kind, message = "not_printable", "Input should be printable text"
+        raise PydanticCustomError(kind, message)
+    return name
+
+
+SeverityName = Annotated[
+    str, Field(min_length=1, max_length=SEVERITY_CHARACTERS_MAX), AfterValidator(_printable)
+]
+BundleName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=128)]
 Classes = Annotated[
     tuple[Annotated[int, Field(ge=0, le=9)], ...], Field(min_length=1, strict=False)
 ]
@@ -77,12 +101,12 @@ class DataSection(Section):
         default=None,
         description=f"{_only('path')}: the file, relative to the working directory",
     )
-    seed: Annotated[int, Field(ge=0)] | None = Field(
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
         default=None,
         description="Seed of the windows that synthetic-ecg makes, or of the draw of the test part "
         "with test_each or anomalous_share; 0 if not given",
     )
-    n_windows: Annotated[int, Field(ge=100)] | None = Field(
+    n_windows: Annotated[int, Field(ge=100, le=COUNT_MAX)] | None = Field(
         default=None,
         description="Number of windows, training and test part together: synthetic-ecg makes this "
         "many, 5000 if not given; of images the first ones are read, all if not given",
@@ -122,15 +146,15 @@ class WindowSection(Section):
         description="What one Kafka record holds: a whole window, one or more samples of a series, "
         "or an image"
     )
-    steps: PositiveInt = Field(description="Time steps of a window; rows of an image")
-    features: PositiveInt = Field(
+    steps: WindowSize = Field(description="Time steps of a window; rows of an image")
+    features: WindowSize = Field(
         default=1,
         description="Values at each time step; columns times channels of an image",
     )
     channels: Literal[1, 3] = Field(
         default=1, description="Images only: values of a pixel, 1 for grey or 3 for colour"
     )
-    sample_interval_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+    sample_interval_ms: Duration = Field(
         default=0, description="Milliseconds between two time steps; 0 means unknown"
     )
     stride: PositiveInt | None = Field(
@@ -138,12 +162,12 @@ class WindowSection(Section):
         description="Time steps between the starts of two windows; steps if not given, so that "
         "windows do not overlap",
     )
-    gap_ms_max: PositiveFloat | None = Field(
+    gap_ms_max: PositiveDuration | None = Field(
         default=None,
         description="Longest time without a sample within a window; after a longer one a new "
         "window begins. The duration of a whole window if not given",
     )
-    allowed_lateness_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+    allowed_lateness_ms: Duration = Field(
         default=0,
         description="How far a sample may be behind the newest sample of its key; samples are "
         "buffered for this time to be put in order",
@@ -157,7 +181,7 @@ class WindowSection(Section):
         default=0.25,
         description="Largest share of missing values in a window; with more it is not scored",
     )
-    key_ttl_ms: PositiveFloat = Field(
+    key_ttl_ms: PositiveDuration = Field(
         default=3_600_000,
         description="Time without a record after which a key expires: its state is dropped and its "
         "alert closes",
@@ -237,9 +261,10 @@ class AlertingSection(Section):
     opens an alert of its own.
     """
 
-    severity: dict[Annotated[str, Field(max_length=64)], PositiveFloat] = Field(
+    severity: dict[SeverityName, PositiveFloat] = Field(
         default={"warning": 1.0, "critical": 2.0},
         min_length=1,
+        max_length=SEVERITIES_MAX,
         description="Names of the severities, each with the anomaly score it starts at; the lowest "
         "starts at 1.0",
     )
@@ -325,9 +350,9 @@ class PublishedSection(BaseModel):
 class Recipe(Section):
     """How to make a bundle; one attribute for each table of the file."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=128)] = Field(
+    name: BundleName = Field(
         description="Name of the bundle, which every alert carries: lower-case letters, digits, "
-        "dots, underscores and hyphens"
+        "dots, underscores and hyphens, at most 128"
     )
     description: str = Field(default="", description="What the recipe is for, in one line")
     data: DataSection

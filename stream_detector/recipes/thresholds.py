@@ -16,6 +16,9 @@ from stream_detector.core.scoring.thresholds import (
 )
 from stream_detector.recipes.section import Section
 
+DEVIATIONS_MAX = 1_000
+"""Most deviations from the middle: a threshold that far away is never exceeded."""
+
 
 class _Threshold(Section):
     """Keys that every method has."""
@@ -41,7 +44,7 @@ class SigmaSection(_Threshold):
     """Mean plus n_sigma standard deviations of the errors."""
 
     method: Literal["sigma"] = Field(description="How the threshold is fitted")
-    n_sigma: Annotated[float, Field(allow_inf_nan=False)] = Field(
+    n_sigma: Annotated[float, Field(ge=-DEVIATIONS_MAX, le=DEVIATIONS_MAX)] = Field(
         description="Standard deviations between the mean error and the threshold"
     )
 
@@ -67,7 +70,7 @@ class LogMadSection(_Threshold):
     """Median plus n_mad scaled median absolute deviations of the errors' logarithms."""
 
     method: Literal["log-mad"] = Field(description="How the threshold is fitted")
-    n_mad: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+    n_mad: Annotated[float, Field(ge=0, le=DEVIATIONS_MAX)] = Field(
         description="Median absolute deviations, scaled by 1.4826, between the median and the "
         "threshold, both of the logarithm of the error"
     )

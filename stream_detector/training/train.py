@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.bundle import (
+    THRESHOLD_MAX,
     Bundle,
     Facts,
     SelfTest,
@@ -29,6 +30,7 @@ from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.datasets import Dataset
 from stream_detector.engines.backend import import_keras
 from stream_detector.engines.onnx import load_onnx
+from stream_detector.errors import ConfigError
 from stream_detector.networks import build_network
 from stream_detector.networks.export import export_keras, export_onnx
 from stream_detector.recipes import Recipe
@@ -153,6 +155,13 @@ def _calibrate(
     bundle = BundleReference(recipe.name, "in training")
     scorer = ReconstructionScorer(reconstruct, scaler, section.error, 1.0, bundle)
     threshold = section.build().fit(score_windows(scorer, windows))
+    if not threshold <= THRESHOLD_MAX[section.error]:
+        message = (
+            f"recipe {recipe.name}: threshold: expected at most "
+            f"{THRESHOLD_MAX[section.error]:g}, received {threshold:g} from the method "
+            f"{section.method!r}: nothing would ever be anomalous; choose fewer deviations"
+        )
+        raise ConfigError(message)
     return replace(scorer, threshold=threshold)
 
 

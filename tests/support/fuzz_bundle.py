@@ -35,7 +35,10 @@ from stream_detector.core.scoring.scaling import fit_scaler
 from stream_detector.errors import BundleError
 from stream_detector.recipes import load_recipe
 
-RECIPE = load_recipe(Path(__file__).parents[2] / "models" / "synthetic-ecg-dense.toml")
+RECIPE = load_recipe(
+    Path(__file__).parents[2] / "models" / "synthetic-ecg-dense.toml",
+    ["data.name=csv", "data.path=mine.csv", "data.n_windows=", "window.steps=2"],
+)
 NOWHERE = Path("bundle")
 
 
@@ -142,6 +145,8 @@ def check_any_scaler(content: bytes) -> None:
         except BundleError:
             continue
         assert scaler.offset.shape == scaler.scale.shape == (1,)
+        assert np.isfinite(scaler.offset).all()
+        assert (scaler.scale > 0).all()
 
 
 def _archive_of(array: bytes) -> bytes:
@@ -163,6 +168,11 @@ def scaler_seeds(original: bytes) -> Iterator[bytes]:
         with zipfile.ZipFile(buffer, "w", method) as archive:
             for name, array in arrays.items():
                 archive.writestr(name, array)
+        yield buffer.getvalue()
+    for absurd in (np.nan, np.inf, -np.inf, 0, -1):
+        buffer = io.BytesIO()
+        one, other = np.ones(1, np.float32), np.full(1, absurd, np.float32)
+        np.savez(buffer, kind=np.array("none"), offset=one, scale=other)
         yield buffer.getvalue()
     for array in arrays.values():
         yield array
@@ -196,5 +206,20 @@ def manifest_seeds(original: bytes) -> Iterator[bytes]:
         for absurd in ABSURD:
             yield dump_manifest(values | {name: absurd})
         yield original.replace(b'"' + name.encode() + b'"', b'"version"', 1)
+    yield dump_manifest(values | {"libraries": {"keras": "1.\u00b2"}})
+    for value in (1e308, 1e-300, 0, -1):
+        yield dump_manifest(values | {"threshold": values["threshold"] | {"value": value}})
+    for place, value in (
+        ("steps", 10**9),
+        ("features", 2**40),
+        ("stride", 10**30),
+        ("record", "samples"),
+        ("record", "image"),
+        ("key_ttl_ms", 1e308),
+        ("channels", 3),
+    ):
+        window = values["recipe"]["window"] | {place: value}
+        yield dump_manifest(values | {"recipe": values["recipe"] | {"window": window}})
+    yield original.replace(b"0.4", b"[" * 20_000, 1)
     yield original.replace(b"0.4", b"NaN", 1)
     yield original.replace(b"0.4", b"1e999", 1)

@@ -4,8 +4,10 @@ import hashlib
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from importlib import metadata
@@ -26,6 +28,7 @@ from stream_detector.bundle import (
     read_bundle,
     write_bundle,
 )
+from stream_detector.bundle.folder import BYTES_MAX
 from stream_detector.bundle.manifest import CONTENT, digest, dump_manifest
 from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import FloatArray
@@ -273,6 +276,14 @@ def test_link_is_refused_even_to_the_same_content(tmp_path: Path, bundle: Bundle
         ({"surprise": 1}, "surprise"),
         ({"threshold": {}}, r"threshold\.value"),
         ({"libraries": {"keras": "three"}}, r"libraries\.keras"),
+        ({"libraries": {"keras": "1.\u00b2"}}, r"libraries\.keras"),
+        ({"libraries": {"keras": "\u0663.1"}}, r"libraries\.keras"),
+        ({"libraries": {"keras": "3." + "1" * 65}}, r"libraries\.keras"),
+        ({"libraries": {"keras": "3.1\n"}}, r"libraries\.keras"),
+        ({"name": "pump\x1b[31m"}, "name: "),
+        ({"name": "a" * 129}, "name: "),
+        ({"n_steps": 10**9}, "expected a self-test window of"),
+        ({"n_features": 10**9}, "expected a self-test window of"),
     ],
 )
 def test_manifest_that_contradicts_itself_is_refused(
@@ -281,6 +292,82 @@ def test_manifest_that_contradicts_itself_is_refused(
     rewrite_manifest(bundle.path, **changes)
     with pytest.raises(BundleIntegrityError, match=expected):
         read_bundle(bundle.path)
+
+
+def changed(values: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
+    """Return values with one changed, at `section.key`; the key may be new."""
+    first, _, rest = place.partition(".")
+    return values | {first: changed(values.get(first) or {}, rest, value) if rest else value}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "expected"),
+    [
+        ("threshold.value", 1e308, r"at most 1e\+12, received 1e\+308: no window .* exceed"),
+        ("threshold.value", 1.0000001e12, "at most"),
+        ("threshold.value", 0, r"threshold\.value"),
+        ("threshold.value", 9.9e-10, r"threshold\.value"),
+        ("threshold.value", -1, r"threshold\.value"),
+        ("threshold.value", "NaN", r"threshold\.value"),
+        ("recipe.window.steps", 10**9, r"recipe\.window\.steps"),
+        ("recipe.window.steps", 4, r"a recipe for windows of \(3, 2\), received \(4, 2\)"),
+        ("recipe.window.features", 3, r"a recipe for windows of \(3, 2\), received \(3, 3\)"),
+        ("recipe.window.channels", 3, "channels: expected only with record = 'image'"),
+        ("recipe.window.gap_ms_max", 5, "gap_ms_max: expected only with record = 'samples'"),
+        ("recipe.window.stride", 10**30, r"recipe\.window\.stride"),
+        ("recipe.alerting.severity", {"\x9b31m": 1.0}, "printable"),
+        ("recipe.alerting.severity", {"loud": 2.0}, "lowest level to be 1.0"),
+        ("recipe." + ".".join("n" * 300), 1, "missing or wrong|cannot be read"),
+    ],
+)
+def test_values_with_which_nothing_would_be_found_are_refused(
+    bundle: Bundle, place: str, value: Any, expected: str
+) -> None:
+    values = json.loads((bundle.path / "manifest.json").read_text())
+    rewrite_manifest(bundle.path, **changed(values, place, value))
+    with pytest.raises(BundleIntegrityError, match=expected) as caught:
+        read_bundle(bundle.path)
+    assert len(str(caught.value)) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("error", "value"), [("mae", 1e12), ("mse", 1e24), ("bce", 1e12), ("mae", 1e-9)]
+)
+def test_the_largest_and_the_smallest_threshold_are_read(
+    bundle: Bundle, error: str, value: float
+) -> None:
+    values = json.loads((bundle.path / "manifest.json").read_text())
+    values = changed(values, "threshold.error", error)
+    rewrite_manifest(bundle.path, **changed(values, "threshold.value", value))
+    assert read_bundle(bundle.path).manifest.threshold.value == value
+
+
+@pytest.mark.parametrize("name", ["manifest.json", *CONTENT])
+@pytest.mark.parametrize("n_more", [0, 1])
+def test_sizes_are_checked_before_reading(
+    bundle: Bundle, name: str, n_more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = (bundle.path / name).stat().st_size
+    if n_more:
+        with (bundle.path / name).open("ab") as file:
+            file.write(b"\n")
+    monkeypatch.setattr("stream_detector.bundle.folder.BYTES_MAX", {**BYTES_MAX, name: limit})
+    if not n_more:
+        read_bundle(bundle.path)
+        return
+    with pytest.raises(BundleIntegrityError, match=f"{name}: expected at most {limit:,} bytes"):
+        read_bundle(bundle.path)
+
+
+def test_a_file_of_gigabytes_is_refused_unread(bundle: Bundle) -> None:
+    for name in ("network.keras", "network.onnx", "scaler.npz", "manifest.json"):
+        content = (bundle.path / name).read_bytes()
+        os.truncate(bundle.path / name, 3 * 1024**3)  # sparse: it takes no room
+        began_s = time.monotonic()
+        with pytest.raises(BundleIntegrityError, match=rf"{name}: expected at most"):
+            read_bundle(bundle.path)
+        assert time.monotonic() - began_s < 1
+        (bundle.path / name).write_bytes(content)
 
 
 @pytest.mark.parametrize("version", [1, 3])
@@ -361,6 +448,61 @@ def test_scaler_of_another_kind_is_refused(bundle: Bundle, scaler: Any) -> None:
     rewrite_manifest(bundle.path, files=bundle.manifest.files | {"scaler.npz": sha256})
     with pytest.raises(BundleError, match=r"scaler\.npz"):
         read_bundle(bundle.path)
+
+
+def put_scaler(bundle: Bundle, content: bytes) -> None:
+    """Replace the scaler and let the manifest vouch for it."""
+    (bundle.path / "scaler.npz").write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    rewrite_manifest(bundle.path, files=bundle.manifest.files | {"scaler.npz": sha256})
+
+
+def archive_of(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("offset", np.nan),
+        ("offset", np.inf),
+        ("scale", np.nan),
+        ("scale", -np.inf),
+        ("scale", 0),
+        ("scale", -1),
+    ],
+)
+def test_a_scaler_that_is_not_finite_or_hides_a_feature_is_refused(
+    bundle: Bundle, name: str, value: float
+) -> None:
+    arrays = {"offset": np.zeros(2, np.float32), "scale": np.ones(2, np.float32)}
+    arrays[name][1] = value
+    put_scaler(bundle, archive_of(kind=np.array("none"), **arrays))
+    with pytest.raises(BundleIntegrityError, match=r"scaler\.npz: expected .* of feature 1"):
+        read_bundle(bundle.path)
+
+
+def test_a_scaler_of_an_unknown_kind_is_refused(bundle: Bundle) -> None:
+    two = np.ones(2, np.float32)
+    put_scaler(bundle, archive_of(kind=np.array("\x1b[31m" * 100), offset=two, scale=two))
+    with pytest.raises(BundleIntegrityError, match="expected one of the kinds none, min-max"):
+        read_bundle(bundle.path)
+
+
+def test_a_scaler_that_inflates_to_gigabytes_is_refused_before_it_does(bundle: Bundle) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("kind.npy", b"")
+        with archive.open("offset.npy", "w", force_zip64=True) as member:
+            for _ in range(512):
+                member.write(bytes(1024 * 1024))
+    put_scaler(bundle, buffer.getvalue())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BundleIntegrityError, match=r"at most 4,194,304 bytes inflated, received 5"):
+        read_bundle(bundle.path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
 
 
 def test_importing_it_loads_no_engine() -> None:
