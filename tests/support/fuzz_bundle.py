@@ -209,7 +209,7 @@ def manifest_seeds(original: bytes) -> Iterator[bytes]:
     yield dump_manifest(values | {"libraries": {"keras": "1.\u00b2"}})
     for value in (1e308, 1e-300, 0, -1):
         yield dump_manifest(values | {"threshold": values["threshold"] | {"value": value}})
-    for place, value in (
+    sizes: tuple[tuple[str, Any], ...] = (
         ("steps", 10**9),
         ("features", 2**40),
         ("stride", 10**30),
@@ -217,8 +217,9 @@ def manifest_seeds(original: bytes) -> Iterator[bytes]:
         ("record", "image"),
         ("key_ttl_ms", 1e308),
         ("channels", 3),
-    ):
-        window = values["recipe"]["window"] | {place: value}
+    )
+    for place, size in sizes:
+        window = values["recipe"]["window"] | {place: size}
         yield dump_manifest(values | {"recipe": values["recipe"] | {"window": window}})
     yield original.replace(b"0.4", b"[" * 20_000, 1)
     yield original.replace(b"0.4", b"NaN", 1)
