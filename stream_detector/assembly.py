@@ -16,6 +16,7 @@ from stream_detector.core.records import BundleReference
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.reconstruction import Reconstruct
 from stream_detector.core.scoring.scorer import WINDOWS_MAX, Scorer
+from stream_detector.core.windowing.admission import KEYS_MAX
 from stream_detector.errors import missing_topics
 from stream_detector.ports import Client, SystemClock
 from stream_detector.recipes import Recipe
@@ -48,6 +49,7 @@ def open_bundle(
     engine: EngineName = "onnx",
     model_rows_max: int = WINDOWS_MAX,
     observe: Callable[[Reconstruct], Reconstruct] = lambda reconstruct: reconstruct,
+    keys_max: int = KEYS_MAX,
 ) -> Served:
     """Read a bundle, load its network and run its self-test.
 
@@ -61,6 +63,8 @@ def open_bundle(
         Most windows in one call of the network.
     observe
         Wraps the network of the detector, to measure it.
+    keys_max
+        Most keys with state in one partition.
 
     Raises
     ------
@@ -73,7 +77,8 @@ def open_bundle(
     reconstruct = _load_network(bundle, engine)
     bundle.check_self_test(reconstruct)
     scorer = bundle.scorer(observe(reconstruct))
-    detector = build_detector(bundle.manifest.recipe, scorer, bundle.reference, model_rows_max)
+    recipe = bundle.manifest.recipe
+    detector = build_detector(recipe, scorer, bundle.reference, model_rows_max, keys_max)
     return Served(bundle, detector, reconstruct)
 
 
@@ -82,6 +87,7 @@ def build_detector(
     scorer: Scorer,
     bundle: BundleReference,
     model_rows_max: int = WINDOWS_MAX,
+    keys_max: int = KEYS_MAX,
 ) -> Detector:
     """Return the detector that a recipe describes, with any scorer.
 
@@ -95,10 +101,14 @@ def build_detector(
         Name and version of what scores, for the alerts.
     model_rows_max
         Most windows in one call of the scorer.
+    keys_max
+        Most keys with state in one partition, where records are samples.
     """
     window, alerting = recipe.window, recipe.alerting
     if window.record == "samples":
-        return SampleDetector(bundle, scorer, window.rules, alerting.rules, model_rows_max)
+        return SampleDetector(
+            bundle, scorer, window.rules, alerting.rules, model_rows_max, keys_max
+        )
     return WindowDetector(
         bundle=bundle,
         scorer=scorer,

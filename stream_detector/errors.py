@@ -9,7 +9,8 @@
     │   ├── RecordShapeError       the wrong number of values
     │   ├── RecordValueError       NaN, infinite, or far outside what the bundle can score
     │   ├── RecordOrderError       too late to be put in order
-    │   └── AlertRefusedError      usable, but Kafka did not take its alert
+    │   ├── AlertRefusedError      usable, but Kafka did not take its alert
+    │   └── KeyLimitError          its key is new, and its partition has keys_max keys
     ├── DatasetError               exit 6; missing, or its sha256 differs
     ├── BundleError                exit 3; half a model is never served
     │   ├── BundleNotFoundError
@@ -83,6 +84,10 @@ class RecordOrderError(DataError):
 
 class AlertRefusedError(DataError):
     """The topic of the alerts did not take the alert of a record."""
+
+
+class KeyLimitError(DataError):
+    """The key of a record is new, and its partition has as many keys with state as it may have."""
 
 
 class DatasetError(StreamDetectorError):

@@ -16,6 +16,7 @@ from pydantic_settings import (
 )
 
 from stream_detector.core.codec.formats import ContentType
+from stream_detector.core.windowing.admission import KEYS_MAX
 from stream_detector.errors import ConfigError
 from stream_detector.files import read_toml
 
@@ -199,6 +200,12 @@ class DetectSettings(ConnectionSettings):
     )
     model_rows_max: PositiveInt = Field(
         default=2_048, description="Most windows in one call of the network"
+    )
+    keys_max: PositiveInt = Field(
+        default=KEYS_MAX,
+        description="Most keys with state in one partition, for bundles of samples; records of "
+        "further keys become dead letters. A key takes about 1 KB and 1.25 times its window of "
+        "4-byte values",
     )
     stop_when_idle_s: PositiveFloat | None = Field(
         default=None, description="Stop after so many seconds without a record"

@@ -138,6 +138,16 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
             "mend_with": "Command that changes it",
         },
     ),
+    "too-many-keys": LogEvent(
+        "A partition has keys_max keys with state, so records of new keys are dead letters;"
+        " written again every ten minutes while it lasts. Keys with state go on.",
+        {
+            "n_records": "Records of new keys since the last such line",
+            "first": "Topic, partition and offset of such a record",
+            "key": "Its key",
+            "reason": "Message of its error",
+        },
+    ),
     "restored": LogEvent(
         "The state of a partition was restored, and it is live.",
         {

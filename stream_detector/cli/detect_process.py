@@ -45,7 +45,9 @@ def run_detect(bundle: Path, settings: DetectSettings, worker: int | None = None
 
     set_up_logging(logging.INFO, settings.log_format, worker)
     metrics = Metrics()
-    served = open_bundle(bundle, settings.engine, settings.model_rows_max, metrics.timed)
+    served = open_bundle(
+        bundle, settings.engine, settings.model_rows_max, metrics.timed, settings.keys_max
+    )
     if settings.content_type == "image" and served.bundle.image is None:
         message = (
             f"content_type: expected json or float32, because bundle {bundle} takes no images, "

@@ -238,8 +238,9 @@ class Rejected:
     error
         What is wrong with it; class and message become the dead letter's headers.
     stage
-        Where it was found: "decode", "check" for values that cannot be scored, "order" for
-        samples that came too late, or "publish" where its alert was refused.
+        Where it was found: "decode", "check" for values that cannot be scored, "keys" for a new key
+        that is one too many, "order" for samples that came too late, or "publish" where its alert
+        was refused.
     """
 
     index: int

@@ -28,12 +28,13 @@ from stream_detector.core.scoring.scorer import (
 )
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.state.sample_state import Needed, SampleState
+from stream_detector.core.windowing.admission import KEYS_MAX, find_refused
 from stream_detector.core.windowing.imputation import impute_windows
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.series_health import SeriesFacts
 from stream_detector.core.windowing.sessions import Arrivals
 from stream_detector.core.windowing.windows import WindowBatch, WindowState, assign_windows
-from stream_detector.errors import DataError, RecordOrderError, RecordValueError
+from stream_detector.errors import DataError, KeyLimitError, RecordOrderError, RecordValueError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class SampleDetector:
         When alerts open, are updated and close.
     model_rows_max
         Most windows in one call of the scorer.
+    keys_max
+        Most keys with state in one partition; records of further ones are rejected.
     """
 
     bundle: BundleReference
@@ -59,6 +62,7 @@ class SampleDetector:
     windows: WindowRules
     alerting: AlertRules
     model_rows_max: int = WINDOWS_MAX
+    keys_max: int = KEYS_MAX
 
     @property
     def keeps_state(self) -> bool:
@@ -74,8 +78,7 @@ class SampleDetector:
         self, state: DetectorState, batch: RecordBatch, content_type: ContentType | None = None
     ) -> SampleState:
         """Cut the windows of past records without scoring them; see `Detector.replay`."""
-        state = _of_samples(state)
-        decoded = self._decode(batch, content_type)
+        state, decoded = self._admit(_of_samples(state), batch, self._decode(batch, content_type))
         if not len(decoded.indices):
             return state
         completed, _ = self._assign_windows(state, batch, decoded)
@@ -85,8 +88,8 @@ class SampleDetector:
         self, state: DetectorState, batch: RecordBatch, content_type: ContentType | None = None
     ) -> Step:
         """Judge the windows that one batch completes; see `Detector.step`."""
-        state, threshold = _of_samples(state), self.scorer.threshold
-        decoded = self._decode(batch, content_type)
+        threshold = self.scorer.threshold
+        state, decoded = self._admit(_of_samples(state), batch, self._decode(batch, content_type))
         if not len(decoded.indices):
             counts = Counts(records={"dead_letter": len(batch)}, n_keys=state.windows.n_keys)
             return Step(state, _no_scores(threshold), [], _in_order(decoded.rejected), counts)
@@ -122,22 +125,33 @@ class SampleDetector:
         interval_ms = self.windows.sample_interval_ms
         return AlertPolicy(self.alerting, self.scorer.threshold, self.bundle, interval_ms)
 
+    def _admit(
+        self, state: SampleState, batch: RecordBatch, decoded: DecodedSamples
+    ) -> tuple[SampleState, DecodedSamples]:
+        """Return the samples without records of new keys that are too many, which are rejected."""
+        if not len(decoded.indices):
+            return state, decoded
+        arrivals, keyed_state = _arrivals(batch, decoded), state.windows.apply_delta()
+        refused = find_refused(keyed_state, arrivals, self.keys_max, self.windows.key_ttl_ms)
+        if not len(refused):
+            return state, decoded
+        message = (
+            f"key: expected one of the {self.keys_max:,} keys that the partition has state of, "
+            "received a new one: check what sends so many keys, or set keys_max higher"
+        )
+        errors = {row: KeyLimitError(message) for row in refused.tolist()}
+        offsets = batch.offsets()[decoded.indices[refused]].tolist()
+        refused_at = dict(zip(arrivals.partitions[refused].tolist(), offsets, strict=True))
+        state = replace(state, refused_at={**state.refused_at, **refused_at})
+        return state, decoded.without(errors, "keys")
+
     def _assign_windows(
         self, state: SampleState, batch: RecordBatch, decoded: DecodedSamples
     ) -> tuple[WindowBatch, NDArray[np.intp]]:
         """Return the windows that usable records complete, and which records those are."""
-        series, indices = batch.series(), decoded.indices
-        keys: Sequence[Any] = series.keys  # none of the usable ones is None
-        if len(indices) < len(batch):
-            keys = [series.keys[index] for index in indices.tolist()]
-        arrivals = Arrivals(
-            keys=keys,
-            partitions=series.partitions[indices],
-            counts=decoded.counts,
-            times_ms=decoded.times_ms,
-            values=decoded.values,
-        )
-        return assign_windows(state.windows, self.windows, arrivals), indices
+        return assign_windows(
+            state.windows, self.windows, _arrivals(batch, decoded)
+        ), decoded.indices
 
     def _decode(self, batch: RecordBatch, content_type: ContentType | None) -> DecodedSamples:
         """Return the samples of a batch that can be scored."""
@@ -196,6 +210,21 @@ def _of_samples(state: DetectorState) -> SampleState:
         )
         raise TypeError(message)
     return state
+
+
+def _arrivals(batch: RecordBatch, decoded: DecodedSamples) -> Arrivals:
+    """Return the usable records of a batch."""
+    series, indices = batch.series(), decoded.indices
+    keys: Sequence[Any] = series.keys  # none of the usable ones is None
+    if len(indices) < len(batch):
+        keys = [series.keys[index] for index in indices.tolist()]
+    return Arrivals(
+        keys=keys,
+        partitions=series.partitions[indices],
+        counts=decoded.counts,
+        times_ms=decoded.times_ms,
+        values=decoded.values,
+    )
 
 
 def _no_scores(threshold: float) -> Scores:

@@ -38,7 +38,7 @@ from stream_detector.service.diagnosis import UnscoredWatch
 from stream_detector.service.group_watch import GroupWatch
 from stream_detector.service.publisher import Publisher
 from stream_detector.service.recovery import Restorer
-from stream_detector.service.rejections import RejectionWatch
+from stream_detector.service.rejections import KeyLimitWatch, RejectionWatch
 from stream_detector.service.retry import RetryPolicy
 from stream_detector.settings import DetectSettings
 from stream_detector.telemetry import Metrics, log_event
@@ -114,6 +114,7 @@ class Service:
         self._unscored_watch = UnscoredWatch(self.context)
         self._observers: list[StepObserver] = [
             self._unscored_watch.observe,
+            KeyLimitWatch(self.context).observe,
             self._rejection_watch.observe,
         ]
         self._assignment = Assignment(self.context)

@@ -13,17 +13,21 @@ import logging
 import re
 from collections import Counter, deque
 
+from stream_detector.core.alerting.alert import text_of
 from stream_detector.core.records import RecordBatch, Rejected
 from stream_detector.core.results import Step
-from stream_detector.errors import AllRejectedError, DataError
+from stream_detector.errors import AllRejectedError, DataError, KeyLimitError
 from stream_detector.service.context import RunContext
 from stream_detector.telemetry import log_event
+from stream_detector.text import printable, shorten
 
 N_REJECTED_MIN = 100
 """Records in a row after which it is said that all are rejected."""
 
 LOG_EVERY_S = 600.0
 """Shortest time between two lines about it."""
+
+_KEY_CHARACTERS_MAX = 80
 
 _VARIABLE = re.compile(r"""'[^']*'|"[^"]*"|\d[\d,_.]*(?:[eE][+-]?\d+)?""")
 
@@ -141,3 +145,37 @@ class RejectionWatch:
                 f"rejected (--fail-when-all-rejected), such as {where}: {error}; {WHAT_TO_DO}"
             )
             raise AllRejectedError(message)
+
+
+class KeyLimitWatch:
+    """Says loudly that a partition has as many keys as it may have, so that new ones are rejected.
+
+    Parameters
+    ----------
+    context
+        Of the service.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._n_refused = 0
+        self._logged_at_s = -LOG_EVERY_S
+
+    def observe(self, batch: RecordBatch, step: Step) -> None:
+        """Log the first refused record, and then how many there were at most each `LOG_EVERY_S`."""
+        refused = [each for each in step.rejected if isinstance(each.error, KeyLimitError)]
+        self._n_refused += len(refused)
+        now_s = self._context.clock.monotonic_s()
+        if not refused or now_s - self._logged_at_s < LOG_EVERY_S:
+            return
+        self._logged_at_s = now_s
+        metadata = batch.metadata(refused[0].index)
+        log_event(
+            logging.ERROR,
+            "too-many-keys",
+            n_records=self._n_refused,
+            first=f"{metadata.topic}[{metadata.partition}]@{metadata.offset}",
+            key=shorten(printable(text_of(metadata.key)), _KEY_CHARACTERS_MAX),
+            reason=refused[0].error,
+        )
+        self._n_refused = 0

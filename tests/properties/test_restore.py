@@ -19,6 +19,8 @@ from stream_detector.core.results import Step
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.state.restore_plan import RestorePlan
+from stream_detector.core.state.sample_state import NO_DIGEST
+from stream_detector.errors import KeyLimitError
 
 LONG = st.lists(PLANS, min_size=1, max_size=4).map(
     lambda plans: [each for one in plans for each in one]
@@ -77,6 +79,46 @@ def replayed(
             at = end
         state = state.finish_restore(partition, offset, restore_plan)
     return state
+
+
+@given(
+    plans=LONG,
+    stream=STREAMS,
+    sizes=SIZES,
+    again=SIZES,
+    cut=st.floats(0.1, 1),
+    keys_max=st.integers(1, 3),
+)
+def test_where_new_keys_were_refused_a_restore_is_exact_or_says_that_it_is_not(
+    plans: list[Any],
+    stream: Stream,
+    sizes: list[int],
+    again: list[int],
+    cut: float,
+    keys_max: int,
+) -> None:
+    sent = stream_of(plans)
+    detector = stream._replace(keys_max=keys_max).detector(5)
+    end = max(1, int(len(sent) * cut))
+    state, steps, committed = run(detector, begun(detector, sent), sent[:end], 0, list(sizes))
+    restored = replayed(detector, sent, committed, list(again))  # raises where it is not exact
+    refused = [
+        (sent[start + each.index].partition, start + each.index)
+        for start, step in steps
+        for each in step.rejected
+        if isinstance(each.error, KeyLimitError)
+    ]
+    for partition, (_, restore_plan) in committed.items():
+        is_replayed = any(at >= restore_plan.offset for of, at in refused if of == partition)
+        assert (restore_plan.digest == NO_DIGEST) is is_replayed
+    event(f"refused: {bool(refused)}")
+    if all(restore_plan.digest for _, restore_plan in committed.values()):
+        missing = {each.partition for each in sent} - set(committed)
+        for partition in missing:
+            restored = restored.open_partition(partition, 0)
+        rest = [run(detector, each, sent, end, []) for each in (state, restored)]
+        if end < len(sent):
+            assert published_by(rest[0][1]) == published_by(rest[1][1])
 
 
 @settings(max_examples=300)

@@ -3,11 +3,15 @@
 from collections import defaultdict, deque
 from dataclasses import asdict
 from itertools import chain
+from math import inf
 from typing import Any
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 from sample_streams import (
+    FLOAT32,
+    INTERVAL_MS,
     PLANS,
     SIZES,
     STREAMS,
@@ -19,6 +23,8 @@ from sample_streams import (
     stream_of,
 )
 
+from stream_detector.errors import KeyLimitError
+
 
 @given(plans=PLANS, stream=STREAMS, sizes=SIZES, model_rows_max=st.integers(1, 9))
 def test_any_cut_into_batches_gives_the_same(
@@ -27,6 +33,62 @@ def test_any_cut_into_batches_gives_the_same(
     sent = stream_of(plans)
     whole = published_by(steps_of(sent, stream, [], 1_000))
     assert published_by(steps_of(sent, stream, sizes, model_rows_max)) == whole
+
+
+@given(
+    plans=PLANS,
+    stream=STREAMS,
+    sizes=SIZES,
+    keys_max=st.integers(1, 3),
+    ttl_ms=st.sampled_from([50, 100, 300]),
+)
+def test_new_keys_are_refused_wherever_the_stream_is_cut(
+    plans: list[Any], stream: Stream, sizes: list[int], keys_max: int, ttl_ms: int
+) -> None:
+    stream = stream._replace(keys_max=keys_max, ttl_ms=ttl_ms)
+    sent = stream_of(plans)
+    whole = steps_of(sent, stream, [], 1_000)
+    published = published_by(whole)
+    parts = steps_of(sent, stream, list(sizes), 1_000)
+    assert published_by(parts) == published
+    found = [
+        start + each.index
+        for start, step in parts
+        for each in step.rejected
+        if isinstance(each.error, KeyLimitError)
+    ]
+    assert found == refused_one_by_one(sent, keys_max, ttl_ms)
+    assert all(
+        each.stage == "keys"
+        for _, step in parts
+        for each in step.rejected
+        if isinstance(each.error, KeyLimitError)
+    )
+
+
+def refused_one_by_one(sent: list[Sent], keys_max: int, ttl_ms: float) -> list[int]:
+    """Return which usable records are of a new key for which their partition has no room."""
+    seen: dict[int, dict[Any, float]] = defaultdict(dict)
+    stream_time: dict[int, float] = defaultdict(lambda: -inf)
+    refused = []
+    for number, each in enumerate(sent):
+        if not each.n_samples:
+            continue
+        known = seen[each.partition]
+        for key in [key for key, at in known.items() if stream_time[each.partition] > at + ttl_ms]:
+            del known[key]
+        if each.key not in known and len(known) >= keys_max:
+            refused.append(number)
+            continue
+        newest = newest_ms_of(each)
+        known[each.key] = stream_time[each.partition] = max(stream_time[each.partition], newest)
+    return refused
+
+
+def newest_ms_of(sent: Sent) -> float:
+    if sent.headers == FLOAT32:
+        return sent.timestamp_ms + (sent.n_samples - 1) * INTERVAL_MS
+    return float(orjson.loads(sent.value or b"")["timestamps_ms"][-1])
 
 
 @given(plans=PLANS, stream=STREAMS)

@@ -1,6 +1,7 @@
 """Streams of samples as hypothesis draws them, and the detector steps through them."""
 
 import operator
+from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,8 +56,13 @@ class Stream(NamedTuple):
     ttl_ms: int
     alerting: tuple[int, ...]
     missing: Any
+    keys_max: int = 100
 
     def detector(self, model_rows_max: int) -> SampleDetector:
+        detector = self._detector(model_rows_max)
+        return replace(detector, keys_max=self.keys_max)
+
+    def _detector(self, model_rows_max: int) -> SampleDetector:
         within, after, update, close, cooldown, longest, most, flood = self.alerting
         return make_sample_detector(
             WindowRules(

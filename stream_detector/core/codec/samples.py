@@ -62,20 +62,22 @@ class DecodedSamples:
     values: FloatArray
     rejected: Sequence[Rejected]
 
-    def without(self, errors: Mapping[int, DataError]) -> "DecodedSamples":
+    def without(self, errors: Mapping[int, DataError], stage: str = "check") -> "DecodedSamples":
         """Return the samples of the other records, and the given ones as rejected.
 
         Parameters
         ----------
         errors
             Reason of each record to reject, by its row in `indices`.
+        stage
+            Where it was found, as in `Rejected`.
         """
         if not errors:
             return self
         is_kept = np.ones(len(self.indices), dtype=np.bool_)  # (n_records,)
         is_kept[list(errors)] = False
         samples = np.repeat(is_kept, self.counts)  # (n_samples,)
-        more = [Rejected(int(self.indices[row]), error, "check") for row, error in errors.items()]
+        more = [Rejected(int(self.indices[row]), error, stage) for row, error in errors.items()]
         return DecodedSamples(
             self.indices[is_kept],
             self.counts[is_kept],

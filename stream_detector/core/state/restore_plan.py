@@ -34,7 +34,8 @@ class RestorePlan(NamedTuple):
     has_active_keys
         Whether any key has an alert, or a gap that an alert may report.
     digest
-        16 hexadecimal digits made of the whole state; empty where there is none.
+        16 hexadecimal digits made of the whole state; empty where there is none, or where the
+        replay need not give the same state (`sample_state.NO_DIGEST`).
     """
 
     offset: int

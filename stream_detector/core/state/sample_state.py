@@ -32,6 +32,12 @@ restored: twice until the first reset that a reader who starts there sees, twice
 alert is open for both, and once until it links to the same one before."""
 
 
+NO_DIGEST = ""
+"""Digest of a state that a replay cannot be held to: among the records to replay are some that were
+refused because a partition had as many keys as it may have. Which keys had state before them is
+known only to who was there, so the keys that come first in the replay are admitted instead."""
+
+
 class Needed(NamedTuple):
     """How much of a key's past is needed, in event time: for windows, and for gaps in alerts."""
 
@@ -89,6 +95,9 @@ class SampleState:
         the past these need.
     restore_points
         Of each partition, the oldest that is needed first.
+    refused_at
+        Of each partition, the offset of the last record that was refused because its key was one
+        too many.
     """
 
     windows: WindowState
@@ -97,6 +106,7 @@ class SampleState:
     gaps: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     holds: Mapping[int, RestoreHold] = field(default_factory=dict)
     restore_points: Mapping[int, tuple[RestorePoint, ...]] = field(default_factory=dict)
+    refused_at: Mapping[int, int] = field(default_factory=dict)
 
     def open_partition(
         self, partition: int, offset: int, restore_plan: RestorePlan | None = None
@@ -124,7 +134,7 @@ class SampleState:
         state = replace(self, gaps=self._recent_gaps(keyed_state))
         state = _set_restore_point(state, keyed_state, partition, offset)
         digest = _digest(state, keyed_state, partition)
-        if digest != restore_plan.digest:
+        if restore_plan.digest not in (digest, NO_DIGEST):
             message = (
                 f"partition {partition}: the keyed state at offset {offset}, replayed from "
                 f"{restore_plan.offset}, differs from the state when the offset was committed: "
@@ -156,6 +166,9 @@ class SampleState:
                 for each, points in self.restore_points.items()
                 if each not in partitions
             },
+            refused_at={
+                each: offset for each, offset in self.refused_at.items() if each not in partitions
+            },
         )
 
     def restore_plans(
@@ -172,9 +185,9 @@ class SampleState:
             points = state.restore_points[partition]
             score_from = min([_before_last(points).offset, *held])
             at = max(0, [each.offset for each in points].index(score_from) - 1)
-            plans[partition] = RestorePlan(
-                *points[at], score_from, bool(held), _digest(state, keyed_state, partition)
-            )
+            is_exact = state.refused_at.get(partition, -1) < points[at].offset
+            digest = _digest(state, keyed_state, partition) if is_exact else NO_DIGEST
+            plans[partition] = RestorePlan(*points[at], score_from, bool(held), digest)
             kept = {**state.restore_points, partition: points[at:]}
             state = replace(state, restore_points=kept)
             if keyed_state.has_history(partition, self.needed.windows_ms):

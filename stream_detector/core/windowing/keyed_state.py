@@ -306,6 +306,10 @@ class KeyedState:
         pairs = zip(names, found, strict=True)
         return [fresh[name] if slot is None else slot for name, slot in pairs]
 
+    def slots_of(self, partition: int) -> Mapping[bytes, int]:
+        """Return the slot of each key of a partition that has state."""
+        return self._slots.get(partition, {})
+
     def scratch(self, n_cells: int) -> FloatArray:
         """Return memory for the cells of one batch, shape (n_cells, n_features), not initialised.
 

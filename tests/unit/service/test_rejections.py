@@ -4,6 +4,7 @@ import logging
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -213,3 +214,33 @@ def test_the_shape_of_a_reason_has_neither_numbers_nor_quotations() -> None:
     first = reason_shape(RecordShapeError("values[3]: expected 1,000 steps, received 'a b' 1e-05."))
     other = reason_shape(RecordShapeError("values[12]: expected 7 steps, received '' 4.5."))
     assert first == other == "RecordShapeError: values[N]: expected N steps, received ... N."
+
+
+def test_too_many_keys_are_said_loudly_and_the_old_ones_go_on(
+    broker: MemoryBroker, serve: Callable[..., Service], caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = WindowRules(4, 1, 1, 10, 40, 0, "hold", 0.5, 1_000)
+    alerting = AlertRules(1, 1, 60_000, 100, 0, 600_000, 10, 600_000, (("warning", 1.0),))
+    detector = replace(make_sample_detector(rules, alerting), keys_max=2)
+    client = broker.connect()
+    keys = [b"a", b"b", b"new\n", b"a", b"other"]
+    client.produce(
+        [
+            OutputRecord("telemetry", key, b'{"values":[[9]]}', timestamp_ms=NOW_MS + 10 * at)
+            for at, key in enumerate(keys * 30)
+        ]
+    )
+    client.flush(1_000)
+    totals = serve(detector, poll_records_max=7).run()
+    assert (totals.n_dead_letters, totals.n_alerts > 0) == (60, True)
+    (line,) = [
+        each.getMessage() for each in caplog.records if each.getMessage().startswith("too-many")
+    ]
+    assert "n_records=2 " in line
+    assert "first=telemetry[0]@2 key=new\\n " in line
+    assert "set keys_max higher" in line
+    errors = {
+        dict(each.metadata.headers)["__connect.errors.exception.class.name"]
+        for each in broker.records("dead-letters")
+    }
+    assert errors == {b"KeyLimitError"}

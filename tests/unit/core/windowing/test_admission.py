@@ -1,0 +1,72 @@
+"""Records of new keys where a partition has as many keys as it may have: the worked example."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from key_samples import RULES, Record, arrivals  # tests/support
+
+from stream_detector.core.windowing.admission import find_refused
+from stream_detector.core.windowing.keyed_state import KeyedState
+from stream_detector.core.windowing.windows import WindowState, assign_windows
+
+TTL_MS = 100.0
+EXAMPLE: Sequence[Record] = [
+    (b"a", [0]),
+    (b"b", [50]),
+    (b"c", [60]),
+    (b"b", [101]),
+    (b"c", [110]),
+]
+
+
+def refused(
+    records: Sequence[Record], keys_max: int, partitions: Sequence[int] | None = None
+) -> list[int]:
+    state = KeyedState(n_steps=4, n_features=1)
+    found = find_refused(state, arrivals(*records, partitions=partitions), keys_max, TTL_MS)
+    return [int(row) for row in found]
+
+
+def test_the_worked_example() -> None:
+    assert refused(EXAMPLE, 2) == [2]
+
+
+@pytest.mark.parametrize(("keys_max", "expected"), [(1, [1, 2, 3]), (2, [2]), (3, [])])
+def test_there_is_room_up_to_the_limit(keys_max: int, expected: list[int]) -> None:
+    assert refused(EXAMPLE[:4], keys_max) == expected
+
+
+@pytest.mark.parametrize(("time_ms", "expected"), [(150.0, [3]), (150.0625, [])])
+def test_there_is_room_again_once_a_key_has_expired(time_ms: float, expected: list[int]) -> None:
+    records: list[Record] = [(b"a", [50]), (b"b", [60]), (b"b", [time_ms]), (b"c", [151])]
+    assert refused(records, 2) == expected
+
+
+def test_a_refused_record_does_not_advance_the_stream_time() -> None:
+    records: list[Record] = [(b"a", [0]), (b"b", [50]), (b"c", [10_000]), (b"c", [60])]
+    assert refused(records, 2) == [2, 3]
+
+
+def test_each_partition_has_a_limit_of_its_own() -> None:
+    records: list[Record] = [(b"a", [0]), (b"b", [0]), (b"c", [0]), (b"d", [0])]
+    assert refused(records, 1, partitions=[0, 1, 1, 0]) == [2, 3]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_keys_with_state_go_on_from_batch_to_batch(size: int) -> None:
+    rules = replace(RULES, key_ttl_ms=TTL_MS)
+    state, found = WindowState.empty(rules), []
+    for start in range(0, len(EXAMPLE), size):
+        some = EXAMPLE[start : start + size]
+        rows = find_refused(state.apply_delta(), arrivals(*some), 2, TTL_MS)
+        found += (rows + start).tolist()
+        kept = [each for at, each in enumerate(some) if at not in rows]
+        state = assign_windows(state, rules, arrivals(*kept)).state if kept else state
+    assert found == [2]
+
+
+def test_no_records_are_refused_of_none() -> None:
+    assert refused([], 1) == []
+    assert find_refused(KeyedState(4, 1), arrivals(), 1, TTL_MS).dtype == np.intp
