@@ -53,6 +53,7 @@ LONGEST = (
     "properties/test_restore.py",
     "integration/test_access_rights.py",
     "integration/test_images.py",
+    "integration/test_unreadable.py",
     "integration/test_codecs.py",
     "integration/test_start.py",
     "integration/test_soak.py",

@@ -4,10 +4,10 @@ Pure values. A batch is a set of columns, not one object per record: what the ho
 read is fetched only for the few records that need it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,49 @@ FloatArray = NDArray[np.float32]
 
 Headers = Sequence[tuple[str, bytes | None]]
 """A record's headers, in order, names repeated where the producer repeated them."""
+
+
+class Unreadable(tuple[tuple[str, bytes | None], ...]):
+    """The headers of a record that the Kafka client could not read whole, and what is wrong.
+
+    A producer may write what a client's library cannot decode, for example the name of a header
+    that is not UTF-8. The broker's log is sound, and so are the other records. Such a record stands
+    in its batch as far as it could be read, and is rejected in place of being decoded.
+
+    Parameters
+    ----------
+    headers
+        Those that could be read.
+    error
+        Why the record is rejected.
+    left_out
+        Bytes of each part that is missing, 0 where that is not known: "value", "key", "headers".
+        Of headers that is at least so much.
+
+    Examples
+    --------
+    >>> headers = Unreadable([("a", b"1")], DataError("why"), {"headers": 7})
+    >>> list(headers), headers.left_out
+    ([('a', b'1')], {'headers': 7})
+    """
+
+    error: DataError
+    left_out: Mapping[str, int]
+
+    def __new__(
+        cls,
+        headers: Iterable[tuple[str, bytes | None]],
+        error: DataError,
+        left_out: Mapping[str, int],
+    ) -> Self:
+        """Return headers with what is wrong."""
+        found = super().__new__(cls, tuple(headers))
+        found.error, found.left_out = error, left_out
+        return found
+
+    def __bool__(self) -> bool:
+        """Return True: also without a header, a batch with such a record is no fast case."""
+        return True
 
 
 TOPIC_BYTES_MAX = 1_048_588
@@ -114,7 +157,8 @@ class RecordBatch:
         Record values, one each, None for a tombstone. Length n_records.
     headers
         Headers of each record (None or empty where it has none), or None where no record
-        of the batch has any, which is the fast case.
+        of the batch has any, which is the fast case. `Unreadable` for a record that could not be
+        read whole.
     next_offsets
         For each partition in the batch: offset of the last record + 1. What to commit once the
         batch is processed.

@@ -61,7 +61,8 @@ class Publisher:
     n_alerts, n_dead_letters
         How many were published of the last step.
     n_left_out
-        How many dead letters of the last step were published without a part, because of its size.
+        How many dead letters of the last step were published without a part, which was too large or
+        could not be read.
     """
 
     def __init__(self, context: RunContext) -> None:

@@ -36,7 +36,7 @@ from stream_detector.clients.confluent.errors import (
     map_fatal,
 )
 from stream_detector.clients.confluent.producer import ConfluentProducer
-from stream_detector.clients.confluent.records import to_batch, without_notices
+from stream_detector.clients.confluent.records import to_batch, undecodable_record, without_notices
 from stream_detector.core.records import RecordBatch, TopicPartition
 from stream_detector.errors import BrokerError
 from stream_detector.settings import ConnectionSettings
@@ -115,8 +115,27 @@ class ConfluentClient(KafkaClient):
         messages = self._consume(consumer, n_records_max, timeout_ms / 1000)
         if any(map(Message.error, messages)):
             has_group = self._subscription.group is not None
-            messages = without_notices(messages, has_group=has_group)
+            messages, undecodable = without_notices(messages, has_group=has_group)
+            if undecodable is not None and not messages:
+                return self._skip_undecodable(consumer, undecodable)
         return to_batch(messages, self._next_offsets(consumer, messages))
+
+    def _skip_undecodable(self, consumer: Any, failed: Message) -> RecordBatch:
+        """Return the record at a partition's position, of whose batch the library gives nothing.
+
+        It does not say either how many records the batch holds, and raises the same error for the
+        next of them.
+        """
+        where = TopicPartition(failed.topic() or "", failed.partition() or 0)
+        offset = self._positions_of(consumer, {where}).get(where)
+        if offset is None and self._subscription.group is None:
+            offset = self._positions[where]
+        elif offset is None:  # nothing was read of it since the group assigned it
+            offset = self._fetch_committed(consumer, [where]).get(where, (0, b""))[0]
+        offset = max(offset, failed.offset() or 0)
+        self._seek(consumer, where, offset + 1)
+        reason = error.str() if (error := failed.error()) else ""
+        return undecodable_record(where, offset, reason)
 
     def _consume(self, consumer: Any, n_records_max: int, timeout_s: float) -> list[Message]:
         """Return the next messages, those that were read ahead first."""

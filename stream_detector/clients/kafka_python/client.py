@@ -23,6 +23,12 @@ from stream_detector.clients.kafka_python.config import (
 from stream_detector.clients.kafka_python.errors import LIBRARY_ERRORS, map_error
 from stream_detector.clients.kafka_python.producer import KafkaPythonProducer
 from stream_detector.clients.kafka_python.records import to_batch
+from stream_detector.clients.kafka_python.undecodable import (
+    DECODING_ERRORS,
+    drop_failed,
+    failed_partition,
+    read_batch,
+)
 from stream_detector.core.records import RecordBatch, TopicPartition
 from stream_detector.errors import BrokerError
 
@@ -68,7 +74,27 @@ class KafkaPythonClient(KafkaClient):
             consumer.seek(kafka.TopicPartition(*partition), offset)
 
     def _fetch(self, consumer: Any, n_records_max: int, timeout_ms: int) -> RecordBatch:
-        return to_batch(consumer.poll(timeout_ms=timeout_ms, max_records=n_records_max))
+        try:
+            polled = consumer.poll(timeout_ms=timeout_ms, max_records=n_records_max)
+        except DECODING_ERRORS:
+            where = failed_partition(consumer)
+            if where is None:
+                raise
+            return self._fetch_undecodable(consumer, where, n_records_max)
+        return to_batch(polled)
+
+    def _fetch_undecodable(
+        self, consumer: Any, where: TopicPartition, n_records_max: int
+    ) -> RecordBatch:
+        """Return the next records of a partition whose next batch the library cannot decode."""
+        theirs = kafka.TopicPartition(*where)
+        position = int(consumer._subscription.position(theirs).offset)  # noqa: SLF001
+        records, next_offset = read_batch(consumer, where, position)
+        if len(records) > n_records_max:
+            records, next_offset = records[:n_records_max], records[n_records_max].offset
+        # The library drops what it failed at; the next poll may meet the same batch again.
+        consumer.seek(theirs, next_offset)
+        return to_batch({theirs: records} if records else {})
 
     def _probe(self, consumer: Any) -> None:
         assigned = consumer.assignment() or {kafka.TopicPartition(self._subscription.topics[0], 0)}
@@ -145,6 +171,7 @@ class KafkaPythonClient(KafkaClient):
         return {TopicPartition(*each): offset for each, offset in found.items()}
 
     def _pause(self, consumer: Any, partitions: set[TopicPartition]) -> None:
+        drop_failed(consumer)
         consumer.pause(*_to_library(partitions))
 
     def _resume(self, consumer: Any, partitions: set[TopicPartition]) -> None:

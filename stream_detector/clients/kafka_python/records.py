@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_detector.core.records import RecordBatch, RecordMetadata, SeriesColumns, TopicPartition
 
@@ -40,8 +41,25 @@ def _series(records: Sequence[Any]) -> SeriesColumns:
     return SeriesColumns(
         keys=list(map(_keys, records)),
         partitions=np.fromiter(map(_partitions, records), np.int64, len(records)),
-        timestamps_ms=np.fromiter(map(_timestamps, records), np.int64, len(records)),
+        timestamps_ms=_times(records),
     )
+
+
+def _times(records: Sequence[Any]) -> NDArray[np.int64]:
+    """Return the time of each record."""
+    try:
+        return np.fromiter(map(_timestamps, records), np.int64, len(records))
+    except OverflowError:
+        return np.array([as_int64(record.timestamp) for record in records], np.int64)
+
+
+def as_int64(number: int) -> int:
+    """Return a number as 64 bits hold it.
+
+    The library adds a record's time to that of its batch without a bound; a broker and other
+    clients wrap the sum around.
+    """
+    return (number + 2**63) % 2**64 - 2**63
 
 
 def _metadata(record: Any) -> RecordMetadata:
@@ -50,7 +68,7 @@ def _metadata(record: Any) -> RecordMetadata:
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        timestamp_ms=record.timestamp,
+        timestamp_ms=as_int64(record.timestamp),
         key=record.key,
         headers=record.headers,
     )

@@ -8,7 +8,7 @@ Pure. A dead letter is the record byte for byte, with the reason in headers afte
     __connect.errors.stage                       "decode", "check", "order" or "publish"
     __connect.errors.exception.class.name        as RecordShapeError
     __connect.errors.exception.message           what is wrong, and what to do
-    stream-detector.left-out                     only where parts were too large to be kept
+    stream-detector.left-out                     only where parts were too large or unreadable
     stream-detector.changed                      only where the topic did not take its time or key
 """
 
@@ -22,11 +22,12 @@ from stream_detector.core.records import (
     OutputRecord,
     RecordMetadata,
     Rejected,
+    Unreadable,
     n_header_bytes,
 )
 
 LEFT_OUT_HEADER = "stream-detector.left-out"
-"""Header that names the parts of a record that a dead letter had no room for, with their bytes."""
+"""Header that names the parts of a record that its dead letter lacks, with their bytes."""
 
 CHANGED_HEADER = "stream-detector.changed"
 """Header of an alert or a dead letter that its topic refused as it was: "timestamp" with the time
@@ -148,8 +149,8 @@ def encode_dead_letter(
     bytes_max
         Largest dead letter: key, value, and names and values of headers. A larger one is written
         without its value; if that is not enough, without its key, and then without the record's
-        own headers. `LEFT_OUT_HEADER` says what was left out and how many bytes it had; the
-        record itself is still where the reason's headers say.
+        own headers. `LEFT_OUT_HEADER` says what was left out and how many bytes it had, also of a
+        record that was `Unreadable`; the record itself is still where the reason's headers say.
 
     Notes
     -----
@@ -172,24 +173,27 @@ def encode_dead_letter(
     # Many small headers take more room in Kafka than their names and values.
     n_more = max(0, n_header_bytes(metadata.headers) - sizes["headers"] - HEADER_OVERHEAD_MAX)
     kept = {name: size for name, size in sizes.items() if size or (name == "headers" and n_more)}
+    dropped: set[str] = set()
     left_out: dict[str, int] = {}
-    added = why
+    if isinstance(metadata.headers, Unreadable):
+        left_out |= metadata.headers.left_out
+    added = [*why, *_left_out_header(left_out)]
     while kept and sum(kept.values()) + n_more + _n_bytes(added) > bytes_max:
         name = next(iter(kept))
-        left_out[name] = kept.pop(name)
-        text = ", ".join(f"{part} {size}" for part, size in left_out.items())
-        added = [*why, (LEFT_OUT_HEADER, text.encode())]
+        dropped.add(name)
+        left_out[name] = left_out.get(name, 0) + kept.pop(name)
+        added = [*why, *_left_out_header(left_out)]
     return OutputRecord(
         topic,
-        None if "key" in left_out else metadata.key,
-        None if "value" in left_out else value,
-        [*(() if "headers" in left_out else metadata.headers), *added],
+        None if "key" in dropped else metadata.key,
+        None if "value" in dropped else value,
+        [*(() if "headers" in dropped else metadata.headers), *added],
         _known_ms(metadata),
     )
 
 
 def is_left_out(dead_letter: OutputRecord) -> bool:
-    """Return whether a part of a dead letter was left out because it was too large."""
+    """Return whether a part of a dead letter was too large or unreadable, and left out."""
     own, _ = _split_changed(dead_letter.headers)
     return _ends_with_left_out(own)
 
@@ -252,6 +256,8 @@ def decode_dead_letter(metadata: RecordMetadata, value: bytes | None) -> DeadLet
     start = max(0, end - len(_REASONS))
     reason = _decode_reason(headers[start:end])
     left_out = _decode_left_out(headers[-1][1] or b"") if is_incomplete else {}
+    if isinstance(metadata.headers, Unreadable):
+        left_out = {**(left_out or {}), **metadata.headers.left_out}
     if reason is None or left_out is None:
         return DeadLetter(metadata, value, every, None, {})
     return DeadLetter(metadata, value, headers[:start], reason, left_out)
@@ -331,6 +337,12 @@ def _decode_left_out(value: bytes) -> dict[str, int] | None:
     parts = [_LEFT_OUT.fullmatch(part) for part in value.split(b", ")]
     found = {part[1].decode(): int(part[2]) for part in parts if part}
     return found if len(found) == len(parts) else None
+
+
+def _left_out_header(left_out: Mapping[str, int]) -> Headers:
+    """Return the header that says what is missing, none where nothing is."""
+    text = ", ".join(f"{part} {size}" for part, size in left_out.items())
+    return [(LEFT_OUT_HEADER, text.encode())] if left_out else []
 
 
 def _n_bytes(headers: Headers) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stream_detector.core.codec import float32_format, image_format, json_format
 from stream_detector.core.codec.decoding import Decoded, RawSamples
 from stream_detector.core.codec.image_format import ImageShape
-from stream_detector.core.records import FloatArray, Headers
+from stream_detector.core.records import FloatArray, Headers, Unreadable
 from stream_detector.errors import DataError, RecordDecodeError
 
 Indices = NDArray[np.intp]
@@ -214,8 +214,8 @@ def group_by_format(
 ) -> tuple[list[FormatGroup], dict[int, DataError]]:
     """Return the records of each format, and the records that have none.
 
-    A tombstone or an empty value is rejected before its format is looked up, so no format needs
-    to think of it.
+    A record that could not be read whole, a tombstone and an empty value are rejected before their
+    format is looked up, so no format needs to think of them.
 
     Parameters
     ----------
@@ -252,6 +252,8 @@ def group_by_format(
     names = {media_type: name for name, media_type in formats_of(shape).items()}
     spellings: dict[bytes | None, str | None] = {None: content_type}
     for row, header in enumerate(headers):
+        if type(header) is Unreadable:
+            rejected[row] = header.error
         if row in rejected:
             continue
         received = _content_type_of(header)
@@ -265,6 +267,23 @@ def group_by_format(
             groups.setdefault(name, []).append(row)
     found = [FormatGroup(find_format(name, shape), name, rows) for name, rows in groups.items()]
     return found, rejected
+
+
+def unreadable(
+    headers: Sequence[Headers | None] | None, rejected: Mapping[int, DataError]
+) -> dict[int, DataError]:
+    """Return those of some rejected records that could not be read whole.
+
+    Parameters
+    ----------
+    headers
+        Headers of each record, or None where no record has any.
+    rejected
+        The reason of each rejected record, by row.
+    """
+    if headers is None:
+        return {}
+    return {row: error for row, error in rejected.items() if type(headers[row]) is Unreadable}
 
 
 def select_records(

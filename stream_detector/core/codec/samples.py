@@ -19,6 +19,7 @@ from stream_detector.core.codec.formats import (
     find_format,
     group_by_format,
     select_records,
+    unreadable,
 )
 from stream_detector.core.codec.keys import unusable_keys
 from stream_detector.core.records import FloatArray, Headers, Rejected, SeriesColumns
@@ -124,7 +125,8 @@ def decode_samples(
     """
     groups, unusable = group_by_format(values, headers, content_type, "samples")
     without_key = unusable_keys(series.keys, is_required=True)
-    rejected = list({**unusable, **without_key}.items())  # each record once
+    # Each record once; of one that could not be read, the key may be what is missing.
+    rejected = list({**unusable, **without_key, **unreadable(headers, unusable)}.items())
     parts = []
     for group in groups:
         rows = [row for row in group.rows if row not in without_key] if without_key else group.rows

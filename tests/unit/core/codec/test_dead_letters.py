@@ -10,7 +10,7 @@ from stream_detector.core.codec.dead_letters import (
     encode_redrive,
     is_left_out,
 )
-from stream_detector.core.records import OutputRecord, RecordMetadata, Rejected
+from stream_detector.core.records import OutputRecord, RecordMetadata, Rejected, Unreadable
 from stream_detector.errors import RecordDecodeError, RecordShapeError
 
 ORIGIN = RecordMetadata(
@@ -199,3 +199,40 @@ def test_what_was_left_out_of_no_dead_letter_means_nothing() -> None:
 def test_what_is_incomplete_is_never_sent_again(topic: str | None) -> None:
     with pytest.raises(ValueError, match=r"dead\[0\]@5 lacks its value, key"):
         encode_redrive(letter_of(*REASON_HEADERS, LEFT_OUT), topic)
+
+
+@pytest.mark.parametrize("value", [None, b"", b"value"])
+def test_what_could_not_be_read_is_said_and_the_rest_is_kept(value: bytes | None) -> None:
+    why = RecordDecodeError("why")
+    headers = Unreadable([("label", b"1"), ("x", None)], why, {"headers": 7})
+    metadata = ORIGIN._replace(headers=headers)
+
+    record = encode_dead_letter(Rejected(0, why), value, metadata, "dead", 4_096)
+
+    assert is_left_out(record)
+    assert (record.key, record.value) == (ORIGIN.key, value)
+    letter = decode_dead_letter(ORIGIN._replace(headers=record.headers), record.value)
+    assert letter.headers == list(ORIGIN.headers)
+    assert letter.left_out == {"headers": 7}
+    with pytest.raises(ValueError, match="lacks its headers"):
+        encode_redrive(letter, None)
+
+
+def test_what_is_too_large_adds_to_what_could_not_be_read() -> None:
+    headers = Unreadable([("label", bytes(5_000))], RecordDecodeError("why"), {"headers": 7})
+    rejected = Rejected(0, RecordDecodeError("why"))
+    metadata = ORIGIN._replace(headers=headers)
+
+    record = encode_dead_letter(rejected, b"value", metadata, "dead", 4_096)
+
+    letter = decode_dead_letter(ORIGIN._replace(headers=record.headers), record.value)
+    assert letter.headers == []
+    assert letter.left_out == {"headers": 5_012, "value": 5, "key": 6}
+
+
+def test_a_dead_letter_that_cannot_be_read_whole_is_not_sent_again() -> None:
+    written = encode_dead_letter(Rejected(0, RecordDecodeError("why")), b"v", ORIGIN, "dead", 4_096)
+    headers = Unreadable(written.headers, RecordDecodeError("name"), {"headers": 3})
+    letter = decode_dead_letter(ORIGIN._replace(headers=headers), b"v")
+    assert letter.left_out == {"headers": 3}
+    assert letter.reason is not None

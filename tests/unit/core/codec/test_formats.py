@@ -19,8 +19,10 @@ from stream_detector.core.codec.formats import (
     unsupported,
 )
 from stream_detector.core.codec.image_format import ImageShape
-from stream_detector.core.codec.samples import encode_samples
+from stream_detector.core.codec.samples import decode_samples, encode_samples
 from stream_detector.core.codec.windows import decode_windows, encode_window
+from stream_detector.core.records import SeriesColumns, Unreadable
+from stream_detector.errors import RecordDecodeError, RecordValueError
 
 SHAPES = get_args(RecordShape)
 
@@ -93,3 +95,31 @@ def test_a_new_format_takes_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert formats_of("window")["csv"] == b"text/csv"
     with pytest.raises(ValueError, match="expected json or float32 for"):
         encode_samples(np.array([[1]], np.float32), "csv")
+
+
+@pytest.mark.parametrize("headers", [[], [("content-type", b"nonsense")]])
+@pytest.mark.parametrize("value", [None, b"", b'{"values":[1,2]}'])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_record_that_could_not_be_read_is_rejected_with_that_reason(
+    shape: RecordShape, value: bytes | None, headers: list[tuple[str, bytes | None]]
+) -> None:
+    why = RecordDecodeError("unreadable")
+    good = b'{"values":[1,2]}'
+    columns = [None, Unreadable(headers, why, {"headers": 1}), ()]
+    groups, rejected = group_by_format([good, value, good], columns, "json", shape)
+    assert rejected == {1: why}
+    assert [list(group.rows) for group in groups] == [[0, 2]]
+
+
+def test_what_could_not_be_read_counts_before_a_missing_key() -> None:
+    why = RecordDecodeError("unreadable")
+    decoded = decode_samples(
+        [b"1", b"1"],
+        [Unreadable((), why, {}), None],
+        SeriesColumns([None, None], np.zeros(2, np.int64), np.zeros(2, np.int64)),
+        "json",
+        n_features=1,
+        interval_ms=1,
+    )
+    errors = {each.index: type(each.error) for each in decoded.rejected}
+    assert errors == {0: RecordDecodeError, 1: RecordValueError}
