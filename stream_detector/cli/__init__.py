@@ -31,6 +31,7 @@ _COMMANDS = (
     "evaluate",
     "score",
     "latent",
+    "doctor",
     "detect",
     "alerts",
     "dead_letters",

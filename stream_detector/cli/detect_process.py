@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stream_detector.cli.terminal import StopFlag, describe_error, waiting
+from stream_detector.core.codec.formats import ContentType
 from stream_detector.errors import ConfigError
 from stream_detector.settings import DetectSettings
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from stream_detector.bundle import Bundle
     from stream_detector.core.records import RecordBatch
     from stream_detector.core.results import Step
     from stream_detector.service import Service
@@ -48,12 +50,7 @@ def run_detect(bundle: Path, settings: DetectSettings, worker: int | None = None
     served = open_bundle(
         bundle, settings.engine, settings.model_rows_max, metrics.timed, settings.keys_max
     )
-    if settings.content_type == "image" and served.bundle.image is None:
-        message = (
-            f"content_type: expected json or float32, because bundle {bundle} takes no images, "
-            "received 'image'; leave it out, or give a bundle of images"
-        )
-        raise ConfigError(message)
+    require_content_type(settings.content_type, served.bundle)
     service = make_service(served, settings, metrics)
     stop = StopFlag(service.stop)
     with ExitStack() as stack:
@@ -84,6 +81,22 @@ def log_failure(error: Exception) -> int:
     kind = type(error).__name__
     log_event(logging.ERROR, "failed", error=kind, exit_code=code, reason=reason)
     return code
+
+
+def require_content_type(content_type: ContentType | None, bundle: "Bundle") -> None:
+    """Refuse images for a bundle that takes none.
+
+    Raises
+    ------
+    ConfigError
+        If the bundle takes no images and the content type is "image".
+    """
+    if content_type == "image" and bundle.image is None:
+        message = (
+            f"content_type: expected json or float32, because bundle {bundle.path} takes no "
+            "images, received 'image'; leave it out, or give a bundle of images"
+        )
+        raise ConfigError(message)
 
 
 def serving_metrics(

@@ -1,0 +1,351 @@
+"""The checks: what an examination found, in words, and what to do about it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from stream_detector.core.detector import WindowDetector
+from stream_detector.core.windowing.diagnosis import Reason, Unscored, samples_apart
+from stream_detector.core.windowing.rules import WindowRules
+from stream_detector.doctor.examination import Examination, Subject
+from stream_detector.doctor.reading import Reading
+from stream_detector.text import printable, shorten
+
+Status = Literal["ok", "warning", "problem"]
+
+AHEAD_MS_MAX = 60_000
+"""How far a sender's clock may be ahead of this machine's."""
+
+OUTSIDE_SHARE_MAX = 0.05
+"""Share of the values that may lie outside of the range trained on."""
+
+ANOMALOUS_SHARE_MAX = 0.5
+"""Share of anomalous windows above which the bundle is probably another sensor's."""
+
+FAST_MAX = 0.75
+"""Shortest time between samples, in intervals of the bundle."""
+
+_N_SHOWN = 5
+_CHARACTERS_MAX = 64
+
+
+class Finding(NamedTuple):
+    """What one check found.
+
+    Parameters
+    ----------
+    check
+        Its name.
+    status
+        A problem keeps records from being scored.
+    found
+        What was seen, and what was expected.
+    what_to_do
+        Empty where all is well.
+    """
+
+    check: str
+    status: Status
+    found: str
+    what_to_do: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What all checks found.
+
+    Parameters
+    ----------
+    findings
+        In the order in which they are shown.
+    would_score
+        Whether a window was scored, or some series is on its way to its first window.
+    n_records, n_windows, n_anomalous, n_keys, n_keys_scored
+        Records read, windows scored, those of them that are anomalous, keys, and keys of which a
+        window was scored; each whole window has a key of its own.
+    """
+
+    findings: Sequence[Finding]
+    would_score: bool
+    n_records: int
+    n_windows: int
+    n_anomalous: int
+    n_keys: int
+    n_keys_scored: int
+
+
+def make_report(
+    examination: Examination, reading: Reading, now_ms: int, names: Sequence[str] = ()
+) -> Report:
+    """Return what all checks say.
+
+    Parameters
+    ----------
+    examination
+        Of the records that were read.
+    reading
+        How they were read.
+    now_ms
+        This machine's time.
+    names
+        Names of the features; they are numbered where there are none.
+    """
+    series = _Series.of(examination)
+    findings = [
+        _check_records(examination, reading),
+        _check_format(examination),
+        _check_features(examination),
+        _check_keys(examination),
+        _check_partitioning(examination),
+        _check_clock(examination, now_ms),
+        *series.check(),
+        _check_values(examination, names),
+        _check_scored(examination, series),
+    ]
+    would_score = examination.n_windows > 0 or series.n_on_their_way > 0
+    if not examination.n_records:
+        findings = findings[:1]
+    return Report(
+        findings=findings,
+        would_score=would_score,
+        n_records=examination.n_records,
+        n_windows=examination.n_windows,
+        n_anomalous=examination.n_anomalous,
+        n_keys=sum(key is not None for key in examination.partitions_of),
+        n_keys_scored=series.n_scored,
+    )
+
+
+def _check_records(examination: Examination, reading: Reading) -> Finding:
+    """Check that there are records."""
+    found = f"{examination.n_records:,} read of about {reading.n_kept:,} kept"
+    found += f", {reading.n_partitions} partitions"
+    if not examination.n_records:
+        advice = "see that something sends to this topic, or name another with --topic"
+        return Finding("records", "problem", found, advice)
+    if not reading.is_complete:
+        found += "; the newest were not reached"
+        return Finding("records", "warning", found, "read for longer, with --for 60s")
+    return Finding("records", "ok", found)
+
+
+def _check_rejected(
+    examination: Examination, check: str, subject: Subject, advice: str
+) -> Finding | None:
+    """Return a finding on records that are rejected for one reason, None where there are none."""
+    n_rejected = examination.rejected[subject]
+    if not n_rejected:
+        return None
+    place, n_records = examination.examples[subject], examination.n_records
+    found = f"{n_rejected:,} of {n_records:,} records rejected, such as {place.where}: "
+    status: Status = "problem" if n_rejected == n_records else "warning"
+    return Finding(check, status, found + place.error, advice)
+
+
+def _check_format(examination: Examination) -> Finding:
+    """Check that the records can be decoded."""
+    advice = "name the format with --content-type and the content_type setting, or send the header"
+    finding = _check_rejected(examination, "format", "format", advice)
+    return finding or Finding("format", "ok", "all records could be decoded")
+
+
+def _check_features(examination: Examination) -> Finding:
+    """Check that each sample, or window, has as many values as the bundle expects."""
+    detector = examination.detector
+    shape = f"{len(examination.scaler.offset)} features"
+    if isinstance(detector, WindowDetector):
+        shape = f"{detector.shape[0]} steps of {shape}"
+    advice = f"send {shape}, or train a bundle for what is sent"
+    finding = _check_rejected(examination, "features", "features", advice)
+    return finding or Finding("features", "ok", f"the bundle expects {shape}, and so it is")
+
+
+def _check_keys(examination: Examination) -> Finding:
+    """Check that each record says of which series it is."""
+    advice = "set the key of each record to the name of its series"
+    finding = _check_rejected(examination, "keys", "keys", advice)
+    if finding is not None:
+        return finding
+    keys = [key for key in examination.partitions_of if key is not None]
+    found = f"{len(keys):,} keys"
+    if keys:
+        found += f", such as {', '.join(map(_shown, keys[:_N_SHOWN]))}"
+    return Finding("keys", "ok", found)
+
+
+def _check_partitioning(examination: Examination) -> Finding:
+    """Check that each key is on one partition."""
+    known = examination.partitions_of.items()
+    spread = [key for key, found in known if key is not None and len(found) > 1]
+    if not spread:
+        return Finding("partitioning", "ok", "each key is on one partition")
+    found = f"{len(spread):,} keys are on several partitions, such as "
+    found += ", ".join(map(_shown, spread[:_N_SHOWN]))
+    # A whole window stands for itself, wherever it lies.
+    is_window = isinstance(examination.detector, WindowDetector)
+    advice = "produce by key with one partitioner, so that each key has one partition"
+    return Finding("partitioning", "ok" if is_window else "problem", found, advice)
+
+
+def _check_clock(examination: Examination, now_ms: int) -> Finding:
+    """Check that times are right, and samples in order."""
+    advice = "send milliseconds since 1970-01-01 UTC, and correct the sender's clock"
+    finding = _check_rejected(examination, "clock", "clock", advice)
+    if finding is not None:
+        return finding
+    advice = "send in order, or train with a larger window.allowed_lateness_ms"
+    finding = _check_rejected(examination, "clock", "order", advice)
+    if finding is not None:
+        n_late, n_samples = examination.samples["late"], examination.samples.total()
+        is_most = 2 * n_late >= n_samples
+        return finding._replace(status="problem" if is_most else "warning")
+    if not np.isfinite(examination.newest_ms):
+        return Finding("clock", "ok", "no time could be read")
+    ahead_ms = examination.newest_ms - now_ms
+    if ahead_ms > AHEAD_MS_MAX:
+        found = f"the newest time is {ahead_ms / 1000:,.0f} s ahead of this machine's"
+        return Finding("clock", "warning", found, "correct the clock of the sender or of this one")
+    return Finding("clock", "ok", f"the newest time is {-ahead_ms / 1000:,.1f} s ago")
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """Checks of records that are samples; of whole windows there are none.
+
+    Parameters
+    ----------
+    examination
+        Of the records.
+    found
+        Series that are not scored; None where records are whole windows.
+    n_scored, n_on_their_way
+        Series of which a window was scored, and those in warm-up whose samples fit so far.
+    """
+
+    examination: Examination
+    found: Unscored | None
+    n_scored: int
+    n_on_their_way: int
+
+    @classmethod
+    def of(cls, examination: Examination) -> "_Series":
+        """Return what is known of the series."""
+        diagnosis = examination.diagnosis
+        if diagnosis is None:
+            return cls(examination, None, examination.n_windows, 0)
+        found = diagnosis.find()
+        warming = found.with_reason("warm_up")
+        health = diagnosis.health
+        n_on_their_way = int((health.n_intervals[warming] > 0).sum())
+        return cls(examination, found, int(health.was_scored.sum()), n_on_their_way)
+
+    def check(self) -> Iterator[Finding]:
+        """Yield the findings on rate, gaps, missing values and warm-up."""
+        diagnosis = self.examination.diagnosis
+        if diagnosis is None or self.found is None:
+            return
+        yield self._check_rate(diagnosis.rules)
+        yield self._of_reason("duplicates", "duplicates") or self._check_repeats()
+        n_gaps, gap_ms = self.examination.n_gaps, diagnosis.rules.gap_ms_max
+        seen = f"{n_gaps:,} gaps of more than {gap_ms:g} ms"
+        yield self._of_reason("gaps", "gaps") or Finding("gaps", "ok", seen)
+        values = self.examination.values
+        n_missing, n_values = int(values.n_missing.sum()), int(values.n_present.sum())
+        share = n_missing / max(n_missing + n_values, 1)
+        seen = f"{share:.1%} of the values are missing"
+        yield self._of_reason("missing values", "missing_values") or Finding(
+            "missing values", "ok", seen
+        )
+        yield self._check_warm_up(diagnosis.rules)
+
+    def _of_reason(self, check: str, reason: Reason) -> Finding | None:
+        """Return a finding on the series that have a reason, None where none has."""
+        diagnosis = self.examination.diagnosis
+        if diagnosis is None or self.found is None:
+            return None
+        slots = self.found.with_reason(reason).tolist()
+        if not slots:
+            return None
+        keys = [diagnosis.keyed_state.keys[slot] or b"" for slot in slots[:_N_SHOWN]]
+        detail = diagnosis.describe(slots[0], reason)
+        found = f"{len(slots):,} keys, such as {', '.join(map(_shown, keys))}: {detail}"
+        return Finding(check, "problem", found, "see docs/how-to/troubleshooting.md")
+
+    def _check_rate(self, rules: WindowRules) -> Finding:
+        """Check that samples come at the interval that the bundle expects."""
+        finding = self._of_reason("rate", "interval")
+        if finding is not None:
+            return finding
+        interval_ms, expected = (
+            self.examination.interval_ms,
+            f"expected {rules.sample_interval_ms:g}",
+        )
+        if np.isnan(interval_ms):
+            return Finding("rate", "ok", f"no key had two samples yet, {expected} ms between them")
+        found = f"received {samples_apart(interval_ms)}, {expected}"
+        if interval_ms < FAST_MAX * rules.sample_interval_ms:
+            advice = "send at that interval, or train with window.sample_interval_ms as it is sent"
+            return Finding("rate", "warning", found, advice)
+        return Finding("rate", "ok", found)
+
+    def _check_repeats(self) -> Finding:
+        """Return how many samples repeat another."""
+        counts = self.examination.samples
+        seen = f"{counts['duplicate']:,} of {counts.total():,} samples repeat another"
+        return Finding("duplicates", "ok", seen)
+
+    def _check_warm_up(self, rules: WindowRules) -> Finding:
+        """Check that every key has had a complete window."""
+        finding = self._of_reason("warm-up", "warm_up")
+        if finding is None:
+            return Finding("warm-up", "ok", "every key has had a complete window")
+        left_s = rules.n_steps * rules.sample_interval_ms / 1000
+        found = f"{finding.found}; a window takes {left_s:g} s"
+        return finding._replace(status="warning", found=found, what_to_do="wait for more samples")
+
+
+def _check_values(examination: Examination, names: Sequence[str]) -> Finding:
+    """Check that the values lie where those lay that the bundle was trained on."""
+    finding = _check_rejected(
+        examination, "value range", "values", "send the unit and the sensor that was trained on"
+    )
+    if finding is not None:
+        return finding
+    values = examination.values
+    if not values.n_present.any():
+        return Finding("value range", "ok", "no value could be read")
+    shares = values.n_outside / np.maximum(values.n_present, 1)  # (n_features,)
+    worst = int(np.argmax(shares))
+    name = names[worst] if names else str(worst)
+    found = f"feature {name}: {values.lowest[worst]:.6g} to {values.highest[worst]:.6g}"
+    if shares[worst] > OUTSIDE_SHARE_MAX:
+        found += f", {shares[worst]:.0%} far outside of what was trained on"
+        advice = "compare unit and sensor with those of the training data"
+        return Finding("value range", "warning", found, advice)
+    return Finding("value range", "ok", found)
+
+
+def _check_scored(examination: Examination, series: _Series) -> Finding:
+    """Check that windows would be scored, and that most of them are normal."""
+    n_windows, n_anomalous = examination.n_windows, examination.n_anomalous
+    n_all = n_windows + examination.n_incomplete
+    share = n_windows / n_all if n_all else 0.0
+    found = f"{n_windows:,} windows scored, {share:.0%} of the complete ones"
+    if series.found is not None:
+        n_keys = len(examination.partitions_of) - (None in examination.partitions_of)
+        found += f"; {series.n_scored:,} of {n_keys:,} keys"
+    if not n_windows and series.n_on_their_way:
+        return Finding("scored", "warning", f"{found}; keys are in warm-up", "wait for a window")
+    if not n_windows:
+        return Finding("scored", "problem", found, "mend the first problem above")
+    found += f"; {n_anomalous / n_windows:.0%} of the windows anomalous"
+    if n_anomalous > ANOMALOUS_SHARE_MAX * n_windows:
+        return Finding("scored", "warning", found, "see that the bundle was trained on this signal")
+    return Finding("scored", "ok", found)
+
+
+def _shown(key: bytes) -> str:
+    """Return a key as text that is safe to show."""
+    return shorten(printable(key.decode(errors="backslashreplace")), _CHARACTERS_MAX)

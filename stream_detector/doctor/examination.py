@@ -1,0 +1,225 @@
+"""What the records of a topic are to a detector: judged by it, and counted on the way."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.codec.formats import ContentType
+from stream_detector.core.codec.windows import decode_windows
+from stream_detector.core.detector import Detector, WindowDetector
+from stream_detector.core.records import FloatArray, RecordBatch, Rejected
+from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.windowing.diagnosis import Diagnosis
+from stream_detector.core.windowing.series_health import SeriesFacts, SeriesHealth
+from stream_detector.errors import (
+    DataError,
+    RecordDecodeError,
+    RecordOrderError,
+    RecordShapeError,
+)
+
+Subject = Literal["format", "features", "values", "keys", "clock", "order"]
+"""What is wrong with a rejected record."""
+
+_ABOUT_TIME = re.compile(r"(header )?time")
+
+STANDARD_MAX = 6.0
+"""Standard deviations from the mean beyond which a value is outside of what was trained on."""
+
+BEYOND_MAX = 0.5
+"""How far beyond the range trained on a value may lie, as a share of that range."""
+
+
+class Place(NamedTuple):
+    """A rejected record: where it is, and its error."""
+
+    where: str
+    error: str
+
+
+@dataclass(slots=True)
+class Values:
+    """Range of the values of each feature, each of shape (n_features,).
+
+    Parameters
+    ----------
+    lowest, highest
+        Unit: the signal's; NaN where no value came.
+    n_present, n_missing, n_outside
+        Values received, missing, and outside of the range trained on.
+    """
+
+    lowest: NDArray[np.float64]
+    highest: NDArray[np.float64]
+    n_present: NDArray[np.int64]
+    n_missing: NDArray[np.int64]
+    n_outside: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, n_features: int) -> "Values":
+        """Return the range of no values."""
+        nothing, none = np.full(n_features, np.nan), np.zeros(n_features, np.int64)
+        return cls(nothing, nothing.copy(), none, none.copy(), none.copy())
+
+
+class Examination:
+    """Judges batches with the real detector, and counts what they hold.
+
+    Parameters
+    ----------
+    detector
+        Of the bundle.
+    scaler
+        Of the bundle; says what range it was trained on.
+    content_type
+        Format of records whose headers do not name one.
+
+    Attributes
+    ----------
+    n_records, n_windows, n_anomalous, n_incomplete, n_gaps
+        Records; windows that were scored, those of them that are anomalous, and those that could
+        not be scored; gaps.
+    samples
+        Samples by outcome.
+    rejected, examples
+        Rejected records by what is wrong with them, and the first of each.
+    partitions_of
+        Partitions in which each key came, the key None among them.
+    values
+        Range of the values of each feature.
+    newest_ms
+        Newest time of a sample, or of a window; -inf where there was none.
+    intervals_ms
+        Times between successive samples of a key, of each batch an array.
+    diagnosis
+        Why series are not scored; None where records are whole windows, or none could be used.
+    """
+
+    def __init__(
+        self, detector: Detector, scaler: Scaler, content_type: ContentType | None = None
+    ) -> None:
+        self.detector = detector
+        self.scaler = scaler
+        self.n_records = self.n_windows = self.n_anomalous = self.n_incomplete = self.n_gaps = 0
+        self.samples: Counter[str] = Counter()
+        self.rejected: Counter[Subject] = Counter()
+        self.examples: dict[Subject, Place] = {}
+        self.partitions_of: dict[bytes | None, set[int]] = {}
+        self.values = Values.of(len(scaler.offset))
+        self.newest_ms = -np.inf
+        self.intervals_ms: list[NDArray[np.float64]] = []
+        self.diagnosis: Diagnosis | None = None
+        self._content_type = content_type
+        self._state = detector.initial_state()
+
+    def add(self, batch: RecordBatch) -> None:
+        """Judge one batch, the next of its partitions."""
+        step = self.detector.step(self._state, batch, self._content_type)
+        self._state = step.state
+        self.n_records += len(batch)
+        self.n_windows += len(step.scores)
+        self.n_anomalous += int(step.scores.is_anomalous.sum())
+        self.n_incomplete += step.counts.windows.get("missing", 0)
+        self.n_gaps += step.counts.n_gaps
+        self.samples.update(step.counts.samples)
+        for each in step.rejected:
+            self._add_rejected(batch, each)
+        series = batch.series()
+        for key, partition in zip(series.keys, series.partitions.tolist(), strict=True):
+            self.partitions_of.setdefault(key, set()).add(partition)
+        if step.series is not None:
+            self._add_samples(step.series)
+        elif isinstance(self.detector, WindowDetector):
+            self._add_windows(self.detector, batch)
+
+    @property
+    def interval_ms(self) -> float:
+        """Median time between successive samples of a key, NaN where there are not two."""
+        found = np.concatenate([np.empty(0), *self.intervals_ms])
+        return float(np.median(found)) if len(found) else np.nan
+
+    def _add_rejected(self, batch: RecordBatch, rejected: Rejected) -> None:
+        """Count a rejected record."""
+        subject = _subject_of(rejected.error)
+        self.rejected[subject] += 1
+        if subject not in self.examples:
+            metadata = batch.metadata(rejected.index)
+            where = f"{metadata.topic}[{metadata.partition}]@{metadata.offset}"
+            self.examples[subject] = Place(where, str(rejected.error))
+
+    def _add_samples(self, facts: SeriesFacts) -> None:
+        """Count what a batch of samples held."""
+        windows = facts.windows
+        if self.diagnosis is None:
+            health = SeriesHealth(windows.rules.n_features)
+            self.diagnosis = Diagnosis(health, windows.state.keyed_state, windows.rules)
+        windows.state.apply_delta()  # the diagnosis reads the state after the batch
+        self.diagnosis.health.add(facts)
+        distances = windows.aligned.distances_ms
+        self.intervals_ms.append(distances[~np.isnan(distances)])
+        self._add_values(facts.values, float(windows.in_order.sessions.newest_ms.max()))
+
+    def _add_windows(self, detector: WindowDetector, batch: RecordBatch) -> None:
+        """Count what a batch of whole windows held."""
+        decoded = decode_windows(
+            batch.values,
+            batch.headers,
+            detector.shape,
+            self._content_type,
+            image=detector.image,
+        )
+        if not len(decoded.windows):
+            return
+        own = batch.series().timestamps_ms[decoded.indices].tolist()
+        indices = decoded.indices.tolist()
+        times = [decoded.timestamps_ms.get(*each) for each in zip(indices, own, strict=True)]
+        values = decoded.windows.reshape(-1, decoded.windows.shape[2])
+        self._add_values(values, float(max(times)))
+
+    def _add_values(self, values: FloatArray, newest_ms: float) -> None:
+        """Count values, shape (n_samples, n_features)."""
+        self.newest_ms = max(self.newest_ms, newest_ms)
+        found = self.values
+        is_missing = np.isnan(values)  # (n_samples, n_features)
+        found.n_missing += is_missing.sum(axis=0)
+        found.n_present += (~is_missing).sum(axis=0)
+        wide = values.astype(np.float64)  # (n_samples, n_features)
+        found.lowest = np.fmin(found.lowest, np.fmin.reduce(wide, axis=0))
+        found.highest = np.fmax(found.highest, np.fmax.reduce(wide, axis=0))
+        low, high = scaled_range(self.scaler.kind)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = self.scaler.transform(values)  # (n_samples, n_features)
+            found.n_outside += ((scaled < low) | (scaled > high)).sum(axis=0)
+
+
+def scaled_range(kind: str) -> tuple[float, float]:
+    """Return the range in which scaled values lie if they are like those that were trained on.
+
+    Parameters
+    ----------
+    kind
+        Of the scaler; nothing is known of values that are not scaled.
+    """
+    ranges = {"min-max": (-BEYOND_MAX, 1 + BEYOND_MAX), "standard": (-STANDARD_MAX, STANDARD_MAX)}
+    return ranges.get(kind, (-np.inf, np.inf))
+
+
+def _subject_of(error: DataError) -> Subject:
+    """Return what is wrong with a rejected record."""
+    text = str(error)
+    subject: Subject = "values"
+    if isinstance(error, RecordDecodeError):
+        subject = "format"
+    elif isinstance(error, RecordShapeError):
+        subject = "features"
+    elif isinstance(error, RecordOrderError):
+        subject = "order"
+    elif text.startswith("key:"):
+        subject = "keys"
+    elif _ABOUT_TIME.match(text):
+        subject = "clock"
+    return subject

@@ -1,0 +1,278 @@
+"""What the doctor says of a topic: each mismatch by its check, and nothing where all is well."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from detectors import make_sample_detector, make_window_detector
+
+from stream_detector.clients.memory import MemoryBroker
+from stream_detector.core.alerting.tracking import AlertRules
+from stream_detector.core.detector import Detector
+from stream_detector.core.records import OutputRecord
+from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.windowing.rules import WindowRules
+from stream_detector.doctor import Examination, Finding, Reading, Report, make_report, read_recent
+from stream_detector.doctor.reading import N_RECORDS_MAX
+from stream_detector.ports import SystemClock
+
+NOW_MS = 1_767_225_600_000
+N_STEPS = 20
+
+
+class PollClock(SystemClock):
+    """A clock that advances a second each time it is read."""
+
+    now_s = 0.0
+
+    def monotonic_s(self) -> float:
+        self.now_s += 1.0
+        return self.now_s
+
+
+@pytest.fixture
+def broker() -> MemoryBroker:
+    broker = MemoryBroker(now_ms=lambda: NOW_MS)
+    broker.create_topic("telemetry", 2)
+    return broker
+
+
+def of_samples(n_features: int = 1, **changes: Any) -> Detector:
+    """Return a detector of windows of 20 samples, one a second; anomalous above an error of 1."""
+    rules: dict[str, Any] = {
+        "n_steps": N_STEPS,
+        "n_features": n_features,
+        "stride": N_STEPS,
+        "sample_interval_ms": 1_000,
+        "gap_ms_max": 20_000,
+        "allowed_lateness_ms": 0,
+        "missing": "interpolate",
+        "missing_share_max": 0.25,
+        "key_ttl_ms": 36_000_000,
+    }
+    alerting = AlertRules(1, 1, 60_000, 100, 0, 600_000, 10, 600_000, (("warning", 1.0),))
+    return make_sample_detector(WindowRules(**(rules | changes)), alerting)
+
+
+def samples(
+    times_s: Iterable[float], values: list[Any] | None = None, key: str = "pump"
+) -> list[OutputRecord]:
+    """Return records of one sample each."""
+    text = orjson.dumps({"values": [values or [0.0]]})
+    return [
+        OutputRecord("telemetry", key.encode(), text, (), NOW_MS + round(1_000 * each))
+        for each in times_s
+    ]
+
+
+def examine(
+    broker: MemoryBroker,
+    detector: Detector | None = None,
+    scaling: str = "none",
+    now_ms: int = NOW_MS + 60_000,
+    names: tuple[str, ...] = (),
+) -> Report:
+    """Return the report on the topic, which is read for ten polls."""
+    detector = detector or of_samples()
+    n_features = getattr(detector, "windows", None)
+    n = n_features.n_features if n_features else getattr(detector, "shape")[1]  # noqa: B009
+    scaler = Scaler(scaling, np.zeros(n, np.float32), np.ones(n, np.float32))
+    examination, reading = Examination(detector, scaler), Reading()
+    client = broker.connect(topics=["telemetry"])
+    for batch in read_recent(client, PollClock(), 10.0, reading):
+        examination.add(batch)
+    return make_report(examination, reading, now_ms, names)
+
+
+def finding(report: Report, check: str) -> Finding:
+    (found,) = [each for each in report.findings if each.check == check]
+    return found
+
+
+def unwell(report: Report) -> dict[str, str]:
+    """Return the status of each check that is not ok, each of which says what to do."""
+    found = [each for each in report.findings if each.status != "ok"]
+    assert all(each.what_to_do for each in found)
+    return {each.check: each.status for each in found}
+
+
+def test_a_topic_that_fits_has_no_findings(broker: MemoryBroker) -> None:
+    broker.feed("telemetry", samples(range(60)))
+    report = examine(broker)
+    assert unwell(report) == {}
+    assert [each.check for each in report.findings] == [
+        *("records", "format", "features", "keys", "partitioning", "clock", "rate", "duplicates"),
+        *("gaps", "missing values", "warm-up", "value range", "scored"),
+    ]
+    assert (report.would_score, report.n_records, report.n_windows) == (True, 60, 3)
+    assert (report.n_keys, report.n_keys_scored, report.n_anomalous) == (1, 1, 0)
+    assert finding(report, "records").found == "60 read of about 60 kept, 2 partitions"
+    assert finding(report, "rate").found == "received samples about 1000 ms apart, expected 1000"
+    assert finding(report, "clock").found == "the newest time is 1.0 s ago"
+    assert finding(report, "keys").found == "1 keys, such as pump"
+    assert finding(report, "scored").found == (
+        "3 windows scored, 100% of the complete ones; 1 of 1 keys; 0% of the windows anomalous"
+    )
+
+
+def test_an_empty_topic(broker: MemoryBroker) -> None:
+    report = examine(broker)
+    assert (unwell(report), report.would_score) == ({"records": "problem"}, False)
+
+
+@pytest.mark.parametrize(
+    ("records", "checks"),
+    [
+        (samples(range(0, 80, 2)), {"rate"}),
+        (samples(range(0, 6_000, 60)), {"rate"}),
+        (samples([60 * burst + each for burst in range(4) for each in range(10)]), {"gaps"}),
+        (samples(range(60), [None]), {"missing values"}),
+        (samples([1_000, *range(40)]), {"clock"}),
+        (samples([5] * 40), {"duplicates"}),
+        (samples(range(60), [0.0, 0.0]), {"features"}),
+        ([each._replace(value=b"?") for each in samples(range(60))], {"format"}),
+        ([each._replace(key=None) for each in samples(range(60))], {"keys"}),
+        ([each._replace(timestamp_ms=1_767_225_600) for each in samples(range(60))], {"clock"}),
+    ],
+)
+def test_each_mismatch_is_found_by_its_check(
+    broker: MemoryBroker, records: list[OutputRecord], checks: set[str]
+) -> None:
+    broker.feed("telemetry", records)
+    report = examine(broker, now_ms=NOW_MS + 10_000_000)
+    assert {each for each, status in unwell(report).items() if status == "problem"} == {
+        *checks,
+        "scored",
+    }
+    assert not report.would_score
+
+
+def test_one_key_on_two_partitions(broker: MemoryBroker) -> None:
+    for partition in (0, 1):
+        broker.feed("telemetry", samples(range(partition, 80, 2)), partition)
+    report = examine(broker)
+    assert unwell(report)["partitioning"] == "problem"
+    assert finding(report, "partitioning").found == (
+        "1 keys are on several partitions, such as pump"
+    )
+    assert not report.would_score
+
+
+def test_samples_that_come_too_fast_are_scored_with_a_warning(broker: MemoryBroker) -> None:
+    broker.feed("telemetry", samples(each / 2 for each in range(120)))
+    report = examine(broker)
+    assert unwell(report) == {"rate": "warning"}
+    assert "about 500 ms apart" in finding(report, "rate").found
+    broker.create_topic("telemetry", 2)
+    broker.feed("telemetry", samples(each * 0.75 for each in range(120)))
+    assert unwell(examine(broker)) == {}
+
+
+def test_keys_in_warm_up_would_be_scored_if_what_came_fits(broker: MemoryBroker) -> None:
+    broker.feed("telemetry", samples(range(19)))
+    report = examine(broker)
+    assert unwell(report) == {"warm-up": "warning", "scored": "warning"}
+    assert finding(report, "warm-up").found == (
+        "1 keys, such as pump: received 19 samples so far, a window has 20; a window takes 20 s"
+    )
+    assert report.would_score
+    broker.create_topic("telemetry", 2)
+    broker.feed("telemetry", samples([0]))
+    assert not examine(broker).would_score  # one sample says nothing about the interval
+
+
+def test_a_feature_that_never_comes_is_named(broker: MemoryBroker) -> None:
+    broker.feed("telemetry", samples(range(60), [0.0, None]))
+    report = examine(broker, of_samples(2), names=("temperature", "humidity"))
+    assert "no value at all of feature humidity" in finding(report, "missing values").found
+
+
+@pytest.mark.parametrize(
+    ("scaling", "value", "is_well"),
+    [
+        *(("min-max", 1.5, True), ("min-max", 1.51, False), ("min-max", -0.51, False)),
+        *(("standard", 6.0, True), ("standard", -6.1, False)),
+        *(("none", 1e6, True),),
+    ],
+)
+def test_values_outside_of_what_was_trained_on(
+    broker: MemoryBroker, scaling: str, value: float, is_well: bool
+) -> None:
+    broker.feed("telemetry", samples(range(60), [value]))
+    report = examine(broker, scaling=scaling)
+    assert ("value range" not in unwell(report)) == is_well
+    assert finding(report, "value range").found.startswith(f"feature 0: {value:g} to {value:g}")
+
+
+def test_all_windows_anomalous_is_a_warning(broker: MemoryBroker) -> None:
+    broker.feed("telemetry", samples(range(60), [9.0]))
+    report = examine(broker)
+    assert (unwell(report), report.would_score) == ({"scored": "warning"}, True)
+
+
+def test_a_clock_ahead_of_this_machine_is_a_warning(broker: MemoryBroker) -> None:
+    broker.feed("telemetry", samples(range(60)))
+    newest_ms = NOW_MS + 59_000
+    assert unwell(examine(broker, now_ms=newest_ms - 60_000)) == {}
+    assert unwell(examine(broker, now_ms=newest_ms - 60_001)) == {"clock": "warning"}
+
+
+def test_keys_are_shown_safely(broker: MemoryBroker) -> None:
+    for key in ("\x1b[31m\n", "[/red]"):
+        broker.feed("telemetry", samples(range(0, 40, 2), key=key))
+    report = examine(broker)
+    assert all(each.found.isprintable() for each in report.findings)
+
+
+@pytest.mark.parametrize("image", [None, "image"])
+def test_whole_windows_and_images(broker: MemoryBroker, image: str | None) -> None:
+    from stream_detector.core.codec.image_format import ImageShape
+
+    shape = ImageShape(2, 2, 1) if image else None
+    detector = make_window_detector(
+        shape=(2, 2), sample_interval_ms=0 if image else 10, image=shape
+    )
+    name = b"application/vnd.stream-detector.float32"
+    value = np.zeros(4, np.float32).tobytes()
+    records = [OutputRecord("telemetry", b"k", value, [("content-type", name)], NOW_MS)] * 5
+    broker.feed("telemetry", records)
+    report = examine(broker, detector)
+    assert unwell(report) == {}
+    assert (report.would_score, report.n_windows) == (True, 5)
+    broker.feed("telemetry", [OutputRecord("telemetry", b"k", b"?", (), NOW_MS)] * 3)
+    assert unwell(examine(broker, detector)) == {"format": "warning"}
+
+
+def test_whole_windows_of_another_shape(broker: MemoryBroker) -> None:
+    broker.feed("telemetry", [b'{"values":[1,2,3]}'] * 4)
+    report = examine(broker, make_window_detector())
+    assert unwell(report) == {"features": "problem", "scored": "problem"}
+    assert "4 of 4 records rejected, such as telemetry[0]@0: " in finding(report, "features").found
+
+
+def test_only_the_newest_records_are_read(broker: MemoryBroker) -> None:
+    per_partition = N_RECORDS_MAX // 2
+    broker.feed("telemetry", [b"?"] * (per_partition + 10))
+    reading = Reading()
+    client = broker.connect(topics=["telemetry"])
+    batches = list(read_recent(client, PollClock(), 100.0, reading))
+    assert sum(map(len, batches)) == per_partition
+    assert int(batches[0].offsets()[0]) == 10
+    assert reading == Reading(2, per_partition + 10, True)
+    assert not broker.committed
+
+
+def test_a_reading_that_is_too_short_is_said(broker: MemoryBroker) -> None:
+    broker.feed("telemetry", samples(range(10_000)))
+    reading = Reading()
+    client = broker.connect(topics=["telemetry"])
+    n_read = sum(map(len, read_recent(client, PollClock(), 2.0, reading)))
+    assert 0 < n_read < 10_000
+    assert not reading.is_complete
+
+
+def test_reading_stops_when_asked(broker: MemoryBroker) -> None:
+    client = broker.connect(topics=["telemetry"])
+    assert list(read_recent(client, SystemClock(), 1e9, Reading(), lambda: True)) == []
