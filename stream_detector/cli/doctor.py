@@ -16,7 +16,13 @@ from stream_detector.cli.options import (
     examples,
     setting_option,
 )
-from stream_detector.cli.terminal import StopFlag, parse_duration_s, print_json, print_table
+from stream_detector.cli.terminal import (
+    StopFlag,
+    parse_duration_s,
+    print_json,
+    print_table,
+    write_line,
+)
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.settings import DetectSettings, load_settings
 
@@ -107,8 +113,8 @@ def _as_dict(report: "Report", topic: str, bundle: str) -> dict[str, Any]:
 def _print(report: "Report", topic: str, bundle: str) -> None:
     """Print the report as a table, and what to do below it."""
     rows = [each[:3] for each in report.findings]
-    print_table(f"{topic} for {bundle}", ("check", "", "found"), rows)
+    print_table(f"{topic} for {bundle}", ("check", "", "found"), rows, is_text=True)
     for each in report.findings:
         if each.status != "ok":
-            typer.echo(f"{each.check}: {each.what_to_do}")
-    typer.echo("windows would be scored" if report.would_score else "nothing would be scored")
+            write_line(f"{each.check}: {each.what_to_do}")
+    write_line("windows would be scored" if report.would_score else "nothing would be scored")

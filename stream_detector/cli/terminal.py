@@ -163,13 +163,15 @@ def to_json(values: Mapping[str, Any]) -> str:
     return json_line(json.dumps(_json_value(values), ensure_ascii=False, separators=(",", ":")))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Print a table to standard output."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Iterable[Any]], *, is_text: bool = False
+) -> None:
+    """Print a table to standard output; all columns but the first are numbers, or text."""
     from rich.table import Table
 
     table = Table(show_header=any(columns))
     for number, column in enumerate(columns):
-        justify: Any = "left" if number == 0 else "right"
+        justify: Any = "left" if is_text or not number else "right"
         table.add_column(_text(column), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(_text(_cell(value)) for value in row))

@@ -7,7 +7,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from stream_detector.core.detector import WindowDetector
-from stream_detector.core.windowing.diagnosis import Reason, Unscored, samples_apart
+from stream_detector.core.windowing.diagnosis import (
+    WHAT_TO_DO,
+    Reason,
+    Unscored,
+    samples_apart,
+)
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.doctor.examination import Examination, Subject
 from stream_detector.doctor.reading import Reading
@@ -76,9 +81,7 @@ class Report:
     n_keys_scored: int
 
 
-def make_report(
-    examination: Examination, reading: Reading, now_ms: int, names: Sequence[str] = ()
-) -> Report:
+def make_report(examination: Examination, reading: Reading, now_ms: int) -> Report:
     """Return what all checks say.
 
     Parameters
@@ -89,8 +92,6 @@ def make_report(
         How they were read.
     now_ms
         This machine's time.
-    names
-        Names of the features; they are numbered where there are none.
     """
     series = _Series.of(examination)
     findings = [
@@ -101,7 +102,7 @@ def make_report(
         _check_partitioning(examination),
         _check_clock(examination, now_ms),
         *series.check(),
-        _check_values(examination, names),
+        _check_values(examination),
         _check_scored(examination, series),
     ]
     would_score = examination.n_windows > 0 or series.n_on_their_way > 0
@@ -169,10 +170,7 @@ def _check_keys(examination: Examination) -> Finding:
     if finding is not None:
         return finding
     keys = [key for key in examination.partitions_of if key is not None]
-    found = f"{len(keys):,} keys"
-    if keys:
-        found += f", such as {', '.join(map(_shown, keys[:_N_SHOWN]))}"
-    return Finding("keys", "ok", found)
+    return Finding("keys", "ok", _count_keys(len(keys), keys))
 
 
 def _check_partitioning(examination: Examination) -> Finding:
@@ -181,12 +179,11 @@ def _check_partitioning(examination: Examination) -> Finding:
     spread = [key for key, found in known if key is not None and len(found) > 1]
     if not spread:
         return Finding("partitioning", "ok", "each key is on one partition")
-    found = f"{len(spread):,} keys are on several partitions, such as "
-    found += ", ".join(map(_shown, spread[:_N_SHOWN]))
+    found = f"on several partitions: {_count_keys(len(spread), spread)}"
     # A whole window stands for itself, wherever it lies.
     is_window = isinstance(examination.detector, WindowDetector)
-    advice = "produce by key with one partitioner, so that each key has one partition"
-    return Finding("partitioning", "ok" if is_window else "problem", found, advice)
+    status: Status = "ok" if is_window else "problem"
+    return Finding("partitioning", status, found, WHAT_TO_DO["key_on_several_partitions"])
 
 
 def _check_clock(examination: Examination, now_ms: int) -> Finding:
@@ -195,8 +192,7 @@ def _check_clock(examination: Examination, now_ms: int) -> Finding:
     finding = _check_rejected(examination, "clock", "clock", advice)
     if finding is not None:
         return finding
-    advice = "send in order, or train with a larger window.allowed_lateness_ms"
-    finding = _check_rejected(examination, "clock", "order", advice)
+    finding = _check_rejected(examination, "clock", "order", WHAT_TO_DO["late"])
     if finding is not None:
         n_late, n_samples = examination.samples["late"], examination.samples.total()
         is_most = 2 * n_late >= n_samples
@@ -205,9 +201,9 @@ def _check_clock(examination: Examination, now_ms: int) -> Finding:
         return Finding("clock", "ok", "no time could be read")
     ahead_ms = examination.newest_ms - now_ms
     if ahead_ms > AHEAD_MS_MAX:
-        found = f"the newest time is {ahead_ms / 1000:,.0f} s ahead of this machine's"
+        found = f"the newest time is {_duration(ahead_ms)} ahead of this machine's"
         return Finding("clock", "warning", found, "correct the clock of the sender or of this one")
-    return Finding("clock", "ok", f"the newest time is {-ahead_ms / 1000:,.1f} s ago")
+    return Finding("clock", "ok", f"the newest time is {_duration(max(-ahead_ms, 0.0))} ago")
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +266,8 @@ class _Series:
             return None
         keys = [diagnosis.keyed_state.keys[slot] or b"" for slot in slots[:_N_SHOWN]]
         detail = diagnosis.describe(slots[0], reason)
-        found = f"{len(slots):,} keys, such as {', '.join(map(_shown, keys))}: {detail}"
-        return Finding(check, "problem", found, "see docs/how-to/troubleshooting.md")
+        found = f"{_count_keys(len(slots), keys)}: {detail}"
+        return Finding(check, "problem", found, WHAT_TO_DO[reason])
 
     def _check_rate(self, rules: WindowRules) -> Finding:
         """Check that samples come at the interval that the bundle expects."""
@@ -286,8 +282,7 @@ class _Series:
             return Finding("rate", "ok", f"no key had two samples yet, {expected} ms between them")
         found = f"received {samples_apart(interval_ms)}, {expected}"
         if interval_ms < FAST_MAX * rules.sample_interval_ms:
-            advice = "send at that interval, or train with window.sample_interval_ms as it is sent"
-            return Finding("rate", "warning", found, advice)
+            return Finding("rate", "warning", found, WHAT_TO_DO["interval"])
         return Finding("rate", "ok", found)
 
     def _check_repeats(self) -> Finding:
@@ -301,12 +296,11 @@ class _Series:
         finding = self._of_reason("warm-up", "warm_up")
         if finding is None:
             return Finding("warm-up", "ok", "every key has had a complete window")
-        left_s = rules.n_steps * rules.sample_interval_ms / 1000
-        found = f"{finding.found}; a window takes {left_s:g} s"
-        return finding._replace(status="warning", found=found, what_to_do="wait for more samples")
+        found = f"{finding.found}; a window takes {_duration(rules.span_ms)}"
+        return finding._replace(status="warning", found=found)
 
 
-def _check_values(examination: Examination, names: Sequence[str]) -> Finding:
+def _check_values(examination: Examination) -> Finding:
     """Check that the values lie where those lay that the bundle was trained on."""
     finding = _check_rejected(
         examination, "value range", "values", "send the unit and the sensor that was trained on"
@@ -318,7 +312,7 @@ def _check_values(examination: Examination, names: Sequence[str]) -> Finding:
         return Finding("value range", "ok", "no value could be read")
     shares = values.n_outside / np.maximum(values.n_present, 1)  # (n_features,)
     worst = int(np.argmax(shares))
-    name = names[worst] if names else str(worst)
+    name = examination.names[worst] if examination.names else str(worst)
     found = f"feature {name}: {values.lowest[worst]:.6g} to {values.highest[worst]:.6g}"
     if shares[worst] > OUTSIDE_SHARE_MAX:
         found += f", {shares[worst]:.0%} far outside of what was trained on"
@@ -344,6 +338,22 @@ def _check_scored(examination: Examination, series: _Series) -> Finding:
     if n_anomalous > ANOMALOUS_SHARE_MAX * n_windows:
         return Finding("scored", "warning", found, "see that the bundle was trained on this signal")
     return Finding("scored", "ok", found)
+
+
+def _count_keys(n_keys: int, keys: Sequence[bytes]) -> str:
+    """Return how many keys there are, and the first of them."""
+    if not n_keys:
+        return "no keys"
+    shown = ", ".join(map(_shown, keys[:_N_SHOWN]))
+    return f"{n_keys:,} {'key' if n_keys == 1 else 'keys'}, such as {shown}"
+
+
+def _duration(milliseconds: float) -> str:
+    """Return a time in the largest unit of which it has two."""
+    for unit, unit_ms in (("days", 86_400_000), ("hours", 3_600_000), ("minutes", 60_000)):
+        if milliseconds >= 2 * unit_ms:
+            return f"{milliseconds / unit_ms:,.1f} {unit}"
+    return f"{milliseconds / 1000:.1f} s"
 
 
 def _shown(key: bytes) -> str:

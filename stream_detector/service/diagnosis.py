@@ -7,11 +7,16 @@ run, however short it was.
 """
 
 import logging
-from collections.abc import Mapping
 
 from stream_detector.core.records import RecordBatch
 from stream_detector.core.results import Step
-from stream_detector.core.windowing.diagnosis import REASONS, Diagnosis, Reason, Unscored
+from stream_detector.core.windowing.diagnosis import (
+    REASONS,
+    WHAT_TO_DO,
+    Diagnosis,
+    Reason,
+    Unscored,
+)
 from stream_detector.core.windowing.series_health import SeriesHealth
 from stream_detector.service.context import RunContext
 from stream_detector.telemetry import log_event
@@ -29,20 +34,6 @@ WARM_UP_S_MAX = 30.0
 N_KEYS_SHOWN = 5
 _KEY_CHARACTERS_MAX = 64
 
-_WHAT_TO_DO: Mapping[Reason, str] = {
-    "key_on_several_partitions": "let each key have one partition: produce with the same "
-    "partitioner everywhere, by key",
-    "late": "send in order, correct the sender's clock, or train with a larger "
-    "window.allowed_lateness_ms",
-    "duplicates": "give each sample a time of its own, in milliseconds",
-    "interval": "send at that interval, or train with the interval that is sent as "
-    "window.sample_interval_ms; a key that is spread over several partitions looks the same",
-    "missing_values": "send every feature, or train without it or with a larger "
-    "window.missing_share_max",
-    "gaps": "send without such pauses, or train with a larger window.gap_ms_max or fewer "
-    "window.steps",
-    "warm_up": "wait until a window is complete, or train with fewer window.steps",
-}
 WHERE_TO_LOOK = (
     "see stream-detector doctor BUNDLE --topic TOPIC, and docs/how-to/troubleshooting.md"
 )
@@ -129,7 +120,7 @@ def _log(diagnosis: Diagnosis, found: Unscored, reason: Reason) -> None:
         n_keys=len(slots),
         keys=", ".join(map(_shown, keys)),
         detail=diagnosis.describe(slots[0], reason),
-        what_to_do=f"{_WHAT_TO_DO[reason]}; {WHERE_TO_LOOK}",
+        what_to_do=f"{WHAT_TO_DO[reason]}; {WHERE_TO_LOOK}",
     )
 
 

@@ -18,7 +18,7 @@ Of a window of 60 samples a second apart, a quarter of which may be missing:
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -42,6 +42,22 @@ Reason = Literal[
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
 """All reasons, the first that holds of a series counts."""
+
+WHAT_TO_DO: Mapping[Reason, str] = {
+    "key_on_several_partitions": "let each key have one partition: produce with the same "
+    "partitioner everywhere, by key",
+    "late": "send in order, correct the sender's clock, or train with a larger "
+    "window.allowed_lateness_ms",
+    "duplicates": "give each sample a time of its own, in milliseconds",
+    "interval": "send at that interval, or train with the interval that is sent as "
+    "window.sample_interval_ms; a key that is spread over several partitions looks the same",
+    "missing_values": "send every feature, or train without it or with a larger "
+    "window.missing_share_max",
+    "gaps": "send without such pauses, or train with a larger window.gap_ms_max or fewer "
+    "window.steps",
+    "warm_up": "wait until a window is complete, or train with fewer window.steps",
+}
+"""How to mend each, in one clause."""
 
 N_SAMPLES_MIN = 10
 """Samples after which one can tell, of a series that was never scored, that it cannot be."""
@@ -86,11 +102,14 @@ class Diagnosis:
         State after the last batch that `health` was told of.
     rules
         How windows are cut.
+    names
+        Names of the features; they are numbered where there are none.
     """
 
     health: SeriesHealth
     keyed_state: KeyedState
     rules: WindowRules
+    names: Sequence[str] = ()
 
     def find(self) -> Unscored:
         """Return the series that are not scored, each with its reason."""
@@ -121,7 +140,7 @@ class Diagnosis:
         is_listed = (reasons < warm_up) | is_cold  # (n,)
         return Unscored(slots[is_listed], reasons[is_listed])
 
-    def describe(self, slot: int, reason: Reason, names: Sequence[str] = ()) -> str:
+    def describe(self, slot: int, reason: Reason) -> str:
         """Return what is known of one series that is not scored, in one clause.
 
         Parameters
@@ -130,8 +149,6 @@ class Diagnosis:
             Slot of the series.
         reason
             Its reason.
-        names
-            Names of the features; they are numbered where there are none.
         """
         health, rules = self.health, self.rules
         n_samples = int(health.n_samples[slot])
@@ -151,7 +168,7 @@ class Diagnosis:
             apart_ms = float(typical_interval_ms(health, np.array([slot]))[0])
             text = f"received {samples_apart(apart_ms)}, expected {rules.sample_interval_ms:g}"
         elif reason == "missing_values":
-            text = self._describe_missing(slot, names)
+            text = self._describe_missing(slot)
         elif reason == "gaps":
             text = (
                 f"the series started again {health.n_gaps[slot]} times, after more than "
@@ -208,7 +225,7 @@ class Diagnosis:
         is_empty: NDArray[np.bool_] = is_missing & is_enough[:, np.newaxis]  # (n, n_features)
         return is_empty
 
-    def _describe_missing(self, slot: int, names: Sequence[str]) -> str:
+    def _describe_missing(self, slot: int) -> str:
         """Return how many values of a series are missing, and which features never come."""
         health, rules = self.health, self.rules
         n_cells = health.elapsed_ms[slot] / rules.sample_interval_ms + 1
@@ -220,7 +237,9 @@ class Diagnosis:
         empty = np.flatnonzero(self._is_empty(np.array([slot]))[0]).tolist()
         if not empty:
             return text
-        shown = ", ".join(names[each] if names else str(each) for each in empty[:N_NAMES_MAX])
+        shown = ", ".join(
+            self.names[each] if self.names else str(each) for each in empty[:N_NAMES_MAX]
+        )
         more = f" and {len(empty) - N_NAMES_MAX} more" if len(empty) > N_NAMES_MAX else ""
         return f"{text}; no value at all of feature {shown}{more}"
 

@@ -10,8 +10,10 @@ from detectors import make_sample_detector, make_window_detector
 
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.alerting.tracking import AlertRules
-from stream_detector.core.detector import Detector
+from stream_detector.core.codec.image_format import ImageShape
+from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import OutputRecord
+from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.doctor import Examination, Finding, Reading, Report, make_report, read_recent
@@ -39,7 +41,7 @@ def broker() -> MemoryBroker:
     return broker
 
 
-def of_samples(n_features: int = 1, **changes: Any) -> Detector:
+def of_samples(n_features: int = 1, **changes: Any) -> SampleDetector:
     """Return a detector of windows of 20 samples, one a second; anomalous above an error of 1."""
     rules: dict[str, Any] = {
         "n_steps": N_STEPS,
@@ -69,21 +71,23 @@ def samples(
 
 def examine(
     broker: MemoryBroker,
-    detector: Detector | None = None,
+    detector: WindowDetector | SampleDetector | None = None,
     scaling: str = "none",
     now_ms: int = NOW_MS + 60_000,
     names: tuple[str, ...] = (),
 ) -> Report:
     """Return the report on the topic, which is read for ten polls."""
     detector = detector or of_samples()
-    n_features = getattr(detector, "windows", None)
-    n = n_features.n_features if n_features else getattr(detector, "shape")[1]  # noqa: B009
-    scaler = Scaler(scaling, np.zeros(n, np.float32), np.ones(n, np.float32))
-    examination, reading = Examination(detector, scaler), Reading()
+    if isinstance(detector, WindowDetector):
+        n_features = detector.shape[1]
+    else:
+        n_features = detector.windows.n_features
+    scaler = Scaler(scaling, np.zeros(n_features, np.float32), np.ones(n_features, np.float32))
+    examination, reading = Examination(detector, scaler, names=names), Reading()
     client = broker.connect(topics=["telemetry"])
     for batch in read_recent(client, PollClock(), 10.0, reading):
         examination.add(batch)
-    return make_report(examination, reading, now_ms, names)
+    return make_report(examination, reading, now_ms)
 
 
 def finding(report: Report, check: str) -> Finding:
@@ -111,7 +115,7 @@ def test_a_topic_that_fits_has_no_findings(broker: MemoryBroker) -> None:
     assert finding(report, "records").found == "60 read of about 60 kept, 2 partitions"
     assert finding(report, "rate").found == "received samples about 1000 ms apart, expected 1000"
     assert finding(report, "clock").found == "the newest time is 1.0 s ago"
-    assert finding(report, "keys").found == "1 keys, such as pump"
+    assert finding(report, "keys").found == "1 key, such as pump"
     assert finding(report, "scored").found == (
         "3 windows scored, 100% of the complete ones; 1 of 1 keys; 0% of the windows anomalous"
     )
@@ -154,9 +158,7 @@ def test_one_key_on_two_partitions(broker: MemoryBroker) -> None:
         broker.feed("telemetry", samples(range(partition, 80, 2)), partition)
     report = examine(broker)
     assert unwell(report)["partitioning"] == "problem"
-    assert finding(report, "partitioning").found == (
-        "1 keys are on several partitions, such as pump"
-    )
+    assert finding(report, "partitioning").found == ("on several partitions: 1 key, such as pump")
     assert not report.would_score
 
 
@@ -175,7 +177,7 @@ def test_keys_in_warm_up_would_be_scored_if_what_came_fits(broker: MemoryBroker)
     report = examine(broker)
     assert unwell(report) == {"warm-up": "warning", "scored": "warning"}
     assert finding(report, "warm-up").found == (
-        "1 keys, such as pump: received 19 samples so far, a window has 20; a window takes 20 s"
+        "1 key, such as pump: received 19 samples so far, a window has 20; a window takes 19.0 s"
     )
     assert report.would_score
     broker.create_topic("telemetry", 2)
@@ -217,6 +219,9 @@ def test_a_clock_ahead_of_this_machine_is_a_warning(broker: MemoryBroker) -> Non
     newest_ms = NOW_MS + 59_000
     assert unwell(examine(broker, now_ms=newest_ms - 60_000)) == {}
     assert unwell(examine(broker, now_ms=newest_ms - 60_001)) == {"clock": "warning"}
+    for later_ms, text in ((119_999, "120.0 s"), (120_000, "2.0 minutes"), (2e8, "2.3 days")):
+        report = examine(broker, now_ms=newest_ms + int(later_ms))
+        assert finding(report, "clock").found == f"the newest time is {text} ago"
 
 
 def test_keys_are_shown_safely(broker: MemoryBroker) -> None:
@@ -228,8 +233,6 @@ def test_keys_are_shown_safely(broker: MemoryBroker) -> None:
 
 @pytest.mark.parametrize("image", [None, "image"])
 def test_whole_windows_and_images(broker: MemoryBroker, image: str | None) -> None:
-    from stream_detector.core.codec.image_format import ImageShape
-
     shape = ImageShape(2, 2, 1) if image else None
     detector = make_window_detector(
         shape=(2, 2), sample_interval_ms=0 if image else 10, image=shape
