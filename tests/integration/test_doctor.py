@@ -6,16 +6,12 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
-from halving_bundle import make_bundle
+from halving_bundle import make_bundle_of_samples
 
 from stream_detector.clients import connect
 from stream_detector.core.records import OutputRecord
 from stream_detector.ports import SystemClock
-from stream_detector.recipes import load_recipe
 from stream_detector.settings import ConnectionSettings
-
-ROOT = Path(__file__).resolve().parents[2]
-N_STEPS = 20
 
 each_client = pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 
@@ -23,12 +19,8 @@ each_client = pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 @pytest.fixture(scope="module")
 def pumps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a bundle of windows of 20 samples of one feature, one a second."""
-    recipe = load_recipe(ROOT / "models" / "smd-dense.toml")
-    changes: dict[str, float | None] = {"steps": N_STEPS, "features": 1, "stride": N_STEPS}
-    changes |= {"sample_interval_ms": 1_000, "gap_ms_max": None}
-    window = recipe.window.model_copy(update=changes)
     path = tmp_path_factory.mktemp("bundles") / "pumps"
-    make_bundle(path, recipe.model_copy(update={"window": window}))
+    make_bundle_of_samples(path)
     return path
 
 

@@ -53,6 +53,16 @@ def make_bundle(
     write_bundle(path, facts, network_keras, scaling_network(n_steps, n_features, factor), scaler)
 
 
+def make_bundle_of_samples(path: Path, n_steps: int = 20) -> None:
+    """Write a bundle for samples of one feature, one a second, in windows side by side."""
+    recipe = load_recipe(ROOT / "models" / "smd-dense.toml")
+    data = recipe.data.model_copy(update={"name": "csv", "series": None, "path": "pumps.csv"})
+    changes = {"steps": n_steps, "features": 1, "stride": n_steps, "sample_interval_ms": 1_000.0}
+    window = recipe.window.model_copy(update={**changes, "gap_ms_max": None})
+    made = recipe.model_copy(update={"name": "pumps", "data": data, "window": window})
+    make_bundle(path, made)
+
+
 def scaling_network(n_steps: int, n_features: int, factor: float) -> bytes:
     helper = pytest.importorskip("onnx.helper")
     float32 = pytest.importorskip("onnx").TensorProto.FLOAT

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from halving_bundle import make_bundle
+from halving_bundle import make_bundle_of_samples
 
 from stream_detector import cli
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import OutputRecord
-from stream_detector.recipes import load_recipe
 
 TIME_MS = 1_767_225_600_000
-ROOT = Path(__file__).parents[3]
 
 
 class Ended(NamedTuple):
@@ -41,18 +39,8 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> MemoryBroker:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a bundle of windows of 20 samples, one a second."""
-    recipe = load_recipe(ROOT / "models" / "smd-dense.toml")
-    window = recipe.window.model_copy(
-        update={
-            "steps": 20,
-            "features": 1,
-            "stride": 20,
-            "sample_interval_ms": 1_000.0,
-            "gap_ms_max": None,
-        }
-    )
     path = tmp_path_factory.mktemp("bundles") / "pumps"
-    make_bundle(path, recipe.model_copy(update={"window": window}))
+    make_bundle_of_samples(path)
     return path
 
 
@@ -112,7 +100,7 @@ def test_json(broker: MemoryBroker, run: Run) -> None:
     ended = run("--json")
     assert ended.code == 1
     report = json.loads(ended.out)
-    assert (report["topic"], report["bundle"]) == ("telemetry", "smd-dense")
+    assert (report["topic"], report["bundle"]) == ("telemetry", "pumps")
     assert (report["would_score"], report["n_records"], report["n_windows"]) == (False, 60, 0)
     rate = next(each for each in report["checks"] if each["check"] == "rate")
     assert rate["status"] == "problem"
