@@ -5,7 +5,7 @@ sees half of one, and read without pickle, after every file's sha256 was checked
 digest of the manifest, which names those sha256: the same content always has the same version.
 """
 
-from stream_detector.bundle.folder import Bundle, check_target, read_bundle, write_bundle
+from stream_detector.bundle.folder import Bundle, read_bundle, write_bundle
 from stream_detector.bundle.manifest import (
     THRESHOLD_MAX,
     Facts,
@@ -15,6 +15,7 @@ from stream_detector.bundle.manifest import (
     TrainingData,
     library_versions,
 )
+from stream_detector.bundle.target import check_target, other_bundle
 
 __all__ = [
     "THRESHOLD_MAX",
@@ -26,6 +27,7 @@ __all__ = [
     "TrainingData",
     "check_target",
     "library_versions",
+    "other_bundle",
     "read_bundle",
     "write_bundle",
 ]

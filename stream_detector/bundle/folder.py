@@ -34,6 +34,7 @@ from stream_detector.bundle.manifest import (
     library_versions,
     parse_manifest,
 )
+from stream_detector.bundle.target import check_target
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scoring.reconstruction import Reconstruct, ReconstructionScorer
@@ -44,7 +45,6 @@ from stream_detector.errors import (
     BundleIntegrityError,
     BundleMismatchError,
     BundleNotFoundError,
-    ConfigError,
 )
 from stream_detector.files import UnusableFileError, open_regular
 from stream_detector.text import printable, shorten
@@ -165,9 +165,15 @@ class Bundle:
 
 
 def write_bundle(
-    out: Path, facts: Facts, network_keras: bytes, network_onnx: bytes, scaler: Scaler
+    out: Path,
+    facts: Facts,
+    network_keras: bytes,
+    network_onnx: bytes,
+    scaler: Scaler,
+    *,
+    overwrite: bool = False,
 ) -> Bundle:
-    """Write a bundle, replacing an older one at the same place.
+    """Write a bundle, replacing an older one of the same recipe at the same place.
 
     Parameters
     ----------
@@ -179,6 +185,8 @@ def write_bundle(
         Content of the two network files.
     scaler
         Goes into scaler.npz.
+    overwrite
+        Replace a bundle of any recipe.
 
     Returns
     -------
@@ -187,11 +195,11 @@ def write_bundle(
     Raises
     ------
     ConfigError
-        If `out` is there and is not a bundle.
+        If `out` is there and is not a bundle, or that of another recipe.
     BundleError
         If it cannot be written.
     """
-    check_target(out)
+    check_target(out, facts.name, overwrite=overwrite)
     content = dict(zip(CONTENT, (network_keras, network_onnx, _dump_scaler(scaler)), strict=True))
     values = facts.model_dump(mode="json") | {
         "format_version": FORMAT_VERSION,
@@ -205,27 +213,6 @@ def write_bundle(
         message = f"bundle {out} cannot be written: {error}; choose another folder with --out"
         raise BundleError(message) from None
     return read_bundle(out)
-
-
-def check_target(out: Path) -> None:
-    """Refuse to write a bundle over anything that is not one.
-
-    Raises
-    ------
-    ConfigError
-        If `out` is a file, or a folder that holds anything else than a bundle's files.
-    """
-    if not out.exists() and not out.is_symlink():
-        return
-    others = [out.name]
-    if out.is_dir() and not out.is_symlink():
-        others = sorted(entry.name for entry in out.iterdir() if entry.name not in _ALL)
-    if others:
-        message = (
-            f"{out} is there and is not a bundle: it has {', '.join(others[:3])}; "
-            "choose another folder with --out, or move it away"
-        )
-        raise ConfigError(message)
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -1,5 +1,6 @@
 """The command `train`."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from stream_detector.cli.evaluate import print_figures
 from stream_detector.cli.options import OFFLINE, Json, examples
-from stream_detector.cli.terminal import print_json, progress_bar, say
+from stream_detector.cli.terminal import is_agreed, print_json, progress_bar, say
 
 if TYPE_CHECKING:
     from stream_detector.bundle import Bundle
@@ -39,12 +40,18 @@ def train(
             help="Change any key of the recipe; can be given several times.",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the bundle of another recipe without asking."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fit an autoencoder to normal windows, calibrate its threshold and write a bundle.
 
     Needs the train extra. The bundle is a folder that `detect`, `score` and the other commands
-    take: the network, the scaler, the threshold and how it was calibrated.
+    take: the network, the scaler, the threshold and how it was calibrated. An older bundle of the
+    same recipe in that folder is replaced; before one of another recipe is replaced, the command
+    asks, and where there is no terminal it needs --overwrite.
 
     To train on your own windows, start from a recipe and give `--set data.name=csv
     --set data.path=FILE`, with one row a window and optional columns key, timestamp_ms and label
@@ -57,7 +64,10 @@ def train(
     changes += [f"training.seed={seed}"] if seed is not None else []
     changes += [f"training.epochs={epochs}"] if epochs is not None else []
     loaded = load_recipe(recipe, changes)
-    bundle = train_with_progress(loaded, out or Path("bundles") / loaded.name)
+    folder = out or Path("bundles") / loaded.name
+    bundle = train_with_progress(
+        loaded, folder, overwrite=overwrite or _is_replacing(folder, loaded.name)
+    )
     figures = bundle.manifest.metrics
     if as_json:
         print_json(
@@ -74,7 +84,17 @@ def train(
         print_figures(f"{loaded.name} on its test windows", figures, loaded)
 
 
-def train_with_progress(recipe: "Recipe", out: Path) -> "Bundle":
+def _is_replacing(out: Path, recipe: str) -> bool:
+    """Ask, where there is a terminal, whether to replace the bundle of another recipe."""
+    from stream_detector.bundle import other_bundle
+
+    other = other_bundle(out, recipe)
+    return (
+        other is not None and sys.stdin.isatty() and is_agreed(f"{out} holds {other}; replace it?")
+    )
+
+
+def train_with_progress(recipe: "Recipe", out: Path, *, overwrite: bool = False) -> "Bundle":
     """Train with a progress bar that counts epochs and shows the loss."""
     from stream_detector.training import train as fit
 
@@ -87,4 +107,4 @@ def train_with_progress(recipe: "Recipe", out: Path) -> "Bundle":
                 task, completed=n_done, description=f"training {recipe.name}, loss {loss:.4f}"
             )
 
-        return fit(recipe, out, on_epoch)
+        return fit(recipe, out, on_epoch, overwrite=overwrite)

@@ -48,7 +48,9 @@ class _Fitted:
     history: History
 
 
-def train(recipe: Recipe, out: Path, on_epoch: OnEpoch | None = None) -> Bundle:
+def train(
+    recipe: Recipe, out: Path, on_epoch: OnEpoch | None = None, *, overwrite: bool = False
+) -> Bundle:
     """Train a bundle; the same recipe on the same machine gives the same bundle.
 
     Parameters
@@ -56,21 +58,23 @@ def train(recipe: Recipe, out: Path, on_epoch: OnEpoch | None = None) -> Bundle:
     recipe
         Data, network, settings of the training, and how the threshold is fitted.
     out
-        Folder for the bundle; an older bundle there is replaced.
+        Folder for the bundle; an older bundle of the same recipe there is replaced.
     on_epoch
         Called after each epoch with its number, counted from 1, and its mean training loss.
+    overwrite
+        Replace a bundle of another recipe too.
 
     Raises
     ------
     ConfigError
-        If Keras is not installed, `out` is not a bundle, or the recipe's window does not fit the
-        data.
+        If Keras is not installed, `out` is not a bundle or that of another recipe, or the recipe's
+        window does not fit the data.
     DatasetError
         If the data is missing, cannot be used, or has too few normal windows.
     BundleError
         If the bundle cannot be written, or the network gives a non-finite error.
     """
-    check_target(out)
+    check_target(out, recipe.name, overwrite=overwrite)
     dataset = load_windows(recipe)
     split = split_normal(recipe, dataset)
     scaler = fit_scaler(
@@ -80,7 +84,9 @@ def train(recipe: Recipe, out: Path, on_epoch: OnEpoch | None = None) -> Bundle:
     reconstruct = _load_network(recipe, fitted.network_onnx)
     scorer = _calibrate(recipe, scaler, split.calibrate, reconstruct)
     facts = _facts(recipe, dataset, split, scorer, fitted.history)
-    bundle = write_bundle(out, facts, fitted.network_keras, fitted.network_onnx, scaler)
+    bundle = write_bundle(
+        out, facts, fitted.network_keras, fitted.network_onnx, scaler, overwrite=overwrite
+    )
     bundle.check_self_test(reconstruct)
     return bundle
 

@@ -14,8 +14,20 @@ ROOT = Path(__file__).parents[2]
 TRAINING = {"keras", "tensorflow", "torch", "jax", "pandas", "sklearn", "matplotlib", "pooch"}
 KAFKA = {"kafka", "confluent_kafka"}
 PURE = {
-    *("base64", "collections.abc", "contextlib", "dataclasses", "datetime", "functools", "hashlib"),
-    *("io", "itertools", "json", "math", "re", "struct", "typing", "warnings", "zlib"),
+    *("base64", "collections", "collections.abc", "contextlib", "dataclasses", "datetime"),
+    *(
+        "functools",
+        "hashlib",
+        "io",
+        "itertools",
+        "json",
+        "math",
+        "re",
+        "struct",
+        "typing",
+        "warnings",
+        "zlib",
+    ),
     *("numpy", "numpy.lib.stride_tricks", "numpy.typing", "orjson", "simdjson", "PIL"),
 }
 """All that the core may import: arrays, parsers, and parts of the standard library that do no I/O.

@@ -141,7 +141,7 @@ def test_shape_is_checked(bundle: Bundle) -> None:
 
 
 def test_replaces_an_older_bundle_and_leaves_nothing_behind(tmp_path: Path, bundle: Bundle) -> None:
-    again = write(bundle.path, name="newer")
+    again = write(bundle.path, history={"loss": (1.0,)})
     assert read_bundle(bundle.path).manifest.version == again.manifest.version
     assert names(tmp_path) == {"bundle"}
 
@@ -173,7 +173,7 @@ def test_an_older_bundle_survives_a_failed_write(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail)
         with pytest.raises(BundleError, match="No space left"):
-            write(bundle.path, name="newer")
+            write(bundle.path, history={"loss": (1.0,)})
     assert read_bundle(bundle.path).manifest.version == bundle.manifest.version
     assert names(tmp_path) == {"bundle"}
 

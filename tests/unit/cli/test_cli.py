@@ -78,7 +78,7 @@ def test_each_command_s_help_teaches(run: Run, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("train", "--out --seed --epochs --set"),
+        ("train", "--out --seed --epochs --set --overwrite"),
         ("evaluate", "--dataset --split --json --report"),
         ("score", "--out"),
         ("reconstruct", "--out --engine"),

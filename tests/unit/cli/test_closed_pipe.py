@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from halving_bundle import make_bundle, untrained_network  # tests/support
 
@@ -60,7 +61,8 @@ def run_into(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunInto:
     monkeypatch.chdir(tmp_path)
     make_bundle(tmp_path / "bundle", small_recipe())
     with (tmp_path / "windows.csv").open("w", newline="") as file:
-        rows = [[number % 2, number, 1, 2, 3] for number in range(N_ROWS)]
+        windows = np.random.default_rng(0).normal(size=(N_ROWS, 4)).tolist()
+        rows = [[number % 2, *window] for number, window in enumerate(windows)]
         csv.writer(file).writerows([["label", *"abcd"], *rows])
 
     def run(descriptor: int, line: list[str]) -> int:

@@ -20,6 +20,7 @@ import pytest
 from halving_bundle import make_bundle  # tests/support
 
 from stream_detector import cli
+from stream_detector.bundle.manifest import MANIFEST, digest, dump_manifest
 from stream_detector.cli import terminal
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.alerting.alert import Alert, Source, encode_alert
@@ -289,15 +290,29 @@ def test_a_marked_key_and_name_are_read_back(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x[/red]", NASTY], ids=["markup", "nasty"])
-def test_a_bundle_may_have_any_name(run: Run, tmp_path: Path, name: str) -> None:
-    make_bundle(tmp_path / "bundle", window_recipe(), name=name)
+def test_a_bundle_of_an_odd_name_is_refused_without_harm(
+    run: Run, tmp_path: Path, name: str
+) -> None:
+    make_bundle(tmp_path / "bundle", window_recipe())
+    path = tmp_path / "bundle" / MANIFEST
+    values = json.loads(path.read_bytes()) | {"name": name}
+    del values["version"]
+    path.write_bytes(dump_manifest(values | {"version": digest(values)}))
+    ended = run("evaluate", "bundle", "--dataset", "windows.csv")
+    assert ended.code == 3
+    assert "unexpected" not in ended.err
+    require_harmless(ended.out, ended.err)
+
+
+def test_a_data_set_may_have_any_name(run: Run, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "bundle", window_recipe())
     windows = np.random.default_rng(0).normal(size=(10, 4)).tolist()
     rows = [[number % 2, *row] for number, row in enumerate(windows)]
     with (tmp_path / FILE_NAME).with_suffix(".csv").open("w", newline="") as file:
         csv.writer(file).writerows([["label", *"abcd"], *rows])
     ended = run("evaluate", "bundle", "--dataset", FILE_NAME + ".csv")
     assert ended.code == 0
-    assert f"{printable(name)} on " in ended.out
+    assert f" on {printable(FILE_NAME)}" in ended.out
     require_harmless(ended.out, ended.err)
     as_json = run("evaluate", "bundle", "--dataset", FILE_NAME + ".csv", "--json").out
     assert json.loads(as_json)["dataset"].startswith(FILE_NAME)

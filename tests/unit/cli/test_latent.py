@@ -181,7 +181,7 @@ def test_an_unwritable_output_is_an_error(run: Run, tmp_path: Path, command: str
 
 def test_a_value_that_cannot_be_scored_is_refused(run: Run, tmp_path: Path) -> None:
     make_bundle(tmp_path / "bundle", window_recipe())
-    (tmp_path / "windows.csv").write_text("1,2,3,4\n1,2,3,1e30\n")
+    (tmp_path / "windows.csv").write_text("1,2,4,3\n1,2,4,1e30\n")
     code, out, err = run("reconstruct", "bundle", "windows.csv")
     assert (code, out) == (6, "")
     assert "reconstructing windows.csv: window 1: " in err
