@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from stream_detector.core.alerting.alert import Alert, Source, encode_alert
 from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance
 from stream_detector.core.alerting.tracking import ScoredWindow
+from stream_detector.core.features import Features
 from stream_detector.core.records import (
     BundleReference,
     FloatArray,
@@ -24,10 +25,14 @@ from stream_detector.core.scoring.explanation import (
     ImageExplanation,
     WindowEvidence,
     explain,
+    name_features,
 )
 from stream_detector.core.scoring.reconstruction_error import window_errors
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.recipes.sections import AlertingSection
+
+FEATURES = Features(("vibration", "temperature"))
+"""Features of the example."""
 
 PARTS: tuple[type, ...] = (
     Source,
@@ -114,7 +119,7 @@ def _scored_window(number: int, peak: float, scaler: Scaler) -> ScoredWindow:
         start_ms + 7_000,
         float(window_errors(evidence.scaled[np.newaxis], expected[np.newaxis], "mae")[0]),
         0.09375,
-        lambda: explain(evidence, scaler, "mae"),
+        lambda: name_features(explain(evidence, scaler, "mae"), FEATURES),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from stream_detector.bundle import Bundle, read_bundle
 from stream_detector.core.detector import Detector, WindowDetector
+from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.reconstruction import Reconstruct
@@ -77,8 +78,8 @@ def open_bundle(
     reconstruct = _load_network(bundle, engine)
     bundle.check_self_test(reconstruct)
     scorer = bundle.scorer(observe(reconstruct))
-    recipe = bundle.manifest.recipe
-    detector = build_detector(recipe, scorer, bundle.reference, model_rows_max, keys_max)
+    recipe, name = bundle.manifest.recipe, bundle.reference
+    detector = build_detector(recipe, scorer, name, model_rows_max, keys_max, bundle.features)
     return Served(bundle, detector, reconstruct)
 
 
@@ -88,6 +89,7 @@ def build_detector(
     bundle: BundleReference,
     model_rows_max: int = WINDOWS_MAX,
     keys_max: int = KEYS_MAX,
+    features: Features | None = None,
 ) -> Detector:
     """Return the detector that a recipe describes, with any scorer.
 
@@ -103,18 +105,21 @@ def build_detector(
         Most windows in one call of the scorer.
     keys_max
         Most keys with state in one partition, where records are samples.
+    features
+        Names of the features; None generates them.
     """
     window, alerting = recipe.window, recipe.alerting
+    features = features or Features.generated(window.features)
     if window.record == "samples":
-        return SampleDetector(
-            bundle, scorer, window.rules, alerting.rules, model_rows_max, keys_max
-        )
+        rules, most = (window.rules, alerting.rules), (model_rows_max, keys_max)
+        return SampleDetector(bundle, scorer, *rules, features, *most)
     return WindowDetector(
         bundle=bundle,
         scorer=scorer,
         shape=(window.steps, window.features),
         sample_interval_ms=window.sample_interval_ms,
         severities=alerting.levels,
+        features=features,
         model_rows_max=model_rows_max,
         image=window.image,
     )

@@ -36,6 +36,7 @@ from stream_detector.bundle.manifest import (
 )
 from stream_detector.bundle.target import check_target
 from stream_detector.core.codec.image_format import ImageShape
+from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scoring.reconstruction import Reconstruct, ReconstructionScorer
 from stream_detector.core.scoring.scaling import SCALER_KINDS, Scaler
@@ -104,6 +105,11 @@ class Bundle:
     def image(self) -> ImageShape | None:
         """Return what the images of the records are, None where records are no images."""
         return self.manifest.recipe.window.image
+
+    @property
+    def features(self) -> Features:
+        """Return the names of the features."""
+        return Features(self.manifest.features)
 
     @property
     def reference(self) -> BundleReference:

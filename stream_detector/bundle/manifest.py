@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from stream_detector.core.features import NAME_CHARACTERS_MAX
 from stream_detector.core.scoring.reconstruction_error import ErrorKind
 from stream_detector.core.scoring.scorer import SCALED_MAX
 from stream_detector.core.scoring.thresholds import THRESHOLD_MIN
@@ -17,7 +18,7 @@ from stream_detector.errors import BundleIntegrityError, BundleMismatchError
 from stream_detector.recipes import BundleName, Recipe, combination_problems
 from stream_detector.text import printable, shorten
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 MANIFEST = "manifest.json"
 NETWORK_KERAS = "network.keras"
@@ -55,6 +56,9 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+FeatureName = Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS_MAX)]
+
+
 class TrainingData(_Part):
     """The training data; `n_windows` normal windows were fitted to."""
 
@@ -87,6 +91,7 @@ class Facts(_Part):
     name: BundleName
     n_steps: Annotated[int, Field(ge=1)]
     n_features: Annotated[int, Field(ge=1)]
+    features: tuple[FeatureName, ...]
     data: TrainingData
     threshold: Threshold
     metrics: dict[str, int | float | str | None] | None
@@ -192,6 +197,13 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
         message = (
             f"{path}: expected the files {', '.join(CONTENT)}, received {received}; train the "
             "bundle again"
+        )
+        raise BundleIntegrityError(message)
+    names = manifest.features
+    if len(names) != manifest.n_features or len(set(names)) < len(names):
+        message = (
+            f"{path}: expected different names of {manifest.n_features} features, received "
+            f"{len(set(names))} among {len(names)}; train the bundle again"
         )
         raise BundleIntegrityError(message)
     window, shape = manifest.self_test.window, (manifest.n_steps, manifest.n_features)

@@ -120,5 +120,6 @@ def _worst(explanation: "Explanation") -> str:
     span_s = (explanation.worst_end_ms - explanation.worst_start_ms) / 1000
     where = f"{worst} +{span_s:g} s"
     for top in explanation.features[:1]:  # an alert that others wrote may name none
-        where += f"  feature {top.feature} ({top.share:.0%})"
+        name = top.name or f"feature {top.feature}"  # older alerts have no names
+        where += f"  {name} ({top.share:.0%})"
     return where

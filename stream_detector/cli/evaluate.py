@@ -65,7 +65,7 @@ def evaluate(
 
     served = open_bundle(bundle, engine)
     recipe = served.bundle.manifest.recipe
-    data = load_named_dataset(dataset, split, recipe)
+    data = load_named_dataset(dataset, split, served.bundle)
     if data.test_labels is None or not len(data.test):
         message = (
             f"data set {data.name}: expected labelled test windows, received none; add a column "

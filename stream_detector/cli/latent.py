@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from stream_detector.assembly import ServedParts
     from stream_detector.bundle import Bundle
     from stream_detector.core.records import FloatArray
-    from stream_detector.recipes.sections import WindowSection
 
     Run = Callable[[FloatArray], FloatArray]
 
@@ -114,7 +113,7 @@ def generate(
     if recipe.window.record == "image":
         write_images(out, keys, values, recipe.window.channels)
     elif recipe.window.record == "samples":
-        _write_generated_samples(out, keys, values, recipe.window)
+        _write_generated_samples(out, keys, values, opened)
     else:
         _write_windows(out, keys, [""] * n, values)
 
@@ -149,7 +148,7 @@ def reconstruct(
         return served.bundle.scaler.inverse(np.concatenate(made))
 
     if window.record == "samples":
-        _reconstruct_samples(file, out, window, clean)
+        _reconstruct_samples(file, out, served.bundle, clean)
         return
     found = read_file(file, served.bundle)
     if window.record == "image":
@@ -223,29 +222,29 @@ def _write_samples(
 
 
 def _write_generated_samples(
-    out: Path | None, keys: Sequence[str], values: "NDArray[np.float64]", window: "WindowSection"
+    out: Path | None, keys: Sequence[str], values: "NDArray[np.float64]", bundle: "Bundle"
 ) -> None:
     """Write windows as samples; each is a series of its own, so that `score` cuts it whole."""
+    window = bundle.manifest.recipe.window
     times_ms = _GENERATED_START_MS + window.sample_interval_ms * np.arange(window.steps)
     places = [(key, time_ms) for key in keys for time_ms in times_ms.tolist()]
-    names = [f"feature_{number}" for number in range(window.features)]
-    _write_samples(out, names, places, values.reshape(-1, window.features))
+    _write_samples(out, bundle.features.names, places, values.reshape(-1, window.features))
 
 
 def _reconstruct_samples(
     file: Path,
     out: Path | None,
-    window: "WindowSection",
+    bundle: "Bundle",
     clean: "Callable[[FloatArray], NDArray[np.float64]]",
 ) -> None:
     """Cut a file of samples into windows, clean these and join them to a signal again."""
     from stream_detector.datasets.files.samples import read_samples
     from stream_detector.datasets.windowing import cut_with_rows, join_windows, require_windows
 
-    table = read_samples(file, window.features)
+    table, rules = read_samples(file, bundle.features), bundle.manifest.recipe.window.rules
     samples = table.samples
-    found, rows = cut_with_rows(samples, window.rules)
-    require_windows(found, str(file), samples, window.rules)
+    found, rows = cut_with_rows(samples, rules)
+    require_windows(found, str(file), samples, rules)
     joined = join_windows(clean(found.windows), rows, len(samples))  # (n_samples, n_features)
     n_outside = int(np.isnan(joined[:, 0]).sum())
     if n_outside:

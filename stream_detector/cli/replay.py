@@ -25,6 +25,7 @@ from stream_detector.errors import ConfigError
 from stream_detector.recipes.datasets import DATASETS, built_in
 
 if TYPE_CHECKING:
+    from stream_detector.core.features import Features
     from stream_detector.ports import Client as KafkaClient
     from stream_detector.replay import ReplaySummary
     from stream_detector.settings import ConnectionSettings
@@ -170,11 +171,14 @@ class RecordFacts(NamedTuple):
         Time between two samples; None where the bundle does not say it.
     n_channels
         Channels of an image.
+    features
+        Names of the features; None where no bundle names them.
     """
 
     is_samples: bool
     sample_interval_ms: float | None = None
     n_channels: int = 1
+    features: "Features | None" = None
 
 
 def register(app: typer.Typer) -> None:
@@ -236,7 +240,9 @@ def replay(
         _require_interval(interval_ms, facts.sample_interval_ms, bundle)
         of_samples = {"sample_interval_ms": facts.sample_interval_ms} | of_samples
         job = _sample_job(
-            source, part, of_samples | {"rate": rate, "content_type": format_}, faults
+            (source, part, facts.features),
+            of_samples | {"rate": rate, "content_type": format_},
+            faults,
         )
     else:
         _refuse({FLAGS[name]: 1 for name in of_samples | faults}, "samples")
@@ -260,7 +266,8 @@ def _record_facts(source: str, is_samples: bool, bundle: Path | None) -> RecordF
         return RecordFacts(is_asked)
     from stream_detector.bundle import read_bundle
 
-    window = read_bundle(bundle).manifest.recipe.window
+    found = read_bundle(bundle)
+    window = found.manifest.recipe.window
     is_samples = window.record == "samples"
     if is_asked and not is_samples:
         message = (
@@ -268,7 +275,8 @@ def _record_facts(source: str, is_samples: bool, bundle: Path | None) -> RecordF
             f"whole windows; send it windows, or give the bundle that {source} is for"
         )
         raise ConfigError(message)
-    return RecordFacts(is_samples, float(window.sample_interval_ms) or None, window.channels)
+    interval_ms = float(window.sample_interval_ms) or None
+    return RecordFacts(is_samples, interval_ms, window.channels, found.features)
 
 
 def _window_job(
@@ -304,13 +312,16 @@ def _window_job(
 
 
 def _sample_job(
-    source: str, part: Literal["test", "all"], options: dict[str, Any], faults: dict[str, Any]
+    chosen: "tuple[str, Literal['test', 'all'], Features | None]",
+    options: dict[str, Any],
+    faults: dict[str, Any],
 ) -> Job:
     """Load samples and return the job that sends them; a data set's interval is the default."""
     from stream_detector.cli.sources import SAMPLE_INTERVALS_MS, load_sample_feed
     from stream_detector.ports import SystemClock
     from stream_detector.replay import Faults, SampleReplayOptions, replay_samples
 
+    source = chosen[0]
     if options["sample_interval_ms"] is None:
         options["sample_interval_ms"] = SAMPLE_INTERVALS_MS.get(source.partition(":")[0])
     try:
@@ -320,7 +331,7 @@ def _sample_job(
         for name, flag in FLAGS.items():
             message = message.replace(f"{name}:", f"{flag}:")
         raise ConfigError(message) from None
-    feed = load_sample_feed(source, part)
+    feed = load_sample_feed(*chosen)
 
     def send(client: "KafkaClient", topic: str, on_progress: OnProgress) -> "ReplaySummary":
         try:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stream_detector.bundle import Bundle
 from stream_detector.cli.terminal import say
 from stream_detector.core.codec.image_format import ImageShape
+from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.datasets import (
     IMAGE_DATASET_NAMES,
@@ -22,7 +23,7 @@ from stream_detector.datasets import (
 from stream_detector.datasets.files.images import read_images
 from stream_detector.datasets.files.samples import read_samples
 from stream_detector.datasets.files.windows import read_windows
-from stream_detector.datasets.windowing import cut_samples, require_windows, to_windows
+from stream_detector.datasets.windowing import cut_samples, in_order, require_windows, to_windows
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import Recipe
 from stream_detector.recipes.datasets import DATASETS, built_in, is_table, names_with
@@ -67,7 +68,7 @@ def read_file(file: Path, bundle: Bundle) -> FileWindows:
     """
     window = bundle.manifest.recipe.window
     if window.record == "samples":
-        return _cut_file(file, window)
+        return _cut_file(file, window, bundle.features)
     if bundle.image is not None and not is_table(file):
         return _read_images(file, bundle.image)
     return _read_whole(file, window)
@@ -92,9 +93,9 @@ def _read_whole(file: Path, window: WindowSection) -> FileWindows:
     return FileWindows(table.windows, table.keys or nothing, start_ms, end_ms)
 
 
-def _cut_file(file: Path, window: WindowSection) -> FileWindows:
+def _cut_file(file: Path, window: WindowSection, features: Features) -> FileWindows:
     """Cut windows from a file in which each row is a sample."""
-    samples = read_samples(file, window.features).samples
+    samples = read_samples(file, features).samples
     found = cut_samples(samples, window.rules)
     require_windows(found, str(file), samples, window.rules)
     if found.n_missing:
@@ -102,7 +103,7 @@ def _cut_file(file: Path, window: WindowSection) -> FileWindows:
     return FileWindows(found.windows, found.keys, found.start_ms.tolist(), found.end_ms.tolist())
 
 
-def load_named_dataset(name: str | None, split: str | None, recipe: Recipe) -> Dataset:
+def load_named_dataset(name: str | None, split: str | None, bundle: Bundle) -> Dataset:
     """Load a data set that a person named on the command line, as windows.
 
     Parameters
@@ -112,24 +113,26 @@ def load_named_dataset(name: str | None, split: str | None, recipe: Recipe) -> D
         loads the recipe's own.
     split
         For ecg5000: tutorial or official.
-    recipe
-        Decides whether the records are windows or samples, and how samples are cut into windows.
+    bundle
+        Its recipe decides whether the records are windows or samples, and how samples are cut into
+        windows; the features of samples are matched with its features by name.
 
     Raises
     ------
     ConfigError
         If the name is unknown.
     DatasetError
-        If the data cannot be read.
+        If the data cannot be read, or has other features.
     """
     from stream_detector.training import load_windows
 
+    recipe = bundle.manifest.recipe
     if name is None:
         changes = {"split": split} if split is not None else {}
         data = recipe.data.model_copy(update=changes)
-        return load_windows(recipe.model_copy(update={"data": data}))
+        return load_windows(recipe.model_copy(update={"data": data}), bundle.features)
     if recipe.window.record == "samples":
-        return _load_named_samples(name, recipe)
+        return _load_named_samples(name, recipe, bundle.features)
     if is_table(Path(name)):
         return load_dataset("csv", path=Path(name), n_features=recipe.window.features)
     if name in built_in("image"):
@@ -141,10 +144,11 @@ def load_named_dataset(name: str | None, split: str | None, recipe: Recipe) -> D
     return load_dataset(name, split=split)
 
 
-def _load_named_samples(name: str, recipe: Recipe) -> Dataset:
+def _load_named_samples(name: str, recipe: Recipe, features: Features) -> Dataset:
     """Load NAME:SERIES or a file of samples, and cut it into windows as the recipe says."""
     if is_table(Path(name)):
-        return to_windows(load_samples("csv", path=Path(name)), recipe.window.rules)
+        data = load_samples("csv", path=Path(name))
+        return to_windows(data, recipe.window.rules, features)
     base, _, series = name.partition(":")
     if base not in built_in("samples") or not series:
         known = ", ".join(f"{each}:SERIES" for each in built_in("samples"))
@@ -152,7 +156,7 @@ def _load_named_samples(name: str, recipe: Recipe) -> Dataset:
             f"--dataset: expected {known} or a .csv or .parquet file of samples, received {name!r}"
         )
         raise ConfigError(message)
-    return to_windows(load_samples(base, series=series), recipe.window.rules)
+    return to_windows(load_samples(base, series=series), recipe.window.rules, features)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -250,7 +254,9 @@ def is_sample_set(source: str) -> bool:
     return source.partition(":")[0] in SAMPLE_INTERVALS_MS
 
 
-def load_sample_feed(source: str, part: Literal["test", "all"]) -> SampleFeed:
+def load_sample_feed(
+    source: str, part: Literal["test", "all"], features: Features | None = None
+) -> SampleFeed:
     """Load samples that a person named on the command line.
 
     Parameters
@@ -260,6 +266,9 @@ def load_sample_feed(source: str, part: Literal["test", "all"]) -> SampleFeed:
     part
         "test" for the test part, "all" for the training part and then the test part. Of a file,
         all samples are sent.
+    features
+        The features of the bundle that will read the records, which hold their values in its
+        order; None keeps the order of the source.
 
     Raises
     ------
@@ -277,7 +286,7 @@ def load_sample_feed(source: str, part: Literal["test", "all"]) -> SampleFeed:
                 f"received {source!r}"
             )
             raise ConfigError(message)
-        return SampleFeed(source, read_samples(path).samples, None)
+        return SampleFeed(source, read_samples(path, features).samples, None)
     name, _, series = source.partition(":")
     if not series:
         message = (
@@ -286,6 +295,8 @@ def load_sample_feed(source: str, part: Literal["test", "all"]) -> SampleFeed:
         )
         raise ConfigError(message)
     data = load_samples(name, series=series)
+    if features is not None:
+        data = in_order(data, features)
     samples = concatenate([data.train, data.test]) if part == "all" else data.test
     return SampleFeed(source, samples, SAMPLE_INTERVALS_MS[name])
 

@@ -19,9 +19,10 @@ from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.codec.keys import unusable_keys
 from stream_detector.core.codec.windows import decode_windows
+from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
 from stream_detector.core.results import Counts, Scores, Step
-from stream_detector.core.scoring.explanation import WindowContext
+from stream_detector.core.scoring.explanation import WindowContext, name_features
 from stream_detector.core.scoring.scorer import (
     WINDOWS_MAX,
     Scorer,
@@ -142,6 +143,8 @@ class WindowDetector:
         Time between two samples; 0 where unknown, and then a window ends when it starts.
     severities
         (name, anomaly score from which it holds), ascending, the first from 1.
+    features
+        Names of the features, for the alerts.
     model_rows_max
         Most windows in one call of the scorer; a larger batch goes in slices, which stay in
         the processor's cache.
@@ -154,6 +157,7 @@ class WindowDetector:
     shape: tuple[int, int]
     sample_interval_ms: float
     severities: Sequence[tuple[str, float]]
+    features: Features
     model_rows_max: int = WINDOWS_MAX
     image: ImageShape | None = None
 
@@ -237,7 +241,10 @@ class WindowDetector:
                 (start_ms, start_ms + span_ms),
                 (score, threshold, severity_of(score / threshold, self.severities)),
                 self.bundle,
-                found.explain(row, WindowContext(start_ms, self.sample_interval_ms)),
+                name_features(
+                    found.explain(row, WindowContext(start_ms, self.sample_interval_ms)),
+                    self.features,
+                ),
             )
             yield RaisedAlert(index, alert, metadata.key)
 

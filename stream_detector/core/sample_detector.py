@@ -16,6 +16,7 @@ from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.detector import check_shape
+from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
 from stream_detector.core.results import Counts, Scores, Step
 from stream_detector.core.scoring.scorer import (
@@ -51,6 +52,8 @@ class SampleDetector:
         How windows are cut.
     alerting
         When alerts open, are updated and close.
+    features
+        Names of the features, for records that name them and for the alerts.
     model_rows_max
         Most windows in one call of the scorer.
     keys_max
@@ -61,6 +64,7 @@ class SampleDetector:
     scorer: Scorer
     windows: WindowRules
     alerting: AlertRules
+    features: Features
     model_rows_max: int = WINDOWS_MAX
     keys_max: int = KEYS_MAX
 
@@ -123,7 +127,8 @@ class SampleDetector:
     def _policy(self) -> AlertPolicy:
         """Return by what alerts are made."""
         interval_ms = self.windows.sample_interval_ms
-        return AlertPolicy(self.alerting, self.scorer.threshold, self.bundle, interval_ms)
+        threshold = self.scorer.threshold
+        return AlertPolicy(self.alerting, threshold, self.bundle, interval_ms, self.features)
 
     def _admit(
         self, state: SampleState, batch: RecordBatch, decoded: DecodedSamples
@@ -160,7 +165,7 @@ class SampleDetector:
             batch.headers,
             batch.series(),
             content_type,
-            n_features=self.windows.n_features,
+            features=self.features,
             interval_ms=self.windows.sample_interval_ms,
         )
         if all_in_range(self.scorer, decoded.values, nan_is_missing=True):
@@ -172,9 +177,10 @@ class SampleDetector:
         for sample, feature in np.argwhere(is_bad)[::-1].tolist():
             row = int(row_of[sample])
             value = float(decoded.values[sample, feature])
+            place = f"values[{sample - starts[row]}][{feature}] ({self.features.names[feature]})"
             what = "infinite" if np.isinf(value) else f"{value:.3g}"
             errors[row] = RecordValueError(
-                f"values[{sample - starts[row]}][{feature}]: expected a finite number within "
+                f"{place}: expected a finite number within "
                 f"{SCALED_MAX:.0e} times the range trained on, received {what}"
             )
         return decoded.without(errors)

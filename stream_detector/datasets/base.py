@@ -30,6 +30,8 @@ class Dataset:
     train_timestamps_ms, test_timestamps_ms
         Int64, time of each window's first step, milliseconds since 1970-01-01 UTC; None if the
         data set has none.
+    feature_names
+        Names of the features; None if the data set has none.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Dataset:
     test_keys: tuple[str, ...] | None = None
     train_timestamps_ms: NDArray[np.int64] | None = None
     test_timestamps_ms: NDArray[np.int64] | None = None
+    feature_names: tuple[str, ...] | None = None
 
     @property
     def fingerprint(self) -> str:

@@ -102,7 +102,7 @@ def load(series: str) -> SampleDataset:
         split=series,
         train=_samples(series, times_ms[: len(train)], train, np.zeros(len(train), np.int8)),
         test=_samples(series, times_ms[len(train) :], test, labels),
-        feature_names=tuple(str(feature) for feature in range(N_FEATURES)),
+        feature_names=tuple(f"reading_{number}" for number in range(N_FEATURES)),
     )
 
 

@@ -1,11 +1,13 @@
 """Cut the samples of a data set into windows, with the code that cuts them on a stream."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.timestamps import keep
 from stream_detector.core.windowing.imputation import impute_windows
@@ -208,14 +210,29 @@ def require_windows(found: CutWindows, name: str, samples: Samples, rules: Windo
     raise DatasetError(message)
 
 
-def to_windows(dataset: SampleDataset, rules: WindowRules) -> Dataset:
+def to_windows(
+    dataset: SampleDataset, rules: WindowRules, features: Features | None = None
+) -> Dataset:
     """Cut a data set of samples into a data set of windows.
+
+    Parameters
+    ----------
+    dataset
+        The samples.
+    rules
+        Rules by which windows are cut.
+    features
+        The features of a bundle, in whose order the windows have theirs; None keeps the order of
+        the data set.
 
     Raises
     ------
     DatasetError
-        If the number of features differs from the recipe's, or there is no window to train on.
+        If the number of features differs from the recipe's, their names from the bundle's, or there
+        is no window to train on.
     """
+    if features is not None:
+        dataset = in_order(dataset, features)
     n_features = dataset.train.values.shape[1]
     if n_features != rules.n_features:
         message = (
@@ -238,4 +255,49 @@ def to_windows(dataset: SampleDataset, rules: WindowRules) -> Dataset:
         test_keys=test.keys,
         train_timestamps_ms=train.start_ms,
         test_timestamps_ms=test.start_ms,
+        feature_names=dataset.feature_names,
     )
+
+
+def in_order(dataset: SampleDataset, features: Features) -> SampleDataset:
+    """Return a data set whose features are in the order of a bundle's, matched by name.
+
+    Raises
+    ------
+    DatasetError
+        If a feature is missing, or one is unknown; the message lists both.
+    """
+    places = match_features(dataset.feature_names, features, f"data {dataset.name}")
+    train, test = (
+        replace(part, values=np.ascontiguousarray(part.values[:, places]))
+        for part in (dataset.train, dataset.test)
+    )
+    names = tuple(dataset.feature_names[at] for at in places)
+    return replace(dataset, train=train, test=test, feature_names=names)
+
+
+def match_features(received: Sequence[str], features: Features, where: str) -> list[int]:
+    """Return the column of each feature of a bundle.
+
+    Parameters
+    ----------
+    received
+        Names of the columns.
+    features
+        The features of the bundle. If the data that it was trained on named none, columns of
+        other names are taken in their order.
+    where
+        Of what these are the columns, for the message.
+
+    Raises
+    ------
+    DatasetError
+        If a feature is missing, or a column is none of them; the message lists both.
+    """
+    if not features.are_named and len(received) == len(features):
+        return list(range(len(features)))
+    try:
+        return features.places_in(received)
+    except ValueError as error:
+        message = f"{where}: {error}; give those that the bundle was trained on, in any order"
+        raise DatasetError(message) from None

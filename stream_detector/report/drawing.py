@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -54,13 +55,16 @@ def to_svg(figure: Figure, name: str) -> str:
     Parameters
     ----------
     figure
-        The figure. Its texts are not escaped, so they must not come from the data.
+        The figure. Of its texts only names of features come from the data; they are printable, and
+        none is read as a formula.
     name
         A name that is unique on the page; ids inside the figure are derived from it.
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context({"svg.hashsalt": name}):
+    with mpl.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
+        # The text stays text, and the reader's browser has the characters that this font lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata=nothing, dpi=_DPI)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()

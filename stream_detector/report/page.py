@@ -1,7 +1,8 @@
 """Assemble the page: sections of text, tables and figures in one HTML file.
 
 Everything that comes from data or a recipe is escaped in `_text`, for HTML and against characters
-that reverse the direction of writing; figures contain only fixed texts.
+that reverse the direction of writing. Figures contain fixed texts and names of features, which are
+printable, and which Matplotlib escapes and does not read as formulas.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from stream_detector.report.drawing import CLASSES, COLOURS, INK, WIDTH
 from stream_detector.report.findings import Findings, Redrawn, Rows
+from stream_detector.text import printable, shorten
 
 N_FEATURES_SHOWN = 3
 """Most features drawn of a window; those with the largest errors are chosen."""
@@ -15,6 +16,7 @@ _N_COLUMNS = 3
 _VECTOR_STEPS_MAX = 500
 """Most steps drawn as vector graphics; longer windows are rasterized to keep a report small."""
 _SECONDS_FROM_MS = 5_000
+_NAME_CHARACTERS_MAX = 40
 
 
 def typical_windows(findings: Findings) -> Figure:
@@ -29,7 +31,7 @@ def typical_windows(findings: Findings) -> Figure:
         for line, feature in enumerate(features):
             axes = panels[line, column]
             _draw(axes, findings, redrawn, column, int(feature), int(findings.labels[row]))
-            axes.set_ylabel(_value_name(redrawn, int(feature)))
+            axes.set_ylabel(_value_name(findings, int(feature)), parse_math=False)
         label = int(findings.labels[row])
         panels[0, column].set_title(f"{CLASSES[label]}, {_caption(findings, row)}")
         panels[-1, column].set_xlabel(_time_unit(findings)[0])
@@ -52,8 +54,8 @@ def small_windows(findings: Findings, rows: Rows) -> Figure:
         feature = int(_largest(redrawn.feature_errors[index], 1)[0])
         _draw(axes, findings, redrawn, index, feature, int(findings.labels[row]))
         has_more = redrawn.windows.shape[2] > 1
-        shown = f", feature {feature}" if has_more else ""
-        axes.set_title(f"{_caption(findings, row)}{shown}")
+        shown = f", {_value_name(findings, feature)}" if has_more else ""
+        axes.set_title(f"{_caption(findings, row)}{shown}", parse_math=False)
         if index + _N_COLUMNS >= len(rows):
             axes.set_xlabel(_time_unit(findings)[0])
             axes.tick_params(labelbottom=True)
@@ -86,9 +88,12 @@ def _caption(findings: Findings, row: int) -> str:
     return f"#{row}, score {findings.errors[row] / findings.threshold:.2f}"
 
 
-def _value_name(redrawn: Redrawn, feature: int) -> str:
-    """Return the label of an axis of values."""
-    return f"feature {feature}" if redrawn.windows.shape[2] > 1 else "value"
+def _value_name(findings: Findings, feature: int) -> str:
+    """Return the name of a feature, short and in characters that can be printed."""
+    features = findings.bundle.features
+    if len(features) == 1 and not features.are_named:
+        return "value"
+    return shorten(printable(features.names[feature]), _NAME_CHARACTERS_MAX)
 
 
 def _time_unit(findings: Findings) -> tuple[str, float]:

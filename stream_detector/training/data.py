@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray
 from stream_detector.datasets import (
     IMAGE_DATASET_NAMES,
@@ -45,8 +46,16 @@ class Split:
     calibrate: FloatArray
 
 
-def load_windows(recipe: Recipe) -> Dataset:
+def load_windows(recipe: Recipe, features: Features | None = None) -> Dataset:
     """Load a recipe's data, and cut it into windows if it is samples.
+
+    Parameters
+    ----------
+    recipe
+        Its tables `[data]` and `[window]` decide.
+    features
+        Samples: the features of a bundle, in whose order the windows have theirs; None keeps the
+        order of the data.
 
     Raises
     ------
@@ -58,7 +67,7 @@ def load_windows(recipe: Recipe) -> Dataset:
     section = recipe.data
     if recipe.window.record == "samples":
         samples = load_samples(section.name, series=section.series, path=section.path)
-        return to_windows(samples, recipe.window.rules)
+        return to_windows(samples, recipe.window.rules, features)
     dataset = _load_whole(section, recipe.window.features)
     expected = (recipe.window.steps, recipe.window.features)
     if dataset.train.shape[1:] != expected:

@@ -22,6 +22,7 @@ from stream_detector.bundle import (
     write_bundle,
 )
 from stream_detector.core.evaluation import Evaluation, evaluate
+from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scoring.reconstruction import Reconstruct, ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import window_errors
@@ -183,11 +184,12 @@ def _facts(
     if dataset.test_labels is not None and len(dataset.test):
         metrics = evaluate_on(dataset, recipe, scorer)[0].as_dict()
     window = split.calibrate[:1]  # (1, n_steps, n_features)
-    section = recipe.threshold
+    section, n_features = recipe.threshold, recipe.window.features
     return Facts(
         name=recipe.name,
         n_steps=recipe.window.steps,
-        n_features=recipe.window.features,
+        n_features=n_features,
+        features=dataset.feature_names or Features.generated(n_features).names,
         data=TrainingData(
             name=dataset.name,
             split=dataset.split,

@@ -44,20 +44,21 @@ def test_it_is_short_and_needs_nothing_of_ours() -> None:
 def test_its_model_takes_the_published_example(program: ModuleType) -> None:
     alert = program.Alert.model_validate_json(EXAMPLE)
     found = json.loads(EXAMPLE)
-    assert alert.shares == found["explanation"]["shares"]
+    worst = found["explanation"]["features"][0]
+    assert (alert.features[0].name, alert.features[0].share) == (worst["name"], worst["share"])
     assert (alert.alert_id, alert.event_time_ms) == (found["alert_id"], found["event_time_ms"])
 
 
 def test_an_event_is_a_line(program: ModuleType) -> None:
     line = program.Reader().take(EXAMPLE)
     assert line == (
-        "1767225611000 update severity critical key pump-7 score 2.62 feature 0 (94%)\n"
+        "1767225611000 update severity critical key pump-7 score 2.62 vibration (94%)\n"
     )
 
 
 def test_an_alert_of_an_image_names_no_feature(program: ModuleType) -> None:
     found = json.loads(EXAMPLE)
-    found["explanation"]["shares"] = []
+    found["explanation"]["features"] = []
     assert program.Reader().take(json.dumps(found).encode()).endswith(" score 2.62 image\n")
 
 

@@ -159,6 +159,8 @@ def alert_bytes(alert: dict[str, Any]) -> bytes:
 def first_names(value: Any) -> Any:
     """Return a JSON value with the names that it had first."""
     if isinstance(value, dict):
+        if "observed" in value:
+            del value["name"]  # features carry their names since
         return {FIRST_NAMES.get(name, name): first_names(each) for name, each in value.items()}
     if isinstance(value, list):
         return [first_names(each) for each in value]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.samples import decode_samples
+from stream_detector.core.features import Features
 from stream_detector.core.records import Samples, series_columns
 from stream_detector.core.windowing.imputation import impute_windows
 from stream_detector.core.windowing.rules import WindowRules
@@ -83,7 +84,7 @@ def streamed(samples: Samples, rules: WindowRules, n: int, format_: ContentType)
         [record.metadata.headers for record in records],
         series_columns([record.metadata for record in records]),
         "json",
-        n_features=1,
+        features=Features.generated(1),
         interval_ms=rules.sample_interval_ms,
     )
     assert list(decoded.rejected) == []

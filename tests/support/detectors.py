@@ -8,6 +8,7 @@ import numpy as np
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.detector import WindowDetector
+from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.reconstruction import Reconstruct, ReconstructionScorer
@@ -47,6 +48,7 @@ def make_window_detector(**facts: Any) -> WindowDetector:
         "image": None,
     } | facts
     scored = {name: known.pop(name) for name in SCORER_FACTS if name in known}
+    known.setdefault("features", Features.generated(known["shape"][1]))
     scorer = make_scorer(known["shape"][1], known["bundle"], known["image"], **scored)
     return WindowDetector(scorer=scorer, **known)
 
@@ -56,8 +58,9 @@ def make_sample_detector(
 ) -> SampleDetector:
     """Return a detector of samples; the scorer's facts and the bundle may be given."""
     bundle = facts.pop("bundle", PUMPS)
+    features = facts.pop("features", Features.generated(windows.n_features))
     scorer = make_scorer(windows.n_features, bundle, **facts)
-    return SampleDetector(bundle, scorer, windows, alerting, model_rows_max)
+    return SampleDetector(bundle, scorer, windows, alerting, features, model_rows_max)
 
 
 def with_network(detector: Found, reconstruct: Reconstruct) -> Found:

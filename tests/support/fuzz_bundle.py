@@ -49,6 +49,7 @@ def small_bundle(path: Path) -> Bundle:
         name="test",
         n_steps=2,
         n_features=1,
+        features=("feature_0",),
         data=TrainingData(name="mine", split="", fingerprint="0" * 64, n_windows=80),
         threshold=Threshold(
             value=0.4, error="mae", method="sigma", calibrated_on="train", n_windows=80

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stream_detector.bundle import Facts, SelfTest, Threshold, TrainingData, write_bundle
+from stream_detector.core.features import Features
 from stream_detector.core.scoring.scaling import fit_scaler
 from stream_detector.recipes import Recipe, load_recipe
 
@@ -18,11 +19,14 @@ def make_bundle(
     network_keras: bytes = b"not read by this engine",
     factor: float = 0.5,
     name: str | None = None,
+    features: tuple[str, ...] = (),
 ) -> None:
     """Write a bundle of a recipe's shape; anomalous where the mean scaled size is above 1.
 
     That is so with a network that halves; another `factor` may be given. The bundle has the name
     of its recipe if no other is given.
+
+    The features have generated names if none are given.
 
     Of images, which are scaled to [0, 1], those are that have a mean above a half. A network for
     the other engine fits where the self-test, a window of zeros, gives no error with it.
@@ -36,6 +40,7 @@ def make_bundle(
         name=name or recipe.name,
         n_steps=n_steps,
         n_features=n_features,
+        features=features or Features.generated(n_features).names,
         data=TrainingData(name=recipe.data.name, split="", fingerprint="0" * 64, n_windows=1),
         threshold=Threshold(
             value=0.25 if is_image else 0.5,

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from stream_detector.core.alerting.alert import Alert, RaisedAlert
 from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance, expire
 from stream_detector.core.alerting.tracking import AlertRules, ScoredWindow
+from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, RecordBatch
-from stream_detector.core.scoring.explanation import Explanation, WindowContext
+from stream_detector.core.scoring.explanation import Explanation, WindowContext, name_features
 from stream_detector.core.scoring.scorer import WindowScores
 from stream_detector.core.windowing.windows import WindowBatch
 
@@ -34,12 +35,15 @@ class AlertPolicy:
         What scores.
     sample_interval_ms
         Time between two samples.
+    features
+        Names of the features.
     """
 
     rules: AlertRules
     threshold: float
     bundle: BundleReference
     sample_interval_ms: float
+    features: Features
 
 
 class KeyedAlerts(NamedTuple):
@@ -226,7 +230,7 @@ class AlertBatch:
         if imputed is not None and not imputed.any():
             imputed = None
         context = WindowContext(float(start_ms), self._policy.sample_interval_ms, imputed)
-        return some.found.explain(place, context)
+        return name_features(some.found.explain(place, context), self._policy.features)
 
 
 def _key_events(completed: WindowBatch, indices: NDArray[np.intp]) -> list[_KeyEvent]:

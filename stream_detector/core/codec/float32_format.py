@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.codec.decoding import Decoded, RawSamples, wrong_shape
+from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Rejected
 from stream_detector.errors import DataError, RecordDecodeError, RecordShapeError
 
@@ -53,7 +54,9 @@ def decode_windows(
     return Decoded(indices, windows, {}, rejected)
 
 
-def decode_samples(values: Sequence[bytes], rows: NDArray[np.intp], n_features: int) -> RawSamples:
+def decode_samples(
+    values: Sequence[bytes], rows: NDArray[np.intp], features: Features
+) -> RawSamples:
     """Decode records that each hold one or more samples.
 
     Parameters
@@ -62,9 +65,10 @@ def decode_samples(values: Sequence[bytes], rows: NDArray[np.intp], n_features: 
         Record values, none empty. Length n_records.
     rows
         Which record of the batch each one is, shape (n_records,).
-    n_features
-        Values of a sample.
+    features
+        Values of a sample, in order.
     """
+    n_features = len(features)
     n_bytes = _N_BYTES * n_features
     lengths = np.fromiter(map(len, values), np.int64, len(values))  # (n_records,)
     is_fitting = lengths % n_bytes == 0  # (n_records,)

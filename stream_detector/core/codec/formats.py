@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stream_detector.core.codec import float32_format, image_format, json_format
 from stream_detector.core.codec.decoding import Decoded, RawSamples
 from stream_detector.core.codec.image_format import ImageShape
+from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Headers, Unreadable
 from stream_detector.errors import DataError, RecordDecodeError
 
@@ -56,7 +57,7 @@ class RecordFormat:
         For records that each hold one window: values, their record indices and (n_steps,
         n_features) in, `Decoded` out; and the inverse for one window.
     decode_samples, encode_samples
-        For records that each hold samples: values, their record indices and n_features in,
+        For records that each hold samples: values, their record indices and the features in,
         `RawSamples` out; and the inverse for samples and their times.
     decode_images, encode_image
         For records that each hold one image: values, their record indices, the image's shape, and
@@ -70,7 +71,7 @@ class RecordFormat:
     media_types: Mapping[str, bytes]
     decode_windows: Callable[[Sequence[bytes], Indices, tuple[int, int]], Decoded] = unsupported
     encode_window: Callable[[FloatArray], bytes] = unsupported
-    decode_samples: Callable[[Sequence[bytes], Indices, int], RawSamples] = unsupported
+    decode_samples: Callable[[Sequence[bytes], Indices, Features], RawSamples] = unsupported
     encode_samples: Callable[[FloatArray, float | list[float] | None], bytes] = unsupported
     decode_images: Callable[[Sequence[bytes], Indices, ImageShape, str], Decoded] = unsupported
     encode_image: Callable[[FloatArray, int, str], bytes] = unsupported

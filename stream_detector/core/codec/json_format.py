@@ -2,7 +2,8 @@
 
 Pure. A window is `{"values": [1, 2, 3]}`, or `{"values": [[1, 2], [3, 4]]}` with one inner array a
 step, and may give `"timestamp_ms"`, its start in whole milliseconds since 1970. Samples look the
-same, one inner array each. `"timestamp_ms"` is then the time of the first one, or
+same, one inner array each, or an object that names the features, in any order; a single one
+needs no outer array. `"timestamp_ms"` is then the time of the first one, or
 `"timestamps_ms"` gives one time each, with or without a fraction; null is a missing value.
 
 Plain documents take a fast path. Any other document is parsed a second time by a slow path that
@@ -13,6 +14,7 @@ import json
 import math
 from collections.abc import Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ import simdjson
 from numpy.typing import NDArray
 
 from stream_detector.core.codec.decoding import Decoded, RawSamples, wrong_shape
+from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Rejected
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX, invalid_time
 from stream_detector.errors import (
@@ -126,7 +129,9 @@ def read_window(value: bytes, shape: tuple[int, int]) -> tuple[bytes, int | None
     return _window_values(document[_VALUES], shape).tobytes(), timestamp_ms
 
 
-def decode_samples(values: Sequence[bytes], rows: NDArray[np.intp], n_features: int) -> RawSamples:
+def decode_samples(
+    values: Sequence[bytes], rows: NDArray[np.intp], features: Features
+) -> RawSamples:
     """Decode records that each hold one or more samples.
 
     Parameters
@@ -135,10 +140,10 @@ def decode_samples(values: Sequence[bytes], rows: NDArray[np.intp], n_features: 
         Record values, none empty. Length n_records.
     rows
         Which record of the batch each one is, shape (n_records,).
-    n_features
-        Values of a sample.
+    features
+        Values of a sample, in order.
     """
-    plain = _read_plain_samples(values, rows, n_features)
+    plain = _read_plain_samples(values, rows, features)
     if plain is not None:
         return plain
     kept: list[int] = []
@@ -148,7 +153,7 @@ def decode_samples(values: Sequence[bytes], rows: NDArray[np.intp], n_features: 
     rejected: list[tuple[int, DataError]] = []
     for row, value in zip(rows.tolist(), values, strict=True):
         try:
-            array, times = _read_samples(value, n_features)
+            array, times = _read_samples(value, features)
         except DataError as error:
             rejected.append((row, error))
             continue
@@ -160,7 +165,7 @@ def decode_samples(values: Sequence[bytes], rows: NDArray[np.intp], n_features: 
     return RawSamples(
         rows=np.array(kept, dtype=np.intp),
         counts=np.array([len(array) for array in samples], dtype=np.intp),
-        values=np.concatenate([np.empty((0, n_features)), *samples]),
+        values=np.concatenate([np.empty((0, len(features))), *samples]),
         first_ms=np.array(first_ms, dtype=np.float64),
         each_ms=each_ms,
         rejected=rejected,
@@ -264,7 +269,7 @@ def _window_values(values: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
 
 
 def _read_plain_samples(
-    values: Sequence[bytes], rows: NDArray[np.intp], n_features: int
+    values: Sequence[bytes], rows: NDArray[np.intp], features: Features
 ) -> RawSamples | None:
     """Return all samples where every record has numbers and one time; else None."""
     try:
@@ -278,7 +283,9 @@ def _read_plain_samples(
         if not set(map(type, times)) <= _NUMBERS_OR_NULL:
             return None
         first_ms = np.array(times, dtype=np.float64)  # (n_records,), NaN where there is none
-        numbers = _plain_numbers(lists, n_features)  # (n_samples, n_features)
+        if set(map(type, lists)) == {dict}:
+            lists = [[each] for each in lists]
+        numbers = _plain_numbers(lists, features)  # (n_samples, n_features)
     except _NOT_PLAIN:
         return None
     is_out_of_range = (first_ms < 0) | (first_ms > TIMESTAMP_MS_MAX)  # (n_records,)
@@ -288,12 +295,19 @@ def _read_plain_samples(
     return RawSamples(rows, counts, numbers, first_ms, {}, [])
 
 
-def _plain_numbers(lists: list[Any], n_features: int) -> NDArray[np.float64] | None:
+def _plain_numbers(lists: list[Any], features: Features) -> NDArray[np.float64] | None:
     """Return all samples, shape (n_samples, n_features); None where one is not plain."""
     if set(map(type, lists)) != {list} or not all(lists):
         return None
+    n_features = len(features)
     samples = list(chain.from_iterable(lists))
-    if set(map(type, samples)) == {list}:
+    if set(map(type, samples)) == {dict}:
+        if set(map(len, samples)) != {n_features}:
+            return None
+        samples = list(map(itemgetter(*features.names), samples))
+        if n_features > 1:
+            samples = list(chain.from_iterable(samples))
+    elif set(map(type, samples)) == {list}:
         if set(map(len, samples)) != {n_features}:
             return None
         samples = list(chain.from_iterable(samples))
@@ -305,7 +319,7 @@ def _plain_numbers(lists: list[Any], n_features: int) -> NDArray[np.float64] | N
 
 
 def _read_samples(
-    value: bytes, n_features: int
+    value: bytes, features: Features
 ) -> tuple[NDArray[np.float64], float | list[float] | None]:
     """Return the samples and times of one document, or name exactly what is wrong with it."""
     try:
@@ -313,7 +327,7 @@ def _read_samples(
     except RecordValueError as error:
         message = f"{error}, or null for a missing value"
         raise RecordValueError(message) from None
-    samples = _sample_values(document[_VALUES], n_features)  # (n_samples, n_features)
+    samples = _sample_values(document[_VALUES], features)  # (n_samples, n_features)
     if document.get(_TIMES) is not None:
         return samples, _sample_times(document[_TIMES], len(samples))
     time_ms = document.get(_TIME)
@@ -322,14 +336,18 @@ def _read_samples(
     return samples, time_ms
 
 
-def _sample_values(values: Any, n_features: int) -> NDArray[np.float64]:
+def _sample_values(values: Any, features: Features) -> NDArray[np.float64]:
     """Return the samples of `"values"`, shape (n_samples, n_features); null becomes NaN."""
+    n_features = len(features)
+    if isinstance(values, dict):
+        values = [values]
     if not isinstance(values, list):
         message = f'"values": expected an array of samples, received {type(values).__name__}'
         raise RecordDecodeError(message)
     if not values:
         message = '"values": expected at least one sample, received none'
         raise RecordShapeError(message)
+    values = [_unnamed(at, row, features) for at, row in enumerate(values)]
     if not any(type(row) is list for row in values):
         # One feature needs no inner arrays, and one sample no outer one.
         values = [[value] for value in values] if n_features == 1 else [values]
@@ -341,6 +359,18 @@ def _sample_values(values: Any, n_features: int) -> NDArray[np.float64]:
             message = f"values[{at}]: expected {n_features} features, received {len(row)}"
             raise RecordShapeError(message)
     return np.array(values, dtype=np.float64)  # (n_samples, n_features)
+
+
+def _unnamed(at: int, sample: Any, features: Features) -> Any:
+    """Return the values of a sample in the order of the features if it names them."""
+    if type(sample) is not dict:
+        return sample
+    try:
+        features.places_in(list(sample))
+    except ValueError as error:
+        message = f"values[{at}]: {error}; send null for a value that is missing"
+        raise RecordShapeError(message) from None
+    return [sample[name] for name in features.names]
 
 
 def _sample_times(times: Any, n_samples: int) -> list[float]:

@@ -22,6 +22,7 @@ from stream_detector.core.codec.formats import (
     unreadable,
 )
 from stream_detector.core.codec.keys import unusable_keys
+from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Headers, Rejected, SeriesColumns
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX, follow, invalid_time, keep
 from stream_detector.errors import DataError, RecordValueError
@@ -94,7 +95,7 @@ def decode_samples(
     series: SeriesColumns,
     content_type: ContentType | None,
     *,
-    n_features: int,
+    features: Features,
     interval_ms: float,
 ) -> DecodedSamples:
     """Decode records that each hold samples of one series.
@@ -109,8 +110,8 @@ def decode_samples(
         Keys and times of the records.
     content_type
         Format of records whose headers do not name one; None takes the default, "json".
-    n_features
-        Values of a sample.
+    features
+        Values of a sample, in order.
     interval_ms
         Time between two samples of a record that gives only the time of the first.
 
@@ -132,12 +133,12 @@ def decode_samples(
         rows = [row for row in group.rows if row not in without_key] if without_key else group.rows
         for start in range(0, len(rows), _RECORDS_AT_ONCE):
             some, numbers = select_records(values, rows[start : start + _RECORDS_AT_ONCE])
-            part = group.format.decode_samples(some, numbers, n_features)
+            part = group.format.decode_samples(some, numbers, features)
             if group.format.time_header is not None and headers is not None:
                 part = _with_header_times(part, headers, group.format.time_header)
             parts.append(part)
             rejected += part.rejected
-    samples = _join(parts, n_features)
+    samples = _join(parts, len(features))
     return _with_times(samples, rejected, series.timestamps_ms, interval_ms)
 
 

@@ -4,12 +4,13 @@ Pure. Every alert pays for its explanation, so this is a few passes over one
 window and lists of at most 64 points.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.reconstruction_error import ErrorKind, value_errors
 from stream_detector.core.scoring.scaling import Scaler
@@ -40,12 +41,15 @@ class FeatureExplanation:
         What the network reconstructed at `times_ms`, in the signal's unit.
     observed
         What was measured then, in the same unit; null where the value was missing and imputed.
+    name
+        Its name in the data; `feature_0` and so on where the data names none.
     """
 
     feature: int
     share: float
     expected: tuple[float, ...]
     observed: tuple[float | None, ...]
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,8 @@ class Explanation:
     features
         At most 3 features, those with the largest shares, the largest first; empty for an image.
     shares
-        Each feature's part of the window's error; they sum to 1. Empty for an image.
+        Each feature's part of the window's error, in the bundle's order of features; they sum to 1.
+        Empty for an image.
     times_ms
         At most 64 times, spread evenly over the worst span, including its first and last step.
         Empty for an image.
@@ -221,6 +226,22 @@ def explain(scored: WindowEvidence, scaler: Scaler, error_kind: ErrorKind) -> Ex
         imputed_share=0.0 if scored.imputed is None else float(scored.imputed.mean()),
         n_gaps=0,  # `AlertBatch` knows the series and sets it
     )
+
+
+def name_features(explanation: Explanation, features: Features) -> Explanation:
+    """Return an explanation whose features carry their names.
+
+    Scorers need not know the names, so a detector adds them.
+
+    Parameters
+    ----------
+    explanation
+        From a scorer.
+    features
+        The features of the bundle.
+    """
+    named = (replace(each, name=features.names[each.feature]) for each in explanation.features)
+    return replace(explanation, features=tuple(named))
 
 
 def worst_span(step_errors: NDArray[np.floating]) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.features import NAME_CHARACTERS_MAX, Features
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.datasets.base import SampleDataset
@@ -18,6 +19,7 @@ from stream_detector.datasets.files.columns import NAMED, Columns
 from stream_detector.datasets.files.extra import is_time_name, refuse_extra, refuse_row_numbers
 from stream_detector.datasets.files.reading import read_columns
 from stream_detector.datasets.files.remedies import mend, to_milliseconds
+from stream_detector.datasets.windowing import match_features
 from stream_detector.errors import DatasetError
 
 _TEST_SHARE = 0.2
@@ -42,7 +44,7 @@ class SampleTable:
     feature_names: tuple[str, ...]
 
 
-def read_samples(path: Path, n_features: int | None = None) -> SampleTable:
+def read_samples(path: Path, features: Features | None = None) -> SampleTable:
     """Read samples from a .csv or .parquet file.
 
     A value is parsed as float64 and rounded to float32, exactly as in a JSON record, so that a
@@ -54,25 +56,31 @@ def read_samples(path: Path, n_features: int | None = None) -> SampleTable:
     path
         The file. Rows of different keys may alternate; the rows of one key must be in order of
         time, and times may be equal.
-    n_features
-        Required number of feature columns; None accepts any.
+    features
+        The features of a bundle, whose columns may be in any order; None takes all columns, in
+        their order.
 
     Raises
     ------
     DatasetError
-        If the file is missing, has no rows, no column timestamp_ms or the wrong number of
-        features, if a key is missing, if a cell is not a finite number, or if a time is missing,
+        If the file is missing, has no rows, no column timestamp_ms or other features than the
+        bundle, if a key is missing, if a cell is not a finite number, or if a time is missing,
         looks like seconds, is after the year 9999 or precedes that of the row above. The message
         has file, row and column, and says what to do. Rows are counted from 1; in a CSV file these
         are its lines, the header included.
     """
-    return _table(read_columns(path, blank_is_missing=True), n_features)
+    return _table(read_columns(path, blank_is_missing=True), features)
 
 
-def _table(columns: Columns, n_features: int | None = None) -> SampleTable:
+def _table(columns: Columns, features: Features | None = None) -> SampleTable:
     """Return the samples of a file's columns; see `read_samples`."""
-    _check_names(columns, n_features)
-    refuse_extra(columns, by_values=False)
+    _check_names(columns)
+    known = () if features is None else features.names
+    others = [at for at, name in enumerate(columns.value_names) if name not in known]
+    refuse_extra(columns.with_values(others), by_values=False)
+    if features is not None:
+        places = match_features(columns.value_names, features, str(columns.path))
+        columns = columns.with_values(places)
     keys, series = _series(columns)
     times_ms = _times_ms(columns)
     _check_order(columns, keys, series, times_ms)
@@ -120,8 +128,8 @@ def _part(samples: Samples, chosen: NDArray[np.bool_]) -> Samples:
     )
 
 
-def _check_names(columns: Columns, n_features: int | None) -> None:
-    """Refuse a table without times, with duplicate columns, or with another number of features."""
+def _check_names(columns: Columns) -> None:
+    """Refuse a table without times or features, or with a name that is there twice or too long."""
     names = (*columns.named, *columns.value_names)
     if "timestamp_ms" not in columns.named:
         message = (
@@ -137,13 +145,17 @@ def _check_names(columns: Columns, n_features: int | None) -> None:
             "more than once; rename one"
         )
         raise DatasetError(message)
-    n_values = len(columns.value_names)
-    if n_values == 0 or n_features not in (None, n_values):
-        expected = "at least one feature column" if n_features is None else f"{n_features} features"
+    if not columns.value_names:
         message = (
-            f"{columns.path}: expected {expected} beside the columns {', '.join(NAMED)}, "
-            f"received {n_values}: {', '.join(columns.value_names) or 'none'}; give the features "
-            "of the recipe, in its order"
+            f"{columns.path}: expected at least one feature column beside the columns "
+            f"{', '.join(NAMED)}, received none; give each feature a column"
+        )
+        raise DatasetError(message)
+    longest = max(columns.value_names, key=len)
+    if len(longest) > NAME_CHARACTERS_MAX:
+        message = (
+            f"{columns.path}: expected names of features of at most {NAME_CHARACTERS_MAX} "
+            f"characters, received one of {len(longest)}: {longest[:40]}...; shorten it"
         )
         raise DatasetError(message)
 

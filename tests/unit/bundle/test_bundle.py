@@ -61,6 +61,7 @@ def facts(**changes: Any) -> Facts:
         "name": "test",
         "n_steps": 3,
         "n_features": 2,
+        "features": ("flow", "heat"),
         "data": TrainingData(name="mine", split="", fingerprint="0" * 64, n_windows=80),
         "threshold": Threshold(
             value=0.4, error="mae", method="quantile", calibrated_on="held-out", n_windows=20
@@ -98,6 +99,7 @@ def test_reads_back_what_was_written(bundle: Bundle) -> None:
     again = read_bundle(bundle.path)
     assert again.manifest == bundle.manifest
     assert again.manifest.recipe == RECIPE
+    assert again.features.names == ("flow", "heat")
     assert again.manifest.libraries == library_versions()
     assert (again.scaler.kind, again.scaler.offset.dtype) == ("min-max", np.dtype(np.float32))
     np.testing.assert_array_equal(again.scaler.offset, SCALER.offset)
@@ -273,6 +275,10 @@ def test_link_is_refused_even_to_the_same_content(tmp_path: Path, bundle: Bundle
         ({"files": {"../network.onnx": "0" * 64}}, "expected the files"),
         ({"n_steps": 4}, "expected a self-test window of"),
         ({"n_steps": 0}, "n_steps"),
+        ({"features": ["a"]}, "expected different names of 2 features, received 1 among 1"),
+        ({"features": ["a", "a"]}, "expected different names of 2 features, received 1 among 2"),
+        ({"features": ["a", ""]}, r"features\.1"),
+        ({"features": ["a", "b" * 201]}, r"features\.1"),
         ({"surprise": 1}, "surprise"),
         ({"threshold": {}}, r"threshold\.value"),
         ({"libraries": {"keras": "three"}}, r"libraries\.keras"),
@@ -370,10 +376,10 @@ def test_a_file_of_gigabytes_is_refused_unread(bundle: Bundle) -> None:
         (bundle.path / name).write_bytes(content)
 
 
-@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("version", [2, 4])
 def test_another_format_is_refused(bundle: Bundle, version: int) -> None:
     rewrite_manifest(bundle.path, format_version=version, surprise=1)
-    expected = f"expected format_version 2, received {version}; train the bundle again"
+    expected = f"expected format_version 3, received {version}; train the bundle again"
     with pytest.raises(BundleMismatchError, match=expected):
         read_bundle(bundle.path)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import orjson
 import pytest
 
 import stream_detector
@@ -221,7 +222,7 @@ def alert_of(start_ms: int = 1_700_000_000_000) -> Alert:
     explanation = Explanation(
         start_ms + 20,
         start_ms + 1_520,
-        (FeatureExplanation(2, 0.75, (0.5, 0.5), (2.5, None)),),
+        (FeatureExplanation(2, 0.75, (0.5, 0.5), (2.5, None), "flow"),),
         (0.125, 0.125, 0.75),
         (start_ms + 20, start_ms + 1_520),
         0.25,
@@ -240,7 +241,7 @@ def test_an_event_is_described_on_one_line() -> None:
     alert = alert_of()
     line = (
         "2023-11-14T22:13:22.139+00:00  open   anomalous     high      score   2.50  key pump-7  "
-        "worst 22:13:20.020 +1.5 s  feature 2 (75%)  telemetry[3]@41  "
+        "worst 22:13:20.020 +1.5 s  flow (75%)  telemetry[3]@41  "
     )
     assert describe(alert) == line + alert.alert_id[:8]
     summary = replace(alert, event="close", reason="recovered", is_summary=True, n_alerts=7)
@@ -248,6 +249,12 @@ def test_an_event_is_described_on_one_line() -> None:
         line.replace("open   anomalous", "close  recovered").replace("%)", "%)  for 7 alerts")
         + alert.alert_id[:8]
     )
+
+
+def test_an_older_alert_has_the_number_of_the_feature() -> None:
+    value = orjson.loads(encode_alert(alert_of(), "alerts", b"k", 0).value or b"")
+    del value["explanation"]["features"][0]["name"]
+    assert "+1.5 s  feature 2 (75%)" in describe(parse_alert(orjson.dumps(value)))
 
 
 def test_a_time_that_no_calendar_has_is_a_number() -> None:

@@ -6,10 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 from halving_bundle import make_bundle
 
 from stream_detector import cli
+from stream_detector.clients.memory import MemoryBroker
+from stream_detector.core.records import Samples
+from stream_detector.datasets.base import SampleDataset
 from stream_detector.recipes import load_recipe
 
 MODELS = Path(__file__).parents[3] / "models"
@@ -50,7 +54,8 @@ def samples_bundle(tmp_path: Path) -> Path:
     """A bundle of samples of two features, windows of 4."""
     overrides = ["data.name=csv", "data.path=x.csv", "window.steps=4", "window.stride=4"]
     overrides += ["window.sample_interval_ms=1000", "window.gap_ms_max=", "window.features=2"]
-    make_bundle(tmp_path / "samples", load_recipe(MODELS / "mitdb-dense.toml", overrides))
+    recipe = load_recipe(MODELS / "mitdb-dense.toml", overrides)
+    make_bundle(tmp_path / "samples", recipe, features=("flow", "heat"))
     return tmp_path / "samples"
 
 
@@ -65,6 +70,16 @@ def sample_text() -> str:
     lines = ["timestamp_ms,flow,heat"]
     lines += [f"{START + 1000 * row},{SIGNAL[row, 0]},{SIGNAL[row, 1]}" for row in range(N_ROWS)]
     return "\n".join(lines) + "\n"
+
+
+def two_leads() -> SampleDataset:
+    samples = Samples(
+        keys=("100",),
+        series=np.zeros(8, np.intp),
+        times_ms=START + 1000.0 * np.arange(8, dtype=np.float64),
+        values=np.ones((8, 2), np.float32),
+    )
+    return SampleDataset("mitdb", "100", samples, samples, ("MLII", "V5"))
 
 
 def obey(message: str) -> Path:
@@ -131,6 +146,70 @@ def test_every_command_says_the_same_of_another_layout(
     assert "semicolons between its cells and a comma in decimals; expected" in error
     code, out, error = run("score", samples_bundle, obey(error))
     assert (code, len(out.splitlines())) == (0, N_ROWS // 4 + 1), error
+
+
+def swapped(text: str) -> str:
+    """Return a table of samples with its last two columns in the other order."""
+    rows = [line.split(",") for line in text.splitlines()]
+    return "".join(f"{time},{last},{first}\n" for time, first, last in rows)
+
+
+def test_columns_in_another_order_have_the_same_scores(
+    run: Run, samples_bundle: Path, tmp_path: Path
+) -> None:
+    outputs = []
+    for number, text in enumerate((sample_text(), swapped(sample_text()))):
+        path = tmp_path / str(number) / "pump.csv"
+        path.parent.mkdir()
+        path.write_text(text)
+        code, out, error = run("score", samples_bundle, path)
+        assert code == 0, error
+        outputs.append(out)
+    assert outputs[0] == outputs[1]
+    assert len(set(outputs[0].splitlines())) == N_ROWS // 4 + 1
+
+
+@pytest.mark.parametrize("command", ["score", "evaluate", "replay", "reconstruct"])
+def test_every_command_lists_missing_and_unknown_features(
+    run: Run, samples_bundle: Path, tmp_path: Path, command: str
+) -> None:
+    path = tmp_path / "pump.csv"
+    path.write_text(sample_text().replace("heat", "temperature"))
+    lines: dict[str, tuple[object, ...]] = {
+        "score": ("score", samples_bundle, path),
+        "evaluate": ("evaluate", samples_bundle, "--dataset", path),
+        "replay": ("replay", path, "--bundle", samples_bundle),
+        "reconstruct": ("reconstruct", samples_bundle, path),
+    }
+    code, _, error = run(*lines[command])
+    assert code == 6
+    assert "expected the features flow, heat; missing heat, unknown temperature" in error
+
+
+def test_a_built_in_series_of_other_features_is_refused(
+    run: Run, samples_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream_detector.cli.sources.load_samples", lambda *_, **__: two_leads())
+    for line in (("evaluate", samples_bundle, "--dataset"), ("replay", "--bundle", samples_bundle)):
+        code, _, error = run(*line, "mitdb:100")
+        assert code == 6
+        assert "data mitdb: expected the features flow, heat; missing flow, heat, unknown" in error
+
+
+def test_replay_sends_the_features_in_the_order_of_the_bundle(
+    run: Run, samples_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = MemoryBroker()
+    broker.create_topic("telemetry", 1)
+    monkeypatch.setattr("stream_detector.clients.connect", lambda *_, **__: broker.connect())
+    path = tmp_path / "pump.csv"
+    path.write_text(swapped(sample_text()))
+    code, _, error = run("replay", path, "--bundle", samples_bundle)
+    assert code == 0, error
+    values = [
+        orjson.loads(record.value or b"")["values"][0] for record in broker.records("telemetry")
+    ]
+    np.testing.assert_array_equal(np.array(values, np.float32), SIGNAL[:, :2].astype(np.float32))
 
 
 def test_parquet_with_an_index_of_times_and_missing_keys(

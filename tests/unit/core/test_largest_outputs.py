@@ -14,6 +14,7 @@ from stream_detector.core.alerting.alert import (
 from stream_detector.core.alerting.tracking import open_alert
 from stream_detector.core.codec.dead_letters import encode_dead_letter
 from stream_detector.core.codec.keys import KEY_BYTES_MAX
+from stream_detector.core.features import NAME_CHARACTERS_MAX
 from stream_detector.core.records import (
     TOPIC_BYTES_MAX,
     BundleReference,
@@ -37,6 +38,7 @@ LONG = -2.2250738585072014e-308
 """A number that takes most digits."""
 
 N_FEATURES = 10_000
+NAME = "\x01" * NAME_CHARACTERS_MAX
 IMAGE_PLACES = [
     "n_rows",
     "n_columns",
@@ -59,7 +61,7 @@ def largest_alert(fill: bytes) -> OutputRecord:
     reference = b"\x01" * REFERENCE_BYTES_MAX
     metadata = RecordMetadata(TOPIC, LARGE, LARGE, LARGE, key, [("reference", reference)])
     points = (LONG,) * N_POINTS_MAX
-    features = (FeatureExplanation(N_FEATURES, LONG, points, points),) * N_FEATURES_MAX
+    features = (FeatureExplanation(N_FEATURES, LONG, points, points, NAME),) * N_FEATURES_MAX
     places = {name: LARGE for name in IMAGE_PLACES}
     image = ImageExplanation(
         **places, share=LONG, heat_map="x" * HEAT_MAP_BYTES_MAX, heat_map_max=LONG

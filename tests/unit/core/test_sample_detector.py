@@ -173,7 +173,9 @@ def test_a_value_that_cannot_be_scored_is_named(value: float, received: str) -> 
     step = step_of(Sent(b"a", 0, NORMAL), Sent(b"a", 40, [0, value]), Sent(b"a", 40, [0]))
     ((index, error, stage),) = [(each.index, each.error, each.stage) for each in step.rejected]
     assert (index, type(error), stage) == (1, RecordValueError, "check")
-    assert str(error).startswith("values[1][0]: expected a finite number within 1e+12 times")
+    assert str(error).startswith(
+        "values[1][0] (feature_0): expected a finite number within 1e+12 times"
+    )
     assert str(error).endswith(f"received {received}")
     assert step.scores.indices.tolist() == [0, 2]
 

@@ -20,7 +20,7 @@ def runs(labels: NDArray[np.int8] | None) -> list[tuple[int, int]]:
 def test_a_machine_is_its_two_files_one_after_the_other() -> None:
     data = load_samples("smd", series="1-6")
     assert (data.name, data.split) == ("smd", "1-6")
-    assert data.feature_names[0] == "0"
+    assert data.feature_names[0] == "reading_0"
     assert len(data.feature_names) == 38
     assert (len(data.train), len(data.test)) == (23_688, 23_689)
     for part in (data.train, data.test):

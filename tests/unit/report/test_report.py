@@ -77,7 +77,7 @@ def find(tmp_path_factory: pytest.TempPathFactory) -> Find:
 
     def make(recipe: Recipe, windows: FloatArray, labels: list[int], **more: Any) -> Findings:
         path = tmp_path_factory.mktemp("bundle") / "bundle"
-        make_bundle(path, recipe)
+        make_bundle(path, recipe, features=more.pop("features", ()))
         bundle = read_bundle(path)
         reconstruct = load_onnx(bundle.network_onnx, *windows.shape[1:])
         errors = score_windows(bundle.scorer(reconstruct), windows)
@@ -282,11 +282,37 @@ def test_of_many_features_those_with_the_largest_errors_are_shown(find: Find) ->
     recipe = beat_recipe("window.steps=5", "window.features=4")
     page = Page(report_page(find(recipe, windows, [1, 0])))
     text = page.sections["windows"]
-    assert text.index("feature 2") < text.index("feature 0") < text.index("feature 1")
-    assert "feature 3" not in text
+    assert text.index("feature_2") < text.index("feature_0") < text.index("feature_1")
+    assert "feature_3" not in text
     assert "The 3 of 4 features with the largest errors are shown" in text
-    assert "score 0.80, feature 2" not in text
-    assert ", feature 2" in page.sections["false-alarms"]
+    assert "score 0.80, feature_2" not in text
+    assert ", feature_2" in page.sections["false-alarms"]
+
+
+@pytest.mark.parametrize("n_features", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("temperature", "temperature"),
+        ("$x_1$ in \\frac", "$x_1$ in \\frac"),
+        (HOSTILE, HOSTILE),
+        ("a\x1b[31m\u202e\n", "a\\x1b[31m\\u202e\\n"),
+        ("温度", "温度"),
+        ("x" * 41, "x" * 20 + "... (41 characters)"),
+    ],
+)
+def test_features_have_their_names_whatever_these_hold(
+    find: Find, name: str, shown: str, n_features: int
+) -> None:
+    windows = windows_of(0.2, 4.0, n_steps=5, n_features=n_features)
+    recipe = beat_recipe("window.steps=5", f"window.features={n_features}")
+    found = find(recipe, windows, [1, 0], features=("flow", name)[-n_features:])
+    text = report_page(found)
+    page = Page(text)
+    assert shown in page.sections["windows"]
+    assert "<script" not in text.lower()
+    if n_features > 1:
+        assert "flow" in page.sections["windows"]
 
 
 def test_of_windows_that_overlap_only_the_worst_is_shown(find: Find) -> None:

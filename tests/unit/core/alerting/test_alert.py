@@ -18,7 +18,7 @@ BUNDLE = BundleReference("pumps", "0123abcd")
 EXPLANATION = Explanation(
     1_700_000_000_010,
     1_700_000_000_020,
-    (FeatureExplanation(0, 1.0, (0.5, 0.25), (2.0, None)),),
+    (FeatureExplanation(0, 1.0, (0.5, 0.25), (2.0, None), "vibration"),),
     (1.0,),
     (1_700_000_000_010, 1_700_000_000_020),
     0.125,
@@ -52,7 +52,13 @@ def test_an_alert_is_json_with_the_published_fields() -> None:
             "worst_start_ms": 1_700_000_000_010,
             "worst_end_ms": 1_700_000_000_020,
             "features": [
-                {"feature": 0, "share": 1.0, "expected": [0.5, 0.25], "observed": [2.0, None]}
+                {
+                    "feature": 0,
+                    "share": 1.0,
+                    "expected": [0.5, 0.25],
+                    "observed": [2.0, None],
+                    "name": "vibration",
+                }
             ],
             "shares": [1.0],
             "times_ms": [1_700_000_000_010, 1_700_000_000_020],

@@ -21,6 +21,7 @@ from stream_detector.core.codec.formats import (
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.codec.samples import decode_samples, encode_samples
 from stream_detector.core.codec.windows import decode_windows, encode_window
+from stream_detector.core.features import Features
 from stream_detector.core.records import SeriesColumns, Unreadable
 from stream_detector.errors import RecordDecodeError, RecordValueError
 
@@ -67,7 +68,7 @@ def test_what_a_format_decodes_it_can_write(record_format: RecordFormat) -> None
 
 def test_a_function_that_a_format_lacks_raises() -> None:
     with pytest.raises(ValueError, match="does not hold such records"):
-        find_format("png", "image").decode_samples([b"x"], np.array([0]), 1)
+        find_format("png", "image").decode_samples([b"x"], np.array([0]), Features(("x",)))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -118,7 +119,7 @@ def test_what_could_not_be_read_counts_before_a_missing_key() -> None:
         [Unreadable((), why, {}), None],
         SeriesColumns([None, None], np.zeros(2, np.int64), np.zeros(2, np.int64)),
         "json",
-        n_features=1,
+        features=Features.generated(1),
         interval_ms=1,
     )
     errors = {each.index: type(each.error) for each in decoded.rejected}

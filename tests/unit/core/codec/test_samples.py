@@ -10,6 +10,7 @@ import pytest
 from stream_detector.core.codec.formats import CONTENT_TYPES, ContentType
 from stream_detector.core.codec.keys import KEY_BYTES_MAX
 from stream_detector.core.codec.samples import DecodedSamples, decode_samples
+from stream_detector.core.features import Features
 from stream_detector.core.records import Headers, SeriesColumns
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.errors import (
@@ -45,6 +46,7 @@ def decode(
     n_features: int = 2,
     interval_ms: float = 10,
     content_type: ContentType = "json",
+    features: Features | None = None,
 ) -> DecodedSamples:
     headers = [record.headers for record in records]
     series = SeriesColumns(
@@ -57,9 +59,64 @@ def decode(
         headers if any(headers) else None,
         series,
         content_type,
-        n_features=n_features,
+        features=features or Features.generated(n_features),
         interval_ms=interval_ms,
     )
+
+
+NAMED = Features(("temperature", "load"))
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"load": 2, "temperature": 1.5}, [[1.5, 2]]),
+        ({"temperature": None, "load": 2}, [[NAN, 2]]),
+        ([{"load": 2, "temperature": 1}, {"temperature": 3, "load": 4}], [[1, 2], [3, 4]]),
+        ([{"load": 2, "temperature": 1}, [3, 4]], [[1, 2], [3, 4]]),
+    ],
+)
+def test_samples_that_name_their_features_may_do_so_in_any_order(
+    values: object, expected: list[list[float]], is_plain: bool
+) -> None:
+    times = {} if is_plain else {"timestamps_ms": [NOW_MS + at for at in range(len(expected))]}
+    records = [Sent(json_of(values, **times))]
+    decoded = decode(records, features=NAMED)
+    assert list(decoded.rejected) == []
+    np.testing.assert_array_equal(decoded.values, expected)
+
+
+def test_named_and_unnamed_samples_may_be_in_one_batch() -> None:
+    values = ({"load": 2, "temperature": 1}, [3, 4], [{"load": 6, "temperature": 5}])
+    decoded = decode([Sent(json_of(each)) for each in values], features=NAMED)
+    assert decoded.values.tolist() == [[1, 2], [3, 4], [5, 6]]
+    one = decode([Sent(json_of({"x": 1})), Sent(json_of({"x": 2}))], features=Features(("x",)))
+    assert one.values.tolist() == [[1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (
+            {"load": 2},
+            "values[0]: expected the features temperature, load; missing temperature; se",
+        ),
+        ([[1, 2], {"load": 2, "t": 1}], "values[1]: expected the features temperature, load; miss"),
+        ({"load": 2, "temperature": 1, "p\n": 3}, "load; unknown p\\n; send null for a value that"),
+        ({"load": "2", "temperature": 1}, "values[0]: expected numbers or null"),
+        ({"load": True, "temperature": 1}, "values[0]: expected numbers or null"),
+        ({"load": {}, "temperature": 1}, "values[0]: expected numbers or null"),
+        ({}, "missing temperature, load"),
+    ],
+)
+def test_missing_and_unknown_names_in_a_record_are_listed(values: object, expected: str) -> None:
+    good = Sent(json_of({"load": 2, "temperature": 1}))
+    decoded = decode([good, Sent(json_of(values)), good], features=NAMED)
+    assert decoded.values.tolist() == [[1, 2], [1, 2]]
+    (rejected,) = decoded.rejected
+    assert rejected.index == 1
+    assert expected in str(rejected.error)
 
 
 @pytest.mark.parametrize(
@@ -330,10 +387,10 @@ BAD: dict[str, tuple[Sent, type[DataError], str]] = {
         RecordShapeError,
         "values[0]: expected 2 features, received 0",
     ),
-    "an object of samples": (
-        Sent(json_of({"a": 1})),
+    "text of samples": (
+        Sent(json_of("a")),
         RecordDecodeError,
-        '"values": expected an array of samples, received dict',
+        '"values": expected an array of samples, received str',
     ),
     "no values": (
         Sent(b'{"value": 1}'),

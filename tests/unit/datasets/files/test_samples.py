@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from present import present
 
+from stream_detector.core.features import Features
 from stream_detector.datasets import load_samples
 from stream_detector.datasets.files.samples import read_samples
 from stream_detector.datasets.files.windows import read_windows
@@ -62,7 +63,7 @@ def test_rows_of_several_keys_may_lie_between_each_other(csv_file: Callable[...,
 
 
 def test_without_keys_the_file_is_the_series(csv_file: Callable[..., Path]) -> None:
-    table = read_samples(csv_file(f"timestamp_ms,a\n{START},1\n{START + 1},2\n"), n_features=1)
+    table = read_samples(csv_file(f"timestamp_ms,a\n{START},1\n{START + 1},2\n"))
     assert table.samples.keys == ("pump-7",)
     assert table.samples.series.tolist() == [0, 0]
     assert table.samples.labels is None
@@ -132,10 +133,43 @@ def test_a_bad_file_is_refused_by_file_row_and_column(
     assert expected in str(caught.value)
 
 
-def test_the_wrong_number_of_features_names_those_received(csv_file: Callable[..., Path]) -> None:
+def test_features_are_matched_by_name_in_any_order(csv_file: Callable[..., Path]) -> None:
+    path = csv_file(f"b,timestamp_ms, a\n1,{START},2\n3,{START},4\n")
+    table = read_samples(path, Features(("a", "b")))
+    assert table.feature_names == ("a", "b")
+    assert table.samples.values.tolist() == [[2, 1], [4, 3]]
+    assert table.samples.values.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("a", "b", "c"), "expected the features a, b, c; missing c; give those that"),
+        (("a",), "expected the features a; unknown b; give"),
+        (("a", "c", "d"), "expected the features a, c, d; missing c, d, unknown b; give"),
+        (("A", "b"), "missing A, unknown a"),
+        (("feature_0",), "expected the features feature_0; missing feature_0, unknown a, b"),
+    ],
+)
+def test_missing_and_unknown_features_are_listed(
+    csv_file: Callable[..., Path], names: tuple[str, ...], expected: str
+) -> None:
     path = csv_file(f"timestamp_ms,a,b\n{START},1,2\n")
-    with pytest.raises(DatasetError, match=r"expected 3 features.*received 2: a, b"):
-        read_samples(path, n_features=3)
+    with pytest.raises(DatasetError, match=r"pump-7\.csv: ") as caught:
+        read_samples(path, Features(names))
+    assert expected in str(caught.value)
+
+
+def test_features_without_names_are_matched_by_place(csv_file: Callable[..., Path]) -> None:
+    path = csv_file(f"timestamp_ms,b,a\n{START},1,2\n")
+    assert read_samples(path, Features.generated(2)).samples.values.tolist() == [[1, 2]]
+
+
+def test_the_name_of_a_feature_has_a_longest_length(csv_file: Callable[..., Path]) -> None:
+    longest = read_samples(csv_file(f"timestamp_ms,{'a' * 200}\n{START},1\n")).feature_names
+    assert longest == ("a" * 200,)
+    with pytest.raises(DatasetError, match="at most 200 characters, received one of 201: aaa"):
+        read_samples(csv_file(f"timestamp_ms,{'a' * 201}\n{START},1\n"))
 
 
 def test_a_row_far_down_is_named_by_its_line(csv_file: Callable[..., Path]) -> None:
