@@ -121,5 +121,5 @@ def _worst(explanation: "Explanation") -> str:
     where = f"{worst} +{span_s:g} s"
     for top in explanation.features[:1]:  # an alert that others wrote may name none
         name = top.name or f"feature {top.feature}"  # older alerts have no names
-        where += f"  {name} ({top.share:.0%})"
+        where += f"  {shorten(printable(name), NAME_CHARACTERS_MAX)} ({top.share:.0%})"
     return where
