@@ -113,7 +113,13 @@ def nasty_alert(**changes: Any) -> Alert:
     key = NASTY.encode() + b"\xff"
     metadata = RecordMetadata("telemetry", 3, 41, 0, key, [("reference", NASTY.encode())])
     explanation = Explanation(
-        TIME_MS, TIME_MS, (FeatureExplanation(0, 1.0, (0.5,), (2.5,)),), (1.0,), (TIME_MS,), 0.0, 0
+        TIME_MS,
+        TIME_MS,
+        (FeatureExplanation(0, 1.0, (0.5,), (2.5,), NASTY),),
+        (1.0,),
+        (TIME_MS,),
+        0.0,
+        0,
     )
     bundle = BundleReference(NASTY, NASTY)
     made = open_alert(metadata, (TIME_MS, TIME_MS), (0.5, 0.2, "high"), bundle, explanation)
