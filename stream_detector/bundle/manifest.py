@@ -199,13 +199,6 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
             "bundle again"
         )
         raise BundleIntegrityError(message)
-    names = manifest.features
-    if len(names) != manifest.n_features or len(set(names)) < len(names):
-        message = (
-            f"{path}: expected different names of {manifest.n_features} features, received "
-            f"{len(set(names))} among {len(names)}; train the bundle again"
-        )
-        raise BundleIntegrityError(message)
     window, shape = manifest.self_test.window, (manifest.n_steps, manifest.n_features)
     recipe = manifest.recipe.window
     shapes: dict[str, tuple[int, ...]] = {
@@ -219,6 +212,13 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
                 "bundle again"
             )
             raise BundleIntegrityError(message)
+    names = manifest.features
+    if len(names) != manifest.n_features or len(set(names)) < len(names):
+        message = (
+            f"{path}: expected different names of {manifest.n_features} features, received "
+            f"{len(set(names))} among {len(names)}; train the bundle again"
+        )
+        raise BundleIntegrityError(message)
     problems = list(combination_problems(manifest.recipe.model_dump(exclude_defaults=True)))
     if problems:
         message = f"{path}: recipe: {shorten('; '.join(problems))}; train the bundle again"
