@@ -24,11 +24,9 @@ class Alert(BaseModel):
 
     def __str__(self) -> str:
         worst = (f"{each['name']} ({each['share']:.0%})" for each in self.features)
-        where = next(worst, "image")  # an image has no features
         what = f"{self.event_time_ms} {self.event} {self.reason} {self.severity} key {self.key}"
-        if not what.isprintable():  # whoever sends a record chooses its key
-            what = ascii(what)[1:-1]
-        return f"{what} score {self.anomaly_score:.2f} {where}\n"
+        line = f"{what} score {self.anomaly_score:.2f} {next(worst, 'image')}"
+        return (line if line.isprintable() else ascii(line)[1:-1]) + "\n"  # keys are foreign
 
 
 class Reader:
