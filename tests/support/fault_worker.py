@@ -235,7 +235,10 @@ def main() -> None:
 
     def open_planned(*_: Any) -> Any:
         reconstruct = open_bundle(Path(plan.bundle)).reconstruct if plan.bundle else np.zeros_like
-        return SimpleNamespace(detector=with_network(detector, Model(plan, reconstruct)))
+        return SimpleNamespace(
+            bundle=SimpleNamespace(reference=detector.bundle, image=None),
+            detector=with_network(detector, Model(plan, reconstruct)),
+        )
 
     clients.connect = watched_connect
     vars(assembly)["open_bundle"] = open_planned
