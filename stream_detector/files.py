@@ -19,6 +19,9 @@ TOML_BYTES_MAX = 1024 * 1024
 TOML_DEPTH_MAX = 32
 """Deepest nesting of tables and arrays; a recipe has three levels."""
 
+NETWORK_BYTES_MAX = 512 * 1024 * 1024
+"""Largest network file, 128 million weights. The largest of `models/` has two megabytes."""
+
 _INTEGER_BITS = 63
 """Integers of TOML have 64 bits, one of them for the sign (TOML 1.0.0, "Integer")."""
 

@@ -22,7 +22,6 @@ from stream_detector.bundle.manifest import (
     FORMAT_VERSION,
     MANIFEST,
     MANIFEST_BYTES_MAX,
-    NETWORK_BYTES_MAX,
     NETWORK_KERAS,
     NETWORK_ONNX,
     SCALER,
@@ -47,7 +46,7 @@ from stream_detector.errors import (
     BundleMismatchError,
     BundleNotFoundError,
 )
-from stream_detector.files import UnusableFileError, open_regular
+from stream_detector.files import NETWORK_BYTES_MAX, UnusableFileError, open_regular
 from stream_detector.text import printable, shorten
 
 BYTES_MAX: Mapping[str, int] = {

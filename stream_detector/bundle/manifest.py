@@ -30,9 +30,6 @@ MANIFEST_BYTES_MAX = 16 * 1024 * 1024
 """Largest manifest. Most of it is the self-test window, about 32 bytes a value, and a window has
 at most `recipes.sections.WINDOW_VALUES_MAX` values."""
 
-NETWORK_BYTES_MAX = 512 * 1024 * 1024
-"""Largest network file, 128 million weights. The largest of `models/` has two megabytes."""
-
 _ONNXRUNTIME_MIN = (1, 20)
 """The oldest ONNX Runtime that the project's own dependencies allow."""
 _LIBRARIES = ("keras", "tensorflow", "tf2onnx", "onnxruntime", "numpy")

@@ -4,19 +4,26 @@ With one thread, no bit of a window's reconstruction depends on its batch, and n
 gain nothing from more threads.
 """
 
+import threading
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state
 
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.reconstruction import Reconstruct
 from stream_detector.engines.checks import check_windows
+from stream_detector.engines.memory_limit import memory_limit
+from stream_detector.engines.onnx_graph import check_graph
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
+from stream_detector.files import NETWORK_BYTES_MAX, read_regular
+from stream_detector.text import printable, shorten
 
 # ONNX Runtime's own errors have no common class.
 _LOAD_ERRORS: tuple[type[Exception], ...] = (
     OSError,
+    MemoryError,
     RuntimeError,
     ValueError,
     *(
@@ -26,7 +33,15 @@ _LOAD_ERRORS: tuple[type[Exception], ...] = (
     ),
 )
 
-_SEVERITY_ERROR = 3
+_SEVERITY_ERROR, _SEVERITY_FATAL = 3, 4
+
+TRIAL_S_MAX = 30.0
+"""Longest time for one window before any is scored. The largest network of `models/` takes a
+millisecond."""
+
+MEMORY_BYTES_MAX = 1024**3
+"""Most memory that loading a network and trying one window may take, beside four times the size of
+its file: a small file can ask for any amount."""
 
 
 def load_onnx(path: Path, n_steps: int, n_features: int) -> Reconstruct:
@@ -48,23 +63,22 @@ def load_onnx(path: Path, n_steps: int, n_features: int) -> Reconstruct:
     Raises
     ------
     BundleIntegrityError
-        If the file is not an ONNX network.
+        If the file is not an ONNX network that `train` would have written (`onnx_graph`), or one
+        window takes longer than `TRIAL_S_MAX` or more memory than `MEMORY_BYTES_MAX`.
     BundleMismatchError
         If the network is for windows of another shape or type.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = _SEVERITY_ERROR
     try:
-        session = onnxruntime.InferenceSession(
-            path.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        content = read_regular(path, NETWORK_BYTES_MAX)
+        check_graph(path, content)
+        with memory_limit(MEMORY_BYTES_MAX + 4 * len(content)):
+            session = _new_session(content)
+            _check_shapes(path, session, n_steps, n_features)
+            _try(session, np.zeros((1, n_steps, n_features), np.float32))
     except _LOAD_ERRORS as error:
-        message = f"{path} cannot be loaded by ONNX Runtime: {error}; train the bundle again"
+        reason = shorten(printable(str(error)))
+        message = f"{path} cannot be loaded by ONNX Runtime: {reason}; train the bundle again"
         raise BundleIntegrityError(message) from None
-    _check_shapes(path, session, n_steps, n_features)
     input_name = session.get_inputs()[0].name
     output_names = [session.get_outputs()[0].name]
 
@@ -78,6 +92,38 @@ def load_onnx(path: Path, n_steps: int, n_features: int) -> Reconstruct:
     return reconstruct
 
 
+def _new_session(content: bytes) -> onnxruntime.InferenceSession:
+    """Return a network that runs on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _SEVERITY_ERROR
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _try(session: onnxruntime.InferenceSession, window: FloatArray) -> None:
+    """Run a network on one window, and stop it where it takes too long.
+
+    Raises
+    ------
+    ValueError
+        If its result is no window of the same shape.
+    """
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = _SEVERITY_FATAL  # what fails is raised, too
+    timer = threading.Timer(TRIAL_S_MAX, setattr, (options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        (result,) = session.run(None, {session.get_inputs()[0].name: window}, options)
+    finally:
+        timer.cancel()
+    if result.shape != window.shape:
+        message = f"expected a window of shape {window.shape} back, received {result.shape}"
+        raise ValueError(message)
+
+
 def _check_shapes(
     path: Path, session: onnxruntime.InferenceSession, n_steps: int, n_features: int
 ) -> None:
@@ -87,7 +133,8 @@ def _check_shapes(
         if shapes != [("tensor(float)", n_steps, n_features)]:
             message = (
                 f"{path}: expected one {role} tensor(float) of shape (n_windows, {n_steps}, "
-                f"{n_features}), received {[(value.type, value.shape) for value in values]}; "
-                "train a bundle for windows of this shape"
+                f"{n_features}), received "
+                f"{shorten(str([(value.type, value.shape) for value in values]))}; train a "
+                "bundle for windows of this shape"
             )
             raise BundleMismatchError(message)

@@ -22,8 +22,11 @@ import fuzz_bundle
 
 from stream_detector.bundle import read_bundle
 
-SHARES = {"windows": 0.4, "samples": 0.6, "images": 0.1, "manifest": 0.1, "scaler": 0.05}
-"""Of the number of records; the last three count images and files."""
+SHARES = {
+    **{"windows": 0.4, "samples": 0.6, "images": 0.1},
+    **{"manifest": 0.1, "scaler": 0.05, "network": 0.1},
+}
+"""Of the number of records; all but the first two count images and files."""
 
 EACH_BYTE = "each-byte"
 ALL = (*SHARES, EACH_BYTE)

@@ -59,6 +59,12 @@ def check_scaler(data: bytes) -> int:
     return 1
 
 
+def check_network(data: bytes) -> int:
+    """Check a content of network.onnx."""
+    fuzz_bundle.check_any_network(data)
+    return 1
+
+
 def manifest_seeds() -> Iterator[bytes]:
     """Yield contents of manifest.json."""
     return fuzz_bundle.manifest_seeds(_files()[0])
@@ -83,6 +89,7 @@ TARGETS = {
     "images": Target(fuzz_images.check_image, fuzz_images.fuzz_seeds),
     "manifest": Target(check_manifest, manifest_seeds),
     "scaler": Target(check_scaler, scaler_seeds),
+    "network": Target(check_network, fuzz_bundle.network_seeds),
 }
 
 if __name__ == "__main__":

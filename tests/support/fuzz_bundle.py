@@ -1,5 +1,6 @@
 """A small bundle, and what must hold of one that was damaged."""
 
+import contextlib
 import io
 import json
 import warnings
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from halving_bundle import scaling_network
 
 from stream_detector.assembly import build_detector
 from stream_detector.bundle import (
@@ -32,6 +34,7 @@ from stream_detector.bundle.manifest import (
     parse_manifest,
 )
 from stream_detector.core.scoring.scaling import fit_scaler
+from stream_detector.engines.onnx_graph import check_graph
 from stream_detector.errors import BundleError
 from stream_detector.recipes import load_recipe
 
@@ -148,6 +151,18 @@ def check_any_scaler(content: bytes) -> None:
         assert scaler.offset.shape == scaler.scale.shape == (1,)
         assert np.isfinite(scaler.offset).all()
         assert (scaler.scale > 0).all()
+
+
+def check_any_network(content: bytes) -> None:
+    """Check that any content of network.onnx is let through to ONNX Runtime or refused."""
+    with contextlib.suppress(BundleError):
+        check_graph(NOWHERE, content)
+
+
+def network_seeds() -> Iterator[bytes]:
+    """Yield contents of network.onnx."""
+    yield scaling_network(2, 1, 0.5)
+    yield scaling_network(262_144, 2**40, 1e38)
 
 
 def _archive_of(array: bytes) -> bytes:
