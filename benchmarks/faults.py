@@ -1,8 +1,9 @@
 """What faults do to delivery on a real Kafka: lost, duplicated, and the time to recover.
 
-Every fault of the integration tests, with every client, kind of delivery, shape of records and
-version of Kafka. What was published is compared with an uninterrupted run, by bytes. Needs Java
-and Maven. Ends with 1 where something was lost, differs, or came twice with `exactly_once`.
+Every fault and every poison record of the integration tests, with every client, kind of delivery,
+shape of records and version of Kafka. What was published is compared with an uninterrupted run, by
+bytes. Needs Java and Maven. Ends with 1 where something was lost, differs, or came twice with
+`exactly_once` or beside a poison record.
 
     python benchmarks/faults.py [--faults killed] [--clients confluent] [--seed 7] [--json FILE]
 """
@@ -20,9 +21,10 @@ from typing import Any
 
 import common  # noqa: F401  (puts tests/support on the path)
 from delivery_stream import DELIVERIES, SHAPES
-from fault_scenarios import FAULTS, LONG, OF_THREE_BROKERS, is_possible, play
+from fault_scenarios import FAULTS, LONG, OF_THREE_BROKERS, is_possible_with, play
 from fault_stage import Case, Stage
 from local_kafka import VERSIONS
+from poison_records import POISONS
 from rich.console import Console
 from rich.progress import Progress
 
@@ -45,10 +47,10 @@ def main() -> None:
         n_brokers: [
             (name, case)
             for name, case in itertools.product(names, cases)
-            if any(part in name for part in options.faults) and is_possible(name, case.delivery)
+            if any(part in name for part in options.faults) and is_possible_with(name, case)
         ]
         * options.runs
-        for n_brokers, names in ((1, FAULTS | LONG), (3, OF_THREE_BROKERS))
+        for n_brokers, names in ((1, FAULTS | LONG | POISONS), (3, OF_THREE_BROKERS))
     }
     n_runs = len(options.versions) * sum(map(len, todo.values()))
     runs: list[Run] = []
@@ -124,7 +126,8 @@ def summed(runs: Iterable[Run]) -> list[Run]:
 
 def is_kept(row: Run) -> bool:
     """Return whether what is promised was kept."""
-    is_once = row["delivery"] == "at_least_once" or not row["duplicated"]
+    may_repeat = row["delivery"] == "at_least_once" and row["fault"] not in POISONS
+    is_once = may_repeat or not row["duplicated"]
     return is_once and not (row["failed"] or row["lost"] or row["differing"])
 
 

@@ -5,7 +5,7 @@ loaded network is another such thing: `stream_detector.core.scoring.reconstructi
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from stream_detector.core.records import (
@@ -187,6 +187,22 @@ class Client(Protocol):
         -------
         Values by Kafka's names, such as `max.message.bytes`; empty where this user may not ask, or
         the broker cannot say.
+        """
+        ...
+
+    def lost_headers(
+        self, offsets: Mapping[TopicPartition, Sequence[int]]
+    ) -> Mapping[tuple[TopicPartition, int], int]:
+        """Return which records have headers that polls did not hand over.
+
+        Parameters
+        ----------
+        offsets
+            Of records that were polled without headers, ascending.
+
+        Returns
+        -------
+        Bytes of the names and values of such headers, by partition and offset.
         """
         ...
 

@@ -55,11 +55,7 @@ def connect(
     """
     subscription = Subscription(tuple(topics), group, offset_reset, transactional_id, instance_id)
     if settings.client == "kafka-python":
-        from stream_detector.clients.kafka_python.client import (  # noqa: PLC0415
-            KafkaPythonClient,
-        )
-
-        return KafkaPythonClient(settings, subscription)
+        return _kafka_python_client(settings, subscription)
     try:
         from stream_detector.clients.confluent.client import ConfluentClient  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -70,4 +66,15 @@ def connect(
             "run: pip install 'stream-detector[confluent]', or use client = kafka-python"
         )
         raise ConfigError(message) from None
-    return ConfluentClient(settings, subscription)
+    return ConfluentClient(
+        settings,
+        subscription,
+        lambda topic: _kafka_python_client(settings, Subscription((topic,), None)),
+    )
+
+
+def _kafka_python_client(settings: ConnectionSettings, subscription: Subscription) -> Client:
+    """Return a client on kafka-python, which is always installed."""
+    from stream_detector.clients.kafka_python.client import KafkaPythonClient  # noqa: PLC0415
+
+    return KafkaPythonClient(settings, subscription)

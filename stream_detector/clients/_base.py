@@ -8,7 +8,7 @@ library does each single step, and how its errors map to `stream_detector.errors
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -215,6 +215,13 @@ class KafkaClient(ABC):
         except BrokerError as error:
             _LOGGER.debug("the settings of topic %s are not known: %s", topic, error)
             return {}
+
+    def lost_headers(
+        self, offsets: Mapping[TopicPartition, Sequence[int]]
+    ) -> Mapping[tuple[TopicPartition, int], int]:
+        """Return which records have headers that polls did not hand over: none."""
+        del offsets
+        return {}
 
     def reset(self) -> None:
         """Drop every connection and unsent record; the next call connects again."""

@@ -36,6 +36,7 @@ from stream_detector.service.assignment import Assignment
 from stream_detector.service.context import RunContext
 from stream_detector.service.diagnosis import UnscoredWatch
 from stream_detector.service.group_watch import GroupWatch
+from stream_detector.service.lost_headers import name_lost_headers
 from stream_detector.service.publisher import Publisher
 from stream_detector.service.recovery import Restorer
 from stream_detector.service.rejections import KeyLimitWatch, RejectionWatch
@@ -212,7 +213,8 @@ class Service:
         if not len(batch):
             return batch, None
         content_type = self.context.settings.content_type
-        return batch, self.context.detector.step(self._state, batch, content_type)
+        step = self.context.detector.step(self._state, batch, content_type)
+        return name_lost_headers(self.context.client, batch, step)
 
     def _apply_assignment(self, polled: RecordBatch) -> RecordBatch:
         """Drop the state of revoked partitions and begin to restore that of new ones.

@@ -16,6 +16,7 @@ from fault_worker import STEPS
 from kafka.admin import ConfigResource
 from local_kafka import LocalKafka
 from model_faults import MODEL_FAULTS
+from poison_records import POISONS, play_poison
 
 SWALLOWED = {"at_least_once": "OffsetCommit", "exactly_once": "EndTxn"}
 """The request that makes a batch count."""
@@ -326,6 +327,13 @@ IN_ONE_RUN = {"killed at each step, one after the other": kill_at_each_step}
 """Faults that are the same as others, only sooner played."""
 
 
+def is_possible_with(name: str, case: Case) -> bool:
+    """Return whether a fault or poison is there with a delivery and a shape of records."""
+    if name in POISONS:
+        return case.shape in POISONS[name].shapes
+    return is_possible(name, case.delivery)
+
+
 def is_possible(name: str, delivery: str) -> bool:
     """Return whether a fault, or a step, is there with this delivery: some are of transactions."""
     needing = (
@@ -344,7 +352,7 @@ def play(name: str, stage: Stage, case: Case, seed: int) -> Outcome:
     Parameters
     ----------
     name
-        One of `FAULTS`, `LONG`, `IN_ONE_RUN` or `OF_THREE_BROKERS`.
+        One of `FAULTS`, `LONG`, `IN_ONE_RUN`, `OF_THREE_BROKERS` or `POISONS`.
     stage
         Where; the last want one of three brokers.
     case
@@ -352,6 +360,8 @@ def play(name: str, stage: Stage, case: Case, seed: int) -> Outcome:
     seed
         Decides all that is left to chance.
     """
+    if name in POISONS:
+        return play_poison(name, stage, case)
     expected = stage.expected(case.shape)
     job = stage.job(case)
     try:

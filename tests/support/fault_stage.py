@@ -128,10 +128,18 @@ class Stage:
         finally:
             admin.close()
 
-    def make_topic(self, n_partitions: int = 1, name: str | None = None) -> str:
-        """Make a topic that keeps what is old: the stream's times are long past."""
+    def make_topic(
+        self,
+        n_partitions: int = 1,
+        name: str | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> str:
+        """Make a topic that keeps what is old: the stream's times are long past.
+
+        Its other settings go by Kafka's names.
+        """
         name = name or f"test-{uuid.uuid4().hex[:12]}"
-        configs = {"retention.ms": "-1"}
+        configs = {"retention.ms": "-1"} | dict(settings or {})
         topic = {"num_partitions": n_partitions, "replication_factor": -1, "configs": configs}
         self.administer(lambda admin: admin.create_topics({name: topic}, wait_for_metadata=True))
         self.cluster.wait_known(name)

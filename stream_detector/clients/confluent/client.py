@@ -5,7 +5,7 @@ Needs `pip install 'stream-detector[confluent]'`.
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import confluent_kafka
@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from stream_detector.clients import _errors, _limits
 from stream_detector.clients._base import KafkaClient
+from stream_detector.clients._header_check import HeaderCheck
 from stream_detector.clients._preflight import API_VERSIONS_MODERN, check_connection
 from stream_detector.clients._subscription import Subscription
 from stream_detector.clients.confluent.admin import Admin
@@ -39,6 +40,7 @@ from stream_detector.clients.confluent.producer import ConfluentProducer
 from stream_detector.clients.confluent.records import to_batch, undecodable_record, without_notices
 from stream_detector.core.records import RecordBatch, TopicPartition
 from stream_detector.errors import BrokerError
+from stream_detector.ports import Client
 from stream_detector.settings import ConnectionSettings
 
 __all__ = ["ConfluentClient"]
@@ -56,13 +58,22 @@ class ConfluentClient(KafkaClient):
         How to reach Kafka.
     subscription
         What to read, if anything.
+    reader_of
+        Returns a client of another library that reads a topic in no group, for records of which
+        this one hands over no headers because they have more than 100,000; None looks for none.
     """
 
     library_errors = LIBRARY_ERRORS
     producer_class = ConfluentProducer
 
-    def __init__(self, settings: ConnectionSettings, subscription: Subscription) -> None:
+    def __init__(
+        self,
+        settings: ConnectionSettings,
+        subscription: Subscription,
+        reader_of: Callable[[str], Client] | None = None,
+    ) -> None:
         super().__init__(settings, subscription)
+        self._header_check = HeaderCheck(reader_of) if reader_of is not None else None
         self._reported: KafkaError | None = None
         self._log = LibraryLog()
         self._state = ConsumerState()
@@ -72,6 +83,14 @@ class ConfluentClient(KafkaClient):
         """Drop every connection and unsent record; the next call connects again."""
         super().reset()
         self._admin = None
+        if self._header_check is not None:
+            self._header_check.close()
+
+    def lost_headers(
+        self, offsets: Mapping[TopicPartition, Sequence[int]]
+    ) -> Mapping[tuple[TopicPartition, int], int]:
+        """Return which records have so many headers that polls handed over none."""
+        return {} if self._header_check is None else self._header_check.lost_headers(offsets)
 
     def _require_admin(self) -> Admin:
         """Return the admin client, building it first where there is none."""

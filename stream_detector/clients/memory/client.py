@@ -1,6 +1,6 @@
 """The client of the memory broker."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -192,6 +192,13 @@ class MemoryClient:
     def topic_settings(self, topic: str) -> Mapping[str, str]:
         """Return how a topic is configured."""
         return self._broker.topic_settings[topic]
+
+    def lost_headers(
+        self, offsets: Mapping[TopicPartition, Sequence[int]]
+    ) -> Mapping[tuple[TopicPartition, int], int]:
+        """Return which records have headers that polls did not hand over: none."""
+        del offsets
+        return {}
 
     def reset(self) -> None:
         """Drop every unsent record, abort and leave the group; the next call joins again."""

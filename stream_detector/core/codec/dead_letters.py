@@ -47,6 +47,10 @@ _REASONS = tuple(
         "topic", "partition", "offset", "stage", "exception.class.name", "exception.message"
     )
 )  # fmt: skip
+HEADERS_MAX = 99_000
+"""Most headers of a record that its dead letter keeps. librdkafka, which many clients are made
+with, hands over none of more than 100,000, so the reason would be lost with them."""
+
 _NO_KEY = "key none"
 _CHANGED = re.compile(r"timestamp ([0-9]{1,19})|key none|timestamp ([0-9]{1,19}), key none")
 _NUMBER = re.compile(rb"[0-9]{1,19}")
@@ -149,8 +153,9 @@ def encode_dead_letter(
     bytes_max
         Largest dead letter: key, value, and names and values of headers. A larger one is written
         without its value; if that is not enough, without its key, and then without the record's
-        own headers. `LEFT_OUT_HEADER` says what was left out and how many bytes it had, also of a
-        record that was `Unreadable`; the record itself is still where the reason's headers say.
+        own headers. More headers than `HEADERS_MAX` are left out, too. `LEFT_OUT_HEADER` says what
+        was left out and how many bytes it had, also of a record that was `Unreadable`; the record
+        itself is still where the reason's headers say.
 
     Notes
     -----
@@ -177,6 +182,10 @@ def encode_dead_letter(
     left_out: dict[str, int] = {}
     if isinstance(metadata.headers, Unreadable):
         left_out |= metadata.headers.left_out
+    if len(metadata.headers) > HEADERS_MAX:
+        dropped.add("headers")
+        left_out["headers"] = left_out.get("headers", 0) + kept.pop("headers")
+        n_more = 0
     added = [*why, *_left_out_header(left_out)]
     while kept and sum(kept.values()) + n_more + _n_bytes(added) > bytes_max:
         name = next(iter(kept))

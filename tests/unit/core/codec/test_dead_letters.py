@@ -3,12 +3,15 @@
 import pytest
 
 from stream_detector.core.codec.dead_letters import (
+    HEADERS_MAX,
     REDRIVEN_FROM,
     DeadLetter,
     decode_dead_letter,
     encode_dead_letter,
     encode_redrive,
     is_left_out,
+    with_place_as_key,
+    without_time,
 )
 from stream_detector.core.records import OutputRecord, RecordMetadata, Rejected, Unreadable
 from stream_detector.errors import RecordDecodeError, RecordShapeError
@@ -89,6 +92,69 @@ def test_what_is_too_large_is_left_out_of_a_dead_letter(
         is_there[2],
     ]
     assert record.headers[-7:-1] == whole.headers[-6:]
+
+
+def test_more_headers_than_clients_hand_over_are_left_out() -> None:
+    why = Rejected(0, RecordDecodeError("why"))
+    for n_headers, left_out in ((HEADERS_MAX, {}), (HEADERS_MAX + 1, {"headers": HEADERS_MAX + 1})):
+        metadata = ORIGIN._replace(headers=[("a", b"")] * n_headers)
+        record = encode_dead_letter(why, b"v", metadata, "dead", 10_000_000)
+        assert (record.key, record.value) == (ORIGIN.key, b"v")
+        letter = decode_dead_letter(ORIGIN._replace(headers=record.headers), record.value)
+        assert letter.left_out == left_out
+        assert len(letter.headers) == (0 if left_out else n_headers)
+
+
+def test_headers_count_as_what_they_take_in_kafka() -> None:
+    why = Rejected(0, RecordDecodeError("why"))
+    metadata = ORIGIN._replace(headers=[("", None)] * 3_000)
+    assert is_left_out(encode_dead_letter(why, None, metadata, "dead", 4_096))
+    assert not is_left_out(encode_dead_letter(why, None, metadata, "dead", 7_000))
+
+
+CHANGED = [
+    (True, False, b"timestamp 1700000000000"),
+    (False, True, b"key none"),
+    (True, True, b"timestamp 1700000000000, key none"),
+]
+
+
+@pytest.mark.parametrize(("is_timeless", "is_keyless", "text"), CHANGED)
+@pytest.mark.parametrize("bytes_max", [4_096, 100_000])
+def test_what_a_topic_refused_is_said_and_restored(
+    is_timeless: bool, is_keyless: bool, text: bytes, bytes_max: int
+) -> None:
+    origin = ORIGIN._replace(key=None if is_keyless else b"k")
+    why = Rejected(0, RecordDecodeError("why"))
+    record = encode_dead_letter(why, b"x" * 5_000, origin, "dead", bytes_max)
+    is_incomplete = is_left_out(record)
+    if is_keyless:
+        record = with_place_as_key(record, origin)
+    if is_timeless:
+        record = without_time(record)
+    assert record.headers[-1] == (
+        "stream-detector.changed",
+        text,
+    )
+    assert record.key == (b"telemetry[3]@41" if is_keyless else b"k")
+    assert is_left_out(record) == is_incomplete
+    stored = RecordMetadata("dead", 0, 5, 1_800_000_000_000, record.key, record.headers)
+    letter = decode_dead_letter(stored, record.value)
+    expected_ms = ORIGIN.timestamp_ms if is_timeless else stored.timestamp_ms
+    assert (letter.key, letter.timestamp_ms) == (origin.key, expected_ms)
+    assert letter.changed == text.decode()
+    assert list(letter.headers) == list(origin.headers)
+    if not is_incomplete:
+        redriven = encode_redrive(letter, None)
+        assert (redriven.key, redriven.timestamp_ms) == (origin.key, expected_ms)
+
+
+@pytest.mark.parametrize("text", [b"", b"timestamp", b"timestamp x", b"key", b"\xff", None])
+def test_a_foreign_header_of_that_name_changes_nothing(text: bytes | None) -> None:
+    own = [*REASON_HEADERS, ("stream-detector.changed", text)]
+    letter = decode_dead_letter(ORIGIN._replace(headers=own), b"v")
+    assert (letter.reason, letter.changed, letter.headers) == (None, "", own)
+    assert (letter.key, letter.timestamp_ms) == (ORIGIN.key, ORIGIN.timestamp_ms)
 
 
 def test_a_dead_letter_may_be_as_large_as_is_said() -> None:
