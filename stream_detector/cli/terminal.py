@@ -7,6 +7,7 @@ name, path or message can move the cursor, forge a line or be read as Rich's mar
 import contextlib
 import csv
 import json
+import logging
 import math
 import os
 import select
@@ -46,8 +47,10 @@ NOTE_CHARACTERS_MAX = 8_192
 def set_up_streams() -> None:
     """Let standard output take any text: UTF-8 where it is no terminal, else with escapes.
 
-    A stream that was closed before the program began is replaced by one that goes nowhere.
+    A stream that was closed before the program began is replaced by one that goes nowhere. What
+    libraries log is a note like those of `say`.
     """
+    logging.lastResort = _Notes(logging.WARNING)
     nowhere = Path(os.devnull)
     sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")
     sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
@@ -278,6 +281,14 @@ class StopFlag:
         self.is_set = True
         if self._on_stop is not None:
             self._on_stop()
+
+
+class _Notes(logging.Handler):
+    """Writes log lines of libraries that nothing else handles."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line of a record."""
+        say(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def _console() -> Console:

@@ -26,6 +26,7 @@ from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.alerting.alert import Alert, Source, encode_alert
 from stream_detector.core.alerting.tracking import open_alert
 from stream_detector.core.codec.dead_letters import encode_dead_letter
+from stream_detector.core.codec.image_format import encode_image
 from stream_detector.core.records import BundleReference, OutputRecord, RecordMetadata, Rejected
 from stream_detector.core.scoring.explanation import Explanation, FeatureExplanation
 from stream_detector.errors import RecordDecodeError
@@ -192,6 +193,23 @@ def test_alerts_as_json_are_lines_that_read_back_equal(run: Run, broker: MemoryB
     require_harmless(ended.out, ended.err)
 
 
+@pytest.mark.parametrize("flags", [[], ["--json"]], ids=str)
+def test_the_doctor_names_keys_without_harm(
+    run: Run, broker: MemoryBroker, tmp_path: Path, flags: list[str]
+) -> None:
+    make_bundle(tmp_path / "bundle", sample_recipe())
+    key = NASTY.encode() + b"\xff"
+    values = [b'{"values": [[1.0]], "timestamp_ms": %d}' % (TIME_MS + n * 500) for n in range(9)]
+    values += [NASTY.encode(), b'{"values": [[1.0, 2.0]]}']
+    records = [OutputRecord("telemetry", key, value, (), TIME_MS) for value in values]
+    broker.feed("telemetry", records)
+    ended = run("doctor", "bundle", "--for", "100ms", *flags)
+    assert ended.code in (0, 1)
+    assert "unexpected" not in ended.err
+    assert ended.out
+    require_harmless(ended.out, ended.err)
+
+
 @pytest.fixture
 def letters(broker: MemoryBroker) -> None:
     """Put a dead letter of which everything is nasty, and a foreign record, on their topic."""
@@ -277,6 +295,22 @@ def test_the_names_of_features_are_cells_that_nothing_obeys(run: Run, tmp_path: 
     assert found[0] == ["key", "timestamp_ms", "'" + printable(NASTY)]
     assert found[1][0] == "'" + printable(NASTY)
     require_harmless(ended.out, ended.err)
+
+
+def test_images_may_have_any_name(run: Run, tmp_path: Path) -> None:
+    changes = ("data.name=csv", "data.path=w.csv", "window.steps=2", "window.features=3")
+    make_bundle(tmp_path / "bundle", load_recipe(MODELS / "fashion-basic.toml", changes))
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / f"{FILE_NAME}.png").write_bytes(encode_image(np.zeros((2, 3), np.uint8), 1, "png"))
+    ended = run("score", "bundle", "images")
+    assert ended.code == 0
+    (_, row) = csv.reader(io.StringIO(ended.out))
+    assert row[0] == f"'{printable(FILE_NAME)}.png"
+    require_harmless(ended.out, ended.err)
+    assert run("reconstruct", "bundle", "images", "--out", tmp_path / "made").code == 0
+    (made,) = (tmp_path / "made").iterdir()
+    require_harmless(made.name)
 
 
 def test_a_marked_key_and_name_are_read_back(run: Run, tmp_path: Path) -> None:
@@ -416,6 +450,20 @@ def test_a_log_line_is_one_line(log_format: Any) -> None:
     logging.getLogger("kafka.conn").warning("broker %s", NASTY)
     assert len(stream.getvalue().splitlines()) == 2
     require_harmless(stream.getvalue())
+
+
+def test_what_a_library_logs_is_a_note(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "lastResort", None)
+    terminal.set_up_streams()
+    assert logging.lastResort is not None
+    for level in (logging.INFO, logging.WARNING):
+        record = logging.LogRecord("kafka", level, "", 0, "broker %s", (NASTY,), None)
+        if level >= logging.lastResort.level:
+            logging.lastResort.handle(record)
+    err = capsys.readouterr().err
+    assert err == f"warning: broker {printable(NASTY)}\n"
 
 
 def test_standard_output_takes_any_text(tmp_path: Path) -> None:
