@@ -174,6 +174,11 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
         "Kafka does not answer or does not accept alerts; written every 5 seconds of an outage.",
         {"reason": "Last error", "giving_up_in_s": "Seconds until exit code 4"},
     ),
+    "connected-again": LogEvent(
+        "An outage is over: a batch was published and committed, or a poll was answered although "
+        "there was nothing to read.",
+        {"after_s": "Seconds since the first failure"},
+    ),
     "failed": LogEvent(
         "The process ends because of an error; only with `--log-format json`, where the line "
         "`error: ...` would be no JSON.",

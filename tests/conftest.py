@@ -54,6 +54,7 @@ LONGEST = (
     "integration/test_access_rights.py",
     "integration/test_images.py",
     "integration/test_unreadable.py",
+    "integration/test_causes.py",
     "integration/test_codecs.py",
     "integration/test_start.py",
     "integration/test_soak.py",

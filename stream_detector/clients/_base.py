@@ -357,10 +357,7 @@ class KafkaClient(ABC):
     def _require_consumer(self) -> Any:
         """Return the consumer, building it first where there is none."""
         if self._consumer is None:
-            counts = {topic: self.n_partitions(topic) for topic in self._subscription.topics}
-            missing = [topic for topic, count in counts.items() if count == 0]
-            if missing:
-                raise missing_topics(self._servers, missing)
+            counts = self._require_existing(self._subscription.topics)
             # Stored before it is used, so that a failure below closes it.
             self._consumer = self._new_consumer()
             self._answered_at_s = time.monotonic()
@@ -369,6 +366,14 @@ class KafkaClient(ABC):
             else:
                 self._assign_all(self._consumer, counts)
         return self._consumer
+
+    def _require_existing(self, topics: Iterable[str]) -> dict[str, int]:
+        """Return how many partitions each topic has; raise where one does not exist."""
+        counts = {topic: self.n_partitions(topic) for topic in topics}
+        missing = [topic for topic, count in counts.items() if count == 0]
+        if missing:
+            raise missing_topics(self._servers, missing)
+        return counts
 
     def _assign_all(self, consumer: Any, counts: Mapping[str, int]) -> None:
         """Read every partition from where an earlier connection stopped, else from the reset."""

@@ -107,6 +107,16 @@ def denied(servers: str, reason: object) -> BrokerError:
     return BrokerError(message)
 
 
+def foreign_members(servers: str, reason: object) -> BrokerError:
+    """Return the error for a group whose members divide its partitions in another way."""
+    message = (
+        f"Kafka at {servers} does not take this process into its consumer group: {reason}; the "
+        "members that are in it divide the partitions otherwise than by the assignor "
+        "cooperative-sticky, so they are another program's: stop them, or use another --group"
+    )
+    return BrokerError(message)
+
+
 def refused(servers: str, reason: object) -> BrokerError:
     """Return the error for a request that the broker will refuse again.
 

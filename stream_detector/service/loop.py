@@ -186,6 +186,7 @@ class Service:
         self._retry_policy.begin_attempt()
         self._assignment.check_topics()
         self._group_watch.look()
+        was_ready = self._assignment.is_ready
         polled = context.client.poll(self._n_records_max, context.settings.poll_timeout_ms)
         polled_at_s = context.clock.monotonic_s()
         try:
@@ -195,6 +196,8 @@ class Service:
                 self._busy_at_s = context.clock.monotonic_s()
                 self._adapt_poll_size(len(polled), self._busy_at_s - polled_at_s)
         if step is None:
+            if was_ready and not len(polled):
+                self._retry_policy.log_answer()
             return
         self._state, checkpoints = self._restorer.checkpoints(
             step.state, batch.next_offsets, self._assignment.n_partitions

@@ -33,6 +33,9 @@ class RetryPolicy:
         self._clock = context.clock
         self._attempt_at_s = self._clock.monotonic_s()
         self._failing_since_s: float | None = None
+        # Since when Kafka is away, and whether that was logged; only an answer ends it.
+        self._away_since_s: float | None = None
+        self._is_logged = False
         self._failed_at_s = 0.0
         self._backoff_s = BACKOFF_S_MIN
         self._logged_at_s = -LOG_EVERY_S
@@ -44,6 +47,17 @@ class RetryPolicy:
     def end_outage(self) -> None:
         """Note that a batch is finished."""
         self._failing_since_s = None
+        self.log_answer()
+
+    def log_answer(self) -> None:
+        """Log that Kafka answers again, once after each outage that was logged.
+
+        An empty poll shows that as well, although it does not end the outage.
+        """
+        if self._away_since_s is not None and self._is_logged:
+            away_s = self._clock.monotonic_s() - self._away_since_s
+            log_event(logging.INFO, "connected-again", after_s=f"{away_s:.0f}")
+        self._away_since_s, self._is_logged = None, False
 
     def record_failure(self, error: StreamDetectorError) -> None:
         """Count a failure, and log it at most every `LOG_EVERY_S`.
@@ -59,12 +73,14 @@ class RetryPolicy:
         if self._failing_since_s is None or is_new:
             self._failing_since_s = now_s
             self._backoff_s = BACKOFF_S_MIN
+        if self._away_since_s is None:
+            self._away_since_s = now_s
         failing_s = now_s - self._failing_since_s
         if failing_s >= self._limit_s:
             message = f"gave up after {failing_s:.0f} s (--broker-timeout): {error}"
             raise type(error)(message) from error
         if now_s - self._logged_at_s >= LOG_EVERY_S:
-            self._logged_at_s = now_s
+            self._logged_at_s, self._is_logged = now_s, True
             left_s = f"{self._limit_s - failing_s:.0f}"
             log_event(logging.WARNING, "retrying", reason=error, giving_up_in_s=left_s)
         self._metrics.retries.labels(type(error).__name__).inc()

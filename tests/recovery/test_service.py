@@ -1,6 +1,7 @@
 """Stop the loop at every step and restart it: the outputs are those of an uninterrupted run."""
 
 import itertools
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -276,6 +277,17 @@ def test_a_broker_that_stays_away_ends_the_service_with_exit_code_4(
     assert 20 <= clock.now_s < 25
     logged = [record for record in caplog.records if "retrying" in record.getMessage()]
     assert len(logged) == 4
+
+
+@pytest.mark.parametrize("records", [[], [RECORDS[0]]])
+def test_the_end_of_an_outage_is_logged_also_where_there_is_nothing_to_read(
+    records: list[OutputRecord], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    broker = broker_with(*records, *[PAUSE] * 7, n_partitions=1)
+    run(broker)
+    logged = [record.getMessage() for record in caplog.records]
+    assert len([line for line in logged if line.startswith("connected-again")]) == 1
 
 
 class SlowGroup(WatchfulBroker):

@@ -179,11 +179,12 @@ class ConfluentClient(KafkaClient):
         return self._reported is not None or super()._needs_probe()
 
     def _probe(self, consumer: Any) -> None:
+        del consumer
         reported = self._reported
         if reported is not None and (reported.fatal() or reported.code() in REFUSALS):
             raise KafkaException(reported)
-        timeout_s = _limits.CONNECT_TIMEOUT_MS / 1000
-        consumer.list_topics(self._subscription.topics[0], timeout=timeout_s)
+        # The library reads on in silence where a topic was deleted.
+        self._require_existing(self._subscription.topics)
         self._reported = None
 
     def _close_consumer(self, consumer: Any) -> None:
@@ -303,7 +304,8 @@ class ConfluentClient(KafkaClient):
         if reading.instance_id is not None and is_fatal(reason):
             # The only fatal error of a consumer, which it does not name: its place is taken.
             return _errors.fenced(self._servers, reason)
-        return map_error(reason, self._servers, reading.topics, reading.transactional_id)
+        topics, own_id = reading.topics, reading.transactional_id
+        return map_error(reason, self._servers, topics, own_id, reading.group)
 
     def _on_error(self, error: KafkaError) -> None:
         """Keep an error about connections; the next empty poll examines it."""

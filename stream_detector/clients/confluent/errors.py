@@ -44,6 +44,7 @@ _LOST_PARTITIONS = _names(
     """
 )
 MISSING_TOPIC = frozenset(("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"))
+_FOREIGN_MEMBERS = "INCONSISTENT_GROUP_PROTOCOL"
 _TOO_LARGE = frozenset(("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"))
 _BAD_TIMESTAMP = frozenset(("INVALID_TIMESTAMP",))
 # The one record at fault, unless the library cannot tell it from the others of its request.
@@ -78,6 +79,7 @@ _BUILDERS = (
     (_DENIED, _errors.denied),
     (_FENCED, _errors.fenced),
     (_LOST_PARTITIONS, _errors.lost_partitions),
+    (frozenset((_FOREIGN_MEMBERS,)), _errors.foreign_members),
     (_TOO_LARGE, _errors.too_large),
     (_BAD_TIMESTAMP, _errors.bad_timestamp),
     (_BAD_CONTENT, _errors.bad_content),
@@ -87,7 +89,11 @@ _BUILDERS = (
 
 
 def map_error(
-    error: object, servers: str, topics: Iterable[str] = (), transactional_id: str | None = None
+    error: object,
+    servers: str,
+    topics: Iterable[str] = (),
+    transactional_id: str | None = None,
+    group: str | None = None,
 ) -> BrokerError:
     """Return our error for one of confluent-kafka's.
 
@@ -101,9 +107,11 @@ def map_error(
         Topics that were in use, for the message about a missing one.
     transactional_id
         The id that was in use, for the message about one that may not be used.
+    group
+        The consumer group, for the message about one with other members.
     """
     if isinstance(error, BaseException) and error.args:
-        return map_error(error.args[0], servers, topics, transactional_id)
+        return map_error(error.args[0], servers, topics, transactional_id, group)
     if not isinstance(error, KafkaError):
         return _errors.refused(servers, error)
     name, reason = error.name(), f"{error.name()}: {error.str()}"
@@ -111,6 +119,8 @@ def map_error(
         reason += f" ({', '.join(topics)})"
     if name == "TRANSACTIONAL_ID_AUTHORIZATION_FAILED" and transactional_id is not None:
         reason += f" ({transactional_id})"
+    if name == _FOREIGN_MEMBERS and group is not None:
+        reason += f" ({group})"
     if name in MISSING_TOPIC:
         return missing_topics(servers, topics)
     for names, build in _BUILDERS:

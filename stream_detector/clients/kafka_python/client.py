@@ -183,7 +183,8 @@ class KafkaPythonClient(KafkaClient):
 
     def _map_error(self, error: Exception) -> BrokerError:
         reading = self._subscription
-        return map_error(error, self._servers, reading.topics, reading.transactional_id)
+        topics, own_id = reading.topics, reading.transactional_id
+        return map_error(error, self._servers, topics, own_id, reading.group)
 
 
 class _AssignmentListener(kafka.ConsumerRebalanceListener):  # type: ignore[misc]

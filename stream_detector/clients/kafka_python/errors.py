@@ -80,6 +80,7 @@ def map_error(
     servers: str,
     topics: Iterable[str] = (),
     transactional_id: str | None = None,
+    group: str | None = None,
 ) -> BrokerError:
     """Return our error for one of kafka-python's.
 
@@ -93,17 +94,22 @@ def map_error(
         Topics that were in use, for the message about a missing one.
     transactional_id
         The id that was in use, for the message about one that may not be used.
+    group
+        The consumer group, for the message about one with other members.
     """
     reason = str(error) or type(error).__name__
     is_id_denied = isinstance(error, kafka_errors.TransactionalIdAuthorizationFailedError)
     if is_id_denied and transactional_id is not None:
         reason += f" ({transactional_id})"
+    if isinstance(error, kafka_errors.InconsistentGroupProtocolError) and group is not None:
+        reason += f" ({group})"
     if isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
         return missing_topics(servers, topics)
     for kinds, build in (
         (_DENIED, _errors.denied),
         (_FENCED, _errors.fenced),
         (_LOST_PARTITIONS, _errors.lost_partitions),
+        (kafka_errors.InconsistentGroupProtocolError, _errors.foreign_members),
         (_TOO_LARGE, _errors.too_large),
         (kafka_errors.InvalidTimestampError, _errors.bad_timestamp),
         (kafka_errors.InvalidRecordError, _errors.bad_content),

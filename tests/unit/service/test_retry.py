@@ -1,5 +1,6 @@
 """How an outage is measured: waits, the retry deadline, and what ends it."""
 
+import logging
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +9,7 @@ from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.detector import WindowDetector
 from stream_detector.errors import BrokerUnavailableError, DeliveryError
 from stream_detector.service.context import RunContext
-from stream_detector.service.retry import BACKOFF_S_MAX, BACKOFF_S_MIN, RetryPolicy
+from stream_detector.service.retry import BACKOFF_S_MAX, BACKOFF_S_MIN, LOG_EVERY_S, RetryPolicy
 from stream_detector.settings import DetectSettings, load_settings
 from stream_detector.telemetry import Metrics
 
@@ -96,3 +97,30 @@ def test_a_failure_long_after_the_last_one_begins_a_new_outage(
     clock.now_s += 10.0
     fail(policy)
     assert clock.slept_s == [BACKOFF_S_MIN, BACKOFF_S_MIN]
+
+
+def test_it_is_logged_once_after_each_logged_outage_that_kafka_answers_again(
+    policy: RetryPolicy, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    policy.log_answer()
+    policy.end_outage()
+    fail(policy)
+    clock.now_s += 4.3
+    fail(policy)
+    policy.log_answer()
+    policy.log_answer()
+    fail(policy)  # so soon that it is not logged
+    policy.end_outage()
+    clock.now_s += LOG_EVERY_S
+    fail(policy)
+    policy.end_outage()
+    policy.end_outage()
+
+    # 0.1 and 0.2 s of waits, and the time between them.
+    assert [record.getMessage().partition(" reason")[0] for record in caplog.records] == [
+        "retrying",
+        "connected-again after_s=5",
+        "retrying",
+        "connected-again after_s=0",
+    ]
