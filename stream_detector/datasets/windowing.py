@@ -1,6 +1,6 @@
 """Cut the samples of a data set into windows, with the code that cuts them on a stream."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.timestamps import keep
+from stream_detector.core.windowing.diagnosis import REASONS, Diagnosis, samples_apart
 from stream_detector.core.windowing.imputation import impute_windows
 from stream_detector.core.windowing.rules import WindowRules
+from stream_detector.core.windowing.series_health import SeriesFacts, SeriesHealth
 from stream_detector.core.windowing.sessions import Arrivals
-from stream_detector.core.windowing.windows import WindowState, assign_windows
+from stream_detector.core.windowing.windows import WindowBatch, WindowState, assign_windows
 from stream_detector.datasets.base import Dataset, SampleDataset
 from stream_detector.errors import DatasetError
+from stream_detector.text import printable, shorten
 
 _SAMPLES_AT_ONCE = 65_536
 _ROWS_A_PAGE = 1 << 20
@@ -126,32 +129,47 @@ def _cut_beside(
     samples: Samples, rules: WindowRules, beside: NDArray[Any]
 ) -> tuple[CutWindows, NDArray[np.float64]]:
     """Cut windows from samples, and from further columns, shape (n_samples, n_columns)."""
-    order = np.argsort(samples.times_ms, kind="stable")
     # The label is cut as one more feature, so that it cannot get into another window.
     labels = np.zeros(len(samples)) if samples.labels is None else samples.labels
-    values = np.column_stack([samples.values, labels, beside])[order].astype(np.float32)
+    values = np.column_stack([samples.values, labels, beside]).astype(np.float32)
     wider = replace(rules, n_features=values.shape[1])
-    state = WindowState.empty(wider)
-    names = [str(number).encode() for number in range(len(samples.keys))]
     parts = []
-    for start in range(0, len(samples), _SAMPLES_AT_ONCE):
-        rows = order[start : start + _SAMPLES_AT_ONCE]
-        some = assign_windows(
-            state,
-            wider,
-            Arrivals(
-                keys=[names[number] for number in samples.series[rows].tolist()],
-                partitions=np.zeros(len(rows), dtype=np.int64),
-                counts=np.ones(len(rows), dtype=np.intp),
-                times_ms=keep(samples.times_ms[rows]),
-                values=values[start : start + _SAMPLES_AT_ONCE],
-            ),
-        )
+    for some, _ in _assign(samples, wider, values):
         received = some.gather(slice(None))  # (n_windows, n_steps, n_columns)
         keys = [int(key) for key in some.state.keys_of(some.slots)]
         parts.append((received, np.array(keys, dtype=np.intp), some.start_ms, some.end_ms))
-        state = some.state
     return _joined(parts, samples, rules, values.shape[1])
+
+
+def _assign(
+    samples: Samples, rules: WindowRules, values: FloatArray
+) -> Iterator[tuple[WindowBatch, Arrivals]]:
+    """Yield the windows of samples in the order of their times, some samples at a time.
+
+    Parameters
+    ----------
+    samples
+        Give series and time of each sample. The key of a series is its number as text.
+    rules
+        Rules by which windows are cut.
+    values
+        Shape (n_samples, n_features of `rules`).
+    """
+    order = np.argsort(samples.times_ms, kind="stable")  # (n_samples,)
+    names = [str(number).encode() for number in range(len(samples.keys))]
+    state = WindowState.empty(rules)
+    for start in range(0, len(samples), _SAMPLES_AT_ONCE):
+        rows = order[start : start + _SAMPLES_AT_ONCE]
+        arrivals = Arrivals(
+            keys=[names[number] for number in samples.series[rows].tolist()],
+            partitions=np.zeros(len(rows), dtype=np.int64),
+            counts=np.ones(len(rows), dtype=np.intp),
+            times_ms=keep(samples.times_ms[rows]),
+            values=values[rows],
+        )
+        some = assign_windows(state, rules, arrivals)
+        yield some, arrivals
+        state = some.state
 
 
 def _joined(
@@ -199,15 +217,38 @@ def require_windows(found: CutWindows, name: str, samples: Samples, rules: Windo
     apart_ms = np.diff(samples.times_ms[order])[is_same]
     received = f"{len(samples)} samples"
     if len(apart_ms):
-        received += f" about {np.median(apart_ms):g} ms apart"
+        received = f"{len(samples)} {samples_apart(float(np.median(apart_ms)))}"
     message = (
         f"data {name}: expected at least one window of {rules.n_steps} samples "
         f"{rules.sample_interval_ms:g} ms apart, received {received} that make none "
-        f"({found.n_missing} windows have too many missing values); give more data, in "
-        "milliseconds, or check the recipe's window.steps, window.sample_interval_ms and "
-        "window.missing_share_max"
+        f"({found.n_missing} windows have too many missing values){_why(samples, rules)}; give "
+        "more data, in milliseconds, or check the recipe's window.steps, "
+        "window.sample_interval_ms and window.missing_share_max"
     )
     raise DatasetError(message)
+
+
+def _why(samples: Samples, rules: WindowRules) -> str:
+    """Return why no window of a series can be scored, as `detect` says it live.
+
+    Nothing is added where the time between the samples, or their number, says it already.
+    """
+    health, keyed_state = SeriesHealth(rules.n_features), None
+    for some, arrivals in _assign(samples, rules, samples.values):
+        is_scored = np.zeros(len(some), dtype=np.bool_)  # (n_windows,)
+        health.add(SeriesFacts(some, is_scored, arrivals.counts, arrivals.values))
+        keyed_state = some.state.apply_delta()
+    if keyed_state is None:
+        return ""
+    diagnosis = Diagnosis(health, keyed_state, rules)
+    unscored = diagnosis.find()
+    told = [REASONS.index("interval"), REASONS.index("warm_up")]
+    rows = np.flatnonzero(~np.isin(unscored.reasons, told))
+    if not len(rows):
+        return ""
+    slot, reason = int(unscored.slots[rows[0]]), REASONS[int(unscored.reasons[rows[0]])]
+    key = samples.keys[int(keyed_state.keys[slot] or b"0")]
+    return f"; series {shorten(printable(key), 64)}: {diagnosis.describe(slot, reason)}"
 
 
 def to_windows(

@@ -144,6 +144,12 @@ def test_a_data_set_of_samples_becomes_one_of_windows() -> None:
         ([1, 2], {}, "one window of 3 samples 10 ms apart, received 2 samples about 10 ms apart"),
         ([1], {}, "received 1 samples that make none (0 windows have too many missing values)"),
         ([NAN, NAN, 3], {}, "make none (1 windows have too many missing values); give"),
+        (
+            [NAN] * 12,
+            {},
+            "missing values); series a: 100% of the values are missing, expected at most 50%; no "
+            "value at all of feature 0; give",
+        ),
     ],
 )
 def test_a_data_set_without_a_window_is_refused(
@@ -155,3 +161,13 @@ def test_a_data_set_without_a_window_is_refused(
         to_windows(dataset, rules)
     assert "data mine: " in str(caught.value)
     assert words in str(caught.value)
+
+
+def test_bursts_that_are_too_short_for_a_window_are_said_as_detect_says_them() -> None:
+    bursts = [row for start in (0, 60, 120) for row in series("a\x1b", 1, 2, start=start)]
+    with pytest.raises(DatasetError) as caught:
+        to_windows(dataset_of(samples_of(*bursts), samples_of()), RULES)
+    assert (
+        r"; series a\x1b: the series started again 2 times, after more than 20 ms without a sample, "
+        "before 3 samples had come; give"
+    ) in str(caught.value)
