@@ -175,7 +175,10 @@ class Diagnosis:
                 f"{rules.gap_ms_max:g} ms without a sample, before {rules.n_steps} samples had come"
             )
         else:
-            text = f"received {n_samples} samples so far, a window has {rules.n_steps}"
+            text = (
+                f"received {n_samples} samples so far, a window has {rules.n_steps}, one each "
+                f"{rules.sample_interval_ms:g} ms"
+            )
         return text
 
     def _is_shared(self, slots: Indices) -> NDArray[np.bool_]:

@@ -114,17 +114,19 @@ class SeriesHealth:
     def _last_scored(self, facts: SeriesFacts) -> Indices:
         """Return the record that completed the last scored window of each session, -1 for none.
 
-        The counts of those series are set back, and the windows after it that could not be scored
-        are counted.
+        Of a session that has ended no record is to be counted: it is the batch's last one. The
+        counts of series that were scored are set back, and the windows after that which could not
+        be scored are counted.
         """
-        windows, slots = facts.windows, facts.windows.in_order.sessions.slots
-        last = np.full(len(slots), -1, dtype=np.intp)  # (n_sessions,)
+        windows, sessions = facts.windows, facts.windows.in_order.sessions
+        last = np.where(sessions.is_last, -1, len(facts.counts) - 1)  # (n_sessions,)
         if not len(windows):
             return last
-        of_windows = np.searchsorted(slots, windows.slots, side="right") - 1  # (n_windows,)
-        scored = of_windows[facts.is_scored]  # (n_scored,)
-        last[scored] = windows.records[facts.is_scored]  # ascending: the last one is written last
-        self._clear(slots[scored], was_scored=True)
+        of_windows = sessions.of_records[windows.records]  # (n_windows,)
+        is_scored = facts.is_scored & sessions.is_last[of_windows]  # (n_windows,)
+        scored = of_windows[is_scored]  # (n_scored,)
+        last[scored] = windows.records[is_scored]  # ascending: the last one is written last
+        self._clear(sessions.slots[scored], was_scored=True)
         if not facts.is_scored.all():
             is_later = ~facts.is_scored & (windows.records > last[of_windows])  # (n_windows,)
             np.add.at(self.n_unscored, windows.slots[is_later], 1)

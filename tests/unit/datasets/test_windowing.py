@@ -168,6 +168,6 @@ def test_bursts_that_are_too_short_for_a_window_are_said_as_detect_says_them() -
     with pytest.raises(DatasetError) as caught:
         to_windows(dataset_of(samples_of(*bursts), samples_of()), RULES)
     assert (
-        r"; series a\x1b: the series started again 2 times, after more than 20 ms without a sample, "
-        "before 3 samples had come; give"
+        r"; series a\x1b: the series started again 2 times, after more than 20 ms without a "
+        "sample, before 3 samples had come; give"
     ) in str(caught.value)

@@ -213,7 +213,8 @@ def test_samples_that_all_have_one_time() -> None:
 
 def test_a_series_in_warm_up() -> None:
     found = diagnose(series(every(1_000, 19)))
-    assert found == {b"pump": ("warm_up", "received 19 samples so far, a window has 20")}
+    text = "received 19 samples so far, a window has 20, one each 1000 ms"
+    assert found == {b"pump": ("warm_up", text)}
 
 
 def test_a_series_that_was_scored_is_given_time_for_another_window() -> None:
@@ -267,7 +268,7 @@ def test_a_slot_that_another_key_takes_over_begins_at_zero() -> None:
     assert keyed_state.keys.index(b"new") == 0
     assert read(health, detector, state)[b"new"] == (
         "warm_up",
-        "received 1 samples so far, a window has 20",
+        "received 1 samples so far, a window has 20, one each 1000 ms",
     )
 
 
