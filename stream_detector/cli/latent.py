@@ -244,7 +244,7 @@ def _reconstruct_samples(
     table, rules = read_samples(file, bundle.features), bundle.manifest.recipe.window.rules
     samples = table.samples
     found, rows = cut_with_rows(samples, rules)
-    require_windows(found, str(file), samples, rules)
+    require_windows(found, str(file), samples, rules, bundle.features)
     joined = join_windows(clean(found.windows), rows, len(samples))  # (n_samples, n_features)
     n_outside = int(np.isnan(joined[:, 0]).sum())
     if n_outside:

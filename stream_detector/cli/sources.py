@@ -97,7 +97,7 @@ def _cut_file(file: Path, window: WindowSection, features: Features) -> FileWind
     """Cut windows from a file in which each row is a sample."""
     samples = read_samples(file, features).samples
     found = cut_samples(samples, window.rules)
-    require_windows(found, str(file), samples, window.rules)
+    require_windows(found, str(file), samples, window.rules, features)
     if found.n_missing:
         say(f"{found.n_missing} windows lack too many values to be scored")
     return FileWindows(found.windows, found.keys, found.start_ms.tolist(), found.end_ms.tolist())

@@ -54,6 +54,11 @@ class Detector(Protocol):
         ...
 
     @property
+    def features(self) -> Features:
+        """Names of the features."""
+        ...
+
+    @property
     def keeps_state(self) -> bool:
         """Whether anything is kept from one batch to the next."""
         ...

@@ -201,8 +201,25 @@ def _joined(
     return found, received[usable, :, rules.n_features + 1 :].astype(np.float64)
 
 
-def require_windows(found: CutWindows, name: str, samples: Samples, rules: WindowRules) -> None:
+def require_windows(
+    found: CutWindows,
+    name: str,
+    samples: Samples,
+    rules: WindowRules,
+    features: Features,
+) -> None:
     """Refuse samples that no window can be cut from.
+
+    Parameters
+    ----------
+    found
+        The windows that were cut.
+    name
+        Name of the data, for the message.
+    samples, rules
+        What they were cut from, and how.
+    features
+        Names of the features.
 
     Raises
     ------
@@ -218,17 +235,18 @@ def require_windows(found: CutWindows, name: str, samples: Samples, rules: Windo
     received = f"{len(samples)} samples"
     if len(apart_ms):
         received = f"{len(samples)} {samples_apart(float(np.median(apart_ms)))}"
+    why = _why(samples, rules, features)
     message = (
         f"data {name}: expected at least one window of {rules.n_steps} samples "
         f"{rules.sample_interval_ms:g} ms apart, received {received} that make none "
-        f"({found.n_missing} windows have too many missing values){_why(samples, rules)}; give "
+        f"({found.n_missing} windows have too many missing values){why}; give "
         "more data, in milliseconds, or check the recipe's window.steps, "
         "window.sample_interval_ms and window.missing_share_max"
     )
     raise DatasetError(message)
 
 
-def _why(samples: Samples, rules: WindowRules) -> str:
+def _why(samples: Samples, rules: WindowRules, features: Features) -> str:
     """Return why no window of a series can be scored, as `detect` says it live.
 
     Nothing is added where the time between the samples, or their number, says it already.
@@ -240,7 +258,7 @@ def _why(samples: Samples, rules: WindowRules) -> str:
         keyed_state = some.state.apply_delta()
     if keyed_state is None:
         return ""
-    diagnosis = Diagnosis(health, keyed_state, rules)
+    diagnosis = Diagnosis(health, keyed_state, rules, features)
     unscored = diagnosis.find()
     told = [REASONS.index("interval"), REASONS.index("warm_up")]
     rows = np.flatnonzero(~np.isin(unscored.reasons, told))
@@ -248,7 +266,8 @@ def _why(samples: Samples, rules: WindowRules) -> str:
         return ""
     slot, reason = int(unscored.slots[rows[0]]), REASONS[int(unscored.reasons[rows[0]])]
     key = samples.keys[int(keyed_state.keys[slot] or b"0")]
-    return f"; series {shorten(printable(key), 64)}: {diagnosis.describe(slot, reason)}"
+    detail = printable(diagnosis.describe(slot, reason))
+    return f"; series {shorten(printable(key), 64)}: {detail}"
 
 
 def to_windows(
@@ -284,7 +303,8 @@ def to_windows(
         )
         raise DatasetError(message)
     train, test = cut_samples(dataset.train, rules), cut_samples(dataset.test, rules)
-    require_windows(train, dataset.name, dataset.train, rules)
+    named = Features(dataset.feature_names or Features.generated(n_features).names)
+    require_windows(train, dataset.name, dataset.train, rules, named)
     return Dataset(
         name=dataset.name,
         split=dataset.split,

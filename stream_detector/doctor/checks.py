@@ -265,7 +265,7 @@ class _Series:
         if not slots:
             return None
         keys = [diagnosis.keyed_state.keys[slot] or b"" for slot in slots[:_N_SHOWN]]
-        detail = diagnosis.describe(slots[0], reason)
+        detail = printable(diagnosis.describe(slots[0], reason))
         found = f"{_count_keys(len(slots), keys)}: {detail}"
         return Finding(check, "problem", found, WHAT_TO_DO[reason])
 
@@ -312,7 +312,7 @@ def _check_values(examination: Examination) -> Finding:
         return Finding("value range", "ok", "no value could be read")
     shares = values.n_outside / np.maximum(values.n_present, 1)  # (n_features,)
     worst = int(np.argmax(shares))
-    name = examination.names[worst] if examination.names else str(worst)
+    name = printable(examination.detector.features.names[worst])
     found = f"feature {name}: {values.lowest[worst]:.6g} to {values.highest[worst]:.6g}"
     if shares[worst] > OUTSIDE_SHARE_MAX:
         found += f", {shares[worst]:.0%} far outside of what was trained on"

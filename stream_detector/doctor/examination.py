@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -78,8 +77,6 @@ class Examination:
         Of the bundle; says what range it was trained on.
     content_type
         Format of records whose headers do not name one.
-    names
-        Names of the features; they are numbered where there are none.
 
     Attributes
     ----------
@@ -107,11 +104,9 @@ class Examination:
         detector: Detector,
         scaler: Scaler,
         content_type: ContentType | None = None,
-        names: Sequence[str] = (),
     ) -> None:
         self.detector = detector
         self.scaler = scaler
-        self.names = names
         self.n_records = self.n_windows = self.n_anomalous = self.n_incomplete = self.n_gaps = 0
         self.samples: Counter[str] = Counter()
         self.rejected: Counter[Subject] = Counter()
@@ -164,7 +159,8 @@ class Examination:
         windows = facts.windows
         if self.diagnosis is None:
             health = SeriesHealth(windows.rules.n_features)
-            self.diagnosis = Diagnosis(health, windows.state.keyed_state, windows.rules, self.names)
+            features = self.detector.features
+            self.diagnosis = Diagnosis(health, windows.state.keyed_state, windows.rules, features)
         windows.state.apply_delta()  # the diagnosis reads the state after the batch
         self.diagnosis.health.add(facts)
         distances = windows.aligned.distances_ms

@@ -67,7 +67,8 @@ class UnscoredWatch:
         keyed_state, rules = facts.windows.state.keyed_state, facts.windows.rules
         if self._diagnosis is None or self._diagnosis.keyed_state is not keyed_state:
             # The first batch, or the first one after a failure dropped all state.
-            self._diagnosis = Diagnosis(SeriesHealth(rules.n_features), keyed_state, rules)
+            health, features = SeriesHealth(rules.n_features), self._context.detector.features
+            self._diagnosis = Diagnosis(health, keyed_state, rules, features)
         self._diagnosis.health.add(facts)
         self._has_scored = self._has_scored or bool(facts.is_scored.any())
 
@@ -119,7 +120,7 @@ def _log(diagnosis: Diagnosis, found: Unscored, reason: Reason) -> None:
         reason=reason,
         n_keys=len(slots),
         keys=", ".join(map(_shown, keys)),
-        detail=diagnosis.describe(slots[0], reason),
+        detail=printable(diagnosis.describe(slots[0], reason)),
         what_to_do=f"{WHAT_TO_DO[reason]}; {WHERE_TO_LOOK}",
     )
 

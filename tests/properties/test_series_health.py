@@ -21,7 +21,8 @@ def examine(sent: list[Sent], stream: Stream, sizes: list[int]) -> tuple[dict[An
     state = steps[-1][1].state
     assert isinstance(state, SampleState)
     keyed_state = state.windows.apply_delta()
-    diagnosis = Diagnosis(health, keyed_state, stream.detector(1).windows)
+    detector = stream.detector(1)
+    diagnosis = Diagnosis(health, keyed_state, detector.windows, detector.features)
     found = {}
     for slot, key in enumerate(keyed_state.keys):
         if key is not None:

@@ -18,13 +18,14 @@ Of a window of 60 samples a second apart, a quarter of which may be missing:
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.features import Features
 from stream_detector.core.windowing.arrays import Indices
 from stream_detector.core.windowing.keyed_state import FREE, KeyedState
 from stream_detector.core.windowing.rules import WindowRules
@@ -102,14 +103,14 @@ class Diagnosis:
         State after the last batch that `health` was told of.
     rules
         How windows are cut.
-    names
-        Names of the features; they are numbered where there are none.
+    features
+        Names of the features.
     """
 
     health: SeriesHealth
     keyed_state: KeyedState
     rules: WindowRules
-    names: Sequence[str] = ()
+    features: Features
 
     def find(self) -> Unscored:
         """Return the series that are not scored, each with its reason."""
@@ -240,9 +241,7 @@ class Diagnosis:
         empty = np.flatnonzero(self._is_empty(np.array([slot]))[0]).tolist()
         if not empty:
             return text
-        shown = ", ".join(
-            self.names[each] if self.names else str(each) for each in empty[:N_NAMES_MAX]
-        )
+        shown = ", ".join(self.features.names[each] for each in empty[:N_NAMES_MAX])
         more = f" and {len(empty) - N_NAMES_MAX} more" if len(empty) > N_NAMES_MAX else ""
         return f"{text}; no value at all of feature {shown}{more}"
 

@@ -148,7 +148,7 @@ def test_a_data_set_of_samples_becomes_one_of_windows() -> None:
             [NAN] * 12,
             {},
             "missing values); series a: 100% of the values are missing, expected at most 50%; no "
-            "value at all of feature 0; give",
+            "value at all of feature x; give",
         ),
     ],
 )

@@ -1,6 +1,7 @@
 """What the doctor says of a topic: each mismatch by its check, and nothing where all is well."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.detector import WindowDetector
+from stream_detector.core.features import Features
 from stream_detector.core.records import OutputRecord
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.scaling import Scaler
@@ -74,7 +76,6 @@ def examine(
     detector: WindowDetector | SampleDetector | None = None,
     scaling: str = "none",
     now_ms: int = NOW_MS + 60_000,
-    names: tuple[str, ...] = (),
 ) -> Report:
     """Return the report on the topic, which is read for ten polls."""
     detector = detector or of_samples()
@@ -83,7 +84,7 @@ def examine(
     else:
         n_features = detector.windows.n_features
     scaler = Scaler(scaling, np.zeros(n_features, np.float32), np.ones(n_features, np.float32))
-    examination, reading = Examination(detector, scaler, names=names), Reading()
+    examination, reading = Examination(detector, scaler), Reading()
     client = broker.connect(topics=["telemetry"])
     for batch in read_recent(client, PollClock(), 10.0, reading):
         examination.add(batch)
@@ -188,8 +189,9 @@ def test_keys_in_warm_up_would_be_scored_if_what_came_fits(broker: MemoryBroker)
 
 def test_a_feature_that_never_comes_is_named(broker: MemoryBroker) -> None:
     broker.feed("telemetry", samples(range(60), [0.0, None]))
-    report = examine(broker, of_samples(2), names=("temperature", "humidity"))
-    assert "no value at all of feature humidity" in finding(report, "missing values").found
+    features = Features(("temperature", "humid\x1bity"))
+    report = examine(broker, replace(of_samples(2), features=features))
+    assert r"no value at all of feature humid\x1bity" in finding(report, "missing values").found
 
 
 @pytest.mark.parametrize(
@@ -206,7 +208,9 @@ def test_values_outside_of_what_was_trained_on(
     broker.feed("telemetry", samples(range(60), [value]))
     report = examine(broker, scaling=scaling)
     assert ("value range" not in unwell(report)) == is_well
-    assert finding(report, "value range").found.startswith(f"feature 0: {value:g} to {value:g}")
+    assert finding(report, "value range").found.startswith(
+        f"feature feature_0: {value:g} to {value:g}"
+    )
 
 
 def test_all_windows_anomalous_is_a_warning(broker: MemoryBroker) -> None:

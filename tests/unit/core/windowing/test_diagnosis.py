@@ -83,7 +83,7 @@ def read(
 ) -> dict[bytes, tuple[Reason, str]]:
     assert isinstance(state, SampleState)
     keyed_state = state.windows.apply_delta()
-    diagnosis = Diagnosis(health, keyed_state, detector.windows)
+    diagnosis = Diagnosis(health, keyed_state, detector.windows, detector.features)
     found = diagnosis.find()
     assert found.slots.tolist() == sorted(set(found.slots.tolist()))
     return {
@@ -174,7 +174,7 @@ def test_a_feature_that_never_comes_is_named(n_samples: int) -> None:
     reason, text = diagnose(samples)[b"pump"]
     assert (reason, text) == (
         "missing_values",
-        "20% of the values are missing, expected at most 25%; no value at all of feature 1",
+        "20% of the values are missing, expected at most 25%; no value at all of feature feature_1",
     )
 
 
@@ -183,7 +183,7 @@ def test_a_feature_that_falls_silent_is_named() -> None:
     after = series([60_000 + each for each in every(1_000, 60)], (0.0, np.nan))
     reason, text = diagnose([*before, *after], batch_size=7)[b"pump"]
     assert reason == "missing_values"
-    assert text.endswith("no value at all of feature 1")
+    assert text.endswith("no value at all of feature feature_1")
     assert diagnose(before) == {}
 
 
