@@ -95,6 +95,7 @@ class Facts(_Part):
     self_test: SelfTest
     recipe: Recipe
     history: dict[str, tuple[Finite, ...]] = {}
+    warnings: tuple[str, ...] = ()
 
 
 class Manifest(Facts):

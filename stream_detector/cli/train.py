@@ -69,6 +69,8 @@ def train(
         loaded, folder, overwrite=overwrite or _is_replacing(folder, loaded.name)
     )
     figures = bundle.manifest.metrics
+    for warning in bundle.manifest.warnings:
+        say(f"warning: {warning}")
     if as_json:
         print_json(
             {
@@ -76,6 +78,7 @@ def train(
                 "version": bundle.manifest.version,
                 "threshold": bundle.manifest.threshold.value,
                 "metrics": figures,
+                "warnings": bundle.manifest.warnings,
             }
         )
         return

@@ -36,7 +36,7 @@ class _Threshold(Section):
     calibration_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.2,
         description="Share of the normal training windows that is held out to fit the threshold "
-        "and to compute the validation loss",
+        "and to compute the validation loss; at least 10 windows must be held out and 10 left",
     )
 
 

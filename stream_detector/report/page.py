@@ -112,6 +112,8 @@ def _sections(findings: Findings) -> Iterator[str]:
 
 def _figures(findings: Findings) -> Iterator[str]:
     """Yield the table of figures, with published ones beside them where the recipe has some."""
+    for warning in findings.bundle.manifest.warnings:
+        yield _note(f"Warning of the training: {warning}")
     published = findings.bundle.manifest.recipe.published
     known = published.figures() if published is not None else {}
     rows = figure_rows(findings.evaluation.as_dict(), known)

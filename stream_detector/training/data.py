@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.thresholds import N_WINDOWS_MIN
 from stream_detector.datasets import (
     IMAGE_DATASET_NAMES,
     Dataset,
@@ -22,6 +23,9 @@ from stream_detector.recipes import DataSection, Recipe
 
 N_NORMAL_MIN = 20
 """With fewer normal windows there is too little to learn from and to calibrate on."""
+
+N_FIT_MIN = 10
+"""Fewest windows that a network is fitted to."""
 
 _BLOCK_SPANS = 16
 _HELD_OUT_BLOCKS_MIN = 2
@@ -112,7 +116,7 @@ def split_normal(recipe: Recipe, dataset: Dataset) -> Split:
     Raises
     ------
     DatasetError
-        If there are too few normal windows.
+        If there are too few normal windows, or too few to fit to or to calibrate on.
     """
     normal = dataset.normal_train
     if len(normal) < N_NORMAL_MIN:
@@ -124,7 +128,52 @@ def split_normal(recipe: Recipe, dataset: Dataset) -> Split:
     if recipe.threshold.calibrate_on == "train":
         return Split(normal, normal)
     if recipe.window.record == "samples":
-        return _split_by_time(recipe, dataset)
+        split = _split_by_time(recipe, dataset)
+    else:
+        split = _split_at_random(recipe, normal)
+    n_fit, n_held_out = len(split.fit), len(split.calibrate)
+    if n_fit < N_FIT_MIN or n_held_out < N_WINDOWS_MIN:
+        message = (
+            f"data {dataset.name}: expected at least {N_FIT_MIN} normal windows to fit to and "
+            f"{N_WINDOWS_MIN} others to calibrate the threshold on, received {n_fit} and "
+            f"{n_held_out} of {len(normal)} that share no sample; {_remedy(recipe)}"
+        )
+        raise DatasetError(message)
+    return split
+
+
+def calibration_warning(recipe: Recipe, split: Split) -> str | None:
+    """Return what is to be said of a threshold that is fitted to few windows, None if nothing.
+
+    Parameters
+    ----------
+    recipe
+        Its threshold's method says how many windows it wants.
+    split
+        The windows.
+    """
+    n_windows, n_wanted = len(split.calibrate), recipe.threshold.build().n_windows_wanted
+    if n_windows >= n_wanted:
+        return None
+    return (
+        f"the threshold is fitted to {n_windows} normal windows, and its method wants at least "
+        f"{n_wanted}, so the rate of false alarms may be another than asked for; {_remedy(recipe)}"
+    )
+
+
+def _remedy(recipe: Recipe) -> str:
+    """Return how there are more windows to calibrate a threshold on."""
+    steps = ", take fewer window.steps" if recipe.window.record == "samples" else ""
+    if recipe.threshold.calibrate_on == "train":
+        return f"add more data{steps}"
+    return (
+        f"add more data{steps}, or set a larger threshold.calibration_share, or "
+        "threshold.calibrate_on = 'train'"
+    )
+
+
+def _split_at_random(recipe: Recipe, normal: FloatArray) -> Split:
+    """Hold out windows that are whole records at random."""
     order = np.random.default_rng(recipe.training.seed).permutation(len(normal))
     share = round(recipe.threshold.calibration_share * len(normal))
     n_held_out = min(max(share, 1), len(normal) - 1)
@@ -149,14 +198,6 @@ def _split_by_time(recipe: Recipe, dataset: Dataset) -> Split:
     rest, held_out = (
         mask & is_normal for mask in hold_out_blocks(series, starts_ms, ends_ms, share)
     )
-    if not rest.any() or not held_out.any():
-        message = (
-            f"data {dataset.name}: expected normal windows to fit to and others to calibrate on "
-            f"that share no sample with them, received {int(rest.sum())} and "
-            f"{int(held_out.sum())}; add more data, take fewer window.steps, or set "
-            "threshold.calibrate_on = 'train'"
-        )
-        raise DatasetError(message)
     return Split(dataset.train[rest], dataset.train[held_out])
 
 

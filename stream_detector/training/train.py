@@ -5,6 +5,7 @@ stream, and not by the network in training.
 """
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from stream_detector.core.scoring.reconstruction import Reconstruct, Reconstruct
 from stream_detector.core.scoring.reconstruction_error import window_errors
 from stream_detector.core.scoring.scaling import Scaler, fit_scaler
 from stream_detector.core.scoring.scorer import score_windows
+from stream_detector.core.scoring.thresholds import THRESHOLD_MIN
 from stream_detector.datasets import Dataset
 from stream_detector.engines.backend import import_keras
 from stream_detector.engines.onnx import load_onnx
@@ -35,7 +37,12 @@ from stream_detector.errors import ConfigError
 from stream_detector.networks import build_network
 from stream_detector.networks.export import export_keras, export_onnx
 from stream_detector.recipes import Recipe
-from stream_detector.training.data import Split, load_windows, split_normal
+from stream_detector.training.data import (
+    Split,
+    calibration_warning,
+    load_windows,
+    split_normal,
+)
 from stream_detector.training.fitting import fit_network
 from stream_detector.training.task import History, OnEpoch, Task, with_noise
 
@@ -180,7 +187,7 @@ def _facts(
     history: History,
 ) -> Facts:
     """Return the content of the manifest, with the metrics on the test part."""
-    metrics = None
+    metrics, features = None, _features(recipe, dataset)
     if dataset.test_labels is not None and len(dataset.test):
         metrics = evaluate_on(dataset, recipe, scorer)[0].as_dict()
     window = split.calibrate[:1]  # (1, n_steps, n_features)
@@ -189,7 +196,7 @@ def _facts(
         name=recipe.name,
         n_steps=recipe.window.steps,
         n_features=n_features,
-        features=dataset.feature_names or Features.generated(n_features).names,
+        features=features.names,
         data=TrainingData(
             name=dataset.name,
             split=dataset.split,
@@ -210,4 +217,35 @@ def _facts(
         ),
         recipe=recipe,
         history={name: tuple(losses) for name, losses in history.items()},
+        warnings=tuple(_warnings(recipe, dataset, split, scorer.threshold)),
+    )
+
+
+def _features(recipe: Recipe, dataset: Dataset) -> Features:
+    """Return the features of the data, with generated names if it names none."""
+    if dataset.feature_names is None:
+        return Features.generated(recipe.window.features)
+    return Features(dataset.feature_names)
+
+
+def _warnings(recipe: Recipe, dataset: Dataset, split: Split, threshold: float) -> Iterator[str]:
+    """Yield what a person should know of a bundle before trusting it."""
+    few = calibration_warning(recipe, split)
+    if few is not None:
+        yield few
+    if dataset.test_labels is not None and not len(dataset.test):
+        yield "the test part of the data makes no window, so how well it detects is not known"
+    if threshold > 2 * THRESHOLD_MIN:  # methods round
+        return
+    names = _features(recipe, dataset).names
+    is_constant = np.ptp(split.fit, axis=(0, 1)) == 0  # (n_features,)
+    constant = [names[at] for at in np.flatnonzero(is_constant)]
+    which = (
+        f"these features never change in it: {', '.join(constant)}"
+        if constant
+        else ("none of its features is constant, so check that the scores are not all zero")
+    )
+    yield (
+        f"the threshold is at its floor, {THRESHOLD_MIN:g}: the network reconstructs the data "
+        f"exactly, and any change will be anomalous; {which}"
     )

@@ -6,6 +6,7 @@ threshold; a score equal to the threshold is normal.
 A new method is a class here and its section in `stream_detector.recipes.thresholds`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,8 +21,21 @@ _MAD_SCALE = 1.4826
 """Turns a median absolute deviation into a standard deviation of normally distributed values."""
 
 
+N_WINDOWS_MIN = 10
+"""Fewest windows that a threshold is fitted to: of fewer, the next one is the largest so far more
+often than one time in ten."""
+
+_N_FOR_MOMENTS = 30
+"""With fewer windows a standard deviation or a median is known to a few tenths of itself only."""
+
+
 class ThresholdMethod(Protocol):
     """A way to fit a threshold, with its parameters."""
+
+    @property
+    def n_windows_wanted(self) -> int:
+        """Windows from which on the threshold is what its parameter says."""
+        ...
 
     def fit(self, scores: NDArray[np.float64]) -> float:
         """Fit a threshold to the scores of normal windows.
@@ -65,6 +79,11 @@ class SigmaThreshold:
 
     n_sigma: float
 
+    @property
+    def n_windows_wanted(self) -> int:
+        """As many as a standard deviation needs."""
+        return _N_FOR_MOMENTS
+
     def fit(self, scores: NDArray[np.float64]) -> float:
         """Fit the threshold; see `ThresholdMethod.fit`."""
         _check(scores)
@@ -91,6 +110,18 @@ class QuantileThreshold:
     """
 
     quantile: float
+
+    @property
+    def n_windows_wanted(self) -> int:
+        """As many as have one window above the quantile; of fewer it is the largest score.
+
+        Examples
+        --------
+        >>> QuantileThreshold(0.9).n_windows_wanted, QuantileThreshold(0.995).n_windows_wanted
+        (10, 200)
+        """
+        # Rounded, for 1 / (1 - 0.9) is a little more than 10.
+        return max(N_WINDOWS_MIN, math.ceil(round(1 / (1 - self.quantile), 6)))
 
     def fit(self, scores: NDArray[np.float64]) -> float:
         """Fit the threshold; see `ThresholdMethod.fit`."""
@@ -123,6 +154,11 @@ class LogMadThreshold:
     """
 
     n_mad: float
+
+    @property
+    def n_windows_wanted(self) -> int:
+        """As many as a median absolute deviation needs."""
+        return _N_FOR_MOMENTS
 
     def fit(self, scores: NDArray[np.float64]) -> float:
         """Fit the threshold; see `ThresholdMethod.fit`."""

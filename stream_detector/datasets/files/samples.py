@@ -95,19 +95,22 @@ def _table(columns: Columns, features: Features | None = None) -> SampleTable:
 
 
 def load(path: Path) -> SampleDataset:
-    """Load a file as a data set; if it has labels, the last fifth is the test part.
+    """Load a file as a data set; if it has labels, the last fifth of each series is the test part.
 
-    It is the last fifth of the time from the first sample to the last, the same for every series,
-    since test data must not precede training data.
+    It is the last fifth of the time from the first sample of the series to its last: test data must
+    not precede training data, and a series that is tested must have been trained on.
     """
     columns = read_columns(path, blank_is_missing=True)
     table = _table(columns)
     refuse_row_numbers(columns)
-    times_ms = table.samples.times_ms
+    times_ms, series = table.samples.times_ms, table.samples.series
     is_test = np.zeros(len(times_ms), dtype=np.bool_)
     if table.samples.labels is not None:
-        start, end = times_ms.min(), times_ms.max()
-        is_test = times_ms > end - _TEST_SHARE * (end - start)
+        n_series = len(table.samples.keys)
+        start, end = np.full(n_series, np.inf), np.full(n_series, -np.inf)
+        np.minimum.at(start, series, times_ms)
+        np.maximum.at(end, series, times_ms)
+        is_test = times_ms > (end - _TEST_SHARE * (end - start))[series]
     return SampleDataset(
         name=path.name,
         split="",

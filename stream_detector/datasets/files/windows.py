@@ -5,6 +5,7 @@ name: key, timestamp_ms and label. CSV needs no extra package; Parquet needs pan
 """
 
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from stream_detector.datasets.files.reading import read_columns
 from stream_detector.errors import DatasetError
 
 _TEST_SHARE = 0.2
+_N_OF_KEY_MIN = 5
+"""A fifth of fewer windows is none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,28 +92,50 @@ def read_windows(path: Path, n_steps: int | None = None, n_features: int = 1) ->
 
 
 def load(path: Path, n_features: int = 1) -> Dataset:
-    """Load a file as a data set; if it has labels, its last fifth is the test part.
+    """Load a file as a data set; if it has labels, the last fifth of each key is the test part.
 
-    The last rows are the test part because rows are often in order of time, and test data must not
-    precede training data.
+    The last windows are the test part because test data must not precede training data: the last
+    rows, or those of the latest times where the file has times. A key that is tested must have been
+    trained on; only keys of fewer than five windows are split together, as if they were one.
     """
     table = read_windows(path, n_features=n_features)
-    n_windows = len(table.windows)
-    n_train = n_windows if table.labels is None else n_windows - int(_TEST_SHARE * n_windows)
-    train, test = slice(0, n_train), slice(n_train, n_windows)
-    labels, keys, times = table.labels, table.keys, table.timestamps_ms
+    is_test = np.zeros(len(table.windows), dtype=np.bool_)
+    if table.labels is not None:
+        is_test = _is_last_fifth(table)
+    labels, times = table.labels, table.timestamps_ms
+
+    def keys_of(part: NDArray[np.bool_]) -> tuple[str, ...] | None:
+        return None if table.keys is None else tuple(compress(table.keys, part.tolist()))
+
     return Dataset(
         name=path.name,
         split="",
-        train=table.windows[train],
-        train_labels=None if labels is None else labels[train],
-        test=table.windows[test],
-        test_labels=None if labels is None else labels[test],
-        train_keys=None if keys is None else keys[train],
-        test_keys=None if keys is None else keys[test],
-        train_timestamps_ms=None if times is None else times[train],
-        test_timestamps_ms=None if times is None else times[test],
+        train=table.windows[~is_test],
+        train_labels=None if labels is None else labels[~is_test],
+        test=table.windows[is_test],
+        test_labels=None if labels is None else labels[is_test],
+        train_keys=keys_of(~is_test),
+        test_keys=keys_of(is_test),
+        train_timestamps_ms=None if times is None else times[~is_test],
+        test_timestamps_ms=None if times is None else times[is_test],
     )
+
+
+def _is_last_fifth(table: WindowTable) -> NDArray[np.bool_]:
+    """Return which windows are among the last fifth of their key, shape (n_windows,)."""
+    n_windows = len(table.windows)
+    keys = table.keys if table.keys is not None else ("",) * n_windows
+    _, numbers, counts = np.unique(np.array(keys), return_inverse=True, return_counts=True)
+    group = np.where(counts[numbers] < _N_OF_KEY_MIN, -1, numbers)  # (n_windows,)
+    times = table.timestamps_ms if table.timestamps_ms is not None else np.zeros(n_windows)
+    order = np.lexsort((np.arange(n_windows), times, group))  # group by group, in time
+    starts = np.flatnonzero(np.diff(group[order], prepend=group[order][0] - 1))  # (n_groups,)
+    sizes = np.diff(starts, append=n_windows)  # (n_groups,)
+    place = np.arange(n_windows) - np.repeat(starts, sizes)  # (n_windows,), within the group
+    n_train = np.repeat(sizes - (_TEST_SHARE * sizes).astype(np.intp), sizes)  # (n_windows,)
+    is_test = np.zeros(n_windows, dtype=np.bool_)
+    is_test[order] = place >= n_train
+    return is_test
 
 
 def _to_windows(columns: Columns, n_steps: int, n_features: int) -> FloatArray:

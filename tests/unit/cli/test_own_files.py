@@ -243,3 +243,31 @@ def test_a_recipe_of_the_data_set_parquet_takes_both_ends_of_names(run: Run) -> 
         code, _, error = run("train", MODELS / "ecg5000-dense.toml", *own)
         assert code == 2
         assert ".parquet or .pq file for data.name = " in error
+
+
+@pytest.mark.keras
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_train_and_the_report_warn_of_a_threshold_that_cannot_be_trusted(
+    run: Run, tmp_path: Path
+) -> None:
+    path, out = tmp_path / "pump.csv", tmp_path / "out"
+    rows = [f"{START + 1000 * row},5,7,{int(row == 399)}" for row in range(400)]
+    path.write_text("timestamp_ms,flow,heat,label\n" + "\n".join(rows))
+    keys = ["data.name=csv", f"data.path={path}", "window.steps=4", "window.stride=4"]
+    keys += ["window.sample_interval_ms=1000", "window.gap_ms_max=", "network.units=[3]"]
+    # Nothing to learn: what is zero is reconstructed as zero.
+    keys += ["scaling.kind=min-max", "training.epochs=1"]
+    options = [part for key in keys for part in ("--set", key)]
+    code, shown, error = run("train", MODELS / "mitdb-dense.toml", *options, "--out", out, "--json")
+    assert code == 0, error
+    found = orjson.loads(shown)
+    floor = "the threshold is at its floor, 1e-09: the network reconstructs the data exactly"
+    few = "the threshold is fitted to 12 normal windows, and its method wants at least 30"
+    assert found["threshold"] == pytest.approx(1e-9)
+    for text in (floor, few, "these features never change in it: flow, heat"):
+        assert text in error
+        assert text in " ".join(found["warnings"])
+    report = tmp_path / "report.html"
+    code, _, error = run("evaluate", out, "--report", report)
+    assert code == 0, error
+    assert "Warning of the training: the threshold is at its floor" in report.read_text()

@@ -1,11 +1,20 @@
 """Hold-out blocks: no sample in both parts, spread over the whole time, each series apart."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from stream_detector.training.data import hold_out_blocks
+from stream_detector.datasets import Dataset
+from stream_detector.errors import DatasetError
+from stream_detector.recipes import Recipe, load_recipe
+from stream_detector.training.data import (
+    Split,
+    calibration_warning,
+    hold_out_blocks,
+    split_normal,
+)
 
 
 def cut(n_samples: int, n_steps: int, stride: int = 1) -> tuple[Any, Any]:
@@ -60,3 +69,52 @@ def test_too_short_a_series_has_nothing_to_hold_out() -> None:
     rest, held_out = hold_out_blocks(np.zeros(len(starts), np.intp), starts, ends, 0.2)
     assert not held_out.any()
     assert len(rest) == len(held_out) == len(starts)
+
+
+def recipe_of(*overrides: str) -> Recipe:
+    path = Path(__file__).parents[3] / "models" / "synthetic-ecg-dense.toml"
+    keys = ["data.name=csv", "data.path=x.csv", "data.seed=", "data.n_windows=", "window.steps=4"]
+    return load_recipe(path, [*keys, *overrides])
+
+
+def dataset_of(n_windows: int) -> Dataset:
+    windows = np.random.default_rng(0).normal(size=(n_windows, 4, 1)).astype(np.float32)
+    return Dataset("mine", "", windows, None, windows[:0], None)
+
+
+@pytest.mark.parametrize(
+    ("n_windows", "share", "n_held_out"),
+    [(50, 0.2, 10), (49, 0.2, 10), (40, 0.25, 10), (20, 0.5, 10)],
+)
+def test_enough_windows_are_shared_out(n_windows: int, share: float, n_held_out: int) -> None:
+    recipe = recipe_of(f"threshold.calibration_share={share}")
+    split = split_normal(recipe, dataset_of(n_windows))
+    assert (len(split.fit), len(split.calibrate)) == (n_windows - n_held_out, n_held_out)
+
+
+@pytest.mark.parametrize(
+    ("n_windows", "share", "received"),
+    [(47, 0.2, "38 and 9 of 47"), (36, 0.25, "27 and 9 of 36"), (20, 0.55, "9 and 11 of 20")],
+)
+def test_too_few_windows_to_fit_to_or_to_calibrate_on_are_refused(
+    n_windows: int, share: float, received: str
+) -> None:
+    recipe = recipe_of(f"threshold.calibration_share={share}")
+    with pytest.raises(DatasetError) as caught:
+        split_normal(recipe, dataset_of(n_windows))
+    message = str(caught.value)
+    assert "at least 10 normal windows to fit to and 10 others to calibrate" in message
+    assert f"received {received}" in message
+    assert "threshold.calibrate_on = 'train'" in message
+    recipe = recipe_of("threshold.calibrate_on=train")  # as the message says
+    assert len(split_normal(recipe, dataset_of(n_windows)).calibrate) == n_windows
+
+
+@pytest.mark.parametrize("n_windows", [19, 20])
+def test_a_threshold_of_few_windows_is_warned_of(n_windows: int) -> None:
+    recipe = recipe_of("threshold.method=quantile", "threshold.quantile=0.95")
+    windows = dataset_of(n_windows).train
+    warning = calibration_warning(recipe, Split(windows, windows))
+    assert (warning is None) == (n_windows == 20)
+    if warning is not None:
+        assert "fitted to 19 normal windows, and its method wants at least 20" in warning

@@ -74,3 +74,29 @@ def test_each_method_gives_the_bits_of_its_formula() -> None:
     assert SigmaThreshold(3.0).fit(errors) == errors.mean() + 3.0 * errors.std()
     assert QuantileThreshold(0.98).fit(errors) == np.sort(errors)[980]
     assert LogMadThreshold(4.25).fit(errors) == np.exp(np.median(logs) + 4.25 * 1.4826 * spread)
+
+
+@pytest.mark.parametrize(
+    ("method", "n_windows"),
+    [
+        (QuantileThreshold(0.5), 10),
+        (QuantileThreshold(0.9), 10),
+        (QuantileThreshold(0.91), 12),
+        (QuantileThreshold(0.95), 20),
+        (QuantileThreshold(0.99), 100),
+        (QuantileThreshold(0.995), 200),
+        (QuantileThreshold(0.999), 1_000),
+        (SigmaThreshold(3.0), 30),
+        (LogMadThreshold(5.0), 30),
+    ],
+)
+def test_a_method_says_how_many_windows_it_wants(method: ThresholdMethod, n_windows: int) -> None:
+    assert method.n_windows_wanted == n_windows
+
+
+@pytest.mark.parametrize("quantile", [0.9, 0.95, 0.99, 0.995])
+def test_with_as_many_windows_as_wanted_one_is_above_the_quantile(quantile: float) -> None:
+    method = QuantileThreshold(quantile)
+    scores = np.arange(1.0, method.n_windows_wanted + 2)
+    assert method.fit(scores) < scores[-1]
+    assert method.fit(scores[: method.n_windows_wanted // 2]) == method.n_windows_wanted // 2

@@ -254,3 +254,13 @@ def test_an_unlabelled_file_is_all_for_training(csv_file: Callable[..., Path]) -
 def test_what_is_not_given_is_the_callers_mistake(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="expected"):
         load_samples(**wrong)
+
+
+def test_a_series_that_is_tested_was_trained_on(csv_file: Callable[..., Path]) -> None:
+    rows = [f"a,{START + ms},{ms},0" for ms in range(11)]
+    rows += [f"b,{START + 100 + ms},{ms},0" for ms in range(11)]
+    text = "key,timestamp_ms,x,label\n" + "\n".join([*rows, f"c,{START + 200},7,0"])
+    data = load_samples("csv", path=csv_file(text))
+    assert data.test.series.tolist() == [0, 0, 1, 1]
+    assert data.test.values[:, 0].tolist() == [9, 10, 9, 10]
+    assert data.train.series.tolist() == [0] * 9 + [1] * 9 + [2]

@@ -191,3 +191,37 @@ def test_unlabelled_file_is_all_for_training(csv_file: Callable[..., Path]) -> N
     assert (len(data.train), len(data.test)) == (2, 0)
     assert data.train_labels is data.test_labels is None
     assert data.normal_train is data.train
+
+
+def test_the_test_part_is_the_last_fifth_of_each_key(csv_file: Callable[..., Path]) -> None:
+    rows = "\n".join(f"{key},{row},{row + 0.5},0" for key in ("a", "b") for row in range(10))
+    data = load_dataset("csv", path=csv_file(f"key,v,w,label\n{rows}\n"))
+    assert data.test_keys == ("a", "a", "b", "b")
+    assert data.test[:, 0, 0].tolist() == [8, 9, 8, 9]
+    assert data.train[:, 0, 0].tolist() == [*range(8), *range(8)]
+    assert present(data.train_keys) == ("a",) * 8 + ("b",) * 8
+
+
+def test_the_last_fifth_is_that_of_time_where_there_are_times(
+    csv_file: Callable[..., Path],
+) -> None:
+    rows = "\n".join(f"a,{1_000_000_000_000 - row},{row},{row + 0.5},0" for row in range(10))
+    data = load_dataset("csv", path=csv_file(f"key,timestamp_ms,v,w,label\n{rows}\n"))
+    assert data.test[:, 0, 0].tolist() == [0, 1]
+    assert present(data.test_timestamps_ms).tolist() == [1_000_000_000_000, 999_999_999_999]
+
+
+@pytest.mark.parametrize(
+    ("n_of_key", "expected"),
+    [
+        (4, ["b3"]),
+        (5, ["a4", "b4"]),
+    ],
+)
+def test_keys_of_fewer_than_five_windows_are_split_together(
+    csv_file: Callable[..., Path], n_of_key: int, expected: list[str]
+) -> None:
+    names = [f"{key}{row}" for key in ("a", "b") for row in range(n_of_key)]
+    rows = "\n".join(f"{name[0]},{at},{at + 0.5},0" for at, name in enumerate(names))
+    data = load_dataset("csv", path=csv_file(f"key,v,w,label\n{rows}\n"))
+    assert [names[int(at)] for at in data.test[:, 0, 0]] == expected
