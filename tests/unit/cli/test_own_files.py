@@ -262,7 +262,7 @@ def test_train_and_the_report_warn_of_a_threshold_that_cannot_be_trusted(
     assert code == 0, error
     found = orjson.loads(shown)
     floor = "the threshold is at its floor, 1e-09: the network reconstructs the data exactly"
-    few = "the threshold is fitted to 12 normal windows, and its method wants at least 30"
+    few = "the threshold is fitted to 16 normal windows, and its method wants at least 30"
     assert found["threshold"] == pytest.approx(1e-9)
     for text in (floor, few, "these features never change in it: flow, heat"):
         assert text in error
