@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stream_detector.settings import LogFormat
-from stream_detector.telemetry import VALUE_CHARACTERS_MAX, logger, quoted
-from stream_detector.text import json_line, shorten
+from stream_detector.telemetry import VALUE_CHARACTERS_MAX, logger
+from stream_detector.text import json_line, quoted, shorten
 
 LIBRARY_EVENT = "kafka-library"
 """Event of lines that the Kafka library wrote."""
@@ -49,7 +49,8 @@ class _TextFormatter(logging.Formatter):
         """Return the line of a record."""
         text = record.getMessage()
         if not hasattr(record, "event"):
-            text = f"{LIBRARY_EVENT} logger={quoted(record.name)} reason={quoted(text)}"
+            reason = quoted(text, VALUE_CHARACTERS_MAX)
+            text = f"{LIBRARY_EVENT} logger={quoted(record.name)} reason={reason}"
         return f"{_time_of(record)} {record.levelname} {text}{self._more}"
 
 

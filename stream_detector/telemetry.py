@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from stream_detector.core.records import FloatArray, TopicPartition
 from stream_detector.core.results import Counts
 from stream_detector.core.scoring.reconstruction import Reconstruct
-from stream_detector.text import printable, shorten
+from stream_detector.text import quoted
 
 logger = logging.getLogger("stream_detector")
 
@@ -386,11 +386,7 @@ class Metrics:
 def log_event(level: int, event: str, **fields: Any) -> None:
     """Write one log line: the event, then its fields as `name=value`."""
     if logger.isEnabledFor(level):
-        details = " ".join(f"{name}={quoted(value)}" for name, value in fields.items())
+        details = " ".join(
+            f"{name}={quoted(str(value), VALUE_CHARACTERS_MAX)}" for name, value in fields.items()
+        )
         logger.log(level, "%s %s", event, details, extra={"event": event, "fields": fields})
-
-
-def quoted(value: object) -> str:
-    """Return a field's value on one line, in quotes where it holds a space."""
-    text = shorten(printable(str(value)), VALUE_CHARACTERS_MAX)
-    return '"' + text.replace('"', "'") + '"' if " " in text or not text else text

@@ -58,6 +58,20 @@ def shorten(text: str, n_characters_max: int = ERROR_CHARACTERS_MAX) -> str:
     return text[: n_characters_max - len(end)] + end
 
 
+def quoted(text: str, n_characters_max: int = ERROR_CHARACTERS_MAX) -> str:
+    r"""Return text as one field of a line: printable, cut, in quotes where it holds a space.
+
+    So a text cannot look like the fields that follow it.
+
+    Examples
+    --------
+    >>> [quoted(text) for text in ("pump-7", "a b=1", 'a" b', "")]
+    ['pump-7', '"a b=1"', '"a\' b"', '""']
+    """
+    field = shorten(printable(text), n_characters_max)
+    return '"' + field.replace('"', "'") + '"' if " " in field or not field else field
+
+
 def json_line(document: str) -> str:
     r"""Return a JSON document on one line, with escapes for all that is not printable.
 

@@ -9,6 +9,13 @@ from pydantic import AliasPath, BaseModel, Field, ValidationError
 N_REMEMBERED = 10_000  # alerts, and keys; the longest untouched are forgotten first
 
 
+class Feature(BaseModel):
+    """A feature and its part of the error."""
+
+    name: str
+    share: float
+
+
 class Alert(BaseModel):
     """What this reader wants of an alert; pydantic ignores the other fields."""
 
@@ -20,10 +27,10 @@ class Alert(BaseModel):
     anomaly_score: float
     severity: str
     reason: str
-    features: list[dict] = Field(validation_alias=AliasPath("explanation", "features"))
+    features: list[Feature] = Field(validation_alias=AliasPath("explanation", "features"))
 
     def __str__(self) -> str:
-        worst = (f"{each['name']} ({each['share']:.0%})" for each in self.features)
+        worst = (f"{each.name} ({each.share:.0%})" for each in self.features)
         what = f"{self.event_time_ms} {self.event} {self.reason} {self.severity} key {self.key}"
         line = f"{what} score {self.anomaly_score:.2f} {next(worst, 'image')}"
         return (line if line.isprintable() else ascii(line)[1:-1]) + "\n"  # keys are foreign

@@ -17,7 +17,7 @@ from stream_detector.cli.options import (
 )
 from stream_detector.cli.terminal import StopFlag, say, time_text, write_line
 from stream_detector.errors import RecordDecodeError
-from stream_detector.text import json_line, printable, shorten
+from stream_detector.text import json_line, quoted
 
 if TYPE_CHECKING:
     from stream_detector.core.alerting.alert import Alert
@@ -98,9 +98,7 @@ def describe(alert: "Alert") -> str:
     """Return one line about an event of an alert."""
     explanation, source = alert.explanation, alert.source
     summary = f"  for {alert.n_alerts} alerts" if alert.is_summary else ""
-    key, topic = (
-        shorten(printable(text), NAME_CHARACTERS_MAX) for text in (alert.key, source.topic)
-    )
+    key, topic = (quoted(text, NAME_CHARACTERS_MAX) for text in (alert.key, source.topic))
     return (
         f"{time_text(alert.event_time_ms)}  {alert.event:<6} {alert.reason:<12}  "
         f"{alert.severity:<8}  score {alert.anomaly_score:6.2f}  key {key}  "
@@ -120,6 +118,7 @@ def _worst(explanation: "Explanation") -> str:
     span_s = (explanation.worst_end_ms - explanation.worst_start_ms) / 1000
     where = f"{worst} +{span_s:g} s"
     for top in explanation.features[:1]:  # an alert that others wrote may name none
-        name = top.name or f"feature {top.feature}"  # older alerts have no names
-        where += f"  {shorten(printable(name), NAME_CHARACTERS_MAX)} ({top.share:.0%})"
+        # Older alerts have no names.
+        name = quoted(top.name, NAME_CHARACTERS_MAX) if top.name else f"feature {top.feature}"
+        where += f"  {name} ({top.share:.0%})"
     return where

@@ -23,7 +23,7 @@ from stream_detector.outputs.dead_letters import (
     source_text,
 )
 from stream_detector.outputs.redrive import Plan, Target
-from stream_detector.text import printable, shorten
+from stream_detector.text import printable, quoted, shorten
 
 INCOMPLETE = "incomplete"
 """Marks a dead letter that lacks a part."""
@@ -140,7 +140,7 @@ def describe_target(letter: DeadLetter, target: Target) -> str:
     error = letter.reason.error if letter.reason else NOT_OURS
     key = key_text(letter.key)
     size = "a tombstone" if letter.value is None else f"{len(letter.value):,} bytes"
-    shown = "-" if key is None else shorten(printable(key), _CELL_CHARACTERS_MAX)
+    shown = "-" if key is None else quoted(key, _CELL_CHARACTERS_MAX)
     return f"{target.location} to {where}  key {shown}  {error}  {size}"
 
 

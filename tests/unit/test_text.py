@@ -10,6 +10,7 @@ from stream_detector.text import (
     csv_cell,
     json_line,
     printable,
+    quoted,
     read_csv_cell,
     shorten,
 )
@@ -46,6 +47,21 @@ def test_the_message_of_an_error_about_a_record_is_printable_and_short() -> None
     long = str(RecordValueError("\xff\n" * 300_000))
     assert len(long) == ERROR_CHARACTERS_MAX
     assert long.endswith("... (900,000 characters)")
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("pump-7", "pump-7"),
+        ("pump 7", '"pump 7"'),
+        ('a" n_alerts=0', '"a\' n_alerts=0"'),
+        ("a\nb", r"a\nb"),
+        ("", '""'),
+        ("a" * 513, '"' + "a" * 492 + '... (513 characters)"'),
+    ],
+)
+def test_a_field_cannot_look_like_those_behind_it(text: str, field: str) -> None:
+    assert quoted(text) == field
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,12 @@ def test_an_older_alert_has_the_number_of_the_feature() -> None:
     assert "+1.5 s  feature 2 (75%)" in describe(parse_alert(orjson.dumps(value)))
 
 
+def test_a_key_with_spaces_is_quoted() -> None:
+    forged = replace(alert_of(), key='pump-7  worst 22:13:20.020 +1.5 s  "telemetry')
+    assert '  key "pump-7  worst 22:13:20.020 +1.5 s  \'telemetry"  worst ' in describe(forged)
+    assert '  key ""  worst ' in describe(replace(alert_of(), key=""))
+
+
 def test_a_time_that_no_calendar_has_is_a_number() -> None:
     line = describe(alert_of(2**62))
     assert line.startswith(f"{2**62 + 2_139} ms  open")
