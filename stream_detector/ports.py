@@ -206,6 +206,14 @@ class Client(Protocol):
         """
         ...
 
+    def connect_reader(self, topic: str) -> "Client":
+        """Return another client of the same Kafka that reads every partition of a topic.
+
+        It is in no group, starts at the earliest record, and is to be closed by the caller. Nothing
+        is sent yet.
+        """
+        ...
+
     def reset(self) -> None:
         """Drop every connection and unsent record; the next call connects again.
 

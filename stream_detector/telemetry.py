@@ -76,6 +76,15 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
             "reason": "What to do",
         },
     ),
+    "alerts-closed": LogEvent(
+        "The alerts that the bundle before had left open were closed, with the reason "
+        "`bundle_changed`.",
+        {"n_alerts": "How many; `stopped` does not count them"},
+    ),
+    "alerts-left-open": LogEvent(
+        "Alerts of the bundle before could not be closed; whoever reads alerts has to close them.",
+        {"n_alerts": "How many", "reason": "Why"},
+    ),
     "metrics": LogEvent("Metrics are served.", {"address": "Host and port"}),
     "metrics-failed": LogEvent(
         "A request for metrics was not answered; written at most once a minute.",

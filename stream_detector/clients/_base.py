@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from stream_detector.clients import _errors, _limits
 from stream_detector.clients._commit_metadata import decode_commit_metadata, encode_commit_metadata
@@ -222,6 +222,10 @@ class KafkaClient(ABC):
         """Return which records have headers that polls did not hand over: none."""
         del offsets
         return {}
+
+    def connect_reader(self, topic: str) -> Self:
+        """Return another client of the same Kafka that reads every partition of a topic."""
+        return type(self)(self._settings, Subscription((topic,)))
 
     def reset(self) -> None:
         """Drop every connection and unsent record; the next call connects again."""

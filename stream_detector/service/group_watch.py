@@ -61,6 +61,10 @@ class GroupWatch:
         self._report(committed)
         self._revoked -= set(committed)
 
+    def on_taken_over(self, partitions: Iterable[TopicPartition]) -> None:
+        """Note that this process has committed the offsets of partitions."""
+        self._versions |= dict.fromkeys(partitions, self._context.detector.bundle.version)
+
     def look(self) -> None:
         """Look at the commits of revoked partitions, once, when it is time.
 

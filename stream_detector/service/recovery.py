@@ -10,7 +10,8 @@ failed transaction are handled in the same way:
 2. **Choose.** Decode the restore plan from the metadata of the commit. It cannot be used if it is
    missing (`no_checkpoint`), was made by another bundle (`bundle_changed`) or with another number
    of partitions (`repartitioned`), or if R is no longer kept (`retention`). Then the partition
-   starts at C with empty state, and the log line `state-reset` says why.
+   starts at C with empty state, and the log line `state-reset` says why. Alerts that another bundle
+   left open are closed first (`stream_detector.service.takeover`).
 3. **Seek.** Otherwise open the partition in the state and continue reading at R.
 4. **Replay without scores.** Records before the plan's `score_from_offset` S only fill windows and
    set the stream time (`Restorer.replay`).
@@ -48,8 +49,9 @@ from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.state.restore_plan import CommitMetadata, RestorePlan
 from stream_detector.errors import StateError
 from stream_detector.service.context import RunContext
-from stream_detector.service.group_watch import GroupWatch
+from stream_detector.service.group_watch import GroupWatch, commit_metadata
 from stream_detector.service.offsets import OffsetGap, OffsetGaps, topic_recreated
+from stream_detector.service.takeover import Replaced, close_open_alerts
 from stream_detector.telemetry import log_event
 
 
@@ -137,6 +139,7 @@ class Restorer:
         client = self._context.client
         committed = client.committed(partitions)
         self._group_watch.on_assigned(committed)
+        self._take_over(committed, n_partitions)
         beginning_offsets = client.beginning_offsets(partitions)
         without_commit = sorted(each for each in partitions if committed.get(each) is None)
         end_offsets = self._start_at_end(without_commit, n_partitions)
@@ -254,6 +257,39 @@ class Restorer:
         self._offsets.stop_watching(partitions)
         self._context.metrics.restoring.set(len(self._restores))
 
+    def _take_over(
+        self,
+        committed: Mapping[TopicPartition, OffsetAndMetadata | None],
+        n_partitions: int,
+    ) -> None:
+        """Close the alerts that other bundles left open, and commit the same offsets as this one.
+
+        See `stream_detector.service.takeover`.
+        """
+        version = self._context.detector.bundle.version
+        replaced = {
+            each: Replaced(checkpoint.next_offset, metadata)
+            for each, checkpoint in committed.items()
+            if checkpoint is not None
+            and (metadata := commit_metadata(each, checkpoint)) is not None
+            and metadata.bundle_version != version
+        }
+        if not replaced:
+            return
+        close_open_alerts(self._context, replaced)
+        self._context.client.commit(
+            {
+                each: self._checkpoint(one.offset, self._empty_plan(one.offset), n_partitions)
+                for each, one in replaced.items()
+            }
+        )
+        self._group_watch.on_taken_over(replaced)
+
+    def _empty_plan(self, offset: int) -> RestorePlan:
+        """Return the plan that restores nothing: no state, and no alert open."""
+        plan = RestorePlan.nothing(offset)
+        return plan._replace(n_open_alerts=0) if self._context.detector.keeps_state else plan
+
     def _start_at_end(
         self, partitions: Sequence[TopicPartition], n_partitions: int
     ) -> dict[TopicPartition, int]:
@@ -271,7 +307,7 @@ class Restorer:
             self._sought.add(each)
         client.commit(
             {
-                each: self._checkpoint(offset, RestorePlan.nothing(offset), n_partitions)
+                each: self._checkpoint(offset, self._empty_plan(offset), n_partitions)
                 for each, offset in end_offsets.items()
             }
         )

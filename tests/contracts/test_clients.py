@@ -230,6 +230,34 @@ def test_lag_counts_what_is_left(world: World) -> None:
     assert client.lag_records() == {}
 
 
+def test_a_reader_of_another_topic_reads_it_backwards_and_disturbs_nothing(world: World) -> None:
+    topic, other = world.make_topic(), world.make_topic(2)
+    client = world.connect(topic, group=group())
+    send(client, OutputRecord(topic, None, b"mine"))
+    send(client, *(OutputRecord(other, None, b"%d" % n, partition=n % 2) for n in range(40)))
+    read(client, 1)
+
+    reader = client.connect_reader(other)
+    try:
+        reader.poll(1, 0)  # assigns the partitions
+        partitions = reader.assignment()
+        assert partitions == {TopicPartition(other, 0), TopicPartition(other, 1)}
+        assert reader.end_offsets(partitions) == dict.fromkeys(partitions, 20)
+        for first, expected in ((15, range(30, 40)), (10, range(20, 40))):
+            reader.pause(partitions)
+            for each in partitions:
+                reader.seek(each, first)
+            reader.resume(partitions)
+            values = values_of(read(reader, len(expected)))
+            assert sorted(map(int, filter(None, values))) == list(expected)
+            assert reader.positions(partitions) == dict.fromkeys(partitions, 20)
+    finally:
+        reader.close()
+
+    send(client, OutputRecord(topic, None, b"more"))
+    assert values_of(read(client, 1)) == [b"more"]
+
+
 @pytest.mark.usefixtures("soon_missing")
 def test_counting_partitions_creates_no_topic(world: World) -> None:
     topic = world.make_topic(3)

@@ -12,7 +12,7 @@ from detectors import make_sample_detector, make_window_detector
 
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.detector import Detector
-from stream_detector.core.records import Headers, OutputRecord
+from stream_detector.core.records import BundleReference, Headers, OutputRecord
 from stream_detector.core.windowing.rules import WindowRules
 
 SHAPES = ("windows", "samples")
@@ -23,10 +23,11 @@ SEVERITIES = (("warning", 1.0), ("critical", 3.0))
 START_MS = 1_767_225_600_000
 
 
-def detector_of(shape: str) -> Detector:
+def detector_of(shape: str, version: str = "v1") -> Detector:
     """Return a detector for records of a shape; its network gives zeros."""
+    bundle = BundleReference("pumps", version)
     if shape == "windows":
-        return make_window_detector(severities=SEVERITIES, model_rows_max=8)
+        return make_window_detector(severities=SEVERITIES, model_rows_max=8, bundle=bundle)
     rules = WindowRules(
         n_steps=4,
         n_features=1,
@@ -39,7 +40,7 @@ def detector_of(shape: str) -> Detector:
         key_ttl_ms=400,
     )
     alerting = AlertRules(1, 1, 40, 30, 20, 90, 2, 60, SEVERITIES)
-    return make_sample_detector(rules, alerting, model_rows_max=8)
+    return make_sample_detector(rules, alerting, model_rows_max=8, bundle=bundle)
 
 
 def record_of(number: int, shape: str, topic: str = "telemetry") -> OutputRecord:

@@ -200,6 +200,10 @@ class MemoryClient:
         del offsets
         return {}
 
+    def connect_reader(self, topic: str) -> "MemoryClient":
+        """Return another client of the same broker that reads every partition of a topic."""
+        return MemoryClient(self._broker, Subscription((topic,)))
+
     def reset(self) -> None:
         """Drop every unsent record, abort and leave the group; the next call joins again."""
         self._unsent.clear()

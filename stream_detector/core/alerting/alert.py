@@ -7,10 +7,10 @@ time of detection.
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -42,9 +42,10 @@ AlertReason = Literal[
     "recovered",
     "max_duration",
     "key_expired",
+    "bundle_changed",
 ]
 """Why an event was published: the first three open an alert, the next two update it, and the last
-three close it."""
+four close it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -144,7 +145,9 @@ class Alert:
         Why this event was published. Open: `anomalous`, `continued` (it continues an alert that was
         open for too long) or `flood` (a summary instead of one alert too many). Update: `severity`
         (it rose) or `periodic`. Close: `recovered`, `max_duration` (the alert was open, or its key
-        active, for too long) or `key_expired` (no more samples).
+        active, for too long), `key_expired` (no more samples) or `bundle_changed` (another bundle
+        took over: the event repeats the alert's last one, and its source is where the other bundle
+        begins).
     continues_alert_id
         `alert_id` of the alert that this one continues because that one was open for too long; null
         where it continues none.
@@ -250,19 +253,79 @@ def encode_alert(alert: Alert, topic: str, key: bytes | None, detected_at_ms: in
     `ce_time` is the event's own time, not that of its detection, so that a replay writes the same
     headers; it is left out where the record has no usable time.
     """
+    value = orjson.dumps(replace(alert, detected_at_ms=detected_at_ms))
+    headers = _headers(
+        alert.event,
+        alert.alert_id,
+        alert.event_number,
+        alert.bundle,
+        alert.key,
+        alert.event_time_ms,
+    )
+    return OutputRecord(topic, key, value, headers)
+
+
+def encode_takeover_close(
+    last: Mapping[str, Any], source: Source, topic: str, key: bytes | None, detected_at_ms: int
+) -> OutputRecord:
+    """Write the close of an alert whose bundle was replaced, from the alert's last event.
+
+    Parameters
+    ----------
+    last
+        The last event, as its JSON says; it may have fields that this version does not know.
+    source
+        Where the other bundle begins.
+    topic, key, detected_at_ms
+        As in `encode_alert`.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If `last` is no event of an alert.
+    """
+    number = int(last["event_number"]) + 1
+    value = {
+        **last,
+        "event": "close",
+        "event_number": number,
+        "source": source,
+        "reason": "bundle_changed",
+        "detected_at_ms": detected_at_ms,
+    }
+    bundle = BundleReference(str(last["bundle"]["name"]), str(last["bundle"]["version"]))
+    headers = _headers(
+        "close",
+        str(last["alert_id"]),
+        number,
+        bundle,
+        str(last["key"]),
+        int(last["event_time_ms"]),
+    )
+    return OutputRecord(topic, key, orjson.dumps(value), headers)
+
+
+def _headers(
+    event: AlertEvent,
+    name: str,
+    number: int,
+    bundle: BundleReference,
+    key: str,
+    event_time_ms: int,
+) -> list[tuple[str, bytes | None]]:
+    """Return the CloudEvents headers of an event."""
     headers: list[tuple[str, bytes | None]] = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", f"{alert.alert_id}-{alert.event_number}".encode()),
-        ("ce_type", f"stream-detector.alert.{alert.event}".encode()),
-        ("ce_source", f"/stream-detector/{alert.bundle.name}/{alert.bundle.version}".encode()),
-        ("ce_subject", alert.key.encode()),
+        ("ce_id", f"{name}-{number}".encode()),
+        ("ce_type", f"stream-detector.alert.{event}".encode()),
+        ("ce_source", f"/stream-detector/{bundle.name}/{bundle.version}".encode()),
+        ("ce_subject", key.encode()),
         ("content-type", b"application/json"),
     ]
-    if 0 <= alert.event_time_ms <= TIMESTAMP_MS_MAX:
-        time = _EPOCH + timedelta(milliseconds=alert.event_time_ms)
+    if 0 <= event_time_ms <= TIMESTAMP_MS_MAX:
+        time = _EPOCH + timedelta(milliseconds=event_time_ms)
         headers.append(("ce_time", time.isoformat(timespec="milliseconds").encode()))
-    value = orjson.dumps(replace(alert, detected_at_ms=detected_at_ms))
-    return OutputRecord(topic, key, value, headers)
+    return headers
 
 
 def text_of(key: bytes | None) -> str:

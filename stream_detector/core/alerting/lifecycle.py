@@ -77,6 +77,11 @@ class SeriesAlerts:
     flood: Flood | None = None
     activity: KeyActivity | None = None
 
+    @property
+    def published(self) -> OpenAlert | None:
+        """Return the alert that readers see as open: during a flood the summary."""
+        return self.open if self.flood is None else self.flood.summary
+
 
 _NOTHING = SeriesAlerts()
 
@@ -165,7 +170,7 @@ def expire(alerts: SeriesAlerts | None, at_ms: int, metadata: RecordMetadata) ->
     """
     if alerts is None:
         return ()
-    opened = alerts.open if alerts.flood is None else alerts.flood.summary
+    opened = alerts.published
     if opened is None:
         return ()
     return (next_event(opened, "close", "key_expired", at_ms, metadata).alert,)
@@ -242,7 +247,7 @@ def _reset_alerts(now: SeriesAlerts, transition: _Transition) -> Advance:
     """
     window, rules, activity = transition.window, transition.rules, now.activity
     assert activity is not None  # noqa: S101  (narrows the type: the window is anomalous)
-    opened = now.open if now.flood is None else now.flood.summary
+    opened = now.published
     continues_alert_id = None if now.flood is None else now.flood.continues_alert_id
     events: tuple[Alert, ...] = ()
     if opened is not None:

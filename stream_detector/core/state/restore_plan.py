@@ -36,6 +36,9 @@ class RestorePlan(NamedTuple):
     digest
         16 hexadecimal digits made of the whole state; empty where there is none, or where the
         replay need not give the same state (`sample_state.NO_DIGEST`).
+    n_open_alerts
+        How many alerts are open, for another bundle that takes over; None where alerts never close,
+        because each record is a whole window.
     """
 
     offset: int
@@ -43,6 +46,7 @@ class RestorePlan(NamedTuple):
     score_from_offset: int
     has_active_keys: bool
     digest: str
+    n_open_alerts: int | None = None
 
     @classmethod
     def nothing(cls, offset: int) -> "RestorePlan":
@@ -80,6 +84,7 @@ class CommitMetadata(NamedTuple):
             "digest": restore_plan.digest,
             "bundle": self.bundle_version,
             "partitions": self.n_partitions,
+            "open_alerts": restore_plan.n_open_alerts,
         }
         return orjson.dumps(fields).decode()
 
@@ -105,6 +110,8 @@ class CommitMetadata(NamedTuple):
             stream_time_ms = fields["stream_time_ms"]
             stream_time_ms = -math.inf if stream_time_ms is None else float(stream_time_ms)
             n_partitions = int(fields["partitions"])
+            n_open = fields.get("open_alerts")
+            n_open = None if n_open is None else int(n_open)
         except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as error:
             message = (
                 f"the offset committed for {where} carries metadata of another program "
@@ -114,6 +121,6 @@ class CommitMetadata(NamedTuple):
             raise StateError(message) from None
         offset, score_from_offset, has_active_keys, digest, bundle_version = values
         restore_plan = RestorePlan(
-            offset, stream_time_ms, score_from_offset, has_active_keys, digest
+            offset, stream_time_ms, score_from_offset, has_active_keys, digest, n_open
         )
         return cls(restore_plan, bundle_version, n_partitions)

@@ -16,7 +16,7 @@ are scored again from there:
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -187,7 +187,8 @@ class SampleState:
             at = max(0, [each.offset for each in points].index(score_from) - 1)
             is_exact = state.refused_at.get(partition, -1) < points[at].offset
             digest = _digest(state, keyed_state, partition) if is_exact else NO_DIGEST
-            plans[partition] = RestorePlan(*points[at], score_from, bool(held), digest)
+            n_open = _n_open(state, active)
+            plans[partition] = RestorePlan(*points[at], score_from, bool(held), digest, n_open)
             kept = {**state.restore_points, partition: points[at:]}
             state = replace(state, restore_points=kept)
             if keyed_state.has_history(partition, self.needed.windows_ms):
@@ -236,6 +237,12 @@ def _holds(state: SampleState, keyed_state: KeyedState) -> dict[int, RestoreHold
     return holds
 
 
+def _n_open(state: SampleState, slots: Iterable[int]) -> int:
+    """Return how many of these keys have an alert that readers see as open."""
+    alerts = (state.alerts.get(slot) for slot in slots)
+    return sum(each is not None and each.published is not None for each in alerts)
+
+
 def _since_ms(alerts: SeriesAlerts | None) -> int | None:
     """Return since when the activity of a key is counted."""
     return None if alerts is None or alerts.activity is None else alerts.activity.since_ms
@@ -262,9 +269,7 @@ def _facts(alerts: SeriesAlerts | None) -> str:
     """Return the state of a key's alerts as text; all else about them follows from it."""
     if alerts is None:
         return ""
-    opened = alerts.open
-    if alerts.flood is not None:
-        opened = alerts.flood.summary
+    opened = alerts.published
     counts = opened and (
         opened.alert.alert_id,
         opened.alert.event_number,

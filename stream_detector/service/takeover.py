@@ -1,0 +1,267 @@
+"""Close the alerts that a bundle left open, before another bundle judges its first record.
+
+The state of the bundle before cannot be rebuilt without it, so what it left open is read from where
+readers see it, the alerts topic. Where another bundle committed the offset C of a partition:
+
+1. **Search.** Read the alerts topic backwards, block by block, for events of that bundle's alerts.
+   Each commit says how many alerts were open, so reading stops once all of them were found, and at
+   the latest after `ALERTS_MAX` records or `SEARCH_S_MAX`. One block is read in any case: with
+   delivery at least once, events may be there that were published and never committed.
+2. **Close.** For each alert whose last event is no close, publish a close with the reason
+   `bundle_changed` and the next event number, which is made of that last event alone.
+3. **Commit.** Commit C again, as this bundle, with an empty state.
+
+With delivery exactly once, steps 2 and 3 are one transaction. With delivery at least once, a
+process that stops between them does them again, finds the closes that have arrived, and publishes
+the others. No record has been judged by the new bundle before step 3.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from stream_detector.core.alerting.alert import ALERT_BYTES_MAX, Source, encode_takeover_close
+from stream_detector.core.records import OutputRecord, RecordBatch, TopicPartition
+from stream_detector.core.state.restore_plan import CommitMetadata
+from stream_detector.errors import BrokerError, RecordRefusedError
+from stream_detector.ports import Client
+from stream_detector.recipes.sections import SEVERITY_CHARACTERS_MAX
+from stream_detector.service.context import RunContext
+from stream_detector.telemetry import log_event
+
+BLOCK_RECORDS = 10_000
+"""Records of each partition of the alerts topic in the first block; each block has twice as many as
+the one after it."""
+
+ALERTS_MAX = 1_000_000
+"""Most records that are read. An open alert has its last event further back only where other
+programs write a million alerts meanwhile."""
+
+SEARCH_S_MAX = 60.0
+"""Longest time of a search; the group removes a member that has not polled for 300 s."""
+
+N_SEARCHES = 3
+SEARCH_AGAIN_AFTER_S = 0.5
+"""The last transaction of the bundle before may show to readers of alerts a little later than its
+offsets do."""
+
+_POLL_RECORDS_MAX, _POLL_MS = 10_000, 200
+
+
+class Replaced(NamedTuple):
+    """A partition that another bundle read until now.
+
+    Parameters
+    ----------
+    offset
+        The committed offset, at which this bundle begins.
+    metadata
+        What the other one committed with it.
+    """
+
+    offset: int
+    metadata: CommitMetadata
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was read of one alert.
+
+    Parameters
+    ----------
+    partition
+        Of the input topic.
+    number, value, key
+        Its last event; no value where that is a close.
+    is_committed, is_closed
+        Whether an event, and a close, of a record before the committed offset is there.
+    """
+
+    partition: int
+    number: int = 0
+    value: dict[str, Any] | None = None
+    key: bytes | None = None
+    is_committed: bool = False
+    is_closed: bool = False
+
+
+@dataclass(slots=True)
+class _Search:
+    """The alerts of replaced bundles, as far as the alerts topic was read.
+
+    Parameters
+    ----------
+    topic
+        The input topic.
+    replaced
+        By partition of the input topic.
+    """
+
+    topic: str
+    replaced: Mapping[int, Replaced]
+    alerts: dict[str, _Seen] = field(default_factory=dict)
+
+    @property
+    def n_missing(self) -> int:
+        """How many alerts must be open that were not found."""
+        n_found = sum(each.is_committed and not each.is_closed for each in self.alerts.values())
+        plans = [each.metadata.restore_plan for each in self.replaced.values()]
+        return max(0, sum(each.n_open_alerts or 0 for each in plans) - n_found)
+
+    def add(self, batch: RecordBatch) -> None:
+        """Note the events of replaced bundles among some records of the alerts topic."""
+        versions = {each.metadata.bundle_version.encode() for each in self.replaced.values()}
+        for index, value in enumerate(batch.values):
+            if value is None or len(value) > ALERT_BYTES_MAX:
+                continue
+            metadata = batch.metadata(index)
+            source = next((each for name, each in metadata.headers if name == "ce_source"), None)
+            if source is not None and source.rpartition(b"/")[2] in versions:
+                self._add_event(value, metadata.key)
+
+    def closes(self, alerts_topic: str, now_ms: int) -> Iterator[tuple[OutputRecord, str]]:
+        """Yield the close of each alert that is open, and its severity."""
+        for _, each in sorted(self.alerts.items()):
+            if each.value is not None:
+                source = Source(self.topic, each.partition, self.replaced[each.partition].offset)
+                record = encode_takeover_close(each.value, source, alerts_topic, each.key, now_ms)
+                yield record, str(each.value["severity"])
+
+    def _add_event(self, value: bytes, key: bytes | None) -> None:
+        """Note one event; what is no event of a replaced bundle's alert is passed over."""
+        try:
+            event = orjson.loads(value)
+            source, number = event["source"], event["event_number"]
+            partition, offset = source["partition"], source["offset"]
+            replaced = self.replaced.get(partition)
+            is_ours = (
+                source["topic"] == self.topic
+                and replaced is not None
+                and event["bundle"]["version"] == replaced.metadata.bundle_version
+                and isinstance(number, int)
+                and len(str(event["severity"])) <= SEVERITY_CHARACTERS_MAX
+            )
+            if not is_ours or replaced is None:
+                return
+            encode_takeover_close(event, Source(self.topic, partition, 0), "", key, 0)
+            name, is_close = str(event["alert_id"]), event["event"] == "close"
+            is_committed = bool(offset < replaced.offset)
+        except (ValueError, TypeError, KeyError, OverflowError):
+            return
+        seen = self.alerts.setdefault(name, _Seen(partition))
+        seen.is_committed |= is_committed
+        seen.is_closed |= is_close and is_committed
+        if number > seen.number:
+            seen.number, seen.value, seen.key = number, None if is_close else event, key
+
+
+def close_open_alerts(context: RunContext, replaced: Mapping[TopicPartition, Replaced]) -> None:
+    """Publish the closes of all alerts that other bundles left open in some partitions.
+
+    Nothing is committed. Alerts that cannot be found, or whose close Kafka refuses, are left open,
+    and the log says so.
+
+    Parameters
+    ----------
+    context
+        Of the service.
+    replaced
+        Partitions of the input topic that other bundles read until now.
+
+    Raises
+    ------
+    BrokerError
+        If the broker does not answer, or does not acknowledge the closes.
+    """
+    keeping = {
+        each.partition: one
+        for each, one in replaced.items()
+        if one.metadata.restore_plan.n_open_alerts is not None
+    }
+    if not keeping:
+        return
+    settings = context.settings
+    search = _Search(settings.input_topic, keeping)
+    reason = _find(context, search)
+    closes = list(search.closes(settings.alerts_topic, context.clock.now_ms()))
+    n_refused = _publish(context, [record for record, _ in closes])
+    for _, severity in closes:
+        context.metrics.alerts.labels("close", severity).inc()
+    if closes:
+        log_event(logging.INFO, "alerts-closed", n_alerts=len(closes) - n_refused)
+    n_left = search.n_missing + n_refused
+    if n_left:
+        reason = reason or "they are no longer in the alerts topic, or it refused their close"
+        log_event(logging.WARNING, "alerts-left-open", n_alerts=n_left, reason=reason)
+
+
+def _find(context: RunContext, search: _Search) -> str:
+    """Search the alerts topic; return why it could not be read, else nothing."""
+    client, topic = context.client, context.settings.alerts_topic
+    try:
+        for attempt in range(N_SEARCHES):
+            if attempt:
+                context.clock.sleep(SEARCH_AGAIN_AFTER_S)
+            with closing(client.connect_reader(topic)) as reader:
+                _read_back(context, reader, search)
+            if not search.n_missing:
+                break
+    except BrokerError as error:
+        if error.retriable:
+            raise
+        return f"the alerts topic cannot be read: {error}"
+    return ""
+
+
+def _read_back(context: RunContext, reader: Client, search: _Search) -> None:
+    """Read a topic backwards until nothing is missing, or a limit is reached."""
+    deadline_s = context.clock.monotonic_s() + SEARCH_S_MAX
+    reader.poll(1, 0)  # the first poll assigns the partitions
+    partitions = reader.assignment()
+    firsts, ends = reader.beginning_offsets(partitions), reader.end_offsets(partitions)
+    n_read, n_block = 0, BLOCK_RECORDS
+    while n_read < ALERTS_MAX and context.clock.monotonic_s() < deadline_s:
+        begins = {each: max(firsts[each], ends[each] - n_block) for each in partitions}
+        waiting = {each for each in partitions if begins[each] < ends[each]}
+        if not waiting:
+            return
+        reader.pause(partitions)
+        for each in waiting:
+            reader.seek(each, begins[each])
+        reader.resume(waiting)
+        while waiting and context.clock.monotonic_s() < deadline_s:
+            batch = reader.poll(_POLL_RECORDS_MAX, _POLL_MS)
+            n_read += len(batch)
+            search.add(batch)
+            positions = reader.positions(waiting)
+            done = {each for each in waiting if positions.get(each, -1) >= ends[each]}
+            reader.pause(done)
+            waiting -= done
+        if not search.n_missing:
+            return
+        ends, n_block = begins, 2 * n_block
+
+
+def _publish(context: RunContext, closes: Sequence[OutputRecord]) -> int:
+    """Publish closes until all are acknowledged or refused; return how many were refused."""
+    client, settings = context.client, context.settings
+    waiting, n_refused = list(closes), 0
+    while waiting:
+        try:
+            client.produce(waiting)
+            client.flush(settings.flush_timeout_ms)
+        except RecordRefusedError as error:
+            client.abort()
+            n_refused += len(error.refusals)
+            if settings.delivery == "exactly_once":  # all of the transaction was aborted
+                numbers = [n for n in range(len(waiting)) if n not in error.refusals]
+            else:
+                numbers = [n for n in error.undelivered if n not in error.refusals]
+            waiting = [waiting[number] for number in numbers]
+        else:
+            break
+    return n_refused
