@@ -35,10 +35,10 @@ def unusable_keys(keys: Sequence[bytes | None], *, is_required: bool) -> dict[in
     >>> list(unusable_keys([b"pump-7", None, b""], is_required=True))
     [1, 2]
     """
-    try:
-        lengths = np.fromiter(map(len, keys), np.int64, len(keys))  # type: ignore[arg-type]
-    except TypeError:  # None has no length
-        lengths = np.array([len(key) if key is not None else 0 for key in keys], np.int64)
+    longest = max(map(len, filter(None, keys)), default=0)
+    if longest <= KEY_BYTES_MAX and (not is_required or all(keys)):
+        return {}
+    lengths = np.array([len(key or b"") for key in keys], np.int64)  # (n_records,)
     is_unusable = lengths > KEY_BYTES_MAX  # (n_records,)
     if is_required:
         is_unusable |= lengths == 0
