@@ -1,11 +1,13 @@
 """What output topics refused lately, how outputs are changed because of it, and what is logged.
 
-Which of several records a topic refused is not always known, so the topic's settings are read.
-Where this user may not read them, the limits are found by sending fewer records together.
+Which of several records a topic refused is not always known, nor which of several topics it was, so
+the topics' settings are read. Where this user may not read them, or they do not explain it, the
+limits are found by sending fewer records together.
 """
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from stream_detector.core.records import OutputRecord
@@ -60,6 +62,7 @@ class Refusals:
         self._clock = context.clock
         self._limits: dict[str, TopicLimits] = {}
         self._learned_at_s: dict[str, float] = {}
+        self._apart_since_s: float | None = None
         self._changes: list[Change] = []
 
     @property
@@ -73,7 +76,9 @@ class Refusals:
 
     def begin_step(self) -> None:
         """Forget limits that are older than `LIMITS_KEPT_S`, and the changes of the step before."""
-        now_s = self._clock.monotonic_s() if self._limits else 0.0
+        now_s = self._clock.monotonic_s()
+        if self._apart_since_s is not None and now_s - self._apart_since_s >= LIMITS_KEPT_S:
+            self._apart_since_s = None
         for topic, learned_at_s in list(self._learned_at_s.items()):
             if now_s - learned_at_s >= LIMITS_KEPT_S:
                 del self._limits[topic], self._learned_at_s[topic]
@@ -81,10 +86,12 @@ class Refusals:
 
     def n_together(self, records: Sequence[OutputRecord]) -> int:
         """Return how many of the first records may be sent together, at least one of any."""
-        if not self._limits:
+        if not self._limits and self._apart_since_s is None:
             return len(records)
         sent: dict[str, int] = {}
         for number, record in enumerate(records):
+            if self._apart_since_s is not None and record.topic != records[0].topic:
+                return number
             sent[record.topic] = sent.get(record.topic, 0) + record.n_bytes
             if number and sent[record.topic] > self.limits_of(record.topic).request_bytes_max:
                 return number
@@ -104,22 +111,34 @@ class Refusals:
         RecordRefusedError
             If a record was refused for the time of sending, which is that of this machine.
         """
-        is_explained = True
-        for topic in sorted({record.topic for record, _ in refused}):
-            mine = [each for each in refused if each[0].topic == topic]
-            known, limits = (
-                TopicLimits.of(self._client.topic_settings(topic)),
-                self.limits_of(topic),
-            )
-            if known.explains(mine, self._clock.now_ms()):
-                limits = limits.narrowed(known)
-            elif not limits.learn(mine):
-                if mine[0][1] == "timestamp":
-                    raise error
-                is_explained = False
-            self._limits[topic] = limits
-            self._learned_at_s[topic] = self._clock.monotonic_s()
-        return is_explained
+        now_ms, now_s = self._clock.now_ms(), self._clock.monotonic_s()
+        by_topic: dict[str, list[tuple[OutputRecord, Refusal]]] = {}
+        for each in refused:
+            by_topic.setdefault(each[0].topic, []).append(each)
+        is_explained = False
+        for topic, mine in by_topic.items():
+            known = TopicLimits.of(self._client.topic_settings(topic))
+            if known.explains(mine, now_ms):
+                is_explained = True
+                self._keep(topic, self.limits_of(topic).narrowed(known))
+        if is_explained:
+            return True
+        if len(by_topic) > 1:  # one of the topics may have lost records only because of another
+            self._apart_since_s = now_s
+            return True
+        (topic,) = by_topic
+        limits = replace(self.limits_of(topic))
+        if limits.learn(refused):
+            self._keep(topic, limits)
+            return True
+        if refused[0][1] == "timestamp":
+            raise error
+        return False
+
+    def _keep(self, topic: str, limits: TopicLimits) -> None:
+        """Keep the limits of a topic for `LIMITS_KEPT_S`."""
+        self._limits[topic] = limits
+        self._learned_at_s[topic] = self._clock.monotonic_s()
 
     def note(self, change: Change) -> None:
         """Keep a change for the log."""

@@ -69,6 +69,9 @@ class BrokerState:
         Partitions of each topic.
     topic_settings
         How each topic is configured, by Kafka's names; what is not given refuses nothing.
+    spreads_refusals
+        Whether records of other topics fail with those that a topic refuses, for the same reason,
+        as kafka-python lets them.
     committed
         Committed offsets of each group.
     """
@@ -80,6 +83,7 @@ class BrokerState:
         self.committed: defaultdict[str, dict[TopicPartition, OffsetAndMetadata]] = defaultdict(
             dict
         )
+        self.spreads_refusals = False
         self.topic_settings: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self._members: defaultdict[str, list[Member]] = defaultdict(list)
         self._producers: dict[str, Member] = {}
@@ -139,6 +143,8 @@ class BrokerState:
             mine = [records[number] for number in numbers]
             error = refusal(mine, self.topic_settings[topic], self._now_ms())
             if error is not None:
+                if self.spreads_refusals:
+                    return [_errors.Failure(number, error) for number in range(len(records))]
                 failures += [_errors.Failure(number, error) for number in numbers]
         return sorted(failures)
 

@@ -161,11 +161,13 @@ def bench(make_detector: Callable[..., WindowDetector]) -> Bench:
 @pytest.mark.parametrize("at", [0, 6, 11], ids=["head", "middle", "end"])
 @pytest.mark.parametrize("is_readable", [True, False], ids=["readable", "unreadable"])
 @pytest.mark.parametrize("delivery", DELIVERIES)
+@pytest.mark.parametrize("spreads", [True, False], ids=["all topics", "one topic"])
 @pytest.mark.parametrize("name", POISONS)
 def test_one_refused_output_costs_its_neighbours_nothing(
-    name: str, delivery: str, is_readable: bool, at: int, bench: Bench
+    name: str, spreads: bool, delivery: str, is_readable: bool, at: int, bench: Bench
 ) -> None:
     poison = POISONS[name]
+    bench.broker.spreads_refusals = spreads
     bench.configure(poison.settings)
     # Alternately one record with an alert and one with a dead letter, all of them small.
     records = [bad(value=(ANOMALOUS, b"{")[number % 2]) for number in range(12)]
