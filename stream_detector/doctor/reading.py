@@ -57,7 +57,9 @@ def read_recent(
     is_stopping
         Asked between polls; stops where it returns True.
     """
-    client.poll(1, _POLL_MS)  # the first poll assigns the partitions
+    deadline_s = clock.monotonic_s() + seconds
+    while not client.assignment() and clock.monotonic_s() < deadline_s and not is_stopping():
+        client.poll(1, _POLL_MS)  # assigns the partitions; what it returns is read again
     partitions = sorted(client.assignment())
     begins, ends = client.beginning_offsets(partitions), client.end_offsets(partitions)
     reading.n_partitions = len(partitions)
@@ -65,7 +67,6 @@ def read_recent(
     for each in partitions:
         n_each = max(1, N_RECORDS_MAX // len(partitions))
         client.seek(each, max(begins[each], ends[each] - n_each))
-    deadline_s = clock.monotonic_s() + seconds
     while clock.monotonic_s() < deadline_s and not is_stopping():
         batch = client.poll(_POLL_RECORDS_MAX, _POLL_MS)
         if len(batch):

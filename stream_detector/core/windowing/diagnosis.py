@@ -118,7 +118,9 @@ class Diagnosis:
         n_slots = min(health.n_slots, self.keyed_state.n_slots)
         is_known = self.keyed_state.partitions[:n_slots] != FREE  # (n_slots,)
         is_overdue = self._is_overdue()[:n_slots]  # (n_slots,)
-        is_asked = (health.n_samples > 0)[:n_slots] & (~health.was_scored[:n_slots] | is_overdue)
+        is_asked = (health.n_samples > 0)[:n_slots] & (
+            ~health.was_scored[:n_slots] | is_overdue | (health.n_unscored > 0)[:n_slots]
+        )  # (n_slots,)
         slots = np.flatnonzero(is_known & is_asked)  # (n,)
         is_slow, is_empty = self._is_slow(slots), self._is_empty(slots).any(axis=1)  # (n,)
         n_samples, n_gaps = health.n_samples[slots], health.n_gaps[slots]  # (n,)
@@ -134,7 +136,9 @@ class Diagnosis:
         is_hopeless = symptoms[1] | symptoms[2] | is_slow | is_empty  # (n,), if it goes on so
         has_gaps_only = (n_gaps > 0) & (n_gaps == health.n_intervals[slots])  # (n,)
         is_early = is_new & (has_gaps_only | (is_hopeless & (n_samples >= N_SAMPLES_MIN)))  # (n,)
-        is_found = is_overdue[slots] | is_early  # (n,)
+        # A window that has failed already, and nothing to make the next one better.
+        has_failed = (health.n_unscored[slots] > 0) & is_hopeless  # (n,)
+        is_found = is_overdue[slots] | is_early | has_failed  # (n,)
         warm_up = len(symptoms)
         reasons = np.select([is_found & each for each in symptoms], range(warm_up), warm_up)
         is_cold = is_new & (self.keyed_state.columns.span[slots] < rules.n_steps)  # (n,)

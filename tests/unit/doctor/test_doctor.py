@@ -276,7 +276,7 @@ def test_a_reading_that_is_too_short_is_said(broker: MemoryBroker) -> None:
     broker.feed("telemetry", samples(range(10_000)))
     reading = Reading()
     client = broker.connect(topics=["telemetry"])
-    n_read = sum(map(len, read_recent(client, PollClock(), 2.0, reading)))
+    n_read = sum(map(len, read_recent(client, PollClock(), 4.0, reading)))
     assert 0 < n_read < 10_000
     assert not reading.is_complete
 

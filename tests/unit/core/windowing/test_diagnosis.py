@@ -218,10 +218,18 @@ def test_a_series_in_warm_up() -> None:
 
 
 def test_a_series_that_was_scored_is_given_time_for_another_window() -> None:
-    # The window after the first one is incomplete; the last sample is the 41st second after it.
-    times = [*every(1_000, 20), *(20_000 + each for each in every(2_000, 22))]
-    assert diagnose(series(times[:-2])) == {}
-    assert diagnose(series(times))[b"pump"][0] == "interval"
+    # Three of five samples come, most of them a second apart: nothing shows before it is overdue.
+    threes = [20_000 + 5_000 * five + 1_000 * at for five in range(8) for at in range(3)]
+    times = [*every(1_000, 20), *threes]
+    assert diagnose(series(times)) == {}
+    assert diagnose(series([*times, 59_999])) == {}
+    assert diagnose(series([*times, 60_000]))[b"pump"][0] == "missing_values"
+
+
+def test_a_series_that_became_slow_is_told_with_the_first_window_that_fails() -> None:
+    slow = [*every(1_000, 20), *(20_000 + each for each in every(2_000, 11))]
+    assert diagnose(series(slow[:-1])) == {}
+    assert diagnose(series(slow))[b"pump"][0] == "interval"
 
 
 @pytest.mark.parametrize("batch_size", [1, 50, 1_000])
