@@ -79,8 +79,7 @@ class UnscoredWatch:
         now_s = self._context.clock.monotonic_s()
         if now_s - self._checked_at_s >= CHECK_EVERY_S:
             self._checked_at_s = now_s
-            since_s = now_s - (self._first_at_s or now_s)
-            self._report(now_s, is_warm_up_told=since_s >= WARM_UP_S_MAX)
+            self._report(now_s, is_warm_up_told=self._since_s(now_s) >= WARM_UP_S_MAX)
 
     def finish(self) -> dict[Reason, int]:
         """Look for such series at the end of the run; return how many there are by reason."""
@@ -99,8 +98,12 @@ class UnscoredWatch:
             if n_keys:
                 numbers[reason] = n_keys
             if n_keys and is_told and self._is_due(reason, now_s):
-                _log(self._diagnosis, found, reason)
+                _log(self._diagnosis, found, reason, self._since_s(now_s))
         return numbers
+
+    def _since_s(self, now_s: float) -> float:
+        """Return how long ago the first record came."""
+        return now_s - (now_s if self._first_at_s is None else self._first_at_s)
 
     def _is_due(self, reason: Reason, now_s: float) -> bool:
         """Return whether a reason may be logged, and note that it is."""
@@ -110,17 +113,20 @@ class UnscoredWatch:
         return True
 
 
-def _log(diagnosis: Diagnosis, found: Unscored, reason: Reason) -> None:
-    """Write the line of one reason."""
+def _log(diagnosis: Diagnosis, found: Unscored, reason: Reason, since_s: float) -> None:
+    """Write the line of one reason, so many seconds after the first record."""
     slots = found.with_reason(reason).tolist()
     keys = [diagnosis.keyed_state.keys[slot] or b"" for slot in slots[:N_KEYS_SHOWN]]
+    detail = printable(diagnosis.describe(slots[0], reason))
+    if reason == "warm_up":  # a sender that is too slow has not shown it by two samples yet
+        detail += f"; the first record came {since_s:.0f} s ago"
     log_event(
         logging.WARNING,
         "unscored",
         reason=reason,
         n_keys=len(slots),
         keys=", ".join(map(_shown, keys)),
-        detail=printable(diagnosis.describe(slots[0], reason)),
+        detail=detail,
         what_to_do=f"{WHAT_TO_DO[reason]}; {WHERE_TO_LOOK}",
     )
 

@@ -56,7 +56,8 @@ WHAT_TO_DO: Mapping[Reason, str] = {
     "window.missing_share_max",
     "gaps": "send without such pauses, or train with a larger window.gap_ms_max or fewer "
     "window.steps",
-    "warm_up": "wait until a window is complete, or train with fewer window.steps",
+    "warm_up": "wait until a window is complete, see that samples come at that interval, or train "
+    "with fewer window.steps",
 }
 """How to mend each, in one clause."""
 
@@ -181,7 +182,7 @@ class Diagnosis:
             )
         else:
             text = (
-                f"received {n_samples} samples so far, a window has {rules.n_steps}, one each "
+                f"samples received so far: {n_samples}; a window has {rules.n_steps}, one each "
                 f"{rules.sample_interval_ms:g} ms"
             )
         return text

@@ -178,7 +178,7 @@ def test_keys_in_warm_up_would_be_scored_if_what_came_fits(broker: MemoryBroker)
     report = examine(broker)
     assert unwell(report) == {"warm-up": "warning", "scored": "warning"}
     assert finding(report, "warm-up").found == (
-        "1 key, such as pump: received 19 samples so far, a window has 20, one each 1000 ms; a "
+        "1 key, such as pump: samples received so far: 19; a window has 20, one each 1000 ms; a "
         "window takes 19.0 s"
     )
     assert report.would_score

@@ -188,11 +188,17 @@ def test_it_is_said_within_seconds_although_nothing_more_comes(
 
 @pytest.mark.parametrize("n_s", [1, 60])
 def test_warm_up_is_said_once_nothing_was_scored_for_half_a_minute(
-    broker: MemoryBroker, serve: Callable[..., Service], n_s: int
+    broker: MemoryBroker,
+    serve: Callable[..., Service],
+    caplog: pytest.LogCaptureFixture,
+    n_s: int,
 ) -> None:
     broker.feed("telemetry", samples("pump", [0]))
     (at_s,) = run(serve(), seconds_each=1.0, n_polls=n_s)
     assert at_s == min(n_s, WARM_UP_S_MAX + CHECK_EVERY_S)
+    (line,) = said(caplog)
+    assert "samples received so far: 1; a window has 20, one each 1000 ms; " in line
+    assert f"the first record came {at_s - 1:.0f} s ago" in line
 
 
 def test_warm_up_is_not_worth_a_line_while_others_are_scored(

@@ -213,7 +213,7 @@ def test_samples_that_all_have_one_time() -> None:
 
 def test_a_series_in_warm_up() -> None:
     found = diagnose(series(every(1_000, 19)))
-    text = "received 19 samples so far, a window has 20, one each 1000 ms"
+    text = "samples received so far: 19; a window has 20, one each 1000 ms"
     assert found == {b"pump": ("warm_up", text)}
 
 
@@ -276,7 +276,7 @@ def test_a_slot_that_another_key_takes_over_begins_at_zero() -> None:
     assert keyed_state.keys.index(b"new") == 0
     assert read(health, detector, state)[b"new"] == (
         "warm_up",
-        "received 1 samples so far, a window has 20, one each 1000 ms",
+        "samples received so far: 1; a window has 20, one each 1000 ms",
     )
 
 
