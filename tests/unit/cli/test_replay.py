@@ -209,7 +209,9 @@ def test_a_bundle_decides_what_is_sent(
     write_samples(tmp_path / "pumps.csv")
     (tmp_path / "windows.csv").write_text("0.5,1.5\n2.5,3.5\n")
     window = SimpleNamespace(record=record, sample_interval_ms=interval_ms, channels=1)
-    recipe = SimpleNamespace(manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)))
+    recipe = SimpleNamespace(
+        manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)), features=None
+    )
     monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: recipe)
     assert run(f"{line} --bundle pumps")[0] == 0
     assert len(broker.records("telemetry")) == n_records
@@ -217,7 +219,9 @@ def test_a_bundle_decides_what_is_sent(
 
 def test_a_bundle_of_windows_takes_no_samples(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     window = SimpleNamespace(record="window", sample_interval_ms=0)
-    recipe = SimpleNamespace(manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)))
+    recipe = SimpleNamespace(
+        manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)), features=None
+    )
     monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: recipe)
     code, err = run("mitdb:106 --bundle beats")
     assert code == 2
@@ -228,7 +232,9 @@ def test_another_interval_than_the_bundle_s_is_refused(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = SimpleNamespace(record="samples", sample_interval_ms=1_000, channels=1)
-    recipe = SimpleNamespace(manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)))
+    recipe = SimpleNamespace(
+        manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)), features=None
+    )
     monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: recipe)
     code, err = run("pumps.csv --bundle pumps --interval-ms 500")
     assert code == 2
@@ -341,7 +347,9 @@ def test_a_bundle_decides_the_channels_of_an_image(
     run: Run, broker: MemoryBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = SimpleNamespace(record="image", sample_interval_ms=0, channels=3)
-    recipe = SimpleNamespace(manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)))
+    recipe = SimpleNamespace(
+        manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)), features=None
+    )
     monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: recipe)
     (tmp_path / "colours.csv").write_text("v0,v1,v2,v3,v4,v5\n0,1,2,253,254,255\n")
     line = "colours.csv --features 6 --format png"
