@@ -55,7 +55,7 @@ class MetricsServer:
         try:
             self._server = _Server(registry, host, port)
         except OSError as error:
-            remedy = own_shortage(error) or "choose another --metrics-port"
+            remedy = own_shortage(error) or "choose another --metrics-port or metrics_host"
             message = f"metrics cannot be served on {host}:{port}: {error.strerror}; {remedy}"
             raise ConfigError(message) from None
         self._thread = threading.Thread(

@@ -102,14 +102,21 @@ def describe_letter(letter: DeadLetter) -> Iterator[str]:
     yield from ["value: left out"] if "value" in letter.left_out else describe_value(letter.value)
 
 
-def require_value(letter: DeadLetter) -> None:
-    """Refuse a dead letter that lacks its value.
+def require_value(letter: DeadLetter, *, has_terminal: bool) -> None:
+    """Refuse a dead letter that lacks its value, or whose value a terminal would obey.
 
     Raises
     ------
     ConfigError
-        If it does.
+        If so.
     """
+    text = (letter.value or b"").decode(errors="surrogateescape")
+    if has_terminal and not all(each.isprintable() or each in "\n\t" for each in text):
+        message = (
+            f"--raw: the value of {location_of(letter)} holds characters that a terminal would "
+            "obey; write it to a file, as with `> value.bin`"
+        )
+        raise ConfigError(message)
     if "value" in letter.left_out:
         message = f"--raw: {location_of(letter)} {incomplete_text(letter)}; read it from there"
         raise ConfigError(message)

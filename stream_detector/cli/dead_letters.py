@@ -142,7 +142,10 @@ def show(
         typer.Option("--json", help="Write one line of JSON; key, headers and value in base64."),
     ] = False,
     is_raw: Annotated[
-        bool, typer.Option("--raw", help="Write the value's bytes to standard output.")
+        bool,
+        typer.Option(
+            "--raw", help="Write the value's bytes to standard output, for a file or a program."
+        ),
     ] = False,
     client: Client = None,
     settings_file: SettingsFile = None,
@@ -170,7 +173,7 @@ def show(
     if as_json:
         print_json(letter_document(letter))
     elif is_raw:
-        require_value(letter)
+        require_value(letter, has_terminal=sys.stdout.isatty())
         sys.stdout.buffer.write(letter.value or b"")
         sys.stdout.buffer.flush()
     else:

@@ -268,6 +268,20 @@ def test_dead_letters_as_json_read_back_equal(run: Run) -> None:
     assert NASTY in [each["name"] for each in shown["headers"]]
 
 
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [(b"pump \xc2\xb5\n\t[0]", 0), (b"a\x1b[31m", 2), (b"a\rb", 2), (b"\x9b", 2), (b"\xc2\x9b", 2)],
+)
+def test_a_raw_value_goes_to_a_terminal_only_where_it_is_text(
+    run: Run, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch, value: bytes, code: int
+) -> None:
+    broker.feed("dead-letters", [OutputRecord("dead-letters", None, value)])
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    ended = run("dead-letters", "show", "0:0", "--raw")
+    assert ended.code == code
+    assert ended.out.encode() == (b"" if code else value)
+
+
 def test_the_keys_of_scores_are_cells_that_nothing_obeys(run: Run, tmp_path: Path) -> None:
     make_bundle(tmp_path / "bundle", window_recipe())
     with (tmp_path / "windows.csv").open("w", newline="", encoding="utf-8") as file:
