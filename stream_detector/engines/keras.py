@@ -6,6 +6,7 @@ GPU, run `tests/contracts/test_engines.py` there first.
 """
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +17,20 @@ from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.reconstruction import Reconstruct
 from stream_detector.engines.backend import import_keras
 from stream_detector.engines.checks import check_windows
+from stream_detector.engines.keras_archive import check_archive
+from stream_detector.engines.memory_limit import memory_limit
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
+from stream_detector.text import printable, shorten
 
 ROWS_MIN = 64
 """Smallest batch. Smaller matrix products take other code paths and give other bits."""
 ROWS_MAX = 2048
 """Largest batch; more windows are split. It limits the sizes to compile for to six."""
+
+
+MEMORY_BYTES_MAX = 2 * 1024**3
+"""Most memory that loading a network may take, beside six times the size of its file. What is built
+follows from its configuration, which can ask for any amount."""
 
 
 class AutoencoderParts(NamedTuple):
@@ -125,20 +134,36 @@ def load_parts(path: Path, n_steps: int, n_features: int) -> AutoencoderParts:
 
 def _load(path: Path, n_steps: int, n_features: int) -> Any:
     """Return the Keras model in a file, refusing one for windows of another shape."""
+    check_archive(path)
     keras = import_keras()
+    # The memory of a GPU needs more addresses than any limit would leave.
+    has_gpu = bool(keras.distribution.list_devices("gpu"))
+    n_bytes_max = None if has_gpu else MEMORY_BYTES_MAX + 6 * path.stat().st_size
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        message = f"{path} cannot be loaded by Keras: {error}; train the bundle again"
+        with memory_limit(n_bytes_max):
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except _load_errors() as error:
+        reason = shorten(printable(str(error)))
+        message = f"{path} cannot be loaded by Keras: {reason}; train the bundle again"
         raise BundleIntegrityError(message) from None
     for role, shape in (("input", model.input_shape), ("output", model.output_shape)):
-        if tuple(shape) != (None, n_steps, n_features):
+        if not isinstance(shape, tuple) or shape != (None, n_steps, n_features):
             message = (
                 f"{path}: expected one {role} of shape (None, {n_steps}, {n_features}), received "
-                f"{shape}; train a bundle for windows of this shape"
+                f"{shorten(str(shape))}; train a bundle for windows of this shape"
             )
             raise BundleMismatchError(message)
     return model
+
+
+def _load_errors() -> tuple[type[Exception], ...]:
+    """Return what Keras, and TensorFlow underneath, raise for a file that they cannot load."""
+    tensorflow = sys.modules.get("tensorflow")
+    theirs = () if tensorflow is None else (tensorflow.errors.OpError,)
+    return (
+        *(OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError),
+        *(AssertionError, ArithmeticError, MemoryError, ImportError, *theirs),
+    )
 
 
 def _reconstructor(model: Any, n_steps: int, n_features: int) -> Reconstruct:

@@ -9,12 +9,15 @@ _STATISTICS = Path("/proc/self/statm")
 
 
 @contextmanager
-def memory_limit(n_bytes: int) -> Iterator[None]:
-    """Let this process take at most so many bytes more while the block lasts.
+def memory_limit(n_bytes: int | None) -> Iterator[None]:
+    """Let this process take at most so many bytes more while the block lasts; None sets no limit.
 
     Beyond them an allocation fails, which raises `MemoryError`, or what a library makes of it. On
     systems without this statistic there is no limit.
     """
+    if n_bytes is None:
+        yield
+        return
     try:
         import resource  # noqa: PLC0415  (not on Windows)
 

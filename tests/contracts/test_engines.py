@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+import time
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +212,61 @@ def test_code_in_a_keras_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "network.keras"
     model.save(path)
     with pytest.raises(BundleIntegrityError, match="cannot be loaded"):
+        load_keras(path, 140, 1)
+
+
+def keras_file(path: Path, networks: Path, **parts: bytes) -> Path:
+    """Write a network for Keras with other parts, compressed, and return its path."""
+    with zipfile.ZipFile(networks / "network.keras") as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, part in (content | {k.replace("_", "."): v for k, v in parts.items()}).items():
+            archive.writestr(name, part)
+    return path
+
+
+@only_dense
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda _: "[" * 100_000, "recursion"),
+        (lambda _: "[" * 70 + "]" * 70, "deeper than 64 levels"),
+        (lambda text: text.replace('"Dense"', '"Lambda"'), "received 'Lambda'"),
+        (lambda text: text.replace('"Dense"', '["Dense"]'), "expected only classes"),
+        (lambda text: text.replace("[null, 140, 1]", "[null, 1e9, 1]"), "numbers up to 262,144"),
+        (lambda text: text.replace("[null, 140, 1]", "[null, NaN, 1]"), "numbers up to 262,144"),
+        (lambda text: text.replace("[null, 140, 1]", "[null, 262144, 262144]"), "by Keras"),
+        (lambda text: text.replace('"inbound_nodes"', '"nodes"'), "by Keras"),
+        (lambda _: "{}", "by Keras"),
+        (lambda _: "null", "by Keras"),
+        (lambda _: "{" + " " * 4_194_304 + "}", r"config\.json: expected at most 4,194,304"),
+    ],
+)
+def test_a_keras_file_that_train_does_not_write_is_refused(
+    networks: Path, tmp_path: Path, change: Callable[[str], str], expected: str
+) -> None:
+    with zipfile.ZipFile(networks / "network.keras") as archive:
+        config = archive.read("config.json").decode()
+    changed = change(config)
+    assert changed != config
+    path = keras_file(tmp_path / "network.keras", networks, config_json=changed.encode())
+    began_s = time.monotonic()
+    with pytest.raises(BundleIntegrityError, match=expected) as caught:
+        load_keras(path, 140, 1)
+    assert "cannot be loaded" in str(caught.value)
+    assert time.monotonic() - began_s < 10
+    assert len(str(caught.value)) < 1_000
+
+
+@only_dense
+def test_a_keras_file_with_other_parts_is_refused_unread(networks: Path, tmp_path: Path) -> None:
+    path = keras_file(tmp_path / "network.keras", networks, more_txt=b"")
+    with pytest.raises(BundleIntegrityError, match="received"):
+        load_keras(path, 140, 1)
+    load_keras(keras_file(path, networks), 140, 1)
+    with path.open("wb") as file:
+        file.truncate(3 * 1024**3)
+    with pytest.raises(BundleIntegrityError, match="expected at most 536,870,912 bytes"):
         load_keras(path, 140, 1)
 
 
