@@ -76,7 +76,8 @@ class Refusals:
 
     def begin_step(self) -> None:
         """Forget limits that are older than `LIMITS_KEPT_S`, and the changes of the step before."""
-        now_s = self._clock.monotonic_s()
+        is_asked = bool(self._limits) or self._apart_since_s is not None
+        now_s = self._clock.monotonic_s() if is_asked else 0.0
         if self._apart_since_s is not None and now_s - self._apart_since_s >= LIMITS_KEPT_S:
             self._apart_since_s = None
         for topic, learned_at_s in list(self._learned_at_s.items()):
