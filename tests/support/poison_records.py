@@ -5,6 +5,7 @@ record what comes out of it on the in-memory broker, and of each of these one de
 """
 
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -181,7 +182,9 @@ def play_poison(name: str, stage: Stage, case: Case) -> Outcome:
     job = Job(stage, case, topic, alerts_topic, dead_letter_topic)
     try:
         at_s = time.time()
-        job.finish()
+        output = job.finish().output
+        for setting in {*poison.alerts_settings, *poison.dead_letter_settings}:
+            assert re.search(rf"topic-settings .*setting={re.escape(setting)}=", output), output
         letters = find_letters(job) if poison.error else {}
         outcome = job.outcome(at_s, expected_of(case.shape, topic, records, letters))
     finally:
