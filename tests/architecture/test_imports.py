@@ -23,6 +23,7 @@ PURE = {
         "json",
         "math",
         "operator",
+        "operator",
         "re",
         "struct",
         "typing",
