@@ -323,7 +323,7 @@ def _log_events() -> Iterator[str]:
 
 def _exit_codes() -> Iterator[Row]:
     """Yield a row for each exit code, from the errors that carry one of their own."""
-    yield "0", "", "Done, or stopped by a first signal."
+    yield "0", "", "Done, stopped by a first signal, or nobody reads the output any more."
     yield "1", "", "Something unexpected; `stream-detector --debug` shows the traceback."
     found = errors.StreamDetectorError.__subclasses__()
     coded = [error for error in found if "exit_code" in vars(error)]
