@@ -23,7 +23,6 @@ PURE = {
         "json",
         "math",
         "operator",
-        "operator",
         "re",
         "struct",
         "typing",
