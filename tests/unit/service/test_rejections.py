@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from detectors import make_sample_detector, make_window_detector
 
+from stream_detector.cli.workers import PERMANENT
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.codec.image_format import ImageShape
@@ -244,3 +245,7 @@ def test_too_many_keys_are_said_loudly_and_the_old_ones_go_on(
         for each in broker.records("dead-letters")
     }
     assert errors == {b"KeyLimitError"}
+
+
+def test_workers_are_not_started_again_after_it() -> None:
+    assert AllRejectedError.exit_code in PERMANENT
