@@ -46,8 +46,8 @@ from numpy.typing import NDArray
 
 from stream_detector.core.records import OffsetAndMetadata, RecordBatch, TopicPartition
 from stream_detector.core.state.detector_state import DetectorState
-from stream_detector.core.state.restore_plan import CommitMetadata, RestorePlan
-from stream_detector.errors import StateError
+from stream_detector.core.state.restore_plan import RestorePlan
+from stream_detector.service.checkpoints import Checkpoints
 from stream_detector.service.context import RunContext
 from stream_detector.service.group_watch import GroupWatch, commit_metadata
 from stream_detector.service.offsets import OffsetGap, OffsetGaps, topic_recreated
@@ -94,6 +94,7 @@ class Restorer:
     def __init__(self, context: RunContext, group_watch: GroupWatch) -> None:
         self._context = context
         self._group_watch = group_watch
+        self._checkpoints = Checkpoints(context)
         self._restores: dict[TopicPartition, _Restore] = {}
         # Where reading starts, of partitions whose first record has not come or that are restored.
         self._starts: dict[TopicPartition, int] = {}
@@ -149,7 +150,7 @@ class Restorer:
                 self._context.metrics.restores.labels("new").inc()
                 self._starts[each] = end_offsets.get(each, first)
                 continue
-            plan = self._choose_plan(each, checkpoint, first, n_partitions)
+            plan = self._checkpoints.choose_plan(each, checkpoint, first, n_partitions)
             state = self._begin(state, each, plan, checkpoint.next_offset)
         self._offsets.expect({each: self._starts[each] for each in partitions})
         self._context.metrics.restoring.set(len(self._restores))
@@ -240,14 +241,9 @@ class Restorer:
             {each.partition: offset for each, offset in next_offsets.items()}
         )
         return state, {
-            each: self._checkpoint(offset, plans[each.partition], n_partitions)
+            each: self._checkpoints.encode(offset, plans[each.partition], n_partitions)
             for each, offset in next_offsets.items()
         }
-
-    def _checkpoint(self, offset: int, plan: RestorePlan, n_partitions: int) -> OffsetAndMetadata:
-        """Return an offset with the metadata from which `open_partitions` restores."""
-        version = self._context.detector.bundle.version
-        return OffsetAndMetadata(offset, CommitMetadata(plan, version, n_partitions).encode())
 
     def _remove(self, partitions: Sequence[TopicPartition]) -> None:
         """End the restores of partitions, and expect no offsets of them."""
@@ -279,16 +275,11 @@ class Restorer:
         close_open_alerts(self._context, replaced)
         self._context.client.commit(
             {
-                each: self._checkpoint(one.offset, self._empty_plan(one.offset), n_partitions)
+                each: self._checkpoints.encode_empty(one.offset, n_partitions)
                 for each, one in replaced.items()
             }
         )
         self._group_watch.on_taken_over(replaced)
-
-    def _empty_plan(self, offset: int) -> RestorePlan:
-        """Return the plan that restores nothing: no state, and no alert open."""
-        plan = RestorePlan.nothing(offset)
-        return plan._replace(n_open_alerts=0) if self._context.detector.keeps_state else plan
 
     def _start_at_end(
         self, partitions: Sequence[TopicPartition], n_partitions: int
@@ -307,64 +298,11 @@ class Restorer:
             self._sought.add(each)
         client.commit(
             {
-                each: self._checkpoint(offset, self._empty_plan(offset), n_partitions)
+                each: self._checkpoints.encode_empty(offset, n_partitions)
                 for each, offset in end_offsets.items()
             }
         )
         return end_offsets
-
-    def _choose_plan(
-        self,
-        partition: TopicPartition,
-        checkpoint: OffsetAndMetadata,
-        first: int,
-        n_partitions: int,
-    ) -> RestorePlan:
-        """Return the restore plan of a committed offset, an empty one if there is none to use."""
-        offset = checkpoint.next_offset
-        plan = None
-        if offset < first:
-            self._reset_state("retention", partition, offset, n_records_lost=first - offset)
-        elif self._context.detector.keeps_state and not checkpoint.metadata:
-            self._reset_state("no_checkpoint", partition, offset)
-        elif self._context.detector.keeps_state:
-            plan = self._usable_plan(partition, checkpoint, first, n_partitions)
-        return plan or RestorePlan.nothing(max(offset, first))
-
-    def _usable_plan(
-        self,
-        partition: TopicPartition,
-        checkpoint: OffsetAndMetadata,
-        first: int,
-        n_partitions: int,
-    ) -> RestorePlan | None:
-        """Return the restore plan in the metadata of a commit, None if it cannot be used now."""
-        offset = checkpoint.next_offset
-        metadata = CommitMetadata.decode(checkpoint.metadata, _place(partition, offset))
-        plan, before = metadata.restore_plan, metadata.n_partitions
-        if metadata.bundle_version != self._context.detector.bundle.version:
-            committed_by = metadata.bundle_version[:12]
-            self._reset_state("bundle_changed", partition, offset, committed_by=committed_by)
-        elif before != n_partitions and not self._context.settings.accept_repartition:
-            raise _repartitioned(partition, before, n_partitions)
-        elif before != n_partitions:
-            self._reset_state("repartitioned", partition, offset, n_partitions_before=before)
-        elif plan.offset < first:
-            self._reset_state(
-                "retention", partition, offset, restore_offset=plan.offset, kept_from=first
-            )
-        else:
-            self._context.metrics.restores.labels("replayed").inc()
-            return plan
-        return None
-
-    def _reset_state(
-        self, outcome: str, partition: TopicPartition, offset: int, **facts: object
-    ) -> None:
-        """Count and log that a partition starts with empty state, and why."""
-        self._context.metrics.restores.labels(outcome).inc()
-        place = _place(partition, offset)
-        log_event(logging.WARNING, "state-reset", reason=outcome, at=place, **facts)
 
     def _begin(
         self, state: DetectorState, partition: TopicPartition, plan: RestorePlan, offset: int
@@ -383,7 +321,9 @@ class Restorer:
         self, state: DetectorState, partition: TopicPartition, gap: OffsetGap
     ) -> DetectorState:
         """Start with empty state after records that retention deleted before they were read."""
-        self._reset_state("retention", partition, gap.begin, n_records_lost=gap.end - gap.begin)
+        self._checkpoints.reset_state(
+            "retention", partition, gap.begin, n_records_lost=gap.end - gap.begin
+        )
         self._starts[partition] = gap.end
         return state.drop_partitions([partition.partition])
 
@@ -448,18 +388,3 @@ class Restorer:
             seconds=f"{seconds:.2f}",
         )
         return state
-
-
-def _place(partition: TopicPartition, offset: int) -> str:
-    """Return how logs and messages name an offset of a partition."""
-    return f"{partition.topic}[{partition.partition}]@{offset}"
-
-
-def _repartitioned(partition: TopicPartition, before: int, now: int) -> StateError:
-    """Return the error for a topic whose number of partitions has changed."""
-    message = (
-        f"{partition.topic} had {before} partitions when offsets were committed and has {now} now: "
-        "a key may be in another partition than its state; run with --accept-repartition to start "
-        "with empty state"
-    )
-    return StateError(message)
