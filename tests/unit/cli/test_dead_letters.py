@@ -13,7 +13,7 @@ import pytest
 from stream_detector import cli
 from stream_detector.cli.dead_letter_views import describe_value
 from stream_detector.clients.memory import PAUSE, Fault, MemoryBroker, StoredRecord
-from stream_detector.core.codec.dead_letters import REDRIVEN_FROM, encode_dead_letter
+from stream_detector.core.codec.dead_letters import REDRIVEN_FROM, encode_dead_letter, without_time
 from stream_detector.core.records import OutputRecord, RecordMetadata, Rejected
 from stream_detector.errors import (
     DataError,
@@ -262,6 +262,15 @@ def test_show_prints_everything(run: Run, broker: MemoryBroker) -> None:
         '  "unit": "µV"',
         "}",
     ]
+
+
+def test_show_and_list_say_what_was_changed(run: Run, broker: MemoryBroker) -> None:
+    changed = without_time(dead_letter(41))
+    feed(broker, changed)
+    shown = run("show 0:0").out
+    assert "  time           2026-01-01T00:00:00.041+00:00" in shown
+    assert "  changed        timestamp 1767225600041, because the topic refused it" in shown
+    assert "2026-01-01 00:00:00.041" in run("list").out
 
 
 def test_show_reads_the_one_record_alone(run: Run, broker: MemoryBroker) -> None:

@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 
 from stream_detector.clients.memory import EOF, MemoryBroker
-from stream_detector.core.codec.dead_letters import encode_dead_letter
+from stream_detector.core.codec.dead_letters import (
+    encode_dead_letter,
+    with_place_as_key,
+    without_time,
+)
 from stream_detector.core.records import OutputRecord, RecordMetadata, Rejected, TopicPartition
 from stream_detector.errors import BrokerUnavailableError, ConfigError, RecordDecodeError
 from stream_detector.outputs.dead_letters import (
@@ -50,6 +54,22 @@ def feed(broker: MemoryBroker, *offsets: int, partition: int = 0) -> None:
 
 def snapshot() -> Snapshot:
     return take_snapshot(ConnectionSettings(), "dead-letters")
+
+
+def test_what_a_topic_refused_is_told_as_the_record_had_it(broker: MemoryBroker) -> None:
+    origin = RecordMetadata("telemetry", 2, 17, TIME_MS, None, ())
+    rejected = Rejected(0, RecordDecodeError("not JSON"))
+    record = encode_dead_letter(rejected, b"{oops", origin, "dead-letters", 10_000)
+    broker.feed("dead-letters", [without_time(with_place_as_key(record, origin))])
+    (letter,) = snapshot().letters()
+    assert letter.metadata.key == b"telemetry[2]@17"
+    facts = letter_document(letter)
+    assert (facts["key"], facts["key_base64"], facts["timestamp_ms"]) == (None, None, TIME_MS)
+    assert Selection(key="telemetry[2]@17").takes(letter) is False
+    summary: Summary = {}
+    count_letter(summary, letter)
+    (tally,) = summary.values()
+    assert (tally.oldest_ms, tally.newest_ms) == (TIME_MS, TIME_MS)
 
 
 def test_a_snapshot_holds_what_was_there_when_it_was_taken(broker: MemoryBroker) -> None:
