@@ -107,8 +107,8 @@ class Bundle:
 
     @property
     def features(self) -> Features:
-        """Return the names of the features."""
-        return Features(self.manifest.features)
+        """Return names and origin of the features."""
+        return Features(self.manifest.features, self.manifest.origin)
 
     @property
     def reference(self) -> BundleReference:

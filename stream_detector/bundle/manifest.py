@@ -89,6 +89,7 @@ class Facts(_Part):
     n_steps: Annotated[int, Field(ge=1)]
     n_features: Annotated[int, Field(ge=1)]
     features: tuple[FeatureName, ...]
+    origin: tuple[Finite, ...] = ()
     data: TrainingData
     threshold: Threshold
     metrics: dict[str, int | float | str | None] | None
@@ -210,6 +211,12 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
                 "bundle again"
             )
             raise BundleIntegrityError(message)
+    if len(manifest.origin) not in (0, manifest.n_features):
+        message = (
+            f"{path}: expected the origin of each of {manifest.n_features} features, received "
+            f"{len(manifest.origin)}; train the bundle again"
+        )
+        raise BundleIntegrityError(message)
     names = manifest.features
     if len(names) != manifest.n_features or len(set(names)) < len(names):
         message = (

@@ -108,7 +108,8 @@ def generate(
         )
         raise ConfigError(message)
     latent = np.random.default_rng(seed).standard_normal((n, parts.n_latent), dtype=np.float32)
-    values = opened.scaler.inverse(parts.decode(latent))  # (n, n_steps, n_features)
+    made = opened.scaler.inverse(parts.decode(latent))  # (n, n_steps, n_features)
+    values = opened.features.to_unit(made)
     keys = [f"sample-{number:05d}" for number in range(n)]
     if recipe.window.record == "image":
         write_images(out, keys, values, recipe.window.channels)
@@ -145,7 +146,8 @@ def reconstruct(
 
     def clean(windows: "FloatArray") -> "NDArray[np.float64]":
         _run_scaled(served.bundle, windows, run, f"reconstructing {file.name}")
-        return served.bundle.scaler.inverse(np.concatenate(made))
+        reconstructed = served.bundle.scaler.inverse(np.concatenate(made))
+        return served.bundle.features.to_unit(reconstructed)
 
     if window.record == "samples":
         _reconstruct_samples(file, out, served.bundle, clean)

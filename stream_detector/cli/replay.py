@@ -235,6 +235,7 @@ def replay(
         start_ms=start_ms,
     )  # fmt: skip
     facts = _record_facts(source, is_samples, bundle)
+    _require_format(format_, facts, bundle)
     if facts.is_samples:
         _refuse({"--split": split, "--features": features}, "whole windows")
         _require_interval(interval_ms, facts.sample_interval_ms, bundle)
@@ -402,6 +403,16 @@ def _require_interval(
         message = (
             f"--interval-ms: expected the {bundle_ms!r} of --bundle {bundle}, received "
             f"{interval_ms!r}; leave one of the two flags out"
+        )
+        raise ConfigError(message)
+
+
+def _require_format(format_name: str, facts: RecordFacts, bundle: Path | None) -> None:
+    """Refuse float32 for a bundle that subtracts an origin before values are rounded to it."""
+    if facts.features is not None and facts.features.origin and format_name == "float32":
+        message = (
+            f"--format: expected json for --bundle {bundle}, received 'float32', which cannot hold "
+            "how its features vary around their offsets; leave --format out"
         )
         raise ConfigError(message)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,9 @@ from stream_detector.datasets import (
     load_samples,
 )
 from stream_detector.datasets.files.images import read_images
+from stream_detector.datasets.files.samples import load as load_sample_file
 from stream_detector.datasets.files.samples import read_samples
+from stream_detector.datasets.files.windows import load as load_window_file
 from stream_detector.datasets.files.windows import read_windows
 from stream_detector.datasets.windowing import cut_samples, in_order, require_windows, to_windows
 from stream_detector.errors import ConfigError
@@ -71,7 +73,7 @@ def read_file(file: Path, bundle: Bundle) -> FileWindows:
         return _cut_file(file, window, bundle.features)
     if bundle.image is not None and not is_table(file):
         return _read_images(file, bundle.image)
-    return _read_whole(file, window)
+    return _read_whole(file, window, bundle.features)
 
 
 def _read_images(path: Path, image: ImageShape) -> FileWindows:
@@ -81,9 +83,9 @@ def _read_images(path: Path, image: ImageShape) -> FileWindows:
     return FileWindows(images.windows, images.names, nothing, nothing)
 
 
-def _read_whole(file: Path, window: WindowSection) -> FileWindows:
+def _read_whole(file: Path, window: WindowSection, features: Features) -> FileWindows:
     """Read a file in which each row is a whole window."""
-    table = read_windows(file, window.steps, window.features)
+    table = read_windows(file, window.steps, window.features, features.origin)
     nothing = [""] * len(table.windows)
     if table.timestamps_ms is None:
         return FileWindows(table.windows, table.keys or nothing, nothing, nothing)
@@ -134,7 +136,8 @@ def load_named_dataset(name: str | None, split: str | None, bundle: Bundle) -> D
     if recipe.window.record == "samples":
         return _load_named_samples(name, recipe, bundle.features)
     if is_table(Path(name)):
-        return load_dataset("csv", path=Path(name), n_features=recipe.window.features)
+        windows = load_window_file(Path(name), recipe.window.features, exact=True)
+        return windows.in_float32(bundle.features.origin)
     if name in built_in("image"):
         return load_images(name)
     if name not in built_in("window"):
@@ -147,7 +150,7 @@ def load_named_dataset(name: str | None, split: str | None, bundle: Bundle) -> D
 def _load_named_samples(name: str, recipe: Recipe, features: Features) -> Dataset:
     """Load NAME:SERIES or a file of samples, and cut it into windows as the recipe says."""
     if is_table(Path(name)):
-        data = load_samples("csv", path=Path(name))
+        data = load_sample_file(Path(name), exact=True)
         return to_windows(data, recipe.window.rules, features)
     base, _, series = name.partition(":")
     if base not in built_in("samples") or not series:
@@ -168,7 +171,7 @@ class Feed:
     name
         Name to print.
     windows
-        Float32, shape (n_windows, n_steps, n_features).
+        Float32, or float64 from a file, shape (n_windows, n_steps, n_features).
     keys
         Series key of each window.
     labels
@@ -176,7 +179,7 @@ class Feed:
     """
 
     name: str
-    windows: FloatArray
+    windows: NDArray[Any]
     keys: list[str]
     labels: NDArray[np.int8] | None
 
@@ -214,7 +217,7 @@ def load_feed(
     if is_table(path):
         table = read_windows(path, n_features=n_features)
         keys = list(table.keys) if table.keys is not None else None
-        return Feed(source, table.windows, keys or number(path.stem, table.windows), table.labels)
+        return Feed(source, table.exact, keys or number(path.stem, table.windows), table.labels)
     if source in IMAGE_DATASET_NAMES:
         if split is not None:
             takers = " or ".join(names_with("split"))
@@ -286,7 +289,7 @@ def load_sample_feed(
                 f"received {source!r}"
             )
             raise ConfigError(message)
-        return SampleFeed(source, read_samples(path, features).samples, None)
+        return SampleFeed(source, read_samples(path, features).exact_samples, None)
     name, _, series = source.partition(":")
     if not series:
         message = (

@@ -195,7 +195,12 @@ class WindowDetector:
             part = slice(start, start + self.model_rows_max)
             headers = batch.headers[part] if batch.headers is not None else None
             decoded = decode_windows(
-                batch.values[part], headers, self.shape, content_type, start, self.image
+                batch.values[part],
+                headers,
+                self.image or self.shape,
+                content_type,
+                start,
+                self.features.origin,
             ).without(unusable)
             usable, bad = self._usable(decoded)
             rejected += sorted([*decoded.rejected, *bad], key=lambda each: each.index)

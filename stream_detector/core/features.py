@@ -1,11 +1,16 @@
-"""What the features of a bundle are called.
+"""What the features of a bundle are called, and what is subtracted from their values.
 
 Pure. Files and records that name their features are matched by name, in any order, and alerts,
-reports and the command line call a feature by its name.
+reports and the command line call a feature by its name. Where float32 could not hold how a feature
+varies around a large offset, the bundle has an origin for it: the origin is taken away while values
+are float64, offline and live alike, and everything behind works with what is left.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 NAME_CHARACTERS_MAX = 200
 """Longest name of a feature: every alert carries some."""
@@ -21,6 +26,8 @@ class Features:
     ----------
     names
         Their names, each different from all others. Length n_features.
+    origin
+        What is taken from each, unit: the signal's. Length n_features, or empty where nothing is.
 
     Examples
     --------
@@ -29,6 +36,7 @@ class Features:
     """
 
     names: tuple[str, ...]
+    origin: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -42,6 +50,10 @@ class Features:
     def are_named(self) -> bool:
         """Whether the data named them; if not, features are matched by their places."""
         return self.names != self.generated(len(self)).names
+
+    def to_unit(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return values of shape (.., n_features) in the signal's unit: with the origin again."""
+        return values + np.array(self.origin) if self.origin else values
 
     def places_in(self, received: Sequence[str]) -> list[int]:
         """Return where each feature is among names in any order.
@@ -73,6 +85,34 @@ class Features:
             message = f"expected the features {_shown(self.names)}; {found}"
             raise ValueError(message)
         return [places[name] for name in self.names]
+
+
+def to_float32(
+    values: NDArray[np.float32] | NDArray[np.float64],
+    origin: Sequence[float] | NDArray[np.float64] = (),
+) -> NDArray[np.float32]:
+    """Take the origin away and round to float32, in this order.
+
+    Parameters
+    ----------
+    values
+        Shape (.., n_features), unit: the signal's.
+    origin
+        See `Features`.
+
+    Returns
+    -------
+    C-contiguous; the same array where nothing has to be done. What is too large for float32 becomes
+    infinite, NaN stays NaN.
+
+    Examples
+    --------
+    >>> to_float32(np.array([1.7e9 + 0.25]), [1.7e9])
+    array([0.25], dtype=float32)
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        centred = values - np.array(origin, dtype=np.float64) if len(origin) else values
+        return np.ascontiguousarray(centred, dtype=np.float32)
 
 
 def _shown(names: Sequence[str], n_max: int = 10) -> str:

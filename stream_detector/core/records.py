@@ -7,7 +7,7 @@ read is fetched only for the few records that need it.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -308,8 +308,8 @@ class Samples:
         Float64, shape (n_samples,), milliseconds since 1970-01-01 UTC, with fractions: a signal
         of 360 samples a second has a sample every 2.78 ms.
     values
-        Float32, C-contiguous, shape (n_samples, n_features), unit: the signal's. NaN is a
-        missing value.
+        Float32, or float64 as a file has them, C-contiguous, shape (n_samples, n_features), unit:
+        the signal's. NaN is a missing value.
     labels
         Int8, shape (n_samples,), 0 normal and 1 anomalous; None where there are none.
     """
@@ -317,7 +317,7 @@ class Samples:
     keys: tuple[str, ...]
     series: NDArray[np.intp]
     times_ms: NDArray[np.float64]
-    values: FloatArray
+    values: NDArray[Any]
     labels: NDArray[np.int8] | None = None
 
     def __len__(self) -> int:

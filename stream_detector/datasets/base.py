@@ -1,11 +1,12 @@
 """The two shapes of data sets: whole windows, or samples that are cut into windows."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.features import to_float32
 from stream_detector.core.records import FloatArray, Samples
 
 BASE_MS = 1_767_225_600_000.0
@@ -32,6 +33,9 @@ class Dataset:
         data set has none.
     feature_names
         Names of the features; None if the data set has none.
+    origin
+        What was taken from each feature before values were rounded to float32; empty if nothing
+        was. See `stream_detector.core.features`.
     """
 
     name: str
@@ -45,6 +49,12 @@ class Dataset:
     train_timestamps_ms: NDArray[np.int64] | None = None
     test_timestamps_ms: NDArray[np.int64] | None = None
     feature_names: tuple[str, ...] | None = None
+    origin: tuple[float, ...] = ()
+
+    def in_float32(self, origin: tuple[float, ...] = ()) -> "Dataset":
+        """Return the windows of a file, which are float64, without an origin and as float32."""
+        train, test = (to_float32(windows, origin) for windows in (self.train, self.test))
+        return replace(self, train=train, test=test, origin=origin)
 
     @property
     def fingerprint(self) -> str:

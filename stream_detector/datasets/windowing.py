@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.features import Features
+from stream_detector.core.features import Features, to_float32
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.timestamps import keep
 from stream_detector.core.windowing.diagnosis import REASONS, Diagnosis, samples_apart
@@ -282,8 +282,8 @@ def to_windows(
     rules
         Rules by which windows are cut.
     features
-        The features of a bundle, in whose order the windows have theirs; None keeps the order of
-        the data set.
+        The features of a bundle, in whose order the windows have theirs, and whose origin is
+        subtracted; None keeps the order of the data set, and subtracts nothing.
 
     Raises
     ------
@@ -302,7 +302,11 @@ def to_windows(
             f"window.features = {n_features}"
         )
         raise DatasetError(message)
-    train, test = cut_samples(dataset.train, rules), cut_samples(dataset.test, rules)
+    origin = () if features is None else features.origin
+    train, test = (
+        cut_samples(replace(part, values=to_float32(part.values, origin)), rules)
+        for part in (dataset.train, dataset.test)
+    )
     named = Features(dataset.feature_names or Features.generated(n_features).names)
     require_windows(train, dataset.name, dataset.train, rules, named)
     return Dataset(
@@ -317,6 +321,7 @@ def to_windows(
         train_timestamps_ms=train.start_ms,
         test_timestamps_ms=test.start_ms,
         feature_names=dataset.feature_names,
+        origin=origin,
     )
 
 

@@ -172,9 +172,9 @@ class Examination:
         decoded = decode_windows(
             batch.values,
             batch.headers,
-            detector.shape,
+            detector.image or detector.shape,
             self._content_type,
-            image=detector.image,
+            origin=detector.features.origin,
         )
         if not len(decoded.windows):
             return

@@ -130,13 +130,13 @@ class Findings:
 
     def redraw(self, rows: Rows) -> Redrawn:
         """Return the windows at some indices with their reconstructions."""
-        scaler = self.bundle.scaler
+        scaler, features = self.bundle.scaler, self.bundle.features
         scaled = scaler.transform(self.windows[rows])
         made = self.reconstruct(scaled)
         errors = value_errors(scaled, made, self.bundle.manifest.threshold.error)
         return Redrawn(
-            self.windows[rows].astype(np.float64),
-            scaler.inverse(made),
+            features.to_unit(self.windows[rows].astype(np.float64)),
+            features.to_unit(scaler.inverse(made)),
             errors.mean(axis=1, dtype=np.float64),  # (n_windows, n_features)
         )
 

@@ -1,6 +1,7 @@
 """Load the data of a recipe, and share its normal windows out between fitting and calibration."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +13,18 @@ from stream_detector.datasets import (
     IMAGE_DATASET_NAMES,
     Dataset,
     ImageChoice,
+    SampleDataset,
     load_dataset,
     load_images,
     load_samples,
 )
+from stream_detector.datasets.files.samples import load as load_sample_file
+from stream_detector.datasets.files.windows import load as load_window_file
 from stream_detector.datasets.sampling import draw_each, draw_share
 from stream_detector.datasets.windowing import to_windows
 from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import DataSection, Recipe
+from stream_detector.training.origin import choose_origin
 
 N_NORMAL_MIN = 20
 """With fewer normal windows there is too little to learn from and to calibrate on."""
@@ -58,8 +63,8 @@ def load_windows(recipe: Recipe, features: Features | None = None) -> Dataset:
     recipe
         Its tables `[data]` and `[window]` decide.
     features
-        Samples: the features of a bundle, in whose order the windows have theirs; None keeps the
-        order of the data.
+        The features of a bundle, whose origin is subtracted and in whose order samples have theirs;
+        None keeps the order of the data, and chooses the origin that float32 needs.
 
     Raises
     ------
@@ -70,7 +75,9 @@ def load_windows(recipe: Recipe, features: Features | None = None) -> Dataset:
     """
     section = recipe.data
     if recipe.window.record == "samples":
-        samples = load_samples(section.name, series=section.series, path=section.path)
+        samples = _load_samples(section)
+        if features is None:
+            features = _features_of(samples)
         return to_windows(samples, recipe.window.rules, features)
     dataset = _load_whole(section, recipe.window.features)
     expected = (recipe.window.steps, recipe.window.features)
@@ -82,12 +89,36 @@ def load_windows(recipe: Recipe, features: Features | None = None) -> Dataset:
             "that are no values"
         )
         raise ConfigError(message)
+    dataset = dataset.in_float32(_origin_of(dataset) if features is None else features.origin)
     seed = section.seed or 0
     if section.test_each is not None:
         return draw_each(dataset, section.test_each, seed)
     if section.anomalous_share is not None:
         return draw_share(dataset, section.anomalous_share, seed)
     return dataset
+
+
+def _load_samples(section: DataSection) -> SampleDataset:
+    """Load a data set of samples; the values of a file are exact."""
+    if section.path is not None:
+        return load_sample_file(Path(section.path), exact=True)
+    return load_samples(section.name, series=section.series)
+
+
+def _features_of(dataset: SampleDataset) -> Features:
+    """Return the features of samples to train on, with the origin that float32 needs."""
+    samples, names = dataset.train, dataset.feature_names
+    origin = choose_origin(samples.values, samples.series, names, f"data {dataset.name}")
+    return Features(names, origin)
+
+
+def _origin_of(dataset: Dataset) -> tuple[float, ...]:
+    """Return the origin that float32 needs for windows to train on."""
+    n_windows, n_steps, n_features = dataset.train.shape
+    values = dataset.train.reshape(-1, n_features)  # (n_windows * n_steps, n_features)
+    groups = np.repeat(np.arange(n_windows), n_steps)
+    names = Features.generated(n_features).names
+    return choose_origin(values, groups, names, f"data {dataset.name}")
 
 
 def _load_whole(section: DataSection, n_features: int) -> Dataset:
@@ -97,13 +128,13 @@ def _load_whole(section: DataSection, n_features: int) -> Dataset:
             section.normal, section.anomalous, section.anomalous_from, section.n_windows
         )
         return load_images(section.name, choice)
+    if section.path is not None:
+        return load_window_file(Path(section.path), n_features, exact=True)
     return load_dataset(
         section.name,
         split=section.split,
-        path=section.path,
         seed=section.seed,
         n_windows=section.n_windows,
-        n_features=n_features,
     )
 
 

@@ -44,6 +44,7 @@ from stream_detector.training.data import (
     split_normal,
 )
 from stream_detector.training.fitting import fit_network
+from stream_detector.training.origin import features_of_few_steps
 from stream_detector.training.task import History, OnEpoch, Task, with_noise
 
 
@@ -197,6 +198,7 @@ def _facts(
         n_steps=recipe.window.steps,
         n_features=n_features,
         features=features.names,
+        origin=dataset.origin,
         data=TrainingData(
             name=dataset.name,
             split=dataset.split,
@@ -235,6 +237,12 @@ def _warnings(recipe: Recipe, dataset: Dataset, split: Split, threshold: float) 
         yield few
     if dataset.test_labels is not None and not len(dataset.test):
         yield "the test part of the data makes no window, so how well it detects is not known"
+    few_steps = features_of_few_steps(split.fit, _features(recipe, dataset).names)
+    if few_steps and recipe.window.record != "image":
+        yield (
+            f"the features {', '.join(few_steps)} vary by a few steps of float32 only: if they "
+            "were rounded to float32 before, keep them in float64 or subtract an offset before"
+        )
     if threshold > 2 * THRESHOLD_MIN:  # methods round
         return
     names = _features(recipe, dataset).names

@@ -20,8 +20,8 @@ def check_image(data: bytes) -> int:
     values = [data[1:], pixels_of(image).tobytes()]
     headers = [KINDS[(number >> 1) % len(KINDS)], HEADERS["uint8"]]
     with warnings.catch_warnings(action="error"):
-        decoded = decode_windows(values, headers, image.window, "image", 0, image)
-        again = decode_windows(values, headers, image.window, "image", 0, image)
+        decoded = decode_windows(values, headers, image, "image")
+        again = decode_windows(values, headers, image, "image")
     assert np.array_equal(decoded.windows, again.windows)
     assert list(map(str, decoded.rejected)) == list(map(str, again.rejected))
     rejected = [each.index for each in decoded.rejected]

@@ -19,7 +19,7 @@ def make_bundle(
     network_keras: bytes = b"not read by this engine",
     factor: float = 0.5,
     name: str | None = None,
-    features: tuple[str, ...] = (),
+    features: Features | None = None,
 ) -> None:
     """Write a bundle of a recipe's shape; anomalous where the mean scaled size is above 1.
 
@@ -40,7 +40,8 @@ def make_bundle(
         name=name or recipe.name,
         n_steps=n_steps,
         n_features=n_features,
-        features=features or Features.generated(n_features).names,
+        features=(features or Features.generated(n_features)).names,
+        origin=() if features is None else features.origin,
         data=TrainingData(name=recipe.data.name, split="", fingerprint="0" * 64, n_windows=1),
         threshold=Threshold(
             value=0.25 if is_image else 0.5,

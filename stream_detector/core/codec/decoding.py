@@ -6,12 +6,13 @@ these modules need cannot stand there.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.records import FloatArray, Rejected
-from stream_detector.errors import DataError, RecordShapeError
+from stream_detector.core.records import Rejected
+from stream_detector.errors import DataError, RecordShapeError, RecordValueError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,9 @@ class Decoded:
     indices
         Which record each window came from, shape (n_windows,), ascending.
     windows
-        Float32, C-contiguous, shape (n_windows, n_steps, n_features), unit: the signal's.
-        May hold NaN and infinities; the detector checks for them.
+        Float32, or float64 as a format returns them, C-contiguous, shape
+        (n_windows, n_steps, n_features), unit: the signal's. May hold NaN and infinities; the
+        detector checks for them.
     timestamps_ms
         Times given in the values of the records, by record index, milliseconds since 1970-01-01
         UTC. A record whose value gives no time has no entry.
@@ -33,7 +35,7 @@ class Decoded:
     """
 
     indices: NDArray[np.intp]
-    windows: FloatArray
+    windows: NDArray[Any]
     timestamps_ms: Mapping[int, int]
     rejected: Sequence[Rejected]
 
@@ -83,6 +85,14 @@ class RawSamples:
     first_ms: NDArray[np.float64]
     each_ms: Mapping[int, list[float]]
     rejected: Sequence[tuple[int, DataError]]
+
+
+def lost_in_float32() -> RecordValueError:
+    """Return the error for a record in float32 where a bundle subtracts an origin before that."""
+    return RecordValueError(
+        "float32 value: the bundle subtracts an offset from the values before they are rounded to "
+        "float32, and here it is too late for that; send json"
+    )
 
 
 def wrong_shape(received: str, shape: tuple[int, int]) -> RecordShapeError:

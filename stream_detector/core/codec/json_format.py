@@ -78,8 +78,7 @@ def decode_windows(
         if timestamp_ms is not None:
             timestamps_ms[index] = timestamp_ms
     doubles = np.frombuffer(b"".join(buffers), dtype=np.float64)
-    with np.errstate(over="ignore"):  # the detector rejects the infinities that this gives
-        windows = doubles.astype(np.float32).reshape(-1, *shape)  # (n_windows, n_steps, n_features)
+    windows = doubles.reshape(-1, *shape)  # (n_windows, n_steps, n_features)
     return Decoded(np.asarray(kept, dtype=np.intp), windows, timestamps_ms, rejected)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.codec.decoding import RawSamples
+from stream_detector.core.codec.decoding import RawSamples, lost_in_float32
 from stream_detector.core.codec.formats import (
     ContentType,
     FormatName,
@@ -22,7 +22,7 @@ from stream_detector.core.codec.formats import (
     unreadable,
 )
 from stream_detector.core.codec.keys import unusable_keys
-from stream_detector.core.features import Features
+from stream_detector.core.features import Features, to_float32
 from stream_detector.core.records import FloatArray, Headers, Rejected, SeriesColumns
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX, follow, invalid_time, keep
 from stream_detector.errors import DataError, RecordValueError
@@ -136,9 +136,13 @@ def decode_samples(
             part = group.format.decode_samples(some, numbers, features)
             if group.format.time_header is not None and headers is not None:
                 part = _with_header_times(part, headers, group.format.time_header)
-            parts.append(part)
             rejected += part.rejected
+            if features.origin and part.values.dtype == np.float32:
+                rejected += [(row, lost_in_float32()) for row in part.rows.tolist()]
+            else:
+                parts.append(part)
     samples = _join(parts, len(features))
+    samples = replace(samples, values=to_float32(samples.values, features.origin))
     return _with_times(samples, rejected, series.timestamps_ms, interval_ms)
 
 
@@ -275,8 +279,8 @@ def _with_times(
         at = int(np.searchsorted(samples.rows, row))
         times[starts[at] : starts[at] + counts[at]] = keep(np.array(each, dtype=np.float64))
         first[at] = each[0]
-    with np.errstate(over="ignore"):  # the detector rejects the infinities that this gives
-        values = np.ascontiguousarray(samples.values, dtype=np.float32)  # (n_samples, n_features)
+    # The detector rejects the infinities that this may give.
+    values = to_float32(samples.values)  # (n_samples, n_features)
     decoded = DecodedSamples(
         samples.rows, counts, times, values, [Rejected(row, error) for row, error in rejected]
     )

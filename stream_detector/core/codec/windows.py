@@ -6,10 +6,11 @@ said by `stream_detector.core.codec.formats`.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from stream_detector.core.codec.decoding import Decoded
+from stream_detector.core.codec.decoding import Decoded, lost_in_float32
 from stream_detector.core.codec.formats import (
     ContentType,
     FormatGroup,
@@ -20,16 +21,17 @@ from stream_detector.core.codec.formats import (
     select_records,
 )
 from stream_detector.core.codec.image_format import ImageShape
+from stream_detector.core.features import to_float32
 from stream_detector.core.records import FloatArray, Headers, Rejected
 
 
 def decode_windows(
     values: Sequence[bytes | None],
     headers: Sequence[Headers | None] | None,
-    shape: tuple[int, int],
+    shape: tuple[int, int] | ImageShape,
     content_type: ContentType | None,
     first_index: int = 0,
-    image: ImageShape | None = None,
+    origin: Sequence[float] = (),
 ) -> Decoded:
     """Decode records that each hold one window.
 
@@ -40,20 +42,20 @@ def decode_windows(
     headers
         Headers of each record, or None where no record has any.
     shape
-        (n_steps, n_features) of a window.
+        (n_steps, n_features) of a window, or the shape of the images where the bundle takes images.
     content_type
         Format of records whose headers do not name one; None takes the default, "json", or "image"
         where records are images.
     first_index
         Index in the batch of the first of these records.
-    image
-        Shape of the images where the bundle takes images; its `window` is `shape`. None rejects
-        images.
+    origin
+        What is taken from each feature before values are rounded to float32; see
+        `stream_detector.core.features`.
 
     Returns
     -------
-    Windows and rejected records; together as many as there are records. No records give no
-    windows.
+    Windows in float32, and rejected records; together as many as there are records. No records give
+    no windows.
 
     Raises
     ------
@@ -66,13 +68,15 @@ def decode_windows(
     >>> decoded.windows.tolist(), [each.index for each in decoded.rejected]
     ([[[1.0], [2.0]]], [1])
     """
-    record_shape: RecordShape = "window" if image is None else "image"
+    record_shape: RecordShape = "image" if isinstance(shape, ImageShape) else "window"
     groups, unusable = group_by_format(values, headers, content_type, record_shape)
-    parts = [_decode_group(group, values, first_index, image or shape) for group in groups]
+    parts = [
+        _in_float32(_decode_group(group, values, first_index, shape), origin) for group in groups
+    ]
     if len(parts) == 1 and not unusable:
         return parts[0]
     rejected = [Rejected(first_index + row, error) for row, error in unusable.items()]
-    return _merge(parts, rejected, shape)
+    return _merge(parts, rejected, shape.window if isinstance(shape, ImageShape) else shape)
 
 
 def encode_window(window: FloatArray, format_name: FormatName, n_channels: int = 1) -> bytes:
@@ -119,6 +123,15 @@ def _decode_group(
             return group.format.decode_images(of_group, indices, shape, group.name)
         shape = shape.window
     return group.format.decode_windows(of_group, indices, shape)
+
+
+def _in_float32(decoded: Decoded, origin: Sequence[float]) -> Decoded:
+    """Return the windows without the origin, rounded to float32; windows that were float32 lose."""
+    if origin and decoded.windows.dtype == np.float32:
+        lost = [Rejected(index, lost_in_float32()) for index in decoded.indices.tolist()]
+        rejected = sorted([*decoded.rejected, *lost], key=lambda each: each.index)
+        return Decoded(decoded.indices[:0], decoded.windows[:0], {}, rejected)
+    return replace(decoded, windows=to_float32(decoded.windows, origin))
 
 
 def _merge(parts: list[Decoded], rejected: list[Rejected], shape: tuple[int, int]) -> Decoded:

@@ -229,9 +229,9 @@ def explain(scored: WindowEvidence, scaler: Scaler, error_kind: ErrorKind) -> Ex
 
 
 def name_features(explanation: Explanation, features: Features) -> Explanation:
-    """Return an explanation whose features carry their names.
+    """Return an explanation whose features carry their names, with values in the signal's unit.
 
-    Scorers need not know the names, so a detector adds them.
+    Scorers know neither the names nor the origin of the features, so a detector adds them.
 
     Parameters
     ----------
@@ -240,7 +240,15 @@ def name_features(explanation: Explanation, features: Features) -> Explanation:
     features
         The features of the bundle.
     """
-    named = (replace(each, name=features.names[each.feature]) for each in explanation.features)
+    named = []
+    for each in explanation.features:
+        origin = features.origin[each.feature] if features.origin else 0.0
+        expected, observed = each.expected, each.observed
+        if origin:
+            expected = tuple(value + origin for value in expected)
+            observed = tuple(None if value is None else value + origin for value in observed)
+        name = features.names[each.feature]
+        named.append(replace(each, name=name, expected=expected, observed=observed))
     return replace(explanation, features=tuple(named))
 
 

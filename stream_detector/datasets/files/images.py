@@ -43,7 +43,7 @@ def read_images(path: Path, image: ImageShape) -> Images:
     if not files:
         message = f"{path}: expected {', '.join(SUFFIXES)} files, received none"
         raise DatasetError(message)
-    decoded = decode_windows(values, None, image.window, "image", image=image)
+    decoded = decode_windows(values, None, image, "image")
     if decoded.rejected:
         first = decoded.rejected[0]
         message = (

@@ -4,14 +4,15 @@ The column timestamp_ms and the optional columns key and label are found by name
 is a feature. CSV needs no extra package; Parquet needs pandas.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.features import NAME_CHARACTERS_MAX, Features
+from stream_detector.core.features import NAME_CHARACTERS_MAX, Features, to_float32
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.datasets.base import SampleDataset
@@ -38,10 +39,19 @@ class SampleTable:
         key, the only series has the name of the file without its suffix.
     feature_names
         Headers of the feature columns. Length n_features.
+    exact
+        The values as the file has them, without an origin subtracted; float64, shape
+        (n_samples, n_features).
     """
 
     samples: Samples
     feature_names: tuple[str, ...]
+    exact: NDArray[np.float64]
+
+    @property
+    def exact_samples(self) -> Samples:
+        """Return the samples with their exact values."""
+        return replace(self.samples, values=self.exact)
 
 
 def read_samples(path: Path, features: Features | None = None) -> SampleTable:
@@ -57,8 +67,8 @@ def read_samples(path: Path, features: Features | None = None) -> SampleTable:
         The file. Rows of different keys may alternate; the rows of one key must be in order of
         time, and times may be equal.
     features
-        The features of a bundle, whose columns may be in any order; None takes all columns, in
-        their order.
+        The features of a bundle, whose columns may be in any order, and whose origin is
+        subtracted; None takes all columns, in their order.
 
     Raises
     ------
@@ -88,17 +98,24 @@ def _table(columns: Columns, features: Features | None = None) -> SampleTable:
         keys=keys,
         series=series,
         times_ms=times_ms,
-        values=_values(columns),
+        values=_values(columns, () if features is None else features.origin),
         labels=columns.labels(),
     )
-    return SampleTable(samples, tuple(columns.value_names))
+    return SampleTable(samples, tuple(columns.value_names), columns.values)
 
 
-def load(path: Path) -> SampleDataset:
+def load(path: Path, *, exact: bool = False) -> SampleDataset:
     """Load a file as a data set; if it has labels, the last fifth of each series is the test part.
 
     It is the last fifth of the time from the first sample of the series to its last: test data must
     not precede training data, and a series that is tested must have been trained on.
+
+    Parameters
+    ----------
+    path
+        The file.
+    exact
+        Keep the values in float64, to subtract an origin before they are rounded to float32.
     """
     columns = read_columns(path, blank_is_missing=True)
     table = _table(columns)
@@ -111,11 +128,12 @@ def load(path: Path) -> SampleDataset:
         np.minimum.at(start, series, times_ms)
         np.maximum.at(end, series, times_ms)
         is_test = times_ms > (end - _TEST_SHARE * (end - start))[series]
+    samples = table.exact_samples if exact else table.samples
     return SampleDataset(
         name=path.name,
         split="",
-        train=_part(table.samples, ~is_test),
-        test=_part(table.samples, is_test),
+        train=_part(samples, ~is_test),
+        test=_part(samples, is_test),
         feature_names=table.feature_names,
     )
 
@@ -262,10 +280,9 @@ def _refuse_time(columns: Columns, row: int, what: str) -> NoReturn:
     raise DatasetError(message)
 
 
-def _values(columns: Columns) -> FloatArray:
+def _values(columns: Columns, origin: Sequence[float]) -> FloatArray:
     """Return values as float32, refusing values that are infinite or too large."""
-    with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(columns.values, dtype=np.float32)  # (n_samples, n_features)
+    values = to_float32(columns.values, origin)  # (n_samples, n_features)
     bad = np.argwhere(np.isinf(values))
     if len(bad):
         row, column = bad[0]

@@ -4,13 +4,16 @@ Value columns may have any header, and a CSV file may have none. Three optional 
 name: key, timestamp_ms and label. CSV needs no extra package; Parquet needs pandas.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.features import to_float32
 from stream_detector.core.records import FloatArray
 from stream_detector.datasets.base import Dataset
 from stream_detector.datasets.files.columns import NAMED, Columns
@@ -37,15 +40,23 @@ class WindowTable:
         Int64, time of each window's first step, None if there is no column `timestamp_ms`.
     labels
         Int8, 0 normal and 1 anomalous, None if there is no column `label`.
+    exact
+        The windows as the file has them, without an origin subtracted; float64, same shape.
     """
 
     windows: FloatArray
     keys: tuple[str, ...] | None
     timestamps_ms: NDArray[np.int64] | None
     labels: NDArray[np.int8] | None
+    exact: NDArray[np.float64]
 
 
-def read_windows(path: Path, n_steps: int | None = None, n_features: int = 1) -> WindowTable:
+def read_windows(
+    path: Path,
+    n_steps: int | None = None,
+    n_features: int = 1,
+    origin: Sequence[float] = (),
+) -> WindowTable:
     """Read windows from a .csv or .parquet file.
 
     A value is parsed as float64 and rounded to float32, exactly as in a JSON record, so that a
@@ -59,6 +70,8 @@ def read_windows(path: Path, n_steps: int | None = None, n_features: int = 1) ->
         Steps of a window; None takes all value columns.
     n_features
         Values at each step.
+    origin
+        What is taken from each feature before values are rounded to float32.
 
     Raises
     ------
@@ -84,25 +97,36 @@ def read_windows(path: Path, n_steps: int | None = None, n_features: int = 1) ->
         raise DatasetError(message)
     keys = columns.keys()
     return WindowTable(
-        windows=_to_windows(columns, expected, n_features),
+        windows=_to_windows(columns, expected, n_features, origin),
         keys=None if keys is None else tuple(keys),
         timestamps_ms=columns.integers("timestamp_ms"),
         labels=columns.labels(),
+        exact=columns.values.reshape(-1, expected, n_features),
     )
 
 
-def load(path: Path, n_features: int = 1) -> Dataset:
+def load(path: Path, n_features: int = 1, *, exact: bool = False) -> Dataset:
     """Load a file as a data set; if it has labels, the last fifth of each key is the test part.
 
     The last windows are the test part because test data must not precede training data: the last
     rows, or those of the latest times where the file has times. A key that is tested must have been
     trained on; only keys of fewer than five windows are split together, as if they were one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    n_features
+        Values at each step.
+    exact
+        Keep the values in float64, to subtract an origin before they are rounded to float32.
     """
     table = read_windows(path, n_features=n_features)
     is_test = np.zeros(len(table.windows), dtype=np.bool_)
     if table.labels is not None:
         is_test = _is_last_fifth(table)
     labels, times = table.labels, table.timestamps_ms
+    windows: Any = table.exact if exact else table.windows
 
     def keys_of(part: NDArray[np.bool_]) -> tuple[str, ...] | None:
         return None if table.keys is None else tuple(compress(table.keys, part.tolist()))
@@ -110,9 +134,9 @@ def load(path: Path, n_features: int = 1) -> Dataset:
     return Dataset(
         name=path.name,
         split="",
-        train=table.windows[~is_test],
+        train=windows[~is_test],
         train_labels=None if labels is None else labels[~is_test],
-        test=table.windows[is_test],
+        test=windows[is_test],
         test_labels=None if labels is None else labels[is_test],
         train_keys=keys_of(~is_test),
         test_keys=keys_of(is_test),
@@ -138,10 +162,11 @@ def _is_last_fifth(table: WindowTable) -> NDArray[np.bool_]:
     return is_test
 
 
-def _to_windows(columns: Columns, n_steps: int, n_features: int) -> FloatArray:
+def _to_windows(
+    columns: Columns, n_steps: int, n_features: int, origin: Sequence[float]
+) -> FloatArray:
     """Return values as float32 windows, refusing values that are not finite."""
-    with np.errstate(over="ignore"):
-        values = columns.values.astype(np.float32)  # (n_windows, n_values)
+    values = to_float32(columns.values, np.tile(origin, n_steps))  # (n_windows, n_values)
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         row, column = bad[0]

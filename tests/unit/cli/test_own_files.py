@@ -11,7 +11,9 @@ import pytest
 from halving_bundle import make_bundle
 
 from stream_detector import cli
+from stream_detector.assembly import Served, open_bundle
 from stream_detector.clients.memory import MemoryBroker
+from stream_detector.core.features import Features
 from stream_detector.core.records import Samples
 from stream_detector.datasets.base import SampleDataset
 from stream_detector.recipes import load_recipe
@@ -55,7 +57,7 @@ def samples_bundle(tmp_path: Path) -> Path:
     overrides = ["data.name=csv", "data.path=x.csv", "window.steps=4", "window.stride=4"]
     overrides += ["window.sample_interval_ms=1000", "window.gap_ms_max=", "window.features=2"]
     recipe = load_recipe(MODELS / "mitdb-dense.toml", overrides)
-    make_bundle(tmp_path / "samples", recipe, features=("flow", "heat"))
+    make_bundle(tmp_path / "samples", recipe, features=Features(("flow", "heat")))
     return tmp_path / "samples"
 
 
@@ -271,3 +273,98 @@ def test_train_and_the_report_warn_of_a_threshold_that_cannot_be_trusted(
     code, _, error = run("evaluate", out, "--report", report)
     assert code == 0, error
     assert "Warning of the training: the threshold is at its floor" in report.read_text()
+
+
+OFFSET = 1.7e9
+
+
+def meter_text(as_windows: bool) -> str:
+    """Return a small wave far from zero, which is larger for some seconds near the end."""
+    step = np.arange(2_000)
+    wave = OFFSET + np.sin(step / 3) + 0.5 * (step // 40 == 45)
+    if as_windows:
+        rows = [
+            f"{int(row == 45)},{','.join(map(repr, wave[40 * row : 40 * row + 40].tolist()))}"
+            for row in range(50)
+        ]
+        return "label," + ",".join(f"v{at}" for at in range(40)) + "\n" + "\n".join(rows)
+    rows = [
+        f"{START + 1000 * at},{float(wave[at])!r},{int(at // 40 == 45)}" for at in step.tolist()
+    ]
+    return "timestamp_ms,meter,label\n" + "\n".join(rows)
+
+
+@pytest.mark.keras
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("as_windows", [True, False])
+def test_a_signal_far_from_zero_is_learnt_and_its_change_found(
+    run: Run, tmp_path: Path, as_windows: bool
+) -> None:
+    path, out = tmp_path / "meter.csv", tmp_path / "out"
+    path.write_text(meter_text(as_windows))
+    keys = ["data.name=csv", f"data.path={path}", "window.steps=40", "network.units=[8]"]
+    keys += ["training.epochs=20", "training.batch_size=4", "threshold.calibrate_on=train"]
+    keys += [
+        "threshold.method=sigma",
+        "threshold.n_sigma=4",
+        "threshold.n_mad=",
+        "scaling.kind=standard",
+    ]
+    keys += ["threshold.quantile=", "training.learning_rate=0.01"]
+    recipe = "synthetic-ecg-dense" if as_windows else "mitdb-dense"
+    if as_windows:
+        keys += ["data.seed=", "data.n_windows=", "network.output_activation="]
+    else:
+        keys += ["window.stride=40", "window.sample_interval_ms=1000", "window.gap_ms_max="]
+        keys += ["window.features=1"]
+    options = [part for key in keys for part in ("--set", key)]
+    code, shown, error = run("train", MODELS / f"{recipe}.toml", *options, "--out", out, "--json")
+    assert code == 0, error
+    assert orjson.loads(shown)["threshold"] > 1e-3
+    code, scores, error = run("score", out, path)
+    assert code == 0, error
+    rows = [line.split(",") for line in scores.splitlines()[1:]]
+    assert [at for at, row in enumerate(rows) if row[-1] == "true"] == [45]
+    # The same from a topic, as replay sends it.
+    served = open_bundle(out)
+    (origin,) = served.bundle.features.origin
+    assert abs(origin - OFFSET) < 2
+    code, _, error = run("replay", path, "--bundle", out, "--format", "float32")
+    assert code == 2
+    assert "expected json for --bundle" in error
+    assert live_errors(run, served, path, out) == [float(row[3]) for row in rows]
+
+
+def live_errors(run: Run, served: Served, path: Path, bundle: Path) -> list[float]:
+    """Return the errors of what `replay` sends of a file, in small batches."""
+    broker = MemoryBroker()
+    broker.create_topic("telemetry", 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stream_detector.clients.connect", lambda *_, **__: broker.connect())
+        code, _, error = run("replay", path, "--bundle", bundle)
+    assert code == 0, error
+    client = broker.connect(topics=["telemetry"])
+    state, errors = served.detector.initial_state(), []
+    while len(batch := client.poll(7, 0)):
+        step = served.detector.step(state, batch)
+        assert not step.rejected
+        state = step.state
+        errors += step.scores.scores.tolist()
+    return errors
+
+
+def test_what_even_an_offset_cannot_save_is_refused(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "meters.csv"
+    rows = [
+        f"m{meter},{START + 1000 * row},{float((meter + 1) * OFFSET + SIGNAL[row, 0])!r}"
+        for row in range(N_ROWS)
+        for meter in range(2)
+    ]
+    path.write_text("key,timestamp_ms,energy\n" + "\n".join(rows))
+    keys = ["data.name=csv", f"data.path={path}", "window.features=1"]
+    options = [part for key in keys for part in ("--set", key)]
+    code, _, error = run("train", MODELS / "mitdb-dense.toml", *options, "--out", tmp_path / "out")
+    assert code == 6
+    assert "the variation of feature energy within a series or window (" in error
+    assert "float32 can hold of values from 1699999" in error
+    assert "for each series its own" in error

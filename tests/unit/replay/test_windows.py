@@ -186,7 +186,7 @@ def test_images_leave_with_their_reference_and_read_back_exactly(
         for number, reference in enumerate(references)
     ]
     values, headers = [each.value for each in sent], [each.metadata.headers for each in sent]
-    decoded = decode_windows(values, headers, image.window, "image", 0, image)
+    decoded = decode_windows(values, headers, image, "image")
     assert np.array_equal(decoded.windows, windows)
 
 

@@ -14,6 +14,7 @@ from halving_bundle import make_bundle  # tests/support
 
 from stream_detector.bundle import read_bundle
 from stream_detector.core.evaluation import evaluate
+from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.engines.onnx import load_onnx
@@ -77,7 +78,7 @@ def find(tmp_path_factory: pytest.TempPathFactory) -> Find:
 
     def make(recipe: Recipe, windows: FloatArray, labels: list[int], **more: Any) -> Findings:
         path = tmp_path_factory.mktemp("bundle") / "bundle"
-        make_bundle(path, recipe, features=more.pop("features", ()))
+        make_bundle(path, recipe, features=more.pop("features", None))
         bundle = read_bundle(path)
         reconstruct = load_onnx(bundle.network_onnx, *windows.shape[1:])
         errors = score_windows(bundle.scorer(reconstruct), windows)
@@ -306,7 +307,7 @@ def test_features_have_their_names_whatever_these_hold(
 ) -> None:
     windows = windows_of(0.2, 4.0, n_steps=5, n_features=n_features)
     recipe = beat_recipe("window.steps=5", f"window.features={n_features}")
-    found = find(recipe, windows, [1, 0], features=("flow", name)[-n_features:])
+    found = find(recipe, windows, [1, 0], features=Features(("flow", name)[-n_features:]))
     text = report_page(found)
     page = Page(text)
     assert shown in page.sections["windows"]

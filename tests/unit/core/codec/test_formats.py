@@ -50,7 +50,7 @@ def test_the_default_of_a_record_shape_is_a_format_that_it_can_have(shape: Recor
 def test_without_a_setting_records_have_the_default_format() -> None:
     assert decode_windows([b'{"values":[3,4]}'], None, (2, 1), None).windows.shape == (1, 2, 1)
     image = ImageShape(1, 2, 1)
-    decoded = decode_windows([bytes([3, 4])], None, (1, 2), None, image=image)
+    decoded = decode_windows([bytes([3, 4])], None, image, None)
     assert decoded.windows.ravel().tolist() == [3, 4]
 
 

@@ -33,7 +33,7 @@ def decode(
     image: ImageShape = GREY,
     content_type: Any = "image",
 ) -> Decoded:
-    return decode_windows(values, headers, image.window, content_type, 0, image)
+    return decode_windows(values, headers, image, content_type)
 
 
 @pytest.mark.parametrize("format_", FORMATS)

@@ -108,7 +108,7 @@ def test_labels_may_be_written_as_decimals(csv_file: Callable[..., Path]) -> Non
 
 @pytest.mark.parametrize("shape", [{"n_steps": 4}, {"n_features": 2}])
 def test_wrong_number_of_columns_says_what_was_expected(
-    csv_file: Callable[..., Path], shape: dict[str, int]
+    csv_file: Callable[..., Path], shape: dict[str, Any]
 ) -> None:
     with pytest.raises(DatasetError, match="value columns, received 3"):
         read_windows(csv_file("1,2,3\n"), **shape)
