@@ -17,6 +17,7 @@ from stream_detector import cli
 from stream_detector.clients.memory import MemoryBroker, StoredRecord
 from stream_detector.core.codec.formats import CONTENT_TYPES
 from stream_detector.core.codec.image_format import MEDIA_TYPES as IMAGE_TYPES
+from stream_detector.core.features import Features
 from stream_detector.core.records import Samples
 from stream_detector.datasets import Dataset, ImageChoice
 
@@ -104,6 +105,12 @@ def write_samples(path: Path, n_samples: int = 8) -> None:
             for number in (1, 2)
         ]
     path.write_text("\n".join(rows) + "\n")
+
+
+def bundle_of(window: SimpleNamespace) -> SimpleNamespace:
+    """Return what `replay` needs to know of a bundle."""
+    manifest = SimpleNamespace(recipe=SimpleNamespace(window=window))
+    return SimpleNamespace(manifest=manifest, features=Features(("heat", "flow")))
 
 
 def times_of(records: list[StoredRecord]) -> list[int]:
@@ -209,20 +216,14 @@ def test_a_bundle_decides_what_is_sent(
     write_samples(tmp_path / "pumps.csv")
     (tmp_path / "windows.csv").write_text("0.5,1.5\n2.5,3.5\n")
     window = SimpleNamespace(record=record, sample_interval_ms=interval_ms, channels=1)
-    recipe = SimpleNamespace(
-        manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)), features=None
-    )
-    monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: recipe)
+    monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: bundle_of(window))
     assert run(f"{line} --bundle pumps")[0] == 0
     assert len(broker.records("telemetry")) == n_records
 
 
 def test_a_bundle_of_windows_takes_no_samples(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     window = SimpleNamespace(record="window", sample_interval_ms=0)
-    recipe = SimpleNamespace(
-        manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)), features=None
-    )
-    monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: recipe)
+    monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: bundle_of(window))
     code, err = run("mitdb:106 --bundle beats")
     assert code == 2
     assert "expected a bundle that takes samples" in err
@@ -232,10 +233,7 @@ def test_another_interval_than_the_bundle_s_is_refused(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = SimpleNamespace(record="samples", sample_interval_ms=1_000, channels=1)
-    recipe = SimpleNamespace(
-        manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)), features=None
-    )
-    monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: recipe)
+    monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: bundle_of(window))
     code, err = run("pumps.csv --bundle pumps --interval-ms 500")
     assert code == 2
     assert "--interval-ms: expected the 1000.0 of --bundle pumps, received 500.0; leave" in err
@@ -347,10 +345,7 @@ def test_a_bundle_decides_the_channels_of_an_image(
     run: Run, broker: MemoryBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = SimpleNamespace(record="image", sample_interval_ms=0, channels=3)
-    recipe = SimpleNamespace(
-        manifest=SimpleNamespace(recipe=SimpleNamespace(window=window)), features=None
-    )
-    monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: recipe)
+    monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: bundle_of(window))
     (tmp_path / "colours.csv").write_text("v0,v1,v2,v3,v4,v5\n0,1,2,253,254,255\n")
     line = "colours.csv --features 6 --format png"
     assert run(f"{line} --bundle b")[0] == 0
