@@ -31,3 +31,11 @@ class RunContext:
     settings: DetectSettings
     metrics: Metrics
     clock: Clock
+
+    @property
+    def where_to_look(self) -> str:
+        """Where a person finds out why records of the topic are not judged, in one clause."""
+        return (
+            f"see stream-detector doctor BUNDLE --topic {self.settings.input_topic}, and "
+            "docs/how-to/troubleshooting.md"
+        )

@@ -34,10 +34,6 @@ WARM_UP_S_MAX = 30.0
 N_KEYS_SHOWN = 5
 _KEY_CHARACTERS_MAX = 64
 
-WHERE_TO_LOOK = (
-    "see stream-detector doctor BUNDLE --topic TOPIC, and docs/how-to/troubleshooting.md"
-)
-
 
 class UnscoredWatch:
     """Watches for series that are not scored; an observer of the service's steps.
@@ -98,8 +94,25 @@ class UnscoredWatch:
             if n_keys:
                 numbers[reason] = n_keys
             if n_keys and is_told and self._is_due(reason, now_s):
-                _log(self._diagnosis, found, reason, self._since_s(now_s))
+                self._log(self._diagnosis, found, reason, now_s)
         return numbers
+
+    def _log(self, diagnosis: Diagnosis, found: Unscored, reason: Reason, now_s: float) -> None:
+        """Write the line of one reason."""
+        slots = found.with_reason(reason).tolist()
+        keys = [diagnosis.keyed_state.keys[slot] or b"" for slot in slots[:N_KEYS_SHOWN]]
+        detail = printable(diagnosis.describe(slots[0], reason))
+        if reason == "warm_up":  # a sender that is too slow has not shown it by two samples yet
+            detail += f"; the first record came {self._since_s(now_s):.0f} s ago"
+        log_event(
+            logging.WARNING,
+            "unscored",
+            reason=reason,
+            n_keys=len(slots),
+            keys=", ".join(map(_shown, keys)),
+            detail=detail,
+            what_to_do=f"{WHAT_TO_DO[reason]}; {self._context.where_to_look}",
+        )
 
     def _since_s(self, now_s: float) -> float:
         """Return how long ago the first record came."""
@@ -111,24 +124,6 @@ class UnscoredWatch:
             return False
         self._logged_at_s[reason] = now_s
         return True
-
-
-def _log(diagnosis: Diagnosis, found: Unscored, reason: Reason, since_s: float) -> None:
-    """Write the line of one reason, so many seconds after the first record."""
-    slots = found.with_reason(reason).tolist()
-    keys = [diagnosis.keyed_state.keys[slot] or b"" for slot in slots[:N_KEYS_SHOWN]]
-    detail = printable(diagnosis.describe(slots[0], reason))
-    if reason == "warm_up":  # a sender that is too slow has not shown it by two samples yet
-        detail += f"; the first record came {since_s:.0f} s ago"
-    log_event(
-        logging.WARNING,
-        "unscored",
-        reason=reason,
-        n_keys=len(slots),
-        keys=", ".join(map(_shown, keys)),
-        detail=detail,
-        what_to_do=f"{WHAT_TO_DO[reason]}; {WHERE_TO_LOOK}",
-    )
 
 
 def _shown(key: bytes) -> str:

@@ -31,10 +31,7 @@ _KEY_CHARACTERS_MAX = 80
 
 _VARIABLE = re.compile(r"""'[^']*'|"[^"]*"|\d[\d,_.]*(?:[eE][+-]?\d+)?""")
 
-WHAT_TO_DO = (
-    "check that the bundle and content_type fit what is sent: stream-detector doctor BUNDLE "
-    "--topic TOPIC, and docs/how-to/troubleshooting.md"
-)
+WHAT_TO_DO = "check that the bundle and content_type fit what is sent"
 
 
 def reason_shape(error: Exception) -> str:
@@ -137,12 +134,13 @@ class RejectionWatch:
                 reason=shape,
                 share=f"{n_alike / len(shapes):.0%}",
                 example=f"{where}: {error}",
-                what_to_do=WHAT_TO_DO,
+                what_to_do=f"{WHAT_TO_DO}; {self._context.where_to_look}",
             )
         if settings.fail_when_all_rejected:
             message = (
                 f"the last {self._n_in_a_row} records of topic {settings.input_topic} were all "
-                f"rejected (--fail-when-all-rejected), such as {where}: {error}; {WHAT_TO_DO}"
+                f"rejected (--fail-when-all-rejected), such as {where}: {error}; {WHAT_TO_DO}; "
+                f"{self._context.where_to_look}"
             )
             raise AllRejectedError(message)
 

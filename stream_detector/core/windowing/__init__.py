@@ -10,6 +10,8 @@ A batch of samples passes through the modules in this order::
     imputation     missing values of a window are filled in
 
 `rules` says how windows are cut, `keyed_state` holds what the next batch needs, and `arrays` has
-array helpers. Everything is decided record by record from the samples of one key and the stream
-time of its partition, so the result never depends on where a stream was cut into batches.
+array helpers. `series_health` counts what came of each series since a window of it was scored, and
+`diagnosis` says from that why one is not scored. Everything is decided record by record from the
+samples of one key and the stream time of its partition, so the result never depends on where a
+stream was cut into batches.
 """

@@ -130,7 +130,7 @@ def test_keys_with_another_interval_are_said_with_reason_keys_and_what_to_do(
     assert 'keys="pump-0, pump-1, pump-2, pump-3, pump-4" ' in line
     assert 'detail="received samples about 2000 ms apart, expected 1000" ' in line
     assert "window.sample_interval_ms" in line
-    assert "stream-detector doctor" in line
+    assert "stream-detector doctor BUNDLE --topic telemetry" in line
     assert "troubleshooting.md" in line
     assert service.totals.n_scored_windows == 3
     assert service.totals.unscored == {"interval": 7}

@@ -79,7 +79,7 @@ def test_it_is_said_once_after_100_records_with_the_commonest_reason_and_an_exam
     assert "n_in_a_row=100 topic=telemetry " in line
     assert 'reason="RecordShapeError: expected N steps, received N steps" share=60% ' in line
     assert 'example="telemetry[0]@40: expected 4 steps, received 3 steps"' in line
-    assert "stream-detector doctor" in line
+    assert "stream-detector doctor BUNDLE --topic telemetry" in line
     assert "troubleshooting.md" in line
 
 
