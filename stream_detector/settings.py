@@ -51,6 +51,11 @@ class ConnectionSettings(BaseSettings):
     broker_timeout_s: PositiveFloat = Field(
         default=60.0, description="Seconds after which to give up on a broker that does not answer"
     )
+    poll_bytes_max: PositiveInt = Field(
+        default=64 * 1024 * 1024,
+        description="About how many bytes of decompressed records one poll takes, and with "
+        "kafka-python begins to decompress",
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT", description="Security of the connection, as Kafka's security.protocol"
     )

@@ -55,6 +55,7 @@ LONGEST = (
     "integration/test_images.py",
     "integration/test_unreadable.py",
     "integration/test_causes.py",
+    "integration/test_poll_bytes.py",
     "integration/test_codecs.py",
     "integration/test_start.py",
     "integration/test_soak.py",

@@ -291,6 +291,11 @@ class Rejected:
     error: DataError
     stage: str = "decode"
 
+    def __post_init__(self) -> None:
+        # It leads to the frames that hold the batch, and these hold the error again: such a circle
+        # would keep every batch with a rejected record in memory until the garbage collector runs.
+        self.error.__traceback__ = self.error.__context__ = None
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:

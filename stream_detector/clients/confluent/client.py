@@ -45,6 +45,12 @@ from stream_detector.settings import ConnectionSettings
 
 __all__ = ["ConfluentClient"]
 
+# How many messages are taken at once: where nothing is known of their sizes, and first in a poll;
+# then so many times as many as before.
+_TAKEN_UNKNOWN = 16
+_TAKEN_FIRST = 2_048
+_GROWTH = 4
+
 # Longest single wait for the answer to a commit.
 _COMMIT_TICK_S = 0.001
 
@@ -78,6 +84,7 @@ class ConfluentClient(KafkaClient):
         self._log = LibraryLog()
         self._state = ConsumerState()
         self._admin: Admin | None = None
+        self._n_fitting = _TAKEN_UNKNOWN
 
     def reset(self) -> None:
         """Drop every connection and unsent record; the next call connects again."""
@@ -163,9 +170,32 @@ class ConfluentClient(KafkaClient):
         # pass through `read_ahead`, from where a partition that is revoked takes its own along.
         if not state.read_ahead:
             state.keep(consumer.consume(1, timeout_s))
-        if 0 < len(state.read_ahead) < n_records_max:
-            state.keep(consumer.consume(n_records_max - len(state.read_ahead), 0))
+        if state.read_ahead:
+            self._take_queued(consumer, n_records_max)
         return state.take(n_records_max)
+
+    def _take_queued(self, consumer: Any, n_records_max: int) -> None:
+        """Take what the library has queued, as long as there is room for its bytes.
+
+        The library gives messages by number, and does not say how large the next ones are: so many
+        are asked for as would fit if they were as large as those before.
+        """
+        state, bytes_max = self._state, self._settings.poll_bytes_max
+        n_bytes, n_asked = sum(map(len, state.read_ahead)), self._n_fitting
+        while True:
+            n_taken = len(state.read_ahead)  # fewer than before where a partition was revoked
+            n_fitting = (bytes_max - n_bytes) * n_taken // max(n_bytes, 1)
+            n_asked = min(n_asked, n_fitting, n_records_max - n_taken)
+            if n_asked <= 0:
+                break
+            messages = consumer.consume(n_asked, 0)
+            n_bytes += sum(map(len, messages))
+            state.keep(messages)
+            if len(messages) < n_asked:
+                break
+            n_asked *= _GROWTH
+        n_fitting = bytes_max * len(state.read_ahead) // max(n_bytes, 1)
+        self._n_fitting = max(1, min(_TAKEN_FIRST, n_fitting))
 
     def _next_offsets(self, consumer: Any, messages: list[Message]) -> dict[TopicPartition, int]:
         """Return the positions after `messages`; a partition revoked meanwhile has none."""

@@ -13,6 +13,7 @@ from kafka.structs import OffsetAndMetadata as KafkaOffset
 
 from stream_detector.clients import _errors, _limits
 from stream_detector.clients._base import KafkaClient
+from stream_detector.clients._subscription import Subscription
 from stream_detector.clients.kafka_python.config import (
     connection_config,
     consumer_config,
@@ -21,6 +22,7 @@ from stream_detector.clients.kafka_python.config import (
     detect_api_version,
 )
 from stream_detector.clients.kafka_python.errors import LIBRARY_ERRORS, map_error
+from stream_detector.clients.kafka_python.poll_budget import PollBudget, bound_polls
 from stream_detector.clients.kafka_python.producer import KafkaPythonProducer
 from stream_detector.clients.kafka_python.records import to_batch
 from stream_detector.clients.kafka_python.undecodable import (
@@ -31,6 +33,7 @@ from stream_detector.clients.kafka_python.undecodable import (
 )
 from stream_detector.core.records import RecordBatch, TopicPartition
 from stream_detector.errors import BrokerError
+from stream_detector.settings import ConnectionSettings
 
 __all__ = ["KafkaPythonClient"]
 
@@ -49,6 +52,10 @@ class KafkaPythonClient(KafkaClient):
     library_errors = LIBRARY_ERRORS
     producer_class = KafkaPythonProducer
 
+    def __init__(self, settings: ConnectionSettings, subscription: Subscription) -> None:
+        super().__init__(settings, subscription)
+        self._budget = PollBudget(settings.poll_bytes_max)
+
     def _connect(self) -> dict[str, Any]:
         config = connection_config(self._settings)
         return config | {"api_version": detect_api_version(self._settings, config)}
@@ -56,9 +63,11 @@ class KafkaPythonClient(KafkaClient):
     def _new_consumer(self) -> Any:
         connection = self._connection()
         is_embedded = connection["api_version"] is not None
-        return kafka.KafkaConsumer(
+        consumer = kafka.KafkaConsumer(
             **connection | consumer_config(self._subscription, is_embedded=is_embedded)
         )
+        bound_polls(consumer, self._budget)
+        return consumer
 
     def _subscribe(self, consumer: Any) -> None:
         listener = _AssignmentListener(self._newly_assigned)
@@ -74,6 +83,7 @@ class KafkaPythonClient(KafkaClient):
             consumer.seek(kafka.TopicPartition(*partition), offset)
 
     def _fetch(self, consumer: Any, n_records_max: int, timeout_ms: int) -> RecordBatch:
+        self._budget.begin_poll()
         try:
             polled = consumer.poll(timeout_ms=timeout_ms, max_records=n_records_max)
         except DECODING_ERRORS:

@@ -1,5 +1,7 @@
 """One batch in: scores, alerts and rejected records out, in order and complete."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -286,3 +288,20 @@ def test_a_label_header_changes_nothing(make_batch: MakeBatch, make_detector: Ma
     headers: Any = [[("label", b"1")], [("label", b"0")]]
     labelled = make_detector().step(EmptyState(), make_batch(values, headers))
     assert labelled.alerts == plain.alerts
+
+
+@pytest.mark.parametrize("value", [b"no json", b'{"values":[1]}', b'{"values":[1,2,3,1e39]}'])
+def test_a_rejected_record_keeps_no_batch_in_memory(
+    make_batch: MakeBatch, make_detector: MakeDetector, value: bytes
+) -> None:
+    gc.collect()
+    gc.disable()  # as the service does while it works
+    try:
+        batch = make_batch([value, flat(0.5)])
+        step = make_detector().step(EmptyState(), batch)
+        assert [each.index for each in step.rejected] == [0]
+        is_held = weakref.ref(batch.series)
+        del batch, step
+        assert is_held() is None
+    finally:
+        gc.enable()
