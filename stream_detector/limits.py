@@ -30,7 +30,7 @@ def own_shortage(error: object = "") -> str | None:
         limit = "" if resource is None else f" ({resource.getrlimit(resource.RLIMIT_NOFILE)[0]})"
         return (
             f"this process has as many files and connections open as it may{limit}; raise the "
-            "limit with `ulimit -n`, or LimitNOFILE= of systemd"
+            "limit with `ulimit -n`, or LimitNOFILE= of systemd; see docs/how-to/troubleshooting.md"
         )
     if any(each in text for each in _NO_THREAD):
         return (

@@ -21,6 +21,9 @@ ALERT = TypeAdapter(Alert)
 READ_S_MAX = 10.0
 """Longest wait for a source record that its topic should still hold."""
 
+OFFSET_MAX = 2**63 - 1
+"""Highest offset that Kafka can have."""
+
 _POLL_MS = 200
 _POLL_RECORDS_MAX = 1_000
 _N_AHEAD = 64
@@ -110,7 +113,9 @@ class SourceReader:
         self._ahead: dict[TopicPartition, dict[int, bytes | None]] = {}
 
     def read(self, source: Source) -> bytes | None:
-        """Return the value of a record; None where it is no longer there."""
+        """Return the value of a record; None where it is no longer there, or cannot be anywhere."""
+        if not 0 <= source.offset <= OFFSET_MAX:  # Kafka's clients fail, or read from elsewhere
+            return None
         partition = TopicPartition(source.topic, source.partition)
         if source.offset not in self._ahead.get(partition, {}):
             self._ahead[partition] = self._fetch(partition, source.offset)

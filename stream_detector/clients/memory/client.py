@@ -154,6 +154,8 @@ class MemoryClient:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Let the next poll read a partition from this offset."""
         _errors.require_assigned(SERVERS, [partition], self.assignment())
+        if not 0 <= offset < 2**63:  # the libraries fail as well
+            raise _errors.refused(SERVERS, f"offset {offset}")
         self._positions[partition] = offset
 
     def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:

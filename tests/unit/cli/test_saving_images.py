@@ -68,7 +68,9 @@ def saver(broker: MemoryBroker, tmp_path: Path) -> ImageSaver:
 
 def at(alert: Alert, offset: int, partition: int = 1, topic: str = "telemetry") -> Alert:
     return replace(
-        alert, alert_id=f"{offset:032x}", source=Source(topic, partition, offset, "somewhere")
+        alert,
+        alert_id=f"{offset % 2**128:032x}",
+        source=Source(topic, partition, offset, "somewhere"),
     )
 
 
@@ -110,6 +112,12 @@ def test_the_heat_map_and_the_image_are_written(
         (4, 1, "telemetry"),  # a tombstone
         (5, 1, "telemetry"),  # not there yet
         (2**62, 1, "telemetry"),
+        (2**63 - 1, 1, "telemetry"),
+        (2**63, 1, "telemetry"),
+        (2**400, 1, "telemetry"),
+        (-1, 1, "telemetry"),
+        (-2, 1, "telemetry"),
+        (0, -1, "telemetry"),
         (0, 7, "telemetry"),
         (0, 0, "gone"),
         (0, 0, "../no topic"),
