@@ -312,8 +312,10 @@ def _check_values(examination: Examination) -> Finding:
         return Finding("value range", "ok", "no value could be read")
     shares = values.n_outside / np.maximum(values.n_present, 1)  # (n_features,)
     worst = int(np.argmax(shares))
-    name = printable(examination.detector.features.names[worst])
-    found = f"feature {name}: {values.lowest[worst]:.6g} to {values.highest[worst]:.6g}"
+    features = examination.detector.features
+    digits = 12 if features.origin else 6  # float32 holds 7, and an origin adds to them
+    lowest, highest = (f"{each[worst]:.{digits}g}" for each in (values.lowest, values.highest))
+    found = f"feature {printable(features.names[worst])}: {lowest} to {highest}"
     if shares[worst] > OUTSIDE_SHARE_MAX:
         found += f", {shares[worst]:.0%} far outside of what was trained on"
         advice = "compare unit and sensor with those of the training data"

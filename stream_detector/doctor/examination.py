@@ -191,7 +191,7 @@ class Examination:
         is_missing = np.isnan(values)  # (n_samples, n_features)
         found.n_missing += is_missing.sum(axis=0)
         found.n_present += (~is_missing).sum(axis=0)
-        wide = values.astype(np.float64)  # (n_samples, n_features)
+        wide = self.detector.features.to_unit(values.astype(np.float64))  # (n_samples, n_features)
         found.lowest = np.fmin(found.lowest, np.fmin.reduce(wide, axis=0))
         found.highest = np.fmax(found.highest, np.fmax.reduce(wide, axis=0))
         low, high = scaled_range(self.scaler.kind)

@@ -213,6 +213,14 @@ def test_values_outside_of_what_was_trained_on(
     )
 
 
+def test_values_are_said_in_the_unit_of_the_signal(broker: MemoryBroker) -> None:
+    broker.feed("telemetry", samples(range(60), [1.7e9 + 0.5]))
+    detector = replace(of_samples(), features=Features(("pressure",), (1.7e9,)))
+    report = examine(broker, detector, "min-max")
+    assert finding(report, "value range").found == "feature pressure: 1700000000.5 to 1700000000.5"
+    assert unwell(report) == {}
+
+
 def test_all_windows_anomalous_is_a_warning(broker: MemoryBroker) -> None:
     broker.feed("telemetry", samples(range(60), [9.0]))
     report = examine(broker)
