@@ -124,6 +124,20 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
             "what_to_do": "How to mend it, and where to look",
         },
     ),
+    "clock": LogEvent(
+        "Clocks of senders were wrong; written for each fault at once, then at most every ten "
+        "minutes, and before `stopped`.",
+        {
+            "fault": "`outlier`: a sample far ahead that no other confirmed, not used. "
+            "`clock_set`: samples went back in time, in order; the key started over there. "
+            "`since_boot`: the times of a series look like milliseconds since boot. "
+            "`record_time`: the time of a Kafka record with a whole window is in another unit",
+            "n": "How often since the last line",
+            "keys": "Up to five of the keys",
+            "detail": "What was received of the first of them, and the newest before it",
+            "what_to_do": "How to mend it",
+        },
+    ),
     "output-refused": LogEvent(
         "A topic does not take alerts or dead letters as they are; they were published in another "
         "way.",
@@ -312,7 +326,8 @@ class Metrics:
             "Processed records, by outcome: normal or anomalous, if a window that the record "
             "completed was scored; unscored, if too many values of it were missing or a gap ended "
             "the series before it had a complete window; buffered, between two complete windows; "
-            "warm_up, before the first one; late; duplicate; dead_letter",
+            "warm_up, before the first one; held, if all of its samples are far ahead and wait for "
+            "another that confirms their time; late; duplicate; dead_letter",
             "outcome",
         )
         self.rejected = self._counter(
@@ -332,11 +347,15 @@ class Metrics:
         )
         self.samples = self._counter(
             "samples",
-            "Samples that windows are cut from, by outcome: used, late, duplicate",
+            "Samples that windows are cut from, by outcome: used, late, duplicate, or outlier (far "
+            "ahead of its key, and not confirmed)",
             "outcome",
         )
         self.missing_values = self._counter("missing_values", "Single values that were missing")
         self.gaps = self._counter("gaps", "Gaps after which a series started again")
+        self.clock_sets = self._counter(
+            "clock_sets", "Keys that started over because their clock was set back"
+        )
         self.idle_keys = self._counter("idle_keys", "Keys that expired after key_ttl_ms")
         self.unscored_keys = Gauge(
             "stream_detector_unscored_keys",
@@ -369,6 +388,7 @@ class Metrics:
                 counter.labels(outcome).inc(number)
         self.missing_values.inc(counts.n_missing_values)
         self.gaps.inc(counts.n_gaps)
+        self.clock_sets.inc(counts.n_clock_sets)
         self.idle_keys.inc(counts.n_idle_keys)
         self.suppressed.inc(counts.n_suppressed)
         self.keys.set(counts.n_keys)

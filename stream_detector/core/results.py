@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,41 @@ from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.windowing.series_health import SeriesFacts
 
 Outcome = Literal[
-    "normal", "anomalous", "unscored", "buffered", "warm_up", "late", "duplicate", "dead_letter"
+    "normal",
+    "anomalous",
+    "unscored",
+    "buffered",
+    "warm_up",
+    "held",
+    "late",
+    "duplicate",
+    "dead_letter",
 ]
+
+ClockFault = Literal["outlier", "clock_set", "since_boot", "record_time"]
+"""What was wrong with a key's clock: it was so for one sample, it was set back, its times look like
+milliseconds since a device started, or the time of the Kafka record is in another unit."""
+
+
+class ClockNotice(NamedTuple):
+    """A key whose clock was wrong.
+
+    Parameters
+    ----------
+    fault
+        How.
+    key
+        The key.
+    time_ms
+        Time of the outlier, or of the first sample of the series that began.
+    newest_ms
+        Newest time of the key before it; NaN where it had none.
+    """
+
+    fault: ClockFault
+    key: bytes
+    time_ms: float
+    newest_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +98,19 @@ class Counts:
         samples is, and a duplicate if all of them are. Else it is anomalous or normal if a window
         that it completed was scored, and unscored if none of those could be, or if it came after a
         gap that ended a series before its first complete window. One that completed no window is
-        in warm-up while its key has had none since its series started, and else buffered: its
-        samples wait for the rest of their window.
+        held if all of its samples are, in warm-up while its key has had no window since its series
+        started, and else buffered: its samples wait for the rest of their window.
     windows
         Windows by outcome: normal, anomalous, missing.
     samples
-        Samples by outcome: used, late, duplicate.
+        Samples by outcome: used, late, duplicate, outlier. One that is held is counted once it is
+        known to be used or an outlier.
     n_missing_values
         Missing values of samples.
     n_gaps, n_idle_keys
         Keys that restarted after a gap, and keys that expired.
+    n_clock_sets
+        Keys that started over because their clock was set back.
     n_keys
         Keys with state after the batch.
     n_suppressed
@@ -87,6 +123,7 @@ class Counts:
     n_missing_values: int = 0
     n_gaps: int = 0
     n_idle_keys: int = 0
+    n_clock_sets: int = 0
     n_keys: int = 0
     n_suppressed: int = 0
 
@@ -110,6 +147,8 @@ class Step:
     series
         What the batch held of each series; None where records are whole windows, or none could be
         used.
+    clock_notices
+        Keys whose clock was wrong.
     """
 
     state: DetectorState
@@ -118,3 +157,4 @@ class Step:
     rejected: Sequence[Rejected]
     counts: Counts
     series: SeriesFacts | None = None
+    clock_notices: Sequence[ClockNotice] = ()

@@ -18,7 +18,7 @@ from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.detector import check_shape
 from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
-from stream_detector.core.results import Counts, Scores, Step
+from stream_detector.core.results import ClockFault, ClockNotice, Counts, Scores, Step
 from stream_detector.core.scoring.scorer import (
     NO_SCORES,
     SCALED_MAX,
@@ -29,6 +29,7 @@ from stream_detector.core.scoring.scorer import (
 )
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.state.sample_state import Needed, SampleState
+from stream_detector.core.timestamps import describe_time
 from stream_detector.core.windowing.admission import KEYS_MAX, find_refused
 from stream_detector.core.windowing.imputation import impute_windows
 from stream_detector.core.windowing.rules import WindowRules
@@ -116,7 +117,8 @@ class SampleDetector:
         state = replace(state, windows=completed.state, alerts=after.alerts, gaps=after.gaps)
         rejected = _in_order([*decoded.rejected, *late])
         series = SeriesFacts(completed, is_scored, decoded.counts, decoded.values)
-        return Step(state, found, alerts.raised, rejected, counts, series)
+        notices = _clock_notices(completed)
+        return Step(state, found, alerts.raised, rejected, counts, series, notices)
 
     def score(self, windows: FloatArray) -> NDArray[np.float64]:
         """Return the score of each window; see `Detector.score`."""
@@ -137,7 +139,7 @@ class SampleDetector:
         if not len(decoded.indices):
             return state, decoded
         arrivals, keyed_state = _arrivals(batch, decoded), state.windows.apply_delta()
-        refused = find_refused(keyed_state, arrivals, self.keys_max, self.windows.key_ttl_ms)
+        refused = find_refused(keyed_state, arrivals, self.keys_max, self.windows)
         if not len(refused):
             return state, decoded
         message = (
@@ -246,15 +248,31 @@ def _in_order(rejected: Iterable[Rejected]) -> list[Rejected]:
 
 def _late_records(completed: WindowBatch, decoded: DecodedSamples) -> Iterator[Rejected]:
     """Yield the records with samples that came too late."""
-    for row in np.flatnonzero(completed.n_late).tolist():
+    for first in completed.late:
+        row = first.record
         n_late, n_samples = int(completed.n_late[row]), int(decoded.counts[row])
         message = (
             f"{n_late} of {n_samples} samples came more than "
-            f"{completed.rules.allowed_lateness_ms:g} ms behind the newest of their key, "
-            f"{n_samples - n_late} were used: send in order, or "
-            "train with a larger window.allowed_lateness_ms"
+            f"{completed.rules.allowed_lateness_ms:g} ms behind the newest of their key, the first "
+            f"at {describe_time(first.time_ms)}, while the newest was at "
+            f"{describe_time(first.newest_ms)}; {n_samples - n_late} were used: send in order, "
+            "correct the sender's clock, or train with a larger window.allowed_lateness_ms"
         )
         yield Rejected(int(decoded.indices[row]), RecordOrderError(message), "order")
+
+
+def _clock_notices(completed: WindowBatch) -> list[ClockNotice]:
+    """Return the keys whose clock was wrong."""
+    outliers, sets, early = completed.outliers, completed.clock_sets, completed.early_starts
+    faults: list[ClockFault] = ["outlier"] * len(outliers)
+    faults += ["clock_set"] * len(sets)
+    faults += ["since_boot"] * len(early)
+    events = [*outliers, *sets, *early]
+    keys = completed.state.keys_of(np.array([each.slot for each in events], dtype=np.intp))
+    return [
+        ClockNotice(fault, key, each.time_ms, each.newest_ms)
+        for fault, key, each in zip(faults, keys, events, strict=True)
+    ]
 
 
 def _count(
@@ -267,6 +285,7 @@ def _count(
     """Return how many records, samples and windows had which outcome."""
     outcome = np.where(completed.is_warm, "buffered", "warm_up").astype("U11")
     is_scored = np.isfinite(scores)
+    outcome[completed.n_held == decoded.counts] = "held"
     outcome[completed.gap_records[completed.is_cold_gap]] = "unscored"
     outcome[completed.records[~is_scored]] = "unscored"
     outcome[completed.records[is_scored]] = "normal"
@@ -287,12 +306,14 @@ def _count(
             "missing": len(scores) - n_scored,
         },
         samples={
-            "used": int(decoded.counts.sum()) - n_late - n_repeated,
+            "used": completed.n_used,
             "late": n_late,
             "duplicate": n_repeated,
+            "outlier": len(completed.outliers),
         },
         n_missing_values=int(np.isnan(decoded.values).sum()),
         n_gaps=len(completed.gap_slots),
         n_idle_keys=len(completed.expired.slots),
+        n_clock_sets=len(completed.clock_sets),
         n_keys=completed.state.n_keys,
     )

@@ -6,6 +6,8 @@ All times are therefore rounded to a sixteenth of a millisecond, a fraction that
 exactly: the same samples have the same times, bit for bit, in whatever records they are sent.
 """
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,19 @@ shortest interval between two samples."""
 
 TIMESTAMP_MS_MAX = 253_402_300_799_999
 """The last millisecond of the year 9999: a larger number is not a time in milliseconds."""
+
+SECONDS_MIN, SECONDS_MAX = 1_000_000_000, 10_000_000_000
+"""Seconds since 1970 from 2001 to 2286; as milliseconds they would all lie in early 1970. A smaller
+number is milliseconds since a device started (up to 11 days), or counts from another beginning."""
+
+_UNITS = (
+    (SECONDS_MIN, SECONDS_MAX, "seconds; multiply it by 1,000"),
+    (SECONDS_MIN * 10**6, SECONDS_MAX * 10**6, "microseconds; divide it by 1,000"),
+    (SECONDS_MIN * 10**9, SECONDS_MAX * 10**9, "nanoseconds; divide it by 1,000,000"),
+    (1, SECONDS_MIN, "milliseconds since boot; add the time at which the device started"),
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def keep(times_ms: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -68,6 +83,52 @@ def follow(
     return keep(first_ms + steps * interval_ms)
 
 
+def describe_time(time_ms: float) -> str:
+    """Return a time as ISO 8601, in UTC and to the millisecond.
+
+    Parameters
+    ----------
+    time_ms
+        Milliseconds since 1970-01-01 UTC; one that no date has is returned as the number.
+
+    Examples
+    --------
+    >>> describe_time(1767225600002.75)
+    '2026-01-01T00:00:00.002Z'
+    """
+    if not 0 <= time_ms <= TIMESTAMP_MS_MAX:
+        return f"{time_ms:.16g}"
+    date = _EPOCH + timedelta(milliseconds=int(time_ms))
+    return date.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def looks_like(time_ms: float) -> str:
+    """Return what a number seems to be that is no time of today in milliseconds, and what to do.
+
+    Parameters
+    ----------
+    time_ms
+        The number.
+
+    Returns
+    -------
+    A clause that begins with a comma; nothing where the number may be right, or may be anything.
+
+    Examples
+    --------
+    >>> looks_like(1_767_225_600)
+    ', which looks like seconds; multiply it by 1,000'
+    >>> looks_like(1_767_225_600_000)
+    ''
+    """
+    if time_ms == 0:
+        return ", which is no time; leave it out where there is none"
+    for least, end, words in _UNITS:
+        if least <= time_ms < end:
+            return f", which looks like {words}"
+    return ""
+
+
 def invalid_time(name: str, received: object, unit: str = "milliseconds") -> RecordValueError:
     """Return the error for a value that is not a time in milliseconds.
 
@@ -85,6 +146,11 @@ def invalid_time(name: str, received: object, unit: str = "milliseconds") -> Rec
     >>> print(invalid_time("timestamp_ms", "noon"))
     timestamp_ms: expected milliseconds since 1970 up to the year 9999, received 'noon'
     """
+    try:
+        words = looks_like(float(str(received)))
+    except ValueError:
+        words = ""
     return RecordValueError(
-        f"{name}: expected {unit} since 1970 up to the year 9999, received {str(received)[:80]!r}"
+        f"{name}: expected {unit} since 1970 up to the year 9999, received "
+        f"{str(received)[:80]!r}{words}"
     )

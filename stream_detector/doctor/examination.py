@@ -165,7 +165,7 @@ class Examination:
         self.diagnosis.health.add(facts)
         distances = windows.aligned.distances_ms
         self.intervals_ms.append(distances[~np.isnan(distances)])
-        self._add_values(facts.values, float(windows.in_order.sessions.newest_ms.max()))
+        self._add_values(facts.values, float(windows.in_order.sessions.after.newest_ms.max()))
 
     def _add_windows(self, detector: WindowDetector, batch: RecordBatch) -> None:
         """Count what a batch of whole windows held."""

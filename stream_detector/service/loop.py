@@ -33,6 +33,7 @@ from stream_detector.core.windowing.diagnosis import Reason
 from stream_detector.errors import StreamDetectorError
 from stream_detector.ports import Client, Clock
 from stream_detector.service.assignment import Assignment
+from stream_detector.service.clock_watch import ClockWatch
 from stream_detector.service.context import RunContext
 from stream_detector.service.diagnosis import UnscoredWatch
 from stream_detector.service.group_watch import GroupWatch
@@ -113,10 +114,12 @@ class Service:
         self.totals = Totals()
         self._rejection_watch = RejectionWatch(self.context)
         self._unscored_watch = UnscoredWatch(self.context)
+        self._clock_watch = ClockWatch(self.context)
         self._observers: list[StepObserver] = [
             self._unscored_watch.observe,
             KeyLimitWatch(self.context).observe,
             self._rejection_watch.observe,
+            self._clock_watch.observe,
         ]
         self._assignment = Assignment(self.context)
         self._group_watch = GroupWatch(self.context)
@@ -170,12 +173,14 @@ class Service:
                     with _collector_paused():
                         self._process_batch()
                     self._unscored_watch.check()
+                    self._clock_watch.check()
                 except StreamDetectorError as error:
                     if not error.retriable:
                         raise
                     self._recover(error)
             self.totals.unscored = self._unscored_watch.finish()
             self._rejection_watch.finish()
+            self._clock_watch.finish()
         finally:
             self.context.client.close()
         return self.totals

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from reference_windows import Ending, Outcome, Record, Result, Window, cut_one_by_one
+from numpy.typing import NDArray
+from reference_windows import ClockSet, Ending, Outcome, Record, Result, Window, cut_one_by_one
 
 from stream_detector.core.records import Samples
 from stream_detector.core.timestamps import keep
+from stream_detector.core.windowing.key_clocks import ClockEvent
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import Arrivals
 from stream_detector.core.windowing.windows import WindowBatch, WindowState, assign_windows
@@ -60,18 +62,21 @@ SAMPLES = st.lists(
     min_size=1,
     max_size=5,
 )
-# Partition, key, how far behind the record is, whether the key was idle before, samples.
+# Partition, key, how far behind the record is, how long the key was idle before or how far its
+# clock was set back, samples.
 RECORDS = st.lists(
     st.tuples(
         st.integers(0, 1),
         st.integers(0, 2),
-        st.sampled_from([0, 0, 0, 0, 2, 5, 9]),
-        st.sampled_from([False] * 15 + [True]),
+        st.sampled_from([0] * 12 + [2, 5, 9, 2, 5, 9, 60, -60, 61, -500]),
+        st.sampled_from([0.0] * 15 + [1.5, -1.5, -0.3]),
         SAMPLES,
     ),
     min_size=10,
     max_size=40,
 )
+NEAR = [(1.0, 0.0, None), (0.3, 0.0, None)]
+"""Two samples that are close to each other."""
 BASES_MS = (0.0, START_MS + 0.25, START_MS + 3.0)
 
 
@@ -79,9 +84,9 @@ def stream_of(plans: list[Any], rules: WindowRules) -> list[Record]:
     """Return the records that were drawn; no two values are the same."""
     at_ms: dict[tuple[int, int], float] = {}
     records: list[Record] = []
-    for partition, key, behind, was_idle, samples in plans:
+    for partition, key, behind, shift, samples in plans:
         name = (partition, key)
-        time_ms = at_ms.get(name, BASES_MS[key]) + was_idle * 1.5 * rules.key_ttl_ms
+        time_ms = at_ms.get(name, BASES_MS[key]) + shift * rules.key_ttl_ms
         times: list[float] = []
         values: list[tuple[float, ...]] = []
         for step, jitter, missing in samples:
@@ -129,7 +134,7 @@ def add_batch(result: Result, some: WindowBatch, records: list[Record]) -> None:
     for record, start_ms, end_ms, key, window in rows:
         name = (records[record].partition, key)
         result.windows.append(Window(start + record, name, start_ms, end_ms, window.tobytes()))
-    counts = (some.n_late, some.n_repeated, some.is_warm)
+    counts = (some.n_late, some.n_repeated, some.n_held, some.is_warm)
     outcomes = zip(*(column.tolist() for column in counts), strict=True)
     result.outcomes += [Outcome(*row) for row in outcomes]
     expired, ended = some.expired, some.state.keys_of(some.expired.slots)
@@ -140,7 +145,19 @@ def add_batch(result: Result, some: WindowBatch, records: list[Record]) -> None:
     rows = zip(some.gap_records.tolist(), gap_keys, some.gap_ms.tolist(), strict=True)
     for record, key, at_ms in rows:
         result.gaps.append((start + record, (records[record].partition, key), at_ms))
+    sets, set_keys = some.clock_sets, some.state.keys_of(slots_of(some.clock_sets))
+    for (_, record, *times), key in zip(sets, set_keys, strict=True):
+        name = (records[record].partition, key)
+        result.clock_sets.append(ClockSet(start + record, name, *times))
+    outlier_keys = some.state.keys_of(slots_of(some.outliers))
+    for (*_, time_ms, newest_ms), key in zip(some.outliers, outlier_keys, strict=True):
+        result.outliers.append(((0, key), time_ms, newest_ms))
+    result.n_used += some.n_used
     result.n_keys = some.state.n_keys
+
+
+def slots_of(events: Sequence[ClockEvent]) -> NDArray[np.intp]:
+    return np.array([event.slot for event in events], dtype=np.intp)
 
 
 def cut_in_batches(
@@ -161,7 +178,10 @@ def cut_in_batches(
 def summary(result: Result) -> tuple[object, ...]:
     """Return a result to compare; keys that expire at one record, and its gaps, in any order."""
     endings, gaps = sorted(result.endings), sorted(result.gaps)
-    return result.windows, result.outcomes, endings, gaps, result.n_keys
+    outliers = sorted((key, *times) for (_, key), *times in result.outliers)
+    sets = sorted(result.clock_sets)
+    counts = (result.n_used, result.n_keys)
+    return result.windows, result.outcomes, endings, gaps, outliers, sets, counts
 
 
 SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=6)
@@ -191,7 +211,9 @@ def test_a_key_s_windows_do_not_depend_on_other_keys(
     plans: list[Any], rules: WindowRules, data: st.DataObject
 ) -> None:
     rules = replace(rules, key_ttl_ms=NEVER_MS)
-    records = stream_of([(*plan[:3], False, plan[4]) for plan in plans], rules)
+    # The second sample of each key is near its first, so that stream time need not decide.
+    start = [(*name, 0, 0.0, NEAR) for name in dict.fromkeys(plan[:2] for plan in plans)]
+    records = stream_of([*start, *((*plan[:3], 0.0, plan[4]) for plan in plans)], rules)
     names = data.draw(st.permutations([record.name for record in records]), "interleaving")
     queues: dict[Any, deque[Record]] = defaultdict(deque)
     for record in records:

@@ -44,7 +44,17 @@ class Outcome(NamedTuple):
 
     n_late: int
     n_repeated: int
+    n_held: int
     is_warm: bool
+
+
+class ClockSet(NamedTuple):
+    """A clock that was set: the record, the time there, and the newest before it."""
+
+    record: int
+    name: Name
+    time_ms: float
+    newest_ms: float
 
 
 class Ending(NamedTuple):
@@ -63,6 +73,9 @@ class Result:
     outcomes: list[Outcome] = field(default_factory=list)
     endings: list[Ending] = field(default_factory=list)
     gaps: list[tuple[int, Name, float]] = field(default_factory=list)
+    outliers: list[tuple[Name, float, float]] = field(default_factory=list)
+    clock_sets: list[ClockSet] = field(default_factory=list)
+    n_used: int = 0
     n_keys: int = 0
 
 
@@ -91,6 +104,9 @@ class _Series:
 
     seen_ms: float = -math.inf
     newest_ms: float = -math.inf
+    is_confirmed: bool = False
+    held: tuple[float, tuple[float, ...]] | None = None
+    behind: tuple[float, float] | None = None
     known: dict[int, _Cell] = field(default_factory=dict)
     newest: _Cell | None = None
     waiting: list[_Cell] = field(default_factory=list)
@@ -101,30 +117,173 @@ class _Series:
     starts: list[int] = field(default_factory=list)
 
 
+@dataclass
+class Partition:
+    """The stream time of a partition, and who gave a later one."""
+
+    now_ms: float = -math.inf
+    n_records: int = 0
+    was_earlier: bool = False
+    ahead: tuple[bytes, float, float] | None = None
+
+    def advance(self, record: Record, rules: WindowRules) -> float:
+        """Take one more record; return until when it shows that its key sends."""
+        times, gap_ms = record.times_ms, rules.gap_ms_max
+        steady = 0
+        while steady + 1 < len(times) and times[steady + 1] - times[steady] <= gap_ms:
+            steady += 1
+        steady_ms = times[steady]
+        self.n_records += 1
+        is_earlier = self.n_records <= 3 and times[-1] < self.now_ms - gap_ms
+        was_earlier, self.was_earlier = self.was_earlier, is_earlier and self.n_records == 2
+        if self.n_records == 1 or (is_earlier and was_earlier):
+            self.now_ms = steady_ms
+        elif times[0] <= self.now_ms + gap_ms:
+            self.now_ms = max(self.now_ms, steady_ms)
+            self.ahead = None
+            if times[-1] > self.now_ms + gap_ms:
+                self.ahead = (record.key, times[-1], times[-1])
+        elif self.ahead is None:
+            self.ahead = (record.key, times[0], steady_ms)
+        elif self.ahead[0] == record.key:
+            _, from_ms, to_ms = self.ahead
+            to_ms = max(to_ms, steady_ms)
+            self.ahead = (record.key, from_ms, to_ms)
+            if steady_ms < from_ms:
+                self.ahead = (record.key, times[0], steady_ms)
+            elif to_ms - from_ms > rules.key_ttl_ms:
+                self.now_ms, self.ahead = to_ms, None
+        else:
+            both = sorted([(self.ahead[2], self.ahead[0]), (steady_ms, record.key)])
+            self.now_ms = both[0][0]
+            to_ms, key = both[1]
+            self.ahead = (key, to_ms, to_ms) if to_ms > self.now_ms + gap_ms else None
+        return max(self.now_ms, steady_ms)
+
+
+@dataclass
+class _Arrival:
+    """One record as it is processed: its number, its key and how many samples had which fate."""
+
+    number: int
+    record: Record
+    n_late: int = 0
+    n_repeated: int = 0
+    n_held: int = 0
+
+
 def cut_one_by_one(records: list[Record], rules: WindowRules) -> Result:
     """Cut the windows of a stream, record by record."""
     result = Result()
     known: dict[Name, _Series] = {}
-    stream_times_ms: dict[int, float] = {}
+    partitions: dict[int, Partition] = {}
     for number, record in enumerate(records):
-        series = known.setdefault(record.name, _Series())
-        n_late = n_repeated = 0
+        partition = partitions.setdefault(record.partition, Partition())
+        seen_ms = partition.advance(record, rules)
+        arrival = _Arrival(number, record)
         for time_ms, values in zip(record.times_ms, record.values, strict=True):
-            if time_ms + rules.allowed_lateness_ms < series.newest_ms:
-                n_late += 1
+            series = known.setdefault(record.name, _Series())
+            verdict = _judge(series, time_ms, partition.now_ms, rules)
+            _settle_held(series, verdict, arrival, rules, result)
+            if verdict == "set":
+                result.clock_sets.append(ClockSet(number, record.name, time_ms, series.newest_ms))
+                series = known[record.name] = _Series(is_confirmed=series.is_confirmed)
+            if verdict in ("holds", "leads"):
+                series.held = (time_ms, values)
+                arrival.n_held += 1
+            elif verdict in ("late", "stays"):
+                arrival.n_late += 1
             else:
-                n_repeated += _is_repeat(series, rules, time_ms, values)
-                series.newest_ms = max(series.newest_ms, time_ms)
-                _release(series, rules, number, record.name, result)
-        result.outcomes.append(Outcome(n_late, n_repeated, series.span >= rules.n_steps))
-        stream_time_ms = max(stream_times_ms.get(record.partition, -math.inf), record.times_ms[-1])
-        stream_times_ms[record.partition] = series.seen_ms = stream_time_ms
-        for name, other in list(known.items()):
-            if name[0] == record.partition and stream_time_ms > other.seen_ms + rules.key_ttl_ms:
-                result.endings.append(Ending(number, name, other.seen_ms + rules.key_ttl_ms))
-                del known[name]
+                _use(series, time_ms, values, arrival, rules, result)
+        warm = known[record.name].span >= rules.n_steps
+        outcome = Outcome(arrival.n_late, arrival.n_repeated, arrival.n_held, warm)
+        result.outcomes.append(outcome)
+        known[record.name].seen_ms = seen_ms
+        _expire(known, arrival, partition.now_ms, rules, result)
+    result.n_used -= sum(outcome.n_repeated for outcome in result.outcomes)
     result.n_keys = len(known)
     return result
+
+
+def _expire(
+    known: dict[Name, _Series], arrival: _Arrival, now_ms: float, rules: WindowRules, result: Result
+) -> None:
+    """Drop the keys of the record's partition that have sent nothing for too long."""
+    for name, other in list(known.items()):
+        at_ms = other.seen_ms + rules.key_ttl_ms
+        if name[0] == arrival.record.partition and now_ms > at_ms:
+            result.endings.append(Ending(arrival.number, name, at_ms))
+            if other.held is not None:
+                result.outliers.append((name, other.held[0], other.newest_ms))
+            del known[name]
+
+
+def _settle_held(
+    series: _Series, verdict: str, arrival: _Arrival, rules: WindowRules, result: Result
+) -> None:
+    """Use or drop the held sample, where the next one shows what it is."""
+    if series.held is None or verdict == "stays":
+        return
+    if verdict in ("confirms", "leads"):
+        _use(series, *series.held, arrival, rules, result)
+    else:
+        result.outliers.append((arrival.record.name, series.held[0], series.newest_ms))
+    series.held = None
+
+
+def _judge(series: _Series, time_ms: float, now_ms: float, rules: WindowRules) -> str:
+    """Return what a sample is: used, confirms, leads, holds, late, stays (late too), or set."""
+    newest_ms, gap_ms, lateness_ms = series.newest_ms, rules.gap_ms_max, rules.allowed_lateness_ms
+    if newest_ms == -math.inf:
+        return "used"
+    is_near = newest_ms - lateness_ms <= time_ms <= newest_ms + gap_ms
+    if not series.is_confirmed:
+        series.is_confirmed = True
+        if not is_near and abs(now_ms - time_ms) < abs(now_ms - newest_ms):
+            series.is_confirmed = False
+            return "used" if time_ms > newest_ms else "set"
+    held_ms = None if series.held is None else series.held[0]
+    if held_ms is not None and held_ms - lateness_ms <= time_ms <= held_ms + gap_ms:
+        return "confirms"
+    if is_near:
+        series.behind = None
+        return "used"
+    if time_ms > newest_ms:
+        series.behind = None
+        return "leads" if held_ms is not None and time_ms > held_ms else "holds"
+    return _judge_late(series, time_ms, rules)
+
+
+def _judge_late(series: _Series, time_ms: float, rules: WindowRules) -> str:
+    """Return what a late sample is: late, stays or set."""
+    gap_ms, lateness_ms = rules.gap_ms_max, rules.allowed_lateness_ms
+    if series.behind is not None:
+        from_ms, to_ms = series.behind
+        if time_ms >= to_ms - lateness_ms:
+            series.behind = (from_ms, max(time_ms, to_ms))
+            is_set = max(time_ms, to_ms) - from_ms + rules.sample_interval_ms > gap_ms
+            return "set" if is_set else "late"
+        if time_ms >= to_ms - lateness_ms - gap_ms:
+            return "late"
+    if time_ms >= series.newest_ms - lateness_ms - gap_ms:
+        return "stays"
+    series.behind = (time_ms, time_ms)
+    return "late"
+
+
+def _use(
+    series: _Series,
+    time_ms: float,
+    values: tuple[float, ...],
+    arrival: _Arrival,
+    rules: WindowRules,
+    result: Result,
+) -> None:
+    """Use one sample."""
+    arrival.n_repeated += _is_repeat(series, rules, time_ms, values)
+    series.newest_ms = max(series.newest_ms, time_ms)
+    result.n_used += 1
+    _release(series, rules, arrival.number, arrival.record.name, result)
 
 
 def _is_repeat(

@@ -124,15 +124,17 @@ SAMPLES = st.lists(
     min_size=1,
     max_size=5,
 )
+NEAR = [(1, 0.1, 0.2), (1, 0.2, 0.1)]
+"""Two samples that follow each other."""
 KINDS = ("json", "json", "json", "json", "json", "float32", "float32")
 BAD = ("junk", "no key", "tombstone", "huge", "seconds", "content type", "shape")
-# Partition, key, how far behind, how long before, what, samples.
+# Partition, key, how far behind, how long before (or how far the clock is set back), what, samples.
 PLANS = st.lists(
     st.tuples(
         st.sampled_from([0, 0, 1]),
         st.sampled_from([0, 0, 0, 1, 2]),
-        st.sampled_from([0, 0, 0, 0, 2, 6]),
-        st.sampled_from([0] * 15 + [50, 2_000]),
+        st.sampled_from([0] * 12 + [2, 6, 2, 6, 100_000, -100_000, 9, -9]),
+        st.sampled_from([0] * 18 + [50, 2_000, -50]),
         st.sampled_from(KINDS * 5 + BAD),
         SAMPLES,
     ),

@@ -43,9 +43,10 @@ AlertReason = Literal[
     "max_duration",
     "key_expired",
     "bundle_changed",
+    "clock_set",
 ]
 """Why an event was published: the first three open an alert, the next two update it, and the last
-four close it."""
+five close it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -145,9 +146,9 @@ class Alert:
         Why this event was published. Open: `anomalous`, `continued` (it continues an alert that was
         open for too long) or `flood` (a summary instead of one alert too many). Update: `severity`
         (it rose) or `periodic`. Close: `recovered`, `max_duration` (the alert was open, or its key
-        active, for too long), `key_expired` (no more samples) or `bundle_changed` (another bundle
-        took over: the event repeats the alert's last one, and its source is where the other bundle
-        begins).
+        active, for too long), `key_expired` (no more samples), `clock_set` (the key's clock was set
+        back) or `bundle_changed` (another bundle took over: the event repeats the alert's last one,
+        and its source is where the other bundle begins).
     continues_alert_id
         `alert_id` of the alert that this one continues because that one was open for too long; null
         where it continues none.

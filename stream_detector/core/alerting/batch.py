@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.alerting.alert import Alert, RaisedAlert
+from stream_detector.core.alerting.alert import Alert, AlertReason, RaisedAlert
 from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance, expire
 from stream_detector.core.alerting.tracking import AlertRules, ScoredWindow
 from stream_detector.core.features import Features
@@ -62,13 +62,14 @@ class KeyedAlerts(NamedTuple):
 
 
 class _KeyEvent(NamedTuple):
-    """A key that expired (before its record counts), or that restarted after a gap."""
+    """A key that expired or whose clock was set (before its record counts), or that had a gap."""
 
     record: int
-    after_ms: float  # -inf for an expired key
+    after_ms: float  # -inf for a key that expired or whose clock was set
     at_ms: float
     key: bytes  # not by slot: which slot a key has depends on how the stream was cut into batches
     slot: int
+    reason: AlertReason | None  # None for a gap
 
 
 class ScoredSlice(NamedTuple):
@@ -166,21 +167,22 @@ class AlertBatch:
         return KeyedAlerts(self._alerts, gaps)
 
     def _process_until(self, end: tuple[int, float]) -> None:
-        """Process gaps and expirations up to this record and time."""
+        """Process gaps, and series that end, up to this record and time."""
         while self._next_key_event is not None and self._next_key_event[:2] <= end:
             key_event, self._next_key_event = self._next_key_event, next(self._key_events, None)
-            if key_event.after_ms == -inf:
-                self._expire(key_event)
-            else:
+            if key_event.reason is None:
                 self._restart_after_gap(key_event)
+            else:
+                self._end(key_event, key_event.reason)
 
-    def _expire(self, key_event: _KeyEvent) -> None:
-        """Close the alert of a key that has expired."""
+    def _end(self, key_event: _KeyEvent, reason: AlertReason) -> None:
+        """Close the alert of a key whose series has ended."""
         index, slot = key_event.record, key_event.slot
         gaps = self._gaps.pop(slot, ())
         alerts = self._alerts.pop(slot, None)
         if alerts is not None:
-            events = expire(alerts, round(key_event.at_ms), self._batch.metadata(index))
+            metadata = self._batch.metadata(index)
+            events = expire(alerts, round(key_event.at_ms), metadata, reason)
             self._raise(index, key_event.key, events, gaps)
 
     def _restart_after_gap(self, key_event: _KeyEvent) -> None:
@@ -234,18 +236,26 @@ class AlertBatch:
 
 
 def _key_events(completed: WindowBatch, indices: NDArray[np.intp]) -> list[_KeyEvent]:
-    """Return the gaps and expirations of a batch."""
-    expired = completed.expired
-    n_expired, n_gaps = len(expired.slots), len(completed.gap_slots)
-    at_ms = np.floor(completed.gap_ms + 0.5)
-    columns = (
-        np.concatenate([indices[expired.records], indices[completed.gap_records]]).tolist(),
-        [-inf] * n_expired + at_ms.tolist(),
-        np.concatenate([expired.at_ms, at_ms]).tolist(),
-        completed.state.keys_of(expired.slots) + [b""] * n_gaps,  # no two gaps are of one moment
-        np.concatenate([expired.slots, completed.gap_slots]).tolist(),
-    )
-    return [_KeyEvent(*each) for each in zip(*columns, strict=True)]
+    """Return the gaps of a batch, and the series that ended."""
+    expired, gap_ms = completed.expired, np.floor(completed.gap_ms + 0.5)
+    gaps = zip(indices[completed.gap_records], gap_ms, completed.gap_slots, strict=True)
+    events = [
+        # No two gaps are of one moment, so their keys do not matter.
+        _KeyEvent(int(record), float(at_ms), float(at_ms), b"", int(slot), None)
+        for record, at_ms, slot in gaps
+    ]
+    ends = zip(indices[expired.records], expired.at_ms, expired.slots, strict=True)
+    ended: list[tuple[int, float, int, AlertReason]] = [
+        (int(record), float(at_ms), int(slot), "key_expired") for record, at_ms, slot in ends
+    ]
+    ended += [
+        (int(indices[each.record]), each.newest_ms, each.slot, "clock_set")
+        for each in completed.clock_sets
+    ]
+    keys = completed.state.keys_of(np.array([slot for _, _, slot, _ in ended], dtype=np.intp))
+    for (record, at_ms, slot, reason), key in zip(ended, keys, strict=True):
+        events.append(_KeyEvent(record, -inf, at_ms, key, slot, reason))
+    return events
 
 
 def _never() -> Explanation:

@@ -152,17 +152,25 @@ def advance(
     return found._replace(alerts=None) if found.alerts == _NOTHING else found
 
 
-def expire(alerts: SeriesAlerts | None, at_ms: int, metadata: RecordMetadata) -> tuple[Alert, ...]:
-    """Close the open alert of a key that has expired; the caller drops the key's state.
+def expire(
+    alerts: SeriesAlerts | None,
+    at_ms: int,
+    metadata: RecordMetadata,
+    reason: AlertReason = "key_expired",
+) -> tuple[Alert, ...]:
+    """Close the open alert of a key whose series has ended; the caller drops the key's state.
 
     Parameters
     ----------
     alerts
         State of the key; None where it has none.
     at_ms
-        The stream time at which the key expired.
+        The stream time at which the key expired, or its newest time before its clock was set.
     metadata
-        The record that advanced stream time, of whatever key; gives `source` only.
+        The record that advanced stream time, of whatever key, or set the clock; gives `source`
+        only.
+    reason
+        `key_expired`, or `clock_set`.
 
     Returns
     -------
@@ -173,7 +181,7 @@ def expire(alerts: SeriesAlerts | None, at_ms: int, metadata: RecordMetadata) ->
     opened = alerts.published
     if opened is None:
         return ()
-    return (next_event(opened, "close", "key_expired", at_ms, metadata).alert,)
+    return (next_event(opened, "close", reason, at_ms, metadata).alert,)
 
 
 class _Transition(NamedTuple):

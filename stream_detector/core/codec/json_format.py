@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from stream_detector.core.codec.decoding import Decoded, RawSamples, wrong_shape
 from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Rejected
-from stream_detector.core.timestamps import TIMESTAMP_MS_MAX, invalid_time
+from stream_detector.core.timestamps import SECONDS_MAX, TIMESTAMP_MS_MAX, invalid_time
 from stream_detector.errors import (
     DataError,
     RecordDecodeError,
@@ -398,5 +398,9 @@ def _is_time(value: object) -> bool:
 
 
 def _is_whole_time(value: object) -> bool:
-    """Return whether a JSON value is a time in whole milliseconds."""
-    return type(value) is int and 0 <= value <= TIMESTAMP_MS_MAX
+    """Return whether a JSON value is a time in whole milliseconds, and not in another unit.
+
+    The time of a whole window only dates its alert. So nothing is gained by times that count from
+    another beginning, while samples may have such.
+    """
+    return type(value) is int and SECONDS_MAX <= value <= TIMESTAMP_MS_MAX

@@ -24,11 +24,16 @@ from stream_detector.core.codec.formats import (
 from stream_detector.core.codec.keys import unusable_keys
 from stream_detector.core.features import Features, to_float32
 from stream_detector.core.records import FloatArray, Headers, Rejected, SeriesColumns
-from stream_detector.core.timestamps import TIMESTAMP_MS_MAX, follow, invalid_time, keep
+from stream_detector.core.timestamps import (
+    SECONDS_MAX,
+    SECONDS_MIN,
+    TIMESTAMP_MS_MAX,
+    follow,
+    invalid_time,
+    keep,
+    looks_like,
+)
 from stream_detector.errors import DataError, RecordValueError
-
-SECONDS_MIN, SECONDS_MAX = 1_000_000_000, 10_000_000_000
-"""Seconds since 1970 from 2001 to 2286; as milliseconds they would all lie in early 1970."""
 
 AHEAD_MS_MAX = 3_600_000
 """How far the samples of a record may be ahead of the record's own time, apart from the time that
@@ -309,9 +314,12 @@ def _invalid_times(
     for row in np.flatnonzero((first < 0) | is_seconds | is_ahead | is_after_9999).tolist():
         received = f"{first[row]:.16g}"
         if is_seconds[row]:
-            reason = f"{received}, which looks like seconds; multiply it by 1,000"
+            reason = f"{received}{looks_like(first[row])}"
         elif is_after_9999[row]:
-            reason = f"{received}, which ends after the year 9999; correct the sender's clock"
+            words = looks_like(first[row]) or (
+                ", which ends after the year 9999; correct the sender's clock"
+            )
+            reason = f"{received}{words}"
         elif is_ahead[row]:
             hours = ahead_ms[row] / 3_600_000
             reason = (

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from stream_detector.core.windowing.keyed_state import Jump
 from stream_detector.errors import StateError
 
 _FIELDS = {
@@ -39,6 +40,8 @@ class RestorePlan(NamedTuple):
     n_open_alerts
         How many alerts are open, for another bundle that takes over; None where alerts never close,
         because each record is a whole window.
+    jump
+        What was about to advance the stream time before the first record.
     """
 
     offset: int
@@ -47,6 +50,7 @@ class RestorePlan(NamedTuple):
     has_active_keys: bool
     digest: str
     n_open_alerts: int | None = None
+    jump: Jump | None = None
 
     @classmethod
     def nothing(cls, offset: int) -> "RestorePlan":
@@ -74,7 +78,7 @@ class CommitMetadata(NamedTuple):
     def encode(self) -> str:
         """Return the metadata as JSON, about 250 characters."""
         restore_plan = self.restore_plan
-        fields = {
+        fields: dict[str, Any] = {
             "restore_offset": restore_plan.offset,
             "stream_time_ms": None
             if math.isinf(restore_plan.stream_time_ms)
@@ -86,6 +90,8 @@ class CommitMetadata(NamedTuple):
             "partitions": self.n_partitions,
             "open_alerts": restore_plan.n_open_alerts,
         }
+        if restore_plan.jump is not None:
+            fields["jump"] = list(restore_plan.jump)
         return orjson.dumps(fields).decode()
 
     @classmethod
@@ -112,6 +118,7 @@ class CommitMetadata(NamedTuple):
             n_partitions = int(fields["partitions"])
             n_open = fields.get("open_alerts")
             n_open = None if n_open is None else int(n_open)
+            jump = _jump_of(fields.get("jump"))
         except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as error:
             message = (
                 f"the offset committed for {where} carries metadata of another program "
@@ -121,6 +128,14 @@ class CommitMetadata(NamedTuple):
             raise StateError(message) from None
         offset, score_from_offset, has_active_keys, digest, bundle_version = values
         restore_plan = RestorePlan(
-            offset, stream_time_ms, score_from_offset, has_active_keys, digest, n_open
+            offset, stream_time_ms, score_from_offset, has_active_keys, digest, n_open, jump
         )
         return cls(restore_plan, bundle_version, n_partitions)
+
+
+def _jump_of(value: Any) -> Jump | None:
+    """Return a jump as it was encoded; ValueError or TypeError for anything else."""
+    if value is None:
+        return None
+    name, from_ms, newest_ms = value
+    return Jump(int(name), float(from_ms), float(newest_ms))

@@ -5,7 +5,9 @@ Pure values; `stream_detector.core.sample_detector` steps from one to the next.
 A partition's records are divided by *restore points*. A new one is set once every key has had,
 since the last one, as much event time as its incomplete windows can need. Replaying from the last
 restore point but one therefore rebuilds every key: records up to the last one make each key's
-newest time right, and after that nothing depends on what was not replayed. An active key (one with
+clock right, and after that nothing depends on what was not replayed. (Whether a key's clock is
+right is not guessed: the clock of a reader who starts at the restore point is followed beside the
+key's own, see `stream_detector.core.windowing.clock_filter`.) An active key (one with
 an alert, or with a recent gap) holds on to the restore point at which it became active, and windows
 are scored again from there:
 
@@ -22,7 +24,7 @@ from typing import NamedTuple
 
 from stream_detector.core.alerting.lifecycle import SeriesAlerts
 from stream_detector.core.state.restore_plan import RestorePlan
-from stream_detector.core.windowing.keyed_state import KeyedState
+from stream_detector.core.windowing.keyed_state import Jump, KeyedState
 from stream_detector.core.windowing.windows import WindowState
 from stream_detector.errors import StateError
 
@@ -57,10 +59,13 @@ class RestorePoint(NamedTuple):
         Its first record.
     stream_time_ms
         The partition's stream time before that record, -inf where it had none.
+    jump
+        What was about to advance it.
     """
 
     offset: int
     stream_time_ms: float
+    jump: Jump | None = None
 
 
 class RestoreHold(NamedTuple):
@@ -72,12 +77,15 @@ class RestoreHold(NamedTuple):
         Since when the key's activity is counted, which shows a reset; None where there are only
         gaps.
     offsets
-        Restore points: when the key became active, and at each reset of its alerts after that. The
-        first one counts.
+        Restore points: when the key became active, and at each reset of its alerts after that; or
+        at each of its gaps, where there are only gaps. The first one counts.
+    gaps_ms
+        Those gaps, where there are only gaps and all their restore points are known.
     """
 
     since_ms: int | None
     offsets: tuple[int, ...]
+    gaps_ms: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +120,12 @@ class SampleState:
         self, partition: int, offset: int, restore_plan: RestorePlan | None = None
     ) -> "SampleState":
         """Start to read a partition that has no state."""
-        stream_time_ms = -math.inf if restore_plan is None else restore_plan.stream_time_ms
+        plan = restore_plan or RestorePlan.nothing(offset)
         keyed_state = self.windows.apply_delta()
-        if stream_time_ms > -math.inf:
-            keyed_state.stream_times_ms[partition] = stream_time_ms
-        first = RestorePoint(offset, stream_time_ms)
+        if plan.stream_time_ms > -math.inf:
+            keyed_state.stream_times_ms[partition] = plan.stream_time_ms
+            keyed_state.set_jump(partition, plan.jump)
+        first = RestorePoint(offset, plan.stream_time_ms, plan.jump)
         return replace(self, restore_points={**self.restore_points, partition: (first,)})
 
     def start_scoring(self, partition: int, restore_plan: RestorePlan) -> "SampleState":
@@ -185,10 +194,18 @@ class SampleState:
             points = state.restore_points[partition]
             score_from = min([_before_last(points).offset, *held])
             at = max(0, [each.offset for each in points].index(score_from) - 1)
-            is_exact = state.refused_at.get(partition, -1) < points[at].offset
+            begin = points[at]
+            is_exact = state.refused_at.get(partition, -1) < begin.offset
             digest = _digest(state, keyed_state, partition) if is_exact else NO_DIGEST
-            n_open = _n_open(state, active)
-            plans[partition] = RestorePlan(*points[at], score_from, bool(held), digest, n_open)
+            plans[partition] = RestorePlan(
+                offset=begin.offset,
+                stream_time_ms=begin.stream_time_ms,
+                score_from_offset=score_from,
+                has_active_keys=bool(held),
+                digest=digest,
+                n_open_alerts=_n_open(state, active),
+                jump=begin.jump,
+            )
             kept = {**state.restore_points, partition: points[at:]}
             state = replace(state, restore_points=kept)
             if keyed_state.has_history(partition, self.needed.windows_ms):
@@ -214,7 +231,8 @@ def _set_restore_point(
     if offset <= points[-1].offset:
         return state
     keyed_state.begin_restore_point(partition)
-    fresh = RestorePoint(offset, keyed_state.stream_times_ms.get(partition, -math.inf))
+    stream_time_ms = keyed_state.stream_times_ms.get(partition, -math.inf)
+    fresh = RestorePoint(offset, stream_time_ms, keyed_state.jumps.get(partition))
     return replace(state, restore_points={**state.restore_points, partition: (*points, fresh)})
 
 
@@ -229,12 +247,25 @@ def _holds(state: SampleState, keyed_state: KeyedState) -> dict[int, RestoreHold
     for slot in {*state.alerts, *state.gaps}:
         since_ms = _since_ms(state.alerts.get(slot))
         hold = state.holds.get(slot)
-        if hold is None or hold.since_ms != since_ms:
-            here = _before_last(state.restore_points[int(keyed_state.partitions[slot])]).offset
+        here = _before_last(state.restore_points[int(keyed_state.partitions[slot])]).offset
+        if slot not in state.alerts:
+            hold = _hold_of_gaps(hold, state.gaps[slot], here)
+        elif hold is None or hold.since_ms != since_ms:
             offsets = (here,) if hold is None else (*hold.offsets, here)
             hold = RestoreHold(since_ms, offsets[-RESTARTS_KEPT:])
         holds[slot] = hold
     return holds
+
+
+def _hold_of_gaps(hold: RestoreHold | None, gaps_ms: tuple[int, ...], here: int) -> RestoreHold:
+    """Return how far back to replay for a key that has gaps and no alerts.
+
+    Each gap needs the restore point of its time, so that a key with one gap after the other does
+    not hold on to that of the first for ever.
+    """
+    known = {} if hold is None else dict(zip(hold.gaps_ms, hold.offsets, strict=False))
+    other = here if hold is None or hold.gaps_ms else hold.offsets[0]
+    return RestoreHold(None, tuple(known.get(each, other) for each in gaps_ms), gaps_ms)
 
 
 def _n_open(state: SampleState, slots: Iterable[int]) -> int:
@@ -261,7 +292,10 @@ def _digest(state: SampleState, keyed_state: KeyedState, partition: int) -> str:
         (keyed_state.keys[slot] or b"", _facts(state.alerts.get(slot)), state.gaps.get(slot, ()))
         for slot in _active_slots(state, keyed_state, partition)
     )
-    known = (keyed_state.digest_of(partition), keyed_state.stream_times_ms.get(partition), active)
+    stream_time_ms = keyed_state.stream_times_ms.get(partition)
+    known: tuple[object, ...] = (keyed_state.digest_of(partition), stream_time_ms, active)
+    if partition in keyed_state.jumps:
+        known = (*known, tuple(keyed_state.jumps[partition]))
     return hashlib.blake2b(repr(known).encode(), digest_size=8).hexdigest()
 
 

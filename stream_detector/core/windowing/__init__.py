@@ -3,6 +3,8 @@
 A batch of samples passes through the modules in this order::
 
     sessions       which records belong together: a key that was idle too long starts over
+    stream_time    how the time of a partition advances, and with it who has expired
+    clock_filter   samples whose time cannot be their key's are held, dropped or late
     reordering     late and repeated samples are dropped, the others put in the order of time
     parts          samples of one cell that each bring some of its values are merged
     grid           each sample gets its cell; gaps divide a series into segments

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
 from stream_detector.core.windowing.arrays import Indices, is_group_start
-from stream_detector.core.windowing.keyed_state import NO_WINDOW, KeyColumns, KeyedState
+from stream_detector.core.windowing.key_columns import NO_WINDOW, KeyColumns
+from stream_detector.core.windowing.keyed_state import KeyedState
 from stream_detector.core.windowing.reordering import InOrder, half_intervals
 from stream_detector.core.windowing.rules import WindowRules
 
@@ -328,18 +329,9 @@ def columns_after(in_order: InOrder, aligned: Aligned, last_cells: Indices) -> K
     last_cells
         `KeyColumns.last_cell` at the end of each segment, shape (n_segments,).
     """
-    sessions = in_order.sessions
-    after = sessions.columns.take(np.arange(len(sessions.slots)))  # (n_sessions,)
+    after = in_order.sessions.after
     of_segments = aligned.session_of_segment  # (n_segments,); a session's last one is written last
     after.last_ms[of_segments] = aligned.times_ms[aligned.lasts]
     after.span[of_segments] = aligned.spans[aligned.lasts]
     after.last_cell[of_segments] = last_cells
-    after.newest_ms[:] = sessions.newest_ms
-    after.seen_ms[:] = sessions.seen_ms
-    after.is_parted[:] = sessions.is_parted
-    # The key's first sample since the restore point that is newer than all before it.
-    is_first_newer = np.isposinf(after.restored_ms) & (
-        sessions.newest_ms > sessions.columns.newest_ms
-    )  # (n_sessions,)
-    after.restored_ms[is_first_newer] = sessions.columns.newest_ms[is_first_newer]
     return after

@@ -20,25 +20,19 @@ then, a batch can be processed again from the same state with the same result.
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
+from stream_detector.core.windowing.key_columns import NO_WINDOW, KeyColumns
 
 FREE = -1
 """Partition of a slot that belongs to no key."""
 
-NO_WINDOW = -1
-"""`last_cell` of a key that has no incomplete window; its row holds nothing of use."""
-
 _GROWTH = 1.125
 """How much more room is reserved than is needed, so that not every new key copies all rows."""
-
-_ODD = np.uint64(0x9E3779B97F4A7C15)
-"""Multiplying by it spreads bits: 2^64 over the golden ratio, made odd (Knuth, The Art of Computer
-Programming, volume 3, section 6.4)."""
 
 RowPart = tuple[NDArray[np.intp], FloatArray, NDArray[np.uint8]]
 """Slots (n,), rows (n, n_steps, n_features) and packed starts (n, ceil(n_steps / 8))."""
@@ -46,86 +40,11 @@ RowPart = tuple[NDArray[np.intp], FloatArray, NDArray[np.uint8]]
 _Type = TypeVar("_Type", np.float32, np.uint8, np.int32, np.uint64)
 
 
-@dataclass(slots=True)
-class KeyColumns:
-    """State of each key besides its cells, one entry a slot, each of shape (n_slots,).
-
-    Parameters
-    ----------
-    newest_ms
-        Newest time of any sample of the key that was in time.
-    seen_ms
-        Stream time of the partition after the key's last record.
-    last_ms
-        Time of the last sample that was aligned to the grid, NaN before the first.
-    last_cell
-        Cell of that sample in the row, `NO_WINDOW` where no window is incomplete.
-    span
-        Cells since the series started, or started again after a gap; counted up to n_steps.
-    is_parted
-        Whether the key's newest cell came in parts (`stream_detector.core.windowing.parts`).
-    restored_ms
-        `newest_ms` at the partition's last restore point
-        (`stream_detector.core.state.sample_state`), known once a newer sample has come: inf until
-        then, -inf where the key had no state at the restore point. It is not part of the digest.
-    """
-
-    newest_ms: NDArray[np.float64]
-    seen_ms: NDArray[np.float64]
-    last_ms: NDArray[np.float64]
-    last_cell: NDArray[np.int32]
-    span: NDArray[np.int32]
-    is_parted: NDArray[np.bool_]
-    restored_ms: NDArray[np.float64]
-
-    @classmethod
-    def fresh(cls, n_slots: int) -> "KeyColumns":
-        """Return the state of keys that have sent nothing yet."""
-        return cls(
-            newest_ms=np.full(n_slots, -np.inf),
-            seen_ms=np.full(n_slots, -np.inf),
-            last_ms=np.full(n_slots, np.nan),
-            last_cell=np.full(n_slots, NO_WINDOW, dtype=np.int32),
-            span=np.zeros(n_slots, dtype=np.int32),
-            is_parted=np.zeros(n_slots, dtype=np.bool_),
-            restored_ms=np.full(n_slots, -np.inf),
-        )
-
-    def take(self, slots: NDArray[np.intp]) -> "KeyColumns":
-        """Return a copy of the entries of some slots."""
-        return KeyColumns(*(getattr(self, name)[slots] for name in self.__slots__))
-
-    def put(self, slots: NDArray[np.intp], values: "KeyColumns") -> None:
-        """Set the entries of some slots."""
-        for name in self.__slots__:
-            getattr(self, name)[slots] = getattr(values, name)
-
-    def digests(self, names: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """Return a number for each entry that changes with any of its values but `restored_ms`.
-
-        Parameters
-        ----------
-        names
-            A number for each key, shape (n_slots,).
-
-        Returns
-        -------
-        Shape (n_slots,).
-        """
-        mixed = names.copy()  # (n_slots,)
-        cells = self.last_cell.astype(np.uint64) << np.uint64(32) | self.span.astype(np.uint64)
-        cells |= self.is_parted.astype(np.uint64) << np.uint64(31)  # a bit that a span leaves free
-        times = (self.newest_ms, self.seen_ms, self.last_ms)
-        for bits in (*(each.view(np.uint64) for each in times), cells):  # (n_slots,) each
-            mixed ^= bits
-            mixed *= _ODD
-            mixed ^= mixed >> np.uint64(29)
-        return mixed
-
-
 @dataclass(frozen=True, slots=True)
 class ReorderBuffer:
     """Samples that wait because a late one may still come before them, or parts of theirs.
+
+    Samples that are held until another confirms their time are kept in one, too.
 
     A sample whose time is `KeyColumns.last_ms` of its key waits no more: it is here only to tell
     whether what comes for its cell repeats it (`stream_detector.core.windowing.parts`).
@@ -143,6 +62,35 @@ class ReorderBuffer:
     slots: NDArray[np.intp]
     times_ms: NDArray[np.float64]
     values: FloatArray
+
+    def without(self, slots: NDArray[np.intp]) -> "ReorderBuffer":
+        """Return the samples of other slots."""
+        if not len(slots) or not len(self.slots):
+            return self
+        is_kept = ~np.isin(self.slots, slots)  # (n_waiting,)
+        return ReorderBuffer(self.slots[is_kept], self.times_ms[is_kept], self.values[is_kept])
+
+
+class Jump(NamedTuple):
+    """A time that only one key of a partition has given so far; see `stream_time`.
+
+    Parameters
+    ----------
+    name
+        Stands for the key: 64 bits of its digest.
+    from_ms, newest_ms
+        Earliest and newest time beyond the stream time. Where `newest_ms` is not beyond, the
+        stream time is that of the partition's first record; where it is earlier, so was the second.
+    """
+
+    name: int
+    from_ms: float
+    newest_ms: float
+
+
+def name_of(key: bytes) -> int:
+    """Return 64 bits that stand for a key."""
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
 
 
 @dataclass(slots=True)
@@ -168,6 +116,10 @@ class StateDelta:
         Cells in which a window starts, shape (n_starts,).
     reorder_buffer
         All samples that wait after the batch; None leaves them as they are.
+    held
+        All samples that are held after the batch; None leaves them as they are.
+    jumps
+        Of each partition of the batch, what would advance its stream time; None for nothing.
     freed
         Slots of keys that expired, shape (n_freed,).
     """
@@ -183,6 +135,8 @@ class StateDelta:
     start_slots: NDArray[np.intp]
     start_cells: NDArray[np.intp]
     reorder_buffer: ReorderBuffer | None
+    held: ReorderBuffer | None = None
+    jumps: Mapping[int, Jump | None] = field(default_factory=dict)
     freed: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
 
 
@@ -210,6 +164,11 @@ class KeyedState:
         Stream time of each partition.
     reorder_buffer
         Samples that wait.
+    held
+        Samples, one of a key at most, that are held until another confirms them
+        (`stream_detector.core.windowing.clocks`).
+    jumps
+        Of partitions where there is one, what would advance the stream time.
     token
         Identifies the `WindowState` whose changes were applied last.
     """
@@ -224,6 +183,8 @@ class KeyedState:
         self.reorder_buffer = ReorderBuffer(
             np.empty(0, np.intp), np.empty(0), np.empty((0, n_features), np.float32)
         )
+        self.held = self.reorder_buffer
+        self.jumps: dict[int, Jump] = {}
         self.token: object = None
         self._names: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)  # (n_slots,), of the keys
         self._digests: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)  # (n_slots,)
@@ -246,10 +207,10 @@ class KeyedState:
     @property
     def n_bytes(self) -> int:
         """Return the size of all arrays; keys and their index are not counted."""
-        waiting = self.reorder_buffer
         n_bytes = self.rows.nbytes + self.starts.nbytes + self.partitions.nbytes
         n_bytes += self._names.nbytes + self._digests.nbytes
-        n_bytes += waiting.slots.nbytes + waiting.times_ms.nbytes + waiting.values.nbytes
+        for each in (self.reorder_buffer, self.held):
+            n_bytes += each.slots.nbytes + each.times_ms.nbytes + each.values.nbytes
         n_bytes += sum(int(getattr(self.columns, name).nbytes) for name in KeyColumns.__slots__)
         return n_bytes
 
@@ -332,10 +293,11 @@ class KeyedState:
             self.keys[slot] = key
             self.partitions[slot] = partition
             self._slots.setdefault(partition, {})[key] = slot
-            name = hashlib.blake2b(key, digest_size=8).digest()
-            self._names[slot] = int.from_bytes(name, "little")
+            self._names[slot] = name_of(key)
         del self._free[max(len(self._free) - len(delta.added), 0) :]
         self.stream_times_ms.update(delta.stream_times_ms)
+        for partition, jump in delta.jumps.items():
+            self.set_jump(partition, jump)
         self.columns.put(delta.slots, delta.columns)
         for slots, rows, starts in delta.rows():
             self.rows[slots] = rows  # (n_some, n_steps, n_features)
@@ -345,6 +307,8 @@ class KeyedState:
         np.bitwise_or.at(self.starts, (delta.start_slots, delta.start_cells >> 3), bits)
         if delta.reorder_buffer is not None:
             self.reorder_buffer = delta.reorder_buffer
+        if delta.held is not None:
+            self.held = delta.held
         self._is_scratch_used = False
         if (delta.slots[1:] > delta.slots[:-1]).all():  # the columns just set need not be read
             names = self._names[delta.slots]  # (n_sessions,)
@@ -359,8 +323,16 @@ class KeyedState:
         self._release(np.flatnonzero(is_dropped))
         for partition in partitions:
             self.stream_times_ms.pop(partition, None)
+            self.jumps.pop(partition, None)
             self._slots.pop(partition, None)
             self._sums.pop(partition, None)
+
+    def set_jump(self, partition: int, jump: Jump | None) -> None:
+        """Set what would advance the stream time of a partition."""
+        if jump is None:
+            self.jumps.pop(partition, None)
+        else:
+            self.jumps[partition] = jump
 
     def drop_windows(self, partition: int) -> None:
         """Drop the incomplete windows of a partition's keys; their series continue."""
@@ -371,12 +343,16 @@ class KeyedState:
 
     def begin_restore_point(self, partition: int) -> None:
         """Start to measure how much event time each key of a partition has from here on."""
-        self.columns.restored_ms[self.partitions == partition] = np.inf
+        slots = np.flatnonzero(self.partitions == partition)  # (n_keys,)
+        self.columns.restored_ms[slots] = np.inf
+        self.columns.replay_newest_ms[slots] = -np.inf
+        self.columns.replay_from_ms[slots] = self.columns.replay_other_ms[slots] = np.nan
 
     def has_history(self, partition: int, needed_ms: float) -> bool:
         """Return whether every key of a partition has had `needed_ms` since the restore point.
 
-        A key that had no state at the restore point has all its history after it.
+        A key that had no state at the restore point has all its history after it, and so has one
+        whose clock was set since.
         """
         slots = np.flatnonzero(self.partitions == partition)  # (n_keys,)
         restored_ms, last_ms = self.columns.restored_ms[slots], self.columns.last_ms[slots]
@@ -431,12 +407,8 @@ class KeyedState:
         self._set_digests(slots, np.zeros(len(slots), dtype=np.uint64))
         self.partitions[slots] = FREE
         self.columns.put(slots, KeyColumns.fresh(len(slots)))
-        if len(slots) and len(self.reorder_buffer.slots):
-            waiting = self.reorder_buffer
-            is_kept = ~np.isin(waiting.slots, slots)  # (n_waiting,)
-            self.reorder_buffer = ReorderBuffer(
-                waiting.slots[is_kept], waiting.times_ms[is_kept], waiting.values[is_kept]
-            )
+        self.reorder_buffer = self.reorder_buffer.without(slots)
+        self.held = self.held.without(slots)
 
 
 def _extend(array: NDArray[_Type], n_more: int, fill_value: float) -> NDArray[_Type]:

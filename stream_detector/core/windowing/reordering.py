@@ -28,12 +28,13 @@ from numpy.typing import NDArray
 from stream_detector.core.records import FloatArray
 from stream_detector.core.windowing.arrays import (
     Indices,
-    group_ends,
     is_group_end,
     is_group_start,
     join_ranges,
     running_maximum,
 )
+from stream_detector.core.windowing.clock_filter import follow_clocks
+from stream_detector.core.windowing.key_clocks import Arrived, Followed
 from stream_detector.core.windowing.keyed_state import KeyedState, ReorderBuffer
 from stream_detector.core.windowing.parts import NEVER, merge_parts
 from stream_detector.core.windowing.rules import WindowRules
@@ -41,10 +42,10 @@ from stream_detector.core.windowing.sessions import (
     Arrivals,
     Expired,
     KeySessions,
-    advance_stream_time,
     find_expired,
     find_sessions,
 )
+from stream_detector.core.windowing.stream_time import StreamTime, advance_stream_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +67,14 @@ class InOrder:
     values
         Values of all samples of the batch, and of those that waited before it, shape
         (n_values, n_features).
-    n_late, n_repeated
-        Samples of each record that were late, or repeated another, shape (n_records,).
+    followed
+        Samples that are used, late, held or outliers, and clocks that were set.
+    n_repeated
+        Samples of each record that repeated another, shape (n_records,).
     reorder_buffer
         Samples that wait after the batch; None where the rules let none wait.
-    stream_times_ms
-        Stream time of each partition of the batch after it.
+    stream_time
+        Stream time of each partition of the batch.
     expired
         Keys that expired.
     """
@@ -82,10 +85,10 @@ class InOrder:
     rows: Indices
     records: Indices
     values: FloatArray
-    n_late: Indices
+    followed: Followed
     n_repeated: Indices
     reorder_buffer: ReorderBuffer | None
-    stream_times_ms: dict[int, float]
+    stream_time: StreamTime
     expired: Expired
 
 
@@ -166,22 +169,31 @@ def reorder_samples(
         How late a sample may be, and when a key expires.
     """
     n_records = len(slots)
-    stream_time = advance_stream_time(keyed_state, arrivals)
+    samples = (arrivals.times_ms, arrivals.counts)
+    stream_time = advance_stream_time(
+        keyed_state, arrivals.keys, arrivals.partitions, samples, rules
+    )
     by_key = np.argsort(slots, kind="stable")  # (n_records,), records by key
     sessions = find_sessions(keyed_state, slots, by_key, stream_time, rules.key_ttl_ms)
+    expired = find_expired(
+        keyed_state, arrivals.partitions, sessions, stream_time, rules.key_ttl_ms
+    )
     arrived = _by_session(arrivals, sessions, by_key)
-    arrived, newest, is_late = _find_late(arrived, sessions, rules.allowed_lateness_ms)
-    n_late = np.bincount(arrived.records[is_late], minlength=n_records)  # (n_records,)
-    in_time = arrived.where(~is_late) if is_late.any() else arrived
+    followed = follow_clocks(
+        arrived, sessions, keyed_state, stream_time.after_ms, arrivals.values, rules
+    )
+    followed = followed.without_expired(expired.idle, keyed_state)
+    sessions, values = followed.sessions, followed.values
+    in_time, newest = _with_newest(followed.used, sessions)
     if rules.allowed_lateness_ms > 0:
-        found = _wait_for_late(in_time, keyed_state, sessions, arrivals.values, rules)
+        found = _wait_for_late(in_time, keyed_state, sessions, values, rules)
         needed = found.released.times + rules.allowed_lateness_ms  # (n_released,)
-        records = _first_newer(arrived, newest, found.released.session_of, needed)
+        records = _first_newer(in_time, newest, found.released.session_of, needed)
         found = found._replace(released=replace(found.released, records=records))
-    elif _may_have_parts(keyed_state, sessions, arrivals.values):
-        found = _wait_for_parts(in_time, keyed_state, sessions, arrivals.values, rules)
+    elif _may_have_parts(keyed_state, sessions, values):
+        found = _wait_for_parts(in_time, keyed_state, sessions, values, rules)
     else:
-        found = _without_waiting(in_time, sessions, arrivals.values, rules)
+        found = _without_waiting(in_time, sessions, values, rules)
     repeating = found.repeating[found.repeating >= 0]  # (n_repeats,)
     reorder_buffer = None
     if found.waiting is not None:
@@ -193,13 +205,11 @@ def reorder_samples(
         rows=found.released.rows,
         records=found.released.records,
         values=found.values,
-        n_late=n_late,
+        followed=followed,
         n_repeated=np.bincount(repeating, minlength=n_records),  # (n_records,)
         reorder_buffer=reorder_buffer,
-        stream_times_ms=stream_time.ends_ms,
-        expired=find_expired(
-            keyed_state, arrivals.partitions, sessions, stream_time, rules.key_ttl_ms
-        ),
+        stream_time=stream_time,
+        expired=expired,
     )
 
 
@@ -237,7 +247,7 @@ def _wait_for_late(
         values[samples.rows[firsts]] = merged.values  # joined with those that waited: a copy
         is_repeat &= ~(merged.is_new & is_usable)
     kept = samples.where(is_first)
-    newest_now = sessions.newest_ms[kept.session_of]  # (n_kept,)
+    newest_now = sessions.after.newest_ms[kept.session_of]  # (n_kept,)
     is_released = kept.times + lateness_ms < newest_now  # (n_kept,)
     return _Sorted(
         kept.where(is_released), kept.where(~is_released), samples.records[is_repeat], values
@@ -259,7 +269,7 @@ def _wait_for_parts(
 ) -> _Sorted:
     """Let a cell wait for its parts where the cell before it came in parts.
 
-    Fills in `KeySessions.is_parted`.
+    Fills in `KeySessions.after.is_parted`.
     """
     samples, values = _with_buffered(samples, keyed_state, sessions, values)
     samples, is_repeat = _find_repeats(samples, sessions.columns.last_ms, rules.sample_interval_ms)
@@ -286,7 +296,7 @@ def _wait_for_parts(
     used = replace(cells, records=records, rows=np.where(is_held, as_merged, cells.rows))
     kept = replace(cells, rows=as_merged)
     is_kept = ~has_next & ~is_full & (~is_used | was_kept)  # (n_cells,)
-    sessions.is_parted[cells.session_of[~has_next]] = is_parted[~has_next]
+    sessions.after.is_parted[cells.session_of[~has_next]] = is_parted[~has_next]
     is_merged = is_held[cell_of] & merged.is_new  # (n_samples,)
     is_repeat &= ~is_merged
     return _Sorted(
@@ -297,35 +307,23 @@ def _wait_for_parts(
     )
 
 
-def _by_session(arrivals: Arrivals, sessions: KeySessions, by_key: Indices) -> _Samples:
+def _by_session(arrivals: Arrivals, sessions: KeySessions, by_key: Indices) -> Arrived:
     """Return the samples of a batch by session, and those of a session as they arrived."""
     counts = arrivals.counts[by_key]  # (n_records,)
     starts = np.cumsum(arrivals.counts)[by_key] - counts  # (n_records,), of each record's samples
     rows = join_ranges(starts, counts)  # (n_samples,)
     records = np.repeat(by_key, counts)  # (n_samples,)
-    times = arrivals.times_ms[rows]  # (n_samples,)
-    return _Samples(sessions.of_records[records], times, rows, records, newest=times)
+    return Arrived(sessions.of_records[records], arrivals.times_ms[rows], rows, records)
 
 
-def _find_late(
-    arrived: _Samples, sessions: KeySessions, lateness_ms: float
-) -> tuple[_Samples, NDArray[np.float64], NDArray[np.bool_]]:
-    """Fill in the newest time before each sample, and find that after it and who is late.
-
-    Fills in `KeySessions.newest_ms`, too.
-
-    Returns
-    -------
-    The samples; the newest time of the session after each one, and whether it is late, shape
-    (n_samples,).
-    """
-    is_first = is_group_start(arrived.session_of)  # (n_samples,)
-    newest = running_maximum(arrived.times, is_first, sessions.columns.newest_ms)  # (n_samples,)
-    newest_before = np.concatenate([[-np.inf], newest[:-1]])  # (n_samples,)
-    newest_before[is_first] = sessions.columns.newest_ms
-    sessions.newest_ms[:] = newest[group_ends(is_first)]
-    is_late: NDArray[np.bool_] = arrived.times + lateness_ms < newest_before  # (n_samples,)
-    return replace(arrived, newest=newest_before), newest, is_late
+def _with_newest(used: Arrived, sessions: KeySessions) -> tuple[_Samples, NDArray[np.float64]]:
+    """Return samples with the newest time before each one; and that after it, (n_samples,)."""
+    is_first = is_group_start(used.session_of)  # (n_samples,)
+    initial = sessions.columns.newest_ms[used.session_of[is_first]]  # (n_sessions_here,)
+    newest = running_maximum(used.times_ms, is_first, initial)  # (n_samples,)
+    newest_before = np.concatenate([[-np.inf], newest[:-1]])[: len(newest)]  # (n_samples,)
+    newest_before[is_first] = initial
+    return _Samples(*used, newest=newest_before), newest
 
 
 def _with_buffered(

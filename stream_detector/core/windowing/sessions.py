@@ -25,9 +25,10 @@ from stream_detector.core.windowing.arrays import (
     group_ends,
     is_group_end,
     is_group_start,
-    running_maximum,
 )
-from stream_detector.core.windowing.keyed_state import KeyColumns, KeyedState
+from stream_detector.core.windowing.key_columns import KeyColumns
+from stream_detector.core.windowing.keyed_state import KeyedState
+from stream_detector.core.windowing.stream_time import StreamTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +57,6 @@ class Arrivals:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamTime:
-    """How the stream time of each partition advances with the records of a batch.
-
-    Parameters
-    ----------
-    before_ms, after_ms
-        Stream time of each record's partition before and after it, float64, shape (n_records,);
-        -inf before the first record of a partition.
-    ends_ms
-        Stream time of each partition of the batch after its last record.
-    """
-
-    before_ms: NDArray[np.float64]
-    after_ms: NDArray[np.float64]
-    ends_ms: dict[int, float]
-
-
-@dataclass(frozen=True, slots=True)
 class KeySessions:
     """The sessions to which the records of a batch belong.
 
@@ -84,12 +67,13 @@ class KeySessions:
         the order of time.
     columns
         State of the key before the session's first record; fresh where the key is new or expired.
-    is_last
-        Whether the batch has no further session of the same key, shape (n_sessions,).
+    after
+        The same columns after the batch, as far as they are known.
+    is_first, is_last
+        Whether the batch has no session of the same key before, or none after, shape
+        (n_sessions,).
     of_records
         Session of each record, in the order of arrival, shape (n_records,).
-    newest_ms, seen_ms, is_parted
-        Those columns of the keyed state after the batch, shape (n_sessions,).
     expired_ms
         When the key's state before the session expired, shape (n_sessions,); NaN where the
         session continues that state, or there was none.
@@ -97,11 +81,10 @@ class KeySessions:
 
     slots: Indices
     columns: KeyColumns
+    after: KeyColumns
+    is_first: NDArray[np.bool_]
     is_last: NDArray[np.bool_]
     of_records: Indices
-    newest_ms: NDArray[np.float64]
-    seen_ms: NDArray[np.float64]
-    is_parted: NDArray[np.bool_]
     expired_ms: NDArray[np.float64]
 
 
@@ -122,33 +105,6 @@ class Expired:
     records: Indices
     at_ms: NDArray[np.float64]
     idle: Indices
-
-
-def advance_stream_time(keyed_state: KeyedState, arrivals: Arrivals) -> StreamTime:
-    """Return how the records of a batch advance the stream time of their partitions.
-
-    Parameters
-    ----------
-    keyed_state
-        Holds the stream time of each partition before the batch; not changed.
-    arrivals
-        At least one record.
-    """
-    newest = arrivals.times_ms[np.cumsum(arrivals.counts) - 1]  # (n_records,)
-    order = np.argsort(arrivals.partitions, kind="stable")  # (n_records,), by partition
-    numbers = arrivals.partitions[order]  # (n_records,)
-    is_first = is_group_start(numbers)  # (n_records,)
-    partitions = numbers[is_first].tolist()
-    initial = np.array(
-        [keyed_state.stream_times_ms.get(partition, -np.inf) for partition in partitions]
-    )  # (n_partitions,)
-    running = running_maximum(newest[order], is_first, initial)  # (n_records,)
-    shifted = np.concatenate([[-np.inf], running[:-1]])  # (n_records,)
-    shifted[is_first] = initial
-    before, after = np.empty_like(running), np.empty_like(running)  # (n_records,)
-    before[order], after[order] = shifted, running
-    ends = running[group_ends(is_first)]  # (n_partitions,)
-    return StreamTime(before, after, dict(zip(partitions, ends.tolist(), strict=True)))
 
 
 def find_sessions(
@@ -175,12 +131,12 @@ def find_sessions(
 
     Returns
     -------
-    The sessions; `newest_ms` is still to be filled in, and `is_parted` is that before the batch.
+    The sessions. Of the columns after the batch only `seen_ms` is known.
     """
-    before, after = stream_time.before_ms[order], stream_time.after_ms[order]  # (n_records,)
+    before, seen_after = stream_time.before_ms[order], stream_time.seen_ms[order]  # (n_records,)
     by_key = slots[order]  # (n_records,)
     is_key_start = is_group_start(by_key)  # (n_records,)
-    seen = np.concatenate([[-np.inf], after[:-1]])  # (n_records,), at the key's record before
+    seen = np.concatenate([[-np.inf], seen_after[:-1]])  # (n_records,), at the key's record before
     seen[is_key_start] = keyed_state.columns.seen_ms[by_key[is_key_start]]
     is_expired = np.isfinite(seen) & (before > seen + key_ttl_ms)  # (n_records,)
     is_start = is_key_start | is_expired  # (n_records,)
@@ -190,14 +146,15 @@ def find_sessions(
     columns = keyed_state.columns.take(session_slots)  # (n_sessions,)
     is_fresh = is_expired[is_start]  # (n_sessions,)
     columns.put(np.flatnonzero(is_fresh), KeyColumns.fresh(int(is_fresh.sum())))
+    after_batch = columns.take(np.arange(len(session_slots)))  # (n_sessions,)
+    after_batch.seen_ms[:] = seen_after[group_ends(is_start)]
     return KeySessions(
         slots=session_slots,
         columns=columns,
+        after=after_batch,
+        is_first=is_group_start(session_slots),
         is_last=is_group_end(session_slots),
         of_records=of_records,
-        newest_ms=np.empty(len(session_slots)),
-        seen_ms=after[group_ends(is_start)],
-        is_parted=columns.is_parted.copy(),
         expired_ms=np.where(is_fresh, seen[is_start] + key_ttl_ms, np.nan),
     )
 
@@ -227,7 +184,7 @@ def find_expired(
     seen = keyed_state.columns.seen_ms.copy()  # (n_slots,)
     of_slots = keyed_state.partitions.copy()  # (n_slots,)
     of_slots[sessions.slots] = partitions[_one_record_each(sessions)]
-    seen[sessions.slots] = sessions.seen_ms  # the last session of a slot is written last
+    seen[sessions.slots] = sessions.after.seen_ms  # the last session of a slot is written last
     numbers = np.array(sorted(stream_time.ends_ms), dtype=np.int64)  # (n_partitions,)
     ends = np.array([stream_time.ends_ms[number] for number in numbers.tolist()])
     at = np.minimum(np.searchsorted(numbers, of_slots), len(numbers) - 1)  # (n_slots,)

@@ -22,6 +22,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
+from stream_detector.core.timestamps import SECONDS_MIN
 from stream_detector.core.windowing.arrays import Indices, is_group_end
 from stream_detector.core.windowing.grid import (
     ROWS_AT_ONCE,
@@ -31,7 +32,9 @@ from stream_detector.core.windowing.grid import (
     columns_after,
     lay_out_segments,
 )
-from stream_detector.core.windowing.keyed_state import NO_WINDOW, KeyedState, RowPart, StateDelta
+from stream_detector.core.windowing.key_clocks import NO_RECORD, ClockEvent
+from stream_detector.core.windowing.key_columns import NO_WINDOW
+from stream_detector.core.windowing.keyed_state import KeyedState, RowPart, StateDelta
 from stream_detector.core.windowing.reordering import InOrder, reorder_samples
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import Arrivals, Expired
@@ -125,8 +128,15 @@ class WindowBatch:
         Slot of its key, shape (n_windows,). A key has the same slot until it expires.
     start_ms, end_ms
         Times of its first and last sample, whole milliseconds, shape (n_windows,).
-    n_late, n_repeated
-        Samples of each record that were late, or repeated another, shape (n_records,).
+    n_late, n_repeated, n_held
+        Samples of each record that were late, or repeated another, or are held at first, shape
+        (n_records,).
+    n_used
+        Samples that were used, those confirmed among them.
+    late
+        The first late sample of each record that has one, by record.
+    outliers, clock_sets
+        Held samples that were dropped, and clocks that were set back.
     is_warm
         Whether the key of each record has had a complete window since its series started or
         started again, shape (n_records,).
@@ -150,6 +160,11 @@ class WindowBatch:
     end_ms: NDArray[np.int64]
     n_late: Indices
     n_repeated: Indices
+    n_held: Indices
+    n_used: int
+    late: Sequence[ClockEvent]
+    outliers: Sequence[ClockEvent]
+    clock_sets: Sequence[ClockEvent]
     is_warm: NDArray[np.bool_]
     gap_slots: Indices
     gap_records: Indices
@@ -164,6 +179,17 @@ class WindowBatch:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    @property
+    def early_starts(self) -> list[ClockEvent]:
+        """Return the sessions that begin with times that look like milliseconds since boot."""
+        sessions = self.in_order.sessions
+        newest_ms = sessions.after.newest_ms  # (n_sessions,)
+        is_early = np.isneginf(sessions.columns.newest_ms) & (newest_ms < SECONDS_MIN)
+        return [
+            ClockEvent(int(sessions.slots[at]), NO_RECORD, float(newest_ms[at]), np.nan)
+            for at in np.flatnonzero(is_early).tolist()
+        ]
 
     def gather(self, part: slice | Indices) -> FloatArray:
         """Return some windows as they were received, NaN where a value is missing.
@@ -209,8 +235,13 @@ def assign_windows(state: WindowState, rules: WindowRules, arrivals: Arrivals) -
         slots=in_order.sessions.slots[sessions][order],
         start_ms=_round_to_ms(end_ms - rules.span_ms),
         end_ms=_round_to_ms(end_ms),
-        n_late=in_order.n_late,
+        n_late=in_order.followed.n_late,
         n_repeated=in_order.n_repeated,
+        n_held=in_order.followed.n_held,
+        n_used=len(in_order.followed.used.rows) - int(in_order.n_repeated.sum()),
+        late=in_order.followed.late,
+        outliers=in_order.followed.outliers,
+        clock_sets=in_order.followed.clock_sets,
         is_warm=_is_warm(in_order, aligned, rules.n_steps),
         gap_slots=in_order.sessions.slots[aligned.session_of[aligned.gaps]],
         gap_records=aligned.records[aligned.gaps],
@@ -283,7 +314,7 @@ def _delta(
     )
     return StateDelta(
         added=added,
-        stream_times_ms=in_order.stream_times_ms,
+        stream_times_ms=in_order.stream_time.ends_ms,
         slots=sessions.slots,
         columns=columns_after(in_order, aligned, last_cells),
         rows=rows.parts,
@@ -293,6 +324,8 @@ def _delta(
         start_slots=cell_slots[is_start],
         start_cells=aligned.cells[samples][is_start],
         reorder_buffer=in_order.reorder_buffer,
+        held=in_order.followed.held,
+        jumps=in_order.stream_time.jumps,
         freed=in_order.expired.idle,
     )
 

@@ -19,6 +19,7 @@ from stream_detector.core.scoring.scorer import SCALED_MAX
 from stream_detector.core.state.detector_state import EmptyState
 from stream_detector.errors import NonFiniteScoreError, RecordValueError
 
+NOW_MS = 1_767_225_600_000
 MakeBatch = Callable[..., RecordBatch]
 MakeDetector = Callable[..., WindowDetector]
 
@@ -99,7 +100,7 @@ def test_an_error_equal_to_the_threshold_is_normal(
 def test_an_alert_says_where_when_and_how_much(
     make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:
-    batch = make_batch([flat(0), flat(3.0), flat(1.5, timestamp_ms=50)])
+    batch = make_batch([flat(0), flat(3.0), flat(1.5, timestamp_ms=NOW_MS + 50)])
     (_, first, _), (_, second, _) = make_detector().step(EmptyState(), batch).alerts
     assert (first.source.topic, first.source.partition, first.source.offset) == (
         "telemetry",
@@ -107,7 +108,7 @@ def test_an_alert_says_where_when_and_how_much(
         101,
     )
     assert (first.window_start_ms, first.window_end_ms) == (1_001, 1_031)
-    assert (second.window_start_ms, second.window_end_ms) == (50, 80)
+    assert (second.window_start_ms, second.window_end_ms) == (NOW_MS + 50, NOW_MS + 80)
     assert (first.reconstruction_error, first.threshold, first.anomaly_score) == (3.0, 1.0, 3.0)
     assert (first.severity, second.severity) == ("critical", "warning")
     assert (first.key, first.bundle.name, first.detected_at_ms) == ("pump-7", "pumps", 0)
@@ -115,16 +116,20 @@ def test_an_alert_says_where_when_and_how_much(
 
 def test_an_alert_explains_itself(make_batch: MakeBatch, make_detector: MakeDetector) -> None:
     scaler = Scaler("min-max", np.array([1], np.float32), np.array([0.5], np.float32))
-    values = [b"?", flat(1.0), orjson.dumps({"values": [1, 9, 8, 1], "timestamp_ms": 50})]
+    values = [b"?", flat(1.0), orjson.dumps({"values": [1, 9, 8, 1], "timestamp_ms": NOW_MS + 50})]
     for model_rows_max in (1, 2, 100):
         detector = make_detector(scaler=scaler, model_rows_max=model_rows_max)
         ((index, alert, _),) = detector.step(EmptyState(), make_batch(values)).alerts
         found = alert.explanation
-        assert (index, found.worst_start_ms, found.worst_end_ms) == (2, 60, 70)
-        assert (found.shares, found.times_ms, found.imputed_share) == ((1.0,), (60, 70), 0.0)
+        assert (index, found.worst_start_ms, found.worst_end_ms) == (2, NOW_MS + 60, NOW_MS + 70)
+        assert (found.shares, found.times_ms, found.imputed_share) == (
+            (1.0,),
+            (NOW_MS + 60, NOW_MS + 70),
+            0.0,
+        )
         assert found.features[0].observed == (9.0, 8.0)
         assert found.features[0].expected == (1.0, 1.0)
-        assert (alert.event_time_ms, alert.reason) == (80, "anomalous")
+        assert (alert.event_time_ms, alert.reason) == (NOW_MS + 80, "anomalous")
 
 
 def test_what_explains_an_alert_outlives_buffers_used_again(

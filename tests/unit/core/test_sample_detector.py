@@ -138,10 +138,12 @@ def test_a_record_with_late_samples_is_put_aside_with_its_place_in_the_order() -
     ((index, error, stage),) = [(each.index, each.error, each.stage) for each in step.rejected]
     assert (index, type(error), stage) == (1, RecordOrderError, "order")
     assert str(error) == (
-        "2 of 4 samples came more than 0 ms behind the newest of their key, 2 were used: "
-        "send in order, or train with a larger window.allowed_lateness_ms"
+        "2 of 4 samples came more than 0 ms behind the newest of their key, the first at "
+        "2026-01-01T00:00:00.010Z, while the newest was at 2026-01-01T00:00:00.030Z; 2 were used: "
+        "send in order, correct the sender's clock, or train with a larger "
+        "window.allowed_lateness_ms"
     )
-    assert step.counts.samples == {"used": 9, "late": 2, "duplicate": 1}
+    assert step.counts.samples == {"used": 9, "late": 2, "duplicate": 1, "outlier": 0}
     assert step.counts.records == {"late": 1, "normal": 2, "dead_letter": 0}
 
 
@@ -161,9 +163,9 @@ def test_samples_that_waited_are_counted_once() -> None:
     times = ",".join(str(NOW_MS + each) for each in (0, 1, 2))
     crowd = b'{"values":[0,0,0],"timestamps_ms":[%s]}' % times.encode()
     first = detector.step(detector.initial_state(), batch_of(crowd))
-    second = detector.step(first.state, batch_of(Sent(b"pump", 2_000, [0])))
-    assert first.counts.samples == {"used": 1, "late": 0, "duplicate": 2}
-    assert second.counts.samples == {"used": 1, "late": 0, "duplicate": 0}
+    second = detector.step(first.state, batch_of(Sent(b"pump", 40, [0])))
+    assert first.counts.samples == {"used": 1, "late": 0, "duplicate": 2, "outlier": 0}
+    assert second.counts.samples == {"used": 1, "late": 0, "duplicate": 0, "outlier": 0}
 
 
 @pytest.mark.parametrize(
@@ -237,11 +239,11 @@ def test_records_at_twice_the_interval_are_never_normal() -> None:
 
 def test_a_record_after_a_gap_that_ended_a_series_before_its_first_window_is_unscored() -> None:
     far_apart = [Sent(b"a", 41 * at, [0]) for at in range(4)]
-    assert outcomes_of(*far_apart) == ["warm_up"] + ["unscored"] * 3
+    assert outcomes_of(*far_apart) == ["warm_up", "held", "unscored", "unscored"]
     nearer = [Sent(b"a", 40 * at, [0]) for at in range(3)]  # no gap, but three of four are missing
     assert outcomes_of(*nearer) == ["warm_up", "unscored", "unscored"]
     after_a_window = [Sent(b"a", 0, NORMAL), Sent(b"a", 71, [0]), Sent(b"a", 112, NORMAL)]
-    assert outcomes_of(*after_a_window) == ["normal", "warm_up", "normal"]
+    assert outcomes_of(*after_a_window) == ["normal", "held", "normal"]
 
 
 def test_a_record_that_completes_a_window_before_a_gap_is_judged() -> None:
@@ -308,11 +310,11 @@ def test_an_alert_closes_though_its_key_completes_no_window(records: list[Sent])
     assert step.alerts[1].alert.n_windows == step.alerts[1].alert.n_anomalous
 
 
-@pytest.mark.parametrize("sizes", [[3, 1], [1, 1, 1, 1]])
+@pytest.mark.parametrize("sizes", [[4, 1], [1, 1, 1, 1, 1]])
 def test_what_was_before_a_key_was_idle_is_not_said_of_it(sizes: list[int]) -> None:
     detector = detector_of()
-    records = [Sent(b"a", 0, [0]), Sent(b"a", 100, [0]), Sent(b"b", 5_000, [0])]
-    records += [Sent(b"a", 5_000, ANOMALOUS)]
+    records = [Sent(b"a", 0, [0]), Sent(b"a", 100, [0, 0]), Sent(b"b", 5_000, [0])]
+    records += [Sent(b"c", 5_000, [0]), Sent(b"a", 5_000, ANOMALOUS)]
     state: DetectorState = detector.initial_state()
     start, step = 0, None
     for size in sizes:
@@ -323,24 +325,26 @@ def test_what_was_before_a_key_was_idle_is_not_said_of_it(sizes: list[int]) -> N
 
 
 def test_an_idle_key_closes_its_alert_in_its_own_name() -> None:
-    step = step_of(Sent(b"a", 0, ANOMALOUS), Sent(b"b", 1_030, [0]), Sent(b"b", 1_031, [0]))
-    assert events(step) == [(0, "open", "anomalous"), (2, "close", "key_expired")]
+    others = [Sent(b"b", 1_030, [0]), Sent(b"c", 1_030, [0]), Sent(b"b", 1_031, [0])]
+    step = step_of(Sent(b"a", 0, ANOMALOUS), *others)
+    assert events(step) == [(0, "open", "anomalous"), (3, "close", "key_expired")]
     index, alert, key = step.alerts[1]
-    assert (index, key, alert.key) == (2, b"a", "a")
-    assert (alert.source.offset, alert.event_time_ms) == (102, NOW_MS + 1_030)
+    assert (index, key, alert.key) == (3, b"a", "a")
+    assert (alert.source.offset, alert.event_time_ms) == (103, NOW_MS + 1_030)
     assert alert.alert_id == step.alerts[0].alert.alert_id
-    assert (step.counts.n_idle_keys, step.counts.n_keys) == (1, 1)
+    assert (step.counts.n_idle_keys, step.counts.n_keys) == (1, 2)
     assert isinstance(step.state, SampleState)
     assert not step.state.alerts
 
 
 def test_alerts_that_end_at_one_record_end_in_the_order_of_their_keys() -> None:
     detector = detector_of()
-    records = [Sent(b"x", 0, [0]), Sent(b"y", 0, [0]), Sent(b"z", 2_000, [0])]
+    records = [Sent(b"x", 0, [0]), Sent(b"y", 0, [0])]
+    records += [Sent(b"z", 2_000, [0]), Sent(b"w", 2_000, [0])]
     records += [Sent(b"p", 2_000, ANOMALOUS), Sent(b"q", 2_000, ANOMALOUS)]
-    state = detector.step(detector.initial_state(), batch_of(*records[:3])).state
-    state = detector.step(state, batch_of(*records[3:])).state  # in slots used before
-    step = detector.step(state, batch_of(Sent(b"z", 9_000, [0])))
+    state = detector.step(detector.initial_state(), batch_of(*records[:4])).state
+    state = detector.step(state, batch_of(*records[4:])).state  # in slots used before
+    step = detector.step(state, batch_of(Sent(b"z", 9_000, [0]), Sent(b"w", 9_000, [0])))
     assert [each.key for each in step.alerts] == [b"p", b"q"]
 
 

@@ -158,7 +158,7 @@ def test_every_reason_has_its_line(
         broker.feed("telemetry", samples("both", range(partition, 80, 2)), partition)
     bursts = [start + each for start in range(0, 300, 60) for each in range(10)]
     broker.feed("telemetry", samples("bursts", bursts))
-    broker.feed("telemetry", samples("late", [1_000, *range(40)]))
+    broker.feed("telemetry", samples("late", [1_000, *range(40, 0, -1)]))
     broker.feed("telemetry", samples("same", [5] * 40))
     broker.feed("telemetry", samples("empty", range(60), None))
     broker.feed("telemetry", samples("slow", range(0, 200, 5)))

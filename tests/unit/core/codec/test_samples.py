@@ -278,6 +278,26 @@ BAD: dict[str, tuple[Sent, type[DataError], str]] = {
         RecordValueError,
         "which looks like seconds; multiply it by 1,000",
     ),
+    "microseconds": (
+        Sent(json_of([[1, 2]], timestamp_ms=NOW_MS * 1_000)),
+        RecordValueError,
+        "which looks like microseconds; divide it by 1,000",
+    ),
+    "nanoseconds each": (
+        Sent(json_of([[1, 2]], timestamps_ms=[NOW_MS * 1_000_000])),
+        RecordValueError,
+        "which looks like nanoseconds; divide it by 1,000,000",
+    ),
+    "nanoseconds as the record's own time": (
+        Sent(json_of([[1, 2]]), timestamp_ms=NOW_MS * 1_000_000),
+        RecordValueError,
+        "which looks like nanoseconds; divide it by 1,000,000",
+    ),
+    "a header in microseconds": (
+        timed(b"1767225600000000"),
+        RecordValueError,
+        "received '1767225600000000', which looks like microseconds; divide it by 1,000",
+    ),
     "a time after the year 9999": (
         Sent(json_of([[1, 2]], timestamp_ms=NOW_MS * 1_000 + 0.5)),
         RecordValueError,
@@ -373,9 +393,9 @@ BAD: dict[str, tuple[Sent, type[DataError], str]] = {
         '"values": expected at least one sample, received none',
     ),
     "a time that no calendar has": (
-        Sent(json_of([[1, 2]]), timestamp_ms=2**63 - 1),
+        Sent(json_of([[1, 2]]), timestamp_ms=300_000_000_000_000),
         RecordValueError,
-        "received 9.223372036854776e+18, which ends after the year 9999",
+        "received 300000000000000, which ends after the year 9999",
     ),
     "a last sample that no calendar has": (
         Sent(json_of([[1, 2], [3, 4]]), timestamp_ms=TIMESTAMP_MS_MAX - 9),

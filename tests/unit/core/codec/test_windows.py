@@ -12,7 +12,7 @@ from stream_detector.core.codec import json_format
 from stream_detector.core.codec.decoding import Decoded
 from stream_detector.core.codec.formats import CONTENT_TYPES, formats_of
 from stream_detector.core.codec.windows import decode_windows
-from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
+from stream_detector.core.timestamps import SECONDS_MAX, TIMESTAMP_MS_MAX
 from stream_detector.errors import (
     DataError,
     RecordDecodeError,
@@ -21,6 +21,7 @@ from stream_detector.errors import (
 )
 
 SHAPE = (3, 1)
+NOW_MS = 1_767_225_600_000
 JSON = ("content-type", CONTENT_TYPES["json"])
 FLOAT32 = ("content-type", CONTENT_TYPES["float32"])
 
@@ -139,11 +140,32 @@ def test_json_overflow_of_float32_becomes_infinite_without_a_warning() -> None:
     ]
 
 
-@pytest.mark.parametrize("timestamp_ms", [0, 1_700_000_000_000, TIMESTAMP_MS_MAX])
+@pytest.mark.parametrize("timestamp_ms", [SECONDS_MAX, 946_684_800_000, NOW_MS, TIMESTAMP_MS_MAX])
 def test_a_timestamp_is_kept_by_record(timestamp_ms: int) -> None:
     timed = orjson.dumps({"values": [1, 2, 3], "timestamp_ms": timestamp_ms})
     untimed = orjson.dumps({"values": [1, 2, 3], "timestamp_ms": None})
     assert decode_json(untimed, timed).timestamps_ms == {1: timestamp_ms}
+
+
+@pytest.mark.parametrize("values", [b"[1,2,3]", b"[[1],[2],[3]]"], ids=["flat", "nested"])
+@pytest.mark.parametrize(
+    ("timestamp_ms", "words"),
+    [
+        (0, "which is no time; leave it out where there is none"),
+        (1, "which looks like milliseconds since boot; add the time at which the device"),
+        (999_999_999, "which looks like milliseconds since boot"),
+        (1_000_000_000, "which looks like seconds; multiply it by 1,000"),
+        (NOW_MS // 1_000, "which looks like seconds; multiply it by 1,000"),
+        (SECONDS_MAX - 1, "which looks like seconds; multiply it by 1,000"),
+        (NOW_MS * 1_000, "which looks like microseconds; divide it by 1,000"),
+        (NOW_MS * 1_000_000, "which looks like nanoseconds; divide it by 1,000,000"),
+    ],
+)
+def test_a_timestamp_in_another_unit_is_named(values: bytes, timestamp_ms: int, words: str) -> None:
+    value = b'{"values":%b,"timestamp_ms":%d}' % (values, timestamp_ms)
+    problem = only_error(decode_json(value))
+    assert type(problem) is RecordValueError
+    assert f"received '{timestamp_ms}', {words}" in str(problem)
 
 
 def test_the_year_10000_is_no_timestamp() -> None:
@@ -157,7 +179,7 @@ def test_the_year_10000_is_no_timestamp() -> None:
     [
         b'{"values":[1,2,3]}',
         b'{"values":[1.5,-2e3,0]}',
-        b'{"values":[1,2,3],"timestamp_ms":5}',
+        b'{"values":[1,2,3],"timestamp_ms":1767225600000}',
         b'{"timestamp_ms":null,"values":[1,2,3],"unit":"bar"}',
     ],
 )
@@ -176,8 +198,8 @@ def test_both_json_paths_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("values", [b"[1,2,3]", b"[[1],[2],[3]]"], ids=["flat", "nested"])
 def test_of_a_key_given_twice_the_last_counts(values: bytes) -> None:
-    twice = b'{"values":%b,"timestamp_ms":5,"timestamp_ms":6}' % values
-    assert decode_json(twice).timestamps_ms == {0: 6}
+    twice = b'{"values":%b,"timestamp_ms":5,"timestamp_ms":1767225600006}' % values
+    assert decode_json(twice).timestamps_ms == {0: NOW_MS + 6}
     wrong = b'{"values":%b,"values":1}' % values
     assert isinstance(only_error(decode_json(wrong)), RecordDecodeError)
 
@@ -276,14 +298,14 @@ def test_an_unknown_content_type_is_named(name: bytes | None) -> None:
 
 def test_mixed_formats_keep_the_order_of_the_batch() -> None:
     values = [floats(0, 0, 0), b'{"values":[1,1,1]}', b"?", None, floats(4, 4, 4), b"x", b"?"]
-    json_5 = b'{"values":[5,5,5],"timestamp_ms":9}'
+    json_5 = b'{"values":[5,5,5],"timestamp_ms":1767225600009}'
     headers = [[FLOAT32], [JSON], [("content-type", b"?")], None, [FLOAT32], [], [FLOAT32]]
     decoded = decode_windows([*values, json_5], [*headers, ()], SHAPE, "json", first_index=10)
     assert list(decoded.indices) == [10, 11, 14, 17]
     assert decoded.windows[:, 0, 0].tolist() == [0, 1, 4, 5]
     assert decoded.windows.flags.c_contiguous
     assert [each.index for each in decoded.rejected] == [12, 13, 15, 16]
-    assert decoded.timestamps_ms == {17: 9}
+    assert decoded.timestamps_ms == {17: NOW_MS + 9}
 
 
 @pytest.mark.parametrize("value", [None, b""])

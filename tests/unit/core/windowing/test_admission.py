@@ -11,7 +11,7 @@ from stream_detector.core.windowing.admission import find_refused
 from stream_detector.core.windowing.keyed_state import KeyedState
 from stream_detector.core.windowing.windows import WindowState, assign_windows
 
-TTL_MS = 100.0
+ONE_TTL = replace(RULES, key_ttl_ms=100.0, gap_ms_max=100.0)
 EXAMPLE: Sequence[Record] = [
     (b"a", [0]),
     (b"b", [50]),
@@ -25,7 +25,7 @@ def refused(
     records: Sequence[Record], keys_max: int, partitions: Sequence[int] | None = None
 ) -> list[int]:
     state = KeyedState(n_steps=4, n_features=1)
-    found = find_refused(state, arrivals(*records, partitions=partitions), keys_max, TTL_MS)
+    found = find_refused(state, arrivals(*records, partitions=partitions), keys_max, ONE_TTL)
     return [int(row) for row in found]
 
 
@@ -56,17 +56,16 @@ def test_each_partition_has_a_limit_of_its_own() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_keys_with_state_go_on_from_batch_to_batch(size: int) -> None:
-    rules = replace(RULES, key_ttl_ms=TTL_MS)
-    state, found = WindowState.empty(rules), []
+    state, found = WindowState.empty(ONE_TTL), []
     for start in range(0, len(EXAMPLE), size):
         some = EXAMPLE[start : start + size]
-        rows = find_refused(state.apply_delta(), arrivals(*some), 2, TTL_MS)
+        rows = find_refused(state.apply_delta(), arrivals(*some), 2, ONE_TTL)
         found += (rows + start).tolist()
         kept = [each for at, each in enumerate(some) if at not in rows]
-        state = assign_windows(state, rules, arrivals(*kept)).state if kept else state
+        state = assign_windows(state, ONE_TTL, arrivals(*kept)).state if kept else state
     assert found == [2]
 
 
 def test_no_records_are_refused_of_none() -> None:
     assert refused([], 1) == []
-    assert find_refused(KeyedState(4, 1), arrivals(), 1, TTL_MS).dtype == np.intp
+    assert find_refused(KeyedState(4, 1), arrivals(), 1, ONE_TTL).dtype == np.intp

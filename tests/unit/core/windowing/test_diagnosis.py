@@ -113,7 +113,7 @@ def test_a_series_that_is_scored_has_no_reason() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 1_000])
 @pytest.mark.parametrize(
-    ("interval_ms", "n_samples"), [(2_000, 10), (2_000, 500), (3_000, 50), (60_000, 2)]
+    ("interval_ms", "n_samples"), [(2_000, 10), (2_000, 500), (3_000, 50), (60_000, 3)]
 )
 def test_samples_too_far_apart(interval_ms: int, n_samples: int, batch_size: int) -> None:
     found = diagnose(series(every(interval_ms, n_samples)), batch_size)
@@ -164,7 +164,7 @@ def test_bursts_with_gaps_between() -> None:
 def test_one_gap_is_not_yet_a_reason() -> None:
     once = [*every(1_000, 5), *(50_000 + each for each in every(1_000, 5))]
     assert diagnose(series(once))[b"pump"][0] == "warm_up"
-    twice = [*once, 100_000]
+    twice = [*once, 100_000, 101_000]
     assert diagnose(series(twice))[b"pump"][0] == "gaps"
 
 
@@ -200,7 +200,7 @@ def test_many_missing_values_are_a_share() -> None:
 
 
 def test_late_samples() -> None:
-    samples = [*series([1e7]), *series(every(1_000, 30))]
+    samples = [*series([1e7]), *series(every(1_000, 30)[::-1])]
     reason, text = diagnose(samples)[b"pump"]
     assert reason == "late"
     assert text == "30 of 31 samples came more than 0 ms behind the newest of their key"
@@ -269,7 +269,8 @@ def test_each_key_has_its_own_reason() -> None:
 def test_a_slot_that_another_key_takes_over_begins_at_zero() -> None:
     detector, health = detector_of(key_ttl_ms=100_000), SeriesHealth(1)
     state = add(health, detector, detector.initial_state(), series(every(2_000, 30), key=b"old"))
-    state = add(health, detector, state, series([500_000], key=b"other"))  # "old" expires
+    others = [*series([500_000], key=b"other"), *series([500_000], key=b"third")]
+    state = add(health, detector, state, others)  # "old" expires
     state = add(health, detector, state, series([501_000], key=b"new"))
     assert isinstance(state, SampleState)
     keyed_state = state.windows.apply_delta()

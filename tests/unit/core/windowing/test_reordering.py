@@ -43,13 +43,13 @@ def test_each_sample_is_released_by_the_record_that_leaves_nothing_to_wait_for()
     in_order = reorder(*RECORDS)
     assert in_order.records.tolist() == [0, 2, 2, 3]
     assert in_order.n_repeated.tolist() == [0, 0, 0, 1, 0]
-    assert in_order.n_late.tolist() == [0, 0, 0, 0, 1]
+    assert in_order.followed.n_late.tolist() == [0, 0, 0, 0, 1]
 
 
 def test_without_lateness_nothing_waits() -> None:
     in_order = reorder(*RECORDS, rules=RULES)
     assert in_order.times_ms.tolist() == [0, 10, 30, 50]
     assert in_order.records.tolist() == [0, 0, 0, 2]
-    assert in_order.n_late.tolist() == [0, 1, 0, 0, 1]
+    assert in_order.followed.n_late.tolist() == [0, 1, 0, 0, 1]
     assert in_order.n_repeated.tolist() == [0, 0, 0, 1, 0]
     assert in_order.reorder_buffer is None

@@ -35,7 +35,7 @@ def test_a_sample_follows_at_the_interval_or_leaves_missing_values(
 
 def test_a_longer_pause_than_gap_ms_max_is_a_gap() -> None:
     for pause, n_gaps in ((30, 0), (50, 1)):
-        times = [70 + pause, 70 + pause + 50]
+        times = [70 + pause, 70 + pause + 30]
         assert len(follow_with((b"a", times[:1]), (b"b", [0])).gap_ms) == 0  # it still waits
         assert follow_with((b"a", times)).gap_ms.tolist() == [120.0] * n_gaps
 
@@ -48,6 +48,6 @@ def test_a_sample_in_time_is_put_in_order_and_a_later_one_is_rejected() -> None:
 
 @pytest.mark.parametrize(("stream_time_ms", "n_expired"), [(1_070, 0), (1_071, 1)])
 def test_a_key_expires_with_stream_time(stream_time_ms: float, n_expired: int) -> None:
-    batch = follow_with((b"b", [stream_time_ms]))
+    batch = follow_with((b"b", [stream_time_ms]), (b"c", [stream_time_ms]))
     assert len(batch.expired.slots) == n_expired
     assert batch.expired.at_ms.tolist() == [1_070.0] * n_expired

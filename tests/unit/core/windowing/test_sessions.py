@@ -1,25 +1,30 @@
 """Sessions of keys: the worked example of the module, and partitions beside each other."""
 
+from dataclasses import replace
+
 import numpy as np
+from key_samples import RULES as KEY_RULES
 from key_samples import arrivals  # tests/support
 
 from stream_detector.core.windowing.keyed_state import KeyedState
 from stream_detector.core.windowing.sessions import Arrivals as Records
 from stream_detector.core.windowing.sessions import (
     KeySessions,
-    StreamTime,
-    advance_stream_time,
     find_expired,
     find_sessions,
 )
+from stream_detector.core.windowing.stream_time import StreamTime, advance_stream_time
 
 TTL_MS = 100.0
+RULES = replace(KEY_RULES, gap_ms_max=1_000.0)
+"""No time of these records is a jump."""
 
 
 def sessions_of(records: Records) -> tuple[KeyedState, StreamTime, KeySessions]:
     keyed_state = KeyedState(n_steps=4, n_features=1)
     slots, _ = keyed_state.find(records.keys, records.partitions)
-    stream_time = advance_stream_time(keyed_state, records)
+    samples = (records.times_ms, records.counts)
+    stream_time = advance_stream_time(keyed_state, records.keys, records.partitions, samples, RULES)
     order = np.argsort(slots, kind="stable")
     return (
         keyed_state,

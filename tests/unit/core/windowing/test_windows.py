@@ -71,7 +71,7 @@ def test_after_a_gap_a_series_starts_again(pause: float, n_gaps: int) -> None:
 
 
 def test_a_key_is_in_warm_up_again_after_a_gap() -> None:
-    some = cut_all(RULES, (b"a", every_10_ms(0, 4)), (b"a", [100]))
+    some = cut_all(RULES, (b"a", every_10_ms(0, 4)), (b"a", [100, 110]))
     assert some.is_warm.tolist() == [True, False]
 
 
@@ -124,19 +124,19 @@ def test_keys_and_partitions_do_not_mix() -> None:
 
 
 def test_an_idle_key_expires_at_the_record_that_advances_stream_time() -> None:
-    records = [(b"a", [0.0]), (b"b", [1_000.0]), (b"b", [1_001.0]), (b"b", [1_002.0])]
+    records = [(b"a", [0.0]), (b"b", [1_000.0]), (b"c", [1_000.0]), (b"b", [1_001.0])]
     some = cut_all(RULES, *records)
     assert some.state.keys_of(some.expired.slots) == [b"a"]
-    assert (some.expired.records.tolist(), some.expired.at_ms.tolist()) == ([2], [1_000])
-    assert some.state.n_keys == 1
-    assert some.state.apply_delta().n_keys == 1
+    assert (some.expired.records.tolist(), some.expired.at_ms.tolist()) == ([3], [1_000])
+    assert some.state.n_keys == 2
+    assert some.state.apply_delta().n_keys == 2
 
 
 def test_a_key_that_sends_again_after_its_expiry_starts_over() -> None:
-    records: list[Record] = [(b"a", [0, 10]), (b"b", [1_020]), (b"a", [20, 30])]
+    records: list[Record] = [(b"a", [0, 10]), (b"b", [1_020]), (b"c", [1_020]), (b"a", [20, 30])]
     some = cut_all(RULES, *records)
     assert len(some) == 0
-    assert some.is_warm.tolist() == [False] * 3
+    assert some.is_warm.tolist() == [False] * 4
     assert len(some.gap_slots) == 0
 
 
