@@ -247,21 +247,36 @@ def _read_back(context: RunContext, reader: Client, search: _Search) -> None:
 
 
 def _publish(context: RunContext, closes: Sequence[OutputRecord]) -> int:
-    """Publish closes until all are acknowledged or refused; return how many were refused."""
-    client, settings = context.client, context.settings
-    waiting, n_refused = list(closes), 0
-    while waiting:
-        try:
-            client.produce(waiting)
-            client.flush(settings.flush_timeout_ms)
-        except RecordRefusedError as error:
-            client.abort()
-            n_refused += len(error.refusals)
-            if settings.delivery == "exactly_once":  # all of the transaction was aborted
-                numbers = [n for n in range(len(waiting)) if n not in error.refusals]
-            else:
-                numbers = [n for n in error.undelivered if n not in error.refusals]
-            waiting = [waiting[number] for number in numbers]
-        else:
-            break
-    return n_refused
+    """Publish closes until all are acknowledged or refused; return how many were refused.
+
+    A library may name all that was sent together with the one at fault, so after a refusal each
+    close is tried alone.
+    """
+    is_transaction = context.settings.delivery == "exactly_once"
+    refusal = _refusal_of(context, closes) if closes else None
+    if refusal is None:
+        return 0
+    numbers = range(len(closes)) if is_transaction else refusal.undelivered
+    taken: list[OutputRecord] = []
+    for number in numbers:
+        if _refusal_of(context, [closes[number]]) is None:
+            taken.append(closes[number])
+            if is_transaction:
+                context.client.abort()
+    for close in taken if is_transaction else ():  # together they may be too large
+        refusal = _refusal_of(context, [close])
+        if refusal is not None:
+            raise refusal
+    return len(numbers) - len(taken)
+
+
+def _refusal_of(context: RunContext, closes: Sequence[OutputRecord]) -> RecordRefusedError | None:
+    """Publish closes together; return the error if Kafka refuses some of them."""
+    client = context.client
+    try:
+        client.produce(closes)
+        client.flush(context.settings.flush_timeout_ms)
+    except RecordRefusedError as error:
+        client.abort()
+        return error
+    return None

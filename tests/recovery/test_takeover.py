@@ -292,8 +292,10 @@ def test_a_close_that_kafka_refuses_does_not_stop_the_takeover(
 ) -> None:
     broker = stopped_with_open_alerts(delivery)
     broker.n_calls.clear()
-    refusal = RecordRefusedError("too large", {0: "size"}, [0, 1])
-    broker.faults = [Fault("flush", refusal)]
+    # Of two that are sent together both are named, though one alone is taken.
+    both = RecordRefusedError("too large", {0: "size", 1: "size"}, [0, 1])
+    alone = RecordRefusedError("too large", {0: "size"}, [0])
+    broker.faults = [Fault("flush", both), Fault("flush", alone, nth=2)]
     assert new_service(broker, delivery).run().n_records > 0
     assert "alerts-left-open n_alerts=1" in caplog.text
     assert len(closes(broker)) == 1
