@@ -190,7 +190,8 @@ def encode_samples(values: FloatArray, times_ms: float | list[float] | None = No
         Milliseconds since 1970-01-01 UTC: the time of the first sample, or a list with the time
         of each one. None gives no time.
     """
-    document: dict[str, Any] = {_VALUES: values.astype(np.float64)}  # (n_samples, n_features)
+    exact = np.ascontiguousarray(values, dtype=np.float64)  # (n_samples, n_features)
+    document: dict[str, Any] = {_VALUES: exact}
     if isinstance(times_ms, list):
         document[_TIMES] = [_shortest(time_ms) for time_ms in times_ms]
     elif times_ms is not None:

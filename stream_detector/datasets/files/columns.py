@@ -68,7 +68,7 @@ class Columns:
     def with_values(self, places: Sequence[int]) -> "Columns":
         """Return the same rows with these columns of values, in this order."""
         names = [self.value_names[at] for at in places]
-        return replace(self, value_names=names, values=self.values[:, list(places)])
+        return replace(self, value_names=names, values=np.ascontiguousarray(self.values[:, places]))
 
     def keys(self) -> list[str] | None:
         """Return the column `key` as text, None if there is none."""

@@ -43,7 +43,10 @@ def read_parquet(path: Path, *, blank_is_missing: bool) -> Columns:
     table = _with_ranges(_read_table(path))
     if not table.num_rows:
         refuse_empty(path)
-    names = [canonical(name) for name in table.column_names]
+    names = [
+        canonical(name) or f"{at} (without a name)"
+        for at, name in enumerate(table.column_names, start=1)
+    ]
     check_named_once(path, names)
     index = {name for name in _index_of(table) if isinstance(name, str)}
     named: dict[str, list[Any]] = {}
@@ -51,8 +54,8 @@ def read_parquet(path: Path, *, blank_is_missing: bool) -> Columns:
     in_index: dict[str, str] = {}
     value_names: list[str] = []
     values: list[NDArray[np.float64]] = []
-    for name, header in zip(names, table.column_names, strict=True):
-        column = _plain(table.column(header))
+    for name, header, received in zip(names, table.column_names, table.columns, strict=True):
+        column = _plain(received)
         headers[name] = header
         if header in index:
             in_index[header] = str(column.type)
@@ -92,17 +95,23 @@ def _read_table(path: Path) -> Any:
 def _with_ranges(table: Any) -> Any:
     """Return a table with those columns of `NAMED` that pandas saved as a range of numbers only."""
     for each in _index_of(table):
-        name = canonical(str(each.get("name"))) if isinstance(each, dict) else ""
-        if name in NAMED and name not in table.column_names:
-            numbers = np.arange(each["start"], each["stop"], each["step"])
-            table = table.append_column(name, [numbers])
+        if not isinstance(each, dict) or canonical(str(each.get("name"))) not in NAMED:
+            continue
+        ends = [each.get(end) for end in ("start", "stop", "step")]
+        if all(isinstance(end, int) for end in ends) and ends[2]:
+            numbers = range(*ends)
+            if len(numbers) == table.num_rows:
+                table = table.append_column(str(each["name"]), [np.array(numbers, np.int64)])
     return table
 
 
 def _index_of(table: Any) -> list[Any]:
     """Return the index of a pandas table: names of columns, and descriptions of ranges."""
-    described = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
-    index: list[Any] = described.get("index_columns", [])
+    try:
+        described = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
+        index: list[Any] = list(described["index_columns"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return []  # not from pandas
     return index
 
 

@@ -4,6 +4,7 @@ CSV needs no extra package; it is read in blocks of rows, which are converted to
 column. Parquet needs the train extra.
 """
 
+import codecs
 import csv
 import logging
 from collections.abc import Iterator, Sequence
@@ -160,11 +161,27 @@ def _csv_blocks(path: Path) -> Iterator[tuple[list[int], list[list[str]]]]:
                 if len(rows) == _BLOCK_ROWS:
                     yield rows, lines
                     rows, lines = [], []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        message = (
+            f"{path} cannot be read as CSV: {error}; write it as UTF-8, {_mend_encoding(path)}"
+        )
+        raise DatasetError(message) from None
+    except (OSError, csv.Error) as error:
         message = f"{path} cannot be read as CSV: {error}; give a comma-separated UTF-8 file"
         raise DatasetError(message) from None
     if rows:
         yield rows, lines
+
+
+def _mend_encoding(path: Path) -> str:
+    """Return the lines that mend a file in another encoding: what Excel writes, or Latin-1."""
+    with path.open("rb") as file:
+        is_utf_16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    # Excel separates the cells of its "Unicode text" by tabs.
+    return mend(
+        path,
+        read="encoding='utf-16', sep=None, engine='python'" if is_utf_16 else "encoding='latin-1'",
+    )
 
 
 def _check_lengths(

@@ -16,6 +16,7 @@ _BLANKS = r"\s+"
 _NUMERIC_DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?:[ T]+\d{1,2}:\d{2}.*)?")
 _DAY_FIRST = re.compile(r"\d{1,2}\.\d{1,2}\.\d{4}.*")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+_THOUSANDS_POINT = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+,\d+")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
@@ -189,7 +190,10 @@ def _mend_layout(path: Path, raw: Sequence[str], separator: str, option: str = "
     options = [option] if option else []
     if separator != ",":
         options.append(f"sep={separator!r}")
-        if any(_DECIMAL_COMMA.fullmatch(cell.strip()) for cell in cells[-1]):
+        values = [cell.strip() for cell in cells[-1]]
+        has_thousands = any(map(_THOUSANDS_POINT.fullmatch, values))
+        options += ["thousands='.'"] if has_thousands else []
+        if has_thousands or any(map(_DECIMAL_COMMA.fullmatch, values)):
             options.append("decimal=','")
     is_headerless = all(is_number(cell.replace(",", ".")) for cell in cells[0])
     options += ["header=None"] if is_headerless else []

@@ -101,7 +101,8 @@ def _table(columns: Columns, features: Features | None = None) -> SampleTable:
         values=_values(columns, () if features is None else features.origin),
         labels=columns.labels(),
     )
-    return SampleTable(samples, tuple(columns.value_names), columns.values)
+    exact = np.ascontiguousarray(columns.values)  # (n_samples, n_features)
+    return SampleTable(samples, tuple(columns.value_names), exact)
 
 
 def load(path: Path, *, exact: bool = False) -> SampleDataset:

@@ -206,11 +206,10 @@ def test_replay_sends_the_features_in_the_order_of_the_bundle(
     monkeypatch.setattr("stream_detector.clients.connect", lambda *_, **__: broker.connect())
     path = tmp_path / "pump.csv"
     path.write_text(swapped(sample_text()))
-    code, _, error = run("replay", path, "--bundle", samples_bundle)
+    code, _, error = run("replay", path, "--bundle", samples_bundle, "--chunk", 3)
     assert code == 0, error
-    values = [
-        orjson.loads(record.value or b"")["values"][0] for record in broker.records("telemetry")
-    ]
+    records = [orjson.loads(record.value or b"") for record in broker.records("telemetry")]
+    values = [sample for record in records for sample in record["values"]]
     np.testing.assert_array_equal(np.array(values, np.float32), SIGNAL[:, :2].astype(np.float32))
 
 

@@ -191,7 +191,7 @@ def test_dates_are_mended_by_obeying(write: Callable[..., Path], name: str) -> N
 @pytest.mark.parametrize("name", ["timestamp_ms", " Timestamp_ms", "key", "label"])
 def test_a_named_column_may_be_the_index(save: Callable[..., Path], name: str) -> None:
     frame = pandas.DataFrame({name: [0, 1], "a": [1.0, 2.0]})
-    if "time" not in name:
+    if "time" not in name.lower():
         frame["timestamp_ms"] = START
     table = read_samples(save(frame.set_index(name)))
     assert table.feature_names == ("a",)
@@ -224,3 +224,37 @@ def test_other_ends_of_names_are_parquet_too(write: Callable[..., Path], name: s
     path = write({"timestamp_ms": [START, START + 1], "a": [1.0, 2.0], "b": [2.0, 1.0]}, name)
     assert load_samples("parquet", path=path).feature_names == ("a", "b")
     assert load_dataset("parquet", path=path).train.shape == (2, 2, 1)
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    array = pyarrow.array([1.0, 2.0])
+    path = tmp_path / "pump.parquet"
+    parquet.write_table(pyarrow.Table.from_arrays([array, array], ["a", "a"]), path)
+    with pytest.raises(DatasetError, match="cannot be read as Parquet"):
+        read_windows(path)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b"not JSON",
+        b"[]",
+        b"{}",
+        b'{"index_columns": 7}',
+        b'{"index_columns": [{"kind": "range", "name": "key", "start": 0, "stop": 1e15}]}',
+        b'{"index_columns": [{"name": "key", "start": 0, "stop": 1000000000000, "step": 1}]}',
+        b'{"index_columns": [{"name": "key", "start": 0, "stop": 2, "step": 0}]}',
+        b'{"index_columns": [null, {"name": null}]}',
+    ],
+)
+def test_metadata_of_others_costs_nothing(tmp_path: Path, metadata: bytes) -> None:
+    table = pyarrow.table({"a": [1.0, 2.0], "b": [2.0, 1.0]})
+    path = tmp_path / "pump.parquet"
+    parquet.write_table(table.replace_schema_metadata({b"pandas": metadata}), path)
+    found = read_windows(path)
+    assert (found.windows.shape, found.keys) == ((2, 2, 1), None)
+
+
+def test_half_precision_is_read(write: Callable[..., Path]) -> None:
+    cells = pyarrow.array(np.array([1.5, 2.5], np.float16))
+    assert read_windows(write({"a": cells})).windows[:, 0, 0].tolist() == [1.5, 2.5]

@@ -319,3 +319,19 @@ def test_other_numbers_are_values(
 ) -> None:
     assert len(read_windows(write(tmp_path, text)).windows) == text.count("\n")
     assert not caplog.text
+
+
+def test_points_between_thousands_are_mended(tmp_path: Path) -> None:
+    path = write(tmp_path, f"timestamp_ms;a\n{START};1.234,5\n{START + 1};-2.345.678,25\n")
+    mended = obey(refused(read_samples, path, "a comma in decimals"))
+    assert read_samples(mended).samples.values[:, 0].tolist() == [1234.5, -2345678.25]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_another_encoding_is_mended(tmp_path: Path, encoding: str) -> None:
+    text = f"timestamp_ms,Kühlung\n{START},1.5\n"
+    path = tmp_path / "mine.csv"
+    path.write_text(text.replace(",", "\t") if encoding == "utf-16" else text, encoding=encoding)
+    mended = obey(refused(read_samples, path, "cannot be read as CSV", "write it as UTF-8"))
+    assert read_samples(mended).feature_names == ("Kühlung",)
+    assert read_samples(mended).samples.values.tolist() == [[1.5]]
