@@ -97,7 +97,7 @@ def _with_ranges(table: Any) -> Any:
     for each in _index_of(table):
         if not isinstance(each, dict) or canonical(str(each.get("name"))) not in NAMED:
             continue
-        ends = [each.get(end) for end in ("start", "stop", "step")]
+        ends: list[Any] = [each.get(end) for end in ("start", "stop", "step")]
         if all(isinstance(end, int) for end in ends) and ends[2]:
             numbers = range(*ends)
             if len(numbers) == table.num_rows:
