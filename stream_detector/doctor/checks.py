@@ -29,6 +29,9 @@ OUTSIDE_SHARE_MAX = 0.05
 ANOMALOUS_SHARE_MAX = 0.5
 """Share of anomalous windows above which the bundle is probably another sensor's."""
 
+N_KEYS_MIN, KEYS_SHARE_MAX = 20, 0.8
+"""Keys from which on, as a share of the records, keys probably name records and not series."""
+
 FAST_MAX = 0.75
 """Shortest time between samples, in intervals of the bundle."""
 
@@ -170,7 +173,12 @@ def _check_keys(examination: Examination) -> Finding:
     if finding is not None:
         return finding
     keys = [key for key in examination.partitions_of if key is not None]
-    return Finding("keys", "ok", _count_keys(len(keys), keys))
+    found = _count_keys(len(keys), keys)
+    is_of_samples = not isinstance(examination.detector, WindowDetector)
+    if is_of_samples and len(keys) >= max(N_KEYS_MIN, KEYS_SHARE_MAX * examination.n_records):
+        found += f"; {examination.n_records:,} records, so that most keys have one record"
+        return Finding("keys", "warning", found, advice)
+    return Finding("keys", "ok", found)
 
 
 def _check_partitioning(examination: Examination) -> Finding:

@@ -56,8 +56,8 @@ WHAT_TO_DO: Mapping[Reason, str] = {
     "window.missing_share_max",
     "gaps": "send without such pauses, or train with a larger window.gap_ms_max or fewer "
     "window.steps",
-    "warm_up": "wait until a window is complete, see that samples come at that interval, or train "
-    "with fewer window.steps",
+    "warm_up": "wait until a window is complete, see that samples come at that interval and that "
+    "all of a series have one key, or train with fewer window.steps",
 }
 """How to mend each, in one clause."""
 

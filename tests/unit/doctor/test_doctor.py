@@ -187,6 +187,22 @@ def test_keys_in_warm_up_would_be_scored_if_what_came_fits(broker: MemoryBroker)
     assert not examine(broker).would_score  # one sample says nothing about the interval
 
 
+@pytest.mark.parametrize(
+    ("n_keys", "n_each", "is_well"), [(19, 1, True), (20, 1, False), (40, 2, True)]
+)
+def test_keys_that_name_records_and_not_series_are_a_warning(
+    broker: MemoryBroker, n_keys: int, n_each: int, is_well: bool
+) -> None:
+    for number in range(n_keys):
+        broker.feed("telemetry", samples(range(n_each), key=f"{number}"))
+    assert ("keys" not in unwell(examine(broker))) == is_well
+    values = [b'{"values":[0,0,0,0]}'] * n_keys
+    broker.create_topic("telemetry", 2)
+    windows = [OutputRecord("telemetry", b"%d" % at, each) for at, each in enumerate(values)]
+    broker.feed("telemetry", windows)
+    assert unwell(examine(broker, make_window_detector())) == {}
+
+
 def test_a_feature_that_never_comes_is_named(broker: MemoryBroker) -> None:
     broker.feed("telemetry", samples(range(60), [0.0, None]))
     features = Features(("temperature", "humid\x1bity"))
