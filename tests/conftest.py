@@ -36,6 +36,7 @@ LONGEST = (
     "integration/test_faults.py",
     "docs/test_pages.py",
     "integration/test_main_job.py",
+    "integration/test_poison.py",
     "recovery/test_delivery.py",
     "integration/test_client_traps.py",
     "unit/recipes/test_models.py",
