@@ -4,6 +4,7 @@ A path may name a pipe that never ends, a device, or gigabytes; a small text may
 the program's stack ends. All of it is refused as `OSError` or `ValueError` with a message.
 """
 
+import math
 import os
 import stat
 import tomllib
@@ -31,8 +32,8 @@ class UnusableFileError(OSError):
 
 
 @contextmanager
-def open_regular(path: Path, n_bytes_max: int) -> Iterator[BufferedReader]:
-    """Open a regular file of at most so many bytes for reading.
+def open_regular(path: Path, n_bytes_max: float = math.inf) -> Iterator[BufferedReader]:
+    """Open a regular file, of at most so many bytes where a limit is given, for reading.
 
     Nothing else is opened: reading a pipe would wait for whoever writes to it, and a device may
     never end.

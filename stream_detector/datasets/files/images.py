@@ -7,6 +7,7 @@ from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.records import FloatArray
 from stream_detector.errors import DatasetError
+from stream_detector.files import read_regular
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -16,6 +17,10 @@ class Images(NamedTuple):
 
     windows: FloatArray
     names: list[str]
+
+
+FILE_BYTES_MAX = 64 * 1024 * 1024
+"""Largest image file; one of 512 x 512 pixels has less than a megabyte."""
 
 
 def read_images(path: Path, image: ImageShape) -> Images:
@@ -36,7 +41,7 @@ def read_images(path: Path, image: ImageShape) -> Images:
     try:
         found = sorted(path.iterdir()) if path.is_dir() else [path]
         files = [each for each in found if each.suffix.lower() in SUFFIXES]
-        values = [each.read_bytes() for each in files]
+        values = [read_regular(each, FILE_BYTES_MAX) for each in files]
     except OSError as error:
         message = f"{path} cannot be read: {error}; check the path"
         raise DatasetError(message) from None

@@ -1,6 +1,7 @@
 """Read a user's Parquet file into columns: whatever its types can be converted to exactly."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from stream_detector.datasets.files.columns import (
 )
 from stream_detector.datasets.files.remedies import mend, to_milliseconds
 from stream_detector.errors import DatasetError
+from stream_detector.files import open_regular
 
 
 def read_parquet(path: Path, *, blank_is_missing: bool) -> Columns:
@@ -86,7 +88,9 @@ def _read_table(path: Path) -> Any:
         )
         raise DatasetError(message) from None
     try:
-        return parquet.read_table(path)
+        # A folder may hold one table in several files; a pipe would be waited for.
+        with nullcontext() if path.is_dir() else open_regular(path):
+            return parquet.read_table(path)
     except (OSError, ValueError, ArrowException) as error:
         message = f"{path} cannot be read as Parquet: {error}; give a Parquet file"
         raise DatasetError(message) from None

@@ -6,6 +6,7 @@ column. Parquet needs the train extra.
 
 import codecs
 import csv
+import io
 import logging
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -26,6 +27,7 @@ from stream_detector.datasets.files.columns import (
 from stream_detector.datasets.files.parquet import read_parquet
 from stream_detector.datasets.files.remedies import is_number, layout_problem, mend
 from stream_detector.errors import DatasetError
+from stream_detector.files import open_regular
 from stream_detector.recipes.datasets import is_parquet
 from stream_detector.telemetry import log_event
 from stream_detector.text import read_csv_cell
@@ -152,7 +154,10 @@ def _csv_blocks(path: Path) -> Iterator[tuple[list[int], list[list[str]]]]:
     rows: list[int] = []
     lines: list[list[str]] = []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with (
+            open_regular(path) as opened,
+            io.TextIOWrapper(opened, encoding="utf-8-sig", newline="") as file,
+        ):
             reader = csv.reader(file)
             for cells in reader:
                 if cells:
