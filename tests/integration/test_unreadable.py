@@ -201,6 +201,23 @@ def test_a_pause_just_before_such_a_record_does_not_lose_it(
     assert found == [0, 1, 2]
 
 
+@each_client
+def test_such_a_record_can_be_sought_again_and_again(
+    client: ClientName, kafka: str, topics: Topics
+) -> None:
+    topic = topics(1, **KEEP)
+    send(kafka, topic, poisoned(), RawRecord(b"k", b"good"), poisoned())
+    reader = connect(ConnectionSettings(bootstrap_servers=kafka, client=client), topics=[topic])
+    reader.poll(1, 0)  # assigns the partition, and may read
+    deadline_s = time.monotonic() + 30
+    for offset in (0, 0, 2, 1, 0, 2, 2):
+        reader.seek(TopicPartition(topic, 0), offset)
+        while not len(batch := reader.poll(1, 200)):
+            assert time.monotonic() < deadline_s
+        assert batch.offsets().tolist() == [offset]
+    reader.close()
+
+
 class Shape(NamedTuple):
     detector: Detector
     value: bytes

@@ -28,8 +28,8 @@ from stream_detector.clients.kafka_python.records import to_batch
 from stream_detector.clients.kafka_python.undecodable import (
     DECODING_ERRORS,
     drop_failed,
-    failed_partition,
     read_batch,
+    take_failed,
 )
 from stream_detector.core.records import RecordBatch, TopicPartition
 from stream_detector.errors import BrokerError
@@ -87,7 +87,7 @@ class KafkaPythonClient(KafkaClient):
         try:
             polled = consumer.poll(timeout_ms=timeout_ms, max_records=n_records_max)
         except DECODING_ERRORS:
-            where = failed_partition(consumer)
+            where = take_failed(consumer)
             if where is None:
                 raise
             return self._fetch_undecodable(consumer, where, n_records_max)
@@ -102,7 +102,7 @@ class KafkaPythonClient(KafkaClient):
         records, next_offset = read_batch(consumer, where, position)
         if len(records) > n_records_max:
             records, next_offset = records[:n_records_max], records[n_records_max].offset
-        # The library drops what it failed at; the next poll may meet the same batch again.
+        # The next poll may meet the same batch again.
         consumer.seek(theirs, next_offset)
         return to_batch({theirs: records} if records else {})
 

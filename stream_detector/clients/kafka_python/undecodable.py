@@ -80,28 +80,28 @@ class DecodedBatch(NamedTuple):
     next_offset: int
 
 
-def failed_partition(consumer: Any) -> TopicPartition | None:
+def take_failed(consumer: Any) -> TopicPartition | None:
     """Return the partition whose records the last poll could not decode; None if it was another.
 
-    The error does not say it, but the consumer still holds what it failed at.
+    The error does not say it, but the consumer still holds what it failed at. It lets go of that
+    here: where the position comes back to the same offset, it would try to read on without an end.
     """
     part = consumer._fetcher._next_partition_records  # noqa: SLF001
-    if not part or part.topic_partition not in consumer.assignment():
+    if not part:
         return None
-    return TopicPartition(*part.topic_partition)
+    part.drain()
+    where = part.topic_partition
+    return TopicPartition(*where) if where in consumer.assignment() else None
 
 
 def drop_failed(consumer: Any) -> None:
-    """Let go of records that failed and were not read on: their partition may be paused now.
-
-    Once it is resumed, the library would try to read on where it failed, without an end.
-    """
+    """Let go of records that failed and whose error is still to come: they may be paused now."""
     fetcher = consumer._fetcher  # noqa: SLF001
     part = fetcher._next_partition_records  # noqa: SLF001
     has_failed = fetcher._next_in_line_exception_metadata is not None  # noqa: SLF001
-    if has_failed or (part and part._next_inline_exception is not None):  # noqa: SLF001
+    if part and (has_failed or part._next_inline_exception is not None):  # noqa: SLF001
         fetcher._next_in_line_exception_metadata = None  # noqa: SLF001
-        fetcher._next_partition_records = None  # noqa: SLF001
+        part.drain()
 
 
 def read_batch(consumer: Any, where: TopicPartition, offset: int) -> DecodedBatch:
