@@ -47,9 +47,9 @@ class TopicLimits:
 
         Examples
         --------
-        >>> TopicLimits.of({"max.message.bytes": "1048588", "cleanup.policy": "compact,delete"})
-        TopicLimits(bytes_max=1048588.0, request_bytes_max=1048588.0, needs_key=True,
-                    before_ms=inf, after_ms=inf, takes_time=True)
+        >>> limits = TopicLimits.of({"cleanup.policy": "compact,delete"})
+        >>> limits.needs_key, limits.bytes_max
+        (True, inf)
         """
         bytes_max = float(settings.get("max.message.bytes", inf))
         # Kafka before 4.0 has one setting for both directions, which the two newer ones replace.
