@@ -77,12 +77,12 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
         },
     ),
     "alerts-closed": LogEvent(
-        "The alerts that the bundle before had left open were closed, with the reason "
-        "`bundle_changed`.",
+        "Alerts whose state is lost were closed, with the reason `bundle_changed` or "
+        "`state_reset`.",
         {"n_alerts": "How many; `stopped` does not count them"},
     ),
     "alerts-left-open": LogEvent(
-        "Alerts of the bundle before could not be closed; whoever reads alerts has to close them.",
+        "Alerts whose state is lost could not be closed; whoever reads alerts has to close them.",
         {"n_alerts": "How many", "reason": "Why"},
     ),
     "metrics": LogEvent("Metrics are served.", {"address": "Host and port"}),

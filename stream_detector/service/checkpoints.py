@@ -6,6 +6,7 @@ be used now is decided here, and `stream_detector.service.recovery` does what it
 
 import logging
 
+from stream_detector.core.alerting.alert import AlertReason
 from stream_detector.core.records import OffsetAndMetadata, TopicPartition
 from stream_detector.core.state.restore_plan import CommitMetadata, RestorePlan
 from stream_detector.errors import StateError
@@ -82,6 +83,27 @@ class Checkpoints:
         elif self._context.detector.keeps_state:
             plan = self._usable_plan(partition, checkpoint, first, n_partitions)
         return plan or RestorePlan.nothing(max(offset, first))
+
+    def why_lost(
+        self, offset: int, metadata: CommitMetadata, first: int, n_partitions: int
+    ) -> AlertReason | None:
+        """Return why alerts that are open at a checkpoint cannot go on, None where they can.
+
+        Parameters
+        ----------
+        offset, metadata
+            What was committed.
+        first, n_partitions
+            As in `choose_plan`.
+        """
+        detector, plan = self._context.detector, metadata.restore_plan
+        if metadata.bundle_version != detector.bundle.version:
+            return "bundle_changed"
+        is_repartitioned = metadata.n_partitions != n_partitions
+        if is_repartitioned and not self._context.settings.accept_repartition:
+            return None  # nothing is done then
+        is_lost = is_repartitioned or min(offset, plan.offset) < first
+        return "state_reset" if is_lost and detector.keeps_state else None
 
     def reset_state(
         self, outcome: str, partition: TopicPartition, offset: int, **facts: object

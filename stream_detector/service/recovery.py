@@ -10,8 +10,8 @@ failed transaction are handled in the same way:
 2. **Choose.** Decode the restore plan from the metadata of the commit. It cannot be used if it is
    missing (`no_checkpoint`), was made by another bundle (`bundle_changed`) or with another number
    of partitions (`repartitioned`), or if R is no longer kept (`retention`). Then the partition
-   starts at C with empty state, and the log line `state-reset` says why. Alerts that another bundle
-   left open are closed first (`stream_detector.service.takeover`).
+   starts at C with empty state, and the log line `state-reset` says why. Alerts whose
+   state is lost are closed first (`stream_detector.service.takeover`).
 3. **Seek.** Otherwise open the partition in the state and continue reading at R.
 4. **Replay without scores.** Records before the plan's `score_from_offset` S only fill windows and
    set the stream time (`Restorer.replay`).
@@ -51,7 +51,7 @@ from stream_detector.service.checkpoints import Checkpoints
 from stream_detector.service.context import RunContext
 from stream_detector.service.group_watch import GroupWatch, commit_metadata
 from stream_detector.service.offsets import OffsetGap, OffsetGaps, topic_recreated
-from stream_detector.service.takeover import Replaced, close_open_alerts
+from stream_detector.service.takeover import Lost, close_open_alerts
 from stream_detector.telemetry import log_event
 
 
@@ -140,8 +140,8 @@ class Restorer:
         client = self._context.client
         committed = client.committed(partitions)
         self._group_watch.on_assigned(committed)
-        self._take_over(committed, n_partitions)
         beginning_offsets = client.beginning_offsets(partitions)
+        self._close_lost_alerts(committed, beginning_offsets, n_partitions)
         without_commit = sorted(each for each in partitions if committed.get(each) is None)
         end_offsets = self._start_at_end(without_commit, n_partitions)
         for each in sorted(partitions):
@@ -253,33 +253,35 @@ class Restorer:
         self._offsets.stop_watching(partitions)
         self._context.metrics.restoring.set(len(self._restores))
 
-    def _take_over(
+    def _close_lost_alerts(
         self,
         committed: Mapping[TopicPartition, OffsetAndMetadata | None],
+        beginning_offsets: Mapping[TopicPartition, int],
         n_partitions: int,
     ) -> None:
-        """Close the alerts that other bundles left open, and commit the same offsets as this one.
+        """Close alerts whose state is lost, and commit the same offsets with an empty state.
 
         See `stream_detector.service.takeover`.
         """
-        version = self._context.detector.bundle.version
-        replaced = {
-            each: Replaced(checkpoint.next_offset, metadata)
-            for each, checkpoint in committed.items()
-            if checkpoint is not None
-            and (metadata := commit_metadata(each, checkpoint)) is not None
-            and metadata.bundle_version != version
-        }
-        if not replaced:
+        lost = {}
+        for each, checkpoint in committed.items():
+            metadata = commit_metadata(each, checkpoint)
+            if checkpoint is None or metadata is None:
+                continue
+            offset, first = checkpoint.next_offset, beginning_offsets[each]
+            reason = self._checkpoints.why_lost(offset, metadata, first, n_partitions)
+            if reason is not None:
+                lost[each] = Lost(offset, metadata, reason)
+        if not lost:
             return
-        close_open_alerts(self._context, replaced)
+        close_open_alerts(self._context, lost)
         self._context.client.commit(
             {
                 each: self._checkpoints.encode_empty(one.offset, n_partitions)
-                for each, one in replaced.items()
+                for each, one in lost.items()
             }
         )
-        self._group_watch.on_taken_over(replaced)
+        self._group_watch.on_taken_over(lost)
 
     def _start_at_end(
         self, partitions: Sequence[TopicPartition], n_partitions: int

@@ -1,19 +1,22 @@
-"""Close the alerts that a bundle left open, before another bundle judges its first record.
+"""Close the alerts whose state is lost, before the first record is judged without that state.
 
-The state of the bundle before cannot be rebuilt without it, so what it left open is read from where
-readers see it, the alerts topic. Where another bundle committed the offset C of a partition:
+State is lost where another bundle takes over, which has no use for it (reason `bundle_changed`),
+and where it cannot be restored: retention deleted records that a replay needs, or the topic has
+more partitions (reason `state_reset`). What was open is then read from where readers see it, the
+alerts topic. For each such partition, with its committed offset C:
 
-1. **Search.** Read the alerts topic backwards, block by block, for events of that bundle's alerts.
-   Each commit says how many alerts were open, so reading stops once all of them were found, and at
-   the latest after `ALERTS_MAX` records or `SEARCH_S_MAX`. One block is read in any case: with
-   delivery at least once, events may be there that were published and never committed.
-2. **Close.** For each alert whose last event is no close, publish a close with the reason
-   `bundle_changed` and the next event number, which is made of that last event alone.
+1. **Search.** Read the alerts topic backwards, block by block, for events of the alerts of the
+   bundle that committed C. Each commit says how many alerts were open, so reading stops once all of
+   them were found, and at the latest after `ALERTS_MAX` records or `SEARCH_S_MAX`. One block is
+   read in any case: with delivery at least once, another bundle may have published events that it
+   never committed. (The same bundle publishes those again, so they are left alone.)
+2. **Close.** For each alert whose last event is no close, publish a close with the next event
+   number, which is made of that last event alone.
 3. **Commit.** Commit C again, as this bundle, with an empty state.
 
 With delivery exactly once, steps 2 and 3 are one transaction. With delivery at least once, a
 process that stops between them does them again, finds the closes that have arrived, and publishes
-the others. No record has been judged by the new bundle before step 3.
+the others. No record has been judged without the state before step 3.
 """
 
 import logging
@@ -24,7 +27,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from stream_detector.core.alerting.alert import ALERT_BYTES_MAX, Source, encode_takeover_close
+from stream_detector.core.alerting.alert import (
+    ALERT_BYTES_MAX,
+    AlertReason,
+    Source,
+    encode_close,
+)
 from stream_detector.core.records import OutputRecord, RecordBatch, TopicPartition
 from stream_detector.core.state.restore_plan import CommitMetadata
 from stream_detector.errors import BrokerError, RecordRefusedError
@@ -52,19 +60,22 @@ offsets do."""
 _POLL_RECORDS_MAX, _POLL_MS = 10_000, 200
 
 
-class Replaced(NamedTuple):
-    """A partition that another bundle read until now.
+class Lost(NamedTuple):
+    """A partition whose state is lost.
 
     Parameters
     ----------
     offset
-        The committed offset, at which this bundle begins.
+        The committed offset, from which records are judged without that state.
     metadata
-        What the other one committed with it.
+        What was committed with it.
+    reason
+        Why its alerts close.
     """
 
     offset: int
     metadata: CommitMetadata
+    reason: AlertReason
 
 
 @dataclass(slots=True)
@@ -91,30 +102,30 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Search:
-    """The alerts of replaced bundles, as far as the alerts topic was read.
+    """The alerts whose state is lost, as far as the alerts topic was read.
 
     Parameters
     ----------
     topic
         The input topic.
-    replaced
+    lost
         By partition of the input topic.
     """
 
     topic: str
-    replaced: Mapping[int, Replaced]
+    lost: Mapping[int, Lost]
     alerts: dict[str, _Seen] = field(default_factory=dict)
 
     @property
     def n_missing(self) -> int:
         """How many alerts must be open that were not found."""
         n_found = sum(each.is_committed and not each.is_closed for each in self.alerts.values())
-        plans = [each.metadata.restore_plan for each in self.replaced.values()]
+        plans = [each.metadata.restore_plan for each in self.lost.values()]
         return max(0, sum(each.n_open_alerts or 0 for each in plans) - n_found)
 
     def add(self, batch: RecordBatch) -> None:
-        """Note the events of replaced bundles among some records of the alerts topic."""
-        versions = {each.metadata.bundle_version.encode() for each in self.replaced.values()}
+        """Note the events of these alerts among some records of the alerts topic."""
+        versions = {each.metadata.bundle_version.encode() for each in self.lost.values()}
         for index, value in enumerate(batch.values):
             if value is None or len(value) > ALERT_BYTES_MAX:
                 continue
@@ -125,31 +136,33 @@ class _Search:
 
     def closes(self, alerts_topic: str, now_ms: int) -> Iterator[tuple[OutputRecord, str]]:
         """Yield the close of each alert that is open, and its severity."""
-        for _, each in sorted(self.alerts.items()):
-            if each.value is not None:
-                source = Source(self.topic, each.partition, self.replaced[each.partition].offset)
-                record = encode_takeover_close(each.value, source, alerts_topic, each.key, now_ms)
-                yield record, str(each.value["severity"])
+        for _, seen in sorted(self.alerts.items()):
+            offset, _, reason = self.lost[seen.partition]
+            if seen.value is None or not (seen.is_committed or reason == "bundle_changed"):
+                continue
+            source = Source(self.topic, seen.partition, offset)
+            record = encode_close(seen.value, reason, source, alerts_topic, seen.key, now_ms)
+            yield record, str(seen.value["severity"])
 
     def _add_event(self, value: bytes, key: bytes | None) -> None:
-        """Note one event; what is no event of a replaced bundle's alert is passed over."""
+        """Note one event; what is no event of a lost bundle's alert is passed over."""
         try:
             event = orjson.loads(value)
             source, number = event["source"], event["event_number"]
             partition, offset = source["partition"], source["offset"]
-            replaced = self.replaced.get(partition)
+            lost = self.lost.get(partition)
             is_ours = (
                 source["topic"] == self.topic
-                and replaced is not None
-                and event["bundle"]["version"] == replaced.metadata.bundle_version
+                and lost is not None
+                and event["bundle"]["version"] == lost.metadata.bundle_version
                 and isinstance(number, int)
                 and len(str(event["severity"])) <= SEVERITY_CHARACTERS_MAX
             )
-            if not is_ours or replaced is None:
+            if not is_ours or lost is None:
                 return
-            encode_takeover_close(event, Source(self.topic, partition, 0), "", key, 0)
+            encode_close(event, lost.reason, Source(self.topic, partition, 0), "", key, 0)
             name, is_close = str(event["alert_id"]), event["event"] == "close"
-            is_committed = bool(offset < replaced.offset)
+            is_committed = bool(offset < lost.offset)
         except (ValueError, TypeError, KeyError, OverflowError):
             return
         seen = self.alerts.setdefault(name, _Seen(partition))
@@ -159,7 +172,7 @@ class _Search:
             seen.number, seen.value, seen.key = number, None if is_close else event, key
 
 
-def close_open_alerts(context: RunContext, replaced: Mapping[TopicPartition, Replaced]) -> None:
+def close_open_alerts(context: RunContext, lost: Mapping[TopicPartition, Lost]) -> None:
     """Publish the closes of all alerts that other bundles left open in some partitions.
 
     Nothing is committed. Alerts that cannot be found, or whose close Kafka refuses, are left open,
@@ -169,7 +182,7 @@ def close_open_alerts(context: RunContext, replaced: Mapping[TopicPartition, Rep
     ----------
     context
         Of the service.
-    replaced
+    lost
         Partitions of the input topic that other bundles read until now.
 
     Raises
@@ -179,7 +192,7 @@ def close_open_alerts(context: RunContext, replaced: Mapping[TopicPartition, Rep
     """
     keeping = {
         each.partition: one
-        for each, one in replaced.items()
+        for each, one in lost.items()
         if one.metadata.restore_plan.n_open_alerts is not None
     }
     if not keeping:

@@ -13,7 +13,7 @@ from delivery_stream import DELIVERIES, N_RECORDS, SHAPES, detector_of, record_o
 from stream_detector.clients.memory import ABORT, PAUSE, Aborted, Fault, MemoryBroker
 from stream_detector.core.records import OutputRecord, TopicPartition
 from stream_detector.core.state.restore_plan import CommitMetadata
-from stream_detector.errors import BrokerError, RecordRefusedError
+from stream_detector.errors import BrokerError, RecordRefusedError, StateError
 from stream_detector.service import Service, takeover
 from stream_detector.telemetry import Metrics
 
@@ -190,6 +190,52 @@ def test_bundles_of_other_shapes_of_records_take_over(
         for each in broker.committed[GROUP].values()
     }
     assert versions == {NEW}
+
+
+def lose_state(broker: MemoryBroker, what: str) -> dict[str, Any]:
+    """Let the state of both partitions be lost; return settings of the next start."""
+    for number in range(2):
+        place = TopicPartition("telemetry", number)
+        saved = broker.committed[GROUP][place]
+        metadata = CommitMetadata.decode(saved.metadata, "")
+        assert metadata.restore_plan.offset < saved.next_offset
+        if what == "retention":
+            broker.truncate("telemetry", number, metadata.restore_plan.offset + 1)
+        elif what == "unread":
+            broker.truncate("telemetry", number, saved.next_offset + 1)
+        else:
+            changed = metadata._replace(n_partitions=1).encode()
+            broker.committed[GROUP][place] = saved._replace(metadata=changed)
+    return {"accept_repartition": what == "repartitioned"}
+
+
+@each_delivery
+@pytest.mark.parametrize("what", ["retention", "unread", "repartitioned"])
+def test_alerts_whose_state_cannot_be_restored_close_once(delivery: str, what: str) -> None:
+    for fault in (None, Fault("flush", ABORT), Fault("commit", ABORT), Fault("commit", PAUSE)):
+        broker = stopped_with_open_alerts(delivery)
+        left, n_before = open_alerts(broker), len(events(broker))
+        changes = lose_state(broker, what)
+        broker.n_calls.clear()
+        broker.faults = [fault] if fault else []
+        run_until_it_ends(lambda: service_on(broker, "samples", delivery, **changes))  # noqa: B023
+        after = events(broker)[n_before:]
+        closed = [each for each in after if each["reason"] == "state_reset"]
+        assert {each["alert_id"] for each in closed} == left
+        assert after[: len(closed)] == closed
+        assert {each["event"] for each in closed} == {"close"}
+        if delivery == "exactly_once":
+            assert len(closed) == len(left)
+        assert not left & open_alerts(broker)
+
+
+def test_nothing_closes_where_another_number_of_partitions_is_refused() -> None:
+    broker = stopped_with_open_alerts("at_least_once")
+    lose_state(broker, "repartitioned")
+    n_before = len(events(broker))
+    with pytest.raises(StateError, match="--accept-repartition"):
+        service_on(broker, "samples", "at_least_once").run()
+    assert len(events(broker)) == n_before
 
 
 def test_the_same_bundle_and_other_groups_close_nothing() -> None:

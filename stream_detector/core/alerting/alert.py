@@ -43,10 +43,11 @@ AlertReason = Literal[
     "max_duration",
     "key_expired",
     "bundle_changed",
+    "state_reset",
     "clock_set",
 ]
 """Why an event was published: the first three open an alert, the next two update it, and the last
-five close it."""
+six close it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -147,8 +148,9 @@ class Alert:
         open for too long) or `flood` (a summary instead of one alert too many). Update: `severity`
         (it rose) or `periodic`. Close: `recovered`, `max_duration` (the alert was open, or its key
         active, for too long), `key_expired` (no more samples), `clock_set` (the key's clock was set
-        back) or `bundle_changed` (another bundle took over: the event repeats the alert's last one,
-        and its source is where the other bundle begins).
+        back), `bundle_changed` (another bundle took over) or `state_reset` (the alert's state could
+        not be restored). Events of the last two repeat the alert's last one, and their source is
+        where records are judged without that state.
     continues_alert_id
         `alert_id` of the alert that this one continues because that one was open for too long; null
         where it continues none.
@@ -266,17 +268,24 @@ def encode_alert(alert: Alert, topic: str, key: bytes | None, detected_at_ms: in
     return OutputRecord(topic, key, value, headers)
 
 
-def encode_takeover_close(
-    last: Mapping[str, Any], source: Source, topic: str, key: bytes | None, detected_at_ms: int
+def encode_close(
+    last: Mapping[str, Any],
+    reason: AlertReason,
+    source: Source,
+    topic: str,
+    key: bytes | None,
+    detected_at_ms: int,
 ) -> OutputRecord:
-    """Write the close of an alert whose bundle was replaced, from the alert's last event.
+    """Write the close of an alert whose state is lost, from the alert's last event.
 
     Parameters
     ----------
     last
         The last event, as its JSON says; it may have fields that this version does not know.
+    reason
+        Why it closes.
     source
-        Where the other bundle begins.
+        Where records are judged without that state.
     topic, key, detected_at_ms
         As in `encode_alert`.
 
@@ -291,7 +300,7 @@ def encode_takeover_close(
         "event": "close",
         "event_number": number,
         "source": source,
-        "reason": "bundle_changed",
+        "reason": reason,
         "detected_at_ms": detected_at_ms,
     }
     bundle = BundleReference(str(last["bundle"]["name"]), str(last["bundle"]["version"]))
