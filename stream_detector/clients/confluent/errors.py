@@ -139,8 +139,12 @@ def map_fatal(text: str, servers: str) -> BrokerError:
     servers
         The bootstrap servers, for the message.
     """
-    build = _errors.denied if "authorization failed" in text.lower() else _errors.refused
-    return build(servers, text)
+    lowered = text.lower()
+    if "authorization failed" in lowered:
+        return _errors.denied(servers, text)
+    if "fenced" in lowered:
+        return _errors.fenced(servers, text)
+    return _errors.refused(servers, text)
 
 
 class LibraryLog:

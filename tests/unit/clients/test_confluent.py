@@ -124,6 +124,10 @@ def test_a_step_of_a_transaction_that_does_not_end_is_given_up(
             "denied access: Fatal",
         ),
         ("Fatal error: Broker: Out of order sequence number", "refused: Fatal error"),
+        (
+            "Fatal error: Local: This instance has been fenced by a newer instance",
+            "another process took this one's place",
+        ),
     ],
 )
 def test_a_fatal_error_that_a_log_line_hides_has_the_line_s_reason(line: str, words: str) -> None:
