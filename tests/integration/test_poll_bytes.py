@@ -1,9 +1,13 @@
 """How many bytes a poll takes where batches hold far more than what is fetched of them."""
 
+import re
 import time
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from command_line import CommandLine  # tests/support
 
 from stream_detector.clients import connect
 from stream_detector.core.records import TopicPartition
@@ -27,7 +31,7 @@ def send_alone(servers: str, topic: str, *values: tuple[int, bytes]) -> None:
             "bootstrap.servers": servers,
             "compression.type": "gzip",
             "batch.num.messages": 1,
-            "message.max.bytes": 2 * N_BYTES,
+            "message.max.bytes": 20 * N_BYTES,
         }
     )
     for partition, value in values:
@@ -81,3 +85,31 @@ def test_a_record_that_is_larger_than_a_poll_may_be_comes_alone(
     reader.close()
 
     assert [count for count in counts if count] == [1, 1, 1, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("client", "mib_max"), [("kafka-python", 400), ("confluent", 800)])
+def test_detect_holds_few_large_records_at_once(
+    client: str,
+    mib_max: int,
+    kafka: str,
+    halving_bundle: Path,
+    topics: Topics,
+    command_line: CommandLine,
+) -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the peak of a process' memory is read from /proc")
+    topic, alerts, dead = topics(1, max_message_bytes="50000000"), topics(1), topics(1)
+    send_alone(kafka, topic, *[(0, bytes(10 * N_BYTES))] * 12, (0, b"small"))
+    running = command_line.start(
+        *("detect", halving_bundle, "--bootstrap-servers", kafka, "--client", client),
+        *("--input-topic", topic, "--alerts-topic", alerts, "--dead-letter-topic", dead),
+        *("--group", uuid.uuid4().hex, "--metrics-port", "0"),
+    )
+    running.wait_for("ready")
+    running.wait_until_done(13)
+    status = Path(f"/proc/{running.process.pid}/status").read_text()
+    (peak_kib,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    assert running.terminate() == 0
+
+    assert int(peak_kib) / 1024 < mib_max
