@@ -22,6 +22,9 @@ from stream_detector.files import read_toml
 
 ENVIRONMENT_PREFIX = "STREAM_DETECTOR_"
 
+WORKERS_MAX = 1_024
+"""Most processes that one command starts."""
+
 _TLS_FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_key_password")
 
 ClientName = Literal["kafka-python", "confluent"]
@@ -30,7 +33,8 @@ LogFormat = Literal["text", "json"]
 Delivery = Literal["at_least_once", "exactly_once"]
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, le=2**31 - 1)]
+"""As large as the Kafka libraries take."""
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
@@ -167,7 +171,7 @@ class DetectSettings(ConnectionSettings):
         default="at_least_once",
         description="Whether a failure can repeat alerts (at_least_once) or not (exactly_once)",
     )
-    workers: PositiveInt = Field(
+    workers: Annotated[int, Field(ge=1, le=WORKERS_MAX)] = Field(
         default=1,
         description="Processes of the group that this command starts, and restarts if they die",
     )

@@ -1,11 +1,16 @@
 """Limit the memory that this process may take while a stranger's file is loaded."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _STATISTICS = Path("/proc/self/statm")
 """The first number in it is the size of this process' address space, in pages (Linux, proc(5))."""
+
+
+_ONE_AT_A_TIME = threading.Lock()
+"""The limit is one of the whole process: of two blocks at a time, each would undo the other's."""
 
 
 @contextmanager
@@ -25,12 +30,13 @@ def memory_limit(n_bytes: int | None) -> Iterator[None]:
     except (ImportError, OSError):
         yield
         return
-    before = soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = n_pages * resource.getpagesize() + n_bytes
-    if soft != resource.RLIM_INFINITY:
-        limit = min(limit, soft)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+    with _ONE_AT_A_TIME:
+        before = soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = n_pages * resource.getpagesize() + n_bytes
+        if soft != resource.RLIM_INFINITY:
+            limit = min(limit, soft)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
