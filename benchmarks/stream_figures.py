@@ -87,6 +87,8 @@ class Heard:
         # At least once: an event that was sent again has the same id and number.
         known: dict[tuple[str, int], Mapping[str, Any]] = {}
         for event in map(json.loads, events):
+            if event["anomaly_score"] is None:
+                continue  # about missing data
             known.setdefault((event["alert_id"], event["event_number"]), event)
         return cls(
             errors=np.concatenate([each.scores for each in scores]),

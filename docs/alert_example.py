@@ -73,6 +73,7 @@ def schema() -> dict[str, Any]:
         section["description"] = (part.__doc__ or "").strip().splitlines()[0]
         for name, description in descriptions(part).items():
             section["properties"][name]["description"] = description
+    found["required"] = list(found["properties"])
     for name, description in descriptions(Alert).items():
         found["properties"][name]["description"] = description
     return {
@@ -94,7 +95,9 @@ def example() -> OutputRecord:
     for number, peak in enumerate((3.75, 6.25)):
         scored = _scored_window(number, peak, scaler)
         alerts, events, _ = advance(alerts, scored, AlertingSection().rules, bundle)
-    explanation = replace(events[0].explanation, n_gaps=1)
+    explained = events[0].explanation
+    assert explained is not None  # noqa: S101  (a window's alert has one)
+    explanation = replace(explained, n_gaps=1)
     return encode_alert(
         replace(events[0], explanation=explanation),
         "alerts",

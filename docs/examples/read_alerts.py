@@ -6,7 +6,7 @@ import sys
 from kafka import KafkaConsumer, errors
 from pydantic import AliasPath, BaseModel, Field, ValidationError
 
-N_REMEMBERED = 10_000  # alerts, and keys; the longest untouched are forgotten first
+N_REMEMBERED = 10_000  # alerts; the longest untouched are forgotten first
 
 
 class Feature(BaseModel):
@@ -24,15 +24,19 @@ class Alert(BaseModel):
     event_number: int
     key: str
     event_time_ms: int
-    anomaly_score: float
+    anomaly_score: float | None  # null where data is missing
     severity: str
     reason: str
-    features: list[Feature] = Field(validation_alias=AliasPath("explanation", "features"))
+    feature: str | None = None
+    features: list[Feature] = Field([], validation_alias=AliasPath("explanation", "features"))
 
     def __str__(self) -> str:
         worst = (f"{each.name} ({each.share:.0%})" for each in self.features)
         what = f"{self.event_time_ms} {self.event} {self.reason} {self.severity} key {self.key}"
-        line = f"{what} score {self.anomaly_score:.2f} {next(worst, 'image')}"
+        about = f"score {self.anomaly_score or 0:.2f} {next(worst, 'image')}"
+        if self.anomaly_score is None:
+            about = f"no data of {self.feature or 'the key'}"
+        line = f"{what} {about}"
         return (line if line.isprintable() else ascii(line)[1:-1]) + "\n"  # keys are foreign
 
 
@@ -40,7 +44,7 @@ class Reader:
     """Drops repeats (events of a key come in order, at least once); knows what is open."""
 
     def __init__(self) -> None:
-        self.open: dict[str, Alert] = {}  # by key; dicts keep the order of what was put in
+        self.open: dict[str, Alert] = {}  # by id; dicts keep the order of what was put in
         self._numbers: dict[str, int] = {}
 
     def take(self, value: bytes) -> str:
@@ -53,9 +57,9 @@ class Reader:
         self._numbers[alert.alert_id] = max(seen, alert.event_number)
         if alert.event_number <= seen:
             return ""
-        self.open.pop(alert.key, None)
+        self.open.pop(alert.alert_id, None)
         if alert.event != "close":
-            self.open[alert.key] = alert
+            self.open[alert.alert_id] = alert
         for table in (self.open, self._numbers):
             while len(table) > N_REMEMBERED:
                 del table[next(iter(table))]

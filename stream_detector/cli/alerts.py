@@ -96,14 +96,24 @@ def alerts(
 
 def describe(alert: "Alert") -> str:
     """Return one line about an event of an alert."""
-    explanation, source = alert.explanation, alert.source
+    score, source = alert.anomaly_score, alert.source
     summary = f"  for {alert.n_alerts} alerts" if alert.is_summary else ""
     key, topic = (quoted(text, NAME_CHARACTERS_MAX) for text in (alert.key, source.topic))
     return (
         f"{time_text(alert.event_time_ms)}  {alert.event:<6} {alert.reason:<12}  "
-        f"{alert.severity:<8}  score {alert.anomaly_score:6.2f}  key {key}  "
-        f"worst {_worst(explanation)}{summary}  "
+        f"{alert.severity:<8}  score {'-' if score is None else f'{score:.2f}':>6}  key {key}  "
+        f"{_about(alert)}{summary}  "
         f"{topic}[{source.partition}]@{source.offset}  {alert.alert_id[:8]}"
+    )
+
+
+def _about(alert: "Alert") -> str:
+    """Return where the error is largest, or which data does not come and since when."""
+    if alert.explanation is not None:
+        return f"worst {_worst(alert.explanation)}"
+    name = quoted(alert.feature or "nothing", NAME_CHARACTERS_MAX)
+    return (
+        f"{name} {'missing' if alert.feature else 'sent'} since {time_text(alert.window_start_ms)}"
     )
 
 

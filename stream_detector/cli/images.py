@@ -98,7 +98,7 @@ class ImageSaver:
         ConfigError
             If a file cannot be written.
         """
-        image = alert.explanation.image
+        image = None if alert.explanation is None else alert.explanation.image
         if image is None:
             return
         heat_map = _heat_map(image.heat_map)

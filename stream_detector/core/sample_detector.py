@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.alerting.alert import RaisedAlert
 from stream_detector.core.alerting.batch import AlertBatch, AlertPolicy, KeyedAlerts, ScoredSlice
+from stream_detector.core.alerting.no_data import NoDataPolicy, no_data_alerts
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.samples import DecodedSamples, decode_samples
@@ -28,7 +30,7 @@ from stream_detector.core.scoring.scorer import (
     score_windows,
 )
 from stream_detector.core.state.detector_state import DetectorState
-from stream_detector.core.state.sample_state import Needed, SampleState
+from stream_detector.core.state.sample_state import Needed, NoDataTimes, SampleState
 from stream_detector.core.timestamps import describe_time
 from stream_detector.core.windowing.admission import KEYS_MAX, find_refused
 from stream_detector.core.windowing.imputation import impute_windows
@@ -76,7 +78,11 @@ class SampleDetector:
 
     def initial_state(self) -> SampleState:
         """Return the state before the first batch."""
-        needed = Needed(self.windows.needed_ms, self.alerting.flood_window_ms)
+        rules = self.windows
+        no_data = None
+        if rules.no_data_after_ms is not None:
+            no_data = NoDataTimes(rules.no_data_after_ms, rules.key_ttl_ms)
+        needed = Needed(rules.needed_ms, self.alerting.flood_window_ms, no_data)
         return SampleState(WindowState.empty(self.windows), needed)
 
     def replay(
@@ -117,8 +123,21 @@ class SampleDetector:
         state = replace(state, windows=completed.state, alerts=after.alerts, gaps=after.gaps)
         rejected = _in_order([*decoded.rejected, *late])
         series = SeriesFacts(completed, is_scored, decoded.counts, decoded.values)
+        raised = [*alerts.raised, *self._no_data(batch, completed, indices)]
+        raised.sort(key=lambda each: each.record)
         notices = _clock_notices(completed)
-        return Step(state, found, alerts.raised, rejected, counts, series, notices)
+        return Step(state, found, raised, rejected, counts, series, notices)
+
+    def _no_data(
+        self, batch: RecordBatch, completed: WindowBatch, indices: NDArray[np.intp]
+    ) -> list[RaisedAlert]:
+        """Return the alert events about data that does not come."""
+        after_ms = self.windows.no_data_after_ms
+        if after_ms is None:
+            return []
+        severity = self.alerting.severities[0][0]
+        policy = NoDataPolicy(self.bundle, severity, after_ms, self.features)
+        return no_data_alerts(policy, batch, completed, indices)
 
     def score(self, windows: FloatArray) -> NDArray[np.float64]:
         """Return the score of each window; see `Detector.score`."""

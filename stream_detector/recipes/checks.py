@@ -42,6 +42,7 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _range_problems(tables)
     yield from _severity_problems(tables["alerting"])
     yield from _life_cycle_problems(tables["alerting"])
+    yield from _no_data_problems(tables["alerting"], tables["window"])
 
 
 def _data_problems(data: Mapping[str, Any], window: Mapping[str, Any]) -> Iterator[str]:
@@ -235,3 +236,29 @@ def _life_cycle_problems(alerting: Mapping[str, Any]) -> Iterator[str]:
         high = alerting.get(larger, fields[larger].default)
         if isinstance(low, int) and isinstance(high, int) and low > high:
             yield f"alerting.{smaller}: expected at most {larger} = {high}, received {low}"
+
+
+def _no_data_problems(alerting: Mapping[str, Any], window: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a time after which every sample, or no key that still has state, would be missed."""
+    after = alerting.get("no_data_after_ms")
+    if not _is_number(after):
+        return
+    record = window.get("record")
+    if record in ("window", "image"):
+        yield (
+            "alerting.no_data_after_ms: expected only with window.record = 'samples', received "
+            f"{after!r} with {record!r}"
+        )
+        return
+    interval = window.get("sample_interval_ms", 0)
+    if _is_number(interval) and after <= interval:
+        yield (
+            "alerting.no_data_after_ms: expected more than window.sample_interval_ms = "
+            f"{interval!r}, received {after!r}: every sample would be missed"
+        )
+    ttl = window.get("key_ttl_ms", WindowSection.model_fields["key_ttl_ms"].default)
+    if _is_number(ttl) and after >= ttl:
+        yield (
+            f"alerting.no_data_after_ms: expected less than window.key_ttl_ms = {ttl!r}, received "
+            f"{after!r}: the key would have expired by then"
+        )

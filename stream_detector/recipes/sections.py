@@ -4,6 +4,7 @@ The descriptions here are the reference: `docs/generate.py` prints them.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -301,6 +302,13 @@ class AlertingSection(Section):
         "gaps",
     )
 
+    no_data_after_ms: AlertSpan | None = Field(
+        default=None,
+        description="Time without a record of a key, or without a value of a feature, after which "
+        "an alert opens: no_data or feature_missing; below window.key_ttl_ms, no such alerts if "
+        "not given",
+    )
+
     @property
     def levels(self) -> tuple[tuple[str, float], ...]:
         """Return the severities and the anomaly scores they start at, ascending."""
@@ -364,3 +372,8 @@ class Recipe(Section):
     alerting: AlertingSection = AlertingSection()
     evaluation: EvaluationSection = EvaluationSection()
     published: PublishedSection | None = None
+
+    @property
+    def window_rules(self) -> WindowRules:
+        """Return how windows are cut from live samples, and when these are missed."""
+        return replace(self.window.rules, no_data_after_ms=self.alerting.no_data_after_ms)

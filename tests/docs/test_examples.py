@@ -32,7 +32,7 @@ def event_of(number: int, event: str, alert_id: str = "a", key: str = "pump-7") 
 
 def test_it_is_short_and_needs_nothing_of_ours() -> None:
     text = PROGRAM.read_text()
-    assert text.count("\n") < 85
+    assert text.count("\n") < 100
     modules = {
         node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
         for node in ast.walk(ast.parse(text))
@@ -44,7 +44,8 @@ def test_it_is_short_and_needs_nothing_of_ours() -> None:
 def test_its_model_takes_the_published_example(program: ModuleType) -> None:
     alert = program.Alert.model_validate_json(EXAMPLE)
     found = json.loads(EXAMPLE)
-    assert alert.features == found["explanation"]["features"]
+    shares = [(each["name"], each["share"]) for each in found["explanation"]["features"]]
+    assert [(each.name, each.share) for each in alert.features] == shares
     assert (alert.alert_id, alert.event_time_ms) == (found["alert_id"], found["event_time_ms"])
 
 
@@ -61,13 +62,24 @@ def test_an_alert_of_an_image_names_no_feature(program: ModuleType) -> None:
     assert program.Reader().take(json.dumps(found).encode()).endswith(" score 2.62 image\n")
 
 
+def test_an_alert_about_missing_data_is_a_line_and_open_beside_others(program: ModuleType) -> None:
+    reader = program.Reader()
+    missing = {"anomaly_score": None, "explanation": None, "reason": "no_data", "event": "open"}
+    reader.take(event_of(1, "open"))
+    for feature, what in ((None, "the key"), ("humidity", "humidity")):
+        found = json.loads(EXAMPLE) | missing | {"feature": feature, "alert_id": what}
+        line = reader.take(json.dumps(found).encode())
+        assert line.endswith(f" open no_data critical key pump-7 no data of {what}\n")
+    assert list(reader.open) == ["a", "the key", "humidity"]
+
+
 def test_repeats_are_dropped_and_closed_alerts_are_no_longer_open(program: ModuleType) -> None:
     reader = program.Reader()
     events = [event_of(1, "open"), event_of(2, "update"), event_of(3, "close")]
     assert all(reader.take(value) for value in events[:2])
-    assert list(reader.open) == ["pump-7"]
+    assert list(reader.open) == ["a"]
     assert [reader.take(value) for value in events[:2]] == ["", ""]
-    assert reader.open["pump-7"].event_number == 2
+    assert reader.open["a"].event_number == 2
     assert reader.take(events[2])
     assert reader.open == {}
     assert [reader.take(value) for value in events] == [""] * 3

@@ -160,6 +160,7 @@ def commit_bytes(text: str) -> bytes:
 def alert_bytes(alert: dict[str, Any]) -> bytes:
     """Return an alert as it was written first, without the time of its detection."""
     del alert["detected_at_ms"]
+    assert alert.pop("feature") is None  # a field that was added since
     return orjson.dumps(first_names(alert))
 
 

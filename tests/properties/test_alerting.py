@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from present import present
 
 from stream_detector.core.alerting.alert import Alert
 from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance, expire
@@ -129,7 +130,7 @@ def test_alerts_of_a_key_open_go_on_and_close_one_after_the_other(
             assert (event.alert_id, event.opened_ms) == (current.alert_id, current.opened_ms)
             assert event.event_number == current.event_number + 1
             assert event.event_time_ms > current.event_time_ms
-            assert event.anomaly_score >= current.anomaly_score
+            assert present(event.anomaly_score) >= present(current.anomaly_score)
             assert event.n_alerts >= current.n_alerts
             assert event.is_summary == current.is_summary
             assert event.continues_alert_id == current.continues_alert_id
@@ -152,7 +153,7 @@ def test_an_event_counts_the_windows_since_the_open(
         worst = max(anomalous, key=lambda window: window.score)
         assert (event.n_windows, event.n_anomalous) == (len(since), len(anomalous))
         assert event.last_anomalous_ms == anomalous[-1].end_ms
-        assert event.reconstruction_error == worst.score > event.threshold
+        assert event.reconstruction_error == worst.score > present(event.threshold)
         assert (event.window_start_ms, event.window_end_ms) == (worst.start_ms, worst.end_ms)
         assert event.explanation == worst.explain()
         assert event.anomaly_score == worst.score / THRESHOLD
@@ -174,7 +175,7 @@ def test_each_event_comes_when_the_rules_say(
     for event in story.events:
         is_turn = turns_epoch(event.event_time_ms, windows, rules)
         at_ms = event.event_time_ms
-        calm_ms = at_ms - event.last_anomalous_ms
+        calm_ms = at_ms - present(event.last_anomalous_ms)
         age_ms = at_ms - event.opened_ms
         if event.event == "update":
             assert previous is not None

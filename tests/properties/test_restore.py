@@ -1,5 +1,6 @@
 """Wherever a stream is cut off, a replay from the restore offset gives the same results."""
 
+from collections import defaultdict
 from typing import Any
 
 from hypothesis import event, given, settings
@@ -39,7 +40,9 @@ def run(
 ) -> tuple[DetectorState, list[tuple[int, Step]], dict[int, tuple[int, RestorePlan]]]:
     """Step and commit batch by batch; return the state, the steps and what was last committed."""
     steps: list[tuple[int, Step]] = []
+    is_first = start == 0  # so that every alert was opened here
     committed: dict[int, tuple[int, RestorePlan]] = {}
+    opened: dict[int, set[str]] = defaultdict(set)
     while start < len(sent):
         some = sent[start : start + (sizes.pop() if sizes else 3)]
         step = detector.step(state, batch_of(some, start))
@@ -47,6 +50,13 @@ def run(
         start += len(some)
         ends = {each.partition: start for each in some}
         state, restore_plans = step.state.restore_plans(ends)
+        for _, alert, _ in step.alerts:
+            opened[alert.source.partition].add(alert.alert_id)
+            if alert.event == "close":
+                opened[alert.source.partition].remove(alert.alert_id)
+        if is_first:
+            found = {each: plan.n_open_alerts for each, plan in restore_plans.items()}
+            assert found == {each: len(opened[each]) for each in found}
         committed |= {
             partition: (start, restore_plan) for partition, restore_plan in restore_plans.items()
         }

@@ -8,9 +8,10 @@ from itertools import accumulate, chain, cycle, pairwise
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from reference_no_data import Change, changes_in, features_one_by_one, silences_one_by_one
 from reference_windows import ClockSet, Ending, Outcome, Record, Result, Window, cut_one_by_one
 
 from stream_detector.core.records import Samples
@@ -357,3 +358,32 @@ def test_reading_from_long_before_a_moment_gives_the_same_windows_after_it(
 
 def after(windows: list[Window], moment_ms: float) -> list[Window]:
     return [window for window in windows if window.end_ms > moment_ms]
+
+
+def changes_of(records: list[Record], rules: WindowRules, sizes: list[int]) -> list[Change]:
+    """Return all changes, in an order of their own."""
+    state, start, found = WindowState.empty(rules), 0, []
+    for some in batches_of(records, sizes):
+        batch = assign_windows(state, rules, arrivals_of(some, rules.n_features))
+        found += changes_in(batch, start, [record.partition for record in some])
+        state, start = batch.state, start + len(some)
+    return sorted(found, key=repr)
+
+
+@given(plans=RECORDS, rules=RULES, sizes=SIZES, share=st.sampled_from([0.1, 0.3, 0.5, 0.9]))
+def test_silences_and_missing_features_are_those_of_the_naive_reference(
+    plans: list[Any], rules: WindowRules, sizes: list[int], share: float
+) -> None:
+    rules = replace(rules, no_data_after_ms=rules.key_ttl_ms * share)
+    records = stream_of(plans, rules)
+    silences = [
+        each._replace(at_ms=0.0) if each.what == "begins" else each
+        for each in silences_one_by_one(records, rules)
+    ]
+    features = features_one_by_one(cut_one_by_one(records, rules), rules, len(records))
+    expected = sorted([*silences, *features], key=repr)
+    for what in ("begins", "again", "value", "given_up", "expired", "clock_set"):
+        event(f"feature {what}: {any(each.what == what for each in features)}")
+        event(f"key {what}: {any(each.what == what for each in silences)}")
+    for some in ([len(records)], [1], sizes):
+        assert changes_of(records, rules, some) == expected

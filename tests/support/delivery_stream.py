@@ -1,7 +1,7 @@
 """A stream with much to lose, and what is compared of its output: for tests of delivery.
 
-Three keys in two partitions; bursts of anomalies with calm between, bad records, late samples and
-a pause after which every key is idle.
+Three keys in two partitions; bursts of anomalies with calm between, bad records, late samples,
+missing values and a pause after which every key is idle.
 """
 
 from typing import Any
@@ -38,6 +38,7 @@ def detector_of(shape: str, version: str = "v1") -> Detector:
         missing="hold",
         missing_share_max=0.5,
         key_ttl_ms=400,
+        no_data_after_ms=50,
     )
     alerting = AlertRules(1, 1, 40, 30, 20, 90, 2, 60, SEVERITIES)
     return make_sample_detector(rules, alerting, model_rows_max=8, bundle=bundle)
@@ -51,6 +52,8 @@ def record_of(number: int, shape: str, topic: str = "telemetry") -> OutputRecord
     values = random.normal(0, 0.3, 4 if shape == "windows" else 3) + (4 if is_odd else 0)
     at_ms = START_MS + 30 * round_ + (500 if round_ > 44 else 0) - (90 if number % 13 == 5 else 0)
     text: Any = {"values": values.round(3).tolist(), "timestamp_ms": at_ms}
+    if shape == "samples" and key == 0 and round_ in range(28, 34):
+        text["values"] = [[None]] * 3
     value = b"not a record" if number % 11 == 7 else orjson.dumps(text)
     return OutputRecord(topic, b"key-%d" % key, value, (), at_ms, key % N_PARTITIONS)
 

@@ -76,6 +76,7 @@ class Result:
     outliers: list[tuple[Name, float, float]] = field(default_factory=list)
     clock_sets: list[ClockSet] = field(default_factory=list)
     n_used: int = 0
+    released: list[tuple[int, Name, float, tuple[float, ...]]] = field(default_factory=list)
     n_keys: int = 0
 
 
@@ -187,6 +188,7 @@ def cut_one_by_one(records: list[Record], rules: WindowRules) -> Result:
             _settle_held(series, verdict, arrival, rules, result)
             if verdict == "set":
                 result.clock_sets.append(ClockSet(number, record.name, time_ms, series.newest_ms))
+                result.released.append((number, record.name, time_ms, ()))
                 series = known[record.name] = _Series(is_confirmed=series.is_confirmed)
             if verdict in ("holds", "leads"):
                 series.held = (time_ms, values)
@@ -321,6 +323,7 @@ def _release(series: _Series, rules: WindowRules, number: int, name: Name, resul
         used = series.waiting.pop(0)
         used.is_used = True
         time_ms = used.time_ms
+        result.released.append((number, name, time_ms, tuple(used.values)))
         if _align(series, rules, time_ms, tuple(used.values)):
             result.gaps.append((number, name, time_ms))
         n_steps = rules.n_steps

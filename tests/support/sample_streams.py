@@ -56,6 +56,7 @@ class Stream(NamedTuple):
     ttl_ms: int
     alerting: tuple[int, ...]
     missing: Any
+    no_data_ms: float | None = None
     keys_max: int = 100
 
     def detector(self, model_rows_max: int) -> SampleDetector:
@@ -75,6 +76,7 @@ class Stream(NamedTuple):
                 missing=self.missing,
                 missing_share_max=0.4,
                 key_ttl_ms=self.ttl_ms,
+                no_data_after_ms=self.no_data_ms,
             ),
             AlertRules(
                 open_after=min(after, within),
@@ -114,6 +116,8 @@ STREAMS = st.builds(
         st.sampled_from([1, 200, 1_000]),
     ),
     missing=st.sampled_from(["hold", "interpolate", "reject"]),
+    no_data_ms=st.sampled_from([None, None, 10, 25, 60]),
+    keys_max=st.just(100),
 )
 SAMPLES = st.lists(
     st.tuples(

@@ -45,9 +45,13 @@ AlertReason = Literal[
     "bundle_changed",
     "state_reset",
     "clock_set",
+    "no_data",
+    "feature_missing",
+    "data_again",
 ]
-"""Why an event was published: the first three open an alert, the next two update it, and the last
-six close it."""
+"""Why an event was published: the first three open an alert, the next two update it, and the six
+after these close it. Of the last three, which are about data that does not come, two open an alert
+and one closes it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -87,12 +91,16 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What is published about the anomalous windows of a series: one event of one alert.
+    """What is published about a series: one event of one alert.
 
     Where records are whole windows, each anomalous one opens an alert and nothing more. Where
     windows are cut from samples, an alert opens, is updated and closes. Then an update and a close
     speak of two things: the times and counts are those of the event, and from
     `window_start_ms` to `explanation` all but `source` is of the alert's worst window so far.
+
+    With the recipe's `no_data_after_ms`, alerts are also about data that does not come: a key that
+    sends nothing (`no_data`), or a feature of it that has no value (`feature_missing`). They open
+    and close, and what follows from a score is null in them.
 
     Parameters
     ----------
@@ -101,8 +109,9 @@ class Alert:
         know.
     alert_id
         32 hexadecimal digits: a hash of the record's topic, partition and offset, of the bundle's
-        version and, where windows are cut from samples, of the window's start. The same record and
-        bundle give the same id again.
+        version and, where windows are cut from samples, of the window's start; of an alert about
+        missing data, of topic, partition, key, feature, the time of the last data and the bundle's
+        version. The same input and bundle give the same id again.
     event
         `open`, `update` or `close`. A record that is a whole window opens an alert and does nothing
         more.
@@ -113,44 +122,50 @@ class Alert:
         record has no key.
     window_start_ms
         Time of the first sample of the alert's worst window so far, milliseconds since 1970-01-01
-        UTC: the record's `timestamp_ms` where it gives one, else the time of the Kafka record.
+        UTC: the record's `timestamp_ms` where it gives one, else the time of the Kafka record. Of
+        missing data, the time since which there is none.
     window_end_ms
         Time of its last sample. The same as `window_start_ms` where the recipe's
-        `sample_interval_ms` is 0, which means unknown.
+        `sample_interval_ms` is 0, which means unknown. Of missing data, `event_time_ms`.
     source
         The input record that caused this event.
     reconstruction_error
-        How far the reconstruction is from the worst window, in the unit of the scaled signal.
+        How far the reconstruction is from the worst window, in the unit of the scaled signal; null
+        where the alert is about missing data.
     threshold
         The bundle's threshold, in the same unit. The window is anomalous because its error exceeds
-        it.
+        it. Null where the alert is about missing data.
     anomaly_score
-        `reconstruction_error` / `threshold`, above 1.
+        `reconstruction_error` / `threshold`, above 1; null where the alert is about missing data.
     severity
-        The highest level of the recipe's `[alerting]` table that the anomaly score reaches.
+        The highest level of the recipe's `[alerting]` table that the anomaly score reaches; the
+        lowest one where the alert is about missing data.
     bundle
         The bundle that scored.
     explanation
-        Where in the worst window the error lies.
+        Where in the worst window the error lies; null where the alert is about missing data.
     event_time_ms
         Event time of this event: the end of the window that caused it, or the time at which the key
-        expired.
+        expired. Of missing data, when it had been missing for `no_data_after_ms`, when it came
+        again, or when it was given up.
     opened_ms
         `event_time_ms` of the alert's open.
     last_anomalous_ms
-        End of the last anomalous window.
+        End of the last anomalous window; null where the alert is about missing data.
     n_windows
-        Windows scored since the alert opened, including the one that opened it.
+        Windows scored since the alert opened, including the one that opened it; 0 where the alert
+        is about missing data.
     n_anomalous
         Anomalous windows among them.
     reason
         Why this event was published. Open: `anomalous`, `continued` (it continues an alert that was
-        open for too long) or `flood` (a summary instead of one alert too many). Update: `severity`
-        (it rose) or `periodic`. Close: `recovered`, `max_duration` (the alert was open, or its key
-        active, for too long), `key_expired` (no more samples), `clock_set` (the key's clock was set
-        back), `bundle_changed` (another bundle took over) or `state_reset` (the alert's state could
-        not be restored). Events of the last two repeat the alert's last one, and their source is
-        where records are judged without that state.
+        open for too long), `flood` (a summary instead of one alert too many), `no_data` (the key
+        sends nothing) or `feature_missing` (a feature has no value). Update: `severity` (it rose)
+        or `periodic`. Close: `recovered`, `data_again`, `max_duration` (the alert was open, its key
+        active, or its feature missing, for too long), `key_expired` (no more samples), `clock_set`
+        (the key's clock was set back), `bundle_changed` (another bundle took over) or `state_reset`
+        (the alert's state could not be restored). Events of the last two repeat the alert's last
+        one, and their source is where records are judged without that state.
     continues_alert_id
         `alert_id` of the alert that this one continues because that one was open for too long; null
         where it continues none.
@@ -160,6 +175,8 @@ class Alert:
         1; in a summary, how many alerts it stands for.
     detected_at_ms
         When the alert was made. The only field in which two runs may differ.
+    feature
+        Name of the feature that has no value; null where the alert is about anything else.
     """
 
     schema_version: int
@@ -170,15 +187,15 @@ class Alert:
     window_start_ms: int
     window_end_ms: int
     source: Source
-    reconstruction_error: float
-    threshold: float
-    anomaly_score: float
+    reconstruction_error: float | None
+    threshold: float | None
+    anomaly_score: float | None
     severity: str
     bundle: BundleReference
-    explanation: Explanation
+    explanation: Explanation | None
     event_time_ms: int
     opened_ms: int
-    last_anomalous_ms: int
+    last_anomalous_ms: int | None
     n_windows: int
     n_anomalous: int
     reason: AlertReason
@@ -186,6 +203,7 @@ class Alert:
     is_summary: bool
     n_alerts: int
     detected_at_ms: int
+    feature: str | None = None
 
 
 class RaisedAlert(NamedTuple):

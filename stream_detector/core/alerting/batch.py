@@ -221,6 +221,7 @@ class AlertBatch:
         for event in events:
             since_ms = event.event_time_ms - self._policy.rules.flood_window_ms
             n_gaps = sum(since_ms < each <= event.event_time_ms for each in gaps)
+            assert event.explanation is not None  # noqa: S101  (a window's alert has one)
             explanation = replace(event.explanation, n_gaps=n_gaps)
             alert = replace(event, explanation=explanation)
             self.raised.append(RaisedAlert(index, alert, key))

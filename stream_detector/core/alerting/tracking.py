@@ -211,7 +211,7 @@ def add_window(
 ) -> OpenAlert:
     """Count one more window, and remember it where it is the worst so far."""
     alert, is_anomalous = opened.alert, window.is_anomalous
-    if is_anomalous and window.anomaly_score > alert.anomaly_score:
+    if is_anomalous and window.anomaly_score > (alert.anomaly_score or 0.0):
         alert = replace(
             alert,
             window_start_ms=window.start_ms,

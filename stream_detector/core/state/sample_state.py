@@ -25,6 +25,8 @@ from typing import NamedTuple
 from stream_detector.core.alerting.lifecycle import SeriesAlerts
 from stream_detector.core.state.restore_plan import RestorePlan
 from stream_detector.core.windowing.keyed_state import Jump, KeyedState
+from stream_detector.core.windowing.missing_features import n_missing, needed_since_ms
+from stream_detector.core.windowing.silences import n_silent
 from stream_detector.core.windowing.windows import WindowState
 from stream_detector.errors import StateError
 
@@ -40,11 +42,22 @@ refused because a partition had as many keys as it may have. Which keys had stat
 known only to who was there, so the keys that come first in the replay are admitted instead."""
 
 
+class NoDataTimes(NamedTuple):
+    """After how long data is missed, and for how long its last value counts."""
+
+    after_ms: float
+    key_ttl_ms: float
+
+
 class Needed(NamedTuple):
-    """How much of a key's past is needed, in event time: for windows, and for gaps in alerts."""
+    """How much of a key's past is needed, in event time: for windows, and for gaps in alerts.
+
+    And for alerts about missing data, where there are any.
+    """
 
     windows_ms: float
     gaps_ms: float
+    no_data: NoDataTimes | None = None
 
 
 class RestorePoint(NamedTuple):
@@ -193,17 +206,21 @@ class SampleState:
             held = [state.holds[slot].offsets[0] for slot in active]
             points = state.restore_points[partition]
             score_from = min([_before_last(points).offset, *held])
+            if self.needed.no_data is not None:
+                since_ms = needed_since_ms(keyed_state, partition, self.needed.no_data.key_ttl_ms)
+                score_from = min(score_from, _last_before(points, since_ms).offset)
             at = max(0, [each.offset for each in points].index(score_from) - 1)
             begin = points[at]
             is_exact = state.refused_at.get(partition, -1) < begin.offset
             digest = _digest(state, keyed_state, partition) if is_exact else NO_DIGEST
+            n_open = _n_open(state, active) + _n_without_data(state, keyed_state, partition)
             plans[partition] = RestorePlan(
                 offset=begin.offset,
                 stream_time_ms=begin.stream_time_ms,
                 score_from_offset=score_from,
                 has_active_keys=bool(held),
                 digest=digest,
-                n_open_alerts=_n_open(state, active),
+                n_open_alerts=n_open,
                 jump=begin.jump,
             )
             kept = {**state.restore_points, partition: points[at:]}
@@ -239,6 +256,20 @@ def _set_restore_point(
 def _before_last(restore_points: Sequence[RestorePoint]) -> RestorePoint:
     """Return the last restore point but one, the only one where there is no other."""
     return restore_points[max(0, len(restore_points) - 2)]
+
+
+def _n_without_data(state: SampleState, keyed_state: KeyedState, partition: int) -> int:
+    """Return how many alerts about missing data a partition has open."""
+    if state.needed.no_data is None:
+        return 0
+    n_features = n_missing(keyed_state, partition, *state.needed.no_data)
+    return n_features + n_silent(keyed_state, partition, state.needed.no_data.after_ms)
+
+
+def _last_before(restore_points: Sequence[RestorePoint], time_ms: float) -> RestorePoint:
+    """Return the last restore point before a stream time, the first one where there is none."""
+    before = [each for each in restore_points if each.stream_time_ms < time_ms]
+    return before[-1] if before else restore_points[0]
 
 
 def _holds(state: SampleState, keyed_state: KeyedState) -> dict[int, RestoreHold]:

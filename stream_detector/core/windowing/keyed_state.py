@@ -37,7 +37,7 @@ _GROWTH = 1.125
 RowPart = tuple[NDArray[np.intp], FloatArray, NDArray[np.uint8]]
 """Slots (n,), rows (n, n_steps, n_features) and packed starts (n, ceil(n_steps / 8))."""
 
-_Type = TypeVar("_Type", np.float32, np.uint8, np.int32, np.uint64)
+_Type = TypeVar("_Type", np.float32, np.float64, np.uint8, np.int32, np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,8 @@ class StateDelta:
         Of each partition of the batch, what would advance its stream time; None for nothing.
     freed
         Slots of keys that expired, shape (n_freed,).
+    feature_ms
+        Time of the last value of each feature, shape (n_sessions, n_followed); None leaves it.
     """
 
     added: Sequence[tuple[int, bytes, int]]
@@ -138,6 +140,7 @@ class StateDelta:
     held: ReorderBuffer | None = None
     jumps: Mapping[int, Jump | None] = field(default_factory=dict)
     freed: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
+    feature_ms: NDArray[np.float64] | None = None
 
 
 class KeyedState:
@@ -147,6 +150,8 @@ class KeyedState:
     ----------
     n_steps, n_features
         Shape of a window, and so of a row.
+    n_followed
+        Features whose last value is remembered: all or none.
 
     Attributes
     ----------
@@ -158,6 +163,9 @@ class KeyedState:
         Partition of each slot, shape (n_slots,), `FREE` where it has no key.
     columns
         Further state of each slot.
+    feature_ms
+        Time of the last value of each feature, shape (n_slots, n_followed)
+        (`stream_detector.core.windowing.missing_features`). It is not part of the digest.
     keys
         Key of each slot that has ever been used, None where it is free.
     stream_times_ms
@@ -173,11 +181,12 @@ class KeyedState:
         Identifies the `WindowState` whose changes were applied last.
     """
 
-    def __init__(self, n_steps: int, n_features: int) -> None:
+    def __init__(self, n_steps: int, n_features: int, n_followed: int = 0) -> None:
         self.rows: FloatArray = np.empty((0, n_steps, n_features), dtype=np.float32)
         self.starts: NDArray[np.uint8] = np.empty((0, -(-n_steps // 8)), dtype=np.uint8)
         self.partitions: NDArray[np.int32] = np.empty(0, dtype=np.int32)
         self.columns = KeyColumns.fresh(0)
+        self.feature_ms: NDArray[np.float64] = np.empty((0, n_followed))
         self.keys: list[bytes | None] = []
         self.stream_times_ms: dict[int, float] = {}
         self.reorder_buffer = ReorderBuffer(
@@ -208,7 +217,7 @@ class KeyedState:
     def n_bytes(self) -> int:
         """Return the size of all arrays; keys and their index are not counted."""
         n_bytes = self.rows.nbytes + self.starts.nbytes + self.partitions.nbytes
-        n_bytes += self._names.nbytes + self._digests.nbytes
+        n_bytes += self._names.nbytes + self._digests.nbytes + self.feature_ms.nbytes
         for each in (self.reorder_buffer, self.held):
             n_bytes += each.slots.nbytes + each.times_ms.nbytes + each.values.nbytes
         n_bytes += sum(int(getattr(self.columns, name).nbytes) for name in KeyColumns.__slots__)
@@ -299,6 +308,8 @@ class KeyedState:
         for partition, jump in delta.jumps.items():
             self.set_jump(partition, jump)
         self.columns.put(delta.slots, delta.columns)
+        if delta.feature_ms is not None:
+            self.feature_ms[delta.slots] = delta.feature_ms
         for slots, rows, starts in delta.rows():
             self.rows[slots] = rows  # (n_some, n_steps, n_features)
             self.starts[slots] = starts  # (n_some, ceil(n_steps / 8))
@@ -374,6 +385,7 @@ class KeyedState:
         self.partitions = _extend(self.partitions, n_more, FREE)
         self._names = _extend(self._names, n_more, 0)
         self._digests = _extend(self._digests, n_more, 0)
+        self.feature_ms = _extend(self.feature_ms, n_more, np.nan)
         more = KeyColumns.fresh(n_more)
         self.columns = KeyColumns(
             *(
@@ -407,6 +419,7 @@ class KeyedState:
         self._set_digests(slots, np.zeros(len(slots), dtype=np.uint64))
         self.partitions[slots] = FREE
         self.columns.put(slots, KeyColumns.fresh(len(slots)))
+        self.feature_ms[slots] = np.nan
         self.reorder_buffer = self.reorder_buffer.without(slots)
         self.held = self.held.without(slots)
 

@@ -45,6 +45,7 @@ from stream_detector.core.windowing.sessions import (
     find_expired,
     find_sessions,
 )
+from stream_detector.core.windowing.silences import Silences, find_silences
 from stream_detector.core.windowing.stream_time import StreamTime, advance_stream_time
 
 
@@ -77,6 +78,8 @@ class InOrder:
         Stream time of each partition of the batch.
     expired
         Keys that expired.
+    silences
+        Keys that fell silent or sent again; None where the rules do not ask.
     """
 
     sessions: KeySessions
@@ -90,6 +93,7 @@ class InOrder:
     reorder_buffer: ReorderBuffer | None
     stream_time: StreamTime
     expired: Expired
+    silences: Silences | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +202,9 @@ def reorder_samples(
     reorder_buffer = None
     if found.waiting is not None:
         reorder_buffer = _buffer_after(found.waiting, keyed_state, sessions, found.values)
+    silences = None
+    if rules.no_data_after_ms is not None:
+        silences = find_silences(keyed_state, slots, arrivals.partitions, stream_time, rules)
     return InOrder(
         sessions=sessions,
         session_of=found.released.session_of,
@@ -210,6 +217,7 @@ def reorder_samples(
         reorder_buffer=reorder_buffer,
         stream_time=stream_time,
         expired=expired,
+        silences=silences,
     )
 
 

@@ -51,6 +51,9 @@ class WindowRules:
     key_ttl_ms
         How long a key may have no record, in the stream time of its partition, before its state
         is dropped.
+    no_data_after_ms
+        How long a key may have no record, or a feature no value, before it counts as silent or
+        missing; below `key_ttl_ms`. None never tells.
 
     Examples
     --------
@@ -68,11 +71,17 @@ class WindowRules:
     missing: MissingRule
     missing_share_max: float
     key_ttl_ms: float
+    no_data_after_ms: float | None = None
 
     @property
     def span_ms(self) -> float:
         """Return the time from the first to the last sample of a window."""
         return (self.n_steps - 1) * self.sample_interval_ms
+
+    @property
+    def n_followed(self) -> int:
+        """Return how many features are followed, to find out which of them are missing."""
+        return 0 if self.no_data_after_ms is None else self.n_features
 
     @property
     def needed_ms(self) -> float:

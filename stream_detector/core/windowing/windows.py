@@ -35,9 +35,11 @@ from stream_detector.core.windowing.grid import (
 from stream_detector.core.windowing.key_clocks import NO_RECORD, ClockEvent
 from stream_detector.core.windowing.key_columns import NO_WINDOW
 from stream_detector.core.windowing.keyed_state import KeyedState, RowPart, StateDelta
+from stream_detector.core.windowing.missing_features import MissingFeatures, follow_features
 from stream_detector.core.windowing.reordering import InOrder, reorder_samples
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import Arrivals, Expired
+from stream_detector.core.windowing.silences import Silences
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class WindowState:
     @classmethod
     def empty(cls, rules: WindowRules) -> "WindowState":
         """Return the state before the first batch."""
-        return cls(KeyedState(rules.n_steps, rules.n_features), None, None, None)
+        keyed_state = KeyedState(rules.n_steps, rules.n_features, rules.n_followed)
+        return cls(keyed_state, None, None, None)
 
     def apply_delta(self) -> KeyedState:
         """Apply the last batch's changes, if they are not applied yet, and return the keyed state.
@@ -145,6 +148,9 @@ class WindowBatch:
         sample after it, and the time of that sample, each of shape (n_gaps,).
     expired
         Keys that expired.
+    silences, missing_features
+        Keys that fell silent or sent again, and features that began or ended to be missing; None
+        where the rules do not ask.
     in_order, aligned
         Samples of the batch in the order of their times, and in their cells.
     buffer, cells
@@ -171,6 +177,8 @@ class WindowBatch:
     gap_ms: NDArray[np.float64]
     is_cold_gap: NDArray[np.bool_]
     expired: Expired
+    silences: Silences | None
+    missing_features: MissingFeatures | None
     in_order: InOrder
     aligned: Aligned
     buffer: SegmentBuffer
@@ -224,6 +232,10 @@ def assign_windows(state: WindowState, rules: WindowRules, arrivals: Arrivals) -
     aligned = align(in_order, rules)
     buffer = lay_out_segments(keyed_state, in_order, aligned, rules.n_steps)
     delta = _delta(in_order, aligned, buffer, added, rules.n_steps)
+    features = None
+    if rules.no_data_after_ms is not None:
+        features = follow_features(keyed_state, in_order, rules)
+        delta.feature_ms = features.value_ms
     cells, records, end_ms = _find_complete(aligned, buffer, rules)  # (n_windows,)
     order = np.argsort(records, kind="stable")  # (n_windows,)
     segments = buffer.segments[buffer.segment_at(cells)]  # (n_windows,)
@@ -248,6 +260,8 @@ def assign_windows(state: WindowState, rules: WindowRules, arrivals: Arrivals) -
         gap_ms=aligned.times_ms[aligned.gaps],
         is_cold_gap=_spans_before_gaps(in_order, aligned) < rules.n_steps,
         expired=in_order.expired,
+        silences=in_order.silences,
+        missing_features=None if features is None else features.changes,
         in_order=in_order,
         aligned=aligned,
         buffer=buffer,

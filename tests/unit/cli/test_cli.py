@@ -263,6 +263,17 @@ def test_a_key_with_spaces_is_quoted() -> None:
     assert '  key ""  worst ' in describe(replace(alert_of(), key=""))
 
 
+def test_an_event_about_missing_data_says_what_is_missing_and_since_when() -> None:
+    alert = replace(alert_of(), anomaly_score=None, explanation=None, reason="no_data")
+    start = (
+        "2023-11-14T22:13:22.139+00:00  open   no_data       high      score      -  key pump-7  "
+    )
+    since = "since 2023-11-14T22:13:20.000+00:00  telemetry[3]@41  " + alert.alert_id[:8]
+    assert describe(alert) == f"{start}nothing sent {since}"
+    missing = replace(alert, reason="feature_missing", feature="hum\x1b[31midity")
+    assert f"  hum\\x1b[31midity missing {since}" in describe(missing)
+
+
 def test_a_time_that_no_calendar_has_is_a_number() -> None:
     line = describe(alert_of(2**62))
     assert line.startswith(f"{2**62 + 2_139} ms  open")

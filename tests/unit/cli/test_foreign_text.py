@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from halving_bundle import make_bundle  # tests/support
+from present import present
 
 from stream_detector import cli
 from stream_detector.bundle.manifest import MANIFEST, digest, dump_manifest
@@ -166,8 +167,10 @@ def test_a_foreign_record_is_skipped_and_the_alert_behind_it_is_shown(
 @pytest.mark.parametrize(
     "explanation",
     [
-        replace(nasty_alert().explanation, features=()),
-        replace(nasty_alert().explanation, worst_start_ms=-(2**63), worst_end_ms=2**63 - 1),
+        replace(present(nasty_alert().explanation), features=()),
+        replace(
+            present(nasty_alert().explanation), worst_start_ms=-(2**63), worst_end_ms=2**63 - 1
+        ),
     ],
     ids=["without features", "a long span"],
 )

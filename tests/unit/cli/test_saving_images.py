@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from image_files import GREY, file_of, pixels_of  # tests/support
 from PIL import Image
+from present import present
 
 from stream_detector.cli.alerts import describe
 from stream_detector.cli.images import ImageSaver, saving_images
@@ -80,8 +81,7 @@ def names(folder: Path) -> list[str]:
 
 def test_an_alert_about_an_image_names_the_pixels(alert: Alert) -> None:
     assert "key pump-7  worst rows " in describe(alert)
-    assert alert.explanation.image is not None
-    assert alert.explanation.image.n_columns == 5
+    assert present(present(alert.explanation).image).n_columns == 5
 
 
 def test_the_heat_map_and_the_image_are_written(
@@ -143,10 +143,10 @@ def test_an_image_that_retention_removed_is_counted_and_later_ones_are_read(
 def test_an_alert_chooses_neither_names_nor_content(
     saver: ImageSaver, alert: Alert, tmp_path: Path
 ) -> None:
-    image = alert.explanation.image
-    assert image is not None
+    explanation = present(alert.explanation)
+    image = present(explanation.image)
     for heat_map in ("", "?", "aGVsbG8=", image.heat_map * 100):
-        odd = replace(alert.explanation, image=replace(image, heat_map=heat_map))
+        odd = replace(explanation, image=replace(image, heat_map=heat_map))
         saver.save(replace(alert, explanation=odd))
     for alert_id in ("../../x", "", alert.alert_id + "\n", alert.alert_id.upper() + "/.."):
         saver.save(replace(alert, alert_id=alert_id))
@@ -156,7 +156,9 @@ def test_an_alert_chooses_neither_names_nor_content(
 
 
 def test_an_alert_not_about_an_image_is_ignored(saver: ImageSaver, alert: Alert) -> None:
-    saver.save(replace(alert, explanation=replace(alert.explanation, image=None)))
+    explanation = replace(present(alert.explanation), image=None)
+    saver.save(replace(alert, explanation=explanation))
+    saver.save(replace(alert, explanation=None))
     assert (saver.n_heat_maps, saver.n_missing, saver.n_skipped) == (0, 0, 0)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 import pytest
 from detectors import with_network
+from present import present
 
 from stream_detector.core.codec.keys import KEY_BYTES_MAX
 from stream_detector.core.detector import WindowDetector
@@ -120,7 +121,7 @@ def test_an_alert_explains_itself(make_batch: MakeBatch, make_detector: MakeDete
     for model_rows_max in (1, 2, 100):
         detector = make_detector(scaler=scaler, model_rows_max=model_rows_max)
         ((index, alert, _),) = detector.step(EmptyState(), make_batch(values)).alerts
-        found = alert.explanation
+        found = present(alert.explanation)
         assert (index, found.worst_start_ms, found.worst_end_ms) == (2, NOW_MS + 60, NOW_MS + 70)
         assert (found.shares, found.times_ms, found.imputed_share) == (
             (1.0,),
@@ -143,7 +144,7 @@ def test_what_explains_an_alert_outlives_buffers_used_again(
 
     detector = make_detector(model_rows_max=1)
     step = with_network(detector, reuse).step(EmptyState(), make_batch([flat(2.0), flat(3.0)]))
-    expected = [alert.explanation.features[0].expected[0] for _, alert, _ in step.alerts]
+    expected = [present(alert.explanation).features[0].expected[0] for _, alert, _ in step.alerts]
     assert expected == [8.0, 7.0]
 
 

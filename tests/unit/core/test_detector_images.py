@@ -8,6 +8,7 @@ import orjson
 import pytest
 from detectors import with_network
 from image_files import COLOUR, GREY, HEADERS, bad_files, file_of, pixels_of  # tests/support
+from present import present
 
 from stream_detector.core.alerting.alert import encode_alert
 from stream_detector.core.codec.image_format import ImageShape, encode_image
@@ -64,7 +65,7 @@ def test_every_format_of_the_same_pixels_gives_the_same_alert(
     assert len(set(step.scores.scores.tolist())) == 1
     scaled = pixels.astype(np.float32)[np.newaxis]
     assert step.scores.scores[0] == detector.score(scaled)[0]
-    explanations = [raised.alert.explanation for raised in step.alerts]
+    explanations = [present(raised.alert.explanation) for raised in step.alerts]
     assert [each.image for each in explanations] == [explanations[0].image] * 3
 
 

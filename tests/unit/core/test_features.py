@@ -4,6 +4,7 @@ import numpy as np
 import orjson
 import pytest
 from detectors import make_window_detector
+from present import present
 
 from stream_detector.core.codec.formats import CONTENT_TYPES
 from stream_detector.core.codec.samples import decode_samples
@@ -75,5 +76,5 @@ def test_alerts_are_in_the_unit_of_the_signal() -> None:
     detector = make_window_detector(features=Features(("meter",), (1.7e9,)))
     step = detector.step(EmptyState(), batch)
     assert step.scores.scores.tolist() == [9 / 4]
-    (feature,) = step.alerts[0].alert.explanation.features
+    (feature,) = present(step.alerts[0].alert.explanation).features
     assert (feature.name, feature.expected, feature.observed) == ("meter", (1.7e9,), (1.7e9 + 9,))

@@ -199,8 +199,8 @@ def test_an_alert_opens_goes_on_and_closes_over_batches() -> None:
 def test_missing_values_are_said_in_the_explanation() -> None:
     step = step_of(Sent(b"a", 0, [3, None, 3, 3]))
     ((_, alert, _),) = step.alerts
-    assert alert.explanation.imputed_share == 0.25
-    assert alert.explanation.features[0].observed == (3.0, None, 3.0, 3.0)
+    assert present(alert.explanation).imputed_share == 0.25
+    assert present(alert.explanation).features[0].observed == (3.0, None, 3.0, 3.0)
     assert alert.reconstruction_error == 3.0
     assert step.counts.n_missing_values == 1
 
@@ -280,7 +280,9 @@ def test_gaps_are_said_in_the_alerts_of_the_time_after() -> None:
         for size in sizes:
             batch = batch_of(*records[start : start + size])
             step = detector.step(state, batch)
-            n_gaps += [(each.alert.event, each.alert.explanation.n_gaps) for each in step.alerts]
+            n_gaps += [
+                (each.alert.event, present(each.alert.explanation).n_gaps) for each in step.alerts
+            ]
             state, start = step.state, start + size
         assert n_gaps == [("open", 2), ("close", 1), ("open", 1)]
 
@@ -288,7 +290,7 @@ def test_gaps_are_said_in_the_alerts_of_the_time_after() -> None:
 def test_a_gap_while_an_alert_is_open_is_said_in_its_close() -> None:
     records = [Sent(b"a", 0, ANOMALOUS), Sent(b"a", 80, [0] * 10)]
     step = step_of(*records)
-    found = [(each.alert.event, each.alert.explanation.n_gaps) for each in step.alerts]
+    found = [(each.alert.event, present(each.alert.explanation).n_gaps) for each in step.alerts]
     assert found == [("open", 0), ("close", 1)]
 
 
@@ -321,7 +323,7 @@ def test_what_was_before_a_key_was_idle_is_not_said_of_it(sizes: list[int]) -> N
         step = detector.step(state, batch_of(*records[start : start + size]))
         state, start = step.state, start + size
     assert step is not None
-    assert [each.alert.explanation.n_gaps for each in step.alerts] == [0]
+    assert [present(each.alert.explanation).n_gaps for each in step.alerts] == [0]
 
 
 def test_an_idle_key_closes_its_alert_in_its_own_name() -> None:

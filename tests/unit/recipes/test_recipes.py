@@ -412,6 +412,29 @@ def test_windows_that_cannot_be_cut_are_refused(overrides: list[str], expected: 
 
 
 @pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["no_data_after_ms=3600000"], "less than window.key_ttl_ms = 3600000, received 3600000"),
+        (["no_data_after_ms=2"], "more than window.sample_interval_ms = 2.77"),
+        (["no_data_after_ms=0"], "greater than or equal to 1, received 0"),
+    ],
+)
+def test_data_cannot_be_missed_too_early_or_too_late(overrides: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(SAMPLES, [f"alerting.{each}" for each in overrides])
+    assert f"alerting.no_data_after_ms: expected {expected}" in str(caught.value)
+
+
+def test_data_is_missed_between_those_bounds_and_off_by_default() -> None:
+    assert load_recipe(SAMPLES).window_rules.no_data_after_ms is None
+    for after_ms in (3, 3_599_999):
+        recipe = load_recipe(SAMPLES, [f"alerting.no_data_after_ms={after_ms}"])
+        assert recipe.window_rules.no_data_after_ms == after_ms
+    with pytest.raises(ConfigError, match="no_data_after_ms: expected only with"):
+        load_recipe(TUTORIAL, ["alerting.no_data_after_ms=1000"])
+
+
+@pytest.mark.parametrize(
     ("name", "path", "words"),
     [
         ("csv", "a.PARQUET", "expected no .parquet or .pq file for data.name = 'csv', received 'a"),

@@ -1,0 +1,56 @@
+"""Keys that fall silent: the worked example of the module, and what happens at the boundaries."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from key_samples import RULES, Record, arrivals  # tests/support
+
+from stream_detector.core.windowing.silences import Silences
+from stream_detector.core.windowing.windows import WindowState, assign_windows
+
+SILENT = replace(RULES, no_data_after_ms=50.0, key_ttl_ms=100.0, gap_ms_max=1_000.0)
+EXAMPLE: Sequence[Record] = [(b"a", [0]), (b"b", [51]), (b"a", [60]), (b"b", [161])]
+
+Found = tuple[bytes, float, int, int, bool]
+"""Key, since when, first and last record, whether it expired."""
+
+
+def silences_of(records: Sequence[Record], size: int = 100) -> list[Found]:
+    state, found = WindowState.empty(SILENT), []
+    for start in range(0, len(records), size):
+        batch = assign_windows(state, SILENT, arrivals(*records[start : start + size]))
+        assert batch.silences is not None
+        found += rows_of(batch.silences, batch.state.keys_of(batch.silences.slots), start)
+        state = batch.state
+    return found
+
+
+def rows_of(silences: Silences, keys: list[bytes], start: int) -> list[Found]:
+    columns = (silences.since_ms, silences.begins, silences.ends, silences.is_expired)
+    rows = zip(keys, *(each.tolist() for each in columns), strict=True)
+    return [
+        (key, since, begin if begin < 0 else begin + start, end if end < 0 else end + start, gone)
+        for key, since, begin, end, gone in rows
+    ]
+
+
+def test_the_worked_example() -> None:
+    assert silences_of(EXAMPLE) == [(b"a", 0, 1, 2, False), (b"a", 60, 3, 3, True)]
+
+
+def test_the_worked_example_record_by_record() -> None:
+    assert silences_of(EXAMPLE, 1) == [
+        (b"a", 0, 1, -1, False),
+        (b"a", 0, -1, 2, False),
+        (b"a", 60, 3, 3, True),
+    ]
+
+
+@pytest.mark.parametrize(("time_ms", "is_silent"), [(50.0, False), (50.0625, True)])
+def test_a_key_is_silent_after_more_than_the_limit(time_ms: float, is_silent: bool) -> None:
+    assert bool(silences_of([(b"a", [0]), (b"b", [time_ms])])) is is_silent
+
+
+def test_a_key_alone_in_its_partition_is_never_silent() -> None:
+    assert silences_of([(b"a", [0]), (b"a", [99])]) == []
