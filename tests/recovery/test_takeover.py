@@ -3,15 +3,17 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 from delivery_service import GROUP, broker_of, published, service_on
-from delivery_stream import DELIVERIES, N_RECORDS, SHAPES, detector_of, record_of
+from delivery_stream import DELIVERIES, N_RECORDS, SHAPES, START_MS, detector_of, record_of
 
 from stream_detector.clients.memory import ABORT, PAUSE, Aborted, Fault, MemoryBroker
 from stream_detector.core.records import OutputRecord, TopicPartition
+from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.state.restore_plan import CommitMetadata
 from stream_detector.errors import BrokerError, RecordRefusedError, StateError
 from stream_detector.service import Service, takeover
@@ -236,6 +238,30 @@ def test_nothing_closes_where_another_number_of_partitions_is_refused() -> None:
     with pytest.raises(StateError, match="--accept-repartition"):
         service_on(broker, "samples", "at_least_once").run()
     assert len(events(broker)) == n_before
+
+
+def watching_for_silence(version: str) -> SampleDetector:
+    detector = detector_of("samples", version)
+    assert isinstance(detector, SampleDetector)
+    return replace(detector, windows=replace(detector.windows, no_data_after_ms=100))
+
+
+@each_delivery
+def test_alerts_about_silent_keys_close_too(
+    delivery: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = broker_of("samples", 0)
+    for number in range(20):  # two keys of one partition, of which one stops after five records
+        for key in (b"pump", b"fan")[: 2 if number < 5 else 1]:
+            at_ms = START_MS + 10 * number
+            value = orjson.dumps({"values": [0.0], "timestamp_ms": at_ms})
+            broker.append(OutputRecord("telemetry", key, value, (), at_ms, 0))
+    service_on(broker, "samples", delivery, detector=watching_for_silence(OLD)).run()
+    assert [each["reason"] for each in events(broker)] == ["no_data"]
+    service_on(broker, "samples", delivery, detector=watching_for_silence(NEW)).run()
+    assert [each["reason"] for each in events(broker)] == ["no_data", "bundle_changed"]
+    assert not open_alerts(broker)
+    assert "alerts-left-open" not in caplog.text
 
 
 def test_the_same_bundle_and_other_groups_close_nothing() -> None:
