@@ -52,7 +52,7 @@ def test_the_stream_has_alerts_to_lose(shape: str) -> None:
         kind for kind in kinds for each in expected if b'"event":"%s"' % kind.encode() in each
     }
     assert events == ({"open"} if shape == "windows" else {"open", "update", "close"})
-    reasons = {"no_data", "feature_missing", "data_again", "key_expired"}
+    reasons = {"no_data", "feature_missing", "data_again"}
     found = {
         reason
         for reason in reasons
