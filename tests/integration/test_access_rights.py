@@ -2,13 +2,20 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from command_line import CommandLine
+from delivery_stream import detector_of, record_of
 from secure_kafka import CLIENTS, GRANTS, MARKER, Grant, SecureKafka, Settings, write_one
 
+from stream_detector.clients import connect
 from stream_detector.errors import BrokerError
+from stream_detector.ports import SystemClock
+from stream_detector.service import Service
+from stream_detector.settings import DetectSettings
+from stream_detector.telemetry import Metrics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -64,6 +71,40 @@ def test_each_documented_right_is_needed(
             assert "denied access" in cause
             assert missing.kind.replace("-", "") in cause.lower().replace("_", "")
             assert missing.kind == "group" or missing.name in cause
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_takeover_without_the_right_to_read_alerts_leaves_them_open_and_goes_on(
+    client: str, secure_kafka: SecureKafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    topics = [f"takeover-{client}-{name}" for name in ("in", "alerts", "dead")]
+    secure_kafka.create_topics(*topics)
+    settings = DetectSettings(
+        client=client,  # type: ignore[arg-type]
+        input_topic=topics[0],
+        alerts_topic=topics[1],
+        dead_letter_topic=topics[2],
+        group=topics[0],
+        stop_when_idle_s=1.0,
+        **secure_kafka.sasl(),  # type: ignore[arg-type]
+    )
+    needed = [
+        Grant("Read", "topic", topics[0]),
+        Grant("Read", "group", topics[0]),
+        *(Grant("Write", "topic", name) for name in topics),
+    ]
+    secure_kafka.allow(*needed)
+    records = [record_of(number, "samples", topics[0]) for number in range(80)]
+    with closing(connect(settings)) as writer:
+        writer.produce([each for each in records if each.partition == 0])
+        writer.flush(10_000)
+    for version in ("v1", "v2"):
+        reader = connect(settings, topics=topics[:1], group=topics[0])
+        detector = detector_of("samples", version)
+        Service(reader, detector, settings, Metrics(), SystemClock()).run()
+    assert "alerts-left-open n_alerts=2" in caplog.text
+    assert "the alerts topic cannot be read" in caplog.text
+    assert MARKER not in caplog.text
 
 
 @pytest.mark.parametrize("transactional_id", [None, "ecg-1"])
