@@ -88,7 +88,7 @@ def test_a_record_that_is_larger_than_a_poll_may_be_comes_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("client", "mib_max"), [("kafka-python", 400), ("confluent", 800)])
+@pytest.mark.parametrize(("client", "mib_max"), [("kafka-python", 400), ("confluent", 750)])
 def test_detect_holds_few_large_records_at_once(
     client: str,
     mib_max: int,
