@@ -79,7 +79,17 @@ ERRORS = {"RecordDecodeError", "RecordShapeError", "RecordValueError"}
 OF_WINDOWS = {"normal", "anomalous", "dead_letter", *ERRORS}
 OF_SAMPLES = {
     *(*OF_WINDOWS, "RecordOrderError", "warm_up", "buffered", "late", "duplicate", "unscored"),
-    *("continued", "flood", "severity", "periodic", "recovered", "max_duration", "key_expired"),
+    *(
+        "continued",
+        "flood",
+        "severity",
+        "periodic",
+        "recovered",
+        "max_duration",
+        "key_expired",
+        "clock_set",
+        "held",
+    ),
 }
 
 

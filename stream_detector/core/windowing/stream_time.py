@@ -127,11 +127,10 @@ def advance_stream_time(
         if before is None and not is_beyond[rows].any():
             continue
         of_partition = order[rows]
-        columns = (each[of_partition].tolist() for each in (first, steady, last))
-        reaches = [Reach(*each) for each in zip(*columns, strict=True)]
+        columns = [each[of_partition].tolist() for each in (first, steady, last)]
         names = [keys[row] for row in of_partition.tolist()]
         clock = PartitionClock(float(initial[at]), before, rules)
-        after_ms = [clock.advance(name, each) for name, each in zip(names, reaches, strict=True)]
+        after_ms = clock.advance_all(names, columns)
         running[rows] = after_ms
         shifted[rows] = [initial[at], *after_ms[:-1]]
         ends[partition], jumps[partition] = clock.now_ms, clock.jump
@@ -181,6 +180,26 @@ class PartitionClock:
         self.jump = jump
         self._gap_ms = rules.gap_ms_max
         self._ttl_ms = rules.key_ttl_ms
+
+    def advance_all(self, keys: Sequence[bytes], columns: Sequence[Sequence[float]]) -> list[float]:
+        """Take records and return the stream time after each.
+
+        Parameters
+        ----------
+        keys
+            Key of each record.
+        columns
+            The three times of each record's `Reach`.
+        """
+        after_ms: list[float] = []
+        for key, first_ms, steady_ms, last_ms in zip(keys, *columns, strict=True):
+            is_plain = steady_ms == last_ms and first_ms <= self.now_ms + self._gap_ms
+            if is_plain and self.jump is None and self.now_ms > -inf:
+                self.now_ms = max(self.now_ms, steady_ms)  # what `advance` does, without a call
+            else:
+                self.advance(key, Reach(first_ms, steady_ms, last_ms))
+            after_ms.append(self.now_ms)
+        return after_ms
 
     def advance(self, key: bytes, reach: Reach) -> float:
         """Take one more record and return the stream time after it."""
