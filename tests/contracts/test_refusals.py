@@ -52,7 +52,9 @@ REFUSALS: list[tuple[dict[str, str], dict[str, Any], Refusal]] = [
 
 
 @on_real_and_memory
-@pytest.mark.parametrize(("settings", "fault", "reason"), REFUSALS, ids=lambda each: str(each)[:40])
+@pytest.mark.parametrize(
+    ("settings", "fault", "reason"), REFUSALS, ids=[next(iter(each[0])) for each in REFUSALS]
+)
 def test_a_refused_record_is_named_or_those_sent_with_it(
     settings: dict[str, str],
     fault: dict[str, Any],
