@@ -49,7 +49,7 @@ def test_a_gap_drops_the_unfinished_window(
     assert [window[1:3] for window in seen.windows] == [  # type: ignore[attr-defined]
         *((1.0, 4.0), (2.0, 5.0), (9.0, 12.0), (10.0, 13.0)),
     ]
-    assert seen.gaps == [(5, 9.0)]  # type: ignore[attr-defined]
+    assert seen.gaps == [(6, 9.0)]  # type: ignore[attr-defined]
 
 
 def test_one_sample_is_late_and_one_a_duplicate(

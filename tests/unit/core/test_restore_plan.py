@@ -1,0 +1,62 @@
+"""What is committed with an offset reads back as it was, a jump of stream time included."""
+
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from sample_streams import Stream, batch_of, stream_of  # tests/support
+
+from stream_detector.core.state.restore_plan import CommitMetadata, RestorePlan
+from stream_detector.core.state.sample_state import SampleState
+from stream_detector.core.windowing.keyed_state import Jump, name_of
+from stream_detector.errors import StateError
+
+if TYPE_CHECKING:
+    from stream_detector.core.state.detector_state import DetectorState
+
+PLAN = RestorePlan(5, 1_000.25, 7, has_active_keys=True, digest="0" * 16, n_open_alerts=2)
+ALERTING = (1, 1, 100, 50, 0, 500, 3, 1_000)
+
+
+@pytest.mark.parametrize(
+    "jump", [None, Jump(name_of(b"k"), 2_000.5, 3_000.0), Jump(2**64 - 1, 0, 0)]
+)
+def test_metadata_reads_back(jump: Jump | None) -> None:
+    metadata = CommitMetadata(PLAN._replace(jump=jump), "1" * 64, 3)
+    assert CommitMetadata.decode(metadata.encode(), "t[0]@7") == metadata
+    assert ("jump" in orjson.loads(metadata.encode())) == (jump is not None)
+
+
+@pytest.mark.parametrize("jump", [1, [1], [1, "x", 2], {"a": 1}, [None, 1, 2]])
+def test_a_jump_that_no_one_wrote_is_refused(jump: object) -> None:
+    fields = orjson.loads(CommitMetadata(PLAN, "1" * 64, 3).encode()) | {"jump": jump}
+    with pytest.raises(StateError, match="metadata of another program"):
+        CommitMetadata.decode(orjson.dumps(fields).decode(), "t[0]@7")
+
+
+def samples(*offsets: int) -> list[tuple[int, int, int, int, str, list[tuple[int, float, float]]]]:
+    """Return one sample a record, each so many intervals behind where it should be."""
+    return [(0, 0, behind, 0, "json", [(1, 0.1, 0.1)]) for behind in offsets]
+
+
+def test_a_held_sample_is_part_of_the_digest_and_comes_back() -> None:
+    detector = Stream(4, 4, 0, 100_000, ALERTING, "hold").detector(5)
+    sent = stream_of(samples(*[0] * 40, -100_000))
+    state: DetectorState = detector.initial_state().open_partition(0, 0)
+    digests, plan = [], RestorePlan.nothing(0)
+    for at in range(len(sent)):
+        step = detector.step(state, batch_of(sent[at : at + 1], at))
+        state, plans = step.state.restore_plans({0: at + 1})
+        plan = plans[0]
+        digests.append(plan.digest)
+    assert len(set(digests)) == len(digests)
+    assert plan.offset > 0
+    restored: DetectorState = detector.initial_state().open_partition(0, plan.offset, plan)
+    rows = list(range(plan.offset, len(sent)))
+    restored = detector.replay(restored, batch_of([sent[row] for row in rows], offsets=rows))
+    restored = restored.finish_restore(0, len(sent), plan)  # compares the digest
+    for each in (state, restored):
+        assert isinstance(each, SampleState)
+        held = each.windows.apply_delta().held
+        assert held.times_ms.tolist() == [1_767_225_600_410 + 1_000_000]
+        assert held.values.shape == (1, 2)
