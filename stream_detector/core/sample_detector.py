@@ -20,7 +20,7 @@ from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.detector import check_shape
 from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
-from stream_detector.core.results import ClockFault, ClockNotice, Counts, Scores, Step
+from stream_detector.core.results import ClockFault, ClockNotice, Counts, Outcome, Scores, Step
 from stream_detector.core.scoring.scorer import (
     NO_SCORES,
     SCALED_MAX,
@@ -39,6 +39,10 @@ from stream_detector.core.windowing.series_health import SeriesFacts
 from stream_detector.core.windowing.sessions import Arrivals
 from stream_detector.core.windowing.windows import WindowBatch, WindowState, assign_windows
 from stream_detector.errors import DataError, KeyLimitError, RecordOrderError, RecordValueError
+
+_OUTCOMES: tuple[Outcome, ...] = (
+    "buffered", "warm_up", "held", "unscored", "normal", "anomalous", "duplicate", "late"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,17 +306,19 @@ def _count(
     threshold: float,
 ) -> Counts:
     """Return how many records, samples and windows had which outcome."""
-    outcome = np.where(completed.is_warm, "buffered", "warm_up").astype("U11")
-    is_scored = np.isfinite(scores)
-    outcome[completed.n_held == decoded.counts] = "held"
-    outcome[completed.gap_records[completed.is_cold_gap]] = "unscored"
-    outcome[completed.records[~is_scored]] = "unscored"
-    outcome[completed.records[is_scored]] = "normal"
-    outcome[completed.records[scores > threshold]] = "anomalous"
-    outcome[completed.n_repeated == decoded.counts] = "duplicate"
-    outcome[completed.n_late > 0] = "late"
-    names, numbers = np.unique(outcome, return_counts=True)
-    records = dict(zip(names.tolist(), numbers.tolist(), strict=True))
+    number = {name: number for number, name in enumerate(_OUTCOMES)}
+    # Later lines take precedence.
+    outcome = np.where(completed.is_warm, number["buffered"], number["warm_up"])  # (n_records,)
+    is_scored = np.isfinite(scores)  # (n_windows,)
+    outcome[completed.n_held == decoded.counts] = number["held"]
+    outcome[completed.gap_records[completed.is_cold_gap]] = number["unscored"]
+    outcome[completed.records[~is_scored]] = number["unscored"]
+    outcome[completed.records[is_scored]] = number["normal"]
+    outcome[completed.records[scores > threshold]] = number["anomalous"]
+    outcome[completed.n_repeated == decoded.counts] = number["duplicate"]
+    outcome[completed.n_late > 0] = number["late"]
+    n_each = np.bincount(outcome, minlength=len(_OUTCOMES)).tolist()
+    records: dict[str, int] = {name: n for name, n in zip(_OUTCOMES, n_each, strict=True) if n}
     records["dead_letter"] = n_records - len(decoded.indices)
     n_anomalous = int((scores > threshold).sum())
     n_scored = int(is_scored.sum())
