@@ -68,7 +68,7 @@ COMMANDS |= {
 PROGRAMS = {
     *("stream-detector", "python", "make", "pip", "docker", "kafka-topics.sh", "kafka-acls.sh"),
     *("curl", "cat", "head", "grep", "kill", "wait", "ls", "mkdir"),
-    *("cut", ".", "cd", "ln"),
+    *("cut", ".", "cd", "ln", "echo"),
 }
 
 
