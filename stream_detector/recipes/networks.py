@@ -11,7 +11,7 @@ from pydantic import Field
 
 from stream_detector.recipes.section import PositiveFloat, Section
 
-Activation = Literal["relu", "elu", "gelu", "tanh", "sigmoid"]
+Activation = Literal["relu", "elu", "tanh", "sigmoid"]
 OutputActivation = Literal["linear", "sigmoid"]
 
 UNITS_MAX = 16_384

@@ -4,16 +4,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from stream_detector.core.records import FloatArray
 from stream_detector.engines.backend import import_keras
+from stream_detector.engines.onnx_graph import check_graph
 from stream_detector.networks import build_network
+from stream_detector.networks.export import export_onnx
 from stream_detector.recipes import NetworkSection
 from stream_detector.recipes.networks import (
+    Activation,
     AdversarialNetwork,
     ConvNetwork,
     DenseNetwork,
@@ -127,6 +130,12 @@ def test_code_that_is_to_look_gaussian_may_be_negative(
 ) -> None:
     latent = build_network(section, *SHAPE).get_layer("encoder").layers[-1]
     assert (latent.units, latent.activation.__name__) == (3, activation)
+
+
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_every_activation_can_be_exported_and_loaded(activation: Activation) -> None:
+    section = DenseNetwork(kind="dense", units=(4,), activation=activation)
+    check_graph(Path("network.onnx"), export_onnx(fresh(section)))
 
 
 @each_kind
