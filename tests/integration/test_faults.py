@@ -132,7 +132,7 @@ def test_a_batch_that_its_topics_do_not_take_is_held_until_they_do(
     try:
         settings: dict[str, object] = {"flush_timeout_ms": 1_000}
         running = job.start(is_proxied=True, idle_s=2.0, settings=settings)
-        running.wait_for("retrying")
+        running.wait_for("WARNING retrying")
         members = members_of(job)
         time.sleep(1.5)  # longer than the session timeout
         assert job.committed() == {}

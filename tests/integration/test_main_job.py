@@ -282,7 +282,7 @@ def test_an_absent_broker_is_retried_said_and_given_up_with_exit_code_4(
         check=False,
     )
     assert done.returncode == 4
-    assert done.stderr.count("retrying") >= 2
+    assert done.stderr.count("WARNING retrying") >= 2
     assert "gave up after" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 

@@ -194,7 +194,7 @@ def test_a_secured_broker_that_dies_is_waited_for(
         each.wait_for("ready")
     secure_kafka.kill()
     for each in running:
-        each.wait_for("retrying")
+        each.wait_for("WARNING retrying")
     secure_kafka.start()
     write_one("confluent", secure_kafka.sasl(), "telemetry")
     for each in running:

@@ -24,7 +24,7 @@ def take_long(job: Job, random: Random) -> float:
     running = job.finish(
         poll_interval_ms=POLL_INTERVAL_MS, window_s=WINDOW_S, settings={"poll_records_max": 1_000}
     )
-    assert "retrying" not in running.output, f"left the group: {running.output}"
+    assert "WARNING retrying" not in running.output, f"left the group: {running.output}"
     return at_s
 
 
@@ -34,7 +34,7 @@ def stall(job: Job, random: Random) -> float:
     running = job.finish(
         poll_interval_ms=POLL_INTERVAL_MS, stall_s=STALL_S, nth=random.randint(2, 4)
     )
-    assert "retrying" in running.output, f"stayed in the group: {running.output}"
+    assert "WARNING retrying" in running.output, f"stayed in the group: {running.output}"
     return at_s
 
 
