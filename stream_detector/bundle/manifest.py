@@ -34,6 +34,9 @@ _ONNXRUNTIME_MIN = (1, 20)
 """The oldest ONNX Runtime that the project's own dependencies allow."""
 _LIBRARIES = ("keras", "tensorflow", "tf2onnx", "onnxruntime", "numpy")
 
+FLOAT32_MAX = 3.4028234663852886e38
+"""Largest float32. An origin beyond it would make every value infinite."""
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Version = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9A-Za-z.+-]{0,64})?$")]
 THRESHOLD_MAX: Mapping[ErrorKind, float] = {
@@ -45,6 +48,7 @@ THRESHOLD_MAX: Mapping[ErrorKind, float] = {
 the network reconstructs as zeros. Above it nothing would ever be anomalous."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Origin = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 
 
 class _Part(BaseModel):
@@ -89,7 +93,7 @@ class Facts(_Part):
     n_steps: Annotated[int, Field(ge=1)]
     n_features: Annotated[int, Field(ge=1)]
     features: tuple[FeatureName, ...]
-    origin: tuple[Finite, ...] = ()
+    origin: tuple[Origin, ...] = ()
     data: TrainingData
     threshold: Threshold
     metrics: dict[str, int | float | str | None] | None

@@ -276,6 +276,8 @@ def test_link_is_refused_even_to_the_same_content(tmp_path: Path, bundle: Bundle
         ({"n_steps": 4}, "expected a self-test window of"),
         ({"n_steps": 0}, "n_steps"),
         ({"origin": [1.0]}, "expected the origin of each of 2 features, received 1"),
+        ({"origin": [0.0, 3.403e38]}, r"origin\.1"),
+        ({"origin": [-1e308, 0.0]}, r"origin\.0"),
         ({"features": ["a"]}, "expected different names of 2 features, received 1 among 1"),
         ({"features": ["a", "a"]}, "expected different names of 2 features, received 1 among 2"),
         ({"features": ["a", ""]}, r"features\.1"),
