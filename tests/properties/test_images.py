@@ -65,7 +65,7 @@ def test_a_truncated_image_is_rejected(data: bytes, draw: st.DataObject) -> None
     image = ImageShape(6, 5, 3 if data[0] & 1 else 1)
     if len(truncated) - 1 not in (0, image.n_bytes):
         assert (
-            len(decode_windows([truncated[1:]], None, image.window, "image", 0, image).rejected)
+            len(decode_windows([truncated[1:]], None, image, "image").rejected)
             == 1
         )
 
@@ -77,5 +77,5 @@ def test_pixels_that_are_written_come_back(image: ImageShape, draw: st.DataObjec
     with Image.open(io.BytesIO(values[0])) as opened:
         assert opened.size == (image.n_columns, image.n_rows)
     headers = [HEADERS["png"], HEADERS["uint8"]]
-    decoded = decode_windows(values, headers, image.window, "image", 0, image)
+    decoded = decode_windows(values, headers, image, "image")
     assert np.array_equal(decoded.windows, np.stack([pixels, pixels]))
