@@ -31,6 +31,7 @@ _COMMANDS = (
     "evaluate",
     "score",
     "latent",
+    "generate_data",
     "doctor",
     "detect",
     "alerts",

@@ -84,6 +84,7 @@ DATASETS: Mapping[str, DatasetEntry] = {
     "mitdb": _series("mitdb:load", 2, 1_000 / 360, "106"),
     "smd": _series("smd:load", 38, 60_000.0, "1-6"),
     "nab": _series("nab:load", 1, 300_000.0, "realKnownCause/machine_temperature_system_failure"),
+    "pumps": _series("pumps:load", 3, 1_000.0, "0"),
     "mnist": _images(),
     "fashion-mnist": _images(),
     "csv": _file(),
