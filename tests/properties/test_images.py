@@ -64,10 +64,7 @@ def test_a_truncated_image_is_rejected(data: bytes, draw: st.DataObject) -> None
     check_image(truncated)
     image = ImageShape(6, 5, 3 if data[0] & 1 else 1)
     if len(truncated) - 1 not in (0, image.n_bytes):
-        assert (
-            len(decode_windows([truncated[1:]], None, image, "image").rejected)
-            == 1
-        )
+        assert len(decode_windows([truncated[1:]], None, image, "image").rejected) == 1
 
 
 @given(SHAPES, st.data())
