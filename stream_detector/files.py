@@ -102,7 +102,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
     Examples
     --------
-    >>> parse_toml("[window]\\nsteps = 140")
+    >>> parse_toml("[window]\nsteps = 140")
     {'window': {'steps': 140}}
     """
     try:
