@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
+from stream_detector.clients._unreadable import without_bad_names
 from stream_detector.core.codec.formats import CONTENT_TYPES
 from stream_detector.core.codec.keys import KEY_BYTES_MAX
 from stream_detector.core.records import Headers, RecordBatch, RecordMetadata, series_columns
@@ -18,7 +19,7 @@ INTERVAL_MS = 10
 
 KEYS = (
     *(b"a", b"b", b"c", b"a", b"b", b"c", None, b"", b"\xff\x00\n", "\u00e9\U0001f600".encode()),
-    *(b"k" * KEY_BYTES_MAX, b"k" * (KEY_BYTES_MAX + 1)),
+    *(b"k" * KEY_BYTES_MAX, b"k" * (KEY_BYTES_MAX + 1), b"\xff" * 20_000),
 )
 HEADERS: tuple[Headers | None, ...] = (
     *(None, None, None, None, ()),
@@ -29,6 +30,10 @@ HEADERS: tuple[Headers | None, ...] = (
     [("content-type", b"text/\xff")],
     [("content-type", None)],
     [("content-type", CONTENT_TYPES["float32"]), ("content-type", b"text/csv")],
+    [("content-type", b"\xff" * 3_000)],
+    [("a", b"")] * 200,
+    # What a client gives of a record with the name of a header that is not UTF-8.
+    without_bad_names([("trace", b"1")], [b"\xff\xfe\x1b[31m"], 9),
 )
 UNITS_MS = (1, 1, INTERVAL_MS, INTERVAL_MS, 1_000, 3_600_000)
 EDGES_MS = (
