@@ -244,7 +244,7 @@ def test_detect_sets_it_aside_and_judges_its_neighbours(
     client: ClientName, name: str, delivery: Any, kafka: str, topics: Topics
 ) -> None:
     shape = shape_of(name)
-    source, alerts, dead = topics(1, **KEEP), topics(1), topics(1)
+    source, alerts, dead = topics(1, **KEEP), topics(1), topics(1, **KEEP)
     kind = (b"content-type", shape.content_type.encode())
     good = RawRecord(b"k", shape.value, [kind])
     bad = RawRecord(b"k", shape.value, [kind, (BAD_NAME, b"2"), (b"trace", b"\x00")])
