@@ -52,6 +52,7 @@ broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 group.min.session.timeout.ms=1000
 log.cleaner.dedupe.buffer.size=4194304
+log.retention.ms=-1
 """
 
 # The one log line that says ready must reach standard output in both generations of loggers.
