@@ -81,7 +81,7 @@ def print_letters(title: str, letters: Iterable[DeadLetter]) -> None:
 def describe_letter(letter: DeadLetter) -> Iterator[str]:
     """Yield lines with everything about a dead letter."""
     metadata, reason = letter.metadata, letter.reason
-    yield f"{metadata.topic}[{metadata.partition}]@{metadata.offset}"
+    yield metadata.place
     facts = {
         INCOMPLETE: incomplete_text(letter) if letter.left_out else None,
         "original": source_text(letter),

@@ -116,6 +116,11 @@ class RecordMetadata(NamedTuple):
     key: bytes | None
     headers: Headers
 
+    @property
+    def place(self) -> str:
+        """Where the record is, as logs and messages name it: topic[partition]@offset."""
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
 
 class SeriesColumns(NamedTuple):
     """Series keys, partitions and times of the records of a batch, as columns.

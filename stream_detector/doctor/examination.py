@@ -150,8 +150,7 @@ class Examination:
         subject = _subject_of(rejected.error)
         self.rejected[subject] += 1
         if subject not in self.examples:
-            metadata = batch.metadata(rejected.index)
-            where = f"{metadata.topic}[{metadata.partition}]@{metadata.offset}"
+            where = batch.metadata(rejected.index).place
             self.examples[subject] = Place(where, str(rejected.error))
 
     def _add_samples(self, facts: SeriesFacts) -> None:

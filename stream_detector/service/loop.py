@@ -315,7 +315,7 @@ class Service:
                 logging.WARNING,
                 "dead-letters",
                 n_records=n_rejected,
-                first=f"{metadata.topic}[{metadata.partition}]@{metadata.offset}",
+                first=metadata.place,
                 error=type(first.error).__name__,
                 n_left_out=self._publisher.n_left_out,
                 reason=first.error,

@@ -255,5 +255,4 @@ class Publisher:
 
 def _place(batch: RecordBatch, output: Output) -> str:
     """Return where the record of an output is, as topic[partition]@offset."""
-    metadata = batch.metadata(output.row)
-    return f"{metadata.topic}[{metadata.partition}]@{metadata.offset}"
+    return batch.metadata(output.row).place

@@ -107,7 +107,7 @@ class RejectionWatch:
         self._n_in_a_row += 1
         self._context.metrics.rejected.labels(type(rejected.error).__name__).inc()
         metadata = batch.metadata(rejected.index)
-        where = f"{metadata.topic}[{metadata.partition}]@{metadata.offset}"
+        where = metadata.place
         self._last.append((rejected.error, where))
 
     def _begin_row(self) -> None:
@@ -172,7 +172,7 @@ class KeyLimitWatch:
             logging.ERROR,
             "too-many-keys",
             n_records=self._n_refused,
-            first=f"{metadata.topic}[{metadata.partition}]@{metadata.offset}",
+            first=metadata.place,
             key=shorten(printable(text_of(metadata.key)), _KEY_CHARACTERS_MAX),
             reason=refused[0].error,
         )

@@ -230,8 +230,8 @@ def with_place_as_key(output: OutputRecord, source: RecordMetadata) -> OutputRec
     b'telemetry[2]@17'
     """
     own, changed = _split_changed(output.headers)
-    place = f"{source.topic}[{source.partition}]@{source.offset}".encode()
-    return output._replace(headers=[*own, _changed_header([*changed, _NO_KEY])], key=place)
+    headers = [*own, _changed_header([*changed, _NO_KEY])]
+    return output._replace(headers=headers, key=source.place.encode())
 
 
 def decode_dead_letter(metadata: RecordMetadata, value: bytes | None) -> DeadLetter:
@@ -295,7 +295,7 @@ def encode_redrive(letter: DeadLetter, topic: str | None) -> OutputRecord:
         say where it came from: a caller's mistake.
     """
     metadata, partition = letter.metadata, None
-    where = f"{metadata.topic}[{metadata.partition}]@{metadata.offset}"
+    where = metadata.place
     if letter.left_out:
         message = f"{where} lacks its {', '.join(letter.left_out)}, so it is not the record it was"
         raise ValueError(message)
