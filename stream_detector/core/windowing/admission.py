@@ -1,7 +1,7 @@
 """Which records are refused because their partition has as many keys with state as it may have.
 
-Pure. A key that has state goes on. A new key, or one that has expired, is admitted while its
-partition has fewer than `keys_max`; otherwise its record is refused, and does not advance the
+Pure. A key that has state is always admitted. A new key, or one that has expired, is admitted while
+its partition has fewer than `keys_max`; otherwise its record is refused, and does not advance the
 stream time. That is decided record by record and within one partition, so it depends neither on
 where a stream was cut into batches nor on which partitions a process reads.
 

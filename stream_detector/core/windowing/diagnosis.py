@@ -2,7 +2,7 @@
 
 Pure. `find_unscored` reads `SeriesHealth`, the counts of each series since its last scored window.
 A series is unscored once it has had more than enough for a window, or once what came shows that no
-window can be scored if it goes on so. One that never had a complete window is in warm-up.
+window can be scored as long as that lasts. One that never had a complete window is in warm-up.
 
 Of a window of 60 samples a second apart, a quarter of which may be missing:
 
@@ -101,7 +101,7 @@ class Diagnosis:
     health
         Counts of each series since its last scored window.
     keyed_state
-        State after the last batch that `health` was told of.
+        State after the last batch that was added to `health`.
     rules
         How windows are cut.
     features

@@ -1,6 +1,6 @@
 """What came of each series since a window of it was scored last, as columns.
 
-Pure. `SeriesHealth.add` is told what each batch held. A scored window sets the counts of its series
+Pure. `SeriesHealth.add` takes what each batch held. A scored window sets the counts of its series
 back to zero, so they stay near zero where all is well, and `diagnosis` reads from them why a series
 is not scored. One key, n_steps 4, stride 4, a sample every 20 ms where the rules say 10::
 
