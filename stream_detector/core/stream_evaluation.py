@@ -1,0 +1,268 @@
+"""How well alerts on a stream fit the labelled faults in it: faults found, delay, false alarms.
+
+Pure. Windows overlap and faults last, so neither windows nor samples are what a person counts. A
+person counts faults that were found, how long that took, and alerts for nothing::
+
+    pump-1   fault         ......###########......................
+             alerts        ..........=======.............====......
+                                     ^ found after 4               ^ false
+
+A fault is found if an alert opens while it lasts, or at most `grace_ms` later: a window ends after
+what it holds. One that was open before does not find it. An alert that overlaps no fault, grace
+included, is false.
+
+Notes
+-----
+Source: the interval of a rate is that of F. Garwood (1936), "Fiducial limits for the Poisson
+distribution", Biometrika 28, by quantiles of the chi-squared distribution, here computed from the
+Poisson distribution itself; that of a share is E. B. Wilson's (1927), JASA 22. Neither was read;
+the formulas are those of common textbooks.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from stream_detector.core.records import Samples
+
+_DAY_MS = 86_400_000.0
+_Z = 1.959963984540054
+"""97.5 % quantile of the normal distribution: intervals hold the truth 95 times in 100."""
+
+
+class LabelledEvent(NamedTuple):
+    """A fault, as labels give it.
+
+    Parameters
+    ----------
+    key
+        The series.
+    start_ms, end_ms
+        Times of its first and last sample, milliseconds since 1970-01-01 UTC.
+    kind, feature
+        What kind of fault, and the feature that it shows in; empty where labels do not say.
+    """
+
+    key: str
+    start_ms: float
+    end_ms: float
+    kind: str = ""
+    feature: str = ""
+
+
+class AlertSpan(NamedTuple):
+    """One alert, from its first event to its last.
+
+    Parameters
+    ----------
+    key
+        The series.
+    opened_ms, closed_ms
+        Event times at which it opened and closed; the end of the stream where it is still open.
+    feature
+        The feature that the first event names; empty where it names none.
+    """
+
+    key: str
+    opened_ms: float
+    closed_ms: float
+    feature: str = ""
+
+
+class Interval(NamedTuple):
+    """A figure, and the 95 % interval in which the truth lies."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvaluation:
+    """How well alerts fit the faults of some series.
+
+    Parameters
+    ----------
+    n_events, n_found
+        Labelled faults, and how many of them were found.
+    recall
+        Found / all, with its interval; NaN without faults.
+    delay_ms
+        Median time from the start of a found fault until its alert opened; NaN where none was
+        found.
+    n_alerts, n_false
+        Alerts, and those that overlap no fault.
+    false_per_day
+        False alarms per series and day without faults, with its interval.
+    alert_share
+        Share of all time on which an alert was open, [0, 1]. An alert that never closes is one
+        alert only, but all of the time.
+    n_feature_right, n_feature_known
+        Found faults whose alert named the right feature, of those whose labels name one.
+    """
+
+    n_events: int
+    n_found: int
+    recall: Interval
+    delay_ms: float
+    n_alerts: int
+    n_false: int
+    false_per_day: Interval
+    alert_share: float
+    n_feature_right: int
+    n_feature_known: int
+
+
+def labelled_events(samples: Samples) -> list[LabelledEvent]:
+    """Return the faults that labels mark: runs of samples of one series with the label 1.
+
+    Parameters
+    ----------
+    samples
+        With labels; without, there are no faults.
+
+    Examples
+    --------
+    >>> values, times = np.zeros((4, 1), np.float32), np.arange(4.0)
+    >>> series, labels = np.zeros(4, np.intp), np.array([0, 1, 1, 0], np.int8)
+    >>> labelled_events(Samples(("a",), series, times, values, labels))
+    [LabelledEvent(key='a', start_ms=1.0, end_ms=2.0, kind='', feature='')]
+    """
+    if samples.labels is None:
+        return []
+    order = np.argsort(samples.series, kind="stable")  # (n_samples,)
+    series, times = samples.series[order], samples.times_ms[order]
+    # A row of zeros between two series ends the runs of the first.
+    is_anomalous = samples.labels[order] == 1  # (n_samples,)
+    is_new = np.ones(len(order), dtype=np.bool_)
+    is_new[1:] = series[1:] != series[:-1]
+    before = np.concatenate([[False], is_anomalous[:-1]])[: len(order)] & ~is_new
+    starts = np.flatnonzero(is_anomalous & ~before)  # (n_events,)
+    after = np.concatenate([is_anomalous[1:] & ~is_new[1:], [False]])[: len(order)]
+    ends = np.flatnonzero(is_anomalous & ~after)  # (n_events,)
+    return [
+        LabelledEvent(samples.keys[series[start]], float(times[start]), float(times[end]))
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    ]
+
+
+def evaluate_stream(
+    events: Sequence[LabelledEvent],
+    alerts: Sequence[AlertSpan],
+    spans_ms: Mapping[str, tuple[float, float]],
+    grace_ms: float,
+) -> StreamEvaluation:
+    """Compare alerts with labelled faults.
+
+    Parameters
+    ----------
+    events
+        The faults.
+    alerts
+        The alerts.
+    spans_ms
+        Times of the first and the last sample of each series, at least one.
+    grace_ms
+        How long after the end of a fault an alert may still open, >= 0: the span of a window.
+
+    Raises
+    ------
+    ValueError
+        If a fault or an alert is of a series that `spans_ms` lacks: the caller's mistake.
+    """
+    named = {event.key for event in events} | {alert.key for alert in alerts}
+    if unknown := named - set(spans_ms):
+        message = f"spans_ms: expected an item for every series, received none for {unknown}"
+        raise ValueError(message)
+    of_key: dict[str, list[AlertSpan]] = {key: [] for key in spans_ms}
+    for alert in alerts:
+        of_key[alert.key].append(alert)
+    finders = [_finder(event, of_key[event.key], grace_ms) for event in events]
+    found = [(event, alert) for event, alert in zip(events, finders, strict=True) if alert]
+    known = [(event, alert) for event, alert in found if event.feature]
+    delays = [max(0.0, alert.opened_ms - event.start_ms) for event, alert in found]
+    n_false = sum(
+        not any(
+            event.key == alert.key
+            and alert.opened_ms <= event.end_ms + grace_ms
+            and alert.closed_ms >= event.start_ms
+            for event in events
+        )
+        for alert in alerts
+    )
+    total_ms = sum(end - start for start, end in spans_ms.values())
+    faulty_ms = sum(event.end_ms - event.start_ms + grace_ms for event in events)
+    open_ms = sum(alert.closed_ms - alert.opened_ms for alert in alerts)
+    return StreamEvaluation(
+        n_events=len(events),
+        n_found=len(found),
+        recall=share_interval(len(found), len(events)),
+        delay_ms=float(np.median(delays)) if delays else math.nan,
+        n_alerts=len(alerts),
+        n_false=n_false,
+        false_per_day=rate_interval(n_false, max(total_ms - faulty_ms, 0.0) / _DAY_MS),
+        alert_share=open_ms / total_ms if total_ms else math.nan,
+        n_feature_right=sum(event.feature == alert.feature for event, alert in known),
+        n_feature_known=len(known),
+    )
+
+
+def rate_interval(n: int, exposure: float) -> Interval:
+    """Return n / exposure with the 95 % interval of a Poisson rate; NaN without exposure.
+
+    Examples
+    --------
+    >>> [round(each, 2) for each in rate_interval(4, 2.0)]
+    [2.0, 0.54, 5.12]
+    >>> [round(each, 2) for each in rate_interval(0, 1.0)]
+    [0.0, 0.0, 3.69]
+    """
+    if exposure <= 0:
+        return Interval(math.nan, math.nan, math.nan)
+    low = _solve(lambda mean: _poisson_cdf(n - 1, mean) - 0.975, n) if n else 0.0
+    high = _solve(lambda mean: _poisson_cdf(n, mean) - 0.025, n)
+    return Interval(n / exposure, low / exposure, high / exposure)
+
+
+def share_interval(n: int, n_all: int) -> Interval:
+    """Return n / n_all with Wilson's 95 % interval; NaN of nothing.
+
+    Examples
+    --------
+    >>> [round(each, 3) for each in share_interval(9, 10)]
+    [0.9, 0.596, 0.982]
+    """
+    if n_all == 0:
+        return Interval(math.nan, math.nan, math.nan)
+    share, square = n / n_all, _Z**2 / n_all
+    middle = (share + square / 2) / (1 + square)
+    half = _Z * math.sqrt(share * (1 - share) / n_all + square / (4 * n_all)) / (1 + square)
+    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
+
+
+def _finder(event: LabelledEvent, alerts: Sequence[AlertSpan], grace_ms: float) -> AlertSpan | None:
+    """Return the first alert that opened because of a fault; None where there is none."""
+    opened = [
+        each for each in alerts if event.start_ms <= each.opened_ms <= event.end_ms + grace_ms
+    ]
+    return min(opened, key=lambda each: each.opened_ms, default=None)
+
+
+def _poisson_cdf(n: int, mean: float) -> float:
+    """Return the probability of at most n events where `mean` are expected."""
+    if mean <= 0:
+        return 1.0
+    logs = [k * math.log(mean) - mean - math.lgamma(k + 1) for k in range(n + 1)]
+    return min(1.0, math.fsum(math.exp(each) for each in logs))
+
+
+def _solve(falling: Callable[[float], float], n: int) -> float:
+    """Return the mean at which a function that falls from above 0 to below 0 is 0."""
+    low, high = 0.0, n + 10.0 * math.sqrt(n + 1.0) + 10.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if falling(middle) > 0 else (low, middle)
+    return low
