@@ -10,27 +10,19 @@ person counts faults that were found, how long that took, and alerts for nothing
 A fault is found if an alert opens while it lasts, or at most `grace_ms` later: a window ends after
 what it holds. One that was open before does not find it. An alert that overlaps no fault, grace
 included, is false.
-
-Notes
------
-Source: the interval of a rate is that of F. Garwood (1936), "Fiducial limits for the Poisson
-distribution", Biometrika 28, by quantiles of the chi-squared distribution, here computed from the
-Poisson distribution itself; that of a share is E. B. Wilson's (1927), JASA 22. Neither was read;
-the formulas are those of common textbooks.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from stream_detector.core.intervals import Interval, rate_interval, share_interval
 from stream_detector.core.records import Samples
 
 _DAY_MS = 86_400_000.0
-_Z = 1.959963984540054
-"""97.5 % quantile of the normal distribution: intervals hold the truth 95 times in 100."""
 
 
 class LabelledEvent(NamedTuple):
@@ -70,14 +62,6 @@ class AlertSpan(NamedTuple):
     opened_ms: float
     closed_ms: float
     feature: str = ""
-
-
-class Interval(NamedTuple):
-    """A figure, and the 95 % interval in which the truth lies."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,59 +194,9 @@ def evaluate_stream(
     )
 
 
-def rate_interval(n: int, exposure: float) -> Interval:
-    """Return n / exposure with the 95 % interval of a Poisson rate; NaN without exposure.
-
-    Examples
-    --------
-    >>> [round(each, 2) for each in rate_interval(4, 2.0)]
-    [2.0, 0.54, 5.12]
-    >>> [round(each, 2) for each in rate_interval(0, 1.0)]
-    [0.0, 0.0, 3.69]
-    """
-    if exposure <= 0:
-        return Interval(math.nan, math.nan, math.nan)
-    low = _solve(lambda mean: _poisson_cdf(n - 1, mean) - 0.975, n) if n else 0.0
-    high = _solve(lambda mean: _poisson_cdf(n, mean) - 0.025, n)
-    return Interval(n / exposure, low / exposure, high / exposure)
-
-
-def share_interval(n: int, n_all: int) -> Interval:
-    """Return n / n_all with Wilson's 95 % interval; NaN of nothing.
-
-    Examples
-    --------
-    >>> [round(each, 3) for each in share_interval(9, 10)]
-    [0.9, 0.596, 0.982]
-    """
-    if n_all == 0:
-        return Interval(math.nan, math.nan, math.nan)
-    share, square = n / n_all, _Z**2 / n_all
-    middle = (share + square / 2) / (1 + square)
-    half = _Z * math.sqrt(share * (1 - share) / n_all + square / (4 * n_all)) / (1 + square)
-    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
-
-
 def _finder(event: LabelledEvent, alerts: Sequence[AlertSpan], grace_ms: float) -> AlertSpan | None:
     """Return the first alert that opened because of a fault; None where there is none."""
     opened = [
         each for each in alerts if event.start_ms <= each.opened_ms <= event.end_ms + grace_ms
     ]
     return min(opened, key=lambda each: each.opened_ms, default=None)
-
-
-def _poisson_cdf(n: int, mean: float) -> float:
-    """Return the probability of at most n events where `mean` are expected."""
-    if mean <= 0:
-        return 1.0
-    logs = [k * math.log(mean) - mean - math.lgamma(k + 1) for k in range(n + 1)]
-    return min(1.0, math.fsum(math.exp(each) for each in logs))
-
-
-def _solve(falling: Callable[[float], float], n: int) -> float:
-    """Return the mean at which a function that falls from above 0 to below 0 is 0."""
-    low, high = 0.0, n + 10.0 * math.sqrt(n + 1.0) + 10.0
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if falling(middle) > 0 else (low, middle)
-    return low

@@ -11,8 +11,6 @@ from stream_detector.core.stream_evaluation import (
     LabelledEvent,
     evaluate_stream,
     labelled_events,
-    rate_interval,
-    share_interval,
 )
 
 DAY_MS = 86_400_000.0
@@ -86,21 +84,3 @@ def test_false_alarms_are_a_rate_of_the_time_without_faults() -> None:
 def test_a_series_without_a_span_is_a_mistake() -> None:
     with pytest.raises(ValueError, match=r"received none for \{'c'\}"):
         evaluate_stream([], [AlertSpan("c", 0, 1)], SPANS, 0)
-
-
-def test_intervals_are_those_of_tables() -> None:
-    # Garwood's limits of a Poisson mean, and Wilson's of a share, as tables print them.
-    for n, low, high in (
-        (0, 0.0, 3.689),
-        (1, 0.0253, 5.572),
-        (10, 4.795, 18.39),
-        (100, 81.36, 121.6),
-    ):
-        interval = rate_interval(n, 1.0)
-        assert interval.low == pytest.approx(low, rel=1e-3)
-        assert interval.high == pytest.approx(high, rel=1e-3)
-    assert rate_interval(3, 2.0).value == 1.5
-    assert share_interval(0, 10).high == pytest.approx(0.2775, abs=1e-4)
-    assert share_interval(10, 10).low == pytest.approx(0.7225, abs=1e-4)
-    assert math.isnan(share_interval(0, 0).value)
-    assert math.isnan(rate_interval(1, 0.0).low)
