@@ -205,7 +205,7 @@ def _features_hit(events: Sequence[Mapping[str, Any]], labelled: set[int]) -> di
         for start_ms, event in windows.items()
     }
     missed = chance_of_none(len(labelled))
-    worst_ms = max(windows, key=lambda at: windows[at]["reconstruction_error"], default=None)
+    worst_ms = max(windows, key=lambda at: windows[at]["score"], default=None)
     return {
         "alert_event": float(bool(windows)),
         "hit_any": float(any(hits.values())),

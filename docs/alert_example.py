@@ -25,10 +25,10 @@ from stream_detector.core.scoring.explanation import (
     ImageExplanation,
     WindowEvidence,
     explain,
-    name_features,
 )
 from stream_detector.core.scoring.reconstruction_error import window_errors
 from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.scoring.scorer import Finding
 from stream_detector.recipes.sections import AlertingSection
 
 FEATURES = Features(("vibration", "temperature"))
@@ -73,8 +73,11 @@ def schema() -> dict[str, Any]:
         section["description"] = (part.__doc__ or "").strip().splitlines()[0]
         for name, description in descriptions(part).items():
             section["properties"][name]["description"] = description
-    found["required"] = list(found["properties"])
-    for name, description in descriptions(Alert).items():
+    described = descriptions(Alert)
+    # In the order in which they are published.
+    found["properties"] = {name: found["properties"][name] for name in described}
+    found["required"] = list(described)
+    for name, description in described.items():
         found["properties"][name]["description"] = description
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -116,13 +119,15 @@ def _scored_window(number: int, peak: float, scaler: Scaler) -> ScoredWindow:
     start_ms = 1_767_225_600_000 + 4_000 * number
     metadata = RecordMetadata("telemetry", 0, 254 + number, 0, b"pump-7", ())
     evidence = WindowEvidence(window, scaler.transform(window), expected, start_ms, 1_000, imputed)
+    error = float(window_errors(evidence.scaled[np.newaxis], expected[np.newaxis], "mae")[0])
     return ScoredWindow(
-        lambda: metadata,
-        start_ms,
-        start_ms + 7_000,
-        float(window_errors(evidence.scaled[np.newaxis], expected[np.newaxis], "mae")[0]),
-        0.09375,
-        lambda: name_features(explain(evidence, scaler, "mae"), FEATURES),
+        metadata=lambda: metadata,
+        start_ms=start_ms,
+        end_ms=start_ms + 7_000,
+        score=error,
+        threshold=0.09375,
+        score_kind="mae",
+        explain=lambda: Finding(explain(evidence, scaler, "mae"), error).named(FEATURES),
     )
 
 

@@ -66,9 +66,10 @@ def alerts(
     """Print alerts as they are published, until Ctrl-C.
 
     One line an event: its time, open, update or close, the reason, the severity, the anomaly
-    score (above 1 is anomalous), the key, where the error is largest, the record that caused the
-    event, and the first digits of the alert's id. The command joins no group and commits nothing,
-    so it takes no alert away from another consumer.
+    score (above 1 is anomalous), the check that decided it where the bundle has checks, the key,
+    where the error is largest, the record that caused the event, and the first digits of the
+    alert's id. The command joins no group and commits nothing, so it takes no alert away from
+    another consumer.
     """
     from stream_detector.cli.images import saving_images
     from stream_detector.outputs.alerts import parse_alert, read_values
@@ -98,11 +99,12 @@ def describe(alert: "Alert") -> str:
     """Return one line about an event of an alert."""
     score, source = alert.anomaly_score, alert.source
     summary = f"  for {alert.n_alerts} alerts" if alert.is_summary else ""
+    check = f"  check {quoted(alert.check, NAME_CHARACTERS_MAX)}" if alert.check else ""
     key, topic = (quoted(text, NAME_CHARACTERS_MAX) for text in (alert.key, source.topic))
     return (
         f"{time_text(alert.event_time_ms)}  {alert.event:<6} {alert.reason:<12}  "
-        f"{alert.severity:<8}  score {'-' if score is None else f'{score:.2f}':>6}  key {key}  "
-        f"{_about(alert)}{summary}  "
+        f"{alert.severity:<8}  score {'-' if score is None else f'{score:.2f}':>6}{check}  "
+        f"key {key}  {_about(alert)}{summary}  "
         f"{topic}[{source.partition}]@{source.offset}  {alert.alert_id[:8]}"
     )
 

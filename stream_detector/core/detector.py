@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.alerting.alert import RaisedAlert, severity_of
-from stream_detector.core.alerting.tracking import open_alert
+from stream_detector.core.alerting.alert import RaisedAlert
+from stream_detector.core.alerting.tracking import ScoredWindow, open_alert
 from stream_detector.core.codec.decoding import Decoded
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.image_format import ImageShape
@@ -22,7 +22,7 @@ from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
 from stream_detector.core.results import Counts, Scores, Step
-from stream_detector.core.scoring.explanation import WindowContext, name_features
+from stream_detector.core.scoring.explanation import WindowContext
 from stream_detector.core.scoring.scorer import (
     WINDOWS_MAX,
     Scorer,
@@ -240,22 +240,23 @@ class WindowDetector:
         self, batch: RecordBatch, decoded: Decoded, found: WindowScores
     ) -> Iterator[RaisedAlert]:
         """Yield one alert for each anomalous window."""
-        threshold = self.scorer.threshold
         span_ms = round((self.shape[0] - 1) * self.sample_interval_ms)
-        for row in np.flatnonzero(found.scores > threshold).tolist():
-            index, score = int(decoded.indices[row]), float(found.scores[row])
+        for row in np.flatnonzero(found.scores > self.scorer.threshold).tolist():
+            index = int(decoded.indices[row])
             metadata = batch.metadata(index)
             start_ms = decoded.timestamps_ms.get(index, metadata.timestamp_ms)
-            alert = open_alert(
-                metadata,
-                (start_ms, start_ms + span_ms),
-                (score, threshold, severity_of(score / threshold, self.severities)),
-                self.bundle,
-                name_features(
-                    found.explain(row, WindowContext(start_ms, self.sample_interval_ms)),
-                    self.features,
-                ),
+            finding = found.explain(row, WindowContext(start_ms, self.sample_interval_ms))
+            finding = finding.named(self.features)
+            window = ScoredWindow(
+                metadata=lambda metadata=metadata: metadata,  # type: ignore[misc]
+                start_ms=start_ms,
+                end_ms=start_ms + span_ms,
+                score=float(found.scores[row]),
+                threshold=self.scorer.threshold,
+                score_kind=self.scorer.score_kind,
+                explain=lambda finding=finding: finding,  # type: ignore[misc]
             )
+            alert = open_alert(window, self.severities, self.bundle)
             yield RaisedAlert(index, alert, metadata.key)
 
 

@@ -151,9 +151,14 @@ class SampleDetector:
     @property
     def _policy(self) -> AlertPolicy:
         """Return by what alerts are made."""
-        interval_ms = self.windows.sample_interval_ms
-        threshold = self.scorer.threshold
-        return AlertPolicy(self.alerting, threshold, self.bundle, interval_ms, self.features)
+        return AlertPolicy(
+            rules=self.alerting,
+            threshold=self.scorer.threshold,
+            score_kind=self.scorer.score_kind,
+            bundle=self.bundle,
+            sample_interval_ms=self.windows.sample_interval_ms,
+            features=self.features,
+        )
 
     def _admit(
         self, state: SampleState, batch: RecordBatch, decoded: DecodedSamples

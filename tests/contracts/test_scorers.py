@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -94,11 +95,15 @@ def test_a_value_out_of_range_is_named(scorer: Scorer, value: float) -> None:
         score_windows(scorer, windows)
 
 
+def test_what_a_score_is_called_is_one_word(scorer: Scorer) -> None:
+    assert re.fullmatch("[a-z]{1,32}", scorer.score_kind)
+
+
 def test_an_explanation_is_of_its_own_window(scorer: Scorer) -> None:
     windows = np.concatenate([STORED[:1], STORED[:1]])
     windows[1, :, 1] += 5
     explain = scorer.score(windows).explain
-    found = explain(1, WindowContext(START_MS, 1_000))
+    found = explain(1, WindowContext(START_MS, 1_000)).explanation
     assert found.features[0].feature == 1
     assert found.features[0].observed == (15.0,) * N_STEPS
     assert found.worst_end_ms == START_MS + 1_000 * (N_STEPS - 1)
@@ -155,6 +160,10 @@ def test_another_scorer_detects_on_samples() -> None:
     ]
     assert {each["alert_id"] for each in alerts} == {alerts[0]["alert_id"]}
     assert alerts[0]["bundle"] == {"name": "nearest", "version": "v1"}
+    assert {each["score_kind"] for each in alerts} == {"distance"}
+    no_network = ("reconstruction_error", "check", "false_alarms_per_day", "p_value")
+    assert {each[name] for each in alerts for name in no_network} == {None}
+    assert alerts[-1]["score"] == alerts[-1]["anomaly_score"] == 4.0  # the threshold is 1
     worst = alerts[-1]["explanation"]["features"][0]
     assert (worst["feature"], worst["share"]) == (1, 1.0)
     assert (worst["expected"], worst["observed"]) == ([10.0] * N_STEPS, [2.0] * N_STEPS)

@@ -31,8 +31,13 @@ DESIGNED_FIELDS = [
     "window_end_ms",
     "source",
     "reconstruction_error",
+    "score",
+    "score_kind",
+    "check",
     "threshold",
     "anomaly_score",
+    "false_alarms_per_day",
+    "p_value",
     "severity",
     "bundle",
     "explanation",
@@ -197,9 +202,10 @@ def test_a_key_without_a_description_is_refused(
 
 def test_the_example_is_an_alert() -> None:
     alert = TypeAdapter(Alert).validate_python(load("alert.example.json"), strict=False)
-    error, threshold = present(alert.reconstruction_error), present(alert.threshold)
-    assert alert.anomaly_score == error / threshold
-    assert error > threshold
+    score, threshold = present(alert.score), present(alert.threshold)
+    assert alert.anomaly_score == score / threshold
+    assert score > threshold
+    assert (alert.score_kind, alert.reconstruction_error) == ("mae", score)
     assert alert.window_start_ms <= alert.window_end_ms <= alert.detected_at_ms
     assert (alert.event, alert.reason) == ("update", "severity")
     assert None in present(alert.explanation).features[1].observed

@@ -160,7 +160,10 @@ def commit_bytes(text: str) -> bytes:
 def alert_bytes(alert: dict[str, Any]) -> bytes:
     """Return an alert as it was written first, without the time of its detection."""
     del alert["detected_at_ms"]
-    assert alert.pop("feature") is None  # a field that was added since
+    # Fields that were added since.
+    assert alert.pop("feature") is None
+    assert (alert.pop("score"), alert.pop("score_kind")) == (alert["reconstruction_error"], "mae")
+    assert {alert.pop(name) for name in ("check", "false_alarms_per_day", "p_value")} == {None}
     return orjson.dumps(first_names(alert))
 
 

@@ -22,6 +22,7 @@ from stream_detector.core.scoring.explanation import (
 )
 from stream_detector.core.scoring.reconstruction_error import ErrorKind
 from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.scoring.scorer import Finding
 
 BUNDLE = BundleReference("b", "v")
 SEVERITIES = (("warning", 1.0), ("critical", 2.0), ("emergency", 4.0))
@@ -81,12 +82,13 @@ def windows_of(steps: list[tuple[int, float]]) -> list[ScoredWindow]:
 
 
 def window_of(end_ms: int, error: float) -> ScoredWindow:
-    def explained() -> Explanation:
+    def explained() -> Finding:
         assert error > THRESHOLD
-        return Explanation(end_ms, end_ms, (), (1.0,), (end_ms,), 0.0, 0)
+        explanation = Explanation(end_ms, end_ms, (), (1.0,), (end_ms,), 0.0, 0)
+        return Finding(explanation, error, f"check-{end_ms}", 0.5 * end_ms, 0.25)
 
     metadata = RecordMetadata("t", 0, end_ms // 3, end_ms, b"k", ())
-    return ScoredWindow(lambda: metadata, end_ms - 3, end_ms, error, THRESHOLD, explained)
+    return ScoredWindow(lambda: metadata, end_ms - 3, end_ms, error, THRESHOLD, "mae", explained)
 
 
 def tell(windows: list[ScoredWindow], rules: AlertRules, *, is_every_one: bool = True) -> Story:
@@ -153,9 +155,14 @@ def test_an_event_counts_the_windows_since_the_open(
         worst = max(anomalous, key=lambda window: window.score)
         assert (event.n_windows, event.n_anomalous) == (len(since), len(anomalous))
         assert event.last_anomalous_ms == anomalous[-1].end_ms
-        assert event.reconstruction_error == worst.score > present(event.threshold)
+        assert event.score == worst.score > present(event.threshold)
         assert (event.window_start_ms, event.window_end_ms) == (worst.start_ms, worst.end_ms)
-        assert event.explanation == worst.explain()
+        finding = worst.explain()
+        assert event.explanation == finding.explanation
+        assert event.reconstruction_error == finding.reconstruction_error
+        assert (event.score_kind, event.check) == ("mae", finding.check)
+        assert event.false_alarms_per_day == finding.false_alarms_per_day
+        assert event.p_value == finding.p_value
         assert event.anomaly_score == worst.score / THRESHOLD
 
 

@@ -14,7 +14,7 @@ from stream_detector.core.scoring.explanation import (
     FeatureExplanation,
     WindowContext,
 )
-from stream_detector.core.scoring.scorer import WindowScores
+from stream_detector.core.scoring.scorer import Finding, WindowScores
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +32,11 @@ class NearestScorer:
     stored: FloatArray
     threshold: float
 
+    @property
+    def score_kind(self) -> str:
+        """Return what the score is."""
+        return "distance"
+
     def in_range(self, values: FloatArray) -> NDArray[np.bool_]:
         """Return which values are finite and not absurd."""
         is_in_range: NDArray[np.bool_] = np.abs(values) <= 1e12  # NaN compares False
@@ -45,8 +50,8 @@ class NearestScorer:
             distances[:, column] = flat.mean(axis=1)
         nearest = distances.argmin(axis=1)  # (n_windows,)
 
-        def explain(index: int, context: WindowContext) -> Explanation:
-            return self._explain(windows[index], self.stored[nearest[index]], context)
+        def explain(index: int, context: WindowContext) -> Finding:
+            return Finding(self._explain(windows[index], self.stored[nearest[index]], context))
 
         return WindowScores(distances.min(axis=1, initial=np.inf), explain)
 

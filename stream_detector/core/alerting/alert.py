@@ -8,7 +8,7 @@ time of detection.
 import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -131,12 +131,28 @@ class Alert:
         The input record that caused this event.
     reconstruction_error
         How far the reconstruction is from the worst window, in the unit of the scaled signal; null
-        where the alert is about missing data.
+        where the scorer has no network or the alert is about missing data.
+    score
+        What the scorer gave the worst window; higher is more anomalous. Null where the alert is
+        about missing data.
+    score_kind
+        What `score` is: `mae`, `mse` or `bce`, the reconstruction error of that kind, or the name
+        that another scorer gives. Null where the alert is about missing data.
+    check
+        Name of the check that decided the score of the worst window; null where the scorer has no
+        checks or the alert is about missing data.
     threshold
-        The bundle's threshold, in the same unit. The window is anomalous because its error exceeds
-        it. Null where the alert is about missing data.
+        The bundle's threshold, in the unit of `score`. The window is anomalous because its score
+        exceeds it. Null where the alert is about missing data.
     anomaly_score
-        `reconstruction_error` / `threshold`, above 1; null where the alert is about missing data.
+        `score` / `threshold`, above 1; null where the alert is about missing data.
+    false_alarms_per_day
+        How often a day a normal series is expected to reach the score of the worst window, as the
+        bundle's calibration estimates it; null where it does not, or the alert is about missing
+        data.
+    p_value
+        Share of normal windows that are expected to reach the score of the worst window, 0 to 1;
+        null likewise.
     severity
         The highest level of the recipe's `[alerting]` table that the anomaly score reaches; the
         lowest one where the alert is about missing data.
@@ -188,8 +204,13 @@ class Alert:
     window_end_ms: int
     source: Source
     reconstruction_error: float | None
+    score: float | None = field(default=None, kw_only=True)
+    score_kind: str | None = field(default=None, kw_only=True)
+    check: str | None = field(default=None, kw_only=True)
     threshold: float | None
     anomaly_score: float | None
+    false_alarms_per_day: float | None = field(default=None, kw_only=True)
+    p_value: float | None = field(default=None, kw_only=True)
     severity: str
     bundle: BundleReference
     explanation: Explanation | None
@@ -220,7 +241,7 @@ def severity_of(anomaly_score: float, severities: Sequence[tuple[str, float]]) -
     Parameters
     ----------
     anomaly_score
-        Error / threshold, above 1.
+        Score / threshold, above 1.
     severities
         (name, anomaly score from which it holds), ascending; the first holds from 1.
 

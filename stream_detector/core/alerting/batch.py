@@ -16,8 +16,8 @@ from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance, expir
 from stream_detector.core.alerting.tracking import AlertRules, ScoredWindow
 from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, RecordBatch
-from stream_detector.core.scoring.explanation import Explanation, WindowContext, name_features
-from stream_detector.core.scoring.scorer import WindowScores
+from stream_detector.core.scoring.explanation import WindowContext
+from stream_detector.core.scoring.scorer import Finding, WindowScores
 from stream_detector.core.windowing.windows import WindowBatch
 
 
@@ -31,6 +31,8 @@ class AlertPolicy:
         When alerts open, are updated and close.
     threshold
         Anomalous iff score > threshold.
+    score_kind
+        What a score is.
     bundle
         What scores.
     sample_interval_ms
@@ -41,6 +43,7 @@ class AlertPolicy:
 
     rules: AlertRules
     threshold: float
+    score_kind: str
     bundle: BundleReference
     sample_interval_ms: float
     features: Features
@@ -155,6 +158,7 @@ class AlertBatch:
                 end_ms=end_ms,
                 score=float(some.scores[at]),
                 threshold=threshold,
+                score_kind=self._policy.score_kind,
                 explain=lambda at=at, start_ms=start_ms: self._explain(some, at, start_ms),  # type: ignore[misc]
             )
             self._advance(int(slots[at]), index, window)
@@ -198,6 +202,7 @@ class AlertBatch:
                 end_ms=at_ms,
                 score=np.nan,
                 threshold=self._policy.threshold,
+                score_kind=self._policy.score_kind,
                 explain=_never,
             )
             self._advance(slot, index, window)
@@ -226,14 +231,14 @@ class AlertBatch:
             alert = replace(event, explanation=explanation)
             self.raised.append(RaisedAlert(index, alert, key))
 
-    def _explain(self, some: ScoredSlice, at: int, start_ms: int) -> Explanation:
+    def _explain(self, some: ScoredSlice, at: int, start_ms: int) -> Finding:
         """Return where the score of one window comes from."""
         place = int(some.places[at])
         imputed = None if some.imputed is None else some.imputed[place]
         if imputed is not None and not imputed.any():
             imputed = None
         context = WindowContext(float(start_ms), self._policy.sample_interval_ms, imputed)
-        return name_features(some.found.explain(place, context), self._policy.features)
+        return some.found.explain(place, context).named(self._policy.features)
 
 
 def _key_events(completed: WindowBatch, indices: NDArray[np.intp]) -> list[_KeyEvent]:
@@ -259,7 +264,7 @@ def _key_events(completed: WindowBatch, indices: NDArray[np.intp]) -> list[_KeyE
     return events
 
 
-def _never() -> Explanation:
+def _never() -> Finding:
     """Stand for the explanation of a gap, which no alert asks for."""
     message = "a window that is not anomalous has no explanation"
     raise AssertionError(message)

@@ -6,6 +6,7 @@ Pure. When events are due is decided in `stream_detector.core.alerting.lifecycle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
+from typing import Any
 
 from stream_detector.core.alerting.alert import (
     ALERT_SCHEMA_VERSION,
@@ -18,7 +19,7 @@ from stream_detector.core.alerting.alert import (
     text_of,
 )
 from stream_detector.core.records import BundleReference, RecordMetadata
-from stream_detector.core.scoring.explanation import Explanation
+from stream_detector.core.scoring.scorer import Finding
 
 OPEN_WITHIN_MAX = 64
 """Most windows that `AlertRules.open_within` looks back on."""
@@ -77,8 +78,11 @@ class ScoredWindow:
     score, threshold
         Score, and what it must exceed to be anomalous; same unit. The score is NaN where there is
         no verdict, because too many values of the window were missing.
+    score_kind
+        What the score is, for the alert.
     explain
-        Says where the error lies; called where the window is an open alert's worst so far only.
+        Says where the score comes from, with the names of the features; called where the window is
+        an open alert's worst so far only.
     """
 
     metadata: Callable[[], RecordMetadata]
@@ -86,7 +90,8 @@ class ScoredWindow:
     end_ms: int
     score: float
     threshold: float
-    explain: Callable[[], Explanation]
+    score_kind: str
+    explain: Callable[[], Finding]
 
     @property
     def is_anomalous(self) -> bool:
@@ -124,50 +129,35 @@ class OpenAlert:
 
 
 def open_alert(
-    metadata: RecordMetadata,
-    window_ms: tuple[int, int],
-    score: tuple[float, float, str],
-    bundle: BundleReference,
-    explanation: Explanation,
+    window: ScoredWindow, severities: Sequence[tuple[str, float]], bundle: BundleReference
 ) -> Alert:
     """Make the one alert of an anomalous record that is a whole window.
 
     Parameters
     ----------
-    metadata
-        The record.
-    window_ms
-        Times of the first and the last sample.
-    score
-        Reconstruction error, threshold and severity.
+    window
+        Anomalous.
+    severities
+        As in `AlertRules`.
     bundle
         What scored.
-    explanation
-        Where in the window the error lies.
 
     Returns
     -------
     An alert with `detected_at_ms` 0: whoever has a clock fills it in.
     """
-    error, threshold, severity = score
+    metadata = window.metadata()
     return Alert(
         schema_version=ALERT_SCHEMA_VERSION,
         alert_id=alert_id(metadata, bundle.version),
         event="open",
         event_number=1,
         key=text_of(metadata.key),
-        window_start_ms=window_ms[0],
-        window_end_ms=window_ms[1],
         source=Source.of(metadata),
-        reconstruction_error=error,
-        threshold=threshold,
-        anomaly_score=error / threshold,
-        severity=severity,
         bundle=bundle,
-        explanation=explanation,
-        event_time_ms=window_ms[1],
-        opened_ms=window_ms[1],
-        last_anomalous_ms=window_ms[1],
+        event_time_ms=window.end_ms,
+        opened_ms=window.end_ms,
+        last_anomalous_ms=window.end_ms,
         n_windows=1,
         n_anomalous=1,
         reason="anomalous",
@@ -175,6 +165,7 @@ def open_alert(
         is_summary=False,
         n_alerts=1,
         detected_at_ms=0,
+        **_fields_of(window, severities),
     )
 
 
@@ -192,18 +183,10 @@ def open_from_samples(
     bundle
         What scored.
     """
-    metadata = window.metadata()
-    severity = severity_of(window.anomaly_score, severities)
-    alert = open_alert(
-        metadata,
-        (window.start_ms, window.end_ms),
-        (window.score, window.threshold, severity),
-        bundle,
-        window.explain(),
-    )
     # A record of samples can complete several windows, so the record alone does not name one.
-    name = alert_id(metadata, bundle.version, window.start_ms)
-    return OpenAlert(replace(alert, alert_id=name), 1, 1, 1, window.end_ms)
+    name = alert_id(window.metadata(), bundle.version, window.start_ms)
+    alert = replace(open_alert(window, severities, bundle), alert_id=name)
+    return OpenAlert(alert, 1, 1, 1, window.end_ms)
 
 
 def add_window(
@@ -212,16 +195,7 @@ def add_window(
     """Count one more window, and remember it where it is the worst so far."""
     alert, is_anomalous = opened.alert, window.is_anomalous
     if is_anomalous and window.anomaly_score > (alert.anomaly_score or 0.0):
-        alert = replace(
-            alert,
-            window_start_ms=window.start_ms,
-            window_end_ms=window.end_ms,
-            reconstruction_error=window.score,
-            threshold=window.threshold,
-            anomaly_score=window.anomaly_score,
-            severity=severity_of(window.anomaly_score, severities),
-            explanation=window.explain(),
-        )
+        alert = replace(alert, **_fields_of(window, severities))
     return OpenAlert(
         alert,
         opened.n_windows + window.is_scored,
@@ -260,3 +234,22 @@ def next_event(
         n_alerts=opened.n_alerts,
     )
     return replace(opened, alert=alert)
+
+
+def _fields_of(window: ScoredWindow, severities: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    """Return the fields of an alert that are of its worst window."""
+    finding = window.explain()
+    return {
+        "window_start_ms": window.start_ms,
+        "window_end_ms": window.end_ms,
+        "reconstruction_error": finding.reconstruction_error,
+        "score": window.score,
+        "score_kind": window.score_kind,
+        "check": finding.check,
+        "threshold": window.threshold,
+        "anomaly_score": window.anomaly_score,
+        "false_alarms_per_day": finding.false_alarms_per_day,
+        "p_value": finding.p_value,
+        "severity": severity_of(window.anomaly_score, severities),
+        "explanation": finding.explanation,
+    }

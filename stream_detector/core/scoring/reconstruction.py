@@ -20,7 +20,7 @@ from stream_detector.core.scoring.explanation import (
 from stream_detector.core.scoring.image_explanation import explain_image
 from stream_detector.core.scoring.reconstruction_error import ErrorKind, window_errors
 from stream_detector.core.scoring.scaling import Scaler
-from stream_detector.core.scoring.scorer import SCALED_MAX, WindowScores
+from stream_detector.core.scoring.scorer import SCALED_MAX, Finding, WindowScores
 from stream_detector.errors import NonFiniteScoreError
 
 
@@ -75,6 +75,11 @@ class ReconstructionScorer:
     bundle: BundleReference
     image: ImageShape | None = None
 
+    @property
+    def score_kind(self) -> str:
+        """Return the kind of the reconstruction error, which is the score."""
+        return self.error_kind
+
     def in_range(self, values: FloatArray) -> NDArray[np.bool_]:
         """Return which values are finite and, scaled, within `SCALED_MAX`; see `Scorer`."""
         with np.errstate(over="ignore", invalid="ignore"):
@@ -101,11 +106,11 @@ class ReconstructionScorer:
             )
             raise NonFiniteScoreError(message)
 
-        def explain_window(index: int, context: WindowContext) -> Explanation:
+        def explain_window(index: int, context: WindowContext) -> Finding:
             evidence = WindowEvidence(
                 windows[index], scaled[index], reconstructions[index], *context
             )
-            return self._explain(evidence)
+            return Finding(self._explain(evidence), reconstruction_error=float(errors[index]))
 
         return WindowScores(errors, explain_window)
 

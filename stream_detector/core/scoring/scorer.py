@@ -7,13 +7,14 @@ class that fits `Scorer`; detectors, alerts and the command line know nothing el
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray
-from stream_detector.core.scoring.explanation import Explanation, WindowContext
+from stream_detector.core.scoring.explanation import Explanation, WindowContext, name_features
 from stream_detector.errors import RecordValueError
 
 SCALED_MAX = 1e12
@@ -24,6 +25,36 @@ WINDOWS_MAX = 2048
 """Most windows in one call of a scorer by default: they stay in the processor's cache."""
 
 _ROWS_AT_ONCE = 64
+
+
+class Finding(NamedTuple):
+    """What a scorer says of one window.
+
+    Parameters
+    ----------
+    explanation
+        Where its score comes from.
+    reconstruction_error
+        How far a network's reconstruction is from it, in the unit of the scaled signal; None of a
+        scorer without a network.
+    check
+        Name of the check that decided the score; None where a scorer has no checks.
+    false_alarms_per_day
+        How often a day a normal series is expected to reach the score; None where the calibration
+        does not say.
+    p_value
+        Share of normal windows that are expected to reach the score, 0 to 1; None likewise.
+    """
+
+    explanation: Explanation
+    reconstruction_error: float | None = None
+    check: str | None = None
+    false_alarms_per_day: float | None = None
+    p_value: float | None = None
+
+    def named(self, features: Features) -> "Finding":
+        """Return the finding with an explanation as `name_features` gives it."""
+        return self._replace(explanation=name_features(self.explanation, features))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,13 +70,13 @@ class WindowScores:
     """
 
     scores: NDArray[np.float64]
-    explain: Callable[[int, WindowContext], Explanation]
+    explain: Callable[[int, WindowContext], Finding]
 
     def __len__(self) -> int:
         return len(self.scores)
 
 
-def _explain_nothing(index: int, context: WindowContext) -> Explanation:
+def _explain_nothing(index: int, context: WindowContext) -> Finding:
     """Stand for the explanation of no window."""
     message = f"no window {index} at {context.start_ms}"
     raise IndexError(message)
@@ -61,6 +92,11 @@ class Scorer(Protocol):
     @property
     def threshold(self) -> float:
         """Anomalous iff score > threshold; above zero."""
+        ...
+
+    @property
+    def score_kind(self) -> str:
+        """What a score is, such as "mae": a word of lower-case letters, for alerts."""
         ...
 
     def in_range(self, values: FloatArray) -> NDArray[np.bool_]:

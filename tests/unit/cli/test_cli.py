@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 import pytest
+from alerts import make_alert
 
 import stream_detector
 from stream_detector import cli
 from stream_detector.cli.alerts import describe
 from stream_detector.cli.terminal import parse_duration_s, to_json
 from stream_detector.core.alerting.alert import Alert, encode_alert
-from stream_detector.core.alerting.tracking import open_alert
 from stream_detector.core.records import BundleReference, RecordMetadata
 from stream_detector.core.scoring.explanation import Explanation, FeatureExplanation
 from stream_detector.errors import BrokerError, ConfigError, StreamDetectorError
@@ -229,7 +229,7 @@ def alert_of(start_ms: int = 1_700_000_000_000) -> Alert:
         0,
     )
     score, bundle = (0.5, 0.2, "high"), BundleReference("pumps", "v1")
-    return open_alert(metadata, (start_ms, start_ms + 2_139), score, bundle, explanation)
+    return make_alert(metadata, (start_ms, start_ms + 2_139), score, bundle, explanation)
 
 
 def test_an_alert_is_read_back_as_written() -> None:
@@ -255,6 +255,23 @@ def test_an_older_alert_has_the_number_of_the_feature() -> None:
     value = orjson.loads(encode_alert(alert_of(), "alerts", b"k", 0).value or b"")
     del value["explanation"]["features"][0]["name"]
     assert "+1.5 s  feature 2 (75%)" in describe(parse_alert(orjson.dumps(value)))
+
+
+def test_an_alert_of_before_there_were_checks_is_read() -> None:
+    value = orjson.loads(encode_alert(alert_of(), "alerts", b"k", 0).value or b"")
+    added = ("score", "score_kind", "check", "false_alarms_per_day", "p_value")
+    for name in added:
+        del value[name]
+    older = parse_alert(orjson.dumps(value))
+    assert [getattr(older, name) for name in added] == [None] * 5
+    assert describe(older) == describe(alert_of())
+
+
+def test_the_check_that_decided_is_shown() -> None:
+    assert "  score   2.50  check flat  key pump-7  worst" in describe(
+        replace(alert_of(), check="flat")
+    )
+    assert '  check "a b\\x1b"  key ' in describe(replace(alert_of(), check="a b\x1b"))
 
 
 def test_a_key_with_spaces_is_quoted() -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from alerts import make_alert
 from halving_bundle import make_bundle, untrained_network  # tests/support
 
 from stream_detector import cli
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.alerting.alert import encode_alert
-from stream_detector.core.alerting.tracking import open_alert
 from stream_detector.core.codec.dead_letters import encode_dead_letter
 from stream_detector.core.records import BundleReference, RecordMetadata, Rejected
 from stream_detector.core.scoring.explanation import Explanation, FeatureExplanation
@@ -47,7 +47,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> None:
         0, 0, (FeatureExplanation(0, 1.0, (0.5,), (2.5,)),), (1.0,), (0,), 0.0, 0
     )
     bundle = BundleReference("pumps", "v1")
-    alert = open_alert(metadata, (0, 0), (0.5, 0.2, "high"), bundle, explanation)
+    alert = make_alert(metadata, (0, 0), (0.5, 0.2, "high"), bundle, explanation)
     made.feed("dead-letters", [letter] * N_ROWS)
     made.feed("alerts", [encode_alert(alert, "alerts", b"", 0)] * N_ROWS)
     monkeypatch.setattr(

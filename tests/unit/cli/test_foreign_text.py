@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from alerts import make_alert
 from halving_bundle import make_bundle  # tests/support
 from present import present
 
@@ -25,7 +26,6 @@ from stream_detector.bundle.manifest import MANIFEST, digest, dump_manifest
 from stream_detector.cli import terminal
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.alerting.alert import Alert, Source, encode_alert
-from stream_detector.core.alerting.tracking import open_alert
 from stream_detector.core.codec.dead_letters import encode_dead_letter
 from stream_detector.core.codec.image_format import encode_image
 from stream_detector.core.records import BundleReference, OutputRecord, RecordMetadata, Rejected
@@ -124,7 +124,7 @@ def nasty_alert(**changes: Any) -> Alert:
         0,
     )
     bundle = BundleReference(NASTY, NASTY)
-    made = open_alert(metadata, (TIME_MS, TIME_MS), (0.5, 0.2, "high"), bundle, explanation)
+    made = make_alert(metadata, (TIME_MS, TIME_MS), (0.5, 0.2, "high"), bundle, explanation)
     return replace(made, **changes)
 
 

@@ -111,6 +111,7 @@ def test_an_alert_says_where_when_and_how_much(
     assert (first.window_start_ms, first.window_end_ms) == (1_001, 1_031)
     assert (second.window_start_ms, second.window_end_ms) == (NOW_MS + 50, NOW_MS + 80)
     assert (first.reconstruction_error, first.threshold, first.anomaly_score) == (3.0, 1.0, 3.0)
+    assert (first.score, first.score_kind, first.check) == (3.0, "mae", None)
     assert (first.severity, second.severity) == ("critical", "warning")
     assert (first.key, first.bundle.name, first.detected_at_ms) == ("pump-7", "pumps", 0)
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from alerts import make_alert
 
 from stream_detector.core.alerting.alert import (
     ALERT_BYTES_MAX,
@@ -11,7 +12,6 @@ from stream_detector.core.alerting.alert import (
     encode_alert,
     text_of,
 )
-from stream_detector.core.alerting.tracking import open_alert
 from stream_detector.core.codec.dead_letters import encode_dead_letter
 from stream_detector.core.codec.keys import KEY_BYTES_MAX
 from stream_detector.core.features import NAME_CHARACTERS_MAX
@@ -70,7 +70,7 @@ def largest_alert(fill: bytes) -> OutputRecord:
     explanation = Explanation(
         *(LARGE, LARGE, features, (LONG,) * N_FEATURES, (LARGE,) * N_POINTS_MAX, LONG, LARGE, image)
     )
-    alert: Alert = open_alert(
+    alert: Alert = make_alert(
         metadata,
         (TIMESTAMP_MS_MAX, TIMESTAMP_MS_MAX),
         (LONG, LONG, "\x01" * 64),
@@ -81,6 +81,10 @@ def largest_alert(fill: bytes) -> OutputRecord:
     largest = replace(
         alert,
         event="update",
+        score_kind="\x01" * 64,
+        check="\x01" * 64,
+        false_alarms_per_day=LONG,
+        p_value=LONG,
         reason="max_duration",
         event_number=LARGE,
         n_windows=LARGE,

@@ -201,7 +201,8 @@ def test_missing_values_are_said_in_the_explanation() -> None:
     ((_, alert, _),) = step.alerts
     assert present(alert.explanation).imputed_share == 0.25
     assert present(alert.explanation).features[0].observed == (3.0, None, 3.0, 3.0)
-    assert alert.reconstruction_error == 3.0
+    assert alert.reconstruction_error == alert.score == 3.0
+    assert (alert.score_kind, alert.check, alert.p_value) == ("mae", None, None)
     assert step.counts.n_missing_values == 1
 
 

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from alerts import make_alert
 
 from stream_detector.clients.memory import EOF, MemoryBroker
 from stream_detector.core.alerting.alert import Alert, encode_alert
-from stream_detector.core.alerting.tracking import open_alert
 from stream_detector.core.records import BundleReference, OutputRecord, RecordMetadata
 from stream_detector.core.scoring.explanation import Explanation, FeatureExplanation
 from stream_detector.errors import BrokerError, RecordDecodeError
@@ -40,7 +40,7 @@ def alert() -> Alert:
         0,
     )
     score, bundle = (0.5, 0.2, "high"), BundleReference("pumps", "v1")
-    return open_alert(metadata, (START_MS, START_MS + 2_139), score, bundle, explanation)
+    return make_alert(metadata, (START_MS, START_MS + 2_139), score, bundle, explanation)
 
 
 def record_of(alert: Alert) -> OutputRecord:

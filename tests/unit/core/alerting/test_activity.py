@@ -31,7 +31,7 @@ def refuse(*_: object) -> Any:
 
 
 def window_at(end_ms: int, score: float = 2.0) -> ScoredWindow:
-    return ScoredWindow(refuse, end_ms - 10, end_ms, score, 1.0, refuse)
+    return ScoredWindow(refuse, end_ms - 10, end_ms, score, 1.0, "mae", refuse)
 
 
 def active_at(*ends_ms: int, rules: AlertRules = RULES) -> KeyActivity:

@@ -1,12 +1,13 @@
 """Alerts as bytes: fields and headers that downstream relies on."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 import orjson
 import pytest
+from alerts import make_alert
 
 from stream_detector.core.alerting.alert import Alert, alert_id, encode_alert
-from stream_detector.core.alerting.tracking import open_alert
 from stream_detector.core.records import BundleReference, RecordMetadata
 from stream_detector.core.scoring.explanation import Explanation, FeatureExplanation
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
@@ -28,7 +29,7 @@ EXPLANATION = Explanation(
 
 def alert_of(metadata: RecordMetadata = ORIGIN, end_ms: int = 1_700_000_000_139) -> Alert:
     window_ms = (1_700_000_000_000, end_ms)
-    return open_alert(metadata, window_ms, (0.5, 0.2, "critical"), BUNDLE, EXPLANATION)
+    return make_alert(metadata, window_ms, (0.5, 0.2, "critical"), BUNDLE, EXPLANATION)
 
 
 def test_an_alert_is_json_with_the_published_fields() -> None:
@@ -44,8 +45,13 @@ def test_an_alert_is_json_with_the_published_fields() -> None:
         "window_end_ms": 1_700_000_000_139,
         "source": {"topic": "telemetry", "partition": 3, "offset": 41, "reference": None},
         "reconstruction_error": 0.5,
+        "score": 0.5,
+        "score_kind": "mae",
+        "check": None,
         "threshold": 0.2,
         "anomaly_score": 2.5,
+        "false_alarms_per_day": None,
+        "p_value": None,
         "severity": "critical",
         "bundle": {"name": "pumps", "version": "0123abcd"},
         "explanation": {
@@ -81,9 +87,16 @@ def test_an_alert_is_json_with_the_published_fields() -> None:
 
 
 def test_errors_survive_json_to_the_last_bit() -> None:
-    alert = replace(alert_of(), reconstruction_error=0.1 + 0.2, threshold=1 / 3)
+    numbers: dict[str, Any] = {
+        "reconstruction_error": 0.1 + 0.2,
+        "score": 0.1,
+        "threshold": 1 / 3,
+        "false_alarms_per_day": 1e-300,
+        "p_value": 1 - 2**-53,
+    }
+    alert = replace(alert_of(), **numbers)
     found = orjson.loads(encode_alert(alert, "alerts", None, 0).value or b"")
-    assert (found["reconstruction_error"], found["threshold"]) == (0.1 + 0.2, 1 / 3)
+    assert {name: found[name] for name in numbers} == numbers
 
 
 def test_only_the_detection_time_differs_between_two_runs() -> None:

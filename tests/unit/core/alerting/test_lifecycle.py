@@ -11,6 +11,7 @@ from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance, expir
 from stream_detector.core.alerting.tracking import AlertRules, ScoredWindow
 from stream_detector.core.records import BundleReference, RecordMetadata
 from stream_detector.core.scoring.explanation import Explanation
+from stream_detector.core.scoring.scorer import Finding
 
 BUNDLE = BundleReference("pumps", "v1")
 RULES = AlertRules(
@@ -52,12 +53,12 @@ class Key:
     def _advance(self, error: float) -> tuple[Alert, ...]:
         start_ms, end_ms = self.now_ms - 4, self.now_ms
 
-        def explain() -> Explanation:
+        def explain() -> Finding:
             self.n_explained += 1
-            return Explanation(start_ms, end_ms, (), (1.0,), (end_ms,), 0.0, 0)
+            return Finding(Explanation(start_ms, end_ms, (), (1.0,), (end_ms,), 0.0, 0))
 
         window = ScoredWindow(
-            lambda: metadata_of(end_ms), start_ms, end_ms, 0.2 * error, 0.2, explain
+            lambda: metadata_of(end_ms), start_ms, end_ms, 0.2 * error, 0.2, "mae", explain
         )
         found = advance(self.alerts, window, self.rules, BUNDLE)
         self.alerts = found.alerts

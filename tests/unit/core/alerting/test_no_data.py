@@ -153,8 +153,13 @@ def test_what_follows_from_a_score_is_null_and_can_be_read_back() -> None:
     nulls = {name for name, each in document.items() if each is None}
     assert nulls == {
         "reconstruction_error",
+        "score",
+        "score_kind",
+        "check",
         "threshold",
         "anomaly_score",
+        "false_alarms_per_day",
+        "p_value",
         "explanation",
         "last_anomalous_ms",
         "continues_alert_id",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stream_detector.core.alerting.alert import Source, alert_id, severity_of
+from stream_detector.core.alerting.alert import Alert, Source, alert_id, severity_of
 from stream_detector.core.alerting.tracking import (
     OpenAlert,
     ScoredWindow,
@@ -16,6 +16,7 @@ from stream_detector.core.alerting.tracking import (
 )
 from stream_detector.core.records import BundleReference, RecordMetadata
 from stream_detector.core.scoring.explanation import Explanation
+from stream_detector.core.scoring.scorer import Finding
 
 ORIGIN = RecordMetadata(
     "telemetry", 3, 41, 1_700_000_000_000, b"pump-7", [("label", b"1"), ("x", None)]
@@ -28,12 +29,23 @@ def explanation_of(start_ms: int) -> Explanation:
     return Explanation(start_ms, start_ms, (), (1.0,), (start_ms,), 0.0, 0)
 
 
+def finding_of(start_ms: int) -> Finding:
+    """Return what a scorer says of a window: every field says which window that is."""
+    return Finding(
+        explanation_of(start_ms),
+        reconstruction_error=start_ms + 0.25,
+        check=f"check-{start_ms}",
+        false_alarms_per_day=start_ms + 0.5,
+        p_value=start_ms / 64,
+    )
+
+
 def never() -> Any:
     pytest.fail("asked for what is not needed")
 
 
 def window_of(
-    error: float, end_ms: int, explain: Callable[[], Explanation] | None = None
+    error: float, end_ms: int, explain: Callable[[], Finding] | None = None
 ) -> ScoredWindow:
     start_ms = end_ms - 5
     metadata = ORIGIN._replace(offset=end_ms)
@@ -43,7 +55,8 @@ def window_of(
         end_ms,
         error,
         1.0,
-        explain or (lambda: explanation_of(start_ms)),
+        "checks",
+        explain or (lambda: finding_of(start_ms)),
     )
 
 
@@ -88,14 +101,26 @@ def test_the_windows_of_one_record_have_ids_of_their_own() -> None:
 
 
 def test_the_alert_of_a_whole_window_is_open_and_alone() -> None:
-    explanation = explanation_of(3)
-    alert = open_alert(ORIGIN, (3, 8), (0.5, 0.25, "critical"), BUNDLE, explanation)
+    window = window_of(2.0, 8)
+    alert = open_alert(window, SEVERITIES, BUNDLE)
     assert (alert.event, alert.event_number, alert.reason) == ("open", 1, "anomalous")
     assert alert.event_time_ms == alert.opened_ms == alert.last_anomalous_ms == 8
     assert alert.n_windows == alert.n_anomalous == alert.n_alerts == 1
     assert (alert.continues_alert_id, alert.is_summary, alert.anomaly_score) == (None, False, 2.0)
-    assert alert.explanation is explanation
-    assert alert.alert_id == alert_id(ORIGIN, "0123abcd")
+    assert (alert.window_start_ms, alert.window_end_ms, alert.severity) == (3, 8, "critical")
+    assert_of_window(alert, window)
+    assert alert.alert_id == alert_id(window.metadata(), "0123abcd")
+
+
+def assert_of_window(alert: Alert, window: ScoredWindow) -> None:
+    """Check that all that follows from a score is of this window."""
+    finding = window.explain()
+    assert (alert.score, alert.score_kind, alert.check) == (window.score, "checks", finding.check)
+    assert alert.threshold == window.threshold
+    assert alert.reconstruction_error == finding.reconstruction_error
+    assert alert.false_alarms_per_day == finding.false_alarms_per_day
+    assert alert.p_value == finding.p_value
+    assert alert.explanation == finding.explanation
 
 
 def test_an_error_equal_to_the_threshold_is_normal() -> None:
@@ -120,10 +145,13 @@ def test_windows_are_counted_and_the_worst_is_remembered() -> None:
     opened = add_window(opened, window_of(2.0, 12, never), SEVERITIES)
     assert (opened.n_windows, opened.n_anomalous, opened.last_anomalous_ms) == (3, 2, 12)
     assert opened.alert.window_end_ms == 10
-    opened = add_window(opened, window_of(3.5, 13), SEVERITIES)
+    assert_of_window(opened.alert, window_of(2.0, 10))
+    worse = window_of(3.5, 13)
+    opened = add_window(opened, worse, SEVERITIES)
     alert = opened.alert
     assert (alert.window_start_ms, alert.window_end_ms, alert.anomaly_score) == (8, 13, 3.5)
-    assert (alert.severity, alert.explanation) == ("emergency", explanation_of(8))
+    assert alert.severity == "emergency"
+    assert_of_window(alert, worse)
 
 
 def test_an_event_is_of_now_and_speaks_of_the_worst_window() -> None:
@@ -134,6 +162,7 @@ def test_an_event_is_of_now_and_speaks_of_the_worst_window() -> None:
     assert (alert.event, alert.event_number, alert.reason) == ("update", 2, "periodic")
     assert (alert.event_time_ms, alert.opened_ms, alert.last_anomalous_ms) == (12, 10, 11)
     assert (alert.n_windows, alert.n_anomalous) == (2, 2)
-    assert (alert.window_end_ms, alert.reconstruction_error) == (10, 2.0)
+    assert (alert.window_end_ms, alert.score) == (10, 2.0)
+    assert_of_window(alert, window_of(2.0, 10))
     assert alert.source == Source("telemetry", 3, 41)
     assert next_event(opened, "close", "recovered", 13, ORIGIN).alert.event_number == 3
