@@ -81,7 +81,7 @@ def anomalous_beats() -> FloatArray:
     return np.ascontiguousarray(data.test[data.test_labels == 1])
 
 
-RARELY = ("method=quantile", "quantile=0.999", "n_sigma=", "calibrate_on=held-out")
+RARELY = ("method=quantile", "quantile=0.999", "calibrate_on=held-out")
 """A threshold that about one normal beat in a thousand exceeds."""
 
 

@@ -42,7 +42,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         Each is `section.key=value`, with the value in TOML. A bare word is a string; an empty
         value removes the key. Later overrides win. Setting `data.name` first removes all other
         keys of `[data]`, and setting any key of `[data]` removes `[published]`: both describe
-        the data set of the file.
+        the data set of the file. Setting the key that chooses the kind of a table, such as
+        `threshold.method`, first removes the keys of the file that the new kind does not take.
 
     Raises
     ------
@@ -56,6 +57,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         message = f"recipe {path} cannot be read: {error}; give the path of a TOML file"
         raise ConfigError(message) from None
     _drop_replaced_data(values, overrides)
+    _drop_replaced_kinds(values, overrides)
     for override in overrides:
         _apply(values, override)
     try:
@@ -103,6 +105,25 @@ def _drop_replaced_data(values: dict[str, Any], overrides: Sequence[str]) -> Non
         values.pop("data", None)
     if any(key.startswith("data.") for key in keys):
         values.pop("published", None)
+
+
+def _drop_replaced_kinds(values: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Remove, in place, the keys of a table that its new kind does not take.
+
+    Only those of the file: one that an override sets beside a kind that does not take it is a
+    mistake, and is reported.
+    """
+    for override in overrides:
+        key_path, _, text = override.partition("=")
+        section, _, tag = (part.strip() for part in key_path.partition("."))
+        field, table = Recipe.model_fields.get(section), values.get(section)
+        if field is None or field.discriminator != tag or not isinstance(table, dict):
+            continue
+        kind = _parse_value(text.strip())
+        for each in get_args(field.annotation):
+            if kind in _kinds(each, tag):
+                for key in table.keys() - each.model_fields.keys():
+                    del table[key]
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

@@ -45,7 +45,8 @@ class SigmaSection(_Threshold):
 
     method: Literal["sigma"] = Field(description="How the threshold is fitted")
     n_sigma: Annotated[float, Field(ge=-DEVIATIONS_MAX, le=DEVIATIONS_MAX)] = Field(
-        description="Standard deviations between the mean error and the threshold"
+        default=3.0,
+        description="Standard deviations between the mean error and the threshold",
     )
 
     def build(self) -> SigmaThreshold:
@@ -58,7 +59,8 @@ class QuantileSection(_Threshold):
 
     method: Literal["quantile"] = Field(description="How the threshold is fitted")
     quantile: Annotated[float, Field(gt=0, lt=1)] = Field(
-        description="Share of the normal windows whose error is at or below the threshold"
+        default=0.995,
+        description="Share of the normal windows whose error is at or below the threshold",
     )
 
     def build(self) -> QuantileThreshold:
@@ -71,8 +73,9 @@ class LogMadSection(_Threshold):
 
     method: Literal["log-mad"] = Field(description="How the threshold is fitted")
     n_mad: Annotated[float, Field(ge=0, le=DEVIATIONS_MAX)] = Field(
+        default=5.0,
         description="Median absolute deviations, scaled by 1.4826, between the median and the "
-        "threshold, both of the logarithm of the error"
+        "threshold, both of the logarithm of the error",
     )
 
     def build(self) -> LogMadThreshold:
