@@ -1,14 +1,9 @@
 """Write a bundle, read it back, and refuse whatever is not as it was written."""
 
 import hashlib
-import io
-import lzma
 import os
 import shutil
-import tokenize
 import uuid
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stream_detector.bundle.arrays import SCALER_BYTES_MAX, dump_scaler, load_scaler
 from stream_detector.bundle.manifest import (
     CONTENT,
     FORMAT_VERSION,
@@ -38,7 +34,7 @@ from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scoring.reconstruction import Reconstruct, ReconstructionScorer
-from stream_detector.core.scoring.scaling import SCALER_KINDS, Scaler
+from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.errors import (
     BundleError,
@@ -53,21 +49,12 @@ BYTES_MAX: Mapping[str, int] = {
     MANIFEST: MANIFEST_BYTES_MAX,
     NETWORK_KERAS: NETWORK_BYTES_MAX,
     NETWORK_ONNX: NETWORK_BYTES_MAX,
-    SCALER: 4 * 1024 * 1024,
+    SCALER: SCALER_BYTES_MAX,
 }
-"""Largest size of each file. A scaler has two numbers for each of at most
-`recipes.sections.WINDOW_VALUES_MAX` features, two megabytes."""
+"""Largest size of each file."""
 
 SELF_TEST_TOLERANCE = 1e-5
 """Engines agree to 1e-7; another network, scaler or error kind differs by far more."""
-
-_UNREADABLE = (
-    *(OSError, ValueError, KeyError, EOFError, RuntimeError, AttributeError, TypeError),
-    *(SyntaxError, MemoryError, tokenize.TokenError),
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-)
-"""What NumPy and the libraries it reads archives with raise for bytes that are no .npz file: it
-wraps few of their errors, and fuzzing met all of these."""
 
 _ALL = frozenset((*CONTENT, MANIFEST))
 
@@ -205,7 +192,7 @@ def write_bundle(
         If it cannot be written.
     """
     check_target(out, facts.name, overwrite=overwrite)
-    content = dict(zip(CONTENT, (network_keras, network_onnx, _dump_scaler(scaler)), strict=True))
+    content = dict(zip(CONTENT, (network_keras, network_onnx, dump_scaler(scaler)), strict=True))
     values = facts.model_dump(mode="json") | {
         "format_version": FORMAT_VERSION,
         "libraries": library_versions(),
@@ -247,7 +234,7 @@ def read_bundle(path: Path) -> Bundle:
         message = f"bundle {path} cannot be read: {error}; check that this user may read it"
         raise BundleError(message) from None
     check_content(path, manifest, SCALER, scaler_content)
-    scaler = _load_scaler(path, scaler_content, manifest.n_features)
+    scaler = load_scaler(path, scaler_content, manifest.n_features)
     return Bundle(path, manifest, scaler)
 
 
@@ -351,51 +338,3 @@ def _check_entries(path: Path) -> None:
         if entry.is_symlink() or not entry.is_file():
             message = f"bundle {path}: {name} is a link or no file; copy the file itself there"
             raise BundleIntegrityError(message)
-
-
-def _dump_scaler(scaler: Scaler) -> bytes:
-    """Return the scaler as the content of an .npz file."""
-    buffer = io.BytesIO()
-    np.savez(buffer, kind=np.array(scaler.kind), offset=scaler.offset, scale=scaler.scale)
-    return buffer.getvalue()
-
-
-def _load_scaler(path: Path, content: bytes, n_features: int) -> Scaler:
-    """Return the scaler from the content of an .npz file; nothing in it is executed."""
-    try:
-        _check_archive(content)
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            # What is no array comes back as bytes, and then has another shape than it must.
-            offset, scale = (np.asarray(arrays[name]) for name in ("offset", "scale"))
-            scaler = Scaler(str(arrays["kind"]), offset, scale)
-    except _UNREADABLE as error:
-        reason = shorten(repr(error))
-        message = f"bundle {path}: {SCALER} cannot be read: {reason}; train the bundle again"
-        raise BundleIntegrityError(message) from None
-    for name, array in (("offset", scaler.offset), ("scale", scaler.scale)):
-        if array.dtype != np.float32 or array.shape != (n_features,):
-            message = (
-                f"bundle {path}: {SCALER} {name}: expected float32 ({n_features},), received "
-                f"{array.dtype} {array.shape}; train the bundle again"
-            )
-            raise BundleMismatchError(message)
-    is_usable = np.isfinite(scaler.offset) & np.isfinite(scaler.scale) & (scaler.scale > 0)
-    if scaler.kind not in SCALER_KINDS or not is_usable.all():
-        first = int(np.argmin(is_usable))
-        message = (
-            f"bundle {path}: {SCALER}: expected one of the kinds {', '.join(SCALER_KINDS)} with "
-            f"finite offsets and finite scales above 0, received {shorten(scaler.kind, 32)!r}, "
-            f"offset {scaler.offset[first]} and scale {scaler.scale[first]} of feature {first}; "
-            "train the bundle again"
-        )
-        raise BundleIntegrityError(message)
-    return scaler
-
-
-def _check_archive(content: bytes) -> None:
-    """Refuse an archive whose members, inflated, are larger than a scaler can be."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        n_bytes = sum(member.file_size for member in archive.infolist())
-    if n_bytes > BYTES_MAX[SCALER]:
-        message = f"expected at most {BYTES_MAX[SCALER]:,} bytes inflated, received {n_bytes:,}"
-        raise ValueError(message)

@@ -30,6 +30,9 @@ _ABOUT_TIME = re.compile(r"(header )?time")
 STANDARD_MAX = 6.0
 """Standard deviations from the mean beyond which a value is outside of what was trained on."""
 
+ROBUST_MAX = 20.0
+"""The same in robust deviations, which an ordinary heavy tail exceeds sooner."""
+
 BEYOND_MAX = 0.5
 """How far beyond the range trained on a value may lie, as a share of that range."""
 
@@ -195,19 +198,23 @@ class Examination:
         found.highest = np.fmax(found.highest, np.fmax.reduce(wide, axis=0))
         low, high = scaled_range(self.scaler.kind)
         with np.errstate(over="ignore", invalid="ignore"):
-            scaled = self.scaler.transform(values)  # (n_samples, n_features)
+            scaled = self.scaler.linear(values)  # (n_samples, n_features)
             found.n_outside += ((scaled < low) | (scaled > high)).sum(axis=0)
 
 
 def scaled_range(kind: str) -> tuple[float, float]:
-    """Return the range in which scaled values lie if they are like those that were trained on.
+    """Return the range of `Scaler.linear` for values like those that were trained on.
 
     Parameters
     ----------
     kind
         Of the scaler; nothing is known of values that are not scaled.
     """
-    ranges = {"min-max": (-BEYOND_MAX, 1 + BEYOND_MAX), "standard": (-STANDARD_MAX, STANDARD_MAX)}
+    ranges = {
+        "min-max": (-BEYOND_MAX, 1 + BEYOND_MAX),
+        "standard": (-STANDARD_MAX, STANDARD_MAX),
+        "robust": (-ROBUST_MAX, ROBUST_MAX),
+    }
     return ranges.get(kind, (-np.inf, np.inf))
 
 

@@ -215,10 +215,12 @@ class WindowSection(Section):
 class ScalingSection(Section):
     """How values are scaled before the network sees them."""
 
-    kind: Literal["none", "min-max", "standard", "pixels"] = Field(
+    kind: Literal["none", "min-max", "standard", "pixels", "robust"] = Field(
         description="min-max maps the range of each feature to [0, 1]; standard gives each feature "
-        "mean 0 and standard deviation 1; pixels divides the values of images by 255; none leaves "
-        "values as they are"
+        "mean 0 and standard deviation 1; robust counts in deviations from the median, 1.4826 "
+        "times the median absolute one, and bends those beyond 10 (10 asinh(z / 10)), so that one "
+        "feature far out does not hide the others; pixels divides the values of images by 255; "
+        "none leaves values as they are"
     )
     fit_on: Literal["normal", "all"] = Field(
         default="normal",

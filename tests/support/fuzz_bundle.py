@@ -21,7 +21,8 @@ from stream_detector.bundle import (
     TrainingData,
     write_bundle,
 )
-from stream_detector.bundle.folder import _load_scaler, check_content
+from stream_detector.bundle.arrays import load_scaler
+from stream_detector.bundle.folder import check_content
 from stream_detector.bundle.manifest import (
     CONTENT,
     MANIFEST,
@@ -145,7 +146,7 @@ def check_any_scaler(content: bytes) -> None:
     for archive in (content, _archive_of(content)):
         try:
             with warnings.catch_warnings(action="ignore"):  # old ways of writing an array
-                scaler = _load_scaler(NOWHERE, archive, 1)
+                scaler = load_scaler(NOWHERE, archive, 1)
         except BundleError:
             continue
         assert scaler.offset.shape == scaler.scale.shape == (1,)

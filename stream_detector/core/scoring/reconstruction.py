@@ -83,7 +83,7 @@ class ReconstructionScorer:
     def in_range(self, values: FloatArray) -> NDArray[np.bool_]:
         """Return which values are finite and, scaled, within `SCALED_MAX`; see `Scorer`."""
         with np.errstate(over="ignore", invalid="ignore"):
-            scaled = self.scaler.transform(values)
+            scaled = self.scaler.linear(values)
             is_in_range: NDArray[np.bool_] = np.abs(scaled) <= SCALED_MAX  # NaN compares False
         return is_in_range
 

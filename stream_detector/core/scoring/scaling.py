@@ -5,23 +5,41 @@ window offline and live by the same code.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
 
-SCALER_KINDS = ("none", "min-max", "standard", "pixels")
+SCALER_KINDS = ("none", "min-max", "standard", "pixels", "robust")
 
 PIXEL_MAX = 255.0
 """The brightest value of a pixel of eight bits."""
+
+BEND = 10.0
+"""Robust deviations up to which `robust` is about linear: 10 has become 8.8, and 1,000 is 53."""
+
+CONSTANT_MAX = 10.0
+"""Most robust deviations of a feature that never moved in training. How far it may move is not
+known, so it must not hide what the other features say."""
+
+CONSTANT_SPREAD = 0.01
+"""Deviation that is taken for such a feature: a share of its magnitude, or of 1 where it is 0."""
+
+_MAD_TO_SD = 1.4826
+"""Standard deviation of normally distributed values over their median absolute deviation
+(Rousseeuw and Croux 1993, Alternatives to the Median Absolute Deviation, section 1)."""
+
+_ROBUST_MAX = 1_000.0
+"""No float32 is scaled further than 871 by `robust`; the inverse of more would overflow."""
 
 _SPREAD_MIN = float(np.finfo(np.float32).smallest_normal)
 
 
 @dataclass(frozen=True, slots=True)
 class Scaler:
-    """One offset and one factor per feature.
+    """One offset and one factor per feature; where the kind is robust, large values are bent too.
 
     Parameters
     ----------
@@ -31,14 +49,50 @@ class Scaler:
         Taken away first, shape (n_features,), float32, unit: the signal's.
     scale
         Multiplied with then, shape (n_features,), float32, unit: 1 / the signal's.
+    is_constant
+        Which features never moved in training, shape (n_features,); for "robust" only, where these
+        are limited to `CONSTANT_MAX`. None where no feature is limited.
     """
 
     kind: str
     offset: FloatArray
     scale: FloatArray
+    is_constant: NDArray[np.bool_] | None = None
 
     def transform(self, windows: FloatArray) -> FloatArray:
         """Scale windows.
+
+        The kind "robust" gives 10 asinh(z / 10) of the deviations z that `linear` gives.
+
+        Parameters
+        ----------
+        windows
+            Float32, shape (n_windows, n_steps, n_features), or samples of shape
+            (n_samples, n_features), unit: the signal's.
+
+        Returns
+        -------
+        A new float32 array of the same shape, without unit. Empty stays empty, NaN stays NaN;
+        a value too large for float32 becomes infinite.
+
+        Examples
+        --------
+        >>> scaler = Scaler("robust", np.float32([2.0]), np.float32([1.0]))
+        >>> scaler.transform(np.float32([[2.0], [12.0], [1002.0]])).round(2).ravel()
+        array([ 0.  ,  8.81, 52.98], dtype=float32)
+        """
+        scaled = self.linear(windows)
+        if self.kind == "robust":
+            if self.is_constant is not None and self.is_constant.any():
+                limited = scaled[..., self.is_constant]  # (.., n_constant)
+                scaled[..., self.is_constant] = np.clip(limited, -CONSTANT_MAX, CONSTANT_MAX)
+            scaled /= np.float32(BEND)
+            np.arcsinh(scaled, out=scaled)
+            scaled *= np.float32(BEND)
+        return scaled
+
+    def linear(self, windows: FloatArray) -> FloatArray:
+        """Take the offset away and multiply with the factor: no value is limited or bent.
 
         Parameters
         ----------
@@ -70,15 +124,19 @@ class Scaler:
         Returns
         -------
         A new float64 array of the same shape, unit: the signal's; equal to what was scaled up to
-        the rounding of float32. Wide, so that no finite value becomes infinite. Empty stays
-        empty, NaN stays NaN.
+        the rounding of float32, where it was not limited. Wide, so that no finite value becomes
+        infinite. Empty stays empty, NaN stays NaN.
 
         Examples
         --------
         >>> Scaler("min-max", np.float32([2.0]), np.float32([0.25])).inverse(np.float32([[0.5]]))
         array([[4.]])
         """
-        values: NDArray[np.float64] = np.divide(scaled, self.scale, dtype=np.float64)
+        deviations: NDArray[Any] = scaled
+        if self.kind == "robust":
+            within = np.clip(scaled.astype(np.float64), -_ROBUST_MAX, _ROBUST_MAX)
+            deviations = BEND * np.sinh(within / BEND)
+        values: NDArray[np.float64] = np.divide(deviations, self.scale, dtype=np.float64)
         values += self.offset  # (.., n_features)
         return values
 
@@ -88,13 +146,15 @@ def fit_scaler(kind: str, windows: FloatArray) -> Scaler:
 
     A feature that never changes keeps the factor 1: it carries no information, and dividing by
     its zero range would make every later change infinite. So does one that changes by less than
-    the smallest normal float32, about 1.2e-38, for its factor would not be finite.
+    the smallest normal float32, about 1.2e-38, for its factor would not be finite. With "robust"
+    its deviation is `CONSTANT_SPREAD`, and it is limited.
 
     Parameters
     ----------
     kind
         "none"; "min-max", to the range [0, 1]; "standard", to mean 0 and standard deviation 1;
-        "pixels", from 0 to 255 to the range [0, 1], whatever the windows hold.
+        "pixels", from 0 to 255 to the range [0, 1], whatever the windows hold; "robust", to
+        median 0 and median absolute deviation 1 / 1.4826, with large values bent.
     windows
         Float32, shape (n_windows, n_steps, n_features), n_windows >= 1, finite.
 
@@ -116,6 +176,8 @@ def fit_scaler(kind: str, windows: FloatArray) -> Scaler:
         message = f"scaling needs windows to fit to, received shape {windows.shape}"
         raise ValueError(message)
     samples = windows.reshape(-1, windows.shape[-1]).astype(np.float64)  # (n_samples, n_features)
+    if kind == "robust":
+        return _fit_robust(samples)
     n_features = samples.shape[1]
     offset, spread = np.zeros(n_features), np.ones(n_features)
     if kind == "min-max":
@@ -128,3 +190,43 @@ def fit_scaler(kind: str, windows: FloatArray) -> Scaler:
         spread = np.full(n_features, PIXEL_MAX)
     scale = 1.0 / np.where(spread >= _SPREAD_MIN, spread, 1.0)  # (n_features,)
     return Scaler(kind, offset.astype(np.float32), scale.astype(np.float32))
+
+
+def robust_spread(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the median and the robust standard deviation of the values of one feature.
+
+    Parameters
+    ----------
+    values
+        Shape (n_values,), finite, n_values >= 1.
+
+    Returns
+    -------
+    The median, and 1.4826 times the median absolute deviation from it. Where more than half of the
+    values are equal but some differ, this is 0 and the standard deviation takes its place. 0 where
+    all are equal, or differ by less than float32 can divide by.
+
+    Examples
+    --------
+    >>> robust_spread(np.array([1.0, 2.0, 3.0, 4.0, 900.0]))
+    (3.0, 1.4826)
+    >>> robust_spread(np.array([5.0, 5.0, 5.0, 9.0]))
+    (5.0, 1.7320508075688772)
+    """
+    median = float(np.median(values))
+    spread = _MAD_TO_SD * float(np.median(np.abs(values - median)))
+    if not spread >= _SPREAD_MIN:
+        spread = float(values.std())
+    return median, spread if spread >= _SPREAD_MIN else 0.0
+
+
+def _fit_robust(samples: NDArray[np.float64]) -> Scaler:
+    """Return the scaler by median and median absolute deviation, shape (n_samples, n_features)."""
+    found = np.array([robust_spread(column) for column in samples.T])  # (n_features, 2)
+    median, spread = found.T
+    is_constant = spread == 0  # (n_features,)
+    magnitude = np.where(np.abs(median) >= _SPREAD_MIN / CONSTANT_SPREAD, np.abs(median), 1.0)
+    spread = np.where(is_constant, CONSTANT_SPREAD * magnitude, spread)  # (n_features,)
+    return Scaler(
+        "robust", median.astype(np.float32), (1.0 / spread).astype(np.float32), is_constant
+    )

@@ -95,6 +95,19 @@ def rewrite_manifest(path: Path, **changes: Any) -> None:
     (path / "manifest.json").write_bytes(dump_manifest(values))
 
 
+def test_a_robust_scaler_is_read_back_with_the_features_that_never_moved(tmp_path: Path) -> None:
+    scaler = fit_scaler("robust", np.array([[[1, 5], [2, 5], [4, 5]]], np.float32))
+    bundle = write_bundle(tmp_path / "bundle", facts(), b"keras", b"onnx", scaler)
+    assert (bundle.scaler.kind, bundle.scaler.scale.tolist()) == ("robust", scaler.scale.tolist())
+    assert bundle.scaler.is_constant is not None
+    assert bundle.scaler.is_constant.tolist() == [False, True]
+    arrays = {"kind": np.array("robust"), "offset": scaler.offset, "scale": scaler.scale}
+    for wrong in (np.zeros(3, np.bool_), np.zeros(2, np.uint8)):
+        put_scaler(bundle, archive_of(**arrays, is_constant=wrong))
+        with pytest.raises(BundleMismatchError, match=r"scaler\.npz is_constant: expected bool"):
+            read_bundle(bundle.path)
+
+
 def test_reads_back_what_was_written(bundle: Bundle) -> None:
     again = read_bundle(bundle.path)
     assert again.manifest == bundle.manifest

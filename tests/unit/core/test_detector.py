@@ -216,6 +216,22 @@ def test_scaling_that_overflows_is_put_aside_without_a_warning(
     assert "values[0]: received 3e+38" in str(step.rejected[0].error)
 
 
+def test_a_robust_scaler_limits_and_bends_after_the_range_is_checked(
+    make_batch: MakeBatch, make_detector: MakeDetector
+) -> None:
+    one = np.ones(1, np.float32)
+    for is_constant, error in ((False, 10 * np.arcsinh(1e11)), (True, 10 * np.arcsinh(1.0))):
+        scaler = Scaler("robust", one - 1, one, np.array([is_constant]))
+        largest = float(np.nextafter(np.float32(SCALED_MAX), np.float32(0)))
+        batch = make_batch([flat(largest), flat(1.1 * SCALED_MAX)])
+        step = make_detector(scaler=scaler).step(EmptyState(), batch)
+        assert step.scores.scores == pytest.approx([error], rel=1e-5)
+        assert [each.index for each in step.rejected] == [1]
+        values = np.array([[np.inf], [-np.inf], [np.nan], [0]], np.float32)
+        found = make_detector(scaler=scaler).scorer.in_range(values)
+        assert found.ravel().tolist() == [False, False, False, True]
+
+
 def test_rejected_records_keep_the_order_of_the_batch(
     make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:

@@ -215,6 +215,7 @@ def test_a_feature_that_never_comes_is_named(broker: MemoryBroker) -> None:
     [
         *(("min-max", 1.5, True), ("min-max", 1.51, False), ("min-max", -0.51, False)),
         *(("standard", 6.0, True), ("standard", -6.1, False)),
+        *(("robust", 20.0, True), ("robust", -20.1, False)),
         *(("none", 1e6, True),),
     ],
 )
