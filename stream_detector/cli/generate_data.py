@@ -41,16 +41,17 @@ def generate_data(
 
     The first five eighths of the time have no faults; after that, three pumps of four have faults:
     spikes, stuck sensors, level shifts, drifts, oscillations, noise bursts and dead features. The
-    column label is 1 while a fault lasts. Some samples and values are missing, as they are in real
-    telemetry.
+    column label is 1 while a fault lasts; label_kind and label_feature say of which kind it is and
+    in which feature. Some samples and values are missing, as they are in real telemetry.
     """
     del what
+    from stream_detector.datasets.files.columns import LABEL_NOTES
     from stream_detector.datasets.pumps import FEATURES, simulate
 
     normal_hours = hours if healthy else hours * _NORMAL_SHARE
     fleet = simulate(seed, n_pumps=pumps, train_hours=normal_hours, test_hours=hours - normal_hours)
     with csv_rows(out) as write_row:
-        write_row(("key", "timestamp_ms", *FEATURES, "label"))
+        write_row(("key", "timestamp_ms", *FEATURES, "label", *LABEL_NOTES))
         for row in _rows(fleet):
             write_row(row)
     note = f"{len(fleet.samples):,} samples of {pumps:,} pumps, {len(fleet.faults):,} faults"
@@ -61,12 +62,25 @@ def _rows(fleet: "Fleet") -> Iterator[Sequence[object]]:
     """Yield the rows of the file in the order of time; an empty cell is a missing value."""
     import numpy as np
 
+    from stream_detector.core.stream_evaluation import event_rows, labelled_events
+
+    known = [fault.as_event for fault in fleet.faults]
     samples = fleet.samples
+    notes: dict[int, tuple[str, str]] = {}  # by row
+    events = zip(event_rows(samples).tolist(), labelled_events(samples, known), strict=True)
+    for (first, last), event in events:
+        note = event.kind, ";".join(event.features)
+        notes |= dict.fromkeys(range(first, last + 1), note)
     order = np.argsort(samples.times_ms, kind="stable")  # (n_samples,)
     # Text of a float32 is the shortest that reads back exactly.
     values = np.where(np.isnan(samples.values), "", samples.values.astype(str))[order]
     labels = samples.labels if samples.labels is not None else np.zeros(len(order), np.int8)
-    columns = (samples.series, samples.times_ms.astype(np.int64), labels)
-    series, times_ms, label = (column[order].tolist() for column in columns)
-    for number, time_ms, row, mark in zip(series, times_ms, values.tolist(), label, strict=True):
-        yield samples.keys[number], time_ms, *row, mark
+    columns = (
+        order,
+        samples.series[order],
+        samples.times_ms[order].astype(np.int64),
+        labels[order],
+    )
+    rows = zip(*(column.tolist() for column in columns), values.tolist(), strict=True)
+    for row, number, time_ms, label, cells in rows:
+        yield samples.keys[number], time_ms, *cells, label, *notes.get(row, ("", ""))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from stream_detector.core.features import to_float32
 from stream_detector.core.records import FloatArray, Samples
+from stream_detector.core.stream_evaluation import LabelledEvent
 
 BASE_MS = 1_767_225_600_000.0
 """2026-01-01T00:00Z: time of the first sample of a recording without dates."""
@@ -87,6 +88,8 @@ class SampleDataset:
         precede those of `test`. Either both have labels or neither has. `test` may be empty.
     feature_names
         Name of each column of the values. Length n_features.
+    faults
+        Faults whose kind or features are known, of both parts; those of others are only labelled.
     """
 
     name: str
@@ -94,3 +97,4 @@ class SampleDataset:
     train: Samples
     test: Samples
     feature_names: tuple[str, ...]
+    faults: tuple[LabelledEvent, ...] = ()

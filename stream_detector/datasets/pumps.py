@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray, Samples
+from stream_detector.core.stream_evaluation import LabelledEvent
 from stream_detector.datasets.base import BASE_MS, SampleDataset
 from stream_detector.errors import DatasetError
 from stream_detector.text import shorten
@@ -88,6 +89,12 @@ class Fault(NamedTuple):
     start_ms: float
     end_ms: float
 
+    @property
+    def as_event(self) -> LabelledEvent:
+        """Return the fault in the words of an evaluation, with room for the clock's jitter."""
+        start_ms, end_ms = (each - SAMPLE_INTERVAL_MS / 2 for each in (self.start_ms, self.end_ms))
+        return LabelledEvent(self.key, start_ms, end_ms, self.kind, (self.feature,))
+
 
 class Fleet(NamedTuple):
     """Samples of all pumps, and the faults in them.
@@ -123,10 +130,15 @@ def load(series: str) -> SampleDataset:
             f"received {shorten(repr(series), 64)}"
         )
         raise DatasetError(message)
-    samples = simulate(int(series)).samples
+    samples, faults = simulate(int(series))
     is_test = samples.times_ms >= BASE_MS + TRAIN_HOURS * _HOUR_S * 1_000 - SAMPLE_INTERVAL_MS / 2
     return SampleDataset(
-        "pumps", series, _where(samples, ~is_test), _where(samples, is_test), FEATURES
+        "pumps",
+        series,
+        _where(samples, ~is_test),
+        _where(samples, is_test),
+        FEATURES,
+        tuple(fault.as_event for fault in faults),
     )
 
 

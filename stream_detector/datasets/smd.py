@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import Samples
+from stream_detector.core.stream_evaluation import LabelledEvent
 from stream_detector.datasets.base import BASE_MS, SampleDataset
 from stream_detector.datasets.fetch import RemoteFile, fetch
 from stream_detector.errors import DatasetError
@@ -102,8 +103,22 @@ def load(series: str) -> SampleDataset:
         split=series,
         train=_samples(series, times_ms[: len(train)], train, np.zeros(len(train), np.int8)),
         test=_samples(series, times_ms[len(train) :], test, labels),
-        feature_names=tuple(f"reading_{number}" for number in range(N_FEATURES)),
+        feature_names=tuple(map(_feature_name, range(N_FEATURES))),
+        faults=tuple(
+            LabelledEvent(
+                series,
+                float(times_ms[len(train) + each.start]),
+                float(times_ms[len(train) + each.end - 1]),
+                features=tuple(map(_feature_name, each.features)),
+            )
+            for each in interpretations(series)
+        ),
     )
+
+
+def _feature_name(number: int) -> str:
+    """Return the name of a feature; the publishers give none."""
+    return f"reading_{number}"
 
 
 def interpretations(series: str) -> list[Interpretation]:

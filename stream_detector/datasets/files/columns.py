@@ -1,4 +1,4 @@
-"""The columns of a user's file: values, and three columns found by name.
+"""The columns of a user's file: values, and columns found by name.
 
 Tables of windows and of samples share them. `stream_detector.datasets.files.reading` reads them
 from CSV and Parquet.
@@ -21,9 +21,15 @@ from stream_detector.datasets.files.remedies import (
 )
 from stream_detector.errors import DatasetError
 
-NAMED = ("key", "timestamp_ms", "label")
+LABEL_NOTES = ("label_kind", "label_feature")
+"""Columns that say more of a label: what kind of fault it marks, and in which features it shows."""
+
+NAMED = ("key", "timestamp_ms", "label", *LABEL_NOTES)
 """Optional columns found by name, whatever its case and the blanks around it; every other column
 holds values."""
+
+TEXTS = ("key", *LABEL_NOTES)
+"""Those of `NAMED` that hold text and no numbers."""
 
 TRUTH = {"false": 0.0, "true": 1.0}
 """Words that are read as numbers: pandas writes columns of truth values so."""
@@ -72,10 +78,12 @@ class Columns:
 
     def keys(self) -> list[str] | None:
         """Return the column `key` as text, None if there is none."""
-        keys = self.named.get("key")
-        if keys is None:
-            return None
-        return [_text(key) for key in keys]
+        return self.texts("key")
+
+    def texts(self, name: str) -> list[str] | None:
+        """Return a named column as text, empty where a cell is missing; None if there is none."""
+        cells = self.named.get(name)
+        return None if cells is None else [_text(cell) for cell in cells]
 
     def labels(self) -> NDArray[np.int8] | None:
         """Return the column `label`, None if there is none; refuse values other than 0 and 1."""
@@ -133,17 +141,17 @@ def canonical(header: str) -> str:
     return name.lower() if name.lower() in NAMED else name
 
 
-def _text(key: object) -> str:
-    """Return a key as text, empty where it is missing."""
-    if key is None:
+def _text(cell: object) -> str:
+    """Return a key or a note as text, empty where it is missing."""
+    if cell is None:
         return ""
-    if isinstance(key, bytes):
-        return key.decode("utf-8", "backslashreplace")
-    if isinstance(key, float):  # pandas turns a column of integers with a gap into floats
-        if math.isnan(key):
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "backslashreplace")
+    if isinstance(cell, float):  # pandas turns a column of integers with a gap into floats
+        if math.isnan(cell):
             return ""
-        return str(int(key)) if key.is_integer() else str(key)
-    return str(key)
+        return str(int(cell)) if cell.is_integer() else str(cell)
+    return str(cell)
 
 
 def _whole_numbers(cells: Sequence[Any]) -> NDArray[np.int64] | None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from stream_detector.datasets.files.columns import (
     NAMED,
+    TEXTS,
     Columns,
     canonical,
     check_named_once,
@@ -92,7 +93,7 @@ def _read_csv(path: Path, blank_is_missing: bool) -> Columns:
         for name, column in named.items():
             at = names.index(name)
             cells = [line[at] for line in lines]
-            column.extend(map(read_csv_cell, cells) if name == "key" else cells)
+            column.extend(map(read_csv_cell, cells) if name in TEXTS else cells)
         values.append(block)
         rows.extend(block_rows)
     if not rows:

@@ -1,7 +1,7 @@
 """Read a user's samples from CSV or Parquet, one sample of one series in each row.
 
-The column timestamp_ms and the optional columns key and label are found by name; every other column
-is a feature. CSV needs no extra package; Parquet needs pandas.
+The column timestamp_ms and the optional columns key, label, label_kind and label_feature are found
+by name; every other column is a feature. CSV needs no extra package; Parquet needs pandas.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from stream_detector.core.features import NAME_CHARACTERS_MAX, Features, to_float32
 from stream_detector.core.records import FloatArray, Samples
+from stream_detector.core.stream_evaluation import LabelledEvent, event_rows
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.datasets.base import SampleDataset
-from stream_detector.datasets.files.columns import NAMED, Columns
+from stream_detector.datasets.files.columns import LABEL_NOTES, NAMED, Columns
 from stream_detector.datasets.files.extra import is_time_name, refuse_extra, refuse_row_numbers
 from stream_detector.datasets.files.reading import read_columns
 from stream_detector.datasets.files.remedies import mend, to_milliseconds
@@ -24,6 +25,9 @@ from stream_detector.datasets.windowing import match_features
 from stream_detector.errors import DatasetError
 
 _TEST_SHARE = 0.2
+_BETWEEN_FEATURES = ";"
+"""Separates the names of features in a cell of the column label_feature."""
+
 _SECONDS_LIKE = (1e9, 1e10)
 """Seconds of the years 2001 to 2286; as milliseconds they would be days of early 1970."""
 
@@ -42,11 +46,15 @@ class SampleTable:
     exact
         The values as the file has them, without an origin subtracted; float64, shape
         (n_samples, n_features).
+    faults
+        The faults that the column label marks, if the columns label_kind or label_feature say more
+        of them; else empty.
     """
 
     samples: Samples
     feature_names: tuple[str, ...]
     exact: NDArray[np.float64]
+    faults: tuple[LabelledEvent, ...] = ()
 
     @property
     def exact_samples(self) -> Samples:
@@ -78,6 +86,11 @@ def read_samples(path: Path, features: Features | None = None) -> SampleTable:
         looks like seconds, is after the year 9999 or precedes that of the row above. The message
         has file, row and column, and says what to do. Rows are counted from 1; in a CSV file these
         are its lines, the header included.
+
+    Notes
+    -----
+    Where rows in a row have the label 1, they are one fault, whose kind and features are those that
+    the first of these rows names in label_kind and label_feature.
     """
     return _table(read_columns(path, blank_is_missing=True), features)
 
@@ -102,7 +115,7 @@ def _table(columns: Columns, features: Features | None = None) -> SampleTable:
         labels=columns.labels(),
     )
     exact = np.ascontiguousarray(columns.values)  # (n_samples, n_features)
-    return SampleTable(samples, tuple(columns.value_names), exact)
+    return SampleTable(samples, tuple(columns.value_names), exact, _faults(columns, samples))
 
 
 def load(path: Path, *, exact: bool = False) -> SampleDataset:
@@ -136,7 +149,38 @@ def load(path: Path, *, exact: bool = False) -> SampleDataset:
         train=_part(samples, ~is_test),
         test=_part(samples, is_test),
         feature_names=table.feature_names,
+        faults=table.faults,
     )
+
+
+def _faults(columns: Columns, samples: Samples) -> tuple[LabelledEvent, ...]:
+    """Return the faults that labels mark, with the kinds and features that other columns name."""
+    noted = [name for name in LABEL_NOTES if name in columns.named]
+    if not noted:
+        return ()
+    if samples.labels is None:
+        message = (
+            f"{columns.path}: expected a column label (0 normal, 1 anomalous) beside the column "
+            f"{noted[0]}, received none; add it, or remove {noted[0]}"
+        )
+        raise DatasetError(message)
+    nothing = [""] * len(samples)
+    kinds, features = (columns.texts(name) or nothing for name in LABEL_NOTES)
+    faults = []
+    for first, last in event_rows(samples).tolist():
+        names = [name.strip() for name in features[first].split(_BETWEEN_FEATURES) if name.strip()]
+        unknown = [name for name in names if name not in columns.value_names]
+        if unknown:
+            message = (
+                f"{columns.path}, row {columns.rows[first]}, column label_feature: expected names "
+                f"of features with {_BETWEEN_FEATURES} between them, received {unknown[0]!r}; "
+                f"the features are {', '.join(columns.value_names)}"
+            )
+            raise DatasetError(message)
+        key = samples.keys[samples.series[first]]
+        start_ms, end_ms = float(samples.times_ms[first]), float(samples.times_ms[last])
+        faults.append(LabelledEvent(key, start_ms, end_ms, kinds[first].strip(), tuple(names)))
+    return tuple(faults)
 
 
 def _part(samples: Samples, chosen: NDArray[np.bool_]) -> Samples:

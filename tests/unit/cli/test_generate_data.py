@@ -31,6 +31,9 @@ def test_the_file_reads_back_as_the_fleet(
     )
     table = read_samples(file)
     assert table.feature_names == FEATURES
+    assert [(fault.kind, fault.features) for fault in table.faults] == [
+        (fault.kind, (fault.feature,)) for fault in fleet.faults
+    ]
     for number, key in enumerate(fleet.samples.keys):
         rows = table.samples.series == table.samples.keys.index(key)
         expected = fleet.samples.series == number
@@ -45,9 +48,11 @@ def test_a_healthy_fleet_has_no_faults(
     assert not run(monkeypatch, "pumps", "--hours", 0.5, "--pumps", 1, "--healthy")
     out, err = capsys.readouterr()
     header, *rows = out.splitlines()
-    assert header == "key,timestamp_ms,temperature,pressure,vibration,label"
+    assert (
+        header == "key,timestamp_ms,temperature,pressure,vibration,label,label_kind,label_feature"
+    )
     assert rows
-    assert all(row.endswith(",0") for row in rows)
+    assert all(row.endswith(",0,,") for row in rows)
     assert " 0 faults" in err
 
 

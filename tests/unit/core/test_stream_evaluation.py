@@ -45,14 +45,30 @@ def test_without_labels_there_are_no_faults() -> None:
     assert labelled_events(bare) == []
 
 
+def test_a_run_takes_kind_and_features_from_the_known_fault_that_it_overlaps() -> None:
+    samples = labelled([0, 0, 0, 0, 1, 1], [0, 1, 1, 0, 1, 1])
+    known = [
+        LabelledEvent("b", 1, 2, "other"),
+        LabelledEvent("a", 2, 9, "stuck", ("flow", "heat")),
+        LabelledEvent("a", 0.5, 0.9, "before"),
+        LabelledEvent("a", 3, 9, "after"),
+    ]
+    assert labelled_events(samples, known) == [
+        LabelledEvent("a", 1, 2, "stuck", ("flow", "heat")),
+        LabelledEvent("b", 4, 5),
+    ]
+
+
 @pytest.mark.parametrize(
     ("opened_ms", "is_found"), [(99, False), (100, True), (200, True), (250, True), (251, False)]
 )
 def test_a_fault_is_found_by_an_alert_that_opens_in_time(opened_ms: int, is_found: bool) -> None:
     events = [LabelledEvent("a", 100, 200)]
-    result = evaluate_stream(events, [AlertSpan("a", opened_ms, opened_ms + 500)], SPANS, 50)
+    alerts = [AlertSpan("a", opened_ms, opened_ms + 500)]
+    result = evaluate_stream(events, alerts, SPANS, 50).total.events
     assert result.n_found == is_found
     assert result.delay_ms == opened_ms - 100 if is_found else math.isnan(result.delay_ms)
+    assert result.delay_ms_p95 == opened_ms - 100 if is_found else math.isnan(result.delay_ms_p95)
 
 
 @pytest.mark.parametrize(
@@ -60,25 +76,67 @@ def test_a_fault_is_found_by_an_alert_that_opens_in_time(opened_ms: int, is_foun
 )
 def test_an_alert_is_false_where_it_overlaps_no_fault(span: tuple[int, int], n_false: int) -> None:
     events = [LabelledEvent("a", 100, 200), LabelledEvent("b", 0, 1_000)]
-    assert evaluate_stream(events, [AlertSpan("a", *span)], SPANS, 50).n_false == n_false
+    result = evaluate_stream(events, [AlertSpan("a", *span)], SPANS, 50)
+    assert result.total.alerts.n_false == n_false
+    assert result.by_key["a"].alerts.n_false == n_false
+    assert result.by_key["b"].alerts.n_alerts == 0
 
 
-def test_the_first_alert_of_a_fault_gives_its_delay_and_its_feature() -> None:
-    events = [LabelledEvent("a", 100, 200, "stuck", "pressure"), LabelledEvent("b", 0, 10)]
-    alerts = [AlertSpan("a", 150, 160, "speed"), AlertSpan("a", 120, 130, "pressure")]
+def test_the_first_alert_of_a_fault_gives_its_delay_its_feature_and_its_check() -> None:
+    events = [
+        LabelledEvent("a", 100, 200, "stuck", ("flow", "pressure")),
+        LabelledEvent("b", 0, 10, "drift"),
+        LabelledEvent("b", 500, 600, "stuck", ("flow",)),
+    ]
+    alerts = [
+        AlertSpan("a", 150, 160, "speed", "peak"),
+        AlertSpan("a", 120, 130, "pressure", "flat", raised_ms=125),
+        AlertSpan("b", 510, 530, "speed", "peak"),
+        AlertSpan("b", 5_000, 5_001, "speed", "peak"),
+    ]
     result = evaluate_stream(events, alerts, SPANS, 0)
-    assert (result.n_events, result.n_found, result.n_alerts, result.n_false) == (2, 1, 2, 0)
-    assert result.delay_ms == 20
-    assert (result.n_feature_right, result.n_feature_known) == (1, 1)
-    assert result.recall.value == 0.5
+    found, raised = result.total.events, result.total.alerts
+    assert (found.n_events, found.n_found, raised.n_alerts, raised.n_false) == (3, 2, 4, 1)
+    assert found.delay_ms == 17.5
+    assert found.delay_ms_p95 == pytest.approx(24.25)
+    assert (found.n_feature_right, found.n_feature_known) == (1, 2)
+    assert found.recall.value == pytest.approx(2 / 3)
+    assert list(result.by_kind) == ["stuck", "drift"]
+    assert (result.by_kind["stuck"].n_found, result.by_kind["drift"].n_found) == (2, 0)
+    assert list(result.by_check) == ["flat", "peak"]
+    peak = result.by_check["peak"]
+    assert (peak.n_alerts, peak.n_false, peak.n_first) == (3, 1, 1)
+    assert result.by_check["flat"].n_first == 1
+    of_b = result.by_key["b"]
+    assert (of_b.events.n_events, of_b.events.n_found, of_b.alerts.n_false) == (2, 1, 1)
+
+
+def test_what_nothing_names_has_no_group() -> None:
+    result = evaluate_stream([LabelledEvent("a", 1, 2)], [AlertSpan("a", 1, 2)], SPANS, 0)
+    assert (result.by_kind, result.by_check) == ({}, {})
+    assert result.total.events.n_feature_known == 0
 
 
 def test_false_alarms_are_a_rate_of_the_time_without_faults() -> None:
-    events = [LabelledEvent("a", 0, DAY_MS)]
-    alerts = [AlertSpan("b", 10, DAY_MS / 2 + 10), AlertSpan("b", DAY_MS - 1, DAY_MS)]
-    result = evaluate_stream(events, alerts, SPANS, 0)
-    assert result.false_per_day.value == 2.0
-    assert result.alert_share == pytest.approx((DAY_MS / 2 + 1) / (2 * DAY_MS))
+    events = [LabelledEvent("a", 0, DAY_MS / 2), LabelledEvent("a", DAY_MS / 4, DAY_MS)]
+    alerts = [
+        AlertSpan("b", 10, DAY_MS / 2 + 10),
+        AlertSpan("b", 20, DAY_MS / 4),
+        AlertSpan("b", DAY_MS - 1, DAY_MS),
+    ]
+    result = evaluate_stream(events, alerts, SPANS, 100)
+    assert result.total.alerts.false_per_day.value == 3.0
+    assert result.by_key["b"].alerts.false_per_day.value == 3.0
+    assert math.isnan(result.by_key["a"].alerts.false_per_day.value)
+    # Alerts that overlap count once.
+    assert result.total.alerts.alert_share == pytest.approx((DAY_MS / 2 + 1) / (2 * DAY_MS))
+    assert result.by_key["b"].alerts.alert_share == pytest.approx((DAY_MS / 2 + 1) / DAY_MS)
+
+
+def test_the_grace_of_a_fault_is_not_normal_time() -> None:
+    events = [LabelledEvent("a", 0, DAY_MS / 4)]
+    result = evaluate_stream(events, [AlertSpan("b", 1, 2)], SPANS, DAY_MS / 4)
+    assert result.total.alerts.false_per_day.value == pytest.approx(1 / 1.5)
 
 
 def test_a_series_without_a_span_is_a_mistake() -> None:

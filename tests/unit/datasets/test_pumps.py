@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from stream_detector.core.stream_evaluation import labelled_events
 from stream_detector.datasets import load_samples
 from stream_detector.datasets.base import BASE_MS
 from stream_detector.datasets.pumps import FEATURES, KINDS, Fault, Fleet, simulate
@@ -104,6 +105,10 @@ def test_as_a_data_set_the_first_five_hours_are_normal() -> None:
     assert data.train.times_ms.max() < BASE_MS + 5 * HOUR_MS - 500 <= data.test.times_ms.min()
     assert data.test.labels is not None
     assert data.test.labels.any()
+    events = labelled_events(data.test, data.faults)
+    assert {event.kind for event in events} == set(KINDS)
+    assert all(len(event.features) == 1 for event in events)
+    assert [event.kind for event in events] == [fault.kind for fault in data.faults]
 
 
 @pytest.mark.parametrize("seed", ["", "-1", "4294967296", "1.5", "\u0663", "0" * 11])

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from present import present
 
+from stream_detector.core.stream_evaluation import labelled_events
 from stream_detector.datasets import load_samples, smd
 from stream_detector.datasets.base import BASE_MS
 from stream_detector.errors import DatasetError
@@ -51,6 +52,16 @@ def test_features_are_counted_from_0() -> None:
     # The file's line for this fault: 246-252:1,2,3,4,6,9,10,11,12,13,15
     first = smd.interpretations("1-6")[0]
     assert first == (246, 252, (0, 1, 2, 3, 5, 8, 9, 10, 11, 12, 14))
+
+
+@pytest.mark.usefixtures("mirror")
+@pytest.mark.parametrize("series", ["1-6", "3-3"])
+def test_each_fault_of_a_machine_has_features(series: str) -> None:
+    data = load_samples("smd", series=series)
+    events = labelled_events(data.test, data.faults)
+    assert len(events) == len(runs(data.test.labels))
+    assert all(event.features and set(event.features) <= {*data.feature_names} for event in events)
+    assert labelled_events(data.train, data.faults) == []
 
 
 @pytest.mark.usefixtures("mirror")

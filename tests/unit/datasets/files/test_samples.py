@@ -10,6 +10,7 @@ import pytest
 from present import present
 
 from stream_detector.core.features import Features
+from stream_detector.core.stream_evaluation import LabelledEvent
 from stream_detector.datasets import load_samples
 from stream_detector.datasets.files.samples import read_samples
 from stream_detector.datasets.files.windows import read_windows
@@ -264,3 +265,48 @@ def test_a_series_that_is_tested_was_trained_on(csv_file: Callable[..., Path]) -
     assert data.test.series.tolist() == [0, 0, 1, 1]
     assert data.test.values[:, 0].tolist() == [9, 10, 9, 10]
     assert data.train.series.tolist() == [0] * 9 + [1] * 9 + [2]
+
+
+NOTED = (
+    "key,timestamp_ms,flow,heat,label,Label_Kind, label_feature\n"
+    f"a,{START},1,1,0,stuck,flow\n"
+    f"a,{START + 1},1,1,1, stuck ,flow; heat\n"
+    f"b,{START + 1},1,1,1,,\n"
+    f"a,{START + 2},1,1,1,drift,heat\n"
+    f"a,{START + 3},1,1,0,,\n"
+)
+
+
+def test_a_fault_has_the_kind_and_the_features_of_its_first_row(
+    csv_file: Callable[..., Path],
+) -> None:
+    path = csv_file(NOTED)
+    expected = (
+        LabelledEvent("a", START + 1, START + 2, "stuck", ("flow", "heat")),
+        LabelledEvent("b", START + 1, START + 1),
+    )
+    assert read_samples(path).faults == expected
+    assert read_samples(path).feature_names == ("flow", "heat")
+    data = load_samples("csv", path=path)
+    assert data.faults == expected
+    plain = csv_file(f"timestamp_ms,flow,label\n{START},1,1\n")
+    assert read_samples(plain).faults == ()
+
+
+def test_notes_of_labels_in_parquet(parquet_file: Callable[..., Path]) -> None:
+    columns = {"timestamp_ms": [START], "flow": [1.0], "label": [1], "label_kind": ["stuck"]}
+    found = read_samples(parquet_file(columns | {"label_feature": [None]})).faults
+    assert found == (LabelledEvent("pump-7", START, START, "stuck"),)
+
+
+def test_notes_need_labels_and_features_that_exist(csv_file: Callable[..., Path]) -> None:
+    with pytest.raises(DatasetError, match=r"expected a column label .* beside the column label_k"):
+        read_samples(csv_file(f"timestamp_ms,flow,label_kind\n{START},1,stuck\n"))
+    text = f"timestamp_ms,flow,label,label_feature\n{START},1,0,x\n{START + 1},1,1,flow;flaw\n"
+    with pytest.raises(DatasetError, match=r"row 3, column label_feature.* received 'flaw'"):
+        read_samples(csv_file(text))
+
+
+def test_windows_may_carry_the_notes_too(csv_file: Callable[..., Path]) -> None:
+    table = read_windows(csv_file("a,b,label,label_kind\n1,2,1,stuck\n"))
+    assert table.windows.shape == (1, 2, 1)
