@@ -127,7 +127,7 @@ def _scored_window(number: int, peak: float, scaler: Scaler) -> ScoredWindow:
         score=error,
         threshold=0.09375,
         score_kind="mae",
-        explain=lambda: Finding(explain(evidence, scaler, "mae"), error).named(FEATURES),
+        explain=lambda: Finding(explain(evidence, scaler, "mae"), error).described(FEATURES),
     )
 
 

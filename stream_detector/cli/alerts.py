@@ -17,7 +17,7 @@ from stream_detector.cli.options import (
 )
 from stream_detector.cli.terminal import StopFlag, say, time_text, write_line
 from stream_detector.errors import RecordDecodeError
-from stream_detector.text import json_line, quoted
+from stream_detector.text import json_line, printable, quoted, shorten
 
 if TYPE_CHECKING:
     from stream_detector.core.alerting.alert import Alert
@@ -30,6 +30,10 @@ EXAMPLES = examples(
 
 NAME_CHARACTERS_MAX = 256
 """How much of a key is shown, more than any topic's name has; `--json` writes all of it."""
+
+
+SENTENCE_CHARACTERS_MAX = 256
+"""How much of a sentence is shown, as long as ours can be."""
 
 
 def register(app: typer.Typer) -> None:
@@ -67,9 +71,9 @@ def alerts(
 
     One line an event: its time, open, update or close, the reason, the severity, the anomaly
     score (above 1 is anomalous), the check that decided it where the bundle has checks, the key,
-    where the error is largest, the record that caused the event, and the first digits of the
-    alert's id. The command joins no group and commits nothing, so it takes no alert away from
-    another consumer.
+    where the error is largest, the record that caused the event, the first digits of the alert's
+    id, and what is unusual in one sentence. The command joins no group and commits nothing, so it
+    takes no alert away from another consumer.
     """
     from stream_detector.cli.images import saving_images
     from stream_detector.outputs.alerts import parse_alert, read_values
@@ -99,13 +103,16 @@ def describe(alert: "Alert") -> str:
     """Return one line about an event of an alert."""
     score, source = alert.anomaly_score, alert.source
     summary = f"  for {alert.n_alerts} alerts" if alert.is_summary else ""
+    # The last field, so it needs no quotes; alerts of others may hold anything.
+    sentence = f"  {shorten(printable(alert.sentence), SENTENCE_CHARACTERS_MAX)}"
+    sentence = sentence if alert.sentence else ""
     check = f"  check {quoted(alert.check, NAME_CHARACTERS_MAX)}" if alert.check else ""
     key, topic = (quoted(text, NAME_CHARACTERS_MAX) for text in (alert.key, source.topic))
     return (
         f"{time_text(alert.event_time_ms)}  {alert.event:<6} {alert.reason:<12}  "
         f"{alert.severity:<8}  score {'-' if score is None else f'{score:.2f}':>6}{check}  "
         f"key {key}  {_about(alert)}{summary}  "
-        f"{topic}[{source.partition}]@{source.offset}  {alert.alert_id[:8]}"
+        f"{topic}[{source.partition}]@{source.offset}  {alert.alert_id[:8]}{sentence}"
     )
 
 

@@ -245,8 +245,8 @@ class WindowDetector:
             index = int(decoded.indices[row])
             metadata = batch.metadata(index)
             start_ms = decoded.timestamps_ms.get(index, metadata.timestamp_ms)
-            finding = found.explain(row, WindowContext(start_ms, self.sample_interval_ms))
-            finding = finding.named(self.features)
+            context = WindowContext(start_ms, self.sample_interval_ms)
+            finding = found.explain(row, context).described(self.features)
             window = ScoredWindow(
                 metadata=lambda metadata=metadata: metadata,  # type: ignore[misc]
                 start_ms=start_ms,

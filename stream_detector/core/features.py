@@ -8,6 +8,7 @@ are float64, offline and live alike, and everything behind works with what is le
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,35 @@ NAME_CHARACTERS_MAX = 200
 """Longest name of a feature: every alert carries some."""
 
 _GENERATED = "feature_"
+
+
+class LinearUnit(NamedTuple):
+    """How a number that a scorer sees becomes one in the signal's unit.
+
+    Parameters
+    ----------
+    factor
+        Multiplied with first; above zero.
+    offset
+        Added then, unit: the signal's.
+
+    Examples
+    --------
+    >>> celsius = LinearUnit(0.5, 20.0)
+    >>> celsius.value(4.0), celsius.difference(4.0)
+    (22.0, 2.0)
+    """
+
+    factor: float = 1.0
+    offset: float = 0.0
+
+    def value(self, number: float) -> float:
+        """Return a value of the signal."""
+        return number * self.factor + self.offset
+
+    def difference(self, number: float) -> float:
+        """Return a difference between two values of the signal."""
+        return number * self.factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +84,19 @@ class Features:
     def to_unit(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return values of shape (.., n_features) in the signal's unit: with the origin again."""
         return values + np.array(self.origin) if self.origin else values
+
+    def unit(self, feature: int, of_key: LinearUnit | None = None) -> LinearUnit:
+        """Return how numbers of a feature become ones in the signal's unit.
+
+        Parameters
+        ----------
+        feature
+            Which, counted from 0.
+        of_key
+            How they become ones in the unit of all keys first; None where they are.
+        """
+        factor, offset = of_key or LinearUnit()
+        return LinearUnit(factor, offset + (self.origin[feature] if self.origin else 0.0))
 
     def places_in(self, received: Sequence[str]) -> list[int]:
         """Return where each feature is among names in any order.

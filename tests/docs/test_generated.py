@@ -40,6 +40,7 @@ DESIGNED_FIELDS = [
     "p_value",
     "severity",
     "bundle",
+    "sentence",
     "explanation",
     "event_time_ms",
     "opened_ms",

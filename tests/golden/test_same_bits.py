@@ -163,6 +163,7 @@ def alert_bytes(alert: dict[str, Any]) -> bytes:
     # Fields that were added since.
     assert alert.pop("feature") is None
     assert (alert.pop("score"), alert.pop("score_kind")) == (alert["reconstruction_error"], "mae")
+    assert alert.pop("sentence") == alert["explanation"].pop("sentence") != ""
     assert {alert.pop(name) for name in ("check", "false_alarms_per_day", "p_value")} == {None}
     return orjson.dumps(first_names(alert))
 
@@ -171,7 +172,9 @@ def first_names(value: Any) -> Any:
     """Return a JSON value with the names that it had first."""
     if isinstance(value, dict):
         if "observed" in value:
-            del value["name"]  # features carry their names since
+            # Features carry their names since, and what is normal of them.
+            assert value.pop("name")
+            assert value.pop("low") is value.pop("high") is None
         return {FIRST_NAMES.get(name, name): first_names(each) for name, each in value.items()}
     if isinstance(value, list):
         return [first_names(each) for each in value]

@@ -158,6 +158,9 @@ class Alert:
         lowest one where the alert is about missing data.
     bundle
         The bundle that scored.
+    sentence
+        What is unusual about the worst window, or which data are missing, in one sentence of at
+        most 256 characters, all printable.
     explanation
         Where in the worst window the error lies; null where the alert is about missing data.
     event_time_ms
@@ -213,6 +216,7 @@ class Alert:
     p_value: float | None = field(default=None, kw_only=True)
     severity: str
     bundle: BundleReference
+    sentence: str = field(default="", kw_only=True)
     explanation: Explanation | None
     event_time_ms: int
     opened_ms: int

@@ -238,7 +238,7 @@ class AlertBatch:
         if imputed is not None and not imputed.any():
             imputed = None
         context = WindowContext(float(start_ms), self._policy.sample_interval_ms, imputed)
-        return some.found.explain(place, context).named(self._policy.features)
+        return some.found.explain(place, context).described(self._policy.features)
 
 
 def _key_events(completed: WindowBatch, indices: NDArray[np.intp]) -> list[_KeyEvent]:

@@ -23,6 +23,7 @@ from stream_detector.core.alerting.alert import (
 )
 from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, RecordBatch, RecordMetadata
+from stream_detector.core.scoring.sentences import no_data_sentence
 from stream_detector.core.windowing.arrays import Indices
 from stream_detector.core.windowing.missing_features import Change, MissingFeatures
 from stream_detector.core.windowing.silences import NOT_HERE, Silences
@@ -35,6 +36,9 @@ _REASONS: Mapping[Change, AlertReason] = {
     "expired": "key_expired",
     "clock_set": "clock_set",
 }
+
+_DATA_CAME: frozenset[AlertReason] = frozenset(("data_again", "clock_set"))
+"""Closes at data that came; at the others the data are still missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,7 @@ def _of_features(missing: MissingFeatures, completed: WindowBatch) -> Iterator[_
 def _alert(event: _Event, policy: NoDataPolicy, metadata: RecordMetadata) -> Alert:
     """Return an event as it is published."""
     opened_ms = _whole_ms(event.since_ms + policy.no_data_after_ms)
+    feature = None if event.feature < 0 else policy.features.names[event.feature]
     return Alert(
         schema_version=ALERT_SCHEMA_VERSION,
         alert_id=_alert_id(event, policy, metadata),
@@ -149,6 +154,9 @@ def _alert(event: _Event, policy: NoDataPolicy, metadata: RecordMetadata) -> Ale
         anomaly_score=None,
         severity=policy.severity,
         bundle=policy.bundle,
+        sentence=no_data_sentence(
+            feature, event.at_ms - event.since_ms, is_over=event.reason in _DATA_CAME
+        ),
         explanation=None,
         event_time_ms=event.at_ms,
         opened_ms=opened_ms,
@@ -160,7 +168,7 @@ def _alert(event: _Event, policy: NoDataPolicy, metadata: RecordMetadata) -> Ale
         is_summary=False,
         n_alerts=1,
         detected_at_ms=0,
-        feature=None if event.feature < 0 else policy.features.names[event.feature],
+        feature=feature,
     )
 
 

@@ -251,5 +251,6 @@ def _fields_of(window: ScoredWindow, severities: Sequence[tuple[str, float]]) ->
         "false_alarms_per_day": finding.false_alarms_per_day,
         "p_value": finding.p_value,
         "severity": severity_of(window.anomaly_score, severities),
+        "sentence": finding.explanation.sentence,
         "explanation": finding.explanation,
     }

@@ -4,13 +4,14 @@ Pure. Every alert pays for its explanation, so this is a few passes over one
 window and lists of at most 64 points.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.features import Features
+from stream_detector.core.features import Features, LinearUnit
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.reconstruction_error import ErrorKind, value_errors
 from stream_detector.core.scoring.scaling import Scaler
@@ -43,6 +44,12 @@ class FeatureExplanation:
         What was measured then, in the same unit; null where the value was missing and imputed.
     name
         Its name in the data; `feature_0` and so on where the data names none.
+    low
+        Lower end of what is normal, in the same unit, of what the check looked at: of `flat` and
+        `noise` how much the feature varies, of `peak` its largest step, of `level` its value or how
+        far it moves, of `shape` its value. Null where that is unknown.
+    high
+        Upper end of it.
     """
 
     feature: int
@@ -50,6 +57,8 @@ class FeatureExplanation:
     expected: tuple[float, ...]
     observed: tuple[float | None, ...]
     name: str = ""
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +129,8 @@ class Explanation:
         event.
     image
         Where in an image the error lies; null where the record is no image.
+    sentence
+        What is unusual, in one sentence of at most 256 characters, all printable.
     """
 
     worst_start_ms: int
@@ -130,6 +141,7 @@ class Explanation:
     imputed_share: float
     n_gaps: int
     image: ImageExplanation | None = None
+    sentence: str = ""
 
 
 class WindowContext(NamedTuple):
@@ -228,10 +240,13 @@ def explain(scored: WindowEvidence, scaler: Scaler, error_kind: ErrorKind) -> Ex
     )
 
 
-def name_features(explanation: Explanation, features: Features) -> Explanation:
+def name_features(
+    explanation: Explanation, features: Features, of_key: Sequence[LinearUnit] = ()
+) -> Explanation:
     """Return an explanation whose features carry their names, with values in the signal's unit.
 
-    Scorers know neither the names nor the origin of the features, so a detector adds them.
+    Scorers know neither the names nor the origin of the features, nor whose key a window is, so a
+    detector adds them.
 
     Parameters
     ----------
@@ -239,14 +254,17 @@ def name_features(explanation: Explanation, features: Features) -> Explanation:
         From a scorer.
     features
         The features of the bundle.
+    of_key
+        What the key's windows were brought from, one a feature; empty where keys have no unit of
+        their own.
     """
     named = []
     for each in explanation.features:
-        origin = features.origin[each.feature] if features.origin else 0.0
         expected, observed = each.expected, each.observed
-        if origin:
-            expected = tuple(value + origin for value in expected)
-            observed = tuple(None if value is None else value + origin for value in observed)
+        unit = features.unit(each.feature, of_key[each.feature] if of_key else None)
+        if unit != LinearUnit():
+            expected = tuple(unit.value(value) for value in expected)
+            observed = tuple(None if value is None else unit.value(value) for value in observed)
         name = features.names[each.feature]
         named.append(replace(each, name=name, expected=expected, observed=observed))
     return replace(explanation, features=tuple(named))

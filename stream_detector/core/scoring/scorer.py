@@ -5,16 +5,17 @@ anomalous, and a window is anomalous iff its score exceeds the threshold. To add
 class that fits `Scorer`; detectors, alerts and the command line know nothing else of it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.features import Features
+from stream_detector.core.features import Features, LinearUnit
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.explanation import Explanation, WindowContext, name_features
+from stream_detector.core.scoring.sentences import CheckFacts, sentence_of
 from stream_detector.errors import RecordValueError
 
 SCALED_MAX = 1e12
@@ -44,6 +45,8 @@ class Finding(NamedTuple):
         does not say.
     p_value
         Share of normal windows that are expected to reach the score, 0 to 1; None likewise.
+    facts
+        What the check looked at; None where a scorer gives no such numbers.
     """
 
     explanation: Explanation
@@ -51,10 +54,31 @@ class Finding(NamedTuple):
     check: str | None = None
     false_alarms_per_day: float | None = None
     p_value: float | None = None
+    facts: CheckFacts | None = None
 
-    def named(self, features: Features) -> "Finding":
-        """Return the finding with an explanation as `name_features` gives it."""
-        return self._replace(explanation=name_features(self.explanation, features))
+    def described(self, features: Features, of_key: Sequence[LinearUnit] = ()) -> "Finding":
+        """Return the finding in the unit of the signal, with names, what is normal and a sentence.
+
+        Parameters
+        ----------
+        features, of_key
+            As for `name_features`.
+        """
+        explanation, facts = name_features(self.explanation, features, of_key), self.facts
+        name = ""
+        if facts is not None:
+            name = features.names[facts.feature]
+            unit = features.unit(facts.feature, of_key[facts.feature] if of_key else None)
+            facts = facts.in_unit(unit)
+            told = tuple(
+                replace(each, low=facts.low, high=facts.high)
+                if each.feature == facts.feature
+                else each
+                for each in explanation.features
+            )
+            explanation = replace(explanation, features=told)
+        sentence = sentence_of(explanation, facts, name)
+        return self._replace(explanation=replace(explanation, sentence=sentence), facts=facts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

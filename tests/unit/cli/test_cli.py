@@ -274,6 +274,14 @@ def test_the_check_that_decided_is_shown() -> None:
     assert '  check "a b\\x1b"  key ' in describe(replace(alert_of(), check="a b\x1b"))
 
 
+def test_the_sentence_is_the_last_field() -> None:
+    alert = replace(alert_of(), sentence="flow stayed at 4 for 60 s")
+    assert describe(alert).endswith(f"  {alert.alert_id[:8]}  flow stayed at 4 for 60 s")
+    foreign = describe(replace(alert_of(), sentence="\x1b[2J" * 1_000))
+    assert foreign.isprintable()
+    assert len(foreign) - len(describe(alert_of())) == 2 + 256
+
+
 def test_a_key_with_spaces_is_quoted() -> None:
     forged = replace(alert_of(), key='pump-7  worst 22:13:20.020 +1.5 s  "telemetry')
     assert '  key "pump-7  worst 22:13:20.020 +1.5 s  \'telemetry"  worst ' in describe(forged)

@@ -30,6 +30,7 @@ from stream_detector.core.scoring.explanation import (
     ImageExplanation,
 )
 from stream_detector.core.scoring.image_explanation import HEAT_MAP_BYTES_MAX
+from stream_detector.core.scoring.sentences import SENTENCE_CHARACTERS_MAX
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.errors import DataError
 from stream_detector.service.publisher import DEAD_LETTER_ROOM
@@ -62,13 +63,15 @@ def largest_alert(fill: bytes) -> OutputRecord:
     reference = b"\x01" * REFERENCE_BYTES_MAX
     metadata = RecordMetadata(TOPIC, LARGE, LARGE, LARGE, key, [("reference", reference)])
     points = (LONG,) * N_POINTS_MAX
-    features = (FeatureExplanation(N_FEATURES, LONG, points, points, NAME),) * N_FEATURES_MAX
+    one = FeatureExplanation(N_FEATURES, LONG, points, points, NAME, LONG, LONG)
+    features = (one,) * N_FEATURES_MAX
     places = {name: LARGE for name in IMAGE_PLACES}
     image = ImageExplanation(
         **places, share=LONG, heat_map="x" * HEAT_MAP_BYTES_MAX, heat_map_max=LONG
     )
     explanation = Explanation(
-        *(LARGE, LARGE, features, (LONG,) * N_FEATURES, (LARGE,) * N_POINTS_MAX, LONG, LARGE, image)
+        *(LARGE, LARGE, features, (LONG,) * N_FEATURES, (LARGE,) * N_POINTS_MAX, LONG, LARGE),
+        *(image, "\U0001f6d1" * SENTENCE_CHARACTERS_MAX),
     )
     alert: Alert = make_alert(
         metadata,

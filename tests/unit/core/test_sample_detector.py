@@ -203,6 +203,8 @@ def test_missing_values_are_said_in_the_explanation() -> None:
     assert present(alert.explanation).features[0].observed == (3.0, None, 3.0, 3.0)
     assert alert.reconstruction_error == alert.score == 3.0
     assert (alert.score_kind, alert.check, alert.p_value) == ("mae", None, None)
+    assert alert.sentence == present(alert.explanation).sentence
+    assert alert.sentence == "feature_0: observed 3 where 0 was expected, for 30 ms"
     assert step.counts.n_missing_values == 1
 
 

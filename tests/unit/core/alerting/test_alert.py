@@ -19,11 +19,12 @@ BUNDLE = BundleReference("pumps", "0123abcd")
 EXPLANATION = Explanation(
     1_700_000_000_010,
     1_700_000_000_020,
-    (FeatureExplanation(0, 1.0, (0.5, 0.25), (2.0, None), "vibration"),),
+    (FeatureExplanation(0, 1.0, (0.5, 0.25), (2.0, None), "vibration", 0.25),),
     (1.0,),
     (1_700_000_000_010, 1_700_000_000_020),
     0.125,
     2,
+    sentence="vibration is odd",
 )
 
 
@@ -54,6 +55,7 @@ def test_an_alert_is_json_with_the_published_fields() -> None:
         "p_value": None,
         "severity": "critical",
         "bundle": {"name": "pumps", "version": "0123abcd"},
+        "sentence": "vibration is odd",
         "explanation": {
             "worst_start_ms": 1_700_000_000_010,
             "worst_end_ms": 1_700_000_000_020,
@@ -64,6 +66,8 @@ def test_an_alert_is_json_with_the_published_fields() -> None:
                     "expected": [0.5, 0.25],
                     "observed": [2.0, None],
                     "name": "vibration",
+                    "low": 0.25,
+                    "high": None,
                 }
             ],
             "shares": [1.0],
@@ -71,6 +75,7 @@ def test_an_alert_is_json_with_the_published_fields() -> None:
             "imputed_share": 0.125,
             "n_gaps": 2,
             "image": None,
+            "sentence": "vibration is odd",
         },
         "event_time_ms": 1_700_000_000_139,
         "opened_ms": 1_700_000_000_139,

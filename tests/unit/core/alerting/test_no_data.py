@@ -95,6 +95,8 @@ def test_a_silent_key_opens_an_alert_that_closes_when_it_sends_again(size: int) 
     assert (opened.window_start_ms, opened.window_end_ms) == (NOW_MS, NOW_MS + 50)
     assert (closed.window_start_ms, closed.window_end_ms) == (NOW_MS, NOW_MS + 65)
     assert (opened.severity, opened.feature, opened.n_windows) == ("low", None, 0)
+    assert opened.sentence == "the key has sent nothing for 50 ms"
+    assert closed.sentence == "the key sent nothing for 65 ms"
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
@@ -102,6 +104,7 @@ def test_the_alert_of_a_key_that_expires_closes(size: int) -> None:
     sent = [*SILENCE[:8], *((b"b", 10 * at, GOOD) for at in range(7, 13))]
     found = alerts_of(sent, size)
     assert facts(found)[1:] == [(12, "close", "key_expired", "a", 100)]
+    assert found[1].sentence == "the key has sent nothing for 100 ms"
     assert found[0].alert_id == found[1].alert_id
 
 
@@ -126,12 +129,17 @@ def test_each_missing_feature_has_an_alert_of_its_own(size: int) -> None:
         (8, "close", "data_again", "a", 80),
     ]
     assert [each.feature for each in found] == ["feature_0", "feature_1"] * 2
+    assert [each.sentence for each in found[1:3]] == [
+        "feature_1 has had no value for 50 ms",
+        "feature_0 had no value for 70 ms",
+    ]
     assert found[0].alert_id == found[2].alert_id != found[1].alert_id == found[3].alert_id
 
 
 def test_a_feature_that_stays_missing_is_given_up_and_expires_with_its_key() -> None:
     sent: list[Sent] = [(b"a", 10 * at, [1.0, None]) for at in range(12)]
     assert facts(alerts_of(sent))[1:] == [(11, "close", "max_duration", "a", 100)]
+    assert alerts_of(sent)[1].sentence == "feature_1 has had no value for 100 ms"
     sent = [*sent[:8], *((b"b", 10 * at, GOOD) for at in range(8, 19))]
     reasons = [(each.reason, each.feature) for each in alerts_of(sent)]
     assert reasons == [

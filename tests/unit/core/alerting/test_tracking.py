@@ -26,7 +26,8 @@ SEVERITIES = (("warning", 1.0), ("critical", 2.0), ("emergency", 3.0))
 
 
 def explanation_of(start_ms: int) -> Explanation:
-    return Explanation(start_ms, start_ms, (), (1.0,), (start_ms,), 0.0, 0)
+    sentence = f"the window at {start_ms} is odd"
+    return Explanation(start_ms, start_ms, (), (1.0,), (start_ms,), 0.0, 0, sentence=sentence)
 
 
 def finding_of(start_ms: int) -> Finding:
@@ -121,6 +122,7 @@ def assert_of_window(alert: Alert, window: ScoredWindow) -> None:
     assert alert.false_alarms_per_day == finding.false_alarms_per_day
     assert alert.p_value == finding.p_value
     assert alert.explanation == finding.explanation
+    assert alert.sentence == finding.explanation.sentence
 
 
 def test_an_error_equal_to_the_threshold_is_normal() -> None:

@@ -1,0 +1,297 @@
+"""One plain sentence about what is unusual.
+
+Pure. A scorer says in numbers what it looked at (`CheckFacts`), a detector brings these to the
+signal's unit, and the sentence is made of them here::
+
+    flat    pressure stayed at 4.02 for 60 s; it normally varies by 0.03 to 0.21
+    peak    pressure jumped by 1.2 within 1 s; its largest steps are normally 0.05 to 0.21
+    noise   vibration varies by 0.9; it normally varies by 0.03 to 0.21
+    level   temperature is at 71.2; it is normally between 55 and 68
+    slope   temperature rose by 3.1 within 60 s; it normally changes by -0.5 to 0.5
+    shape   the course of pressure differs from what was learnt: observed 6.2 instead of 4 to 4.3
+            for 41 s
+
+Where a scorer gives no numbers, the sentence is of the explanation::
+
+    pressure: observed 6.2 where 4.1 was expected, for 41 s
+    rows 3 to 9, columns 4 to 12 differ
+"""
+
+from math import floor, inf, isfinite, log10
+from typing import Literal, NamedTuple
+
+from stream_detector.core.features import LinearUnit
+from stream_detector.core.scoring.explanation import Explanation, ImageExplanation
+from stream_detector.text import quoted, shorten
+
+SENTENCE_CHARACTERS_MAX = 256
+"""Longest sentence."""
+
+_NAME_CHARACTERS_MAX = 64
+"""How much of a feature's name is in it."""
+
+_STUCK_SHARE = 0.1
+"""A feature that varies by less than this part of the least that is normal stays where it is."""
+
+_DIGITS = 3
+"""Of the difference that matters: more of them nobody reads."""
+
+_DECIMALS_MAX, _FIXED_MAX, _DIGITS_MAX = 9, 1e12, 15
+"""Numbers with more decimals, or as large, are written with an exponent and so many digits."""
+
+_NOTHING = 1e-6
+"""Part of the difference that matters below which a number is rounding, and written as 0."""
+
+_UNITS = (("ms", 1.0, 1e3), ("s", 1e3, 120e3), ("min", 60e3, 7_200e3))
+"""Units of durations, their milliseconds, and below how many milliseconds they are used."""
+
+FactKind = Literal["flat", "peak", "noise", "level", "slope", "shape"]
+"""What was looked at. `level` and `shape` are about values, the others about differences."""
+
+_OF_VALUES: frozenset[FactKind] = frozenset(("level", "shape"))
+
+
+class CheckFacts(NamedTuple):
+    """What a check looked at in a window, and what is normal there.
+
+    Parameters
+    ----------
+    feature
+        Which feature, counted from 0.
+    kind
+        What was looked at: how much the feature varied (`flat`, `noise`), its largest step, below
+        zero where it went down (`peak`), its value (`level`, `shape`), or how far it moved
+        (`slope`).
+    observed
+        That number, in the unit of the windows that were scored.
+    duration_ms
+        Over which time; 0 where that is unknown or one sample.
+    low, high
+        Between which two such numbers is normal, low <= high; None where that is unknown.
+    at
+        Of `flat`, the value at which the feature stayed; None where that is unknown.
+    """
+
+    feature: int
+    kind: FactKind
+    observed: float
+    duration_ms: float
+    low: float | None = None
+    high: float | None = None
+    at: float | None = None
+
+    def in_unit(self, unit: LinearUnit) -> "CheckFacts":
+        """Return the same facts in the unit of the signal."""
+        convert = unit.value if self.kind in _OF_VALUES else unit.difference
+        return self._replace(
+            observed=convert(self.observed),
+            low=None if self.low is None else convert(self.low),
+            high=None if self.high is None else convert(self.high),
+            at=None if self.at is None else unit.value(self.at),
+        )
+
+
+def sentence_of(explanation: Explanation, facts: CheckFacts | None, name: str) -> str:
+    """Say in one sentence what is unusual in a window.
+
+    Parameters
+    ----------
+    explanation
+        In the unit of the signal, its features with their names.
+    facts
+        What decided, in the unit of the signal; None where the scorer gives no such numbers.
+    name
+        Name of the feature that the facts are about; not used without them.
+
+    Returns
+    -------
+    At most `SENTENCE_CHARACTERS_MAX` characters, all printable.
+
+    Examples
+    --------
+    >>> explanation = Explanation(0, 60_000, (), (1.0,), (0, 60_000), 0.0, 0)
+    >>> facts = CheckFacts(0, "flat", 0.0, 60_000, low=0.03, high=0.21, at=4.02)
+    >>> sentence_of(explanation, facts, "pressure")
+    'pressure stayed at 4.02 for 60 s; it normally varies by 0.03 to 0.21'
+    """
+    if facts is not None:
+        sentence = _of_facts(facts, _shown(name))
+    elif explanation.image is not None:
+        sentence = _of_image(explanation.image)
+    else:
+        sentence = _of_error(explanation)
+    return shorten(sentence, SENTENCE_CHARACTERS_MAX)
+
+
+def no_data_sentence(feature: str | None, duration_ms: float, *, is_over: bool) -> str:
+    """Say in one sentence which data are or were missing.
+
+    Parameters
+    ----------
+    feature
+        Name of the feature without a value; None where the key sends nothing.
+    duration_ms
+        For how long.
+    is_over
+        Whether it has ended.
+
+    Examples
+    --------
+    >>> no_data_sentence(None, 300_000, is_over=False)
+    'the key has sent nothing for 5 min'
+    >>> no_data_sentence("humidity", 90_000, is_over=True)
+    'humidity had no value for 90 s'
+    """
+    has = "" if is_over else "has "
+    what = f"the key {has}sent nothing"
+    if feature is not None:
+        what = f"{_shown(feature)} {'had' if is_over else 'has had'} no value"
+    return f"{what}{_for(duration_ms)}"
+
+
+def duration_text(duration_ms: float) -> str:
+    """Return a duration in the unit in which a person reads it.
+
+    Examples
+    --------
+    >>> [duration_text(each) for each in (2.78, 999.9, 1_000, 119_600, 120_000, 5_400_000, 1e8)]
+    ['2.78 ms', '1000 ms', '1 s', '120 s', '2 min', '90 min', '27.8 h']
+    """
+    found = (each for each in _UNITS if duration_ms < each[2])
+    unit, size_ms, _ = next(found, ("h", 3_600e3, inf))
+    return f"{number_text(duration_ms / size_ms, 0.0)} {unit}"
+
+
+def number_text(value: float, beside: float) -> str:
+    """Return a number with the digits that matter.
+
+    Parameters
+    ----------
+    value
+        The number, finite.
+    beside
+        A difference that matters, such as the width of what is normal; the last digit is between a
+        hundredth and a thousandth of it. 0 gives the value itself three digits.
+
+    Examples
+    --------
+    >>> [number_text(1013.2546, each) for each in (13.0, 0.18, 250.0, 0.0)]
+    ['1013.3', '1013.255', '1013', '1010']
+    >>> number_text(0.0312, 0.18), number_text(0.00004, 0.18), number_text(71_234.0, 90_000.0)
+    ('0.031', '4e-05', '71200')
+    """
+    if not isfinite(value):
+        return str(value)
+    size = abs(beside) if isfinite(beside) and beside else abs(value)
+    if not value or abs(value) < _NOTHING * size:
+        return "0"
+    n_decimals = _DIGITS - 1 - floor(log10(size))
+    n_digits = floor(log10(abs(value))) + 1 + n_decimals
+    if n_digits < 1 or abs(value) >= _FIXED_MAX or n_decimals > _DECIMALS_MAX:
+        return f"{value:.{min(max(n_digits, 1), _DIGITS_MAX)}g}"
+    text = f"{round(value, n_decimals):.{max(n_decimals, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _of_facts(facts: CheckFacts, name: str) -> str:
+    """Say what a check found."""
+    observed, band = _observed(facts), _band(facts)
+    normally = "" if band is None else f"; it normally varies by {band}"
+    if facts.kind == "noise":
+        return f"{name} varies by {observed}{normally}"
+    if facts.kind == "flat":
+        is_stuck = facts.observed <= _STUCK_SHARE * (facts.low or 0.0)
+        if facts.at is None or not is_stuck:
+            return f"{name} varied by only {observed}{_for(facts.duration_ms)}{normally}"
+        at = number_text(facts.at, _width(facts))
+        return f"{name} stayed at {at}{_for(facts.duration_ms)}{normally}"
+    if facts.kind == "level":
+        between = "" if band is None else f"; it is normally {_between(band)}"
+        return f"{name} is at {observed}{between}"
+    if facts.kind == "shape":
+        instead = "" if band is None else f" instead of {band}"
+        return (
+            f"the course of {name} differs from what was learnt: observed {observed}{instead}"
+            f"{_for(facts.duration_ms)}"
+        )
+    return _of_change(facts, name, band)
+
+
+def _of_change(facts: CheckFacts, name: str, band: str | None) -> str:
+    """Say how far a feature moved, in one step or over a time."""
+    is_step = facts.kind == "peak"
+    up, down = ("jumped", "dropped") if is_step else ("rose", "fell")
+    change = number_text(abs(facts.observed), _width(facts))
+    within = f" within {duration_text(facts.duration_ms)}" if facts.duration_ms else ""
+    what = "its largest steps are normally" if is_step else "it normally changes by"
+    normally = "" if band is None else f"; {what} {band}"
+    return f"{name} {down if facts.observed < 0 else up} by {change}{within}{normally}"
+
+
+def _of_error(explanation: Explanation) -> str:
+    """Say where the worst feature is farthest from what was expected of it."""
+    if not explanation.features:
+        return "the window is unlike those that were learnt"
+    worst = explanation.features[0]
+    name = _shown(worst.name or f"feature {worst.feature}")
+    lasts = _for(explanation.worst_end_ms - explanation.worst_start_ms)
+    points = [
+        (abs(observed - expected), observed, expected)
+        for observed, expected in zip(worst.observed, worst.expected, strict=False)
+        if observed is not None
+    ]
+    if not points:
+        return f"{name}: no value was observed{lasts}"
+    size, observed, expected = max(points, key=lambda point: point[0])
+    seen, wanted = number_text(observed, size), number_text(expected, size)
+    return f"{name}: observed {seen} where {wanted} was expected{lasts and ',' + lasts}"
+
+
+def _of_image(image: ImageExplanation) -> str:
+    """Say which part of an image differs."""
+    rows = _range("row", image.first_row, image.last_row)
+    columns = _range("column", image.first_column, image.last_column)
+    is_one = (image.first_row, image.first_column) == (image.last_row, image.last_column)
+    return f"{rows}, {columns} {'differs' if is_one else 'differ'}"
+
+
+def _observed(facts: CheckFacts) -> str:
+    """Return the number that was observed, with fewer digits the farther it is from normal."""
+    beyond = 0.0
+    if facts.low is not None and facts.high is not None:
+        beyond = max(facts.low - facts.observed, facts.observed - facts.high, 0.0)
+    return number_text(facts.observed, max(beyond, _width(facts)))
+
+
+def _band(facts: CheckFacts) -> str | None:
+    """Return what is normal; None where that is unknown."""
+    if facts.low is None or facts.high is None:
+        return None
+    low, high = (number_text(each, _width(facts)) for each in (facts.low, facts.high))
+    return low if low == high else f"{low} to {high}"
+
+
+def _width(facts: CheckFacts) -> float:
+    """Return how wide normal is; 0 where that is unknown."""
+    return 0.0 if facts.low is None or facts.high is None else facts.high - facts.low
+
+
+def _between(band: str) -> str:
+    """Return a range of values in words."""
+    low, to, high = band.partition(" to ")
+    return f"between {low} and {high}" if to else band
+
+
+def _range(what: str, first: int, last: int) -> str:
+    """Return which rows or columns."""
+    return f"{what} {first}" if first == last else f"{what}s {first} to {last}"
+
+
+def _for(duration_ms: float) -> str:
+    """Return for how long; nothing for one sample, or where that is unknown."""
+    return f" for {duration_text(duration_ms)}" if duration_ms > 0 else ""
+
+
+def _shown(name: str) -> str:
+    """Return the name of a feature as one word of a sentence."""
+    return quoted(name, _NAME_CHARACTERS_MAX)
