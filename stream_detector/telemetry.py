@@ -238,6 +238,16 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
             "reason": "Why, and what to do if it is wrong",
         },
     ),
+    "rows-sorted": LogEvent(
+        "Rows of a file of samples are not in the order of time, and are sorted.",
+        {
+            "file": "The file",
+            "row": "The first row that is earlier than the one before it of the same key",
+            "key": "Its key",
+            "n_rows": "Number of such rows",
+            "reason": "What to check",
+        },
+    ),
     "old-times": LogEvent(
         "`replay` is about to send records that Kafka may delete at once because of their time.",
         {"n_days": "Age of the oldest", "reason": "What to do"},

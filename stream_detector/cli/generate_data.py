@@ -45,8 +45,8 @@ def generate_data(
     in which feature. Some samples and values are missing, as they are in real telemetry.
     """
     del what
-    from stream_detector.datasets.files.columns import LABEL_NOTES
     from stream_detector.datasets.pumps import FEATURES, simulate
+    from stream_detector.recipes.columns import LABEL_NOTES
 
     normal_hours = hours if healthy else hours * _NORMAL_SHARE
     fleet = simulate(seed, n_pumps=pumps, train_hours=normal_hours, test_hours=hours - normal_hours)

@@ -22,6 +22,7 @@ from stream_detector.cli.options import (
 from stream_detector.cli.terminal import progress_bar, say
 from stream_detector.core.codec.formats import FormatName
 from stream_detector.errors import ConfigError
+from stream_detector.recipes.columns import BY_NAME, ColumnMap
 from stream_detector.recipes.datasets import DATASETS, built_in
 
 if TYPE_CHECKING:
@@ -173,12 +174,15 @@ class RecordFacts(NamedTuple):
         Channels of an image.
     features
         Names of the features; None where no bundle names them.
+    columns
+        Which column of a file is what.
     """
 
     is_samples: bool
     sample_interval_ms: float | None = None
     n_channels: int = 1
     features: "Features | None" = None
+    columns: ColumnMap = BY_NAME
 
 
 def register(app: typer.Typer) -> None:
@@ -241,14 +245,14 @@ def replay(
         _require_interval(interval_ms, facts.sample_interval_ms, bundle)
         of_samples = {"sample_interval_ms": facts.sample_interval_ms} | of_samples
         job = _sample_job(
-            (source, part, facts.features),
+            (source, part, facts.features, facts.columns),
             of_samples | {"rate": rate, "content_type": format_},
             faults,
         )
     else:
         _refuse({FLAGS[name]: 1 for name in of_samples | faults}, "samples")
         options = {"rate": rate, "content_type": format_, "n_channels": facts.n_channels}
-        job = _window_job(source, (split, part), features or 1, options)
+        job = _window_job((source, split, part, features or 1, facts.columns), options)
     _send(job, topic, settings)
 
 
@@ -277,13 +281,12 @@ def _record_facts(source: str, is_samples: bool, bundle: Path | None) -> RecordF
         )
         raise ConfigError(message)
     interval_ms = float(window.sample_interval_ms) or None
-    return RecordFacts(is_samples, interval_ms, window.channels, found.features)
+    columns = found.manifest.recipe.data.columns.lenient
+    return RecordFacts(is_samples, interval_ms, window.channels, found.features, columns)
 
 
 def _window_job(
-    source: str,
-    chosen: tuple[str | None, Literal["test", "all"]],
-    n_features: int,
+    chosen: tuple[str, str | None, Literal["test", "all"], int, ColumnMap],
     options: dict[str, Any],
 ) -> Job:
     """Load the windows of a split and part, and return the job that sends them."""
@@ -292,7 +295,7 @@ def _window_job(
     from stream_detector.replay import ReplayOptions
     from stream_detector.replay import replay as replay_windows
 
-    feed = load_feed(source, *chosen, n_features)
+    source, feed = chosen[0], load_feed(*chosen)
     checked = ReplayOptions(**options, keys=feed.keys, labels=feed.label_values)
 
     def send(client: "KafkaClient", topic: str, on_progress: OnProgress) -> "ReplaySummary":
@@ -313,7 +316,7 @@ def _window_job(
 
 
 def _sample_job(
-    chosen: "tuple[str, Literal['test', 'all'], Features | None]",
+    chosen: "tuple[str, Literal['test', 'all'], Features | None, ColumnMap]",
     options: dict[str, Any],
     faults: dict[str, Any],
 ) -> Job:

@@ -28,8 +28,8 @@ from stream_detector.datasets.files.windows import read_windows
 from stream_detector.datasets.windowing import cut_samples, in_order, require_windows, to_windows
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import Recipe
+from stream_detector.recipes.columns import BY_NAME, ColumnMap
 from stream_detector.recipes.datasets import DATASETS, built_in, is_table, names_with
-from stream_detector.recipes.sections import WindowSection
 from stream_detector.replay import concatenate
 
 SAMPLE_INTERVALS_MS = {name: DATASETS[name].sample_interval_ms for name in built_in("samples")}
@@ -68,12 +68,12 @@ def read_file(file: Path, bundle: Bundle) -> FileWindows:
     DatasetError
         If the file cannot be used, or holds no window.
     """
-    window = bundle.manifest.recipe.window
-    if window.record == "samples":
-        return _cut_file(file, window, bundle.features)
+    recipe = bundle.manifest.recipe
+    if recipe.window.record == "samples":
+        return _cut_file(file, recipe, bundle.features)
     if bundle.image is not None and not is_table(file):
         return _read_images(file, bundle.image)
-    return _read_whole(file, window, bundle.features)
+    return _read_whole(file, recipe, bundle.features)
 
 
 def _read_images(path: Path, image: ImageShape) -> FileWindows:
@@ -83,9 +83,10 @@ def _read_images(path: Path, image: ImageShape) -> FileWindows:
     return FileWindows(images.windows, images.names, nothing, nothing)
 
 
-def _read_whole(file: Path, window: WindowSection, features: Features) -> FileWindows:
+def _read_whole(file: Path, recipe: Recipe, features: Features) -> FileWindows:
     """Read a file in which each row is a whole window."""
-    table = read_windows(file, window.steps, window.features, features.origin)
+    window, columns = recipe.window, recipe.data.columns.lenient
+    table = read_windows(file, window.steps, window.features, features.origin, columns)
     nothing = [""] * len(table.windows)
     if table.timestamps_ms is None:
         return FileWindows(table.windows, table.keys or nothing, nothing, nothing)
@@ -95,11 +96,12 @@ def _read_whole(file: Path, window: WindowSection, features: Features) -> FileWi
     return FileWindows(table.windows, table.keys or nothing, start_ms, end_ms)
 
 
-def _cut_file(file: Path, window: WindowSection, features: Features) -> FileWindows:
+def _cut_file(file: Path, recipe: Recipe, features: Features) -> FileWindows:
     """Cut windows from a file in which each row is a sample."""
-    samples = read_samples(file, features).samples
-    found = cut_samples(samples, window.rules)
-    require_windows(found, str(file), samples, window.rules, features)
+    rules = recipe.window.rules
+    samples = read_samples(file, features, recipe.data.columns.lenient).samples
+    found = cut_samples(samples, rules)
+    require_windows(found, str(file), samples, rules, features)
     if found.n_missing:
         say(f"{found.n_missing} windows lack too many values to be scored")
     return FileWindows(found.windows, found.keys, found.start_ms.tolist(), found.end_ms.tolist())
@@ -136,7 +138,8 @@ def load_named_dataset(name: str | None, split: str | None, bundle: Bundle) -> D
     if recipe.window.record == "samples":
         return _load_named_samples(name, recipe, bundle.features)
     if is_table(Path(name)):
-        windows = load_window_file(Path(name), recipe.window.features, exact=True)
+        columns = recipe.data.columns.lenient
+        windows = load_window_file(Path(name), recipe.window.features, exact=True, columns=columns)
         return windows.in_float32(bundle.features.origin)
     if name in built_in("image"):
         return load_images(name)
@@ -150,7 +153,7 @@ def load_named_dataset(name: str | None, split: str | None, bundle: Bundle) -> D
 def _load_named_samples(name: str, recipe: Recipe, features: Features) -> Dataset:
     """Load NAME:SERIES or a file of samples, and cut it into windows as the recipe says."""
     if is_table(Path(name)):
-        data = load_sample_file(Path(name), exact=True)
+        data = load_sample_file(Path(name), exact=True, columns=recipe.data.columns.lenient)
         return to_windows(data, recipe.window.rules, features)
     base, _, series = name.partition(":")
     if base not in built_in("samples") or not series:
@@ -190,7 +193,11 @@ class Feed:
 
 
 def load_feed(
-    source: str, split: str | None, part: Literal["test", "all"], n_features: int = 1
+    source: str,
+    split: str | None,
+    part: Literal["test", "all"],
+    n_features: int = 1,
+    columns: ColumnMap = BY_NAME,
 ) -> Feed:
     """Load windows that a person named on the command line.
 
@@ -205,6 +212,8 @@ def load_feed(
         file, all windows are sent.
     n_features
         Features of a file's windows.
+    columns
+        Which column of a file is what.
 
     Raises
     ------
@@ -215,7 +224,7 @@ def load_feed(
     """
     path = Path(source)
     if is_table(path):
-        table = read_windows(path, n_features=n_features)
+        table = read_windows(path, n_features=n_features, columns=columns)
         keys = list(table.keys) if table.keys is not None else None
         return Feed(source, table.exact, keys or number(path.stem, table.windows), table.labels)
     if source in IMAGE_DATASET_NAMES:
@@ -258,7 +267,10 @@ def is_sample_set(source: str) -> bool:
 
 
 def load_sample_feed(
-    source: str, part: Literal["test", "all"], features: Features | None = None
+    source: str,
+    part: Literal["test", "all"],
+    features: Features | None = None,
+    columns: ColumnMap = BY_NAME,
 ) -> SampleFeed:
     """Load samples that a person named on the command line.
 
@@ -272,6 +284,8 @@ def load_sample_feed(
     features
         The features of the bundle that will read the records, which hold their values in its
         order; None keeps the order of the source.
+    columns
+        Which column of a file is what.
 
     Raises
     ------
@@ -289,7 +303,7 @@ def load_sample_feed(
                 f"received {source!r}"
             )
             raise ConfigError(message)
-        return SampleFeed(source, read_samples(path, features).exact_samples, None)
+        return SampleFeed(source, read_samples(path, features, columns).exact_samples, None)
     name, _, series = source.partition(":")
     if not series:
         message = (

@@ -16,6 +16,7 @@ from stream_detector.core.evaluation import PositiveClass
 from stream_detector.core.scoring.reconstruction_error import ErrorKind
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.core.windowing.rules import MissingRule, WindowRules
+from stream_detector.recipes.columns import TIME_UNITS_MS, ColumnMap
 from stream_detector.recipes.datasets import DATASETS, RecordKind, names_of, names_with
 from stream_detector.recipes.networks import NetworkSection
 from stream_detector.recipes.section import COUNT_MAX, PositiveFloat, PositiveInt, Section
@@ -77,6 +78,18 @@ def _printable(name: str) -> str:
 SeverityName = Annotated[
     str, Field(min_length=1, max_length=SEVERITY_CHARACTERS_MAX), AfterValidator(_printable)
 ]
+ColumnName = Annotated[str, Field(max_length=1_024), BeforeValidator(_number_as_name)]
+
+
+def _time_format(text: str) -> str:
+    """Accept a unit, "iso" or a pattern that has a date or a time of day."""
+    if text in TIME_UNITS_MS or text == "iso" or "%" in text:
+        return text
+    kind, context = "unknown_format", {"units": ", ".join(TIME_UNITS_MS)}
+    message = "Input should be {units}, iso or a pattern such as %d.%m.%Y %H:%M:%S"
+    raise PydanticCustomError(kind, message, context)
+
+
 BundleName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=128)]
 Classes = Annotated[
     tuple[Annotated[int, Field(ge=0, le=9)], ...], Field(min_length=1, strict=False)
@@ -101,6 +114,41 @@ class DataSection(Section):
     path: str | None = Field(
         default=None,
         description=f"{_only('path')}: the file, relative to the working directory",
+    )
+    key: ColumnName | None = Field(
+        default=None,
+        description="Files only: the column with the key of the series; the column key if not "
+        'given, and all rows are one series where there is none, or with ""',
+    )
+    time: ColumnName | None = Field(
+        default=None,
+        description="Files only: the column with the time; the column timestamp_ms if not given",
+    )
+    time_format: Annotated[str, AfterValidator(_time_format)] | None = Field(
+        default=None,
+        description="Files only: unit of a column of numbers (s, ms, us or ns), iso for dates such "
+        "as 2026-01-31T12:00:00+01:00, or a pattern of Python's strptime such as "
+        "%d.%m.%Y %H:%M:%S; ms if not given. A date without a time zone is UTC",
+    )
+    label: ColumnName | None = Field(
+        default=None,
+        description="Files only: the column with the label, 0 normal and 1 anomalous; the column "
+        'label if not given, none with ""',
+    )
+    normal_label: ColumnName | None = Field(
+        default=None,
+        description="Files only: what the label of a normal row is, in place of 0; rows with any "
+        "other label are anomalous, those with none normal",
+    )
+    features: tuple[ColumnName, ...] | None = Field(
+        default=None,
+        description="Files only: the columns that are features, or values of a window, in the "
+        "order of the file; all but key, time and label if not given",
+    )
+    test_share: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        default=None,
+        description="Files only: share of each series, at its end, that is the test part; 0.2 with "
+        "labels and 0 without if not given",
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
         default=None,
@@ -135,6 +183,18 @@ class DataSection(Section):
         description="Data sets of whole windows: drop anomalous windows from the test part until "
         "they are this share of it; all are used if not given",
     )
+
+    @property
+    def columns(self) -> ColumnMap:
+        """Return which column of a file is what."""
+        return ColumnMap(
+            key=self.key,
+            time=self.time,
+            time_format=self.time_format or "ms",
+            label=self.label,
+            normal_label=self.normal_label,
+            features=self.features or (),
+        )
 
 
 class WindowSection(Section):

@@ -101,7 +101,12 @@ def load_windows(recipe: Recipe, features: Features | None = None) -> Dataset:
 def _load_samples(section: DataSection) -> SampleDataset:
     """Load a data set of samples; the values of a file are exact."""
     if section.path is not None:
-        return load_sample_file(Path(section.path), exact=True)
+        return load_sample_file(
+            Path(section.path),
+            exact=True,
+            columns=section.columns,
+            test_share=section.test_share,
+        )
     return load_samples(section.name, series=section.series)
 
 
@@ -129,7 +134,13 @@ def _load_whole(section: DataSection, n_features: int) -> Dataset:
         )
         return load_images(section.name, choice)
     if section.path is not None:
-        return load_window_file(Path(section.path), n_features, exact=True)
+        return load_window_file(
+            Path(section.path),
+            n_features,
+            exact=True,
+            columns=section.columns,
+            test_share=section.test_share,
+        )
     return load_dataset(
         section.name,
         split=section.split,

@@ -7,6 +7,7 @@ from CSV and Parquet.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,10 +20,10 @@ from stream_detector.datasets.files.remedies import (
     remedy_for_cell,
     to_milliseconds,
 )
+from stream_detector.datasets.files.times import MISSING_WORDS, to_labels
+from stream_detector.datasets.files.times import to_milliseconds as read_times
 from stream_detector.errors import DatasetError
-
-LABEL_NOTES = ("label_kind", "label_feature")
-"""Columns that say more of a label: what kind of fault it marks, and in which features it shows."""
+from stream_detector.recipes.columns import BY_NAME, LABEL_NOTES, ColumnMap
 
 NAMED = ("key", "timestamp_ms", "label", *LABEL_NOTES)
 """Optional columns found by name, whatever its case and the blanks around it; every other column
@@ -61,6 +62,8 @@ class Columns:
     index
         Those columns of a Parquet file that are the index of a pandas table, each with its type;
         of these only the ones in `named` are read.
+    chosen
+        Which column a recipe says is what.
     """
 
     path: Path
@@ -70,11 +73,20 @@ class Columns:
     rows: NDArray[np.int64]
     headers: Mapping[str, str | int] = field(default_factory=dict)
     index: Mapping[str, str] = field(default_factory=dict)
+    chosen: ColumnMap = BY_NAME
 
     def with_values(self, places: Sequence[int]) -> "Columns":
         """Return the same rows with these columns of values, in this order."""
         names = [self.value_names[at] for at in places]
         return replace(self, value_names=names, values=np.ascontiguousarray(self.values[:, places]))
+
+    def with_rows(self, rows: NDArray[np.intp]) -> "Columns":
+        """Return these rows, in this order."""
+        if (rows[1:] > rows[:-1]).all() and len(rows) == len(self.rows):
+            return self
+        places = rows.tolist()
+        named = {name: [cells[at] for at in places] for name, cells in self.named.items()}
+        return replace(self, values=self.values[rows], named=named, rows=self.rows[rows])
 
     def keys(self) -> list[str] | None:
         """Return the column `key` as text, None if there is none."""
@@ -189,7 +201,7 @@ def to_numbers(cells: Sequence[str | None], *, blank_is_missing: bool) -> NDArra
         return np.array(cells, dtype=np.float64)
     except (TypeError, ValueError):
         words = {word: str(number) for word, number in TRUTH.items()}
-        words |= {"": "nan"} if blank_is_missing else {}
+        words |= dict.fromkeys(MISSING_WORDS, "nan") if blank_is_missing else {}
     texts = ["nan" if cell is None else words.get(cell.strip().lower(), cell) for cell in cells]
     return np.array(texts, dtype=np.float64)
 
@@ -224,7 +236,7 @@ def refuse_column(
         Always, with the first such cell and what to do about it.
     """
     texts = ["nan" if cell is None else cell.strip() for cell in cells]
-    known = {*TRUTH, *([""] if may_be_missing else [])}
+    known = {*TRUTH, *(MISSING_WORDS if may_be_missing else [])}
     bad = next(
         at for at, text in enumerate(texts) if not is_number(text) and text.lower() not in known
     )
@@ -236,6 +248,83 @@ def refuse_column(
         f"{path}, row {rows[bad]}, column {name}: expected a number, received {received}; {remedy}"
     )
     raise DatasetError(message)
+
+
+def roles_of(path: Path, names: Sequence[str], columns: ColumnMap) -> list[str | None]:
+    """Return what each column of a file is: one of `NAMED`, a value's name, or None for neither.
+
+    Parameters
+    ----------
+    path
+        The file.
+    names
+        Its headers as `canonical` returns them.
+    columns
+        Which column is what.
+
+    Raises
+    ------
+    DatasetError
+        If a column is missing that `columns` names, or two stand for the same one of `NAMED`.
+    """
+    try:
+        roles = columns.roles(names)
+    except ValueError as error:
+        message = f"{path}: {error}; correct the recipe's [data], or give the file that it is for"
+        raise DatasetError(message) from None
+    check_named_once(path, [role for role in roles if role is not None])
+    return roles
+
+
+def convert_named(
+    path: Path,
+    named: dict[str, list[Any]],
+    rows: Sequence[int],
+    columns: ColumnMap,
+    headers: Mapping[str, str | int],
+) -> None:
+    """Bring times to milliseconds and labels to 0 and 1, in place, where a recipe says their form.
+
+    Parameters
+    ----------
+    path
+        The file.
+    named
+        Cells of the columns of `NAMED`.
+    rows
+        Number of each row in messages.
+    columns
+        Which column is what, and what form times and labels have.
+    headers
+        Header of each of those columns.
+
+    Raises
+    ------
+    DatasetError
+        If a cell is no time of that form.
+    """
+    cells = named.get("timestamp_ms")
+    is_dates = cells is not None and any(isinstance(cell, date) for cell in cells[:1])
+    header = headers.get("timestamp_ms", "timestamp_ms")
+    time_format = columns.format_of([canonical(str(header))])
+    if cells is not None and (time_format != "ms" or (is_dates and columns.time is not None)):
+        times_ms = read_times(cells, time_format)
+        bad = np.flatnonzero(~np.isfinite(times_ms))
+        if len(bad):
+            message = (
+                f"{path}, row {rows[bad[0]]}, column {header}: expected a time as data.time_format "
+                f"= {time_format!r} says, received {cells[bad[0]]!r}; correct the cell, remove the "
+                "row, or set another data.time_format"
+            )
+            raise DatasetError(message)
+        named["timestamp_ms"] = times_ms.tolist()
+    if "label" in named and columns.normal_label is not None:
+        labels = to_labels(named["label"], columns.normal_label).tolist()
+        marked = zip(named["label"], labels, strict=True)
+        kinds = [str(cell) if label else "" for cell, label in marked]
+        if len({*kinds, ""}) > 2:  # noqa: PLR2004  (one kind alone says no more than the label)
+            named.setdefault("label_kind", kinds)
+        named["label"] = labels
 
 
 def check_named_once(path: Path, names: Sequence[str]) -> None:

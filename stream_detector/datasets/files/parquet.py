@@ -12,17 +12,19 @@ from stream_detector.datasets.files.columns import (
     NAMED,
     Columns,
     canonical,
-    check_named_once,
+    convert_named,
     refuse_column,
     refuse_empty,
+    roles_of,
     to_numbers,
 )
 from stream_detector.datasets.files.remedies import mend, to_milliseconds
 from stream_detector.errors import DatasetError
 from stream_detector.files import open_regular
+from stream_detector.recipes.columns import ColumnMap
 
 
-def read_parquet(path: Path, *, blank_is_missing: bool) -> Columns:
+def read_parquet(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> Columns:
     """Read a Parquet file.
 
     Values may be integers, floats, decimals, truth values, or text that holds numbers, and
@@ -35,6 +37,8 @@ def read_parquet(path: Path, *, blank_is_missing: bool) -> Columns:
         The file.
     blank_is_missing
         Whether an empty text is read as NaN instead of refused.
+    columns
+        Which column is what; those that are nothing are not read.
 
     Raises
     ------
@@ -42,38 +46,41 @@ def read_parquet(path: Path, *, blank_is_missing: bool) -> Columns:
         If the file is missing or cannot be read, has no rows, or a value is not a number. The
         message has file, row, column and type, and says what to do.
     """
-    table = _with_ranges(_read_table(path))
+    table = _with_ranges(_read_table(path), columns)
     if not table.num_rows:
         refuse_empty(path)
     names = [
         canonical(name) or f"{at} (without a name)"
         for at, name in enumerate(table.column_names, start=1)
     ]
-    check_named_once(path, names)
+    roles = roles_of(path, names, columns)
     index = {name for name in _index_of(table) if isinstance(name, str)}
     named: dict[str, list[Any]] = {}
     headers: dict[str, str | int] = {}
     in_index: dict[str, str] = {}
     value_names: list[str] = []
     values: list[NDArray[np.float64]] = []
-    for name, header, received in zip(names, table.column_names, table.columns, strict=True):
+    for role, header, received in zip(roles, table.column_names, table.columns, strict=True):
         column = _plain(received)
-        headers[name] = header
+        headers[role or ""] = header
         if header in index:
             in_index[header] = str(column.type)
-        if name in NAMED:
-            named[name] = column.to_pylist()
-        elif header not in index:
-            value_names.append(name)
+        if role in NAMED:
+            named[role] = column.to_pylist()
+        elif role is not None and (header not in index or role in columns.features):
+            value_names.append(role)
             values.append(_values(path, header, column, blank_is_missing))
+    rows = np.arange(1, table.num_rows + 1)
+    convert_named(path, named, rows.tolist(), columns, headers)
     return Columns(
         path,
         value_names,
         np.column_stack(values) if values else np.empty((table.num_rows, 0)),
         named,
-        np.arange(1, table.num_rows + 1),
+        rows,
         headers,
         in_index,
+        columns,
     )
 
 
@@ -96,10 +103,11 @@ def _read_table(path: Path) -> Any:
         raise DatasetError(message) from None
 
 
-def _with_ranges(table: Any) -> Any:
+def _with_ranges(table: Any, columns: ColumnMap) -> Any:
     """Return a table with those columns of `NAMED` that pandas saved as a range of numbers only."""
+    wanted = (*NAMED, columns.key, columns.time, columns.label)
     for each in _index_of(table):
-        if not isinstance(each, dict) or canonical(str(each.get("name"))) not in NAMED:
+        if not isinstance(each, dict) or canonical(str(each.get("name"))) not in wanted:
             continue
         ends: list[Any] = [each.get(end) for end in ("start", "stop", "step")]
         if all(isinstance(end, int) for end in ends) and ends[2]:

@@ -20,15 +20,17 @@ from stream_detector.datasets.files.columns import (
     TEXTS,
     Columns,
     canonical,
-    check_named_once,
+    convert_named,
     refuse_column,
     refuse_empty,
+    roles_of,
     to_numbers,
 )
 from stream_detector.datasets.files.parquet import read_parquet
 from stream_detector.datasets.files.remedies import is_number, layout_problem, mend
 from stream_detector.errors import DatasetError
 from stream_detector.files import open_regular
+from stream_detector.recipes.columns import BY_NAME, ColumnMap
 from stream_detector.recipes.datasets import is_parquet
 from stream_detector.telemetry import log_event
 from stream_detector.text import read_csv_cell
@@ -40,7 +42,9 @@ _BLOCK_ROWS = 4096
 _N_IN_SEQUENCE_MIN = 3
 
 
-def read_columns(path: Path, *, blank_is_missing: bool = False) -> Columns:
+def read_columns(
+    path: Path, *, blank_is_missing: bool = False, columns: ColumnMap = BY_NAME
+) -> Columns:
     """Read a CSV or Parquet file.
 
     Parameters
@@ -50,6 +54,8 @@ def read_columns(path: Path, *, blank_is_missing: bool = False) -> Columns:
         header, as pandas writes it for columns without names, and is logged as such.
     blank_is_missing
         Whether an empty cell of a CSV file is read as NaN instead of refused.
+    columns
+        Which column is what; those that are nothing are not read.
 
     Raises
     ------
@@ -58,11 +64,11 @@ def read_columns(path: Path, *, blank_is_missing: bool = False) -> Columns:
         number. The message has file, row and column, and says what to do.
     """
     if is_parquet(path):
-        return read_parquet(path, blank_is_missing=blank_is_missing)
-    return _read_csv(path, blank_is_missing)
+        return read_parquet(path, blank_is_missing=blank_is_missing, columns=columns)
+    return _read_csv(path, blank_is_missing, columns)
 
 
-def _read_csv(path: Path, blank_is_missing: bool) -> Columns:
+def _read_csv(path: Path, blank_is_missing: bool, columns: ColumnMap) -> Columns:
     """Read a CSV file with or without a header."""
     blocks = _csv_blocks(path)
     first = next(blocks, None)
@@ -73,9 +79,9 @@ def _read_csv(path: Path, blank_is_missing: bool) -> Columns:
         message = f"{path}: {problem}"
         raise DatasetError(message)
     names, headers = _name_columns(_take_header(path, *first))
-    check_named_once(path, names)
-    named: dict[str, list[Any]] = {name: [] for name in NAMED if name in names}
-    value_at = [at for at, name in enumerate(names) if name not in named]
+    roles = roles_of(path, names, columns)
+    named: dict[str, list[Any]] = {name: [] for name in NAMED if name in roles}
+    value_at = [at for at, role in enumerate(roles) if role not in (*named, None)]
     rows: list[int] = []
     values: list[NDArray[np.float64]] = []
     for block_rows, lines in chain([first], blocks):
@@ -91,7 +97,7 @@ def _read_csv(path: Path, blank_is_missing: bool) -> Columns:
                     path, block_rows, names[at], headers[at], cells, may_be_missing=missing
                 )
         for name, column in named.items():
-            at = names.index(name)
+            at = roles.index(name)
             cells = [line[at] for line in lines]
             column.extend(map(read_csv_cell, cells) if name in TEXTS else cells)
         values.append(block)
@@ -99,8 +105,17 @@ def _read_csv(path: Path, blank_is_missing: bool) -> Columns:
     if not rows:
         refuse_empty(path)
     value_names = [names[at] for at in value_at]
-    in_pandas = dict(zip(names, headers, strict=True))
-    return Columns(path, value_names, np.concatenate(values), named, np.array(rows), in_pandas)
+    in_pandas = {role or "": header for role, header in zip(roles, headers, strict=True)}
+    convert_named(path, named, rows, columns, in_pandas)
+    return Columns(
+        path,
+        value_names,
+        np.concatenate(values),
+        named,
+        np.array(rows),
+        in_pandas,
+        chosen=columns,
+    )
 
 
 def _name_columns(headers: Sequence[str | int]) -> tuple[list[str], list[str | int]]:

@@ -4,6 +4,7 @@ The column timestamp_ms and the optional columns key, label, label_kind and labe
 by name; every other column is a feature. CSV needs no extra package; Parquet needs pandas.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +18,14 @@ from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.stream_evaluation import LabelledEvent, event_rows
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.datasets.base import SampleDataset
-from stream_detector.datasets.files.columns import LABEL_NOTES, NAMED, Columns
+from stream_detector.datasets.files.columns import NAMED, Columns, canonical
 from stream_detector.datasets.files.extra import is_time_name, refuse_extra, refuse_row_numbers
 from stream_detector.datasets.files.reading import read_columns
 from stream_detector.datasets.files.remedies import mend, to_milliseconds
 from stream_detector.datasets.windowing import match_features
 from stream_detector.errors import DatasetError
+from stream_detector.recipes.columns import BY_NAME, LABEL_NOTES, ColumnMap
+from stream_detector.telemetry import log_event
 
 _TEST_SHARE = 0.2
 _BETWEEN_FEATURES = ";"
@@ -62,7 +65,9 @@ class SampleTable:
         return replace(self.samples, values=self.exact)
 
 
-def read_samples(path: Path, features: Features | None = None) -> SampleTable:
+def read_samples(
+    path: Path, features: Features | None = None, columns: ColumnMap = BY_NAME
+) -> SampleTable:
     """Read samples from a .csv or .parquet file.
 
     A value is parsed as float64 and rounded to float32, exactly as in a JSON record, so that a
@@ -72,27 +77,28 @@ def read_samples(path: Path, features: Features | None = None) -> SampleTable:
     Parameters
     ----------
     path
-        The file. Rows of different keys may alternate; the rows of one key must be in order of
-        time, and times may be equal.
+        The file. Rows may be in any order; where those of a key are not in order of time, all are
+        sorted by time, and the log says so. Times may be equal.
     features
         The features of a bundle, whose columns may be in any order, and whose origin is
         subtracted; None takes all columns, in their order.
+    columns
+        Which column is what.
 
     Raises
     ------
     DatasetError
-        If the file is missing, has no rows, no column timestamp_ms or other features than the
-        bundle, if a key is missing, if a cell is not a finite number, or if a time is missing,
-        looks like seconds, is after the year 9999 or precedes that of the row above. The message
-        has file, row and column, and says what to do. Rows are counted from 1; in a CSV file these
-        are its lines, the header included.
+        If the file is missing, has no rows, no column of times or other features than the bundle,
+        if a key is missing, if a cell is not a finite number, or if a time is missing, looks like
+        seconds or is after the year 9999. The message has file, row and column, and says what to
+        do. Rows are counted from 1; in a CSV file these are its lines, the header included.
 
     Notes
     -----
     Where rows in a row have the label 1, they are one fault, whose kind and features are those that
     the first of these rows names in label_kind and label_feature.
     """
-    return _table(read_columns(path, blank_is_missing=True), features)
+    return _table(read_columns(path, blank_is_missing=True, columns=columns), features)
 
 
 def _table(columns: Columns, features: Features | None = None) -> SampleTable:
@@ -100,29 +106,38 @@ def _table(columns: Columns, features: Features | None = None) -> SampleTable:
     _check_names(columns)
     known = () if features is None else features.names
     others = [at for at, name in enumerate(columns.value_names) if name not in known]
-    refuse_extra(columns.with_values(others), by_values=False)
+    if not columns.chosen.features:
+        refuse_extra(columns.with_values(others), by_values=False)
     if features is not None:
         places = match_features(columns.value_names, features, str(columns.path))
         columns = columns.with_values(places)
     keys, series = _series(columns)
     times_ms = _times_ms(columns)
-    _check_order(columns, keys, series, times_ms)
+    values = _values(columns, () if features is None else features.origin)
+    order = _time_order(columns, keys, series, times_ms)
+    columns = columns.with_rows(order)
     samples = Samples(
         keys=keys,
-        series=series,
-        times_ms=times_ms,
-        values=_values(columns, () if features is None else features.origin),
+        series=series[order],
+        times_ms=times_ms[order],
+        values=np.ascontiguousarray(values[order]),
         labels=columns.labels(),
     )
     exact = np.ascontiguousarray(columns.values)  # (n_samples, n_features)
     return SampleTable(samples, tuple(columns.value_names), exact, _faults(columns, samples))
 
 
-def load(path: Path, *, exact: bool = False) -> SampleDataset:
-    """Load a file as a data set; if it has labels, the last fifth of each series is the test part.
+def load(
+    path: Path,
+    *,
+    exact: bool = False,
+    columns: ColumnMap = BY_NAME,
+    test_share: float | None = None,
+) -> SampleDataset:
+    """Load a file as a data set; the last share of each series is the test part.
 
-    It is the last fifth of the time from the first sample of the series to its last: test data must
-    not precede training data, and a series that is tested must have been trained on.
+    It is a share of the time from the first sample of the series to its last: test data must not
+    precede training data, and a series that is tested must have been trained on.
 
     Parameters
     ----------
@@ -130,18 +145,25 @@ def load(path: Path, *, exact: bool = False) -> SampleDataset:
         The file.
     exact
         Keep the values in float64, to subtract an origin before they are rounded to float32.
+    columns
+        Which column is what.
+    test_share
+        That share, in [0, 1); None takes a fifth of a file with labels, and nothing of another.
     """
-    columns = read_columns(path, blank_is_missing=True)
-    table = _table(columns)
-    refuse_row_numbers(columns)
+    read = read_columns(path, blank_is_missing=True, columns=columns)
+    table = _table(read)
+    if not columns.features:
+        refuse_row_numbers(read)
     times_ms, series = table.samples.times_ms, table.samples.series
+    if test_share is None:
+        test_share = 0.0 if table.samples.labels is None else _TEST_SHARE
     is_test = np.zeros(len(times_ms), dtype=np.bool_)
-    if table.samples.labels is not None:
+    if test_share:
         n_series = len(table.samples.keys)
         start, end = np.full(n_series, np.inf), np.full(n_series, -np.inf)
         np.minimum.at(start, series, times_ms)
         np.maximum.at(end, series, times_ms)
-        is_test = times_ms > (end - _TEST_SHARE * (end - start))[series]
+        is_test = times_ms > (end - test_share * (end - start))[series]
     samples = table.exact_samples if exact else table.samples
     return SampleDataset(
         name=path.name,
@@ -299,29 +321,42 @@ def _number(cell: object) -> float:
         return float("nan")
 
 
-def _check_order(
+def _time_order(
     columns: Columns,
     keys: tuple[str, ...],
     series: NDArray[np.intp],
     times_ms: NDArray[np.float64],
-) -> None:
-    """Refuse a series whose times decrease."""
+) -> NDArray[np.intp]:
+    """Return the rows in the order of time, or all of them where each series is in order.
+
+    Returns
+    -------
+    Shape (n_rows,); rows of equal times stay in the order of the file.
+    """
     order = np.argsort(series, kind="stable")  # series by series, in file order
     is_same = series[order][1:] == series[order][:-1]
     back = order[1:][is_same & (np.diff(times_ms[order]) < 0)]
-    if len(back):
-        row = back.min()
-        before = times_ms[:row][series[:row] == series[row]][-1]
-        what = (
-            f"expected a time of key {keys[series[row]]!r} not before {before:.15g}, the one "
-            f"before it, received {times_ms[row]:.15g}; sort the rows of each key by timestamp_ms"
-        )
-        _refuse_time(columns, row, what)
+    if not len(back):
+        return np.arange(len(times_ms))
+    row = int(back.min())
+    log_event(
+        logging.WARNING,
+        "rows-sorted",
+        file=columns.path,
+        row=int(columns.rows[row]),
+        key=keys[series[row]],
+        n_rows=len(back),
+        reason="times of a key go backwards in the file, so its rows are sorted by time; check the "
+        "column of times if that is unexpected",
+    )
+    return np.argsort(times_ms, kind="stable")
 
 
 def _refuse_time(columns: Columns, row: int, what: str) -> NoReturn:
-    """Raise for one cell of the column timestamp_ms."""
-    message = f"{columns.path}, row {columns.rows[row]}, column timestamp_ms: {what}"
+    """Raise for one cell of the column of times."""
+    header = columns.headers.get("timestamp_ms", "timestamp_ms")
+    name = header if isinstance(header, int) else canonical(header)
+    message = f"{columns.path}, row {columns.rows[row]}, column {name}: {what}"
     raise DatasetError(message)
 
 

@@ -20,6 +20,7 @@ from stream_detector.datasets.files.columns import NAMED, Columns
 from stream_detector.datasets.files.extra import N_ROWS_MIN, refuse_extra
 from stream_detector.datasets.files.reading import read_columns
 from stream_detector.errors import DatasetError
+from stream_detector.recipes.columns import BY_NAME, ColumnMap
 
 _TEST_SHARE = 0.2
 _N_OF_KEY_MIN = 5
@@ -56,6 +57,7 @@ def read_windows(
     n_steps: int | None = None,
     n_features: int = 1,
     origin: Sequence[float] = (),
+    columns: ColumnMap = BY_NAME,
 ) -> WindowTable:
     """Read windows from a .csv or .parquet file.
 
@@ -72,6 +74,8 @@ def read_windows(
         Values at each step.
     origin
         What is taken from each feature before values are rounded to float32.
+    columns
+        Which column is what.
 
     Raises
     ------
@@ -80,12 +84,13 @@ def read_windows(
         that is not a finite number. The message has file, row and column, and says what to do.
         Rows are counted from 1; in a CSV file these are its lines, the header included.
     """
-    columns = read_columns(path)
-    n_values = columns.values.shape[1]
+    read = read_columns(path, columns=columns)
+    n_values = read.values.shape[1]
     expected = n_values // n_features if n_steps is None else n_steps
     is_fitting = n_values == expected * n_features
     # Few rows say little, but where a column is too many it is one that stands out.
-    refuse_extra(columns, by_values=True, n_rows_min=N_ROWS_MIN if is_fitting else 2)
+    if not columns.features:
+        refuse_extra(read, by_values=True, n_rows_min=N_ROWS_MIN if is_fitting else 2)
     if n_values == 0 or not is_fitting:
         wanted = f"{expected} steps x {n_features} features = {expected * n_features}"
         if n_steps is None:
@@ -95,18 +100,25 @@ def read_windows(
             f"window, beside the optional columns {', '.join(NAMED)}"
         )
         raise DatasetError(message)
-    keys = columns.keys()
+    keys = read.keys()
     return WindowTable(
-        windows=_to_windows(columns, expected, n_features, origin),
+        windows=_to_windows(read, expected, n_features, origin),
         keys=None if keys is None else tuple(keys),
-        timestamps_ms=columns.integers("timestamp_ms"),
-        labels=columns.labels(),
-        exact=columns.values.reshape(-1, expected, n_features),
+        timestamps_ms=read.integers("timestamp_ms"),
+        labels=read.labels(),
+        exact=read.values.reshape(-1, expected, n_features),
     )
 
 
-def load(path: Path, n_features: int = 1, *, exact: bool = False) -> Dataset:
-    """Load a file as a data set; if it has labels, the last fifth of each key is the test part.
+def load(
+    path: Path,
+    n_features: int = 1,
+    *,
+    exact: bool = False,
+    columns: ColumnMap = BY_NAME,
+    test_share: float | None = None,
+) -> Dataset:
+    """Load a file as a data set; the last share of each key is the test part.
 
     The last windows are the test part because test data must not precede training data: the last
     rows, or those of the latest times where the file has times. A key that is tested must have been
@@ -120,11 +132,15 @@ def load(path: Path, n_features: int = 1, *, exact: bool = False) -> Dataset:
         Values at each step.
     exact
         Keep the values in float64, to subtract an origin before they are rounded to float32.
+    columns
+        Which column is what.
+    test_share
+        That share, in [0, 1); None takes a fifth of a file with labels, and nothing of another.
     """
-    table = read_windows(path, n_features=n_features)
-    is_test = np.zeros(len(table.windows), dtype=np.bool_)
-    if table.labels is not None:
-        is_test = _is_last_fifth(table)
+    table = read_windows(path, n_features=n_features, columns=columns)
+    if test_share is None:
+        test_share = 0.0 if table.labels is None else _TEST_SHARE
+    is_test = _is_last(table, test_share)
     labels, times = table.labels, table.timestamps_ms
     windows: Any = table.exact if exact else table.windows
 
@@ -145,8 +161,8 @@ def load(path: Path, n_features: int = 1, *, exact: bool = False) -> Dataset:
     )
 
 
-def _is_last_fifth(table: WindowTable) -> NDArray[np.bool_]:
-    """Return which windows are among the last fifth of their key, shape (n_windows,)."""
+def _is_last(table: WindowTable, share: float) -> NDArray[np.bool_]:
+    """Return which windows are among the last share of their key, shape (n_windows,)."""
     n_windows = len(table.windows)
     keys = table.keys if table.keys is not None else ("",) * n_windows
     _, numbers, counts = np.unique(np.array(keys), return_inverse=True, return_counts=True)
@@ -156,7 +172,7 @@ def _is_last_fifth(table: WindowTable) -> NDArray[np.bool_]:
     starts = np.flatnonzero(np.diff(group[order], prepend=group[order][0] - 1))  # (n_groups,)
     sizes = np.diff(starts, append=n_windows)  # (n_groups,)
     place = np.arange(n_windows) - np.repeat(starts, sizes)  # (n_windows,), within the group
-    n_train = np.repeat(sizes - (_TEST_SHARE * sizes).astype(np.intp), sizes)  # (n_windows,)
+    n_train = np.repeat(sizes - (share * sizes).astype(np.intp), sizes)  # (n_windows,)
     is_test = np.zeros(n_windows, dtype=np.bool_)
     is_test[order] = place >= n_train
     return is_test

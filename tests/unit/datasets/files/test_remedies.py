@@ -104,12 +104,19 @@ def test_a_header_marked_as_a_comment_is_a_header(tmp_path: Path) -> None:
     assert read_samples(path).feature_names == ("a",)
 
 
-@pytest.mark.parametrize("word", ["null", "NA", "unavailable", "-", "?", "unknown"])
-def test_words_for_a_missing_value_are_mended(tmp_path: Path, word: str) -> None:
-    samples = write(tmp_path, f"timestamp_ms,a\n{START},1\n{START + 1},{word}\n")
-    place = f"row 3, column a: expected a number, received {word!r}"
+def test_another_word_for_a_missing_value_is_mended(tmp_path: Path) -> None:
+    samples = write(tmp_path, f"timestamp_ms,a\n{START},1\n{START + 1},ERR\n")
+    place = "row 3, column a: expected a number, received 'ERR'"
     mended = obey(refused(read_samples, samples, place, "leave the cell empty"))
     np.testing.assert_array_equal(read_samples(mended).samples.values, [[1], [np.nan]])
+
+
+@pytest.mark.parametrize("word", ["null", "NA", "unavailable", "-", "?", "unknown"])
+def test_words_for_a_missing_value_are_read_in_samples_and_mended_in_windows(
+    tmp_path: Path, word: str
+) -> None:
+    samples = write(tmp_path, f"timestamp_ms,a\n{START},1\n{START + 1},{word}\n")
+    np.testing.assert_array_equal(read_samples(samples).samples.values, [[1], [np.nan]])
     windows = write(tmp_path, f"a,b\n1,2\n3,{word}\n5,6\n")
     mended = obey(refused(read_windows, windows, "row 3, column b", "remove the row"))
     assert read_windows(mended).windows[:, :, 0].tolist() == [[1, 2], [5, 6]]

@@ -108,12 +108,6 @@ def test_values_come_by_way_of_float64(csv_file: Callable[..., Path]) -> None:
         ("timestamp_ms,a\n-1,2\n", "up to the year 9999, received -1; correct the cell"),
         ("timestamp_ms,a\n2026-01-01 00:00:00,1\n", ":00'; convert the column to milliseconds"),
         ("key,timestamp_ms,a\nx,T,1\n,T,2\n", "row 3, column key: expected the name of a series"),
-        (
-            "key,timestamp_ms,a\nx,T,1\ny,5,1\nx,7,2\n",
-            "row 4, column timestamp_ms: expected a time",
-        ),
-        ("key,timestamp_ms,a\nx,T,1\nx,7,2\n", "of key 'x' not before 1767225600000, the one"),
-        ("timestamp_ms,a\n9,1\n8,2\n", "sort the rows of each key by timestamp_ms"),
         ("timestamp_ms,a,label\nT,1,2\n", "row 2, column label: expected 0 (normal) or 1"),
         ("timestamp_ms,a,label\nT,1,\n", "row 2, column label: expected a whole number"),
         ("time,a\nT,1\n", "a column timestamp_ms, received the columns time, a"),
