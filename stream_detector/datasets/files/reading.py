@@ -70,7 +70,7 @@ def read_columns(
 
 def _read_csv(path: Path, blank_is_missing: bool, columns: ColumnMap) -> Columns:
     """Read a CSV file with or without a header."""
-    blocks = _csv_blocks(path)
+    blocks = csv_blocks(path)
     first = next(blocks, None)
     if first is None:
         refuse_empty(path)
@@ -78,7 +78,7 @@ def _read_csv(path: Path, blank_is_missing: bool, columns: ColumnMap) -> Columns
     if problem is not None:
         message = f"{path}: {problem}"
         raise DatasetError(message)
-    names, headers = _name_columns(_take_header(path, *first))
+    names, headers = name_columns(take_header(path, *first))
     roles = roles_of(path, names, columns)
     named: dict[str, list[Any]] = {name: [] for name in NAMED if name in roles}
     value_at = [at for at, role in enumerate(roles) if role not in (*named, None)]
@@ -118,7 +118,7 @@ def _read_csv(path: Path, blank_is_missing: bool, columns: ColumnMap) -> Columns
     )
 
 
-def _name_columns(headers: Sequence[str | int]) -> tuple[list[str], list[str | int]]:
+def name_columns(headers: Sequence[str | int]) -> tuple[list[str], list[str | int]]:
     """Return what messages and what pandas call each column."""
     names: list[str] = []
     in_pandas: list[str | int] = []
@@ -132,7 +132,7 @@ def _name_columns(headers: Sequence[str | int]) -> tuple[list[str], list[str | i
     return names, in_pandas
 
 
-def _take_header(path: Path, rows: list[int], lines: list[list[str]]) -> Sequence[str | int]:
+def take_header(path: Path, rows: list[int], lines: list[list[str]]) -> Sequence[str | int]:
     """Remove the header from the first block and return it; without one, number the columns.
 
     Returns
@@ -165,7 +165,7 @@ def _is_sequence(cells: Sequence[str]) -> bool:
     return bool(steps[0] > 0 and np.allclose(steps, steps[0], rtol=1e-9, atol=0))
 
 
-def _csv_blocks(path: Path) -> Iterator[tuple[list[int], list[list[str]]]]:
+def csv_blocks(path: Path) -> Iterator[tuple[list[int], list[list[str]]]]:
     """Yield blocks of line numbers and cells of all lines that are not blank."""
     rows: list[int] = []
     lines: list[list[str]] = []
