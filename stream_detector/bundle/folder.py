@@ -110,6 +110,7 @@ class Bundle:
         reconstruct
             Its network, loaded by an engine.
         """
+        normal_errors = self.manifest.normal_errors
         return ReconstructionScorer(
             reconstruct=reconstruct,
             scaler=self.scaler,
@@ -117,6 +118,7 @@ class Bundle:
             threshold=self.manifest.threshold.value,
             bundle=self.reference,
             image=self.image,
+            normal_errors=np.array(normal_errors) if normal_errors else None,
         )
 
     def check_shape(self, windows: FloatArray) -> None:

@@ -48,6 +48,7 @@ THRESHOLD_MAX: Mapping[ErrorKind, float] = {
 the network reconstructs as zeros. Above it nothing would ever be anomalous."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+NormalError = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Origin = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 
 
@@ -94,6 +95,7 @@ class Facts(_Part):
     n_features: Annotated[int, Field(ge=1)]
     features: tuple[FeatureName, ...]
     origin: tuple[Origin, ...] = ()
+    normal_errors: tuple[NormalError, ...] = ()
     data: TrainingData
     threshold: Threshold
     metrics: dict[str, int | float | str | None] | None
@@ -215,12 +217,14 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
                 "bundle again"
             )
             raise BundleIntegrityError(message)
-    if len(manifest.origin) not in (0, manifest.n_features):
-        message = (
-            f"{path}: expected the origin of each of {manifest.n_features} features, received "
-            f"{len(manifest.origin)}; train the bundle again"
-        )
-        raise BundleIntegrityError(message)
+    of_features = {"origin": manifest.origin, "normal error": manifest.normal_errors}
+    for what, numbers in of_features.items():
+        if len(numbers) not in (0, manifest.n_features):
+            message = (
+                f"{path}: expected the {what} of each of {manifest.n_features} features, received "
+                f"{len(numbers)}; train the bundle again"
+            )
+            raise BundleIntegrityError(message)
     names = manifest.features
     if len(names) != manifest.n_features or len(set(names)) < len(names):
         message = (

@@ -26,9 +26,9 @@ from stream_detector.core.evaluation import Evaluation, evaluate
 from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scoring.reconstruction import Reconstruct, ReconstructionScorer
-from stream_detector.core.scoring.reconstruction_error import window_errors
+from stream_detector.core.scoring.reconstruction_error import feature_errors, window_errors
 from stream_detector.core.scoring.scaling import Scaler, fit_scaler
-from stream_detector.core.scoring.scorer import score_windows
+from stream_detector.core.scoring.scorer import WINDOWS_MAX, score_windows
 from stream_detector.core.scoring.thresholds import THRESHOLD_MIN
 from stream_detector.datasets import Dataset
 from stream_detector.engines.backend import import_keras
@@ -177,7 +177,18 @@ def _calibrate(
             f"{section.method!r}: nothing would ever be anomalous; choose fewer deviations"
         )
         raise ConfigError(message)
-    return replace(scorer, threshold=threshold)
+    normal_errors = None if recipe.window.image is not None else _normal_errors(scorer, windows)
+    return replace(scorer, threshold=threshold, normal_errors=normal_errors)
+
+
+def _normal_errors(scorer: ReconstructionScorer, windows: FloatArray) -> NDArray[np.float64]:
+    """Return the median error of each feature over normal windows, shape (n_features,)."""
+    errors = []
+    for start in range(0, len(windows), WINDOWS_MAX):
+        scaled = scorer.scaler.transform(windows[start : start + WINDOWS_MAX])
+        errors.append(feature_errors(scaled, scorer.reconstruct(scaled), scorer.error_kind))
+    medians: NDArray[np.float64] = np.median(np.concatenate(errors), axis=0)
+    return medians
 
 
 def _facts(
@@ -199,6 +210,7 @@ def _facts(
         n_features=n_features,
         features=features.names,
         origin=dataset.origin,
+        normal_errors=() if scorer.normal_errors is None else scorer.normal_errors.tolist(),
         data=TrainingData(
             name=dataset.name,
             split=dataset.split,

@@ -37,7 +37,7 @@ class FeatureExplanation:
     feature
         Which feature, counted from 0.
     share
-        Its part of the window's error, 0 to 1.
+        Its part of the window's error, 0 to 1; see `shares`.
     expected
         What the network reconstructed at `times_ms`, in the signal's unit.
     observed
@@ -111,14 +111,16 @@ class Explanation:
     ----------
     worst_start_ms
         Start of the worst span: the contiguous steps around the largest error that have at least
-        half of it; the start of the window where it is an image.
+        half of it; the start of the window where it is an image. Where the bundle knows the normal
+        error of each feature, errors count as much as the share of their feature.
     worst_end_ms
         End of the worst span.
     features
         At most 3 features, those with the largest shares, the largest first; empty for an image.
     shares
         Each feature's part of the window's error, in the bundle's order of features; they sum to 1.
-        Empty for an image.
+        Where the bundle knows the normal error of each feature, of the error beyond it. Empty for
+        an image.
     times_ms
         At most 64 times, spread evenly over the worst span, including its first and last step.
         Empty for an image.
@@ -191,7 +193,12 @@ class WindowEvidence:
     imputed: NDArray[np.bool_] | None = None
 
 
-def explain(scored: WindowEvidence, scaler: Scaler, error_kind: ErrorKind) -> Explanation:
+def explain(
+    scored: WindowEvidence,
+    scaler: Scaler,
+    error_kind: ErrorKind,
+    normal_errors: NDArray[np.float64] | None = None,
+) -> Explanation:
     """Say where in a window the error lies.
 
     Parameters
@@ -202,11 +209,16 @@ def explain(scored: WindowEvidence, scaler: Scaler, error_kind: ErrorKind) -> Ex
         Brings the reconstruction back to the unit of the signal.
     error_kind
         How the distance is measured; the one the window was scored with.
+    normal_errors
+        Median of `feature_errors` over normal windows, shape (n_features,). A feature that is
+        always hard to reconstruct then has no share of what happens to another one. None takes the
+        whole error of each feature.
 
     Returns
     -------
-    Shares are equal, and the worst span is the whole window, where the error is 0. An error below
-    zero, which "bce" has for values outside [0, 1], counts as 0.
+    Shares are equal, and the worst span is the whole window, where the error is 0; shares are equal
+    too where no feature has more than its normal error. An error below zero, which "bce" has for
+    values outside [0, 1], counts as 0.
 
     Examples
     --------
@@ -221,10 +233,17 @@ def explain(scored: WindowEvidence, scaler: Scaler, error_kind: ErrorKind) -> Ex
     errors = value_errors(scored.scaled, scored.reconstruction, error_kind)
     if error_kind == "bce":
         np.maximum(errors, 0, out=errors)  # (n_steps, n_features)
-    is_single = errors.shape[1] == 1
-    first, last = worst_span(errors[:, 0] if is_single else errors.sum(axis=1, dtype=np.float64))
+    if errors.shape[1] == 1:
+        shares, step_errors = [1.0], errors[:, 0]
+    else:
+        feature_errors = errors.sum(axis=0, dtype=np.float64)  # (n_features,)
+        if normal_errors is not None:
+            feature_errors = np.maximum(feature_errors - len(errors) * normal_errors, 0)
+        shares = _shares(feature_errors)
+        weighted = errors if normal_errors is None else errors * np.array(shares)
+        step_errors = weighted.sum(axis=1, dtype=np.float64)  # (n_steps,)
+    first, last = worst_span(step_errors)
     steps = _spread(first, last)
-    shares = [1.0] if is_single else _shares(errors.sum(axis=0, dtype=np.float64))
     times_ms = scored.start_ms + steps * scored.sample_interval_ms  # (n_points,)
     # Whole milliseconds stay integers: as floats, very large ones would change.
     is_whole = times_ms.dtype.kind == "i"

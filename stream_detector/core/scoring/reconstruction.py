@@ -66,6 +66,9 @@ class ReconstructionScorer:
         Name and version, for messages.
     image
         What each window is an image of; None where windows are signal.
+    normal_errors
+        Median of `feature_errors` over normal windows, for explanations, shape (n_features,); None
+        where it is not known.
     """
 
     reconstruct: Reconstruct
@@ -74,6 +77,7 @@ class ReconstructionScorer:
     threshold: float
     bundle: BundleReference
     image: ImageShape | None = None
+    normal_errors: NDArray[np.float64] | None = None
 
     @property
     def score_kind(self) -> str:
@@ -118,4 +122,4 @@ class ReconstructionScorer:
         """Say where the error of one window lies."""
         if self.image is not None:
             return explain_image(evidence, self.image, self.error_kind)
-        return explain(evidence, self.scaler, self.error_kind)
+        return explain(evidence, self.scaler, self.error_kind, self.normal_errors)

@@ -92,6 +92,39 @@ def step_errors(
     return means
 
 
+def feature_errors(
+    windows: FloatArray, reconstructions: FloatArray, kind: ErrorKind
+) -> NDArray[np.float64]:
+    """Return the reconstruction error of each feature of each window.
+
+    Parameters
+    ----------
+    windows, reconstructions
+        Float32, shape (n_windows, n_steps, n_features), unit: that of the scaled signal.
+    kind
+        See `window_errors`.
+
+    Returns
+    -------
+    Errors averaged over steps only, shape (n_windows, n_features), float64, range [0, inf): an
+    error below zero, which "bce" has for values outside [0, 1], counts as 0.
+
+    Raises
+    ------
+    ValueError
+        If the two shapes differ or `kind` is unknown: the caller's mistake.
+
+    Examples
+    --------
+    >>> x = np.zeros((1, 2, 2), dtype=np.float32)
+    >>> feature_errors(x, np.float32([[[0.0, 4.0], [1.0, -2.0]]]), "mae")
+    array([[0.5, 3. ]])
+    """
+    errors = value_errors(windows, reconstructions, kind)  # (n_windows, n_steps, n_features)
+    means: NDArray[np.float64] = np.maximum(errors, 0, out=errors).mean(axis=1, dtype=np.float64)
+    return means
+
+
 def value_errors(windows: FloatArray, reconstructions: FloatArray, kind: ErrorKind) -> FloatArray:
     """Return the reconstruction error of every single value.
 

@@ -291,6 +291,8 @@ def test_link_is_refused_even_to_the_same_content(tmp_path: Path, bundle: Bundle
         ({"origin": [1.0]}, "expected the origin of each of 2 features, received 1"),
         ({"origin": [0.0, 3.403e38]}, r"origin\.1"),
         ({"origin": [-1e308, 0.0]}, r"origin\.0"),
+        ({"normal_errors": [0.5]}, "expected the normal error of each of 2 features, received 1"),
+        ({"normal_errors": [0.5, -0.1]}, r"normal_errors\.1"),
         ({"features": ["a"]}, "expected different names of 2 features, received 1 among 1"),
         ({"features": ["a", "a"]}, "expected different names of 2 features, received 1 among 2"),
         ({"features": ["a", ""]}, r"features\.1"),

@@ -3,11 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
+from present import present
 
 from stream_detector.bundle import Bundle, read_bundle
+from stream_detector.core.scoring.reconstruction_error import feature_errors
 from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.datasets import load_dataset
 from stream_detector.datasets.fetch import MIRROR_VARIABLE
@@ -178,6 +181,25 @@ def test_own_file_of_several_features_without_labels(tmp_path: Path, error: str)
     assert (bundle.manifest.n_steps, bundle.manifest.n_features) == (4, 2)
     assert bundle.manifest.metrics is None
     assert bundle.scaler.offset.shape == (2,)
+
+
+@pytest.mark.parametrize("error", ["mae", "mse"])
+def test_the_normal_error_of_a_feature_is_its_median_over_calibration_windows(
+    tmp_path: Path, error: Literal["mae", "mse"]
+) -> None:
+    path = tmp_path / "mine.csv"
+    values = np.random.default_rng(0).normal(scale=[1.0, 3.0] * 4, size=(60, 8))
+    np.savetxt(path, values, delimiter=",")
+    changes = (f"threshold.error={error}", f"training.loss={error}", "threshold.calibrate_on=train")
+    bundle = train(own_recipe(path, *changes), tmp_path / "bundle")
+    scorer = bundle.scorer(load_onnx(bundle.network_onnx, 4, 2))
+    scaled = scorer.scaler.transform(
+        np.loadtxt(path, delimiter=",").astype(np.float32).reshape(60, 4, 2)
+    )
+    errors = feature_errors(scaled, scorer.reconstruct(scaled), error)
+    assert bundle.manifest.normal_errors == tuple(np.median(errors, axis=0).tolist())
+    assert present(scorer.normal_errors).tolist() == list(bundle.manifest.normal_errors)
+    assert min(bundle.manifest.normal_errors) > 0
 
 
 def test_window_that_does_not_fit_the_file_is_refused_before_training(tmp_path: Path) -> None:

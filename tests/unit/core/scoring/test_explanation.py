@@ -1,10 +1,11 @@
 """Which features, which span, what was expected and what was seen."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 
+from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.explanation import (
     N_POINTS_MAX,
     Explanation,
@@ -13,9 +14,6 @@ from stream_detector.core.scoring.explanation import (
 )
 from stream_detector.core.scoring.scaling import Scaler
 
-if TYPE_CHECKING:
-    from stream_detector.core.records import FloatArray
-
 ErrorKinds = pytest.mark.parametrize("error_kind", ["mae", "mse", "bce"])
 
 
@@ -23,11 +21,13 @@ def identity(n_features: int) -> Scaler:
     return Scaler("none", np.zeros(n_features, np.float32), np.ones(n_features, np.float32))
 
 
-def explained(errors: Any, error_kind: Any = "mae", **more: Any) -> Explanation:
+def explained(
+    errors: Any, error_kind: Any = "mae", normal_errors: Any = None, **more: Any
+) -> Explanation:
     """Explain a window of these values where 0 is expected; steps 10 ms apart from 1 s on."""
     window = np.float32(errors).reshape(len(errors), -1)
     scored = WindowEvidence(window, window, np.zeros_like(window), 1_000, 10, **more)
-    return explain(scored, identity(window.shape[1]), error_kind)
+    return explain(scored, identity(window.shape[1]), error_kind, normal_errors)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,47 @@ def test_shares_are_parts_of_the_summed_error() -> None:
         (4, 0.1875),
     ]
     assert found.features[0].observed == (-2.0, -2.0)
+
+
+def beside_a_noisy_feature() -> FloatArray:
+    """Return errors of a noisy feature, and of a quiet one with a fault from step 14 to 16."""
+    noisy = np.tile([0.5, 1.5, 1.0, 1.0], 5)
+    quiet = np.full(20, 0.125)
+    quiet[14:17] = 0.5
+    return np.column_stack([noisy, quiet]).astype(np.float32)  # (n_steps, n_features)
+
+
+def test_a_feature_has_a_share_of_what_is_beyond_its_normal_error() -> None:
+    errors = beside_a_noisy_feature()
+    plain = explained(errors)
+    assert [each.feature for each in plain.features] == [0, 1]
+    assert plain.worst_end_ms < 1_140
+    found = explained(errors, normal_errors=np.array([1.0, 0.125]))
+    assert found.shares == (0.0, 1.0)
+    assert [(each.feature, each.share) for each in found.features] == [(1, 1.0), (0, 0.0)]
+    assert (found.worst_start_ms, found.worst_end_ms) == (1_140, 1_160)
+    assert found.features[0].observed == (0.5,) * 3
+
+
+def test_shares_are_parts_of_the_excess() -> None:
+    normal = np.array([1.0, 0.5, 4.0])
+    found = explained([[1.5, 2.0, 1.0], [1.5, 2.0, 1.0]], normal_errors=normal)
+    assert found.shares == (0.25, 0.75, 0.0)
+
+
+def test_without_excess_all_features_are_alike() -> None:
+    normal = np.array([1.0, 2.0])
+    found = explained([[1.0, 0.0], [1.0, 4.0]], normal_errors=normal)
+    assert found.shares == (0.5, 0.5)
+    assert (found.worst_start_ms, found.worst_end_ms) == (1_010, 1_010)
+
+
+@ErrorKinds
+def test_one_feature_has_it_all_whatever_is_normal(error_kind: Any) -> None:
+    found = explained([0.0, 1.0, 0.5], error_kind, normal_errors=np.array([9.0]))
+    plain = explained([0.0, 1.0, 0.5], error_kind)
+    assert found == plain
+    assert found.shares == (1.0,)
 
 
 def test_squares_weigh_in_the_shares_of_mse() -> None:

@@ -4,8 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from detectors import make_scorer
 
-from stream_detector.core.scoring.reconstruction_error import step_errors, window_errors
+from stream_detector.core.scoring.explanation import WindowContext
+from stream_detector.core.scoring.reconstruction_error import (
+    feature_errors,
+    step_errors,
+    window_errors,
+)
 
 WINDOWS = np.array([[[0, 0], [1, 1]], [[0.5, 0.5], [0.5, 0.5]]], np.float32)
 RECONSTRUCTIONS = np.array([[[0, 2], [1, -1]], [[0.5, 0.5], [0.5, 0.5]]], np.float32)
@@ -68,6 +74,24 @@ def test_an_error_does_not_depend_on_the_batch(kind: Any, shape: tuple[int, int]
             for at in range(0, 37, n_windows)
         ]
         assert np.array_equal(np.concatenate(parts), together)
+
+
+def test_the_error_of_a_feature_is_its_mean_and_not_below_zero() -> None:
+    assert feature_errors(WINDOWS, RECONSTRUCTIONS, "mae").tolist() == [[0, 2], [0, 0]]
+    assert feature_errors(WINDOWS, RECONSTRUCTIONS, "mse").tolist() == [[0, 4], [0, 0]]
+    far, expected = np.array([[[[3.0], [0.5]]], [[[0.9], [0.5]]]], np.float32)
+    (error,) = feature_errors(far, expected, "bce")
+    assert error == pytest.approx(0.5 * np.log(2))
+
+
+def test_what_is_normal_of_a_feature_is_no_part_of_its_share() -> None:
+    windows = np.array([[[3.0, 1.0], [3.0, 1.0]]], np.float32)
+    context = WindowContext(0, 1_000)
+    for normal, shares in ((None, (0.75, 0.25)), ([3.0, 0.5], (0.0, 1.0))):
+        scorer = make_scorer(2, normal_errors=None if normal is None else np.array(normal))
+        found = scorer.score(windows)
+        assert found.scores.tolist() == [2.0]
+        assert found.explain(0, context).explanation.shares == shares
 
 
 def test_inputs_are_left_alone() -> None:
