@@ -138,6 +138,17 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
             "what_to_do": "How to mend it",
         },
     ),
+    "unknown-keys": LogEvent(
+        "Keys send samples that training did not know, where `scaling.per_key` gives each key a "
+        "scale of its own: their windows have the median scale of all keys. Written at once, then "
+        "at most every ten minutes, and before `stopped`.",
+        {
+            "n_keys": "How many since the last line",
+            "keys": "Up to five of them",
+            "n_keys_so_far": "How many since the start, up to 100,000",
+            "what_to_do": "How to mend it",
+        },
+    ),
     "output-refused": LogEvent(
         "A topic does not take alerts or dead letters as they are; they were published in another "
         "way.",
@@ -219,6 +230,7 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
             "n_unscored_keys": "Keys of which no window is scored, those in warm-up among them",
             "unscored": "How many of them there are by reason, as in `unscored`; `none` if there "
             "are none",
+            "n_unknown_keys": "Keys that training did not know, as in `unknown-keys`",
         },
     ),
     "worker-died": LogEvent(
@@ -367,6 +379,11 @@ class Metrics:
             "clock_sets", "Keys that started over because their clock was set back"
         )
         self.idle_keys = self._counter("idle_keys", "Keys that expired after key_ttl_ms")
+        self.unknown_keys = self._counter(
+            "unknown_keys",
+            "Keys that training did not know, where each key has a scale of its own: their windows "
+            "have the median scale of all keys",
+        )
         self.unscored_keys = Gauge(
             "stream_detector_unscored_keys",
             "Keys that send samples and of which no window is scored, by reason as in the log "

@@ -5,28 +5,39 @@ import lzma
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.bundle.manifest import SCALER
+from stream_detector.bundle.manifest import KEY_SCALES, SCALER
+from stream_detector.core.codec.keys import KEY_BYTES_MAX
+from stream_detector.core.key_scales import KEY_SCALES_MAX, KeyScales
 from stream_detector.core.scoring.scaling import SCALER_KINDS, Scaler
-from stream_detector.errors import BundleIntegrityError, BundleMismatchError
-from stream_detector.text import shorten
+from stream_detector.errors import BundleError, BundleIntegrityError, BundleMismatchError
+from stream_detector.text import printable, shorten
 
 SCALER_BYTES_MAX = 4 * 1024 * 1024
 """Largest scaler. It has two numbers for each of at most `recipes.sections.WINDOW_VALUES_MAX`
 features, two megabytes."""
 
-_UNREADABLE = (
+KEY_SCALES_BYTES_MAX = 256 * 1024 * 1024
+"""Largest scales of keys: 100,000 keys of 300 features, or of 2,000 characters and 64 features."""
+
+UNREADABLE = (
     *(OSError, ValueError, KeyError, EOFError, RuntimeError, AttributeError, TypeError),
     *(SyntaxError, MemoryError, tokenize.TokenError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
 """What NumPy and the libraries it reads archives with raise for bytes that are no .npz file: it
 wraps few of their errors, and fuzzing met all of these."""
+
+
+_SCALE_MIN = float(np.finfo(np.float32).smallest_normal)
+"""Smallest scale of a key: 1 / scale, of which the fleet's is the median, must be finite."""
 
 
 def dump_scaler(scaler: Scaler) -> bytes:
@@ -45,17 +56,11 @@ def dump_scaler(scaler: Scaler) -> bytes:
 
 def load_scaler(path: Path, content: bytes, n_features: int) -> Scaler:
     """Return the scaler from the content of an .npz file; nothing in it is executed."""
-    try:
-        _check_archive(content, SCALER_BYTES_MAX)
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            # What is no array comes back as bytes, and then has another shape than it must.
-            offset, scale = (np.asarray(arrays[name]) for name in ("offset", "scale"))
-            is_constant = np.asarray(arrays["is_constant"]) if "is_constant" in arrays else None
-            scaler = Scaler(str(arrays["kind"]), offset, scale, is_constant)
-    except _UNREADABLE as error:
-        reason = shorten(repr(error))
-        message = f"bundle {path}: {SCALER} cannot be read: {reason}; train the bundle again"
-        raise BundleIntegrityError(message) from None
+    with arrays_of(path, SCALER, content, SCALER_BYTES_MAX) as arrays:
+        # What is no array comes back as bytes, and then has another shape than it must.
+        offset, scale = (np.asarray(arrays[name]) for name in ("offset", "scale"))
+        is_constant = np.asarray(arrays["is_constant"]) if "is_constant" in arrays else None
+        scaler = Scaler(str(arrays["kind"]), offset, scale, is_constant)
     _check_array(path, f"{SCALER} offset", scaler.offset, np.float32, (n_features,))
     _check_array(path, f"{SCALER} scale", scaler.scale, np.float32, (n_features,))
     if scaler.is_constant is not None:
@@ -73,6 +78,91 @@ def load_scaler(path: Path, content: bytes, n_features: int) -> Scaler:
     return scaler
 
 
+def dump_key_scales(scales: KeyScales) -> bytes:
+    """Return the scales of keys as the content of an .npz file; keys are bytes one after another.
+
+    Raises
+    ------
+    BundleError
+        If they are larger than what is read again.
+    """
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        keys=np.frombuffer(b"".join(scales.keys), dtype=np.uint8),
+        key_lengths=np.array([len(key) for key in scales.keys], dtype=np.uint32),
+        offset=scales.offset[:-1],
+        scale=scales.scale[:-1],
+    )
+    if buffer.tell() > KEY_SCALES_BYTES_MAX:
+        message = (
+            f"{KEY_SCALES}: expected at most {KEY_SCALES_BYTES_MAX:,} bytes, received "
+            f"{buffer.tell():,} for {len(scales):,} keys; train on fewer keys, or set "
+            "scaling.per_key = false"
+        )
+        raise BundleError(message)
+    return buffer.getvalue()
+
+
+def load_key_scales(path: Path, content: bytes, n_features: int) -> KeyScales:
+    """Return the scales of keys from the content of an .npz file; nothing in it is executed.
+
+    Raises
+    ------
+    BundleIntegrityError
+        If they cannot be read, a key is no key, is there twice, or a number cannot be used.
+    BundleMismatchError
+        If an array has another type or shape.
+    """
+    names = ("keys", "key_lengths", "offset", "scale")
+    with arrays_of(path, KEY_SCALES, content, KEY_SCALES_BYTES_MAX) as arrays:
+        text, lengths, offset, scale = (np.asarray(arrays[name]) for name in names)
+    n_keys = lengths.size
+    _check_array(path, f"{KEY_SCALES} keys", text, np.uint8, (text.size,))
+    _check_array(path, f"{KEY_SCALES} key_lengths", lengths, np.uint32, (n_keys,))
+    _check_array(path, f"{KEY_SCALES} offset", offset, np.float32, (n_keys, n_features))
+    _check_array(path, f"{KEY_SCALES} scale", scale, np.float32, (n_keys, n_features))
+    ends = np.cumsum(lengths, dtype=np.int64)  # (n_keys,)
+    is_usable = (
+        1 <= n_keys <= KEY_SCALES_MAX
+        and int(ends[-1]) == text.size
+        and bool(((lengths >= 1) & (lengths <= KEY_BYTES_MAX)).all())
+    )
+    data, starts = text.tobytes(), ends - lengths
+    keys = [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    if not is_usable or len(set(keys)) < n_keys:
+        message = (
+            f"bundle {path}: {KEY_SCALES}: expected 1 to {KEY_SCALES_MAX:,} different keys of 1 to "
+            f"{KEY_BYTES_MAX:,} bytes, received {n_keys:,} keys in {text.size:,} bytes; train the "
+            "bundle again"
+        )
+        raise BundleIntegrityError(message)
+    is_finite = np.isfinite(offset) & np.isfinite(scale) & (scale >= _SCALE_MIN)
+    if not is_finite.all():
+        row, feature = np.argwhere(~is_finite)[0].tolist()
+        message = (
+            f"bundle {path}: {KEY_SCALES}: expected finite offsets and finite scales above 0, "
+            f"received offset {offset[row, feature]} and scale {scale[row, feature]} of feature "
+            f"{feature} of key {shorten(printable(keys[row].decode(errors='replace')), 64)}; train "
+            "the bundle again"
+        )
+        raise BundleIntegrityError(message)
+    return KeyScales(keys, offset, scale)
+
+
+@contextmanager
+def arrays_of(path: Path, name: str, content: bytes, n_bytes_max: int) -> Iterator[Any]:
+    """Open an .npz file; whatever is wrong with it while it is open is a `BundleIntegrityError`."""
+    try:
+        check_archive(content, n_bytes_max)
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            yield arrays
+    except UNREADABLE as error:
+        reason = shorten(repr(error))
+        message = f"bundle {path}: {name} cannot be read: {reason}; train the bundle again"
+        raise BundleIntegrityError(message) from None
+
+
 def _check_array(
     path: Path, name: str, array: NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...]
 ) -> None:
@@ -85,8 +175,14 @@ def _check_array(
         raise BundleMismatchError(message)
 
 
-def _check_archive(content: bytes, n_bytes_max: int) -> None:
-    """Refuse an archive whose members, inflated, are larger than what was written can be."""
+def check_archive(content: bytes, n_bytes_max: int) -> None:
+    """Refuse an archive whose members, inflated, are larger than what was written can be.
+
+    Raises
+    ------
+    ValueError
+        If they are.
+    """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         n_bytes = sum(member.file_size for member in archive.infolist())
     if n_bytes > n_bytes_max:

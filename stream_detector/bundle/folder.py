@@ -4,18 +4,26 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from stream_detector.bundle.arrays import SCALER_BYTES_MAX, dump_scaler, load_scaler
+from stream_detector.bundle.arrays import (
+    KEY_SCALES_BYTES_MAX,
+    SCALER_BYTES_MAX,
+    dump_key_scales,
+    dump_scaler,
+    load_key_scales,
+    load_scaler,
+)
 from stream_detector.bundle.manifest import (
-    CONTENT,
     FORMAT_VERSION,
+    KEY_SCALES,
     MANIFEST,
     MANIFEST_BYTES_MAX,
     NETWORK_KERAS,
@@ -24,6 +32,7 @@ from stream_detector.bundle.manifest import (
     Facts,
     Manifest,
     check_libraries,
+    content_of,
     digest,
     dump_manifest,
     library_versions,
@@ -32,6 +41,7 @@ from stream_detector.bundle.manifest import (
 from stream_detector.bundle.target import check_target
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.features import Features
+from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scoring.reconstruction import Reconstruct, ReconstructionScorer
 from stream_detector.core.scoring.scaling import Scaler
@@ -50,13 +60,33 @@ BYTES_MAX: Mapping[str, int] = {
     NETWORK_KERAS: NETWORK_BYTES_MAX,
     NETWORK_ONNX: NETWORK_BYTES_MAX,
     SCALER: SCALER_BYTES_MAX,
+    KEY_SCALES: KEY_SCALES_BYTES_MAX,
 }
 """Largest size of each file."""
+
+_ARRAYS = frozenset((SCALER, KEY_SCALES))
 
 SELF_TEST_TOLERANCE = 1e-5
 """Engines agree to 1e-7; another network, scaler or error kind differs by far more."""
 
-_ALL = frozenset((*CONTENT, MANIFEST))
+
+class BundleParts(NamedTuple):
+    """What a bundle consists of beside its manifest.
+
+    Parameters
+    ----------
+    network_keras, network_onnx
+        Content of the two network files.
+    scaler
+        Brings windows to the range the network knows.
+    key_scales
+        The scale of each key; None where all have the same.
+    """
+
+    network_keras: bytes
+    network_onnx: bytes
+    scaler: Scaler
+    key_scales: KeyScales | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +101,14 @@ class Bundle:
         What `manifest.json` says.
     scaler
         Brings windows to the range the network knows.
+    key_scales
+        The scale of each key, to which windows are brought before; None where all have the same.
     """
 
     path: Path
     manifest: Manifest
     scaler: Scaler
+    key_scales: KeyScales | None = None
 
     @property
     def network_onnx(self) -> Path:
@@ -94,8 +127,8 @@ class Bundle:
 
     @property
     def features(self) -> Features:
-        """Return names and origin of the features."""
-        return Features(self.manifest.features, self.manifest.origin)
+        """Return names and origin of the features, and the scales of keys."""
+        return Features(self.manifest.features, self.manifest.origin, self.key_scales)
 
     @property
     def reference(self) -> BundleReference:
@@ -161,9 +194,7 @@ class Bundle:
 def write_bundle(
     out: Path,
     facts: Facts,
-    network_keras: bytes,
-    network_onnx: bytes,
-    scaler: Scaler,
+    parts: BundleParts,
     *,
     overwrite: bool = False,
 ) -> Bundle:
@@ -175,10 +206,8 @@ def write_bundle(
         Its folder; the parents are made.
     facts
         What training knows.
-    network_keras, network_onnx
-        Content of the two network files.
-    scaler
-        Goes into scaler.npz.
+    parts
+        Content of the other files.
     overwrite
         Replace a bundle of any recipe.
 
@@ -194,7 +223,13 @@ def write_bundle(
         If it cannot be written.
     """
     check_target(out, facts.name, overwrite=overwrite)
-    content = dict(zip(CONTENT, (network_keras, network_onnx, dump_scaler(scaler)), strict=True))
+    content = {
+        NETWORK_KERAS: parts.network_keras,
+        NETWORK_ONNX: parts.network_onnx,
+        SCALER: dump_scaler(parts.scaler),
+    }
+    if parts.key_scales is not None:
+        content[KEY_SCALES] = dump_key_scales(parts.key_scales)
     values = facts.model_dump(mode="json") | {
         "format_version": FORMAT_VERSION,
         "libraries": library_versions(),
@@ -226,18 +261,22 @@ def read_bundle(path: Path) -> Bundle:
         if not manifest_path.is_file():
             message = f"bundle {path}: no {MANIFEST} there; give the folder that train wrote"
             raise BundleNotFoundError(message)
-        _check_entries(path)
         manifest = parse_manifest(manifest_path, _read(path, MANIFEST))
+        _check_entries(path, (MANIFEST, *content_of(manifest.recipe)))
         check_libraries(path, manifest)
         for name in (NETWORK_KERAS, NETWORK_ONNX):
             _check_file(path, manifest, name)
-        scaler_content = _read(path, SCALER)
+        content = {name: _read(path, name) for name in manifest.files if name in _ARRAYS}
     except (OSError, ValueError) as error:
         message = f"bundle {path} cannot be read: {error}; check that this user may read it"
         raise BundleError(message) from None
-    check_content(path, manifest, SCALER, scaler_content)
-    scaler = load_scaler(path, scaler_content, manifest.n_features)
-    return Bundle(path, manifest, scaler)
+    for name, data in content.items():
+        check_content(path, manifest, name, data)
+    scaler = load_scaler(path, content[SCALER], manifest.n_features)
+    key_scales = None
+    if KEY_SCALES in content:
+        key_scales = load_key_scales(path, content[KEY_SCALES], manifest.n_features)
+    return Bundle(path, manifest, scaler, key_scales)
 
 
 def _read(path: Path, name: str) -> bytes:
@@ -324,17 +363,17 @@ def _sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _check_entries(path: Path) -> None:
+def _check_entries(path: Path, names: Collection[str]) -> None:
     """Refuse a folder that lacks a file, holds another, or holds a link."""
     entries = {entry.name: entry for entry in path.iterdir()}
-    missing = sorted(_ALL - set(entries))
+    missing = sorted(set(names) - set(entries))
     if missing:
         message = f"bundle {path}: {', '.join(missing)} missing; copy the whole folder or retrain"
         raise BundleNotFoundError(message)
-    extra = sorted(set(entries) - _ALL)
+    extra = sorted(set(entries) - set(names))
     if extra:
-        names = shorten(printable(", ".join(extra)))
-        message = f"bundle {path}: {names} does not belong there; take it away"
+        shown = shorten(printable(", ".join(extra)))
+        message = f"bundle {path}: {shown} does not belong there; take it away"
         raise BundleIntegrityError(message)
     for name, entry in sorted(entries.items()):
         if entry.is_symlink() or not entry.is_file():

@@ -24,7 +24,9 @@ MANIFEST = "manifest.json"
 NETWORK_KERAS = "network.keras"
 NETWORK_ONNX = "network.onnx"
 SCALER = "scaler.npz"
+KEY_SCALES = "key_scales.npz"
 CONTENT = (NETWORK_KERAS, NETWORK_ONNX, SCALER)
+"""Files that every bundle has beside the manifest."""
 
 MANIFEST_BYTES_MAX = 16 * 1024 * 1024
 """Largest manifest. Most of it is the self-test window, about 32 bytes a value, and a window has
@@ -114,6 +116,11 @@ class Manifest(Facts):
     files: dict[str, Sha256]
 
 
+def content_of(recipe: Recipe) -> tuple[str, ...]:
+    """Return the files that a bundle of this recipe has beside the manifest."""
+    return (*CONTENT, KEY_SCALES) if recipe.scaling.per_key else CONTENT
+
+
 def library_versions() -> dict[str, str]:
     """Return the versions of those libraries a bundle depends on that are installed."""
     versions = {}
@@ -197,10 +204,11 @@ def parse_manifest(path: Path, content: bytes) -> Manifest:
 
 def _check_manifest(path: Path, manifest: Manifest) -> None:
     """Refuse a manifest that contradicts itself, or with which nothing would ever be anomalous."""
-    if set(manifest.files) != set(CONTENT):
+    expected = content_of(manifest.recipe)
+    if set(manifest.files) != set(expected):
         received = shorten(printable(", ".join(sorted(manifest.files))))
         message = (
-            f"{path}: expected the files {', '.join(CONTENT)}, received {received}; train the "
+            f"{path}: expected the files {', '.join(expected)}, received {received}; train the "
             "bundle again"
         )
         raise BundleIntegrityError(message)

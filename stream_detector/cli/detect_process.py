@@ -70,6 +70,7 @@ def run_detect(bundle: Path, settings: DetectSettings, worker: int | None = None
         n_scored_windows=totals.n_scored_windows,
         n_unscored_keys=sum(totals.unscored.values()),
         unscored=",".join(f"{name}:{n}" for name, n in totals.unscored.items()) or "none",
+        n_unknown_keys=totals.n_unknown_keys,
     )
 
 

@@ -60,12 +60,13 @@ def evaluate(
     misses and false alarms. It is one file without scripts, and any browser opens it.
     """
     from stream_detector.assembly import open_bundle
-    from stream_detector.cli.sources import load_named_dataset
+    from stream_detector.cli.sources import load_named_dataset, warn_of_unknown_keys
     from stream_detector.training import evaluate_on
 
     served = open_bundle(bundle, engine)
     recipe = served.bundle.manifest.recipe
     data = load_named_dataset(dataset, split, served.bundle)
+    warn_of_unknown_keys(data.test_keys or (), served.bundle.features)
     if data.test_labels is None or not len(data.test):
         message = (
             f"data set {data.name}: expected labelled test windows, received none; add a column "

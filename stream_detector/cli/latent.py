@@ -109,7 +109,7 @@ def generate(
         raise ConfigError(message)
     latent = np.random.default_rng(seed).standard_normal((n, parts.n_latent), dtype=np.float32)
     made = opened.scaler.inverse(parts.decode(latent))  # (n, n_steps, n_features)
-    values = opened.features.to_unit(made)
+    values = opened.features.from_key_units(made)
     keys = [f"sample-{number:05d}" for number in range(n)]
     if recipe.window.record == "image":
         write_images(out, keys, values, recipe.window.channels)
@@ -144,19 +144,19 @@ def reconstruct(
         made.append(served.reconstruct(scaled))
         return made[-1]
 
-    def clean(windows: "FloatArray") -> "NDArray[np.float64]":
+    def clean(windows: "FloatArray", keys: Sequence[str]) -> "NDArray[np.float64]":
         _run_scaled(served.bundle, windows, run, f"reconstructing {file.name}")
         reconstructed = served.bundle.scaler.inverse(np.concatenate(made))
-        return served.bundle.features.to_unit(reconstructed)
+        return served.bundle.features.from_key_units(reconstructed, keys)
 
     if window.record == "samples":
         _reconstruct_samples(file, out, served.bundle, clean)
         return
     found = read_file(file, served.bundle)
     if window.record == "image":
-        write_images(out, found.keys, clean(found.windows), window.channels)
+        write_images(out, found.keys, clean(found.windows, found.keys), window.channels)
     else:
-        _write_windows(out, found.keys, found.start_ms, clean(found.windows))
+        _write_windows(out, found.keys, found.start_ms, clean(found.windows, found.keys))
 
 
 def _open_parts(path: Path) -> "ServedParts":
@@ -237,9 +237,10 @@ def _reconstruct_samples(
     file: Path,
     out: Path | None,
     bundle: "Bundle",
-    clean: "Callable[[FloatArray], NDArray[np.float64]]",
+    clean: "Callable[[FloatArray, Sequence[str]], NDArray[np.float64]]",
 ) -> None:
     """Cut a file of samples into windows, clean these and join them to a signal again."""
+    from stream_detector.cli.sources import warn_of_unknown_keys
     from stream_detector.datasets.files.samples import read_samples
     from stream_detector.datasets.windowing import cut_with_rows, join_windows, require_windows
 
@@ -247,7 +248,9 @@ def _reconstruct_samples(
     samples = table.samples
     found, rows = cut_with_rows(samples, rules)
     require_windows(found, str(file), samples, rules, bundle.features)
-    joined = join_windows(clean(found.windows), rows, len(samples))  # (n_samples, n_features)
+    warn_of_unknown_keys(found.keys, bundle.features)
+    cleaned = clean(found.in_key_units(bundle.features).windows, found.keys)
+    joined = join_windows(cleaned, rows, len(samples))  # (n_samples, n_features)
     n_outside = int(np.isnan(joined[:, 0]).sum())
     if n_outside:
         say(f"{n_outside} of {len(samples)} samples lie in no window and are left empty")

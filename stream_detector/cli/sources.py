@@ -31,9 +31,13 @@ from stream_detector.recipes import Recipe
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
 from stream_detector.recipes.datasets import DATASETS, built_in, is_table, names_with
 from stream_detector.replay import concatenate
+from stream_detector.text import shorten
 
 SAMPLE_INTERVALS_MS = {name: DATASETS[name].sample_interval_ms for name in built_in("samples")}
 """Data sets of samples, with the time between two samples in milliseconds."""
+
+
+_N_KEYS_SHOWN = 5
 
 
 class FileWindows(NamedTuple):
@@ -42,7 +46,8 @@ class FileWindows(NamedTuple):
     Parameters
     ----------
     windows
-        Float32, shape (n_windows, n_steps, n_features).
+        Float32, shape (n_windows, n_steps, n_features), in the units of their keys where each key
+        has a scale of its own.
     keys, start_ms, end_ms
         Key, start and end of each window; "" where the file does not say.
     """
@@ -104,7 +109,20 @@ def _cut_file(file: Path, recipe: Recipe, features: Features) -> FileWindows:
     require_windows(found, str(file), samples, rules, features)
     if found.n_missing:
         say(f"{found.n_missing} windows lack too many values to be scored")
-    return FileWindows(found.windows, found.keys, found.start_ms.tolist(), found.end_ms.tolist())
+    warn_of_unknown_keys(found.keys, features)
+    windows = features.to_key_units(found.windows, found.keys)
+    return FileWindows(windows, found.keys, found.start_ms.tolist(), found.end_ms.tolist())
+
+
+def warn_of_unknown_keys(keys: Sequence[str], features: Features) -> None:
+    """Say which keys training did not know, where each key has a scale of its own."""
+    unknown = features.unknown_keys(keys)
+    if unknown:
+        shown = ", ".join(shorten(each, 64) for each in unknown[:_N_KEYS_SHOWN])
+        say(
+            f"warning: keys not known to training: {len(unknown):,}, such as {shown}; their "
+            "windows have the median scale of all keys that were known: train again with their data"
+        )
 
 
 def load_named_dataset(name: str | None, split: str | None, bundle: Bundle) -> Dataset:

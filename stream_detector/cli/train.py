@@ -77,12 +77,15 @@ def train(
                 "bundle": str(bundle.path),
                 "version": bundle.manifest.version,
                 "threshold": bundle.manifest.threshold.value,
+                "n_key_scales": None if bundle.key_scales is None else len(bundle.key_scales),
                 "metrics": figures,
                 "warnings": bundle.manifest.warnings,
             }
         )
         return
     say(f"bundle {bundle.path}, version {bundle.manifest.version[:12]}")
+    if bundle.key_scales is not None:
+        say(f"{len(bundle.key_scales):,} keys have a scale of their own")
     if figures is not None:
         print_figures(f"{loaded.name} on its test windows", figures, loaded)
 

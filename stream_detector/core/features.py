@@ -3,7 +3,8 @@
 Pure. Files and records that name their features are matched by name, in any order, and alerts,
 reports and the command line call a feature by its name. Where float32 could not hold how a feature
 varies around a large offset, the bundle has an origin for it: the origin is taken away while values
-are float64, offline and live alike, and everything behind works with what is left.
+are float64, offline and live alike, and everything behind works with what is left. Where each key
+has a scale of its own, its windows are brought to that after they were cut.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stream_detector.core.key_scales import KeyScales
 
 NAME_CHARACTERS_MAX = 200
 """Longest name of a feature: every alert carries some."""
@@ -58,6 +61,8 @@ class Features:
         Their names, each different from all others. Length n_features.
     origin
         What is taken from each, unit: the signal's. Length n_features, or empty where nothing is.
+    key_scales
+        The scale of each key; None where all keys have the same.
 
     Examples
     --------
@@ -67,6 +72,7 @@ class Features:
 
     names: tuple[str, ...]
     origin: tuple[float, ...] = ()
+    key_scales: KeyScales | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -97,6 +103,65 @@ class Features:
         """
         factor, offset = of_key or LinearUnit()
         return LinearUnit(factor, offset + (self.origin[feature] if self.origin else 0.0))
+
+    def units_of(self, key: bytes) -> tuple[LinearUnit, ...]:
+        """Return from what the windows of a key were brought to its units, one a feature.
+
+        Empty where keys have no units of their own.
+        """
+        if self.key_scales is None:
+            return ()
+        row = self.key_scales.rows([key])[0]
+        offset, scale = self.key_scales.offset[row], self.key_scales.scale[row]  # (n_features,)
+        return tuple(
+            LinearUnit(1.0 / factor, at)
+            for factor, at in zip(scale.tolist(), offset.tolist(), strict=True)
+        )
+
+    def to_key_units(
+        self, windows: NDArray[np.float32], keys: Sequence[str]
+    ) -> NDArray[np.float32]:
+        """Return windows as a scorer takes them: each in the units of its key, where it has some.
+
+        Parameters
+        ----------
+        windows
+            Shape (n_windows, n_steps, n_features), unit: the signal's, without the origin.
+        keys
+            Series key of each window. Length n_windows.
+        """
+        if self.key_scales is None:
+            return windows
+        return self.key_scales.transform(windows, self._rows(keys, len(windows)))
+
+    def from_key_units(
+        self, values: NDArray[np.float64], keys: Sequence[str] | None = None
+    ) -> NDArray[np.float64]:
+        """Return values of a scorer in the signal's unit, with the origin again.
+
+        Parameters
+        ----------
+        values
+            Shape (n_windows, .., n_features), as `to_key_units` makes them.
+        keys
+            Series key of each window; None for windows of no key, which have the fleet's scale.
+        """
+        if self.key_scales is not None:
+            values = self.key_scales.inverse(values, self._rows(keys, len(values)))
+        return self.to_unit(values)
+
+    def unknown_keys(self, keys: Sequence[str]) -> list[str]:
+        """Return the keys without a scale of their own where keys have one, each once, in order."""
+        if self.key_scales is None:
+            return []
+        return [key.decode() for key in self.key_scales.unknown(key.encode() for key in keys)]
+
+    def _rows(self, keys: Sequence[str] | None, n_windows: int) -> NDArray[np.intp]:
+        """Return the row of each window's key among the scales, shape (n_windows,)."""
+        assert self.key_scales is not None  # noqa: S101  (callers look)
+        if keys is None:
+            return np.full(n_windows, self.key_scales.fleet_row)
+        return self.key_scales.rows(key.encode() for key in keys)
 
     def places_in(self, received: Sequence[str]) -> list[int]:
         """Return where each feature is among names in any order.

@@ -149,6 +149,9 @@ class Step:
         used.
     clock_notices
         Keys whose clock was wrong.
+    unknown_keys
+        Keys of windows that have the fleet's scale, because training did not know them; none where
+        all keys have the same.
     """
 
     state: DetectorState
@@ -158,3 +161,4 @@ class Step:
     counts: Counts
     series: SeriesFacts | None = None
     clock_notices: Sequence[ClockNotice] = ()
+    unknown_keys: Sequence[bytes] = ()

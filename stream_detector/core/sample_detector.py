@@ -26,13 +26,14 @@ from stream_detector.core.scoring.scorer import (
     SCALED_MAX,
     WINDOWS_MAX,
     Scorer,
-    all_in_range,
     score_windows,
+    value_range,
 )
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.state.sample_state import Needed, NoDataTimes, SampleState
 from stream_detector.core.timestamps import describe_time
 from stream_detector.core.windowing.admission import KEYS_MAX, find_refused
+from stream_detector.core.windowing.arrays import Indices
 from stream_detector.core.windowing.imputation import impute_windows
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.series_health import SeriesFacts
@@ -60,7 +61,8 @@ class SampleDetector:
     alerting
         When alerts open, are updated and close.
     features
-        Names of the features, for records that name them and for the alerts.
+        Names of the features, for records that name them and for the alerts, and the scale of each
+        key, to which windows are brought before they are scored.
     model_rows_max
         Most windows in one call of the scorer.
     keys_max
@@ -111,7 +113,8 @@ class SampleDetector:
         completed, indices = self._assign_windows(state, batch, decoded)
         known = KeyedAlerts(state.alerts, state.gaps)
         alerts = AlertBatch(self._policy, known, batch, completed, indices)
-        scores = self._score_windows(completed, alerts)  # (n_windows,)
+        key_rows, unknown = self._key_rows(completed)
+        scores = self._score_windows(completed, key_rows, alerts)  # (n_windows,)
         after = alerts.finish()
         is_scored = np.isfinite(scores)
         found = Scores(
@@ -130,7 +133,7 @@ class SampleDetector:
         raised = [*alerts.raised, *self._no_data(batch, completed, indices)]
         raised.sort(key=lambda each: each.record)
         notices = _clock_notices(completed)
-        return Step(state, found, raised, rejected, counts, series, notices)
+        return Step(state, found, raised, rejected, counts, series, notices, unknown)
 
     def _no_data(
         self, batch: RecordBatch, completed: WindowBatch, indices: NDArray[np.intp]
@@ -198,11 +201,19 @@ class SampleDetector:
             features=self.features,
             interval_ms=self.windows.sample_interval_ms,
         )
-        if all_in_range(self.scorer, decoded.values, nan_is_missing=True):
+        ends = value_range(decoded.values, nan_is_missing=True)  # (2, n_features)
+        scales = self.features.key_scales
+        if self.scorer.in_range(ends if scales is None else scales.bounds(ends)).all():
             return decoded
-        is_bad = ~self.scorer.in_range(decoded.values) & ~np.isnan(decoded.values)
-        errors: dict[int, DataError] = {}
         row_of = np.repeat(np.arange(len(decoded.counts)), decoded.counts)  # (n_samples,)
+        values = decoded.values
+        if scales is not None:
+            keys = batch.series().keys
+            rows = scales.rows(keys[index] or b"" for index in decoded.indices.tolist())
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = scales.transform(values, rows[row_of])  # (n_samples, n_features)
+        is_bad = ~self.scorer.in_range(values) & ~np.isnan(decoded.values)
+        errors: dict[int, DataError] = {}
         starts = np.cumsum(decoded.counts) - decoded.counts  # (n_records,)
         for sample, feature in np.argwhere(is_bad)[::-1].tolist():
             row = int(row_of[sample])
@@ -215,7 +226,25 @@ class SampleDetector:
             )
         return decoded.without(errors)
 
-    def _score_windows(self, completed: WindowBatch, alerts: AlertBatch) -> NDArray[np.float64]:
+    def _key_rows(self, completed: WindowBatch) -> tuple[Indices | None, list[bytes]]:
+        """Return which scale each window has, and the keys that have the fleet's.
+
+        Returns
+        -------
+        Rows of the scales, shape (n_windows,); None where all keys have the same.
+        """
+        scales = self.features.key_scales
+        if scales is None:
+            return None, []
+        slots, which = np.unique(completed.slots, return_inverse=True)  # (n_keys,), (n_windows,)
+        keys = completed.state.keys_of(slots)
+        rows = scales.rows(keys)  # (n_keys,)
+        unknown = [keys[at] for at in np.flatnonzero(rows == scales.fleet_row).tolist()]
+        return rows[which], unknown
+
+    def _score_windows(
+        self, completed: WindowBatch, key_rows: Indices | None, alerts: AlertBatch
+    ) -> NDArray[np.float64]:
         """Return the score of each window, NaN where too many of its values are missing.
 
         Alerts advance slice by slice, so that no more windows are held than one call has.
@@ -232,6 +261,8 @@ class SampleDetector:
                 imputed = np.isnan(received[is_usable])  # (n_scored, n_steps, n_features)
                 filled = filled[is_usable]
                 places = np.cumsum(is_usable) - 1
+            if key_rows is not None and self.features.key_scales is not None:
+                filled = self.features.key_scales.transform(filled, key_rows[rows[is_usable]])
             found = self.scorer.score(filled) if len(filled) else NO_SCORES
             scores[rows[is_usable]] = found.scores
             alerts.add_windows(ScoredSlice(rows, scores[rows], places, found, imputed))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.features import to_float32
+from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.stream_evaluation import LabelledEvent
 
@@ -23,8 +24,8 @@ class Dataset:
     name, split
         Names of the data set and of its split; split is "" if there is only one.
     train, test
-        Float32, C-contiguous, shape (n_windows, n_steps, n_features), unit: the signal's.
-        `test` may be empty.
+        Float32, C-contiguous, shape (n_windows, n_steps, n_features), unit: the signal's, or that
+        of `key_scales`. `test` may be empty.
     train_labels, test_labels
         Int8, shape (n_windows,), 0 normal and 1 anomalous; None if the data set has no labels.
     train_keys, test_keys
@@ -37,6 +38,8 @@ class Dataset:
     origin
         What was taken from each feature before values were rounded to float32; empty if nothing
         was. See `stream_detector.core.features`.
+    key_scales
+        The scale of each key, to which the windows were brought; None where all have the same.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Dataset:
     test_timestamps_ms: NDArray[np.int64] | None = None
     feature_names: tuple[str, ...] | None = None
     origin: tuple[float, ...] = ()
+    key_scales: KeyScales | None = None
 
     def in_float32(self, origin: tuple[float, ...] = ()) -> "Dataset":
         """Return the windows of a file, which are float64, without an origin and as float32."""

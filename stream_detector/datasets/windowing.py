@@ -50,6 +50,10 @@ class CutWindows:
     labels: NDArray[np.int8] | None
     n_missing: int
 
+    def in_key_units(self, features: Features) -> "CutWindows":
+        """Return the windows as a scorer takes them, in the units of their keys if these differ."""
+        return replace(self, windows=features.to_key_units(self.windows, self.keys))
+
 
 def cut_samples(samples: Samples, rules: WindowRules) -> CutWindows:
     """Cut windows from samples.
@@ -282,8 +286,9 @@ def to_windows(
     rules
         Rules by which windows are cut.
     features
-        The features of a bundle, in whose order the windows have theirs, and whose origin is
-        subtracted; None keeps the order of the data set, and subtracts nothing.
+        The features of a bundle, in whose order the windows have theirs, whose origin is
+        subtracted, and to whose scales of keys the windows are brought; None keeps the order of the
+        data set, subtracts nothing, and scales nothing.
 
     Raises
     ------
@@ -307,6 +312,8 @@ def to_windows(
         cut_samples(replace(part, values=to_float32(part.values, origin)), rules)
         for part in (dataset.train, dataset.test)
     )
+    if features is not None:
+        train, test = (each.in_key_units(features) for each in (train, test))
     named = Features(dataset.feature_names or Features.generated(n_features).names)
     require_windows(train, dataset.name, dataset.train, rules, named)
     return Dataset(
@@ -322,6 +329,7 @@ def to_windows(
         test_timestamps_ms=test.start_ms,
         feature_names=dataset.feature_names,
         origin=origin,
+        key_scales=None if features is None else features.key_scales,
     )
 
 

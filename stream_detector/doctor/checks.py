@@ -106,6 +106,7 @@ def make_report(examination: Examination, reading: Reading, now_ms: int) -> Repo
         _check_clock(examination, now_ms),
         *series.check(),
         _check_values(examination),
+        *_check_unknown_keys(examination),
         _check_scored(examination, series),
     ]
     would_score = examination.n_windows > 0 or series.n_on_their_way > 0
@@ -348,6 +349,24 @@ def _check_scored(examination: Examination, series: _Series) -> Finding:
     if n_anomalous > ANOMALOUS_SHARE_MAX * n_windows:
         return Finding("scored", "warning", found, "see that the bundle was trained on this signal")
     return Finding("scored", "ok", found)
+
+
+def _check_unknown_keys(examination: Examination) -> Iterator[Finding]:
+    """Check that training knew all keys, where each has a scale of its own."""
+    scales, unknown = examination.detector.features.key_scales, list(examination.unknown_keys)
+    if scales is None:
+        return
+    if not unknown:
+        yield Finding("known keys", "ok", f"training knew all keys ({len(scales):,} in all)")
+        return
+    yield Finding(
+        "known keys",
+        "warning",
+        f"keys not known to training: {_count_keys(len(unknown), unknown)}; training knew "
+        f"{len(scales):,}, such as {', '.join(map(_shown, scales.keys[:_N_SHOWN]))}",
+        "their windows have the median scale of all known keys: train again with data of these "
+        "keys, or send the keys that it was trained on",
+    )
 
 
 def _count_keys(n_keys: int, keys: Sequence[bytes]) -> str:

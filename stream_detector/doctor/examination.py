@@ -98,6 +98,8 @@ class Examination:
         Newest time of a sample, or of a window; -inf where there was none.
     intervals_ms
         Times between successive samples of a key, of each batch an array.
+    unknown_keys
+        Keys that training did not know, where each key has a scale of its own.
     diagnosis
         Why series are not scored; None where records are whole windows, or none could be used.
     """
@@ -118,6 +120,7 @@ class Examination:
         self.values = Values.of(len(scaler.offset))
         self.newest_ms = -np.inf
         self.intervals_ms: list[NDArray[np.float64]] = []
+        self.unknown_keys: dict[bytes, None] = {}
         self.diagnosis: Diagnosis | None = None
         self._content_type = content_type
         self._state = detector.initial_state()
@@ -132,6 +135,7 @@ class Examination:
         self.n_incomplete += step.counts.windows.get("missing", 0)
         self.n_gaps += step.counts.n_gaps
         self.samples.update(step.counts.samples)
+        self.unknown_keys.update(dict.fromkeys(step.unknown_keys))
         for each in step.rejected:
             self._add_rejected(batch, each)
         series = batch.series()
@@ -167,7 +171,12 @@ class Examination:
         self.diagnosis.health.add(facts)
         distances = windows.aligned.distances_ms
         self.intervals_ms.append(distances[~np.isnan(distances)])
-        self._add_values(facts.values, float(windows.in_order.sessions.after.newest_ms.max()))
+        rows = None
+        if (scales := self.detector.features.key_scales) is not None:
+            sessions = windows.in_order.sessions
+            keys = windows.state.keys_of(sessions.slots[sessions.of_records])  # of each record
+            rows = np.repeat(scales.rows(keys), facts.counts)  # (n_samples,)
+        self._add_values(facts.values, float(windows.in_order.sessions.after.newest_ms.max()), rows)
 
     def _add_windows(self, detector: WindowDetector, batch: RecordBatch) -> None:
         """Count what a batch of whole windows held."""
@@ -186,8 +195,10 @@ class Examination:
         values = decoded.windows.reshape(-1, decoded.windows.shape[2])
         self._add_values(values, float(max(times)))
 
-    def _add_values(self, values: FloatArray, newest_ms: float) -> None:
-        """Count values, shape (n_samples, n_features)."""
+    def _add_values(
+        self, values: FloatArray, newest_ms: float, rows: NDArray[np.intp] | None = None
+    ) -> None:
+        """Count values, shape (n_samples, n_features), with the row of each key's scale."""
         self.newest_ms = max(self.newest_ms, newest_ms)
         found = self.values
         is_missing = np.isnan(values)  # (n_samples, n_features)
@@ -198,6 +209,8 @@ class Examination:
         found.highest = np.fmax(found.highest, np.fmax.reduce(wide, axis=0))
         low, high = scaled_range(self.scaler.kind)
         with np.errstate(over="ignore", invalid="ignore"):
+            if rows is not None and self.detector.features.key_scales is not None:
+                values = self.detector.features.key_scales.transform(values, rows)
             scaled = self.scaler.linear(values)  # (n_samples, n_features)
             found.n_outside += ((scaled < low) | (scaled > high)).sum(axis=0)
 

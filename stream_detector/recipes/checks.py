@@ -182,6 +182,11 @@ def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     kind = tables["scaling"].get("kind")
     sigmoid = tables["network"].get("output_activation") == "sigmoid"
     record = tables["window"].get("record")
+    if tables["scaling"].get("per_key") is True and record in ("window", "image"):
+        yield (
+            "scaling.per_key: expected only with window.record = 'samples', where a key is a "
+            f"series, received true with {record!r}"
+        )
     if kind == "pixels" and record != "image":
         yield (
             "scaling.kind: expected 'pixels' only with window.record = 'image', received it with "

@@ -287,6 +287,12 @@ class ScalingSection(Section):
         description="Training windows that the scaling is fitted to: the normal ones that the "
         "network is trained on, or all, anomalous ones included",
     )
+    per_key: bool = Field(
+        default=False,
+        description="Samples only: bring each key to its own normal level and deviation (median "
+        "and 1.4826 times the median absolute deviation of its normal training samples) before "
+        "`kind` is applied; a key that training did not know takes the median of all keys",
+    )
 
 
 class TrainingSection(Section):

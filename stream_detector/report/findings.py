@@ -44,7 +44,7 @@ class Findings:
     where
         Name of the data set, for the title.
     windows
-        Float32, shape (n_windows, n_steps, n_features), n_windows >= 1, unit: the signal's.
+        Float32, shape (n_windows, n_steps, n_features), n_windows >= 1, as the scorer takes them.
     labels
         0 normal, 1 anomalous, shape (n_windows,).
     errors
@@ -134,9 +134,10 @@ class Findings:
         scaled = scaler.transform(self.windows[rows])
         made = self.reconstruct(scaled)
         errors = value_errors(scaled, made, self.bundle.manifest.threshold.error)
+        keys = None if self.keys is None else [self.keys[row] for row in rows.tolist()]
         return Redrawn(
-            features.to_unit(self.windows[rows].astype(np.float64)),
-            features.to_unit(scaler.inverse(made)),
+            features.from_key_units(self.windows[rows].astype(np.float64), keys),
+            features.from_key_units(scaler.inverse(made), keys),
             errors.mean(axis=1, dtype=np.float64),  # (n_windows, n_features)
         )
 

@@ -42,6 +42,7 @@ from stream_detector.service.publisher import Publisher
 from stream_detector.service.recovery import Restorer
 from stream_detector.service.rejections import KeyLimitWatch, RejectionWatch
 from stream_detector.service.retry import RetryPolicy
+from stream_detector.service.unknown_keys import UnknownKeyWatch
 from stream_detector.settings import DetectSettings
 from stream_detector.telemetry import Metrics, log_event
 
@@ -67,6 +68,8 @@ class Totals:
         Counts.
     unscored
         At the end of the run, how many keys send samples of which no window is scored, by reason.
+    n_unknown_keys
+        At the end of the run, how many keys training did not know, where each has its own scale.
     """
 
     n_records: int = 0
@@ -76,6 +79,7 @@ class Totals:
     n_retries: int = 0
     n_scored_windows: int = 0
     unscored: Mapping[Reason, int] = field(default_factory=dict)
+    n_unknown_keys: int = 0
 
 
 class Service:
@@ -115,11 +119,13 @@ class Service:
         self._rejection_watch = RejectionWatch(self.context)
         self._unscored_watch = UnscoredWatch(self.context)
         self._clock_watch = ClockWatch(self.context)
+        self._unknown_key_watch = UnknownKeyWatch(self.context)
         self._observers: list[StepObserver] = [
             self._unscored_watch.observe,
             KeyLimitWatch(self.context).observe,
             self._rejection_watch.observe,
             self._clock_watch.observe,
+            self._unknown_key_watch.observe,
         ]
         self._assignment = Assignment(self.context)
         self._group_watch = GroupWatch(self.context)
@@ -174,6 +180,7 @@ class Service:
                         self._process_batch()
                     self._unscored_watch.check()
                     self._clock_watch.check()
+                    self._unknown_key_watch.check()
                 except StreamDetectorError as error:
                     if not error.retriable:
                         raise
@@ -181,6 +188,7 @@ class Service:
             self.totals.unscored = self._unscored_watch.finish()
             self._rejection_watch.finish()
             self._clock_watch.finish()
+            self.totals.n_unknown_keys = self._unknown_key_watch.finish()
         finally:
             self.context.client.close()
         return self.totals

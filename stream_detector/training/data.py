@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.features import Features
+from stream_detector.core.features import Features, to_float32
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.thresholds import N_WINDOWS_MIN
 from stream_detector.datasets import (
@@ -24,6 +24,7 @@ from stream_detector.datasets.sampling import draw_each, draw_share
 from stream_detector.datasets.windowing import to_windows
 from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import DataSection, Recipe
+from stream_detector.training.key_scales import fit_key_scales
 from stream_detector.training.origin import choose_origin
 
 N_NORMAL_MIN = 20
@@ -63,8 +64,9 @@ def load_windows(recipe: Recipe, features: Features | None = None) -> Dataset:
     recipe
         Its tables `[data]` and `[window]` decide.
     features
-        The features of a bundle, whose origin is subtracted and in whose order samples have theirs;
-        None keeps the order of the data, and chooses the origin that float32 needs.
+        The features of a bundle, whose origin is subtracted, whose scales of keys are applied, and
+        in whose order samples have theirs; None keeps the order of the data, chooses the origin
+        that float32 needs, and fits the scale of each key where the recipe asks for it.
 
     Raises
     ------
@@ -77,7 +79,7 @@ def load_windows(recipe: Recipe, features: Features | None = None) -> Dataset:
     if recipe.window.record == "samples":
         samples = _load_samples(section)
         if features is None:
-            features = _features_of(samples)
+            features = _features_of(samples, per_key=recipe.scaling.per_key)
         return to_windows(samples, recipe.window.rules, features)
     dataset = _load_whole(section, recipe.window.features)
     expected = (recipe.window.steps, recipe.window.features)
@@ -110,11 +112,15 @@ def _load_samples(section: DataSection) -> SampleDataset:
     return load_samples(section.name, series=section.series)
 
 
-def _features_of(dataset: SampleDataset) -> Features:
-    """Return the features of samples to train on, with the origin that float32 needs."""
+def _features_of(dataset: SampleDataset, *, per_key: bool) -> Features:
+    """Return the features of samples to train on: the origin that float32 needs, keys' scales."""
     samples, names = dataset.train, dataset.feature_names
-    origin = choose_origin(samples.values, samples.series, names, f"data {dataset.name}")
-    return Features(names, origin)
+    where = f"data {dataset.name}"
+    origin = choose_origin(samples.values, samples.series, names, where)
+    if not per_key:
+        return Features(names, origin)
+    scales = fit_key_scales(samples, to_float32(samples.values, origin), where)
+    return Features(names, origin, scales)
 
 
 def _origin_of(dataset: Dataset) -> tuple[float, ...]:

@@ -5,7 +5,7 @@ stream, and not by the network in training.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stream_detector.bundle import (
     THRESHOLD_MAX,
     Bundle,
+    BundleParts,
     Facts,
     SelfTest,
     Threshold,
@@ -37,6 +38,7 @@ from stream_detector.errors import ConfigError
 from stream_detector.networks import build_network
 from stream_detector.networks.export import export_keras, export_onnx
 from stream_detector.recipes import Recipe
+from stream_detector.text import printable, shorten
 from stream_detector.training.data import (
     Split,
     calibration_warning,
@@ -93,9 +95,8 @@ def train(
     reconstruct = _load_network(recipe, fitted.network_onnx)
     scorer = _calibrate(recipe, scaler, split.calibrate, reconstruct)
     facts = _facts(recipe, dataset, split, scorer, fitted.history)
-    bundle = write_bundle(
-        out, facts, fitted.network_keras, fitted.network_onnx, scaler, overwrite=overwrite
-    )
+    parts = BundleParts(fitted.network_keras, fitted.network_onnx, scaler, dataset.key_scales)
+    bundle = write_bundle(out, facts, parts, overwrite=overwrite)
     bundle.check_self_test(reconstruct)
     return bundle
 
@@ -249,6 +250,12 @@ def _warnings(recipe: Recipe, dataset: Dataset, split: Split, threshold: float) 
         yield few
     if dataset.test_labels is not None and not len(dataset.test):
         yield "the test part of the data makes no window, so how well it detects is not known"
+    without = Features((), key_scales=dataset.key_scales).unknown_keys(dataset.train_keys or ())
+    if without:
+        yield (
+            "keys with too few normal samples for a scale of their own, which have the median "
+            f"scale of all keys: {len(without):,}, such as {_some(without)}"
+        )
     few_steps = features_of_few_steps(split.fit, _features(recipe, dataset).names)
     if few_steps and recipe.window.record != "image":
         yield (
@@ -269,3 +276,8 @@ def _warnings(recipe: Recipe, dataset: Dataset, split: Split, threshold: float) 
         f"the threshold is at its floor, {THRESHOLD_MIN:g}: the network reconstructs the data "
         f"exactly, and any change will be anomalous; {which}"
     )
+
+
+def _some(keys: Sequence[str], n_max: int = 5) -> str:
+    """Return the first keys as text that is safe to show."""
+    return ", ".join(shorten(printable(key), 64) for key in keys[:n_max])

@@ -59,6 +59,12 @@ def check_scaler(data: bytes) -> int:
     return 1
 
 
+def check_key_scales(data: bytes) -> int:
+    """Check a content of key_scales.npz."""
+    fuzz_bundle.check_any_key_scales(data)
+    return 1
+
+
 def check_network(data: bytes) -> int:
     """Check a content of network.onnx."""
     fuzz_bundle.check_any_network(data)
@@ -89,6 +95,7 @@ TARGETS = {
     "images": Target(fuzz_images.check_image, fuzz_images.fuzz_seeds),
     "manifest": Target(check_manifest, manifest_seeds),
     "scaler": Target(check_scaler, scaler_seeds),
+    "key_scales": Target(check_key_scales, fuzz_bundle.key_scales_seeds),
     "network": Target(check_network, fuzz_bundle.network_seeds),
 }
 

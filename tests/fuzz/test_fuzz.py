@@ -31,7 +31,7 @@ def run(root: Path, *words: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_some_records_of_each_target_hold(tmp_path: Path) -> None:
-    targets = ("windows", "samples", "images", "manifest", "scaler", "network")
+    targets = ("windows", "samples", "images", "manifest", "scaler", "key_scales", "network")
     chosen = [word for target in targets for word in ("--target", target)]
     done = fuzz(ROOT, tmp_path / "kept", "--records", 20_000, "--seconds", 30, *chosen)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from fuzz_bundle import (
+    check_any_key_scales,
     check_any_manifest,
     check_any_scaler,
     check_every_byte,
     is_refused,
+    key_scales_seeds,
     manifest_seeds,
     scaler_seeds,
     small_bundle,
@@ -104,6 +106,8 @@ def test_absurd_manifests_and_scalers_are_refused(bundle: Bundle) -> None:
     manifest, scaler = ((bundle.path / name).read_bytes() for name in (FILES[0], FILES[-1]))
     for content in manifest_seeds(manifest):
         check_any_manifest(manifest, content)
+    for content in key_scales_seeds():
+        check_any_key_scales(content)
     for content in scaler_seeds(scaler):
         check_any_scaler(content)
 

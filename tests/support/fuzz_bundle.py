@@ -15,16 +15,16 @@ from halving_bundle import scaling_network
 from stream_detector.assembly import build_detector
 from stream_detector.bundle import (
     Bundle,
+    BundleParts,
     Facts,
     SelfTest,
     Threshold,
     TrainingData,
     write_bundle,
 )
-from stream_detector.bundle.arrays import load_scaler
+from stream_detector.bundle.arrays import dump_key_scales, load_key_scales, load_scaler
 from stream_detector.bundle.folder import check_content
 from stream_detector.bundle.manifest import (
-    CONTENT,
     MANIFEST,
     NETWORK_KERAS,
     NETWORK_ONNX,
@@ -34,6 +34,7 @@ from stream_detector.bundle.manifest import (
     dump_manifest,
     parse_manifest,
 )
+from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.scoring.scaling import fit_scaler
 from stream_detector.engines.onnx_graph import check_graph
 from stream_detector.errors import BundleError
@@ -63,7 +64,7 @@ def small_bundle(path: Path) -> Bundle:
         recipe=RECIPE,
     )
     return write_bundle(
-        path, facts, bytes(range(256)) * 4, b"onnx" * 64, fit_scaler("none", window)
+        path, facts, BundleParts(bytes(range(256)) * 4, b"onnx" * 64, fit_scaler("none", window))
     )
 
 
@@ -78,7 +79,7 @@ def check_every_byte(bundle: Bundle, values_for: Callable[[str, int], Iterable[i
         What to put in place of a byte, given the file's name and that byte; never the byte itself.
     """
     n_tried = 0
-    for name in (MANIFEST, *CONTENT):
+    for name in (MANIFEST, *bundle.manifest.files):
         changed = bytearray((bundle.path / name).read_bytes())
         for at, before in enumerate(bytes(changed)):
             for value in values_for(name, before):
@@ -152,6 +153,55 @@ def check_any_scaler(content: bytes) -> None:
         assert scaler.offset.shape == scaler.scale.shape == (1,)
         assert np.isfinite(scaler.offset).all()
         assert (scaler.scale > 0).all()
+
+
+def check_any_key_scales(content: bytes) -> None:
+    """Check that any content of key_scales.npz is refused, or scales any key of one feature.
+
+    The same content is also tried as an array within an archive, of which every checksum is right.
+    """
+    for archive in (content, _archive_of_keys(content)):
+        try:
+            with warnings.catch_warnings(action="ignore"):  # old ways of writing an array
+                scales = load_key_scales(NOWHERE, archive, 1)
+        except BundleError:
+            continue
+        rows = scales.rows([*scales.keys[:9], b"another"])
+        zeros = np.zeros((len(rows), 2, 1), np.float32)
+        with np.errstate(over="ignore"):
+            assert not np.isnan(scales.transform(zeros, rows)).any()
+        assert np.isfinite(scales.inverse(zeros.astype(np.float64), rows)).all()
+
+
+def _archive_of_keys(array: bytes) -> bytes:
+    """Return an archive of scales of which one array is given as the bytes of an .npy file."""
+    buffer = io.BytesIO()
+    one = np.ones((1, 1), np.float32)
+    np.savez(buffer, keys=np.frombuffer(b"ab", np.uint8), offset=one, scale=one)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr("key_lengths.npy", array)
+    return buffer.getvalue()
+
+
+def key_scales_seeds() -> Iterator[bytes]:
+    """Yield contents of key_scales.npz: right ones, absurd numbers, and single arrays."""
+    one = np.ones((2, 1), np.float32)
+    yield dump_key_scales(KeyScales([b"a", "p\u00fcmp".encode()], one, one))
+    for absurd in (np.nan, np.inf, -np.inf, 0, -1, 1e-45, 3e38):
+        for name in ("offset", "scale"):
+            buffer = io.BytesIO()
+            numbers: dict[str, Any] = {
+                "offset": one,
+                "scale": one,
+                name: np.full((2, 1), absurd, np.float32),
+            }
+            keys = np.frombuffer(b"ab", np.uint8)
+            np.savez(buffer, keys=keys, key_lengths=np.ones(2, np.uint32), **numbers)
+            yield buffer.getvalue()
+    for lengths in ([2], [1, 1], [0, 2], [3], [2**32 - 1], []):
+        buffer = io.BytesIO()
+        np.save(buffer, np.array(lengths, np.uint32))
+        yield buffer.getvalue()
 
 
 def check_any_network(content: bytes) -> None:

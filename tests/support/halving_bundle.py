@@ -5,7 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream_detector.bundle import Facts, SelfTest, Threshold, TrainingData, write_bundle
+from stream_detector.bundle import (
+    BundleParts,
+    Facts,
+    SelfTest,
+    Threshold,
+    TrainingData,
+    write_bundle,
+)
 from stream_detector.core.features import Features
 from stream_detector.core.scoring.scaling import fit_scaler
 from stream_detector.recipes import Recipe, load_recipe
@@ -56,7 +63,9 @@ def make_bundle(
         history={"loss": (2.0, 1.0)},
     )
     scaler = fit_scaler("pixels" if is_image else "none", window)
-    write_bundle(path, facts, network_keras, scaling_network(n_steps, n_features, factor), scaler)
+    network_onnx = scaling_network(n_steps, n_features, factor)
+    key_scales = None if features is None else features.key_scales
+    write_bundle(path, facts, BundleParts(network_keras, network_onnx, scaler, key_scales))
 
 
 def make_bundle_of_samples(path: Path, n_steps: int = 20) -> None:

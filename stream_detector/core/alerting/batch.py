@@ -238,7 +238,10 @@ class AlertBatch:
         if imputed is not None and not imputed.any():
             imputed = None
         context = WindowContext(float(start_ms), self._policy.sample_interval_ms, imputed)
-        return some.found.explain(place, context).described(self._policy.features)
+        slot = self._completed.slots[some.rows[at : at + 1]]  # (1,)
+        (key,) = self._completed.state.keys_of(slot)
+        features = self._policy.features
+        return some.found.explain(place, context).described(features, features.units_of(key))
 
 
 def _key_events(completed: WindowBatch, indices: NDArray[np.intp]) -> list[_KeyEvent]:

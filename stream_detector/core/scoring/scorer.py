@@ -146,8 +146,8 @@ class Scorer(Protocol):
         Parameters
         ----------
         windows
-            Float32, shape (n_windows, n_steps, n_features), n_windows >= 0, unit: the signal's;
-            every value is in range.
+            Float32, shape (n_windows, n_steps, n_features), n_windows >= 0, unit: the signal's, or
+            that of its key where each key has a scale of its own; every value is in range.
 
         Returns
         -------
@@ -161,23 +161,38 @@ class Scorer(Protocol):
         ...
 
 
-def all_in_range(scorer: Scorer, values: FloatArray, *, nan_is_missing: bool = False) -> bool:
-    """Return whether all values can be scored, in two passes that copy nothing.
+def all_in_range(scorer: Scorer, values: FloatArray) -> bool:
+    """Return whether all values can be scored.
 
     Parameters
     ----------
     scorer
         Says what is in range.
     values
-        Float32, C-contiguous, shape (..., n_features), unit: the signal's.
+        Float32, C-contiguous, shape (..., n_features), as the scorer takes them.
+    """
+    return bool(scorer.in_range(value_range(values)).all())
+
+
+def value_range(values: FloatArray, *, nan_is_missing: bool = False) -> FloatArray:
+    """Return the smallest and the largest value of each feature, in two passes that copy nothing.
+
+    Parameters
+    ----------
+    values
+        Float32, C-contiguous, shape (..., n_features).
     nan_is_missing
-        Whether NaN stands for a missing value, and so for one that need not be in range.
+        Whether NaN stands for a missing value; if not, a feature with one has NaN.
+
+    Returns
+    -------
+    Shape (2, n_features); 0 where there is no value.
     """
     least, largest = (np.fmin, np.fmax) if nan_is_missing else (np.minimum, np.maximum)
     ends = np.stack([_reduced(values, reduction) for reduction in (least, largest)])
     if nan_is_missing:
         ends = np.where(np.isnan(ends), np.float32(0), ends)
-    return bool(scorer.in_range(ends).all())  # (2, n_features)
+    return ends
 
 
 def score_windows(

@@ -20,6 +20,7 @@ import pytest
 from stream_detector.assembly import build_detector
 from stream_detector.bundle import (
     Bundle,
+    BundleParts,
     Facts,
     SelfTest,
     Threshold,
@@ -76,7 +77,9 @@ def facts(**changes: Any) -> Facts:
 
 
 def write(out: Path, **changes: Any) -> Bundle:
-    return write_bundle(out, facts(**changes), b"keras network", b"onnx network", SCALER)
+    return write_bundle(
+        out, facts(**changes), BundleParts(b"keras network", b"onnx network", SCALER)
+    )
 
 
 @pytest.fixture
@@ -97,7 +100,7 @@ def rewrite_manifest(path: Path, **changes: Any) -> None:
 
 def test_a_robust_scaler_is_read_back_with_the_features_that_never_moved(tmp_path: Path) -> None:
     scaler = fit_scaler("robust", np.array([[[1, 5], [2, 5], [4, 5]]], np.float32))
-    bundle = write_bundle(tmp_path / "bundle", facts(), b"keras", b"onnx", scaler)
+    bundle = write_bundle(tmp_path / "bundle", facts(), BundleParts(b"keras", b"onnx", scaler))
     assert (bundle.scaler.kind, bundle.scaler.scale.tolist()) == ("robust", scaler.scale.tolist())
     assert bundle.scaler.is_constant is not None
     assert bundle.scaler.is_constant.tolist() == [False, True]

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 from halving_bundle import make_bundle  # tests/support
 
-from stream_detector.bundle import check_target, other_bundle, read_bundle, write_bundle
+from stream_detector.bundle import (
+    BundleParts,
+    check_target,
+    other_bundle,
+    read_bundle,
+    write_bundle,
+)
 from stream_detector.bundle.manifest import CONTENT, MANIFEST, Facts
 from stream_detector.errors import ConfigError
 
@@ -41,9 +47,9 @@ def test_writing_refuses_as_well(bundle: Path) -> None:
     values = opened.manifest.model_dump(include=set(Facts.model_fields)) | {"name": "fans"}
     facts = Facts(**values | {"recipe": opened.manifest.recipe})
     with pytest.raises(ConfigError, match="--overwrite"):
-        write_bundle(bundle, facts, b"", b"", opened.scaler)
+        write_bundle(bundle, facts, BundleParts(b"", b"", opened.scaler))
     assert read_bundle(bundle) == opened
-    write_bundle(bundle, facts, b"", b"", opened.scaler, overwrite=True)
+    write_bundle(bundle, facts, BundleParts(b"", b"", opened.scaler), overwrite=True)
     assert read_bundle(bundle).manifest.name == "fans"
 
 

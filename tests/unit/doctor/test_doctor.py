@@ -14,6 +14,7 @@ from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.detector import WindowDetector
 from stream_detector.core.features import Features
+from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import OutputRecord
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.scaling import Scaler
@@ -236,6 +237,25 @@ def test_values_are_said_in_the_unit_of_the_signal(broker: MemoryBroker) -> None
     report = examine(broker, detector, "min-max")
     assert finding(report, "value range").found == "feature pressure: 1700000000.5 to 1700000000.5"
     assert unwell(report) == {}
+
+
+def test_keys_that_training_did_not_know_are_named(broker: MemoryBroker) -> None:
+    two = np.array([[100.0], [0.0]], np.float32)
+    scales = KeyScales([b"pump", b"other"], two, np.array([[1], [1]], np.float32))
+    detector = replace(of_samples(), features=Features(("pressure",), (), scales))
+    broker.feed("telemetry", samples(range(60), [100.0]))
+    report = examine(broker, detector, "standard")
+    assert unwell(report) == {}  # 100 is no deviation at all from what is normal for this key
+    assert finding(report, "known keys").found == "training knew all keys (2 in all)"
+    broker.feed("telemetry", samples(range(60), [50.0], "pump\x1b-9"))
+    report = examine(broker, detector, "standard")
+    assert unwell(report) == {"known keys": "warning"}
+    assert finding(report, "known keys").found == (
+        r"keys not known to training: 1 key, such as pump\x1b-9; training knew 2, such as pump, "
+        "other"
+    )
+    broker.feed("telemetry", samples(range(60, 90), [0.0]))
+    assert "value range" in unwell(examine(broker, detector, "standard"))
 
 
 def test_all_windows_anomalous_is_a_warning(broker: MemoryBroker) -> None:

@@ -344,6 +344,8 @@ IMAGES = MODELS / "fashion-basic.toml"
         (TUTORIAL, "data.normal=[1]", "data.normal: expected only with data.name = mnist or"),
         (TUTORIAL, "data.n_windows=100", "data.n_windows: expected only with"),
         (TUTORIAL, "window.channels=1", "window.channels: expected only with record = 'image'"),
+        (TUTORIAL, "scaling.per_key=true", "scaling.per_key: expected only with window.record"),
+        (IMAGES, "scaling.per_key=true", "received true with 'image'"),
         (TUTORIAL, "scaling.kind=pixels", "expected 'pixels' only with window.record = 'image'"),
         (TUTORIAL, "data.anomalous_share=1", "data.anomalous_share: expected less than 1"),
     ],

@@ -10,6 +10,7 @@ import pytest
 from present import present
 
 from stream_detector.bundle import Bundle, read_bundle
+from stream_detector.cli.sources import read_file
 from stream_detector.core.scoring.reconstruction_error import feature_errors
 from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.datasets import load_dataset
@@ -19,6 +20,7 @@ from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import Recipe, load_recipe
 from stream_detector.training import train
+from stream_detector.training.key_scales import N_SAMPLES_MIN
 
 pytestmark = [
     pytest.mark.keras,
@@ -220,3 +222,68 @@ def test_target_that_is_no_bundle_is_refused_before_training(tmp_path: Path) -> 
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ConfigError, match="is not a bundle"):
         train(load_recipe(SYNTHETIC, SHORT), tmp_path)
+
+
+N_PUMPS, N_TRAINED = 6, 2_400
+
+
+def write_fleet(path: Path, *, with_fault: bool) -> None:
+    """Write a second's samples of pumps that swing by 1, and of one that swings by 0.001."""
+    rng = np.random.default_rng(0)
+    n_samples = 300 if with_fault else N_TRAINED
+    start_s = 1_767_225_600 + (N_TRAINED if with_fault else 0)
+    rows = ["key,timestamp_ms,bar"]
+    for number in range(N_PUMPS):
+        size = 0.001 if number == N_PUMPS - 1 else 1.0
+        time_s = start_s + np.arange(n_samples)
+        bar = 5 * size + size * np.sin(2 * np.pi * time_s / 30 + number)
+        bar += 0.1 * size * rng.normal(size=n_samples)
+        if with_fault and size < 1:
+            bar[150:156] += 8 * size
+        pairs = zip(time_s.tolist(), bar.tolist(), strict=True)
+        rows += [f"pump-{number},{time}000,{value!r}" for time, value in pairs]
+    path.write_text("\n".join(rows) + "\n")
+
+
+@pytest.mark.parametrize("per_key", [True, False])
+def test_a_fault_of_a_sensor_1000_times_smaller_is_found_with_a_scale_for_each_key(
+    tmp_path: Path, per_key: bool
+) -> None:
+    write_fleet(tmp_path / "fleet.csv", with_fault=False)
+    write_fleet(tmp_path / "later.csv", with_fault=True)
+    changes = [
+        *("data.name=csv", f"data.path={tmp_path / 'fleet.csv'}", "data.series="),
+        *("window.steps=30", "window.features=1", "window.stride=5", "training.epochs=8"),
+        *("window.sample_interval_ms=1000", "window.gap_ms_max=", "scaling.kind=robust"),
+        *("window.allowed_lateness_ms=0", f"scaling.per_key={str(per_key).lower()}"),
+    ]
+    recipe = load_recipe(SYNTHETIC.with_name("smd-dense.toml"), changes)
+    bundle = train(recipe, tmp_path / "bundle")
+    scales = bundle.features.key_scales
+    assert (None if scales is None else len(scales)) == (N_PUMPS if per_key else None)
+    found = read_file(tmp_path / "later.csv", bundle)
+    scorer = bundle.scorer(load_onnx(bundle.network_onnx, 30, 1))
+    is_anomalous = score_windows(scorer, found.windows) > scorer.threshold
+    is_small = np.array(found.keys) == f"pump-{N_PUMPS - 1}"
+    first_ms = int(found.start_ms[0])
+    starts_s = (np.array(found.start_ms).astype(np.int64) - first_ms) / 1_000
+    has_fault = is_small & (starts_s > 120) & (starts_s <= 150)
+    assert is_anomalous[has_fault].any() == per_key
+    assert is_anomalous[has_fault].all() == per_key
+    assert is_anomalous[~has_fault].mean() < 0.1
+
+
+def test_keys_with_too_few_samples_are_warned_of(tmp_path: Path) -> None:
+    write_fleet(tmp_path / "fleet.csv", with_fault=False)
+    lines = (tmp_path / "fleet.csv").read_text().splitlines()
+    few = [line.replace("pump-0", "new\\x1b") for line in lines[1:N_SAMPLES_MIN]]
+    (tmp_path / "fleet.csv").write_text("\n".join([*lines, *few]) + "\n")
+    changes = [
+        *("data.name=csv", f"data.path={tmp_path / 'fleet.csv'}", "data.series="),
+        *("window.steps=4", "window.features=1", "window.stride=5", "training.epochs=1"),
+        *("window.sample_interval_ms=1000", "window.gap_ms_max=", "scaling.per_key=true"),
+        "window.allowed_lateness_ms=0",
+    ]
+    bundle = train(load_recipe(SYNTHETIC.with_name("smd-dense.toml"), changes), tmp_path / "b")
+    (warning,) = [each for each in bundle.manifest.warnings if "keys with too few" in each]
+    assert warning.endswith("which have the median scale of all keys: 1, such as new\\x1b")

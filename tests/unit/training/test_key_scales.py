@@ -1,0 +1,76 @@
+"""The scale of each key is fitted to its normal samples, and none is left without."""
+
+import numpy as np
+import pytest
+
+from stream_detector.core.records import FloatArray, Samples
+from stream_detector.errors import DatasetError
+from stream_detector.training.key_scales import N_SAMPLES_MIN, fit_key_scales
+
+N = 101
+
+
+def samples_of(
+    *columns: list[list[float]], labels: list[int] | None = None
+) -> tuple[Samples, FloatArray]:
+    """Return samples of keys k0, k1 and so on, interleaved, each with its values by feature."""
+    counts = [len(column[0]) for column in columns]
+    values = np.concatenate([np.array(column, np.float32).T for column in columns])
+    series = np.repeat(np.arange(len(columns)), counts)
+    order = np.random.default_rng(0).permutation(len(series))
+    keys = tuple(f"k{number}" for number in range(len(columns)))
+    found = np.array(labels, np.int8)[order] if labels is not None else None
+    times_ms = np.arange(len(series), dtype=np.float64)
+    return Samples(keys, series[order], times_ms, values[order], found), values[order]
+
+
+def ramp(middle: float, step: float, n: int = N) -> list[float]:
+    """Return values whose median is the middle, and whose median distance from it is n // 4."""
+    return [middle + step * (number - n // 2) for number in range(n)]
+
+
+def test_each_key_has_its_median_and_its_robust_deviation() -> None:
+    samples, values = samples_of([ramp(40, 1), ramp(0, 4)], [ramp(0.04, 0.001), ramp(5, 1)])
+    scales = fit_key_scales(samples, values, "data")
+    assert scales.keys == (b"k0", b"k1")
+    assert scales.offset[:2] == pytest.approx(np.array([[40, 0], [0.04, 5]]), rel=1e-5)
+    expected = 1 / (1.4826 * 25 * np.array([[1, 4], [0.001, 1]]))
+    np.testing.assert_allclose(scales.scale[:2], expected, rtol=1e-4)
+
+
+def test_missing_values_and_samples_labelled_anomalous_are_left_out() -> None:
+    good = ramp(3, 1)
+    labels = [0] * N + [1] * 60
+    faulty = [*good, *[1e6] * 60]
+    gappy = [*good[:-1], float("nan"), *[0.0] * 60]
+    samples, values = samples_of([faulty, gappy], labels=labels)
+    scales = fit_key_scales(samples, values, "data")
+    assert scales.offset[0].tolist() == [3, 2.5]
+    assert scales.scale[0, 0] == np.float32(1 / (1.4826 * 25))
+
+
+def test_a_feature_that_never_moved_has_the_deviation_of_the_other_keys() -> None:
+    still = [7.0] * N
+    samples, values = samples_of([ramp(0, 1)], [still], [ramp(0, 3)], [[float("nan")] * N])
+    scales = fit_key_scales(samples, values, "data")
+    np.testing.assert_allclose(1 / (1.4826 * 25 * scales.scale[:4, 0]), [1, 2, 3, 2], rtol=1e-5)
+    assert scales.offset[:4, 0] == pytest.approx([0, 7, 0, 0])
+
+
+def test_a_feature_that_moved_for_no_key_is_counted_in_shares_of_its_level() -> None:
+    samples, values = samples_of(*[[[level] * N] for level in (4.0, -2.0, 0.0)])
+    scales = fit_key_scales(samples, values, "data")
+    assert scales.scale[:3, 0].tolist() == [0.25, 0.5, 1]
+    samples, values = samples_of([[float("nan")] * N])
+    scales = fit_key_scales(samples, values, "data")
+    assert (scales.offset[0, 0], scales.scale[0, 0]) == (0, 1)
+
+
+def test_a_key_with_too_few_samples_has_none_of_its_own() -> None:
+    samples, values = samples_of(
+        [ramp(0, 1, N_SAMPLES_MIN)], [ramp(0, 1, N_SAMPLES_MIN - 1)], [ramp(0, 1)]
+    )
+    assert fit_key_scales(samples, values, "data").keys == (b"k0", b"k2")
+    samples, values = samples_of([ramp(0, 1, N_SAMPLES_MIN - 1)])
+    with pytest.raises(DatasetError, match=r"data mine: scaling.per_key: .* received 0 of 1"):
+        fit_key_scales(samples, values, "data mine")
