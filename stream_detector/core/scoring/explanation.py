@@ -75,7 +75,9 @@ class ImageExplanation:
         Values of a pixel: 1 of grey, 3 of colour.
     first_row
         First of the worst rows, counted from 0 at the top: the contiguous ones around the largest
-        error that have at least half of it.
+        error that have at least half of it. Where rows and columns were nine tenths of the image,
+        only the error beyond that of the median pixel counts, or of a brighter one, until they are
+        less. All rows and columns where the error is about the same everywhere.
     last_row
         Last of them, included.
     first_column

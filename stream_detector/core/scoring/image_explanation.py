@@ -4,6 +4,7 @@ Pure: the same image gives the same bytes.
 """
 
 import base64
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,15 @@ from stream_detector.core.scoring.explanation import (
     worst_span,
 )
 from stream_detector.core.scoring.reconstruction_error import ErrorKind, value_errors
+
+WHOLE_SHARE = 0.9
+"""From this part of the image on, a box locates nothing."""
+
+BRIGHTER_MIN = 1.1
+"""The brightest pixel over the median one, below which the error is the same everywhere."""
+
+_FLOORS = (0.5, 0.75, 0.9, 0.95, 0.99)
+"""Quantiles of the errors of pixels; what is below one of them counts as no error."""
 
 HEAT_MAP_SIDE_MAX = 64
 """Longest side of a heat map, in pixels."""
@@ -39,16 +49,13 @@ def explain_image(scored: WindowEvidence, image: ImageShape, error_kind: ErrorKi
     Returns
     -------
     An explanation whose `image` says it all: it names no features and no times. An image without
-    any error is one region with the share 1, and a black heat map.
+    any error, or with the same error everywhere, is one region with the share 1.
     """
     errors = value_errors(scored.scaled, scored.reconstruction, error_kind)
     pixels = errors.reshape(image).mean(axis=2, dtype=np.float64)  # (n_rows, n_columns)
     np.maximum(pixels, 0.0, out=pixels)  # bce can be below zero
-    first_row, last_row = worst_span(pixels.sum(axis=1))
-    rows = pixels[first_row : last_row + 1]  # (n_worst_rows, n_columns)
-    first_column, last_column = worst_span(rows.sum(axis=0))
-    total = float(pixels.sum())
-    inside = float(rows[:, first_column : last_column + 1].sum())
+    box = _brightest_box(pixels)
+    total, inside = float(pixels.sum()), float(box.of(pixels).sum())
     heat_map = _reduced(pixels)
     start_ms = round(scored.start_ms)
     return Explanation(
@@ -61,15 +68,50 @@ def explain_image(scored: WindowEvidence, image: ImageShape, error_kind: ErrorKi
         n_gaps=0,
         image=ImageExplanation(
             *image,
-            first_row=first_row,
-            last_row=last_row,
-            first_column=first_column,
-            last_column=last_column,
+            **box._asdict(),
             share=inside / total if total > 0.0 else 1.0,
             heat_map=base64.b64encode(_picture(heat_map)).decode(),
             heat_map_max=float(heat_map.max()),
         ),
     )
+
+
+class _Box(NamedTuple):
+    """Some rows and columns, the last ones included."""
+
+    first_row: int
+    last_row: int
+    first_column: int
+    last_column: int
+
+    def of(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the pixels in these rows and columns."""
+        rows = pixels[self.first_row : self.last_row + 1]
+        return rows[:, self.first_column : self.last_column + 1]
+
+
+def _brightest_box(pixels: NDArray[np.float64]) -> _Box:
+    """Return where most of the error lies; the whole image where it is the same everywhere.
+
+    Parameters
+    ----------
+    pixels
+        Errors, shape (n_rows, n_columns), none below zero.
+    """
+    box = _worst_box(pixels)
+    if pixels.max() < BRIGHTER_MIN * np.median(pixels):
+        return box
+    for floor in np.quantile(pixels, _FLOORS):
+        if box.of(pixels).size < WHOLE_SHARE * pixels.size:
+            break
+        box = _worst_box(np.maximum(pixels - floor, 0.0))
+    return box
+
+
+def _worst_box(pixels: NDArray[np.float64]) -> _Box:
+    """Return the worst rows, and the worst columns within them; see `worst_span`."""
+    first, last = worst_span(pixels.sum(axis=1))
+    return _Box(first, last, *worst_span(pixels[first : last + 1].sum(axis=0)))
 
 
 def _reduced(pixels: NDArray[np.float64]) -> NDArray[np.float64]:

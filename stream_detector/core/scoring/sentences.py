@@ -33,8 +33,12 @@ _NAME_CHARACTERS_MAX = 64
 _STUCK_SHARE = 0.1
 """A feature that varies by less than this part of the least that is normal stays where it is."""
 
+_PART = 15
+"""A number is written to a fifteenth of the difference that matters or less, in powers of ten: of
+0.18 to 0.01, of 13 to 0.1. More digits nobody reads."""
+
 _DIGITS = 3
-"""Of the difference that matters: more of them nobody reads."""
+"""Digits of a number where nothing says which difference matters."""
 
 _DECIMALS_MAX, _FIXED_MAX, _DIGITS_MAX = 9, 1e12, 15
 """Numbers with more decimals, or as large, are written with an exponent and so many digits."""
@@ -170,22 +174,24 @@ def number_text(value: float, beside: float) -> str:
     value
         The number, finite.
     beside
-        A difference that matters, such as the width of what is normal; the last digit is between a
-        hundredth and a thousandth of it. 0 gives the value itself three digits.
+        A difference that matters, such as the width of what is normal. 0 gives the value itself
+        three digits.
 
     Examples
     --------
     >>> [number_text(1013.2546, each) for each in (13.0, 0.18, 250.0, 0.0)]
-    ['1013.3', '1013.255', '1013', '1010']
+    ['1013.3', '1013.25', '1010', '1010']
     >>> number_text(0.0312, 0.18), number_text(0.00004, 0.18), number_text(71_234.0, 90_000.0)
-    ('0.031', '4e-05', '71200')
+    ('0.03', '4e-05', '71000')
     """
     if not isfinite(value):
         return str(value)
-    size = abs(beside) if isfinite(beside) and beside else abs(value)
-    if not value or abs(value) < _NOTHING * size:
+    if not value or abs(value) < _NOTHING * abs(beside) < inf:
         return "0"
-    n_decimals = _DIGITS - 1 - floor(log10(size))
+    if isfinite(beside) and beside:
+        n_decimals = -floor(log10(abs(beside) / _PART))
+    else:
+        n_decimals = _DIGITS - 1 - floor(log10(abs(value)))
     n_digits = floor(log10(abs(value))) + 1 + n_decimals
     if n_digits < 1 or abs(value) >= _FIXED_MAX or n_decimals > _DECIMALS_MAX:
         return f"{value:.{min(max(n_digits, 1), _DIGITS_MAX)}g}"
@@ -249,10 +255,13 @@ def _of_error(explanation: Explanation) -> str:
 
 def _of_image(image: ImageExplanation) -> str:
     """Say which part of an image differs."""
+    n_rows = image.last_row - image.first_row + 1
+    n_columns = image.last_column - image.first_column + 1
+    if (n_rows, n_columns) == (image.n_rows, image.n_columns):
+        return "the whole image differs"
     rows = _range("row", image.first_row, image.last_row)
     columns = _range("column", image.first_column, image.last_column)
-    is_one = (image.first_row, image.first_column) == (image.last_row, image.last_column)
-    return f"{rows}, {columns} {'differs' if is_one else 'differ'}"
+    return f"{rows}, {columns} {'differs' if n_rows == n_columns == 1 else 'differ'}"
 
 
 def _observed(facts: CheckFacts) -> str:

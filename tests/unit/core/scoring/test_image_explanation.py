@@ -56,6 +56,68 @@ def test_one_pixel_is_a_region() -> None:
     assert picture(found).tolist() == [[0] * 4, [0] * 4, [255, 0, 0, 0]]
 
 
+def over_background(shape: tuple[int, int], patch: tuple[slice, slice]) -> Any:
+    """Return an image that is wrong everywhere, and most in one part."""
+    errors = np.full(shape, 0.6)
+    errors[patch] = 0.9
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("patch", "expected"),
+    [
+        ((slice(7, 10), slice(0, 4)), (7, 9, 0, 3)),  # a corner
+        ((slice(0, 3), slice(9, 12)), (0, 2, 9, 11)),
+        ((slice(4, 5), slice(6, 7)), (4, 4, 6, 6)),  # one pixel
+        ((slice(0, 10), slice(3, 5)), (0, 9, 3, 4)),  # a stripe
+    ],
+)
+def test_of_an_image_that_is_wrong_everywhere_the_brightest_part_is_named(
+    patch: tuple[slice, slice], expected: tuple[int, int, int, int]
+) -> None:
+    errors = over_background((10, 12), patch)
+    found = explained(errors)
+    assert box(found) == expected
+    assert found.share == pytest.approx(errors[patch].sum() / errors.sum())
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (7, 5), (28, 28)])
+def test_an_image_that_is_as_wrong_everywhere_is_one_region(shape: tuple[int, int]) -> None:
+    for noise in (0.0, 1e-6, 0.04):
+        errors = 0.5 + noise * np.random.default_rng(0).random(shape)
+        found = explained(errors)
+        assert box(found) == (0, shape[0] - 1, 0, shape[1] - 1)
+        assert found.share == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_noise_has_a_brightest_part_too(seed: int) -> None:
+    errors = np.random.default_rng(seed).random((28, 28))
+    found = explained(errors)
+    first_row, last_row, first_column, last_column = box(found)
+    part = errors[first_row : last_row + 1, first_column : last_column + 1]
+    assert part.size < 0.9 * errors.size
+    assert part.mean() > errors.mean()
+    assert found.share == pytest.approx(part.sum() / errors.sum())
+
+
+def test_a_box_is_small_enough_below_nine_tenths() -> None:
+    errors = np.full((1, 100), 0.6)
+    errors[0, 40] = 0.9
+    errors[0, :10] = 0.1  # the worst columns are 90 of 100
+    assert box(explained(errors)) == (0, 0, 40, 40)
+    errors[0, 10] = 0.1  # 89 of 100
+    assert box(explained(errors)) == (0, 0, 11, 99)
+
+
+def test_the_brightest_pixel_must_be_brighter_than_others() -> None:
+    errors = np.full((4, 4), 1.0)
+    errors[1, 2] = 1.0999
+    assert box(explained(errors)) == (0, 3, 0, 3)
+    errors[1, 2] = 1.1001
+    assert box(explained(errors)) == (1, 1, 2, 2)
+
+
 def test_the_heat_map_is_the_mean_error_of_each_pixel() -> None:
     found = explained([[0.3, 0.3, 0.3, 0.0, 0.0, 0.9], [0.0] * 6], n_channels=3)
     assert picture(found).tolist() == [[255, 255], [0, 0]]

@@ -71,7 +71,7 @@ def explanation_of(
         ),
         (
             CheckFacts(0, "level", 71.2, 60_000, 55.0, 55.0),
-            "pressure is at 71.2; it is normally 55",
+            "pressure is at 71; it is normally 55",
         ),
         (CheckFacts(0, "level", 71.2, 60_000), "pressure is at 71.2"),
         (
@@ -124,6 +124,8 @@ def test_a_feature_without_a_name_has_its_number() -> None:
         ((3, 3, 4, 12), "row 3, columns 4 to 12 differ"),
         ((3, 4, 4, 4), "rows 3 to 4, column 4 differ"),
         ((3, 3, 4, 4), "row 3, column 4 differs"),
+        ((0, 27, 0, 27), "the whole image differs"),
+        ((0, 27, 0, 26), "rows 0 to 27, columns 0 to 26 differ"),
     ],
 )
 def test_of_an_image_it_says_where(box: tuple[int, int, int, int], sentence: str) -> None:
@@ -168,8 +170,10 @@ def test_whatever_a_name_and_numbers_are_it_is_one_short_line(
     ("value", "beside", "text"),
     [
         (71.2345, 13.0, "71.2"),
-        (71.2345, 9.99, "71.23"),
-        (71.2345, 10.0, "71.2"),
+        (71.2345, 14.99, "71.2"),
+        (71.2345, 15.0, "71"),
+        (71.2345, 0.0, "71.2"),
+        (71.2345, float("inf"), "71.2"),
         (55.0, 13.0, "55"),
         (0.0, 13.0, "0"),
         (0.0, 0.0, "0"),
@@ -177,7 +181,7 @@ def test_whatever_a_name_and_numbers_are_it_is_one_short_line(
         (1.2e-5, 13.0, "0"),
         (1.4e-5, 13.0, "1e-05"),
         (1_700_000_000.25, 0.5, "1700000000.25"),
-        (123_456.0, 200_000.0, "123000"),
+        (123_456.0, 200_000.0, "120000"),
         (0.5, -0.25, "0.5"),
         (4.2e-12, 1e-12, "4.2e-12"),
         (1.5e30, 1e28, "1.5e+30"),
