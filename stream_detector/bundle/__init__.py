@@ -9,6 +9,7 @@ the same content always has the same version.
 from stream_detector.bundle.folder import Bundle, BundleParts, read_bundle, write_bundle
 from stream_detector.bundle.manifest import (
     THRESHOLD_MAX,
+    Calibration,
     Facts,
     Manifest,
     SelfTest,
@@ -22,6 +23,7 @@ __all__ = [
     "THRESHOLD_MAX",
     "Bundle",
     "BundleParts",
+    "Calibration",
     "Facts",
     "Manifest",
     "SelfTest",

@@ -16,6 +16,7 @@ from stream_detector.core.scoring.scorer import SCALED_MAX
 from stream_detector.core.scoring.thresholds import THRESHOLD_MIN
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
 from stream_detector.recipes import BundleName, Recipe, combination_problems
+from stream_detector.recipes.thresholds import CalibratedOn
 from stream_detector.text import printable, shorten
 
 FORMAT_VERSION = 3
@@ -72,14 +73,34 @@ class TrainingData(_Part):
     n_windows: int
 
 
+class Calibration(_Part):
+    """How often the windows that a threshold is fitted to exceed it, against what was stated.
+
+    `days` are days of one series that the windows cover, None without times. `n_clusters` are the
+    alerts that these windows would be, without times the windows above. `stated` and `reached` are
+    false alarms a day and series, or a share of windows; `low` and `high` are the 95 % interval of
+    what was reached. `extrapolated` says that the rate is too low to have been seen.
+    """
+
+    unit: Literal["per day", "share"]
+    days: Finite | None
+    n_clusters: int
+    stated: Finite | None
+    reached: Finite
+    low: Finite
+    high: Finite
+    extrapolated: bool
+
+
 class Threshold(_Part):
     """The threshold, and the method that fitted it to `n_windows` normal windows."""
 
     value: Annotated[float, Field(ge=THRESHOLD_MIN, allow_inf_nan=False)]
     error: ErrorKind
     method: str
-    calibrated_on: Literal["held-out", "train"]
+    calibrated_on: CalibratedOn
     n_windows: int
+    calibration: Calibration | None = None
 
 
 class SelfTest(_Part):

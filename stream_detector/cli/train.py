@@ -11,7 +11,7 @@ from stream_detector.cli.options import OFFLINE, Json, examples
 from stream_detector.cli.terminal import is_agreed, print_json, progress_bar, say
 
 if TYPE_CHECKING:
-    from stream_detector.bundle import Bundle
+    from stream_detector.bundle import Bundle, Calibration
     from stream_detector.recipes import Recipe
 
 EXAMPLES = examples(
@@ -68,7 +68,7 @@ def train(
     bundle = train_with_progress(
         loaded, folder, overwrite=overwrite or _is_replacing(folder, loaded.name)
     )
-    figures = bundle.manifest.metrics
+    figures, calibration = bundle.manifest.metrics, bundle.manifest.threshold.calibration
     for warning in bundle.manifest.warnings:
         say(f"warning: {warning}")
     if as_json:
@@ -77,6 +77,7 @@ def train(
                 "bundle": str(bundle.path),
                 "version": bundle.manifest.version,
                 "threshold": bundle.manifest.threshold.value,
+                "calibration": calibration and calibration.model_dump(),
                 "n_key_scales": None if bundle.key_scales is None else len(bundle.key_scales),
                 "metrics": figures,
                 "warnings": bundle.manifest.warnings,
@@ -86,8 +87,27 @@ def train(
     say(f"bundle {bundle.path}, version {bundle.manifest.version[:12]}")
     if bundle.key_scales is not None:
         say(f"{len(bundle.key_scales):,} keys have a scale of their own")
+    if calibration is not None:
+        say(f"threshold {bundle.manifest.threshold.value:.4g}: {describe_calibration(calibration)}")
     if figures is not None:
         print_figures(f"{loaded.name} on its test windows", figures, loaded)
+
+
+def describe_calibration(calibration: "Calibration") -> str:
+    """Return in words how often the normal windows calibrated on exceed the threshold."""
+    is_share = calibration.unit == "share"
+    factor, unit = (100, " %") if is_share else (1, "")
+    reached, low, high = (
+        f"{factor * each:.3g}{unit}"
+        for each in (calibration.reached, calibration.low, calibration.high)
+    )
+    what = "of the windows calibrated on" if is_share else "false alarms a day and key"
+    text = f"{reached} {what} (95 %: {low} to {high})"
+    if calibration.days is not None:
+        text += f", {calibration.n_clusters} in {calibration.days:.3g} days of a key"
+    if calibration.stated is not None:
+        text += f"; stated {factor * calibration.stated:.3g}{unit}"
+    return text + ", extrapolated" * calibration.extrapolated
 
 
 def _is_replacing(out: Path, recipe: str) -> bool:
@@ -105,7 +125,7 @@ def train_with_progress(recipe: "Recipe", out: Path, *, overwrite: bool = False)
     from stream_detector.training import train as fit
 
     with progress_bar() as progress:
-        n_epochs = recipe.training.epochs
+        n_epochs = recipe.training.epochs * recipe.threshold.n_networks
         task = progress.add_task(f"training {recipe.name}", total=n_epochs)
 
         def on_epoch(n_done: int, loss: float) -> None:

@@ -41,8 +41,10 @@ def rate_interval(n: int, exposure: float) -> Interval:
     return Interval(n / exposure, low / exposure, high / exposure)
 
 
-def share_interval(n: int, n_all: int) -> Interval:
+def share_interval(n: float, n_all: float) -> Interval:
     """Return n / n_all with Wilson's 95 % interval; NaN of nothing.
+
+    Windows that overlap count as parts of one: then both numbers may be fractions.
 
     Examples
     --------

@@ -40,6 +40,7 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _channel_problems(tables["window"])
     yield from _window_problems(tables["window"])
     yield from _range_problems(tables)
+    yield from _calibration_problems(tables)
     yield from _severity_problems(tables["alerting"])
     yield from _life_cycle_problems(tables["alerting"])
     yield from _no_data_problems(tables["alerting"], tables["window"])
@@ -216,6 +217,36 @@ def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
                 "network.output_activation = 'sigmoid', received "
                 f"{tables['network'].get('output_activation', 'linear')!r}"
             )
+
+
+def _calibration_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what needs times, or held-out windows, where there are none."""
+    threshold, training = tables["threshold"], tables["training"]
+    record = tables["window"].get("record")
+    if threshold.get("method") == "false_alarms_per_day" and record in ("window", "image"):
+        yield (
+            "threshold.method: expected 'false_alarms_per_day' only with window.record = "
+            f"'samples', received it with {record!r}; set 'false_alarm_share', for whole windows "
+            "do not say how many there are a day"
+        )
+    calibrate_on = threshold.get("calibrate_on", "held-out")
+    if "folds" in threshold and calibrate_on != "cross-fit":
+        yield (
+            "threshold.folds: expected only with calibrate_on = 'cross-fit', received "
+            f"{threshold['folds']!r} with {calibrate_on!r}"
+        )
+    if training.get("patience") is None:
+        return
+    if calibrate_on == "train":
+        yield (
+            "training.patience: expected only with held-out windows to stop by, received "
+            f"{training['patience']!r} with threshold.calibrate_on = 'train'"
+        )
+    if tables["network"].get("kind") == "adversarial":
+        yield (
+            "training.patience: expected only with a network that has one loss, received "
+            f"{training['patience']!r} with network.kind = 'adversarial'; set training.epochs"
+        )
 
 
 def _severity_problems(alerting: Mapping[str, Any]) -> Iterator[str]:

@@ -310,6 +310,11 @@ class TrainingSection(Section):
         "error or binary cross-entropy",
     )
     epochs: PositiveInt = Field(description="Passes over all training windows")
+    patience: PositiveInt | None = Field(
+        default=None,
+        description="Stop once the loss of held-out windows has not fallen for this many epochs, "
+        "and keep the weights of the epoch with the lowest; all epochs are run if not given",
+    )
     batch_size: PositiveInt = Field(description="Windows of one optimizer step")
     noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0.0,

@@ -56,10 +56,20 @@ def _fit_with_keras(model: Any, task: Task) -> History:
         batch_size=task.training.batch_size,
         shuffle=True,
         verbose=0,
-        callbacks=[report],
+        callbacks=[report, *_early_stopping(task)],
     ).history
     names = {"loss": "loss", "val_loss": "validation_loss"}
     return {names[name]: [float(loss) for loss in losses] for name, losses in history.items()}
+
+
+def _early_stopping(task: Task) -> list[Any]:
+    """Return what stops the fitting and puts the best weights back, if that is asked for."""
+    import keras  # noqa: PLC0415  (slow to load)
+
+    patience = task.training.patience
+    if patience is None:
+        return []
+    return [keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True)]
 
 
 def _regularize_latent(network: Any, latent_l1: float) -> None:

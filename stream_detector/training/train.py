@@ -16,6 +16,7 @@ from stream_detector.bundle import (
     THRESHOLD_MAX,
     Bundle,
     BundleParts,
+    Calibration,
     Facts,
     SelfTest,
     Threshold,
@@ -29,7 +30,7 @@ from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scoring.reconstruction import Reconstruct, ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import feature_errors, window_errors
 from stream_detector.core.scoring.scaling import Scaler, fit_scaler
-from stream_detector.core.scoring.scorer import WINDOWS_MAX, score_windows
+from stream_detector.core.scoring.scorer import WINDOWS_MAX, score_windows, usable_windows
 from stream_detector.core.scoring.thresholds import THRESHOLD_MIN
 from stream_detector.datasets import Dataset
 from stream_detector.engines.backend import import_keras
@@ -39,14 +40,15 @@ from stream_detector.networks import build_network
 from stream_detector.networks.export import export_keras, export_onnx
 from stream_detector.recipes import Recipe
 from stream_detector.text import printable, shorten
-from stream_detector.training.data import (
-    Split,
+from stream_detector.training.calibration import (
+    calibration_scores,
     calibration_warning,
-    load_windows,
-    split_normal,
+    describe,
 )
+from stream_detector.training.data import load_windows
 from stream_detector.training.fitting import fit_network
 from stream_detector.training.origin import features_of_few_steps
+from stream_detector.training.splits import Fold, Rows, Split, assign_folds, cross_fit, split_normal
 from stream_detector.training.task import History, OnEpoch, Task, with_noise
 
 
@@ -57,6 +59,22 @@ class _Fitted:
     network_keras: bytes
     network_onnx: bytes
     history: History
+
+
+@dataclass(frozen=True, slots=True)
+class _Crossed:
+    """Scores of the normal training windows, by networks not fitted to them, and how long to fit.
+
+    Parameters
+    ----------
+    scores
+        Shape (n_windows,).
+    n_epochs
+        Epochs for the final network.
+    """
+
+    scores: NDArray[np.float64]
+    n_epochs: int
 
 
 def train(
@@ -71,7 +89,8 @@ def train(
     out
         Folder for the bundle; an older bundle of the same recipe there is replaced.
     on_epoch
-        Called after each epoch with its number, counted from 1, and its mean training loss.
+        Called after each epoch with its number, counted from 1, and its mean training loss. With
+        `threshold.calibrate_on = "cross-fit"` the epochs of all networks are counted on.
     overwrite
         Replace a bundle of another recipe too.
 
@@ -91,10 +110,14 @@ def train(
     scaler = fit_scaler(
         recipe.scaling.kind, dataset.train if recipe.scaling.fit_on == "all" else split.fit
     )
-    fitted = _fit(recipe, scaler, split, on_epoch)
+    is_crossed = recipe.threshold.calibrate_on == "cross-fit"
+    crossed = _cross_fit(recipe, scaler, dataset, on_epoch) if is_crossed else None
+    fitted = _fit_final(recipe, scaler, split, crossed, on_epoch)
     reconstruct = _load_network(recipe, fitted.network_onnx)
-    scorer = _calibrate(recipe, scaler, split.calibrate, reconstruct)
-    facts = _facts(recipe, dataset, split, scorer, fitted.history)
+    scorer = _uncalibrated(recipe, scaler, reconstruct)
+    scores = score_windows(scorer, split.calibrate) if crossed is None else crossed.scores
+    scorer, calibration = _calibrate(recipe, dataset, split.calibrate_rows, scores, scorer)
+    facts = _facts(recipe, dataset, split, scorer, fitted.history, calibration)
     parts = BundleParts(fitted.network_keras, fitted.network_onnx, scaler, dataset.key_scales)
     bundle = write_bundle(out, facts, parts, overwrite=overwrite)
     bundle.check_self_test(reconstruct)
@@ -134,18 +157,70 @@ def evaluate_on(
     return found, errors
 
 
-def _fit(recipe: Recipe, scaler: Scaler, split: Split, on_epoch: OnEpoch | None) -> _Fitted:
-    """Fit the network to scaled windows; windows held out for the threshold validate it."""
+def _fit_final(
+    recipe: Recipe, scaler: Scaler, split: Split, crossed: _Crossed | None, on_epoch: OnEpoch | None
+) -> _Fitted:
+    """Fit the network of the bundle; windows held out for the threshold validate it."""
+    if recipe.threshold.calibrate_on == "held-out":
+        return _fit(recipe, scaler, split.fit, split.calibrate, on_epoch)
+    if crossed is None:
+        return _fit(recipe, scaler, split.fit, None, on_epoch)
+    # Nothing is held out to stop by, so it is fitted for as long as was best for the folds.
+    training = recipe.training.model_copy(update={"epochs": crossed.n_epochs, "patience": None})
+    final = recipe.model_copy(update={"training": training})
+    return _fit(final, scaler, split.fit, None, _later(recipe, on_epoch, recipe.threshold.folds))
+
+
+def _cross_fit(
+    recipe: Recipe, scaler: Scaler, dataset: Dataset, on_epoch: OnEpoch | None
+) -> _Crossed:
+    """Score every normal training window by a network that was not fitted to it."""
+    histories: list[History] = []
+
+    def fit_and_score(fold: Fold) -> NDArray[np.float64]:
+        windows = dataset.train[fold.score_rows]
+        report = _later(recipe, on_epoch, len(histories))
+        fitted = _fit(recipe, scaler, dataset.train[fold.fit_rows], windows, report)
+        histories.append(fitted.history)
+        reconstruct = _load_network(recipe, fitted.network_onnx)
+        return score_windows(_uncalibrated(recipe, scaler, reconstruct), windows)
+
+    _, scores = cross_fit(assign_folds(recipe, dataset), fit_and_score)
+    return _Crossed(scores, _best_epochs(recipe, histories))
+
+
+def _best_epochs(recipe: Recipe, histories: list[History]) -> int:
+    """Return after how many epochs the networks of the folds were at their best, on the whole."""
+    if recipe.training.patience is None:
+        return recipe.training.epochs
+    return int(np.median([np.argmin(each["validation_loss"]) + 1 for each in histories]))
+
+
+def _later(recipe: Recipe, on_epoch: OnEpoch | None, n_networks: int) -> OnEpoch | None:
+    """Return what counts epochs on from those of the networks before."""
+    if on_epoch is None:
+        return None
+    report, n_before = on_epoch, n_networks * recipe.training.epochs
+    return lambda epoch, loss: report(n_before + epoch, loss)
+
+
+def _fit(
+    recipe: Recipe,
+    scaler: Scaler,
+    windows: FloatArray,
+    held_out: FloatArray | None,
+    on_epoch: OnEpoch | None,
+) -> _Fitted:
+    """Fit a network to scaled windows; those held out, if any, validate it."""
     keras = import_keras()
     training, window = recipe.training, recipe.window
     keras.utils.set_random_seed(training.seed)
     rng = np.random.default_rng(training.seed)
-    fit, validation = (
-        with_noise(scaler.transform(windows), training.noise, rng)
-        for windows in (split.fit, split.calibrate)
-    )
-    is_held_out = recipe.threshold.calibrate_on == "held-out"
-    task = Task(training, fit, validation if is_held_out else None, on_epoch)
+    fit = with_noise(scaler.transform(windows), training.noise, rng)
+    validation = None
+    if held_out is not None:
+        validation = with_noise(scaler.transform(held_out), training.noise, rng)
+    task = Task(training, fit, validation, on_epoch)
     shape = (window.steps, window.features, window.channels)
     network = build_network(recipe.network, *shape)
     history = fit_network(network, recipe.network, task)
@@ -163,14 +238,27 @@ def _load_network(recipe: Recipe, network_onnx: bytes) -> Reconstruct:
         return load_onnx(path, recipe.window.steps, recipe.window.features)
 
 
-def _calibrate(
-    recipe: Recipe, scaler: Scaler, windows: FloatArray, reconstruct: Reconstruct
-) -> ReconstructionScorer:
-    """Return a scorer whose threshold is fitted to the errors of normal windows."""
-    section = recipe.threshold
+def _uncalibrated(recipe: Recipe, scaler: Scaler, reconstruct: Reconstruct) -> ReconstructionScorer:
+    """Return a scorer without its threshold."""
     bundle = BundleReference(recipe.name, "in training")
-    scorer = ReconstructionScorer(reconstruct, scaler, section.error, 1.0, bundle)
-    threshold = section.build().fit(score_windows(scorer, windows))
+    return ReconstructionScorer(reconstruct, scaler, recipe.threshold.error, 1.0, bundle)
+
+
+def _calibrate(
+    recipe: Recipe,
+    dataset: Dataset,
+    rows: Rows,
+    scores: NDArray[np.float64],
+    scorer: ReconstructionScorer,
+) -> tuple[ReconstructionScorer, Calibration]:
+    """Return a scorer whose threshold is fitted to scores of windows, and what it reaches."""
+    section = recipe.threshold
+    method, anomalous = section.build(), None
+    if method.wants_anomalous and dataset.train_labels is not None:
+        windows = dataset.train[dataset.train_labels != 0]
+        anomalous = score_windows(scorer, windows[usable_windows(scorer, windows)])
+    calibration = calibration_scores(recipe, dataset, rows, scores, anomalous)
+    threshold = method.fit(calibration)
     if not threshold <= THRESHOLD_MAX[section.error]:
         message = (
             f"recipe {recipe.name}: threshold: expected at most "
@@ -178,8 +266,11 @@ def _calibrate(
             f"{section.method!r}: nothing would ever be anomalous; choose fewer deviations"
         )
         raise ConfigError(message)
-    normal_errors = None if recipe.window.image is not None else _normal_errors(scorer, windows)
-    return replace(scorer, threshold=threshold, normal_errors=normal_errors)
+    normal_errors = None
+    if recipe.window.image is None:
+        normal_errors = _normal_errors(scorer, dataset.train[rows])
+    scorer = replace(scorer, threshold=threshold, normal_errors=normal_errors)
+    return scorer, describe(method, calibration, threshold)
 
 
 def _normal_errors(scorer: ReconstructionScorer, windows: FloatArray) -> NDArray[np.float64]:
@@ -198,6 +289,7 @@ def _facts(
     split: Split,
     scorer: ReconstructionScorer,
     history: History,
+    calibration: Calibration,
 ) -> Facts:
     """Return the content of the manifest, with the metrics on the test part."""
     metrics, features = None, _features(recipe, dataset)
@@ -224,6 +316,7 @@ def _facts(
             method=section.method,
             calibrated_on=section.calibrate_on,
             n_windows=len(split.calibrate),
+            calibration=calibration,
         ),
         metrics=metrics,
         self_test=SelfTest(

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from stream_detector.core.evaluation import auroc, evaluate
 from stream_detector.core.scoring.scaling import SCALER_KINDS, fit_scaler
+from stream_detector.core.scoring.tails import CalibrationScores
 from stream_detector.core.scoring.thresholds import (
     THRESHOLD_MIN,
     LogMadThreshold,
     QuantileThreshold,
     SigmaThreshold,
 )
+
+plain = CalibrationScores.without_times
 
 SIGNAL = st.floats(-(2**20), 2**20, width=32)
 ERRORS = st.lists(st.floats(0, 1e6), min_size=1, max_size=40).map(np.array)
@@ -71,7 +74,7 @@ def test_larger_stays_larger(windows: NDArray[np.float32]) -> None:
 
 @given(errors=ERRORS, quantile=st.floats(0.01, 0.99))
 def test_a_quantile_keeps_its_share_normal(errors: NDArray[np.float64], quantile: float) -> None:
-    threshold = QuantileThreshold(quantile).fit(errors)
+    threshold = QuantileThreshold(quantile).fit(plain(errors))
     assert threshold in errors or threshold == THRESHOLD_MIN
     assert (errors <= threshold).mean() >= quantile - 1e-9
 
@@ -80,7 +83,7 @@ def test_a_quantile_keeps_its_share_normal(errors: NDArray[np.float64], quantile
 def test_more_sigmas_never_lower_the_threshold(
     errors: NDArray[np.float64], sigmas: tuple[float, float]
 ) -> None:
-    low, high = (SigmaThreshold(each).fit(errors) for each in sorted(sigmas))
+    low, high = (SigmaThreshold(each).fit(plain(errors)) for each in sorted(sigmas))
     assert THRESHOLD_MIN <= low <= high
 
 
@@ -88,7 +91,7 @@ def test_more_sigmas_never_lower_the_threshold(
 def test_more_deviations_never_lower_the_threshold(
     errors: NDArray[np.float64], n_mads: tuple[float, float]
 ) -> None:
-    low, high = (LogMadThreshold(each).fit(errors) for each in sorted(n_mads))
+    low, high = (LogMadThreshold(each).fit(plain(errors)) for each in sorted(n_mads))
     assert THRESHOLD_MIN <= low <= high
 
 
@@ -97,7 +100,7 @@ def test_a_larger_signal_has_a_log_mad_threshold_larger_by_as_much(
     errors: NDArray[np.float64], factor: float
 ) -> None:
     errors = errors + 1e-3
-    one, other = (LogMadThreshold(5.0).fit(e) for e in (errors, factor * errors))
+    one, other = (LogMadThreshold(5.0).fit(plain(e)) for e in (errors, factor * errors))
     assert other == pytest.approx(factor * one, rel=1e-6)
 
 
@@ -105,7 +108,7 @@ def test_a_larger_signal_has_a_log_mad_threshold_larger_by_as_much(
 def test_a_quantile_does_not_depend_on_the_order(errors: NDArray[np.float64], order: Any) -> None:
     shuffled = errors.tolist()
     order.shuffle(shuffled)
-    one, other = (QuantileThreshold(0.9).fit(each) for each in (errors, np.array(shuffled)))
+    one, other = (QuantileThreshold(0.9).fit(plain(each)) for each in (errors, np.array(shuffled)))
     assert one == other
 
 

@@ -23,7 +23,7 @@ is heavier.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,18 +63,55 @@ class CalibrationScores:
     end_ms
         End of each window, milliseconds, float64, shape (n_windows,), ascending within a series.
     exposure_ms
-        Time that the windows cover, all series together; see `covered_ms`.
+        Time that the windows cover, all series together; see `covered_ms`. 0 where windows have no
+        times.
+    cluster_gap_ms
+        Anomalous windows of a series that follow one another within this time are one alert.
+    new_share
+        Share of a window that the one before it does not have: stride / length, 1 for windows that
+        do not overlap, (0, 1].
+    anomalous_scores
+        Scores of windows labelled anomalous, for a method that weighs them against normal ones;
+        empty where there are none.
     """
 
     scores: NDArray[np.float64]
     series: NDArray[np.intp]
     end_ms: NDArray[np.float64]
     exposure_ms: float
+    cluster_gap_ms: float = 0.0
+    new_share: float = 1.0
+    anomalous_scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    @classmethod
+    def without_times(
+        cls,
+        scores: NDArray[np.float64],
+        anomalous_scores: NDArray[np.float64] | None = None,
+    ) -> "CalibrationScores":
+        """Return scores of whole windows, which have no times and do not overlap."""
+        nowhere = np.zeros(len(scores), dtype=np.intp)
+        others = np.empty(0) if anomalous_scores is None else anomalous_scores
+        return cls(scores, nowhere, np.zeros(len(scores)), 0.0, anomalous_scores=others)
+
+    @property
+    def has_times(self) -> bool:
+        """Return whether false alarms can be counted by the day."""
+        return self.exposure_ms > 0
 
     @property
     def days(self) -> float:
         """Return the time that the windows cover, in days of one series."""
         return self.exposure_ms / DAY_MS
+
+    @property
+    def n_effective(self) -> float:
+        """Return how many windows that share no sample say as much as these."""
+        return len(self.scores) * self.new_share
+
+    def n_clusters_above(self, level: float) -> int:
+        """Return how many alerts these windows would be with a threshold."""
+        return len(cluster_peaks(self, level, self.cluster_gap_ms))
 
 
 def covered_ms(series: NDArray[np.intp], end_ms: NDArray[np.float64], stride_ms: float) -> float:
@@ -264,18 +301,18 @@ def fit_tail(
         )
         raise ValueError(message)
     base = float(np.quantile(scores, base_quantile, method="higher"))
-    peaks = np.sort(_peaks(calibration, base, cluster_gap_ms))[::-1]  # (n_clusters,)
+    peaks = np.sort(cluster_peaks(calibration, base, cluster_gap_ms))[::-1]  # (n_clusters,)
     scale, shape = _fit_excesses(peaks - base, base - float(np.median(scores)))
     least = _TINY * max(1.0, abs(base))
     return Tail(base, max(scale, least), shape, calibration.days, peaks)
 
 
-def _peaks(
-    calibration: CalibrationScores, base: float, cluster_gap_ms: float
+def cluster_peaks(
+    calibration: CalibrationScores, level: float, cluster_gap_ms: float
 ) -> NDArray[np.float64]:
-    """Return the highest score of each cluster over the base, shape (n_clusters,)."""
+    """Return the highest score of each cluster over a level, shape (n_clusters,), by series."""
     order = np.argsort(calibration.series, kind="stable")
-    rows = order[calibration.scores[order] > base]  # (n_over,)
+    rows = order[calibration.scores[order] > level]  # (n_over,)
     if not len(rows):
         return np.empty(0)
     is_new_series = np.diff(calibration.series[rows], prepend=-1) != 0

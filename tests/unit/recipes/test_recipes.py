@@ -151,9 +151,30 @@ def test_all_problems_at_once_each_with_key_expected_and_received() -> None:
         ),
         (
             ["threshold.method=iqr"],
-            "threshold.method: expected 'sigma', 'quantile', 'log-mad', received 'iqr'",
+            "threshold.method: expected 'sigma', 'quantile', 'log-mad', 'false_alarms_per_day', "
+            "'false_alarm_share', 'f-beta', received 'iqr'",
         ),
         (["threshold.method="], "threshold.method: expected a value, received none"),
+        (
+            ["threshold.folds=3"],
+            "threshold.folds: expected only with calibrate_on = 'cross-fit', received 3 with ",
+        ),
+        (["threshold.folds=1"], "threshold.folds: expected greater than or equal to 2, received 1"),
+        (
+            ["training.patience=3"],
+            "training.patience: expected only with held-out windows to stop by, received 3",
+        ),
+        (["training.patience=0"], "training.patience: expected greater than or equal to 1"),
+        (
+            ["network.kind=adversarial", "training.patience=3", "threshold.calibrate_on=held-out"],
+            "training.patience: expected only with a network that has one loss, received 3 with "
+            "network.kind = 'adversarial'; set training.epochs",
+        ),
+        (["threshold.beta=0"], "threshold.beta: expected only with method = 'f-beta'"),
+        (
+            ["threshold.method=f-beta", "threshold.beta=0"],
+            "threshold.beta: expected greater than 0, received 0",
+        ),
         (["threshold.sigma=1"], "threshold.sigma: expected one of the keys error, calibrate_on, "),
         (["data.name=cifar"], "data.name: expected 'ecg5000', 'synthetic-ecg', 'mitdb', 'smd', "),
         (["data.name=csv"], "data.path: expected the path of a file"),
@@ -237,12 +258,26 @@ def test_impossible_network_is_refused(overrides: list[str], expected: str) -> N
 @pytest.mark.parametrize("path", sorted(MODELS.glob("*.toml")), ids=lambda path: path.stem)
 @pytest.mark.parametrize(
     ("method", "key", "default"),
-    [("sigma", "n_sigma", 3.0), ("quantile", "quantile", 0.995), ("log-mad", "n_mad", 5.0)],
+    [
+        ("sigma", "n_sigma", 3.0),
+        ("quantile", "quantile", 0.995),
+        ("log-mad", "n_mad", 5.0),
+        ("false_alarms_per_day", "false_alarms_per_day", 0.2),
+        ("false_alarm_share", "false_alarm_share", 0.01),
+        ("f-beta", "beta", 1.0),
+    ],
 )
 def test_a_method_is_chosen_without_removing_the_keys_of_another(
     path: Path, method: str, key: str, default: float
 ) -> None:
-    before = load_recipe(path).threshold
+    recipe = load_recipe(path)
+    before = recipe.threshold
+    if method == "false_alarms_per_day" and recipe.window.record != "samples":
+        with pytest.raises(
+            ConfigError, match=r"threshold\.method: expected 'false_alarms_per_day' only"
+        ):
+            load_recipe(path, [f"threshold.method={method}"])
+        return
     after = load_recipe(path, [f"threshold.method={method}"]).threshold
     if before.method == method:
         assert after == before

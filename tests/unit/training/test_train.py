@@ -21,6 +21,7 @@ from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import Recipe, load_recipe
 from stream_detector.training import train
 from stream_detector.training.key_scales import N_SAMPLES_MIN
+from stream_detector.training.splits import split_normal
 
 pytestmark = [
     pytest.mark.keras,
@@ -161,6 +162,74 @@ def test_noise_changes_what_is_fitted_and_not_the_self_test(
     assert manifest.history["loss"] != trained[0].manifest.history["loss"]
     known = load_dataset("synthetic-ecg", n_windows=600).train
     assert (known == np.array(manifest.self_test.window, np.float32)).all(axis=(1, 2)).any()
+
+
+HASTY = (*SHORT, "training.epochs=40", "training.patience=2", "training.learning_rate=0.1")
+
+
+def test_fitting_stops_and_the_best_weights_are_kept(tmp_path: Path) -> None:
+    epochs: list[int] = []
+    recipe = load_recipe(SYNTHETIC, HASTY)
+    bundle = train(recipe, tmp_path / "bundle", lambda epoch, _: epochs.append(epoch))
+    losses = bundle.manifest.history["validation_loss"]
+    assert len(losses) == len(bundle.manifest.history["loss"]) == len(epochs) < 40
+    assert len(losses) - 1 - int(np.argmin(losses)) == 2
+    scorer = bundle.scorer(load_onnx(bundle.network_onnx, 140, 1))
+    data = load_dataset("synthetic-ecg", n_windows=600)
+    held_out = split_normal(recipe, data).calibrate
+    assert score_windows(scorer, held_out).mean() == pytest.approx(min(losses), rel=1e-4)
+    assert train(recipe, tmp_path / "again").manifest.version == bundle.manifest.version
+
+
+def test_without_patience_all_epochs_are_run(tmp_path: Path) -> None:
+    recipe = load_recipe(SYNTHETIC, [*HASTY, "training.epochs=12", "training.patience="])
+    history = train(recipe, tmp_path / "bundle").manifest.history
+    assert len(history["loss"]) == 12
+
+
+def test_a_cross_fit_calibrates_on_every_window_and_fits_to_all(tmp_path: Path) -> None:
+    epochs: list[int] = []
+    overrides = [*SHORT, "training.epochs=3", "threshold.calibrate_on=cross-fit"]
+    recipe = load_recipe(SYNTHETIC, [*overrides, "threshold.folds=3"])
+    bundle = train(recipe, tmp_path / "bundle", lambda epoch, _: epochs.append(epoch))
+    manifest, data = bundle.manifest, load_dataset("synthetic-ecg", n_windows=600)
+    n_normal = len(data.normal_train)
+    assert epochs == list(range(1, 4 * 3 + 1))
+    assert manifest.threshold.calibrated_on == "cross-fit"
+    assert manifest.threshold.n_windows == manifest.data.n_windows == n_normal
+    assert set(manifest.history) == {"loss"}
+    assert len(manifest.history["loss"]) == 3
+    # The network of the bundle is that of all windows, and the threshold not that of its errors.
+    plain = [*SHORT, "training.epochs=3", "threshold.calibrate_on=train"]
+    other = train(load_recipe(SYNTHETIC, plain), tmp_path / "other")
+    assert other.network_onnx.read_bytes() == bundle.network_onnx.read_bytes()
+    assert manifest.threshold.value > other.manifest.threshold.value
+    calibration = manifest.threshold.calibration
+    assert calibration is not None
+    assert calibration.stated == pytest.approx(0.005)
+    assert calibration.reached == pytest.approx(0.005, abs=1 / n_normal)
+
+
+def test_a_cross_fit_fits_for_as_long_as_was_best_for_the_folds(tmp_path: Path) -> None:
+    bundle = train(
+        load_recipe(SYNTHETIC, [*HASTY, "threshold.calibrate_on=cross-fit"]), tmp_path / "bundle"
+    )
+    assert 1 <= len(bundle.manifest.history["loss"]) < 40
+
+
+def test_labels_place_a_threshold(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    values = np.random.default_rng(0).normal(size=(100, 8))
+    labels = (np.arange(100) % 5 == 0).astype(int)
+    values[labels == 1] += 100.0
+    header = ",".join([*(f"v{n}" for n in range(8)), "label"])
+    np.savetxt(path, np.column_stack([values, labels]), delimiter=",", header=header, comments="")
+    keys = ["threshold.method=f-beta", "scaling.kind=standard", "network.output_activation="]
+    bundle = train(own_recipe(path, *keys), tmp_path / "bundle")
+    # In the middle between normal windows, at about 1, and the others, at about 100.
+    assert 20 < bundle.manifest.threshold.value < 80
+    assert bundle.manifest.metrics is not None
+    assert bundle.manifest.metrics["f1"] == 1.0
 
 
 def own_recipe(path: Path, *overrides: str) -> Recipe:

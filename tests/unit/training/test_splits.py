@@ -1,5 +1,6 @@
 """Hold-out blocks: no sample in both parts, spread over the whole time, each series apart."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import pytest
 from stream_detector.datasets import Dataset
 from stream_detector.errors import DatasetError
 from stream_detector.recipes import Recipe, load_recipe
-from stream_detector.training.data import (
+from stream_detector.training.calibration import calibration_warning
+from stream_detector.training.splits import (
+    Fold,
     Split,
-    calibration_warning,
+    assign_folds,
+    cross_fit,
+    fold_blocks,
     hold_out_blocks,
     split_normal,
 )
@@ -105,7 +110,7 @@ def test_too_few_windows_to_fit_to_or_to_calibrate_on_are_refused(
     message = str(caught.value)
     assert "at least 10 normal windows to fit to and 10 others to calibrate" in message
     assert f"received {received}" in message
-    assert "threshold.calibrate_on = 'train'" in message
+    assert "threshold.calibrate_on = 'cross-fit' or 'train'" in message
     recipe = recipe_of("threshold.calibrate_on=train")  # as the message says
     assert len(split_normal(recipe, dataset_of(n_windows)).calibrate) == n_windows
 
@@ -113,8 +118,86 @@ def test_too_few_windows_to_fit_to_or_to_calibrate_on_are_refused(
 @pytest.mark.parametrize("n_windows", [19, 20])
 def test_a_threshold_of_few_windows_is_warned_of(n_windows: int) -> None:
     recipe = recipe_of("threshold.method=quantile", "threshold.quantile=0.95")
-    windows = dataset_of(n_windows).train
-    warning = calibration_warning(recipe, Split(windows, windows))
+    windows, rows = dataset_of(n_windows).train, np.arange(n_windows)
+    warning = calibration_warning(recipe, Split(windows, windows, rows, rows))
     assert (warning is None) == (n_windows == 20)
     if warning is not None:
         assert "fitted to 19 normal windows, and its method wants at least 20" in warning
+
+
+@pytest.mark.parametrize("n_folds", [2, 3, 5])
+@pytest.mark.parametrize(
+    ("n_samples", "n_steps", "stride"), [(5000, 20, 3), (300, 20, 1), (300, 60, 7)]
+)
+def test_no_sample_is_in_a_fold_and_in_what_is_fitted_for_it(
+    n_samples: int, n_steps: int, stride: int, n_folds: int
+) -> None:
+    starts, ends = cut(n_samples, n_steps, stride)
+    folds = fold_blocks(np.zeros(len(starts), np.intp), starts, ends, n_folds)
+    assert np.sum([score for _, score in folds], axis=0).tolist() == [1] * len(starts)
+    for fit, score in folds:
+        samples = [
+            {
+                sample
+                for row in np.flatnonzero(part)
+                for sample in range(int(starts[row]), int(ends[row]) + 1)
+            }
+            for part in (fit, score)
+        ]
+        assert not samples[0] & samples[1]
+        # Nothing more is left out than what overlaps: no window that could be fitted to is idle.
+        for row in np.flatnonzero(~fit & ~score):
+            assert samples[1] & set(range(int(starts[row]), int(ends[row]) + 1))
+
+
+def test_folds_alternate_over_the_whole_time() -> None:
+    starts, ends = cut(20_000, 50)
+    for _, score in fold_blocks(np.zeros(len(starts), np.intp), starts, ends, 2):
+        quarters = np.array_split(score, 4)
+        assert [quarter.mean() for quarter in quarters] == pytest.approx([0.5] * 4, abs=0.1)
+
+
+def test_short_series_are_shared_out_as_a_whole() -> None:
+    # Each series is one window long, so no block of it is free beside it.
+    series, starts = np.arange(6), np.zeros(6)
+    folds = fold_blocks(series, starts, starts + 19, 2)
+    assert [score.tolist() for _, score in folds] == [[True, False] * 3, [False, True] * 3]
+    assert [fit.tolist() for fit, _ in folds] == [[False, True] * 3, [True, False] * 3]
+
+
+def test_whole_windows_are_assigned_at_random_and_once() -> None:
+    recipe = recipe_of("threshold.calibrate_on=cross-fit", "threshold.folds=3")
+    labels = np.zeros(60, np.int8)
+    labels[::10] = 1
+    dataset = replace(dataset_of(60), train_labels=labels)
+    folds = assign_folds(recipe, dataset)
+    assert [len(fold.score_rows) for fold in folds] == [18] * 3
+    scored = np.concatenate([fold.score_rows for fold in folds])
+    assert sorted(scored) == np.flatnonzero(labels == 0).tolist()
+    for fold in folds:
+        assert sorted([*fold.fit_rows, *fold.score_rows]) == sorted(scored)
+        assert (np.diff(fold.score_rows) > 0).all()
+        assert (np.diff(fold.score_rows) > 1).any()
+    other = assign_folds(recipe_of("threshold.calibrate_on=cross-fit", "training.seed=1"), dataset)
+    assert len(other) == 2
+    split = split_normal(recipe, dataset)
+    assert split.fit_rows.tolist() == split.calibrate_rows.tolist() == sorted(scored)
+
+
+def test_a_fold_with_too_few_windows_to_fit_to_is_refused() -> None:
+    recipe = recipe_of("threshold.calibrate_on=cross-fit")
+    assert len(assign_folds(recipe, dataset_of(20))) == 2
+    with pytest.raises(DatasetError, match="to fit to in each of 2 folds, received 9 of 19"):
+        assign_folds(recipe, dataset_of(19))
+
+
+def test_a_cross_fit_puts_scores_in_the_order_of_windows() -> None:
+    folds = [
+        Fold(np.array([1, 3]), np.array([0, 4])),
+        Fold(np.array([0, 4]), np.array([1, 3])),
+    ]
+    rows, scores = cross_fit(
+        folds, lambda fold: np.column_stack([fold.score_rows, fold.score_rows * 10.0])
+    )
+    assert rows.tolist() == [0, 1, 3, 4]
+    assert scores.tolist() == [[0, 0], [1, 10], [3, 30], [4, 40]]

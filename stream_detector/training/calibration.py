@@ -1,0 +1,104 @@
+"""Calibrate a threshold: scores with their times, and what was reached with them."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.bundle import Calibration
+from stream_detector.core.intervals import rate_interval, share_interval
+from stream_detector.core.scoring.tails import CalibrationScores, covered_ms
+from stream_detector.core.scoring.thresholds import FalseAlarmsPerDayThreshold, ThresholdMethod
+from stream_detector.datasets import Dataset
+from stream_detector.recipes import Recipe
+from stream_detector.training.splits import Rows, Split, remedy, window_times
+
+
+def calibration_scores(
+    recipe: Recipe,
+    dataset: Dataset,
+    rows: Rows,
+    scores: NDArray[np.float64],
+    anomalous_scores: NDArray[np.float64] | None = None,
+) -> CalibrationScores:
+    """Return scores of training windows with the time that these stand for.
+
+    Parameters
+    ----------
+    recipe
+        Says how windows follow one another, and which alerts are one.
+    dataset
+        The windows.
+    rows
+        Which of them were scored.
+    scores
+        Of each of these, shape (n_rows,).
+    anomalous_scores
+        Of windows labelled anomalous, where there are some.
+    """
+    if recipe.window.record != "samples":
+        return CalibrationScores.without_times(scores, anomalous_scores)
+    series, _, ends_ms = window_times(recipe, dataset, rows)
+    order = np.lexsort((ends_ms, series))
+    rules = recipe.window.rules
+    stride_ms = rules.stride * rules.sample_interval_ms
+    return CalibrationScores(
+        scores[order],
+        series[order],
+        ends_ms[order],
+        exposure_ms=covered_ms(series[order], ends_ms[order], stride_ms),
+        cluster_gap_ms=float(recipe.alerting.close_after_ms),
+        new_share=min(1.0, rules.stride / rules.n_steps),
+        anomalous_scores=np.empty(0) if anomalous_scores is None else anomalous_scores,
+    )
+
+
+def calibration_warning(recipe: Recipe, split: Split) -> str | None:
+    """Return what is to be said of a threshold that is fitted to few windows, None if nothing.
+
+    Parameters
+    ----------
+    recipe
+        Its threshold's method says how many windows it wants.
+    split
+        The windows.
+    """
+    n_windows, n_wanted = len(split.calibrate), recipe.threshold.build().n_windows_wanted
+    if n_windows >= n_wanted:
+        return None
+    return (
+        f"the threshold is fitted to {n_windows} normal windows, and its method wants at least "
+        f"{n_wanted}, so the rate of false alarms may be another than asked for; {remedy(recipe)}"
+    )
+
+
+def describe(
+    method: ThresholdMethod, calibration: CalibrationScores, threshold: float
+) -> Calibration:
+    """Return how often the calibration windows exceed a threshold, against what was stated.
+
+    Parameters
+    ----------
+    method
+        Fitted the threshold.
+    calibration
+        What it was fitted to.
+    threshold
+        The threshold.
+    """
+    n_above = int((calibration.scores > threshold).sum())
+    n_clusters = calibration.n_clusters_above(threshold) if calibration.has_times else n_above
+    if method.states_share or not calibration.has_times:
+        part = calibration.new_share
+        found = share_interval(n_above * part, calibration.n_effective)
+    else:
+        found = rate_interval(n_clusters, calibration.days)
+    return Calibration(
+        unit="share" if method.states_share or not calibration.has_times else "per day",
+        days=calibration.days if calibration.has_times else None,
+        n_clusters=n_clusters,
+        stated=method.stated,
+        reached=found.value,
+        low=found.low,
+        high=found.high,
+        extrapolated=isinstance(method, FalseAlarmsPerDayThreshold)
+        and method.fit_tail(calibration).is_extrapolated(method.rate_per_day),
+    )
