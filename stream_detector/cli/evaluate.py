@@ -1,12 +1,14 @@
 """The command `evaluate`, and the report it writes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
-from stream_detector.cli.options import OFFLINE, BundlePath, Engine, Json, examples
+from stream_detector.cli.evaluate_stream import StreamOptions, evaluate_stream
+from stream_detector.cli.options import OFFLINE, BundlePath, Engine, Json, Part, examples
 from stream_detector.cli.terminal import print_json, print_table, progress_bar
 from stream_detector.errors import BundleMismatchError, ConfigError, DatasetError
 
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "stream-detector evaluate bundles/ecg5000-dense",
-    "stream-detector evaluate bundles/mitdb-dense --dataset mitdb:208",
+    "stream-detector evaluate bundles/smd-dense --dataset smd:2-1 --floors",
+    "stream-detector evaluate bundles/pumps --dataset pumps.csv --report report.html",
     "stream-detector evaluate bundles/mnist-vs-fashion-conv --report report.html",
 )
 
@@ -43,6 +46,18 @@ def evaluate(
         ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="ecg5000: tutorial or official.")] = None,
+    part: Annotated[
+        Part | None,
+        typer.Option(
+            help="Samples: all, or the test part; default all of a file, else the test part."
+        ),
+    ] = None,
+    floors: Annotated[
+        bool, typer.Option("--floors", help="Samples: simple detectors beside the bundle.")
+    ] = False,
+    point_adjusted: Annotated[
+        bool, typer.Option("--point-adjusted", help="Samples: also the point-adjusted F1.")
+    ] = False,
     engine: Engine = "onnx",
     as_json: Json = False,
     report: Annotated[
@@ -50,21 +65,38 @@ def evaluate(
         typer.Option(help="HTML file to write, with the results as charts. Needs the train extra."),
     ] = None,
 ) -> None:
-    """Measure how well a bundle tells the normal from the anomalous windows of a data set.
+    """Measure how well a bundle tells the normal from the anomalous in a data set.
 
-    The windows are those of the test part, which needs labels. The table has accuracy, precision,
-    recall, AUROC and more, with published figures beside them where the recipe names some.
+    Where records are samples, the detector runs over them as it does on a stream. The tables have
+    the faults found and how late, false alarms a day, the time on alert, the feature named, by
+    kind of fault, check and key; metrics of samples and windows; and the strangest spans, for
+    which no labels are needed.
 
-    `--report report.html` shows what is behind the figures: windows or images beside their
-    reconstructions, the errors of both classes and the threshold, the latent codes, the worst
-    misses and false alarms. It is one file without scripts, and any browser opens it.
+    Where records are whole windows, these are those of the test part, which needs labels. The table
+    has accuracy, precision, recall, AUROC and more, with published figures beside them where the
+    recipe names some.
+
+    `--report report.html` shows what is behind the figures. It is one file without scripts, and any
+    browser opens it.
     """
     from stream_detector.assembly import open_bundle
-    from stream_detector.cli.sources import load_named_dataset, warn_of_unknown_keys
+    from stream_detector.cli.sources import (
+        load_judged_samples,
+        load_named_dataset,
+        warn_of_unknown_keys,
+    )
     from stream_detector.training import evaluate_on
 
     served = open_bundle(bundle, engine)
     recipe = served.bundle.manifest.recipe
+    flags = {"--part": part, "--floors": floors, "--point-adjusted": point_adjusted}
+    if recipe.window.record == "samples":
+        _refuse({"--split": split}, "whole windows")
+        samples = load_judged_samples(dataset, part, served.bundle, with_train=floors)
+        options = StreamOptions(floors=floors, point_adjusted=point_adjusted, report=report)
+        evaluate_stream(served, samples, options, as_json=as_json)
+        return
+    _refuse(flags, "samples")
     data = load_named_dataset(dataset, split, served.bundle)
     warn_of_unknown_keys(data.test_keys or (), served.bundle.features)
     if data.test_labels is None or not len(data.test):
@@ -82,6 +114,17 @@ def evaluate(
         print_json({"dataset": data.name, "split": data.split, **result.as_dict()})
         return
     print_figures(f"{served.bundle.manifest.name} on {where}", result.as_dict(), recipe)
+
+
+def _refuse(flags: Mapping[str, object], record: str) -> None:
+    """Refuse flags that are for bundles of another record."""
+    for flag, value in flags.items():
+        if value:
+            message = (
+                f"{flag}: only for a bundle whose records are {record}, received one of others; "
+                "leave it out"
+            )
+            raise ConfigError(message)
 
 
 def print_figures(title: str, figures: dict[str, Any], recipe: "Recipe") -> None:

@@ -1,7 +1,7 @@
 """What the commands share: options, the help of options that are settings, panels, examples."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -51,6 +51,7 @@ OutFileOrFolder = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object instead of a table.")]
+Part = Literal["test", "all"]
 Engine = Annotated[EngineName, typer.Option(help="What runs the network.")]
 
 Servers = Annotated[str | None, setting_option("bootstrap_servers", metavar="HOST:PORT[,...]")]

@@ -1,5 +1,9 @@
 """The command `score`."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import numpy as np
 import typer
 
 from stream_detector.cli.options import (
@@ -10,8 +14,12 @@ from stream_detector.cli.options import (
     WindowFile,
     examples,
 )
-from stream_detector.cli.terminal import csv_rows
-from stream_detector.errors import DatasetError, RecordValueError
+from stream_detector.cli.terminal import csv_rows, say
+from stream_detector.errors import ConfigError, DatasetError, RecordValueError
+
+if TYPE_CHECKING:
+    from stream_detector.assembly import Served
+    from stream_detector.core.sample_detector import SampleDetector
 
 SCORE_COLUMNS = (
     "key",
@@ -23,9 +31,19 @@ SCORE_COLUMNS = (
     "is_anomalous",
 )
 
+POINT_COLUMNS = (
+    "key",
+    "timestamp_ms",
+    "causal_score",
+    "put_back_score",
+    "threshold",
+    "is_anomalous",
+)
+
 EXAMPLES = examples(
     "stream-detector score bundles/ecg5000-dense beats.csv --out scores.csv",
     "stream-detector score bundles/mitdb-dense samples.parquet | head",
+    "stream-detector score bundles/pumps pumps.csv --points --out points.csv",
     "stream-detector score bundles/mnist-vs-fashion-conv images/",
 )
 
@@ -36,7 +54,13 @@ def register(app: typer.Typer) -> None:
 
 
 def score(
-    bundle: BundlePath, file: WindowFile, out: OutFile = None, engine: Engine = "onnx"
+    bundle: BundlePath,
+    file: WindowFile,
+    out: OutFile = None,
+    points: Annotated[
+        bool, typer.Option("--points", help="One row a sample in place of one a window.")
+    ] = False,
+    engine: Engine = "onnx",
 ) -> None:
     """Score the windows of a file, bit for bit as `detect` scores them live.
 
@@ -48,11 +72,19 @@ def score(
     The output has one row a window: key, start and end, reconstruction error, threshold, anomaly
     score and whether the window is anomalous. Whole windows keep the order of the file; windows
     cut from samples come in the order in which they are complete.
+
+    With `--points` it has one row a sample: key, time, the score of the newest window that was
+    complete when the sample came, which is what `detect` knew then; the mean score of all windows
+    that cover the sample, which says better where the anomaly is; and whether the first exceeds the
+    threshold. A sample without such a window has an empty cell.
     """
     from stream_detector.assembly import open_bundle
     from stream_detector.cli.sources import read_file
 
     served = open_bundle(bundle, engine)
+    if points:
+        _score_points(served, file, out)
+        return
     found = read_file(file, served.bundle)
     try:
         errors = served.detector.score(found.windows)
@@ -67,3 +99,47 @@ def score(
             is_anomalous = "true" if error > threshold else "false"
             numbers = (repr(error), repr(threshold), repr(error / threshold))
             write_row((key, start_ms, end_ms, *numbers, is_anomalous))
+
+
+def _score_points(served: "Served", file: Path, out: Path | None) -> None:
+    """Write one row for each sample of a file.
+
+    Raises
+    ------
+    ConfigError
+        If records of the bundle are whole windows, or the output cannot be written.
+    DatasetError
+        If the file cannot be used.
+    """
+    from stream_detector.cli.sources import warn_of_unknown_keys
+    from stream_detector.datasets.files.samples import read_samples
+    from stream_detector.evaluation.offline import point_scores, run_offline
+
+    recipe = served.bundle.manifest.recipe
+    if recipe.window.record != "samples":
+        message = "--points: only for a bundle whose records are samples; leave it out"
+        raise ConfigError(message)
+    columns = recipe.data.columns.lenient
+    samples = read_samples(file, served.bundle.features, columns).exact_samples
+    warn_of_unknown_keys(samples.keys, served.bundle.features)
+    detector = cast("SampleDetector", served.detector)
+    run = run_offline(detector, samples)
+    scores = point_scores(run, samples, detector.windows.sample_interval_ms)
+    if run.first_rejection:
+        say(f"{sum(run.rejected.values()):,} samples cannot be scored: {run.first_rejection}")
+    threshold = repr(run.threshold)
+    cells = ([*map(_cell, column.tolist())] for column in (samples.times_ms, *scores))
+    is_anomalous = np.where(scores.causal > run.threshold, "true", "false").tolist()
+    with csv_rows(out) as write_row:
+        write_row(POINT_COLUMNS)
+        for series, time, causal, put_back, anomalous in zip(
+            samples.series.tolist(), *cells, is_anomalous, strict=True
+        ):
+            write_row((samples.keys[series], time, causal, put_back, threshold, anomalous))
+
+
+def _cell(number: float) -> str:
+    """Return a number so that it reads back exactly, whole ones without a point; empty for NaN."""
+    if np.isnan(number):
+        return ""
+    return str(int(number)) if number.is_integer() and number else repr(number)

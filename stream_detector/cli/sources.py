@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.bundle import Bundle
+from stream_detector.cli.options import Part
 from stream_detector.cli.terminal import say
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Samples
+from stream_detector.core.stream_evaluation import LabelledEvent
 from stream_detector.datasets import (
     IMAGE_DATASET_NAMES,
     Dataset,
+    SampleDataset,
     load_dataset,
     load_images,
     load_samples,
@@ -25,8 +28,8 @@ from stream_detector.datasets.files.samples import load as load_sample_file
 from stream_detector.datasets.files.samples import read_samples
 from stream_detector.datasets.files.windows import load as load_window_file
 from stream_detector.datasets.files.windows import read_windows
-from stream_detector.datasets.windowing import cut_samples, in_order, require_windows, to_windows
-from stream_detector.errors import ConfigError
+from stream_detector.datasets.windowing import cut_samples, in_order, require_windows
+from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import Recipe
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
 from stream_detector.recipes.datasets import DATASETS, built_in, is_table, names_with
@@ -126,18 +129,16 @@ def warn_of_unknown_keys(keys: Sequence[str], features: Features) -> None:
 
 
 def load_named_dataset(name: str | None, split: str | None, bundle: Bundle) -> Dataset:
-    """Load a data set that a person named on the command line, as windows.
+    """Load a data set of whole windows that a person named on the command line.
 
     Parameters
     ----------
     name
-        A built-in data set, NAME:SERIES for samples, or the path of a CSV or Parquet file; None
-        loads the recipe's own.
+        A built-in data set, or the path of a CSV or Parquet file; None loads the recipe's own.
     split
         For ecg5000: tutorial or official.
     bundle
-        Its recipe decides whether the records are windows or samples, and how samples are cut into
-        windows; the features of samples are matched with its features by name.
+        Its recipe says what a window is.
 
     Raises
     ------
@@ -153,8 +154,6 @@ def load_named_dataset(name: str | None, split: str | None, bundle: Bundle) -> D
         changes = {"split": split} if split is not None else {}
         data = recipe.data.model_copy(update=changes)
         return load_windows(recipe.model_copy(update={"data": data}), bundle.features)
-    if recipe.window.record == "samples":
-        return _load_named_samples(name, recipe, bundle.features)
     if is_table(Path(name)):
         columns = recipe.data.columns.lenient
         windows = load_window_file(Path(name), recipe.window.features, exact=True, columns=columns)
@@ -168,11 +167,100 @@ def load_named_dataset(name: str | None, split: str | None, bundle: Bundle) -> D
     return load_dataset(name, split=split)
 
 
-def _load_named_samples(name: str, recipe: Recipe, features: Features) -> Dataset:
-    """Load NAME:SERIES or a file of samples, and cut it into windows as the recipe says."""
-    if is_table(Path(name)):
-        data = load_sample_file(Path(name), exact=True, columns=recipe.data.columns.lenient)
-        return to_windows(data, recipe.window.rules, features)
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedSamples:
+    """Samples over which a detector is to be run.
+
+    Parameters
+    ----------
+    name
+        Name to print.
+    dataset, part
+        Name of the data set, or path of the file, and which part of it this is: test or all.
+    samples
+        Their features are in the bundle's order; values of a file are exact.
+    train
+        Samples to learn from, for detectors that stand beside; None where there are none.
+    faults
+        Faults of which more than the labels is known.
+    notes
+        What a person should know of the choice.
+    """
+
+    name: str
+    dataset: str
+    part: Part
+    samples: Samples
+    train: Samples | None
+    faults: Sequence[LabelledEvent]
+    notes: Sequence[str] = ()
+
+
+def load_judged_samples(
+    name: str | None, part: Part | None, bundle: Bundle, *, with_train: bool
+) -> JudgedSamples:
+    """Load samples that a person named on the command line, to run a detector over them.
+
+    Parameters
+    ----------
+    name
+        NAME:SERIES, or the path of a CSV or Parquet file; None takes the recipe's own data.
+    part
+        "test" for the test part, "all" for everything; None takes all of a named file, and else
+        the test part.
+    bundle
+        Its features are matched with those of the data by name.
+    with_train
+        Whether samples to learn from are wanted.
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown.
+    DatasetError
+        If the data cannot be read, has other features or no samples.
+    """
+    from stream_detector.training.data import load_recipe_samples
+
+    recipe, features = bundle.manifest.recipe, bundle.features
+    if name is None:
+        data = in_order(load_recipe_samples(recipe.data), features)
+        return _judged(recipe.data.path or f"{data.name}:{data.split}", data, part or "test")
+    if not is_table(Path(name)):
+        return _judged(name, in_order(_load_series(name), features), part or "test")
+    columns = recipe.data.columns.lenient
+    if part == "test":
+        data = in_order(load_sample_file(Path(name), exact=True, columns=columns), features)
+        return _judged(name, data, "test")
+    table = read_samples(Path(name), features, columns)
+    train, notes = _own_train(recipe, features) if with_train else (None, ())
+    return JudgedSamples(name, name, "all", table.exact_samples, train, table.faults, notes)
+
+
+def _judged(name: str, data: SampleDataset, part: Part) -> JudgedSamples:
+    """Return one part of a data set."""
+    notes: tuple[str, ...] = ()
+    if not len(data.test):
+        part = "all"
+        notes = ("no part of the data was left out of the training, so other data are stranger",)
+    samples = concatenate([data.train, data.test]) if part == "all" else data.test
+    shown = f"the test part of {name}" if part == "test" else name
+    return JudgedSamples(shown, name, part, samples, data.train, data.faults, notes)
+
+
+def _own_train(recipe: Recipe, features: Features) -> tuple[Samples | None, Sequence[str]]:
+    """Return the samples that a bundle was trained on, or why there are none."""
+    from stream_detector.training.data import load_recipe_samples
+
+    try:
+        return in_order(load_recipe_samples(recipe.data), features).train, ()
+    except DatasetError as error:
+        why = f"floors that learn are left out, since the training data cannot be read: {error}"
+        return None, (why,)
+
+
+def _load_series(name: str) -> SampleDataset:
+    """Load NAME:SERIES."""
     base, _, series = name.partition(":")
     if base not in built_in("samples") or not series:
         known = ", ".join(f"{each}:SERIES" for each in built_in("samples"))
@@ -180,7 +268,7 @@ def _load_named_samples(name: str, recipe: Recipe, features: Features) -> Datase
             f"--dataset: expected {known} or a .csv or .parquet file of samples, received {name!r}"
         )
         raise ConfigError(message)
-    return to_windows(load_samples(base, series=series), recipe.window.rules, features)
+    return load_samples(base, series=series)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -56,7 +56,8 @@ def share_interval(n: float, n_all: float) -> Interval:
     share, square = n / n_all, _Z**2 / n_all
     middle = (share + square / 2) / (1 + square)
     half = _Z * math.sqrt(share * (1 - share) / n_all + square / (4 * n_all)) / (1 + square)
-    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
+    low, high = (middle - half if n else 0.0), (middle + half if n < n_all else 1.0)
+    return Interval(share, low, high)
 
 
 def _poisson_cdf(n: int, mean: float) -> float:

@@ -178,8 +178,8 @@ def measure_points(
             near = affiliation(above, labels)
             adjusted = point_adjusted_f1(above, labels) if is_adjusted else np.nan
             rows.append((vus_pr(every[part], labels), *near, adjusted))
-        means = [_mean(column) for column in zip(*rows, strict=True)]
-        found[name] = PointFigures(*means[:3], means[3] if is_adjusted else None)
+        volume, precision, recall, adjusted = map(_mean, zip(*rows, strict=True))
+        found[name] = PointFigures(volume, precision, recall, adjusted if is_adjusted else None)
     return found
 
 

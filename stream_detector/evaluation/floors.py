@@ -111,9 +111,9 @@ def _nothing(n_samples: int) -> PointScores:
 
 
 def _series_rows(samples: Samples) -> list[NDArray[np.intp]]:
-    """Return the rows of each series in the order of time."""
+    """Return the rows of each series that has any, in the order of time."""
     groups = [np.flatnonzero(samples.series == number) for number in range(len(samples.keys))]
-    return [rows[np.argsort(samples.times_ms[rows], kind="stable")] for rows in groups]
+    return [rows[np.argsort(samples.times_ms[rows], kind="stable")] for rows in groups if len(rows)]
 
 
 def _normal(samples: Samples) -> Samples:
@@ -138,7 +138,8 @@ def _filled(values: NDArray[np.float64], scale: _Scale) -> Values:
     rows = np.arange(len(scaled))[:, np.newaxis]
     at = np.maximum.accumulate(np.where(np.isnan(scaled), -1, rows), axis=0)
     filled = np.take_along_axis(scaled, np.maximum(at, 0), axis=0)
-    return np.where(at < 0, 0.0, filled)
+    known: Values = np.where(at < 0, 0.0, filled)
+    return known
 
 
 def _twice(scores: Values) -> tuple[Values, Values]:
@@ -168,7 +169,7 @@ def _z_before(values: Values, n_before: int) -> Values:
     )
     mean = (sums[rows] - sums[starts]) / counts
     variance = np.maximum((squares[rows] - squares[starts]) / counts - mean**2, 0.0)
-    z = np.abs(values - mean) / np.sqrt(variance + _TINY)
+    z: Values = np.abs(values - mean) / np.sqrt(variance + _TINY)
     z[:2] = 0.0
     return z
 
@@ -232,7 +233,8 @@ def _residual(windows: Values, known: _Windows) -> Values:
     """Return how far windows are from the axes of most variance."""
     centred = windows - known.mean
     residual = centred - centred @ known.axes.T @ known.axes
-    return np.sqrt((residual**2).mean(axis=1))
+    distance: Values = np.sqrt((residual**2).mean(axis=1))
+    return distance
 
 
 def _nearest(windows: Values, known: _Windows) -> Values:

@@ -45,7 +45,7 @@ def load_windows(recipe: Recipe, features: Features | None = None) -> Dataset:
     """
     section = recipe.data
     if recipe.window.record == "samples":
-        samples = _load_samples(section)
+        samples = load_recipe_samples(section)
         if features is None:
             features = _features_of(samples, per_key=recipe.scaling.per_key)
         return to_windows(samples, recipe.window.rules, features)
@@ -68,8 +68,14 @@ def load_windows(recipe: Recipe, features: Features | None = None) -> Dataset:
     return dataset
 
 
-def _load_samples(section: DataSection) -> SampleDataset:
-    """Load a data set of samples; the values of a file are exact."""
+def load_recipe_samples(section: DataSection) -> SampleDataset:
+    """Load the samples that the table `[data]` of a recipe names; the values of a file are exact.
+
+    Raises
+    ------
+    DatasetError
+        If the data is missing or cannot be used.
+    """
     if section.path is not None:
         return load_sample_file(
             Path(section.path),

@@ -80,8 +80,8 @@ def test_each_command_s_help_teaches(run: Run, name: str) -> None:
     ("name", "options"),
     [
         ("train", "--out --seed --epochs --set --overwrite"),
-        ("evaluate", "--dataset --split --json --report"),
-        ("score", "--out"),
+        ("evaluate", "--dataset --split --part --floors --point-adjusted --json --report"),
+        ("score", "--out --points"),
         ("reconstruct", "--out --engine"),
         ("encode", "--out"),
         ("generate", "--n --seed --out"),

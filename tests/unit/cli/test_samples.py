@@ -102,8 +102,14 @@ def test_samples_of_one_s_own_are_trained_on_scored_and_evaluated(
     assert [float(row["reconstruction_error"]) for row in rows] == live_errors(bundle, file)
 
     found = orjson.loads(run("evaluate", bundle, "--dataset", file, "--json"))
-    assert found["n_windows"] == trained["metrics"]["n_windows"]
-    assert found["recall"] == 1.0
+    assert found["part"] == "all"
+    assert found["n_samples"] == 2 * N_SAMPLES - 1
+    assert found["windows"]["n_windows"] == len(rows)
+    assert found["windows"]["recall"] == 1.0
+    assert (found["events"]["n_events"], found["events"]["n_found"]) == (2, 2)
+    tested = orjson.loads(run("evaluate", bundle, "--json"))
+    assert tested["part"] == "test"
+    assert tested["windows"] == trained["metrics"]
 
 
 def test_a_file_that_makes_no_window_is_refused(

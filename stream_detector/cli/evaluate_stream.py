@@ -1,0 +1,141 @@
+"""What `evaluate` does for a bundle whose records are samples."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from stream_detector.cli.sources import JudgedSamples, warn_of_unknown_keys
+from stream_detector.cli.terminal import print_json, print_table, progress_bar, say
+from stream_detector.errors import DatasetError
+
+if TYPE_CHECKING:
+    from stream_detector.assembly import Served
+    from stream_detector.core.sample_detector import SampleDetector
+    from stream_detector.evaluation.figures import StreamFigures
+    from stream_detector.evaluation.offline import StreamRun
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """What is asked for beside the plain figures.
+
+    Parameters
+    ----------
+    floors
+        Whether simple detectors are judged, too.
+    point_adjusted
+        Whether the point-adjusted F1 is given.
+    report
+        HTML file to write; None writes none.
+    """
+
+    floors: bool = False
+    point_adjusted: bool = False
+    report: Path | None = None
+
+
+def evaluate_stream(
+    served: "Served", data: JudgedSamples, options: StreamOptions, *, as_json: bool
+) -> None:
+    """Run the detector of a bundle over samples, and print what it finds.
+
+    Raises
+    ------
+    DatasetError
+        If no window of the samples can be scored.
+    """
+    from stream_detector.evaluation.tables import POINT_ADJUSTED_WARNING, tables
+
+    detector = cast("SampleDetector", served.detector)
+    figures = _measure(served, detector, data, options)
+    notes = [*data.notes, *([POINT_ADJUSTED_WARNING] if options.point_adjusted else [])]
+    say(*(f"note: {note}" for note in notes))
+    if as_json:
+        print_json({**_what(data), "notes": notes, **figures.as_dict()})
+        return
+    title = f"{served.bundle.manifest.name} on {data.name}"
+    for table in tables(figures):
+        print_table(f"{title}: {table.title}", table.columns, table.rows)
+
+
+def _measure(
+    served: "Served", detector: "SampleDetector", data: JudgedSamples, options: StreamOptions
+) -> "StreamFigures":
+    """Return all figures that are asked for."""
+    from stream_detector.core.stream_evaluation import labelled_events
+    from stream_detector.evaluation import figures as measuring
+    from stream_detector.evaluation.floors import score_floors
+    from stream_detector.evaluation.offline import point_scores, run_offline
+    from stream_detector.evaluation.strangest import find_strangest
+
+    samples, rules = data.samples, detector.windows
+    warn_of_unknown_keys(samples.keys, served.bundle.features)
+    with _progress(f"running over {len(samples):,} samples"):
+        run = run_offline(detector, samples)
+    _require_scores(served, run, data)
+    events = labelled_events(samples, data.faults)
+    found = measuring.measure(run, samples, events, rules)
+    with _progress("measuring"):
+        scores = point_scores(run, samples, rules.sample_interval_ms)
+        adjusted = options.point_adjusted
+        points = measuring.measure_points(scores, samples, run.threshold, is_adjusted=adjusted)
+        floors = {}
+        if options.floors:
+            floors = measuring.floor_figures(score_floors(samples, data.train), samples)
+        return replace(
+            found,
+            points=points,
+            windows=measuring.window_figures(
+                run, samples, served.bundle.manifest.recipe.evaluation.positive_class
+            ),
+            floors=floors,
+            strangest=find_strangest(detector, samples, run),
+        )
+
+
+def _require_scores(served: "Served", run: "StreamRun", data: JudgedSamples) -> None:
+    """Say how many samples and windows have no score; refuse samples that give none at all."""
+    from stream_detector.core.features import to_float32
+    from stream_detector.datasets.windowing import cut_samples, require_windows
+
+    n_rejected = sum(run.rejected.values())
+    if n_rejected:
+        say(f"{n_rejected:,} samples cannot be scored, the first: {run.first_rejection}")
+    if run.n_missing:
+        say(f"{run.n_missing:,} windows lack too many values to be scored")
+    if len(run.scores):
+        return
+    bundle = served.bundle
+    rules, features = bundle.manifest.recipe.window.rules, bundle.features
+    values = to_float32(data.samples.values, features.origin)
+    samples = replace(data.samples, values=values)
+    require_windows(cut_samples(samples, rules), data.name, samples, rules, features)
+    message = (
+        f"data {data.name}: expected at least one window that can be scored, received none: "
+        f"{run.first_rejection}; correct the data"
+    )
+    raise DatasetError(message)
+
+
+def _what(data: JudgedSamples) -> dict[str, Any]:
+    """Return what was judged, for JSON."""
+    from stream_detector.evaluation.offline import spans_of
+
+    days = sum(end - start for start, end in spans_of(data.samples).values()) / 86_400_000
+    return {
+        "dataset": data.dataset,
+        "part": data.part,
+        "n_samples": len(data.samples),
+        "n_keys": len(data.samples.keys),
+        "key_days": days,
+    }
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[None]:
+    """Show that something takes a while."""
+    with progress_bar() as progress:
+        progress.add_task(what, total=None)
+        yield
