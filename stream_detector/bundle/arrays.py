@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from stream_detector.bundle.manifest import KEY_SCALES, SCALER
 from stream_detector.core.codec.keys import KEY_BYTES_MAX
-from stream_detector.core.key_scales import KEY_SCALES_MAX, KeyScales
+from stream_detector.core.key_scales import KEY_SCALES_BYTES_MAX, KEY_SCALES_MAX, KeyScales
 from stream_detector.core.scoring.scaling import SCALER_KINDS, Scaler
-from stream_detector.errors import BundleError, BundleIntegrityError, BundleMismatchError
+from stream_detector.errors import BundleIntegrityError, BundleMismatchError
 from stream_detector.text import printable, shorten
 
 SCALER_BYTES_MAX = 4 * 1024 * 1024
 """Largest scaler. It has two numbers for each of at most `recipes.sections.WINDOW_VALUES_MAX`
 features, two megabytes."""
 
-KEY_SCALES_BYTES_MAX = 256 * 1024 * 1024
-"""Largest scales of keys: 100,000 keys of 300 features, or of 2,000 characters and 64 features."""
+KEY_SCALES_FILE_BYTES_MAX = KEY_SCALES_BYTES_MAX + 65_536
+"""Largest file with scales of keys: they, and what the format adds."""
 
 UNREADABLE = (
     *(OSError, ValueError, KeyError, EOFError, RuntimeError, AttributeError, TypeError),
@@ -79,13 +79,7 @@ def load_scaler(path: Path, content: bytes, n_features: int) -> Scaler:
 
 
 def dump_key_scales(scales: KeyScales) -> bytes:
-    """Return the scales of keys as the content of an .npz file; keys are bytes one after another.
-
-    Raises
-    ------
-    BundleError
-        If they are larger than what is read again.
-    """
+    """Return the scales of keys as the content of an .npz file, the keys one after another."""
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -94,13 +88,6 @@ def dump_key_scales(scales: KeyScales) -> bytes:
         offset=scales.offset[:-1],
         scale=scales.scale[:-1],
     )
-    if buffer.tell() > KEY_SCALES_BYTES_MAX:
-        message = (
-            f"{KEY_SCALES}: expected at most {KEY_SCALES_BYTES_MAX:,} bytes, received "
-            f"{buffer.tell():,} for {len(scales):,} keys; train on fewer keys, or set "
-            "scaling.per_key = false"
-        )
-        raise BundleError(message)
     return buffer.getvalue()
 
 
@@ -115,7 +102,7 @@ def load_key_scales(path: Path, content: bytes, n_features: int) -> KeyScales:
         If an array has another type or shape.
     """
     names = ("keys", "key_lengths", "offset", "scale")
-    with arrays_of(path, KEY_SCALES, content, KEY_SCALES_BYTES_MAX) as arrays:
+    with arrays_of(path, KEY_SCALES, content, KEY_SCALES_FILE_BYTES_MAX) as arrays:
         text, lengths, offset, scale = (np.asarray(arrays[name]) for name in names)
     n_keys = lengths.size
     _check_array(path, f"{KEY_SCALES} keys", text, np.uint8, (text.size,))

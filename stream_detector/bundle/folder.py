@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stream_detector.bundle.arrays import (
-    KEY_SCALES_BYTES_MAX,
+    KEY_SCALES_FILE_BYTES_MAX,
     SCALER_BYTES_MAX,
     dump_key_scales,
     dump_scaler,
@@ -60,7 +60,7 @@ BYTES_MAX: Mapping[str, int] = {
     NETWORK_KERAS: NETWORK_BYTES_MAX,
     NETWORK_ONNX: NETWORK_BYTES_MAX,
     SCALER: SCALER_BYTES_MAX,
-    KEY_SCALES: KEY_SCALES_BYTES_MAX,
+    KEY_SCALES: KEY_SCALES_FILE_BYTES_MAX,
 }
 """Largest size of each file."""
 

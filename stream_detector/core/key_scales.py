@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 KEY_SCALES_MAX = 100_000
 """Most keys with a scale of their own."""
 
+KEY_SCALES_BYTES_MAX = 256 * 1024 * 1024
+"""Largest scales: those of 100,000 keys have room for 300 features and short names."""
+
 _WIDER = 1e-6
 """By what share the bounds of all keys are wider than exact ones, for the rounding of float32."""
 
@@ -58,6 +61,12 @@ class KeyScales:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def n_bytes(self) -> int:
+        """Return how much the keys and their scales take, without the fleet's."""
+        n_features = int(self.offset.shape[1])
+        return 4 * len(self.keys) * (2 * n_features + 1) + sum(map(len, self.keys))
 
     @property
     def fleet_row(self) -> int:

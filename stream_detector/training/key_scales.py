@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.key_scales import KEY_SCALES_MAX, KeyScales
+from stream_detector.core.codec.keys import KEY_BYTES_MAX
+from stream_detector.core.key_scales import KEY_SCALES_BYTES_MAX, KEY_SCALES_MAX, KeyScales
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.scoring.scaling import robust_spread
 from stream_detector.errors import DatasetError
@@ -35,7 +36,8 @@ def fit_key_scales(samples: Samples, values: FloatArray, where: str) -> KeyScale
     Raises
     ------
     DatasetError
-        If no key has `N_SAMPLES_MIN` normal samples, or more than `KEY_SCALES_MAX` have.
+        If no key has `N_SAMPLES_MIN` normal samples, more than `KEY_SCALES_MAX` have, their scales
+        take more than `KEY_SCALES_BYTES_MAX`, or a key is longer than one of a record may be.
 
     Examples
     --------
@@ -62,7 +64,17 @@ def fit_key_scales(samples: Samples, values: FloatArray, where: str) -> KeyScale
     found = np.array([_of_key(values[parts[number]]) for number in numbers.tolist()])
     offset, spread = _filled(found[:, 0], found[:, 1])  # (n_fitted, n_features)
     keys = [samples.keys[number].encode() for number in numbers.tolist()]
-    return KeyScales(keys, offset.astype(np.float32), (1.0 / spread).astype(np.float32))
+    scales = KeyScales(keys, offset.astype(np.float32), (1.0 / spread).astype(np.float32))
+    longest = max(map(len, keys))
+    if longest > KEY_BYTES_MAX or scales.n_bytes > KEY_SCALES_BYTES_MAX:
+        message = (
+            f"{where}: scaling.per_key: expected keys of at most {KEY_BYTES_MAX:,} bytes whose "
+            f"scales take at most {KEY_SCALES_BYTES_MAX:,} bytes, received {len(keys):,} keys of "
+            f"up to {longest:,} bytes and {values.shape[1]:,} features, {scales.n_bytes:,} bytes; "
+            "check the column key, train on fewer keys, or set scaling.per_key = false"
+        )
+        raise DatasetError(message)
+    return scales
 
 
 def _of_key(values: FloatArray) -> NDArray[np.float64]:

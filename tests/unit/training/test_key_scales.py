@@ -1,10 +1,13 @@
 """The scale of each key is fitted to its normal samples, and none is left without."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.errors import DatasetError
+from stream_detector.training import key_scales
 from stream_detector.training.key_scales import N_SAMPLES_MIN, fit_key_scales
 
 N = 101
@@ -64,6 +67,24 @@ def test_a_feature_that_moved_for_no_key_is_counted_in_shares_of_its_level() -> 
     samples, values = samples_of([[float("nan")] * N])
     scales = fit_key_scales(samples, values, "data")
     assert (scales.offset[0, 0], scales.scale[0, 0]) == (0, 1)
+
+
+def test_keys_that_no_record_can_have_and_too_large_scales_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    samples, values = samples_of([ramp(0, 1)], [ramp(0, 1)])
+    longest = "p\u00fc" + "m" * 4_093
+    scales = fit_key_scales(replace(samples, keys=("a", longest)), values, "data")
+    assert scales.n_bytes == 4 * (2 * 2 + 2) + 1 + 4_096
+    with pytest.raises(DatasetError, match="received 2 keys of up to 4,097 bytes and 1 features"):
+        fit_key_scales(replace(samples, keys=("a", longest + "m")), values, "data")
+    for n_bytes_max, is_refused in ((scales.n_bytes, False), (scales.n_bytes - 1, True)):
+        monkeypatch.setattr(key_scales, "KEY_SCALES_BYTES_MAX", n_bytes_max)
+        if is_refused:
+            with pytest.raises(DatasetError, match="scales take at most 4,120 bytes"):
+                fit_key_scales(replace(samples, keys=("a", longest)), values, "data")
+        else:
+            fit_key_scales(replace(samples, keys=("a", longest)), values, "data")
 
 
 def test_a_key_with_too_few_samples_has_none_of_its_own() -> None:
