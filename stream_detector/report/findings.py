@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stream_detector.bundle import Bundle
 from stream_detector.core.evaluation import Evaluation
 from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.explanation import WindowContext
 from stream_detector.core.scoring.reconstruction import Reconstruct
 from stream_detector.core.scoring.reconstruction_error import value_errors
 
@@ -127,6 +128,19 @@ class Findings:
             ):
                 chosen.append(row)
         return np.array(chosen, dtype=np.intp)
+
+    def sentences(self, rows: Rows) -> list[str]:
+        """Return of each window at some indices, in one sentence, what is unusual about it."""
+        bundle, features = self.bundle, self.bundle.features
+        found = bundle.scorer(self.reconstruct).score(self.windows[rows])
+        sentences = []
+        for place, row in enumerate(rows.tolist()):
+            start_ms = 0 if self.start_ms is None else int(self.start_ms[row])
+            key = b"" if self.keys is None else self.keys[row].encode(errors="replace")
+            context = WindowContext(start_ms, bundle.manifest.recipe.window.sample_interval_ms)
+            finding = found.explain(place, context).described(features, features.units_of(key))
+            sentences.append(finding.explanation.sentence)
+        return sentences
 
     def redraw(self, rows: Rows) -> Redrawn:
         """Return the windows at some indices with their reconstructions."""

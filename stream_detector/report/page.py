@@ -185,7 +185,7 @@ def _worst(findings: Findings, rows: Rows, name: str, why_none: str) -> Iterator
     else:
         yield _note(f"{why_none.capitalize()}.")
     if len(rows):
-        yield _window_table(findings, rows)
+        yield _window_table(findings, rows, is_explained=name == "false-alarms")
 
 
 def _image_parts(findings: Findings, rows: Rows, name: str, why_none: str) -> Iterator[str]:
@@ -211,8 +211,8 @@ def _why_none(findings: Findings, label: int, what: str) -> str:
     return f"the data contain no {CLASSES[label]} windows"
 
 
-def _window_table(findings: Findings, rows: Rows) -> str:
-    """Return a table with number, key, start, error and score of windows."""
+def _window_table(findings: Findings, rows: Rows, *, is_explained: bool) -> str:
+    """Return a table with number, key, start, error and score of windows, and why they score so."""
     columns: dict[str, list[Any]] = {"number": [f"#{row}" for row in rows]}
     if findings.keys is not None:
         columns["key"] = [findings.keys[row] for row in rows]
@@ -220,6 +220,8 @@ def _window_table(findings: Findings, rows: Rows) -> str:
         columns["start"] = [_time(int(findings.start_ms[row])) for row in rows]
     columns["error"] = findings.errors[rows].tolist()
     columns["score"] = (findings.errors[rows] / findings.threshold).tolist()
+    if is_explained:
+        columns["what is unusual"] = findings.sentences(rows)
     return _table(tuple(columns), zip(*columns.values(), strict=True))
 
 

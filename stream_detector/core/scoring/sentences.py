@@ -5,6 +5,7 @@ signal's unit, and the sentence is made of them here::
 
     flat    pressure stayed at 4.02 for 60 s; it normally varies by 0.03 to 0.21
     peak    pressure jumped by 1.2 within 1 s; its largest steps are normally 0.05 to 0.21
+    spike   pressure reached 6.2; it is normally between 3.9 and 4.3
     noise   vibration varies by 0.9; it normally varies by 0.03 to 0.21
     level   temperature is at 71.2; it is normally between 55 and 68
     slope   temperature rose by 3.1 within 60 s; it normally changes by -0.5 to 0.5
@@ -49,10 +50,11 @@ _NOTHING = 1e-6
 _UNITS = (("ms", 1.0, 1e3), ("s", 1e3, 120e3), ("min", 60e3, 7_200e3))
 """Units of durations, their milliseconds, and below how many milliseconds they are used."""
 
-FactKind = Literal["flat", "peak", "noise", "level", "slope", "shape"]
-"""What was looked at. `level` and `shape` are about values, the others about differences."""
+FactKind = Literal["flat", "peak", "spike", "noise", "level", "slope", "shape"]
+"""What was looked at. `spike`, `level` and `shape` are about values, the others about
+differences."""
 
-_OF_VALUES: frozenset[FactKind] = frozenset(("level", "shape"))
+_OF_VALUES: frozenset[FactKind] = frozenset(("spike", "level", "shape"))
 
 
 class CheckFacts(NamedTuple):
@@ -64,14 +66,15 @@ class CheckFacts(NamedTuple):
         Which feature, counted from 0.
     kind
         What was looked at: how much the feature varied (`flat`, `noise`), its largest step, below
-        zero where it went down (`peak`), its value (`level`, `shape`), or how far it moved
-        (`slope`).
+        zero where it went down (`peak`), its value (`spike` of one step, `level` of all, `shape`),
+        or how far it moved (`slope`).
     observed
         That number, in the unit of the windows that were scored.
     duration_ms
         Over which time; 0 where that is unknown or one sample.
     low, high
-        Between which two such numbers is normal, low <= high; None where that is unknown.
+        Between which two such numbers is normal, low <= high; None where that is unknown, or where
+        one side has no end.
     at
         Of `flat`, the value at which the feature stayed; None where that is unknown.
     """
@@ -211,9 +214,9 @@ def _of_facts(facts: CheckFacts, name: str) -> str:
             return f"{name} varied by only {observed}{_for(facts.duration_ms)}{normally}"
         at = number_text(facts.at, _width(facts))
         return f"{name} stayed at {at}{_for(facts.duration_ms)}{normally}"
-    if facts.kind == "level":
+    if facts.kind in ("level", "spike"):
         between = "" if band is None else f"; it is normally {_between(band)}"
-        return f"{name} is at {observed}{between}"
+        return f"{name} {'is at' if facts.kind == 'level' else 'reached'} {observed}{between}"
     if facts.kind == "shape":
         instead = "" if band is None else f" instead of {band}"
         return (
@@ -266,17 +269,19 @@ def _of_image(image: ImageExplanation) -> str:
 
 def _observed(facts: CheckFacts) -> str:
     """Return the number that was observed, with fewer digits the farther it is from normal."""
-    beyond = 0.0
-    if facts.low is not None and facts.high is not None:
-        beyond = max(facts.low - facts.observed, facts.observed - facts.high, 0.0)
-    return number_text(facts.observed, max(beyond, _width(facts)))
+    below = 0.0 if facts.low is None else facts.low - facts.observed
+    above = 0.0 if facts.high is None else facts.observed - facts.high
+    return number_text(facts.observed, max(below, above, _width(facts)))
 
 
 def _band(facts: CheckFacts) -> str | None:
     """Return what is normal; None where that is unknown."""
-    if facts.low is None or facts.high is None:
-        return None
-    low, high = (number_text(each, _width(facts)) for each in (facts.low, facts.high))
+    width = _width(facts)
+    low, high = (
+        None if each is None else number_text(each, width) for each in (facts.low, facts.high)
+    )
+    if low is None or high is None:
+        return f"at least {low}" if low else f"at most {high}" if high else None
     return low if low == high else f"{low} to {high}"
 
 

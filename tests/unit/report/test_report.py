@@ -181,6 +181,16 @@ def test_the_worst_are_shown_with_key_and_start(signals_text: str) -> None:
     assert "pump-2" in page.sections["false-alarms"]
 
 
+def test_of_a_false_alarm_it_says_what_is_unusual(signals_text: str, images: Findings) -> None:
+    page = Page(signals_text)
+    assert "feature_0: observed -3 where -1.5 was expected" in page.sections["false-alarms"]
+    assert "was expected" not in page.sections["misses"]
+    (of_image,) = images.sentences(np.array([11]))
+    assert re.fullmatch(
+        r"rows \d to \d, columns? \d( to \d)? differ|the whole image differs", of_image
+    )
+
+
 def test_a_report_of_images_has_every_figure(images_text: str) -> None:
     page = Page(images_text)
     assert page.figures[:2] == ["normal-images", "anomalous-images"]

@@ -66,6 +66,26 @@ def explanation_of(
         ),
         (CheckFacts(0, "noise", 0.9, 60_000), "pressure varies by 0.9"),
         (
+            CheckFacts(0, "noise", 0.9, 60_000, None, 0.21),
+            "pressure varies by 0.9; it normally varies by at most 0.21",
+        ),
+        (
+            CheckFacts(0, "flat", 0.0, 60_000, 0.03, at=4.0),
+            "pressure stayed at 4 for 60 s; it normally varies by at least 0.03",
+        ),
+        (
+            CheckFacts(0, "peak", 1.2, 0, None, 0.21),
+            "pressure jumped by 1.2; its largest steps are normally at most 0.21",
+        ),
+        (
+            CheckFacts(0, "level", 71.24, 60_000, None, 68.0),
+            "pressure is at 71.2; it is normally at most 68",
+        ),
+        (
+            CheckFacts(0, "spike", 6.2, 1_000, 3.9, 4.3),
+            "pressure reached 6.2; it is normally between 3.9 and 4.3",
+        ),
+        (
             CheckFacts(0, "level", 71.2, 60_000, 55.0, 68.0),
             "pressure is at 71.2; it is normally between 55 and 68",
         ),
@@ -245,7 +265,7 @@ def test_values_have_an_origin_and_differences_none(kind: Any) -> None:
     finding = finding_of(CheckFacts(0, kind, 9.0, 0, 1.0, 2.0))
     found = finding.described(Features(NAMES), (LinearUnit(4.0, 100.0), LinearUnit()))
     pressure, temperature = found.explanation.features
-    band = (104.0, 108.0) if kind in ("level", "shape") else (4.0, 8.0)
+    band = (104.0, 108.0) if kind in ("spike", "level", "shape") else (4.0, 8.0)
     assert (temperature.low, temperature.high) == band
     assert (pressure.low, pressure.high) == (None, None)
 
