@@ -29,6 +29,7 @@ from stream_detector import errors
 from stream_detector.bundle.manifest import Manifest
 from stream_detector.cli import app
 from stream_detector.core.codec.formats import CONTENT_TYPES, FORMATS
+from stream_detector.recipes.section import tables_of
 from stream_detector.recipes.sections import Recipe
 from stream_detector.settings import ENVIRONMENT_PREFIX, ConnectionSettings, DetectSettings
 from stream_detector.telemetry import LOG_EVENTS, Metrics
@@ -210,27 +211,22 @@ def _settings(section: type[ConnectionSettings]) -> Iterator[Row]:
 
 def _recipe() -> Iterator[str]:
     """Yield a section for each table of a recipe, the keys outside of any table first."""
-    plain = {name: field for name, field in Recipe.model_fields.items() if not _tables(field)}
+    plain = {
+        name: field for name, field in Recipe.model_fields.items() if not tables_of(field).classes
+    }
     yield "## Top level"
     yield _table(("Key", "Default", "Meaning"), _keys(plain))
     for name, field in Recipe.model_fields.items():
-        tables = _tables(field)
+        tag, tables, is_list = tables_of(field)
         if not tables:
             continue
-        yield f"## `[{name}]`"
-        tag = str(field.discriminator)
+        yield f"## `[[{name}]]`" if is_list else f"## `[{name}]`"
         yield _summary(tables[0]) if len(tables) == 1 else f"The keys depend on `{tag}`."
         if len(tables) == 1:
             yield _table(("Key", "Default", "Meaning"), _keys(tables[0].model_fields))
         else:
             yield _kinds(tag, tables)
             yield _table(("Key", f"Of `{tag}`", "Default", "Meaning"), _keys_of_kinds(tag, tables))
-
-
-def _tables(field: FieldInfo) -> list[type[BaseModel]]:
-    """Return the classes of a table of a recipe: several where it has kinds; none of a key."""
-    parts = [field.annotation, *get_args(field.annotation)]
-    return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
 
 
 def _summary(table: type[BaseModel]) -> str:

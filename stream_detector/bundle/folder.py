@@ -21,7 +21,9 @@ from stream_detector.bundle.arrays import (
     load_key_scales,
     load_scaler,
 )
+from stream_detector.bundle.check_arrays import CHECKS_BYTES_MAX, dump_checks, load_checks
 from stream_detector.bundle.manifest import (
+    CHECKS,
     FORMAT_VERSION,
     KEY_SCALES,
     MANIFEST,
@@ -43,6 +45,7 @@ from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.features import Features
 from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import BundleReference, FloatArray
+from stream_detector.core.scoring.check_scorer import Checks, CheckScorer
 from stream_detector.core.scoring.reconstruction import Reconstruct, ReconstructionScorer
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.scoring.scorer import score_windows
@@ -61,10 +64,11 @@ BYTES_MAX: Mapping[str, int] = {
     NETWORK_ONNX: NETWORK_BYTES_MAX,
     SCALER: SCALER_BYTES_MAX,
     KEY_SCALES: KEY_SCALES_FILE_BYTES_MAX,
+    CHECKS: CHECKS_BYTES_MAX,
 }
 """Largest size of each file."""
 
-_ARRAYS = frozenset((SCALER, KEY_SCALES))
+_ARRAYS = frozenset((SCALER, KEY_SCALES, CHECKS))
 
 SELF_TEST_TOLERANCE = 1e-5
 """Engines agree to 1e-7; another network, scaler or error kind differs by far more."""
@@ -81,12 +85,15 @@ class BundleParts(NamedTuple):
         Brings windows to the range the network knows.
     key_scales
         The scale of each key; None where all have the same.
+    checks
+        The calibrated checks; None where the score is the reconstruction error.
     """
 
     network_keras: bytes
     network_onnx: bytes
     scaler: Scaler
     key_scales: KeyScales | None = None
+    checks: Checks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +110,15 @@ class Bundle:
         Brings windows to the range the network knows.
     key_scales
         The scale of each key, to which windows are brought before; None where all have the same.
+    checks
+        The calibrated checks; None where the score is the reconstruction error.
     """
 
     path: Path
     manifest: Manifest
     scaler: Scaler
     key_scales: KeyScales | None = None
+    checks: Checks | None = None
 
     @property
     def network_onnx(self) -> Path:
@@ -135,7 +145,7 @@ class Bundle:
         """Return name and version, as alerts carry them."""
         return BundleReference(self.manifest.name, self.manifest.version)
 
-    def scorer(self, reconstruct: Reconstruct) -> ReconstructionScorer:
+    def scorer(self, reconstruct: Reconstruct) -> ReconstructionScorer | CheckScorer:
         """Return the scorer of this bundle.
 
         Parameters
@@ -144,7 +154,7 @@ class Bundle:
             Its network, loaded by an engine.
         """
         normal_errors = self.manifest.normal_errors
-        return ReconstructionScorer(
+        network = ReconstructionScorer(
             reconstruct=reconstruct,
             scaler=self.scaler,
             error_kind=self.manifest.threshold.error,
@@ -153,6 +163,7 @@ class Bundle:
             image=self.image,
             normal_errors=np.array(normal_errors) if normal_errors else None,
         )
+        return network if self.checks is None else CheckScorer(network, self.checks)
 
     def check_shape(self, windows: FloatArray) -> None:
         """Refuse windows of another shape than the bundle's.
@@ -181,10 +192,10 @@ class Bundle:
         test = self.manifest.self_test
         window: FloatArray = np.array([test.window], dtype=np.float32)  # (1, n_steps, n_features)
         measured = float(score_windows(self.scorer(reconstruct), window)[0])
-        expected = test.reconstruction_error
+        expected = test.score
         if not abs(measured - expected) <= SELF_TEST_TOLERANCE * max(1.0, abs(expected)):
             message = (
-                f"bundle {self.path}: the self-test window must give the error {expected!r}, "
+                f"bundle {self.path}: the self-test window must give the score {expected!r}, "
                 f"received {measured!r}; this machine's libraries compute something else: "
                 "use the versions in its manifest, or train it again"
             )
@@ -230,6 +241,8 @@ def write_bundle(
     }
     if parts.key_scales is not None:
         content[KEY_SCALES] = dump_key_scales(parts.key_scales)
+    if parts.checks is not None:
+        content[CHECKS] = dump_checks(parts.checks)
     values = facts.model_dump(mode="json") | {
         "format_version": FORMAT_VERSION,
         "libraries": library_versions(),
@@ -276,7 +289,10 @@ def read_bundle(path: Path) -> Bundle:
     key_scales = None
     if KEY_SCALES in content:
         key_scales = load_key_scales(path, content[KEY_SCALES], manifest.n_features)
-    return Bundle(path, manifest, scaler, key_scales)
+    checks = None
+    if CHECKS in content:
+        checks = load_checks(path, content[CHECKS], manifest.n_steps, manifest.n_features)
+    return Bundle(path, manifest, scaler, key_scales, checks)
 
 
 def _read(path: Path, name: str) -> bytes:

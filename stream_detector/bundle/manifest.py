@@ -19,13 +19,14 @@ from stream_detector.recipes import BundleName, Recipe, combination_problems
 from stream_detector.recipes.thresholds import CalibratedOn
 from stream_detector.text import printable, shorten
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 MANIFEST = "manifest.json"
 NETWORK_KERAS = "network.keras"
 NETWORK_ONNX = "network.onnx"
 SCALER = "scaler.npz"
 KEY_SCALES = "key_scales.npz"
+CHECKS = "checks.npz"
 CONTENT = (NETWORK_KERAS, NETWORK_ONNX, SCALER)
 """Files that every bundle has beside the manifest."""
 
@@ -104,10 +105,10 @@ class Threshold(_Part):
 
 
 class SelfTest(_Part):
-    """A window in the signal's unit, (n_steps, n_features), and its expected error."""
+    """A window in the signal's unit, (n_steps, n_features), and its expected score."""
 
     window: tuple[tuple[Finite, ...], ...]
-    reconstruction_error: Finite
+    score: Finite
 
 
 class Facts(_Part):
@@ -139,7 +140,12 @@ class Manifest(Facts):
 
 def content_of(recipe: Recipe) -> tuple[str, ...]:
     """Return the files that a bundle of this recipe has beside the manifest."""
-    return (*CONTENT, KEY_SCALES) if recipe.scaling.per_key else CONTENT
+    content = list(CONTENT)
+    if recipe.scaling.per_key:
+        content.append(KEY_SCALES)
+    if recipe.scorer.kind == "checks":
+        content.append(CHECKS)
+    return tuple(content)
 
 
 def library_versions() -> dict[str, str]:

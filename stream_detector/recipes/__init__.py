@@ -14,6 +14,7 @@ from stream_detector.errors import ConfigError
 from stream_detector.files import check_values, parse_toml, read_toml
 from stream_detector.recipes.checks import combination_problems
 from stream_detector.recipes.networks import NetworkSection
+from stream_detector.recipes.section import tables_of
 from stream_detector.recipes.sections import BundleName, DataSection, Recipe
 from stream_detector.text import shorten
 
@@ -120,6 +121,8 @@ def _drop_replaced_kinds(values: dict[str, Any], overrides: Sequence[str]) -> No
         if field is None or field.discriminator != tag or not isinstance(table, dict):
             continue
         kind = _parse_value(text.strip())
+        if section == "scorer" and kind != "checks":
+            values.pop("check", None)
         for each in get_args(field.annotation):
             if kind in _kinds(each, tag):
                 for key in table.keys() - each.model_fields.keys():
@@ -222,14 +225,19 @@ def _find(location: Sequence[str | int]) -> _Place:
     for part in parts:
         place = place._replace(key_path=f"{place.key_path}.{part}".removeprefix("."))
         field = place.table.model_fields.get(part)
-        annotations = (field.annotation, *get_args(field.annotation)) if field else ()
-        tables = [each for each in annotations if _is_table(each)]
-        if field is None or not tables:
+        if field is None:
             continue
-        if field.discriminator is None:
+        tag, tables, is_list = tables_of(field)
+        if not tables:
+            continue
+        path = place.key_path
+        if is_list and (number := next(parts, None)) is not None:
+            path = f"{path}.{number}"
+        place = place._replace(key_path=path)
+        if not tag:
             place = place._replace(table=tables[0], tag="", kind="", tables=tables)
             continue
-        tag, kind = str(field.discriminator), next(parts, "")
+        kind = next(parts, "")
         chosen = (each for each in tables if kind in _kinds(each, tag))
         place = _Place(place.key_path, next(chosen, place.table), tag, kind, tables)
     return place
@@ -238,8 +246,3 @@ def _find(location: Sequence[str | int]) -> _Place:
 def _kinds(table: type[BaseModel], tag: str) -> tuple[str, ...]:
     """Return the values of the key `tag` that choose this class of a table."""
     return get_args(table.model_fields[tag].annotation)
-
-
-def _is_table(annotation: Any) -> bool:
-    """Return whether this is the class of a table."""
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

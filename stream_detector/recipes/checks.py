@@ -1,6 +1,6 @@
 """Values of a recipe that are valid one by one and do not fit together."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -41,6 +41,7 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _window_problems(tables["window"])
     yield from _range_problems(tables)
     yield from _calibration_problems(tables)
+    yield from _check_problems(tables, values.get("check"))
     yield from _severity_problems(tables["alerting"])
     yield from _life_cycle_problems(tables["alerting"])
     yield from _no_data_problems(tables["alerting"], tables["window"])
@@ -247,6 +248,30 @@ def _calibration_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[s
             "training.patience: expected only with a network that has one loss, received "
             f"{training['patience']!r} with network.kind = 'adversarial'; set training.epochs"
         )
+
+
+def _check_problems(tables: Mapping[str, Mapping[str, Any]], checks: object) -> Iterator[str]:
+    """Yield checks without a scorer that takes them, or that do not suit the windows."""
+    scorer, window = tables["scorer"], tables["window"]
+    given = checks if isinstance(checks, Sequence) else []
+    kinds = [each.get("kind") for each in given if isinstance(each, Mapping)]
+    kind = scorer.get("kind", "reconstruction")
+    if kind != "checks" and kinds:
+        yield f"check: expected only with scorer.kind = 'checks', received {kinds} with {kind!r}"
+    if kind == "checks" and not kinds:
+        yield "check: expected a table [[check]] with scorer.kind = 'checks', received none"
+    if len({repr(each) for each in kinds}) < len(kinds):
+        yield f"check: expected each kind once, received {kinds}"
+    if kind == "checks" and window.get("record") == "image" and set(kinds) - {"shape"}:
+        yield f"check: expected only 'shape' with record = 'image', received {kinds}"
+    calibrate_on = tables["threshold"].get("calibrate_on", "held-out")
+    if kind == "checks" and calibrate_on != "cross-fit":
+        yield (
+            "threshold.calibrate_on: expected 'cross-fit' with scorer.kind = 'checks', received "
+            f"{calibrate_on!r}"
+        )
+    if kind == "checks" and window.get("steps") == 1:
+        yield "window.steps: expected at least 2 with scorer.kind = 'checks', received 1"
 
 
 def _severity_problems(alerting: Mapping[str, Any]) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """The base class of the tables of a recipe, and types that several of them use."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 COUNT_MAX = 2**31 - 1
 """Largest count or size: what NumPy, Keras and ONNX Runtime take everywhere."""
@@ -15,3 +16,34 @@ class Section(BaseModel):
     """One table of a recipe; it is frozen and refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Tables(NamedTuple):
+    """The classes of a table of a recipe.
+
+    Parameters
+    ----------
+    tag
+        Where there are several, the key that chooses between them; else empty.
+    classes
+        One, or several where the table has kinds; none where it is no table but a key.
+    is_list
+        Whether there may be several such tables.
+    """
+
+    tag: str
+    classes: list[type[BaseModel]]
+    is_list: bool
+
+
+def tables_of(field: FieldInfo) -> Tables:
+    """Return the classes of a table, from its field in the recipe."""
+    annotation, tag = field.annotation, field.discriminator
+    is_list = get_origin(annotation) is tuple
+    if is_list:
+        item = get_args(annotation)[0]
+        annotation, *about = get_args(item) or (item,)
+        tag = next((each.discriminator for each in about if isinstance(each, FieldInfo)), None)
+    parts = (annotation, *get_args(annotation))
+    classes = [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
+    return Tables(str(tag) if tag is not None else "", classes, is_list)

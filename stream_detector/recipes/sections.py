@@ -19,6 +19,11 @@ from stream_detector.core.windowing.rules import MissingRule, WindowRules
 from stream_detector.recipes.columns import TIME_UNITS_MS, ColumnMap
 from stream_detector.recipes.datasets import DATASETS, RecordKind, names_of, names_with
 from stream_detector.recipes.networks import NetworkSection
+from stream_detector.recipes.scorers import (
+    CheckSection,
+    ReconstructionScorerSection,
+    ScorerSection,
+)
 from stream_detector.recipes.section import COUNT_MAX, PositiveFloat, PositiveInt, Section
 from stream_detector.recipes.thresholds import ThresholdSection
 
@@ -442,6 +447,8 @@ class Recipe(Section):
     network: NetworkSection
     training: TrainingSection
     threshold: ThresholdSection
+    scorer: ScorerSection = ReconstructionScorerSection()
+    check: Annotated[tuple[CheckSection, ...], Field(max_length=5, strict=False)] = ()
     alerting: AlertingSection = AlertingSection()
     evaluation: EvaluationSection = EvaluationSection()
     published: PublishedSection | None = None

@@ -4,9 +4,8 @@ The threshold is calibrated by the exported network and `Detector.score`, which 
 stream, and not by the network in training.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +25,15 @@ from stream_detector.bundle import (
 )
 from stream_detector.core.evaluation import Evaluation, evaluate
 from stream_detector.core.features import Features
-from stream_detector.core.records import BundleReference, FloatArray
-from stream_detector.core.scoring.reconstruction import Reconstruct, ReconstructionScorer
+from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.check_scorer import CheckScorer
+from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import feature_errors, window_errors
-from stream_detector.core.scoring.scaling import Scaler, fit_scaler
+from stream_detector.core.scoring.scaling import fit_scaler
 from stream_detector.core.scoring.scorer import WINDOWS_MAX, score_windows, usable_windows
 from stream_detector.core.scoring.thresholds import THRESHOLD_MIN
 from stream_detector.datasets import Dataset
-from stream_detector.engines.backend import import_keras
-from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import ConfigError
-from stream_detector.networks import build_network
-from stream_detector.networks.export import export_keras, export_onnx
 from stream_detector.recipes import Recipe
 from stream_detector.text import printable, shorten
 from stream_detector.training.calibration import (
@@ -45,36 +41,17 @@ from stream_detector.training.calibration import (
     calibration_warning,
     describe,
 )
+from stream_detector.training.checks import CheckFitter
 from stream_detector.training.data import load_windows
-from stream_detector.training.fitting import fit_network
+from stream_detector.training.network import (
+    cross_fit_networks,
+    fit_final,
+    load_scorer,
+    score_others,
+)
 from stream_detector.training.origin import features_of_few_steps
-from stream_detector.training.splits import Fold, Rows, Split, assign_folds, cross_fit, split_normal
-from stream_detector.training.task import History, OnEpoch, Task, with_noise
-
-
-@dataclass(frozen=True, slots=True)
-class _Fitted:
-    """The network's two files, and the losses of each epoch."""
-
-    network_keras: bytes
-    network_onnx: bytes
-    history: History
-
-
-@dataclass(frozen=True, slots=True)
-class _Crossed:
-    """Scores of the normal training windows, by networks not fitted to them, and how long to fit.
-
-    Parameters
-    ----------
-    scores
-        Shape (n_windows,).
-    n_epochs
-        Epochs for the final network.
-    """
-
-    scores: NDArray[np.float64]
-    n_epochs: int
+from stream_detector.training.splits import Rows, Split, split_normal
+from stream_detector.training.task import History, OnEpoch, with_noise
 
 
 def train(
@@ -110,22 +87,33 @@ def train(
     scaler = fit_scaler(
         recipe.scaling.kind, dataset.train if recipe.scaling.fit_on == "all" else split.fit
     )
+    fitter = CheckFitter(recipe) if recipe.scorer.kind == "checks" else None
+    look = score_others if fitter is None else fitter.look
     is_crossed = recipe.threshold.calibrate_on == "cross-fit"
-    crossed = _cross_fit(recipe, scaler, dataset, on_epoch) if is_crossed else None
-    fitted = _fit_final(recipe, scaler, split, crossed, on_epoch)
-    reconstruct = _load_network(recipe, fitted.network_onnx)
-    scorer = _uncalibrated(recipe, scaler, reconstruct)
-    scores = score_windows(scorer, split.calibrate) if crossed is None else crossed.scores
-    scorer, calibration = _calibrate(recipe, dataset, split.calibrate_rows, scores, scorer)
+    crossed = cross_fit_networks(recipe, scaler, dataset, look, on_epoch) if is_crossed else None
+    fitted = fit_final(recipe, scaler, split, crossed, on_epoch)
+    network = load_scorer(recipe, scaler, fitted)
+    found = score_windows(network, split.calibrate) if crossed is None else crossed.found
+    scorer: ReconstructionScorer | CheckScorer
+    if fitter is None:
+        scorer, calibration = _calibrate(recipe, dataset, split.calibrate_rows, found, network)
+    else:
+        scorer, calibration = fitter.finish(dataset, network, found)
     facts = _facts(recipe, dataset, split, scorer, fitted.history, calibration)
-    parts = BundleParts(fitted.network_keras, fitted.network_onnx, scaler, dataset.key_scales)
+    parts = BundleParts(
+        fitted.network_keras,
+        fitted.network_onnx,
+        scaler,
+        dataset.key_scales,
+        scorer.checks if isinstance(scorer, CheckScorer) else None,
+    )
     bundle = write_bundle(out, facts, parts, overwrite=overwrite)
-    bundle.check_self_test(reconstruct)
+    bundle.check_self_test(network.reconstruct)
     return bundle
 
 
 def evaluate_on(
-    dataset: Dataset, recipe: Recipe, scorer: ReconstructionScorer
+    dataset: Dataset, recipe: Recipe, scorer: ReconstructionScorer | CheckScorer
 ) -> tuple[Evaluation, NDArray[np.float64]]:
     """Score a data set's test windows and compare the result with their labels.
 
@@ -150,98 +138,12 @@ def evaluate_on(
     found = evaluate(errors, labels, scorer.threshold, recipe.evaluation.positive_class)
     training = recipe.training
     if training.noise and (labels == 0).any():
-        clean = scorer.scaler.transform(dataset.test[labels == 0])
+        network = scorer.network if isinstance(scorer, CheckScorer) else scorer
+        clean = network.scaler.transform(dataset.test[labels == 0])
         noisy = with_noise(clean, training.noise, np.random.default_rng(training.seed)).inputs
-        denoised = window_errors(clean, scorer.reconstruct(noisy), scorer.error_kind)
+        denoised = window_errors(clean, network.reconstruct(noisy), network.error_kind)
         found = replace(found, denoised_error=float(denoised.mean()))
     return found, errors
-
-
-def _fit_final(
-    recipe: Recipe, scaler: Scaler, split: Split, crossed: _Crossed | None, on_epoch: OnEpoch | None
-) -> _Fitted:
-    """Fit the network of the bundle; windows held out for the threshold validate it."""
-    if recipe.threshold.calibrate_on == "held-out":
-        return _fit(recipe, scaler, split.fit, split.calibrate, on_epoch)
-    if crossed is None:
-        return _fit(recipe, scaler, split.fit, None, on_epoch)
-    # Nothing is held out to stop by, so it is fitted for as long as was best for the folds.
-    training = recipe.training.model_copy(update={"epochs": crossed.n_epochs, "patience": None})
-    final = recipe.model_copy(update={"training": training})
-    return _fit(final, scaler, split.fit, None, _later(recipe, on_epoch, recipe.threshold.folds))
-
-
-def _cross_fit(
-    recipe: Recipe, scaler: Scaler, dataset: Dataset, on_epoch: OnEpoch | None
-) -> _Crossed:
-    """Score every normal training window by a network that was not fitted to it."""
-    histories: list[History] = []
-
-    def fit_and_score(fold: Fold) -> NDArray[np.float64]:
-        windows = dataset.train[fold.score_rows]
-        report = _later(recipe, on_epoch, len(histories))
-        fitted = _fit(recipe, scaler, dataset.train[fold.fit_rows], windows, report)
-        histories.append(fitted.history)
-        reconstruct = _load_network(recipe, fitted.network_onnx)
-        return score_windows(_uncalibrated(recipe, scaler, reconstruct), windows)
-
-    _, scores = cross_fit(assign_folds(recipe, dataset), fit_and_score)
-    return _Crossed(scores, _best_epochs(recipe, histories))
-
-
-def _best_epochs(recipe: Recipe, histories: list[History]) -> int:
-    """Return after how many epochs the networks of the folds were at their best, on the whole."""
-    if recipe.training.patience is None:
-        return recipe.training.epochs
-    return int(np.median([np.argmin(each["validation_loss"]) + 1 for each in histories]))
-
-
-def _later(recipe: Recipe, on_epoch: OnEpoch | None, n_networks: int) -> OnEpoch | None:
-    """Return what counts epochs on from those of the networks before."""
-    if on_epoch is None:
-        return None
-    report, n_before = on_epoch, n_networks * recipe.training.epochs
-    return lambda epoch, loss: report(n_before + epoch, loss)
-
-
-def _fit(
-    recipe: Recipe,
-    scaler: Scaler,
-    windows: FloatArray,
-    held_out: FloatArray | None,
-    on_epoch: OnEpoch | None,
-) -> _Fitted:
-    """Fit a network to scaled windows; those held out, if any, validate it."""
-    keras = import_keras()
-    training, window = recipe.training, recipe.window
-    keras.utils.set_random_seed(training.seed)
-    rng = np.random.default_rng(training.seed)
-    fit = with_noise(scaler.transform(windows), training.noise, rng)
-    validation = None
-    if held_out is not None:
-        validation = with_noise(scaler.transform(held_out), training.noise, rng)
-    task = Task(training, fit, validation, on_epoch)
-    shape = (window.steps, window.features, window.channels)
-    network = build_network(recipe.network, *shape)
-    history = fit_network(network, recipe.network, task)
-    # A new network with the same weights, so that the files hold no state of the fitting.
-    fitted = build_network(recipe.network, *shape)
-    fitted.set_weights(network.get_weights())
-    return _Fitted(export_keras(fitted), export_onnx(fitted), history)
-
-
-def _load_network(recipe: Recipe, network_onnx: bytes) -> Reconstruct:
-    """Return the exported network in the engine that runs it on a stream."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        path.write_bytes(network_onnx)
-        return load_onnx(path, recipe.window.steps, recipe.window.features)
-
-
-def _uncalibrated(recipe: Recipe, scaler: Scaler, reconstruct: Reconstruct) -> ReconstructionScorer:
-    """Return a scorer without its threshold."""
-    bundle = BundleReference(recipe.name, "in training")
-    return ReconstructionScorer(reconstruct, scaler, recipe.threshold.error, 1.0, bundle)
 
 
 def _calibrate(
@@ -287,12 +189,13 @@ def _facts(
     recipe: Recipe,
     dataset: Dataset,
     split: Split,
-    scorer: ReconstructionScorer,
+    scorer: ReconstructionScorer | CheckScorer,
     history: History,
     calibration: Calibration,
 ) -> Facts:
     """Return the content of the manifest, with the metrics on the test part."""
     metrics, features = None, _features(recipe, dataset)
+    network = scorer.network if isinstance(scorer, CheckScorer) else scorer
     if dataset.test_labels is not None and len(dataset.test):
         metrics = evaluate_on(dataset, recipe, scorer)[0].as_dict()
     window = split.calibrate[:1]  # (1, n_steps, n_features)
@@ -303,7 +206,7 @@ def _facts(
         n_features=n_features,
         features=features.names,
         origin=dataset.origin,
-        normal_errors=() if scorer.normal_errors is None else scorer.normal_errors.tolist(),
+        normal_errors=() if network.normal_errors is None else network.normal_errors.tolist(),
         data=TrainingData(
             name=dataset.name,
             split=dataset.split,
@@ -321,7 +224,7 @@ def _facts(
         metrics=metrics,
         self_test=SelfTest(
             window=window[0].tolist(),
-            reconstruction_error=float(score_windows(scorer, window)[0]),
+            score=float(score_windows(scorer, window)[0]),
         ),
         recipe=recipe,
         history={name: tuple(losses) for name, losses in history.items()},

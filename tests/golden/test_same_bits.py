@@ -22,6 +22,7 @@ from stream_detector.bundle import read_bundle
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import BundleReference, RecordBatch
 from stream_detector.core.results import Step
+from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.datasets import load_dataset, load_samples
 from stream_detector.datasets.fetch import MIRROR_VARIABLE
 from stream_detector.engines.onnx import load_onnx
@@ -107,7 +108,9 @@ def digests_of(name: str, folder: Path) -> dict[str, Any]:
     bundle = read_bundle(folder / name)
     n_steps, n_features = bundle.manifest.n_steps, bundle.manifest.n_features
     network = load_onnx(bundle.network_onnx, n_steps, n_features)
-    scorer = replace(bundle.scorer(network), threshold=threshold)
+    scorer = bundle.scorer(network)
+    assert isinstance(scorer, ReconstructionScorer)
+    scorer = replace(scorer, threshold=threshold)
     reference = BundleReference("golden", "1" * 64)
     detector = build_detector(bundle.manifest.recipe, scorer, reference, 512)
     broker = MemoryBroker(now_ms=lambda: START_MS)

@@ -60,7 +60,7 @@ def small_bundle(path: Path) -> Bundle:
             value=0.4, error="mae", method="sigma", calibrated_on="train", n_windows=80
         ),
         metrics={"auroc": 0.5, "positive_class": "\u00e9", "n_windows": 4, "recall": None},
-        self_test=SelfTest(window=window[0].tolist(), reconstruction_error=0.0),
+        self_test=SelfTest(window=window[0].tolist(), score=0.0),
         recipe=RECIPE,
     )
     return write_bundle(

@@ -58,7 +58,7 @@ def make_bundle(
             n_windows=1,
         ),
         metrics=None,
-        self_test=SelfTest(window=window[0].tolist(), reconstruction_error=0.0),
+        self_test=SelfTest(window=window[0].tolist(), score=0.0),
         recipe=recipe,
         history={"loss": (2.0, 1.0)},
     )

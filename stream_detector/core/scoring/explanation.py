@@ -244,8 +244,26 @@ def explain(
         shares = _shares(feature_errors)
         weighted = errors if normal_errors is None else errors * np.array(shares)
         step_errors = weighted.sum(axis=1, dtype=np.float64)  # (n_steps,)
-    first, last = worst_span(step_errors)
-    steps = _spread(first, last)
+    return explain_span(scored, scaler, shares, worst_span(step_errors))
+
+
+def explain_span(
+    scored: WindowEvidence, scaler: Scaler, shares: Sequence[float], span: tuple[int, int]
+) -> Explanation:
+    """Say what was expected and observed in some steps of a window.
+
+    Parameters
+    ----------
+    scored
+        The window.
+    scaler
+        Brings the reconstruction back to the unit of the signal.
+    shares
+        Each feature's part in what was found; they sum to 1. Length n_features.
+    span
+        First and last step, both included.
+    """
+    steps = _spread(*span)
     times_ms = scored.start_ms + steps * scored.sample_interval_ms  # (n_points,)
     # Whole milliseconds stay integers: as floats, very large ones would change.
     is_whole = times_ms.dtype.kind == "i"
@@ -329,7 +347,7 @@ def _shares(feature_errors: NDArray[np.float64]) -> list[float]:
 
 
 def _features(
-    scored: WindowEvidence, scaler: Scaler, shares: list[float], steps: NDArray[np.intp]
+    scored: WindowEvidence, scaler: Scaler, shares: Sequence[float], steps: NDArray[np.intp]
 ) -> tuple[FeatureExplanation, ...]:
     """Return expected and observed values of the features with the largest shares."""
     top = sorted(range(len(shares)), key=lambda feature: -shares[feature])[:N_FEATURES_MAX]

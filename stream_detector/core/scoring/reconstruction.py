@@ -99,16 +99,9 @@ class ReconstructionScorer:
         NonFiniteScoreError
             If the network gives a non-finite result for a finite window.
         """
-        scaled = self.scaler.transform(windows)  # (n_windows, n_steps, n_features)
-        reconstructions = self.reconstruct(scaled)  # (n_windows, n_steps, n_features)
+        scaled, reconstructions = self.reconstruct_windows(windows)
         errors = window_errors(scaled, reconstructions, self.error_kind)  # (n_windows,)
-        if not np.isfinite(errors).all():
-            message = (
-                f"bundle {self.bundle.name} {self.bundle.version} gave a non-finite error for "
-                f"{int((~np.isfinite(errors)).sum())} of {len(errors)} finite windows; it cannot "
-                "be trusted: train it again and check its input range"
-            )
-            raise NonFiniteScoreError(message)
+        self.require_finite(errors)
 
         def explain_window(index: int, context: WindowContext) -> Finding:
             evidence = WindowEvidence(
@@ -117,6 +110,37 @@ class ReconstructionScorer:
             return Finding(self._explain(evidence), reconstruction_error=float(errors[index]))
 
         return WindowScores(errors, explain_window)
+
+    def reconstruct_windows(self, windows: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return windows as the network sees them, and as it reconstructs them.
+
+        Parameters
+        ----------
+        windows
+            Float32, shape (n_windows, n_steps, n_features), unit: the signal's.
+
+        Returns
+        -------
+        Two arrays of the same shape, without unit.
+        """
+        scaled = self.scaler.transform(windows)  # (n_windows, n_steps, n_features)
+        return scaled, self.reconstruct(scaled)
+
+    def require_finite(self, scores: NDArray[np.float64]) -> None:
+        """Refuse scores of finite windows that are not finite.
+
+        Raises
+        ------
+        NonFiniteScoreError
+            Naming the bundle.
+        """
+        if not np.isfinite(scores).all():
+            message = (
+                f"bundle {self.bundle.name} {self.bundle.version} gave a non-finite error for "
+                f"{int((~np.isfinite(scores)).sum())} of {len(scores)} finite windows; it cannot "
+                "be trusted: train it again and check its input range"
+            )
+            raise NonFiniteScoreError(message)
 
     def _explain(self, evidence: WindowEvidence) -> Explanation:
         """Say where the error of one window lies."""

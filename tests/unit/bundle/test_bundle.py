@@ -33,6 +33,7 @@ from stream_detector.bundle.folder import BYTES_MAX
 from stream_detector.bundle.manifest import CONTENT, digest, dump_manifest
 from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.scaling import fit_scaler
 from stream_detector.errors import (
     BundleError,
@@ -68,9 +69,7 @@ def facts(**changes: Any) -> Facts:
             value=0.4, error="mae", method="quantile", calibrated_on="held-out", n_windows=20
         ),
         "metrics": {"accuracy": 0.5, "positive_class": "anomaly", "n_windows": 4, "auroc": None},
-        "self_test": SelfTest(
-            window=tuple(map(tuple, WINDOW.tolist())), reconstruction_error=expected
-        ),
+        "self_test": SelfTest(window=tuple(map(tuple, WINDOW.tolist())), score=expected),
         "recipe": RECIPE,
     }
     return Facts(**values | changes)
@@ -138,6 +137,7 @@ def test_version_is_a_digest_of_the_content(tmp_path: Path, bundle: Bundle) -> N
 
 def test_detector_is_what_the_bundle_says(bundle: Bundle) -> None:
     scorer = bundle.scorer(half)
+    assert isinstance(scorer, ReconstructionScorer)
     detector = build_detector(bundle.manifest.recipe, scorer, bundle.reference, 7)
     assert isinstance(detector, WindowDetector)
     assert (detector.bundle.name, detector.bundle.version) == ("test", bundle.manifest.version)
@@ -148,7 +148,7 @@ def test_detector_is_what_the_bundle_says(bundle: Bundle) -> None:
 
 def test_self_test_passes_with_the_right_network_only(bundle: Bundle) -> None:
     bundle.check_self_test(half)
-    with pytest.raises(BundleIntegrityError, match="self-test window must give the error"):
+    with pytest.raises(BundleIntegrityError, match="self-test window must give the score"):
         bundle.check_self_test(lambda windows: windows * np.float32(0.51))
 
 
@@ -397,10 +397,10 @@ def test_a_file_of_gigabytes_is_refused_unread(bundle: Bundle) -> None:
         (bundle.path / name).write_bytes(content)
 
 
-@pytest.mark.parametrize("version", [2, 4])
+@pytest.mark.parametrize("version", [3, 5])
 def test_another_format_is_refused(bundle: Bundle, version: int) -> None:
     rewrite_manifest(bundle.path, format_version=version, surprise=1)
-    expected = f"expected format_version 3, received {version}; train the bundle again"
+    expected = f"expected format_version 4, received {version}; train the bundle again"
     with pytest.raises(BundleMismatchError, match=expected):
         read_bundle(bundle.path)
 

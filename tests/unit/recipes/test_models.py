@@ -11,6 +11,7 @@ from stream_detector.assembly import build_detector
 from stream_detector.bundle import Bundle, read_bundle
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.check_scorer import CheckScorer
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.recipes import load_recipe
@@ -76,7 +77,7 @@ def test_recipe_trains_evaluates_and_detects(path: Path, tmp_path: Path) -> None
     assert alert_errors(bundle, data.test[worst]) == expected
 
 
-def scorer_of(bundle: Bundle) -> ReconstructionScorer:
+def scorer_of(bundle: Bundle) -> ReconstructionScorer | CheckScorer:
     manifest = bundle.manifest
     return bundle.scorer(load_onnx(bundle.network_onnx, manifest.n_steps, manifest.n_features))
 

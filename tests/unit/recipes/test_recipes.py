@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from stream_detector.core.alerting.tracking import AlertRules
+from stream_detector.core.scoring.checks import CHECK_KINDS
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import Recipe, load_recipe, parse_recipe
@@ -17,6 +18,7 @@ from stream_detector.recipes.thresholds import SigmaSection
 MODELS = Path(__file__).parents[3] / "models"
 TUTORIAL = MODELS / "ecg5000-dense.toml"
 SAMPLES = MODELS / "mitdb-dense.toml"
+TELEMETRY = MODELS / "telemetry.toml"
 
 
 def refusal(*overrides: str) -> str:
@@ -528,3 +530,39 @@ def test_a_file_of_another_format_is_refused(name: str, path: Path, words: str) 
         load_recipe(SAMPLES, changes)
     assert "data.path: expected " in str(caught.value)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["check=[]"], "check: expected a table [[check]] with scorer.kind = 'checks'"),
+        (["check=[{kind='flat'},{kind='flat'}]"], "check: expected each kind once"),
+        (["check=[{kind='shape',axes=0}]"], "check.0.axes: expected greater than or equal to 1"),
+        (
+            ["check=[{kind='flat',axes=3}]"],
+            "check.0.axes: expected only with kind = 'shape', received 3 with 'flat'",
+        ),
+        (["check=[{}]"], "check.0.kind: expected a value, received none"),
+        (["check=[{kind='odd'}]"], "check.0.kind: expected 'shape', 'peak', 'flat', 'noise'"),
+        (["scorer.short_steps=1"], "scorer.short_steps: expected greater than or equal to 2"),
+        (["window.steps=1", "window.stride=1"], "window.steps: expected at least 2"),
+    ],
+)
+def test_checks_that_cannot_be_made_are_refused(overrides: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        load_recipe(TELEMETRY, overrides)
+
+
+def test_a_check_needs_a_scorer_that_takes_it() -> None:
+    assert "check: expected only with scorer.kind = 'checks'" in refusal("check=[{kind='shape'}]")
+
+
+def test_another_scorer_needs_no_unsetting_of_the_checks() -> None:
+    recipe = load_recipe(TELEMETRY, ["scorer.kind=reconstruction"])
+    assert (recipe.scorer.kind, recipe.check) == ("reconstruction", ())
+
+
+def test_the_telemetry_recipe_looks_in_every_way() -> None:
+    recipe = load_recipe(TELEMETRY)
+    assert recipe.scorer.kind == "checks"
+    assert tuple(each.kind for each in recipe.check) == CHECK_KINDS

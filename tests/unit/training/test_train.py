@@ -11,6 +11,7 @@ from present import present
 
 from stream_detector.bundle import Bundle, read_bundle
 from stream_detector.cli.sources import read_file
+from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import feature_errors
 from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.datasets import load_dataset
@@ -264,6 +265,7 @@ def test_the_normal_error_of_a_feature_is_its_median_over_calibration_windows(
     changes = (f"threshold.error={error}", f"training.loss={error}", "threshold.calibrate_on=train")
     bundle = train(own_recipe(path, *changes), tmp_path / "bundle")
     scorer = bundle.scorer(load_onnx(bundle.network_onnx, 4, 2))
+    assert isinstance(scorer, ReconstructionScorer)
     scaled = scorer.scaler.transform(
         np.loadtxt(path, delimiter=",").astype(np.float32).reshape(60, 4, 2)
     )

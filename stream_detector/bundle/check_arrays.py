@@ -1,0 +1,198 @@
+"""The calibrated checks of a bundle as arrays, and back; the recipe says which checks there are."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.bundle.arrays import UNREADABLE, check_archive
+from stream_detector.bundle.manifest import CHECKS
+from stream_detector.core.scoring.check_scorer import Checks
+from stream_detector.core.scoring.checks import CHECK_KINDS, Looks, Members, looks_of
+from stream_detector.core.scoring.neighbours import Neighbours
+from stream_detector.core.scoring.normal_scores import N_KEPT_MAX, NormalScores
+from stream_detector.core.scoring.tails import SHAPE_MAX, Tail
+from stream_detector.errors import BundleIntegrityError
+from stream_detector.text import shorten
+
+Arrays = dict[str, NDArray[Any]]
+
+CHECKS_BYTES_MAX = 256 * 1024 * 1024
+"""Largest file of checks."""
+
+N_PEAKS_MAX = 1_048_576
+"""Most clusters of calibration windows."""
+
+
+def dump_checks(checks: Checks) -> bytes:
+    """Return checks as the content of an .npz file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **pack_checks(checks))
+    return buffer.getvalue()
+
+
+def load_checks(path: Path, content: bytes, n_steps: int, n_features: int) -> Checks:
+    """Return the checks from the content of an .npz file; nothing in it is executed.
+
+    Raises
+    ------
+    BundleIntegrityError
+        If it is not as `dump_checks` wrote it.
+    """
+    try:
+        check_archive(content, CHECKS_BYTES_MAX)
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            found = {name: np.asarray(arrays[name]) for name in arrays.files}
+        return unpack_checks(found, n_steps, n_features)
+    except UNREADABLE as error:
+        reason = shorten(repr(error))
+        message = f"bundle {path}: {CHECKS} cannot be read: {reason}; train the bundle again"
+        raise BundleIntegrityError(message) from None
+
+
+def pack_checks(checks: Checks) -> Arrays:
+    """Return checks as arrays by name; `unpack_checks` returns the same checks."""
+    members, looks, normal = checks.members, checks.looks, checks.normal
+    arrays: Arrays = {
+        "n_short": np.array(checks.n_short),
+        "member_middles": members.middles,
+        "member_widths": members.widths,
+        "look_checks": np.array([CHECK_KINDS.index(each) for each in looks.checks], np.int8),
+        "look_middles": looks.middles,
+        "look_scales": looks.scales,
+        "n_windows": np.array(normal.n_windows),
+        "scores": normal.scores,
+        "tail": np.empty(0),
+        "peaks": np.empty(0),
+    }
+    if normal.tail is not None:
+        tail = normal.tail
+        arrays["tail"] = np.array([tail.base, tail.scale, tail.shape, tail.days])
+        arrays["peaks"] = tail.peaks
+    for number, each in enumerate(members.neighbours):
+        arrays[f"n_nearest_{number}"] = np.array([each.n_last, each.n_nearest])
+        arrays[f"middle_{number}"] = each.middle
+        arrays[f"axes_{number}"] = each.axes
+        arrays[f"prototypes_{number}"] = each.prototypes
+    return arrays
+
+
+def unpack_checks(arrays: Mapping[str, NDArray[Any]], n_steps: int, n_features: int) -> Checks:
+    """Return the checks that `pack_checks` made arrays of.
+
+    Parameters
+    ----------
+    arrays
+        By name.
+    n_steps, n_features
+        Shape of the bundle's windows.
+
+    Raises
+    ------
+    KeyError
+        If one is missing.
+    ValueError
+        If one has another shape or type than it must, or a value that nothing could be scored with.
+    """
+    n_short = _integer(arrays["n_short"], 1, n_steps)
+    numbers = _array(arrays["look_checks"], np.int8, (None,))
+    if not len(numbers) or numbers.min() < 0 or numbers.max() >= len(CHECK_KINDS):
+        message = f"look_checks: expected numbers of checks, received {numbers[:8]}"
+        raise ValueError(message)
+    kinds = [CHECK_KINDS[number] for number in dict.fromkeys(numbers.tolist())]
+    bare = looks_of(kinds, n_features)
+    if [CHECK_KINDS[number] for number in numbers.tolist()] != list(bare.checks):
+        message = f"look_checks: expected {len(bare)} looks of {kinds}, received {len(numbers)}"
+        raise ValueError(message)
+    looks = Looks(
+        bare.checks,
+        bare.statistics,
+        bare.features,
+        bare.signs,
+        middles=_array(arrays["look_middles"], np.float64, (len(bare),)),
+        scales=_positive(arrays["look_scales"], (len(bare),)),
+    )
+    n_neighbours = sum(name.startswith("prototypes_") for name in arrays)
+    members = Members(
+        [_neighbours(arrays, number, n_steps, n_features) for number in range(n_neighbours)],
+        middles=_array(arrays["member_middles"], np.float64, (1 + n_neighbours,)),
+        widths=_positive(arrays["member_widths"], (1 + n_neighbours,)),
+    )
+    return Checks(n_short, members, looks, _normal_scores(arrays))
+
+
+def _neighbours(
+    arrays: Mapping[str, NDArray[Any]], number: int, n_steps: int, n_features: int
+) -> Neighbours:
+    """Return one group of nearest neighbours."""
+    counts = arrays[f"n_nearest_{number}"]
+    if counts.shape != (2,):
+        message = f"n_nearest_{number}: expected 2 numbers, received shape {counts.shape}"
+        raise ValueError(message)
+    n_last = _integer(counts[0], 1, n_steps)
+    n_values = n_last * n_features
+    axes = _array(arrays[f"axes_{number}"], np.float32, (n_values, None))
+    prototypes = _array(arrays[f"prototypes_{number}"], np.float32, (None, axes.shape[1]))
+    return Neighbours(
+        n_last=n_last,
+        n_nearest=_integer(counts[1], 1, len(prototypes)),
+        middle=_array(arrays[f"middle_{number}"], np.float32, (n_values,)),
+        axes=np.ascontiguousarray(axes),
+        prototypes=np.ascontiguousarray(prototypes),
+    )
+
+
+def _normal_scores(arrays: Mapping[str, NDArray[Any]]) -> NormalScores:
+    """Return what normal windows scored."""
+    scores = _array(arrays["scores"], np.float64, (None,))
+    if not 1 <= len(scores) <= N_KEPT_MAX or (np.diff(scores) < 0).any():
+        message = f"scores: expected 1 to {N_KEPT_MAX} ascending numbers, received {len(scores)}"
+        raise ValueError(message)
+    n_windows = _integer(arrays["n_windows"], 1, 2**53)
+    numbers = _array(arrays["tail"], np.float64, (None,))
+    peaks = _array(arrays["peaks"], np.float64, (None,))
+    if not len(numbers):
+        return NormalScores(scores, n_windows, None)
+    if len(numbers) != 4 or len(peaks) > N_PEAKS_MAX:  # noqa: PLR2004  (what a tail consists of)
+        message = f"tail: expected 4 numbers, received {len(numbers)}"
+        raise ValueError(message)
+    base, scale, shape, days = numbers.tolist()
+    if not (scale > 0 and days > 0 and 0 <= shape <= SHAPE_MAX) or (np.diff(peaks) > 0).any():
+        message = f"tail: expected scale and days above 0 and descending peaks, received {numbers}"
+        raise ValueError(message)
+    return NormalScores(scores, n_windows, Tail(base, scale, shape, days, peaks))
+
+
+def _array(array: NDArray[Any], kind: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """Return an array that has this type and shape, None for any length, and finite values."""
+    fits = len(array.shape) == len(shape) and all(
+        expected in (None, received) for expected, received in zip(shape, array.shape, strict=True)
+    )
+    if array.dtype != kind or not fits or not np.isfinite(array).all():
+        message = (
+            f"expected finite {np.dtype(kind)} of shape {shape}, received {array.dtype} of "
+            f"{array.shape}"
+        )
+        raise ValueError(message)
+    return array
+
+
+def _positive(array: NDArray[Any], shape: tuple[int | None, ...]) -> NDArray[np.float64]:
+    """Return an array of numbers above 0."""
+    found = _array(array, np.float64, shape)
+    if not (found > 0).all():
+        message = f"expected numbers above 0, received {found[:8]}"
+        raise ValueError(message)
+    return found
+
+
+def _integer(array: NDArray[Any], least: int, most: int) -> int:
+    """Return an integer within limits."""
+    found = np.asarray(array)
+    if found.shape or found.dtype.kind != "i" or not least <= int(found) <= most:
+        message = f"expected an integer from {least} to {most}, received {str(found)[:32]}"
+        raise ValueError(message)
+    return int(found)

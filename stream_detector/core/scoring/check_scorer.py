@@ -1,0 +1,176 @@
+"""The scorer that looks at a window in several calibrated ways; see `checks`.
+
+Pure, with a network that is: the same windows give the same scores, bit for bit.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.checks import (
+    ALL_FEATURES,
+    Looks,
+    Members,
+    largest,
+    member_errors,
+)
+from stream_detector.core.scoring.explanation import (
+    WindowContext,
+    WindowEvidence,
+    explain_span,
+    worst_span,
+)
+from stream_detector.core.scoring.image_explanation import explain_image
+from stream_detector.core.scoring.normal_scores import NormalScores
+from stream_detector.core.scoring.reconstruction import ReconstructionScorer
+from stream_detector.core.scoring.reconstruction_error import value_errors
+from stream_detector.core.scoring.scorer import Finding, WindowScores
+from stream_detector.core.scoring.statistics import LOG_FLOOR, WindowView
+
+_OF_SPAN = frozenset(("members", "error", "max_error", "max_step", "max_deviation"))
+"""Numbers that a few steps decide; the others are of all steps that were looked at."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checks:
+    """The calibrated checks of a bundle.
+
+    Parameters
+    ----------
+    n_short
+        Steps of a short look; see `WindowView`.
+    members
+        What the check `shape` is made of.
+    looks
+        How each number of a window is judged.
+    normal
+        What normal windows scored.
+    """
+
+    n_short: int
+    members: Members
+    looks: Looks
+    normal: NormalScores
+
+
+class _Looked(NamedTuple):
+    """Windows that were scored, and all that explains them; see `WindowView` and `Looks`."""
+
+    windows: FloatArray
+    reconstructions: FloatArray
+    view: WindowView
+    ratios: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CheckScorer:
+    """Scores a window by its most anomalous look.
+
+    Parameters
+    ----------
+    network
+        Scales and reconstructs windows; its own threshold is not used.
+    checks
+        What is looked at, and how far from normal it may be.
+    """
+
+    network: ReconstructionScorer
+    checks: Checks
+
+    @property
+    def threshold(self) -> float:
+        """Return 1: every look is in units in which it is anomalous from there on."""
+        return 1.0
+
+    @property
+    def score_kind(self) -> str:
+        """Return "checks"."""
+        return "checks"
+
+    def in_range(self, values: FloatArray) -> NDArray[np.bool_]:
+        """Return which values are finite and not absurd; see `Scorer`."""
+        return self.network.in_range(values)
+
+    def score(self, windows: FloatArray) -> WindowScores:
+        """Return the ratio of each window's most anomalous look; see `Scorer`.
+
+        Raises
+        ------
+        NonFiniteScoreError
+            If the network gives a non-finite result for a finite window.
+        """
+        looked = self._look(windows)
+        scores = largest(looked.ratios)  # (n_windows,)
+        self.network.require_finite(scores)
+
+        def explain_window(index: int, context: WindowContext) -> Finding:
+            return self._find(looked, index, context)
+
+        return WindowScores(scores, explain_window)
+
+    def _look(self, windows: FloatArray) -> _Looked:
+        """Return the ratios of windows, with what they were computed from."""
+        network, checks = self.network, self.checks
+        scaled, reconstructions = network.reconstruct_windows(windows)
+        errors = value_errors(scaled, reconstructions, network.error_kind)
+        view = WindowView(scaled, errors, checks.n_short)
+        joined = checks.members.join(member_errors(checks.members.neighbours, view))
+        ratios = checks.looks.ratios(checks.looks.values(view, joined))  # (n_windows, n_looks)
+        return _Looked(windows, reconstructions, view, ratios)
+
+    def _find(self, looked: _Looked, index: int, context: WindowContext) -> Finding:
+        """Say which check found a window anomalous, and where."""
+        looks, network = self.checks.looks, self.network
+        ratios = looked.ratios[index]  # (n_looks,)
+        worst = int(ratios.argmax())
+        score = float(max(ratios[worst], 0.0))
+        errors = looked.view.errors[index]  # (n_steps, n_features)
+        evidence = WindowEvidence(
+            looked.windows[index],
+            looked.view.scaled[index],
+            looked.reconstructions[index],
+            *context,
+        )
+        if network.image is not None:
+            explanation = explain_image(evidence, network.image, network.error_kind)
+        else:
+            shares = self._shares(ratios, worst, errors)
+            span = self._span(worst, errors[:, int(np.argmax(shares))])
+            explanation = explain_span(evidence, network.scaler, shares, span)
+        return Finding(
+            explanation=explanation,
+            reconstruction_error=float(errors.mean(dtype=np.float64)),
+            check=looks.checks[worst],
+            false_alarms_per_day=self.checks.normal.false_alarms_per_day(score),
+            p_value=self.checks.normal.p_value(score),
+        )
+
+    def _shares(self, ratios: NDArray[np.float64], worst: int, errors: FloatArray) -> list[float]:
+        """Return how much each feature has to do with it; together 1.
+
+        Where a look is at one feature, features are compared by their largest ratios in the same
+        check. The errors of the members are of all features, so there the excess of each feature's
+        error over its normal one counts.
+        """
+        looks, n_features = self.checks.looks, errors.shape[1]
+        found = np.zeros(n_features)  # (n_features,)
+        if looks.features[worst] == ALL_FEATURES:
+            is_error = np.array([name == "error" for name in looks.statistics], dtype=np.bool_)
+            normal = np.exp(looks.middles[is_error]) - LOG_FLOOR  # (n_features,)
+            found = np.maximum(errors.mean(axis=0, dtype=np.float64) - normal, 0)
+        else:
+            rows = np.flatnonzero(looks.is_of(looks.checks[worst]) & (looks.features >= 0))
+            np.maximum.at(found, looks.features[rows], ratios[rows])
+        total = float(found.sum())
+        shares: list[float] = (found / total if total else found + 1 / n_features).tolist()
+        return shares
+
+    def _span(self, worst: int, errors: NDArray[np.floating]) -> tuple[int, int]:
+        """Return the first and the last step that a look is about, both included."""
+        name, n_steps = self.checks.looks.statistics[worst], len(errors)
+        if name in _OF_SPAN:
+            return worst_span(np.maximum(errors, 0))
+        return (n_steps - self.checks.n_short if name == "short_slope" else 0), n_steps - 1

@@ -1,0 +1,248 @@
+"""Several calibrated ways to look at a window, each of which can find it anomalous.
+
+Pure. A mean error says little of a fault that is short, or that makes a signal more regular than
+it was: a spike is one value of many, and a stuck sensor is easy to reconstruct. So several checks
+look at the same window::
+
+    check   looks at                                        finds
+    shape   reconstruction error and nearest neighbours     a course that was never seen
+    peak    largest step and largest error of a feature     spikes
+    flat    variation of a feature, far below normal        stuck sensors
+    noise   variation of a feature, far above normal        bursts of noise, oscillations
+    level   mean and slope of a feature                     shifts and drifts
+
+Each consists of looks: one number of a window, and on which side of normal it is anomalous. A look
+measures how far a number is from its median, in units in which 1 is where it is anomalous. The
+score of a window is that of its most anomalous look, which names check and feature.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.scoring.neighbours import Neighbours
+from stream_detector.core.scoring.statistics import LOG_FLOOR, WindowView
+
+CheckKind = Literal["shape", "peak", "flat", "noise", "level"]
+CHECK_KINDS: tuple[CheckKind, ...] = get_args(CheckKind)
+
+MEMBERS = "members"
+"""The number that stands for the course of the whole window, beside those of `statistics`."""
+
+_LOOKS: Mapping[CheckKind, tuple[tuple[str, int], ...]] = {
+    "shape": ((MEMBERS, 1), ("error", 1)),
+    "peak": (("max_step", 1), ("max_error", 1), ("max_deviation", 1)),
+    "flat": (("sd", -1), ("mean_step", -1)),
+    "noise": (("sd", 1), ("mean_step", 1), ("swing", 1)),
+    "level": (
+        *(("mean", 1), ("mean", -1)),
+        *(("slope", 1), ("slope", -1), ("short_slope", 1), ("short_slope", -1)),
+    ),
+}
+"""What each check looks at, and whether it is anomalous far above (1) or far below (-1) normal."""
+
+ALL_FEATURES = -1
+"""Stands for the feature of a number that is of the whole window."""
+
+_SPREAD_MIN = 0.15
+"""Least distance from the median to the far end of normal: about a seventh of a feature's spread,
+or a factor of 1.16 of a logarithm. Without it, what hardly varied in training would be anomalous
+with the slightest change."""
+
+_FAR_END = 0.999
+"""Quantile of normal windows at the far end."""
+
+FitThreshold = Callable[[NDArray[np.float64]], float]
+"""Returns the threshold for scores of the calibration windows, shape (n_windows,)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Members:
+    """Models of the course of a whole window, whose errors are averaged on a common scale.
+
+    Parameters
+    ----------
+    neighbours
+        Nearest neighbours of the window, or of its newest steps.
+    middles, widths
+        Median of the logarithm of each member's error, and distance from it to the 99 % quantile,
+        of windows that it was not fitted to; that of the reconstruction first, shape (1 +
+        n_neighbours,).
+    """
+
+    neighbours: Sequence[Neighbours]
+    middles: NDArray[np.float64]
+    widths: NDArray[np.float64]
+
+    def join(self, errors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Join the errors of all members to one number a window.
+
+        Parameters
+        ----------
+        errors
+            From `member_errors`, shape (n_windows, n_members).
+
+        Returns
+        -------
+        Shape (n_windows,); about 1 at the far end of normal.
+
+        Notes
+        -----
+        Compressed above the median, so that no member outvotes all others; and little below it,
+        where no member knows anything.
+        """
+        units = (errors - self.middles) / self.widths  # (n_windows, n_members)
+        joined: NDArray[np.float64] = np.where(
+            units > 0, 3 * np.arcsinh(units / 3), 0.05 * units
+        ).mean(axis=1)
+        return joined
+
+
+def member_errors(neighbours: Sequence[Neighbours], view: WindowView) -> NDArray[np.float64]:
+    """Return logarithms of the errors of all members, shape (n_windows, 1 + n_neighbours).
+
+    Parameters
+    ----------
+    neighbours
+        See `Members`.
+    view
+        The windows; their error is that of the first member.
+    """
+    n_windows = len(view.errors)
+    mean = view.errors.reshape(n_windows, -1).mean(axis=1) if n_windows else np.empty(0)
+    columns = [np.maximum(mean, 0), *(each.distances(view.scaled) for each in neighbours)]
+    return np.log(np.stack(columns, axis=1).astype(np.float64) + LOG_FLOOR)
+
+
+def fit_members(neighbours: Sequence[Neighbours], errors: NDArray[np.float64]) -> Members:
+    """Bring members to a common scale.
+
+    Parameters
+    ----------
+    neighbours
+        See `Members`.
+    errors
+        Of windows that the members were not fitted to; see `member_errors`. n_windows >= 1.
+    """
+    middles = np.median(errors, axis=0)  # (n_members,)
+    widths = np.maximum(np.quantile(errors, 0.99, axis=0) - middles, _SPREAD_MIN)
+    return Members(neighbours, middles, widths)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looks:
+    """Numbers of a window, and how far from normal each is.
+
+    Parameters
+    ----------
+    checks, statistics
+        To which check each look belongs, and at which number it looks. Length n_looks.
+    features
+        At which feature it looks, `ALL_FEATURES` for all; shape (n_looks,).
+    signs
+        1 where far above normal is anomalous, -1 where far below is; shape (n_looks,).
+    middles, scales
+        Median of the number, and distance from there at which it is anomalous; shape (n_looks,).
+    """
+
+    checks: tuple[CheckKind, ...]
+    statistics: tuple[str, ...]
+    features: NDArray[np.intp]
+    signs: NDArray[np.float64]
+    middles: NDArray[np.float64]
+    scales: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.checks)
+
+    def values(self, view: WindowView, joined: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the numbers of each window, shape (n_windows, n_looks).
+
+        Parameters
+        ----------
+        view
+            The windows.
+        joined
+            From `Members.join`, shape (n_windows,).
+        """
+        names = list(dict.fromkeys(self.statistics))
+        tables = [
+            joined[:, np.newaxis] if name == MEMBERS else getattr(view, name) for name in names
+        ]
+        starts = np.cumsum([0, *(table.shape[1] for table in tables)])  # (n_names + 1,)
+        first = dict(zip(names, starts.tolist(), strict=False))
+        columns = np.array([first[name] for name in self.statistics], dtype=np.intp)
+        columns += np.maximum(self.features, 0)  # (n_looks,)
+        found: NDArray[np.float64] = np.concatenate(tables, axis=1)[:, columns].astype(np.float64)
+        return found
+
+    def with_joined(
+        self, values: NDArray[np.float64], joined: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return numbers in which that of the members is another."""
+        is_members = np.array([name == MEMBERS for name in self.statistics], dtype=np.bool_)
+        return np.where(is_members, joined[:, np.newaxis], values)
+
+    def ratios(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how far numbers are from normal, shape (n_windows, n_looks); 1 is anomalous."""
+        ratios: NDArray[np.float64] = (values - self.middles) * (self.signs / self.scales)
+        return ratios
+
+    def is_of(self, check: CheckKind) -> NDArray[np.bool_]:
+        """Return which looks belong to a check, shape (n_looks,)."""
+        return np.array([each == check for each in self.checks], dtype=np.bool_)
+
+
+def looks_of(checks: Sequence[CheckKind], n_features: int) -> Looks:
+    """Return the looks of some checks, not calibrated yet."""
+    rows = [
+        (check, name, feature, sign)
+        for check in checks
+        for name, sign in _LOOKS[check]
+        for feature in ([ALL_FEATURES] if name == MEMBERS else range(n_features))
+    ]
+    return Looks(
+        checks=tuple(row[0] for row in rows),
+        statistics=tuple(row[1] for row in rows),
+        features=np.array([row[2] for row in rows], dtype=np.intp),
+        signs=np.array([row[3] for row in rows], dtype=np.float64),
+        middles=np.zeros(len(rows)),
+        scales=np.ones(len(rows)),
+    )
+
+
+def calibrate_looks(looks: Looks, values: NDArray[np.float64], fit: FitThreshold) -> Looks:
+    """Calibrate looks on normal windows, so that the largest ratio of a window exceeds 1 as stated.
+
+    Parameters
+    ----------
+    looks
+        From `looks_of`.
+    values
+        Numbers of windows that nothing was fitted to; see `Looks.values`. n_windows >= 1.
+    fit
+        Fits a threshold to scores, at the stated level. It is asked for each look, for the largest
+        look of each check, and for the largest of all: the more looks there are, the farther from
+        normal each of them must be.
+    """
+    middles = np.median(values, axis=0)  # (n_looks,)
+    distances = (values - middles) * looks.signs  # (n_windows, n_looks)
+    ends = np.maximum(np.quantile(distances, _FAR_END, axis=0), _SPREAD_MIN)  # (n_looks,)
+    thresholds = [fit(np.maximum(each, 0)) for each in (distances / ends).T]
+    looks = replace(looks, middles=middles, scales=ends * np.array(thresholds))
+    scales = looks.scales.copy()
+    ratios = looks.ratios(values)  # (n_windows, n_looks)
+    for check in dict.fromkeys(looks.checks):
+        is_of = looks.is_of(check)
+        scales[is_of] *= fit(largest(ratios[:, is_of]))
+    looks = replace(looks, scales=scales)
+    return replace(looks, scales=scales * fit(largest(looks.ratios(values))))
+
+
+def largest(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the largest ratio of each window, at least 0, shape (n_windows,)."""
+    found: NDArray[np.float64] = ratios.max(axis=1, initial=0.0)
+    return found

@@ -1,0 +1,161 @@
+"""How far windows are from the nearest of some normal windows.
+
+Pure: arrays in, arrays out. Windows are compared in the coordinates of their principal components,
+where noise that never repeats has no say; what these coordinates leave out counts as a distance of
+its own.
+
+Notes
+-----
+Matrix products are taken of blocks of a fixed number of windows, the last one filled up with
+zeros. So the library always multiplies matrices of one shape, and no bit of a window's distance
+depends on how many windows are in the batch; a test compares them at all places of a block.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.records import FloatArray
+
+BLOCK = 64
+"""Windows of one matrix product."""
+
+_ROWS_AT_ONCE = 1_024
+"""Distances to all prototypes are held for so many windows at once."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbours:
+    """Some normal windows, to which others are compared.
+
+    Parameters
+    ----------
+    n_last
+        Steps that are compared, the newest of each window.
+    n_nearest
+        How many of the nearest normal windows count; their distances are averaged.
+    middle
+        Mean of the training windows, float32, shape (n_last * n_features,), unit: that of the
+        scaled signal.
+    axes
+        Orthonormal principal components, float32, shape (n_last * n_features, n_axes).
+    prototypes
+        Normal windows in these coordinates, float32, shape (n_prototypes, n_axes), n_prototypes >=
+        n_nearest.
+    """
+
+    n_last: int
+    n_nearest: int
+    middle: FloatArray
+    axes: FloatArray
+    prototypes: FloatArray
+
+    def distances(self, windows: FloatArray) -> NDArray[np.float64]:
+        """Return the distance of each window, per value.
+
+        Parameters
+        ----------
+        windows
+            Scaled windows, float32, shape (n_windows, n_steps, n_features), n_steps >= n_last.
+
+        Returns
+        -------
+        Root of the mean squared distance to the nearest prototypes plus the squared distance from
+        the principal components, each over the number of values; shape (n_windows,), range
+        [0, inf), unit: that of the scaled signal.
+        """
+        n_windows, n_values = len(windows), len(self.middle)
+        found = np.empty(n_windows)  # (n_windows,)
+        for start in range(0, n_windows, _ROWS_AT_ONCE):
+            part = windows[start : start + _ROWS_AT_ONCE, -self.n_last :]
+            rows = part.reshape(len(part), n_values) - self.middle  # (n, n_values)
+            codes = multiply(rows, self.axes)  # (n, n_axes)
+            squares = np.square(codes).sum(axis=1)  # (n,)
+            residuals = np.maximum(np.square(rows).sum(axis=1) - squares, 0)  # (n,)
+            nearest = self._nearest(codes, squares)  # (n,)
+            found[start : start + len(part)] = np.sqrt((nearest + residuals) / n_values)
+        return found
+
+    def _nearest(self, codes: FloatArray, squares: FloatArray) -> FloatArray:
+        """Return the mean squared distance to the nearest prototypes, shape (n_windows,)."""
+        lengths = np.square(self.prototypes).sum(axis=1)  # (n_prototypes,)
+        distances = multiply(codes, self.prototypes.T)  # (n_windows, n_prototypes)
+        distances *= np.float32(-2)
+        distances += lengths
+        last = self.n_nearest - 1
+        nearest = np.partition(distances, last, axis=1)[:, : self.n_nearest]
+        # Sorted, since the order that partition leaves depends on the library.
+        nearest = np.sort(nearest, axis=1) + squares[:, np.newaxis]  # (n_windows, n_nearest)
+        means: FloatArray = np.maximum(nearest, 0).mean(axis=1)
+        return means
+
+
+def fit_neighbours(
+    windows: FloatArray,
+    n_last: int,
+    n_axes_max: int,
+    n_prototypes_max: int,
+    rng: np.random.Generator,
+) -> Neighbours:
+    """Fit principal components to normal windows, and draw some of them.
+
+    Parameters
+    ----------
+    windows
+        Scaled normal windows, float32, shape (n_windows, n_steps, n_features), n_windows >= 1.
+    n_last
+        Steps to compare, at most n_steps.
+    n_axes_max, n_prototypes_max
+        Most principal components, and most windows to draw.
+    rng
+        Draws the windows.
+    """
+    n_nearest = 3
+    rows = windows[:, -n_last:].reshape(len(windows), -1)  # (n_windows, n_values)
+    some = rows[_draw(len(rows), _N_FIT_MAX, rng)].astype(np.float64)  # (n, n_values)
+    middle = some.mean(axis=0)  # (n_values,)
+    _, _, axes = np.linalg.svd(some - middle, full_matrices=False)
+    axes = axes[: min(n_axes_max, max(len(some) - 1, 1))].T.astype(np.float32)
+    axes = np.ascontiguousarray(axes)  # (n_values, n_axes)
+    drawn = rows[_draw(len(rows), n_prototypes_max, rng)] - middle.astype(np.float32)
+    return Neighbours(
+        n_last=n_last,
+        n_nearest=min(n_nearest, len(drawn)),
+        middle=middle.astype(np.float32),
+        axes=axes,
+        prototypes=multiply(drawn, axes),
+    )
+
+
+_N_FIT_MAX = 8_192
+"""Windows that principal components are fitted to."""
+
+
+def _draw(n: int, n_max: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return the rows of at most so many windows, ascending."""
+    if n <= n_max:
+        return np.arange(n)
+    return np.sort(rng.choice(n, n_max, replace=False))
+
+
+def multiply(rows: FloatArray, matrix: FloatArray) -> FloatArray:
+    """Return a matrix product in which no bit of a row depends on the other rows.
+
+    Parameters
+    ----------
+    rows
+        Float32, shape (n_rows, n_values).
+    matrix
+        Float32, shape (n_values, n_columns).
+
+    Returns
+    -------
+    Float32, shape (n_rows, n_columns).
+    """
+    n_rows, n_values = rows.shape
+    n_blocks = -(-n_rows // BLOCK)
+    filled = np.zeros((n_blocks, BLOCK, n_values), np.float32)
+    filled.reshape(-1, n_values)[:n_rows] = rows
+    product: FloatArray = np.matmul(filled, matrix)  # (n_blocks, BLOCK, n_columns)
+    return product.reshape(n_blocks * BLOCK, -1)[:n_rows]

@@ -1,0 +1,175 @@
+"""What checks look at in a window: a few numbers of each feature.
+
+Pure: arrays in, arrays out. Each number of a window is reduced along its own contiguous values, so
+it is the same bit for bit whatever else is in the batch. Of a window of one feature that is stuck::
+
+    values          4 4 4 4 4 4
+    mean            4               where the feature is
+    slope           0               how far it moves, by the line through the window
+    short_slope     0               the same of the newest steps
+    sd              log 0.001       how much it varies; logarithms, of what is above 0.001
+    mean_step       log 0.001       how far it moves from one step to the next, on average
+    max_step        log 0.001       and at most
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+
+import numpy as np
+
+from stream_detector.core.records import FloatArray
+
+LOG_FLOOR = np.float32(1e-3)
+"""Added before taking a logarithm: in units of a feature's spread, less than that is nothing."""
+
+_BLOCK = 4
+"""Steps that are averaged before their differences show a swing that noise would hide."""
+
+
+class WindowView:
+    """Some windows as checks look at them; what two of them need is computed once.
+
+    Parameters
+    ----------
+    scaled
+        Scaled windows, float32, C-contiguous, shape (n_windows, n_steps, n_features), n_steps >= 2.
+    errors
+        Error of each value of the reconstruction, same shape, unit: that of the scaled signal or
+        its square.
+    n_short
+        Steps of a short look, 2 <= n_short <= n_steps.
+
+    Examples
+    --------
+    >>> scaled = np.float32([[[0.0], [1.0], [2.0], [5.0]]])
+    >>> view = WindowView(scaled, 0 * scaled, n_short=2)
+    >>> view.mean.tolist(), view.short_slope.tolist()
+    ([[2.0]], [[3.0]])
+    """
+
+    def __init__(self, scaled: FloatArray, errors: FloatArray, n_short: int) -> None:
+        self.scaled = scaled
+        self.errors = errors
+        self.n_short = n_short
+
+    def statistics(self, names: Iterable[str]) -> list[FloatArray]:
+        """Return some of the numbers by name, each of shape (n_windows, n_features)."""
+        return [getattr(self, name) for name in names]
+
+    @cached_property
+    def _values(self) -> FloatArray:
+        """Values of one feature side by side, shape (n_windows, n_features, n_steps)."""
+        return np.ascontiguousarray(self.scaled.transpose(0, 2, 1))
+
+    @cached_property
+    def _steps(self) -> FloatArray:
+        """Size of each step, shape (n_windows, n_features, n_steps - 1)."""
+        steps: FloatArray = self._values[:, :, 1:] - self._values[:, :, :-1]
+        np.abs(steps, out=steps)
+        return steps
+
+    @cached_property
+    def _errors(self) -> FloatArray:
+        """Errors of one feature side by side, shape (n_windows, n_features, n_steps)."""
+        return np.ascontiguousarray(self.errors.transpose(0, 2, 1))
+
+    @cached_property
+    def _centred(self) -> FloatArray:
+        """Values around their mean, shape (n_windows, n_features, n_steps)."""
+        return self._values - self.mean[:, :, np.newaxis]
+
+    @cached_property
+    def mean(self) -> FloatArray:
+        """Mean of each feature."""
+        means: FloatArray = self._values.mean(axis=2)
+        return means
+
+    @cached_property
+    def slope(self) -> FloatArray:
+        """Change of each feature over the window, by the line of least squares."""
+        return _slope(self._centred)
+
+    @cached_property
+    def short_slope(self) -> FloatArray:
+        """Change of each feature over the newest `n_short` steps."""
+        return _slope(self._centred[:, :, -self.n_short :])
+
+    @cached_property
+    def sd(self) -> FloatArray:
+        """Logarithm of the standard deviation of each feature."""
+        return _log(np.sqrt(np.square(self._centred).mean(axis=2)))
+
+    @cached_property
+    def mean_step(self) -> FloatArray:
+        """Logarithm of the mean size of a step of each feature."""
+        return _log(self._steps.mean(axis=2))
+
+    @cached_property
+    def swing(self) -> FloatArray:
+        """Logarithm of the mean difference between the means of neighbouring blocks of 4 steps."""
+        n_windows, n_features, n_steps = self._values.shape
+        n_blocks = n_steps // _BLOCK
+        if n_blocks <= 1:
+            return self.mean_step
+        blocks = self._values[:, :, n_steps - _BLOCK * n_blocks :]
+        means = blocks.reshape(n_windows, n_features, n_blocks, _BLOCK).mean(axis=3)
+        return _log(np.abs(means[:, :, 1:] - means[:, :, :-1]).mean(axis=2))
+
+    @cached_property
+    def max_deviation(self) -> FloatArray:
+        """Logarithm of the largest distance from the mean."""
+        return _log(np.abs(self._centred).max(axis=2))
+
+    @cached_property
+    def max_step(self) -> FloatArray:
+        """Logarithm of the largest step of each feature."""
+        return _log(self._steps.max(axis=2))
+
+    @cached_property
+    def error(self) -> FloatArray:
+        """Logarithm of the mean error of each feature."""
+        return _log(self._errors.mean(axis=2))
+
+    @cached_property
+    def max_error(self) -> FloatArray:
+        """Logarithm of the largest error of each feature."""
+        return _log(self._errors.max(axis=2))
+
+
+STATISTICS = (
+    "mean", "slope", "short_slope", "sd", "mean_step", "swing", "max_step", "max_deviation",
+    "error", "max_error",
+)  # fmt: skip
+"""Names of the numbers."""
+
+_LOGARITHMS = frozenset(STATISTICS[3:])
+
+
+def in_scaled_unit(name: str, value: float) -> float:
+    """Return a number without its logarithm, in the unit of the scaled signal.
+
+    Examples
+    --------
+    >>> round(in_scaled_unit("sd", float(np.log(0.201))), 6), in_scaled_unit("mean", 4.0)
+    (0.2, 4.0)
+    """
+    if name not in _LOGARITHMS:
+        return value
+    return max(float(np.exp(min(value, 80.0))) - float(LOG_FLOOR), 0.0)
+
+
+def _log(values: FloatArray) -> FloatArray:
+    """Return logarithms; an error below zero, which "bce" can have, counts as 0."""
+    values = np.maximum(values, np.float32(0))
+    values += LOG_FLOOR
+    return np.log(values, out=values)
+
+
+def _slope(values: FloatArray) -> FloatArray:
+    """Return the change over all steps by the line of least squares, shape (..., )."""
+    n_steps = values.shape[-1]
+    places = np.arange(n_steps) - (n_steps - 1) / 2  # (n_steps,)
+    weights = (places * (n_steps - 1) / np.square(places).sum()).astype(np.float32)
+    # Not a matrix product, whose bits may depend on the rest of the batch.
+    slopes: FloatArray = (values * weights).sum(axis=-1)
+    return slopes

@@ -1,0 +1,155 @@
+"""Fit the network of a recipe, and others to parts of its windows for calibration."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.records import BundleReference, FloatArray
+from stream_detector.core.scoring.reconstruction import ReconstructionScorer
+from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.scoring.scorer import score_windows
+from stream_detector.datasets import Dataset
+from stream_detector.engines.backend import import_keras
+from stream_detector.engines.onnx import load_onnx
+from stream_detector.networks import build_network
+from stream_detector.networks.export import export_keras, export_onnx
+from stream_detector.recipes import Recipe
+from stream_detector.training.fitting import fit_network
+from stream_detector.training.splits import Fold, Split, assign_folds, cross_fit
+from stream_detector.training.task import History, OnEpoch, Task, with_noise
+
+Look = Callable[[ReconstructionScorer, FloatArray, FloatArray], NDArray[np.float64]]
+"""Returns what is found of other windows, the last argument, with a network that was fitted to the
+windows before them."""
+
+
+@dataclass(frozen=True, slots=True)
+class FittedNetwork:
+    """The network's two files, and the losses of each epoch."""
+
+    network_keras: bytes
+    network_onnx: bytes
+    history: History
+
+
+@dataclass(frozen=True, slots=True)
+class Crossed:
+    """What was found of the normal training windows, by networks that were not fitted to them.
+
+    Parameters
+    ----------
+    found
+        Scores, shape (n_windows,), or several numbers of each window, shape (n_windows, n_numbers).
+    n_epochs
+        Epochs for the final network.
+    """
+
+    found: NDArray[np.float64]
+    n_epochs: int
+
+
+def fit_final(
+    recipe: Recipe, scaler: Scaler, split: Split, crossed: Crossed | None, on_epoch: OnEpoch | None
+) -> FittedNetwork:
+    """Fit the network of the bundle; windows held out for the threshold validate it."""
+    if recipe.threshold.calibrate_on == "held-out":
+        return _fit(recipe, scaler, split.fit, split.calibrate, on_epoch)
+    if crossed is None:
+        return _fit(recipe, scaler, split.fit, None, on_epoch)
+    # Nothing is held out to stop by, so it is fitted for as long as was best for the folds.
+    training = recipe.training.model_copy(update={"epochs": crossed.n_epochs, "patience": None})
+    final = recipe.model_copy(update={"training": training})
+    return _fit(final, scaler, split.fit, None, _later(recipe, on_epoch, recipe.threshold.folds))
+
+
+def cross_fit_networks(
+    recipe: Recipe, scaler: Scaler, dataset: Dataset, look: Look, on_epoch: OnEpoch | None
+) -> Crossed:
+    """Look at every normal training window with a network that was not fitted to it.
+
+    Parameters
+    ----------
+    recipe, scaler
+        Say how networks are fitted.
+    dataset
+        The windows.
+    look
+        Called for each fold.
+    on_epoch
+        Called after each epoch; those of all networks are counted on.
+    """
+    histories: list[History] = []
+
+    def fit_and_look(fold: Fold) -> NDArray[np.float64]:
+        windows, others = dataset.train[fold.fit_rows], dataset.train[fold.score_rows]
+        report = _later(recipe, on_epoch, len(histories))
+        fitted = _fit(recipe, scaler, windows, others, report)
+        histories.append(fitted.history)
+        return look(load_scorer(recipe, scaler, fitted), windows, others)
+
+    _, found = cross_fit(assign_folds(recipe, dataset), fit_and_look)
+    return Crossed(found, _best_epochs(recipe, histories))
+
+
+def score_others(
+    network: ReconstructionScorer, windows: FloatArray, others: FloatArray
+) -> NDArray[np.float64]:
+    """Return the reconstruction errors of other windows; the `Look` of a plain scorer."""
+    del windows
+    return score_windows(network, others)
+
+
+def _best_epochs(recipe: Recipe, histories: list[History]) -> int:
+    """Return after how many epochs the networks of the folds were at their best, on the whole."""
+    if recipe.training.patience is None:
+        return recipe.training.epochs
+    return int(np.median([np.argmin(each["validation_loss"]) + 1 for each in histories]))
+
+
+def _later(recipe: Recipe, on_epoch: OnEpoch | None, n_networks: int) -> OnEpoch | None:
+    """Return what counts epochs on from those of the networks before."""
+    if on_epoch is None:
+        return None
+    report, n_before = on_epoch, n_networks * recipe.training.epochs
+    return lambda epoch, loss: report(n_before + epoch, loss)
+
+
+def _fit(
+    recipe: Recipe,
+    scaler: Scaler,
+    windows: FloatArray,
+    held_out: FloatArray | None,
+    on_epoch: OnEpoch | None,
+) -> FittedNetwork:
+    """Fit a network to scaled windows; those held out, if any, validate it."""
+    keras = import_keras()
+    training, window = recipe.training, recipe.window
+    keras.utils.set_random_seed(training.seed)
+    rng = np.random.default_rng(training.seed)
+    fit = with_noise(scaler.transform(windows), training.noise, rng)
+    validation = None
+    if held_out is not None:
+        validation = with_noise(scaler.transform(held_out), training.noise, rng)
+    task = Task(training, fit, validation, on_epoch)
+    shape = (window.steps, window.features, window.channels)
+    network = build_network(recipe.network, *shape)
+    history = fit_network(network, recipe.network, task)
+    # A new network with the same weights, so that the files hold no state of the fitting.
+    fitted = build_network(recipe.network, *shape)
+    fitted.set_weights(network.get_weights())
+    return FittedNetwork(export_keras(fitted), export_onnx(fitted), history)
+
+
+def load_scorer(recipe: Recipe, scaler: Scaler, fitted: FittedNetwork) -> ReconstructionScorer:
+    """Return a scorer without its threshold, with the engine that runs it on a stream."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        path.write_bytes(fitted.network_onnx)
+        reconstruct = load_onnx(path, recipe.window.steps, recipe.window.features)
+    bundle = BundleReference(recipe.name, "in training")
+    error, image = recipe.threshold.error, recipe.window.image
+    return ReconstructionScorer(reconstruct, scaler, error, 1.0, bundle, image)

@@ -1,0 +1,103 @@
+"""Checks as arrays: they come back bit for bit, and what was changed is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_detector.bundle.check_arrays import (
+    dump_checks,
+    load_checks,
+    pack_checks,
+    unpack_checks,
+)
+from stream_detector.core.scoring.check_scorer import Checks
+from stream_detector.core.scoring.checks import CHECK_KINDS, Members, calibrate_looks, looks_of
+from stream_detector.core.scoring.neighbours import fit_neighbours
+from stream_detector.core.scoring.normal_scores import keep_scores
+from stream_detector.core.scoring.tails import CalibrationScores
+from stream_detector.errors import BundleIntegrityError
+
+N_STEPS, N_FEATURES = 10, 2
+
+
+def make_checks(*, with_times: bool = True) -> Checks:
+    rng = np.random.default_rng(0)
+    windows = rng.standard_normal((60, N_STEPS, N_FEATURES)).astype(np.float32)
+    neighbours = [fit_neighbours(windows, n_last, 4, 20, rng) for n_last in (N_STEPS, 3)]
+    looks = looks_of(CHECK_KINDS, N_FEATURES)
+    values = rng.standard_normal((60, len(looks)))
+    looks = calibrate_looks(looks, values, lambda scores: float(scores.max()) + 0.1)
+    end_ms = 1e3 * np.arange(60, dtype=np.float64)
+    scores = CalibrationScores(rng.random(60), np.zeros(60, np.intp), end_ms, 6e4, 2_000.0)
+    if not with_times:
+        scores = CalibrationScores.without_times(scores.scores)
+    members = Members(neighbours, rng.random(3), 1 + rng.random(3))
+    return Checks(3, members, looks, keep_scores(scores))
+
+
+def as_bytes(checks: Checks) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    return {
+        name: (array.dtype.str, array.shape, array.tobytes())
+        for name, array in pack_checks(checks).items()
+    }
+
+
+@pytest.mark.parametrize("with_times", [True, False])
+def test_they_come_back_bit_for_bit(with_times: bool) -> None:
+    checks = make_checks(with_times=with_times)
+    content = dump_checks(checks)
+    again = load_checks(Path("b"), content, N_STEPS, N_FEATURES)
+    assert as_bytes(again) == as_bytes(checks)
+    assert again.looks.checks == checks.looks.checks
+    assert (again.normal.tail is None) is not with_times
+    assert dump_checks(again) == content
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_short", np.array(11)),
+        ("n_short", np.array(0)),
+        ("n_short", np.array(2.0)),
+        ("look_checks", np.array([], np.int8)),
+        ("look_checks", np.array([5], np.int8)),
+        ("look_checks", np.array([0, 1, 0], np.int8)),
+        ("look_middles", np.zeros(3)),
+        ("look_scales", np.zeros(37)),
+        ("member_widths", np.array([1.0, 0.0, 1.0])),
+        ("member_middles", np.array([1.0, np.nan, 1.0])),
+        ("scores", np.array([2.0, 1.0])),
+        ("scores", np.empty(0)),
+        ("n_windows", np.array(0)),
+        ("tail", np.array([1.0, 0.0, 0.0, 1.0])),
+        ("tail", np.array([1.0, 1.0, 0.6, 1.0])),
+        ("tail", np.array([1.0, 1.0, 0.1, 0.0])),
+        ("tail", np.array([1.0, 1.0])),
+        ("peaks", np.array([1.0, 2.0])),
+        ("axes_0", np.zeros((4, 20), np.float32)),
+        ("prototypes_1", np.zeros((20, 3), np.float32)),
+        ("middle_0", np.zeros(20)),
+        ("n_nearest_0", np.array([10, 21])),
+        ("n_nearest_1", np.array([11, 1])),
+        ("n_nearest_1", np.array([3])),
+    ],
+)
+def test_what_was_changed_is_refused(name: str, value: Any) -> None:
+    arrays = pack_checks(make_checks()) | {name: value}
+    with pytest.raises(ValueError, match="expected"):
+        unpack_checks(arrays, N_STEPS, N_FEATURES)
+
+
+@pytest.mark.parametrize("name", sorted(pack_checks(make_checks())))
+def test_what_is_missing_is_refused(name: str) -> None:
+    arrays = pack_checks(make_checks())
+    del arrays[name]
+    with pytest.raises((KeyError, ValueError)):
+        unpack_checks(arrays, N_STEPS, N_FEATURES)
+
+
+def test_what_is_no_archive_is_refused() -> None:
+    with pytest.raises(BundleIntegrityError, match=r"checks\.npz cannot be read"):
+        load_checks(Path("b"), b"no archive", N_STEPS, N_FEATURES)

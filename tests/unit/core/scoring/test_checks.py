@@ -1,0 +1,196 @@
+"""Several calibrated looks at a window, and the scorer that takes the most anomalous one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from stream_detector.core.records import BundleReference, FloatArray
+from stream_detector.core.scoring.check_scorer import Checks, CheckScorer
+from stream_detector.core.scoring.checks import (
+    ALL_FEATURES,
+    CHECK_KINDS,
+    CheckKind,
+    calibrate_looks,
+    fit_members,
+    largest,
+    looks_of,
+    member_errors,
+)
+from stream_detector.core.scoring.explanation import WindowContext
+from stream_detector.core.scoring.neighbours import fit_neighbours
+from stream_detector.core.scoring.normal_scores import keep_scores
+from stream_detector.core.scoring.reconstruction import ReconstructionScorer
+from stream_detector.core.scoring.scaling import fit_scaler
+from stream_detector.core.scoring.statistics import WindowView
+from stream_detector.core.scoring.tails import CalibrationScores, covered_ms
+from stream_detector.errors import NonFiniteScoreError
+
+N_STEPS, N_SHORT = 40, 8
+RNG = np.random.default_rng(7)
+
+
+def normal_windows(n_windows: int) -> FloatArray:
+    """Return windows of three features: two noisy sines, and noise around a level."""
+    steps = np.arange(N_STEPS)
+    phases = RNG.uniform(0, 2 * np.pi, (n_windows, 1))
+    noise = 0.1 * RNG.standard_normal((n_windows, N_STEPS, 3))
+    first = np.sin(2 * np.pi * steps / 20 + phases)
+    second = np.cos(2 * np.pi * steps / 20 + phases)
+    third = 5.0 + 0 * first
+    return (np.stack([first, second, third], axis=2) + noise).astype(np.float32)
+
+
+def smooth(windows: FloatArray) -> FloatArray:
+    """Stand for a network: the mean of five steps."""
+    padded = np.pad(windows, ((0, 0), (2, 2), (0, 0)), mode="edge")
+    found: FloatArray = np.mean([padded[:, at : at + N_STEPS] for at in range(5)], axis=0)
+    return found
+
+
+def quantile(scores: NDArray[np.float64]) -> float:
+    return float(np.quantile(scores, 0.995, method="higher"))
+
+
+def calibration(scores: NDArray[np.float64]) -> CalibrationScores:
+    end_ms = 1_000.0 * np.arange(len(scores), dtype=np.float64)
+    series = np.zeros(len(scores), np.intp)
+    return CalibrationScores(scores, series, end_ms, covered_ms(series, end_ms, 1_000.0), 10_000.0)
+
+
+def make_scorer(kinds: tuple[CheckKind, ...] = CHECK_KINDS) -> CheckScorer:
+    windows = normal_windows(2_000)
+    scaler = fit_scaler("standard", windows)
+    network = ReconstructionScorer(smooth, scaler, "mae", 1.0, BundleReference("test", "v1"))
+    scaled, found = network.reconstruct_windows(windows)
+    view = WindowView(scaled, np.abs(scaled - found), N_SHORT)
+    others = scaler.transform(normal_windows(500))  # what calibrates was not fitted to
+    neighbours = [fit_neighbours(others, N_STEPS, 8, 256, np.random.default_rng(0))]
+    errors = member_errors(neighbours, view)
+    members = fit_members(neighbours, errors)
+    looks = looks_of(kinds, 3)
+    values = looks.values(view, members.join(errors))
+    looks = calibrate_looks(looks, values, quantile)
+    scores = calibration(largest(looks.ratios(values)))
+    return CheckScorer(network, Checks(N_SHORT, members, looks, keep_scores(scores)))
+
+
+SCORER = make_scorer()
+
+
+def faulty(kind: str) -> FloatArray:
+    """Return one normal window with a fault in the third feature."""
+    (window,) = normal_windows(1)
+    values = window[:, 2]
+    if kind == "spike":
+        values[25] += 1.5
+    elif kind == "stuck":
+        values[5:] = values[5]
+    elif kind == "shift":
+        values += 0.5
+    elif kind == "fall":
+        values -= 0.5
+    elif kind == "drift":
+        values += np.linspace(0, 0.6, N_STEPS, dtype=np.float32)
+    elif kind == "noise":
+        values += (0.4 * RNG.standard_normal(N_STEPS)).astype(np.float32)
+    elif kind == "shape":  # the second sine comes twice as fast
+        window[:, 1] = np.sin(2 * np.pi * np.arange(N_STEPS) / 10)
+    found: FloatArray = window[np.newaxis]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "check"),
+    [
+        ("spike", "peak"),
+        ("stuck", "flat"),
+        ("shift", "level"),
+        ("fall", "level"),
+        ("drift", "level"),
+        ("noise", "noise"),
+    ],
+)
+def test_each_fault_is_found_by_its_check_in_its_feature(kind: str, check: str) -> None:
+    scored = SCORER.score(faulty(kind))
+    assert scored.scores[0] > 1
+    found = scored.explain(0, WindowContext(1_000_000.0, 1_000.0))
+    assert found.check == check
+    assert found.explanation.features[0].feature == 2
+    assert sum(found.explanation.shares) == pytest.approx(1)
+    assert found.reconstruction_error is not None
+    assert found.false_alarms_per_day is not None
+    assert found.p_value == pytest.approx(1 / 2_001)
+
+
+def test_a_course_that_was_never_seen_is_found_by_the_shape_of_the_window() -> None:
+    scorer = make_scorer(("shape",))
+    scored = scorer.score(faulty("shape"))
+    assert scored.scores[0] > 1
+    found = scored.explain(0, WindowContext(0.0, 1_000.0))
+    assert (found.check, found.explanation.n_gaps) == ("shape", 0)
+
+
+def test_normal_windows_exceed_1_as_often_as_stated() -> None:
+    share = float((SCORER.score(normal_windows(4_000)).scores > 1).mean())
+    assert 0.0025 < share < 0.01
+
+
+def test_the_share_is_kept_with_fewer_checks() -> None:
+    scorer = make_scorer(("flat", "level"))
+    share = float((scorer.score(normal_windows(4_000)).scores > 1).mean())
+    assert 0.0025 < share < 0.01
+    assert set(scorer.checks.looks.checks) == {"flat", "level"}
+
+
+def test_the_span_of_a_spike_is_the_spike() -> None:
+    found = SCORER.score(faulty("spike")).explain(0, WindowContext(0.0, 1_000.0)).explanation
+    assert found.worst_start_ms <= 25_000 <= found.worst_end_ms
+    assert found.worst_end_ms - found.worst_start_ms <= 2_000
+
+
+def test_the_span_of_a_stuck_feature_is_the_window() -> None:
+    found = SCORER.score(faulty("stuck")).explain(0, WindowContext(0.0, 1_000.0)).explanation
+    assert (found.worst_start_ms, found.worst_end_ms) == (0, 39_000)
+
+
+def test_no_bit_of_a_score_depends_on_the_batch() -> None:
+    windows = normal_windows(200)
+    together = SCORER.score(windows).scores
+    for start, stop in ((0, 1), (63, 65), (199, 200)):
+        assert SCORER.score(windows[start:stop]).scores.tolist() == together[start:stop].tolist()
+
+
+def test_no_windows_have_no_scores() -> None:
+    assert len(SCORER.score(normal_windows(0))) == 0
+
+
+def test_a_network_that_gives_nan_is_refused() -> None:
+    network = replace(SCORER.network, reconstruct=lambda windows: windows * np.float32(np.nan))
+    with pytest.raises(NonFiniteScoreError, match="bundle test v1"):
+        replace(SCORER, network=network).score(normal_windows(3))
+
+
+def test_a_look_is_of_one_feature_but_for_the_whole_course() -> None:
+    looks = looks_of(CHECK_KINDS, 2)
+    of_all = [name for name, at in zip(looks.statistics, looks.features, strict=True) if at < 0]
+    assert of_all == ["members"]
+    assert set(looks.features.tolist()) == {ALL_FEATURES, 0, 1}
+
+
+def test_what_never_varied_needs_a_change_worth_the_name() -> None:
+    looks = looks_of(("level",), 1)
+    constant = np.zeros((100, len(looks)))
+    found = calibrate_looks(looks, constant, lambda scores: max(float(scores.max()), 1.0))
+    assert found.scales.tolist() == pytest.approx([0.15] * len(looks))
+    assert largest(found.ratios(constant)).tolist() == [0.0] * 100
+
+
+def test_members_do_not_outvote_each_other() -> None:
+    errors = np.log(RNG.uniform(0.5, 1.5, (1_000, 2)))
+    members = fit_members((), errors)
+    far, farther = members.join(np.array([[0.0, 10.0], [0.0, 100.0]]))
+    assert farther < 2 * far
+    low = members.join(np.array([[-5.0, -5.0]]))[0]
+    assert -2 < low < 0

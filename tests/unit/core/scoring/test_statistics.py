@@ -1,0 +1,86 @@
+"""The numbers of a window that checks look at."""
+
+import numpy as np
+import pytest
+
+from stream_detector.core.scoring.statistics import (
+    LOG_FLOOR,
+    STATISTICS,
+    WindowView,
+    in_scaled_unit,
+)
+
+
+def view_of(*values: float, n_short: int = 2) -> WindowView:
+    scaled = np.array(values, np.float32).reshape(1, -1, 1)
+    return WindowView(scaled, np.abs(scaled), n_short)
+
+
+def value(view: WindowView, name: str) -> float:
+    (found,) = view.statistics([name])
+    assert found.shape == (1, 1)
+    return in_scaled_unit(name, float(found[0, 0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mean", 3.0),
+        ("slope", 7 * 24 / 28),  # least squares: 24 / 42 a step over 7 steps of these values
+        ("short_slope", 4.0),
+        ("sd", np.sqrt(np.var([1, 1, 1, 1, 3, 5, 5, 7]))),
+        ("mean_step", (2 + 2 + 2) / 7),
+        ("max_step", 2.0),
+        ("swing", 4.0),
+        ("max_deviation", 4.0),
+        ("error", 3.0),
+        ("max_error", 7.0),
+    ],
+)
+def test_each_number_is_what_its_name_says(name: str, expected: float) -> None:
+    view = view_of(1, 1, 1, 1, 3, 5, 5, 7, n_short=3)
+    if name == "slope":
+        expected = 7 * float(np.polyfit(np.arange(8), [1, 1, 1, 1, 3, 5, 5, 7], 1)[0])
+    if name == "short_slope":
+        expected = 2 * float(np.polyfit(np.arange(3), [5, 5, 7], 1)[0])
+    assert value(view, name) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_stuck_feature_varies_by_nothing_and_its_logarithm_is_finite() -> None:
+    view = view_of(4, 4, 4, 4)
+    for name in ("sd", "mean_step", "swing", "max_step"):
+        (found,) = view.statistics([name])
+        assert float(found[0, 0]) == pytest.approx(np.log(LOG_FLOOR))
+        assert value(view, name) == pytest.approx(0, abs=1e-9)
+
+
+def test_an_error_below_zero_counts_as_none() -> None:
+    scaled = np.zeros((1, 4, 1), np.float32)
+    view = WindowView(scaled, scaled - 1, 2)
+    assert float(view.error[0, 0]) == pytest.approx(np.log(LOG_FLOOR))
+
+
+def test_a_window_too_short_for_two_blocks_swings_as_it_steps() -> None:
+    view = view_of(1, 2, 4, 4, 4, 5, 5)
+    assert view.swing.tolist() == view.mean_step.tolist()
+
+
+def test_features_do_not_mix() -> None:
+    first, second = np.arange(8.0), np.full(8, 3.0)
+    scaled = np.stack([first, second], axis=1)[np.newaxis].astype(np.float32)
+    view = WindowView(scaled, np.zeros_like(scaled), 4)
+    assert view.mean.tolist() == [[3.5, 3.0]]
+    assert view.slope[0].tolist() == pytest.approx([7.0, 0.0])
+    assert view.max_step[0, 0] > view.max_step[0, 1]
+
+
+@pytest.mark.parametrize("n_features", [1, 3])
+def test_no_bit_depends_on_the_batch(n_features: int) -> None:
+    rng = np.random.default_rng(0)
+    scaled = rng.standard_normal((130, 60, n_features)).astype(np.float32)
+    errors = np.abs(rng.standard_normal(scaled.shape)).astype(np.float32)
+    together = WindowView(scaled, errors, 16).statistics(STATISTICS)
+    for row in (0, 1, 63, 64, 129):
+        alone = WindowView(scaled[row : row + 1], errors[row : row + 1], 16).statistics(STATISTICS)
+        for name, one, many in zip(STATISTICS, alone, together, strict=True):
+            assert one[0].tobytes() == many[row].tobytes(), name
