@@ -29,7 +29,7 @@ from stream_detector.core.scoring.explanation import (
 from stream_detector.core.scoring.reconstruction_error import window_errors
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.scoring.scorer import Finding
-from stream_detector.recipes.sections import AlertingSection
+from stream_detector.recipes.alerting import AlertingSection
 
 FEATURES = Features(("vibration", "temperature"))
 """Features of the example."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from stream_detector.recipes.alerting import AlertingSection
 from stream_detector.recipes.datasets import (
     DATASETS,
     PARQUET_SUFFIXES,
@@ -16,7 +17,6 @@ from stream_detector.recipes.datasets import (
 from stream_detector.recipes.sections import (
     GAP_INTERVALS_MIN,
     WINDOW_VALUES_MAX,
-    AlertingSection,
     DataSection,
     Recipe,
     WindowSection,

@@ -37,7 +37,7 @@ from stream_detector.core.records import OutputRecord, RecordBatch, TopicPartiti
 from stream_detector.core.state.restore_plan import CommitMetadata
 from stream_detector.errors import BrokerError, RecordRefusedError
 from stream_detector.ports import Client
-from stream_detector.recipes.sections import SEVERITY_CHARACTERS_MAX
+from stream_detector.recipes.alerting import SEVERITY_CHARACTERS_MAX
 from stream_detector.service.context import RunContext
 from stream_detector.telemetry import log_event
 
