@@ -18,6 +18,7 @@ from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, RecordBatch
 from stream_detector.core.scoring.explanation import WindowContext
 from stream_detector.core.scoring.scorer import Finding, WindowScores
+from stream_detector.core.scoring.sentences import of_unknown_key
 from stream_detector.core.windowing.windows import WindowBatch
 
 
@@ -241,7 +242,11 @@ class AlertBatch:
         slot = self._completed.slots[some.rows[at : at + 1]]  # (1,)
         (key,) = self._completed.state.keys_of(slot)
         features = self._policy.features
-        return some.found.explain(place, context).described(features, features.units_of(key))
+        finding = some.found.explain(place, context).described(features, features.units_of(key))
+        if features.key_scales is None or not features.key_scales.unknown([key]):
+            return finding
+        sentence = of_unknown_key(finding.explanation.sentence)
+        return finding._replace(explanation=replace(finding.explanation, sentence=sentence))
 
 
 def _key_events(completed: WindowBatch, indices: NDArray[np.intp]) -> list[_KeyEvent]:

@@ -31,6 +31,8 @@ SENTENCE_CHARACTERS_MAX = 256
 _NAME_CHARACTERS_MAX = 64
 """How much of a feature's name is in it."""
 
+_OF_UNKNOWN_KEY = "; training did not know this key, which has the scale of all keys"
+
 _STUCK_SHARE = 0.1
 """A feature that varies by less than this part of the least that is normal stays where it is."""
 
@@ -128,6 +130,17 @@ def sentence_of(explanation: Explanation, facts: CheckFacts | None, name: str) -
     else:
         sentence = _of_error(explanation)
     return shorten(sentence, SENTENCE_CHARACTERS_MAX)
+
+
+def of_unknown_key(sentence: str) -> str:
+    """Return a sentence that says too that the key has no scale of its own, though others have.
+
+    Examples
+    --------
+    >>> of_unknown_key("pressure: observed 6.2 where 4.1 was expected, for 41 s")[-65:]
+    '; training did not know this key, which has the scale of all keys'
+    """
+    return shorten(sentence, SENTENCE_CHARACTERS_MAX - len(_OF_UNKNOWN_KEY)) + _OF_UNKNOWN_KEY
 
 
 def no_data_sentence(feature: str | None, duration_ms: float, *, is_over: bool) -> str:

@@ -143,6 +143,18 @@ def test_a_fault_of_a_sensor_1000_times_smaller_is_found_and_said_in_its_unit() 
     assert without.alerts == []
 
 
+def test_an_alert_says_that_training_did_not_know_its_key() -> None:
+    records: list[Record] = [
+        (key, 10.0 * number, [level, 0.0])
+        for number in range(4)
+        for key, level in ((b"new", 90.0), (b"big", 90.0))
+    ]
+    (_, step), *_ = steps_of(detector_of(), records, 1_000)
+    said = {each.key: present(each.alert.explanation).sentence for each in step.alerts}
+    end = "; training did not know this key, which has the scale of all keys"
+    assert said[b"new"] == said[b"big"].replace("1040 was", "1020 was") + end
+
+
 @pytest.mark.parametrize("size", [1, 1_000])
 def test_whether_a_value_can_be_scored_is_decided_by_the_scale_of_its_key(size: int) -> None:
     edge = float(np.float32(SCALED_MAX))

@@ -18,6 +18,7 @@ from stream_detector.core.scoring.sentences import (
     FactKind,
     duration_text,
     no_data_sentence,
+    of_unknown_key,
     number_text,
     sentence_of,
 )
@@ -274,3 +275,12 @@ def test_without_facts_nothing_is_known_of_what_is_normal() -> None:
     found = finding_of(None).described(Features(NAMES))
     assert {(each.low, each.high) for each in found.explanation.features} == {(None, None)}
     assert found.explanation.sentence == "pressure: observed 2 where 0 was expected, for 60 s"
+
+
+@pytest.mark.parametrize(("length", "is_whole"), [(191, True), (192, False)])
+def test_a_sentence_of_an_unknown_key_is_no_longer_than_others(length: int, is_whole: bool) -> None:
+    end = "; training did not know this key, which has the scale of all keys"
+    found = of_unknown_key("x" * length)
+    assert len(found) == SENTENCE_CHARACTERS_MAX
+    assert found.endswith(end)
+    assert found.startswith("x" * 191) == is_whole
