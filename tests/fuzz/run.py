@@ -24,7 +24,7 @@ from stream_detector.bundle import read_bundle
 
 SHARES = {
     **{"windows": 0.4, "samples": 0.6, "images": 0.1},
-    **{"manifest": 0.1, "scaler": 0.05, "network": 0.1},
+    **{"manifest": 0.1, "scaler": 0.05, "key_scales": 0.05, "network": 0.1},
 }
 """Of the number of records; all but the first two count images and files."""
 

@@ -18,8 +18,8 @@ from stream_detector.core.scoring.sentences import (
     FactKind,
     duration_text,
     no_data_sentence,
-    of_unknown_key,
     number_text,
+    of_unknown_key,
     sentence_of,
 )
 
