@@ -114,7 +114,8 @@ class Detector(Protocol):
         Parameters
         ----------
         windows
-            Float32, shape (n_windows, n_steps, n_features), unit: the signal's.
+            Float32, shape (n_windows, n_steps, n_features), unit: the signal's; where each key has
+            a scale of its own, as `Features.to_key_units` gives them.
 
         Returns
         -------
