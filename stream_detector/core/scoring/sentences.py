@@ -264,8 +264,9 @@ def _of_error(explanation: Explanation) -> str:
     ]
     if not points:
         return f"{name}: no value was observed{lasts}"
-    size, observed, expected = max(points, key=lambda point: point[0])
-    seen, wanted = number_text(observed, size), number_text(expected, size)
+    size, *values = max(points, key=lambda point: point[0])
+    # Beside the difference, a value near 0 is 0.
+    seen, wanted = (number_text(each if abs(each) >= size / 100 else 0.0, size) for each in values)
     return f"{name}: observed {seen} where {wanted} was expected{lasts and ',' + lasts}"
 
 

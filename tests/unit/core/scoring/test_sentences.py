@@ -123,6 +123,8 @@ def test_each_check_has_its_sentence(facts: CheckFacts, sentence: str) -> None:
             explanation_of((4.0, 4.1, 9.0), (4.5, 3.0, None)),
             "pressure: observed 3 where 4.1 was expected, for 41 s",
         ),
+        (explanation_of((0.0197,), (2.0,), 0), "pressure: observed 2 where 0 was expected"),
+        (explanation_of((2.0,), (0.0203,), 0), "pressure: observed 0.02 where 2 was expected"),
         (explanation_of((4.0,), (None,)), "pressure: no value was observed for 41 s"),
         (NOTHING, "the window is unlike those that were learnt"),
     ],
