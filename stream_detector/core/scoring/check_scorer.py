@@ -18,16 +18,19 @@ from stream_detector.core.scoring.checks import (
     member_errors,
 )
 from stream_detector.core.scoring.explanation import (
+    Explanation,
     WindowContext,
     WindowEvidence,
     explain_span,
     worst_span,
 )
 from stream_detector.core.scoring.image_explanation import explain_image
+from stream_detector.core.scoring.look_facts import course_facts, facts_of
 from stream_detector.core.scoring.normal_scores import NormalScores
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import value_errors
 from stream_detector.core.scoring.scorer import Finding, WindowScores
+from stream_detector.core.scoring.sentences import CheckFacts
 from stream_detector.core.scoring.statistics import LOG_FLOOR, WindowView
 
 _OF_SPAN = frozenset(("members", "error", "max_error", "max_step", "max_deviation"))
@@ -135,18 +138,38 @@ class CheckScorer:
             *context,
         )
         if network.image is not None:
-            explanation = explain_image(evidence, network.image, network.error_kind)
+            explanation, facts = explain_image(evidence, network.image, network.error_kind), None
         else:
             shares = self._shares(ratios, worst, errors)
             span = self._span(worst, errors[:, int(np.argmax(shares))])
             explanation = explain_span(evidence, network.scaler, shares, span)
+            facts = self._facts(evidence, explanation, worst, score)
         return Finding(
             explanation=explanation,
             reconstruction_error=float(errors.mean(dtype=np.float64)),
             check=looks.checks[worst],
             false_alarms_per_day=self.checks.normal.false_alarms_per_day(score),
             p_value=self.checks.normal.p_value(score),
+            facts=facts,
         )
+
+    def _facts(
+        self, evidence: WindowEvidence, explanation: Explanation, worst: int, score: float
+    ) -> CheckFacts | None:
+        """Return what the most anomalous look found, in numbers."""
+        looks, scaler = self.checks.looks, self.network.scaler
+        if looks.checks[worst] == "shape":
+            feature = explanation.features[0].feature
+            normal = self._normal_errors()[feature] if self.network.error_kind == "mae" else 0.0
+            return course_facts(explanation, float(normal), scaler)
+        return facts_of(looks, worst, score, evidence, scaler, self.checks.n_short)
+
+    def _normal_errors(self) -> NDArray[np.float64]:
+        """Return the median error of each feature, shape (n_features,), where `shape` looks."""
+        looks = self.checks.looks
+        is_error = np.array([name == "error" for name in looks.statistics], dtype=np.bool_)
+        errors: NDArray[np.float64] = np.exp(looks.middles[is_error]) - LOG_FLOOR
+        return errors
 
     def _shares(self, ratios: NDArray[np.float64], worst: int, errors: FloatArray) -> list[float]:
         """Return how much each feature has to do with it; together 1.
@@ -158,9 +181,7 @@ class CheckScorer:
         looks, n_features = self.checks.looks, errors.shape[1]
         found = np.zeros(n_features)  # (n_features,)
         if looks.features[worst] == ALL_FEATURES:
-            is_error = np.array([name == "error" for name in looks.statistics], dtype=np.bool_)
-            normal = np.exp(looks.middles[is_error]) - LOG_FLOOR  # (n_features,)
-            found = np.maximum(errors.mean(axis=0, dtype=np.float64) - normal, 0)
+            found = np.maximum(errors.mean(axis=0, dtype=np.float64) - self._normal_errors(), 0)
         else:
             rows = np.flatnonzero(looks.is_of(looks.checks[worst]) & (looks.features >= 0))
             np.maximum.at(found, looks.features[rows], ratios[rows])

@@ -1,11 +1,13 @@
 """Several calibrated looks at a window, and the scorer that takes the most anomalous one."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scoring.check_scorer import Checks, CheckScorer
 from stream_detector.core.scoring.checks import (
@@ -194,3 +196,36 @@ def test_members_do_not_outvote_each_other() -> None:
     assert farther < 2 * far
     low = members.join(np.array([[-5.0, -5.0]]))[0]
     assert -2 < low < 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (
+            "spike",
+            r"third reached 6\.\d+; it is normally between 4\.\d+ and 5\.\d+",
+        ),
+        (
+            "stuck",
+            r"third (stayed at \d\.\d+|varied by only 0\.\d+) for 40 s; it normally",
+        ),
+        ("shift", r"third is at 5\.\d+; it is normally between 4\.\d+ and 5\.\d+"),
+        ("fall", r"third is at 4\.\d+; it is normally between 4\.\d+ and 5\.\d+"),
+        ("drift", r"third (rose by 0\.\d+ within 40 s; it normally changes by -|is at 5\.\d+;)"),
+        ("noise", r"third varies by 0\.\d+; it normally varies by 0\.\d+ to 0\.\d+"),
+    ],
+)
+def test_each_fault_has_its_sentence(kind: str, sentence: str) -> None:
+    found = SCORER.score(faulty(kind)).explain(0, WindowContext(0.0, 1_000.0))
+    described = found.described(Features(("first", "second", "third")))
+    assert re.match(sentence, described.explanation.sentence), described.explanation.sentence
+    low, high = described.explanation.features[0].low, described.explanation.features[0].high
+    assert high is not None
+    assert low is None or low < high
+
+
+def test_a_course_has_a_sentence_too() -> None:
+    found = make_scorer(("shape",)).score(faulty("shape")).explain(0, WindowContext(0.0, 1_000.0))
+    sentence = found.described(Features(("first", "second", "third"))).explanation.sentence
+    assert sentence.startswith("the course of second differs from what was learnt: observed ")
+    assert " instead of " in sentence

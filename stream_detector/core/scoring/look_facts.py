@@ -1,0 +1,144 @@
+"""What a look at a window found, in numbers that a sentence can be made of.
+
+Pure. A look compares one number of a window, in the scaled unit and often a logarithm, with what is
+normal; people want both in the unit of the signal.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from stream_detector.core.scoring.checks import Looks
+from stream_detector.core.scoring.explanation import Explanation, WindowEvidence
+from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.scoring.sentences import CheckFacts, FactKind
+from stream_detector.core.scoring.statistics import in_scaled_unit
+
+_KINDS: Mapping[str, FactKind] = {
+    "mean": "level",
+    "slope": "slope",
+    "short_slope": "slope",
+    "max_step": "peak",
+    "max_deviation": "spike",
+    "sd": "noise",
+    "mean_step": "noise",
+    "swing": "noise",
+}
+"""What is said of each number; below normal, noise is flat. The errors are not here: they are
+explained by what was expected."""
+
+
+class _FeatureUnit(NamedTuple):
+    """Brings scaled numbers of one feature back to the unit of the windows."""
+
+    scaler: Scaler
+    feature: int
+
+    def value(self, scaled: float) -> float:
+        """Return a value."""
+        row = np.full((1, len(self.scaler.scale)), scaled, np.float32)  # (1, n_features)
+        return float(self.scaler.inverse(row)[0, self.feature])
+
+    def difference(self, scaled: float) -> float:
+        """Return a difference, as it is around the middle of the scale."""
+        return self.value(scaled) - self.value(0.0)
+
+
+def facts_of(
+    looks: Looks,
+    look: int,
+    ratio: float,
+    evidence: WindowEvidence,
+    scaler: Scaler,
+    n_short: int,
+) -> CheckFacts | None:
+    """Return what one look found, and what is normal there.
+
+    Parameters
+    ----------
+    looks
+        Calibrated.
+    look
+        Which of them.
+    ratio
+        What it found; see `Looks.ratios`.
+    evidence
+        The window.
+    scaler
+        Brings numbers back to the unit of the window.
+    n_short
+        Steps of a short look.
+
+    Returns
+    -------
+    None where the look is at an error.
+    """
+    name, feature = looks.statistics[look], int(looks.features[look])
+    kind = _KINDS.get(name)
+    if kind is None:
+        return None
+    unit, sign = _FeatureUnit(scaler, feature), float(looks.signs[look])
+    convert = unit.value if kind == "level" else unit.difference
+    number = float(looks.middles[look] + sign * looks.scales[look] * ratio)
+    observed = convert(in_scaled_unit(name, number))
+    low, high = (None if each is None else convert(each) for each in _normal(looks, look))
+    values = evidence.window[:, feature].astype(np.float64)  # (n_steps,)
+    n_steps = {"short_slope": n_short, "max_step": 1, "max_deviation": 1}.get(name, len(values))
+    at = None
+    if kind == "noise" and sign < 0:
+        kind, at = "flat", float(np.median(values))
+    elif kind == "peak":
+        steps = np.diff(values)  # (n_steps - 1,)
+        observed = float(steps[np.abs(steps).argmax()])
+    elif kind == "spike":
+        centre, reach = float(values.mean()), high or 0.0
+        observed = float(values[np.abs(values - centre).argmax()])
+        low, high = centre - reach, centre + reach
+    return CheckFacts(feature, kind, observed, n_steps * evidence.sample_interval_ms, low, high, at)
+
+
+def course_facts(
+    explanation: Explanation, normal_error: float, scaler: Scaler
+) -> CheckFacts | None:
+    """Return where the course of the worst feature is farthest from what was expected.
+
+    Parameters
+    ----------
+    explanation
+        In the unit of the window.
+    normal_error
+        Of the feature, >= 0, unit: that of the scaled signal.
+    scaler
+        Brings it back to the unit of the window.
+
+    Returns
+    -------
+    None where no value was observed.
+    """
+    worst = explanation.features[0]
+    points = [
+        (abs(observed - expected), observed, expected)
+        for observed, expected in zip(worst.observed, worst.expected, strict=True)
+        if observed is not None
+    ]
+    if not points:
+        return None
+    _, observed, expected = max(points, key=lambda point: point[0])
+    reach = _FeatureUnit(scaler, worst.feature).difference(normal_error)
+    lasts_ms = explanation.worst_end_ms - explanation.worst_start_ms
+    return CheckFacts(
+        worst.feature, "shape", observed, lasts_ms, expected - reach, expected + reach
+    )
+
+
+def _normal(looks: Looks, look: int) -> tuple[float | None, float | None]:
+    """Return between which two numbers a look is not anomalous, in the scaled unit."""
+    name, feature = looks.statistics[look], looks.features[look]
+    ends: dict[float, float] = {}
+    for row in range(len(looks)):
+        if looks.statistics[row] == name and looks.features[row] == feature:
+            sign = float(looks.signs[row])
+            number = float(looks.middles[row] + sign * looks.scales[row])
+            ends[sign] = in_scaled_unit(name, number)
+    return ends.get(-1.0), ends.get(1.0)
