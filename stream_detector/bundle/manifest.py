@@ -29,6 +29,8 @@ KEY_SCALES = "key_scales.npz"
 CHECKS = "checks.npz"
 CONTENT = (NETWORK_KERAS, NETWORK_ONNX, SCALER)
 """Files that every bundle has beside the manifest."""
+MAYBE = (KEY_SCALES, CHECKS)
+"""Files that a bundle has where its recipe wants them."""
 
 MANIFEST_BYTES_MAX = 16 * 1024 * 1024
 """Largest manifest. Most of it is the self-test window, about 32 bytes a value, and a window has

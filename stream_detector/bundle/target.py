@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from stream_detector.bundle.manifest import CONTENT, MANIFEST
+from stream_detector.bundle.manifest import CONTENT, MANIFEST, MAYBE
 from stream_detector.errors import ConfigError
 
-_ALL = frozenset((*CONTENT, MANIFEST))
+_ALL = frozenset((*CONTENT, *MAYBE, MANIFEST))
 
 _MANIFEST_BYTES_MAX = 64 * 2**20
 """Far above any manifest; a larger file is not read."""

@@ -14,7 +14,7 @@ from stream_detector.bundle import (
     read_bundle,
     write_bundle,
 )
-from stream_detector.bundle.manifest import CONTENT, MANIFEST, Facts
+from stream_detector.bundle.manifest import CONTENT, MANIFEST, MAYBE, Facts
 from stream_detector.errors import ConfigError
 
 
@@ -93,3 +93,10 @@ def test_what_is_no_bundle_is_never_replaced(bundle: Path, tmp_path: Path) -> No
         assert other_bundle(out, "fans") is None
         with pytest.raises(ConfigError, match="is not a bundle"):
             check_target(out, "pumps", overwrite=True)
+
+
+@pytest.mark.parametrize("name", MAYBE)
+def test_a_bundle_may_have_files_that_its_recipe_wants(bundle: Path, name: str) -> None:
+    (bundle / name).write_bytes(b"arrays")
+    check_target(bundle, "pumps")
+    assert "holds the bundle of pumps" in refusal(bundle, "fans")
