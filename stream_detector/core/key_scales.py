@@ -20,6 +20,9 @@ KEY_SCALES_MAX = 100_000
 KEY_SCALES_BYTES_MAX = 256 * 1024 * 1024
 """Largest scales: those of 100,000 keys have room for 300 features and short names."""
 
+_VALUES_AT_ONCE = 65_536
+"""Values at a time, so that what is taken from them stays in the processor's cache."""
+
 _WIDER = 1e-6
 """By what share the bounds of all keys are wider than exact ones, for the rounding of float32."""
 
@@ -90,7 +93,7 @@ class KeyScales:
         return [key for key in dict.fromkeys(keys) if key not in self._rows]
 
     def transform(
-        self, windows: NDArray[np.float32], rows: NDArray[np.intp]
+        self, windows: NDArray[np.float32], rows: NDArray[np.intp], *, in_place: bool = False
     ) -> NDArray[np.float32]:
         """Bring windows to the units of their keys.
 
@@ -101,21 +104,27 @@ class KeyScales:
             (n_samples, n_features), unit: the signal's.
         rows
             Row of the key of each, shape (n_windows,) or (n_samples,).
+        in_place
+            Whether to overwrite the windows, which then must be C-contiguous.
 
         Returns
         -------
-        A new float32 array of the same shape, in normal deviations of the key. A window's values do
-        not depend, in any bit, on the others. Empty stays empty, NaN stays NaN; a value too large
-        for float32 becomes infinite.
+        A new float32 array of the same shape, or the same one, in normal deviations of the key. A
+        window's values do not depend, in any bit, on the others. Empty stays empty, NaN stays NaN;
+        a value too large for float32 becomes infinite.
         """
         shape = windows.shape
         n_steps = shape[1] if windows.ndim == 3 else 1  # noqa: PLR2004
         flat = windows.reshape(shape[0], n_steps * shape[-1])
-        # One long row a key, not a short one a window: far fewer and longer loops.
-        present, which = np.unique(rows, return_inverse=True)
-        scaled: NDArray[np.float32] = flat - np.tile(self.offset[present], n_steps)[which]
-        scaled *= np.tile(self.scale[present], n_steps)[which]  # (n_windows, n_steps * n_features)
-        return np.reshape(scaled, shape)
+        scaled = flat if in_place else np.empty_like(flat)  # (n_windows, n_steps * n_features)
+        n_rows = max(1, _VALUES_AT_ONCE // max(1, flat.shape[1]))
+        for start in range(0, len(flat), n_rows):
+            some = slice(start, start + n_rows)
+            # One offset a value instead of one a feature: the same numbers, in long loops.
+            offset = np.tile(self.offset[rows[some]], n_steps)  # (n_rows, n_steps * n_features)
+            np.subtract(flat[some], offset, out=scaled[some])
+            scaled[some] *= np.tile(self.scale[rows[some]], n_steps)
+        return scaled.reshape(shape)
 
     def inverse(self, values: NDArray[np.float64], rows: NDArray[np.intp]) -> NDArray[np.float64]:
         """Bring values back to the signal's unit.

@@ -262,7 +262,8 @@ class SampleDetector:
                 filled = filled[is_usable]
                 places = np.cumsum(is_usable) - 1
             if key_rows is not None and self.features.key_scales is not None:
-                filled = self.features.key_scales.transform(filled, key_rows[rows[is_usable]])
+                scales, of_key = self.features.key_scales, key_rows[rows[is_usable]]
+                filled = scales.transform(filled, of_key, in_place=True)
             found = self.scorer.score(filled) if len(filled) else NO_SCORES
             scores[rows[is_usable]] = found.scores
             alerts.add_windows(ScoredSlice(rows, scores[rows], places, found, imputed))

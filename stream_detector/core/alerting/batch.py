@@ -239,11 +239,13 @@ class AlertBatch:
         if imputed is not None and not imputed.any():
             imputed = None
         context = WindowContext(float(start_ms), self._policy.sample_interval_ms, imputed)
+        finding, features = some.found.explain(place, context), self._policy.features
+        if features.key_scales is None:
+            return finding.described(features)
         slot = self._completed.slots[some.rows[at : at + 1]]  # (1,)
         (key,) = self._completed.state.keys_of(slot)
-        features = self._policy.features
-        finding = some.found.explain(place, context).described(features, features.units_of(key))
-        if features.key_scales is None or not features.key_scales.unknown([key]):
+        finding = finding.described(features, features.units_of(key))
+        if not features.key_scales.unknown([key]):
             return finding
         sentence = of_unknown_key(finding.explanation.sentence)
         return finding._replace(explanation=replace(finding.explanation, sentence=sentence))

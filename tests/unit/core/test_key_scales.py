@@ -66,6 +66,9 @@ def test_a_window_is_scaled_alike_in_any_batch(
         for start in range(0, len(rows), size)
     ]
     assert np.concatenate(parts).tobytes() == together.tobytes()
+    kept = windows.copy()
+    assert SCALES.transform(kept, which, in_place=True).tobytes() == together.tobytes()
+    assert kept.tobytes() == together.tobytes()
     again = SCALES.inverse(together.astype(np.float64), which)
     np.testing.assert_allclose(again, windows, rtol=1e-6, atol=1e-4)
 
@@ -85,6 +88,13 @@ def test_bounds_hold_for_every_key_and_every_value_between(
     found = SCALES.transform(np.full((1, 2), value, np.float32), np.array([row]))
     assert (bounds[0] <= found).all()
     assert (found <= bounds[1]).all()
+
+
+def test_more_windows_than_are_scaled_at_once() -> None:
+    windows = np.arange(70_000 * 2, dtype=np.float32).reshape(70_000, 1, 2)
+    which = np.arange(70_000) % 4
+    naive = (windows - SCALES.offset[which][:, None]) * SCALES.scale[which][:, None]
+    assert SCALES.transform(windows, which).tobytes() == naive.tobytes()
 
 
 def test_bounds_of_what_is_not_finite_are_not_finite() -> None:
