@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.features import to_float32
+from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import FloatArray
 from stream_detector.errors import DatasetError
 
@@ -18,6 +19,9 @@ _LOSS_MAX = 2.0**-10
 
 _STEPS_MIN = 16
 """A feature that varies by fewer steps of float32 was rounded before."""
+
+_DEVIATIONS = 6
+"""Between the extremes of a normal signal there are about so many standard deviations."""
 
 
 def choose_origin(
@@ -91,6 +95,22 @@ def features_of_few_steps(windows: FloatArray, names: Sequence[str]) -> list[str
     steps = np.spacing(np.maximum(np.abs(low), np.abs(high)))  # (n_features,)
     variation = high.astype(np.float64) - low  # (n_features,)
     is_rounded = (variation > 0) & (variation < _STEPS_MIN * steps)
+    return [names[at] for at in np.flatnonzero(is_rounded).tolist()]
+
+
+def features_of_few_steps_by_key(scales: KeyScales, names: Sequence[str]) -> list[str]:
+    """Return the features of which float32 holds too few steps within the variation of some key.
+
+    Parameters
+    ----------
+    scales
+        Level and deviation of each key.
+    names
+        Names of the features.
+    """
+    steps = np.spacing(np.abs(scales.offset[:-1]))  # (n_keys, n_features)
+    variation = _DEVIATIONS / scales.scale[:-1].astype(np.float64)  # (n_keys, n_features)
+    is_rounded = (variation < _STEPS_MIN * steps).any(axis=0)  # (n_features,)
     return [names[at] for at in np.flatnonzero(is_rounded).tolist()]
 
 

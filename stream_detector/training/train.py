@@ -49,7 +49,7 @@ from stream_detector.training.network import (
     load_scorer,
     score_others,
 )
-from stream_detector.training.origin import features_of_few_steps
+from stream_detector.training.origin import features_of_few_steps, features_of_few_steps_by_key
 from stream_detector.training.splits import Rows, Split, split_normal
 from stream_detector.training.task import History, OnEpoch, with_noise
 
@@ -252,7 +252,11 @@ def _warnings(recipe: Recipe, dataset: Dataset, split: Split, threshold: float) 
             "keys with too few normal samples for a scale of their own, which have the median "
             f"scale of all keys: {len(without):,}, such as {_some(without)}"
         )
-    few_steps = features_of_few_steps(split.fit, _features(recipe, dataset).names)
+    names, scales = _features(recipe, dataset).names, dataset.key_scales
+    if scales is None:
+        few_steps = features_of_few_steps(split.fit, names)
+    else:
+        few_steps = features_of_few_steps_by_key(scales, names)
     if few_steps and recipe.window.record != "image":
         yield (
             f"the features {', '.join(few_steps)} vary by a few steps of float32 only: if they "
@@ -260,7 +264,6 @@ def _warnings(recipe: Recipe, dataset: Dataset, split: Split, threshold: float) 
         )
     if threshold > 2 * THRESHOLD_MIN:  # methods round
         return
-    names = _features(recipe, dataset).names
     is_constant = np.ptp(split.fit, axis=(0, 1)) == 0  # (n_features,)
     constant = [names[at] for at in np.flatnonzero(is_constant)]
     which = (

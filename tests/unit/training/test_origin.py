@@ -5,8 +5,13 @@ import pytest
 from numpy.typing import NDArray
 
 from stream_detector.core.features import to_float32
+from stream_detector.core.key_scales import KeyScales
 from stream_detector.errors import DatasetError
-from stream_detector.training.origin import choose_origin, features_of_few_steps
+from stream_detector.training.origin import (
+    choose_origin,
+    features_of_few_steps,
+    features_of_few_steps_by_key,
+)
 
 RANDOM = np.random.default_rng(0)
 SIGNAL = RANDOM.normal(size=1_000)
@@ -78,3 +83,13 @@ def test_features_that_were_rounded_before_are_found(n_steps: int, is_rounded: b
     feature = np.where(np.arange(20) % 2, 1.7e9 - 16 * 128 + n_steps * step, 1.7e9 - 16 * 128)
     windows = np.stack([SIGNAL[:20], feature], axis=1).astype(np.float32)[np.newaxis]
     assert features_of_few_steps(windows, ["a", "b"]) == (["b"] if is_rounded else [])
+
+
+def test_a_key_whose_feature_has_few_steps_of_float32_is_found() -> None:
+    """Near 1,000 two float32 are 2 ** -14 apart; 16 of them are 6 deviations of 16 / 6 steps."""
+    limit = 2.0**-14 * 16 / 6
+    for spread, found in ((limit * 1.001, []), (limit * 0.999, ["b"])):
+        offset = np.array([[0, 1_000], [1_000, 0]], np.float32)
+        scale = np.array([[1, 1 / spread], [1, 1]], np.float32)
+        scales = KeyScales([b"k0", b"k1"], offset, scale)
+        assert features_of_few_steps_by_key(scales, ["a", "b"]) == found
