@@ -152,6 +152,9 @@ def _measure_live(run: _Run, feed: "Feed") -> dict[str, Any]:
     latencies_ms = [at_ms - alert.window_start_ms for alert, at_ms in received]
     unscored = sum(key not in observed.errors for key in feed.keys)
     figures: dict[str, Any] = {"n_records": observed.n_records, "n_alerts": len(received)}
+    if received:
+        worst = max((alert for alert, _ in received), key=lambda alert: alert.anomaly_score or 0.0)
+        figures["worst_alert"] = {"key": worst.key, "sentence": worst.sentence}
     if feed.labels is not None and not unscored:
         positive_class = served.bundle.manifest.recipe.evaluation.positive_class
         result = evaluate(live, feed.labels, threshold, positive_class).as_dict()
@@ -323,3 +326,6 @@ def _show(figures: dict[str, Any]) -> None:
         ("delivery", f"lost {figures['n_lost']}, duplicated {figures['n_duplicated']}"),
     ]
     print_table("stream-detector demo", ("", ""), rows)
+    worst = figures.get("worst_alert")
+    if worst is not None:
+        say(f"worst alert, of {worst['key']}: {worst['sentence']}")

@@ -49,6 +49,9 @@ _DECIMALS_MAX, _FIXED_MAX, _DIGITS_MAX = 9, 1e12, 15
 _NOTHING = 1e-6
 """Part of the difference that matters below which a number is rounding, and written as 0."""
 
+_TENTHS = 1.5
+"""A difference beside which numbers are written to a tenth."""
+
 _UNITS = (("ms", 1.0, 1e3), ("s", 1e3, 120e3), ("min", 60e3, 7_200e3))
 """Units of durations, their milliseconds, and below how many milliseconds they are used."""
 
@@ -174,12 +177,13 @@ def duration_text(duration_ms: float) -> str:
 
     Examples
     --------
-    >>> [duration_text(each) for each in (2.78, 999.9, 1_000, 119_600, 120_000, 5_400_000, 1e8)]
-    ['2.78 ms', '1000 ms', '1 s', '120 s', '2 min', '90 min', '27.8 h']
+    >>> [duration_text(each) for each in (2.78, 999.9, 1_000, 119_600, 301_000, 5_400_000, 1e8)]
+    ['2.78 ms', '1000 ms', '1 s', '120 s', '5 min', '90 min', '27.8 h']
     """
     found = (each for each in _UNITS if duration_ms < each[2])
     unit, size_ms, _ = next(found, ("h", 3_600e3, inf))
-    return f"{number_text(duration_ms / size_ms, 0.0)} {unit}"
+    beside = _TENTHS if unit in ("min", "h") else 0.0
+    return f"{number_text(duration_ms / size_ms, beside)} {unit}"
 
 
 def number_text(value: float, beside: float) -> str:

@@ -226,6 +226,8 @@ def test_a_number_has_the_digits_that_matter(value: float, beside: float, text: 
         (1_500, "1.5 s"),
         (119_000, "119 s"),
         (120_000, "2 min"),
+        (302_000, "5 min"),
+        (306_000, "5.1 min"),
         (7_199_000, "120 min"),
         (7_200_000, "2 h"),
         (360_000_000, "100 h"),
