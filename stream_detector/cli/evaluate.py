@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from stream_detector.cli.evaluate_stream import StreamOptions, evaluate_stream
+from stream_detector.cli.evaluate_stream import StreamOptions, evaluate_stream, needs_train_extra
 from stream_detector.cli.options import OFFLINE, BundlePath, Engine, Json, Part, examples
 from stream_detector.cli.terminal import print_json, print_table, progress_bar
 from stream_detector.errors import BundleMismatchError, ConfigError, DatasetError
@@ -167,10 +167,7 @@ def _write_report(
     try:
         from stream_detector.report import Findings, write_report
     except ImportError as error:
-        message = (
-            f"--report: {error}; it needs the train extra: pip install 'stream-detector[train]'"
-        )
-        raise ConfigError(message) from None
+        raise needs_train_extra(error) from None
 
     if data.test_labels is None:
         message = "a report needs labels"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from stream_detector.cli.sources import JudgedSamples, warn_of_unknown_keys
 from stream_detector.cli.terminal import print_json, print_table, progress_bar, say
-from stream_detector.errors import DatasetError
+from stream_detector.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from stream_detector.assembly import Served
     from stream_detector.core.sample_detector import SampleDetector
     from stream_detector.evaluation.figures import StreamFigures
-    from stream_detector.evaluation.offline import StreamRun
+    from stream_detector.evaluation.offline import PointScores, StreamRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,7 @@ def evaluate_stream(
     """
     from stream_detector.evaluation.tables import POINT_ADJUSTED_WARNING, tables
 
-    detector = cast("SampleDetector", served.detector)
-    figures = _measure(served, detector, data, options)
+    figures = _measure(served, data, options)
     notes = [*data.notes, *([POINT_ADJUSTED_WARNING] if options.point_adjusted else [])]
     say(*(f"note: {note}" for note in notes))
     if as_json:
@@ -60,16 +59,15 @@ def evaluate_stream(
         print_table(f"{title}: {table.title}", table.columns, table.rows)
 
 
-def _measure(
-    served: "Served", detector: "SampleDetector", data: JudgedSamples, options: StreamOptions
-) -> "StreamFigures":
-    """Return all figures that are asked for."""
+def _measure(served: "Served", data: JudgedSamples, options: StreamOptions) -> "StreamFigures":
+    """Return all figures that are asked for, and write the report where one is."""
     from stream_detector.core.stream_evaluation import labelled_events
     from stream_detector.evaluation import figures as measuring
     from stream_detector.evaluation.floors import score_floors
     from stream_detector.evaluation.offline import point_scores, run_offline
     from stream_detector.evaluation.strangest import find_strangest
 
+    detector = cast("SampleDetector", served.detector)
     samples, rules = data.samples, detector.windows
     warn_of_unknown_keys(samples.keys, served.bundle.features)
     with _progress(f"running over {len(samples):,} samples"):
@@ -84,7 +82,7 @@ def _measure(
         floors = {}
         if options.floors:
             floors = measuring.floor_figures(score_floors(samples, data.train), samples)
-        return replace(
+        found = replace(
             found,
             points=points,
             windows=measuring.window_figures(
@@ -93,6 +91,56 @@ def _measure(
             floors=floors,
             strangest=find_strangest(detector, samples, run),
         )
+    if options.report is not None:
+        _write_report(options.report, served, data, (run, scores, found))
+    return found
+
+
+def _write_report(
+    out: Path,
+    served: "Served",
+    data: JudgedSamples,
+    made: "tuple[StreamRun, PointScores, StreamFigures]",
+) -> None:
+    """Write a report on samples.
+
+    Raises
+    ------
+    ConfigError
+        If Matplotlib is not installed, or the file cannot be written.
+    """
+    from stream_detector.evaluation.figures import grace_ms
+    from stream_detector.evaluation.sweep import sweep_thresholds
+
+    try:
+        from stream_detector.report import StreamFindings, write_stream_report
+    except ImportError as error:
+        raise needs_train_extra(error) from None
+    run, scores, figures = made
+    manifest = served.bundle.manifest
+    grace = grace_ms(manifest.recipe.window.rules)
+    close_after_ms = manifest.recipe.alerting.rules.close_after_ms
+    with _progress(f"drawing {out.name}"):
+        levels = sweep_thresholds(run, data.samples, figures.events or (), close_after_ms, grace)
+        findings = StreamFindings(
+            served.bundle,
+            data.name,
+            data.samples,
+            run,
+            scores,
+            figures,
+            grace,
+            levels,
+            manifest.history,
+        )
+        write_stream_report(out, findings)
+
+
+def needs_train_extra(error: ImportError) -> ConfigError:
+    """Return the error for a report that cannot be drawn here."""
+    return ConfigError(
+        f"--report: {error}; it needs the train extra: pip install 'stream-detector[train]'"
+    )
 
 
 def _require_scores(served: "Served", run: "StreamRun", data: JudgedSamples) -> None:

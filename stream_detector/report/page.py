@@ -1,36 +1,22 @@
 """Assemble the page: sections of text, tables and figures in one HTML file.
 
-Everything that comes from data or a recipe is escaped in `_text`, for HTML and against characters
-that reverse the direction of writing. Figures contain fixed texts and names of features, which are
-printable, and which Matplotlib escapes and does not read as formulas.
+Everything that comes from data or a recipe is escaped in `html`. Figures contain fixed texts and
+names of features and keys, which are printable, and which Matplotlib escapes and does not read as
+formulas.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from stream_detector.core.evaluation import figure_rows
-from stream_detector.errors import ConfigError
-from stream_detector.report import charts, images, signals
-from stream_detector.report.drawing import CLASSES, house_style, to_svg
+from stream_detector.report import charts, html, images, signals
+from stream_detector.report.drawing import CLASSES, house_style
 from stream_detector.report.findings import Findings, Rows
-from stream_detector.text import printable, shorten
 
 N_WORST = 6
 """How many of the worst misses and of the worst false alarms are drawn, for signals."""
-
-TEXT_CHARACTERS_MAX = 1_024
-"""How much of a text is shown. Our own are shorter; those of data, such as keys, may be longer."""
-
-_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'"
-)
 
 
 def write_report(out: Path, findings: Findings) -> None:
@@ -48,29 +34,15 @@ def write_report(out: Path, findings: Findings) -> None:
     ConfigError
         If the file cannot be written.
     """
-    page = report_page(findings)
-    try:
-        out.write_text(page, encoding="utf-8")
-    except OSError as error:
-        message = f"--report: {out} cannot be written: {error}; give another path"
-        raise ConfigError(message) from None
+    html.write_page(out, report_page(findings))
 
 
 def report_page(findings: Findings) -> str:
     """Return the report as HTML; the same findings give the same bytes."""
     manifest = findings.bundle.manifest
     title = f"{manifest.name} on {findings.where}"
-    style = resources.files("stream_detector.report").joinpath("page.css").read_text("utf-8")
     with house_style():
-        sections = "".join(_sections(findings))
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-        f"<header>\n<h1>{_text(title)}</h1>\n<p>{_text(_summary(findings))}</p>\n</header>\n"
-        f"<main>\n{sections}</main>\n</body>\n</html>\n"
-    )
+        return html.document(title, _summary(findings), _sections(findings))
 
 
 def _summary(findings: Findings) -> str:
@@ -88,24 +60,24 @@ def _summary(findings: Findings) -> str:
 
 def _sections(findings: Findings) -> Iterator[str]:
     """Yield the sections in order."""
-    yield _section("figures", "Figures", _figures(findings))
+    yield html.section("figures", "Figures", _figures(findings))
     if findings.is_image:
         for label, name in enumerate(CLASSES):
             rows = findings.examples(label, images.n_in_a_row(findings))
             parts = _image_parts(findings, rows, f"{name}-images", f"no {name} images in the data")
-            yield _section(f"{name}-images", f"{name.capitalize()} images", parts)
+            yield html.section(f"{name}-images", f"{name.capitalize()} images", parts)
     else:
-        yield _section("windows", "Typical windows", _typical(findings))
-    yield _section("training", "Training", _training(findings))
-    yield _section("errors", "Errors", _errors(findings))
-    yield _section("latent", "Latent space", _latent(findings))
+        yield html.section("windows", "Typical windows", _typical(findings))
+    yield html.section("training", "Training", training_parts(findings.history))
+    yield html.section("errors", "Errors", _errors(findings))
+    yield html.section("latent", "Latent space", _latent(findings))
     n_worst = images.n_in_a_row(findings) if findings.is_image else N_WORST
     worst = findings.worst_misses(n_worst)
     why = _why_none(findings, 1, "missed")
-    yield _section("misses", "Worst misses", _worst(findings, worst, "misses", why))
+    yield html.section("misses", "Worst misses", _worst(findings, worst, "misses", why))
     worst = findings.worst_false_alarms(n_worst)
     why = _why_none(findings, 0, "a false alarm")
-    yield _section(
+    yield html.section(
         "false-alarms", "Worst false alarms", _worst(findings, worst, "false-alarms", why)
     )
 
@@ -113,15 +85,15 @@ def _sections(findings: Findings) -> Iterator[str]:
 def _figures(findings: Findings) -> Iterator[str]:
     """Yield the table of figures, with published ones beside them where the recipe has some."""
     for warning in findings.bundle.manifest.warnings:
-        yield _note(f"Warning of the training: {warning}")
+        yield html.note(f"Warning of the training: {warning}")
     published = findings.bundle.manifest.recipe.published
     known = published.figures() if published is not None else {}
     rows = figure_rows(findings.evaluation.as_dict(), known)
     if published is None:
-        yield _table(("figure", "measured"), [row[:2] for row in rows])
+        yield html.table(("figure", "measured"), [row[:2] for row in rows])
         return
-    yield _table(("figure", "measured", "published"), rows)
-    yield _note(f"Published: {published.source}")
+    yield html.table(("figure", "measured", "published"), rows)
+    yield html.note(f"Published: {published.source}")
 
 
 def _typical(findings: Findings) -> Iterator[str]:
@@ -136,27 +108,26 @@ def _typical(findings: Findings) -> Iterator[str]:
             f" The {signals.N_FEATURES_SHOWN} of {n_features} features with the largest errors are "
             "shown."
         )
-    yield _figure(signals.typical_windows(findings), "windows", caption)
+    yield html.figure(signals.typical_windows(findings), "windows", caption)
     yield from _missing_classes(findings)
 
 
-def _training(findings: Findings) -> Iterator[str]:
-    """Yield the training curves."""
-    if not any(len(values) for values in findings.history.values()):
-        yield _note("The bundle has no training history.")
+def training_parts(history: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """Yield the training curves: name -> value after each epoch."""
+    if not any(len(values) for values in history.values()):
+        yield html.note("The bundle has no training history.")
         return
     caption = "Loss after each epoch, on the training windows"
-    is_held_out = len(findings.history) > 1
-    caption += " and, as validation_loss, on held-out windows." if is_held_out else "."
-    yield _figure(charts.training_curves(findings.history), "training", caption)
+    caption += " and, as validation_loss, on held-out windows." if len(history) > 1 else "."
+    yield html.figure(charts.training_curves(history), "training", caption)
 
 
 def _errors(findings: Findings) -> Iterator[str]:
     """Yield the charts of errors."""
     caption = "Histogram of the errors. Windows to the right of the threshold are anomalous."
-    yield _figure(charts.error_histogram(findings), "histogram", caption)
+    yield html.figure(charts.error_histogram(findings), "histogram", caption)
     caption = "Each window in the order of the data. Windows above the threshold are anomalous."
-    yield _figure(charts.error_scatter(findings), "scatter", caption)
+    yield html.figure(charts.error_scatter(findings), "scatter", caption)
     yield from _missing_classes(findings)
 
 
@@ -164,13 +135,15 @@ def _latent(findings: Findings) -> Iterator[str]:
     """Yield the chart of latent codes."""
     latent = findings.latent
     if latent is None:
-        yield _note("The bundle's network has no encoder of its own, so there are no latent codes.")
+        yield html.note(
+            "The bundle's network has no encoder of its own, so there are no latent codes."
+        )
         return
     n_latent = latent.shape[1]
     caption = f"The latent code of each window, {n_latent} values."
     if n_latent > 2:  # noqa: PLR2004  (a plane)
         caption += " Projected on the two directions in which the latent codes vary most (PCA)."
-    yield _figure(charts.latent_space(findings, latent), "latent", caption)
+    yield html.figure(charts.latent_space(findings, latent), "latent", caption)
 
 
 def _worst(findings: Findings, rows: Rows, name: str, why_none: str) -> Iterator[str]:
@@ -181,9 +154,9 @@ def _worst(findings: Findings, rows: Rows, name: str, why_none: str) -> Iterator
         caption = "The worst first: the signal in colour, its reconstruction as a thin line."
         if findings.bundle.manifest.recipe.window.record == "samples":
             caption += " Of overlapping windows only the worst is shown."
-        yield _figure(signals.small_windows(findings, rows), name, caption)
+        yield html.figure(signals.small_windows(findings, rows), name, caption)
     else:
-        yield _note(f"{why_none.capitalize()}.")
+        yield html.note(f"{why_none.capitalize()}.")
     if len(rows):
         yield _window_table(findings, rows, is_explained=name == "false-alarms")
 
@@ -191,17 +164,17 @@ def _worst(findings: Findings, rows: Rows, name: str, why_none: str) -> Iterator
 def _image_parts(findings: Findings, rows: Rows, name: str, why_none: str) -> Iterator[str]:
     """Yield images with their reconstructions and differences."""
     if not len(rows):
-        yield _note(f"{why_none.capitalize()}.")
+        yield html.note(f"{why_none.capitalize()}.")
         return
     caption = "Number and score above each image. Differences are absolute: black 0 to bright 255."
-    yield _figure(images.image_rows(findings, rows), name, caption)
+    yield html.figure(images.image_rows(findings, rows), name, caption)
 
 
 def _missing_classes(findings: Findings) -> Iterator[str]:
     """Yield a note for each class that has no windows."""
     for label, name in enumerate(CLASSES):
         if not len(findings.of_class(label)):
-            yield _note(f"The data contain no {name} windows, so none are shown.")
+            yield html.note(f"The data contain no {name} windows, so none are shown.")
 
 
 def _why_none(findings: Findings, label: int, what: str) -> str:
@@ -222,7 +195,7 @@ def _window_table(findings: Findings, rows: Rows, *, is_explained: bool) -> str:
     columns["score"] = (findings.errors[rows] / findings.threshold).tolist()
     if is_explained:
         columns["what is unusual"] = findings.sentences(rows)
-    return _table(tuple(columns), zip(*columns.values(), strict=True))
+    return html.table(tuple(columns), zip(*columns.values(), strict=True))
 
 
 def _time(milliseconds: int) -> str:
@@ -231,36 +204,3 @@ def _time(milliseconds: int) -> str:
         return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
     except (OverflowError, ValueError, OSError):
         return f"{milliseconds} ms"
-
-
-def _text(value: object) -> str:
-    """Return a value as escaped text; floats have four significant digits."""
-    if value is None:
-        return "-"
-    shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return escape(shorten(printable(shown), TEXT_CHARACTERS_MAX))
-
-
-def _section(name: str, title: str, parts: Iterable[str]) -> str:
-    """Return a section of the page with its heading."""
-    return f'<section id="{name}">\n<h2>{_text(title)}</h2>\n{"".join(parts)}</section>\n'
-
-
-def _figure(figure: Figure, name: str, caption: str) -> str:
-    """Return a figure with its caption, which is also its label for screen readers."""
-    svg = to_svg(figure, name).replace("<svg", f'<svg role="img" aria-label="{_text(caption)}"', 1)
-    return f"<figure>\n{svg}\n<figcaption>{_text(caption)}</figcaption>\n</figure>\n"
-
-
-def _note(text: str) -> str:
-    """Return a paragraph."""
-    return f'<p class="note">{_text(text)}</p>\n'
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table."""
-    head = "".join(f"<th>{_text(column)}</th>" for column in columns)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>\n" for row in rows
-    )
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n"

@@ -238,3 +238,20 @@ def test_points_are_of_samples_only(run: Run, tmp_path: Path) -> None:
     code, _, error = run("score", "whole", "beats.csv", "--points")
     assert code == 2
     assert "--points: only for a bundle whose records are samples" in error
+
+
+def test_a_report_is_written_beside_the_figures(run: Run, tmp_path: Path) -> None:
+    plain = run("evaluate", "bundle", "--dataset", "pumps.csv", "--json")
+    assert (
+        run("evaluate", "bundle", "--dataset", "pumps.csv", "--json", "--report", "r.html") == plain
+    )
+    text = (tmp_path / "r.html").read_text("utf-8")
+    assert "<h1>mitdb-dense on pumps.csv</h1>" in text
+    assert "By kind of fault" in text
+
+
+def test_a_report_needs_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "stream_detector.report", None)
+    code, _, error = run("evaluate", "bundle", "--dataset", "pumps.csv", "--report", "r.html")
+    assert code == 2
+    assert "it needs the train extra" in error

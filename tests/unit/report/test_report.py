@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from halving_bundle import make_bundle  # tests/support
+from html_page import Page
 
 from stream_detector.bundle import read_bundle
 from stream_detector.core.evaluation import evaluate
@@ -30,46 +30,6 @@ BIDI = "a\u202eb\udcff"
 SIZE_MAX = 2_000_000
 
 Find = Callable[..., Findings]
-
-
-class Page(HTMLParser):
-    """What a page holds; fails where elements are not closed in order."""
-
-    VOID = frozenset({"meta"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.sections: dict[str, str] = {}
-        self.figures: list[str] = []
-        self._section = ""
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        if tag == "section":
-            self._section = dict(attrs)["id"] or ""
-            self.sections[self._section] = ""
-        if tag == "figure":
-            self.figures.append(self._section)
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._section:
-            self.sections[self._section] += data
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,81 @@
+"""Hold what a report on samples shows: the samples, their scores, faults and alerts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.bundle import Bundle
+from stream_detector.core.records import Samples
+from stream_detector.core.stream_evaluation import AlertSpan, LabelledEvent
+from stream_detector.evaluation.figures import StreamFigures
+from stream_detector.evaluation.offline import PointScores, StreamRun, spans_of
+from stream_detector.evaluation.sweep import Level
+
+
+@dataclass(frozen=True, eq=False)
+class StreamFindings:
+    """Samples as the detector of a bundle judged them.
+
+    Parameters
+    ----------
+    bundle
+        The bundle.
+    where
+        Name of the data, for the title.
+    samples
+        The samples.
+    run, scores
+        The run over them, and the scores of the samples.
+    figures
+        What was measured.
+    grace_ms
+        How long after a fault its alert may open.
+    levels
+        What other thresholds would give.
+    history
+        Name of a curve -> its value after each epoch of training; empty where unknown.
+    """
+
+    bundle: Bundle
+    where: str
+    samples: Samples
+    run: StreamRun
+    scores: PointScores
+    figures: StreamFigures
+    grace_ms: float
+    levels: Sequence[Level] = ()
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @property
+    def events(self) -> Sequence[LabelledEvent] | None:
+        """Return the faults, None without labels."""
+        return self.figures.events
+
+    @cached_property
+    def spans_ms(self) -> dict[str, tuple[float, float]]:
+        """Return times of the first and the last sample of each key."""
+        return spans_of(self.samples)
+
+    def rows_of(self, key: str) -> NDArray[np.intp]:
+        """Return the rows of a key in the order of time."""
+        rows = np.flatnonzero(self.samples.series == self.samples.keys.index(key))
+        return rows[np.argsort(self.samples.times_ms[rows], kind="stable")]
+
+    def events_of(self, key: str) -> list[LabelledEvent]:
+        """Return the faults of a key."""
+        return [event for event in self.events or () if event.key == key]
+
+    def alerts_of(self, key: str) -> list[AlertSpan]:
+        """Return the alerts of a key."""
+        return [alert for alert in self.run.alerts if alert.key == key]
+
+    def keys_shown(self, n_max: int) -> list[str]:
+        """Return the keys with the most faults and then alerts, in their own order."""
+        order = sorted(
+            self.spans_ms, key=lambda key: (-len(self.events_of(key)), -len(self.alerts_of(key)))
+        )
+        chosen = set(order[:n_max])
+        return [key for key in self.spans_ms if key in chosen]

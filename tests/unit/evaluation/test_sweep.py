@@ -1,0 +1,71 @@
+"""Other thresholds: how windows become episodes, and what they find."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from stream_detector.core.records import Samples
+from stream_detector.core.stream_evaluation import LabelledEvent
+from stream_detector.evaluation import sweep
+from stream_detector.evaluation.offline import StreamRun
+from stream_detector.evaluation.sweep import N_LEVELS, sweep_thresholds
+
+DAY_MS = 86_400_000.0
+
+
+def samples_of() -> Samples:
+    """Return two series of 11 samples, 100 s apart."""
+    return Samples(
+        ("a", "b"),
+        np.repeat([0, 1], 11),
+        np.tile(100_000.0 * np.arange(11), 2),
+        np.zeros((22, 1), np.float32),
+    )
+
+
+def run_of(scores: dict[int, float]) -> StreamRun:
+    """Return a run with a window at some rows; the threshold is 2."""
+    rows = np.array(list(scores), np.intp)
+    ends = (100_000 * (rows % 11)).astype(np.int64)
+    return StreamRun(rows, ends, ends, np.array(list(scores.values())), 2.0, [], 0, Counter(), "")
+
+
+def at(levels: list[sweep.Level], factor: float) -> sweep.Level:
+    return min(levels, key=lambda level: abs(level.factor - factor))
+
+
+def test_windows_in_a_row_are_one_episode() -> None:
+    run = run_of({1: 3.0, 2: 3.0, 5: 3.0, 13: 9.0, 20: 1.0})
+    levels = sweep_thresholds(run, samples_of(), [], 100_000.0, 0.0)
+    assert len(levels) == N_LEVELS
+    assert levels[0].factor == 0.25
+    assert at(levels, 1.0).factor == pytest.approx(1.0)
+    assert at(levels, 1.0).n_episodes == 3
+    assert at(levels, 0.25).n_episodes == 4
+    assert at(levels, 4.0).n_episodes == 1
+    # An episode lasts until `close_after_ms` after its last window, that time included.
+    assert at(sweep_thresholds(run, samples_of(), [], 300_000.0, 0.0), 1.0).n_episodes == 2
+    assert at(sweep_thresholds(run, samples_of(), [], 299_999.0, 0.0), 1.0).n_episodes == 3
+    rate = at(levels, 1.0).false_per_day
+    assert rate.value == pytest.approx(3 * DAY_MS / 2_000_000)
+
+
+def test_episodes_are_judged_as_alerts_are() -> None:
+    run = run_of({1: 3.0, 5: 1.5, 13: 9.0})
+    events = [LabelledEvent("a", 100_000, 150_000), LabelledEvent("a", 500_000, 500_000)]
+    levels = sweep_thresholds(run, samples_of(), events, 100_000.0, 0.0)
+    assert (at(levels, 0.5).n_found, at(levels, 1.0).n_found, at(levels, 4.0).n_found) == (2, 1, 0)
+    assert at(levels, 1.0).false_per_day.value > 0
+
+
+def test_a_level_with_too_many_episodes_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "_EPISODES_MAX", 1)
+    levels = sweep_thresholds(run_of({1: 3.0, 5: 1.5}), samples_of(), [], 1.0, 0.0)
+    assert levels[0].factor > 0.5
+    assert all(level.n_episodes <= 1 for level in levels)
+
+
+def test_no_windows_give_no_episodes() -> None:
+    levels = sweep_thresholds(run_of({}), samples_of(), [], 1.0, 0.0)
+    assert {level.n_episodes for level in levels} == {0}
