@@ -136,8 +136,9 @@ class Alert:
         What the scorer gave the worst window; higher is more anomalous. Null where the alert is
         about missing data.
     score_kind
-        What `score` is: `mae`, `mse` or `bce`, the reconstruction error of that kind, or the name
-        that another scorer gives. Null where the alert is about missing data.
+        What `score` is: `mae`, `mse` or `bce`, the reconstruction error of that kind; `checks`, the
+        largest of what the checks found, each in units of its threshold; or the name that another
+        scorer gives. Null where the alert is about missing data.
     check
         Name of the check that decided the score of the worst window; null where the scorer has no
         checks or the alert is about missing data.

@@ -134,10 +134,9 @@ def course_facts(
 
 def _normal(looks: Looks, look: int) -> tuple[float | None, float | None]:
     """Return between which two numbers a look is not anomalous, in the scaled unit."""
-    name, feature = looks.statistics[look], looks.features[look]
-    ends: dict[float, float] = {}
-    for row in range(len(looks)):
-        if looks.statistics[row] == name and looks.features[row] == feature:
+    name, ends = looks.statistics[look], dict[float, float]()
+    for row in np.flatnonzero(looks.features == looks.features[look]).tolist():
+        if looks.statistics[row] == name:
             sign = float(looks.signs[row])
             number = float(looks.middles[row] + sign * looks.scales[row])
             ends[sign] = in_scaled_unit(name, number)
