@@ -1,9 +1,11 @@
 """Fit the network of a recipe, and others to parts of its windows for calibration."""
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,8 +63,7 @@ def fit_final(
     if crossed is None:
         return _fit(recipe, scaler, split.fit, None, on_epoch)
     # Nothing is held out to stop by, so it is fitted for as long as was best for the folds.
-    training = recipe.training.model_copy(update={"epochs": crossed.n_epochs, "patience": None})
-    final = recipe.model_copy(update={"training": training})
+    final = _with_epochs(recipe, crossed.n_epochs, patience=None)
     return _fit(final, scaler, split.fit, None, _later(recipe, on_epoch, recipe.threshold.folds))
 
 
@@ -82,17 +83,23 @@ def cross_fit_networks(
     on_epoch
         Called after each epoch; those of all networks are counted on.
     """
-    histories: list[History] = []
+    n_windows, n_best = len(dataset.normal_train), list[float]()
 
     def fit_and_look(fold: Fold) -> NDArray[np.float64]:
         windows, others = dataset.train[fold.fit_rows], dataset.train[fold.score_rows]
-        report = _later(recipe, on_epoch, len(histories))
-        fitted = _fit(recipe, scaler, windows, others, report)
-        histories.append(fitted.history)
+        # As many steps of the optimizer as the final network: with fewer its errors would be larger
+        # than those that it calibrates.
+        share = len(windows) / n_windows
+        part = _with_epochs(recipe, math.ceil(round(recipe.training.epochs / share, 6)))
+        report = _later(recipe, on_epoch, len(n_best), share)
+        fitted = _fit(part, scaler, windows, others, report)
+        n_best.append(share * _best_epoch(fitted.history))
         return look(load_scorer(recipe, scaler, fitted), windows, others)
 
     _, found = cross_fit(assign_folds(recipe, dataset), fit_and_look)
-    return Crossed(found, _best_epochs(recipe, histories))
+    if recipe.training.patience is None:
+        return Crossed(found, recipe.training.epochs)
+    return Crossed(found, max(round(float(np.median(n_best))), 1))
 
 
 def score_others(
@@ -103,19 +110,34 @@ def score_others(
     return score_windows(network, others)
 
 
-def _best_epochs(recipe: Recipe, histories: list[History]) -> int:
-    """Return after how many epochs the networks of the folds were at their best, on the whole."""
-    if recipe.training.patience is None:
-        return recipe.training.epochs
-    return int(np.median([np.argmin(each["validation_loss"]) + 1 for each in histories]))
+def _best_epoch(history: History) -> int:
+    """Return after how many epochs the loss of the held-out windows was lowest."""
+    losses = history.get("validation_loss", history["loss"])
+    return int(np.argmin(losses)) + 1
 
 
-def _later(recipe: Recipe, on_epoch: OnEpoch | None, n_networks: int) -> OnEpoch | None:
-    """Return what counts epochs on from those of the networks before."""
+def _with_epochs(recipe: Recipe, n_epochs: int, **others: Any) -> Recipe:
+    """Return a recipe that fits for other epochs."""
+    training = recipe.training.model_copy(update={"epochs": n_epochs, **others})
+    return recipe.model_copy(update={"training": training})
+
+
+def _later(
+    recipe: Recipe, on_epoch: OnEpoch | None, n_networks: int, share: float = 1.0
+) -> OnEpoch | None:
+    """Return what counts epochs on from those of the networks before.
+
+    Of a network that is fitted to a share of the windows the epochs are counted as that share.
+    """
     if on_epoch is None:
         return None
-    report, n_before = on_epoch, n_networks * recipe.training.epochs
-    return lambda epoch, loss: report(n_before + epoch, loss)
+    report, n_epochs = on_epoch, recipe.training.epochs
+
+    def count_on(epoch: int, loss: float) -> None:
+        n_done = min(math.ceil(round(share * epoch, 6)), n_epochs)
+        report(n_networks * n_epochs + n_done, loss)
+
+    return count_on
 
 
 def _fit(

@@ -32,8 +32,9 @@ often than one time in ten."""
 _N_FOR_MOMENTS = 30
 """With fewer windows a standard deviation or a median is known to a few tenths of itself only."""
 
-_BASE_QUANTILE = 0.98
-"""Quantile of the scores over which clusters are counted for `FalseAlarmsPerDayThreshold`."""
+_BASE_QUANTILES = (0.98, 0.9, 0.75, 0.5)
+"""Quantiles of the scores over which clusters are counted for `FalseAlarmsPerDayThreshold`: the
+first one that is exceeded more often than the rate asked for, or the last."""
 
 N_EXCEEDING_MIN = 3
 """A share of false alarms is stated only of data in which at least so many independent windows
@@ -328,7 +329,7 @@ class FalseAlarmsPerDayThreshold(_Plain):
     @property
     def n_windows_wanted(self) -> int:
         """As many as have enough clusters over the base for a shape of the tail, at the best."""
-        return math.ceil(round(N_SHAPE_MIN / (1 - _BASE_QUANTILE), 6))
+        return math.ceil(round(N_SHAPE_MIN / (1 - _BASE_QUANTILES[0]), 6))
 
     @property
     def stated(self) -> float | None:
@@ -348,7 +349,11 @@ class FalseAlarmsPerDayThreshold(_Plain):
                 "set threshold.method = 'false_alarm_share'"
             )
             raise ConfigError(message)
-        return fit_tail(calibration, calibration.cluster_gap_ms, _BASE_QUANTILE)
+        for quantile in _BASE_QUANTILES:
+            tail = fit_tail(calibration, calibration.cluster_gap_ms, quantile)
+            if tail.rate_per_day > self.rate_per_day:
+                break
+        return tail
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,17 @@
-"""`train` asks before it replaces the bundle of another recipe; nothing is trained here."""
+"""`train` asks before it replaces another recipe's bundle, and says what its threshold reaches."""
 
 import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from halving_bundle import make_bundle  # tests/support
 
 from stream_detector import cli
-from stream_detector.bundle import read_bundle
+from stream_detector.bundle import Calibration, read_bundle
+from stream_detector.cli.train import describe_calibration
 
 RECIPE = Path(__file__).parents[3] / "models" / "synthetic-ecg-dense.toml"
 REFUSED, NO_DATA = 2, 6
@@ -65,3 +67,36 @@ def test_another_recipe_s_bundle_is_replaced_only_where_that_is_wanted(
 
 def test_where_nothing_is_replaced_nothing_is_asked(run: Run) -> None:
     assert run(typed="n\n")[0] == NO_DATA
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {},
+            "0.5 false alarms a day and key (95 %: 0.0605 to 1.81), 2 in 4 days of a key; "
+            "stated 0.2, extrapolated",
+        ),
+        (
+            {"stated": None, "extrapolated": False},
+            "0.5 false alarms a day and key (95 %: 0.0605 to 1.81), 2 in 4 days of a key",
+        ),
+        (
+            {"unit": "share", "reached": 0.01, "low": 0.005, "high": 0.02, "stated": 0.01}
+            | {"extrapolated": False, "days": None},
+            "1 % of the windows calibrated on (95 %: 0.5 % to 2 %); stated 1 %",
+        ),
+    ],
+)
+def test_what_was_reached_is_said_with_its_interval(changes: dict[str, Any], text: str) -> None:
+    calibration = Calibration(
+        unit="per day",
+        days=4.0,
+        n_clusters=2,
+        stated=0.2,
+        reached=0.5,
+        low=0.0605,
+        high=1.806,
+        extrapolated=True,
+    )
+    assert describe_calibration(calibration.model_copy(update=changes)) == text

@@ -203,6 +203,16 @@ class TestPerDay:
         assert FalseAlarmsPerDayThreshold(4.0).fit(overlapping(scores)) == 6.0
         assert FalseAlarmsPerDayThreshold(1.0).fit(overlapping(scores)) > 7.0
 
+    @pytest.mark.parametrize(
+        ("rate", "base"), [(18.9, 980), (19.0, 900), (98.9, 900), (500.0, 500)]
+    )
+    def test_for_high_rates_clusters_are_counted_over_a_lower_base(
+        self, rate: float, base: float
+    ) -> None:
+        shuffled = np.random.default_rng(0).permutation(np.arange(1000.0))
+        day = replace(overlapping(shuffled.tolist()), cluster_gap_ms=0.0)
+        assert FalseAlarmsPerDayThreshold(rate).fit_tail(day).base == pytest.approx(base, abs=1.5)
+
     def test_alerts_that_are_one_count_once(self) -> None:
         scores = [1.0] * 1000
         for at in (100, 101, 102, 300, 500):
