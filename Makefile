@@ -6,8 +6,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 MIRROR := $(wildcard ../shared/data)
 
+# Tests start the program a thousand times: Python is to keep what it compiles.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help install system-deps demo lint check test coverage lowest docs fuzz faults soak zoo bench lock clean
+.PHONY: help install system-deps demo lint lint-types lint-rest check test coverage lowest docs fuzz faults soak zoo bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -33,10 +36,15 @@ system-deps: ## install what the tests need beyond Python and make, by apt (Debi
 	.ci/system-deps
 
 lint: $(INSTALLED) ## lint, format, types, import contracts and documentation
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory --jobs=2 lint-types lint-rest
+
+lint-types: $(INSTALLED)
 	$(BIN)/mypy --strict
 	MYPYPATH=benchmarks $(BIN)/mypy --strict benchmarks
+
+lint-rest: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/python docs/generate.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -44,9 +52,10 @@ lint: $(INSTALLED) ## lint, format, types, import contracts and documentation
 check: lint ## the same, and the fast unit tests
 	$(BIN)/pytest -q -m "not keras and not slow" tests/unit
 
-# Half of the time is waiting, so more processes than processors; each has a broker of its own.
+# Half of the time is waiting, so more processes than processors; each has a broker of its own and
+# takes up to 1.5 GB of memory.
 SIDE_BY_SIDE = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 5
 
 test: lint ## make lint, then every test; those on a real Kafka need one, Docker, or Java and Maven
 	$(BIN)/pytest -q $(SIDE_BY_SIDE)

@@ -39,6 +39,7 @@ LONGEST = (
     "integration/test_poison.py",
     "recovery/test_delivery.py",
     "properties/test_restore.py",
+    "docs/test_readme.py",
     "integration/test_client_traps.py",
     "unit/recipes/test_models.py",
     "integration/test_dead_letters.py",

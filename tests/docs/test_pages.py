@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from collections import Counter
@@ -52,6 +53,8 @@ NOT_RUN = Counter(
 BROKER_PORT, METRICS_PORT = "9092", "9108"
 """The ports that pages name."""
 
+SUPPORT = ROOT / "tests" / "support"
+COLUMNS = "120"
 TIMEOUT_S = 240
 N_LINES_MAX = 260
 N_PAGES_AT_ONCE = 2
@@ -170,11 +173,29 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a `stream-detector` that calls `docs_command.py`."""
     folder = tmp_path_factory.mktemp("bin")
     program = folder / "stream-detector"
-    command = ROOT / "tests" / "support" / "docs_command.py"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{command}" "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{SUPPORT}/docs_command.py" "$@"\n')
     program.chmod(0o755)
     (folder / "bundles").mkdir()
     return folder
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Path]:
+    """The socket of a process that runs the commands that need TensorFlow."""
+    # The name of a socket has about a hundred bytes at most: not below the folder of the tests.
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        address = Path(folder, "server")
+        listener.bind(str(address))
+        listener.listen()
+        number = listener.fileno()
+        process = subprocess.Popen(
+            [sys.executable, SUPPORT / "docs_server.py", str(number)],
+            pass_fds=[number],
+            env=os.environ | {"COLUMNS": COLUMNS},
+        )
+        yield address
+        process.kill()
+        process.wait()
 
 
 def marks_of(script: str) -> list[pytest.MarkDecorator]:
@@ -184,7 +205,9 @@ def marks_of(script: str) -> list[pytest.MarkDecorator]:
 
 
 @pytest.fixture(scope="session")
-def printed(request: pytest.FixtureRequest, programs: Path) -> Iterator[dict[str, Future[str]]]:
+def printed(
+    request: pytest.FixtureRequest, programs: Path, server: Path
+) -> Iterator[dict[str, Future[str]]]:
     """What each page that was selected prints; two pages run side by side."""
     runs = [
         item.callspec.params["page"]
@@ -194,10 +217,16 @@ def printed(request: pytest.FixtureRequest, programs: Path) -> Iterator[dict[str
     pages = [str(page) for page in runs]
     if any(re.search(r"\b(ecg5000|mitdb|smd|nab|mnist)\b", SCRIPTS[page]) for page in pages):
         request.getfixturevalue("data_folder")
+    environment = os.environ | {
+        "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "DOCS_BUNDLES": str(programs / "bundles"),
+        "DOCS_SERVER": str(server),
+        "COLUMNS": COLUMNS,
+    }
     folder = programs.parent / "pages"
     with ThreadPoolExecutor(N_PAGES_AT_ONCE) as pool:
         yield {
-            page: pool.submit(run_page, SCRIPTS[page], programs, folder / page.replace("/", "-"))
+            page: pool.submit(run_page, SCRIPTS[page], environment, folder / page.replace("/", "-"))
             for page in pages
         }
         pool.shutdown(cancel_futures=True)
@@ -227,7 +256,7 @@ def output_of_commands(page: str) -> list[Block]:
     return found
 
 
-def run_page(script: str, programs: Path, folder: Path) -> str:
+def run_page(script: str, environment: dict[str, str], folder: Path) -> str:
     """Run a page as a script and return all that it printed."""
     folder.mkdir(parents=True)
     for name in ("models", "producers", "docs/examples", "docs/alert.example.json"):
@@ -236,12 +265,9 @@ def run_page(script: str, programs: Path, folder: Path) -> str:
     ports = {BROKER_PORT: str(free_port()), METRICS_PORT: str(free_port())}
     for shown, own in ports.items():
         script = re.sub(rf"\b{shown}\b", own, script)
-    environment = os.environ | {
-        "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+    environment = environment | {
         "STREAM_DETECTOR_BOOTSTRAP_SERVERS": f"127.0.0.1:{ports[BROKER_PORT]}",
         "DOCS_PORT": ports[BROKER_PORT],
-        "DOCS_BUNDLES": str(programs / "bundles"),
-        "COLUMNS": "120",
     }
     log = folder / "printed.log"
     started_s = time.monotonic()

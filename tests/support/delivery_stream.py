@@ -4,6 +4,7 @@ Three keys in two partitions; bursts of anomalies with calm between, bad records
 missing values and a pause after which every key is idle.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ def detector_of(shape: str, version: str = "v1") -> Detector:
     return make_sample_detector(rules, alerting, model_rows_max=8, bundle=bundle)
 
 
+@cache
 def record_of(number: int, shape: str, topic: str = "telemetry") -> OutputRecord:
     """Return one of many: three keys in two partitions, some records bad, late or idle."""
     random = np.random.default_rng(number)

@@ -1,29 +1,39 @@
 """`stream-detector` as the pages of the documentation run it in the tests.
 
-It is the real command but for two things. `train` takes one epoch, so that a page is run in
+It is the real command but for three things. `train` takes one epoch, so that a page is run in
 seconds, and the same `train` on the same files is done once: its bundle is then copied to the other
-pages that show it. `broker` listens on the port of the test that runs the page.
+pages that show it. Commands that need TensorFlow run in one process (`docs_server.py`). `broker`
+listens on the port of the test that runs the page.
 """
 
 import contextlib
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "stream_detector"]
+OF_TENSORFLOW = ("encode", "generate", "reconstruct")
+"""The commands besides `train` that always load it."""
 
 
 def main(arguments: list[str]) -> int:
     """Run the command with the given words."""
     if arguments[:1] == ["train"]:
         return _train([*arguments, "--epochs", "1"], Path(os.environ["DOCS_BUNDLES"]))
+    if arguments[:1] and arguments[0] in OF_TENSORFLOW:
+        return _ask_server(arguments, sys.stdout.fileno(), sys.stderr.fileno())
     if arguments[:1] == ["broker"]:
         arguments = [*arguments, "--port", os.environ["DOCS_PORT"]]
     return os.execv(COMMAND[0], [*COMMAND, *arguments])  # noqa: S606
+
+
+def _ask_server(arguments: list[str], output: int, errors: int) -> int:
+    from docs_server import ask
+
+    return ask(Path(os.environ["DOCS_SERVER"]), arguments, output, errors)
 
 
 def _train(arguments: list[str], kept: Path) -> int:
@@ -35,16 +45,18 @@ def _train(arguments: list[str], kept: Path) -> int:
         shutil.copytree(known / "bundle", out)
         sys.stdout.buffer.write((known / "printed").read_bytes())
         return 0
-    command = [*COMMAND, *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    sys.stdout.buffer.write(done.stdout)
-    if done.returncode == 0:
+    with tempfile.TemporaryFile() as file:
+        code = _ask_server(arguments, file.fileno(), file.fileno())
+        file.seek(0)
+        printed = file.read()
+    sys.stdout.buffer.write(printed)
+    if code == 0:
         made = Path(tempfile.mkdtemp(dir=kept))
         shutil.copytree(out, made / "bundle")
-        (made / "printed").write_bytes(done.stdout)
+        (made / "printed").write_bytes(printed)
         with contextlib.suppress(OSError):  # another page was faster
             made.rename(known)
-    return done.returncode
+    return code
 
 
 def _out_of(arguments: list[str]) -> Path:
