@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from stream_detector.bundle.arrays import UNREADABLE, check_archive
 from stream_detector.bundle.manifest import CHECKS
 from stream_detector.core.scoring.check_scorer import Checks
-from stream_detector.core.scoring.checks import CHECK_KINDS, Looks, Members, looks_of
+from stream_detector.core.scoring.checks import (
+    ALL_FEATURES,
+    CHECK_KINDS,
+    N_ERRORS,
+    Looks,
+    Members,
+    looks_of,
+)
 from stream_detector.core.scoring.neighbours import Neighbours
 from stream_detector.core.scoring.normal_scores import N_KEPT_MAX, NormalScores
 from stream_detector.core.scoring.tails import SHAPE_MAX, Tail
@@ -58,6 +65,7 @@ def pack_checks(checks: Checks) -> Arrays:
     members, looks, normal = checks.members, checks.looks, checks.normal
     arrays: Arrays = {
         "n_short": np.array(checks.n_short),
+        "n_peak": np.array(checks.n_peak),
         "member_middles": members.middles,
         "member_widths": members.widths,
         "look_checks": np.array([CHECK_KINDS.index(each) for each in looks.checks], np.int8),
@@ -73,7 +81,9 @@ def pack_checks(checks: Checks) -> Arrays:
         arrays["tail"] = np.array([tail.base, tail.scale, tail.shape, tail.days])
         arrays["peaks"] = tail.peaks
     for number, each in enumerate(members.neighbours):
-        arrays[f"n_nearest_{number}"] = np.array([each.n_last, each.n_nearest])
+        arrays[f"n_nearest_{number}"] = np.array(
+            [each.n_last, each.n_nearest, -1 if each.feature is None else each.feature]
+        )
         arrays[f"middle_{number}"] = each.middle
         arrays[f"axes_{number}"] = each.axes
         arrays[f"prototypes_{number}"] = each.prototypes
@@ -97,13 +107,22 @@ def unpack_checks(arrays: Mapping[str, NDArray[Any]], n_steps: int, n_features: 
     ValueError
         If one has another shape or type than it must, or a value that nothing could be scored with.
     """
-    n_short = _integer(arrays["n_short"], 1, n_steps)
+    n_short = _integer(arrays["n_short"], 2, n_steps)
+    n_peak = _integer(arrays["n_peak"], 2, n_steps)
     numbers = _array(arrays["look_checks"], np.int8, (None,))
     if not len(numbers) or numbers.min() < 0 or numbers.max() >= len(CHECK_KINDS):
         message = f"look_checks: expected numbers of checks, received {numbers[:8]}"
         raise ValueError(message)
     kinds = [CHECK_KINDS[number] for number in dict.fromkeys(numbers.tolist())]
-    bare = looks_of(kinds, n_features)
+    n_neighbours = sum(name.startswith("prototypes_") for name in arrays)
+    neighbours = [
+        _neighbours(arrays, number, n_steps, n_features) for number in range(n_neighbours)
+    ]
+    compared = {each.feature for each in neighbours} - {None}
+    if compared not in (set(), set(range(n_features))):
+        message = f"neighbours: expected those of all {n_features} features or of none"
+        raise ValueError(message)
+    bare = looks_of(kinds, n_features, has_courses=bool(compared))
     if [CHECK_KINDS[number] for number in numbers.tolist()] != list(bare.checks):
         message = f"look_checks: expected {len(bare)} looks of {kinds}, received {len(numbers)}"
         raise ValueError(message)
@@ -115,13 +134,13 @@ def unpack_checks(arrays: Mapping[str, NDArray[Any]], n_steps: int, n_features: 
         middles=_array(arrays["look_middles"], np.float64, (len(bare),)),
         scales=_positive(arrays["look_scales"], (len(bare),)),
     )
-    n_neighbours = sum(name.startswith("prototypes_") for name in arrays)
+    n_members = N_ERRORS + n_neighbours
     members = Members(
-        [_neighbours(arrays, number, n_steps, n_features) for number in range(n_neighbours)],
-        middles=_array(arrays["member_middles"], np.float64, (1 + n_neighbours,)),
-        widths=_positive(arrays["member_widths"], (1 + n_neighbours,)),
+        neighbours,
+        middles=_array(arrays["member_middles"], np.float64, (n_members,)),
+        widths=_positive(arrays["member_widths"], (n_members,)),
     )
-    return Checks(n_short, members, looks, _normal_scores(arrays))
+    return Checks(n_short, n_peak, members, looks, _normal_scores(arrays))
 
 
 def _neighbours(
@@ -129,16 +148,17 @@ def _neighbours(
 ) -> Neighbours:
     """Return one group of nearest neighbours."""
     counts = arrays[f"n_nearest_{number}"]
-    if counts.shape != (2,):
-        message = f"n_nearest_{number}: expected 2 numbers, received shape {counts.shape}"
+    if counts.shape != (3,):
+        message = f"n_nearest_{number}: expected 3 numbers, received shape {counts.shape}"
         raise ValueError(message)
-    n_last = _integer(counts[0], 1, n_steps)
-    n_values = n_last * n_features
+    n_last, feature = _integer(counts[0], 1, n_steps), _integer(counts[2], -1, n_features - 1)
+    n_values = n_last * (n_features if feature == ALL_FEATURES else 1)
     axes = _array(arrays[f"axes_{number}"], np.float32, (n_values, None))
     prototypes = _array(arrays[f"prototypes_{number}"], np.float32, (None, axes.shape[1]))
     return Neighbours(
         n_last=n_last,
         n_nearest=_integer(counts[1], 1, len(prototypes)),
+        feature=None if feature == ALL_FEATURES else feature,
         middle=_array(arrays[f"middle_{number}"], np.float32, (n_values,)),
         axes=np.ascontiguousarray(axes),
         prototypes=np.ascontiguousarray(prototypes),

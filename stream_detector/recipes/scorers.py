@@ -29,9 +29,15 @@ class ChecksScorerSection(Section):
     """The score is that of the most anomalous of several calibrated checks."""
 
     kind: Literal["checks"] = Field(description="How windows are scored")
-    short_steps: Annotated[int, Field(ge=2, le=STEPS_MAX)] = Field(
-        default=16,
-        description="Steps of a short look: the newest ones of a window; all if it has fewer",
+    short_steps: Annotated[int, Field(ge=2, le=STEPS_MAX)] | None = Field(
+        default=None,
+        description="Steps of a short look, the newest ones of a window; if not given, 16 of a "
+        "window that is cut from samples, and all of one that is a whole record",
+    )
+    peak_steps: Annotated[int, Field(ge=2, le=STEPS_MAX)] = Field(
+        default=8,
+        description="The newest steps of a window, among which the check peak looks for one; more "
+        "where windows start so far apart that a step would be in none of them",
     )
 
 
@@ -52,15 +58,20 @@ class ShapeSection(Section):
         | None
     ) = Field(
         default=None,
-        description="For each group of nearest neighbours, how many of the newest steps of a "
-        "window are compared; the whole window and scorer.short_steps if not given, no neighbours "
-        "if empty",
+        description="For each group of nearest neighbours of all features, how many of the newest "
+        "steps of a window are compared; scorer.short_steps if not given, no neighbours if empty",
     )
     prototypes: Annotated[int, Field(ge=1, le=PROTOTYPES_MAX)] = Field(
         default=512, description="Most normal windows among which the nearest neighbours are sought"
     )
     axes: Annotated[int, Field(ge=1, le=AXES_MAX)] = Field(
         default=24, description="Most principal components in whose coordinates they are compared"
+    )
+    feature_neighbours: bool | None = Field(
+        default=None,
+        description="Whether each feature has nearest neighbours of its own, of the whole window "
+        "and of scorer.short_steps; if not given, where these explain nine tenths of how the "
+        "features vary",
     )
 
 

@@ -13,9 +13,11 @@ from stream_detector.bundle import Calibration
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.check_scorer import Checks, CheckScorer
 from stream_detector.core.scoring.checks import (
+    COURSE,
+    N_ERRORS,
+    Looks,
     calibrate_looks,
     fit_members,
-    largest,
     looks_of,
     member_errors,
 )
@@ -32,6 +34,16 @@ from stream_detector.recipes.scorers import ChecksScorerSection, ShapeSection
 from stream_detector.training.calibration import calibration_scores, describe
 from stream_detector.training.splits import normal_rows
 
+_SHORT_STEPS = 16
+"""Steps of a short look at windows cut from samples: short enough for faults of some steps."""
+
+_FEATURE_AXES, _FEATURE_PROTOTYPES = 8, 256
+"""Most principal components and normal windows for neighbours of a single feature."""
+
+_UNEXPLAINED_MAX = 0.1
+"""Largest part of how features vary that their own neighbours may leave unexplained. On series with
+a course it was at most 0.06, on the counters of servers at least 0.18; nothing was in between."""
+
 
 class CheckFitter:
     """Fits the checks of a recipe.
@@ -47,8 +59,13 @@ class CheckFitter:
             message = f"expected a recipe with checks, received {recipe.scorer}"
             raise TypeError(message)
         self._recipe = recipe
-        self._n_short = min(recipe.scorer.short_steps, recipe.window.steps)
-        self._looks = looks_of([each.kind for each in recipe.check], recipe.window.features)
+        window, scorer = recipe.window, recipe.scorer
+        is_cut = window.record == "samples"
+        short = scorer.short_steps or (_SHORT_STEPS if is_cut else window.steps)
+        self._n_short = min(short, window.steps)
+        # At least one more than the stride, so that no step is left out.
+        peak = max(scorer.peak_steps, window.rules.stride + 1) if is_cut else window.steps
+        self._n_peak = min(peak, window.steps)
         shapes = [each for each in recipe.check if isinstance(each, ShapeSection)]
         self._shape = shapes[0] if shapes else None
 
@@ -68,17 +85,18 @@ class CheckFitter:
 
         Returns
         -------
-        Shape (n_windows, n_members + n_looks). The numbers of members are not joined yet: how they
+        Shape (n_windows, n_members + n_looks). The errors of members are not joined yet: how they
         are is known once all windows were seen.
         """
         neighbours = self._fit_neighbours(network, windows)
+        looks = self._looks(has_courses=self._may_have_courses)
         parts = []
         for start in range(0, len(others), WINDOWS_MAX):
             scaled, found = network.reconstruct_windows(others[start : start + WINDOWS_MAX])
-            view = WindowView(
-                scaled, value_errors(scaled, found, network.error_kind), self._n_short
-            )
-            values = self._looks.values(view, np.zeros(len(scaled)))
+            errors = value_errors(scaled, found, network.error_kind)
+            view = WindowView(scaled, errors, self._n_short, self._n_peak)
+            not_joined = np.zeros((len(scaled), 1 + self._recipe.window.features))
+            values = looks.values(view, not_joined)
             parts.append(np.concatenate([member_errors(neighbours, view), values], axis=1))
         return np.concatenate(parts)
 
@@ -101,40 +119,83 @@ class CheckFitter:
         The scorer, and what its threshold reaches.
         """
         rows, method = normal_rows(dataset), self._recipe.threshold.build()
-        neighbours = self._fit_neighbours(network, dataset.train[rows])
-        errors, values = np.split(found, [1 + len(neighbours)], axis=1)
+        windows = dataset.train[rows]
+        neighbours = self._fit_neighbours(network, windows)
+        n_members = N_ERRORS + len(neighbours)
+        errors, values = found[:, :n_members], found[:, n_members:]
+        looks = self._looks(has_courses=self._may_have_courses)
+        if self._may_have_courses and not self._explains(network, windows, errors, neighbours):
+            is_kept = np.array([each.feature is None for each in neighbours], dtype=np.bool_)
+            neighbours = tuple(each for each in neighbours if each.feature is None)
+            errors = errors[:, np.concatenate([np.ones(N_ERRORS, np.bool_), is_kept])]
+            values = values[:, [name != COURSE for name in looks.statistics]]
+            looks = self._looks(has_courses=False)
         members = fit_members(neighbours, errors)
-        values = self._looks.with_joined(values, members.join(errors))  # (n_windows, n_looks)
+        values = looks.with_joined(values, members.join(errors))  # (n_windows, n_looks)
 
         def with_times(scores: NDArray[np.float64]) -> CalibrationScores:
             return calibration_scores(self._recipe, dataset, rows, scores)
 
-        looks = calibrate_looks(self._looks, values, lambda each: method.fit(with_times(each)))
-        scores = with_times(largest(looks.ratios(values)))
-        checks = Checks(self._n_short, members, looks, keep_scores(scores))
+        looks = calibrate_looks(looks, values, lambda each: method.fit(with_times(each)))
+        scores = with_times(looks.scores(looks.ratios(values)))
+        checks = Checks(self._n_short, self._n_peak, members, looks, keep_scores(scores))
         scorer = CheckScorer(network, checks)
         return scorer, describe(method, scores, scorer.threshold)
 
     @property
-    def _neighbour_steps(self) -> Sequence[int]:
-        """Return how many steps each group of neighbours compares, none twice."""
-        n_steps = self._recipe.window.steps
-        if self._shape is None:
-            return ()
-        steps = self._shape.neighbour_steps
-        if steps is None:
-            steps = (n_steps, self._n_short)
-        return tuple(dict.fromkeys(min(each, n_steps) for each in steps))
+    def _may_have_courses(self) -> bool:
+        """Return whether each feature may have neighbours of its own."""
+        return self._shape is not None and self._shape.feature_neighbours is not False
+
+    def _looks(self, *, has_courses: bool) -> Looks:
+        """Return the looks of the recipe, not calibrated."""
+        kinds = [each.kind for each in self._recipe.check]
+        return looks_of(kinds, self._recipe.window.features, has_courses=has_courses)
+
+    def _explains(
+        self,
+        network: ReconstructionScorer,
+        windows: FloatArray,
+        errors: NDArray[np.float64],
+        neighbours: Sequence[Neighbours],
+    ) -> bool:
+        """Return whether neighbours of single features are close enough to be of use.
+
+        Where a feature rarely repeats itself, as counters of a server do, every window is far from
+        all others, and the distance says nothing.
+        """
+        if self._shape is None or self._shape.feature_neighbours:
+            return self._shape is not None
+        variances = np.concatenate(
+            [
+                network.scaler.transform(windows[start : start + WINDOWS_MAX]).var(axis=(0, 1))
+                for start in range(0, len(windows), WINDOWS_MAX)
+            ]
+        ).reshape(-1, windows.shape[2])  # (n_parts, n_features)
+        is_short = [
+            each.feature is not None and each.n_last == self._n_short for each in neighbours
+        ]
+        columns = N_ERRORS + np.flatnonzero(is_short)
+        left_out = np.square(np.exp(errors[:, columns])).mean(axis=0).sum()
+        return bool(left_out < _UNEXPLAINED_MAX * variances.mean(axis=0).sum())
 
     def _fit_neighbours(
         self, network: ReconstructionScorer, windows: FloatArray
     ) -> tuple[Neighbours, ...]:
-        """Return the nearest neighbours of each length among normal windows."""
+        """Return the nearest neighbours of all features, and of each, among normal windows."""
         if self._shape is None:
             return ()
+        n_steps, shape = self._recipe.window.steps, self._shape
         rng = np.random.default_rng(self._recipe.training.seed)
         scaled = network.scaler.transform(windows)
-        return tuple(
-            fit_neighbours(scaled, n_last, self._shape.axes, self._shape.prototypes, rng)
-            for n_last in self._neighbour_steps
-        )
+        given = shape.neighbour_steps if shape.neighbour_steps is not None else (self._n_short,)
+        steps = dict.fromkeys(min(each, n_steps) for each in given)
+        found = [fit_neighbours(scaled, each, shape.axes, shape.prototypes, rng) for each in steps]
+        if self._may_have_courses:
+            lengths = dict.fromkeys((n_steps, self._n_short))
+            found += [
+                fit_neighbours(scaled, each, _FEATURE_AXES, _FEATURE_PROTOTYPES, rng, feature)
+                for feature in range(self._recipe.window.features)
+                for each in lengths
+            ]
+        return tuple(found)

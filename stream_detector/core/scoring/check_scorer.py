@@ -14,7 +14,6 @@ from stream_detector.core.scoring.checks import (
     ALL_FEATURES,
     Looks,
     Members,
-    largest,
     member_errors,
 )
 from stream_detector.core.scoring.explanation import (
@@ -33,7 +32,10 @@ from stream_detector.core.scoring.scorer import Finding, WindowScores
 from stream_detector.core.scoring.sentences import CheckFacts
 from stream_detector.core.scoring.statistics import LOG_FLOOR, WindowView
 
-_OF_SPAN = frozenset(("members", "error", "max_error", "max_step", "max_deviation"))
+_OF_COURSE, _OF_PEAK = (
+    frozenset(("members", "course", "error")),
+    frozenset(("max_error", "max_step", "max_deviation")),
+)
 """Numbers that a few steps decide; the others are of all steps that were looked at."""
 
 
@@ -43,8 +45,8 @@ class Checks:
 
     Parameters
     ----------
-    n_short
-        Steps of a short look; see `WindowView`.
+    n_short, n_peak
+        Steps of a short look, and of a peak; see `WindowView`.
     members
         What the check `shape` is made of.
     looks
@@ -54,6 +56,7 @@ class Checks:
     """
 
     n_short: int
+    n_peak: int
     members: Members
     looks: Looks
     normal: NormalScores
@@ -106,7 +109,7 @@ class CheckScorer:
             If the network gives a non-finite result for a finite window.
         """
         looked = self._look(windows)
-        scores = largest(looked.ratios)  # (n_windows,)
+        scores = self.checks.looks.scores(looked.ratios)  # (n_windows,)
         self.network.require_finite(scores)
 
         def explain_window(index: int, context: WindowContext) -> Finding:
@@ -119,7 +122,7 @@ class CheckScorer:
         network, checks = self.network, self.checks
         scaled, reconstructions = network.reconstruct_windows(windows)
         errors = value_errors(scaled, reconstructions, network.error_kind)
-        view = WindowView(scaled, errors, checks.n_short)
+        view = WindowView(scaled, errors, checks.n_short, checks.n_peak)
         joined = checks.members.join(member_errors(checks.members.neighbours, view))
         ratios = checks.looks.ratios(checks.looks.values(view, joined))  # (n_windows, n_looks)
         return _Looked(windows, reconstructions, view, ratios)
@@ -128,8 +131,8 @@ class CheckScorer:
         """Say which check found a window anomalous, and where."""
         looks, network = self.checks.looks, self.network
         ratios = looked.ratios[index]  # (n_looks,)
-        worst = int(ratios.argmax())
-        score = float(max(ratios[worst], 0.0))
+        worst = looks.worst(ratios)
+        score = float(looks.scores(looked.ratios[index : index + 1])[0])
         errors = looked.view.errors[index]  # (n_steps, n_features)
         evidence = WindowEvidence(
             looked.windows[index],
@@ -143,7 +146,7 @@ class CheckScorer:
             shares = self._shares(ratios, worst, errors)
             span = self._span(worst, errors[:, int(np.argmax(shares))])
             explanation = explain_span(evidence, network.scaler, shares, span)
-            facts = self._facts(evidence, explanation, worst, score)
+            facts = self._facts(evidence, explanation, worst, float(ratios[worst]))
         return Finding(
             explanation=explanation,
             reconstruction_error=float(errors.mean(dtype=np.float64)),
@@ -154,7 +157,7 @@ class CheckScorer:
         )
 
     def _facts(
-        self, evidence: WindowEvidence, explanation: Explanation, worst: int, score: float
+        self, evidence: WindowEvidence, explanation: Explanation, worst: int, ratio: float
     ) -> CheckFacts | None:
         """Return what the most anomalous look found, in numbers."""
         looks, scaler = self.checks.looks, self.network.scaler
@@ -162,7 +165,8 @@ class CheckScorer:
             feature = explanation.features[0].feature
             normal = self._normal_errors()[feature] if self.network.error_kind == "mae" else 0.0
             return course_facts(explanation, float(normal), scaler)
-        return facts_of(looks, worst, score, evidence, scaler, self.checks.n_short)
+        steps = (self.checks.n_short, self.checks.n_peak)
+        return facts_of(looks, worst, ratio, evidence, scaler, steps)
 
     def _normal_errors(self) -> NDArray[np.float64]:
         """Return the median error of each feature, shape (n_features,), where `shape` looks."""
@@ -191,7 +195,10 @@ class CheckScorer:
 
     def _span(self, worst: int, errors: NDArray[np.floating]) -> tuple[int, int]:
         """Return the first and the last step that a look is about, both included."""
-        name, n_steps = self.checks.looks.statistics[worst], len(errors)
-        if name in _OF_SPAN:
+        name, n_steps, checks = self.checks.looks.statistics[worst], len(errors), self.checks
+        if name in _OF_PEAK:
+            first, last = worst_span(np.maximum(errors[-checks.n_peak :], 0))
+            return n_steps - checks.n_peak + first, n_steps - checks.n_peak + last
+        if name in _OF_COURSE:
             return worst_span(np.maximum(errors, 0))
-        return (n_steps - self.checks.n_short if name == "short_slope" else 0), n_steps - 1
+        return (n_steps - checks.n_short if name.startswith("short_") else 0), n_steps - 1

@@ -30,13 +30,16 @@ CheckKind = Literal["shape", "peak", "flat", "noise", "level"]
 CHECK_KINDS: tuple[CheckKind, ...] = get_args(CheckKind)
 
 MEMBERS = "members"
-"""The number that stands for the course of the whole window, beside those of `statistics`."""
+"""The number that stands for the course of all features, beside those of `statistics`."""
+
+COURSE = "course"
+"""The number that stands for the course of one feature, by its own nearest neighbours."""
 
 _LOOKS: Mapping[CheckKind, tuple[tuple[str, int], ...]] = {
-    "shape": ((MEMBERS, 1), ("error", 1)),
+    "shape": ((MEMBERS, 1), (COURSE, 1), ("error", 1)),
     "peak": (("max_step", 1), ("max_error", 1), ("max_deviation", 1)),
     "flat": (("sd", -1), ("mean_step", -1)),
-    "noise": (("sd", 1), ("mean_step", 1), ("swing", 1)),
+    "noise": (("short_sd", 1), ("short_mean_step", 1), ("swing", 1)),
     "level": (
         *(("mean", 1), ("mean", -1)),
         *(("slope", 1), ("slope", -1), ("short_slope", 1), ("short_slope", -1)),
@@ -61,16 +64,15 @@ FitThreshold = Callable[[NDArray[np.float64]], float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Members:
-    """Models of the course of a whole window, whose errors are averaged on a common scale.
+    """Models of the course of a window, whose errors are averaged on a common scale.
 
     Parameters
     ----------
     neighbours
-        Nearest neighbours of the window, or of its newest steps.
+        Nearest neighbours of the window, or of its newest steps; of all features, or of one.
     middles, widths
         Median of the logarithm of each member's error, and distance from it to the 99 % quantile,
-        of windows that it was not fitted to; that of the reconstruction first, shape (1 +
-        n_neighbours,).
+        of windows that it was not fitted to; in the order of `member_errors`, shape (n_members,).
     """
 
     neighbours: Sequence[Neighbours]
@@ -78,7 +80,7 @@ class Members:
     widths: NDArray[np.float64]
 
     def join(self, errors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Join the errors of all members to one number a window.
+        """Join the errors of members to one number, and where features have neighbours, more.
 
         Parameters
         ----------
@@ -87,7 +89,7 @@ class Members:
 
         Returns
         -------
-        Shape (n_windows,); about 1 at the far end of normal.
+        Shape (n_windows, 1) or (n_windows, 1 + n_features); about 1 at the far end of normal.
 
         Notes
         -----
@@ -95,26 +97,36 @@ class Members:
         where no member knows anything.
         """
         units = (errors - self.middles) / self.widths  # (n_windows, n_members)
-        joined: NDArray[np.float64] = np.where(
-            units > 0, 3 * np.arcsinh(units / 3), 0.05 * units
-        ).mean(axis=1)
+        units = np.where(units > 0, 3 * np.arcsinh(units / 3), 0.05 * units)
+        features = np.array([-1, -1, *(_feature_of(each) for each in self.neighbours)])
+        groups = [units[:, features == group] for group in np.unique(features)]
+        joined: NDArray[np.float64] = np.stack([each.mean(axis=1) for each in groups], axis=1)
         return joined
 
 
+N_ERRORS = 2
+"""Errors of the reconstruction among those of the members."""
+
+
 def member_errors(neighbours: Sequence[Neighbours], view: WindowView) -> NDArray[np.float64]:
-    """Return logarithms of the errors of all members, shape (n_windows, 1 + n_neighbours).
+    """Return logarithms of the errors of all members.
 
     Parameters
     ----------
     neighbours
         See `Members`.
     view
-        The windows; their error is that of the first member.
+        The windows.
+
+    Returns
+    -------
+    Shape (n_windows, 2 + n_neighbours): error of the reconstruction, of its newest `n_short` steps,
+    and the distances to the neighbours.
     """
-    n_windows = len(view.errors)
-    mean = view.errors.reshape(n_windows, -1).mean(axis=1) if n_windows else np.empty(0)
-    columns = [np.maximum(mean, 0), *(each.distances(view.scaled) for each in neighbours)]
-    return np.log(np.stack(columns, axis=1).astype(np.float64) + LOG_FLOOR)
+    columns = [view.window_error, view.short_window_error]
+    columns += [each.distances(view.scaled) for each in neighbours]
+    found: NDArray[np.float64] = np.stack(columns, axis=1)
+    return np.log(found + LOG_FLOOR)
 
 
 def fit_members(neighbours: Sequence[Neighbours], errors: NDArray[np.float64]) -> Members:
@@ -130,6 +142,11 @@ def fit_members(neighbours: Sequence[Neighbours], errors: NDArray[np.float64]) -
     middles = np.median(errors, axis=0)  # (n_members,)
     widths = np.maximum(np.quantile(errors, 0.99, axis=0) - middles, _SPREAD_MIN)
     return Members(neighbours, middles, widths)
+
+
+def _feature_of(neighbours: Neighbours) -> int:
+    """Return which feature is compared, -1 for all."""
+    return ALL_FEATURES if neighbours.feature is None else neighbours.feature
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,12 +183,11 @@ class Looks:
         view
             The windows.
         joined
-            From `Members.join`, shape (n_windows,).
+            From `Members.join`.
         """
         names = list(dict.fromkeys(self.statistics))
-        tables = [
-            joined[:, np.newaxis] if name == MEMBERS else getattr(view, name) for name in names
-        ]
+        own = {MEMBERS: joined[:, :1], COURSE: joined[:, 1:]}
+        tables = [own[name] if name in own else getattr(view, name) for name in names]
         starts = np.cumsum([0, *(table.shape[1] for table in tables)])  # (n_names + 1,)
         first = dict(zip(names, starts.tolist(), strict=False))
         columns = np.array([first[name] for name in self.statistics], dtype=np.intp)
@@ -182,26 +198,69 @@ class Looks:
     def with_joined(
         self, values: NDArray[np.float64], joined: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return numbers in which that of the members is another."""
-        is_members = np.array([name == MEMBERS for name in self.statistics], dtype=np.bool_)
-        return np.where(is_members, joined[:, np.newaxis], values)
+        """Return numbers in which those of the members are others; see `values`."""
+        found = values.copy()
+        for column, (name, feature) in enumerate(zip(self.statistics, self.features, strict=True)):
+            if name in (MEMBERS, COURSE):
+                found[:, column] = joined[:, 1 + feature]  # `ALL_FEATURES` is -1
+        return found
 
     def ratios(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how far numbers are from normal, shape (n_windows, n_looks); 1 is anomalous."""
         ratios: NDArray[np.float64] = (values - self.middles) * (self.signs / self.scales)
         return ratios
 
+    def scores(self, ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the score of each window, shape (n_windows,), above 1 iff one of its ratios is.
+
+        Notes
+        -----
+        The check `shape` ranks windows best; how far the others are from normal says little as
+        long as they are normal. So where there is that check, it is the score, and another check
+        that finds the window anomalous lifts it above 1. Otherwise the largest ratio is.
+        """
+        is_shape = self.is_of("shape")
+        shape, other = largest(ratios[:, is_shape]), largest(ratios[:, ~is_shape])
+        if not is_shape.any():
+            return other
+        return shape + np.where(other > 1, 1 + (other - 1) / 2, 0)
+
+    def worst(self, ratios: NDArray[np.float64]) -> int:
+        """Return the look that says best why a window is anomalous.
+
+        The most anomalous one, but `shape` only where no other check finds anything: the others
+        say what is wrong, and `shape` that something is.
+
+        Parameters
+        ----------
+        ratios
+            Of one window, shape (n_looks,).
+        """
+        other = np.where(self.is_of("shape"), -np.inf, ratios)  # (n_looks,)
+        return int((other if other.max() > 1 else ratios).argmax())
+
     def is_of(self, check: CheckKind) -> NDArray[np.bool_]:
         """Return which looks belong to a check, shape (n_looks,)."""
         return np.array([each == check for each in self.checks], dtype=np.bool_)
 
 
-def looks_of(checks: Sequence[CheckKind], n_features: int) -> Looks:
-    """Return the looks of some checks, not calibrated yet."""
+def looks_of(checks: Sequence[CheckKind], n_features: int, *, has_courses: bool) -> Looks:
+    """Return the looks of some checks, not calibrated yet.
+
+    Parameters
+    ----------
+    checks
+        Which checks.
+    n_features
+        Features of a window.
+    has_courses
+        Whether there are nearest neighbours of each single feature.
+    """
     rows = [
         (check, name, feature, sign)
         for check in checks
         for name, sign in _LOOKS[check]
+        if name != COURSE or has_courses
         for feature in ([ALL_FEATURES] if name == MEMBERS else range(n_features))
     ]
     return Looks(

@@ -22,7 +22,9 @@ _KINDS: Mapping[str, FactKind] = {
     "max_step": "peak",
     "max_deviation": "spike",
     "sd": "noise",
+    "short_sd": "noise",
     "mean_step": "noise",
+    "short_mean_step": "noise",
     "swing": "noise",
 }
 """What is said of each number; below normal, noise is flat. The errors are not here: they are
@@ -51,7 +53,7 @@ def facts_of(
     ratio: float,
     evidence: WindowEvidence,
     scaler: Scaler,
-    n_short: int,
+    steps: tuple[int, int],
 ) -> CheckFacts | None:
     """Return what one look found, and what is normal there.
 
@@ -67,8 +69,8 @@ def facts_of(
         The window.
     scaler
         Brings numbers back to the unit of the window.
-    n_short
-        Steps of a short look.
+    steps
+        Steps of a short look, and of those among which a peak is sought.
 
     Returns
     -------
@@ -84,16 +86,17 @@ def facts_of(
     observed = convert(in_scaled_unit(name, number))
     low, high = (None if each is None else convert(each) for each in _normal(looks, look))
     values = evidence.window[:, feature].astype(np.float64)  # (n_steps,)
-    n_steps = {"short_slope": n_short, "max_step": 1, "max_deviation": 1}.get(name, len(values))
-    at = None
+    n_short, n_peak = steps
+    n_steps, at = n_short if name.startswith("short_") else len(values), None
     if kind == "noise" and sign < 0:
         kind, at = "flat", float(np.median(values))
     elif kind == "peak":
-        steps = np.diff(values)  # (n_steps - 1,)
-        observed = float(steps[np.abs(steps).argmax()])
+        n_steps, changes = 1, np.diff(values[-n_peak:])  # (n_peak - 1,)
+        observed = float(changes[np.abs(changes).argmax()])
     elif kind == "spike":
+        n_steps, newest = 1, values[-n_peak:]  # (n_peak,)
         centre, reach = float(values.mean()), high or 0.0
-        observed = float(values[np.abs(values - centre).argmax()])
+        observed = float(newest[np.abs(newest - centre).argmax()])
         low, high = centre - reach, centre + reach
     return CheckFacts(feature, kind, observed, n_steps * evidence.sample_interval_ms, low, high, at)
 

@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
 
+N_NEAREST = 3
+"""Nearest normal windows that count. With the nearest one alone, a single odd window among those
+drawn would make its likes normal."""
+
 BLOCK = 64
 """Windows of one matrix product."""
 
@@ -35,6 +39,8 @@ class Neighbours:
         Steps that are compared, the newest of each window.
     n_nearest
         How many of the nearest normal windows count; their distances are averaged.
+    feature
+        Which feature is compared, counted from 0; None for all of them together.
     middle
         Mean of the training windows, float32, shape (n_last * n_features,), unit: that of the
         scaled signal.
@@ -47,6 +53,7 @@ class Neighbours:
 
     n_last: int
     n_nearest: int
+    feature: int | None
     middle: FloatArray
     axes: FloatArray
     prototypes: FloatArray
@@ -68,8 +75,8 @@ class Neighbours:
         n_windows, n_values = len(windows), len(self.middle)
         found = np.empty(n_windows)  # (n_windows,)
         for start in range(0, n_windows, _ROWS_AT_ONCE):
-            part = windows[start : start + _ROWS_AT_ONCE, -self.n_last :]
-            rows = part.reshape(len(part), n_values) - self.middle  # (n, n_values)
+            part = _compared(windows[start : start + _ROWS_AT_ONCE], self.n_last, self.feature)
+            rows = part - self.middle  # (n, n_values)
             codes = multiply(rows, self.axes)  # (n, n_axes)
             squares = np.square(codes).sum(axis=1)  # (n,)
             residuals = np.maximum(np.square(rows).sum(axis=1) - squares, 0)  # (n,)
@@ -97,6 +104,7 @@ def fit_neighbours(
     n_axes_max: int,
     n_prototypes_max: int,
     rng: np.random.Generator,
+    feature: int | None = None,
 ) -> Neighbours:
     """Fit principal components to normal windows, and draw some of them.
 
@@ -110,9 +118,10 @@ def fit_neighbours(
         Most principal components, and most windows to draw.
     rng
         Draws the windows.
+    feature
+        See `Neighbours`.
     """
-    n_nearest = 3
-    rows = windows[:, -n_last:].reshape(len(windows), -1)  # (n_windows, n_values)
+    rows = _compared(windows, n_last, feature)  # (n_windows, n_values)
     some = rows[_draw(len(rows), _N_FIT_MAX, rng)].astype(np.float64)  # (n, n_values)
     middle = some.mean(axis=0)  # (n_values,)
     _, _, axes = np.linalg.svd(some - middle, full_matrices=False)
@@ -121,7 +130,8 @@ def fit_neighbours(
     drawn = rows[_draw(len(rows), n_prototypes_max, rng)] - middle.astype(np.float32)
     return Neighbours(
         n_last=n_last,
-        n_nearest=min(n_nearest, len(drawn)),
+        n_nearest=min(N_NEAREST, len(drawn)),
+        feature=feature,
         middle=middle.astype(np.float32),
         axes=axes,
         prototypes=multiply(drawn, axes),
@@ -130,6 +140,12 @@ def fit_neighbours(
 
 _N_FIT_MAX = 8_192
 """Windows that principal components are fitted to."""
+
+
+def _compared(windows: FloatArray, n_last: int, feature: int | None) -> FloatArray:
+    """Return the values of windows that are compared, shape (n_windows, n_values)."""
+    part = windows[:, -n_last:] if feature is None else windows[:, -n_last:, feature]
+    return part.reshape(len(windows), n_last * windows.shape[2] if feature is None else n_last)
 
 
 def _draw(n: int, n_max: int, rng: np.random.Generator) -> NDArray[np.intp]:

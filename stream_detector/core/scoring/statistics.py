@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
 
@@ -37,24 +38,38 @@ class WindowView:
         Error of each value of the reconstruction, same shape, unit: that of the scaled signal or
         its square.
     n_short
-        Steps of a short look, 2 <= n_short <= n_steps.
+        Steps of a short look, the newest ones, 2 <= n_short <= n_steps.
+    n_peak
+        Steps among which a peak is sought, the newest ones, 2 <= n_peak <= n_steps. At least one
+        more than the stride, so that each step is looked at in some window.
 
     Examples
     --------
     >>> scaled = np.float32([[[0.0], [1.0], [2.0], [5.0]]])
-    >>> view = WindowView(scaled, 0 * scaled, n_short=2)
+    >>> view = WindowView(scaled, 0 * scaled, n_short=2, n_peak=4)
     >>> view.mean.tolist(), view.short_slope.tolist()
     ([[2.0]], [[3.0]])
     """
 
-    def __init__(self, scaled: FloatArray, errors: FloatArray, n_short: int) -> None:
+    def __init__(self, scaled: FloatArray, errors: FloatArray, n_short: int, n_peak: int) -> None:
         self.scaled = scaled
         self.errors = errors
         self.n_short = n_short
+        self.n_peak = n_peak
 
     def statistics(self, names: Iterable[str]) -> list[FloatArray]:
         """Return some of the numbers by name, each of shape (n_windows, n_features)."""
         return [getattr(self, name) for name in names]
+
+    @cached_property
+    def window_error(self) -> NDArray[np.float64]:
+        """Mean error of each window, at least 0, float64, shape (n_windows,)."""
+        return _means(self.errors)
+
+    @cached_property
+    def short_window_error(self) -> NDArray[np.float64]:
+        """Mean error of the newest `n_short` steps of each window, at least 0, (n_windows,)."""
+        return _means(self.errors[:, -self.n_short :])
 
     @cached_property
     def _values(self) -> FloatArray:
@@ -100,6 +115,18 @@ class WindowView:
         return _log(np.sqrt(np.square(self._centred).mean(axis=2)))
 
     @cached_property
+    def short_sd(self) -> FloatArray:
+        """Logarithm of the standard deviation of the newest `n_short` steps of each feature."""
+        values = self._values[:, :, -self.n_short :]
+        around = values - values.mean(axis=2)[:, :, np.newaxis]
+        return _log(np.sqrt(np.square(around).mean(axis=2)))
+
+    @cached_property
+    def short_mean_step(self) -> FloatArray:
+        """Logarithm of the mean size of the steps between the newest `n_short` values."""
+        return _log(self._steps[:, :, 1 - self.n_short :].mean(axis=2))
+
+    @cached_property
     def mean_step(self) -> FloatArray:
         """Logarithm of the mean size of a step of each feature."""
         return _log(self._steps.mean(axis=2))
@@ -117,13 +144,13 @@ class WindowView:
 
     @cached_property
     def max_deviation(self) -> FloatArray:
-        """Logarithm of the largest distance from the mean."""
-        return _log(np.abs(self._centred).max(axis=2))
+        """Logarithm of the largest distance of the newest `n_peak` steps from the mean."""
+        return _log(np.abs(self._centred[:, :, -self.n_peak :]).max(axis=2))
 
     @cached_property
     def max_step(self) -> FloatArray:
-        """Logarithm of the largest step of each feature."""
-        return _log(self._steps.max(axis=2))
+        """Logarithm of the largest of the steps between the newest `n_peak` values."""
+        return _log(self._steps[:, :, 1 - self.n_peak :].max(axis=2))
 
     @cached_property
     def error(self) -> FloatArray:
@@ -132,13 +159,13 @@ class WindowView:
 
     @cached_property
     def max_error(self) -> FloatArray:
-        """Logarithm of the largest error of each feature."""
-        return _log(self._errors.max(axis=2))
+        """Logarithm of the largest error of the newest `n_peak` steps of each feature."""
+        return _log(self._errors[:, :, -self.n_peak :].max(axis=2))
 
 
 STATISTICS = (
-    "mean", "slope", "short_slope", "sd", "mean_step", "swing", "max_step", "max_deviation",
-    "error", "max_error",
+    "mean", "slope", "short_slope", "sd", "short_sd", "mean_step", "short_mean_step", "swing",
+    "max_step", "max_deviation", "error", "max_error",
 )  # fmt: skip
 """Names of the numbers."""
 
@@ -156,6 +183,13 @@ def in_scaled_unit(name: str, value: float) -> float:
     if name not in _LOGARITHMS:
         return value
     return max(float(np.exp(min(value, 80.0))) - float(LOG_FLOOR), 0.0)
+
+
+def _means(errors: FloatArray) -> NDArray[np.float64]:
+    """Return the mean of all values of each window, at least 0, shape (n_windows,)."""
+    rows = errors.reshape(len(errors), errors.shape[1] * errors.shape[2])
+    means: NDArray[np.float64] = np.maximum(rows.mean(axis=1), 0).astype(np.float64)
+    return means
 
 
 def _log(values: FloatArray) -> FloatArray:

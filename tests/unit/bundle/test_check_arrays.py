@@ -25,16 +25,19 @@ N_STEPS, N_FEATURES = 10, 2
 def make_checks(*, with_times: bool = True) -> Checks:
     rng = np.random.default_rng(0)
     windows = rng.standard_normal((60, N_STEPS, N_FEATURES)).astype(np.float32)
-    neighbours = [fit_neighbours(windows, n_last, 4, 20, rng) for n_last in (N_STEPS, 3)]
-    looks = looks_of(CHECK_KINDS, N_FEATURES)
+    neighbours = [
+        fit_neighbours(windows, n_last, 4, 20, rng, feature)
+        for n_last, feature in ((N_STEPS, None), (3, None), (N_STEPS, 0), (N_STEPS, 1))
+    ]
+    looks = looks_of(CHECK_KINDS, N_FEATURES, has_courses=True)
     values = rng.standard_normal((60, len(looks)))
     looks = calibrate_looks(looks, values, lambda scores: float(scores.max()) + 0.1)
     end_ms = 1e3 * np.arange(60, dtype=np.float64)
     scores = CalibrationScores(rng.random(60), np.zeros(60, np.intp), end_ms, 6e4, 2_000.0)
     if not with_times:
         scores = CalibrationScores.without_times(scores.scores)
-    members = Members(neighbours, rng.random(3), 1 + rng.random(3))
-    return Checks(3, members, looks, keep_scores(scores))
+    members = Members(neighbours, rng.random(6), 1 + rng.random(6))
+    return Checks(3, 4, members, looks, keep_scores(scores))
 
 
 def as_bytes(checks: Checks) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
@@ -59,7 +62,9 @@ def test_they_come_back_bit_for_bit(with_times: bool) -> None:
     ("name", "value"),
     [
         ("n_short", np.array(11)),
-        ("n_short", np.array(0)),
+        ("n_short", np.array(1)),
+        ("n_peak", np.array(1)),
+        ("n_peak", np.array(11)),
         ("n_short", np.array(2.0)),
         ("look_checks", np.array([], np.int8)),
         ("look_checks", np.array([5], np.int8)),
@@ -79,9 +84,11 @@ def test_they_come_back_bit_for_bit(with_times: bool) -> None:
         ("axes_0", np.zeros((4, 20), np.float32)),
         ("prototypes_1", np.zeros((20, 3), np.float32)),
         ("middle_0", np.zeros(20)),
-        ("n_nearest_0", np.array([10, 21])),
-        ("n_nearest_1", np.array([11, 1])),
-        ("n_nearest_1", np.array([3])),
+        ("n_nearest_0", np.array([10, 21, -1])),
+        ("n_nearest_1", np.array([11, 1, -1])),
+        ("n_nearest_2", np.array([10, 3, 2])),
+        ("n_nearest_2", np.array([10, 3, 1])),
+        ("n_nearest_1", np.array([3, 3])),
     ],
 )
 def test_what_was_changed_is_refused(name: str, value: Any) -> None:

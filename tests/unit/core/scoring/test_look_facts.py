@@ -43,7 +43,7 @@ def facts(looks: Looks, values: list[float], number: float, look: int = 0) -> Ch
     window[:, 1] = values
     evidence = WindowEvidence(window, window, window, 0, 1_000)
     ratio = (number - looks.middles[look]) * looks.signs[look] / looks.scales[look]
-    return facts_of(looks, look, float(ratio), evidence, SCALER, n_short=2)
+    return facts_of(looks, look, float(ratio), evidence, SCALER, steps=(2, 4))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("sd", "noise"), ("mean_step", "noise")])
@@ -124,7 +124,7 @@ def test_a_robust_scale_is_bent_back() -> None:
     looks = look_of("level", "mean", {1: (0.0, 10.0), -1: (0.0, -10.0)})
     window = np.zeros((4, 2), np.float32)
     evidence = WindowEvidence(window, window, window, 0, 0)
-    found = facts_of(looks, 0, 2.0, evidence, scaler, n_short=2)
+    found = facts_of(looks, 0, 2.0, evidence, scaler, steps=(2, 4))
     assert found is not None
     assert (found.observed, found.high) == pytest.approx((40 * np.sinh(2), 40 * np.sinh(1)))
     assert found.duration_ms == 0

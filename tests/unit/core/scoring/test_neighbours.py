@@ -21,7 +21,8 @@ def naive_distances(neighbours: Neighbours, windows: FloatArray) -> list[float]:
     """Return the distances, window by window and in float64."""
     found = []
     for window in windows.astype(np.float64):
-        row = window[-neighbours.n_last :].ravel() - neighbours.middle
+        compared = window if neighbours.feature is None else window[:, [neighbours.feature]]
+        row = compared[-neighbours.n_last :].ravel() - neighbours.middle
         code = row @ neighbours.axes
         left_out = row - neighbours.axes @ code
         squares = sorted(float(((code - each) ** 2).sum()) for each in neighbours.prototypes)
@@ -32,10 +33,15 @@ def naive_distances(neighbours: Neighbours, windows: FloatArray) -> list[float]:
 
 @pytest.mark.parametrize("n_last", [6, 3])
 @pytest.mark.parametrize("n_axes", [2, 6, 12])
-def test_distances_are_those_of_a_naive_search(n_last: int, n_axes: int) -> None:
+@pytest.mark.parametrize("feature", [None, 0, 1])
+def test_distances_are_those_of_a_naive_search(
+    n_last: int, n_axes: int, feature: int | None
+) -> None:
     train, test = random_windows(40), random_windows(50)
-    neighbours = fit_neighbours(train, n_last, n_axes, 30, np.random.default_rng(0))
-    assert neighbours.axes.shape == (n_last * 2, min(n_axes, n_last * 2))
+    rng = np.random.default_rng(0)
+    neighbours = fit_neighbours(train, n_last, n_axes, 30, rng, feature)
+    n_values = n_last * 2 if feature is None else n_last
+    assert neighbours.axes.shape == (n_values, min(n_axes, n_values))
     found = neighbours.distances(test)
     assert found.tolist() == pytest.approx(naive_distances(neighbours, test), rel=1e-3, abs=1e-4)
 

@@ -13,7 +13,7 @@ from stream_detector.core.scoring.statistics import (
 
 def view_of(*values: float, n_short: int = 2) -> WindowView:
     scaled = np.array(values, np.float32).reshape(1, -1, 1)
-    return WindowView(scaled, np.abs(scaled), n_short)
+    return WindowView(scaled, np.abs(scaled), n_short, scaled.shape[1])
 
 
 def value(view: WindowView, name: str) -> float:
@@ -29,7 +29,9 @@ def value(view: WindowView, name: str) -> float:
         ("slope", 7 * 24 / 28),  # least squares: 24 / 42 a step over 7 steps of these values
         ("short_slope", 4.0),
         ("sd", np.sqrt(np.var([1, 1, 1, 1, 3, 5, 5, 7]))),
+        ("short_sd", np.sqrt(np.var([5, 5, 7]))),
         ("mean_step", (2 + 2 + 2) / 7),
+        ("short_mean_step", 2 / 2),
         ("max_step", 2.0),
         ("swing", 4.0),
         ("max_deviation", 4.0),
@@ -46,6 +48,22 @@ def test_each_number_is_what_its_name_says(name: str, expected: float) -> None:
     assert value(view, name) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["max_step", "max_deviation", "max_error"])
+@pytest.mark.parametrize(("place", "is_seen"), [(5, True), (4, True), (3, False)])
+def test_a_peak_is_sought_among_the_newest_steps(name: str, place: int, is_seen: bool) -> None:
+    values = np.zeros(8, np.float32)
+    values[place] = 9
+    scaled = values.reshape(1, -1, 1)
+    view = WindowView(scaled, scaled, 2, 4)
+    threshold = 5 if name != "max_step" or place > 3 else 10
+    assert (value(view, name) > threshold) is is_seen
+
+
+def test_the_error_of_a_window_is_that_of_all_or_of_the_newest_steps() -> None:
+    view = view_of(1, 1, 1, 1, 3, 5, 5, 7, n_short=2)
+    assert (view.window_error.tolist(), view.short_window_error.tolist()) == ([3.0], [6.0])
+
+
 def test_a_stuck_feature_varies_by_nothing_and_its_logarithm_is_finite() -> None:
     view = view_of(4, 4, 4, 4)
     for name in ("sd", "mean_step", "swing", "max_step"):
@@ -56,7 +74,7 @@ def test_a_stuck_feature_varies_by_nothing_and_its_logarithm_is_finite() -> None
 
 def test_an_error_below_zero_counts_as_none() -> None:
     scaled = np.zeros((1, 4, 1), np.float32)
-    view = WindowView(scaled, scaled - 1, 2)
+    view = WindowView(scaled, scaled - 1, 2, 4)
     assert float(view.error[0, 0]) == pytest.approx(np.log(LOG_FLOOR))
 
 
@@ -68,7 +86,7 @@ def test_a_window_too_short_for_two_blocks_swings_as_it_steps() -> None:
 def test_features_do_not_mix() -> None:
     first, second = np.arange(8.0), np.full(8, 3.0)
     scaled = np.stack([first, second], axis=1)[np.newaxis].astype(np.float32)
-    view = WindowView(scaled, np.zeros_like(scaled), 4)
+    view = WindowView(scaled, np.zeros_like(scaled), 4, 8)
     assert view.mean.tolist() == [[3.5, 3.0]]
     assert view.slope[0].tolist() == pytest.approx([7.0, 0.0])
     assert view.max_step[0, 0] > view.max_step[0, 1]
@@ -79,8 +97,10 @@ def test_no_bit_depends_on_the_batch(n_features: int) -> None:
     rng = np.random.default_rng(0)
     scaled = rng.standard_normal((130, 60, n_features)).astype(np.float32)
     errors = np.abs(rng.standard_normal(scaled.shape)).astype(np.float32)
-    together = WindowView(scaled, errors, 16).statistics(STATISTICS)
+    together = WindowView(scaled, errors, 16, 8).statistics(STATISTICS)
     for row in (0, 1, 63, 64, 129):
-        alone = WindowView(scaled[row : row + 1], errors[row : row + 1], 16).statistics(STATISTICS)
+        alone = WindowView(scaled[row : row + 1], errors[row : row + 1], 16, 8).statistics(
+            STATISTICS
+        )
         for name, one, many in zip(STATISTICS, alone, together, strict=True):
             assert one[0].tobytes() == many[row].tobytes(), name
