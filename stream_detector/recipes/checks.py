@@ -230,6 +230,11 @@ def _calibration_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[s
             f"'samples', received it with {record!r}; set 'false_alarm_share', for whole windows "
             "do not say how many there are a day"
         )
+    if threshold.get("method") == "f-beta" and tables["scorer"].get("kind") == "checks":
+        yield (
+            "threshold.method: expected a method that needs no labels with scorer.kind = 'checks', "
+            "received 'f-beta'; set 'false_alarms_per_day' or 'false_alarm_share'"
+        )
     calibrate_on = threshold.get("calibrate_on", "held-out")
     if "folds" in threshold and calibrate_on != "cross-fit":
         yield (

@@ -1,5 +1,7 @@
 """Calibrate a threshold: scores with their times, and what was reached with them."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from stream_detector.core.scoring.tails import CalibrationScores, covered_ms
 from stream_detector.core.scoring.thresholds import FalseAlarmsPerDayThreshold, ThresholdMethod
 from stream_detector.datasets import Dataset
 from stream_detector.recipes import Recipe
-from stream_detector.training.splits import Rows, Split, remedy, window_times
+from stream_detector.training.splits import Rows, Split, normal_rows, remedy, window_times
 
 
 def calibration_scores(
@@ -51,23 +53,29 @@ def calibration_scores(
     )
 
 
-def calibration_warning(recipe: Recipe, split: Split) -> str | None:
-    """Return what is to be said of a threshold that is fitted to few windows, None if nothing.
+def calibration_warnings(recipe: Recipe, dataset: Dataset, split: Split) -> Iterator[str]:
+    """Yield what is to be said of a threshold that is fitted to few windows, or without labels.
 
     Parameters
     ----------
     recipe
         Its threshold's method says how many windows it wants.
-    split
+    dataset, split
         The windows.
     """
-    n_windows, n_wanted = len(split.calibrate), recipe.threshold.build().n_windows_wanted
-    if n_windows >= n_wanted:
-        return None
-    return (
-        f"the threshold is fitted to {n_windows} normal windows, and its method wants at least "
-        f"{n_wanted}, so the rate of false alarms may be another than asked for; {remedy(recipe)}"
-    )
+    method, n_windows = recipe.threshold.build(), len(split.calibrate)
+    if n_windows < method.n_windows_wanted:
+        yield (
+            f"the threshold is fitted to {n_windows} normal windows, and its method wants at least "
+            f"{method.n_windows_wanted}, so the rate of false alarms may be another than asked "
+            f"for; {remedy(recipe)}"
+        )
+    if method.wants_anomalous and len(normal_rows(dataset)) == len(dataset.train):
+        yield (
+            f"no training window is labelled anomalous, so with threshold.method = "
+            f"{recipe.threshold.method!r} the threshold is the largest score of a normal window; "
+            "label some 1, or set threshold.method = 'false_alarm_share'"
+        )
 
 
 def describe(

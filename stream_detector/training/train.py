@@ -38,7 +38,7 @@ from stream_detector.recipes import Recipe
 from stream_detector.text import printable, shorten
 from stream_detector.training.calibration import (
     calibration_scores,
-    calibration_warning,
+    calibration_warnings,
     describe,
 )
 from stream_detector.training.checks import CheckFitter
@@ -241,9 +241,7 @@ def _features(recipe: Recipe, dataset: Dataset) -> Features:
 
 def _warnings(recipe: Recipe, dataset: Dataset, split: Split, threshold: float) -> Iterator[str]:
     """Yield what a person should know of a bundle before trusting it."""
-    few = calibration_warning(recipe, split)
-    if few is not None:
-        yield few
+    yield from calibration_warnings(recipe, dataset, split)
     if dataset.test_labels is not None and not len(dataset.test):
         yield "the test part of the data makes no window, so how well it detects is not known"
     without = Features((), key_scales=dataset.key_scales).unknown_keys(dataset.train_keys or ())

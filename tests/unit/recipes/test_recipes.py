@@ -274,6 +274,12 @@ def test_a_method_is_chosen_without_removing_the_keys_of_another(
 ) -> None:
     recipe = load_recipe(path)
     before = recipe.threshold
+    if method == "f-beta" and recipe.scorer.kind == "checks":
+        with pytest.raises(
+            ConfigError, match=r"threshold\.method: expected a method that needs no"
+        ):
+            load_recipe(path, [f"threshold.method={method}"])
+        return
     if method == "false_alarms_per_day" and recipe.window.record != "samples":
         with pytest.raises(
             ConfigError, match=r"threshold\.method: expected 'false_alarms_per_day' only"

@@ -16,7 +16,8 @@ from stream_detector.core.scoring.thresholds import (
 )
 from stream_detector.datasets import Dataset
 from stream_detector.recipes import Recipe, load_recipe
-from stream_detector.training.calibration import calibration_scores, describe
+from stream_detector.training.calibration import calibration_scores, calibration_warnings, describe
+from stream_detector.training.splits import Split
 
 MODELS = Path(__file__).parents[3] / "models"
 
@@ -104,3 +105,29 @@ def test_whole_windows_are_a_share() -> None:
     found = describe(SigmaThreshold(1.0), replace(scores), 3.0)
     assert (found.unit, found.days, found.n_clusters) == ("share", None, 1)
     assert (found.reached, found.low, found.high) == share_interval(1, 4)
+
+
+def warnings_of(method: str, n_windows: int, labels: list[int] | None = None) -> list[str]:
+    recipe = load_recipe(MODELS / "smd-dense.toml", [f"threshold.method={method}"])
+    dataset, rows = dataset_of(["a"] * n_windows, [0] * n_windows), np.arange(n_windows)
+    if labels is not None:
+        dataset = replace(dataset, train_labels=np.array(labels, np.int8))
+    return list(
+        calibration_warnings(recipe, dataset, Split(dataset.train, dataset.train, rows, rows))
+    )
+
+
+def test_a_threshold_of_few_windows_is_warned_of() -> None:
+    assert warnings_of("quantile", 200) == []
+    (warning,) = warnings_of("quantile", 199)
+    assert "fitted to 199 normal windows, and its method wants at least 200, so" in warning
+    assert "threshold.calibrate_on = 'cross-fit'" in warning
+
+
+def test_labels_that_are_missing_are_warned_of() -> None:
+    assert warnings_of("f-beta", 30, [1] + [0] * 29) == []
+    for labels in (None, [0] * 30):
+        (warning,) = warnings_of("f-beta", 30, labels)
+        assert (
+            "no training window is labelled anomalous, so with threshold.method = 'f-b" in warning
+        )

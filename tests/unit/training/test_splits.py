@@ -10,10 +10,8 @@ import pytest
 from stream_detector.datasets import Dataset
 from stream_detector.errors import DatasetError
 from stream_detector.recipes import Recipe, load_recipe
-from stream_detector.training.calibration import calibration_warning
 from stream_detector.training.splits import (
     Fold,
-    Split,
     assign_folds,
     cross_fit,
     fold_blocks,
@@ -113,16 +111,6 @@ def test_too_few_windows_to_fit_to_or_to_calibrate_on_are_refused(
     assert "threshold.calibrate_on = 'cross-fit' or 'train'" in message
     recipe = recipe_of("threshold.calibrate_on=train")  # as the message says
     assert len(split_normal(recipe, dataset_of(n_windows)).calibrate) == n_windows
-
-
-@pytest.mark.parametrize("n_windows", [19, 20])
-def test_a_threshold_of_few_windows_is_warned_of(n_windows: int) -> None:
-    recipe = recipe_of("threshold.method=quantile", "threshold.quantile=0.95")
-    windows, rows = dataset_of(n_windows).train, np.arange(n_windows)
-    warning = calibration_warning(recipe, Split(windows, windows, rows, rows))
-    assert (warning is None) == (n_windows == 20)
-    if warning is not None:
-        assert "fitted to 19 normal windows, and its method wants at least 20" in warning
 
 
 @pytest.mark.parametrize("n_folds", [2, 3, 5])
