@@ -349,10 +349,12 @@ class FalseAlarmsPerDayThreshold(_Plain):
                 "set threshold.method = 'false_alarm_share'"
             )
             raise ConfigError(message)
-        for quantile in _BASE_QUANTILES:
-            tail = fit_tail(calibration, calibration.cluster_gap_ms, quantile)
+        first, *others = _BASE_QUANTILES
+        tail = fit_tail(calibration, calibration.cluster_gap_ms, first)
+        for quantile in others:
             if tail.rate_per_day > self.rate_per_day:
                 break
+            tail = fit_tail(calibration, calibration.cluster_gap_ms, quantile)
         return tail
 
 

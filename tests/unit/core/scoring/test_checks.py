@@ -98,7 +98,7 @@ def faulty(kind: str) -> FloatArray:
     elif kind == "drift":
         values += np.linspace(0, 0.6, N_STEPS, dtype=np.float32)
     elif kind == "noise":
-        values += np.tile(np.float32([0.25, -0.25]), N_STEPS // 2)
+        values += np.tile(np.array([0.25, -0.25], np.float32), N_STEPS // 2)
     elif kind == "shape":  # the second sine comes twice as fast
         window[:, 1] = np.sin(2 * np.pi * np.arange(N_STEPS) / 10)
     found: FloatArray = window[np.newaxis]
