@@ -287,9 +287,11 @@ def _of_image(image: ImageExplanation) -> str:
 
 def _observed(facts: CheckFacts) -> str:
     """Return the number that was observed, with fewer digits the farther it is from normal."""
-    below = 0.0 if facts.low is None else facts.low - facts.observed
-    above = 0.0 if facts.high is None else facts.observed - facts.high
-    return number_text(facts.observed, max(below, above, _width(facts)))
+    beside = 0.0
+    if facts.low is not None and facts.high is not None:
+        beyond = max(facts.low - facts.observed, facts.observed - facts.high)
+        beside = max(beyond, _width(facts))
+    return number_text(facts.observed, beside)
 
 
 def _band(facts: CheckFacts) -> str | None:

@@ -67,8 +67,8 @@ def explanation_of(
         ),
         (CheckFacts(0, "noise", 0.9, 60_000), "pressure varies by 0.9"),
         (
-            CheckFacts(0, "noise", 0.9, 60_000, None, 0.21),
-            "pressure varies by 0.9; it normally varies by at most 0.21",
+            CheckFacts(0, "noise", 0.84632, 60_000, None, 0.84432),
+            "pressure varies by 0.846; it normally varies by at most 0.844",
         ),
         (
             CheckFacts(0, "flat", 0.0, 60_000, 0.03, at=4.0),
