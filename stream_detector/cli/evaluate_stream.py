@@ -86,7 +86,10 @@ def _measure(served: "Served", data: JudgedSamples, options: StreamOptions) -> "
             found,
             points=points,
             windows=measuring.window_figures(
-                run, samples, served.bundle.manifest.recipe.evaluation.positive_class
+                run,
+                samples,
+                served.bundle.manifest.recipe.evaluation.positive_class,
+                rules.sample_interval_ms,
             ),
             floors=floors,
             strangest=find_strangest(detector, samples, run),

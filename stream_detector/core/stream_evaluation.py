@@ -89,6 +89,8 @@ class EventFigures:
         raised; NaN where none was found.
     n_feature_right, n_feature_known
         Found faults whose alert named a right feature, of those whose labels name one.
+    n_open_before
+        Faults that were not found and began under an alert that was open already.
     """
 
     n_events: int
@@ -98,6 +100,7 @@ class EventFigures:
     delay_ms_p95: float
     n_feature_right: int
     n_feature_known: int
+    n_open_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +167,11 @@ _Keyed = TypeVar("_Keyed", LabelledEvent, AlertSpan)
 
 
 class _Found(NamedTuple):
-    """A fault, and the first alert that opened because of it; None where there is none."""
+    """A fault, the first alert that opened because of it or None, and whether one was open."""
 
     event: LabelledEvent
     alert: AlertSpan | None
+    was_open: bool
 
 
 def event_rows(samples: Samples) -> NDArray[np.intp]:
@@ -264,7 +268,10 @@ def evaluate_stream(
     events_of, alerts_of = _by_key(events), _by_key(alerts)
     for key, span_ms in spans_ms.items():
         own, raised = events_of.get(key, []), alerts_of.get(key, [])
-        found = [_Found(event, _finder(event, raised, grace_ms)) for event in own]
+        found = [
+            _Found(event, _finder(event, raised, grace_ms), _was_open(event, raised))
+            for event in own
+        ]
         wrong = [alert for alert in raised if is_false(alert, own, grace_ms)]
         times = _normal_ms(own, {key: span_ms}, grace_ms), span_ms[1] - span_ms[0]
         by_key[key] = KeyFigures(_figures(found), _of_alerts(raised, wrong, found, times))
@@ -313,7 +320,7 @@ def _by_key(items: Iterable[_Keyed]) -> dict[str, list[_Keyed]]:
 
 def _figures(found: Sequence[_Found]) -> EventFigures:
     """Return how well some faults were found."""
-    hits = [(event, alert) for event, alert in found if alert is not None]
+    hits = [(event, alert) for event, alert, _ in found if alert is not None]
     known = [(event, alert) for event, alert in hits if event.features]
     delays = [
         max(0.0, (alert.opened_ms if alert.raised_ms is None else alert.raised_ms) - event.start_ms)
@@ -327,6 +334,7 @@ def _figures(found: Sequence[_Found]) -> EventFigures:
         delay_ms_p95=float(np.quantile(delays, 0.95)) if delays else math.nan,
         n_feature_right=sum(alert.feature in event.features for event, alert in known),
         n_feature_known=len(known),
+        n_open_before=sum(each.was_open for each in found if each.alert is None),
     )
 
 
@@ -352,7 +360,7 @@ def _of_alerts(
     return AlertFigures(
         n_alerts=len(alerts),
         n_false=len(false),
-        n_first=sum(alert is not None for _, alert in found),
+        n_first=sum(each.alert is not None for each in found),
         false_per_day=rate_interval(len(false), normal_ms / _DAY_MS),
         alert_share=open_ms / all_ms if all_ms else math.nan,
     )
@@ -387,3 +395,8 @@ def _finder(event: LabelledEvent, alerts: Sequence[AlertSpan], grace_ms: float) 
         each for each in alerts if event.start_ms <= each.opened_ms <= event.end_ms + grace_ms
     ]
     return min(opened, key=lambda each: each.opened_ms, default=None)
+
+
+def _was_open(event: LabelledEvent, alerts: Sequence[AlertSpan]) -> bool:
+    """Return whether an alert that opened before a fault was still open when it began."""
+    return any(each.opened_ms < event.start_ms <= each.closed_ms for each in alerts)

@@ -61,7 +61,10 @@ class StreamFigures:
     events
         The events; None without labels.
     per_day
-        All alerts, per series and day, with the interval.
+        These alerts, per series and day, with the interval.
+    n_silences
+        Alerts about keys that sent nothing, which are in no other figure: they are neither right
+        nor wrong.
     points
         Metrics by "causal" and "put_back"; empty without events.
     nab
@@ -80,6 +83,7 @@ class StreamFigures:
     evaluation: StreamEvaluation
     events: Sequence[LabelledEvent] | None
     per_day: Interval
+    n_silences: int = 0
     points: Mapping[str, PointFigures] = field(default_factory=dict)
     nab: float = float("nan")
     windows: Evaluation | None = None
@@ -94,6 +98,7 @@ class StreamFigures:
         return {
             "events": _plain(total.events) if is_labelled else None,
             "alerts": {**_alerts(total.alerts, is_labelled), "per_day": _plain(self.per_day)},
+            "n_silences": self.n_silences,
             "by_key": {
                 key: {
                     "events": _plain(each.events) if is_labelled else None,
@@ -139,7 +144,7 @@ def measure(
     """
     spans = spans_of(samples)
     total_ms = sum(end - start for start, end in spans.values())
-    evaluation = evaluate_stream(events, run.alerts, spans, grace_ms(rules))
+    evaluation = evaluate_stream(events, run.judged, spans, grace_ms(rules))
     ranked = np.sort(run.scores) / run.threshold
     quantiles = {
         f"q{100 * each:g}": float(np.quantile(ranked, each)) for each in QUANTILES if len(ranked)
@@ -147,7 +152,8 @@ def measure(
     return StreamFigures(
         evaluation=evaluation,
         events=None if samples.labels is None else events,
-        per_day=rate_interval(len(run.alerts), total_ms / _DAY_MS),
+        per_day=rate_interval(len(run.judged), total_ms / _DAY_MS),
+        n_silences=len(run.alerts) - len(run.judged),
         nab=_nab(run, samples),
         quantiles=quantiles | ({"max": float(ranked[-1])} if len(ranked) else {}),
     )
@@ -200,9 +206,23 @@ def floor_figures(
 
 
 def window_figures(
-    run: StreamRun, samples: Samples, positive_class: PositiveClass
+    run: StreamRun, samples: Samples, positive_class: PositiveClass, interval_ms: float
 ) -> Evaluation | None:
-    """Return metrics of windows; one is anomalous if any of its samples is labelled so."""
+    """Return metrics of windows; one is anomalous if any of its samples is labelled so.
+
+    Parameters
+    ----------
+    run, samples
+        The run, and what it ran over.
+    positive_class
+        Class that precision and recall refer to.
+    interval_ms
+        Time between two samples.
+
+    Returns
+    -------
+    None without labels, or without windows.
+    """
     if samples.labels is None or not len(run.scores):
         return None
     labels = np.zeros(len(run.scores), np.int8)
@@ -212,9 +232,9 @@ def window_figures(
         faulty_ms = np.sort(
             samples.times_ms[(samples.series == number) & (samples.labels == 1)]
         )  # (n_labelled,)
-        # Times of windows are whole milliseconds.
-        first = np.searchsorted(faulty_ms, run.start_ms[chosen] - 1.0)
-        last = np.searchsorted(faulty_ms, run.end_ms[chosen] + 1.0)
+        # A window's times are those of a grid, from which its samples may be off by some jitter.
+        first = np.searchsorted(faulty_ms, run.start_ms[chosen] - interval_ms / 2)
+        last = np.searchsorted(faulty_ms, run.end_ms[chosen] + interval_ms / 2)
         labels[chosen] = last > first
     return evaluate(run.scores, labels, run.threshold, positive_class)
 
@@ -237,7 +257,7 @@ def _nab(run: StreamRun, samples: Samples) -> float:
     scores = []
     for rows, labels in labelled_series(samples):
         key, times_ms = samples.keys[samples.series[rows[0]]], samples.times_ms[rows]
-        raised = [_raised_ms(alert) for alert in run.alerts if alert.key == key]
+        raised = [_raised_ms(alert) for alert in run.judged if alert.key == key]
         is_detected = np.zeros(len(rows), np.bool_)
         is_detected[np.minimum(np.searchsorted(times_ms, raised), len(rows) - 1)] = True
         scores.append(nab_score(is_detected, labels))

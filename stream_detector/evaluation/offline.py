@@ -32,7 +32,10 @@ Rows = NDArray[np.intp]
 
 _SAMPLES_AT_ONCE = 16_384
 _TOPIC = "samples"
-_NOTHING_COMES = ("no_data", "feature_missing")
+SILENCE = "no_data"
+"""The check of an alert about a key that sends nothing."""
+
+_NOTHING_COMES = (SILENCE, "feature_missing")
 """Reasons of alerts about data that does not come, which no check opens."""
 
 
@@ -70,6 +73,14 @@ class StreamRun:
     n_missing: int
     rejected: Counter[str]
     first_rejection: str
+
+    @property
+    def judged(self) -> list[AlertSpan]:
+        """Return the alerts that can be right or wrong: not those of keys that sent nothing.
+
+        That a key is silent is a fact, and no verdict on its samples.
+        """
+        return [alert for alert in self.alerts if alert.check != SILENCE]
 
 
 class PointScores(NamedTuple):

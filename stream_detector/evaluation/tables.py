@@ -89,9 +89,11 @@ def _alerts_table(figures: StreamFigures) -> FigureTable:
     """Return the table of what a person wants to know first."""
     found, alerts = figures.evaluation.total.events, figures.evaluation.total.alerts
     rows: list[tuple[Any, ...]] = []
+    before = found.n_open_before
     if figures.events is not None:
         rows += [
             ("faults found", f"{found.n_found} of {found.n_events}", _interval(found.recall)),
+            *([("not found, but an alert was open before", before, None)] if before else []),
             ("delay, median", duration(found.delay_ms), None),
             ("delay, 95 %", duration(found.delay_ms_p95), None),
         ]
@@ -108,6 +110,8 @@ def _alerts_table(figures: StreamFigures) -> FigureTable:
         ("alerts a day and key", figures.per_day.value, _interval(figures.per_day)),
         ("time on alert", _share(alerts.alert_share), None),
     ]
+    if figures.n_silences:
+        rows.append(("alerts about keys that sent nothing", figures.n_silences, None))
     title = "Alerts" if figures.events is None else "Faults and alerts"
     return FigureTable(title, ("figure", "measured", "95 % interval"), rows)
 

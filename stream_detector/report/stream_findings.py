@@ -69,8 +69,8 @@ class StreamFindings:
         return [event for event in self.events or () if event.key == key]
 
     def alerts_of(self, key: str) -> list[AlertSpan]:
-        """Return the alerts of a key."""
-        return [alert for alert in self.run.alerts if alert.key == key]
+        """Return the alerts of a key, without those about its silence."""
+        return [alert for alert in self.run.judged if alert.key == key]
 
     def keys_shown(self, n_max: int) -> list[str]:
         """Return the keys with the most faults and then alerts, in their own order."""

@@ -111,6 +111,20 @@ def test_the_first_alert_of_a_fault_gives_its_delay_its_feature_and_its_check() 
     assert (of_b.events.n_events, of_b.events.n_found, of_b.alerts.n_false) == (2, 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("span", "n_before"), [((99, 99), 0), ((99, 100), 1), ((100, 150), 0), ((0, 500), 1)]
+)
+def test_a_fault_under_an_open_alert_is_not_found_and_said(
+    span: tuple[int, int], n_before: int
+) -> None:
+    result = evaluate_stream([LabelledEvent("a", 100, 200)], [AlertSpan("a", *span)], SPANS, 0)
+    assert result.total.events.n_open_before == n_before
+    assert result.total.events.n_found == (span[0] == 100)
+    both = [AlertSpan("a", *span), AlertSpan("a", 120, 130)]
+    found = evaluate_stream([LabelledEvent("a", 100, 200)], both, SPANS, 0).total.events
+    assert (found.n_found, found.n_open_before) == (1, 0)
+
+
 def test_what_nothing_names_has_no_group() -> None:
     result = evaluate_stream([LabelledEvent("a", 1, 2)], [AlertSpan("a", 1, 2)], SPANS, 0)
     assert (result.by_kind, result.by_check) == ({}, {})

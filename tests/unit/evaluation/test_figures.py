@@ -95,6 +95,22 @@ def test_without_labels_alerts_are_counted_and_not_judged() -> None:
     assert (found["points"], found["windows"]) == ({}, None)
 
 
+def test_an_alert_about_a_silent_key_is_neither_right_nor_wrong() -> None:
+    silent = (
+        AlertSpan("a", 105.0, 200.0, check="no_data"),
+        AlertSpan("b", 300.0, 310.0, "", "no_data"),
+    )
+    missing = AlertSpan("b", 50.0, 60.0, "flow", "feature_missing")
+    figures = figures_of(some_labels(), *silent, missing)
+    assert figures.n_silences == 2
+    assert figures.as_dict()["n_silences"] == 2
+    total = figures.evaluation.total
+    assert (total.alerts.n_alerts, total.alerts.n_false, total.events.n_found) == (1, 0, 1)
+    assert list(figures.evaluation.by_check) == ["feature_missing"]
+    rows = [row[0] for row in next(tables(figures)).rows]
+    assert rows[-1] == "alerts about keys that sent nothing"
+
+
 def test_the_json_has_every_figure_by_name() -> None:
     labels = some_labels()
     span = StrangeSpan("a", 0, 30, 1.5, "flow", "peak")
@@ -178,15 +194,18 @@ def test_a_window_is_anomalous_if_any_of_its_samples_is() -> None:
     samples = samples_of(some_labels())
     # Series a: samples 10 to 13 are labelled. Series b: sample 5 is.
     rows = [9, 10, 16, 17, N + 4, N + 5, N + 8, N + 9]
-    found = window_figures(run_of(rows, [1.0] * 8, []), samples, "anomaly")
+    found = window_figures(run_of(rows, [1.0] * 8, []), samples, "anomaly", 10.0)
     assert found is not None
     assert (found.n_windows, found.n_anomalous) == (8, 4)
     exact = run_of([10, 16, N + 5, N + 8, 9, 17], [3.0, 3.0, 3.0, 3.0, 1.0, 1.0], [])
-    found = window_figures(exact, samples, "anomaly")
+    found = window_figures(exact, samples, "anomaly", 10.0)
     assert found is not None
     assert found.accuracy == 1.0
-    assert window_figures(exact, samples_of(None), "anomaly") is None
-    assert window_figures(run_of([], [], []), samples, "anomaly") is None
+    # Jitter of less than half an interval moves no sample into another window.
+    moved = replace(samples, times_ms=samples.times_ms + np.tile([-4.9, 4.9], N))
+    assert window_figures(exact, moved, "anomaly", 10.0) == found
+    assert window_figures(exact, samples_of(None), "anomaly", 10.0) is None
+    assert window_figures(run_of([], [], []), samples, "anomaly", 10.0) is None
 
 
 def test_tables_say_what_is_there() -> None:

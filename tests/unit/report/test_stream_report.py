@@ -65,7 +65,7 @@ def find(tmp_path: Path, samples: Samples, names: tuple[str, ...]) -> StreamFind
     figures = replace(
         measure(run, samples, events, detector.windows),
         points=measure_points(scores, samples, run.threshold),
-        windows=window_figures(run, samples, "anomaly"),
+        windows=window_figures(run, samples, "anomaly", 1_000.0),
         strangest=find_strangest(detector, samples, run),
     )
     levels = sweep_thresholds(run, samples, events, 5_000.0, grace)
