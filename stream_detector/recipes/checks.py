@@ -14,6 +14,7 @@ from stream_detector.recipes.datasets import (
     is_parquet,
     names_with,
 )
+from stream_detector.recipes.scorers import SHORT_STEPS
 from stream_detector.recipes.sections import (
     GAP_INTERVALS_MIN,
     WINDOW_VALUES_MAX,
@@ -274,6 +275,13 @@ def _check_problems(tables: Mapping[str, Mapping[str, Any]], checks: object) -> 
         yield (
             "threshold.calibrate_on: expected 'cross-fit' with scorer.kind = 'checks', received "
             f"{calibrate_on!r}"
+        )
+    steps = window.get("steps")
+    short = scorer.get("short_steps", SHORT_STEPS if window.get("record") == "samples" else steps)
+    if "shift" in kinds and _is_number(steps) and _is_number(short) and steps < 3 * short:
+        yield (
+            "window.steps: expected at least 3 times scorer.short_steps with the check 'shift', "
+            f"received {steps} with {short}"
         )
     if kind == "checks" and window.get("steps") == 1:
         yield "window.steps: expected at least 2 with scorer.kind = 'checks', received 1"

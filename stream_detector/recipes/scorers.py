@@ -16,6 +16,9 @@ PROTOTYPES_MAX = 8_192
 
 AXES_MAX = 256
 
+SHORT_STEPS = 16
+"""Steps of a short look where a recipe does not say."""
+
 
 class ReconstructionScorerSection(Section):
     """The score is the reconstruction error."""
@@ -78,7 +81,9 @@ class ShapeSection(Section):
 class FeatureCheckSection(Section):
     """A few numbers of each feature, far from those of normal windows."""
 
-    kind: Literal["peak", "flat", "noise", "level"] = Field(description="What the check looks at")
+    kind: Literal["peak", "flat", "noise", "level", "shift"] = Field(
+        description="What the check looks at"
+    )
 
 
 CheckSection = Annotated[ShapeSection | FeatureCheckSection, Field(discriminator="kind")]

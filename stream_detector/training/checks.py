@@ -30,12 +30,9 @@ from stream_detector.core.scoring.statistics import WindowView
 from stream_detector.core.scoring.tails import CalibrationScores
 from stream_detector.datasets import Dataset
 from stream_detector.recipes import Recipe
-from stream_detector.recipes.scorers import ChecksScorerSection, ShapeSection
+from stream_detector.recipes.scorers import SHORT_STEPS, ChecksScorerSection, ShapeSection
 from stream_detector.training.calibration import calibration_scores, describe
 from stream_detector.training.splits import normal_rows
-
-_SHORT_STEPS = 16
-"""Steps of a short look at windows cut from samples: short enough for faults of some steps."""
 
 _FEATURE_AXES, _FEATURE_PROTOTYPES = 8, 256
 """Most principal components and normal windows for neighbours of a single feature."""
@@ -61,7 +58,7 @@ class CheckFitter:
         self._recipe = recipe
         window, scorer = recipe.window, recipe.scorer
         is_cut = window.record == "samples"
-        short = scorer.short_steps or (_SHORT_STEPS if is_cut else window.steps)
+        short = scorer.short_steps or (SHORT_STEPS if is_cut else window.steps)
         self._n_short = min(short, window.steps)
         # At least one more than the stride, so that no step is left out.
         peak = max(scorer.peak_steps, window.rules.stride + 1) if is_cut else window.steps

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.checks import is_fitted
 from stream_detector.core.scoring.thresholds import N_WINDOWS_MIN
 from stream_detector.datasets import Dataset
 from stream_detector.errors import DatasetError
@@ -116,7 +117,8 @@ def assign_folds(recipe: Recipe, dataset: Dataset) -> tuple[Fold, ...]:
 
     Windows that are whole records are assigned at random. Those cut from samples are assigned by
     blocks of time, which alternate between the folds; what is scored in a fold shares no sample
-    with what is fitted to in it.
+    with what is fitted to in it. Where no check of the recipe looks at what is fitted, there is one
+    part with all windows.
 
     Raises
     ------
@@ -124,6 +126,8 @@ def assign_folds(recipe: Recipe, dataset: Dataset) -> tuple[Fold, ...]:
         If a fold would be fitted to too few windows.
     """
     n_folds, normal = recipe.threshold.folds, normal_rows(dataset)
+    if recipe.check and not any(is_fitted(each.kind) for each in recipe.check):
+        return (Fold(normal, normal),)
     if recipe.window.record == "samples":
         series, starts_ms, ends_ms = window_times(recipe, dataset, normal)
         folds = fold_blocks(series, starts_ms, ends_ms, n_folds)

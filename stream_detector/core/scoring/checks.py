@@ -10,6 +10,7 @@ look at the same window::
     flat    variation of a feature, far below normal        stuck sensors
     noise   variation of a feature, far above normal        bursts of noise, oscillations
     level   mean and slope of a feature                     shifts and drifts
+    shift   newest mean of a feature against its own past   shifts where levels come and go
 
 Each consists of looks: one number of a window, and on which side of normal it is anomalous. A look
 measures how far a number is from its median, in units in which 1 is where it is anomalous. The
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from stream_detector.core.scoring.neighbours import Neighbours
 from stream_detector.core.scoring.statistics import LOG_FLOOR, WindowView
 
-CheckKind = Literal["shape", "peak", "flat", "noise", "level"]
+CheckKind = Literal["shape", "peak", "flat", "noise", "level", "shift"]
 CHECK_KINDS: tuple[CheckKind, ...] = get_args(CheckKind)
 
 MEMBERS = "members"
@@ -44,8 +45,12 @@ _LOOKS: Mapping[CheckKind, tuple[tuple[str, int], ...]] = {
         *(("mean", 1), ("mean", -1)),
         *(("slope", 1), ("slope", -1), ("short_slope", 1), ("short_slope", -1)),
     ),
+    "shift": (("short_shift", 1),),
 }
 """What each check looks at, and whether it is anomalous far above (1) or far below (-1) normal."""
+
+_FITTED = frozenset((MEMBERS, COURSE, "error", "max_error"))
+"""Numbers of a network or of neighbours, which know the windows that they were fitted to."""
 
 ALL_FEATURES = -1
 """Stands for the feature of a number that is of the whole window."""
@@ -299,6 +304,17 @@ def calibrate_looks(looks: Looks, values: NDArray[np.float64], fit: FitThreshold
         scales[is_of] *= fit(largest(ratios[:, is_of]))
     looks = replace(looks, scales=scales)
     return replace(looks, scales=scales * fit(largest(looks.ratios(values))))
+
+
+def is_fitted(check: CheckKind) -> bool:
+    """Return whether a check looks at what was fitted to windows, so that others calibrate it.
+
+    Examples
+    --------
+    >>> is_fitted("peak"), is_fitted("flat")
+    (True, False)
+    """
+    return any(name in _FITTED for name, _ in _LOOKS[check])
 
 
 def largest(ratios: NDArray[np.float64]) -> NDArray[np.float64]:

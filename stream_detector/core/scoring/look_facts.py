@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_detector.core.scoring.checks import Looks
 from stream_detector.core.scoring.explanation import Explanation, WindowEvidence
@@ -19,6 +20,7 @@ _KINDS: Mapping[str, FactKind] = {
     "mean": "level",
     "slope": "slope",
     "short_slope": "slope",
+    "short_shift": "level",
     "max_step": "peak",
     "max_deviation": "spike",
     "sd": "noise",
@@ -88,7 +90,10 @@ def facts_of(
     values = evidence.window[:, feature].astype(np.float64)  # (n_steps,)
     n_short, n_peak = steps
     n_steps, at = n_short if name.startswith("short_") else len(values), None
-    if kind == "noise" and sign < 0:
+    if name == "short_shift":
+        limit = float(looks.middles[look] + looks.scales[look])
+        observed, low, high = _shifted(values, n_short, number, limit)
+    elif kind == "noise" and sign < 0:
         kind, at = "flat", float(np.median(values))
     elif kind == "peak":
         n_steps, changes = 1, np.diff(values[-n_peak:])  # (n_peak - 1,)
@@ -133,6 +138,26 @@ def course_facts(
     return CheckFacts(
         worst.feature, "shape", observed, lasts_ms, expected - reach, expected + reach
     )
+
+
+def _shifted(
+    values: NDArray[np.float64], n_short: int, number: float, limit: float
+) -> tuple[float, float, float]:
+    """Return the newest mean of some steps, and between which two it would be normal.
+
+    Parameters
+    ----------
+    values
+        Of the feature, shape (n_steps,), unit: that of the window.
+    n_short
+        Steps of a mean.
+    number, limit
+        How far the mean is from earlier ones, and how far is not normal; any unit.
+    """
+    means = np.convolve(values, np.full(n_short, 1 / n_short), "valid")
+    newest, middle = float(means[-1]), float(means[: len(means) - n_short].mean())
+    reach = abs(newest - middle) * limit / number
+    return newest, middle - reach, middle + reach
 
 
 def _normal(looks: Looks, look: int) -> tuple[float | None, float | None]:

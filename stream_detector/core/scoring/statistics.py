@@ -7,6 +7,7 @@ it is the same bit for bit whatever else is in the batch. Of a window of one fea
     mean            4               where the feature is
     slope           0               how far it moves, by the line through the window
     short_slope     0               the same of the newest steps
+    short_shift     0               how far the newest steps are from those before them
     sd              log 0.001       how much it varies; logarithms, of what is above 0.001
     mean_step       log 0.001       how far it moves from one step to the next, on average
     max_step        log 0.001       and at most
@@ -22,6 +23,10 @@ from stream_detector.core.records import FloatArray
 
 LOG_FLOOR = np.float32(1e-3)
 """Added before taking a logarithm: in units of a feature's spread, less than that is nothing."""
+
+_SHIFT_SPREAD_MIN = 0.5
+"""Least spread by which `short_shift` divides, in units of a feature's spread: what varied little
+for a while may vary again."""
 
 _BLOCK = 4
 """Steps that are averaged before their differences show a swing that noise would hide."""
@@ -110,6 +115,27 @@ class WindowView:
         return _slope(self._centred[:, :, -self.n_short :])
 
     @cached_property
+    def short_shift(self) -> FloatArray:
+        """Distance of the mean of the newest `n_short` steps from earlier means of as many steps.
+
+        In units of the spread of these earlier means, or of half the spread of the feature if that
+        is more. So a feature that goes up and down all the time has to go further to be unusual.
+        The earlier means share no step with the newest one; 0 where a window has fewer than two.
+        """
+        n_short, n_steps = self.n_short, self._values.shape[2]
+        n_earlier = n_steps - 2 * n_short + 1
+        if n_earlier <= 1:
+            return np.zeros(self._values.shape[:2], np.float32)
+        sums = np.zeros((*self._values.shape[:2], n_steps + 1))
+        np.cumsum(self._values, axis=2, dtype=np.float64, out=sums[:, :, 1:])
+        # (n_windows, n_features, n_steps - n_short + 1), from the oldest to the newest
+        means = (sums[:, :, n_short:] - sums[:, :, :-n_short]) / n_short
+        earlier = np.ascontiguousarray(means[:, :, :n_earlier])
+        spread = np.maximum(earlier.std(axis=2), _SHIFT_SPREAD_MIN)
+        shifts: FloatArray = np.abs(means[:, :, -1] - earlier.mean(axis=2)) / spread
+        return shifts.astype(np.float32)
+
+    @cached_property
     def sd(self) -> FloatArray:
         """Logarithm of the standard deviation of each feature."""
         return _log(np.sqrt(np.square(self._centred).mean(axis=2)))
@@ -164,12 +190,12 @@ class WindowView:
 
 
 STATISTICS = (
-    "mean", "slope", "short_slope", "sd", "short_sd", "mean_step", "short_mean_step", "swing",
-    "max_step", "max_deviation", "error", "max_error",
+    "mean", "slope", "short_slope", "short_shift", "sd", "short_sd", "mean_step",
+    "short_mean_step", "swing", "max_step", "max_deviation", "error", "max_error",
 )  # fmt: skip
 """Names of the numbers."""
 
-_LOGARITHMS = frozenset(STATISTICS[3:])
+_LOGARITHMS = frozenset(STATISTICS[4:])
 
 
 def in_scaled_unit(name: str, value: float) -> float:

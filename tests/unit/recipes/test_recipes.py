@@ -552,11 +552,26 @@ def test_a_file_of_another_format_is_refused(name: str, path: Path, words: str) 
         (["check=[{kind='odd'}]"], "check.0.kind: expected 'shape', 'peak', 'flat', 'noise'"),
         (["scorer.short_steps=1"], "scorer.short_steps: expected greater than or equal to 2"),
         (["window.steps=1", "window.stride=1"], "window.steps: expected at least 2"),
+        (
+            ["check=[{kind='shift'}]", "scorer.short_steps=21"],
+            "window.steps: expected at least 3 times scorer.short_steps with the check 'shift', "
+            "received 60 with 21",
+        ),
+        (
+            ["check=[{kind='shift'}]", "window.steps=47"],
+            "window.steps: expected at least 3 times scorer.short_steps with the check 'shift', "
+            "received 47 with 16",
+        ),
     ],
 )
 def test_checks_that_cannot_be_made_are_refused(overrides: list[str], expected: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(expected)):
         load_recipe(TELEMETRY, overrides)
+
+
+def test_a_shift_fits_into_three_times_its_steps() -> None:
+    recipe = load_recipe(TELEMETRY, ["check=[{kind='shift'}]", "scorer.short_steps=20"])
+    assert recipe.window.steps == 60
 
 
 def test_a_check_needs_a_scorer_that_takes_it() -> None:
@@ -571,4 +586,4 @@ def test_another_scorer_needs_no_unsetting_of_the_checks() -> None:
 def test_the_telemetry_recipe_looks_in_every_way() -> None:
     recipe = load_recipe(TELEMETRY)
     assert recipe.scorer.kind == "checks"
-    assert tuple(each.kind for each in recipe.check) == CHECK_KINDS
+    assert (*(each.kind for each in recipe.check), "shift") == CHECK_KINDS

@@ -189,3 +189,18 @@ def test_a_cross_fit_puts_scores_in_the_order_of_windows() -> None:
     )
     assert rows.tolist() == [0, 1, 3, 4]
     assert scores.tolist() == [[0, 0], [1, 10], [3, 30], [4, 40]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "n_folds"), [("noise", 1), ("flat", 1), ("peak", 2), ("shape", 2)]
+)
+def test_checks_that_are_fitted_to_nothing_are_calibrated_by_all_windows(
+    kind: str, n_folds: int
+) -> None:
+    checks = f"check=[{{kind='level'}},{{kind='{kind}'}}]"
+    recipe = recipe_of("threshold.calibrate_on=cross-fit", "scorer.kind=checks", checks)
+    folds = assign_folds(recipe, replace(dataset_of(40), train_labels=np.arange(40) % 8 == 7))
+    assert len(folds) == n_folds
+    if n_folds == 1:
+        normal = np.flatnonzero(np.arange(40) % 8 != 7).tolist()
+        assert folds[0].fit_rows.tolist() == folds[0].score_rows.tolist() == normal

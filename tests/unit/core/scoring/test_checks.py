@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from present import present
 
 from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, FloatArray
@@ -61,7 +62,10 @@ def calibration(scores: NDArray[np.float64]) -> CalibrationScores:
     return CalibrationScores(scores, series, end_ms, covered_ms(series, end_ms, 1_000.0), 10_000.0)
 
 
-def make_scorer(kinds: tuple[CheckKind, ...] = CHECK_KINDS) -> CheckScorer:
+USUAL: tuple[CheckKind, ...] = ("shape", "peak", "flat", "noise", "level")
+
+
+def make_scorer(kinds: tuple[CheckKind, ...] = USUAL) -> CheckScorer:
     windows = normal_windows(2_000)
     scaler = fit_scaler("standard", windows)
     network = ReconstructionScorer(smooth, scaler, "mae", 1.0, BundleReference("test", "v1"))
@@ -266,3 +270,24 @@ def test_a_course_has_a_sentence_too() -> None:
     sentence = found.described(Features(("first", "second", "third"))).explanation.sentence
     assert sentence.startswith("the course of second differs from what was learnt: observed ")
     assert " instead of " in sentence
+
+
+def test_a_shift_of_the_newest_steps_is_told_from_what_was_before() -> None:
+    scorer = make_scorer(("shift",))
+    normal = faulty("none")
+    normal[0, :, 2] -= 3  # all of it, which is another level but no shift
+    window = normal.copy()
+    window[0, -N_SHORT:, 2] += 0.3
+    scored = scorer.score(np.concatenate([normal, window]))
+    assert scored.scores[0] < 1 < scored.scores[1]
+    found = scored.explain(1, WindowContext(0.0, 1_000.0))
+    assert (found.check, found.explanation.features[0].feature) == ("shift", 2)
+    assert (found.explanation.worst_start_ms, found.explanation.worst_end_ms) == (32_000, 39_000)
+    sentence = found.described(Features(("first", "second", "third"))).explanation.sentence
+    assert re.match(r"third is at 2\.\d+; it is normally between 1\.\d+ and 2\.\d+", sentence)
+    facts = present(found.facts)
+    low, high = present(facts.low), present(facts.high)
+    reach = (high - low) / 2
+    middle, scale = scorer.checks.looks.middles[2], scorer.checks.looks.scales[2]
+    expected = (middle + scale * scored.scores[1]) / (middle + scale)
+    assert (facts.observed - low - reach) / reach == pytest.approx(expected, rel=1e-3)

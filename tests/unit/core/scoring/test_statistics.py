@@ -104,3 +104,33 @@ def test_no_bit_depends_on_the_batch(n_features: int) -> None:
         )
         for name, one, many in zip(STATISTICS, alone, together, strict=True):
             assert one[0].tobytes() == many[row].tobytes(), name
+
+
+def test_a_shift_is_in_units_of_how_far_earlier_means_are_apart() -> None:
+    means = np.array([0, 2, 4, 6, 8, 10, 12, 14, 16, 18]) / 2.0  # two steps at 0 to 18
+    view = view_of(*np.repeat(means, 2), n_short=2)
+    earlier = np.convolve(np.repeat(means, 2), [0.5, 0.5], "valid")[:17]
+    assert value(view, "short_shift") == pytest.approx(
+        (9 - earlier.mean()) / earlier.std(), rel=1e-5
+    )
+    down = view_of(*-np.repeat(means, 2), n_short=2)
+    assert value(down, "short_shift") == pytest.approx(value(view, "short_shift"))
+
+
+def test_a_shift_from_a_quiet_past_is_in_units_of_half_a_spread() -> None:
+    assert value(view_of(1, 1, 1, 1, 1, 2, 2, n_short=2), "short_shift") == pytest.approx(2)
+
+
+def test_the_newest_steps_are_no_part_of_their_past() -> None:
+    quiet, loud = view_of(0, 0, 0, 0, 3, 3, n_short=2), view_of(0, 0, 0, 3, 3, 3, n_short=2)
+    assert value(quiet, "short_shift") == pytest.approx(6)
+    earlier = np.array([0, 0, 1.5])
+    assert value(loud, "short_shift") == pytest.approx(
+        (3 - earlier.mean()) / earlier.std(), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(("n_steps", "is_there"), [(4, False), (5, True)])
+def test_a_window_without_two_earlier_means_has_no_shift(n_steps: int, is_there: bool) -> None:
+    view = view_of(*([0.0] * (n_steps - 2)), 3, 3, n_short=2)
+    assert (value(view, "short_shift") > 0) == is_there
