@@ -27,6 +27,7 @@ from stream_detector.cli.terminal import (
 
 _COMMANDS = (
     "demo",
+    "init",
     "train",
     "evaluate",
     "score",

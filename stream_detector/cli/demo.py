@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -70,10 +69,10 @@ def demo(
     from stream_detector.assembly import embedded_broker, open_bundle
     from stream_detector.cli.sources import feed_of
     from stream_detector.cli.train import train_with_progress
-    from stream_detector.recipes import load_recipe
+    from stream_detector.recipes import load_recipe, shipped_recipe
 
     data = _choose_data(dataset)
-    recipe = load_recipe(_find_recipe(f"{data.name}-dense.toml"))
+    recipe = load_recipe(shipped_recipe(f"{data.name}-dense.toml"))
     with tempfile.TemporaryDirectory(prefix="stream-detector-") as folder:
         bundle = train_with_progress(recipe, Path(folder) / recipe.name)
         served = open_bundle(bundle.path)
@@ -297,12 +296,6 @@ def _choose_data(dataset: str | None) -> "Dataset":
         return load_dataset("synthetic-ecg")
     say("data set: ECG5000, the tutorial's split")
     return data
-
-
-def _find_recipe(name: str) -> Path:
-    """Return the path of a recipe in the installed package, or in the checkout beside it."""
-    packaged = Path(str(resources.files("stream_detector"))) / "models" / name
-    return packaged if packaged.exists() else Path(__file__).parents[2] / "models" / name
 
 
 def _show(figures: dict[str, Any]) -> None:

@@ -114,6 +114,16 @@ def is_agreed(question: str) -> bool:
         return False
 
 
+def ask(question: str, default: str) -> str:
+    """Ask for a text on the terminal; no answer is the default."""
+    from rich.prompt import Prompt
+
+    try:
+        return Prompt.ask(_text(question), console=_console(), default=default)
+    except EOFError:
+        return default
+
+
 def waiting(what: str) -> "Status":
     """Show on standard error what is waited for; `update` replaces it."""
     return _console().status(_text(what))

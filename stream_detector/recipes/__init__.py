@@ -5,6 +5,7 @@ reports all problems at once; nothing here loads Keras or touches a data set.
 """
 
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -29,6 +30,7 @@ __all__ = [
     "combination_problems",
     "load_recipe",
     "parse_recipe",
+    "shipped_recipe",
 ]
 
 
@@ -97,6 +99,12 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         message = f"recipe {where}: " + "; ".join([*problems[:_PROBLEMS_MAX], *more])
         raise ConfigError(message)
     return recipe
+
+
+def shipped_recipe(name: str) -> Path:
+    """Return the path of a recipe in the installed package, or in the checkout beside it."""
+    packaged = Path(str(resources.files("stream_detector"))) / "models" / name
+    return packaged if packaged.exists() else Path(__file__).parents[2] / "models" / name
 
 
 def _drop_replaced_data(values: dict[str, Any], overrides: Sequence[str]) -> None:

@@ -126,7 +126,7 @@ class DataSection(Section):
         description="Files only: what the label of a normal row is, in place of 0; rows with any "
         "other label are anomalous, those with none normal",
     )
-    features: tuple[ColumnName, ...] | None = Field(
+    features: Annotated[tuple[ColumnName, ...], Field(strict=False)] | None = Field(
         default=None,
         description="Files only: the columns that are features, or values of a window, in the "
         "order of the file; all but key, time and label if not given",

@@ -242,7 +242,8 @@ def _features(recipe: Recipe, dataset: Dataset) -> Features:
 def _warnings(recipe: Recipe, dataset: Dataset, split: Split, threshold: float) -> Iterator[str]:
     """Yield what a person should know of a bundle before trusting it."""
     yield from calibration_warnings(recipe, dataset, split)
-    if dataset.test_labels is not None and not len(dataset.test):
+    is_wanted = recipe.data.test_share != 0
+    if dataset.test_labels is not None and not len(dataset.test) and is_wanted:
         yield "the test part of the data makes no window, so how well it detects is not known"
     without = Features((), key_scales=dataset.key_scales).unknown_keys(dataset.train_keys or ())
     if without:

@@ -200,7 +200,7 @@ def server() -> Iterator[Path]:
 
 def marks_of(script: str) -> list[pytest.MarkDecorator]:
     """Return the markers of a page: `keras` where TensorFlow is loaded, `slow` for all."""
-    needs_keras = r"stream-detector (train|encode|generate)|--report|--engine keras"
+    needs_keras = r"stream-detector (init|train|encode|generate )|--report|--engine keras"
     return [pytest.mark.slow, *([pytest.mark.keras] if re.search(needs_keras, script) else [])]
 
 

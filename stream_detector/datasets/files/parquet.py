@@ -46,7 +46,7 @@ def read_parquet(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> C
         If the file is missing or cannot be read, has no rows, or a value is not a number. The
         message has file, row, column and type, and says what to do.
     """
-    table = _with_ranges(_read_table(path), columns)
+    table = _with_ranges(read_table(path), columns)
     if not table.num_rows:
         refuse_empty(path)
     names = [
@@ -54,14 +54,14 @@ def read_parquet(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> C
         for at, name in enumerate(table.column_names, start=1)
     ]
     roles = roles_of(path, names, columns)
-    index = {name for name in _index_of(table) if isinstance(name, str)}
+    index = {name for name in index_of(table) if isinstance(name, str)}
     named: dict[str, list[Any]] = {}
     headers: dict[str, str | int] = {}
     in_index: dict[str, str] = {}
     value_names: list[str] = []
     values: list[NDArray[np.float64]] = []
     for role, header, received in zip(roles, table.column_names, table.columns, strict=True):
-        column = _plain(received)
+        column = plain(received)
         headers[role or ""] = header
         if header in index:
             in_index[header] = str(column.type)
@@ -84,7 +84,7 @@ def read_parquet(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> C
     )
 
 
-def _read_table(path: Path) -> Any:
+def read_table(path: Path) -> Any:
     """Return the table of a file, in which the index of a pandas table is a column."""
     try:
         from pyarrow import ArrowException, parquet  # noqa: PLC0415  (part of the train extra)
@@ -106,7 +106,7 @@ def _read_table(path: Path) -> Any:
 def _with_ranges(table: Any, columns: ColumnMap) -> Any:
     """Return a table with those columns of `NAMED` that pandas saved as a range of numbers only."""
     wanted = (*NAMED, columns.key, columns.time, columns.label)
-    for each in _index_of(table):
+    for each in index_of(table):
         if not isinstance(each, dict) or canonical(str(each.get("name"))) not in wanted:
             continue
         ends: list[Any] = [each.get(end) for end in ("start", "stop", "step")]
@@ -117,7 +117,7 @@ def _with_ranges(table: Any, columns: ColumnMap) -> Any:
     return table
 
 
-def _index_of(table: Any) -> list[Any]:
+def index_of(table: Any) -> list[Any]:
     """Return the index of a pandas table: names of columns, and descriptions of ranges."""
     try:
         described = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
@@ -127,7 +127,7 @@ def _index_of(table: Any) -> list[Any]:
     return index
 
 
-def _plain(column: Any) -> Any:
+def plain(column: Any) -> Any:
     """Return a column of categories as one of what these are; others as they are."""
     from pyarrow import types  # noqa: PLC0415  (part of the train extra)
 

@@ -85,7 +85,7 @@ def _read_csv(path: Path, blank_is_missing: bool, columns: ColumnMap) -> Columns
     rows: list[int] = []
     values: list[NDArray[np.float64]] = []
     for block_rows, lines in chain([first], blocks):
-        _check_lengths(path, block_rows, lines, len(names))
+        check_lengths(path, block_rows, lines, len(names))
         block = np.empty((len(lines), len(value_at)))
         for number, at in enumerate(value_at):
             cells = [line[at] for line in lines]
@@ -205,7 +205,7 @@ def _mend_encoding(path: Path) -> str:
     )
 
 
-def _check_lengths(
+def check_lengths(
     path: Path, rows: Sequence[int], lines: Sequence[Sequence[str]], n_columns: int
 ) -> None:
     """Refuse a line with another number of cells than the first one."""

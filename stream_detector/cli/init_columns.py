@@ -1,0 +1,79 @@
+"""What the columns of a file are, for the command `init`: shown, asked for, agreed to."""
+
+import sys
+from dataclasses import dataclass, replace
+
+from stream_detector.cli.terminal import ask, is_agreed, print_table, say, write_line
+from stream_detector.errors import ConfigError
+from stream_detector.inspection.roles import Layout, Said, find_roles
+from stream_detector.inspection.table import RawTable
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a person asked for.
+
+    Parameters
+    ----------
+    said
+        What the columns are.
+    is_asking
+        Whether to ask where a guess is made; needs a terminal.
+    interval_s
+        Time between two rows of a file without times.
+    false_alarms_per_day
+        Of a key.
+    """
+
+    said: Said
+    is_asking: bool
+    interval_s: float | None
+    false_alarms_per_day: float
+
+
+def show_columns(table: RawTable, layout: Layout) -> None:
+    """Show what each column is and why."""
+    n_keys = len(layout.keys)
+    keys = "1 key" if n_keys == 1 else f"{n_keys:,} keys"
+    title = f"{table.path.name}: {table.n_rows:,} rows, {keys}, {len(layout.features)} features"
+    rows = [(name, role, why) for name, (role, why) in layout.why.items()]
+    print_table(title, ("column", "is", "because"), rows, is_text=True)
+    for note in layout.notes:
+        write_line(f"note: {note}")
+
+
+def agree_on_columns(table: RawTable, choices: Choices) -> Layout:
+    """Return what the columns are, as was said, guessed, and agreed to where there is a terminal.
+
+    Raises
+    ------
+    ConfigError
+        If there is nobody to ask.
+    """
+    said = choices.said
+    layout = find_roles(table, said)
+    if not choices.is_asking:
+        return layout
+    if not sys.stdin.isatty():
+        message = "init: expected a terminal to ask, received none; give --yes to take its guess"
+        raise ConfigError(message)
+    while True:
+        show_columns(table, layout)
+        if is_agreed("are these the key, time, label and features?"):
+            return layout
+        columns = layout.columns
+        said = replace(
+            said,
+            key=ask("column of the key, empty for none", columns.key or ""),
+            time=ask("column of the time, empty for none", columns.time or ""),
+            label=ask("column of the label, empty for none", columns.label or ""),
+            features=tuple(
+                name.strip()
+                for name in ask("features, with commas", ", ".join(columns.features)).split(",")
+                if name.strip()
+            ),
+        )
+        try:
+            layout = find_roles(table, said)
+        except ConfigError as error:
+            say(str(error))

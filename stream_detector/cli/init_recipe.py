@@ -1,0 +1,188 @@
+"""The recipe that the command `init` writes: what the columns are, what follows, the file."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stream_detector.bundle import check_target
+from stream_detector.cli.init_columns import Choices
+from stream_detector.cli.terminal import is_agreed, say
+from stream_detector.errors import ConfigError, DatasetError
+from stream_detector.files import read_toml
+from stream_detector.inspection.copy import why_copy, with_equal_times, write_copy
+from stream_detector.inspection.plan import Plan, make_plan
+from stream_detector.inspection.recipe_text import compose, recipe_name, to_text
+from stream_detector.inspection.roles import Layout
+from stream_detector.inspection.table import RawTable, feature_values, read_raw
+from stream_detector.inspection.timing import Timing, measure
+from stream_detector.recipes import Recipe, load_recipe, shipped_recipe
+
+BASE_RECIPE = "telemetry.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is written.
+
+    Parameters
+    ----------
+    name
+        Name of the recipe and its bundle.
+    recipe, bundle
+        The file and the folder.
+    is_replacing
+        Whether what is there may be replaced.
+    """
+
+    name: str
+    recipe: Path
+    bundle: Path
+    is_replacing: bool
+
+    @classmethod
+    def of(
+        cls, data: Path, out: Path | None, bundle: Path | None, *, is_replacing: bool
+    ) -> "Target":
+        """Return what is written for a file, refusing to replace a recipe without being asked to.
+
+        Raises
+        ------
+        ConfigError
+            If the recipe, or the bundle of another one, is there and may not be replaced.
+        """
+        name = recipe_name(data.stem if out is None else out.stem)
+        recipe = out or Path(f"{name}.toml")
+        if recipe.exists() and not is_replacing:
+            question = f"{recipe} is there; replace it?"
+            if not (sys.stdin.isatty() and is_agreed(question)):
+                message = (
+                    f"--out: {recipe} is there; give another path, or replace it with --overwrite"
+                )
+                raise ConfigError(message)
+        bundle = bundle or Path("bundles") / name
+        check_target(bundle, name, overwrite=is_replacing)
+        return cls(name, recipe, bundle, is_replacing)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """A recipe that was made, and from what.
+
+    Parameters
+    ----------
+    recipe
+        The recipe.
+    table
+        The file that it reads.
+    layout, timing, plan
+        What that file holds, and what follows from it.
+    false_alarms_per_day
+        Of a key, as asked for.
+    """
+
+    recipe: Recipe
+    table: RawTable
+    layout: Layout
+    timing: Timing
+    plan: Plan
+    false_alarms_per_day: float
+
+
+def make_recipe(table: RawTable, layout: Layout, target: Target, choices: Choices) -> Made:
+    """Write the recipe for a file whose columns are known.
+
+    Raises
+    ------
+    ConfigError
+        If a column that was said is not there, or nothing is left for features.
+    DatasetError
+        If the file cannot be read, or holds too little.
+    """
+    table, layout = _copied(table, layout, target, choices)
+    timing = measure(layout, feature_values(table, layout.features))
+    if timing is None:
+        message = (
+            f"{table.path}: expected samples of different times, received none for any key; name "
+            "the column with --time, or say that there is none with --time '' --interval 1s"
+        )
+        raise DatasetError(message)
+    plan = make_plan(layout, timing, choices.false_alarms_per_day)
+    recipe = write_recipe(table.path, target, (layout, plan), choices.false_alarms_per_day)
+    return Made(recipe, table, layout, timing, plan, choices.false_alarms_per_day)
+
+
+def write_recipe(
+    data: Path, target: Target, found: tuple[Layout, Plan], false_alarms_per_day: float
+) -> Recipe:
+    """Write a recipe with a comment for each key, and return it as read back.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be written.
+    """
+    base = base_recipe()
+    _set_everywhere(base, "false_alarms_per_day", false_alarms_per_day)
+    return write_values(compose(target.name, str(data), *found, base), data, target)
+
+
+def base_recipe() -> dict[str, Any]:
+    """Return the recipe that everything is taken from which data do not decide."""
+    return read_toml(shipped_recipe(BASE_RECIPE))
+
+
+def write_values(values: dict[str, Any], data: Path, target: Target) -> Recipe:
+    """Write the values of a recipe with their reasons, and return it as read back.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be written.
+    """
+    head = (
+        f"Written by stream-detector init from {data.name}: every key has its reason above it.",
+        f"Train it again with: stream-detector train {target.recipe}",
+    )
+    try:
+        target.recipe.parent.mkdir(parents=True, exist_ok=True)
+        target.recipe.write_text(to_text(values, head), encoding="utf-8")
+    except OSError as error:
+        message = f"--out: {target.recipe} cannot be written: {error}; give another path"
+        raise ConfigError(message) from None
+    return load_recipe(target.recipe)
+
+
+def _copied(
+    table: RawTable, layout: Layout, target: Target, choices: Choices
+) -> tuple[RawTable, Layout]:
+    """Return the file to train on: the given one, or a copy where a recipe cannot read it."""
+    why = why_copy(table, layout)
+    if not why:
+        return table, layout
+    if not layout.columns.time:
+        interval_s = choices.interval_s or 1.0
+        layout = with_equal_times(layout, 1_000.0 * interval_s)
+        why += f", so its rows are taken to be {interval_s:g} s apart (--interval)"
+    out = target.recipe.with_name(f"{target.name}.samples.csv")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        layout = write_copy(table, layout, out)
+    except OSError as error:
+        message = f"{out} cannot be written: {error}; give another --out"
+        raise ConfigError(message) from None
+    say(f"{why}: a copy that a recipe can read is written to {out}")
+    return read_raw(out), layout
+
+
+def _set_everywhere(tables: Any, key: str, value: object) -> None:
+    """Set a key in place wherever nested tables have it."""
+    if isinstance(tables, dict):
+        for name, each in tables.items():
+            if name == key:
+                tables[name] = value
+            else:
+                _set_everywhere(each, key, value)
+    elif isinstance(tables, list):
+        for each in tables:
+            _set_everywhere(each, key, value)

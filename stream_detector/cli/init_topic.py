@@ -1,0 +1,82 @@
+"""Samples of a topic for the command `init`, written to a file."""
+
+from pathlib import Path
+
+import numpy as np
+
+from stream_detector.cli.terminal import StopFlag, csv_rows, progress_bar, say
+from stream_detector.inspection.plan import duration
+from stream_detector.inspection.recipe_text import recipe_name
+from stream_detector.outputs.recording import Recording, record_samples
+from stream_detector.settings import ConnectionSettings
+
+
+def record_topic(
+    settings: ConnectionSettings, topic: str, minutes: float, out: Path | None
+) -> Path:
+    """Record the newest minutes of a topic to a CSV file beside the recipe, and return its path.
+
+    Parameters
+    ----------
+    settings
+        How to reach Kafka.
+    topic
+        The topic.
+    minutes
+        How much to record.
+    out
+        The recipe to write; None writes it to the working directory.
+
+    Raises
+    ------
+    BrokerError
+        If the topic does not exist or no broker answers.
+    DatasetError
+        If no record could be read.
+    ConfigError
+        If the file cannot be written.
+    """
+    stop = StopFlag()
+    with stop.on_signals(), progress_bar() as progress:
+        task = progress.add_task(f"reading {topic}", total=minutes)
+
+        def on_progress(n_records: int, span_ms: float) -> None:
+            progress.update(
+                task,
+                completed=min(round(span_ms / 60_000, 1), minutes),
+                description=f"reading {topic}, minutes of {n_records:,} records",
+            )
+
+        recording = record_samples(
+            settings,
+            topic,
+            60_000 * minutes,
+            is_stopping=lambda: stop.is_set,
+            on_progress=on_progress,
+        )
+    path = Path(f"{recipe_name(topic)}.csv") if out is None else out.with_suffix(".csv")
+    write_recording(recording, path)
+    samples = recording.samples
+    span = duration(float(np.ptp(samples.times_ms)))
+    say(f"{len(samples):,} samples of {len(samples.keys):,} keys in {span} written to {path}")
+    if recording.n_rejected:
+        first = recording.first_rejection
+        say(f"{recording.n_rejected:,} records were rejected, the first: {first}")
+    return path
+
+
+def write_recording(recording: Recording, path: Path) -> None:
+    """Write samples as CSV, in the order in which they came.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be written.
+    """
+    samples = recording.samples
+    values = np.where(np.isnan(samples.values), "", samples.values.astype(str)).tolist()
+    with csv_rows(path) as write_row:
+        write_row(("key", "timestamp_ms", *recording.features))
+        rows = zip(samples.series.tolist(), samples.times_ms.tolist(), values, strict=True)
+        for series, time_ms, row in rows:
+            write_row((samples.keys[series], f"{time_ms:.16g}", *row))

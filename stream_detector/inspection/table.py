@@ -1,0 +1,186 @@
+"""Read a CSV or Parquet file whose columns are not known yet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.datasets.files.columns import canonical, refuse_empty, to_numbers
+from stream_detector.datasets.files.parquet import index_of, plain, read_table
+from stream_detector.datasets.files.reading import (
+    check_lengths,
+    csv_blocks,
+    name_columns,
+    take_header,
+)
+from stream_detector.datasets.files.remedies import layout_problem
+from stream_detector.datasets.files.times import MISSING_WORDS
+from stream_detector.errors import DatasetError
+from stream_detector.recipes.datasets import is_parquet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawColumn:
+    """One column, as numbers or as whatever the file has.
+
+    Parameters
+    ----------
+    name
+        Its header without blanks around it; its number from 1 where there is none.
+    numbers
+        Shape (n_rows,), NaN where a value is missing; None for a column that is not all numbers.
+    cells
+        The cells of a column that is not all numbers, text or dates; empty for numbers.
+    is_index
+        Whether it is the index of a pandas table.
+    """
+
+    name: str
+    numbers: NDArray[np.float64] | None
+    cells: Sequence[Any] = ()
+    is_index: bool = False
+
+    @property
+    def is_missing(self) -> NDArray[np.bool_]:
+        """Return which cells hold nothing, shape (n_rows,)."""
+        if self.numbers is not None:
+            return np.isnan(self.numbers)
+        return np.array([is_nothing(cell) for cell in self.cells], dtype=np.bool_)
+
+    def codes(self) -> tuple[NDArray[np.intp], list[str]]:
+        """Return the number of each cell's text, shape (n_rows,), and these texts."""
+        if self.numbers is not None:
+            values, codes = np.unique(self.numbers, return_inverse=True)
+            return codes.astype(np.intp), [f"{value:.15g}" for value in values]
+        known: dict[str, int] = {}
+        codes = np.array([known.setdefault(str(cell), len(known)) for cell in self.cells])
+        return codes.astype(np.intp), list(known)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawTable:
+    """All columns of a file, in its order; at least one row."""
+
+    path: Path
+    columns: tuple[RawColumn, ...]
+    n_rows: int
+
+    def named(self, name: str) -> RawColumn | None:
+        """Return the column of a name, None where there is none."""
+        wanted = canonical(name)
+        return next((each for each in self.columns if each.name == wanted), None)
+
+
+def is_nothing(cell: object) -> bool:
+    """Return whether a cell stands for a missing value."""
+    if cell is None or cell != cell:  # noqa: PLR0124  (NaN and NaT)
+        return True
+    return isinstance(cell, str) and cell.strip().lower() in MISSING_WORDS
+
+
+def read_raw(path: Path) -> RawTable:
+    """Read all columns of a file.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing or cannot be read, or has no rows or ragged ones.
+    """
+    columns = _parquet_columns(path) if is_parquet(path) else _csv_columns(path)
+    names = [column.name for column in columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        message = (
+            f"{path}: expected columns of different names, received {', '.join(twice)} more than "
+            "once; rename or remove one"
+        )
+        raise DatasetError(message)
+    first = columns[0]
+    n_rows = len(first.cells) if first.numbers is None else len(first.numbers)
+    return RawTable(path, tuple(columns), n_rows)
+
+
+def _csv_columns(path: Path, as_text: frozenset[int] = frozenset()) -> list[RawColumn]:
+    """Return the columns of a CSV file with or without a header.
+
+    A column that turns out not to be numbers further down is read again, as text: keeping the text
+    of all columns would take many times the memory of their numbers.
+    """
+    blocks = csv_blocks(path)
+    first = next(blocks, None)
+    if first is None:
+        refuse_empty(path)
+    problem = layout_problem(path, first[1])
+    if problem is not None:
+        message = f"{path}: {problem}"
+        raise DatasetError(message)
+    names, _ = name_columns(take_header(path, *first))
+    numbers: list[list[NDArray[np.float64]]] = [[] for _ in names]
+    texts: list[list[str]] = [[] for _ in names]
+    for rows, lines in chain([first], blocks):
+        check_lengths(path, rows, lines, len(names))
+        for at, cells in enumerate(zip(*lines, strict=True)):
+            block = None if at in as_text else _numbers(cells)
+            if block is not None:
+                numbers[at].append(block)
+            elif at in as_text:
+                texts[at].extend(cells)
+            else:
+                return _csv_columns(path, as_text | {at})
+    if not numbers[0] and not texts[0]:
+        refuse_empty(path)
+    return [
+        RawColumn(name, None, texts[at])
+        if at in as_text
+        else RawColumn(name, np.concatenate(numbers[at]))
+        for at, name in enumerate(names)
+    ]
+
+
+def _numbers(cells: Sequence[str | None]) -> NDArray[np.float64] | None:
+    """Return cells as numbers, None where one is not."""
+    try:
+        return to_numbers(cells, blank_is_missing=True)
+    except ValueError:
+        return None
+
+
+def _parquet_columns(path: Path) -> list[RawColumn]:
+    """Return the columns of a Parquet file, the index of a pandas table included."""
+    from pyarrow import float64, types  # noqa: PLC0415  (part of the train extra)
+
+    table = read_table(path)
+    index = index_of(table)
+    if not table.num_rows:
+        refuse_empty(path)
+    columns = []
+    for at, (header, received) in enumerate(
+        zip(table.column_names, table.columns, strict=True), start=1
+    ):
+        name, column = canonical(header) or f"{at} (without a name)", plain(received)
+        kind = column.type
+        numbers, cells = None, ()
+        if types.is_integer(kind) or types.is_floating(kind):
+            numbers = column.cast(float64(), safe=False).to_numpy()
+        elif types.is_boolean(kind) or types.is_decimal(kind) or types.is_null(kind):
+            cells = column.to_pylist()
+            numbers = np.array([np.nan if cell is None else float(cell) for cell in cells])
+        else:
+            cells = column.to_pylist()
+            texts = all(cell is None or isinstance(cell, str) for cell in cells)
+            numbers = _numbers(cells) if texts else None
+        columns.append(
+            RawColumn(name, numbers, () if numbers is not None else cells, header in index)
+        )
+    return columns
+
+
+def feature_values(table: RawTable, features: Sequence[str]) -> NDArray[np.float64]:
+    """Return columns of numbers side by side, shape (n_rows, n_features)."""
+    columns = (table.named(name) for name in features)
+    numbers = (each.numbers for each in columns if each is not None)
+    return np.column_stack([each for each in numbers if each is not None])

@@ -1,0 +1,226 @@
+"""Record the newest samples of a topic, as one table of samples."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from stream_detector.assembly import connect_reader, require_topic
+from stream_detector.core.codec.samples import DecodedSamples, decode_samples
+from stream_detector.core.features import Features
+from stream_detector.core.records import Headers, RecordBatch, Samples, SeriesColumns
+from stream_detector.errors import DatasetError
+from stream_detector.ports import Clock, SystemClock
+from stream_detector.settings import ConnectionSettings
+
+_POLL_RECORDS_MAX, _POLL_MS = 2_000, 200
+_RECORDS_TRIED = 200
+"""So many records are looked at to find out which features there are."""
+
+OnProgress = Callable[[int, float], None]
+"""Takes the number of records read so far, and the milliseconds that they span."""
+
+
+class Recording(NamedTuple):
+    """Samples of a topic.
+
+    Parameters
+    ----------
+    samples
+        In the order in which they were written, values float64.
+    features
+        The names of their values.
+    n_rejected
+        Records that could not be used.
+    first_rejection
+        What was wrong with the first of them; empty if there is none.
+    """
+
+    samples: Samples
+    features: tuple[str, ...]
+    n_rejected: int
+    first_rejection: str
+
+
+@dataclass(slots=True)
+class _Records:
+    """Records that were read, as columns."""
+
+    values: list[bytes | None] = field(default_factory=list)
+    headers: list[Headers | None] = field(default_factory=list)
+    keys: list[bytes | None] = field(default_factory=list)
+    times_ms: list[int] = field(default_factory=list)
+    oldest_ms: int = 2**63
+    newest_ms: int = 0
+
+    @property
+    def span_ms(self) -> int:
+        """Return the time from the oldest record to the newest."""
+        return max(self.newest_ms - self.oldest_ms, 0)
+
+    def add(self, batch: RecordBatch) -> None:
+        """Add the records of one poll."""
+        series = batch.series()
+        self.values += batch.values
+        self.headers += [None] * len(batch) if batch.headers is None else batch.headers
+        self.keys += series.keys
+        times_ms = series.timestamps_ms.tolist()
+        self.times_ms += times_ms
+        self.oldest_ms = min([self.oldest_ms, *times_ms])
+        self.newest_ms = max([self.newest_ms, *times_ms])
+
+    def keep_newest(self, span_ms: float) -> None:
+        """Drop the records that are further behind the newest one."""
+        oldest_ms = self.newest_ms - span_ms
+        rows = [row for row, time_ms in enumerate(self.times_ms) if time_ms >= oldest_ms]
+        if len(rows) < len(self.times_ms):
+            self.values = [self.values[row] for row in rows]
+            self.headers = [self.headers[row] for row in rows]
+            self.keys = [self.keys[row] for row in rows]
+            self.times_ms = [self.times_ms[row] for row in rows]
+            self.oldest_ms = min(self.times_ms)
+
+
+def record_samples(
+    settings: ConnectionSettings,
+    topic: str,
+    span_ms: float,
+    *,
+    clock: Clock | None = None,
+    is_stopping: Callable[[], bool] = lambda: False,
+    on_progress: OnProgress = lambda _n_records, _span_ms: None,
+) -> Recording:
+    """Read the newest samples of a topic, and wait for more where it holds too few.
+
+    Parameters
+    ----------
+    settings
+        How to reach Kafka.
+    topic
+        The topic; its records are samples, as `detect` reads them.
+    span_ms
+        The records of so long a time are wanted, by their own times. At most as long it is waited
+        for them.
+    clock
+        Source of the time.
+    is_stopping
+        Asked between polls; stops where it returns True.
+    on_progress
+        Called after each poll.
+
+    Raises
+    ------
+    BrokerError
+        If the topic does not exist or no broker answers.
+    DatasetError
+        If no record could be read.
+    """
+    clock = clock or SystemClock()
+    start_ms, deadline_s = clock.now_ms(), clock.monotonic_s() + span_ms / 1_000
+    records, n_kept = _Records(), 0
+    client = connect_reader(settings, topic)
+    with closing(client):
+        require_topic(client, topic, settings.bootstrap_servers)
+        while not is_stopping():
+            batch = client.poll(_POLL_RECORDS_MAX, _POLL_MS)
+            records.add(batch)
+            if len(records.values) > 2 * n_kept + 100_000:  # not at every poll
+                records.keep_newest(span_ms)
+                n_kept = len(records.values)
+            on_progress(len(records.values), records.span_ms)
+            is_at_end = not len(batch) or records.newest_ms >= start_ms
+            if is_at_end and records.span_ms >= span_ms:
+                break
+            if clock.monotonic_s() >= deadline_s:
+                break
+    records.keep_newest(span_ms)
+    return _decode(records, topic)
+
+
+def _decode(records: _Records, topic: str) -> Recording:
+    """Return the samples that records hold."""
+    features = _features_of(records, topic)
+    series = SeriesColumns(
+        records.keys,
+        np.zeros(len(records.keys), dtype=np.int64),
+        np.array(records.times_ms, dtype=np.int64),
+    )
+
+    def decode(interval_ms: float) -> DecodedSamples:
+        return decode_samples(
+            records.values,
+            records.headers if any(records.headers) else None,
+            series,
+            None,
+            features=features,
+            interval_ms=interval_ms,
+        )
+
+    found = decode(1.0)
+    if (found.counts > 1).any():  # all but the first sample of a record follow at the interval
+        found = decode(_interval_ms(found, [records.keys[row] for row in found.indices.tolist()]))
+    if not len(found.indices):
+        why = str(found.rejected[0].error) if found.rejected else "it is empty"
+        message = f"topic {topic}: expected records of samples, received no usable ones: {why}"
+        raise DatasetError(message)
+    numbers: dict[bytes | None, int] = {}
+    own = [numbers.setdefault(records.keys[row], len(numbers)) for row in found.indices.tolist()]
+    samples = Samples(
+        keys=tuple((key or b"").decode("utf-8", "backslashreplace") for key in numbers),
+        series=np.repeat(np.array(own, dtype=np.intp), found.counts),
+        times_ms=found.times_ms,
+        values=found.values,
+    )
+    rejection = str(found.rejected[0].error) if found.rejected else ""
+    return Recording(samples, features.names, len(found.rejected), rejection)
+
+
+def _features_of(records: _Records, topic: str) -> Features:
+    """Return the features that the first records have."""
+    names: dict[str, None] = {}
+    n_values = 0
+    for value in records.values[:_RECORDS_TRIED]:
+        sample = _first_sample(value)
+        if isinstance(sample, Mapping):
+            names |= dict.fromkeys(sample)
+        elif isinstance(sample, Sequence):
+            n_values = max(n_values, len(sample))
+    if names:
+        return Features(tuple(names))
+    if n_values:
+        return Features.generated(n_values)
+    message = (
+        f"topic {topic}: expected JSON records of samples, such as "
+        '{"values": {"temperature": 65.1}}, received none among the first '
+        f"{min(len(records.values), _RECORDS_TRIED)}; send some, or write the samples to a file"
+    )
+    raise DatasetError(message)
+
+
+def _first_sample(value: bytes | None) -> Any:
+    """Return the first sample of a JSON record, None where it holds none."""
+    try:
+        values = orjson.loads(value or b"")["values"]
+        if isinstance(values, Mapping):
+            return values
+        first = values[0]
+    except (ValueError, TypeError, LookupError):
+        return None
+    return first if isinstance(first, Mapping | list) else values
+
+
+def _interval_ms(found: DecodedSamples, keys: Sequence[bytes | None]) -> float:
+    """Return the usual time from one sample to the next, from the first times of records."""
+    firsts = found.times_ms[np.cumsum(found.counts) - found.counts]  # (n_records,)
+    apart = [np.empty(0)]
+    _, numbers = np.unique(np.array([key or b"" for key in keys]), return_inverse=True)
+    for number in range(int(numbers.max()) + 1):
+        rows = np.flatnonzero(numbers == number)
+        rows = rows[np.argsort(firsts[rows], kind="stable")]
+        apart.append(np.diff(firsts[rows]) / found.counts[rows[:-1]])
+    every = np.concatenate(apart)
+    later = every[every > 0]
+    return float(np.median(later)) if len(later) else 1.0

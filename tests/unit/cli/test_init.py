@@ -1,0 +1,215 @@
+"""The command init, up to the recipe that it writes, and once to the end."""
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream_detector import cli
+from stream_detector.clients.memory import MemoryBroker
+from stream_detector.core.records import OutputRecord
+from stream_detector.recipes import load_recipe
+
+START = 1_767_225_600_000
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Return a runner of `init` in an empty folder; what is typed is typed at a terminal."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_here(*arguments: object, typed: str | None = None) -> tuple[int, str, str]:
+        answers = io.StringIO(typed)
+        monkeypatch.setattr(answers, "isatty", lambda: typed is not None)
+        monkeypatch.setattr(sys, "stdin", answers)
+        monkeypatch.setattr(sys, "argv", ["stream-detector", "init", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return (int(end.value.code or 0), *capsys.readouterr())
+
+    return run_here
+
+
+def fleet(path: str = "Fleet 7.csv", n_steps: int = 600, extra: str = "") -> None:
+    """Write two machines of a sample every ten seconds, with an anomaly and a missing value."""
+    rng = np.random.default_rng(0)
+    lines = [f"when,machine,flow,heat,fault{extra and ',' + extra}"]
+    for step in range(n_steps):
+        for machine in ("m1", "m2"):
+            flow, heat = rng.normal(5, 1), rng.normal(40, 2)
+            cell = "" if step == 50 else f"{flow:.3f}"
+            fault = int(machine == "m2" and 300 <= step < 320)
+            note = ",x" if extra else ""
+            lines.append(f"{START // 1_000 + 10 * step},{machine},{cell},{heat:.3f},{fault}{note}")
+    Path(path).write_text("\n".join(lines) + "\n")
+
+
+def test_a_recipe_is_written_with_a_reason_for_each_key(run: Run) -> None:
+    fleet(extra="note")
+    code, out, err = run("Fleet 7.csv", "--yes", "--recipe-only")
+    assert code == 0, err
+    recipe = load_recipe(Path("fleet-7.toml"))
+    data = recipe.data
+    assert (data.key, data.time, data.time_format, data.label) == ("machine", "when", "s", "fault")
+    assert data.features == ("flow", "heat")
+    assert recipe.window.sample_interval_ms == 10_000
+    assert recipe.window.steps == 30
+    assert "20 rows are anomalous" in out
+    assert "stream-detector detect bundles/fleet-7 --input-topic telemetry" in out
+    assert "not promised: " in out
+
+
+def test_what_is_found_is_one_json_object(run: Run) -> None:
+    fleet()
+    code, out, err = run("Fleet 7.csv", "--yes", "--recipe-only", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["columns"]["machine"]["role"] == "key"
+    assert (found["n_rows"], found["n_keys"], found["n_anomalous_rows"]) == (1_200, 2, 20)
+    assert found["sample_interval_ms"] == 10_000
+    assert found["record"]["key"] == "m1"
+    assert set(found["record"]["value"]["values"]) == {"flow", "heat"}
+    assert found["next"][0].startswith("stream-detector detect bundles/fleet-7")
+
+
+def test_a_person_may_say_what_the_columns_are(run: Run) -> None:
+    fleet()
+    said = ("--key", "", "--label", "", "--features", "heat", "--time", "when", "--time-format")
+    code, _, err = run("Fleet 7.csv", "--yes", "--recipe-only", *said, "s", "--out", "own.toml")
+    assert code == 0, err
+    recipe = load_recipe(Path("own.toml"))
+    assert (recipe.name, recipe.data.key, recipe.data.label) == ("own", "", "")
+    assert recipe.data.features == ("heat",)
+
+
+def test_at_a_terminal_the_columns_are_asked_for(run: Run) -> None:
+    fleet()
+    code, _, err = run("Fleet 7.csv", "--recipe-only", typed="n\n\n\n\nheat\ny\n")
+    assert code == 0, err
+    recipe = load_recipe(Path("fleet-7.toml"))
+    assert (recipe.data.key, recipe.data.features) == ("machine", ("heat",))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "expected a file or --from-topic TOPIC, received neither"),
+        (("Fleet 7.csv", "--from-topic", "t"), 2, "--from-topic TOPIC, received both"),
+        (("Fleet 7.csv",), 2, "expected a terminal to ask, received none; give --yes"),
+        (("absent.csv", "--yes"), 6, "absent.csv"),
+        (("Fleet 7.csv", "--yes", "--key", "pump"), 2, "--key: expected a column of"),
+        (("short.csv", "--yes"), 6, "expected at least 160 samples"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    run: Run, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    fleet()
+    fleet("short.csv", 50)
+    ended, _, err = run(*arguments, "--recipe-only")
+    assert ended == code
+    assert message in err
+
+
+def test_a_recipe_is_replaced_only_where_that_is_wanted(run: Run) -> None:
+    fleet()
+    Path("fleet-7.toml").write_text("mine")
+    flags = ("Fleet 7.csv", "--yes", "--recipe-only")
+    code, _, err = run(*flags)
+    assert (code, Path("fleet-7.toml").read_text()) == (2, "mine")
+    assert "fleet-7.toml is there; give another path, or replace it with --overwrite" in err
+    assert run(*flags, typed="n\n")[0] == 2
+    assert run(*flags, typed="y\n")[0] == 0
+    assert run(*flags, "--overwrite")[0] == 0
+
+
+def test_rows_without_times_are_copied_with_times_at_an_interval(run: Run) -> None:
+    rng = np.random.default_rng(0)
+    rows = "\n".join(f"{each:.3f}" for each in rng.normal(size=400))
+    Path("flow.csv").write_text(f"flow\n{rows}\n")
+    code, _, err = run("flow.csv", "--yes", "--recipe-only", "--interval", "5s")
+    assert code == 0, err
+    assert "the file has no times, so its rows are taken to be 5 s apart (--interval)" in err
+    recipe = load_recipe(Path("flow.toml"))
+    assert recipe.data.path == "flow.samples.csv"
+    assert recipe.window.sample_interval_ms == 5_000
+    assert Path("flow.samples.csv").read_text().splitlines()[1].startswith("flow,1767225600000,")
+
+
+def test_rows_without_a_time_or_a_key_are_left_out_of_a_copy(run: Run) -> None:
+    fleet()
+    text = Path("Fleet 7.csv").read_text().splitlines()
+    text[5] = "," + text[5].partition(",")[2]
+    text[6] = text[6].replace("m2", "")
+    Path("Fleet 7.csv").write_text("\n".join(text) + "\n")
+    code, _, err = run("Fleet 7.csv", "--yes", "--recipe-only")
+    assert code == 0, err
+    assert "1 rows have no time: a copy that a recipe can read is written" in err
+    copied = Path("fleet-7.samples.csv").read_text().splitlines()
+    assert len(copied) == len(text) - 2
+    assert copied[0] == "key,timestamp_ms,flow,heat,label"
+    assert sum(line.endswith(",1") for line in copied) == 20
+
+
+def test_rows_of_windows_get_a_recipe_of_windows(run: Run) -> None:
+    rng = np.random.default_rng(0)
+    lines = [",".join(f"v{step}" for step in range(20))]
+    lines += [",".join(f"{each:.3f}" for each in rng.normal(size=20)) for _ in range(100)]
+    Path("beats.csv").write_text("\n".join(lines) + "\n")
+    code, out, err = run("beats.csv", "--yes", "--recipe-only")
+    assert code == 0, err
+    assert "each row is a whole window of 20 values" in out
+    assert load_recipe(Path("beats.toml")).window.record == "window"
+
+
+def test_samples_of_a_topic_become_a_file_and_a_recipe(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = MemoryBroker()
+    broker.create_topic("pumps")
+    monkeypatch.setattr(
+        "stream_detector.clients.connect", lambda _, **options: broker.connect(**options)
+    )
+    rng = np.random.default_rng(0)
+    broker.feed(
+        "pumps",
+        [
+            OutputRecord(
+                topic="pumps",
+                key=b"p1",
+                value=json.dumps({"values": {"flow": rng.normal(), "heat": rng.normal()}}).encode(),
+                headers=(),
+                timestamp_ms=START + 1_000 * step,
+            )
+            for step in range(900)
+        ],
+    )
+    flags = ("--minutes", 10, "--yes", "--recipe-only", "--out", "live.toml")
+    code, _, err = run("--from-topic", "pumps", *flags)
+    assert code == 0, err
+    assert "601 samples of 1 keys in 10 min written to live.csv" in err
+    recipe = load_recipe(Path("live.toml"))
+    assert (recipe.data.path, recipe.data.features) == ("live.csv", ("flow", "heat"))
+
+
+@pytest.mark.keras
+@pytest.mark.slow
+# Keras converts its variables in a way that NumPy 2 deprecates.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_bundle_is_trained_and_tried(run: Run) -> None:
+    fleet(n_steps=1_500)
+    code, out, err = run("Fleet 7.csv", "--yes", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert Path(found["bundle"], "manifest.json").exists()
+    trial = found["trial"]
+    assert {row["what"] for row in trial["by_feature"]} == {"flow", "heat"}
+    by_kind = {row["what"]: row for row in trial["by_kind"]}
+    assert by_kind["shift 5 sd"]["n_found"] >= by_kind["shift 5 sd"]["n_faults"] / 2
+    assert trial["days"] == pytest.approx(2 * 0.2 * 15_000 / 86_400, rel=0.05)
+    assert found["is_likely_faulty"] is False

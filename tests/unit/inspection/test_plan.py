@@ -1,0 +1,150 @@
+"""Windows and times of alerts, from what a file holds."""
+
+import tomllib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stream_detector.errors import DatasetError
+from stream_detector.files import read_toml
+from stream_detector.inspection.plan import Plan, make_plan
+from stream_detector.inspection.recipe_text import compose, plain, to_text
+from stream_detector.inspection.roles import Layout
+from stream_detector.inspection.timing import Timing
+from stream_detector.recipes import parse_recipe, shipped_recipe
+from stream_detector.recipes.columns import ColumnMap
+
+DAY_MS = 86_400_000.0
+
+
+def timing(n_cells: list[int], interval_ms: float = 1_000.0, **facts: object) -> Timing:
+    known = Timing(
+        sample_interval_ms=interval_ms,
+        regular_share=1.0,
+        n_cells=np.array(n_cells),
+        gaps_ms=np.empty(0),
+        runs_ms=np.empty(0),
+        latest_ms=0.0,
+        missing_share=0.0,
+        repeated_share=0.0,
+        span_ms=sum(n_cells) * interval_ms,
+        other_intervals=(),
+    )
+    return replace(known, **facts)  # type: ignore[arg-type]
+
+
+def layout(n_keys: int = 1, features: tuple[str, ...] = ("flow", "heat")) -> Layout:
+    keys = tuple(f"k{number}" for number in range(n_keys))
+    columns = ColumnMap("pump", "when", "iso", "", None, features)
+    why = {"pump": ("key", "called as keys are"), "note": ("left out", "is text")}
+    nothing = np.empty(0)
+    return Layout(columns, why, nothing.astype(int), keys, nothing, nothing.astype(bool))  # type: ignore[arg-type]
+
+
+def plan(n_cells: list[int], interval_ms: float = 1_000.0, **facts: object) -> Plan:
+    return make_plan(layout(len(n_cells)), timing(n_cells, interval_ms, **facts), 0.2)
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "n_steps", "stride"),
+    [
+        ([100_000], 60, 5),
+        ([2_400], 60, 2),
+        ([2_399], 48, 2),
+        ([60 * 2] * 20, 60, 1),
+        ([59] * 100, 48, 1),
+        ([200], 10, 1),
+        ([160], 8, 1),
+        ([8] * 20, 8, 1),
+        ([10_000_000], 60, 15),
+    ],
+)
+def test_windows_are_as_long_as_there_are_enough_of_them(
+    n_cells: list[int], n_steps: int, stride: int
+) -> None:
+    found = plan(n_cells)
+    assert (found.n_steps, found.window["stride"].value) == (n_steps, stride)
+
+
+@pytest.mark.parametrize("n_cells", [[159], [7] * 1_000, [8] * 19])
+def test_too_little_data_is_refused_with_what_is_needed(n_cells: list[int]) -> None:
+    with pytest.raises(DatasetError, match=r"expected at least 160 samples of keys that have 8"):
+        plan(n_cells)
+
+
+def test_an_interval_below_a_millisecond_is_refused() -> None:
+    with pytest.raises(DatasetError, match=r"samples are 0\.5 ms apart"):
+        plan([10_000], 0.5)
+    assert plan([10_000], 1.0).window["sample_interval_ms"].value == 1
+
+
+def test_gaps_are_interpolated_up_to_what_is_usual() -> None:
+    assert plan([10_000]).window["gap_ms_max"].value == 15_000
+    usual = np.full(1_000, 20_000.0)
+    assert plan([10_000], gaps_ms=usual).window["gap_ms_max"].value == 25_000
+    assert plan([10_000], gaps_ms=10 * usual).window["gap_ms_max"].value == 60_000
+
+
+@pytest.mark.parametrize(
+    ("latest_ms", "lateness_ms"),
+    [(0.0, 500), (500.0, 500), (501.0, 1_000), (1_000.0, 1_000), (1_001.0, 2_000), (9e9, 15_000)],
+)
+def test_samples_wait_as_long_as_rows_were_late(latest_ms: float, lateness_ms: int) -> None:
+    found = plan([10_000], latest_ms=latest_ms)
+    assert found.window["allowed_lateness_ms"].value == lateness_ms
+    assert plan([10_000], latest_ms=float("nan")).window["allowed_lateness_ms"].value == 500
+
+
+def test_silence_is_told_after_the_shortest_time_that_is_rare_enough() -> None:
+    gaps = np.array([2_000.0] * 50 + [40_000.0, 80_000.0])
+    assert plan([10_000]).alerting["no_data_after_ms"].value == 10_000
+    rare = plan([10_000], gaps_ms=gaps)  # a tenth of a day
+    assert rare.alerting["no_data_after_ms"].value == 100_000
+    five_days = plan([432_000], gaps_ms=gaps)  # one is allowed in five days
+    assert five_days.alerting["no_data_after_ms"].value == 50_000
+    of_features = plan([10_000], runs_ms=gaps)
+    assert of_features.alerting["no_data_after_ms"].value == 100_000
+
+
+def test_windows_may_lack_more_where_much_is_missing() -> None:
+    assert plan([10_000], missing_share=0.125).window["missing_share_max"].value == 0.25
+    assert plan([10_000], missing_share=0.2).window["missing_share_max"].value == 0.45
+    assert plan([10_000], missing_share=0.5).window["missing_share_max"].value == 0.6
+
+
+def test_what_cannot_be_promised_is_said() -> None:
+    months = timing([2_000_000], span_ms=100 * DAY_MS)
+    assert make_plan(layout(), months, 0.2).limits == ()
+    few = " ".join(plan([200], regular_share=0.5, other_intervals=(("k9", 5_000.0),)).limits)
+    for expected in (
+        "20 windows of 10 steps that share no sample",
+        "each key has 3.333 min of data",
+        "10 steps long and not 60",
+        "only 50% of the samples come at the interval",
+        "another interval (k9 every 5 s)",
+    ):
+        assert expected in few
+
+
+@pytest.mark.parametrize("interval_ms", [1.0, 2.7778, 16.667, 1_000.0, 300_000.0, DAY_MS])
+@pytest.mark.parametrize("n_cells", [[100_000] * 3, [200]])
+@pytest.mark.parametrize("gap_ms", [0.0, 2.0, 70.0])
+def test_every_plan_makes_a_valid_recipe_with_a_reason_for_each_key(
+    interval_ms: float, n_cells: list[int], gap_ms: float
+) -> None:
+    gaps = np.full(100, gap_ms * interval_ms) if gap_ms else np.empty(0)
+    found = plan(n_cells, interval_ms, gaps_ms=gaps)
+    base = read_toml(shipped_recipe("telemetry.toml"))
+    values = compose("pumps", 'a "b"\\c.csv', layout(len(n_cells)), found, base)
+    recipe = parse_recipe(plain(values), "test")
+    text = to_text(values, ["made by a test"])
+    assert tomllib.loads(text) == plain(values)
+    assert recipe.data.path == 'a "b"\\c.csv'
+    assert recipe.data.columns.features == ("flow", "heat")
+    assert recipe.window.steps == found.n_steps
+    lines = text.splitlines()
+    keys = [at for at, line in enumerate(lines) if " = " in line and not line.startswith("#")]
+    bare = [lines[at] for at in keys if not lines[at - 1].startswith("#")]
+    assert bare == ['name = "pumps"', lines[keys[1]]] or bare == [lines[keys[1]]]
+    assert max(map(len, (line for line in lines if line.startswith("#")))) <= 100

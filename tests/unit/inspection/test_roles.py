@@ -1,0 +1,316 @@
+"""Which column is what, found out from names and content, as people's files have them."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_detector.datasets.files.samples import read_samples
+from stream_detector.errors import ConfigError
+from stream_detector.inspection.roles import Layout, Said, find_roles
+from stream_detector.inspection.table import read_raw
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+START_MS = START.timestamp() * 1_000
+N_ROWS = 400
+
+
+class Fleet:
+    """Rows of a made-up fleet, as columns to which a test adds its own."""
+
+    def __init__(self, n_keys: int = 4, interval_s: float = 10.0) -> None:
+        rng = np.random.default_rng(n_keys)
+        self.n_steps = N_ROWS // n_keys
+        self.seconds = np.repeat(np.arange(self.n_steps) * interval_s, n_keys)
+        self.machine = np.tile(np.arange(n_keys), self.n_steps)
+        self.flow = rng.normal(5.0, 1.0, N_ROWS).round(3)
+        self.heat = (self.machine + rng.normal(40.0, 0.5, N_ROWS)).round(3)
+
+    def dates(self, pattern: str) -> list[str]:
+        """Return the times as text."""
+        return [(START + timedelta(seconds=float(each))).strftime(pattern) for each in self.seconds]
+
+    def epoch(self, factor: float) -> list[int]:
+        """Return the times as numbers since 1970."""
+        return [round((START.timestamp() + float(each)) * factor) for each in self.seconds]
+
+
+Write = Callable[[Mapping[str, Any]], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def to_file(columns: Mapping[str, Any]) -> Path:
+        path = tmp_path / "fleet.csv"
+        lines = [",".join(columns)]
+        lines += [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return to_file
+
+
+def layout_of(path: Path, said: Said | None = None) -> Layout:
+    """Return what is found, checked by reading the file with it."""
+    table = read_raw(path)
+    layout = find_roles(table, said or Said())
+    if layout.columns.time:
+        samples = read_samples(path, columns=layout.columns).samples
+        order = np.argsort(layout.times_ms, kind="stable")
+        np.testing.assert_array_equal(np.sort(samples.times_ms), layout.times_ms[order])
+        assert set(samples.keys) == set(layout.keys)
+        if samples.labels is not None:
+            assert int(samples.labels.sum()) == int((~layout.is_normal).sum())
+    return layout
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("machine_id", True),
+        ("Device", True),
+        ("pumpId", True),
+        ("sensor name", True),
+        ("asset", True),
+        ("host", True),
+        ("colour", True),  # by content: without it, times repeat
+    ],
+)
+@pytest.mark.parametrize("is_text", [True, False])
+def test_a_key_is_found_by_name_or_content(
+    write: Write, name: str, key: bool, is_text: bool
+) -> None:
+    fleet = Fleet()
+    texts = [f"m-{each}" if is_text else str(each + 100) for each in fleet.machine]
+    columns = {"time": fleet.dates("%Y-%m-%dT%H:%M:%SZ"), name: texts, "flow": fleet.flow}
+    layout = layout_of(write(columns | {"heat": fleet.heat}))
+    assert (layout.columns.key == name) is key
+    assert len(layout.keys) == 4
+    assert layout.features == ("flow", "heat")
+
+
+def test_one_series_has_no_key(write: Write) -> None:
+    fleet = Fleet(1)
+    layout = layout_of(write({"ts": fleet.epoch(1), "flow": fleet.flow, "heat": fleet.heat}))
+    assert layout.columns.key == ""
+    assert layout.keys == ("fleet",)
+    assert layout.features == ("flow", "heat")
+
+
+def test_one_machine_that_is_named_is_a_key(write: Write) -> None:
+    fleet = Fleet(1)
+    columns = {"machine": ["press-1"] * N_ROWS, "ts": fleet.epoch(1), "flow": fleet.flow}
+    assert layout_of(write(columns)).keys == ("press-1",)
+
+
+def test_a_level_that_changes_within_a_series_is_a_feature(write: Write) -> None:
+    fleet = Fleet(1)
+    level = np.random.default_rng(0).integers(1, 4, N_ROWS)
+    columns = {"ts": fleet.epoch(1_000), "gear": level, "flow": fleet.flow}
+    layout = layout_of(write(columns))
+    assert (layout.columns.key, layout.features) == ("", ("gear", "flow"))
+
+
+@pytest.mark.parametrize("name", ["error_code", "batch_id", "programNo", "mode"])
+def test_what_changes_over_time_in_one_series_is_no_key(write: Write, name: str) -> None:
+    fleet = Fleet(1)
+    codes = np.random.default_rng(0).choice([0, 3, 7], N_ROWS, p=[0.94, 0.03, 0.03])
+    texts = [f"p-{each}" for each in codes]
+    for cells in (codes, texts):
+        layout = layout_of(write({"ts": fleet.epoch(1), name: cells, "flow": fleet.flow}))
+        assert layout.columns.key == ""
+
+
+def test_of_site_and_machine_the_machine_is_the_key(write: Write) -> None:
+    fleet = Fleet(4)
+    columns = {
+        "site": np.where(fleet.machine < 2, "north", "south"),
+        "machine": [f"m-{each}" for each in fleet.machine],
+        "time": fleet.dates("%Y-%m-%d %H:%M:%S"),
+        "flow": fleet.flow,
+    }
+    layout = layout_of(write(columns))
+    assert layout.columns.key == "machine"
+    assert layout.why["site"] == ("left out", "is text, such as 'north'")
+
+
+@pytest.mark.parametrize(
+    ("form", "time_format"),
+    [
+        ("%Y-%m-%dT%H:%M:%SZ", "iso"),
+        ("%Y-%m-%dT%H:%M:%S+00:00", "iso"),
+        ("%Y-%m-%d %H:%M:%S", "iso"),
+        ("%Y/%m/%d %H:%M:%S", "iso"),
+        ("%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S"),
+        ("%b %d %Y %H:%M:%S", "%b %d %Y %H:%M:%S"),
+    ],
+)
+@pytest.mark.parametrize("name", ["time", "recorded_at", "Zeitstempel", "x"])
+def test_dates_are_times_in_any_usual_form(
+    write: Write, form: str, time_format: str, name: str
+) -> None:
+    fleet = Fleet(1)
+    layout = layout_of(write({"flow": fleet.flow, name: fleet.dates(form)}))
+    assert (layout.columns.time, layout.columns.time_format) == (name, time_format)
+    assert layout.times_ms[0] == START_MS
+    assert layout.times_ms[-1] == START_MS + 3_990_000
+
+
+@pytest.mark.parametrize(
+    ("factor", "unit"), [(1, "s"), (1_000, "ms"), (1_000_000, "us"), (1_000_000_000, "ns")]
+)
+@pytest.mark.parametrize("name", ["t", "epoch", "x"])
+def test_numbers_since_1970_are_times_in_their_unit(
+    write: Write, factor: int, unit: str, name: str
+) -> None:
+    fleet = Fleet(1)
+    layout = layout_of(write({name: fleet.epoch(factor), "flow": fleet.flow}))
+    assert (layout.columns.time, layout.columns.time_format) == (name, unit)
+    assert layout.times_ms[0] == START_MS
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "interval_ms"),
+    [
+        ("time", 0.5, 500),
+        ("time", 1, 1_000),
+        ("time", 60, 60_000),
+        ("time", 100, 100),
+        ("time_ms", 10, 10),
+        ("elapsed_s", 20, 20_000),
+        ("Time (s)", 40, 40_000),
+    ],
+)
+def test_numbers_from_another_beginning_are_read_by_name_or_step(
+    write: Write, name: str, step: float, interval_ms: float
+) -> None:
+    fleet = Fleet(1)
+    layout = layout_of(write({name: np.arange(N_ROWS) * step, "flow": fleet.flow}))
+    assert layout.columns.time == name
+    assert np.diff(layout.times_ms).tolist() == pytest.approx([interval_ms] * (N_ROWS - 1))
+    assert "since some beginning" in layout.notes[0]
+
+
+@pytest.mark.parametrize("day_first", [True, False])
+def test_the_order_of_day_and_month_is_found_from_all_rows(write: Write, day_first: bool) -> None:
+    fleet = Fleet(1, interval_s=3_600.0)  # from 1 to 17 March
+    form = "%d/%m/%Y %H:%M" if day_first else "%m/%d/%Y %H:%M"
+    layout = layout_of(write({"when": fleet.dates(form), "flow": fleet.flow}))
+    assert layout.columns.time_format == form
+    assert layout.times_ms[-1] == START_MS + 399 * 3_600_000
+
+
+def test_of_two_times_the_better_named_is_taken(write: Write) -> None:
+    fleet = Fleet(1)
+    columns = {
+        "stored": fleet.dates("%Y-%m-%d %H:%M:%S"),
+        "event_time": fleet.dates("%Y-%m-%d %H:%M:%S"),
+        "flow": fleet.flow,
+    }
+    layout = layout_of(write(columns))
+    assert layout.columns.time == "event_time"
+    assert layout.why["stored"] == ("left out", "is a time too, and event_time was taken")
+
+
+LABELS: list[tuple[str, Any, Any, str | None]] = [
+    ("label", 0, 1, None),
+    ("is_anomaly", "False", "True", None),
+    ("Fault", "none", "leak", "none"),
+    ("anomaly", 1, -1, "1"),
+    ("fault_code", 0, 7, "0"),
+    ("machine_status", "NORMAL", "BROKEN", "normal"),
+    ("failure_type", "", "wear", "normal"),
+    ("attack", 0.0, 1.0, None),
+]
+
+
+@pytest.mark.parametrize(("name", "normal", "bad", "normal_label"), LABELS)
+def test_labels_are_found_in_any_usual_form(
+    write: Write, name: str, normal: Any, bad: Any, normal_label: str | None
+) -> None:
+    fleet = Fleet(1)
+    label = [bad if 300 <= row < 320 else normal for row in range(N_ROWS)]
+    layout = layout_of(write({"ts": fleet.epoch(1), "flow": fleet.flow, name: label}))
+    assert (layout.columns.label, layout.columns.normal_label) == (name, normal_label)
+    assert np.flatnonzero(~layout.is_normal).tolist() == list(range(300, 320))
+    assert layout.features == ("flow",)
+
+
+def test_a_second_label_is_no_feature(write: Write) -> None:
+    fleet = Fleet(1)
+    label = [int(300 <= row < 320) for row in range(N_ROWS)]
+    kind = [3 * each for each in label]
+    columns = {"ts": fleet.epoch(1), "flow": fleet.flow, "fault_kind": kind, "anomaly": label}
+    layout = layout_of(write(columns))
+    assert layout.features == ("flow",)
+    assert layout.why["fault_kind"][0] != "feature"
+    assert layout.why["anomaly"][0] != "feature"
+
+
+def test_columns_that_say_nothing_are_left_out_with_the_reason(write: Write) -> None:
+    fleet = Fleet(2)
+    columns = {
+        "Unnamed: 0": np.arange(N_ROWS),
+        "ts": fleet.epoch(1),
+        "pump": fleet.machine,
+        "flow": fleet.flow,
+        "firmware": ["1.2"] * N_ROWS,
+        "rated_kw": 10 * fleet.machine,
+        "energy": np.arange(N_ROWS) * 0.5,
+        "note": ["", "x"] * (N_ROWS // 2),
+        "empty": [""] * N_ROWS,
+        "rare": [5.5 if row % 4 == 0 else "" for row in range(N_ROWS)],
+        "broken": [fleet.heat[row] if row != 7 else "ERR" for row in range(N_ROWS)],
+        "gappy": [fleet.heat[row] if row % 3 else "NA" for row in range(N_ROWS)],
+    }
+    layout = layout_of(write(columns))
+    reasons = {name: why for name, (role, why) in layout.why.items() if role == "left out"}
+    assert reasons == {
+        "Unnamed: 0": "counts the rows",
+        "firmware": "is always 1.2",
+        "rated_kw": "never changes within a key",
+        "energy": "only ever rises, as a meter or a counter does: give its differences",
+        "note": "is always 'x'",
+        "empty": "is empty",
+        "rare": "has values in 25% of the rows only",
+        "broken": "is numbers, but for cells such as 'ERR': leave these empty to use it",
+    }
+    assert layout.features == ("flow", "gappy")
+    assert layout.why["gappy"] == ("feature", "numbers, 33.5% missing")
+    assert layout.columns.key == "pump"
+
+
+def test_what_a_person_says_is_not_questioned(write: Write) -> None:
+    fleet = Fleet(2)
+    columns = {"ts": fleet.epoch(1), "pump": fleet.machine, "flow": fleet.flow, "kw": [7] * N_ROWS}
+    path = write(columns | {"label": [0] * N_ROWS})
+    said = Said(key="", time="ts", time_format="s", label="", features=("flow", "kw"))
+    layout = find_roles(read_raw(path), said)
+    assert (layout.columns.key, layout.columns.label) == ("", "")
+    assert layout.features == ("flow", "kw")
+    assert layout.keys == ("fleet",)
+    with pytest.raises(ConfigError, match=r"--key: expected a column of .*, received 'nothing'"):
+        find_roles(read_raw(path), Said(key="nothing"))
+
+
+def test_a_file_without_features_is_refused_with_the_reasons(write: Write) -> None:
+    fleet = Fleet(1)
+    path = write({"ts": fleet.epoch(1), "kw": [7] * N_ROWS})
+    with pytest.raises(ConfigError, match=r"received none: .*kw: is always 7"):
+        find_roles(read_raw(path), Said())
+
+
+def test_parquet_is_read_alike(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    fleet = Fleet(2)
+    table = pandas.DataFrame({"pump": fleet.machine, "flow": fleet.flow, "on": fleet.flow > 5})
+    table["when"] = pandas.to_datetime(fleet.seconds, unit="s", origin="2026-03-01", utc=True)
+    path = tmp_path / "fleet.parquet"
+    table.to_parquet(path)
+    layout = layout_of(path)
+    assert (layout.columns.key, layout.columns.time) == ("pump", "when")
+    assert layout.features == ("flow", "on")
+    assert layout.times_ms[0] == START_MS

@@ -1,0 +1,63 @@
+"""Files of whole windows are recognised, and get a recipe of their own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream_detector.errors import DatasetError
+from stream_detector.files import read_toml
+from stream_detector.inspection.recipe_text import plain
+from stream_detector.inspection.table import read_raw
+from stream_detector.inspection.whole_windows import compose_windows, find_windows
+from stream_detector.recipes import parse_recipe, shipped_recipe
+from stream_detector.training import load_windows
+
+
+def write(path: Path, names: list[str], n_rows: int = 80, extra: str = "") -> Path:
+    values = np.random.default_rng(0).normal(size=(n_rows, len(names))).round(3)
+    header, cells = [",".join([*([extra] if extra else []), *names])], []
+    for number, row in enumerate(values.tolist()):
+        first = [str(int(number % 20 == 19))] if extra else []
+        cells.append(",".join([*first, *map(str, row)]))
+    path.write_text("\n".join([*header, *cells]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["v", "", "step_", "t"])
+def test_numbered_columns_without_a_time_are_the_values_of_a_window(
+    tmp_path: Path, prefix: str
+) -> None:
+    names = [f"{prefix}{number}" for number in range(24)]
+    path = write(tmp_path / "beats.csv", names, extra="label")
+    table = read_raw(path)
+    layout = find_windows(table)
+    assert layout is not None
+    assert (layout.values, layout.label) == (tuple(names), "label")
+    assert (layout.n_normal, layout.n_rows) == (76, 80)
+    values = compose_windows("beats", table, layout, read_toml(shipped_recipe("telemetry.toml")))
+    recipe = parse_recipe(plain(values), "test")
+    assert (recipe.window.record, recipe.window.steps) == ("window", 24)
+    data = load_windows(recipe)
+    assert data.train.shape[1:] == (24, 1)
+    assert len(data.train) + len(data.test) == 80
+
+
+def test_a_file_with_times_or_few_columns_is_one_of_samples(tmp_path: Path) -> None:
+    few = write(tmp_path / "few.csv", [f"sensor_{number}" for number in range(15)])
+    assert find_windows(read_raw(few)) is None
+    names = [f"sensor_{number:02d}" for number in range(24)]
+    lines = write(tmp_path / "many.csv", names).read_text().splitlines()
+    timed = [f"2026-01-01 00:{at // 60:02d}:{at % 60:02d},{each}" for at, each in enumerate(lines)]
+    (tmp_path / "timed.csv").write_text("\n".join(["time," + lines[0], *timed[1:]]) + "\n")
+    assert find_windows(read_raw(tmp_path / "timed.csv")) is None
+    assert find_windows(read_raw(tmp_path / "many.csv")) is not None
+
+
+def test_too_few_windows_are_refused(tmp_path: Path) -> None:
+    names = [f"v{number}" for number in range(24)]
+    table = read_raw(write(tmp_path / "beats.csv", names, n_rows=49))
+    layout = find_windows(table)
+    assert layout is not None
+    with pytest.raises(DatasetError, match="at least 50 normal windows, one a row, received 49"):
+        compose_windows("beats", table, layout, {})

@@ -1,0 +1,118 @@
+"""Samples of a topic, recorded."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_detector.clients.memory import MemoryBroker
+from stream_detector.core.records import OutputRecord
+from stream_detector.errors import BrokerError, DatasetError
+from stream_detector.outputs.recording import Recording, record_samples
+from stream_detector.settings import ConnectionSettings
+
+START = 1_767_225_600_000
+MINUTE = 60_000
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> MemoryBroker:
+    """Return the broker that everything connects to here."""
+    made = MemoryBroker()
+    made.create_topic("telemetry")
+    monkeypatch.setattr(
+        "stream_detector.clients.connect", lambda _, **options: made.connect(**options)
+    )
+    return made
+
+
+class FakeClock:
+    """A clock that goes on by a second whenever it is read."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now_ms(self) -> int:
+        return START + MINUTE * 60
+
+    def monotonic_s(self) -> float:
+        self.seconds += 1.0
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+def feed(broker: MemoryBroker, *records: tuple[str, float, Any]) -> None:
+    broker.feed(
+        "telemetry",
+        [
+            OutputRecord(
+                topic="telemetry",
+                value=json.dumps(value).encode() if isinstance(value, dict) else value,
+                key=key.encode(),
+                headers=(),
+                timestamp_ms=round(time_ms),
+            )
+            for key, time_ms, value in records
+        ],
+    )
+
+
+def record(minutes: float = 1.0) -> Recording:
+    return record_samples(ConnectionSettings(), "telemetry", MINUTE * minutes, clock=FakeClock())
+
+
+def test_the_newest_minutes_are_recorded_with_names_keys_and_times(broker: MemoryBroker) -> None:
+    feed(
+        broker,
+        ("a", START, {"values": {"flow": 1, "heat": 2}}),
+        ("a", START + 10_000, {"values": {"flow": 3, "heat": None}}),
+        ("b", START + 69_999, {"values": {"heat": 6, "flow": 5}, "timestamp_ms": START + 60_000}),
+        ("a", START + 70_000, {"values": {"flow": 7, "heat": 8}}),
+    )
+    found = record()
+    assert found.features == ("flow", "heat")
+    assert found.samples.keys == ("a", "b")
+    assert found.samples.series.tolist() == [0, 1, 0]
+    assert found.samples.times_ms.tolist() == [START + 10_000, START + 60_000, START + 70_000]
+    np.testing.assert_array_equal(found.samples.values, [[3, np.nan], [5, 6], [7, 8]])
+    assert (found.n_rejected, found.first_rejection) == (0, "")
+
+
+def test_features_without_names_are_numbered(broker: MemoryBroker) -> None:
+    feed(broker, ("a", START, {"values": [1, 2]}), ("a", START + 1, {"values": [[3, 4]]}))
+    found = record()
+    assert found.features == ("feature_0", "feature_1")
+    assert found.samples.values.tolist() == [[1, 2], [3, 4]]
+
+
+def test_samples_of_one_record_follow_at_the_interval(broker: MemoryBroker) -> None:
+    feed(
+        broker,
+        *(("a", START + 400 * at, {"values": [[at], [at], [at], [at]]}) for at in range(3)),
+    )
+    assert np.diff(record().samples.times_ms).tolist() == [100] * 11
+
+
+def test_records_that_cannot_be_used_are_counted(broker: MemoryBroker) -> None:
+    feed(broker, ("a", START, {"values": {"flow": 1}}), ("a", START, b"nothing"))
+    found = record()
+    assert (len(found.samples), found.n_rejected) == (1, 1)
+    assert "JSON" in found.first_rejection
+
+
+def test_reading_ends_when_the_time_is_over(broker: MemoryBroker) -> None:
+    feed(broker, ("a", START, {"values": {"flow": 1}}))
+    assert len(record(0.2).samples) == 1
+
+
+def test_a_topic_without_samples_is_refused(broker: MemoryBroker) -> None:
+    with pytest.raises(DatasetError, match="expected JSON records of samples"):
+        record(0.1)
+    feed(broker, ("a", START, b"\x00\x01"))
+    with pytest.raises(DatasetError, match="received none among the first 1"):
+        record(0.1)
+    with pytest.raises(BrokerError, match="no such topic"):
+        record_samples(ConnectionSettings(), "absent", MINUTE)
