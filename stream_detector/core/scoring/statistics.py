@@ -10,7 +10,7 @@ it is the same bit for bit whatever else is in the batch. Of a window of one fea
     short_shift     0               how far the newest steps are from those before them
     sd              log 0.001       how much it varies; logarithms, of what is above 0.001
     mean_step       log 0.001       how far it moves from one step to the next, on average
-    max_step        log 0.001       and at most
+    max_step        0               and at most
 """
 
 from collections.abc import Iterable
@@ -170,13 +170,15 @@ class WindowView:
 
     @cached_property
     def max_deviation(self) -> FloatArray:
-        """Logarithm of the largest distance of the newest `n_peak` steps from the mean."""
-        return _log(np.abs(self._centred[:, :, -self.n_peak :]).max(axis=2))
+        """Largest distance of the newest `n_peak` steps from the mean."""
+        farthest: FloatArray = np.abs(self._centred[:, :, -self.n_peak :]).max(axis=2)
+        return farthest
 
     @cached_property
     def max_step(self) -> FloatArray:
-        """Logarithm of the largest of the steps between the newest `n_peak` values."""
-        return _log(self._steps[:, :, 1 - self.n_peak :].max(axis=2))
+        """Largest of the steps between the newest `n_peak` values."""
+        largest: FloatArray = self._steps[:, :, 1 - self.n_peak :].max(axis=2)
+        return largest
 
     @cached_property
     def error(self) -> FloatArray:
@@ -185,8 +187,9 @@ class WindowView:
 
     @cached_property
     def max_error(self) -> FloatArray:
-        """Logarithm of the largest error of the newest `n_peak` steps of each feature."""
-        return _log(self._errors[:, :, -self.n_peak :].max(axis=2))
+        """Largest error of the newest `n_peak` steps of each feature."""
+        largest: FloatArray = self._errors[:, :, -self.n_peak :].max(axis=2)
+        return largest
 
 
 STATISTICS = (
@@ -195,7 +198,8 @@ STATISTICS = (
 )  # fmt: skip
 """Names of the numbers."""
 
-_LOGARITHMS = frozenset(STATISTICS[4:])
+_LOGARITHMS = frozenset(("sd", "short_sd", "mean_step", "short_mean_step", "swing", "error"))
+"""Those that are logarithms: they vary by factors. A peak is judged by its size."""
 
 
 def in_scaled_unit(name: str, value: float) -> float:

@@ -86,8 +86,8 @@ def test_a_slope_is_a_difference_over_its_steps(name: str, duration_ms: float) -
     ("values", "step"), [([20.0, 21.0, 15.0, 19.0], -6.0), ([20.0, 21.0, 28.0, 26.0], 7.0)]
 )
 def test_a_step_has_its_direction(values: list[float], step: float) -> None:
-    looks = look_of("peak", "max_step", {1: (log(0.25), log(0.5))})
-    found = facts(looks, values, log(abs(step) / 4))
+    looks = look_of("peak", "max_step", {1: (0.25, 0.5)})
+    found = facts(looks, values, abs(step) / 4)
     assert found is not None
     assert (found.kind, found.observed, found.duration_ms) == ("peak", step, 1_000)
     assert found.low is None
@@ -95,8 +95,8 @@ def test_a_step_has_its_direction(values: list[float], step: float) -> None:
 
 
 def test_a_spike_is_a_value_far_from_the_middle_of_the_window() -> None:
-    looks = look_of("peak", "max_deviation", {1: (log(0.25), log(0.5))})
-    found = facts(looks, [21.0, 21.0, 5.0, 21.0], log(3.0))
+    looks = look_of("peak", "max_deviation", {1: (0.25, 0.5)})
+    found = facts(looks, [21.0, 21.0, 5.0, 21.0], 3.0)
     assert found is not None
     assert (found.kind, found.observed, found.duration_ms) == ("spike", 5.0, 1_000)
     assert (found.low, found.high) == pytest.approx((15.0, 19.0), rel=1e-5)

@@ -66,7 +66,7 @@ def test_the_error_of_a_window_is_that_of_all_or_of_the_newest_steps() -> None:
 
 def test_a_stuck_feature_varies_by_nothing_and_its_logarithm_is_finite() -> None:
     view = view_of(4, 4, 4, 4)
-    for name in ("sd", "mean_step", "swing", "max_step"):
+    for name in ("sd", "mean_step", "swing"):
         (found,) = view.statistics([name])
         assert float(found[0, 0]) == pytest.approx(np.log(LOG_FLOOR))
         assert value(view, name) == pytest.approx(0, abs=1e-9)
