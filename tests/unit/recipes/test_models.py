@@ -57,6 +57,8 @@ def few_steps(path: Path) -> list[str]:
         given = getattr(recipe.data, key.partition(".")[2])
         if given is not None or (key == "data.n_windows" and recipe.window.record == "image"):
             changes.append(f"{key}={value}")
+    if recipe.data.name == "pumps":  # a hundred hours of pumps, where windows overlap by 55 of 60
+        changes.append(f"window.stride={recipe.window.steps}")
     return changes
 
 
