@@ -64,6 +64,8 @@ class AlertSpan(NamedTuple):
     raised_ms
         Time of the sample with which it was raised, later than `opened_ms` where windows wait for
         late samples; None where that is not known.
+    sentence
+        What the first event says is unusual; may be empty.
     """
 
     key: str
@@ -72,6 +74,7 @@ class AlertSpan(NamedTuple):
     feature: str = ""
     check: str = ""
     raised_ms: float | None = None
+    sentence: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from stream_detector.core.stream_evaluation import (
     LabelledEvent,
     StreamEvaluation,
     evaluate_stream,
+    is_false,
 )
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.evaluation.offline import PointScores, StreamRun, spans_of
@@ -65,6 +66,8 @@ class StreamFigures:
     n_silences
         Alerts about keys that sent nothing, which are in no other figure: they are neither right
         nor wrong.
+    false_alarms
+        The alerts that overlap no fault, in the order of time; without labels, all of them.
     points
         Metrics by "causal" and "put_back"; empty without events.
     nab
@@ -84,6 +87,7 @@ class StreamFigures:
     events: Sequence[LabelledEvent] | None
     per_day: Interval
     n_silences: int = 0
+    false_alarms: Sequence[AlertSpan] = ()
     points: Mapping[str, PointFigures] = field(default_factory=dict)
     nab: float = float("nan")
     windows: Evaluation | None = None
@@ -99,6 +103,7 @@ class StreamFigures:
             "events": _plain(total.events) if is_labelled else None,
             "alerts": {**_alerts(total.alerts, is_labelled), "per_day": _plain(self.per_day)},
             "n_silences": self.n_silences,
+            "false_alarms" if is_labelled else "alert_spans": _plain(self.false_alarms),
             "by_key": {
                 key: {
                     "events": _plain(each.events) if is_labelled else None,
@@ -154,6 +159,7 @@ def measure(
         events=None if samples.labels is None else events,
         per_day=rate_interval(len(run.judged), total_ms / _DAY_MS),
         n_silences=len(run.alerts) - len(run.judged),
+        false_alarms=_false_alarms(run, events, grace_ms(rules)),
         nab=_nab(run, samples),
         quantiles=quantiles | ({"max": float(ranked[-1])} if len(ranked) else {}),
     )
@@ -252,6 +258,15 @@ def labelled_series(samples: Samples) -> list[tuple[NDArray[np.intp], NDArray[np
     return parts
 
 
+def _false_alarms(run: StreamRun, events: Sequence[LabelledEvent], grace: float) -> list[AlertSpan]:
+    """Return the alerts that overlap no fault, in the order of time."""
+    of_key: dict[str, list[LabelledEvent]] = {}
+    for event in events:
+        of_key.setdefault(event.key, []).append(event)
+    false = [each for each in run.judged if is_false(each, of_key.get(each.key, ()), grace)]
+    return sorted(false, key=lambda each: each.opened_ms)
+
+
 def _nab(run: StreamRun, samples: Samples) -> float:
     """Return the score of NAB with alerts as detections, mean over the series with events."""
     scores = []
@@ -288,6 +303,8 @@ def _plain(value: Any) -> Any:
         return {key: _plain(each) for key, each in value.items()}
     if hasattr(value, "_asdict"):
         return {key: _plain(each) for key, each in value._asdict().items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
     if hasattr(value, "__dataclass_fields__"):
         return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
     return value

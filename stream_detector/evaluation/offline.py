@@ -138,8 +138,9 @@ class _Gathered:
         first = self.first_ids.setdefault(alert.alert_id, first)
         if alert.event == "open" and first == alert.alert_id:
             check = alert.reason if alert.reason in _NOTHING_COMES else alert.check or ""
+            sentence = alert.explanation.sentence if alert.explanation is not None else ""
             self.spans[first] = AlertSpan(
-                alert.key, alert.opened_ms, np.inf, feature_of(alert), check, now_ms
+                alert.key, alert.opened_ms, np.inf, feature_of(alert), check, now_ms, sentence
             )
         elif alert.event == "open":
             self.spans[first] = self.spans[first]._replace(closed_ms=np.inf)

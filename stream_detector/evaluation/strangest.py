@@ -29,6 +29,8 @@ class StrangeSpan(NamedTuple):
     feature, check
         The feature that an alert about it would name first, and the check; empty where it names
         none.
+    sentence
+        What such an alert would say is unusual; may be empty.
     """
 
     key: str
@@ -37,6 +39,7 @@ class StrangeSpan(NamedTuple):
     anomaly_score: float
     feature: str
     check: str
+    sentence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +128,8 @@ def _part(
     return Samples(samples.keys, samples.series[rows], samples.times_ms[rows], samples.values[rows])
 
 
-def _explain(detector: SampleDetector, samples: Samples, score: float) -> tuple[str, str]:
-    """Return feature and check of the first window of samples, which has about this score."""
+def _explain(detector: SampleDetector, samples: Samples, score: float) -> tuple[str, str, str]:
+    """Return what an alert about the first window of samples names; it has about this score."""
     eager = replace(
         detector,
         scorer=_Eager(detector.scorer, score / 2),
@@ -134,4 +137,6 @@ def _explain(detector: SampleDetector, samples: Samples, score: float) -> tuple[
         windows=replace(detector.windows, no_data_after_ms=None),
     )
     alerts = run_offline(eager, samples).alerts
-    return (alerts[0].feature, alerts[0].check) if alerts else ("", "")
+    if not alerts:
+        return "", "", ""
+    return alerts[0].feature, alerts[0].check, alerts[0].sentence

@@ -13,6 +13,9 @@ from stream_detector.evaluation.figures import StreamFigures
 N_KEYS_SHOWN = 30
 """Most series in the table by key; those with most to see come first."""
 
+N_ALERTS_SHOWN = 30
+"""Most false alarms that are listed."""
+
 POINT_ADJUSTED_WARNING = (
     "point-adjusted F1 counts a whole fault as predicted once one of its samples is; random scores "
     "reach high values where faults are long, so do not choose between detectors by it"
@@ -174,6 +177,33 @@ def _points_table(figures: StreamFigures) -> FigureTable:
     rows[1:1] = floors
     rows.append(("NAB score, alerts as detections", figures.nab, None))
     return FigureTable("Samples against their labels", ("metric", "causal", "put back"), rows)
+
+
+def false_alarm_table(figures: StreamFigures) -> FigureTable:
+    """Return the first false alarms, or alerts without labels, with what they say."""
+    shown = figures.false_alarms[:N_ALERTS_SHOWN]
+    has_check = any(each.check for each in shown)
+    rows = [
+        (
+            each.key,
+            describe_time(each.opened_ms),
+            duration(each.closed_ms - each.opened_ms),
+            *([each.check or None] if has_check else []),
+            each.feature or None,
+            each.sentence or None,
+        )
+        for each in shown
+    ]
+    title = "Alerts in the order of time" if figures.events is None else "False alarms"
+    more = len(figures.false_alarms) - len(shown)
+    columns = (
+        *("key", "opened", "length"),
+        *(("check",) * has_check),
+        *("feature", "what is unusual"),
+    )
+    return FigureTable(
+        f"{title}, the first of {more + len(shown)}" if more else title, columns, rows
+    )
 
 
 def _strangest_table(figures: StreamFigures) -> FigureTable:

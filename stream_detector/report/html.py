@@ -19,6 +19,9 @@ from stream_detector.text import printable, shorten
 TEXT_CHARACTERS_MAX = 1_024
 """How much of a text is shown. Our own are shorter; those of data, such as keys, may be longer."""
 
+_LONG_FROM = 30
+"""Characters from which a cell is set as text: to the left, and in a wide column."""
+
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'"
@@ -81,7 +84,11 @@ def note(text: str) -> str:
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return a table."""
     head = "".join(f"<th>{to_text(column)}</th>" for column in columns)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{to_text(cell)}</td>' for cell in row)}</tr>\n" for row in rows
-    )
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>\n" for row in rows)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n"
+
+
+def _cell(value: object) -> str:
+    """Return a cell of a table."""
+    is_long = isinstance(value, str) and len(value) >= _LONG_FROM
+    return f'<td class="long">{to_text(value)}</td>' if is_long else f"<td>{to_text(value)}</td>"

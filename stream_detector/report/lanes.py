@@ -1,7 +1,7 @@
 """Draw samples in time: a lane for each key and each feature, faults and alerts, strange spans."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,6 +23,9 @@ N_SPANS_SHOWN = 6
 
 _N_BINS = 600
 """Parts of time in which a lane has its least and its largest value, so that no peak is lost."""
+
+_N_VECTORS_MAX = 200
+"""Most bars of one colour in a lane that are drawn as vectors."""
 
 _NAME_CHARACTERS_MAX = 24
 _FAULT, _ALERT = COLOURS[1], COLOURS[0]
@@ -58,11 +61,10 @@ def key_lanes(findings: StreamFindings, keys: Sequence[str]) -> Figure:
     for lane, key in enumerate(keys):
         start_ms, end_ms = findings.spans_ms[key]
         axes.hlines(lane, *time.of(np.array([start_ms, end_ms])), color=INK, alpha=0.25, lw=0.8)
-        for event in findings.events_of(key):
-            _bar(axes, time, (event.start_ms, event.end_ms), lane - 0.36, _FAULT)
-        for alert in findings.alerts_of(key):
-            colour = _colour_of(findings, alert)
-            _bar(axes, time, (alert.opened_ms, alert.closed_ms), lane + 0.06, colour)
+        faults = [(event.start_ms, event.end_ms) for event in findings.events_of(key)]
+        _bars(axes, time, faults, (lane - 0.36, 0.3), _FAULT)
+        for colour, spans in _alert_spans(findings, key, None).items():
+            _bars(axes, time, spans, (lane + 0.06, 0.3), colour)
     axes.set_ylim(len(keys) - 0.4, -0.6)
     axes.set_yticks(range(len(keys)), [_name(key) for key in keys])
     for label in axes.get_yticklabels():
@@ -147,14 +149,14 @@ def _shade(
     axes: Axes, findings: StreamFindings, key: str, time: _Time, feature: str | None
 ) -> None:
     """Shade faults over the whole lane, and mark alerts at its top; of a feature only its own."""
-    for event in findings.events_of(key):
-        if feature is None or not event.features or feature in event.features:
-            span = time.of(np.array([event.start_ms, event.end_ms]))
-            axes.axvspan(*span, color=_FAULT, alpha=0.3, linewidth=0.5)
-    for alert in findings.alerts_of(key):
-        if feature is None or not alert.feature or feature == alert.feature:
-            start, end = time.of(np.array([alert.opened_ms, alert.closed_ms])).tolist()
-            axes.axvspan(start, end, 0.94, color=_colour_of(findings, alert), linewidth=0.8)
+    faults = [
+        (event.start_ms, event.end_ms)
+        for event in findings.events_of(key)
+        if feature is None or not event.features or feature in event.features
+    ]
+    _bars(axes, time, faults, (0.0, 1.0), _FAULT, in_lane=True)
+    for colour, spans in _alert_spans(findings, key, feature).items():
+        _bars(axes, time, spans, (0.94, 0.06), colour, in_lane=True)
     axes.margins(x=0)
 
 
@@ -176,10 +178,50 @@ def _envelope(axes: Axes, times: NDArray[np.float64], values: NDArray[np.float64
     axes.plot(np.repeat(times[starts], 2), pairs, color=INK, linewidth=0.6)
 
 
-def _bar(axes: Axes, time: _Time, span_ms: tuple[float, float], bottom: float, colour: str) -> None:
-    """Draw a span of time as a bar of at least a visible width."""
-    start, end = time.of(np.array(span_ms)).tolist()
-    axes.broken_barh([(start, end - start)], (bottom, 0.3), color=colour, linewidth=1.0)
+def _bars(
+    axes: Axes,
+    time: _Time,
+    spans_ms: Sequence[tuple[float, float]],
+    height: tuple[float, float],
+    colour: str,
+    *,
+    in_lane: bool = False,
+) -> None:
+    """Draw spans of time as bars of at least a visible width, many of them as pixels.
+
+    Parameters
+    ----------
+    axes, time
+        Where, and how time is drawn.
+    spans_ms
+        Starts and ends.
+    height
+        Bottom and height, of the lane's own unit, or as shares of the lane.
+    colour
+        The text's colour stays a vector, since the page changes it.
+    in_lane
+        Whether `height` is in shares of the lane; faults are then shaded.
+    """
+    ends = time.of(np.array(spans_ms).reshape(-1, 2))  # (n_spans, 2)
+    bars = [(start, end - start) for start, end in ends.tolist()]
+    alpha = 0.3 if in_lane and colour == _FAULT else 1.0
+    style: dict[str, Any] = {"transform": axes.get_xaxis_transform()} if in_lane else {}
+    is_many = len(bars) > _N_VECTORS_MAX and colour != INK
+    axes.broken_barh(
+        bars, height, color=colour, alpha=alpha, linewidth=0.8, rasterized=is_many, **style
+    )
+
+
+def _alert_spans(
+    findings: StreamFindings, key: str, feature: str | None
+) -> dict[str, list[tuple[float, float]]]:
+    """Return when alerts of a key were open, by their colour; of a feature only its own."""
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for alert in findings.alerts_of(key):
+        if feature is None or not alert.feature or feature == alert.feature:
+            colour = _colour_of(findings, alert)
+            spans.setdefault(colour, []).append((alert.opened_ms, alert.closed_ms))
+    return spans
 
 
 def _colour_of(findings: StreamFindings, alert: AlertSpan) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from stream_detector.evaluation.tables import N_KEYS_SHOWN, FigureTable, tables
+from stream_detector.evaluation.tables import N_KEYS_SHOWN, FigureTable, false_alarm_table, tables
 from stream_detector.report import html, lanes, stream_charts
 from stream_detector.report.drawing import house_style
 from stream_detector.report.page import training_parts
@@ -62,6 +62,10 @@ def _sections(findings: StreamFindings) -> Iterator[str]:
     first, *others = found.values()
     yield html.section("figures", first.title, _first(findings, first))
     yield html.section("keys", "Keys", _keys(findings))
+    alarms = false_alarm_table(findings.figures)
+    if alarms.rows:
+        parts = [html.table(alarms.columns, alarms.rows)]
+        yield html.section("false-alarms", alarms.title, parts)
     if stream_charts.is_drawable(findings):
         yield html.section("thresholds", "Other thresholds", _thresholds(findings))
     yield html.section("features", "Features", _features(findings))
@@ -135,8 +139,9 @@ def _strangest(findings: StreamFindings, table: FigureTable) -> Iterator[str]:
         "and after; the feature is the one that an alert would name."
     )
     yield html.figure(lanes.strange_spans(findings, spans), "strangest", caption)
-    rows = [(f"#{number}", *row) for number, row in enumerate(table.rows)]
-    yield html.table(("number", *table.columns), rows)
+    told = zip(table.rows, findings.figures.strangest, strict=True)
+    rows = [(f"#{at}", *row, span.sentence or None) for at, (row, span) in enumerate(told)]
+    yield html.table(("number", *table.columns, "what is unusual"), rows)
 
 
 def _scores(findings: StreamFindings) -> Iterator[str]:

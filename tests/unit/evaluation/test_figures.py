@@ -23,7 +23,12 @@ from stream_detector.evaluation.figures import (
 )
 from stream_detector.evaluation.offline import PointScores, StreamRun
 from stream_detector.evaluation.strangest import StrangeSpan
-from stream_detector.evaluation.tables import N_KEYS_SHOWN, tables
+from stream_detector.evaluation.tables import (
+    N_ALERTS_SHOWN,
+    N_KEYS_SHOWN,
+    false_alarm_table,
+    tables,
+)
 
 RULES = WindowRules(4, 1, 2, 10.0, 40.0, 0.0, "hold", 0.5, 10_000.0)
 N = 40
@@ -91,6 +96,7 @@ def test_without_labels_alerts_are_counted_and_not_judged() -> None:
     assert found["alerts"]["false_per_day"] is None
     assert found["alerts"]["per_day"]["value"] == pytest.approx(86_400_000 / 780)
     assert found["by_key"]["a"]["events"] is None
+    assert [each["opened_ms"] for each in found["alert_spans"]] == [100.0]
     assert math.isnan(found["nab_score"])
     assert (found["points"], found["windows"]) == ({}, None)
 
@@ -125,6 +131,7 @@ def test_the_json_has_every_figure_by_name() -> None:
     assert found["by_check"]["peak"]["n_first"] == 1
     assert found["floors"] == {"random": {"vus_pr_causal": 0.25, "vus_pr_put_back": 0.5}}
     assert found["strangest"] == [span._asdict()]
+    assert found["false_alarms"] == []
     assert 0 < found["nab_score"] < 100
 
 
@@ -238,6 +245,29 @@ def test_tables_say_what_is_there() -> None:
     assert found["The strangest spans"].rows[0] == (
         "a", "1970-01-01T00:00:00.000Z", "0.03 s", 1.5, None
     )  # fmt: skip
+
+
+def test_false_alarms_are_listed_with_what_they_say() -> None:
+    alerts = [
+        AlertSpan("a", 300.0, 2_300.0, "flow", "peak", None, "flow jumped"),
+        AlertSpan("b", 250.0, 260.0),
+        AlertSpan("a", 105.0, 200.0),
+    ]
+    figures = figures_of(some_labels(), *alerts)
+    assert [each.opened_ms for each in figures.false_alarms] == [250.0, 300.0]
+    table = false_alarm_table(figures)
+    assert table.title == "False alarms"
+    assert table.rows == [
+        ("b", "1970-01-01T00:00:00.250Z", "0.01 s", None, None, None),
+        ("a", "1970-01-01T00:00:00.300Z", "2 s", "peak", "flow", "flow jumped"),
+    ]
+    unchecked = replace(figures, false_alarms=alerts[1:])
+    assert "check" not in false_alarm_table(unchecked).columns
+    assert len(false_alarm_table(unchecked).rows[0]) == 5
+    many = replace(figures, events=None, false_alarms=alerts[:1] * (N_ALERTS_SHOWN + 1))
+    table = false_alarm_table(many)
+    assert table.title == f"Alerts in the order of time, the first of {N_ALERTS_SHOWN + 1}"
+    assert len(table.rows) == N_ALERTS_SHOWN
 
 
 def test_tables_without_labels_speak_of_alerts_only() -> None:

@@ -45,6 +45,7 @@ def test_the_strangest_spans_do_not_overlap_and_name_their_feature() -> None:
     ]  # fmt: skip
     assert [each.anomaly_score for each in found] == [1.0, 0.5, 0.125]
     assert all(each.end_ms - each.start_ms == 30 for each in found)
+    assert all(each.sentence.startswith(each.feature) for each in found)
     assert found[0].start_ms <= 1_767_225_600_200 <= found[0].end_ms
 
 

@@ -102,7 +102,9 @@ def test_a_report_has_lanes_thresholds_and_strange_spans(text: str) -> None:
     features = page.sections["features"]
     assert all(text in features for text in ("flow", "heat", "anomaly score", "Key a", "Key b"))
     assert "share of faults found" in page.sections["thresholds"]
+    assert "heat" in page.sections["false-alarms"]
     assert "#0, flow, score" in page.sections["strangest"]
+    assert "what is unusual" in page.sections["strangest"]
     assert "2026-01-01T00:0" in page.sections["strangest"]
     assert any("VUS-PR" in text for text in page.sections.values())
     assert any("Windows against their labels" in text for text in page.sections.values())
@@ -115,6 +117,7 @@ def test_a_report_works_without_labels(tmp_path: Path) -> None:
     assert page.figures == ["keys", "thresholds", "features", "strangest", "scores", "training"]
     assert "days in all, without labels" in text
     assert "have no labels" in page.sections["figures"]
+    assert "Alerts in the order of time" in page.sections["false-alarms"]
     assert "fault" not in page.sections["keys"]
     assert "alerts a day and key" in page.sections["thresholds"]
     assert "share of faults found" not in page.sections["thresholds"]
@@ -158,6 +161,14 @@ def test_a_long_signal_keeps_its_peaks_and_its_size(tmp_path: Path) -> None:
     samples = samples_of(30_000, ("a",))
     text = stream_page(find(tmp_path, samples, ("flow", "heat")))
     assert len(text) < 1_000_000
+
+
+def test_many_faults_do_not_make_a_large_page(tmp_path: Path) -> None:
+    samples = samples_of(6_000, ("a",))
+    labels = np.zeros(6_000, np.int8)
+    labels[::5] = 1
+    found = find(tmp_path, replace(samples, labels=labels), ("flow", "heat"))
+    assert len(stream_page(found)) < 500_000
 
 
 def test_few_samples_and_missing_values_are_drawn(tmp_path: Path) -> None:
