@@ -265,6 +265,12 @@ def test_train_and_the_report_warn_of_a_threshold_that_cannot_be_trusted(
     floor = "the threshold is at its floor, 1e-09: the network reconstructs the data exactly"
     few = "the threshold is fitted to 16 normal windows, and its method wants at least 30"
     assert found["threshold"] == pytest.approx(1e-9)
+    calibration = found["calibration"]
+    assert (calibration["unit"], calibration["n_clusters"], calibration["reached"]) == (
+        "per day",
+        0,
+        0.0,
+    )
     for text in (floor, few, "these features never change in it: flow, heat"):
         assert text in error
         assert text in " ".join(found["warnings"])
@@ -303,13 +309,8 @@ def test_a_signal_far_from_zero_is_learnt_and_its_change_found(
     path.write_text(meter_text(as_windows))
     keys = ["data.name=csv", f"data.path={path}", "window.steps=40", "network.units=[8]"]
     keys += ["training.epochs=20", "training.batch_size=4", "threshold.calibrate_on=train"]
-    keys += [
-        "threshold.method=sigma",
-        "threshold.n_sigma=4",
-        "threshold.n_mad=",
-        "scaling.kind=standard",
-    ]
-    keys += ["threshold.quantile=", "training.learning_rate=0.01"]
+    keys += ["threshold.method=sigma", "threshold.n_sigma=4", "scaling.kind=standard"]
+    keys += ["training.learning_rate=0.01"]
     recipe = "synthetic-ecg-dense" if as_windows else "mitdb-dense"
     if as_windows:
         keys += ["data.seed=", "data.n_windows=", "network.output_activation="]
