@@ -33,6 +33,8 @@ SIZES_SD = (2.0, 3.0, 5.0)
 
 _LONG, _DRIFT = 5, 15
 """Lengths of most faults and of a drift, in windows."""
+_SHORT = 20
+"""A series of fewer windows has room for one window only between faults."""
 _SPIKE_STEPS = (1, 4)
 _PERIODS = (8.0, 15.0)
 
@@ -76,7 +78,8 @@ class Place(NamedTuple):
     Parameters
     ----------
     n_steps
-        Length of a window. Two windows before each fault and after it stay without one.
+        Length of a window. Two windows before each fault and after it stay without one, and one
+        window where a series is short.
     seed
         The same seed gives the same faults.
     first
@@ -118,9 +121,9 @@ def inject(
     rng = np.random.default_rng((place.seed, first))
     values = np.array(normal.values, dtype=np.float64)  # (n_samples, n_features), a copy
     faults: list[LabelledEvent] = []
-    rest = 2 * n_steps
     places = [np.flatnonzero(normal.series == number) for number in range(len(normal.keys))]
-    at = [rest + int(rng.integers(n_steps)) for _ in places]
+    rests = [_rest(n_steps, len(rows)) for rows in places]
+    at = [rest + int(rng.integers(max(rest // 2, 1))) for rest in rests]
     is_open = [True] * len(places)
     number = first
     while any(is_open):
@@ -128,7 +131,7 @@ def inject(
             if not is_open[series]:
                 continue
             kind = kinds[number % len(kinds)]
-            length = _length(kind, n_steps, len(rows), rng)
+            length, rest = _length(kind, n_steps, len(rows), rng), rests[series]
             if at[series] + length + rest > len(rows):
                 is_open[series] = False
                 continue
@@ -140,7 +143,7 @@ def inject(
             name = features[feature]
             key = normal.keys[series]
             faults.append(LabelledEvent(key, start_ms, end_ms, kind.text, (name,)))
-            at[series] += length + 2 * rest + int(rng.integers(n_steps))
+            at[series] += length + 2 * rest + int(rng.integers(max(rest // 2, 1)))
             number += 1
     return FaultySamples(replace(normal, values=values, labels=None), tuple(faults))
 
@@ -160,6 +163,11 @@ def spreads(samples: Samples) -> NDArray[np.float64]:
         half = (high - low) / 2
         found[number] = np.where(half > 0, half, np.nanstd(own, axis=0))
     return found
+
+
+def _rest(n_steps: int, n_rows: int) -> int:
+    """Return how many samples before and after a fault are without one; one window at least."""
+    return 2 * n_steps if n_rows >= _SHORT * n_steps else n_steps
 
 
 def _length(kind: Kind, n_steps: int, n_rows: int, rng: np.random.Generator) -> int:

@@ -16,8 +16,9 @@ from stream_detector.recipes.sections import Recipe
 from stream_detector.text import printable, shorten
 
 _LINE = 100
-_BATCHES = 2_000
-"""Steps of the optimizer that a network of this size wants at least."""
+_BATCHES, _EPOCHS_MAX = 1_500, 40
+"""Steps of the optimizer that a network of this size wants at least, in at most so many epochs: a
+few hundred rows take as long a time for each epoch as some thousand."""
 
 
 def recipe_name(stem: str) -> str:
@@ -220,7 +221,7 @@ def _training(plan: Plan, base: Mapping[str, Any]) -> dict[str, Chosen]:
     n_windows = plan.n_windows
     batch_size = _power_of_two(n_windows / 50, 16, int(base.get("batch_size", 256)))
     n_batches = max(n_windows // batch_size, 1)
-    epochs = max(int(base.get("epochs", 1)), min(100, math.ceil(_BATCHES / n_batches)))
+    epochs = max(int(base.get("epochs", 1)), min(_EPOCHS_MAX, math.ceil(_BATCHES / n_batches)))
     return {
         "epochs": Chosen(epochs, f"about {epochs * n_batches:,} steps of the optimizer at most"),
         "batch_size": Chosen(batch_size, f"of about {n_windows:,} windows"),

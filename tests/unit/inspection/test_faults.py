@@ -89,7 +89,7 @@ def test_passes_go_through_all_kinds_and_features() -> None:
 
 
 def test_there_is_no_fault_where_there_is_no_room() -> None:
-    assert not inject(normal(15), np.ones((2, 2)), NAMES, Place(N_STEPS)).faults
+    assert not inject(normal(9), np.ones((2, 2)), NAMES, Place(N_STEPS)).faults
 
 
 def test_spreads_are_robust_and_of_each_series() -> None:
@@ -136,7 +136,7 @@ def test_a_trial_without_room_has_no_rows() -> None:
     rules = WindowRules(N_STEPS, 2, 1, 1_000.0, 4_000.0, 0.0, "hold", 0.5, 3_600_000.0)
     alerting = AlertRules(1, 1, 600_000, 1_000, 0, 600_000, 10, 600_000, (("warning", 1.0),))
     detector = make_sample_detector(rules, alerting, features=Features(NAMES))
-    trial = try_out(detector, SampleDataset("pumps", "", normal(15), normal(15), NAMES))
+    trial = try_out(detector, SampleDataset("pumps", "", normal(9), normal(9), NAMES))
     assert (trial.by_kind, trial.by_feature) == ((), ())
 
 
