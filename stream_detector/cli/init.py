@@ -117,7 +117,9 @@ def init(
             message = f"init: expected a file or --from-topic TOPIC, received {received}; give one"
             raise ConfigError(message)
         from stream_detector.cli.init_topic import record_topic
+        from stream_detector.inspection.recipe_text import recipe_name
 
+        out = out or Path(f"{recipe_name(from_topic)}.toml")
         settings = connection_settings(bootstrap_servers, client, settings_file)
         data = record_topic(settings, from_topic, minutes, out)
     from stream_detector.cli.init_columns import Choices
@@ -133,13 +135,13 @@ def _make(
 ) -> None:
     """Write the recipe, train and try it, and show what was found."""
     from stream_detector.cli.init_columns import agree_on_columns
-    from stream_detector.cli.init_recipe import make_recipe
+    from stream_detector.cli.init_recipe import make_recipe, mended
     from stream_detector.cli.init_views import report_of, show_made, show_next
     from stream_detector.inspection.roles import Said
     from stream_detector.inspection.table import read_raw
     from stream_detector.inspection.whole_windows import find_windows
 
-    table = read_raw(data)
+    table = read_raw(mended(data, target))
     windows = find_windows(table) if choices.said == Said() else None
     if windows is not None:
         from stream_detector.cli.init_windows import init_windows

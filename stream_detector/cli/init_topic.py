@@ -6,14 +6,11 @@ import numpy as np
 
 from stream_detector.cli.terminal import StopFlag, csv_rows, progress_bar, say
 from stream_detector.inspection.plan import duration
-from stream_detector.inspection.recipe_text import recipe_name
 from stream_detector.outputs.recording import Recording, record_samples
 from stream_detector.settings import ConnectionSettings
 
 
-def record_topic(
-    settings: ConnectionSettings, topic: str, minutes: float, out: Path | None
-) -> Path:
+def record_topic(settings: ConnectionSettings, topic: str, minutes: float, out: Path) -> Path:
     """Record the newest minutes of a topic to a CSV file beside the recipe, and return its path.
 
     Parameters
@@ -25,7 +22,7 @@ def record_topic(
     minutes
         How much to record.
     out
-        The recipe to write; None writes it to the working directory.
+        The recipe to write.
 
     Raises
     ------
@@ -54,7 +51,7 @@ def record_topic(
             is_stopping=lambda: stop.is_set,
             on_progress=on_progress,
         )
-    path = Path(f"{recipe_name(topic)}.csv") if out is None else out.with_suffix(".csv")
+    path = out.with_name(f"{out.stem}.samples.csv")
     write_recording(recording, path)
     samples = recording.samples
     span = duration(float(np.ptp(samples.times_ms)))

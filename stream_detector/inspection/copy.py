@@ -39,6 +39,8 @@ def why_copy(table: RawTable, layout: Layout) -> str:
     """Return why a recipe cannot read a file as it is, empty if it can."""
     if not layout.columns.time:
         return "the file has no times"
+    if layout.time_of_day:
+        return f"the time is in two columns, {layout.columns.time} and {layout.time_of_day}"
     n_bad = int((~np.isfinite(layout.times_ms)).sum())
     if n_bad:
         return f"{n_bad:,} rows have no time"

@@ -84,6 +84,8 @@ class Layout:
         Whether no label marks a row as anomalous, shape (n_rows,).
     notes
         What a person should know beside.
+    time_of_day
+        Name of a second column that the times are made of; empty if there is none.
     """
 
     columns: ColumnMap
@@ -93,6 +95,7 @@ class Layout:
     times_ms: NDArray[np.float64]
     is_normal: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
+    time_of_day: str = ""
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -107,6 +110,7 @@ class _Finding:
     table: RawTable
     why: dict[str, tuple[Role, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    time_of_day: str = ""
 
     def rest(self) -> list[RawColumn]:
         """Return the columns without a role yet."""
@@ -147,7 +151,10 @@ def find_roles(table: RawTable, said: Said) -> Layout:
     label = next((name for name, (role, _) in found.why.items() if role == "label"), "")
     columns = ColumnMap(key, time, time_format, label, normal_label, features)
     order = {each.name: found.why[each.name] for each in table.columns}
-    return Layout(columns, order, series, keys, times_ms, is_normal, tuple(found.notes))
+    notes = tuple(found.notes)
+    return Layout(
+        columns, order, series, keys, times_ms, is_normal, notes, time_of_day=found.time_of_day
+    )
 
 
 def _check_said(table: RawTable, said: Said) -> None:
@@ -184,6 +191,9 @@ def _time(found: _Finding, said: Said) -> tuple[str, str, NDArray[np.float64]]:
     found.why[best.name] = ("time", "as you said" if said.time else best.why)
     for other in best.others:
         found.why[other] = ("left out", f"is a time too, and {best.name} was taken")
+    if best.time_of_day:
+        found.why[best.time_of_day] = ("time", "time of day")
+        found.time_of_day = best.time_of_day
     if best.note:
         found.notes.append(best.note)
     return best.name, best.time_format, best.times_ms

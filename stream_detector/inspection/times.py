@@ -1,8 +1,9 @@
 """Find the column of times, and in which unit or form it is."""
 
+import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import NamedTuple
 
@@ -38,6 +39,9 @@ _UNIT_IN_NAME = {
     "ms": re.compile(r".*[ _(\[-]ms(ec)?[)\]]?|.*millis(econds)?|timestampms"),
     "s": re.compile(r".*[ _(\[-](s|sec|secs)[)\]]?|.*seconds?|secs?"),
 }
+_TIME_OF_DAY = re.compile(r"(\d{1,2})[:.](\d{2})(?:[:.](\d{2}(?:\.\d+)?))? ?([AaPp][Mm])?")
+_HOUR_MAX, _MINUTE_MAX, _DAY_MS = 23, 59, 86_400_000.0
+_MOST = 0.99
 _WHOLE_SECONDS = (10, 15, 30, 60, 120, 180, 300, 600, 900, 1_200, 1_800, 3_600, 7_200, 86_400)
 
 
@@ -57,6 +61,9 @@ class TimeColumn:
         Names of other columns that are times.
     note
         What a person should know of the times; empty if nothing.
+    time_of_day
+        Name of a second column with the time of day, where the first has dates only; it is added to
+        the times. Empty if there is none.
     """
 
     name: str
@@ -65,6 +72,7 @@ class TimeColumn:
     why: str
     others: tuple[str, ...] = ()
     note: str = ""
+    time_of_day: str = ""
 
 
 class _Form(NamedTuple):
@@ -99,10 +107,9 @@ def find_times(
             found.append((form.merit + named + exact, column, form))
     if not found:
         return None
-    merit, column, form = max(found, key=lambda each: each[0])
-    del merit
+    _, column, form = max(found, key=lambda each: each[0])
     cells = column.cells if column.numbers is None else column.numbers.tolist()
-    return TimeColumn(
+    best = TimeColumn(
         column.name,
         form.time_format,
         to_milliseconds(cells, form.time_format),
@@ -110,6 +117,45 @@ def find_times(
         tuple(other.name for _, other, _ in found if other is not column),
         form.note,
     )
+    return _with_time_of_day(best, columns)
+
+
+def _with_time_of_day(best: TimeColumn, columns: Sequence[RawColumn]) -> TimeColumn:
+    """Return the times with those of a second column added, where the first has dates only."""
+    there = best.times_ms[np.isfinite(best.times_ms)]
+    is_dates = len(there) > 1 and not (there % _DAY_MS).any() and len(np.unique(there)) < len(there)
+    for column in columns if is_dates else ():
+        if column.numbers is not None or column.name == best.name:
+            continue
+        known: dict[object, float] = {}
+        for cell in column.cells:
+            if cell not in known:
+                known[cell] = _time_of_day_ms(cell)
+        within = np.array([known[cell] for cell in column.cells])
+        if np.isfinite(within).mean() > _MOST:
+            others = tuple(name for name in best.others if name != column.name)
+            times_ms = best.times_ms + within
+            why = f"{best.why}; {column.name} has the time of day"
+            return replace(best, times_ms=times_ms, why=why, others=others, time_of_day=column.name)
+    return best
+
+
+def _time_of_day_ms(cell: object) -> float:
+    """Return milliseconds since midnight, NaN for what is no time of day.
+
+    Examples
+    --------
+    >>> [_time_of_day_ms(cell) for cell in ("00:01", "1:00:00 PM", "18.00.00", "25:00", "x")]
+    [60000.0, 46800000.0, 64800000.0, nan, nan]
+    """
+    match = _TIME_OF_DAY.fullmatch(str(cell).strip())
+    if match is None:
+        return math.nan
+    hours, minutes, seconds, half = match.groups()
+    hour = int(hours) % 12 + (12 if half.lower() == "pm" else 0) if half else int(hours)
+    if hour > _HOUR_MAX or int(minutes) > _MINUTE_MAX:
+        return math.nan
+    return 3_600_000.0 * hour + 60_000.0 * int(minutes) + 1_000.0 * float(seconds or 0)
 
 
 def _is_named(name: str) -> bool:

@@ -156,6 +156,22 @@ def test_rows_without_a_time_or_a_key_are_left_out_of_a_copy(run: Run) -> None:
     assert sum(line.endswith(",1") for line in copied) == 20
 
 
+def test_a_file_as_a_spreadsheet_writes_it_is_mended_and_copied(run: Run) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["Datum;Uhrzeit;Maschine;Fluss"]
+    for step in range(600):
+        flow = f"{rng.normal(5, 1):.3f}".replace(".", ",")
+        lines.append(f"01.03.2026;{step // 60:02d}:{step % 60:02d};m1;{flow}")
+    Path("anlage.csv").write_text("\n".join(lines) + "\n")
+    code, _, err = run("anlage.csv", "--yes", "--recipe-only")
+    assert code == 0, err
+    assert "a copy is in anlage.mended.csv" in err
+    assert "the time is in two columns, Datum and Uhrzeit" in err
+    recipe = load_recipe(Path("anlage.toml"))
+    assert recipe.data.path == "anlage.samples.csv"
+    assert (recipe.window.sample_interval_ms, recipe.data.features) == (60_000, ("Fluss",))
+
+
 def test_rows_of_windows_get_a_recipe_of_windows(run: Run) -> None:
     rng = np.random.default_rng(0)
     lines = [",".join(f"v{step}" for step in range(20))]
@@ -192,9 +208,9 @@ def test_samples_of_a_topic_become_a_file_and_a_recipe(
     flags = ("--minutes", 10, "--yes", "--recipe-only", "--out", "live.toml")
     code, _, err = run("--from-topic", "pumps", *flags)
     assert code == 0, err
-    assert "601 samples of 1 keys in 10 min written to live.csv" in err
+    assert "601 samples of 1 keys in 10 min written to live.samples.csv" in err
     recipe = load_recipe(Path("live.toml"))
-    assert (recipe.data.path, recipe.data.features) == ("live.csv", ("flow", "heat"))
+    assert (recipe.data.path, recipe.data.features) == ("live.samples.csv", ("flow", "heat"))
 
 
 @pytest.mark.keras

@@ -203,6 +203,16 @@ def test_the_order_of_day_and_month_is_found_from_all_rows(write: Write, day_fir
     assert layout.times_ms[-1] == START_MS + 399 * 3_600_000
 
 
+@pytest.mark.parametrize("form", ["%H:%M:%S", "%H.%M.%S", "%I:%M:%S %p"])
+def test_a_date_and_a_time_of_day_are_one_time(write: Write, form: str) -> None:
+    fleet = Fleet(1, interval_s=300.0)
+    columns = {"Date": fleet.dates("%d/%m/%Y"), "Time": fleet.dates(form), "flow": fleet.flow}
+    layout = find_roles(read_raw(write(columns)), Said())
+    assert (layout.columns.time, layout.time_of_day) == ("Date", "Time")
+    assert layout.times_ms[1] - layout.times_ms[0] == 300_000
+    assert layout.features == ("flow",)
+
+
 def test_of_two_times_the_better_named_is_taken(write: Write) -> None:
     fleet = Fleet(1)
     columns = {
