@@ -159,6 +159,8 @@ def intervals(interval_ms: float) -> list[str]:
         "window.key_ttl_ms": 288,
         "alerting.no_data_after_ms": 12,
         "alerting.close_after_ms": 96,
+        "alerting.open_ms_max": 576,
+        "alerting.flood_window_ms": 288,
     }
     return [f"{key}={round(factor * interval_ms)}" for key, factor in factors.items()]
 

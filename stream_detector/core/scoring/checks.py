@@ -36,6 +36,8 @@ MEMBERS = "members"
 COURSE = "course"
 """The number that stands for the course of one feature, by its own nearest neighbours."""
 
+_OF_COURSE = frozenset((MEMBERS, COURSE))
+
 _LOOKS: Mapping[CheckKind, tuple[tuple[str, int], ...]] = {
     "shape": ((MEMBERS, 1), (COURSE, 1), ("error", 1)),
     "peak": (("max_step", 1), ("max_error", 1), ("max_deviation", 1)),
@@ -59,6 +61,10 @@ _SPREAD_MIN = 0.15
 """Least distance from the median to the far end of normal: about a seventh of a feature's spread,
 or a factor of 1.16 of a logarithm. Without it, what hardly varied in training would be anomalous
 with the slightest change."""
+
+_SHIFT_MIN = 1.5
+"""Least distance from the median at which a shift is anomalous. It is in units of what a window
+itself varies by, and a short quiet training part says too little of what comes."""
 
 _FAR_END = 0.999
 """Quantile of normal windows at the far end."""
@@ -220,15 +226,18 @@ class Looks:
 
         Notes
         -----
-        The check `shape` ranks windows best; how far the others are from normal says little as
-        long as they are normal. So where there is that check, it is the score, and another check
-        that finds the window anomalous lifts it above 1. Otherwise the largest ratio is.
+        How unlike all normal courses a window is ranks windows best; how far other numbers are
+        from normal says little as long as they are normal. So where there is the check `shape`,
+        the score is that of members and courses, and what else finds the window anomalous lifts
+        it above 1. Otherwise the largest ratio is the score.
         """
-        is_shape = self.is_of("shape")
-        shape, other = largest(ratios[:, is_shape]), largest(ratios[:, ~is_shape])
-        if not is_shape.any():
+        is_course = np.array([name in _OF_COURSE for name in self.statistics], dtype=np.bool_)
+        course, other = largest(ratios[:, is_course]), largest(ratios[:, ~is_course])
+        if not is_course.any():
             return other
-        return shape + np.where(other > 1, 1 + (other - 1) / 2, 0)
+        # The root of the number after 1 is 1 in float64, which would not be anomalous.
+        lift = np.maximum(np.sqrt(other), np.nextafter(1.0, 2.0))
+        return np.where(other > 1, np.maximum(course + lift / 2, lift), course)
 
     def worst(self, ratios: NDArray[np.float64]) -> int:
         """Return the look that says best why a window is anomalous.
@@ -303,7 +312,9 @@ def calibrate_looks(looks: Looks, values: NDArray[np.float64], fit: FitThreshold
         is_of = looks.is_of(check)
         scales[is_of] *= fit(largest(ratios[:, is_of]))
     looks = replace(looks, scales=scales)
-    return replace(looks, scales=scales * fit(largest(looks.ratios(values))))
+    scales = scales * fit(largest(looks.ratios(values)))
+    is_shift = np.array([name == "short_shift" for name in looks.statistics], dtype=np.bool_)
+    return replace(looks, scales=np.where(is_shift, np.maximum(scales, _SHIFT_MIN), scales))
 
 
 def is_fitted(check: CheckKind) -> bool:

@@ -195,6 +195,16 @@ def test_what_never_varied_needs_a_change_worth_the_name() -> None:
     assert largest(found.ratios(constant)).tolist() == [0.0] * 100
 
 
+def test_a_shift_within_the_spread_of_its_past_is_nothing_unusual() -> None:
+    looks = looks_of(("shift", "level"), 1, has_courses=False)
+    values = np.tile(np.linspace(0, 0.1, 200)[:, np.newaxis], (1, len(looks)))
+    found = calibrate_looks(looks, values, lambda scores: max(float(scores.max()), 1e-9))
+    assert found.scales[0] == 1.5
+    assert (found.scales[1:] < 0.2).all()
+    far = calibrate_looks(looks, 40 * values, lambda scores: max(float(scores.max()), 1e-9))
+    assert far.scales[0] == pytest.approx(2.0)
+
+
 def test_members_do_not_outvote_each_other() -> None:
     errors = np.log(RNG.uniform(0.5, 1.5, (1_000, 2)))
     members = fit_members((), errors)
@@ -213,15 +223,30 @@ def test_members_of_a_feature_are_joined_apart_from_those_of_all() -> None:
     assert joined[1].tolist() == pytest.approx([0, 0, 0, 3 * np.arcsinh(1 / 3)])
 
 
-def test_the_score_is_that_of_the_shape_until_another_check_finds_the_window_anomalous() -> None:
-    looks = looks_of(("shape", "flat"), 1, has_courses=False)
-    is_shape = looks.is_of("shape")
+@pytest.mark.parametrize("has_courses", [False, True])
+def test_the_score_is_that_of_the_course_until_another_look_finds_the_window_anomalous(
+    has_courses: bool,
+) -> None:
+    looks = looks_of(("shape", "flat"), 1, has_courses=has_courses)
+    is_course = np.array([name in {"members", "course"} for name in looks.statistics])
+    assert is_course.sum() == 1 + has_courses
     ratios = np.zeros((5, len(looks)))
-    ratios[:, is_shape] = 0.5
-    ratios[:, ~is_shape] = np.array([[-1.0], [0.9], [1.0], [1.5], [3.0]])
-    assert looks.scores(ratios).tolist() == [0.5, 0.5, 0.5, 1.75, 2.5]
-    ratios[:, is_shape] = -2.0
-    assert looks.scores(ratios).tolist() == [0, 0, 0, 1.25, 2.0]
+    ratios[:, np.flatnonzero(is_course)[-1]] = 0.5
+    ratios[:, ~is_course] = np.array([[-1.0], [0.9], [1.0], [2.25], [4.0]])
+    assert looks.scores(ratios).tolist() == [0.5, 0.5, 0.5, 1.5, 2.0]
+    ratios[:, is_course] = 1.25
+    assert looks.scores(ratios).tolist() == [1.25, 1.25, 1.25, 2.0, 2.25]
+    ratios[:, is_course] = -2.0
+    assert looks.scores(ratios).tolist() == [0, 0, 0, 1.5, 2.0]
+
+
+@pytest.mark.parametrize("name", ["error", "sd"])
+def test_each_look_that_fires_makes_the_score_exceed_1(name: str) -> None:
+    looks = looks_of(("shape", "flat"), 2, has_courses=True)
+    ratios = np.zeros((2, len(looks)))
+    ratios[:, looks.statistics.index(name)] = [1.0, np.nextafter(1.0, 2.0)]
+    scores = looks.scores(ratios)
+    assert scores[0] <= 1 < scores[1]
 
 
 def test_another_check_than_the_shape_says_best_what_is_wrong() -> None:
