@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "stream_detector"]
-OF_TENSORFLOW = ("encode", "generate", "reconstruct")
+OF_TENSORFLOW = ("encode", "generate", "init", "reconstruct")
 """The commands besides `train` that always load it."""
 
 

@@ -3,8 +3,9 @@
     python docs_server.py NUMBER
 
 NUMBER is that of a socket that listens already. To load TensorFlow takes longer than an epoch, and
-here it is loaded once for all pages. A caller sends the words of a command, the folder it is in and
-its standard output and error, by `ask`; the command's exit code comes back.
+here it is loaded once for all pages. `init` trains for no more epochs than the recipe that it
+begins with. A caller sends the words of a command, the folder it is in and its standard output and
+error, by `ask`; the command's exit code comes back.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stream_detector import cli
+from stream_detector.inspection import recipe_text
 
 N_BYTES_MAX = 65_536
 
@@ -69,4 +71,5 @@ def _standard_streams(descriptors: list[int]) -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    recipe_text._BATCHES = 1  # `init` has no option for fewer epochs
     serve(socket.socket(fileno=int(sys.argv[1])))
