@@ -252,7 +252,8 @@ def _kinds_of(tag: str, table: type[BaseModel]) -> tuple[str, ...]:
 def _keys(fields: dict[str, FieldInfo]) -> Iterator[Row]:
     """Yield a row for each key."""
     for name, field in fields.items():
-        default = "-" if field.default in (None, "") else f"`{field.default}`"
+        value = list(field.default) if isinstance(field.default, tuple) else field.default
+        default = "-" if value in (None, "") else f"`{value}`"
         default = "required" if field.is_required() else default
         yield f"`{name}`", default, _meaning(name, field)
 

@@ -66,6 +66,7 @@ def pack_checks(checks: Checks) -> Arrays:
     arrays: Arrays = {
         "n_short": np.array(checks.n_short),
         "n_peak": np.array(checks.n_peak),
+        "has_errors": np.array(members.has_errors),
         "member_middles": members.middles,
         "member_widths": members.widths,
         "look_checks": np.array([CHECK_KINDS.index(each) for each in looks.checks], np.int8),
@@ -86,6 +87,7 @@ def pack_checks(checks: Checks) -> Arrays:
         )
         arrays[f"middle_{number}"] = each.middle
         arrays[f"axes_{number}"] = each.axes
+        arrays[f"factors_{number}"] = each.factors
         arrays[f"prototypes_{number}"] = each.prototypes
     return arrays
 
@@ -122,7 +124,8 @@ def unpack_checks(arrays: Mapping[str, NDArray[Any]], n_steps: int, n_features: 
     if compared not in (set(), set(range(n_features))):
         message = f"neighbours: expected those of all {n_features} features or of none"
         raise ValueError(message)
-    bare = looks_of(kinds, n_features, has_courses=bool(compared))
+    has_errors = bool(_array(arrays["has_errors"], np.bool_, ()))
+    bare = looks_of(kinds, n_features, has_courses=bool(compared), has_errors=has_errors)
     if [CHECK_KINDS[number] for number in numbers.tolist()] != list(bare.checks):
         message = f"look_checks: expected {len(bare)} looks of {kinds}, received {len(numbers)}"
         raise ValueError(message)
@@ -139,6 +142,7 @@ def unpack_checks(arrays: Mapping[str, NDArray[Any]], n_steps: int, n_features: 
         neighbours,
         middles=_array(arrays["member_middles"], np.float64, (n_members,)),
         widths=_positive(arrays["member_widths"], (n_members,)),
+        has_errors=has_errors,
     )
     return Checks(n_short, n_peak, members, looks, _normal_scores(arrays))
 
@@ -161,6 +165,7 @@ def _neighbours(
         feature=None if feature == ALL_FEATURES else feature,
         middle=_array(arrays[f"middle_{number}"], np.float32, (n_values,)),
         axes=np.ascontiguousarray(axes),
+        factors=_array(arrays[f"factors_{number}"], np.float32, (axes.shape[1],)),
         prototypes=np.ascontiguousarray(prototypes),
     )
 

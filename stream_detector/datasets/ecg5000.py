@@ -73,11 +73,13 @@ def load(split: str = "tutorial") -> Dataset:
     )
 
 
-def tutorial_split(n_windows: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def tutorial_split(
+    n_windows: int, seed: int = _TUTORIAL_SEED
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the rows of the training and of the test part, as in the tutorial.
 
     The same rows in the same order as scikit-learn's `train_test_split(test_size=0.2,
-    random_state=21)`; a test compares the two.
+    random_state=seed)`; a test compares the two.
 
     Examples
     --------
@@ -85,7 +87,7 @@ def tutorial_split(n_windows: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     [[2, 0, 3, 1], [4]]
     """
     # The tutorial's split comes from NumPy's legacy generator.
-    order = np.random.RandomState(_TUTORIAL_SEED).permutation(n_windows)
+    order = np.random.RandomState(seed).permutation(n_windows)
     n_test = int(np.ceil(_TUTORIAL_TEST_SHARE * n_windows))
     return order[n_test:], order[:n_test]
 

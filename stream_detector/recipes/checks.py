@@ -256,11 +256,27 @@ def _calibration_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[s
         )
 
 
+def _group_problems(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield checks whose groups of nearest neighbours do not fit their other keys."""
+    for number, each in enumerate(checks):
+        axes, steps = each.get("axes"), each.get("neighbour_steps")
+        n_groups = len(steps) if isinstance(steps, Sequence) else "no neighbour_steps"
+        if each.get("error") is False and n_groups == 0:
+            yield f"check.{number}.neighbour_steps: expected some with error = false, received []"
+        if isinstance(axes, Sequence) and len(axes) not in (1, n_groups):
+            yield (
+                f"check.{number}.axes: expected one number, or one for each of neighbour_steps, "
+                f"received {axes} with {n_groups}"
+            )
+
+
 def _check_problems(tables: Mapping[str, Mapping[str, Any]], checks: object) -> Iterator[str]:
     """Yield checks without a scorer that takes them, or that do not suit the windows."""
     scorer, window = tables["scorer"], tables["window"]
     given = checks if isinstance(checks, Sequence) else []
-    kinds = [each.get("kind") for each in given if isinstance(each, Mapping)]
+    given = [each for each in given if isinstance(each, Mapping)]
+    kinds = [each.get("kind") for each in given]
+    yield from _group_problems(given)
     kind = scorer.get("kind", "reconstruction")
     if kind != "checks" and kinds:
         yield f"check: expected only with scorer.kind = 'checks', received {kinds} with {kind!r}"

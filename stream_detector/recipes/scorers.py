@@ -6,7 +6,7 @@ A new scorer is a class here with its name in `ScorerSection`, and one in
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from stream_detector.recipes.section import Section
 
@@ -15,6 +15,8 @@ PROTOTYPES_MAX = 8_192
 """Most windows that a bundle keeps to compare others with: of 256 coordinates, eight megabytes."""
 
 AXES_MAX = 256
+GROUPS_MAX = 8
+"""Most groups of nearest neighbours."""
 
 SHORT_STEPS = 16
 """Steps of a short look where a recipe does not say."""
@@ -50,13 +52,26 @@ ScorerSection = Annotated[
 """The registry of scorers."""
 
 
+def _as_list(value: object) -> object:
+    """Return a list of one number, where one is for all."""
+    return (value,) if isinstance(value, int) else value
+
+
+AxesOfGroups = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=AXES_MAX)], ...],
+    Field(min_length=1, max_length=GROUPS_MAX, strict=False),
+    BeforeValidator(_as_list),
+]
+
+
 class ShapeSection(Section):
     """The course of the whole window: reconstruction error, and distance to nearest neighbours."""
 
     kind: Literal["shape"] = Field(description="What the check looks at")
     neighbour_steps: (
         Annotated[
-            tuple[Annotated[int, Field(ge=1, le=STEPS_MAX)], ...], Field(max_length=8, strict=False)
+            tuple[Annotated[int, Field(ge=1, le=STEPS_MAX)], ...],
+            Field(max_length=GROUPS_MAX, strict=False),
         ]
         | None
     ) = Field(
@@ -67,8 +82,20 @@ class ShapeSection(Section):
     prototypes: Annotated[int, Field(ge=1, le=PROTOTYPES_MAX)] = Field(
         default=512, description="Most normal windows among which the nearest neighbours are sought"
     )
-    axes: Annotated[int, Field(ge=1, le=AXES_MAX)] = Field(
-        default=24, description="Most principal components in whose coordinates they are compared"
+    axes: AxesOfGroups = Field(
+        default=(24,),
+        description="Most principal components in whose coordinates they are compared: one number "
+        "for all groups, or one for each of them",
+    )
+    whitening: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="Power of a component's standard deviation by which its coordinate is divided: "
+        "with 0 not at all, with 1 all coordinates vary alike",
+    )
+    error: bool = Field(
+        default=True,
+        description="Whether the reconstruction error is part of it; false where neighbours alone "
+        "rank windows better, and the network is to explain only",
     )
     feature_neighbours: bool | None = Field(
         default=None,

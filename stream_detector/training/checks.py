@@ -127,7 +127,7 @@ class CheckFitter:
             errors = errors[:, np.concatenate([np.ones(N_ERRORS, np.bool_), is_kept])]
             values = values[:, [name != COURSE for name in looks.statistics]]
             looks = self._looks(has_courses=False)
-        members = fit_members(neighbours, errors)
+        members = fit_members(neighbours, errors, has_errors=self._has_errors)
         values = looks.with_joined(values, members.join(errors))  # (n_windows, n_looks)
 
         def with_times(scores: NDArray[np.float64]) -> CalibrationScores:
@@ -144,10 +144,16 @@ class CheckFitter:
         """Return whether each feature may have neighbours of its own."""
         return self._shape is not None and self._shape.feature_neighbours is not False
 
+    @property
+    def _has_errors(self) -> bool:
+        """Return whether the errors of the reconstruction count in the check `shape`."""
+        return self._shape is None or self._shape.error
+
     def _looks(self, *, has_courses: bool) -> Looks:
         """Return the looks of the recipe, not calibrated."""
         kinds = [each.kind for each in self._recipe.check]
-        return looks_of(kinds, self._recipe.window.features, has_courses=has_courses)
+        n_features = self._recipe.window.features
+        return looks_of(kinds, n_features, has_courses=has_courses, has_errors=self._has_errors)
 
     def _explains(
         self,
@@ -186,8 +192,12 @@ class CheckFitter:
         rng = np.random.default_rng(self._recipe.training.seed)
         scaled = network.scaler.transform(windows)
         given = shape.neighbour_steps if shape.neighbour_steps is not None else (self._n_short,)
-        steps = dict.fromkeys(min(each, n_steps) for each in given)
-        found = [fit_neighbours(scaled, each, shape.axes, shape.prototypes, rng) for each in steps]
+        axes = shape.axes * len(given) if len(shape.axes) == 1 else shape.axes
+        steps = [min(each, n_steps) for each in given]
+        found = [
+            fit_neighbours(scaled, n_last, n_axes, shape.prototypes, rng).whitened(shape.whitening)
+            for n_last, n_axes in dict.fromkeys(zip(steps, axes, strict=True))
+        ]
         if self._may_have_courses:
             lengths = dict.fromkeys((n_steps, self._n_short))
             found += [

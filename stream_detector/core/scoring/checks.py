@@ -36,10 +36,13 @@ MEMBERS = "members"
 COURSE = "course"
 """The number that stands for the course of one feature, by its own nearest neighbours."""
 
+ERROR = "error"
+"""The number that is the error of the reconstruction of a feature."""
+
 _OF_COURSE = frozenset((MEMBERS, COURSE))
 
 _LOOKS: Mapping[CheckKind, tuple[tuple[str, int], ...]] = {
-    "shape": ((MEMBERS, 1), (COURSE, 1), ("error", 1)),
+    "shape": ((MEMBERS, 1), (COURSE, 1), (ERROR, 1)),
     "peak": (("max_step", 1), ("max_error", 1), ("max_deviation", 1)),
     "flat": (("sd", -1), ("mean_step", -1)),
     "noise": (("short_sd", 1), ("short_mean_step", 1), ("swing", 1)),
@@ -84,11 +87,14 @@ class Members:
     middles, widths
         Median of the logarithm of each member's error, and distance from it to the 99 % quantile,
         of windows that it was not fitted to; in the order of `member_errors`, shape (n_members,).
+    has_errors
+        Whether the errors of the reconstruction count.
     """
 
     neighbours: Sequence[Neighbours]
     middles: NDArray[np.float64]
     widths: NDArray[np.float64]
+    has_errors: bool = True
 
     def join(self, errors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Join the errors of members to one number, and where features have neighbours, more.
@@ -109,7 +115,11 @@ class Members:
         """
         units = (errors - self.middles) / self.widths  # (n_windows, n_members)
         units = np.where(units > 0, 3 * np.arcsinh(units / 3), 0.05 * units)
-        features = np.array([-1, -1, *(_feature_of(each) for each in self.neighbours)])
+        features = np.array([_feature_of(each) for each in self.neighbours], dtype=np.intp)
+        if self.has_errors:
+            features = np.concatenate([np.full(N_ERRORS, ALL_FEATURES), features])
+        else:
+            units = units[:, N_ERRORS:]
         groups = [units[:, features == group] for group in np.unique(features)]
         joined: NDArray[np.float64] = np.stack([each.mean(axis=1) for each in groups], axis=1)
         return joined
@@ -140,7 +150,9 @@ def member_errors(neighbours: Sequence[Neighbours], view: WindowView) -> NDArray
     return np.log(found + LOG_FLOOR)
 
 
-def fit_members(neighbours: Sequence[Neighbours], errors: NDArray[np.float64]) -> Members:
+def fit_members(
+    neighbours: Sequence[Neighbours], errors: NDArray[np.float64], *, has_errors: bool = True
+) -> Members:
     """Bring members to a common scale.
 
     Parameters
@@ -149,10 +161,12 @@ def fit_members(neighbours: Sequence[Neighbours], errors: NDArray[np.float64]) -
         See `Members`.
     errors
         Of windows that the members were not fitted to; see `member_errors`. n_windows >= 1.
+    has_errors
+        See `Members`.
     """
     middles = np.median(errors, axis=0)  # (n_members,)
     widths = np.maximum(np.quantile(errors, 0.99, axis=0) - middles, _SPREAD_MIN)
-    return Members(neighbours, middles, widths)
+    return Members(neighbours, middles, widths, has_errors)
 
 
 def _feature_of(neighbours: Neighbours) -> int:
@@ -171,7 +185,8 @@ class Looks:
     features
         At which feature it looks, `ALL_FEATURES` for all; shape (n_looks,).
     signs
-        1 where far above normal is anomalous, -1 where far below is; shape (n_looks,).
+        1 where far above normal is anomalous, -1 where far below is, 0 where neither is and only
+        what is normal is of interest; shape (n_looks,).
     middles, scales
         Median of the number, and distance from there at which it is anomalous; shape (n_looks,).
     """
@@ -258,7 +273,9 @@ class Looks:
         return np.array([each == check for each in self.checks], dtype=np.bool_)
 
 
-def looks_of(checks: Sequence[CheckKind], n_features: int, *, has_courses: bool) -> Looks:
+def looks_of(
+    checks: Sequence[CheckKind], n_features: int, *, has_courses: bool, has_errors: bool = True
+) -> Looks:
     """Return the looks of some checks, not calibrated yet.
 
     Parameters
@@ -269,9 +286,11 @@ def looks_of(checks: Sequence[CheckKind], n_features: int, *, has_courses: bool)
         Features of a window.
     has_courses
         Whether there are nearest neighbours of each single feature.
+    has_errors
+        Whether the error of a feature can be anomalous.
     """
     rows = [
-        (check, name, feature, sign)
+        (check, name, feature, sign if name != ERROR or has_errors else 0)
         for check in checks
         for name, sign in _LOOKS[check]
         if name != COURSE or has_courses
@@ -304,7 +323,10 @@ def calibrate_looks(looks: Looks, values: NDArray[np.float64], fit: FitThreshold
     middles = np.median(values, axis=0)  # (n_looks,)
     distances = (values - middles) * looks.signs  # (n_windows, n_looks)
     ends = np.maximum(np.quantile(distances, _FAR_END, axis=0), _SPREAD_MIN)  # (n_looks,)
-    thresholds = [fit(np.maximum(each, 0)) for each in (distances / ends).T]
+    thresholds = [
+        fit(np.maximum(each, 0)) if sign else 1.0
+        for each, sign in zip((distances / ends).T, looks.signs, strict=True)
+    ]
     looks = replace(looks, middles=middles, scales=ends * np.array(thresholds))
     scales = looks.scales.copy()
     ratios = looks.ratios(values)  # (n_windows, n_looks)

@@ -11,7 +11,7 @@ zeros. So the library always multiplies matrices of one shape, and no bit of a w
 depends on how many windows are in the batch; a test compares them at all places of a block.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,8 @@ class Neighbours:
         scaled signal.
     axes
         Orthonormal principal components, float32, shape (n_last * n_features, n_axes).
+    factors
+        By which the coordinate along each component is multiplied, float32, shape (n_axes,).
     prototypes
         Normal windows in these coordinates, float32, shape (n_prototypes, n_axes), n_prototypes >=
         n_nearest.
@@ -56,6 +58,7 @@ class Neighbours:
     feature: int | None
     middle: FloatArray
     axes: FloatArray
+    factors: FloatArray
     prototypes: FloatArray
 
     def distances(self, windows: FloatArray) -> NDArray[np.float64]:
@@ -78,22 +81,37 @@ class Neighbours:
             part = _compared(windows[start : start + _ROWS_AT_ONCE], self.n_last, self.feature)
             rows = part - self.middle  # (n, n_values)
             codes = multiply(rows, self.axes)  # (n, n_axes)
-            squares = np.square(codes).sum(axis=1)  # (n,)
-            residuals = np.maximum(np.square(rows).sum(axis=1) - squares, 0)  # (n,)
-            nearest = self._nearest(codes, squares)  # (n,)
+            inside = np.square(codes).sum(axis=1)  # (n,)
+            residuals = np.maximum(np.square(rows).sum(axis=1) - inside, 0)  # (n,)
+            codes *= self.factors
+            nearest = self._nearest(codes)  # (n,)
             found[start : start + len(part)] = np.sqrt((nearest + residuals) / n_values)
         return found
 
-    def _nearest(self, codes: FloatArray, squares: FloatArray) -> FloatArray:
+    def whitened(self, power: float) -> "Neighbours":
+        """Return the same windows in coordinates that vary more alike.
+
+        Parameters
+        ----------
+        power
+            Between 0 and 1. The coordinate along a component is divided by this power of its
+            standard deviation, in units of that of the first component: with 0 not at all, with 1
+            all coordinates vary alike. What varies little among normal windows counts for more.
+        """
+        spread = self.prototypes.std(axis=0, dtype=np.float64)  # (n_axes,)
+        relative = np.maximum(spread / spread[0], _RELATIVE_MIN) if spread[0] else np.ones(1)
+        factors = np.broadcast_to(relative**-power, spread.shape).astype(np.float32)
+        return replace(self, factors=self.factors * factors, prototypes=self.prototypes * factors)
+
+    def _nearest(self, codes: FloatArray) -> FloatArray:
         """Return the mean squared distance to the nearest prototypes, shape (n_windows,)."""
+        squares = np.square(codes).sum(axis=1)  # (n_windows,)
         lengths = np.square(self.prototypes).sum(axis=1)  # (n_prototypes,)
         distances = multiply(codes, self.prototypes.T)  # (n_windows, n_prototypes)
         distances *= np.float32(-2)
         distances += lengths
-        last = self.n_nearest - 1
-        nearest = np.partition(distances, last, axis=1)[:, : self.n_nearest]
-        # Sorted, since the order that partition leaves depends on the library.
-        nearest = np.sort(nearest, axis=1) + squares[:, np.newaxis]  # (n_windows, n_nearest)
+        nearest = _smallest(distances, self.n_nearest)
+        nearest += squares[:, np.newaxis]  # (n_windows, n_nearest)
         means: FloatArray = np.maximum(nearest, 0).mean(axis=1)
         return means
 
@@ -134,9 +152,14 @@ def fit_neighbours(
         feature=feature,
         middle=middle.astype(np.float32),
         axes=axes,
+        factors=np.ones(axes.shape[1], np.float32),
         prototypes=multiply(drawn, axes),
     )
 
+
+_RELATIVE_MIN = 1e-3
+"""Least standard deviation along a component, in units of the first one: where windows do not vary
+at all, their rounding must not count."""
 
 _N_FIT_MAX = 8_192
 """Windows that principal components are fitted to."""
@@ -146,6 +169,20 @@ def _compared(windows: FloatArray, n_last: int, feature: int | None) -> FloatArr
     """Return the values of windows that are compared, shape (n_windows, n_values)."""
     part = windows[:, -n_last:] if feature is None else windows[:, -n_last:, feature]
     return part.reshape(len(windows), n_last * windows.shape[2] if feature is None else n_last)
+
+
+def _smallest(values: FloatArray, n: int) -> FloatArray:
+    """Return the smallest values of each row, ascending, shape (n_rows, n).
+
+    They are taken out of `values`. For few of them this is several times as fast as a partition.
+    """
+    rows = np.arange(len(values))  # (n_rows,)
+    found = np.empty((len(values), n), values.dtype)
+    for column in range(n):
+        places = values.argmin(axis=1)  # (n_rows,)
+        found[:, column] = values[rows, places]
+        values[rows, places] = np.inf
+    return found
 
 
 def _draw(n: int, n_max: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -82,6 +82,8 @@ def test_they_come_back_bit_for_bit(with_times: bool) -> None:
         ("tail", np.array([1.0, 1.0])),
         ("peaks", np.array([1.0, 2.0])),
         ("axes_0", np.zeros((4, 20), np.float32)),
+        ("has_errors", np.array(1)),
+        ("factors_0", np.ones(5, np.float32)),
         ("prototypes_1", np.zeros((20, 3), np.float32)),
         ("middle_0", np.zeros(20)),
         ("n_nearest_0", np.array([10, 21, -1])),

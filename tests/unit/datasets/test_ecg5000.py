@@ -19,6 +19,9 @@ def test_tutorial_split_is_scikit_learns(n_windows: int) -> None:
     expected = selection.train_test_split(rows, test_size=0.2, random_state=21)
     for ours, theirs in zip(tutorial_split(n_windows), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    other = selection.train_test_split(rows, test_size=0.2, random_state=3)
+    for ours, theirs in zip(tutorial_split(n_windows, 3), other, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def check(data: Dataset, n_train: int, n_test: int) -> None:

@@ -69,14 +69,14 @@ def test_recipe_trains_evaluates_and_detects(path: Path, tmp_path: Path) -> None
     bundle = read_bundle(tmp_path / "bundle")
     data = load_windows(recipe)
     scorer = scorer_of(bundle)
-    found, errors = evaluate_on(data, recipe, scorer)
+    found, scores = evaluate_on(data, recipe, scorer)
     assert found.as_dict() == bundle.manifest.metrics
-    assert np.isfinite(errors).all()
+    assert np.isfinite(scores).all()
     if recipe.window.record == "samples":
         return  # tests/unit/test_cli_samples.py streams them
-    worst = np.argsort(errors)[-20:]
-    expected = [error for error in errors[worst].tolist() if error > scorer.threshold]
-    assert alert_errors(bundle, data.test[worst]) == expected
+    worst = np.argsort(scores)[-20:]
+    expected = [score for score in scores[worst].tolist() if score > scorer.threshold]
+    assert alert_scores(bundle, data.test[worst]) == expected
 
 
 def scorer_of(bundle: Bundle) -> ReconstructionScorer | CheckScorer:
@@ -84,8 +84,8 @@ def scorer_of(bundle: Bundle) -> ReconstructionScorer | CheckScorer:
     return bundle.scorer(load_onnx(bundle.network_onnx, manifest.n_steps, manifest.n_features))
 
 
-def alert_errors(bundle: Bundle, windows: FloatArray) -> list[float]:
-    """Return the errors of the alerts that a stream of these windows gives."""
+def alert_scores(bundle: Bundle, windows: FloatArray) -> list[float]:
+    """Return the scores of the alerts that a stream of these windows gives."""
     broker = MemoryBroker(now_ms=lambda: 0)
     for topic in ("telemetry", "alerts", "dead-letters"):
         broker.create_topic(topic)
@@ -100,4 +100,4 @@ def alert_errors(bundle: Bundle, windows: FloatArray) -> list[float]:
     Service(client, detector, settings, Metrics(), Clock()).run()
     assert not broker.records("dead-letters")
     alerts = [orjson.loads(present(value)) for _, value in broker.records("alerts")]
-    return [alert["reconstruction_error"] for alert in alerts]
+    return [alert["score"] for alert in alerts]

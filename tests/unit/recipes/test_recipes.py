@@ -13,6 +13,7 @@ from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import Recipe, load_recipe, parse_recipe
 from stream_detector.recipes.networks import DenseNetwork
+from stream_detector.recipes.scorers import ShapeSection
 from stream_detector.recipes.thresholds import SigmaSection
 
 MODELS = Path(__file__).parents[3] / "models"
@@ -292,7 +293,7 @@ def test_a_method_is_chosen_without_removing_the_keys_of_another(
         return
     assert after.model_dump(exclude_defaults=True) | {"method": method} == (
         before.model_dump(
-            include={"error", "calibrate_on", "calibration_share"}, exclude_defaults=True
+            include={"error", "calibrate_on", "folds", "calibration_share"}, exclude_defaults=True
         )
         | {"method": method}
     )
@@ -543,11 +544,27 @@ def test_a_file_of_another_format_is_refused(name: str, path: Path, words: str) 
     [
         (["check=[]"], "check: expected a table [[check]] with scorer.kind = 'checks'"),
         (["check=[{kind='flat'},{kind='flat'}]"], "check: expected each kind once"),
-        (["check=[{kind='shape',axes=0}]"], "check.0.axes: expected greater than or equal to 1"),
+        (["check=[{kind='shape',axes=0}]"], "check.0.axes.0: expected greater than or equal to 1"),
         (
             ["check=[{kind='flat',axes=3}]"],
             "check.0.axes: expected only with kind = 'shape', received 3 with 'flat'",
         ),
+        (
+            ["check=[{kind='shape',axes=[8,9]}]"],
+            "check.0.axes: expected one number, or one for each of neighbour_steps, received "
+            "[8, 9] with no neighbour_steps",
+        ),
+        (
+            ["check=[{kind='flat'},{kind='shape',axes=[8,9],neighbour_steps=[5,6,7]}]"],
+            "check.1.axes: expected one number, or one for each of neighbour_steps, received "
+            "[8, 9] with 3",
+        ),
+        (
+            ["check=[{kind='shape',error=false,neighbour_steps=[]}]"],
+            "check.0.neighbour_steps: expected some with error = false",
+        ),
+        (["check=[{kind='shape',axes=[]}]"], "check.0.axes: expected "),
+        (["check=[{kind='shape',whitening=1.1}]"], "check.0.whitening: expected less than or"),
         (["check=[{}]"], "check.0.kind: expected a value, received none"),
         (["check=[{kind='odd'}]"], "check.0.kind: expected 'shape', 'peak', 'flat', 'noise'"),
         (["scorer.short_steps=1"], "scorer.short_steps: expected greater than or equal to 2"),
@@ -572,6 +589,16 @@ def test_checks_that_cannot_be_made_are_refused(overrides: list[str], expected: 
 def test_a_shift_fits_into_three_times_its_steps() -> None:
     recipe = load_recipe(TELEMETRY, ["check=[{kind='shift'}]", "scorer.short_steps=20"])
     assert recipe.window.steps == 60
+
+
+@pytest.mark.parametrize(
+    ("keys", "axes"),
+    [("", (24,)), (",axes=8", (8,)), (",axes=[8,16],neighbour_steps=[60,60]", (8, 16))],
+)
+def test_one_number_of_axes_is_for_all_groups(keys: str, axes: tuple[int, ...]) -> None:
+    (check,) = load_recipe(TELEMETRY, [f"check=[{{kind='shape'{keys}}}]"]).check
+    assert isinstance(check, ShapeSection)
+    assert check.axes == axes
 
 
 def test_a_check_needs_a_scorer_that_takes_it() -> None:

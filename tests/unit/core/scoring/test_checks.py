@@ -65,7 +65,7 @@ def calibration(scores: NDArray[np.float64]) -> CalibrationScores:
 USUAL: tuple[CheckKind, ...] = ("shape", "peak", "flat", "noise", "level")
 
 
-def make_scorer(kinds: tuple[CheckKind, ...] = USUAL) -> CheckScorer:
+def make_scorer(kinds: tuple[CheckKind, ...] = USUAL, *, has_errors: bool = True) -> CheckScorer:
     windows = normal_windows(2_000)
     scaler = fit_scaler("standard", windows)
     network = ReconstructionScorer(smooth, scaler, "mae", 1.0, BundleReference("test", "v1"))
@@ -76,8 +76,8 @@ def make_scorer(kinds: tuple[CheckKind, ...] = USUAL) -> CheckScorer:
     neighbours = [fit_neighbours(others, N_STEPS, 8, 256, rng)]
     neighbours += [fit_neighbours(others, N_STEPS, 8, 256, rng, feature) for feature in range(3)]
     errors = member_errors(neighbours, view)
-    members = fit_members(neighbours, errors)
-    looks = looks_of(kinds, 3, has_courses=True)
+    members = fit_members(neighbours, errors, has_errors=has_errors)
+    looks = looks_of(kinds, 3, has_courses=True, has_errors=has_errors)
     values = looks.values(view, members.join(errors))
     looks = calibrate_looks(looks, values, quantile)
     scores = calibration(looks.scores(looks.ratios(values)))
@@ -185,6 +185,30 @@ def test_a_look_is_of_one_feature_but_for_the_whole_course() -> None:
     of_all = [name for name, at in zip(looks.statistics, looks.features, strict=True) if at < 0]
     assert of_all == ["members"]
     assert set(looks.features.tolist()) == {ALL_FEATURES, 0, 1}
+
+
+def test_without_errors_neighbours_alone_decide() -> None:
+    scorer = make_scorer(("shape",), has_errors=False)
+    members, looks = scorer.checks.members, scorer.checks.looks
+    errors = RNG.standard_normal((5, 6))
+    others = errors.copy()
+    others[:, :2] += 100
+    assert members.join(errors).shape == (5, 4)
+    assert (members.join(errors) == members.join(others)).all()
+    with_errors = replace(members, has_errors=True)
+    assert (with_errors.join(errors)[:, 0] != with_errors.join(others)[:, 0]).all()
+    assert (with_errors.join(errors)[:, 1:] == members.join(errors)[:, 1:]).all()
+    values = np.full((1, len(looks)), 1e6)
+    is_error = [name == "error" for name in looks.statistics]
+    assert (looks.ratios(values)[0] == 0).tolist() == is_error
+
+
+def test_without_errors_what_is_normal_of_them_still_says_which_feature_it_was() -> None:
+    found = make_scorer(("shape",), has_errors=False).score(faulty("shape"))
+    assert found.scores[0] > 1
+    explained = found.explain(0, WindowContext(0.0, 1_000.0))
+    assert explained.check == "shape"
+    assert explained.explanation.features[0].feature == 1
 
 
 def test_what_never_varied_needs_a_change_worth_the_name() -> None:
