@@ -83,13 +83,17 @@ def cross_fit_networks(
     on_epoch
         Called after each epoch; those of all networks are counted on.
     """
-    n_windows, n_best = len(dataset.normal_train), list[float]()
+    n_best: list[float] = []
+
+    def n_steps(windows: FloatArray) -> int:
+        """Return how many steps an epoch has, a batch that is not full included."""
+        return math.ceil(len(windows) / recipe.training.batch_size)
 
     def fit_and_look(fold: Fold) -> NDArray[np.float64]:
         windows, others = dataset.train[fold.fit_rows], dataset.train[fold.score_rows]
         # As many steps of the optimizer as the final network: with fewer its errors would be larger
         # than those that it calibrates.
-        share = len(windows) / n_windows
+        share = n_steps(windows) / n_steps(dataset.normal_train)
         part = _with_epochs(recipe, math.ceil(round(recipe.training.epochs / share, 6)))
         report = _later(recipe, on_epoch, len(n_best), share)
         fitted = _fit(part, scaler, windows, others, report)

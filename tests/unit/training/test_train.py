@@ -221,6 +221,16 @@ def test_a_cross_fit_fits_for_as_long_as_was_best_for_the_folds(tmp_path: Path) 
     assert 1 <= len(bundle.manifest.history["loss"]) < 40
 
 
+def test_networks_of_a_cross_fit_take_as_many_steps_where_all_windows_are_one_batch(
+    tmp_path: Path,
+) -> None:
+    epochs: list[int] = []
+    overrides = [*SHORT, "training.epochs=2", "training.batch_size=512"]
+    recipe = load_recipe(SYNTHETIC, [*overrides, "threshold.calibrate_on=cross-fit"])
+    train(recipe, tmp_path / "bundle", lambda epoch, _: epochs.append(epoch))
+    assert epochs == [1, 2, 3, 4, 5, 6]
+
+
 def test_labels_place_a_threshold(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     values = np.random.default_rng(0).normal(size=(100, 8))
