@@ -1,7 +1,8 @@
 """The recipe that the command `init` writes: what the columns are, what follows, the file."""
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.files import read_toml
 from stream_detector.inspection.copy import why_copy, with_equal_times, write_copy
 from stream_detector.inspection.mending import mended_text
-from stream_detector.inspection.plan import Plan, make_plan
+from stream_detector.inspection.plan import Chosen, Plan, make_plan
 from stream_detector.inspection.recipe_text import compose, recipe_name, to_text
 from stream_detector.inspection.roles import Layout
 from stream_detector.inspection.table import RawTable, feature_values, read_raw
@@ -80,6 +81,8 @@ class Made:
         What that file holds, and what follows from it.
     false_alarms_per_day
         Of a key, as asked for.
+    values
+        The values of the recipe with their reasons.
     """
 
     recipe: Recipe
@@ -88,6 +91,7 @@ class Made:
     timing: Timing
     plan: Plan
     false_alarms_per_day: float
+    values: dict[str, Any]
 
 
 def make_recipe(table: RawTable, layout: Layout, target: Target, choices: Choices) -> Made:
@@ -109,8 +113,28 @@ def make_recipe(table: RawTable, layout: Layout, target: Target, choices: Choice
         )
         raise DatasetError(message)
     plan = make_plan(layout, timing, choices.false_alarms_per_day)
-    recipe = write_recipe(table.path, target, (layout, plan), choices.false_alarms_per_day)
-    return Made(recipe, table, layout, timing, plan, choices.false_alarms_per_day)
+    base, rate = base_recipe(), choices.false_alarms_per_day
+    _set_everywhere(base, "false_alarms_per_day", rate)
+    values = compose(target.name, str(table.path), layout, plan, base)
+    recipe = write_values(values, table.path, target)
+    return Made(recipe, table, layout, timing, plan, rate, values)
+
+
+def leave_out(made: Made, target: Target, spans: Sequence[tuple[str, float, float]]) -> Made:
+    """Write the recipe again with spans that are not trained on.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be written.
+    """
+    why = (
+        "spans that are unlike the rest of their key, so likely faults, and not trained on; remove "
+        "those that are normal and train again"
+    )
+    data = {**made.values["data"], "leave_out": Chosen([list(span) for span in spans], why)}
+    values = {**made.values, "data": data}
+    return replace(made, recipe=write_values(values, made.table.path, target), values=values)
 
 
 def mended(data: Path, target: Target) -> Path:
@@ -136,21 +160,6 @@ def mended(data: Path, target: Target) -> Path:
         raise ConfigError(message) from None
     say(f"{data} has other separators, decimals or an encoding of its own: a copy is in {out}")
     return out
-
-
-def write_recipe(
-    data: Path, target: Target, found: tuple[Layout, Plan], false_alarms_per_day: float
-) -> Recipe:
-    """Write a recipe with a comment for each key, and return it as read back.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be written.
-    """
-    base = base_recipe()
-    _set_everywhere(base, "false_alarms_per_day", false_alarms_per_day)
-    return write_values(compose(target.name, str(data), *found, base), data, target)
 
 
 def base_recipe() -> dict[str, Any]:

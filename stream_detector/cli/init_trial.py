@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stream_detector.assembly import open_bundle
-from stream_detector.cli.init_recipe import Made, Target
+from stream_detector.cli.init_recipe import Made, Target, leave_out
 from stream_detector.cli.init_views import show_strange, show_trial
 from stream_detector.cli.terminal import progress_bar, say
 from stream_detector.cli.train import train_with_progress
@@ -14,7 +14,7 @@ from stream_detector.datasets.windowing import in_order
 from stream_detector.errors import DatasetError
 from stream_detector.inspection.strange import StrangeWindows, find_strange
 from stream_detector.inspection.trial import Trial, try_out
-from stream_detector.training.data import load_recipe_samples, load_windows
+from stream_detector.training.data import load_training_samples, load_windows
 
 TEST_SHARE = 0.2
 """Share of the time, at the end, that the trial is made on."""
@@ -29,7 +29,9 @@ def train_and_try(made: Made, target: Target, *, is_shown: bool) -> dict[str, An
     """
     strange = _strange(made)
     if is_shown:
-        show_strange(strange)
+        show_strange(strange, target)
+    if strange.left_out:
+        made = leave_out(made, target, strange.left_out)
     trial = _try(made)
     if trial is not None and is_shown:
         show_trial(trial, made.false_alarms_per_day)
@@ -42,6 +44,7 @@ def train_and_try(made: Made, target: Target, *, is_shown: bool) -> dict[str, An
         "warnings": list(bundle.manifest.warnings),
         "strange": [each._asdict() for each in strange.windows],
         "is_likely_faulty": strange.is_likely_faulty,
+        "left_out": [list(span) for span in strange.left_out],
         "trial": None if trial is None else trial.as_dict(),
     }
 
@@ -77,7 +80,7 @@ def _try(made: Made) -> Trial | None:
         served = open_bundle(out)
     detector = served.detector
     assert isinstance(detector, SampleDetector)  # noqa: S101  (the recipe's records are samples)
-    dataset = in_order(load_recipe_samples(recipe.data), detector.features)
+    dataset = in_order(load_training_samples(recipe.data), detector.features)
     with progress_bar() as progress:
         task = progress.add_task("trying artificial faults", total=None)
 

@@ -27,7 +27,7 @@ def show_made(made: "Made", target: "Target") -> None:
         write_line(f"not promised: {limit}")
 
 
-def show_strange(strange: "StrangeWindows") -> None:
+def show_strange(strange: "StrangeWindows", target: "Target") -> None:
     """Show the training windows that are least like the rest."""
     if not strange.windows:
         write_line("no training window stands out from the others of its key")
@@ -43,11 +43,19 @@ def show_strange(strange: "StrangeWindows") -> None:
     ]
     title = "look at these training windows before you trust the detector"
     print_table(title, ("key", "from", "feature", "how far"), rows, is_text=True)
-    if strange.is_likely_faulty:
+    if not strange.is_likely_faulty:
+        return
+    share = f"{strange.share:.1%} of the training windows are far out"
+    if strange.left_out:
         write_line(
-            f"{strange.share:.1%} of the training windows are far out: the data are likely to hold "
-            "faults; mark their rows with a column of labels (1), or remove them, and run this "
-            "again"
+            f"{share}: the data are likely to hold faults. These {len(strange.left_out)} spans are "
+            f"left out of the training, as data.leave_out of {target.recipe} lists them; remove "
+            "what is normal from that list, and train again"
+        )
+    else:
+        write_line(
+            f"{share}, too many to be faults: they are trained on; if some are faults, mark their "
+            "rows with a column of labels"
         )
 
 

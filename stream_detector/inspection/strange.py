@@ -3,7 +3,8 @@
 No network is needed. Of each feature, five statistics are taken of each window: mean, standard
 deviation, largest and mean absolute difference, and slope. Each is compared with the median and the
 spread that it has over all windows of the key; the spread is the larger of that to the 10 % and to
-the 90 % quantile, so a fault in one window of ten does not hide itself.
+the 90 % quantile, so a fault in one window of ten does not hide itself. What cannot be negative is
+compared by its logarithm where it is low, since a stuck sensor has hardly less than a calm one.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,15 @@ STATISTICS = ("mean", "variation", "largest step", "mean step", "slope")
 _TINY = 1e-6
 _NORMAL_SPREADS = 8.0
 """Windows of steady telemetry are rarely farther out; a fault of several deviations is."""
-_FAULT_SHARE = 0.002
+_FAULT_SHARE, _LEFT_OUT_MAX = 0.002, 0.05
+"""From so many windows that are far out on, data are likely to hold faults; with more than one in
+twenty they are no faults but what the machines do."""
+_APART = 5
 _PER_BLOCK = 4_096
+_POSITIVE = slice(1, 4)
+"""Variation, largest and mean step: what cannot be negative."""
+
+_LOG_SPREAD_MIN = 0.15
 
 
 class Strange(NamedTuple):
@@ -58,15 +66,23 @@ class StrangeWindows(NamedTuple):
         The strangest first; none overlaps another of its key.
     share
         Share of all windows that are farther out than windows of steady telemetry are.
+    spans
+        Times of these windows, joined where they overlap: key, start and end.
     """
 
     windows: tuple[Strange, ...]
     share: float
+    spans: tuple[tuple[str, float, float], ...]
 
     @property
     def is_likely_faulty(self) -> bool:
         """Return whether the data are likely to hold faults."""
         return self.share > _FAULT_SHARE
+
+    @property
+    def left_out(self) -> tuple[tuple[str, float, float], ...]:
+        """Return the spans that are better not trained on; none where they are few or too many."""
+        return self.spans if _FAULT_SHARE < self.share <= _LEFT_OUT_MAX else ()
 
 
 def find_strange(
@@ -93,7 +109,7 @@ def find_strange(
         Most windows to return.
     """
     if not len(windows):
-        return StrangeWindows((), 0.0)
+        return StrangeWindows((), 0.0, ())
     _, series = np.unique(np.array(keys, dtype=object).astype(str), return_inverse=True)
     far = np.concatenate(
         [
@@ -112,7 +128,7 @@ def find_strange(
         if len(chosen) == n_most or scores[row] < _NORMAL_SPREADS / 2:
             break
         if all(
-            series[row] != series[other] or abs(start_ms[row] - start_ms[other]) > 2 * span_ms
+            series[row] != series[other] or abs(start_ms[row] - start_ms[other]) > _APART * span_ms
             for other in chosen
         ):
             chosen.append(row)
@@ -122,7 +138,24 @@ def find_strange(
         start = int(start_ms[row])
         what = (features[feature], STATISTICS[statistic], float(scores[row]))
         found.append(Strange(keys[row], start, round(start + span_ms), *what))
-    return StrangeWindows(tuple(found), float((scores > _NORMAL_SPREADS).mean()))
+    is_far = scores > _NORMAL_SPREADS  # (n_windows,)
+    rows = np.flatnonzero(is_far)
+    rows = rows[np.lexsort((start_ms[rows], series[rows]))]
+    spans = _joined([(keys[row], float(start_ms[row])) for row in rows.tolist()], span_ms)
+    return StrangeWindows(tuple(found), float(is_far.mean()), spans)
+
+
+def _joined(
+    starts: Sequence[tuple[str, float]], span_ms: float
+) -> tuple[tuple[str, float, float], ...]:
+    """Return spans of windows, by key and start, with those that overlap joined."""
+    spans: list[tuple[str, float, float]] = []
+    for key, start_ms in starts:
+        if spans and spans[-1][0] == key and start_ms <= spans[-1][2]:
+            spans[-1] = (key, spans[-1][1], start_ms + span_ms)
+        else:
+            spans.append((key, start_ms, start_ms + span_ms))
+    return tuple(spans)
 
 
 def statistics(windows: FloatArray) -> NDArray[np.float64]:
@@ -145,8 +178,14 @@ def statistics(windows: FloatArray) -> NDArray[np.float64]:
 
 def _spreads(own: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how far out each statistic of each window of one key is, in usual spreads."""
-    low, middle, high = np.quantile(own, [0.1, 0.5, 0.9], axis=0)
-    spread = np.maximum(high - middle, middle - low)  # (n_features, n_statistics)
+    low, middle, high = np.quantile(own, [0.1, 0.5, 0.9], axis=0)  # (n_features, n_statistics)
+    spread = np.maximum(high - middle, middle - low)
     least = _TINY * (1.0 + np.abs(middle))
-    found: NDArray[np.float64] = np.abs(own - middle) / np.maximum(spread, least)
-    return np.where(spread > least, found, 0.0)
+    found = np.where(spread > least, np.abs(own - middle) / np.maximum(spread, least), 0.0)
+    floor = np.maximum(_TINY * middle[:, _POSITIVE], np.finfo(np.float64).tiny)
+    logs = np.log(np.maximum(own[..., _POSITIVE], floor))  # (n_windows, n_features, 3)
+    low, middle, high = np.quantile(logs, [0.1, 0.5, 0.9], axis=0)
+    spread = np.maximum(np.maximum(high - middle, middle - low), _LOG_SPREAD_MIN)
+    below = np.maximum(middle - logs, 0.0) / spread
+    found[..., _POSITIVE] = np.maximum(found[..., _POSITIVE], below)
+    return found

@@ -66,6 +66,11 @@ def _data_problems(data: Mapping[str, Any], window: Mapping[str, Any]) -> Iterat
                 f"received {value!r} with {name!r}"
             )
     yield from _draw_problems(data, name, window)
+    if data.get("leave_out") is not None and window.get("record") != "samples":
+        yield (
+            "data.leave_out: expected only with window.record = 'samples', received it with "
+            f"{window.get('record')!r}"
+        )
     path = data.get("path")
     is_other = isinstance(path, str) and is_parquet(Path(path)) != (name == "parquet")
     if is_other and "path" in entry.keys:

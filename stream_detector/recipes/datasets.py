@@ -15,8 +15,11 @@ RecordKind = Literal["window", "samples", "image"]
 REQUIRED_KEYS = {"path": "the path of a file", "series": "the name of a series"}
 """Keys of `[data]` that some data sets require, and what messages call their values."""
 
-COLUMN_KEYS = ("key", "time", "time_format", "label", "normal_label", "features", "test_share")
-"""Keys of `[data]` that say what the columns of a file are, and which rows are the test part."""
+COLUMN_KEYS = ("key", "time", "time_format", "label", "normal_label", "features")
+"""Keys of `[data]` that say what the columns of a file are."""
+
+ROW_KEYS = ("test_share", "leave_out")
+"""Keys of `[data]` that say which rows of a file are the test part, and which are for no part."""
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 """Ends of the names of Parquet files, in lower case."""
@@ -78,7 +81,7 @@ def _file() -> DatasetEntry:
         "window": "files.windows:load",
         "samples": "files.samples:load",
     }
-    return DatasetEntry(loaders, ("path", *COLUMN_KEYS), ("path",))
+    return DatasetEntry(loaders, ("path", *COLUMN_KEYS, *ROW_KEYS), ("path",))
 
 
 DATASETS: Mapping[str, DatasetEntry] = {

@@ -83,6 +83,9 @@ Classes = Annotated[
 SeriesName = Annotated[str, Field(min_length=1), BeforeValidator(_number_as_name)]
 
 
+Span = tuple[str, float, float]
+
+
 class DataSection(Section):
     """The data set that windows, or samples to cut into windows, are read from."""
 
@@ -135,6 +138,13 @@ class DataSection(Section):
         default=None,
         description="Files only: share of each series, at its end, that is the test part; 0.2 with "
         "labels and 0 without if not given",
+    )
+    leave_out: (
+        Annotated[tuple[Annotated[Span, Field(strict=False)], ...], Field(strict=False)] | None
+    ) = Field(
+        default=None,
+        description="Files of samples only: spans that are not trained on, each as [key, start, "
+        "end] with times in milliseconds since 1970-01-01 UTC",
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
         default=None,

@@ -1,10 +1,13 @@
 """Load the data of a recipe, and cut it into windows."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from stream_detector.core.features import Features, to_float32
+from stream_detector.core.records import Samples
 from stream_detector.datasets import (
     IMAGE_DATASET_NAMES,
     Dataset,
@@ -45,7 +48,7 @@ def load_windows(recipe: Recipe, features: Features | None = None) -> Dataset:
     """
     section = recipe.data
     if recipe.window.record == "samples":
-        samples = load_recipe_samples(section)
+        samples = load_training_samples(section)
         if features is None:
             features = _features_of(samples, per_key=recipe.scaling.per_key)
         return to_windows(samples, recipe.window.rules, features)
@@ -84,6 +87,31 @@ def load_recipe_samples(section: DataSection) -> SampleDataset:
             test_share=section.test_share,
         )
     return load_samples(section.name, series=section.series)
+
+
+def load_training_samples(section: DataSection) -> SampleDataset:
+    """Load samples as `load_recipe_samples` does, and mark what is left out as anomalous.
+
+    Raises
+    ------
+    DatasetError
+        If the data is missing or cannot be used.
+    """
+    dataset = load_recipe_samples(section)
+    if not section.leave_out:
+        return dataset
+    train, test = (_marked(part, section.leave_out) for part in (dataset.train, dataset.test))
+    return replace(dataset, train=train, test=test)
+
+
+def _marked(samples: Samples, spans: Sequence[tuple[str, float, float]]) -> Samples:
+    """Return samples with those of some spans labelled as anomalous."""
+    labels = np.zeros(len(samples), np.int8) if samples.labels is None else samples.labels.copy()
+    numbers = {key: number for number, key in enumerate(samples.keys)}
+    for key, start_ms, end_ms in spans:
+        is_inside = (samples.times_ms >= start_ms) & (samples.times_ms <= end_ms)
+        labels[is_inside & (samples.series == numbers.get(key, -1))] = 1
+    return replace(samples, labels=labels)
 
 
 def _features_of(dataset: SampleDataset, *, per_key: bool) -> Features:

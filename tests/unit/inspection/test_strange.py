@@ -57,6 +57,35 @@ def test_many_strange_windows_mean_faults_in_the_data() -> None:
     assert found.is_likely_faulty
 
 
+def test_likely_faults_are_spans_to_leave_out() -> None:
+    values = windows()
+    values[100:104:2] += 30  # of key a, at 2,000 and 2,040 s
+    values[300:302] += 30_000  # one of each key
+    found = find_strange(values, KEYS, STARTS, 40_000, FEATURES)
+    assert found.left_out == (
+        ("a", 2_000_000, 2_080_000),
+        ("a", 6_000_000, 6_040_000),
+        ("b", 6_020_000, 6_060_000),
+    )
+
+
+@pytest.mark.parametrize(("n_far", "is_left_out"), [(1, False), (2, True), (30, True), (31, False)])
+def test_nothing_is_left_out_where_little_or_much_is_strange(n_far: int, is_left_out: bool) -> None:
+    values = windows()
+    rows = np.linspace(0, N_WINDOWS - 1, n_far).astype(int)
+    values[rows] += 100_000 * np.arange(1, n_far + 1)[:, np.newaxis, np.newaxis]
+    found = find_strange(values, KEYS, STARTS, 1_000, FEATURES)
+    assert found.share == pytest.approx(n_far / N_WINDOWS)
+    assert bool(found.left_out) is is_left_out
+
+
+def test_a_stuck_sensor_is_strange() -> None:
+    values = windows()
+    values[100:104:2, :, 0] = 0.3
+    first = find_strange(values, KEYS, STARTS, 19_000, FEATURES).windows[0]
+    assert (first.key, first.feature, first.start_ms) == ("a", "flow", 2_000_000)
+
+
 def test_overlapping_windows_are_shown_once() -> None:
     values = windows()
     values[100:106:2] += 30
@@ -66,7 +95,7 @@ def test_overlapping_windows_are_shown_once() -> None:
 
 def test_no_windows_give_nothing() -> None:
     found = find_strange(windows()[:0], [], STARTS[:0], 1.0, FEATURES)
-    assert (found.windows, found.share) == ((), 0.0)
+    assert (found.windows, found.share, found.spans) == ((), 0.0, ())
 
 
 def test_statistics_are_what_they_are_called() -> None:
