@@ -215,6 +215,15 @@ def test_all_problems_at_once_each_with_key_expected_and_received() -> None:
         (["alerting.cooldown_ms=-1"], "alerting.cooldown_ms: expected greater than or equal to 0"),
         (["network.output_activation=linear", "threshold.error=bce"], "threshold.error: bce needs"),
         (["training.loss=bce", "scaling.kind=none"], "training.loss: bce is defined on [0, 1]"),
+        (
+            ["data.name=csv", "data.path=a.csv", 'data.leave_out=[["a", 0, 1]]'],
+            "data.leave_out: expected only with window.record = 'samples'",
+        ),
+        (
+            ["data.name=csv", "data.path=a.csv", "data.time_format=noon"],
+            "data.time_format: expected ms, s, us, ns, iso or a pattern",
+        ),
+        (["data.features=[1]"], "data.features: expected only with data.name = csv or parquet"),
         (["training.epochs=true"], "training.epochs: expected a valid integer, received True"),
         (["training.learning_rate=inf"], "training.learning_rate: expected a finite number"),
         (["published.accuracy=high"], "published.accuracy: expected a valid number"),
