@@ -81,7 +81,13 @@ def _measure(served: "Served", data: JudgedSamples, options: StreamOptions) -> "
         points = measuring.measure_points(scores, samples, run.threshold, is_adjusted=adjusted)
         floors = {}
         if options.floors:
-            floors = measuring.floor_figures(score_floors(samples, data.train), samples)
+            floors = measuring.floor_figures(
+                score_floors(samples, data.train),
+                samples,
+                found,
+                detector.alerting.close_after_ms,
+                measuring.grace_ms(rules),
+            )
         found = replace(
             found,
             points=points,
@@ -132,7 +138,6 @@ def _write_report(
             run,
             scores,
             figures,
-            grace,
             levels,
             manifest.history,
         )

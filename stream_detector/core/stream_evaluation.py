@@ -271,11 +271,8 @@ def evaluate_stream(
     events_of, alerts_of = _by_key(events), _by_key(alerts)
     for key, span_ms in spans_ms.items():
         own, raised = events_of.get(key, []), alerts_of.get(key, [])
-        found = [
-            _Found(event, _finder(event, raised, grace_ms), _was_open(event, raised))
-            for event in own
-        ]
-        wrong = [alert for alert in raised if is_false(alert, own, grace_ms)]
+        found = _match(own, raised, grace_ms)
+        wrong = false_alarms(raised, own, grace_ms)
         times = _normal_ms(own, {key: span_ms}, grace_ms), span_ms[1] - span_ms[0]
         by_key[key] = KeyFigures(_figures(found), _of_alerts(raised, wrong, found, times))
         every += found
@@ -304,13 +301,24 @@ def evaluate_stream(
     )
 
 
-def is_false(alert: AlertSpan, events: Iterable[LabelledEvent], grace_ms: float) -> bool:
-    """Return whether an alert overlaps none of some faults of its series, grace included."""
-    return not any(
-        alert.opened_ms <= event.end_ms + grace_ms and alert.closed_ms >= event.start_ms
-        for event in events
-        if event.key == alert.key
-    )
+def false_alarms(
+    alerts: Sequence[AlertSpan], events: Sequence[LabelledEvent], grace_ms: float
+) -> list[AlertSpan]:
+    """Return the alerts that overlap no fault of their series, grace included, in their order."""
+    events_of = _by_key(events)
+    ends: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    for key, own in events_of.items():
+        own.sort(key=lambda each: each.start_ms)
+        starts_ms = np.array([each.start_ms for each in own])
+        # The latest end of the faults up to each one: a long one may outlast those after it.
+        ends[key] = starts_ms, np.maximum.accumulate([each.end_ms + grace_ms for each in own])
+    false = []
+    for alert in alerts:
+        starts_ms, ends_ms = ends.get(alert.key, (np.empty(0), np.empty(0)))
+        n_before = int(np.searchsorted(starts_ms, alert.closed_ms, side="right"))
+        if not n_before or ends_ms[n_before - 1] < alert.opened_ms:
+            false.append(alert)
+    return false
 
 
 def _by_key(items: Iterable[_Keyed]) -> dict[str, list[_Keyed]]:
@@ -392,14 +400,17 @@ def _union_ms(spans: Iterable[tuple[str, float, float]]) -> float:
     return total
 
 
-def _finder(event: LabelledEvent, alerts: Sequence[AlertSpan], grace_ms: float) -> AlertSpan | None:
-    """Return the first alert that opened because of a fault; None where there is none."""
-    opened = [
-        each for each in alerts if event.start_ms <= each.opened_ms <= event.end_ms + grace_ms
-    ]
-    return min(opened, key=lambda each: each.opened_ms, default=None)
-
-
-def _was_open(event: LabelledEvent, alerts: Sequence[AlertSpan]) -> bool:
-    """Return whether an alert that opened before a fault was still open when it began."""
-    return any(each.opened_ms < event.start_ms <= each.closed_ms for each in alerts)
+def _match(
+    events: Sequence[LabelledEvent], alerts: Sequence[AlertSpan], grace_ms: float
+) -> list[_Found]:
+    """Return the faults of one series with the first alert that opened because of each."""
+    alerts = sorted(alerts, key=lambda each: each.opened_ms)
+    opened_ms = np.array([each.opened_ms for each in alerts])
+    closed_ms = np.maximum.accumulate([-np.inf, *(each.closed_ms for each in alerts)])
+    found = []
+    for event in events:
+        first = int(np.searchsorted(opened_ms, event.start_ms))
+        is_found = first < len(alerts) and opened_ms[first] <= event.end_ms + grace_ms
+        was_open = bool(closed_ms[first] >= event.start_ms)
+        found.append(_Found(event, alerts[first] if is_found else None, was_open))
+    return found

@@ -20,11 +20,12 @@ from stream_detector.core.stream_evaluation import (
     LabelledEvent,
     StreamEvaluation,
     evaluate_stream,
-    is_false,
+    false_alarms,
 )
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.evaluation.offline import PointScores, StreamRun, spans_of
 from stream_detector.evaluation.strangest import StrangeSpan
+from stream_detector.evaluation.sweep import found_at
 
 _DAY_MS = 86_400_000.0
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
@@ -49,6 +50,23 @@ class PointFigures(NamedTuple):
     affiliation_precision: float
     affiliation_recall: float
     point_adjusted_f1: float | None = None
+
+
+class FloorFigures(NamedTuple):
+    """Figures of a simple detector beside the bundle.
+
+    Parameters
+    ----------
+    vus_pr_causal, vus_pr_put_back
+        Volume under the surface of precision and recall, means over the series that have events.
+    n_found
+        Faults that it finds with as many false alarms as the bundle has, at the threshold that is
+        best for it.
+    """
+
+    vus_pr_causal: float
+    vus_pr_put_back: float
+    n_found: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +96,7 @@ class StreamFigures:
     quantiles
         Anomaly scores (score / threshold) at `QUANTILES`, and the largest; empty without windows.
     floors
-        VUS-PR of simple detectors, causal and put back, by their name; empty if not asked for.
+        Figures of simple detectors by their name; empty if not asked for, or without events.
     strangest
         The spans with the highest scores, the highest first.
     """
@@ -92,7 +110,7 @@ class StreamFigures:
     nab: float = float("nan")
     windows: Evaluation | None = None
     quantiles: Mapping[str, float] = field(default_factory=dict)
-    floors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    floors: Mapping[str, FloorFigures] = field(default_factory=dict)
     strangest: Sequence[StrangeSpan] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -120,10 +138,7 @@ class StreamFigures:
             "nab_score": self.nab,
             "windows": None if self.windows is None else self.windows.as_dict(),
             "anomaly_scores": dict(self.quantiles),
-            "floors": {
-                name: {"vus_pr_causal": causal, "vus_pr_put_back": put_back}
-                for name, (causal, put_back) in self.floors.items()
-            },
+            "floors": _plain(self.floors),
             "strangest": [each._asdict() for each in self.strangest],
         }
 
@@ -159,7 +174,9 @@ def measure(
         events=None if samples.labels is None else events,
         per_day=rate_interval(len(run.judged), total_ms / _DAY_MS),
         n_silences=len(run.alerts) - len(run.judged),
-        false_alarms=_false_alarms(run, events, grace_ms(rules)),
+        false_alarms=sorted(
+            false_alarms(run.judged, events, grace_ms(rules)), key=lambda each: each.opened_ms
+        ),
         nab=_nab(run, samples),
         quantiles=quantiles | ({"max": float(ranked[-1])} if len(ranked) else {}),
     )
@@ -196,16 +213,32 @@ def measure_points(
 
 
 def floor_figures(
-    floors: Mapping[str, PointScores], samples: Samples
-) -> dict[str, tuple[float, float]]:
-    """Return VUS-PR of each floor, causal and put back; empty without events."""
+    floors: Mapping[str, PointScores],
+    samples: Samples,
+    figures: StreamFigures,
+    close_after_ms: float,
+    grace: float,
+) -> dict[str, FloorFigures]:
+    """Return the figures of simple detectors; empty without events.
+
+    Parameters
+    ----------
+    floors, samples
+        Their scores of the samples, by name.
+    figures
+        Those of the bundle; floors may have as many false alarms as it has.
+    close_after_ms, grace
+        As in `sweep.sweep_thresholds`.
+    """
     parts = labelled_series(samples)
     if not parts:
         return {}
+    events, n_false = figures.events or (), figures.evaluation.total.alerts.n_false
     return {
-        name: (
+        name: FloorFigures(
             _mean([vus_pr(scores.causal[part], labels) for part, labels in parts]),
             _mean([vus_pr(scores.put_back[part], labels) for part, labels in parts]),
+            found_at(scores.causal, samples, events, close_after_ms, grace, n_false),
         )
         for name, scores in floors.items()
     }
@@ -256,15 +289,6 @@ def labelled_series(samples: Samples) -> list[tuple[NDArray[np.intp], NDArray[np
         if (samples.labels[rows] == 1).any():
             parts.append((rows, samples.labels[rows]))
     return parts
-
-
-def _false_alarms(run: StreamRun, events: Sequence[LabelledEvent], grace: float) -> list[AlertSpan]:
-    """Return the alerts that overlap no fault, in the order of time."""
-    of_key: dict[str, list[LabelledEvent]] = {}
-    for event in events:
-        of_key.setdefault(event.key, []).append(event)
-    false = [each for each in run.judged if is_false(each, of_key.get(each.key, ()), grace)]
-    return sorted(false, key=lambda each: each.opened_ms)
 
 
 def _nab(run: StreamRun, samples: Samples) -> float:

@@ -1,4 +1,4 @@
-"""What other thresholds would give: false alarms a day and faults found.
+"""What other thresholds would give, also of other scores: false alarms a day, faults found.
 
 The windows that exceed a threshold are joined to episodes as alerts are: one ends once its key has
 had no such window for `close_after_ms`. Rules that ask for several anomalous windows, cooldown and
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_detector.core.intervals import Interval
 from stream_detector.core.records import Samples
@@ -17,6 +18,9 @@ from stream_detector.evaluation.offline import StreamRun, spans_of
 
 N_LEVELS = 25
 _LOWEST, _HIGHEST = 0.25, 4.0
+_RAREST, _MOST_OFTEN = 1e-5, 0.2
+"""Least and largest share of samples above a threshold that `found_at` tries."""
+
 _EPISODES_MAX = 20_000
 """A level with more episodes than this is left out: nobody would choose it."""
 
@@ -69,7 +73,9 @@ def sweep_thresholds(
     spans = spans_of(samples)
     levels = []
     for factor in np.geomspace(_LOWEST, _HIGHEST, N_LEVELS).tolist():
-        episodes = _episodes(run, samples, factor * run.threshold, close_after_ms)
+        above = np.flatnonzero(run.scores > factor * run.threshold)
+        times_ms = run.end_ms[above].astype(np.float64)
+        episodes = _episodes(samples, run.rows[above], times_ms, close_after_ms)
         if len(episodes) > _EPISODES_MAX:
             continue
         found = evaluate_stream(events, episodes, spans, grace_ms).total
@@ -79,22 +85,64 @@ def sweep_thresholds(
     return levels
 
 
+def found_at(
+    scores: NDArray[np.float64],
+    samples: Samples,
+    events: Sequence[LabelledEvent],
+    close_after_ms: float,
+    grace_ms: float,
+    n_false_max: int,
+) -> int:
+    """Return how many faults scores of samples find with no more false alarms than given.
+
+    Parameters
+    ----------
+    scores
+        A score of each sample, shape (n_samples,), any unit; NaN where there is none.
+    samples, events
+        The samples, and the faults in them.
+    close_after_ms, grace_ms
+        As in `sweep_thresholds`.
+    n_false_max
+        Most false alarms.
+
+    Returns
+    -------
+    The most faults that one of `N_LEVELS` thresholds finds, which are denser for high scores.
+    """
+    known = scores[np.isfinite(scores)]
+    if not len(known):
+        return 0
+    spans, best = spans_of(samples), 0
+    for share in np.geomspace(_RAREST, _MOST_OFTEN, N_LEVELS).tolist():
+        above = np.flatnonzero(scores > np.quantile(known, 1 - share))
+        episodes = _episodes(samples, above, samples.times_ms[above], close_after_ms)
+        if len(episodes) > _EPISODES_MAX:
+            break
+        found = evaluate_stream(events, episodes, spans, grace_ms).total
+        if found.alerts.n_false <= n_false_max:
+            best = max(best, found.events.n_found)
+    return best
+
+
 def _episodes(
-    run: StreamRun, samples: Samples, threshold: float, close_after_ms: float
+    samples: Samples,
+    rows: NDArray[np.intp],
+    ends_ms: NDArray[np.float64],
+    close_after_ms: float,
 ) -> list[AlertSpan]:
-    """Return the episodes in which windows exceed a threshold."""
-    above = np.flatnonzero(run.scores > threshold)
-    series, ends_ms = samples.series[run.rows[above]], run.end_ms[above]
+    """Return the episodes of anomalous windows or samples, by their rows and times."""
+    if not len(rows):
+        return []
+    series = samples.series[rows]
     order = np.lexsort((ends_ms, series))
     series, ends_ms = series[order], ends_ms[order]
-    if not len(above):
-        return []
-    is_first = np.ones(len(above), np.bool_)
+    is_first = np.ones(len(rows), np.bool_)
     is_first[1:] = (np.diff(series) != 0) | (np.diff(ends_ms) > close_after_ms)
     starts = np.flatnonzero(is_first)
-    stops = np.append(starts[1:], len(above)) - 1
+    stops = np.append(starts[1:], len(rows)) - 1
     return [
-        AlertSpan(samples.keys[number], float(opened), float(last + close_after_ms))
+        AlertSpan(samples.keys[number], opened, last + close_after_ms)
         for number, opened, last in zip(
             series[starts].tolist(), ends_ms[starts].tolist(), ends_ms[stops].tolist(), strict=True
         )

@@ -62,6 +62,8 @@ def tables(figures: StreamFigures) -> Iterator[FigureTable]:
         yield _key_table(evaluation.by_key, is_labelled)
     if figures.points:
         yield _points_table(figures)
+    if figures.floors:
+        yield _floors_table(figures)
     if figures.windows is not None:
         rows = [row[:2] for row in figure_rows(figures.windows.as_dict(), {})]
         yield FigureTable("Windows against their labels", ("figure", "measured"), rows)
@@ -160,7 +162,7 @@ def _key_table(by_key: Mapping[str, KeyFigures], is_labelled: bool) -> FigureTab
 
 
 def _points_table(figures: StreamFigures) -> FigureTable:
-    """Return the table of the metrics of samples, with the floors beside them."""
+    """Return the table of the metrics of samples."""
     causal, put_back = figures.points["causal"], figures.points["put_back"]
     names = {
         "vus_pr": "VUS-PR",
@@ -173,10 +175,18 @@ def _points_table(figures: StreamFigures) -> FigureTable:
         for name, one, other in zip(causal._fields, causal, put_back, strict=True)
         if one is not None
     ]
-    floors = [(f"VUS-PR of {name}", *both) for name, both in figures.floors.items()]
-    rows[1:1] = floors
     rows.append(("NAB score, alerts as detections", figures.nab, None))
     return FigureTable("Samples against their labels", ("metric", "causal", "put back"), rows)
+
+
+def _floors_table(figures: StreamFigures) -> FigureTable:
+    """Return the table of the bundle and simple detectors beside it."""
+    bundle, total = figures.points, figures.evaluation.total
+    own = bundle["causal"].vus_pr, bundle["put_back"].vus_pr, total.events.n_found
+    rows = [("this bundle", *own), *((name, *each) for name, each in figures.floors.items())]
+    columns = ("detector", "VUS-PR causal", "put back", "faults found")
+    n_false = total.alerts.n_false
+    return FigureTable(f"Floors, with {n_false} false alarms at most", columns, rows)
 
 
 def false_alarm_table(figures: StreamFigures) -> FigureTable:

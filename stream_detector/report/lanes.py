@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from stream_detector.core.stream_evaluation import AlertSpan, is_false
+from stream_detector.core.stream_evaluation import AlertSpan
 from stream_detector.evaluation.strangest import StrangeSpan
 from stream_detector.report.drawing import COLOURS, INK, WIDTH, mark_threshold
 from stream_detector.report.stream_findings import StreamFindings
@@ -226,9 +226,7 @@ def _alert_spans(
 
 def _colour_of(findings: StreamFindings, alert: AlertSpan) -> str:
     """Return the colour of an alert: the text's where it is false."""
-    if findings.events is None or not is_false(alert, findings.events, findings.grace_ms):
-        return _ALERT
-    return INK
+    return INK if findings.events is not None and alert in findings.false_alarms else _ALERT
 
 
 def _add_legend(figure: Figure, axes: Axes, findings: StreamFindings) -> None:

@@ -31,8 +31,6 @@ class StreamFindings:
         The run over them, and the scores of the samples.
     figures
         What was measured.
-    grace_ms
-        How long after a fault its alert may open.
     levels
         What other thresholds would give.
     history
@@ -45,7 +43,6 @@ class StreamFindings:
     run: StreamRun
     scores: PointScores
     figures: StreamFigures
-    grace_ms: float
     levels: Sequence[Level] = ()
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
@@ -53,6 +50,11 @@ class StreamFindings:
     def events(self) -> Sequence[LabelledEvent] | None:
         """Return the faults, None without labels."""
         return self.figures.events
+
+    @cached_property
+    def false_alarms(self) -> frozenset[AlertSpan]:
+        """Return the alerts that overlap no fault; without labels, all of them."""
+        return frozenset(self.figures.false_alarms)
 
     @cached_property
     def spans_ms(self) -> dict[str, tuple[float, float]]:

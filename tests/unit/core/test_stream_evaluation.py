@@ -10,6 +10,7 @@ from stream_detector.core.stream_evaluation import (
     AlertSpan,
     LabelledEvent,
     evaluate_stream,
+    false_alarms,
     labelled_events,
 )
 
@@ -151,6 +152,16 @@ def test_the_grace_of_a_fault_is_not_normal_time() -> None:
     events = [LabelledEvent("a", 0, DAY_MS / 4)]
     result = evaluate_stream(events, [AlertSpan("b", 1, 2)], SPANS, DAY_MS / 4)
     assert result.total.alerts.false_per_day.value == pytest.approx(1 / 1.5)
+
+
+def test_faults_and_alerts_may_come_in_any_order_and_overlap() -> None:
+    events = [LabelledEvent("a", 500, 510), LabelledEvent("a", 100, 900), LabelledEvent("b", 1, 2)]
+    alerts = [AlertSpan("a", 800, 850), AlertSpan("a", 505, 506), AlertSpan("a", 901, 950)]
+    assert false_alarms(alerts, events, 0) == [alerts[2]]
+    assert false_alarms(alerts, events, 1) == []
+    assert false_alarms([AlertSpan("c", 1, 2)], events, 0) == [AlertSpan("c", 1, 2)]
+    found = evaluate_stream(events, alerts, SPANS, 0).total.events
+    assert (found.n_found, found.delay_ms) == (2, (5 + 405) / 2)
 
 
 def test_a_series_without_a_span_is_a_mistake() -> None:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from stream_detector.core.point_metrics import vus_pr
 from stream_detector.core.records import Samples
-from stream_detector.core.stream_evaluation import AlertSpan, labelled_events
+from stream_detector.core.stream_evaluation import AlertSpan, evaluate_stream, labelled_events
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.evaluation.figures import (
+    FloorFigures,
     StreamFigures,
     floor_figures,
     grace_ms,
@@ -123,13 +124,15 @@ def test_the_json_has_every_figure_by_name() -> None:
     figures = replace(
         figures_of(labels, AlertSpan("a", 105.0, 200.0, "", "peak")),
         strangest=[span],
-        floors={"random": (0.25, 0.5)},
+        floors={"random": FloorFigures(0.25, 0.5, 1)},
     )
     found = figures.as_dict()
     assert found["events"]["n_found"] == 1
     assert found["alerts"]["n_false"] == 0
     assert found["by_check"]["peak"]["n_first"] == 1
-    assert found["floors"] == {"random": {"vus_pr_causal": 0.25, "vus_pr_put_back": 0.5}}
+    assert found["floors"] == {
+        "random": {"vus_pr_causal": 0.25, "vus_pr_put_back": 0.5, "n_found": 1}
+    }
     assert found["strangest"] == [span._asdict()]
     assert found["false_alarms"] == []
     assert 0 < found["nab_score"] < 100
@@ -163,7 +166,13 @@ def test_metrics_of_points_are_means_over_the_series_with_events() -> None:
     assert math.isnan(found["put_back"].affiliation_precision)
     assert found["put_back"].affiliation_recall == 0.0
     assert measure_points(scores, third, 0.5)["causal"].point_adjusted_f1 is None
-    assert floor_figures({"x": scores}, third)["x"][0] == found["causal"].vus_pr
+    figures = measure(run_of([3], [1.0], []), third, labelled_events(third), RULES)
+    floors = floor_figures({"x": scores}, third, figures, 20.0, 40.0)
+    assert floors["x"].vus_pr_causal == found["causal"].vus_pr
+    assert floors["x"].n_found == 0  # the two highest scores are no faults, and none may be false
+    many = evaluate_stream([], [AlertSpan("c", 0, 5)] * 50, {"c": (0, 9)}, 0)
+    allowed = replace(figures, evaluation=many)
+    assert floor_figures({"x": scores}, third, allowed, 20.0, 40.0)["x"].n_found > 0
 
 
 def test_a_score_at_the_threshold_predicts_nothing() -> None:
@@ -179,7 +188,8 @@ def test_without_events_there_are_no_metrics_of_points() -> None:
     for samples in (normal, nothing):
         assert labelled_series(samples) == []
         assert measure_points(scores, samples, 1.0) == {}
-        assert floor_figures({"x": scores}, samples) == {}
+        figures = measure(run_of([3], [1.0], []), samples, [], RULES)
+        assert floor_figures({"x": scores}, samples, figures, 20.0, 40.0) == {}
 
 
 def test_rows_of_a_series_are_in_the_order_of_time() -> None:
@@ -222,7 +232,7 @@ def test_tables_say_what_is_there() -> None:
     figures = replace(
         figures_of(labels, AlertSpan("a", 105.0, 200.0, "flow", "peak")),
         points=measure_points(scores, samples, 2.0, is_adjusted=True),
-        floors={"random": (0.25, 0.5)},
+        floors={"random": FloorFigures(0.25, 0.5, 1)},
         strangest=[StrangeSpan("a", 0, 30, 1.5, "", "")],
     )
     found = {table.title: table for table in tables(figures)}
@@ -231,6 +241,7 @@ def test_tables_say_what_is_there() -> None:
         "By check",
         "By key",
         "Samples against their labels",
+        "Floors, with 0 false alarms at most",
         "Anomaly scores of all windows",
         "The strangest spans",
     ]
@@ -241,7 +252,10 @@ def test_tables_say_what_is_there() -> None:
     assert rows["delay, median"][0] == "0.005 s"
     assert rows["time on alert"][0] == "12.18%"
     points = [row[0] for row in found["Samples against their labels"].rows]
-    assert points[:2] == ["VUS-PR", "VUS-PR of random"]
+    assert points[:2] == ["VUS-PR", "affiliation precision"]
+    floors = found["Floors, with 0 false alarms at most"].rows
+    assert floors[0] == ("this bundle", *(each.vus_pr for each in figures.points.values()), 1)
+    assert floors[1] == ("random", 0.25, 0.5, 1)
     assert found["The strangest spans"].rows[0] == (
         "a", "1970-01-01T00:00:00.000Z", "0.03 s", 1.5, None
     )  # fmt: skip

@@ -9,7 +9,7 @@ from stream_detector.core.records import Samples
 from stream_detector.core.stream_evaluation import LabelledEvent
 from stream_detector.evaluation import sweep
 from stream_detector.evaluation.offline import StreamRun
-from stream_detector.evaluation.sweep import N_LEVELS, sweep_thresholds
+from stream_detector.evaluation.sweep import N_LEVELS, found_at, sweep_thresholds
 
 DAY_MS = 86_400_000.0
 
@@ -69,3 +69,15 @@ def test_a_level_with_too_many_episodes_is_left_out(monkeypatch: pytest.MonkeyPa
 def test_no_windows_give_no_episodes() -> None:
     levels = sweep_thresholds(run_of({}), samples_of(), [], 1.0, 0.0)
     assert {level.n_episodes for level in levels} == {0}
+
+
+def test_what_scores_of_samples_find_with_few_false_alarms() -> None:
+    samples = samples_of()
+    events = [LabelledEvent("a", 100_000, 150_000), LabelledEvent("b", 500_000, 500_000)]
+    scores = np.zeros(22)
+    scores[[1, 8, 16]] = 3.0, 2.0, 1.0  # a fault, none, and the other fault
+    assert found_at(scores, samples, events, 50_000.0, 0.0, 0) == 1
+    assert found_at(scores, samples, events, 50_000.0, 0.0, 1) == 2
+    scores[8] = np.nan
+    assert found_at(scores, samples, events, 50_000.0, 0.0, 0) == 2
+    assert found_at(np.full(22, np.nan), samples, events, 50_000.0, 0.0, 9) == 0

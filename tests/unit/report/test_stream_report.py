@@ -70,7 +70,7 @@ def find(tmp_path: Path, samples: Samples, names: tuple[str, ...]) -> StreamFind
     )
     levels = sweep_thresholds(run, samples, events, 5_000.0, grace)
     return StreamFindings(
-        served.bundle, "pumps.csv", samples, run, scores, figures, grace, levels,
+        served.bundle, "pumps.csv", samples, run, scores, figures, levels,
         {"loss": (3.0, 1.0)},
     )  # fmt: skip
 
