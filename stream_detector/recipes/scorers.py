@@ -44,6 +44,12 @@ class ChecksScorerSection(Section):
         description="The newest steps of a window, among which the check peak looks for one; more "
         "where windows start so far apart that a step would be in none of them",
     )
+    trim: bool = Field(
+        default=True,
+        description="Whether training leaves out windows that look like faults, where the data has "
+        "no labels and at least 8 keys: those that are 1.5 times as far from normal as the "
+        "farthest windows of most keys",
+    )
 
 
 ScorerSection = Annotated[

@@ -5,6 +5,7 @@ calibrates is as new as what comes on a stream. What is kept is fitted to all wi
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ from stream_detector.recipes import Recipe
 from stream_detector.recipes.scorers import SHORT_STEPS, ChecksScorerSection, ShapeSection
 from stream_detector.training.calibration import calibration_scores, describe
 from stream_detector.training.splits import normal_rows
+from stream_detector.training.trimming import describe_faults, find_faults
 
 _FEATURE_AXES, _FEATURE_PROTOTYPES = 8, 256
 """Most principal components and normal windows for neighbours of a single feature."""
@@ -55,7 +57,7 @@ class CheckFitter:
         if not isinstance(recipe.scorer, ChecksScorerSection):
             message = f"expected a recipe with checks, received {recipe.scorer}"
             raise TypeError(message)
-        self._recipe = recipe
+        self._recipe, self._section = recipe, recipe.scorer
         window, scorer = recipe.window, recipe.scorer
         is_cut = window.record == "samples"
         short = scorer.short_steps or (SHORT_STEPS if is_cut else window.steps)
@@ -97,6 +99,33 @@ class CheckFitter:
             parts.append(np.concatenate([member_errors(neighbours, view), values], axis=1))
         return np.concatenate(parts)
 
+    def trim(self, dataset: Dataset, found: NDArray[np.float64]) -> tuple[Dataset, str | None]:
+        """Label the training windows that look like faults, where the data has no labels.
+
+        Parameters
+        ----------
+        dataset
+            The windows.
+        found
+            What `look` found of each of them.
+
+        Returns
+        -------
+        The data set, with labels if there are such windows, and then a sentence that names them.
+        """
+        starts, keys = dataset.train_timestamps_ms, dataset.train_keys
+        is_wanted = self._section.trim and dataset.train_labels is None
+        if not is_wanted or starts is None or keys is None:
+            return dataset, None
+        looks = self._looks(has_courses=self._may_have_courses)
+        series = np.unique(np.array(keys), return_inverse=True)[1]  # (n_windows,)
+        is_fault = find_faults(looks, found[:, -len(looks) :], series)
+        if not is_fault.any():
+            return dataset, None
+        ends_ms = starts.astype(np.float64) + self._recipe.window.rules.span_ms  # (n_windows,)
+        warning = describe_faults(is_fault, keys, starts, ends_ms)
+        return replace(dataset, train_labels=is_fault.astype(np.int8)), warning
+
     def finish(
         self, dataset: Dataset, network: ReconstructionScorer, found: NDArray[np.float64]
     ) -> tuple[CheckScorer, Calibration]:
@@ -109,7 +138,7 @@ class CheckFitter:
         network
             Fitted to all normal ones.
         found
-            What `look` found of each of them.
+            What `look` found of each of these.
 
         Returns
         -------

@@ -21,7 +21,7 @@ from stream_detector.networks import build_network
 from stream_detector.networks.export import export_keras, export_onnx
 from stream_detector.recipes import Recipe
 from stream_detector.training.fitting import fit_network
-from stream_detector.training.splits import Fold, Split, assign_folds, cross_fit
+from stream_detector.training.splits import Fold, Rows, Split, assign_folds, cross_fit
 from stream_detector.training.task import History, OnEpoch, Task, with_noise
 
 Look = Callable[[ReconstructionScorer, FloatArray, FloatArray], NDArray[np.float64]]
@@ -52,6 +52,10 @@ class Crossed:
 
     found: NDArray[np.float64]
     n_epochs: int
+
+    def of(self, rows: Rows) -> "Crossed":
+        """Return what was found of some of the windows; all were normal at first."""
+        return Crossed(self.found[rows], self.n_epochs)
 
 
 def fit_final(

@@ -91,6 +91,12 @@ def train(
     look = score_others if fitter is None else fitter.look
     is_crossed = recipe.threshold.calibrate_on == "cross-fit"
     crossed = cross_fit_networks(recipe, scaler, dataset, look, on_epoch) if is_crossed else None
+    fingerprint, trimmed = dataset.fingerprint, None
+    if fitter is not None and crossed is not None:
+        dataset, trimmed = fitter.trim(dataset, crossed.found)
+        if trimmed is not None:
+            split = split_normal(recipe, dataset)
+            crossed = crossed.of(split.calibrate_rows)
     fitted = fit_final(recipe, scaler, split, crossed, on_epoch)
     network = load_scorer(recipe, scaler, fitted)
     found = score_windows(network, split.calibrate) if crossed is None else crossed.found
@@ -100,6 +106,10 @@ def train(
     else:
         scorer, calibration = fitter.finish(dataset, network, found)
     facts = _facts(recipe, dataset, split, scorer, fitted.history, calibration)
+    # The data are the same, whatever was left out.
+    data = facts.data.model_copy(update={"fingerprint": fingerprint})
+    warnings = facts.warnings if trimmed is None else (*facts.warnings, trimmed)
+    facts = facts.model_copy(update={"data": data, "warnings": warnings})
     parts = BundleParts(
         fitted.network_keras,
         fitted.network_onnx,

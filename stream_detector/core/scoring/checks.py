@@ -60,7 +60,7 @@ _FITTED = frozenset((MEMBERS, COURSE, "error", "max_error"))
 ALL_FEATURES = -1
 """Stands for the feature of a number that is of the whole window."""
 
-_SPREAD_MIN = 0.15
+SPREAD_MIN = 0.15
 """Least distance from the median to the far end of normal: about a seventh of a feature's spread,
 or a factor of 1.16 of a logarithm. Without it, what hardly varied in training would be anomalous
 with the slightest change."""
@@ -165,7 +165,7 @@ def fit_members(
         See `Members`.
     """
     middles = np.median(errors, axis=0)  # (n_members,)
-    widths = np.maximum(np.quantile(errors, 0.99, axis=0) - middles, _SPREAD_MIN)
+    widths = np.maximum(np.quantile(errors, 0.99, axis=0) - middles, SPREAD_MIN)
     return Members(neighbours, middles, widths, has_errors)
 
 
@@ -322,7 +322,7 @@ def calibrate_looks(looks: Looks, values: NDArray[np.float64], fit: FitThreshold
     """
     middles = np.median(values, axis=0)  # (n_looks,)
     distances = (values - middles) * looks.signs  # (n_windows, n_looks)
-    ends = np.maximum(np.quantile(distances, _FAR_END, axis=0), _SPREAD_MIN)  # (n_looks,)
+    ends = np.maximum(np.quantile(distances, _FAR_END, axis=0), SPREAD_MIN)  # (n_looks,)
     thresholds = [
         fit(np.maximum(each, 0)) if sign else 1.0
         for each, sign in zip((distances / ends).T, looks.signs, strict=True)
