@@ -134,7 +134,10 @@ def example_record(made: "Made") -> tuple[str, str]:
             values[name] = float(f"{there[0]:.6g}") if len(there) else None
     time_ms = round(float(made.layout.times_ms[0]))
     record = {"values": values, "timestamp_ms": time_ms}
-    return made.layout.keys[made.layout.series[0]], json.dumps(record)
+    # As the file has it: a number may have zeros in front.
+    column = made.table.named(made.recipe.data.columns.key or "")
+    key = made.layout.keys[made.layout.series[0]] if column is None else column.first
+    return key, json.dumps(record)
 
 
 def report_of(made: "Made", target: "Target") -> dict[str, Any]:

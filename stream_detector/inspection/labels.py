@@ -18,11 +18,18 @@ NORMAL_WORDS = (
 """Labels of normal rows, in lower case; the first that occurs is taken."""
 
 _NAME = re.compile(
-    r"label|labels|class|target|y|y_true|ground_?truth|gt|outlier|is_?outlier|attack|"
+    r"label|labels|y_true|ground_?truth|outlier|is_?outlier|attack|"
     r"(.*[ _-])?(anomal(y|ies|ous)|fault(s|y)?|fail(ed|ure|ures)?|defect|broken|is_?anomaly)"
     r"([ _-](label|class|flag|type|kind|id|name|status|code|state))?|"
     r"(is|has)[ _-]?(anomal.*|fault.*|fail.*)"
 )
+_MAYBE = re.compile(r"class|target|y|gt")
+"""Names of labels that may be those of a feature too: only 0 and 1, mostly 0, are labels."""
+
+_BAD = re.compile(r".*(fault|fail|broken|error|alarm|anomal|abnormal|leak|defect|damage|bad).*")
+"""What the state of a machine may say when it is no mode of operation."""
+
+_MAYBE_SHARE_MAX, _SHARE_MAX = 0.2, 0.5
 _STATE = re.compile(r"(.*[ _-])?(status|state|condition|health|mode|quality)")
 _KINDS_MAX = 50
 
@@ -51,6 +58,10 @@ class LabelColumn:
 
 def looks_like_label(column: RawColumn) -> bool:
     """Return whether a column is called as labels are, and holds few different values."""
+    is_maybe = _MAYBE.fullmatch(_plain(column.name)) is not None
+    if is_maybe and column.numbers is not None:
+        there = column.numbers[~np.isnan(column.numbers)]
+        return set(there.tolist()) == {0.0, 1.0} and float(there.mean()) <= _MAYBE_SHARE_MAX
     if _NAME.fullmatch(_plain(column.name)) is None:
         return False
     if column.numbers is not None:
@@ -79,13 +90,17 @@ def find_label(
     # One of two values says better whether a row is normal than one that names kinds.
     for column in plain + sorted(named, key=lambda each: len(_values(each))):
         normal = normal_label or _normal_of(column)
-        if normal is not None:
-            return _as_label(column, normal, "as you said" if is_said else "called as labels are")
+        if normal is None:
+            continue
+        found = _as_label(column, normal, "as you said" if is_said else "called as labels are")
+        if is_said or found.is_normal.mean() >= 1 - _SHARE_MAX:
+            return found
     for column in columns:
         if column.numbers is None and _STATE.fullmatch(_plain(column.name)):
             texts = _values(column)
             normal = next((word for word in NORMAL_WORDS if word in texts), None)
-            if normal is not None and len(texts) <= _KINDS_MAX:
+            is_state = any(_BAD.fullmatch(text) for text in texts)
+            if normal is not None and is_state and len(texts) <= _KINDS_MAX:
                 return _as_label(column, normal, f"says {normal}")
     return None
 

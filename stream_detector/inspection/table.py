@@ -37,12 +37,15 @@ class RawColumn:
         The cells of a column that is not all numbers, text or dates; empty for numbers.
     is_index
         Whether it is the index of a pandas table.
+    first
+        The cell of the first row as text.
     """
 
     name: str
     numbers: NDArray[np.float64] | None
     cells: Sequence[Any] = ()
     is_index: bool = False
+    first: str = ""
 
     @property
     def is_missing(self) -> NDArray[np.bool_]:
@@ -119,6 +122,7 @@ def _csv_columns(path: Path, as_text: frozenset[int] = frozenset()) -> list[RawC
         message = f"{path}: {problem}"
         raise DatasetError(message)
     names, _ = name_columns(take_header(path, *first))
+    top = first[1][0] if first[1] else [""] * len(names)
     numbers: list[list[NDArray[np.float64]]] = [[] for _ in names]
     texts: list[list[str]] = [[] for _ in names]
     for rows, lines in chain([first], blocks):
@@ -134,9 +138,9 @@ def _csv_columns(path: Path, as_text: frozenset[int] = frozenset()) -> list[RawC
     if not numbers[0] and not texts[0]:
         refuse_empty(path)
     return [
-        RawColumn(name, None, texts[at])
+        RawColumn(name, None, texts[at], first=top[at])
         if at in as_text
-        else RawColumn(name, np.concatenate(numbers[at]))
+        else RawColumn(name, np.concatenate(numbers[at]), first=top[at])
         for at, name in enumerate(names)
     ]
 

@@ -77,6 +77,15 @@ def test_what_is_found_is_one_json_object(run: Run) -> None:
     assert found["next"][0].startswith("stream-detector detect bundles/fleet-7")
 
 
+def test_the_key_of_the_record_is_as_the_file_has_it(run: Run) -> None:
+    fleet()
+    text = Path("Fleet 7.csv").read_text().replace(",m1,", ",007,").replace(",m2,", ",010,")
+    Path("Fleet 7.csv").write_text(text)
+    code, out, err = run("Fleet 7.csv", "--yes", "--recipe-only", "--json")
+    assert code == 0, err
+    assert json.loads(out)["record"]["key"] == "007"
+
+
 def test_a_person_may_say_what_the_columns_are(run: Run) -> None:
     fleet()
     said = ("--key", "", "--label", "", "--features", "heat", "--time", "when", "--time-format")

@@ -249,6 +249,32 @@ def test_labels_are_found_in_any_usual_form(
     assert layout.features == ("flow",)
 
 
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("y", [row % 7 for row in range(N_ROWS)]),
+        ("target", [20 + 5 * (row // 200) for row in range(N_ROWS)]),
+        ("class", [int(row % 2) for row in range(N_ROWS)]),
+        ("fault_code", [row % 3 for row in range(N_ROWS)]),
+    ],
+)
+def test_a_number_that_is_called_as_a_label_may_be_and_says_too_much_is_a_feature(
+    write: Write, name: str, cells: list[int]
+) -> None:
+    fleet = Fleet(1)
+    layout = layout_of(write({"ts": fleet.epoch(1), "flow": fleet.flow, name: cells}))
+    assert layout.columns.label == ""
+    assert layout.is_normal.all()
+
+
+def test_a_mode_of_operation_is_no_label(write: Write) -> None:
+    fleet = Fleet(1)
+    state = ["running" if row % 50 else "idle" for row in range(N_ROWS)]
+    layout = layout_of(write({"ts": fleet.epoch(1), "state": state, "flow": fleet.flow}))
+    assert layout.columns.label == ""
+    assert layout.why["state"][0] == "left out"
+
+
 def test_a_second_label_is_no_feature(write: Write) -> None:
     fleet = Fleet(1)
     label = [int(300 <= row < 320) for row in range(N_ROWS)]
