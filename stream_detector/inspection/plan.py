@@ -21,6 +21,8 @@ _WINDOWS_MANY = 400_000
 _MISSING_SHARE, _MISSING_SHARE_MAX = 0.25, 0.6
 _SECOND_MS, _HOUR_MS, _DAY_MS = 1_000.0, 3_600_000.0, 86_400_000.0
 _SERIES_SHOWN = 3
+_BEYOND = 1.5
+"""How far beyond the longest usual silence a silence is a fault: few days do not show the longest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,7 @@ def _choose_no_data(timing: Timing, n_allowed: float) -> tuple[float, str]:
     silences = np.sort(np.concatenate([timing.gaps_ms, timing.runs_ms]))
     n_longer = min(int(n_allowed), len(silences))
     longest = float(silences[len(silences) - 1 - n_longer]) if len(silences) > n_longer else 0.0
-    after = max(1.25 * longest, 10 * interval, 5 * _SECOND_MS)
+    after = max(_BEYOND * longest, 10 * interval, 5 * _SECOND_MS)
     if longest:
         seen = f"times without a value of up to {duration(float(silences[-1]))} are normal here"
         if n_longer:
