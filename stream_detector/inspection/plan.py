@@ -22,7 +22,7 @@ _MISSING_SHARE, _MISSING_SHARE_MAX = 0.25, 0.6
 _SECOND_MS, _HOUR_MS, _DAY_MS = 1_000.0, 3_600_000.0, 86_400_000.0
 _SERIES_SHOWN = 3
 _BEYOND = 1.5
-"""How far beyond the longest usual silence a silence is a fault: few days do not show the longest."""
+"""How far beyond the longest usual silence one is a fault: few days do not show the longest."""
 
 
 @dataclass(frozen=True, slots=True)
