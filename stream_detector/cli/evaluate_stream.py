@@ -54,9 +54,10 @@ def evaluate_stream(
     if as_json:
         print_json({**_what(data), "notes": notes, **figures.as_dict()})
         return
-    title = f"{served.bundle.manifest.name} on {data.name}"
-    for table in tables(figures):
-        print_table(f"{title}: {table.title}", table.columns, table.rows)
+    first, *others = tables(figures)
+    title = f"{served.bundle.manifest.name} on {data.name}: {first.title}"
+    for table in (first._replace(title=title), *others):
+        print_table(*table)
 
 
 def _measure(served: "Served", data: JudgedSamples, options: StreamOptions) -> "StreamFigures":

@@ -41,7 +41,18 @@ class FigureTable(NamedTuple):
 
 
 def tables(figures: StreamFigures) -> Iterator[FigureTable]:
-    """Yield the tables of all figures that there are, the most important first."""
+    """Yield the tables of all figures that there are, the most important first; NaN is None."""
+    for table in _tables(figures):
+        yield table._replace(rows=[tuple(map(_known, row)) for row in table.rows])
+
+
+def _known(cell: Any) -> Any:
+    """Return a cell, None for NaN."""
+    return None if isinstance(cell, float) and math.isnan(cell) else cell
+
+
+def _tables(figures: StreamFigures) -> Iterator[FigureTable]:
+    """Yield the tables of all figures that there are."""
     is_labelled = figures.events is not None
     yield _alerts_table(figures)
     evaluation = figures.evaluation

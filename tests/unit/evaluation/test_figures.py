@@ -284,6 +284,17 @@ def test_false_alarms_are_listed_with_what_they_say() -> None:
     assert len(table.rows) == N_ALERTS_SHOWN
 
 
+def test_a_figure_that_is_not_there_is_none() -> None:
+    labels = some_labels()
+    samples = samples_of(labels)
+    nothing = PointScores(np.full(2 * N, np.nan), np.full(2 * N, np.nan))
+    points = measure_points(nothing, samples, 2.0)
+    found = {table.title: table for table in tables(replace(figures_of(labels), points=points))}
+    rows = {row[0]: row[1:] for row in found["Samples against their labels"].rows}
+    assert rows["affiliation precision"] == (None, None)
+    assert {row[0]: row[1] for row in found["Faults and alerts"].rows}["delay, median"] is None
+
+
 def test_tables_without_labels_speak_of_alerts_only() -> None:
     found = {
         table.title: table for table in tables(figures_of(None, AlertSpan("a", 1.0, 9.0, "", "x")))
