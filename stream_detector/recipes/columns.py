@@ -73,8 +73,9 @@ class ColumnMap:
         """
         chosen = {"key": self.key, "time": self.time, "label": self.label}
         if not self.is_strict:
-            # Where the named column is missing, the standard one may be there instead.
-            chosen = {name: each if each in ("", *names) else None for name, each in chosen.items()}
+            # Where the named column is missing, the standard one may be there instead; and where
+            # the recipe's own file has none, another one may have it.
+            chosen = {name: each if each in names else None for name, each in chosen.items()}
         named = (each for each in (*chosen.values(), *self.features) if each)
         lacking = [each for each in named if each not in names]
         if lacking:
@@ -88,7 +89,7 @@ class ColumnMap:
             for name, each in chosen.items()
             if each != ""
         }
-        if self.label != "":
+        if chosen["label"] != "":
             columns |= {name: name for name in LABEL_NOTES}
         others = set(self.features or names).difference((*STANDARD_NAMES.values(), *LABEL_NOTES))
         return [columns.get(name, name if name in others else None) for name in names]
