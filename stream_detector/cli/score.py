@@ -1,7 +1,7 @@
 """The command `score`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import numpy as np
 import typer
@@ -15,6 +15,7 @@ from stream_detector.cli.options import (
     examples,
 )
 from stream_detector.cli.terminal import csv_rows, say
+from stream_detector.core.scoring.reconstruction_error import ErrorKind
 from stream_detector.errors import ConfigError, DatasetError, RecordValueError
 
 if TYPE_CHECKING:
@@ -70,8 +71,9 @@ def score(
     name.
 
     The output has one row a window: key, start and end, reconstruction error, threshold, anomaly
-    score and whether the window is anomalous. Whole windows keep the order of the file; windows
-    cut from samples come in the order in which they are complete.
+    score and whether the window is anomalous. With checks, the column score is in the place of
+    reconstruction_error. Whole windows keep the order of the file; windows cut from samples come in
+    the order in which they are complete.
 
     With `--points` it has one row a sample: key, time, the score of the newest window that was
     complete when the sample came, which is what `detect` knew then; the mean score of all windows
@@ -93,12 +95,25 @@ def score(
         raise DatasetError(message) from None
     threshold = served.detector.scorer.threshold
     with csv_rows(out) as write_row:
-        write_row(SCORE_COLUMNS)
+        write_row(columns_of(served.detector.scorer.score_kind))
         places = zip(found.keys, found.start_ms, found.end_ms, strict=True)
         for (key, start_ms, end_ms), error in zip(places, errors.tolist(), strict=True):
             is_anomalous = "true" if error > threshold else "false"
             numbers = (repr(error), repr(threshold), repr(error / threshold))
             write_row((key, start_ms, end_ms, *numbers, is_anomalous))
+
+
+def columns_of(score_kind: str) -> tuple[str, ...]:
+    """Return the columns for a kind of score; see `Scorer.score_kind`.
+
+    Examples
+    --------
+    >>> columns_of("mae")[3], columns_of("checks")[3]
+    ('reconstruction_error', 'score')
+    """
+    if score_kind in get_args(ErrorKind):
+        return SCORE_COLUMNS
+    return tuple("score" if name == "reconstruction_error" else name for name in SCORE_COLUMNS)
 
 
 def _score_points(served: "Served", file: Path, out: Path | None) -> None:
