@@ -88,7 +88,7 @@ def make_plan(layout: Layout, timing: Timing, false_alarms_per_day: float) -> Pl
     every = duration(stride * interval)
     why_stride = f"a window is scored every {every}; about {n_windows:,} in the data"
     days = timing.span_ms / _DAY_MS
-    no_data_ms, why_no_data = _choose_no_data(timing, days * false_alarms_per_day)
+    no_data_ms, why_no_data = _choose_no_data(timing, n_steps, days * false_alarms_per_day)
     lateness_ms, why_lateness = _choose_lateness(timing, n_steps)
     gap_ms, why_gap = _choose_gap(timing, n_steps)
     missing, why_missing = _choose_missing(timing)
@@ -207,16 +207,18 @@ def _choose_missing(timing: Timing) -> tuple[float, str]:
     return round(share, 2), f"{seen}; a window that lacks more is not scored"
 
 
-def _choose_no_data(timing: Timing, n_allowed: float) -> tuple[float, str]:
+def _choose_no_data(timing: Timing, n_steps: int, n_allowed: float) -> tuple[float, str]:
     """Return after how long a silent key or feature opens an alert, and why.
 
-    It is the shortest time that gaps of the data exceed no more often than false alarms may come.
+    It is the shortest time that gaps of the data exceed no more often than false alarms may come,
+    but at least that of a window, or of two where the data are too few to show any such gap.
     """
     interval = timing.sample_interval_ms
+    least = n_steps * interval * (1 if n_allowed >= 1 else 2)
     silences = np.sort(np.concatenate([timing.gaps_ms, timing.runs_ms]))
     n_longer = min(int(n_allowed), len(silences))
     longest = float(silences[len(silences) - 1 - n_longer]) if len(silences) > n_longer else 0.0
-    after = max(_BEYOND * longest, 10 * interval, 5 * _SECOND_MS)
+    after = max(_BEYOND * longest, least, 5 * _SECOND_MS)
     if longest:
         seen = f"times without a value of up to {duration(float(silences[-1]))} are normal here"
         if n_longer:

@@ -97,14 +97,18 @@ def test_samples_wait_as_long_as_rows_were_late(latest_ms: float, lateness_ms: i
 
 
 def test_silence_is_told_after_the_shortest_time_that_is_rare_enough() -> None:
-    gaps = np.array([2_000.0] * 50 + [40_000.0, 80_000.0])
-    assert plan([10_000]).alerting["no_data_after_ms"].value == 10_000
+    gaps = np.array([2_000.0] * 50 + [60_000.0, 100_000.0])
     rare = plan([10_000], gaps_ms=gaps)  # a tenth of a day
-    assert rare.alerting["no_data_after_ms"].value == 120_000
+    assert rare.alerting["no_data_after_ms"].value == 150_000
     five_days = plan([432_000], gaps_ms=gaps)  # one is allowed in five days
-    assert five_days.alerting["no_data_after_ms"].value == 60_000
+    assert five_days.alerting["no_data_after_ms"].value == 90_000
     of_features = plan([10_000], runs_ms=gaps)
-    assert of_features.alerting["no_data_after_ms"].value == 120_000
+    assert of_features.alerting["no_data_after_ms"].value == 150_000
+
+
+@pytest.mark.parametrize(("n_rows", "after_ms"), [(431_999, 120_000), (432_000, 60_000)])
+def test_without_silences_it_is_told_after_a_window_or_two(n_rows: int, after_ms: int) -> None:
+    assert plan([n_rows]).alerting["no_data_after_ms"].value == after_ms
 
 
 def test_windows_may_lack_more_where_much_is_missing() -> None:
