@@ -125,7 +125,7 @@ def train_with_progress(recipe: "Recipe", out: Path, *, overwrite: bool = False)
     from stream_detector.training import train as fit
 
     with progress_bar() as progress:
-        n_epochs = recipe.training.epochs * recipe.threshold.n_networks
+        n_epochs = recipe.n_epochs * recipe.threshold.n_networks
         task = progress.add_task(f"training {recipe.name}", total=n_epochs)
 
         def on_epoch(n_done: int, loss: float) -> None:

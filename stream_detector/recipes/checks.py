@@ -41,6 +41,7 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _channel_problems(tables["window"])
     yield from _window_problems(tables["window"])
     yield from _range_problems(tables)
+    yield from _fitting_problems(tables)
     yield from _calibration_problems(tables)
     yield from _check_problems(tables, values.get("check"))
     yield from _severity_problems(tables["alerting"])
@@ -224,6 +225,27 @@ def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
                 "network.output_activation = 'sigmoid', received "
                 f"{tables['network'].get('output_activation', 'linear')!r}"
             )
+
+
+def _fitting_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what an optimizer needs to know, and more principal components than there are."""
+    network, window = tables["network"], tables["window"]
+    if network.get("kind") != "pca":
+        for key in ("epochs", "batch_size"):
+            if key not in tables["training"]:
+                yield f"training.{key}: expected a value, received none"
+            elif tables["training"][key] == 0:
+                yield f"training.{key}: expected greater than or equal to 1, received 0"
+        return
+    components = network.get("components")
+    steps, features = window.get("steps"), window.get("features", 1)
+    if not all(map(_is_number, (components, steps, features))):
+        return
+    if components > steps * features:
+        yield (
+            f"network.components: expected at most the {steps * features} values of a window, "
+            f"received {components}"
+        )
 
 
 def _calibration_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -29,10 +29,17 @@ _ACTIVATION = (
 
 
 class _Network(Section):
-    """Keys that every network has."""
+    """What is said of every network."""
 
     builder: ClassVar[str]
     """Module of `stream_detector.networks` whose function `build` makes the network."""
+
+    is_closed_form: ClassVar[bool] = False
+    """Whether it is fitted without an optimizer, so that `[training]` has no say."""
+
+
+class _LearntNetwork(_Network):
+    """Keys of a network that an optimizer fits."""
 
     output_activation: OutputActivation = Field(
         default="linear",
@@ -40,7 +47,7 @@ class _Network(Section):
     )
 
 
-class StackSection(_Network):
+class StackSection(_LearntNetwork):
     """Dense layers down to a latent code, and back."""
 
     builder = "dense"
@@ -72,7 +79,7 @@ class DenseNetwork(StackSection):
         return self.activation
 
 
-class ConvNetwork(_Network):
+class ConvNetwork(_LearntNetwork):
     """Convolutions over time steps, or over the rows and columns of an image.
 
     Each layer of the encoder halves the size of its input; the latent code is a feature map.
@@ -95,7 +102,7 @@ class ConvNetwork(_Network):
     activation: Activation = Field(default="relu", description=_ACTIVATION)
 
 
-class LstmNetwork(_Network):
+class LstmNetwork(_LearntNetwork):
     """Recurrent layers over time steps, a dense latent code, and recurrent layers back."""
 
     builder = "lstm"
@@ -127,8 +134,24 @@ class AdversarialNetwork(StackSection):
     )
 
 
+class PcaNetwork(_Network):
+    """Principal components: a linear autoencoder in closed form, for which `[training]` is ignored.
+
+    It needs no seed and no epochs, and is the plainest model to hold another one against.
+    """
+
+    builder = "pca"
+    is_closed_form = True
+
+    kind: Literal["pca"] = Field(description="Architecture of the network")
+    components: LayerSize = Field(
+        description="Principal components, which are the latent code; at most the values of a "
+        "window"
+    )
+
+
 NetworkSection = Annotated[
-    DenseNetwork | ConvNetwork | LstmNetwork | VariationalNetwork | AdversarialNetwork,
+    DenseNetwork | ConvNetwork | LstmNetwork | VariationalNetwork | AdversarialNetwork | PcaNetwork,
     Field(discriminator="kind"),
 ]
 """The registry of networks."""

@@ -37,6 +37,7 @@ gigabytes, and a self-test in the manifest of more than it may hold."""
 
 Duration = Annotated[float, Field(ge=0, le=TIMESTAMP_MS_MAX, allow_inf_nan=False)]
 PositiveDuration = Annotated[float, Field(gt=0, le=TIMESTAMP_MS_MAX, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
 WindowSize = Annotated[int, Field(ge=1, le=WINDOW_VALUES_MAX)]
 
 
@@ -305,13 +306,21 @@ class TrainingSection(Section):
         description="Loss between window and reconstruction: mean absolute error, mean squared "
         "error or binary cross-entropy",
     )
-    epochs: PositiveInt = Field(description="Passes over all training windows")
+    epochs: Count = Field(
+        default=0,
+        description="Passes over all training windows; required unless network.kind is pca, which "
+        "is fitted without any",
+    )
     patience: PositiveInt | None = Field(
         default=None,
         description="Stop once the loss of held-out windows has not fallen for this many epochs, "
         "and keep the weights of the epoch with the lowest; all epochs are run if not given",
     )
-    batch_size: PositiveInt = Field(description="Windows of one optimizer step")
+    batch_size: Count = Field(
+        default=0,
+        description="Windows of one optimizer step; required unless network.kind is pca, which has "
+        "none",
+    )
     noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0.0,
         description="Standard deviation of the Gaussian noise added to the scaled input, which is "
@@ -361,13 +370,18 @@ class Recipe(Section):
     window: WindowSection
     scaling: ScalingSection
     network: NetworkSection
-    training: TrainingSection
+    training: TrainingSection = TrainingSection()
     threshold: ThresholdSection
     scorer: ScorerSection = ReconstructionScorerSection()
     check: Annotated[tuple[CheckSection, ...], Field(max_length=5, strict=False)] = ()
     alerting: AlertingSection = AlertingSection()
     evaluation: EvaluationSection = EvaluationSection()
     published: PublishedSection | None = None
+
+    @property
+    def n_epochs(self) -> int:
+        """Return how many epochs `train` reports of one network."""
+        return 1 if self.network.is_closed_form else self.training.epochs
 
     @property
     def window_rules(self) -> WindowRules:

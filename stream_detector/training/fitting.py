@@ -6,8 +6,10 @@ from stream_detector.recipes.networks import (
     AdversarialNetwork,
     DenseNetwork,
     NetworkSection,
+    PcaNetwork,
     VariationalNetwork,
 )
+from stream_detector.training import components
 from stream_detector.training.task import History, Task
 
 
@@ -31,6 +33,8 @@ def fit_network(network: Any, section: NetworkSection, task: Task) -> History:
     """
     from stream_detector.training import adversarial, variational  # noqa: PLC0415  (load Keras)
 
+    if isinstance(section, PcaNetwork):
+        return components.fit(network, task)
     if isinstance(section, AdversarialNetwork):
         return adversarial.fit(network, section, task)
     if isinstance(section, VariationalNetwork):

@@ -139,7 +139,7 @@ def _later(
     """
     if on_epoch is None:
         return None
-    report, n_epochs = on_epoch, recipe.training.epochs
+    report, n_epochs = on_epoch, recipe.n_epochs
 
     def count_on(epoch: int, loss: float) -> None:
         n_done = min(math.ceil(round(share * epoch, 6)), n_epochs)

@@ -25,6 +25,7 @@ from stream_detector.recipes.networks import (
     ConvNetwork,
     DenseNetwork,
     LstmNetwork,
+    PcaNetwork,
     VariationalNetwork,
 )
 
@@ -50,6 +51,7 @@ NETWORKS: dict[str, tuple[tuple[int, ...], NetworkSection]] = {
         ConvNetwork(kind="image-conv", filters=(4, 4), downsampling="pooling"),
     ),
     "lstm": ((30, 2), LstmNetwork(kind="lstm", units=(16, 8, 4))),
+    "pca": ((30, 2), PcaNetwork(kind="pca", components=8)),
     "vae": ((140, 1), VariationalNetwork(kind="vae", units=(32, 8))),
     "adversarial": (
         (140, 1),

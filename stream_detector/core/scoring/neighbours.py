@@ -12,6 +12,7 @@ depends on how many windows are in the batch; a test compares them at all places
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +23,15 @@ N_NEAREST = 3
 """Nearest normal windows that count. With the nearest one alone, a single odd window among those
 drawn would make its likes normal."""
 
-BLOCK = 64
-"""Windows of one matrix product."""
+BLOCK = 16
+"""Windows of one matrix product. A larger one hardly costs less, and of 64 and 512 prototypes the
+library makes several threads, which take sixty times as long where the processor is busy."""
 
 _ROWS_AT_ONCE = 1_024
 """Distances to all prototypes are held for so many windows at once."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Neighbours:
     """Some normal windows, to which others are compared.
 
@@ -106,14 +108,24 @@ class Neighbours:
     def _nearest(self, codes: FloatArray) -> FloatArray:
         """Return the mean squared distance to the nearest prototypes, shape (n_windows,)."""
         squares = np.square(codes).sum(axis=1)  # (n_windows,)
-        lengths = np.square(self.prototypes).sum(axis=1)  # (n_prototypes,)
-        distances = multiply(codes, self.prototypes.T)  # (n_windows, n_prototypes)
+        distances = multiply(codes, self._columns)  # (n_windows, n_prototypes)
         distances *= np.float32(-2)
-        distances += lengths
+        distances += self._lengths
         nearest = _smallest(distances, self.n_nearest)
         nearest += squares[:, np.newaxis]  # (n_windows, n_nearest)
         means: FloatArray = np.maximum(nearest, 0).mean(axis=1)
         return means
+
+    @cached_property
+    def _columns(self) -> FloatArray:
+        """Prototypes side by side, shape (n_axes, n_prototypes), C-contiguous."""
+        return np.ascontiguousarray(self.prototypes.T)
+
+    @cached_property
+    def _lengths(self) -> FloatArray:
+        """Squared distance of each prototype from the middle, shape (n_prototypes,)."""
+        lengths: FloatArray = np.square(self.prototypes).sum(axis=1)
+        return lengths
 
 
 def fit_neighbours(

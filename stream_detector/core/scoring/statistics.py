@@ -160,12 +160,14 @@ class WindowView:
     @cached_property
     def swing(self) -> FloatArray:
         """Logarithm of the mean difference between the means of neighbouring blocks of 4 steps."""
-        n_windows, n_features, n_steps = self._values.shape
-        n_blocks = n_steps // _BLOCK
-        if n_blocks <= 1:
+        n_left_out = self._values.shape[2] % _BLOCK
+        # Sums of every fourth value: a mean of four at a time takes much longer.
+        means = self._values[:, :, n_left_out::_BLOCK].copy()  # (n_windows, n_features, n_blocks)
+        if means.shape[2] <= 1:
             return self.mean_step
-        blocks = self._values[:, :, n_steps - _BLOCK * n_blocks :]
-        means = blocks.reshape(n_windows, n_features, n_blocks, _BLOCK).mean(axis=3)
+        for at in range(n_left_out + 1, n_left_out + _BLOCK):
+            means += self._values[:, :, at::_BLOCK]
+        means /= np.float32(_BLOCK)
         return _log(np.abs(means[:, :, 1:] - means[:, :, :-1]).mean(axis=2))
 
     @cached_property

@@ -21,9 +21,11 @@ from stream_detector.recipes.networks import (
     ConvNetwork,
     DenseNetwork,
     LstmNetwork,
+    PcaNetwork,
     VariationalNetwork,
 )
 from stream_detector.recipes.sections import TrainingSection
+from stream_detector.training.components import N_FIT_MAX, principal_components
 from stream_detector.training.fitting import fit_network
 from stream_detector.training.task import Pairs, Task, with_noise
 
@@ -37,6 +39,7 @@ SHAPE = (12, 2)
 DENSE = DenseNetwork(kind="dense", units=(8, 3), output_activation="sigmoid")
 VARIATIONAL = VariationalNetwork(kind="vae", units=(8, 3), output_activation="sigmoid")
 ADVERSARIAL = AdversarialNetwork(kind="adversarial", units=(8, 3), discriminator_units=(8,))
+PCA = PcaNetwork(kind="pca", components=3)
 SECTIONS: dict[str, NetworkSection] = {
     "dense": DENSE,
     "sparse": DenseNetwork(kind="dense", units=(40,), latent_l1=0.01),
@@ -45,6 +48,7 @@ SECTIONS: dict[str, NetworkSection] = {
     "lstm": LstmNetwork(kind="lstm", units=(6, 3)),
     "vae": VARIATIONAL,
     "adversarial": ADVERSARIAL,
+    "pca": PCA,
 }
 DENOISER = ConvNetwork(kind="image-conv", filters=(16, 8), output_activation="sigmoid")
 BLOG = ConvNetwork(
@@ -52,6 +56,7 @@ BLOG = ConvNetwork(
 )
 
 each_kind = pytest.mark.parametrize("name", sorted(SECTIONS))
+each_learnt_kind = pytest.mark.parametrize("name", sorted(SECTIONS.keys() - {"pca"}))
 
 
 def layers(model: Any) -> list[str]:
@@ -154,7 +159,7 @@ def test_encoder_and_decoder_are_the_whole_and_names_never_count_up(name: str) -
         ]
 
 
-@each_kind
+@each_learnt_kind
 def test_fitting_lowers_both_losses_and_reports_each_epoch(name: str) -> None:
     reported = []
     given = task(epochs=6)
@@ -180,6 +185,58 @@ def test_same_seed_same_weights(name: str) -> None:
     assert len(one) == len(again)
     for index, array in enumerate(one):
         np.testing.assert_array_equal(array, again[index])
+
+
+def test_principal_components_reconstruct_best_and_do_not_ask_for_the_settings() -> None:
+    reported = []
+    given = task(epochs=6, noise=0.5)
+    given = Task(given.training, given.fit, given.validation, lambda *each: reported.append(each))
+    network = fresh(PCA)
+    history = fit_network(network, PCA, given)
+    rows = given.fit.targets.reshape(64, -1).astype(np.float64)
+    around = rows - rows.mean(axis=0)
+    left = np.linalg.svd(around, compute_uv=False)[3:]
+    assert history["loss"] == [pytest.approx(np.square(left).sum() / rows.size, rel=1e-6)]
+    assert reported == [(1, history["loss"][0])]
+    for pairs, losses in zip((given.fit, given.validation), history.values(), strict=True):
+        assert pairs is not None
+        error = network.predict_on_batch(pairs.targets) - pairs.targets
+        assert losses == [pytest.approx(float(np.square(error).mean()), rel=1e-3, abs=1e-8)]
+    latent = network.get_layer("encoder").predict_on_batch(given.fit.inputs)
+    np.testing.assert_allclose(latent.mean(axis=0), 0, atol=1e-5)
+
+
+def test_principal_components_fit_to_what_is_to_be_given_and_not_to_its_noise() -> None:
+    given = task(validation=False)
+    noisy = Pairs(given.fit.inputs[::-1].copy(), given.fit.targets)
+    weights = []
+    for fit in (given.fit, noisy):
+        network = fresh(PCA)
+        fit_network(network, PCA, Task(given.training, fit, None, None))
+        weights.append(network.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_principal_components_beyond_the_number_of_windows_are_nothing() -> None:
+    windows = task().fit.targets[:2]
+    _, axes = principal_components(windows, 5)
+    assert axes.shape == (24, 5)
+    np.testing.assert_allclose(np.square(axes).sum(axis=0), [1, 1, 0, 0, 0], atol=1e-12)
+    section = PCA.model_copy(update={"components": 5})
+    network = fresh(section)
+    fit_network(network, section, Task(task().training, Pairs(windows, windows), None, None))
+    np.testing.assert_allclose(network.predict_on_batch(windows), windows, atol=1e-6)
+
+
+def test_principal_components_of_many_windows_are_those_of_some_spread_over_all() -> None:
+    windows = np.random.default_rng(0).normal(size=(2 * N_FIT_MAX, 2, 1)).astype(np.float32)
+    windows[N_FIT_MAX:, :, 0] += 100  # a second half that the first says nothing of
+    middle, axes = principal_components(windows, 1)
+    np.testing.assert_allclose(middle, 50, atol=0.1)
+    np.testing.assert_allclose(axes, np.sqrt(0.5), atol=1e-3)
+    same = principal_components(windows[:N_FIT_MAX], 2)[1]
+    assert (same[np.abs(same).argmax(axis=0), [0, 1]] > 0).all()
 
 
 def test_without_validation_there_is_no_validation_loss() -> None:
@@ -277,6 +334,9 @@ def test_every_kind_fits_with_another_backend() -> None:
         "from stream_detector.training.fitting import fit_network\n"
         "assert keras.backend.backend() == 'jax'\n"
         "for name, section in SECTIONS.items():\n"
+        "    if name == 'pca':\n"
+        "        fit_network(fresh(section), section, task())\n"
+        "        continue\n"
         "    losses = fit_network(fresh(section), section, task(epochs=6))['loss']\n"
         "    assert losses[-1] < losses[0], (name, losses)\n"
     )

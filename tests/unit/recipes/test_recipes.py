@@ -228,7 +228,12 @@ def test_all_problems_at_once_each_with_key_expected_and_received() -> None:
         (["training.learning_rate=inf"], "training.learning_rate: expected a finite number"),
         (["published.accuracy=high"], "published.accuracy: expected a valid number"),
         (["name=Not a name"], "name: expected"),
-        (["training="], "training: expected a value, received none"),
+        (["training="], "training.epochs: expected a value, received none"),
+        (["training.batch_size="], "training.batch_size: expected a value, received none"),
+        (
+            ["network.kind=pca", "network.components=141"],
+            "network.components: expected at most the 140 values of a window, received 141",
+        ),
     ],
 )
 def test_impossible_combination_is_refused(overrides: list[str], expected: str) -> None:
@@ -241,7 +246,7 @@ def test_impossible_combination_is_refused(overrides: list[str], expected: str) 
         (
             ["kind=gru"],
             "network.kind: expected 'dense', 'conv', 'image-conv', 'lstm', 'vae', 'adversarial', "
-            "received 'gru'",
+            "'pca', received 'gru'",
         ),
         (["kind="], "network.kind: expected a value, received none"),
         (["unit=[3]"], "network.unit: expected one of the keys output_activation, units, "),
@@ -324,7 +329,10 @@ def test_another_network_keeps_the_keys_that_it_takes() -> None:
         "output_activation": "sigmoid",
     }
     conv = load_recipe(TUTORIAL, ["network.kind=conv", "network.filters=[4]"]).network
-    assert (conv.kind, conv.output_activation) == ("conv", "sigmoid")
+    assert conv.model_dump(include={"kind", "output_activation"}) == {
+        "kind": "conv",
+        "output_activation": "sigmoid",
+    }
 
 
 def test_a_table_that_is_no_table_is_reported_as_such(tmp_path: Path) -> None:
@@ -623,3 +631,11 @@ def test_the_telemetry_recipe_looks_in_every_way() -> None:
     recipe = load_recipe(TELEMETRY)
     assert recipe.scorer.kind == "checks"
     assert (*(each.kind for each in recipe.check), "shift") == CHECK_KINDS
+
+
+def test_principal_components_may_be_all_values_of_a_window_and_need_no_training() -> None:
+    path = MODELS / "synthetic-ecg-dense.toml"
+    changes = ["network.kind=pca", "network.components=140"]
+    assert load_recipe(path, [*changes, "training="]).n_epochs == 1
+    assert load_recipe(path, [*changes, "training.epochs=7"]).n_epochs == 1
+    assert load_recipe(path, ["training.epochs=7"]).n_epochs == 7

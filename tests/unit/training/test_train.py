@@ -137,6 +137,7 @@ KINDS = {
     "image-conv": ["network.filters=[4, 2]", "network.units=", "network.activation="],
     "lstm": ["network.units=[4, 2]", "network.activation="],
     "vae": [],
+    "pca": ["network.components=8", "training.epochs=", "training.batch_size="],
     "adversarial": ["network.discriminator_units=[4]"],
 }
 
