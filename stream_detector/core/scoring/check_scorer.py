@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.checks import (
-    ALL_FEATURES,
     Looks,
     Members,
     member_errors,
@@ -31,6 +30,9 @@ from stream_detector.core.scoring.reconstruction_error import value_errors
 from stream_detector.core.scoring.scorer import Finding, WindowScores
 from stream_detector.core.scoring.sentences import CheckFacts
 from stream_detector.core.scoring.statistics import LOG_FLOOR, WindowView
+
+_OF_ERRORS = frozenset(("members", "error", "max_error"))
+"""Numbers that the network's errors decide."""
 
 _OF_COURSE, _OF_PEAK = (
     frozenset(("members", "course", "error")),
@@ -178,16 +180,18 @@ class CheckScorer:
     def _shares(self, ratios: NDArray[np.float64], worst: int, errors: FloatArray) -> list[float]:
         """Return how much each feature has to do with it; together 1.
 
-        Where a look is at one feature, features are compared by their largest ratios in the same
-        check. The errors of the members are of all features, so there the excess of each feature's
-        error over its normal one counts.
+        Where a look is at the signal of one feature, features are compared by their largest ratios
+        in such looks of the same check. A network that gets one feature wrong gets others wrong
+        too, and those that are easy to reconstruct are then the farthest from normal; so where
+        errors decide, the excess of each feature's error over its normal one counts.
         """
         looks, n_features = self.checks.looks, errors.shape[1]
         found = np.zeros(n_features)  # (n_features,)
-        if looks.features[worst] == ALL_FEATURES:
+        if looks.statistics[worst] in _OF_ERRORS:
             found = np.maximum(errors.mean(axis=0, dtype=np.float64) - self._normal_errors(), 0)
         else:
-            rows = np.flatnonzero(looks.is_of(looks.checks[worst]) & (looks.features >= 0))
+            is_alike = looks.is_of(looks.checks[worst]) & (looks.ranks == looks.ranks[worst])
+            rows = np.flatnonzero(is_alike & (looks.features >= 0))
             np.maximum.at(found, looks.features[rows], ratios[rows])
         total = float(found.sum())
         shares: list[float] = (found / total if total else found + 1 / n_features).tolist()

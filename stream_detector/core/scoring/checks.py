@@ -60,6 +60,9 @@ _FITTED = frozenset((MEMBERS, COURSE, "error", "max_error"))
 ALL_FEATURES = -1
 """Stands for the feature of a number that is of the whole window."""
 
+_RANKS: Mapping[str, int] = {"max_error": 1, COURSE: 2, "error": 3, MEMBERS: 4}
+"""How directly numbers see a feature; 0, best, where the feature alone decides them."""
+
 SPREAD_MIN = 0.15
 """Least distance from the median to the far end of normal: about a seventh of a feature's spread,
 or a factor of 1.16 of a logarithm. Without it, what hardly varied in training would be anomalous
@@ -257,16 +260,25 @@ class Looks:
     def worst(self, ratios: NDArray[np.float64]) -> int:
         """Return the look that says best why a window is anomalous.
 
-        The most anomalous one, but `shape` only where no other check finds anything: the others
-        say what is wrong, and `shape` that something is.
+        The most anomalous one of those that find anything and see the feature most directly: a
+        network that gets one feature wrong gets others wrong too, and of the course of all features
+        it is not known which one is to blame.
 
         Parameters
         ----------
         ratios
             Of one window, shape (n_looks,).
         """
-        other = np.where(self.is_of("shape"), -np.inf, ratios)  # (n_looks,)
-        return int((other if other.max() > 1 else ratios).argmax())
+        found = ratios > 1  # (n_looks,)
+        ranks = self.ranks
+        if not found.any():
+            return int(ratios.argmax())
+        return int(np.where(ranks == ranks[found].min(), ratios, -np.inf).argmax())
+
+    @property
+    def ranks(self) -> NDArray[np.intp]:
+        """Return how directly each look sees its feature, 0 best, shape (n_looks,)."""
+        return np.array([_RANKS.get(name, 0) for name in self.statistics], dtype=np.intp)
 
     def is_of(self, check: CheckKind) -> NDArray[np.bool_]:
         """Return which looks belong to a check, shape (n_looks,)."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from check_scorers import N_SHORT, N_STEPS, make_scorer, normal_windows
+from check_scorers import N_SHORT, N_STEPS, make_scorer, normal_windows, smooth
 from present import present
 
 from stream_detector.core.features import Features
@@ -211,12 +211,23 @@ def test_each_look_that_fires_makes_the_score_exceed_1(name: str) -> None:
     assert scores[0] <= 1 < scores[1]
 
 
-def test_another_check_than_the_shape_says_best_what_is_wrong() -> None:
-    looks = looks_of(("shape", "flat"), 1, has_courses=False)
-    is_shape = looks.is_of("shape")
-    ratios = np.where(is_shape, 3.0, 1.0)
-    assert is_shape[looks.worst(ratios)]
-    assert not is_shape[looks.worst(np.where(is_shape, 3.0, 1.1))]
+def test_the_look_that_sees_a_feature_most_directly_says_best_what_is_wrong() -> None:
+    looks = looks_of(("shape", "peak"), 2, has_courses=True)
+    order = ("max_step", "max_error", "course", "error", "members")
+    ratios = np.zeros(len(looks))
+    for number, name in enumerate(reversed(order)):
+        rows = [row for row, each in enumerate(looks.statistics) if each == name]
+        ratios[rows[-1]] = 9.0 - number  # the less directly, the larger
+        assert looks.worst(ratios) == rows[-1], name
+        ratios[rows[-1]] = 1.0
+        assert number == 0 or looks.worst(ratios) != rows[-1], "1 is normal"
+        ratios[rows[-1]] = 9.0 - number
+
+
+def test_where_nothing_is_anomalous_the_largest_ratio_counts() -> None:
+    looks = looks_of(("shape", "peak"), 1, has_courses=False)
+    ratios = np.where(np.array(looks.statistics) == "error", 0.9, 0.5)
+    assert looks.statistics[looks.worst(ratios)] == "error"
 
 
 def test_without_a_shape_the_score_is_the_largest_ratio() -> None:
@@ -278,3 +289,19 @@ def test_a_shift_of_the_newest_steps_is_told_from_what_was_before() -> None:
     middle, scale = scorer.checks.looks.middles[2], scorer.checks.looks.scales[2]
     expected = (middle + scale * scored.scores[1]) / (middle + scale)
     assert (facts.observed - low - reach) / reach == pytest.approx(expected, rel=1e-3)
+
+
+def test_where_errors_decide_the_largest_excess_names_the_feature() -> None:
+    scorer = make_scorer(("shape",))
+    network = scorer.network
+
+    def spilling(windows: FloatArray) -> FloatArray:
+        """Reconstruct the third feature far off, and the first, which is easy, a little."""
+        return smooth(windows) + np.array([0.4, 0.0, 1.6], np.float32)
+
+    spilled = replace(scorer, network=replace(network, reconstruct=spilling))
+    scored = spilled.score(normal_windows(1, seed=4))
+    assert scored.scores[0] > 1
+    found = scored.explain(0, WindowContext(0.0, 1_000.0)).explanation
+    assert found.features[0].feature == 2
+    assert found.shares[0] < found.shares[2]
