@@ -28,12 +28,13 @@ from nab_profile import LABELLED, pooled, score_gaussian, score_rows
 from numpy.typing import NDArray
 
 from stream_detector.assembly import open_bundle
+from stream_detector.core.point_metrics import vus_pr
 from stream_detector.core.records import Samples
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.stream_evaluation import labelled_events
 from stream_detector.datasets import load_samples, nab, smd
 from stream_detector.datasets.files.samples import load as load_file
-from stream_detector.evaluation.figures import floor_figures, measure, measure_points
+from stream_detector.evaluation.figures import measure, measure_points
 from stream_detector.evaluation.floors import score_floors
 from stream_detector.evaluation.offline import StreamRun, point_scores, run_offline
 from stream_detector.recipes import load_recipe
@@ -49,6 +50,9 @@ COLUMNS = (
     ("false a day", "false_per_day", 2),
     ("time on alert", "alert_share", 3),
 )
+WEEK_MS = 604_800_000
+"""The longest time that a recipe's alerting takes."""
+
 NAB_COLUMNS = (("NAB score", "nab", 1), ("windows", "n_windows", 0), ("alerts", "n_alerts", 0))
 
 
@@ -155,14 +159,14 @@ def intervals(interval_ms: float) -> list[str]:
     """Return the times of the recipe nab, which are for 5 minutes, for another interval."""
     factors = {
         "window.sample_interval_ms": 1,
-        "window.gap_ms_max": 12,
+        "window.gap_ms_max": 72,
         "window.key_ttl_ms": 288,
         "alerting.no_data_after_ms": 12,
         "alerting.close_after_ms": 96,
         "alerting.open_ms_max": 576,
         "alerting.flood_window_ms": 288,
     }
-    return [f"{key}={round(factor * interval_ms)}" for key, factor in factors.items()]
+    return [f"{key}={min(round(factor * interval_ms), WEEK_MS)}" for key, factor in factors.items()]
 
 
 CASES = {"smd": smd_cases, "gutentag": gutentag_cases, "nab": nab_cases}
@@ -197,8 +201,11 @@ def judge(kind: str, recipe: Path, case: Case, seed: int, changes: Sequence[str]
 
 def floors_of(case: Case) -> dict[str, dict[str, float]]:
     """Return VUS-PR of simple detectors."""
-    floors = floor_figures(score_floors(case.test, case.train), case.test)
-    return {name: {"causal": one, "put_back": other} for name, (one, other) in floors.items()}
+    labels = labels_of(case.test)
+    return {
+        name: {key: vus_pr(scores, labels) for key, scores in floor._asdict().items()}
+        for name, floor in score_floors(case.test, case.train).items()
+    }
 
 
 def labels_of(samples: Samples) -> NDArray[np.int8]:
