@@ -1,12 +1,12 @@
 """What a window costs with calibrated checks, against the plain reconstruction error.
 
-Both bundles have the network of the recipe `telemetry` and score the same windows of the fleet of
-pumps: 60 steps of 3 features, one window every 5 samples, records of one sample in float32. Within
-each round both are run in turn, so that a ratio compares what ran under the same load; the cost is
-time of the processor, not of the clock. Where a Kafka is asked for, `detect` runs with each of them
-in a process of its own, in turn with a loop that only polls.
+Both have the network of the recipe `telemetry` and score the same windows of the fleet of pumps: 60
+steps of 3 features, one window every 5 samples, records of one sample in float32. Within each round
+both are run in turn, so that a ratio compares what ran under the same load; the cost is time of the
+processor, not of the clock. Alerts are rare in both. Where a Kafka is asked for, `detect` runs with
+checks in a process of its own, in turn with a loop that only polls.
 
-    python benchmarks/scorers.py [--rounds 9] [--kafka] [--json FILE]
+    python benchmarks/scorers.py [--rounds 9] [--bundle FOLDER] [--kafka] [--json FILE]
 """
 
 import argparse
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,12 @@ from common import (
 )
 from confluent_kafka import Producer
 
-from stream_detector.assembly import Served, open_bundle
+from stream_detector.assembly import open_bundle
+from stream_detector.core.detector import Detector
 from stream_detector.core.records import FloatArray, RecordBatch, RecordMetadata, SeriesColumns
 from stream_detector.core.sample_detector import SampleDetector
+from stream_detector.core.scoring.check_scorer import CheckScorer
+from stream_detector.core.scoring.scorer import Scorer
 from stream_detector.datasets import load_samples
 from stream_detector.recipes import load_recipe
 from stream_detector.training import train
@@ -43,13 +47,9 @@ RECORDS_PER_BATCH = 8_192
 BATCHES = 8
 START_MS = int(time.time() * 1000) - 7_200_000  # not past what a topic keeps
 N_WARM = 60
-QUICKLY = ("training.epochs=1",)
-PLAIN = (
-    "name=plain",
-    "scorer.kind=reconstruction",
-    "threshold.method=quantile",
-    "threshold.calibrate_on=held-out",
-)
+THRESHOLD = 3.0
+"""Of the plain error, in scaled units: far above that of a normal window, as that of checks is."""
+
 SHAPES = ((2048, 60, 3), (64, 60, 3), (1, 60, 3))
 
 
@@ -59,26 +59,34 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--records", type=int, default=400_000, help="on Kafka")
     parser.add_argument("--kafka-rounds", type=int, default=3)
+    parser.add_argument("--bundle", type=Path, help="of the recipe telemetry; trained if not given")
     parser.add_argument("--kafka", action="store_true", help="measure `detect` on a broker too")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        bundles = {}
-        for each, changes in (("plain", PLAIN), ("checks", ())):
-            bundles[each] = Path(name) / each
-            recipe = load_recipe(ROOT / "models" / "telemetry.toml", [*changes, *QUICKLY])
-            train(recipe, bundles[each])
-        served = {each: open_bundle(folder) for each, folder in bundles.items()}
+        bundle = options.bundle
+        if bundle is None:
+            bundle = Path(name) / "telemetry"
+            train(load_recipe(ROOT / "models" / "telemetry.toml", ["training.epochs=1"]), bundle)
+        detectors = both(open_bundle(bundle).detector)
         figures = {
-            "score": measure_scores(served, options.rounds),
-            "step": measure_steps(served, options.rounds),
+            "score": measure_scores(detectors, options.rounds),
+            "step": measure_steps(detectors, options.rounds),
         }
         if options.kafka:
             with running_broker() as servers:
-                figures["detect"] = measure_detect(servers, bundles, options)
+                figures["detect"] = measure_detect(servers, bundle, options)
     show(figures)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def both(detector: Detector) -> dict[str, SampleDetector]:
+    """Return the detector, and one that scores by the error of the same network alone."""
+    assert isinstance(detector, SampleDetector)
+    assert isinstance(detector.scorer, CheckScorer)
+    plain = replace(detector.scorer.network, threshold=THRESHOLD)
+    return {"plain": replace(detector, scorer=plain), "checks": detector}
 
 
 def normal_samples() -> dict[str, FloatArray]:
@@ -120,7 +128,7 @@ class Fleet:
         )
 
 
-def measure_scores(served: Mapping[str, Served], rounds: int) -> dict[str, Any]:
+def measure_scores(detectors: Mapping[str, SampleDetector], rounds: int) -> dict[str, Any]:
     """Return microseconds a window of `Scorer.score` alone, by number of windows in a call."""
     values = np.concatenate(list(normal_samples().values())).astype(np.float32)
     found = {}
@@ -129,24 +137,21 @@ def measure_scores(served: Mapping[str, Served], rounds: int) -> dict[str, Any]:
         windows = np.stack([values[start : start + n_steps] for start in starts])
         assert windows.shape[2] == n_features
         n_calls = max(4, 4096 // n_windows)
-        costs: dict[str, list[float]] = {name: [] for name in served}
+        costs: dict[str, list[float]] = {name: [] for name in detectors}
         for _ in range(rounds):
-            for name, each in served.items():
-                seconds = processor_s(score_often(each, windows, n_calls))
+            for name, each in detectors.items():
+                seconds = processor_s(score_often(each.scorer, windows, n_calls))
                 costs[name].append(seconds * 1e6 / (n_calls * n_windows))
         found[str(n_windows)] = compare(costs)
     return found
 
 
-def measure_steps(served: Mapping[str, Served], rounds: int) -> dict[str, Any]:
+def measure_steps(detectors: Mapping[str, SampleDetector], rounds: int) -> dict[str, Any]:
     """Return microseconds a window of `SampleDetector.step`, and the ratio of both."""
     fleet = Fleet()
-    detectors = {name: each.detector for name, each in served.items()}
-    states, stride = {}, 1
+    states, stride = {}, detectors["checks"].windows.stride
     first = fleet.batch(N_WARM * len(fleet.keys))
     for name, detector in detectors.items():
-        assert isinstance(detector, SampleDetector)
-        stride = detector.windows.stride
         states[name] = detector.step(detector.initial_state(), first, "float32").state
 
     def stepping(name: str) -> Callable[[], None]:
@@ -165,12 +170,12 @@ def measure_steps(served: Mapping[str, Served], rounds: int) -> dict[str, Any]:
     return compare(costs)
 
 
-def score_often(served: Served, windows: FloatArray, n_calls: int) -> Callable[[], None]:
+def score_often(scorer: Scorer, windows: FloatArray, n_calls: int) -> Callable[[], None]:
     """Return what scores the same windows several times."""
 
     def run() -> None:
         for _ in range(n_calls):
-            served.detector.scorer.score(windows)
+            scorer.score(windows)
 
     return run
 
@@ -194,32 +199,26 @@ def processor_s(work: Callable[[], Any]) -> float:
     return seconds
 
 
-def measure_detect(
-    servers: str, bundles: Mapping[str, Path], options: argparse.Namespace
-) -> dict[str, Any]:
+def measure_detect(servers: str, bundle: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return records a second of the shipped path, and their share of a loop that only polls."""
     topic = "scorers"
     make_topics(servers, topic)
     fill(servers, topic, options.records)
-    rates: dict[str, list[float]] = {"bare": [], **{name: [] for name in bundles}}
+    rates: dict[str, list[float]] = {"bare": [], "detect": []}
     for number in range(options.kafka_rounds):
         for name, each in rates.items():
             outputs = [f"{topic}-{name}-{number}-{kind}" for kind in "ad"]
             make_topics(servers, *outputs)
-            command = [sys.executable, str(ROOT / "benchmarks" / "workers.py")]
-            command += ["bare" if name == "bare" else "detect", "--client", "confluent"]
-            command += ["--bundle", str(bundles.get(name, bundles["plain"]))]
-            command += ["--servers", servers, "--topic", topic, "--content-type", "float32"]
-            command += ["--n-records", str(options.records), "--group", outputs[0]]
+            command = [sys.executable, str(ROOT / "benchmarks" / "workers.py"), name]
+            command += ["--client", "confluent", "--bundle", str(bundle), "--servers", servers]
+            command += ["--topic", topic, "--content-type", "float32", "--group", outputs[0]]
+            command += ["--n-records", str(options.records)]
             command += ["--alerts-topic", outputs[0], "--dead-letter-topic", outputs[1]]
             each.append(run_worker(command)["records_per_s"])
             delete_topics(servers, *outputs)
     delete_topics(servers, topic)
-    shares = {
-        f"{name} / bare": spread([a / b for a, b in zip(rates[name], rates["bare"], strict=True)])
-        for name in bundles
-    }
-    return {"records_per_s": {name: spread(each) for name, each in rates.items()}, "shares": shares}
+    share = spread([a / b for a, b in zip(rates["detect"], rates["bare"], strict=True)])
+    return {"records_per_s": {name: spread(each) for name, each in rates.items()}, "share": share}
 
 
 def fill(servers: str, topic: str, n_records: int) -> None:
@@ -255,8 +254,7 @@ def show(figures: Mapping[str, Any]) -> None:
         print("\n| confluent, float32 | records/s, median (min - max) |\n|---|---|")
         for name, values in figures["detect"]["records_per_s"].items():
             print(f"| {name} | {tell(values)} |")
-        for name, values in figures["detect"]["shares"].items():
-            print(f"| {name} | {tell(values, 2)} |")
+        print(f"| detect / bare | {tell(figures['detect']['share'], 2)} |")
 
 
 if __name__ == "__main__":
