@@ -13,8 +13,8 @@ look at the same window::
     shift   newest mean of a feature against its own past   shifts where levels come and go
 
 Each consists of looks: one number of a window, and on which side of normal it is anomalous. A look
-measures how far a number is from its median, in units in which 1 is where it is anomalous. The
-score of a window is that of its most anomalous look, which names check and feature.
+measures how far a number is from its median, in units in which 1 is where it is anomalous. A window
+is anomalous iff one of its looks is; that look names check and feature.
 """
 
 from collections.abc import Callable, Mapping, Sequence
