@@ -37,7 +37,8 @@ N_PEAKS_MAX = 1_048_576
 def dump_checks(checks: Checks) -> bytes:
     """Return checks as the content of an .npz file."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **pack_checks(checks))
+    arrays: dict[str, Any] = {**pack_checks(checks)}
+    np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 
