@@ -7,6 +7,10 @@ from numpy.typing import NDArray
 
 from stream_detector.core.scoring.tails import CalibrationScores, Tail, fit_tail
 
+RATE_MIN = 1e-3
+"""Lowest rate that is named, once in three years: days of data say nothing of rarer things,
+whatever the tail gives for them."""
+
 N_KEPT_MAX = 1_024
 """Most scores that are kept, evenly spread over all."""
 
@@ -49,8 +53,11 @@ class NormalScores:
         return (share * self.n_windows + 1) / (self.n_windows + 1)
 
     def false_alarms_per_day(self, score: float) -> float | None:
-        """Return how often a day a normal series reaches a score; None without times."""
-        return None if self.tail is None else self.tail.rate_above(score)
+        """Return how often a day a normal series reaches a score; None without times.
+
+        Never below `RATE_MIN`.
+        """
+        return None if self.tail is None else max(self.tail.rate_above(score), RATE_MIN)
 
 
 def keep_scores(calibration: CalibrationScores) -> NormalScores:
