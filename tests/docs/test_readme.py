@@ -45,6 +45,8 @@ def test_its_picture_is_there() -> None:
         ("0.85", "0.85 (0.75 - 0.88)"),
         ("p99 from record to alert read 21 ms", "21.2 (16.8 - 25.6)"),
         ("bare echo of every record takes 21 ms", "20.7 (17.3 - 24.1)"),
+        ("131 of 134 faults", "131 of 134 faults"),
+        ("the right sensor in 96 %", "126 of 131, so"),
         ("0.7 s after the start", "0.7 s"),
         ("100 MB of memory", "100 MB"),
         ("902,995", "902,995"),
