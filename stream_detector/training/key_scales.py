@@ -44,8 +44,10 @@ def fit_key_scales(samples: Samples, values: FloatArray, where: str) -> KeyScale
     >>> values = np.concatenate([np.arange(21), 0.001 * np.arange(21)]).astype(np.float32)[:, None]
     >>> samples = Samples(("a", "b"), np.repeat([0, 1], 21), np.arange(42.0), values)
     >>> found = fit_key_scales(samples, values, "data")
-    >>> found.keys, (1 / found.scale).round(4).ravel()  # the last one is the fleet's
-    ((b'a', b'b'), array([7.413 , 0.0074, 3.7102], dtype=float32))
+    >>> found.keys, [round(1 / each, 4) for each in found.scale.ravel().tolist()]
+    ((b'a', b'b'), [7.413, 0.0074, 3.7102])
+
+    The last one is the fleet's.
     """
     normal = np.arange(len(samples))
     if samples.labels is not None:

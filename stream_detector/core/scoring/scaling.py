@@ -109,8 +109,9 @@ class Scaler:
         # One offset a value instead of one a feature: the same numbers, in long loops.
         n_steps = shape[1] if windows.ndim == 3 else 1  # noqa: PLR2004
         rows = windows.reshape(shape[0], n_steps * shape[-1])
-        scaled = rows - np.tile(self.offset, n_steps)  # (n_windows, n_steps * n_features)
-        scaled *= np.tile(self.scale, n_steps)
+        with np.errstate(over="ignore"):
+            scaled = rows - np.tile(self.offset, n_steps)  # (n_windows, n_steps * n_features)
+            scaled *= np.tile(self.scale, n_steps)
         return scaled.reshape(shape)
 
     def inverse(self, scaled: FloatArray) -> NDArray[np.float64]:

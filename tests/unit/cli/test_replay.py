@@ -20,6 +20,7 @@ from stream_detector.core.codec.image_format import MEDIA_TYPES as IMAGE_TYPES
 from stream_detector.core.features import Features
 from stream_detector.core.records import Samples
 from stream_detector.datasets import Dataset, ImageChoice
+from stream_detector.recipes.columns import BY_NAME
 
 ROOT = Path(__file__).parents[3]
 START_MS = 1_767_225_600_000
@@ -109,7 +110,8 @@ def write_samples(path: Path, n_samples: int = 8) -> None:
 
 def bundle_of(window: SimpleNamespace) -> SimpleNamespace:
     """Return what `replay` needs to know of a bundle."""
-    manifest = SimpleNamespace(recipe=SimpleNamespace(window=window))
+    recipe = SimpleNamespace(window=window, data=SimpleNamespace(columns=BY_NAME))
+    manifest = SimpleNamespace(recipe=recipe)
     return SimpleNamespace(manifest=manifest, features=Features(("heat", "flow")))
 
 
