@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -145,8 +144,14 @@ class ConfluentProducer(BaseProducer):
 
     def _close(self, handle: Any) -> None:
         handle.purge()
-        with suppress(KafkaException, SystemError):  # a fatal error is reported again
+        try:
             handle.flush(0)
+        except (KafkaException, SystemError):  # a fatal error is reported again
+            pass
+        except BaseException:
+            raise
+        except:  # noqa: E722, S110  (and some of them as what is no exception)
+            pass
 
     def _run_step(self, timeout_ms: int, step: Callable[..., None], *arguments: Any) -> None:
         """Run a step of a transaction, and give the producer up if the step does not end.

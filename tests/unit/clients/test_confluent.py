@@ -1,5 +1,6 @@
 """What the confluent client keeps in addition to the library."""
 
+import ctypes
 import threading
 from typing import Any
 
@@ -75,6 +76,31 @@ def test_a_denial_behind_another_error_is_one() -> None:
     with pytest.raises(BrokerError, match="denied access") as caught, client._mapped_errors():
         raise behind from confluent_kafka.KafkaException(denial)
     assert not caught.value.retriable
+
+
+def raise_as_the_library_does(error: object) -> None:
+    """Raise what is no exception, which only C code can."""
+    raise_object = ctypes.pythonapi.PyErr_SetObject
+    raise_object(ctypes.py_object(type(error)), ctypes.py_object(error))
+
+
+def test_a_fatal_error_that_is_no_exception_is_mapped_as_well() -> None:
+    client = ConfluentClient(ConnectionSettings(), Subscription())
+    denial = confluent_kafka.KafkaError(confluent_kafka.KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+    cleaned: list[bool] = []
+    with (
+        pytest.raises(BrokerError, match="denied access") as caught,
+        client._mapped_errors(lambda: cleaned.append(True)),
+    ):
+        raise_as_the_library_does(denial)
+    assert not caught.value.retriable
+    assert cleaned == [True]
+
+
+def test_what_has_nothing_to_do_with_the_library_passes() -> None:
+    client = ConfluentClient(ConnectionSettings(), Subscription())
+    with pytest.raises(KeyboardInterrupt), client._mapped_errors():
+        raise KeyboardInterrupt
 
 
 class SilentProducer:
