@@ -6,7 +6,6 @@ library does each single step, and how its errors map to `stream_detector.errors
 """
 
 import logging
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -341,19 +340,14 @@ class KafkaClient(ABC):
     @contextmanager
     def _mapped_errors(self, *clean_up: Callable[[], None]) -> Iterator[None]:
         """Run `clean_up` and raise our own error where the library raises one of its own."""
+        caught: tuple[type[Exception], ...] = (*self.library_errors, _errors.RaisedObjectError)
         try:
-            yield
-        except self.library_errors as error:
+            with _errors.ObjectsAsExceptions():
+                yield
+        except caught as error:
             for each in clean_up:
                 each()
             raise self._map_error(error) from error
-        except BaseException:
-            raise
-        except:  # noqa: E722  (no other clause can name what is no exception)
-            # confluent-kafka raises some fatal errors as a `KafkaError`, which is no exception.
-            for each in clean_up:
-                each()
-            raise self._map_error(RuntimeError(sys.exc_info()[1])) from None
 
     def _connection(self) -> dict[str, Any]:
         """Return the options of every part of the library, connecting first where needed."""

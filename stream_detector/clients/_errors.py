@@ -201,3 +201,22 @@ def refusals_of(failures: Iterable[Failure]) -> dict[int, Refusal]:
         if isinstance(each.error, RecordRefusedError)
         for refusal in each.error.refusals.values()
     }
+
+
+class RaisedObjectError(Exception):
+    """Holds what a library raised though it is no exception."""
+
+
+class ObjectsAsExceptions:
+    """Raises what is no exception as a `RaisedObjectError`.
+
+    confluent-kafka raises some fatal errors as a `KafkaError`, which no `except` clause can name.
+    """
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, raised: object, traceback: object) -> None:
+        """Raise an exception for anything else that was raised."""
+        if raised is not None and not isinstance(raised, BaseException):
+            raise RaisedObjectError(raised)

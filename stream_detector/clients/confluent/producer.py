@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -144,14 +145,10 @@ class ConfluentProducer(BaseProducer):
 
     def _close(self, handle: Any) -> None:
         handle.purge()
-        try:
+        # A fatal error is reported again.
+        again = (KafkaException, SystemError, _errors.RaisedObjectError)
+        with suppress(*again), _errors.ObjectsAsExceptions():
             handle.flush(0)
-        except (KafkaException, SystemError):  # a fatal error is reported again
-            pass
-        except BaseException:
-            raise
-        except:  # noqa: E722, S110  (and some of them as what is no exception)
-            pass
 
     def _run_step(self, timeout_ms: int, step: Callable[..., None], *arguments: Any) -> None:
         """Run a step of a transaction, and give the producer up if the step does not end.
