@@ -14,10 +14,10 @@ from stream_detector.datasets.files.parquet import index_of, plain, read_table
 from stream_detector.datasets.files.reading import (
     check_lengths,
     csv_blocks,
+    first_block,
     name_columns,
     take_header,
 )
-from stream_detector.datasets.files.remedies import layout_problem
 from stream_detector.datasets.files.times import MISSING_WORDS
 from stream_detector.errors import DatasetError
 from stream_detector.recipes.datasets import is_parquet
@@ -114,13 +114,7 @@ def _csv_columns(path: Path, as_text: frozenset[int] = frozenset()) -> list[RawC
     of all columns would take many times the memory of their numbers.
     """
     blocks = csv_blocks(path)
-    first = next(blocks, None)
-    if first is None:
-        refuse_empty(path)
-    problem = layout_problem(path, first[1])
-    if problem is not None:
-        message = f"{path}: {problem}"
-        raise DatasetError(message)
+    first = first_block(path, blocks)
     names, _ = name_columns(take_header(path, *first))
     top = first[1][0] if first[1] else [""] * len(names)
     numbers: list[list[NDArray[np.float64]]] = [[] for _ in names]

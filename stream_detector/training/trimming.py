@@ -26,7 +26,7 @@ N_KEYS_MIN = 8
 
 FAR = 1.5
 """How many times as far from normal as the farthest windows of most keys a fault is at least. On
-simulated fleets of 20, nothing normal was beyond 1.5 in more than one window of 2,000."""
+a simulated fleet of 20 without faults, one window of 2,000 was beyond 1.5."""
 
 _N_SHOWN = 5
 

@@ -71,13 +71,7 @@ def read_columns(
 def _read_csv(path: Path, blank_is_missing: bool, columns: ColumnMap) -> Columns:
     """Read a CSV file with or without a header."""
     blocks = csv_blocks(path)
-    first = next(blocks, None)
-    if first is None:
-        refuse_empty(path)
-    problem = layout_problem(path, first[1])
-    if problem is not None:
-        message = f"{path}: {problem}"
-        raise DatasetError(message)
+    first = first_block(path, blocks)
     names, headers = name_columns(take_header(path, *first))
     roles = roles_of(path, names, columns)
     named: dict[str, list[Any]] = {name: [] for name in NAMED if name in roles}
@@ -165,7 +159,23 @@ def _is_sequence(cells: Sequence[str]) -> bool:
     return bool(steps[0] > 0 and np.allclose(steps, steps[0], rtol=1e-9, atol=0))
 
 
-def csv_blocks(path: Path) -> Iterator[tuple[list[int], list[list[str]]]]:
+Block = tuple[list[int], list[list[str]]]
+"""Line numbers and cells of some lines."""
+
+
+def first_block(path: Path, blocks: Iterator[Block]) -> Block:
+    """Return the first block of a file; DatasetError if there is none, or it is no plain CSV."""
+    first = next(blocks, None)
+    if first is None:
+        refuse_empty(path)
+    problem = layout_problem(path, first[1])
+    if problem is not None:
+        message = f"{path}: {problem}"
+        raise DatasetError(message)
+    return first
+
+
+def csv_blocks(path: Path) -> Iterator[Block]:
     """Yield blocks of line numbers and cells of all lines that are not blank."""
     rows: list[int] = []
     lines: list[list[str]] = []
