@@ -7,7 +7,6 @@ Kafka library never loads the other.
 
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from stream_detector.bundle import Bundle, read_bundle
@@ -19,6 +18,7 @@ from stream_detector.core.scoring.reconstruction import Reconstruct
 from stream_detector.core.scoring.scorer import WINDOWS_MAX, Scorer
 from stream_detector.core.windowing.admission import KEYS_MAX
 from stream_detector.errors import missing_topics
+from stream_detector.files import AnyPath
 from stream_detector.ports import Client, SystemClock
 from stream_detector.recipes import Recipe
 from stream_detector.settings import ConnectionSettings, DetectSettings, EngineName
@@ -46,7 +46,7 @@ class ServedParts(NamedTuple):
 
 
 def open_bundle(
-    path: Path,
+    path: AnyPath,
     engine: EngineName = "onnx",
     model_rows_max: int = WINDOWS_MAX,
     observe: Callable[[Reconstruct], Reconstruct] = lambda reconstruct: reconstruct,
@@ -125,7 +125,7 @@ def build_detector(
     )
 
 
-def open_parts(path: Path) -> ServedParts:
+def open_parts(path: AnyPath) -> ServedParts:
     """Read a bundle, load its encoder and decoder with Keras and run its self-test.
 
     Raises

@@ -11,8 +11,11 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
-from pathlib import Path
+from os import PathLike
 from typing import Any
+
+AnyPath = str | PathLike[str]
+"""A path as a program writes it."""
 
 TOML_BYTES_MAX = 1024 * 1024
 """Largest recipe or settings file; a written one has a few kilobytes."""
@@ -32,7 +35,7 @@ class UnusableFileError(OSError):
 
 
 @contextmanager
-def open_regular(path: Path, n_bytes_max: float = math.inf) -> Iterator[BufferedReader]:
+def open_regular(path: AnyPath, n_bytes_max: float = math.inf) -> Iterator[BufferedReader]:
     """Open a regular file, of at most so many bytes where a limit is given, for reading.
 
     Nothing else is opened: reading a pipe would wait for whoever writes to it, and a device may
@@ -62,7 +65,7 @@ def open_regular(path: Path, n_bytes_max: float = math.inf) -> Iterator[Buffered
         yield file
 
 
-def read_regular(path: Path, n_bytes_max: int) -> bytes:
+def read_regular(path: AnyPath, n_bytes_max: int) -> bytes:
     """Return the content of a regular file of at most so many bytes.
 
     Raises
@@ -78,7 +81,7 @@ def read_regular(path: Path, n_bytes_max: int) -> bytes:
     return content
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: AnyPath) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises

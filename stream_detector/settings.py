@@ -18,7 +18,7 @@ from pydantic_settings import (
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.windowing.admission import KEYS_MAX
 from stream_detector.errors import ConfigError
-from stream_detector.files import read_toml
+from stream_detector.files import AnyPath, read_toml
 
 ENVIRONMENT_PREFIX = "STREAM_DETECTOR_"
 
@@ -264,7 +264,7 @@ class DetectSettings(ConnectionSettings):
 SettingsT = TypeVar("SettingsT", bound=ConnectionSettings)
 
 
-def load_settings(kind: type[SettingsT], file: Path | None = None, **flags: Any) -> SettingsT:
+def load_settings(kind: type[SettingsT], file: AnyPath | None = None, **flags: Any) -> SettingsT:
     """Read settings from flags, environment and file, and report every problem at once.
 
     Parameters
@@ -289,7 +289,7 @@ def load_settings(kind: type[SettingsT], file: Path | None = None, **flags: Any)
         raise ConfigError(_describe(error)) from None
 
 
-def _read_file(kind: type[ConnectionSettings], file: Path) -> dict[str, Any]:
+def _read_file(kind: type[ConnectionSettings], file: AnyPath) -> dict[str, Any]:
     """Return the settings of a file that `kind` has; one file may serve every command.
 
     A key that no command knows is refused.

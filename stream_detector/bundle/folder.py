@@ -55,7 +55,12 @@ from stream_detector.errors import (
     BundleMismatchError,
     BundleNotFoundError,
 )
-from stream_detector.files import NETWORK_BYTES_MAX, UnusableFileError, open_regular
+from stream_detector.files import (
+    NETWORK_BYTES_MAX,
+    AnyPath,
+    UnusableFileError,
+    open_regular,
+)
 from stream_detector.text import printable, shorten
 
 BYTES_MAX: Mapping[str, int] = {
@@ -203,7 +208,7 @@ class Bundle:
 
 
 def write_bundle(
-    out: Path,
+    out: AnyPath,
     facts: Facts,
     parts: BundleParts,
     *,
@@ -233,6 +238,7 @@ def write_bundle(
     BundleError
         If it cannot be written.
     """
+    out = Path(out)
     check_target(out, facts.name, overwrite=overwrite)
     content = {
         NETWORK_KERAS: parts.network_keras,
@@ -257,7 +263,7 @@ def write_bundle(
     return read_bundle(out)
 
 
-def read_bundle(path: Path) -> Bundle:
+def read_bundle(path: AnyPath) -> Bundle:
     """Read a bundle and check every file of it.
 
     Raises
@@ -269,6 +275,7 @@ def read_bundle(path: Path) -> Bundle:
     BundleMismatchError
         If it was made by a newer format or for other library versions.
     """
+    path = Path(path)
     manifest_path = path / MANIFEST
     try:
         if not manifest_path.is_file():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from stream_detector.bundle.manifest import CONTENT, MANIFEST, MAYBE
 from stream_detector.errors import ConfigError
+from stream_detector.files import AnyPath
 
 _ALL = frozenset((*CONTENT, *MAYBE, MANIFEST))
 
@@ -12,7 +13,7 @@ _MANIFEST_BYTES_MAX = 64 * 2**20
 """Far above any manifest; a larger file is not read."""
 
 
-def check_target(out: Path, recipe: str, *, overwrite: bool = False) -> None:
+def check_target(out: AnyPath, recipe: str, *, overwrite: bool = False) -> None:
     """Refuse to write a bundle over anything that is not an older bundle of the same recipe.
 
     Parameters
@@ -30,6 +31,7 @@ def check_target(out: Path, recipe: str, *, overwrite: bool = False) -> None:
         If `out` is a file, a folder that holds anything else than a bundle's files, or the bundle
         of another recipe.
     """
+    out = Path(out)
     if not out.exists() and not out.is_symlink():
         return
     others = [out.name]
@@ -50,7 +52,7 @@ def check_target(out: Path, recipe: str, *, overwrite: bool = False) -> None:
         raise ConfigError(message)
 
 
-def other_bundle(out: Path, recipe: str) -> str | None:
+def other_bundle(out: AnyPath, recipe: str) -> str | None:
     """Return which bundle of another recipe a new one would replace, None where there is none.
 
     A bundle of the same recipe is an earlier training of it, and so no other.
@@ -62,6 +64,7 @@ def other_bundle(out: Path, recipe: str) -> str | None:
     recipe
         Name of its recipe.
     """
+    out = Path(out)
     manifest = out / MANIFEST
     try:
         names = {entry.name for entry in out.iterdir()} if out.is_dir() else set()

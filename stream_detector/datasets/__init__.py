@@ -11,6 +11,7 @@ from typing import Any
 
 from stream_detector.datasets.base import Dataset, SampleDataset
 from stream_detector.datasets.images import ImageChoice
+from stream_detector.files import AnyPath
 from stream_detector.recipes.datasets import DATASETS, REQUIRED_KEYS, RecordKind, names_of
 
 __all__ = [
@@ -39,7 +40,7 @@ def load_dataset(
     name: str,
     *,
     split: str | None = None,
-    path: Path | str | None = None,
+    path: AnyPath | None = None,
     seed: int | None = None,
     n_windows: int | None = None,
     n_features: int = 1,
@@ -110,7 +111,7 @@ def load_images(name: str, choice: ImageChoice | None = None) -> Dataset:
 
 
 def load_samples(
-    name: str, *, series: str | None = None, path: Path | str | None = None
+    name: str, *, series: str | None = None, path: AnyPath | None = None
 ) -> SampleDataset:
     """Load a data set of samples by name.
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel, ValidationError
 
 from stream_detector.errors import ConfigError
-from stream_detector.files import check_values, parse_toml, read_toml
+from stream_detector.files import AnyPath, check_values, parse_toml, read_toml
 from stream_detector.recipes.checks import combination_problems
 from stream_detector.recipes.networks import NetworkSection
 from stream_detector.recipes.section import tables_of
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: AnyPath, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe, apply overrides and check the result.
 
     Parameters

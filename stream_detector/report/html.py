@@ -13,6 +13,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from stream_detector.errors import ConfigError
+from stream_detector.files import AnyPath
 from stream_detector.report.drawing import to_svg
 from stream_detector.text import printable, shorten
 
@@ -41,7 +42,7 @@ def document(title: str, summary: str, sections: Iterable[str]) -> str:
     )
 
 
-def write_page(out: Path, page: str) -> None:
+def write_page(out: AnyPath, page: str) -> None:
     """Write a page; an older file is replaced.
 
     Raises
@@ -50,7 +51,7 @@ def write_page(out: Path, page: str) -> None:
         If the file cannot be written.
     """
     try:
-        out.write_text(page, encoding="utf-8")
+        Path(out).write_text(page, encoding="utf-8")
     except OSError as error:
         message = f"--report: {out} cannot be written: {error}; give another path"
         raise ConfigError(message) from None

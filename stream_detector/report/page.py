@@ -7,10 +7,10 @@ formulas.
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from stream_detector.core.evaluation import figure_rows
+from stream_detector.files import AnyPath
 from stream_detector.report import charts, html, images, signals
 from stream_detector.report.drawing import CLASSES, house_style
 from stream_detector.report.findings import Findings, Rows
@@ -19,7 +19,7 @@ N_WORST = 6
 """How many of the worst misses and of the worst false alarms are drawn, for signals."""
 
 
-def write_report(out: Path, findings: Findings) -> None:
+def write_report(out: AnyPath, findings: Findings) -> None:
     """Write a report.
 
     Parameters

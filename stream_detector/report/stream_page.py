@@ -1,9 +1,9 @@
 """Assemble the page on a run over samples: figures, lanes of keys and features, strange spans."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from stream_detector.evaluation.tables import N_KEYS_SHOWN, FigureTable, false_alarm_table, tables
+from stream_detector.files import AnyPath
 from stream_detector.report import html, lanes, stream_charts
 from stream_detector.report.drawing import house_style
 from stream_detector.report.page import training_parts
@@ -17,7 +17,7 @@ _MISSING_LABELS = (
 )
 
 
-def write_stream_report(out: Path, findings: StreamFindings) -> None:
+def write_stream_report(out: AnyPath, findings: StreamFindings) -> None:
     """Write a report on samples.
 
     Parameters

@@ -6,7 +6,6 @@ stream, and not by the network in training.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +33,7 @@ from stream_detector.core.scoring.scorer import WINDOWS_MAX, score_windows, usab
 from stream_detector.core.scoring.thresholds import THRESHOLD_MIN
 from stream_detector.datasets import Dataset
 from stream_detector.errors import ConfigError
+from stream_detector.files import AnyPath
 from stream_detector.recipes import Recipe
 from stream_detector.text import printable, shorten
 from stream_detector.training.calibration import (
@@ -55,7 +55,7 @@ from stream_detector.training.task import History, OnEpoch, with_noise
 
 
 def train(
-    recipe: Recipe, out: Path, on_epoch: OnEpoch | None = None, *, overwrite: bool = False
+    recipe: Recipe, out: AnyPath, on_epoch: OnEpoch | None = None, *, overwrite: bool = False
 ) -> Bundle:
     """Train a bundle; the same recipe on the same machine gives the same bundle.
 

@@ -1,15 +1,22 @@
 """Budgets and bans that keep the source readable, safe and self-contained."""
 
 import ast
+import inspect
 import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 import stream_detector
+from stream_detector.assembly import open_bundle, open_parts
+from stream_detector.bundle import write_bundle
+from stream_detector.datasets.files.samples import read_samples
+from stream_detector.datasets.files.windows import read_windows
+from stream_detector.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "stream_detector"
@@ -71,6 +78,16 @@ def test_public_names_are_few_sorted_and_there() -> None:
 def test_a_name_that_is_not_there_is_named() -> None:
     with pytest.raises(AttributeError, match="'stream_detector' has no attribute 'absent'"):
         stream_detector.absent  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_public_functions_take_paths_as_text() -> None:
+    functions = [getattr(stream_detector, name) for name in stream_detector.__all__]
+    functions += [open_bundle, open_parts, write_bundle, load_settings, read_samples, read_windows]
+    for function in functions:
+        hints = get_type_hints(function) if inspect.isfunction(function) else {}
+        taken = {name: hint for name, hint in hints.items() if name != "return"}
+        bare = [name for name, hint in taken.items() if Path in (hint, *get_args(hint))]
+        assert not bare, (function.__name__, bare)
 
 
 @each_module

@@ -7,7 +7,7 @@ from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.records import FloatArray
 from stream_detector.errors import DatasetError
-from stream_detector.files import read_regular
+from stream_detector.files import AnyPath, read_regular
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -23,7 +23,7 @@ FILE_BYTES_MAX = 64 * 1024 * 1024
 """Largest image file; one of 512 x 512 pixels has less than a megabyte."""
 
 
-def read_images(path: Path, image: ImageShape) -> Images:
+def read_images(path: AnyPath, image: ImageShape) -> Images:
     """Read the images of a folder in the order of their names, without its subfolders.
 
     Parameters
@@ -38,6 +38,7 @@ def read_images(path: Path, image: ImageShape) -> Images:
     DatasetError
         If there is no image, or one cannot be used; the message names it.
     """
+    path = Path(path)
     try:
         found = sorted(path.iterdir()) if path.is_dir() else [path]
         files = [each for each in found if each.suffix.lower() in SUFFIXES]

@@ -24,6 +24,7 @@ from stream_detector.datasets.files.reading import read_columns
 from stream_detector.datasets.files.remedies import mend, to_milliseconds
 from stream_detector.datasets.windowing import match_features
 from stream_detector.errors import DatasetError
+from stream_detector.files import AnyPath
 from stream_detector.recipes.columns import BY_NAME, LABEL_NOTES, ColumnMap
 from stream_detector.telemetry import log_event
 
@@ -66,7 +67,7 @@ class SampleTable:
 
 
 def read_samples(
-    path: Path, features: Features | None = None, columns: ColumnMap = BY_NAME
+    path: AnyPath, features: Features | None = None, columns: ColumnMap = BY_NAME
 ) -> SampleTable:
     """Read samples from a .csv or .parquet file.
 
@@ -98,7 +99,7 @@ def read_samples(
     Where rows in a row have the label 1, they are one fault, whose kind and features are those that
     the first of these rows names in label_kind and label_feature.
     """
-    return _table(read_columns(path, blank_is_missing=True, columns=columns), features)
+    return _table(read_columns(Path(path), blank_is_missing=True, columns=columns), features)
 
 
 def _table(columns: Columns, features: Features | None = None) -> SampleTable:
@@ -128,7 +129,7 @@ def _table(columns: Columns, features: Features | None = None) -> SampleTable:
 
 
 def load(
-    path: Path,
+    path: AnyPath,
     *,
     exact: bool = False,
     columns: ColumnMap = BY_NAME,
@@ -150,6 +151,7 @@ def load(
     test_share
         That share, in [0, 1); None takes a fifth of a file with labels, and nothing of another.
     """
+    path = Path(path)
     read = read_columns(path, blank_is_missing=True, columns=columns)
     table = _table(read)
     if not columns.features:

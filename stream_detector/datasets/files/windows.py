@@ -20,6 +20,7 @@ from stream_detector.datasets.files.columns import NAMED, Columns
 from stream_detector.datasets.files.extra import N_ROWS_MIN, refuse_extra
 from stream_detector.datasets.files.reading import read_columns
 from stream_detector.errors import DatasetError
+from stream_detector.files import AnyPath
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
 
 _TEST_SHARE = 0.2
@@ -53,7 +54,7 @@ class WindowTable:
 
 
 def read_windows(
-    path: Path,
+    path: AnyPath,
     n_steps: int | None = None,
     n_features: int = 1,
     origin: Sequence[float] = (),
@@ -84,6 +85,7 @@ def read_windows(
         that is not a finite number. The message has file, row and column, and says what to do.
         Rows are counted from 1; in a CSV file these are its lines, the header included.
     """
+    path = Path(path)
     read = read_columns(path, columns=columns)
     n_values = read.values.shape[1]
     expected = n_values // n_features if n_steps is None else n_steps
@@ -111,7 +113,7 @@ def read_windows(
 
 
 def load(
-    path: Path,
+    path: AnyPath,
     n_features: int = 1,
     *,
     exact: bool = False,
@@ -137,6 +139,7 @@ def load(
     test_share
         That share, in [0, 1); None takes a fifth of a file with labels, and nothing of another.
     """
+    path = Path(path)
     table = read_windows(path, n_features=n_features, columns=columns)
     if test_share is None:
         test_share = 0.0 if table.labels is None else _TEST_SHARE

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -95,6 +96,15 @@ def rewrite_manifest(path: Path, **changes: Any) -> None:
     values = json.loads((path / "manifest.json").read_text()) | changes
     values["version"] = digest(values)
     (path / "manifest.json").write_bytes(dump_manifest(values))
+
+
+def test_a_path_may_be_text(tmp_path: Path) -> None:
+    out = str(tmp_path / "bundle")
+    written = write_bundle(out, facts(), BundleParts(b"keras network", b"onnx network", SCALER))
+    assert written.path == Path(out)
+    assert read_bundle(out).manifest == written.manifest
+    with pytest.raises(BundleNotFoundError, match=re.escape(f"bundle {out}-2: no manifest.json")):
+        read_bundle(f"{out}-2")
 
 
 def test_a_robust_scaler_is_read_back_with_the_features_that_never_moved(tmp_path: Path) -> None:
