@@ -128,6 +128,7 @@ def _scored_window(number: int, peak: float, scaler: Scaler) -> ScoredWindow:
         threshold=0.09375,
         score_kind="mae",
         explain=lambda: Finding(explain(evidence, scaler, "mae"), error).described(FEATURES),
+        sample_interval_ms=1_000,
     )
 
 

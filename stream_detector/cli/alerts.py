@@ -119,22 +119,25 @@ def describe(alert: "Alert") -> str:
 def _about(alert: "Alert") -> str:
     """Return where the error is largest, or which data does not come and since when."""
     if alert.explanation is not None:
-        return f"worst {_worst(alert.explanation)}"
+        return f"worst {_worst(alert, alert.explanation)}"
     name = quoted(alert.feature or "nothing", NAME_CHARACTERS_MAX)
     return (
         f"{name} {'missing' if alert.feature else 'sent'} since {time_text(alert.window_start_ms)}"
     )
 
 
-def _worst(explanation: "Explanation") -> str:
+def _worst(alert: "Alert", explanation: "Explanation") -> str:
     """Return in which span and feature, or in which pixels, the error is largest."""
     image = explanation.image
     if image is not None:
         rows, columns = (image.first_row, image.last_row), (image.first_column, image.last_column)
         return f"rows {rows[0]}-{rows[1]} columns {columns[0]}-{columns[1]} ({image.share:.0%})"
-    worst = time_text(explanation.worst_start_ms)
+    start_ms, end_ms = explanation.worst_start_ms, explanation.worst_end_ms
+    if alert.span_start_ms is not None and alert.span_end_ms is not None:  # older alerts have none
+        start_ms, end_ms = alert.span_start_ms, alert.span_end_ms
+    worst = time_text(start_ms)
     worst = worst.partition("T")[2].removesuffix("+00:00") or worst
-    span_s = (explanation.worst_end_ms - explanation.worst_start_ms) / 1000
+    span_s = (end_ms - start_ms) / 1000
     where = f"{worst} +{span_s:g} s"
     for top in explanation.features[:1]:  # an alert that others wrote may name none
         # Older alerts have no names.

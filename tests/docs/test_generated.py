@@ -29,6 +29,8 @@ DESIGNED_FIELDS = [
     "key",
     "window_start_ms",
     "window_end_ms",
+    "span_start_ms",
+    "span_end_ms",
     "source",
     "reconstruction_error",
     "score",

@@ -12,6 +12,7 @@ from present import present
 
 from stream_detector.core.alerting.alert import Alert
 from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance, expire
+from stream_detector.core.alerting.put_back import ADDED_MAX
 from stream_detector.core.alerting.tracking import AlertRules, ScoredWindow
 from stream_detector.core.records import BundleReference, RecordMetadata
 from stream_detector.core.scoring.explanation import (
@@ -164,6 +165,28 @@ def test_an_event_counts_the_windows_since_the_open(
         assert event.false_alarms_per_day == finding.false_alarms_per_day
         assert event.p_value == finding.p_value
         assert event.anomaly_score == worst.score / THRESHOLD
+        span = span_of(since, anomalous, worst)
+        assert (event.span_start_ms, event.span_end_ms) == span
+
+
+def span_of(
+    since: list[ScoredWindow], anomalous: list[ScoredWindow], worst: ScoredWindow
+) -> tuple[int, int]:
+    """Return where the fault is, millisecond by millisecond and from all windows at once."""
+    shared = set.intersection(*(set(range(w.start_ms, w.end_ms + 1)) for w in anomalous))
+    if worst.end_ms in shared:  # the worst span of each of these windows is its last step
+        return worst.end_ms, worst.end_ms
+    sums: dict[int, float] = {}
+    for window in since:
+        for time_ms in range(window.start_ms, window.end_ms + 1):
+            sums[time_ms] = sums.get(time_ms, 0.0) + min(window.anomaly_score, ADDED_MAX)
+    largest = max(sums.values())
+    first = last = min(time_ms for time_ms, each in sums.items() if each == largest)
+    while sums.get(first - 1, 0.0) >= 0.5 * largest:
+        first -= 1
+    while sums.get(last + 1, 0.0) >= 0.5 * largest:
+        last += 1
+    return first, last
 
 
 def turns_epoch(at_ms: int, windows: list[ScoredWindow], rules: AlertRules) -> bool:

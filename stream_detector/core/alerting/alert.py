@@ -96,7 +96,8 @@ class Alert:
     Where records are whole windows, each anomalous one opens an alert and nothing more. Where
     windows are cut from samples, an alert opens, is updated and closes. Then an update and a close
     speak of two things: the times and counts are those of the event, and from
-    `window_start_ms` to `explanation` all but `source` is of the alert's worst window so far.
+    `window_start_ms` to `explanation` all but `source` is of the alert's worst window so far. Only
+    `span_start_ms` and `span_end_ms` are of all its windows so far.
 
     With the recipe's `no_data_after_ms`, alerts are also about data that does not come: a key that
     sends nothing (`no_data`), or a feature of it that has no value (`feature_missing`). They open
@@ -127,6 +128,14 @@ class Alert:
     window_end_ms
         Time of its last sample. The same as `window_start_ms` where the recipe's
         `sample_interval_ms` is 0, which means unknown. Of missing data, `event_time_ms`.
+    span_start_ms
+        Where in time the fault is, from all windows of the alert so far: time of its first sample.
+        While the anomalous windows have a time in common, as of a short fault, the
+        `worst_start_ms` of the explanation; else the start of the contiguous time in which the
+        anomaly scores of the windows that cover it sum to at least half of their largest sum. Null
+        where the alert is about missing data.
+    span_end_ms
+        Time of its last sample; null likewise.
     source
         The input record that caused this event.
     reconstruction_error
@@ -206,6 +215,8 @@ class Alert:
     key: str
     window_start_ms: int
     window_end_ms: int
+    span_start_ms: int | None = field(default=None, kw_only=True)
+    span_end_ms: int | None = field(default=None, kw_only=True)
     source: Source
     reconstruction_error: float | None
     score: float | None = field(default=None, kw_only=True)

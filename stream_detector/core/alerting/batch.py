@@ -161,6 +161,7 @@ class AlertBatch:
                 threshold=threshold,
                 score_kind=self._policy.score_kind,
                 explain=lambda at=at, start_ms=start_ms: self._explain(some, at, start_ms),  # type: ignore[misc]
+                sample_interval_ms=self._policy.sample_interval_ms,
             )
             self._advance(int(slots[at]), index, window)
 

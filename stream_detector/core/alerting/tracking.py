@@ -18,6 +18,7 @@ from stream_detector.core.alerting.alert import (
     severity_of,
     text_of,
 )
+from stream_detector.core.alerting.put_back import PutBackScores
 from stream_detector.core.records import BundleReference, RecordMetadata
 from stream_detector.core.scoring.scorer import Finding
 
@@ -83,6 +84,8 @@ class ScoredWindow:
     explain
         Says where the score comes from, with the names of the features; called where the window is
         an open alert's worst so far only.
+    sample_interval_ms
+        Time between two of its samples; above zero.
     """
 
     metadata: Callable[[], RecordMetadata]
@@ -92,6 +95,7 @@ class ScoredWindow:
     threshold: float
     score_kind: str
     explain: Callable[[], Finding]
+    sample_interval_ms: float = 1.0
 
     @property
     def is_anomalous(self) -> bool:
@@ -119,6 +123,8 @@ class OpenAlert:
         Its last event, but with the worst window so far.
     n_windows, n_anomalous, n_alerts, last_anomalous_ms
         As in `Alert`, up to now.
+    scores
+        Those of its windows up to now, by time.
     """
 
     alert: Alert
@@ -126,6 +132,7 @@ class OpenAlert:
     n_anomalous: int
     n_alerts: int
     last_anomalous_ms: int
+    scores: PutBackScores
 
 
 def open_alert(
@@ -186,7 +193,8 @@ def open_from_samples(
     # A record of samples can complete several windows, so the record alone does not name one.
     name = alert_id(window.metadata(), bundle.version, window.start_ms)
     alert = replace(open_alert(window, severities, bundle), alert_id=name)
-    return OpenAlert(alert, 1, 1, 1, window.end_ms)
+    scores = PutBackScores.empty(window.start_ms, window.end_ms, window.sample_interval_ms)
+    return OpenAlert(alert, 1, 1, 1, window.end_ms, _put_back(scores, window))
 
 
 def add_window(
@@ -202,6 +210,7 @@ def add_window(
         opened.n_anomalous + is_anomalous,
         opened.n_alerts,
         window.end_ms if is_anomalous else opened.last_anomalous_ms,
+        _put_back(opened.scores, window),
     )
 
 
@@ -221,8 +230,13 @@ def next_event(
     metadata
         The record that caused it; gives the source only.
     """
+    explained = opened.alert.explanation
+    assert explained is not None  # noqa: S101  (a window's alert has one)
+    span_ms = opened.scores.span_ms((explained.worst_start_ms, explained.worst_end_ms))
     alert = replace(
         opened.alert,
+        span_start_ms=span_ms[0],
+        span_end_ms=span_ms[1],
         event=event,
         event_number=opened.alert.event_number + 1,
         source=Source.of(metadata),
@@ -236,12 +250,21 @@ def next_event(
     return replace(opened, alert=alert)
 
 
+def _put_back(scores: PutBackScores, window: ScoredWindow) -> PutBackScores:
+    """Return the scores of an alert with those of one more window, if it has one."""
+    if not window.is_scored:
+        return scores
+    return scores.add(window.start_ms, window.end_ms, window.anomaly_score)
+
+
 def _fields_of(window: ScoredWindow, severities: Sequence[tuple[str, float]]) -> dict[str, Any]:
     """Return the fields of an alert that are of its worst window."""
     finding = window.explain()
     return {
         "window_start_ms": window.start_ms,
         "window_end_ms": window.end_ms,
+        "span_start_ms": finding.explanation.worst_start_ms,
+        "span_end_ms": finding.explanation.worst_end_ms,
         "reconstruction_error": finding.reconstruction_error,
         "score": window.score,
         "score_kind": window.score_kind,

@@ -251,6 +251,14 @@ def test_an_event_is_described_on_one_line() -> None:
     )
 
 
+def test_the_time_is_where_all_windows_of_the_alert_see_the_fault() -> None:
+    start_ms = alert_of().window_start_ms
+    later = replace(alert_of(), span_start_ms=start_ms + 1_000, span_end_ms=start_ms + 61_000)
+    assert "  worst 22:13:21.000 +60 s  flow (75%)  " in describe(later)
+    older = replace(later, span_start_ms=None, span_end_ms=None)
+    assert describe(older) == describe(alert_of())
+
+
 def test_an_older_alert_has_the_number_of_the_feature() -> None:
     value = orjson.loads(encode_alert(alert_of(), "alerts", b"k", 0).value or b"")
     del value["explanation"]["features"][0]["name"]

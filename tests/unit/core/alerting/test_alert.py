@@ -44,6 +44,8 @@ def test_an_alert_is_json_with_the_published_fields() -> None:
         "key": "pump-7",
         "window_start_ms": 1_700_000_000_000,
         "window_end_ms": 1_700_000_000_139,
+        "span_start_ms": 1_700_000_000_010,
+        "span_end_ms": 1_700_000_000_020,
         "source": {"topic": "telemetry", "partition": 3, "offset": 41, "reference": None},
         "reconstruction_error": 0.5,
         "score": 0.5,

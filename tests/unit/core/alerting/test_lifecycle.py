@@ -105,6 +105,19 @@ def test_the_longest_history_is_looked_back_on() -> None:
     assert key.see("1" + "." * 63 + "1") == []
 
 
+def test_an_update_and_a_close_say_where_all_windows_see_the_fault() -> None:
+    events = Key(update_interval_ms=6).see("1111111111....")
+    spans = [(each.event, each.span_start_ms, each.span_end_ms) for each in events]
+    # The worst span of a window is all of it, and a window covers five steps.
+    assert spans == [("open", -4, 0), ("update", -2, 4), ("close", -2, 8)]
+
+
+def test_a_short_fault_is_where_the_worst_window_says() -> None:
+    *_, last = Key().see("11311...")
+    assert (last.event, last.window_end_ms) == ("close", 2)
+    assert (last.span_start_ms, last.span_end_ms) == (-2, 2)
+
+
 def test_a_normal_window_opens_nothing_whatever_came_before() -> None:
     key = Key(open_after=1, open_within=3, cooldown_ms=4, close_after_ms=1)
     assert brief(key.see("1.1..")) == ["0 open anomalous", "1 close recovered"]

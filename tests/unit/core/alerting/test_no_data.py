@@ -160,6 +160,8 @@ def test_what_follows_from_a_score_is_null_and_can_be_read_back() -> None:
     document = orjson.loads(value)
     nulls = {name for name, each in document.items() if each is None}
     assert nulls == {
+        "span_start_ms",
+        "span_end_ms",
         "reconstruction_error",
         "score",
         "score_kind",
