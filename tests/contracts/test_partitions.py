@@ -1,9 +1,11 @@
 """Promises of every client about its partitions: offsets, positions and assignment."""
 
 import contextlib
+import time
 
 import pytest
 from client_world import (  # tests/support
+    DEADLINE_S,
     World,
     group,
     offsets_to_commit,
@@ -14,6 +16,7 @@ from client_world import (  # tests/support
     values_of,
 )
 
+from stream_detector.clients import _limits
 from stream_detector.core.records import (
     OffsetAndMetadata,
     OutputRecord,
@@ -124,6 +127,41 @@ def test_only_partitions_that_move_are_newly_assigned(world: World) -> None:
     assert first.newly_assigned() == frozenset()
     poll_until(lambda: len(first.assignment()) == 4, first)
     assert first.newly_assigned() == everything
+
+
+@on_real_and_memory
+@pytest.mark.parametrize("instance_ids", [(None, None), ("a", "b")])
+def test_members_that_poll_briefly_share_the_partitions(
+    world: World, instance_ids: tuple[str | None, str | None]
+) -> None:
+    topic, name = world.make_topic(2), group()
+    members = [world.connect(topic, group=name, instance_id=each) for each in instance_ids]
+    deadline_s = time.monotonic() + DEADLINE_S
+    while [len(each.assignment()) for each in members] != [1, 1]:
+        assert time.monotonic() < deadline_s
+        for each in members:
+            each.poll(1, 1)
+            time.sleep(0.05)  # a join ends while nobody polls
+
+
+@on_real_and_memory
+def test_a_member_that_works_right_after_a_join_stays_in_its_group(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_limits, "SESSION_TIMEOUT_MS", 1_000)
+    monkeypatch.setattr(_limits, "HEARTBEAT_MS", 200)
+    topic = world.make_topic()
+    client = world.connect(topic, group=group(), instance_id="a")
+    where = TopicPartition(topic, 0)
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not client.assignment():
+        assert time.monotonic() < deadline_s
+        client.poll(1, 1)
+        time.sleep(1.3)
+
+    client.commit({where: OffsetAndMetadata(0)})
+
+    assert client.committed([where]) == {where: OffsetAndMetadata(0)}
 
 
 @on_real_and_memory

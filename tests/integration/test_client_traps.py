@@ -423,6 +423,30 @@ def test_seeking_at_once_is_never_lost_to_the_committed_offset(
         client.close()
 
 
+@pytest.mark.usefixtures("short_waits")
+def test_a_member_that_was_removed_claims_nothing_when_it_joins_again(
+    kafka: str, topics: Callable[..., str], opened: Connect
+) -> None:
+    topic, name = topics(2), group()
+    client = opened(kafka, topic, group=name)
+    joined: list[TopicPartition] = []
+    for n_joined in (2, 4):
+        deadline_s = time.monotonic() + 30
+        while len(joined) < n_joined:
+            assert time.monotonic() < deadline_s
+            client.poll(1, 100)
+            joined += client.newly_assigned()
+        if n_joined == 2:
+            _remove_members(kafka, name)
+
+    admin = kafka_python.KafkaAdminClient(bootstrap_servers=kafka)
+    try:
+        (member,) = admin.describe_groups([name])[name]["members"]
+    finally:
+        admin.close()
+    assert member["member_metadata"]["owned_partitions"] == []
+
+
 def _create_topic(address: str) -> str:
     admin = kafka_python.KafkaAdminClient(bootstrap_servers=address)
     try:

@@ -22,6 +22,10 @@ from stream_detector.clients.kafka_python.config import (
     detect_api_version,
 )
 from stream_detector.clients.kafka_python.errors import LIBRARY_ERRORS, map_error
+from stream_detector.clients.kafka_python.membership import (
+    forget_fetched_offsets,
+    mend_joins,
+)
 from stream_detector.clients.kafka_python.poll_budget import PollBudget, bound_polls
 from stream_detector.clients.kafka_python.producer import KafkaPythonProducer
 from stream_detector.clients.kafka_python.records import to_batch
@@ -67,6 +71,7 @@ class KafkaPythonClient(KafkaClient):
             **connection | consumer_config(self._subscription, is_embedded=is_embedded)
         )
         bound_polls(consumer, self._budget)
+        mend_joins(consumer)
         return consumer
 
     def _subscribe(self, consumer: Any) -> None:
@@ -142,6 +147,7 @@ class KafkaPythonClient(KafkaClient):
     def _fetch_committed(
         self, consumer: Any, partitions: list[TopicPartition]
     ) -> dict[TopicPartition, tuple[int, bytes]]:
+        forget_fetched_offsets(consumer._coordinator)  # noqa: SLF001
         # The public method asks for one partition at a time.
         found = consumer._coordinator.fetch_committed_offsets(  # noqa: SLF001
             _to_library(partitions), timeout_ms=_limits.REQUEST_TIMEOUT_MS
