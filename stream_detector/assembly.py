@@ -111,7 +111,7 @@ def build_detector(
     window, alerting = recipe.window, recipe.alerting
     features = features or Features.generated(window.features)
     if window.record == "samples":
-        rules, most = (recipe.window_rules, alerting.rules), (model_rows_max, keys_max)
+        rules, most = (recipe.live_rules, alerting.rules), (model_rows_max, keys_max)
         return SampleDetector(bundle, scorer, *rules, features, *most)
     return WindowDetector(
         bundle=bundle,

@@ -14,10 +14,11 @@ from stream_detector.core.scoring.check_scorer import Checks
 from stream_detector.core.scoring.checks import (
     ALL_FEATURES,
     CHECK_KINDS,
-    N_ERRORS,
+    COMBINES,
     Looks,
     Members,
     looks_of,
+    n_errors,
 )
 from stream_detector.core.scoring.neighbours import Neighbours
 from stream_detector.core.scoring.normal_scores import N_KEPT_MAX, NormalScores
@@ -68,6 +69,7 @@ def pack_checks(checks: Checks) -> Arrays:
         "n_short": np.array(checks.n_short),
         "n_peak": np.array(checks.n_peak),
         "has_errors": np.array(members.has_errors),
+        "combine": np.array(COMBINES.index(members.combine)),
         "member_middles": members.middles,
         "member_widths": members.widths,
         "look_checks": np.array([CHECK_KINDS.index(each) for each in looks.checks], np.int8),
@@ -126,7 +128,14 @@ def unpack_checks(arrays: Mapping[str, NDArray[Any]], n_steps: int, n_features: 
         message = f"neighbours: expected those of all {n_features} features or of none"
         raise ValueError(message)
     has_errors = bool(_array(arrays["has_errors"], np.bool_, ()))
-    bare = looks_of(kinds, n_features, has_courses=bool(compared), has_errors=has_errors)
+    combine = COMBINES[_integer(arrays["combine"], 0, len(COMBINES) - 1)]
+    is_one = combine == "together"
+    bare = looks_of(
+        kinds,
+        n_features,
+        has_courses=bool(compared) and is_one,
+        has_errors=has_errors and is_one,
+    )
     if [CHECK_KINDS[number] for number in numbers.tolist()] != list(bare.checks):
         message = f"look_checks: expected {len(bare)} looks of {kinds}, received {len(numbers)}"
         raise ValueError(message)
@@ -138,12 +147,13 @@ def unpack_checks(arrays: Mapping[str, NDArray[Any]], n_steps: int, n_features: 
         middles=_array(arrays["look_middles"], np.float64, (len(bare),)),
         scales=_positive(arrays["look_scales"], (len(bare),)),
     )
-    n_members = N_ERRORS + n_neighbours
+    n_members = n_errors(combine, n_features) + n_neighbours
     members = Members(
         neighbours,
         middles=_array(arrays["member_middles"], np.float64, (n_members,)),
         widths=_positive(arrays["member_widths"], (n_members,)),
         has_errors=has_errors,
+        combine=combine,
     )
     return Checks(n_short, n_peak, members, looks, _normal_scores(arrays))
 

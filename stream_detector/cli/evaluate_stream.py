@@ -128,7 +128,7 @@ def _write_report(
         raise needs_train_extra(error) from None
     run, scores, figures = made
     manifest = served.bundle.manifest
-    grace = grace_ms(manifest.recipe.window.rules)
+    grace = grace_ms(manifest.recipe.rules)
     close_after_ms = manifest.recipe.alerting.rules.close_after_ms
     with _progress(f"drawing {out.name}"):
         levels = sweep_thresholds(run, data.samples, figures.events or (), close_after_ms, grace)
@@ -165,7 +165,7 @@ def _require_scores(served: "Served", run: "StreamRun", data: JudgedSamples) -> 
     if len(run.scores):
         return
     bundle = served.bundle
-    rules, features = bundle.manifest.recipe.window.rules, bundle.features
+    rules, features = bundle.manifest.recipe.rules, bundle.features
     values = to_float32(data.samples.values, features.origin)
     samples = replace(data.samples, values=values)
     require_windows(cut_samples(samples, rules), data.name, samples, rules, features)

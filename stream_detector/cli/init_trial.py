@@ -61,7 +61,7 @@ def _strange(made: Made) -> StrangeWindows:
         windows[rows],
         [keys[row] for row in rows],
         starts[rows],
-        made.recipe.window.rules.span_ms,
+        made.recipe.rules.span_ms,
         made.layout.features,
     )
 

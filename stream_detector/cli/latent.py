@@ -244,7 +244,7 @@ def _reconstruct_samples(
     from stream_detector.datasets.files.samples import read_samples
     from stream_detector.datasets.windowing import cut_with_rows, join_windows, require_windows
 
-    table, rules = read_samples(file, bundle.features), bundle.manifest.recipe.window.rules
+    table, rules = read_samples(file, bundle.features), bundle.manifest.recipe.rules
     samples = table.samples
     found, rows = cut_with_rows(samples, rules)
     require_windows(found, str(file), samples, rules, bundle.features)

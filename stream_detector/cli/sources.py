@@ -106,7 +106,7 @@ def _read_whole(file: Path, recipe: Recipe, features: Features) -> FileWindows:
 
 def _cut_file(file: Path, recipe: Recipe, features: Features) -> FileWindows:
     """Cut windows from a file in which each row is a sample."""
-    rules = recipe.window.rules
+    rules = recipe.rules
     samples = read_samples(file, features, recipe.data.columns.lenient).samples
     found = cut_samples(samples, rules)
     require_windows(found, str(file), samples, rules, features)

@@ -35,6 +35,7 @@ from stream_detector.core.timestamps import describe_time
 from stream_detector.core.windowing.admission import KEYS_MAX, find_refused
 from stream_detector.core.windowing.arrays import Indices
 from stream_detector.core.windowing.imputation import impute_windows
+from stream_detector.core.windowing.peak_windows import cut_windows
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.series_health import SeriesFacts
 from stream_detector.core.windowing.sessions import Arrivals
@@ -98,8 +99,8 @@ class SampleDetector:
         state, decoded = self._admit(_of_samples(state), batch, self._decode(batch, content_type))
         if not len(decoded.indices):
             return state
-        completed, _ = self._assign_windows(state, batch, decoded)
-        return replace(state, windows=completed.state)
+        frames = assign_windows(state.windows, self.windows.frame, _arrivals(batch, decoded))
+        return replace(state, windows=frames.state)
 
     def step(
         self, state: DetectorState, batch: RecordBatch, content_type: ContentType | None = None
@@ -110,7 +111,8 @@ class SampleDetector:
         if not len(decoded.indices):
             counts = Counts(records={"dead_letter": len(batch)}, n_keys=state.windows.n_keys)
             return Step(state, _no_scores(threshold), [], _in_order(decoded.rejected), counts)
-        completed, indices = self._assign_windows(state, batch, decoded)
+        completed = cut_windows(state.windows, self.windows, _arrivals(batch, decoded))
+        indices = decoded.indices  # (n_usable,)
         known = KeyedAlerts(state.alerts, state.gaps)
         alerts = AlertBatch(self._policy, known, batch, completed, indices)
         key_rows, unknown = self._key_rows(completed)
@@ -182,14 +184,6 @@ class SampleDetector:
         refused_at = dict(zip(arrivals.partitions[refused].tolist(), offsets, strict=True))
         state = replace(state, refused_at={**state.refused_at, **refused_at})
         return state, decoded.without(errors, "keys")
-
-    def _assign_windows(
-        self, state: SampleState, batch: RecordBatch, decoded: DecodedSamples
-    ) -> tuple[WindowBatch, NDArray[np.intp]]:
-        """Return the windows that usable records complete, and which records those are."""
-        return assign_windows(
-            state.windows, self.windows, _arrivals(batch, decoded)
-        ), decoded.indices
 
     def _decode(self, batch: RecordBatch, content_type: ContentType | None) -> DecodedSamples:
         """Return the samples of a batch that can be scored."""

@@ -12,10 +12,11 @@ from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.timestamps import keep
 from stream_detector.core.windowing.diagnosis import REASONS, Diagnosis, samples_apart
 from stream_detector.core.windowing.imputation import impute_windows
+from stream_detector.core.windowing.peak_windows import cut_windows
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.series_health import SeriesFacts, SeriesHealth
 from stream_detector.core.windowing.sessions import Arrivals
-from stream_detector.core.windowing.windows import WindowBatch, WindowState, assign_windows
+from stream_detector.core.windowing.windows import WindowBatch, WindowState
 from stream_detector.datasets.base import Dataset, SampleDataset
 from stream_detector.errors import DatasetError
 from stream_detector.text import printable, shorten
@@ -171,7 +172,7 @@ def _assign(
             times_ms=keep(samples.times_ms[rows]),
             values=values[rows],
         )
-        some = assign_windows(state, rules, arrivals)
+        some = cut_windows(state, rules, arrivals)
         yield some, arrivals
         state = some.state
 

@@ -40,6 +40,7 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _size_problems(tables["window"])
     yield from _channel_problems(tables["window"])
     yield from _window_problems(tables["window"])
+    yield from _peak_problems(tables["window"], values.get("peaks"))
     yield from _range_problems(tables)
     yield from _fitting_problems(tables)
     yield from _calibration_problems(tables)
@@ -179,6 +180,47 @@ def _window_problems(window: Mapping[str, Any]) -> Iterator[str]:
     ):
         if ttl < least:
             yield f"window.key_ttl_ms: expected at least {name} = {least!r}, received {ttl!r}"
+
+
+def _peak_problems(window: Mapping[str, Any], peaks: object) -> Iterator[str]:
+    """Yield a table `[peaks]` without its windows, or bands that the samples cannot show."""
+    is_aligned = window.get("align") == "peaks"
+    if is_aligned != isinstance(peaks, Mapping):
+        received = "none" if is_aligned else f"one with window.align = {window.get('align')!r}"
+        yield f"peaks: expected with window.align = 'peaks', and only there, received {received}"
+    if not is_aligned or not isinstance(peaks, Mapping):
+        return
+    if "stride" in window:
+        yield (
+            "window.stride: expected only with align = 'stride', received "
+            f"{window['stride']!r} with 'peaks': there is a window round each peak"
+        )
+    features, chosen = window.get("features", 1), peaks.get("features")
+    if isinstance(chosen, Sequence) and any(_is_number(at) and at >= features for at in chosen):
+        yield f"peaks.features: expected numbers below {features}, received {chosen!r}"
+    interval = window.get("sample_interval_ms")
+    if isinstance(interval, int | float) and interval > 0:
+        yield from _frequency_problems(peaks, float(interval))
+
+
+def _frequency_problems(peaks: Mapping[str, Any], interval_ms: float) -> Iterator[str]:
+    """Yield bands of `[peaks]` that the samples cannot show, and times of too few samples."""
+    for key in ("band_hz", "keep_band_hz"):
+        band = peaks.get(key)
+        if not isinstance(band, Sequence) or not all(map(_is_number, band)):
+            continue
+        if list(band) != sorted({*band}) or band[0] <= 0 or band[-1] > 500 / interval_ms:
+            yield (
+                f"peaks.{key}: expected two frequencies, the lower one first, up to "
+                f"{500 / interval_ms:g} Hz, half the samples a second, received {list(band)!r}"
+            )
+    for key, least in (("refractory_ms", 6), ("search_ms", 8), ("context_ms", 8)):
+        value = peaks.get(key)
+        if isinstance(value, int | float) and value < least * interval_ms:
+            yield (
+                f"peaks.{key}: expected at least {least} sample intervals, "
+                f"{least * interval_ms:g}, received {value!r}"
+            )
 
 
 def _is_number(value: object) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from stream_detector.core.scoring.checks import Combine
 from stream_detector.recipes.section import Section
 
 STEPS_MAX = 10_000
@@ -102,6 +103,13 @@ class ShapeSection(Section):
         default=True,
         description="Whether the reconstruction error is part of it; false where neighbours alone "
         "rank windows better, and the network is to explain only",
+    )
+    combine: Combine = Field(
+        default="together",
+        description="How features are joined: looked at as one (together); or each alone, and then "
+        "their mean (mean), or 0.7 of the least and 0.3 of the most anomalous one (min-max), so "
+        "that a loose contact of one sensor is no anomaly. Then a feature ten times as large or as "
+        "small as usual is not believed",
     )
     feature_neighbours: bool | None = Field(
         default=None,

@@ -19,6 +19,7 @@ from stream_detector.recipes.alerting import AlertingSection
 from stream_detector.recipes.columns import TIME_UNITS_MS, ColumnMap
 from stream_detector.recipes.datasets import DATASETS, RecordKind, names_of, names_with
 from stream_detector.recipes.networks import NetworkSection
+from stream_detector.recipes.peaks import PeaksSection
 from stream_detector.recipes.scorers import (
     CheckSection,
     ReconstructionScorerSection,
@@ -197,7 +198,7 @@ class DataSection(Section):
 class WindowSection(Section):
     """The shape of the network's input, and how windows are cut from samples.
 
-    All keys from `stride` on are for `record = "samples"` only.
+    All keys from `align` on are for `record = "samples"` only.
     """
 
     record: RecordKind = Field(
@@ -215,15 +216,21 @@ class WindowSection(Section):
     sample_interval_ms: Duration = Field(
         default=0, description="Milliseconds between two time steps; 0 means unknown"
     )
+    align: Literal["stride", "peaks"] = Field(
+        default="stride",
+        description="Where windows start: one each stride, or one round each peak of the signal, "
+        "as the table [peaks] says",
+    )
     stride: PositiveInt | None = Field(
         default=None,
         description="Time steps between the starts of two windows; steps if not given, so that "
-        "windows do not overlap",
+        'windows do not overlap. Not with align = "peaks"',
     )
     gap_ms_max: PositiveDuration | None = Field(
         default=None,
         description="Longest time without a sample within a window; after a longer one a new "
-        "window begins. The duration of a whole window if not given",
+        "window begins. The duration of a whole window if not given, and a quarter of "
+        "peaks.search_ms round peaks",
     )
     allowed_lateness_ms: Duration = Field(
         default=0,
@@ -326,6 +333,11 @@ class TrainingSection(Section):
         description="Standard deviation of the Gaussian noise added to the scaled input, which is "
         "then clipped to [0, 1]; the network learns to remove it",
     )
+    trim: bool = Field(
+        default=False,
+        description="Whether labels are ignored and normal windows found without them: those like "
+        "most windows of their key are trained on, the others are left out",
+    )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
         default=0,
         description="Seed of the initial weights, the order of windows, the held-out windows and "
@@ -368,6 +380,7 @@ class Recipe(Section):
     description: str = Field(default="", description="What the recipe is for, in one line")
     data: DataSection
     window: WindowSection
+    peaks: PeaksSection | None = None
     scaling: ScalingSection
     network: NetworkSection
     training: TrainingSection = TrainingSection()
@@ -384,6 +397,21 @@ class Recipe(Section):
         return 1 if self.network.is_closed_form else self.training.epochs
 
     @property
-    def window_rules(self) -> WindowRules:
+    def rules(self) -> WindowRules:
+        """Return how windows are cut from samples."""
+        rules, window = self.window.rules, self.window
+        if self.peaks is None:
+            return rules
+        found = self.peaks.rules(window.steps, window.features, window.sample_interval_ms)
+        gap_ms = found.n_slack * window.sample_interval_ms
+        return replace(
+            rules,
+            stride=found.n_search,
+            gap_ms_max=min(window.gap_ms_max or gap_ms, gap_ms),
+            peaks=found,
+        )
+
+    @property
+    def live_rules(self) -> WindowRules:
         """Return how windows are cut from live samples, and when these are missed."""
-        return replace(self.window.rules, no_data_after_ms=self.alerting.no_data_after_ms)
+        return replace(self.rules, no_data_after_ms=self.alerting.no_data_after_ms)

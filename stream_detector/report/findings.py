@@ -116,7 +116,7 @@ class Findings:
         window = self.bundle.manifest.recipe.window
         if window.record != "samples" or self.start_ms is None or self.keys is None:
             return rows[:n_max]
-        span_ms = window.rules.span_ms
+        span_ms = self.bundle.manifest.recipe.rules.span_ms
         chosen: list[int] = []
         for row in rows.tolist():
             if len(chosen) == n_max:

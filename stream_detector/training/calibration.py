@@ -40,8 +40,10 @@ def calibration_scores(
         return CalibrationScores.without_times(scores, anomalous_scores)
     series, _, ends_ms = window_times(recipe, dataset, rows)
     order = np.lexsort((ends_ms, series))
-    rules = recipe.window.rules
+    rules = recipe.rules
     stride_ms = rules.stride * rules.sample_interval_ms
+    if rules.peaks is not None:  # a window each peak, whatever the distance between searches
+        stride_ms = max(stride_ms, _typical_distance_ms(series[order], ends_ms[order]))
     return CalibrationScores(
         scores[order],
         series[order],
@@ -51,6 +53,12 @@ def calibration_scores(
         new_share=min(1.0, rules.stride / rules.n_steps),
         anomalous_scores=np.empty(0) if anomalous_scores is None else anomalous_scores,
     )
+
+
+def _typical_distance_ms(series: NDArray[np.intp], end_ms: NDArray[np.float64]) -> float:
+    """Return the median time between two windows of a series, 0 where none has two."""
+    apart = np.diff(end_ms)[np.diff(series) == 0]
+    return float(np.median(apart)) if len(apart) else 0.0
 
 
 def calibration_warnings(recipe: Recipe, dataset: Dataset, split: Split) -> Iterator[str]:

@@ -16,11 +16,13 @@ from stream_detector.core.scoring.check_scorer import Checks, CheckScorer
 from stream_detector.core.scoring.checks import (
     COURSE,
     N_ERRORS,
+    Combine,
     Looks,
     calibrate_looks,
     fit_members,
     looks_of,
     member_errors,
+    n_errors,
 )
 from stream_detector.core.scoring.neighbours import Neighbours, fit_neighbours
 from stream_detector.core.scoring.normal_scores import keep_scores
@@ -44,6 +46,12 @@ _UNEXPLAINED_MAX = 0.1
 a course it was at most 0.06, on the counters of servers at least 0.18; nothing was in between."""
 
 
+_WHY_FAULTS = (
+    "look like faults, since most keys show nothing like them; if they are normal, set "
+    "scorer.trim = false"
+)
+
+
 class CheckFitter:
     """Fits the checks of a recipe.
 
@@ -63,7 +71,7 @@ class CheckFitter:
         short = scorer.short_steps or (SHORT_STEPS if is_cut else window.steps)
         self._n_short = min(short, window.steps)
         # At least one more than the stride, so that no step is left out.
-        peak = max(scorer.peak_steps, window.rules.stride + 1) if is_cut else window.steps
+        peak = max(scorer.peak_steps, recipe.rules.stride + 1) if is_cut else window.steps
         self._n_peak = min(peak, window.steps)
         shapes = [each for each in recipe.check if isinstance(each, ShapeSection)]
         self._shape = shapes[0] if shapes else None
@@ -96,7 +104,8 @@ class CheckFitter:
             view = WindowView(scaled, errors, self._n_short, self._n_peak)
             not_joined = np.zeros((len(scaled), 1 + self._recipe.window.features))
             values = looks.values(view, not_joined)
-            parts.append(np.concatenate([member_errors(neighbours, view), values], axis=1))
+            of_members = member_errors(neighbours, view, self._combine)
+            parts.append(np.concatenate([of_members, values], axis=1))
         return np.concatenate(parts)
 
     def trim(self, dataset: Dataset, found: NDArray[np.float64]) -> tuple[Dataset, str | None]:
@@ -122,8 +131,8 @@ class CheckFitter:
         is_fault = find_faults(looks, found[:, -len(looks) :], series)
         if not is_fault.any():
             return dataset, None
-        ends_ms = starts.astype(np.float64) + self._recipe.window.rules.span_ms  # (n_windows,)
-        warning = describe_faults(is_fault, keys, starts, ends_ms)
+        ends_ms = starts.astype(np.float64) + self._recipe.rules.span_ms  # (n_windows,)
+        warning = describe_faults(is_fault, keys, starts, ends_ms, _WHY_FAULTS)
         return replace(dataset, train_labels=is_fault.astype(np.int8)), warning
 
     def finish(
@@ -147,7 +156,7 @@ class CheckFitter:
         rows, method = normal_rows(dataset), self._recipe.threshold.build()
         windows = dataset.train[rows]
         neighbours = self._fit_neighbours(network, windows)
-        n_members = N_ERRORS + len(neighbours)
+        n_members = n_errors(self._combine, windows.shape[2]) + len(neighbours)
         errors, values = found[:, :n_members], found[:, n_members:]
         looks = self._looks(has_courses=self._may_have_courses)
         if self._may_have_courses and not self._explains(network, windows, errors, neighbours):
@@ -156,7 +165,9 @@ class CheckFitter:
             errors = errors[:, np.concatenate([np.ones(N_ERRORS, np.bool_), is_kept])]
             values = values[:, [name != COURSE for name in looks.statistics]]
             looks = self._looks(has_courses=False)
-        members = fit_members(neighbours, errors, has_errors=self._has_errors)
+        members = fit_members(
+            neighbours, errors, has_errors=self._has_errors, combine=self._combine
+        )
         values = looks.with_joined(values, members.join(errors))  # (n_windows, n_looks)
 
         def with_times(scores: NDArray[np.float64]) -> CalibrationScores:
@@ -169,9 +180,15 @@ class CheckFitter:
         return scorer, describe(method, scores, scorer.threshold)
 
     @property
+    def _combine(self) -> Combine:
+        """Return how features are joined."""
+        return "together" if self._shape is None else self._shape.combine
+
+    @property
     def _may_have_courses(self) -> bool:
-        """Return whether each feature may have neighbours of its own."""
-        return self._shape is not None and self._shape.feature_neighbours is not False
+        """Return whether each feature may be anomalous by neighbours of its own."""
+        is_asked = self._shape is not None and self._shape.feature_neighbours is not False
+        return is_asked and self._combine == "together"
 
     @property
     def _has_errors(self) -> bool:
@@ -182,7 +199,8 @@ class CheckFitter:
         """Return the looks of the recipe, not calibrated."""
         kinds = [each.kind for each in self._recipe.check]
         n_features = self._recipe.window.features
-        return looks_of(kinds, n_features, has_courses=has_courses, has_errors=self._has_errors)
+        has_errors = self._has_errors and self._combine == "together"
+        return looks_of(kinds, n_features, has_courses=has_courses, has_errors=has_errors)
 
     def _explains(
         self,
@@ -223,9 +241,14 @@ class CheckFitter:
         given = shape.neighbour_steps if shape.neighbour_steps is not None else (self._n_short,)
         axes = shape.axes * len(given) if len(shape.axes) == 1 else shape.axes
         steps = [min(each, n_steps) for each in given]
+        apart = range(self._recipe.window.features)
+        compared = [None] if self._combine == "together" else apart
         found = [
-            fit_neighbours(scaled, n_last, n_axes, shape.prototypes, rng).whitened(shape.whitening)
+            fit_neighbours(scaled, n_last, n_axes, shape.prototypes, rng, feature).whitened(
+                shape.whitening
+            )
             for n_last, n_axes in dict.fromkeys(zip(steps, axes, strict=True))
+            for feature in compared
         ]
         if self._may_have_courses:
             lengths = dict.fromkeys((n_steps, self._n_short))

@@ -51,7 +51,7 @@ def load_windows(recipe: Recipe, features: Features | None = None) -> Dataset:
         samples = load_training_samples(section)
         if features is None:
             features = _features_of(samples, per_key=recipe.scaling.per_key)
-        return to_windows(samples, recipe.window.rules, features)
+        return to_windows(samples, recipe.rules, features)
     dataset = _load_whole(section, recipe.window.features)
     expected = (recipe.window.steps, recipe.window.features)
     if dataset.train.shape[1:] != expected:

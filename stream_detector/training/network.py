@@ -91,6 +91,8 @@ def cross_fit_networks(
 
     def n_steps(windows: FloatArray) -> int:
         """Return how many steps an epoch has, a batch that is not full included."""
+        if recipe.network.is_closed_form:
+            return 1
         return math.ceil(len(windows) / recipe.training.batch_size)
 
     def fit_and_look(fold: Fold) -> NDArray[np.float64]:

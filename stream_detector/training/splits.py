@@ -219,7 +219,7 @@ def window_times(
         raise ValueError(message)
     series = np.unique(np.array(keys), return_inverse=True)[1]  # (n_windows,)
     starts_ms = starts[rows].astype(np.float64)  # (n_rows,)
-    return series[rows], starts_ms, starts_ms + recipe.window.rules.span_ms
+    return series[rows], starts_ms, starts_ms + recipe.rules.span_ms
 
 
 def fold_blocks(

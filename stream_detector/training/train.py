@@ -52,6 +52,7 @@ from stream_detector.training.network import (
 from stream_detector.training.origin import features_of_few_steps, features_of_few_steps_by_key
 from stream_detector.training.splits import Rows, Split, split_normal
 from stream_detector.training.task import History, OnEpoch, with_noise
+from stream_detector.training.trimming import trim_strange
 
 
 def train(
@@ -82,7 +83,7 @@ def train(
         If the bundle cannot be written, or the network gives a non-finite error.
     """
     check_target(out, recipe.name, overwrite=overwrite)
-    dataset = load_windows(recipe)
+    dataset, trimmed = trim_strange(recipe, load_windows(recipe))
     split = split_normal(recipe, dataset)
     scaler = fit_scaler(
         recipe.scaling.kind, dataset.train if recipe.scaling.fit_on == "all" else split.fit
@@ -91,8 +92,8 @@ def train(
     look = score_others if fitter is None else fitter.look
     is_crossed = recipe.threshold.calibrate_on == "cross-fit"
     crossed = cross_fit_networks(recipe, scaler, dataset, look, on_epoch) if is_crossed else None
-    fingerprint, trimmed = dataset.fingerprint, None
-    if fitter is not None and crossed is not None:
+    fingerprint = dataset.fingerprint
+    if fitter is not None and crossed is not None and not recipe.training.trim:
         dataset, trimmed = fitter.trim(dataset, crossed.found)
         if trimmed is not None:
             split = split_normal(recipe, dataset)

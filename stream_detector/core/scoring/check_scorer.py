@@ -125,7 +125,8 @@ class CheckScorer:
         scaled, reconstructions = network.reconstruct_windows(windows)
         errors = value_errors(scaled, reconstructions, network.error_kind)
         view = WindowView(scaled, errors, checks.n_short, checks.n_peak)
-        joined = checks.members.join(member_errors(checks.members.neighbours, view))
+        members = checks.members
+        joined = members.join(member_errors(members.neighbours, view, members.combine))
         ratios = checks.looks.ratios(checks.looks.values(view, joined))  # (n_windows, n_looks)
         return _Looked(windows, reconstructions, view, ratios)
 

@@ -20,8 +20,10 @@ What becomes of the next sample after one at 70, with `gap_ms_max` 40, `allowed_
     none until 1071   the key expires once the stream time of its partition has passed 1070
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from stream_detector.core.windowing.peaks import PeakRules
 
 MissingRule = Literal["reject", "hold", "interpolate"]
 """How missing values of a window are filled in; `imputation.impute` says what each one does."""
@@ -54,6 +56,9 @@ class WindowRules:
     no_data_after_ms
         How long a key may have no record, or a feature no value, before it counts as silent or
         missing; below `key_ttl_ms`. None never tells.
+    peaks
+        How peaks are found round which windows are cut; None cuts a window each stride. With
+        peaks, the stride is the distance between the frames in which they are sought.
 
     Examples
     --------
@@ -72,6 +77,14 @@ class WindowRules:
     missing_share_max: float
     key_ttl_ms: float
     no_data_after_ms: float | None = None
+    peaks: PeakRules | None = None
+
+    @property
+    def frame(self) -> "WindowRules":
+        """Return how the frames are cut in which peaks are sought; the same without peaks."""
+        if self.peaks is None:
+            return self
+        return replace(self, n_steps=self.peaks.n_frame, peaks=None)
 
     @property
     def span_ms(self) -> float:
@@ -89,4 +102,4 @@ class WindowRules:
 
         A cell is up to one and a half intervals long, and late samples can come before it.
         """
-        return 1.5 * (self.n_steps + 2) * self.sample_interval_ms + self.allowed_lateness_ms
+        return 1.5 * (self.frame.n_steps + 2) * self.sample_interval_ms + self.allowed_lateness_ms

@@ -67,7 +67,7 @@ class WindowState:
     @classmethod
     def empty(cls, rules: WindowRules) -> "WindowState":
         """Return the state before the first batch."""
-        keyed_state = KeyedState(rules.n_steps, rules.n_features, rules.n_followed)
+        keyed_state = KeyedState(rules.frame.n_steps, rules.n_features, rules.n_followed)
         return cls(keyed_state, None, None, None)
 
     def apply_delta(self) -> KeyedState:
@@ -157,6 +157,10 @@ class WindowBatch:
         Cells of the windows, and where each one starts, shape (n_windows,).
     rules
         How the windows were cut.
+    filtered, intervals
+        Of windows round peaks: the values of their signal within the band that is asked for, shape
+        (n_windows, n_steps, n_filtered), and the steps since the peak before, shape (n_windows,).
+        None of other windows.
     """
 
     state: WindowState
@@ -184,6 +188,8 @@ class WindowBatch:
     buffer: SegmentBuffer
     cells: Indices
     rules: WindowRules
+    filtered: FloatArray | None = None
+    intervals: Indices | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -211,7 +217,26 @@ class WindowBatch:
         -------
         Float32, shape (n, n_steps, n_features), unit: the signal's.
         """
-        return self.buffer.gather(self.cells[part], self.rules.n_steps)
+        received = self.buffer.gather(self.cells[part], self.rules.n_steps)
+        if self.filtered is not None:
+            filtered = self.filtered[part]  # (n, n_steps, n_filtered)
+            signal = received[:, :, : filtered.shape[2]]
+            signal[...] = np.where(np.isnan(signal), signal, filtered)
+        return received
+
+    def n_to_next(self, n_max: int) -> Indices:
+        """Return how many cells after each window the next one starts, shape (n_windows,).
+
+        Parameters
+        ----------
+        n_max
+            Of a window after which none starts in the samples that have come.
+        """
+        starts = np.flatnonzero(self.buffer.is_start)  # (n_starts,)
+        following = np.append(starts, len(self.buffer.is_start) + n_max)
+        distances = following[np.searchsorted(starts, self.cells, side="right")] - self.cells
+        n_to_next: Indices = np.minimum(distances, n_max)
+        return n_to_next
 
 
 def assign_windows(state: WindowState, rules: WindowRules, arrivals: Arrivals) -> WindowBatch:
@@ -245,8 +270,8 @@ def assign_windows(state: WindowState, rules: WindowRules, arrivals: Arrivals) -
         state=WindowState(keyed_state, delta, object(), state.token),
         records=records[order],
         slots=in_order.sessions.slots[sessions][order],
-        start_ms=_round_to_ms(end_ms - rules.span_ms),
-        end_ms=_round_to_ms(end_ms),
+        start_ms=round_to_ms(end_ms - rules.span_ms),
+        end_ms=round_to_ms(end_ms),
         n_late=in_order.followed.n_late,
         n_repeated=in_order.n_repeated,
         n_held=in_order.followed.n_held,
@@ -442,6 +467,6 @@ def _spans_before_gaps(in_order: InOrder, aligned: Aligned) -> Indices:
     return spans
 
 
-def _round_to_ms(times_ms: NDArray[np.float64]) -> NDArray[np.int64]:
+def round_to_ms(times_ms: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return times in whole milliseconds, same shape; halves are rounded up."""
     return np.floor(times_ms + 0.5).astype(np.int64)

@@ -533,10 +533,10 @@ def test_data_cannot_be_missed_too_early_or_too_late(overrides: list[str], expec
 
 
 def test_data_is_missed_between_those_bounds_and_off_by_default() -> None:
-    assert load_recipe(SAMPLES).window_rules.no_data_after_ms is None
+    assert load_recipe(SAMPLES).live_rules.no_data_after_ms is None
     for after_ms in (3, 3_599_999):
         recipe = load_recipe(SAMPLES, [f"alerting.no_data_after_ms={after_ms}"])
-        assert recipe.window_rules.no_data_after_ms == after_ms
+        assert recipe.live_rules.no_data_after_ms == after_ms
     with pytest.raises(ConfigError, match="no_data_after_ms: expected only with"):
         load_recipe(TUTORIAL, ["alerting.no_data_after_ms=1000"])
 

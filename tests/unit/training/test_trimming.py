@@ -51,11 +51,14 @@ def test_what_hardly_varies_is_no_fault_by_a_trifle() -> None:
     assert find_faults(LOOKS, values, series).any()
 
 
+WHY = "look like faults; if they are normal, set scorer.trim = false"
+
+
 def test_spans_are_named_by_key_and_time() -> None:
     start_ms = np.array([0, 5_000, 500_000, 0, 5_000, 10_000], np.int64)
     keys = ("b", "b", "b", "a", "a", "a")
     is_fault = np.array([True, True, True, False, True, False])
-    text = describe_faults(is_fault, keys, start_ms, start_ms.astype(np.float64) + 59_000)
+    text = describe_faults(is_fault, keys, start_ms, start_ms.astype(np.float64) + 59_000, WHY)
     assert text.startswith("4 of 6 training windows (66.7%) look like faults")
     assert text.index("a from 1970-01-01T00:00:05") < text.index("b from 1970-01-01T00:00:00")
     assert text.count(" from ") == 3
@@ -70,6 +73,7 @@ def test_many_spans_are_counted() -> None:
         ("k",) * n_windows,
         start_ms,
         start_ms.astype(np.float64) + 59_000,
+        WHY,
     )
     assert text.count(" from ") == 5
     assert "and 7 more spans" in text

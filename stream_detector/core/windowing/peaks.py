@@ -1,0 +1,454 @@
+r"""Peaks of a signal, such as heartbeats or the pulse of each turn, found in frames of it.
+
+Pure: arrays in, arrays out. A peak is a burst of slopes within a band of frequencies. How large a
+burst has to be follows from the seconds before it, so a change of gain is followed, and a feature
+that is noisy, or far beyond its usual size, hardly counts::
+
+    signal       _____/\______________/\______~~~~_______/\____
+    bursts           ####             ####    .  .      ####
+    peaks             ^                ^                 ^
+
+Everything that decides on a peak lies within a fixed reach around it: `PeakRules.context` steps
+before and `PeakRules.n_after` after. So a peak is found, or not, wherever reading starts. Frames
+overlap, and each looks for peaks in a part of its own, which begins after the context and is as
+long as the distance to the next frame::
+
+    frame 1      |---- context ----|= part =|- after -|
+    frame 2               |---- context ----|= part =|- after -|
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.records import FloatArray
+from stream_detector.core.windowing.arrays import Indices
+
+STRENGTH_MIN = 0.3
+"""Least strength of a peak, where 1 is that of most peaks of the seconds before. A ventricular beat
+of an ECG is broader than a normal one, and about half as strong."""
+
+_SHARE_OF_PAST = 0.5
+"""Least share of the strongest burst in the time before that a peak must have: the T wave that
+follows a heartbeat has less."""
+
+_STRENGTH_MAX = np.float32(1.5)
+"""Largest strength in one feature that counts, so that no feature outvotes the others."""
+
+_WILD = np.float32(3.0)
+"""Strength beyond which a feature is not believed: bursts of noise go far beyond it."""
+
+_HARDLY = np.float32(1e-3)
+"""By which the weight of a feature that is not believed is multiplied."""
+
+_TINY = np.float32(1e-12)
+
+N_BLOCKS = 4
+"""Blocks of the context whose largest bursts are compared; the second smallest is usual. So it does
+not matter that one block has no peak, or that one has a burst of noise."""
+
+_FRAMES_AT_ONCE = 16
+"""Frames that stay in the processor's cache together."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeakRules:
+    """How peaks are found, and which steps around them are a window. All numbers are steps.
+
+    Parameters
+    ----------
+    features
+        Features in which peaks are sought.
+    n_features
+        Features of the signal, the first ones; what is beside them stays as it is.
+    n_smooth, n_trend
+        Lengths of the two moving means between which the band lies that peaks are sought in, odd,
+        n_smooth < n_trend.
+    n_apart
+        Least distance between two peaks, >= 6.
+    n_block
+        A quarter of the past that says how strong peaks are.
+    n_before, n_window
+        Steps of a window before its peak, and all of its steps.
+    n_low, n_base
+        Lengths of the two moving means between which the band lies that windows hold, odd; 1 leaves
+        out no high frequencies, and 0 no low ones.
+    n_search
+        Steps that a frame searches at least, the distance between two frames.
+    n_slack
+        Most steps by which a frame may start late because its first samples are missing.
+    n_pause
+        Steps without a peak that are a pause; 0 does not look for pauses, nor at the distance of
+        peaks.
+
+    Examples
+    --------
+    >>> rules = PeakRules((0,), 1, 9, 41, 72, 360, 35, 70, 5, 159, 144, 36, 0)
+    >>> rules.n_context, rules.n_after, rules.n_frame
+    (1715, 128, 2023)
+    """
+
+    features: tuple[int, ...]
+    n_features: int
+    n_smooth: int
+    n_trend: int
+    n_apart: int
+    n_block: int
+    n_before: int
+    n_window: int
+    n_low: int
+    n_base: int
+    n_search: int
+    n_slack: int
+    n_pause: int
+
+    @property
+    def n_lag(self) -> int:
+        """Return over how many steps to each side a slope is taken."""
+        return max(self.n_smooth // 2, 1)
+
+    @property
+    def n_burst(self) -> int:
+        """Return over how many steps slopes are averaged, an odd number."""
+        return self.n_apart // 5 * 2 + 1
+
+    @property
+    def n_reach(self) -> int:
+        """Return how many steps to each side decide how strong a burst is."""
+        return self.n_trend // 2 + self.n_lag + self.n_burst // 2
+
+    @property
+    def n_past(self) -> int:
+        """Return for how long a burst hides the weaker ones after it."""
+        return self.n_apart * 9 // 5
+
+    @property
+    def n_wild_before(self) -> int:
+        """Return how long before a step a feature may have gone wild."""
+        return self.n_apart * 3 // 2
+
+    @property
+    def n_wild_after(self) -> int:
+        """Return how long after a step a feature may go wild."""
+        return self.n_apart // 4
+
+    @property
+    def n_shift(self) -> int:
+        """Return how far from the middle of a burst its highest point may be."""
+        return self.n_apart // 6
+
+    @property
+    def n_context(self) -> int:
+        """Return how many steps before a peak decide on it, at most."""
+        decides = N_BLOCKS * self.n_block + self.n_past + self.n_wild_before + self.n_reach
+        return decides + self.n_back
+
+    @property
+    def n_back(self) -> int:
+        """Return how long before its own part a frame looks for peaks, to know their distance."""
+        return self.n_pause + 1 if self.n_pause else 0
+
+    @property
+    def n_after(self) -> int:
+        """Return how many steps after a peak decide on it, or are in its window."""
+        decided = self.n_apart + self.n_wild_after + self.n_reach
+        margin = self.n_low // 2 + self.n_base // 2
+        return max(decided, self.n_shift + self.n_window - self.n_before + margin)
+
+    @property
+    def n_frame(self) -> int:
+        """Return the steps of a frame."""
+        return self.n_context + self.n_search + self.n_slack + self.n_after
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Peaks:
+    """Peaks and pauses of some frames, by frame and then by step.
+
+    Parameters
+    ----------
+    frames, steps
+        Frame of each peak, and its step in there, shape (n_peaks,).
+    intervals
+        Steps since the peak before, shape (n_peaks,); n_pause or more where it is not known any
+        more. 0 where the rules do not ask.
+    is_pause
+        Which of them are pauses, shape (n_peaks,): there was no peak for n_pause steps.
+    """
+
+    frames: Indices
+    steps: Indices
+    intervals: Indices
+    is_pause: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def find_peaks(frames: FloatArray, rules: PeakRules, n_own: Indices) -> Peaks:
+    """Find the peaks in the part of each frame that is its own.
+
+    Parameters
+    ----------
+    frames
+        Float32, shape (n_frames, n_frame, n_features), no value missing, unit: the signal's.
+    rules
+        What a peak is.
+    n_own
+        Steps that each frame searches, the distance to the next one, shape (n_frames,); at most
+        n_search + n_slack.
+
+    Returns
+    -------
+    The peaks. None of a constant signal.
+    """
+    starts = range(0, len(frames), _FRAMES_AT_ONCE)
+    parts = [_find(frames[start : start + _FRAMES_AT_ONCE], rules) for start in starts]
+    nothing = np.empty(0, np.intp)
+    in_frame = np.concatenate(
+        [nothing, *(part.frames + at for part, at in zip(parts, starts, strict=True))]
+    )  # (n_found,)
+    steps = np.concatenate([nothing, *(part.steps for part in parts)])
+    middles = np.concatenate([nothing, *(part.middles for part in parts)])
+    is_own = (middles >= rules.n_context) & (middles < rules.n_context + n_own[in_frame])
+    if not rules.n_pause:
+        n_peaks = int(is_own.sum())
+        none = np.zeros(n_peaks, np.intp)
+        return Peaks(in_frame[is_own], steps[is_own], none, none.astype(np.bool_))
+    return _with_pauses(_Found(in_frame, steps, middles), is_own, rules, n_own)
+
+
+def _with_pauses(
+    found: "_Found", is_own: NDArray[np.bool_], rules: PeakRules, n_own: Indices
+) -> Peaks:
+    """Return the peaks of each frame's own part with their intervals, and its pause, if any."""
+    n_frames, far = len(n_own), -rules.n_frame
+    is_first = np.ones(len(found.frames), dtype=np.bool_)  # (n_found,)
+    is_first[1:] = found.frames[1:] != found.frames[:-1]
+    before = np.concatenate([[far], found.steps[:-1]])[: len(found.steps)]
+    intervals = found.steps - np.where(is_first, far, before)  # (n_found,)
+    # A pause begins n_pause steps after a peak, or before the frame's own part.
+    last = np.full(n_frames, far)
+    is_before = found.middles < rules.n_context
+    last[found.frames[is_before]] = found.middles[is_before]  # the last one is written last
+    until = rules.n_context + n_own  # (n_frames,)
+    first_own = until.copy()
+    own = np.flatnonzero(is_own)[::-1]  # the first one is written last
+    first_own[found.frames[own]] = found.middles[own]
+    begin = np.maximum(last + rules.n_pause, rules.n_context)  # (n_frames,)
+    paused = np.flatnonzero(begin < first_own)  # (n_pauses,)
+    frames = np.concatenate([found.frames[is_own], paused])
+    steps = np.concatenate([found.steps[is_own], begin[paused]])
+    since = np.minimum(begin[paused] - last[paused], rules.n_frame)
+    intervals = np.concatenate([intervals[is_own], since])
+    is_pause = np.concatenate([np.zeros(len(own), np.bool_), np.ones(len(paused), np.bool_)])
+    order = np.lexsort((steps, frames))
+    return Peaks(frames[order], steps[order], intervals[order], is_pause[order])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """Peaks of some frames, with the middle of the burst that each was found by."""
+
+    frames: Indices
+    steps: Indices
+    middles: Indices
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bursts:
+    """How strong the bursts are at the steps that matter.
+
+    Parameters
+    ----------
+    first
+        Step of the first of them.
+    strengths
+        Shape (n_frames, n), 1 for most peaks.
+    weights
+        How much each feature is believed, shape (n_frames, n_features, n).
+    band
+        The signal within the band, shape (n_frames, n_features, n_in_band), of which the first is
+        step `n_trend // 2`.
+    """
+
+    first: int
+    strengths: FloatArray
+    weights: FloatArray
+    band: FloatArray
+
+
+def _find(frames: FloatArray, rules: PeakRules) -> _Found:
+    """Return all peaks that each frame can see."""
+    bursts = _bursts(frames, rules)
+    begin = rules.n_context - rules.n_back - bursts.first
+    end = begin + rules.n_back + rules.n_search + rules.n_slack
+    strengths = bursts.strengths  # (n_frames, n)
+    before = trailing_max(strengths, rules.n_apart)
+    own = strengths[:, begin:end]  # (n_frames, n_own)
+    is_peak = (
+        (own > before[:, begin - 1 : end - 1])
+        & (own >= before[:, begin + rules.n_apart : end + rules.n_apart])
+        & (own > STRENGTH_MIN)
+        & (own >= _SHARE_OF_PAST * trailing_max(strengths, rules.n_past)[:, begin - 1 : end - 1])
+    )
+    in_frame, at = np.nonzero(is_peak)  # (n_found,)
+    weights = bursts.weights[in_frame, :, at + begin]  # (n_found, n_features)
+    middles = at + rules.n_context - rules.n_back  # (n_found,)
+    steps = _highest(bursts.band, in_frame, middles, weights, rules)
+    return _Found(in_frame, steps, middles)
+
+
+def _bursts(frames: FloatArray, rules: PeakRules) -> _Bursts:
+    """Return how strong bursts of slopes are, from where a peak can depend on them."""
+    chosen = frames[:, :, list(rules.features)].transpose(0, 2, 1)
+    values = np.ascontiguousarray(chosen)  # (n_frames, n_features, n_frame)
+    half, lag = rules.n_trend // 2, rules.n_lag
+    sums = running_sums(values)
+    width = values.shape[2] - 2 * half
+    band = mean_of(sums, rules.n_smooth, half, width) - mean_of(sums, rules.n_trend, half, width)
+    slopes = np.abs(band[..., 2 * lag :] - band[..., : -2 * lag])
+    reach = rules.n_burst // 2
+    sizes = mean_of(running_sums(slopes), rules.n_burst, reach, slopes.shape[2] - 2 * reach)
+    # The first and the last step that matter.
+    first = rules.n_context - rules.n_back - rules.n_past - rules.n_wild_before
+    last = rules.n_context + rules.n_search + rules.n_slack + rules.n_apart + rules.n_wild_after
+    here = slice(first - rules.n_reach, last - rules.n_reach)  # `sizes` begin at step n_reach
+    usual = _usual(sizes, rules.n_block, here)
+    context = N_BLOCKS * rules.n_block
+    totals = running_sums(sizes)  # of the whole context before each step
+    n = here.stop - here.start
+    start = here.start + 1 - context
+    ends = totals[..., start + context : start + context + n]
+    mean = ((ends - totals[..., start : start + n]) / context).astype(np.float32)
+    units: FloatArray = sizes[..., here] / usual  # (n_frames, n_features, n)
+    # Noise has no peaks that stand out.
+    weights = usual / np.maximum(mean, _TINY)  # (n_frames, n_features, n)
+    weights += _TINY
+    wildest = trailing_max(units, rules.n_wild_before + rules.n_wild_after + 1)
+    is_wild = np.zeros(units.shape, dtype=np.bool_)
+    is_wild[..., : -rules.n_wild_after] = wildest[..., rules.n_wild_after :] > _WILD
+    weights[is_wild] *= _HARDLY
+    weights /= _over_features(weights)[:, np.newaxis]
+    strengths = _over_features(np.minimum(units, _STRENGTH_MAX) * weights)
+    return _Bursts(first, strengths, weights, band)
+
+
+def _highest(
+    band: FloatArray, in_frame: Indices, middles: Indices, weights: FloatArray, rules: PeakRules
+) -> Indices:
+    """Return the highest point of each burst, shape (n_found,).
+
+    A feature counts as much as it is believed, in units of what it usually reaches.
+    """
+    n_features, shift = band.shape[1], rules.n_shift
+    heights = np.abs(band)  # (n_frames, n_features, n_in_band)
+    usual = trailing_max(heights, rules.n_block)
+    places = middles - rules.n_trend // 2  # (n_found,)
+    near = places[:, np.newaxis, np.newaxis] + np.arange(-shift, shift + 1)
+    columns = np.arange(n_features)[np.newaxis, :, np.newaxis]
+    around = heights[in_frame[:, np.newaxis, np.newaxis], columns, near]
+    scale = np.maximum(usual[in_frame, :, places], _TINY)  # (n_found, n_features)
+    units = np.minimum(around / scale[:, :, np.newaxis], _STRENGTH_MAX)
+    joined = _over_features(units * weights[:, :, np.newaxis])  # (n_found, 2 * shift + 1)
+    steps: Indices = middles + joined.argmax(axis=1) - shift
+    return steps
+
+
+def _usual(sizes: FloatArray, n_block: int, here: slice) -> FloatArray:
+    """Return the second smallest of the largest bursts of the blocks before each step, above 0."""
+    largest = trailing_max(sizes, n_block)
+    first, second, third, fourth = (
+        largest[..., here.start - back : here.stop - back]
+        for back in range(0, N_BLOCKS * n_block, n_block)
+    )
+    low = np.maximum(np.minimum(first, second), np.minimum(third, fourth))
+    high = np.minimum(np.maximum(first, second), np.maximum(third, fourth))
+    usual: FloatArray = np.maximum(np.minimum(low, high), _TINY)
+    return usual
+
+
+def _over_features(values: FloatArray) -> FloatArray:
+    """Return the sum over features, shape (n_frames, n).
+
+    One after the other, so that no bit depends on how many frames there are.
+    """
+    total = values[:, 0].copy()
+    for feature in range(1, values.shape[1]):
+        total += values[:, feature]
+    return total
+
+
+def trailing_max(values: FloatArray, n: int) -> FloatArray:
+    """Return the largest of the last n values up to each one, along the last axis.
+
+    Examples
+    --------
+    >>> trailing_max(np.float32([1, 3, 2, 0, 0]), 2)
+    array([1., 3., 3., 2., 0.], dtype=float32)
+    """
+    found, width = values, 1
+    while width < n:
+        step = min(width, n - width)
+        wider = found.copy()
+        np.maximum(found[..., step:], found[..., :-step], out=wider[..., step:])
+        found, width = wider, width + step
+    return found
+
+
+def running_sums(values: FloatArray) -> NDArray[np.float64]:
+    """Return sums of the values before each place along the last axis, shape (..., n + 1)."""
+    sums = np.zeros((*values.shape[:-1], values.shape[-1] + 1))
+    np.cumsum(values, axis=-1, dtype=np.float64, out=sums[..., 1:])
+    return sums
+
+
+def mean_of(sums: NDArray[np.float64], n: int, first: int, width: int) -> FloatArray:
+    """Return moving means from running sums.
+
+    Parameters
+    ----------
+    sums
+        From `running_sums`.
+    n
+        Values of each mean, odd.
+    first, width
+        Middle of the first mean, and how many there are.
+    """
+    begin = first - n // 2
+    totals = sums[..., begin + n : begin + n + width] - sums[..., begin : begin + width]
+    return (totals / n).astype(np.float32)
+
+
+def window_values(frames: FloatArray, peaks: Peaks, rules: PeakRules) -> FloatArray:
+    """Return the windows round peaks, within the band that windows hold.
+
+    Parameters
+    ----------
+    frames
+        As for `find_peaks`.
+    peaks
+        From there.
+    rules
+        The same.
+
+    Returns
+    -------
+    Float32, shape (n_peaks, n_window, n_features), C-contiguous, unit: the signal's.
+    """
+    reach = max(rules.n_base, rules.n_low) // 2
+    first = peaks.steps - rules.n_before - reach  # (n_peaks,)
+    places = first[:, np.newaxis] + np.arange(rules.n_window + 2 * reach)
+    values = frames[peaks.frames[:, np.newaxis], places].transpose(0, 2, 1)
+    if not reach:
+        return np.ascontiguousarray(values.transpose(0, 2, 1))
+    # Around the first value, so that little is lost in sums of a signal far from zero.
+    values = np.ascontiguousarray(values)
+    sums = running_sums(values - values[..., :1])
+    low = mean_of(sums, max(rules.n_low, 1), reach, rules.n_window)
+    if rules.n_base:
+        low -= mean_of(sums, rules.n_base, reach, rules.n_window)
+    else:
+        low += values[..., :1]
+    return np.ascontiguousarray(low.transpose(0, 2, 1))
