@@ -43,7 +43,7 @@ from stream_detector.recipes import load_recipe
 from stream_detector.training import train
 
 if TYPE_CHECKING:
-    from stream_detector.core.windowing.windows import WindowState
+    from stream_detector.core.windowing.window_batch import WindowState
 
 RECORDS_PER_BATCH = 32_768
 BATCHES = 8

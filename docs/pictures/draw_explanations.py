@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import Arrivals
-from stream_detector.core.windowing.windows import WindowState, assign_windows
+from stream_detector.core.windowing.window_batch import WindowState
+from stream_detector.core.windowing.windows import assign_windows
 
 FOLDER = Path(__file__).parent
 BLUE, ORANGE, RED, GREY, LIGHT = "#1f5fa8", "#d9730d", "#c62828", "#616161", "#e8eef6"

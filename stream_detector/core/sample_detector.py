@@ -39,7 +39,8 @@ from stream_detector.core.windowing.peak_windows import cut_windows
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.series_health import SeriesFacts
 from stream_detector.core.windowing.sessions import Arrivals
-from stream_detector.core.windowing.windows import WindowBatch, WindowState, assign_windows
+from stream_detector.core.windowing.window_batch import WindowBatch, WindowState
+from stream_detector.core.windowing.windows import assign_windows
 from stream_detector.errors import DataError, KeyLimitError, RecordOrderError, RecordValueError
 
 _OUTCOMES: tuple[Outcome, ...] = (

@@ -16,7 +16,7 @@ from stream_detector.core.windowing.peak_windows import cut_windows
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.series_health import SeriesFacts, SeriesHealth
 from stream_detector.core.windowing.sessions import Arrivals
-from stream_detector.core.windowing.windows import WindowBatch, WindowState
+from stream_detector.core.windowing.window_batch import WindowBatch, WindowState
 from stream_detector.datasets.base import Dataset, SampleDataset
 from stream_detector.errors import DatasetError
 from stream_detector.text import printable, shorten

@@ -15,7 +15,8 @@ from stream_detector.core.records import Samples, series_columns
 from stream_detector.core.windowing.imputation import impute_windows
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import Arrivals
-from stream_detector.core.windowing.windows import WindowState, assign_windows
+from stream_detector.core.windowing.window_batch import WindowState
+from stream_detector.core.windowing.windows import assign_windows
 from stream_detector.datasets.windowing import cut_samples
 from stream_detector.ports import SystemClock
 from stream_detector.replay import SampleReplayOptions, replay_samples

@@ -1,94 +1,36 @@
 """Wherever a stream is cut off, a replay from the restore offset gives the same results."""
 
-from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from detectors import make_sample_detector
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from peak_trains import INTERVAL_MS, PEAK_RULES, START_MS, TRAINS, window_rules_of
+from restoring import begun, replayed, run
 from sample_streams import (
     PLANS,
+    SEVERITIES,
     SIZES,
     STREAMS,
     Sent,
     Stream,
-    batch_of,
     published_by,
+    record_of,
+    shrink,
     stream_of,
 )
 
-from stream_detector.core.results import Step
-from stream_detector.core.sample_detector import SampleDetector
-from stream_detector.core.state.detector_state import DetectorState
-from stream_detector.core.state.restore_plan import RestorePlan
+from stream_detector.core.alerting.tracking import AlertRules
+from stream_detector.core.records import BundleReference
 from stream_detector.core.state.sample_state import NO_DIGEST
+from stream_detector.core.windowing.peaks import PeakRules
 from stream_detector.errors import KeyLimitError
 
 LONG = st.lists(PLANS, min_size=1, max_size=4).map(
     lambda plans: [each for one in plans for each in one]
 )
-
-
-def begun(detector: SampleDetector, sent: list[Sent]) -> DetectorState:
-    state: DetectorState = detector.initial_state()
-    for partition in {each.partition for each in sent}:
-        state = state.open_partition(partition, 0)
-    return state
-
-
-def run(
-    detector: SampleDetector, state: DetectorState, sent: list[Sent], start: int, sizes: list[int]
-) -> tuple[DetectorState, list[tuple[int, Step]], dict[int, tuple[int, RestorePlan]]]:
-    """Step and commit batch by batch; return the state, the steps and what was last committed."""
-    steps: list[tuple[int, Step]] = []
-    is_first = start == 0  # so that every alert was opened here
-    committed: dict[int, tuple[int, RestorePlan]] = {}
-    opened: dict[int, set[str]] = defaultdict(set)
-    while start < len(sent):
-        some = sent[start : start + (sizes.pop() if sizes else 3)]
-        step = detector.step(state, batch_of(some, start))
-        steps.append((start, step))
-        start += len(some)
-        ends = {each.partition: start for each in some}
-        state, restore_plans = step.state.restore_plans(ends)
-        for _, alert, _ in step.alerts:
-            opened[alert.source.partition].add(alert.alert_id)
-            if alert.event == "close":
-                opened[alert.source.partition].remove(alert.alert_id)
-        if is_first:
-            found = {each: plan.n_open_alerts for each, plan in restore_plans.items()}
-            assert found == {each: len(opened[each]) for each in found}
-        committed |= {
-            partition: (start, restore_plan) for partition, restore_plan in restore_plans.items()
-        }
-    return state, steps, committed
-
-
-def replayed(
-    detector: SampleDetector,
-    sent: list[Sent],
-    committed: dict[int, tuple[int, RestorePlan]],
-    sizes: list[int],
-) -> DetectorState:
-    """Restore each partition from its log and from what was committed with its offset."""
-    state: DetectorState = detector.initial_state()
-    for partition, (offset, restore_plan) in committed.items():
-        state = state.open_partition(partition, restore_plan.offset, restore_plan)
-        at = restore_plan.offset
-        while at < offset:
-            is_judged = restore_plan.has_active_keys and at >= restore_plan.score_from_offset
-            if at == restore_plan.score_from_offset:
-                state = state.start_scoring(partition, restore_plan)
-            barriers = [each for each in (restore_plan.score_from_offset, offset) if each > at]
-            end = min(at + (sizes.pop() if sizes else 4), *barriers)
-            rows = [row for row in range(at, end) if sent[row].partition == partition]
-            batch = batch_of([sent[row] for row in rows], offsets=rows)
-            if is_judged:
-                state = detector.step(state, batch).state if rows else state
-            elif rows:
-                state = detector.replay(state, batch)
-            at = end
-        state = state.finish_restore(partition, offset, restore_plan)
-    return state
 
 
 @given(
@@ -168,3 +110,80 @@ def test_a_restored_state_gives_what_the_lost_one_would_have_given(
         for each in rest
     ]
     assert digests[0] == digests[1]
+
+
+def pulses_of(plans: list[Any], rng: np.random.Generator) -> list[Sent]:
+    """Return records of some series of pulses, those of each in their order."""
+    queues: list[list[Sent]] = []
+    for number, (train, n_samples, chunk) in enumerate(plans):
+        values = train.values(n_samples)
+        rows = [
+            (1 + int(rng.random() < 0.01), *row) for row in values.tolist() if rng.random() < 0.99
+        ]
+        times = (START_MS + INTERVAL_MS * np.cumsum([step for step, *_ in rows])).tolist()
+        queues.append(
+            [
+                record_of(
+                    number % 2,
+                    b"k%d" % (number // 2),
+                    "json",
+                    times[at : at + chunk],
+                    rows[at : at + chunk],
+                )
+                for at in range(0, len(rows), chunk)
+            ]
+        )
+    order = rng.permutation(np.repeat(np.arange(len(queues)), [len(each) for each in queues]))
+    sources = [iter(each) for each in queues]
+    return [next(sources[number]) for number in order.tolist()]
+
+
+@settings(max_examples=50)
+@given(
+    # Frames are short, so that not all of a stream is needed.
+    rules=PEAK_RULES.map(lambda rules: replace(rules, n_block=7, n_apart=6, n_search=8)),
+    plans=st.lists(
+        st.tuples(TRAINS, st.integers(800, 1500), st.integers(10, 40)), min_size=1, max_size=2
+    ),
+    alerting=st.tuples(st.integers(1, 2), st.sampled_from([0, 300]), st.sampled_from([200, 900])),
+    sizes=SIZES,
+    again=SIZES,
+    cut=st.floats(0.4, 1),
+    seed=st.integers(0, 1 << 32),
+)
+def test_windows_round_peaks_are_the_same_after_a_restore(
+    rules: PeakRules,
+    plans: list[Any],
+    alerting: tuple[int, ...],
+    sizes: list[int],
+    again: list[int],
+    cut: float,
+    seed: int,
+) -> None:
+    open_after, cooldown_ms, open_ms_max = alerting
+    windows = window_rules_of(rules, 0, "interpolate", n_beside=0)
+    detector = make_sample_detector(
+        replace(windows, key_ttl_ms=600.0),
+        AlertRules(open_after, 2, 50, 150, cooldown_ms, open_ms_max, 3, 500, SEVERITIES),
+        5,
+        bundle=BundleReference("b", "v"),
+        reconstruct=shrink,
+        threshold=1.5,
+    )
+    sent = pulses_of(plans, np.random.default_rng(seed))
+    end = max(1, int(len(sent) * cut))
+    state, before, committed = run(detector, begun(detector, sent), sent[:end], 0, list(sizes))
+    restored = replayed(detector, sent, committed, list(again))
+    for partition in {each.partition for each in sent} - set(committed):
+        restored = restored.open_partition(partition, 0)
+    rest = [run(detector, each, sent, end, []) for each in (state, restored)]
+    event(f"windows before: {any(len(step.scores.scores) for _, step in before)}")
+    event(f"windows after: {any(len(step.scores.scores) for _, step in rest[0][1])}")
+    event(f"alerts: {any(step.alerts for _, step in rest[0][1])}")
+    event(f"replayed: {any(restore_plan.offset > 0 for _, restore_plan in committed.values())}")
+    if end < len(sent):
+        assert published_by(rest[0][1]) == published_by(rest[1][1])
+    of_some, of_other = (
+        {partition: plan.digest for partition, (_, plan) in each[2].items()} for each in rest
+    )
+    assert of_some == of_other

@@ -4,13 +4,14 @@ import math
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import accumulate, chain, cycle, pairwise
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from hypothesis import event, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from record_batches import SIZES, arrivals_of, batches_of
 from reference_no_data import Change, changes_in, features_one_by_one, silences_one_by_one
 from reference_windows import ClockSet, Ending, Outcome, Record, Result, Window, cut_one_by_one
 
@@ -18,8 +19,8 @@ from stream_detector.core.records import Samples
 from stream_detector.core.timestamps import keep
 from stream_detector.core.windowing.key_clocks import ClockEvent
 from stream_detector.core.windowing.rules import WindowRules
-from stream_detector.core.windowing.sessions import Arrivals
-from stream_detector.core.windowing.windows import WindowBatch, WindowState, assign_windows
+from stream_detector.core.windowing.window_batch import WindowBatch, WindowState
+from stream_detector.core.windowing.windows import assign_windows
 from stream_detector.datasets.windowing import cut_samples
 
 START_MS = 1_767_225_600_000
@@ -103,28 +104,6 @@ def stream_of(plans: list[Any], rules: WindowRules) -> list[Record]:
     return records
 
 
-def arrivals_of(records: Sequence[Record], n_features: int) -> Arrivals:
-    values = list(chain.from_iterable(record.values for record in records))
-    return Arrivals(
-        keys=[record.key for record in records],
-        partitions=np.array([record.partition for record in records], dtype=np.int64),
-        counts=np.array([len(record.times_ms) for record in records], dtype=np.intp),
-        times_ms=np.array(list(chain.from_iterable(record.times_ms for record in records)), float),
-        values=np.array(values, dtype=np.float32).reshape(-1, n_features),
-    )
-
-
-def batches_of(records: list[Record], sizes: Iterable[int]) -> list[list[Record]]:
-    ends = [0]
-    if not records:
-        return []
-    for end in accumulate(cycle(sizes)):
-        ends.append(min(end, len(records)))
-        if end >= len(records):
-            break
-    return [records[start:end] for start, end in pairwise(ends)]
-
-
 def add_batch(result: Result, some: WindowBatch, records: list[Record]) -> None:
     """Add the windows, outcomes, expired keys and gaps of a batch."""
     start = len(result.outcomes)
@@ -183,9 +162,6 @@ def summary(result: Result) -> tuple[object, ...]:
     sets = sorted(result.clock_sets)
     counts = (result.n_used, result.n_keys)
     return result.windows, result.outcomes, endings, gaps, outliers, sets, counts
-
-
-SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 
 
 @given(plans=RECORDS, rules=RULES, sizes=SIZES)

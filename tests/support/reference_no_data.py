@@ -11,7 +11,7 @@ from reference_windows import Name, Partition, Record, Result
 
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.silences import NOT_HERE
-from stream_detector.core.windowing.windows import WindowBatch
+from stream_detector.core.windowing.window_batch import WindowBatch
 
 
 class Change(NamedTuple):

@@ -19,7 +19,7 @@ from stream_detector.core.records import BundleReference, RecordBatch
 from stream_detector.core.scoring.explanation import WindowContext
 from stream_detector.core.scoring.scorer import Finding, WindowScores
 from stream_detector.core.scoring.sentences import of_unknown_key
-from stream_detector.core.windowing.windows import WindowBatch
+from stream_detector.core.windowing.window_batch import WindowBatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from stream_detector.core.scoring.sentences import no_data_sentence
 from stream_detector.core.windowing.arrays import Indices
 from stream_detector.core.windowing.missing_features import Change, MissingFeatures
 from stream_detector.core.windowing.silences import NOT_HERE, Silences
-from stream_detector.core.windowing.windows import WindowBatch
+from stream_detector.core.windowing.window_batch import WindowBatch
 
 _REASONS: Mapping[Change, AlertReason] = {
     "begins": "feature_missing",

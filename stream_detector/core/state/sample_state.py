@@ -27,7 +27,7 @@ from stream_detector.core.state.restore_plan import RestorePlan
 from stream_detector.core.windowing.keyed_state import Jump, KeyedState
 from stream_detector.core.windowing.missing_features import n_missing, needed_since_ms
 from stream_detector.core.windowing.silences import n_silent
-from stream_detector.core.windowing.windows import WindowState
+from stream_detector.core.windowing.window_batch import WindowState
 from stream_detector.errors import StateError
 
 RESTARTS_KEPT = 5

@@ -21,12 +21,8 @@ from stream_detector.core.windowing.imputation import impute_windows
 from stream_detector.core.windowing.peaks import PeakRules, Peaks, find_peaks, window_values
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import Arrivals
-from stream_detector.core.windowing.windows import (
-    WindowBatch,
-    WindowState,
-    assign_windows,
-    round_to_ms,
-)
+from stream_detector.core.windowing.window_batch import WindowBatch, WindowState
+from stream_detector.core.windowing.windows import assign_windows, round_to_ms
 
 _FRAMES_AT_ONCE = 64
 """Frames held at once: of 2,000 steps and two features, a megabyte."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
 from stream_detector.core.windowing.arrays import Indices, is_group_start
-from stream_detector.core.windowing.windows import WindowBatch
+from stream_detector.core.windowing.window_batch import WindowBatch
 
 N_INTERVALS_KEPT = 8
 """Times between samples that are kept of a series: enough for a median that an outlier or two do

@@ -9,7 +9,8 @@ from key_samples import RULES, Record, arrivals  # tests/support
 
 from stream_detector.core.windowing.admission import find_refused
 from stream_detector.core.windowing.keyed_state import KeyedState
-from stream_detector.core.windowing.windows import WindowState, assign_windows
+from stream_detector.core.windowing.window_batch import WindowState
+from stream_detector.core.windowing.windows import assign_windows
 
 ONE_TTL = replace(RULES, key_ttl_ms=100.0, gap_ms_max=100.0)
 EXAMPLE: Sequence[Record] = [

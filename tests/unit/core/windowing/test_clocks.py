@@ -10,7 +10,8 @@ from key_samples import RULES, Record, arrivals  # tests/support
 
 from stream_detector.core.windowing.clocks import FRESH, Clock, Verdict, advance_clock
 from stream_detector.core.windowing.rules import WindowRules
-from stream_detector.core.windowing.windows import WindowBatch, WindowState, assign_windows
+from stream_detector.core.windowing.window_batch import WindowBatch, WindowState
+from stream_detector.core.windowing.windows import assign_windows
 
 DAYS_MS = 86_400_000.0
 VALUES: list[list[float]] = []

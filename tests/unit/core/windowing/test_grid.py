@@ -8,7 +8,8 @@ from key_samples import RULES, arrivals  # tests/support
 from stream_detector.core.windowing.grid import Aligned, align, lay_out_segments
 from stream_detector.core.windowing.keyed_state import KeyedState
 from stream_detector.core.windowing.reordering import InOrder, reorder_samples
-from stream_detector.core.windowing.windows import WindowState, assign_windows
+from stream_detector.core.windowing.window_batch import WindowState
+from stream_detector.core.windowing.windows import assign_windows
 
 STRIDE_2 = replace(RULES, stride=2)
 TIMES = [0.0, 12.0, 19.0, 41.0, 100.0, 110.0]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from key_samples import RULES, arrivals  # tests/support
 
-from stream_detector.core.windowing.windows import WindowState, assign_windows
+from stream_detector.core.windowing.window_batch import WindowState
+from stream_detector.core.windowing.windows import assign_windows
 
 NAN = math.nan
 MISSED = replace(RULES, no_data_after_ms=20.0, key_ttl_ms=40.0)

@@ -11,7 +11,8 @@ from key_samples import RULES  # tests/support
 from stream_detector.core.windowing.parts import merge_parts
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import Arrivals
-from stream_detector.core.windowing.windows import WindowState, assign_windows
+from stream_detector.core.windowing.window_batch import WindowState
+from stream_detector.core.windowing.windows import assign_windows
 
 NAN = math.nan
 AT_ONCE = replace(RULES, n_features=2, n_steps=1, stride=1)

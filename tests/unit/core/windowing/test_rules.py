@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from key_samples import RULES, Record, arrivals  # tests/support
 
-from stream_detector.core.windowing.windows import WindowBatch, WindowState, assign_windows
+from stream_detector.core.windowing.window_batch import WindowBatch, WindowState
+from stream_detector.core.windowing.windows import assign_windows
 
 EXAMPLE = replace(RULES, stride=2, allowed_lateness_ms=20.0)
 BEFORE = [0.0, 10.0, 20.0, 30.0, 40.0, 60.0, 70.0]

@@ -7,7 +7,8 @@ import pytest
 from key_samples import RULES, Record, arrivals  # tests/support
 
 from stream_detector.core.windowing.silences import Silences
-from stream_detector.core.windowing.windows import WindowState, assign_windows
+from stream_detector.core.windowing.window_batch import WindowState
+from stream_detector.core.windowing.windows import assign_windows
 
 SILENT = replace(RULES, no_data_after_ms=50.0, key_ttl_ms=100.0, gap_ms_max=1_000.0)
 EXAMPLE: Sequence[Record] = [(b"a", [0]), (b"b", [51]), (b"a", [60]), (b"b", [161])]

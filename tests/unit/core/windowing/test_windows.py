@@ -8,7 +8,8 @@ import pytest
 from key_samples import RULES, Record, arrivals  # tests/support
 
 from stream_detector.core.windowing.rules import WindowRules
-from stream_detector.core.windowing.windows import WindowBatch, WindowState, assign_windows
+from stream_detector.core.windowing.window_batch import WindowBatch, WindowState
+from stream_detector.core.windowing.windows import assign_windows
 
 NAN = float("nan")
 

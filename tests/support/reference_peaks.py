@@ -1,0 +1,235 @@
+"""Peaks found the naive way: one frame, one step and one neighbour at a time.
+
+What `stream_detector.core.windowing.peaks` says, written down once more, for tests to compare with:
+every number is worked out from the steps that it depends on, and none is carried from one step to
+the next. Numbers are rounded to float32 where they are there.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from stream_detector.core.records import FloatArray
+from stream_detector.core.windowing.peaks import PeakRules
+
+TINY = np.float32(1e-12)
+
+
+class Peak(NamedTuple):
+    """One peak or pause of a frame."""
+
+    step: int
+    interval: int
+    is_pause: bool
+
+
+@dataclass(frozen=True)
+class Course:
+    """One feature of a frame, and how far it goes beyond what is usual.
+
+    Parameters
+    ----------
+    values
+        Float32, shape (n_frame,).
+    rules
+        What a peak is.
+    """
+
+    values: FloatArray
+    rules: PeakRules
+
+    @cached_property
+    def band(self) -> dict[int, np.float32]:
+        """The signal within the band, where all that it depends on is in the frame."""
+        rules, half = self.rules, self.rules.n_trend // 2
+        return {
+            step: mean(self.values, step, rules.n_smooth) - mean(self.values, step, rules.n_trend)
+            for step in range(half, len(self.values) - half)
+        }
+
+    @cached_property
+    def sizes(self) -> dict[int, np.float32]:
+        """How steep the signal is about each step."""
+        band, lag, reach = self.band, self.rules.n_lag, self.rules.n_burst // 2
+        slopes = {
+            step: abs(band[step + lag] - band[step - lag])
+            for step in range(min(band) + lag, max(band) - lag + 1)
+        }
+        return {
+            step: rounded_mean([slopes[at] for at in range(step - reach, step + reach + 1)])
+            for step in range(min(slopes) + reach, max(slopes) - reach + 1)
+        }
+
+    def usual(self, step: int) -> np.float32:
+        """What bursts reach: the second smallest of the largest of each quarter of the past."""
+        n_block = self.rules.n_block
+        largest = [
+            max(self.sizes[at] for at in range(end - n_block + 1, end + 1))
+            for end in range(step, step - 4 * n_block, -n_block)
+        ]
+        return max(sorted(largest)[1], TINY)
+
+    def units(self, step: int) -> np.float32:
+        return self.sizes[step] / self.usual(step)
+
+    def trust(self, step: int) -> np.float32:
+        """How much the feature is believed: it stands out, and has not gone wild."""
+        rules = self.rules
+        past = range(step - 4 * rules.n_block + 1, step + 1)
+        trust = self.usual(step) / max(rounded_mean([self.sizes[at] for at in past]), TINY) + TINY
+        near = range(step - rules.n_wild_before, step + rules.n_wild_after + 1)
+        if any(self.units(at) > np.float32(3) for at in near):
+            trust = trust * np.float32(1e-3)
+        return trust
+
+    def height(self, step: int, middle: int) -> np.float32:
+        """How high the signal is at a step, beside the highest point of the time before."""
+        past = range(middle - self.rules.n_block + 1, middle + 1)
+        usual = max(abs(self.band[at]) for at in past)
+        return min(abs(self.band[step]) / max(usual, TINY), np.float32(1.5))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame, and the strengths of its bursts."""
+
+    courses: list[Course]
+    rules: PeakRules
+
+    @cached_property
+    def strengths(self) -> dict[int, np.float32]:
+        """How strong bursts are, from the first to the last step that decides on a peak."""
+        rules = self.rules
+        first = rules.n_context - rules.n_back - rules.n_past
+        last = rules.n_context + rules.n_search + rules.n_slack + rules.n_apart
+        return {step: self.strength(step) for step in range(first, last)}
+
+    def weights(self, step: int) -> list[np.float32]:
+        trusts = [course.trust(step) for course in self.courses]
+        return [trust / added(trusts) for trust in trusts]
+
+    def strength(self, step: int) -> np.float32:
+        weights = self.weights(step)
+        return added(
+            [
+                min(course.units(step), np.float32(1.5)) * weight
+                for course, weight in zip(self.courses, weights, strict=True)
+            ]
+        )
+
+    def is_middle(self, step: int) -> bool:
+        """Whether a step is the middle of the burst of a peak."""
+        rules, strengths = self.rules, self.strengths
+        here = strengths[step]
+        before = [strengths[step - back] for back in range(1, rules.n_apart + 1)]
+        after = [strengths[step + on] for on in range(1, rules.n_apart + 1)]
+        past = [strengths[step - back] for back in range(1, rules.n_past + 1)]
+        return bool(
+            here > max(before)
+            and here >= max(after)
+            and here > 0.3
+            and here >= np.float32(0.5) * max(past)
+        )
+
+    def highest(self, middle: int) -> int:
+        """The highest point about the middle of a burst, the first of several."""
+        shift, weights = self.rules.n_shift, self.weights(middle)
+        places = range(middle - shift, middle + shift + 1)
+        heights = [
+            added(
+                [
+                    course.height(step, middle) * weight
+                    for course, weight in zip(self.courses, weights, strict=True)
+                ]
+            )
+            for step in places
+        ]
+        return places[heights.index(max(heights))]
+
+
+def mean(values: FloatArray, step: int, n: int) -> np.float32:
+    """Return the mean of the n values about a step."""
+    return rounded_mean(list(values[step - n // 2 : step + n // 2 + 1]))
+
+
+def rounded_mean(values: list[np.float32]) -> np.float32:
+    return np.float32(sum(map(float, values)) / len(values))
+
+
+def added(values: list[np.float32]) -> np.float32:
+    total = values[0]
+    for value in values[1:]:
+        total = total + value
+    return total
+
+
+def find_one_by_one(frame: FloatArray, rules: PeakRules, n_own: int) -> list[Peak]:
+    """Return the peaks in a frame's own part, and its pause, by step.
+
+    Parameters
+    ----------
+    frame
+        Shape (n_frame, n_features), no value missing.
+    rules, n_own
+        See `find_peaks`.
+    """
+    whole = Frame([Course(frame[:, each], rules) for each in rules.features], rules)
+    first, end = rules.n_context, rules.n_context + n_own
+    found: list[Peak] = []
+    last_step = last_middle = pause_from = -rules.n_frame  # long ago
+    is_paused = False
+    for middle in range(first - rules.n_back, first + rules.n_search + rules.n_slack):
+        if rules.n_pause and not is_paused and first <= middle < end:
+            pause_from = max(last_middle + rules.n_pause, first)
+            if middle == pause_from and not found and not whole.is_middle(middle):
+                since = min(pause_from - last_middle, rules.n_frame)
+                found.append(Peak(pause_from, since, True))
+                is_paused = True
+        if not whole.is_middle(middle):
+            continue
+        step = whole.highest(middle)
+        if first <= middle < end:
+            found.append(Peak(step, step - last_step if rules.n_pause else 0, False))
+        last_step = step
+        if middle < first:
+            last_middle = middle
+    return sorted(found, key=lambda each: (each.step, each.is_pause))
+
+
+def window_one_by_one(frame: FloatArray, step: int, rules: PeakRules) -> FloatArray:
+    """Return the window round a peak, within the band that windows hold.
+
+    Parameters
+    ----------
+    frame
+        Shape (n_frame, n_features), no value missing.
+    step
+        Step of the peak.
+    rules
+        Which steps are a window.
+    """
+    columns = []
+    first = step - rules.n_before
+    reach = max(rules.n_base, rules.n_low) // 2
+    for values in frame.T:
+        steps = range(first, first + rules.n_window)
+        if not reach:
+            columns.append([values[at] for at in steps])
+            continue
+        start = values[first - reach]
+        apart = values - start
+        columns.append(
+            [
+                mean(apart, at, max(rules.n_low, 1))
+                + (-mean(apart, at, rules.n_base) if rules.n_base else start)
+                for at in steps
+            ]
+        )
+    return np.array(columns, np.float32).T
+
+
+def wider(rules: PeakRules, n_search: int) -> PeakRules:
+    """Return rules by which one frame searches so many steps."""
+    return replace(rules, n_search=n_search, n_slack=0)
