@@ -63,6 +63,9 @@ class Heard:
     ----------
     errors, start_ms, end_ms
         Of each scored window, in the order scored.
+    known_ms
+        Time of the last sample of the record that completed each window: the score was not known
+        before.
     threshold
         Anomalous iff error > threshold.
     events
@@ -74,13 +77,18 @@ class Heard:
     errors: NDArray[np.float64]
     start_ms: NDArray[np.int64]
     end_ms: NDArray[np.int64]
+    known_ms: NDArray[np.float64]
     threshold: float
     events: Sequence[Mapping[str, Any]]
     counts: Mapping[str, Mapping[str, int]]
 
     @classmethod
     def of(
-        cls, steps: Sequence[Step], events: Iterable[bytes], counts: Mapping[str, Mapping[str, int]]
+        cls,
+        steps: Sequence[Step],
+        known_ms: Sequence[float],
+        events: Iterable[bytes],
+        counts: Mapping[str, Mapping[str, int]],
     ) -> "Heard":
         """Join what the steps of one stream scored."""
         scores = [step.scores for step in steps]
@@ -94,6 +102,7 @@ class Heard:
             errors=np.concatenate([each.scores for each in scores]),
             start_ms=np.concatenate([each.start_ms for each in scores]),
             end_ms=np.concatenate([each.end_ms for each in scores]),
+            known_ms=np.array(known_ms),
             threshold=scores[0].threshold,
             events=list(known.values()),
             counts=counts,
@@ -128,7 +137,7 @@ def judge_beats(heard: Heard, series: str, streamed: Samples) -> dict[str, Any]:
     is_found = at < len(ends)
     is_found[is_found] = starts[at[is_found]] <= beats[is_found]
     beats_ms = BASE_MS + beats * (1000 / RATE)
-    delays_ms = heard.end_ms[is_alert][at[is_found]] - beats_ms[is_found]
+    delays_ms = heard.known_ms[is_alert][at[is_found]] - beats_ms[is_found]
     is_near = np.searchsorted(marked, ends + NEAR, "right") > np.searchsorted(marked, starts - NEAR)
     seconds = len(streamed) / RATE
     n_false = count_false_alarms(starts[~is_near], ends[~is_near])

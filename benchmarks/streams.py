@@ -1,6 +1,6 @@
 """Raw samples through a real Kafka: what the shipped recipes find in known streams.
 
-    python benchmarks/streams.py mitdb [--series 106 ...] [--seeds 0 1 2] [--json]
+    python benchmarks/streams.py mitdb [--recipe mitdb-beats] [--series 106 ...] [--seeds 0 1 2]
     python benchmarks/streams.py smd [--series 1-6 ...]
     python benchmarks/streams.py faults
 
@@ -91,11 +91,11 @@ class Bench:
         self._task = progress.add_task("", total=n_steps)
         self._n_groups = 0
 
-    def fit(self, dataset: str, *overrides: str) -> Served:
+    def fit(self, recipe: str, *overrides: str) -> Served:
         """Train a shipped recipe; one that was trained in this run is opened again."""
-        out = self._folder / "-".join([dataset, *overrides]).replace("=", "-")
+        out = self._folder / "-".join([recipe, *overrides]).replace("=", "-")
         if not out.exists():
-            train(load_recipe(ROOT / "models" / f"{dataset}-dense.toml", overrides), out)
+            train(load_recipe(ROOT / "models" / f"{recipe}.toml", overrides), out)
         self._progress.advance(self._task)
         return open_bundle(out)
 
@@ -122,7 +122,7 @@ class Bench:
         self._progress.advance(self._task)
         return Sent(topic, way, summary)
 
-    def detect(self, served: Served, sent: Sent) -> Heard:
+    def detect(self, served: Served, sent: Sent, interval_ms: float) -> Heard:
         """Run the service on a filled topic, and read back what it published."""
         self._n_groups += 1
         settings = self._settings(sent.way, sent.topic, f"bench-group-{self._n_groups}")
@@ -132,9 +132,13 @@ class Bench:
         metrics = Metrics()
         service = Service(client, served.detector, settings, metrics, SystemClock())
         steps: list[Step] = []
+        known_ms: list[float] = []
+        chunk_ms = (sent.way.chunk_samples - 1) * interval_ms
 
         def on_step(batch: RecordBatch, step: Step) -> None:
-            del batch
+            completing = map(batch.metadata, step.scores.indices.tolist())
+            # A record has the time of its first sample, and is sent with its last.
+            known_ms.extend(each.timestamp_ms + chunk_ms for each in completing)
             steps.append(step)
             if service.totals.n_records >= sent.summary.n_records:
                 service.stop()
@@ -147,7 +151,7 @@ class Bench:
         self.delete(*outputs)
         self._progress.advance(self._task)
         counts = {**counted(metrics), "dead letters": {"read back": len(put_aside)}}
-        return Heard.of(steps, events, counts)
+        return Heard.of(steps, known_ms, events, counts)
 
     def _admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self._servers, "log_level": 4})
@@ -210,9 +214,11 @@ def measure(bench: Bench, dataset: str, series: str, options: argparse.Namespace
     found: list[dict[str, Any]] = []
     for seed in options.seeds:
         bench.say(f"{series} seed {seed}: training")
-        served = bench.fit(dataset, f"data.series={series}", f"training.seed={seed}")
+        recipe = options.recipe or f"{dataset}-dense"
+        served = bench.fit(recipe, f"data.series={series}", f"training.seed={seed}")
         bench.say(f"{series} seed {seed}: detecting")
-        heard = [bench.detect(served, each) for each in (sent[:1] if found else sent)]
+        some = sent[:1] if found else sent
+        heard = [bench.detect(served, each, INTERVAL_MS[dataset]) for each in some]
         assert isinstance(served.detector, SampleDetector)
         windows = cut_samples(streamed, served.detector.windows)
         errors = served.detector.score(windows.windows)
@@ -233,8 +239,8 @@ def measure_faults(bench: Bench, options: argparse.Namespace) -> list[Any]:
     sent = bench.send(streamed, INTERVAL_MS["mitdb"], Way(options.client), FAULTS)
     for lateness_ms in LATENESS_MS:
         lateness = f"window.allowed_lateness_ms={lateness_ms}"
-        served = bench.fit("mitdb", f"data.series={series}", lateness)
-        counts = bench.detect(served, sent).counts
+        served = bench.fit("mitdb-dense", f"data.series={series}", lateness)
+        counts = bench.detect(served, sent, INTERVAL_MS["mitdb"]).counts
         n_sent, by_outcome = sent.summary.n_records, counts["records"]
         put_aside = by_outcome.get("late", 0) + by_outcome.get("dead_letter", 0)
         row = {"allowed_lateness_ms": lateness_ms, "sent": n_sent, **counts}
@@ -249,6 +255,7 @@ def parse() -> argparse.Namespace:
     """Return the options, the data set's own series filled in."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["mitdb", "smd", "faults"])
+    parser.add_argument("--recipe", help="name of a file in models/, the dense one if not given")
     parser.add_argument("--series", nargs="+")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--client", choices=CLIENTS, default=CLIENTS[0])

@@ -67,7 +67,8 @@ class CheckFitter:
             raise TypeError(message)
         self._recipe, self._section = recipe, recipe.scorer
         window, scorer = recipe.window, recipe.scorer
-        is_cut = window.record == "samples"
+        # A window round a peak is looked at as a whole, as one that is a whole record.
+        is_cut = window.record == "samples" and recipe.peaks is None
         short = scorer.short_steps or (SHORT_STEPS if is_cut else window.steps)
         self._n_short = min(short, window.steps)
         # At least one more than the stride, so that no step is left out.

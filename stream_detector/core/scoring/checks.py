@@ -175,8 +175,10 @@ class Members:
         ]
         each = np.stack([units[:, some].mean(axis=1) for some in columns], axis=1)
         is_believed = unreliable == 0  # (n_windows, n_features)
-        # Where no feature is believed, all count: that is not normal either.
-        is_believed |= ~is_believed.any(axis=1, keepdims=True)
+        # Where none is believed the least counts: noise in one that no other shows is nothing.
+        is_believed |= ~is_believed.any(axis=1, keepdims=True) & (
+            each == each.min(1, keepdims=True)
+        )
         if self.combine == "mean":
             joined = np.where(is_believed, each, 0).sum(axis=1) / is_believed.sum(axis=1)
         else:

@@ -33,8 +33,11 @@ _SHARE_OF_PAST = 0.5
 """Least share of the strongest burst in the time before that a peak must have: the T wave that
 follows a heartbeat has less."""
 
-_STRENGTH_MAX = np.float32(1.5)
+_STRENGTH_MAX = np.float32(1.0)
 """Largest strength in one feature that counts, so that no feature outvotes the others."""
+
+_HEIGHT_MAX = np.float32(1.5)
+"""Largest height in one feature that counts where the highest point of a burst is sought."""
 
 _WILD = np.float32(3.0)
 """Strength beyond which a feature is not believed: bursts of noise go far beyond it."""
@@ -323,8 +326,8 @@ def _bursts(frames: FloatArray, rules: PeakRules) -> _Bursts:
     ends = totals[..., start + context : start + context + n]
     mean = ((ends - totals[..., start : start + n]) / context).astype(np.float32)
     units: FloatArray = sizes[..., here] / usual  # (n_frames, n_features, n)
-    # Noise has no peaks that stand out.
-    weights = usual / np.maximum(mean, _TINY)  # (n_frames, n_features, n)
+    # Noise has no peaks that stand out. The square, since beside a clean feature it is to be nothing.
+    weights = np.square(usual / np.maximum(mean, _TINY))  # (n_frames, n_features, n)
     weights += _TINY
     wildest = trailing_max(units, rules.n_wild_before + rules.n_wild_after + 1)
     is_wild = np.zeros(units.shape, dtype=np.bool_)
@@ -350,7 +353,7 @@ def _highest(
     columns = np.arange(n_features)[np.newaxis, :, np.newaxis]
     around = heights[in_frame[:, np.newaxis, np.newaxis], columns, near]
     scale = np.maximum(usual[in_frame, :, places], _TINY)  # (n_found, n_features)
-    units = np.minimum(around / scale[:, :, np.newaxis], _STRENGTH_MAX)
+    units = np.minimum(around / scale[:, :, np.newaxis], _HEIGHT_MAX)
     joined = _over_features(units * weights[:, :, np.newaxis])  # (n_found, 2 * shift + 1)
     steps: Indices = middles + joined.argmax(axis=1) - shift
     return steps
