@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stream_detector.core.features import NAME_CHARACTERS_MAX
 from stream_detector.core.scoring.reconstruction_error import ErrorKind
@@ -35,6 +35,12 @@ MAYBE = (KEY_SCALES, CHECKS)
 MANIFEST_BYTES_MAX = 16 * 1024 * 1024
 """Largest manifest. Most of it is the self-test window, about 32 bytes a value, and a window has
 at most `recipes.sections.WINDOW_VALUES_MAX` values."""
+
+LEFT_OUT_KEYS_MAX = 20
+"""Most keys whose windows left out of training are counted one by one."""
+
+LEFT_OUT_ROWS_MAX = 200
+"""Most windows left out of training that a bundle names, and as many of those that were kept."""
 
 _ONNXRUNTIME_MIN = (1, 20)
 """The oldest ONNX Runtime that the project's own dependencies allow."""
@@ -65,6 +71,7 @@ class _Part(BaseModel):
 
 
 FeatureName = Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS_MAX)]
+Row = Annotated[int, Field(ge=0)]
 
 
 class TrainingData(_Part):
@@ -106,6 +113,62 @@ class Threshold(_Part):
     calibration: Calibration | None = None
 
 
+class LeftOutKey(_Part):
+    """Training windows of a key, "" where windows have none, and how many were left out.
+
+    `left_out` and `kept` are some of both, as rows of the training part: enough to show a person
+    what they look like.
+    """
+
+    key: str
+    n_windows: Annotated[int, Field(ge=1)]
+    n_left_out: Annotated[int, Field(ge=0)]
+    left_out: Annotated[tuple[Row, ...], Field(max_length=LEFT_OUT_ROWS_MAX)] = ()
+    kept: Annotated[tuple[Row, ...], Field(max_length=LEFT_OUT_ROWS_MAX)] = ()
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        """Refuse rows that are more than the windows, or in both lists."""
+        n_kept = self.n_windows - self.n_left_out
+        is_few = len(self.left_out) <= self.n_left_out and len(self.kept) <= n_kept
+        rows = (*self.left_out, *self.kept)
+        if not is_few or len(set(rows)) < len(rows):
+            message = f"expected rows of {self.n_left_out} windows left out and {n_kept} kept"
+            raise ValueError(message)
+        return self
+
+
+class LeftOut(_Part):
+    """Training windows that were left out because they are unlike the others.
+
+    `by_key` has the keys with the most of them, the most first, up to `LEFT_OUT_KEYS_MAX`.
+    """
+
+    n_windows: Annotated[int, Field(ge=1)]
+    n_left_out: Annotated[int, Field(ge=0)]
+    n_keys: Annotated[int, Field(ge=1)]
+    by_key: Annotated[tuple[LeftOutKey, ...], Field(min_length=1, max_length=LEFT_OUT_KEYS_MAX)]
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        """Refuse keys that have more windows than there are, and rows that do not exist."""
+        counts = (
+            (self.n_keys, len(self.by_key)),
+            (self.n_windows, sum(each.n_windows for each in self.by_key)),
+            (self.n_left_out, sum(each.n_left_out for each in self.by_key)),
+            (self.n_windows, self.n_left_out),
+        )
+        rows = [row for each in self.by_key for row in (*each.left_out, *each.kept)]
+        if any(part > whole for whole, part in counts) or max(rows, default=-1) >= self.n_windows:
+            message = f"expected parts of {self.n_windows} windows, {self.n_left_out} left out"
+            raise ValueError(message)
+        return self
+
+    def counts(self) -> dict[str, Any]:
+        """Return the counts alone, without rows."""
+        return self.model_dump(exclude={"by_key": {"__all__": {"left_out", "kept"}}})
+
+
 class SelfTest(_Part):
     """A window in the signal's unit, (n_steps, n_features), and its expected score."""
 
@@ -129,6 +192,7 @@ class Facts(_Part):
     recipe: Recipe
     history: dict[str, tuple[Finite, ...]] = {}
     warnings: tuple[str, ...] = ()
+    left_out: LeftOut | None = None
 
 
 class Manifest(Facts):

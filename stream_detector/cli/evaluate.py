@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from stream_detector.cli.evaluate_stream import StreamOptions, evaluate_stream, needs_train_extra
+from stream_detector.cli.evaluate_stream import (
+    StreamOptions,
+    evaluate_stream,
+    needs_train_extra,
+    trained_on,
+)
 from stream_detector.cli.options import OFFLINE, BundlePath, Engine, Json, Part, examples
 from stream_detector.cli.terminal import print_json, print_table, progress_bar
 from stream_detector.errors import BundleMismatchError, ConfigError, DatasetError
@@ -186,6 +191,7 @@ def _write_report(
             start_ms=data.test_timestamps_ms,
             latent=_latent(served.bundle, data.test),
             history=served.bundle.manifest.history,
+            trained_on=trained_on(served.bundle),
         )
         write_report(out, findings)
 

@@ -12,7 +12,9 @@ from stream_detector.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from stream_detector.assembly import Served
+    from stream_detector.bundle import Bundle
     from stream_detector.core.sample_detector import SampleDetector
+    from stream_detector.datasets import Dataset
     from stream_detector.evaluation.figures import StreamFigures
     from stream_detector.evaluation.offline import PointScores, StreamRun
 
@@ -141,8 +143,17 @@ def _write_report(
             figures,
             levels,
             manifest.history,
+            trained_on(served.bundle),
         )
         write_stream_report(out, findings)
+
+
+def trained_on(bundle: "Bundle") -> "Dataset | None":
+    """Return the windows that a bundle was trained on where a report shows some of them."""
+    from stream_detector.training import load_trained_on
+
+    left_out = bundle.manifest.left_out
+    return load_trained_on(bundle) if left_out is not None and left_out.n_left_out else None
 
 
 def needs_train_extra(error: ImportError) -> ConfigError:

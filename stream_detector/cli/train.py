@@ -8,7 +8,7 @@ import typer
 
 from stream_detector.cli.evaluate import print_figures
 from stream_detector.cli.options import OFFLINE, Json, examples
-from stream_detector.cli.terminal import is_agreed, print_json, progress_bar, say
+from stream_detector.cli.terminal import is_agreed, print_json, print_table, progress_bar, say
 
 if TYPE_CHECKING:
     from stream_detector.bundle import Bundle, Calibration
@@ -69,6 +69,7 @@ def train(
         loaded, folder, overwrite=overwrite or _is_replacing(folder, loaded.name)
     )
     figures, calibration = bundle.manifest.metrics, bundle.manifest.threshold.calibration
+    left_out = bundle.manifest.left_out
     for warning in bundle.manifest.warnings:
         say(f"warning: {warning}")
     if as_json:
@@ -79,6 +80,7 @@ def train(
                 "threshold": bundle.manifest.threshold.value,
                 "calibration": calibration and calibration.model_dump(),
                 "n_key_scales": None if bundle.key_scales is None else len(bundle.key_scales),
+                "left_out": left_out and left_out.counts(),
                 "metrics": figures,
                 "warnings": bundle.manifest.warnings,
             }
@@ -89,6 +91,10 @@ def train(
         say(f"{len(bundle.key_scales):,} keys have a scale of their own")
     if calibration is not None:
         say(f"threshold {bundle.manifest.threshold.value:.4g}: {describe_calibration(calibration)}")
+    if left_out is not None:
+        from stream_detector.evaluation.tables import left_out_table
+
+        print_table(*left_out_table(left_out))
     if figures is not None:
         print_figures(f"{loaded.name} on its test windows", figures, loaded)
 

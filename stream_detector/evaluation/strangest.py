@@ -15,6 +15,10 @@ N_STRANGEST = 10
 """Spans that are named."""
 
 
+_JUST_BELOW = 1 - 1e-9
+"""Factor of a score that gives a threshold which it exceeds."""
+
+
 class StrangeSpan(NamedTuple):
     """A window with a high score, none of whose samples is in a window with a higher one here.
 
@@ -89,7 +93,8 @@ def find_strangest(
         series = int(samples.series[run.rows[window]])
         start_ms, end_ms = int(run.start_ms[window]), int(run.end_ms[window])
         score = float(run.scores[window])
-        names = _explain(detector, _part(samples, series, start_ms, end_ms, detector), score)
+        part = _part(samples, series, start_ms, end_ms, detector)
+        names = _explain(detector, part, end_ms, score)
         anomaly_score = score / run.threshold
         found.append(StrangeSpan(samples.keys[series], start_ms, end_ms, anomaly_score, *names))
     return found
@@ -116,27 +121,42 @@ def _apart(samples: Samples, run: StreamRun, n_max: int) -> list[int]:
 def _part(
     samples: Samples, series: int, start_ms: int, end_ms: int, detector: SampleDetector
 ) -> Samples:
-    """Return the samples of one window, and those after it without which it is not finished."""
+    """Return the samples of one window, and those without which it is not finished or not found."""
     rules = detector.windows
-    half_ms = rules.sample_interval_ms / 2
+    from_ms = start_ms - rules.sample_interval_ms / 2
     until_ms = end_ms + rules.allowed_lateness_ms + rules.gap_ms_max
+    if rules.peaks is not None:
+        n_before = rules.peaks.n_context + rules.peaks.n_search
+        n_after = rules.peaks.n_frame - rules.peaks.n_context
+        from_ms -= n_before * rules.sample_interval_ms
+        until_ms += n_after * rules.sample_interval_ms
     rows = np.flatnonzero(
-        (samples.series == series)
-        & (samples.times_ms >= start_ms - half_ms)
-        & (samples.times_ms <= until_ms)
+        (samples.series == series) & (samples.times_ms >= from_ms) & (samples.times_ms <= until_ms)
     )
     return Samples(samples.keys, samples.series[rows], samples.times_ms[rows], samples.values[rows])
 
 
-def _explain(detector: SampleDetector, samples: Samples, score: float) -> tuple[str, str, str]:
-    """Return what an alert about the first window of samples names; it has about this score."""
+def _explain(
+    detector: SampleDetector, samples: Samples, end_ms: int, score: float
+) -> tuple[str, str, str]:
+    """Return what an alert about a window of samples names.
+
+    Without peaks that is the first window, and it has about this score: it may be cut in another
+    way. Round a peak it has the same score, and others before it may have about as much.
+    """
+    peaks = detector.windows.peaks
     eager = replace(
         detector,
-        scorer=_Eager(detector.scorer, score / 2),
+        scorer=_Eager(detector.scorer, score / 2 if peaks is None else score * _JUST_BELOW),
         alerting=replace(detector.alerting, open_after=1, open_within=1),
         windows=replace(detector.windows, no_data_after_ms=None),
     )
+    if peaks is not None:
+        alerting = replace(eager.alerting, close_after_ms=1, cooldown_ms=0)
+        eager = replace(eager, alerting=alerting)
     alerts = run_offline(eager, samples).alerts
+    if peaks is not None:
+        alerts = [each for each in alerts if abs(each.opened_ms - end_ms) <= 1]
     if not alerts:
         return "", "", ""
     return alerts[0].feature, alerts[0].check, alerts[0].sentence

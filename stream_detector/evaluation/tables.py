@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from stream_detector.bundle import LeftOut
 from stream_detector.core.evaluation import figure_rows
 from stream_detector.core.intervals import Interval
 from stream_detector.core.stream_evaluation import AlertFigures, EventFigures, KeyFigures
@@ -83,6 +84,24 @@ def _tables(figures: StreamFigures) -> Iterator[FigureTable]:
         yield FigureTable("Anomaly scores of all windows", ("share below", "score"), scores)
     if figures.strangest:
         yield _strangest_table(figures)
+
+
+def left_out_table(found: LeftOut) -> FigureTable:
+    """Return how many training windows were kept and left out, by key and of all."""
+    counts = [(each.key, each.n_windows, each.n_left_out) for each in found.by_key if each.key]
+    if found.n_keys > len(found.by_key):
+        n_windows = found.n_windows - sum(each.n_windows for each in found.by_key)
+        n_left_out = found.n_left_out - sum(each.n_left_out for each in found.by_key)
+        counts.append((f"{found.n_keys - len(found.by_key):,} more keys", n_windows, n_left_out))
+    if len(counts) != 1:
+        counts.append(("all", found.n_windows, found.n_left_out))
+    rows = [
+        (key, n_windows, n_windows - n_out, n_out, _share(n_out / n_windows))
+        for key, n_windows, n_out in counts
+    ]
+    return FigureTable(
+        "Training windows", ("key", "windows", "kept", "left out", "share left out"), rows
+    )
 
 
 def duration(milliseconds: float) -> str | None:

@@ -13,6 +13,7 @@ from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.explanation import WindowContext
 from stream_detector.core.scoring.reconstruction import Reconstruct
 from stream_detector.core.scoring.reconstruction_error import value_errors
+from stream_detector.datasets import Dataset
 
 Rows = NDArray[np.intp]
 """Indices of windows in the test part, from 0."""
@@ -60,6 +61,8 @@ class Findings:
         Latent codes, shape (n_windows, n_latent); None where the network has no encoder of its own.
     history
         Name of a curve -> its value after each epoch of training; empty where unknown.
+    trained_on
+        The windows that the bundle was trained on; None where they are not at hand.
     """
 
     bundle: Bundle
@@ -73,6 +76,7 @@ class Findings:
     start_ms: NDArray[np.int64] | None = None
     latent: FloatArray | None = None
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    trained_on: Dataset | None = None
 
     @property
     def threshold(self) -> float:

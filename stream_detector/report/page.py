@@ -11,9 +11,10 @@ from typing import Any
 
 from stream_detector.core.evaluation import figure_rows
 from stream_detector.files import AnyPath
-from stream_detector.report import charts, html, images, signals
+from stream_detector.report import charts, html, images, overlays, signals
 from stream_detector.report.drawing import CLASSES, house_style
 from stream_detector.report.findings import Findings, Rows
+from stream_detector.report.left_out import left_out_section
 
 N_WORST = 6
 """How many of the worst misses and of the worst false alarms are drawn, for signals."""
@@ -68,6 +69,8 @@ def _sections(findings: Findings) -> Iterator[str]:
             yield html.section(f"{name}-images", f"{name.capitalize()} images", parts)
     else:
         yield html.section("windows", "Typical windows", _typical(findings))
+        yield html.section("overlaid", "Windows over each other", _overlaid(findings))
+    yield from left_out_section(findings.bundle, findings.trained_on)
     yield html.section("training", "Training", training_parts(findings.history))
     yield html.section("errors", "Errors", _errors(findings))
     yield html.section("latent", "Latent space", _latent(findings))
@@ -110,6 +113,16 @@ def _typical(findings: Findings) -> Iterator[str]:
         )
     yield html.figure(signals.typical_windows(findings), "windows", caption)
     yield from _missing_classes(findings)
+
+
+def _overlaid(findings: Findings) -> Iterator[str]:
+    """Yield the windows of the data over each other."""
+    bundle = findings.bundle
+    windows = overlays.in_signal_unit(bundle, findings.windows, findings.keys)
+    is_anomalous = findings.errors > findings.threshold  # (n_windows,)
+    groups = overlays.judged_groups(windows, is_anomalous, findings.labels)
+    text = overlays.caption(bundle, has_labels=True)
+    yield html.figure(overlays.overlay(bundle, groups), "overlaid", text[:1].upper() + text[1:])
 
 
 def training_parts(history: Mapping[str, Sequence[float]]) -> Iterator[str]:

@@ -5,6 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from stream_detector.bundle import Bundle
+from stream_detector.core.features import Features
 from stream_detector.report.drawing import CLASSES, COLOURS, INK, WIDTH
 from stream_detector.report.findings import Findings, Redrawn, Rows
 from stream_detector.text import printable, shorten
@@ -31,10 +33,10 @@ def typical_windows(findings: Findings) -> Figure:
         for line, feature in enumerate(features):
             axes = panels[line, column]
             _draw(axes, findings, redrawn, column, int(feature), int(findings.labels[row]))
-            axes.set_ylabel(_value_name(findings, int(feature)), parse_math=False)
+            axes.set_ylabel(value_name(findings.bundle.features, int(feature)), parse_math=False)
         label = int(findings.labels[row])
         panels[0, column].set_title(f"{CLASSES[label]}, {_caption(findings, row)}")
-        panels[-1, column].set_xlabel(_time_unit(findings)[0])
+        panels[-1, column].set_xlabel(time_unit(findings.bundle)[0])
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=len(handles))
     return figure
@@ -54,10 +56,10 @@ def small_windows(findings: Findings, rows: Rows) -> Figure:
         feature = int(_largest(redrawn.feature_errors[index], 1)[0])
         _draw(axes, findings, redrawn, index, feature, int(findings.labels[row]))
         has_more = redrawn.windows.shape[2] > 1
-        shown = f", {_value_name(findings, feature)}" if has_more else ""
+        shown = f", {value_name(findings.bundle.features, feature)}" if has_more else ""
         axes.set_title(f"{_caption(findings, row)}{shown}", parse_math=False)
         if index + _N_COLUMNS >= len(rows):
-            axes.set_xlabel(_time_unit(findings)[0])
+            axes.set_xlabel(time_unit(findings.bundle)[0])
             axes.tick_params(labelbottom=True)
     return figure
 
@@ -68,7 +70,7 @@ def _draw(
     """Draw one feature of one window, its reconstruction and the error between them."""
     seen = redrawn.windows[index, :, feature]
     made = redrawn.reconstructions[index, :, feature]
-    times = np.arange(len(seen)) * _time_unit(findings)[1]
+    times = np.arange(len(seen)) * time_unit(findings.bundle)[1]
     colour, as_pixels = COLOURS[label], len(seen) > _VECTOR_STEPS_MAX
     axes.fill_between(
         times, seen, made, color=colour, alpha=0.3, linewidth=0, rasterized=as_pixels, label="error"
@@ -88,17 +90,16 @@ def _caption(findings: Findings, row: int) -> str:
     return f"#{row}, score {findings.errors[row] / findings.threshold:.2f}"
 
 
-def _value_name(findings: Findings, feature: int) -> str:
+def value_name(features: Features, feature: int) -> str:
     """Return the name of a feature, short and in characters that can be printed."""
-    features = findings.bundle.features
     if len(features) == 1 and not features.are_named:
         return "value"
     return shorten(printable(features.names[feature]), _NAME_CHARACTERS_MAX)
 
 
-def _time_unit(findings: Findings) -> tuple[str, float]:
+def time_unit(bundle: Bundle) -> tuple[str, float]:
     """Return the label of the time axis, and the length of a step in its unit."""
-    window = findings.bundle.manifest.recipe.window
+    window = bundle.manifest.recipe.window
     interval_ms = window.sample_interval_ms
     if not interval_ms:
         return "step", 1.0

@@ -4,11 +4,15 @@ import math
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from stream_detector.report.drawing import COLOURS, INK, WIDTH, mark_threshold
 from stream_detector.report.stream_findings import StreamFindings
 
 _N_BINS = 80
+_MINOR_LABELS_MAX = 30.0
+"""Ratio of the largest score to the smallest from which numbers between powers of ten overlap."""
+
 _FEW_A_DAY = 0.01
 """Alarms a day below which the axis does not go."""
 
@@ -29,7 +33,8 @@ def score_histogram(findings: StreamFindings) -> Figure:
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.7)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
+    is_narrow = edges[-1] / edges[0] < _MINOR_LABELS_MAX
+    axes.xaxis.set_minor_formatter("{x:g}" if is_narrow else NullFormatter())
     mark_threshold(axes, 1.0, is_upright=True)
     axes.set_xlabel("anomaly score (score / threshold)")
     axes.set_ylabel("windows")

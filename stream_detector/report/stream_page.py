@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from stream_detector.evaluation.tables import N_KEYS_SHOWN, FigureTable, false_alarm_table, tables
 from stream_detector.files import AnyPath
-from stream_detector.report import html, lanes, stream_charts
+from stream_detector.report import html, lanes, overlays, stream_charts
 from stream_detector.report.drawing import house_style
+from stream_detector.report.left_out import left_out_section
 from stream_detector.report.page import training_parts
 from stream_detector.report.stream_findings import StreamFindings
 
@@ -69,6 +72,8 @@ def _sections(findings: StreamFindings) -> Iterator[str]:
     if stream_charts.is_drawable(findings):
         yield html.section("thresholds", "Other thresholds", _thresholds(findings))
     yield html.section("features", "Features", _features(findings))
+    if findings.bundle.manifest.recipe.rules.peaks is not None:
+        yield html.section("overlaid", "Windows over each other", _overlaid(findings))
     if findings.figures.strangest:
         table = found["The strangest spans"]
         yield html.section("strangest", table.title, _strangest(findings, table))
@@ -77,6 +82,7 @@ def _sections(findings: StreamFindings) -> Iterator[str]:
         if table.title != "The strangest spans":
             parts = [html.table(table.columns, table.rows)]
             yield html.section(f"table-{number}", table.title, parts)
+    yield from left_out_section(findings.bundle, findings.trained_on)
     yield html.section("training", "Training", training_parts(findings.history))
 
 
@@ -111,6 +117,20 @@ def _thresholds(findings: StreamFindings) -> Iterator[str]:
         "is drawn at the bottom."
     )
     yield html.figure(stream_charts.false_alarm_chart(findings), "thresholds", caption)
+
+
+def _overlaid(findings: StreamFindings) -> Iterator[str]:
+    """Yield the windows round peaks of some keys, over each other."""
+    bundle = findings.bundle
+    for number, key in enumerate(findings.keys_shown(N_KEYS_DRAWN)):
+        found = findings.windows_of(key)
+        if not len(found.windows):
+            yield html.note(f"Key {key} has no window with a score.")
+            continue
+        windows = overlays.with_origin(bundle, found.windows.astype(np.float64))
+        groups = overlays.judged_groups(windows, found.anomaly_scores > 1, found.labels)
+        caption = f"Key {key}: {overlays.caption(bundle, has_labels=found.labels is not None)}"
+        yield html.figure(overlays.overlay(bundle, groups), f"overlaid-{number}", caption)
 
 
 def _features(findings: StreamFindings) -> Iterator[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stream_detector.bundle import Bundle
 from stream_detector.core.features import Features, to_float32
 from stream_detector.core.records import Samples
 from stream_detector.datasets import (
@@ -21,7 +22,7 @@ from stream_detector.datasets.files.samples import load as load_sample_file
 from stream_detector.datasets.files.windows import load as load_window_file
 from stream_detector.datasets.sampling import draw_each, draw_share
 from stream_detector.datasets.windowing import to_windows
-from stream_detector.errors import ConfigError
+from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import DataSection, Recipe
 from stream_detector.training.key_scales import fit_key_scales
 from stream_detector.training.origin import choose_origin
@@ -69,6 +70,18 @@ def load_windows(recipe: Recipe, features: Features | None = None) -> Dataset:
     if section.anomalous_share is not None:
         return draw_share(dataset, section.anomalous_share, seed)
     return dataset
+
+
+def load_trained_on(bundle: Bundle) -> Dataset | None:
+    """Return the windows that a bundle was trained on, None where they are not at hand any more.
+
+    They are known to be the same by their fingerprint.
+    """
+    try:
+        dataset = load_windows(bundle.manifest.recipe, bundle.features)
+    except (ConfigError, DatasetError):  # a file was moved, or has other columns now
+        return None
+    return dataset if dataset.fingerprint == bundle.manifest.data.fingerprint else None
 
 
 def load_recipe_samples(section: DataSection) -> SampleDataset:

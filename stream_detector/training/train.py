@@ -43,6 +43,7 @@ from stream_detector.training.calibration import (
 )
 from stream_detector.training.checks import CheckFitter
 from stream_detector.training.data import load_windows
+from stream_detector.training.kept_windows import count_left_out
 from stream_detector.training.network import (
     cross_fit_networks,
     fit_final,
@@ -83,7 +84,9 @@ def train(
         If the bundle cannot be written, or the network gives a non-finite error.
     """
     check_target(out, recipe.name, overwrite=overwrite)
-    dataset, trimmed = trim_strange(recipe, load_windows(recipe))
+    dataset = load_windows(recipe)
+    fingerprint = dataset.fingerprint  # the data are the same, whatever is left out
+    dataset, trimmed = trim_strange(recipe, dataset)
     split = split_normal(recipe, dataset)
     scaler = fit_scaler(
         recipe.scaling.kind, dataset.train if recipe.scaling.fit_on == "all" else split.fit
@@ -92,7 +95,6 @@ def train(
     look = score_others if fitter is None else fitter.look
     is_crossed = recipe.threshold.calibrate_on == "cross-fit"
     crossed = cross_fit_networks(recipe, scaler, dataset, look, on_epoch) if is_crossed else None
-    fingerprint = dataset.fingerprint
     if fitter is not None and crossed is not None and not recipe.training.trim:
         dataset, trimmed = fitter.trim(dataset, crossed.found)
         if trimmed is not None:
@@ -107,10 +109,12 @@ def train(
     else:
         scorer, calibration = fitter.finish(dataset, network, found)
     facts = _facts(recipe, dataset, split, scorer, fitted.history, calibration)
-    # The data are the same, whatever was left out.
     data = facts.data.model_copy(update={"fingerprint": fingerprint})
     warnings = facts.warnings if trimmed is None else (*facts.warnings, trimmed)
-    facts = facts.model_copy(update={"data": data, "warnings": warnings})
+    is_trimmed = recipe.training.trim or trimmed is not None
+    left_out = count_left_out(recipe, dataset) if is_trimmed else None
+    changes = {"data": data, "warnings": warnings, "left_out": left_out}
+    facts = facts.model_copy(update=changes)
     parts = BundleParts(
         fitted.network_keras,
         fitted.network_onnx,

@@ -107,6 +107,48 @@ def test_a_path_may_be_text(tmp_path: Path) -> None:
         read_bundle(f"{out}-2")
 
 
+LEFT_OUT = {
+    "n_windows": 10,
+    "n_left_out": 3,
+    "n_keys": 1,
+    "by_key": [{"key": "", "n_windows": 10, "n_left_out": 3, "left_out": [9], "kept": [0]}],
+}
+
+
+def test_what_was_left_out_of_training_is_read_back(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "bundle", left_out=LEFT_OUT)
+    left_out = read_bundle(bundle.path).manifest.left_out
+    assert left_out is not None
+    assert left_out.model_dump(mode="json") == LEFT_OUT
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_left_out": 2},
+        {"n_windows": 9},
+        {"n_keys": 0},
+        {"by_key": []},
+        {"by_key": [{"key": "", "n_windows": 2, "n_left_out": 1}] * 2},
+        {"by_key": [{"key": "", "n_windows": 0, "n_left_out": 0}]},
+        {"by_key": [{"key": "", "n_windows": 2, "n_left_out": 3}]},
+        {"by_key": [{"key": "", "n_windows": 2, "n_left_out": 1, "left_out": [10]}]},
+        {"by_key": [{"key": "", "n_windows": 2, "n_left_out": 1, "kept": [-1]}]},
+        {"by_key": [{"key": "", "n_windows": 2, "n_left_out": 1, "left_out": [0, 1]}]},
+        {"by_key": [{"key": "", "n_windows": 2, "n_left_out": 1, "kept": [0, 1]}]},
+        {"by_key": [{"key": "", "n_windows": 2, "n_left_out": 1, "left_out": [0], "kept": [0]}]},
+    ],
+)
+def test_counts_of_what_was_left_out_that_contradict_are_refused(
+    bundle: Bundle, changes: dict[str, Any]
+) -> None:
+    rewrite_manifest(bundle.path, left_out=LEFT_OUT)
+    assert read_bundle(bundle.path).manifest.left_out is not None
+    rewrite_manifest(bundle.path, left_out=LEFT_OUT | changes)
+    with pytest.raises(BundleIntegrityError, match="missing or wrong values: left_out"):
+        read_bundle(bundle.path)
+
+
 def test_a_robust_scaler_is_read_back_with_the_features_that_never_moved(tmp_path: Path) -> None:
     scaler = fit_scaler("robust", np.array([[[1, 5], [2, 5], [4, 5]]], np.float32))
     bundle = write_bundle(tmp_path / "bundle", facts(), BundleParts(b"keras", b"onnx", scaler))

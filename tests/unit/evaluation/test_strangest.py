@@ -1,9 +1,11 @@
 """The strangest spans: which they are, and what an alert about them would name."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from detectors import make_sample_detector  # tests/support
+from pulses import STRANGE, pulses, serve_pulses
 
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.features import Features
@@ -69,3 +71,24 @@ def test_a_span_is_explained_though_samples_wait_and_some_are_missing() -> None:
 def test_without_windows_nothing_is_strange() -> None:
     samples, detector = samples_of(3), detector_of()
     assert find_strangest(detector, samples, run_offline(detector, samples)) == []
+
+
+def test_spans_round_peaks_are_explained_each_by_its_own_window(tmp_path: Path) -> None:
+    samples, detector = pulses(), serve_pulses(tmp_path / "bundle").detector
+    assert isinstance(detector, SampleDetector)
+    values = samples.values.copy()
+    # Strange, too, and just before the strangest: an alert about it may be open then.
+    n = 100 * STRANGE[0]
+    values[n - 60 : n - 39, 0] = samples.values[n + 40 : n + 61, 1]
+    samples = replace(samples, values=values)
+    run = run_offline(detector, samples)
+    found = find_strangest(detector, samples, run, 3)
+    assert sorted((each.start_ms, each.feature) for each in found) == [
+        (1_767_225_600_000 + 1_000 * number + 300, feature)
+        for number, feature in (
+            (STRANGE[0] - 1, "flow"),
+            (STRANGE[0], "heat"),
+            (STRANGE[1], "heat"),
+        )
+    ]
+    assert all(each.sentence.startswith(each.feature) for each in found)

@@ -12,11 +12,12 @@ import pytest
 from halving_bundle import make_bundle  # tests/support
 from html_page import Page
 
-from stream_detector.bundle import read_bundle
+from stream_detector.bundle import LeftOut, LeftOutKey, read_bundle
 from stream_detector.core.evaluation import evaluate
 from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.scorer import score_windows
+from stream_detector.datasets import Dataset
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import Recipe, load_recipe
@@ -71,7 +72,7 @@ def windows_of(*sizes: float, n_steps: int = 140, n_features: int = 1) -> FloatA
 @pytest.fixture(scope="module")
 def signals(find: Find) -> Findings:
     """Six windows: one miss (3), one false alarm (2)."""
-    return find(
+    found = find(
         beat_recipe(),
         windows_of(0.2, 0.4, 3.0, 0.6, 2.0, 4.0),
         [0, 0, 0, 1, 1, 1],
@@ -80,6 +81,11 @@ def signals(find: Find) -> Findings:
         latent=np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32),
         history={"loss": (3.0, 0.5, 0.1), "validation_loss": (2.0, 0.6, 0.2)},
     )
+    of_all = LeftOutKey(key="", n_windows=6, n_left_out=1, left_out=(5,), kept=(0, 2))
+    left_out = LeftOut(n_windows=6, n_left_out=1, n_keys=1, by_key=(of_all,))
+    manifest = found.bundle.manifest.model_copy(update={"left_out": left_out})
+    trained_on = Dataset("x", "", found.windows, None, found.windows[:0], None)
+    return replace(found, bundle=replace(found.bundle, manifest=manifest), trained_on=trained_on)
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +123,16 @@ def text(request: pytest.FixtureRequest) -> str:
 def test_a_report_of_signals_has_every_figure(signals_text: str) -> None:
     page = Page(signals_text)
     assert page.figures == [
-        *("windows", "training", "errors", "errors", "latent", "misses", "false-alarms")
+        *("windows", "overlaid", "left-out", "training", "errors", "errors", "latent", "misses"),
+        "false-alarms",
     ]
+    assert "normal (2)" in page.sections["overlaid"]
+    assert "missed (1)" in page.sections["overlaid"]
+    assert "false alarms (1)" in page.sections["overlaid"]
+    assert "time from" not in page.sections["overlaid"]
+    assert "1 of 6 training windows" in page.sections["left-out"]
+    assert "kept (2 of 5)" in page.sections["left-out"]
+    assert "The windows left out, over those that were kept." in page.sections["left-out"]
     assert list(page.sections) == ["figures", *dict.fromkeys(page.figures)]
     windows = page.sections["windows"]
     assert "normal, #1, score 0.40" in windows
