@@ -116,7 +116,7 @@ def describe_faults(
 SEED_SHARE = 0.4
 """Share of a key's windows, those nearest its median window, that are normal to begin with."""
 
-_N_ROUNDS, _N_MAD = 4, 6.0
+_N_ROUNDS, _N_MAD = 4, 5.0
 """How often what is normal grows, and how many median absolute deviations beyond the median a
 window's distance to its nearest normal one may be. On records of an ECG, 3.5 left out a fifth of
 all normal beats, and those that came later were then anomalous."""

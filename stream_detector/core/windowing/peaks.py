@@ -326,7 +326,7 @@ def _bursts(frames: FloatArray, rules: PeakRules) -> _Bursts:
     ends = totals[..., start + context : start + context + n]
     mean = ((ends - totals[..., start : start + n]) / context).astype(np.float32)
     units: FloatArray = sizes[..., here] / usual  # (n_frames, n_features, n)
-    # Noise has no peaks that stand out. The square, since beside a clean feature it is to be nothing.
+    # Noise has no peaks that stand out; squared, it is nothing beside a clean feature.
     weights = np.square(usual / np.maximum(mean, _TINY))  # (n_frames, n_features, n)
     weights += _TINY
     wildest = trailing_max(units, rules.n_wild_before + rules.n_wild_after + 1)
