@@ -342,10 +342,12 @@ def _record_formats() -> Iterator[Row]:
             "windows": each.holds_windows,
             "samples": each.holds_samples,
             "images": each.holds_images,
+            "with `[input]`": each.holds_documents,
         }
         held = ", ".join(shape for shape, is_held in shapes.items() if is_held)
         for name, media_type in each.media_types.items():
-            yield f"`{media_type.decode()}`", f"`{name}`", f"`{each.name}`", held
+            written = f"`{name}`" if name in CONTENT_TYPES else ""
+            yield f"`{media_type.decode()}`", written, f"`{each.name}`", held
 
 
 def _record_errors() -> Iterator[Row]:

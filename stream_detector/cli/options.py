@@ -1,11 +1,14 @@
 """What the commands share: options, the help of options that are settings, panels, examples."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from stream_detector.cli.terminal import parse_duration_s
+from stream_detector.errors import ConfigError
+from stream_detector.recipes import parse_overrides
 from stream_detector.settings import (
     ClientName,
     ConnectionSettings,
@@ -59,6 +62,36 @@ Client = Annotated[ClientName | None, setting_option("client")]
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="TOML file of settings; flags win over it.")
 ]
+
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Change a key of the recipe's [input] for this run, as in input.key=device."
+    ),
+]
+
+
+def input_changes(overrides: Sequence[str] | None) -> dict[str, Any] | None:
+    """Return the keys of `[input]` that `--set` changes, None where there are none.
+
+    Raises
+    ------
+    ConfigError
+        If an override is malformed, or is one of another table, which a bundle has fixed.
+    """
+    if not overrides:
+        return None
+    values = parse_overrides(overrides)
+    changes = values.pop("input", {})
+    if values or not isinstance(changes, dict):
+        others = ", ".join(values) or "input"
+        message = (
+            f"--set: expected input.KEY=VALUE, received {others}; all else is part of the bundle: "
+            "train another"
+        )
+        raise ConfigError(message)
+    return changes
 
 
 def connection_settings(

@@ -16,6 +16,8 @@ from stream_detector.core.alerting.batch import AlertBatch, AlertPolicy, KeyedAl
 from stream_detector.core.alerting.no_data import NoDataPolicy, no_data_alerts
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.codec.formats import ContentType
+from stream_detector.core.codec.mapped_samples import decode_mapped_samples
+from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.detector import check_shape
 from stream_detector.core.features import Features
@@ -67,6 +69,9 @@ class SampleDetector:
         Most windows in one call of the scorer.
     keys_max
         Most keys with state in one partition; records of further ones are rejected.
+    mapping
+        Where key, time and features are in records; None where records are as
+        `stream_detector.core.codec.json_format` says.
     """
 
     bundle: BundleReference
@@ -76,6 +81,7 @@ class SampleDetector:
     features: Features
     model_rows_max: int = WINDOWS_MAX
     keys_max: int = KEYS_MAX
+    mapping: InputMapping | None = None
 
     @property
     def keeps_state(self) -> bool:
@@ -95,7 +101,8 @@ class SampleDetector:
         self, state: DetectorState, batch: RecordBatch, content_type: ContentType | None = None
     ) -> SampleState:
         """Cut the windows of past records without scoring them; see `Detector.replay`."""
-        state, decoded = self._admit(_of_samples(state), batch, self._decode(batch, content_type))
+        batch, decoded = self._decode(batch, content_type)
+        state, decoded = self._admit(_of_samples(state), batch, decoded)
         if not len(decoded.indices):
             return state
         completed, _ = self._assign_windows(state, batch, decoded)
@@ -106,7 +113,8 @@ class SampleDetector:
     ) -> Step:
         """Judge the windows that one batch completes; see `Detector.step`."""
         threshold = self.scorer.threshold
-        state, decoded = self._admit(_of_samples(state), batch, self._decode(batch, content_type))
+        batch, decoded = self._decode(batch, content_type)
+        state, decoded = self._admit(_of_samples(state), batch, decoded)
         if not len(decoded.indices):
             counts = Counts(records={"dead_letter": len(batch)}, n_keys=state.windows.n_keys)
             return Step(state, _no_scores(threshold), [], _in_order(decoded.rejected), counts)
@@ -191,16 +199,28 @@ class SampleDetector:
             state.windows, self.windows, _arrivals(batch, decoded)
         ), decoded.indices
 
-    def _decode(self, batch: RecordBatch, content_type: ContentType | None) -> DecodedSamples:
-        """Return the samples of a batch that can be scored."""
+    def _decode(
+        self, batch: RecordBatch, content_type: ContentType | None
+    ) -> tuple[RecordBatch, DecodedSamples]:
+        """Return the batch, with the keys of its series, and the samples that can be scored."""
+        interval_ms = self.windows.sample_interval_ms
+        if self.mapping is not None:
+            batch, decoded = decode_mapped_samples(
+                batch, content_type, self.mapping, features=self.features, interval_ms=interval_ms
+            )
+            return batch, self._in_range(batch, decoded)
         decoded = decode_samples(
             batch.values,
             batch.headers,
             batch.series(),
             content_type,
             features=self.features,
-            interval_ms=self.windows.sample_interval_ms,
+            interval_ms=interval_ms,
         )
+        return batch, self._in_range(batch, decoded)
+
+    def _in_range(self, batch: RecordBatch, decoded: DecodedSamples) -> DecodedSamples:
+        """Return the samples without records of which a value is too large to be scored."""
         ends = value_range(decoded.values, nan_is_missing=True)  # (2, n_features)
         scales = self.features.key_scales
         if self.scorer.in_range(ends if scales is None else scales.bounds(ends)).all():

@@ -8,7 +8,7 @@ silent key expires can then be another, since each partition has a stream time o
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -163,6 +163,7 @@ def run_offline(detector: SampleDetector, samples: Samples) -> StreamRun:
     -------
     Scores and alerts, bit for bit those of a stream of these samples. No samples give none.
     """
+    detector = replace(detector, mapping=None)  # these records are our own
     gathered, state = _Gathered(), _initial_state(detector)
     for rows, batch in _batches(samples):
         step = detector.step(state, batch, "json")

@@ -29,6 +29,8 @@ __all__ = [
     "Recipe",
     "combination_problems",
     "load_recipe",
+    "override_input",
+    "parse_overrides",
     "parse_recipe",
     "shipped_recipe",
 ]
@@ -99,6 +101,58 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         message = f"recipe {where}: " + "; ".join([*problems[:_PROBLEMS_MAX], *more])
         raise ConfigError(message)
     return recipe
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return overrides as tables.
+
+    Parameters
+    ----------
+    overrides
+        Each as in `load_recipe`; an empty value is kept, as an empty text.
+
+    Raises
+    ------
+    ConfigError
+        If one is malformed.
+
+    Examples
+    --------
+    >>> parse_overrides(["input.key=device", "input.preset=flat"])
+    {'input': {'key': 'device', 'preset': 'flat'}}
+    """
+    values: dict[str, Any] = {}
+    for override in overrides:
+        key_path, _, text = override.partition("=")
+        _apply(values, override if text.strip() else f"{key_path}=''")
+    return values
+
+
+def override_input(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Return a recipe whose table `[input]` is changed for a run.
+
+    Parameters
+    ----------
+    recipe
+        Of a bundle.
+    changes
+        Keys of the table and their values. An empty text removes a key, but for `values`, where it
+        is the record itself. A preset first removes all other keys.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, or values do not fit; the message lists every problem.
+    """
+    if not changes:
+        return recipe
+    values = recipe.model_dump(exclude_defaults=True)
+    own = {} if changes.get("preset") else values.get("input", {})
+    table = {name: value for name, value in {**own, **changes}.items() if value is not None}
+    values["input"] = {
+        name: value for name, value in table.items() if value != "" or name == "values"
+    }
+    return parse_recipe(values, where=f"{recipe.name} with the [input] of this run")
 
 
 def shipped_recipe(name: str) -> Path:

@@ -14,6 +14,7 @@ from stream_detector.recipes.datasets import (
     is_parquet,
     names_with,
 )
+from stream_detector.recipes.input import input_problems
 from stream_detector.recipes.scorers import SHORT_STEPS
 from stream_detector.recipes.sections import (
     GAP_INTERVALS_MIN,
@@ -47,6 +48,7 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _severity_problems(tables["alerting"])
     yield from _life_cycle_problems(tables["alerting"])
     yield from _no_data_problems(tables["alerting"], tables["window"])
+    yield from input_problems(tables["input"], tables["window"].get("record"))
 
 
 def _data_problems(data: Mapping[str, Any], window: Mapping[str, Any]) -> Iterator[str]:

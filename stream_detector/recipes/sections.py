@@ -18,6 +18,7 @@ from stream_detector.core.windowing.rules import MissingRule, WindowRules
 from stream_detector.recipes.alerting import AlertingSection
 from stream_detector.recipes.columns import TIME_UNITS_MS, ColumnMap
 from stream_detector.recipes.datasets import DATASETS, RecordKind, names_of, names_with
+from stream_detector.recipes.input import InputSection
 from stream_detector.recipes.networks import NetworkSection
 from stream_detector.recipes.scorers import (
     CheckSection,
@@ -368,6 +369,7 @@ class Recipe(Section):
     description: str = Field(default="", description="What the recipe is for, in one line")
     data: DataSection
     window: WindowSection
+    input: InputSection = InputSection()
     scaling: ScalingSection
     network: NetworkSection
     training: TrainingSection = TrainingSection()

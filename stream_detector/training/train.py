@@ -82,7 +82,10 @@ def train(
         If the bundle cannot be written, or the network gives a non-finite error.
     """
     check_target(out, recipe.name, overwrite=overwrite)
+    table = recipe.input.decided(recipe.data.time_format)
+    recipe = recipe.model_copy(update={"input": table})
     dataset = load_windows(recipe)
+    table.mapping(_features(recipe, dataset).names)  # refuses features that the data has not
     split = split_normal(recipe, dataset)
     scaler = fit_scaler(
         recipe.scaling.kind, dataset.train if recipe.scaling.fit_on == "all" else split.fit

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 TRAINING = {"keras", "tensorflow", "torch", "jax", "pandas", "sklearn", "matplotlib", "pooch"}
 KAFKA = {"kafka", "confluent_kafka"}
 PURE = {
-    *("base64", "collections", "collections.abc", "contextlib", "dataclasses", "datetime"),
+    *("base64", "collections", "collections.abc", "contextlib", "csv", "dataclasses", "datetime"),
     *(
         "functools",
         "hashlib",

@@ -86,6 +86,24 @@ class RawSamples:
     each_ms: Mapping[int, list[float]]
     rejected: Sequence[tuple[int, DataError]]
 
+    def select(self, is_kept: NDArray[np.bool_]) -> "RawSamples":
+        """Return the samples of some records.
+
+        Parameters
+        ----------
+        is_kept
+            Which records, shape (n_records,).
+        """
+        kept = set(self.rows[is_kept].tolist())
+        return RawSamples(
+            rows=self.rows[is_kept],
+            counts=self.counts[is_kept],
+            values=self.values[np.repeat(is_kept, self.counts)],  # (n_kept, n_features)
+            first_ms=self.first_ms[is_kept],
+            each_ms=dict(filter(lambda each: each[0] in kept, self.each_ms.items())),
+            rejected=self.rejected,
+        )
+
 
 def lost_in_float32() -> RecordValueError:
     """Return the error for a record in float32 where a bundle subtracts an origin before that."""

@@ -551,3 +551,14 @@ def test_many_records_of_both_formats_keep_their_order() -> None:
         found = decode(records, n_features=1)
         assert found.values.ravel().tolist() == list(range(n_records))
         assert found.indices.tolist() == list(range(n_records))
+
+
+@pytest.mark.parametrize("name", ["values", "timestamp_ms", "timestamps_ms"])
+def test_values_that_are_nested_a_thousand_times_are_dead_letters(name: str) -> None:
+    for opening, closing in ((b'{"a":', b"}"), (b"[", b"]")):
+        deep = opening * 1_000 + b"1" + closing * 1_000
+        rest = b"" if name == "values" else b'"values":[1,2],'
+        record = Sent(b'{%s"%s":%s}' % (rest, name.encode(), deep))
+        found = decode([GOOD, record])
+        assert found.indices.tolist() == [0]
+        assert [each.index for each in found.rejected] == [1]
