@@ -244,11 +244,11 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
     ),
     "header-of-numbers": LogEvent(
         "The first row of a CSV file is numbers in sequence, and is read as its header.",
-        {
-            "file": "The file",
-            "header": "Its first two cells and the last one",
-            "reason": "Why, and what to do if it is wrong",
-        },
+        {"file": "The file", "header": "Its first cells and last", "reason": "Why, and what to do"},
+    ),
+    "not-an-alert": LogEvent(
+        "A record of a topic of alerts holds no alert, and is skipped.",
+        {"topic": "The topic", "reason": "What is wrong with it"},
     ),
     "rows-sorted": LogEvent(
         "Rows of a file of samples are not in the order of time, and are sorted.",

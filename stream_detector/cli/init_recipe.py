@@ -10,7 +10,7 @@ from stream_detector.bundle import check_target
 from stream_detector.cli.init_columns import Choices
 from stream_detector.cli.terminal import is_agreed, say
 from stream_detector.errors import ConfigError, DatasetError
-from stream_detector.files import read_toml
+from stream_detector.inspection.base import base_recipe
 from stream_detector.inspection.copy import why_copy, with_equal_times, write_copy
 from stream_detector.inspection.mending import mended_text
 from stream_detector.inspection.plan import Chosen, Plan, make_plan
@@ -18,9 +18,7 @@ from stream_detector.inspection.recipe_text import compose, recipe_name, to_text
 from stream_detector.inspection.roles import Layout
 from stream_detector.inspection.table import RawTable, feature_values, read_raw
 from stream_detector.inspection.timing import Timing, measure
-from stream_detector.recipes import Recipe, load_recipe, shipped_recipe
-
-BASE_RECIPE = "telemetry.toml"
+from stream_detector.recipes import Recipe, load_recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +111,8 @@ def make_recipe(table: RawTable, layout: Layout, target: Target, choices: Choice
         )
         raise DatasetError(message)
     plan = make_plan(layout, timing, choices.false_alarms_per_day)
-    base, rate = base_recipe(), choices.false_alarms_per_day
-    _set_everywhere(base, "false_alarms_per_day", rate)
-    values = compose(target.name, str(table.path), layout, plan, base)
+    rate = choices.false_alarms_per_day
+    values = compose(target.name, str(table.path), layout, plan, base_recipe(rate))
     recipe = write_values(values, table.path, target)
     return Made(recipe, table, layout, timing, plan, rate, values)
 
@@ -162,11 +159,6 @@ def mended(data: Path, target: Target) -> Path:
     return out
 
 
-def base_recipe() -> dict[str, Any]:
-    """Return the recipe that everything is taken from which data do not decide."""
-    return read_toml(shipped_recipe(BASE_RECIPE))
-
-
 def write_values(values: dict[str, Any], data: Path, target: Target) -> Recipe:
     """Write the values of a recipe with their reasons, and return it as read back.
 
@@ -208,16 +200,3 @@ def _copied(
         raise ConfigError(message) from None
     say(f"{why}: a copy that a recipe can read is written to {out}")
     return read_raw(out), layout
-
-
-def _set_everywhere(tables: Any, key: str, value: object) -> None:
-    """Set a key in place wherever nested tables have it."""
-    if isinstance(tables, dict):
-        for name, each in tables.items():
-            if name == key:
-                tables[name] = value
-            else:
-                _set_everywhere(each, key, value)
-    elif isinstance(tables, list):
-        for each in tables:
-            _set_everywhere(each, key, value)

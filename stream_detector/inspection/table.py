@@ -93,7 +93,18 @@ def read_raw(path: Path) -> RawTable:
     DatasetError
         If the file is missing or cannot be read, or has no rows or ragged ones.
     """
-    columns = _parquet_columns(path) if is_parquet(path) else _csv_columns(path)
+    columns = arrow_columns(path, read_table(path)) if is_parquet(path) else _csv_columns(path)
+    return to_raw(path, columns)
+
+
+def to_raw(path: Path, columns: Sequence[RawColumn]) -> RawTable:
+    """Return columns as a table, refusing two of one name.
+
+    Raises
+    ------
+    DatasetError
+        Naming them.
+    """
     names = [column.name for column in columns]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -147,11 +158,10 @@ def _numbers(cells: Sequence[str | None]) -> NDArray[np.float64] | None:
         return None
 
 
-def _parquet_columns(path: Path) -> list[RawColumn]:
-    """Return the columns of a Parquet file, the index of a pandas table included."""
+def arrow_columns(path: Path, table: Any) -> list[RawColumn]:
+    """Return the columns of a table of Arrow, the index of a pandas table included."""
     from pyarrow import float64, types  # noqa: PLC0415  (part of the train extra)
 
-    table = read_table(path)
     index = index_of(table)
     if not table.num_rows:
         refuse_empty(path)

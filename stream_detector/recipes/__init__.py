@@ -27,6 +27,7 @@ __all__ = [
     "DataSection",
     "NetworkSection",
     "Recipe",
+    "apply_overrides",
     "combination_problems",
     "load_recipe",
     "override_input",
@@ -61,6 +62,18 @@ def load_recipe(path: AnyPath, overrides: Sequence[str] = ()) -> Recipe:
     except (OSError, ValueError) as error:
         message = f"recipe {path} cannot be read: {error}; give the path of a TOML file"
         raise ConfigError(message) from None
+    apply_overrides(values, overrides, where=str(path))
+    return parse_recipe(values, where=str(path))
+
+
+def apply_overrides(values: dict[str, Any], overrides: Sequence[str], where: str) -> None:
+    """Apply overrides, in place, to a recipe given as nested mappings; see `load_recipe`.
+
+    Raises
+    ------
+    ConfigError
+        If one is malformed.
+    """
     _drop_replaced_data(values, overrides)
     _drop_replaced_kinds(values, overrides)
     for override in overrides:
@@ -68,9 +81,8 @@ def load_recipe(path: AnyPath, overrides: Sequence[str] = ()) -> Recipe:
     try:
         check_values(values)
     except ValueError as error:
-        message = f"recipe {path} with the overrides cannot be used: {error}"
+        message = f"recipe {where} with the overrides cannot be used: {error}"
         raise ConfigError(message) from None
-    return parse_recipe(values, where=str(path))
 
 
 def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:

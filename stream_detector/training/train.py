@@ -31,7 +31,7 @@ from stream_detector.core.scoring.reconstruction_error import feature_errors, wi
 from stream_detector.core.scoring.scaling import fit_scaler
 from stream_detector.core.scoring.scorer import WINDOWS_MAX, score_windows, usable_windows
 from stream_detector.core.scoring.thresholds import THRESHOLD_MIN
-from stream_detector.datasets import Dataset
+from stream_detector.datasets import Dataset, SampleDataset
 from stream_detector.errors import ConfigError
 from stream_detector.files import AnyPath
 from stream_detector.recipes import Recipe
@@ -55,7 +55,12 @@ from stream_detector.training.task import History, OnEpoch, with_noise
 
 
 def train(
-    recipe: Recipe, out: AnyPath, on_epoch: OnEpoch | None = None, *, overwrite: bool = False
+    recipe: Recipe,
+    out: AnyPath,
+    on_epoch: OnEpoch | None = None,
+    *,
+    overwrite: bool = False,
+    data: Dataset | SampleDataset | None = None,
 ) -> Bundle:
     """Train a bundle; the same recipe on the same machine gives the same bundle.
 
@@ -70,6 +75,8 @@ def train(
         `threshold.calibrate_on = "cross-fit"` the epochs of all networks are counted on.
     overwrite
         Replace a bundle of another recipe too.
+    data
+        The data where they are in memory; None loads those that the recipe names.
 
     Raises
     ------
@@ -84,7 +91,7 @@ def train(
     check_target(out, recipe.name, overwrite=overwrite)
     table = recipe.input.decided(recipe.data.time_format)
     recipe = recipe.model_copy(update={"input": table})
-    dataset = load_windows(recipe)
+    dataset = load_windows(recipe, data=data)
     table.mapping(_features(recipe, dataset).names)  # refuses features that the data has not
     split = split_normal(recipe, dataset)
     scaler = fit_scaler(
@@ -110,9 +117,9 @@ def train(
         scorer, calibration = fitter.finish(dataset, network, found)
     facts = _facts(recipe, dataset, split, scorer, fitted.history, calibration)
     # The data are the same, whatever was left out.
-    data = facts.data.model_copy(update={"fingerprint": fingerprint})
+    trained_on = facts.data.model_copy(update={"fingerprint": fingerprint})
     warnings = facts.warnings if trimmed is None else (*facts.warnings, trimmed)
-    facts = facts.model_copy(update={"data": data, "warnings": warnings})
+    facts = facts.model_copy(update={"data": trained_on, "warnings": warnings})
     parts = BundleParts(
         fitted.network_keras,
         fitted.network_onnx,

@@ -86,6 +86,12 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert not loaded & (TRAINING | KAFKA | {"numpy", "pydantic", "typer", "onnxruntime"})
 
 
+def test_importing_the_estimator_loads_no_training() -> None:
+    loaded = loaded_by("from stream_detector import AutoencoderDetector, alerts, score")
+    assert "numpy" in loaded
+    assert not loaded & (TRAINING | KAFKA)
+
+
 def test_importing_the_command_line_loads_neither_training_nor_kafka() -> None:
     loaded = loaded_by("import stream_detector.cli")
     assert "typer" in loaded

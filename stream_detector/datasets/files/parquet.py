@@ -46,7 +46,22 @@ def read_parquet(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> C
         If the file is missing or cannot be read, has no rows, or a value is not a number. The
         message has file, row, column and type, and says what to do.
     """
-    table = _with_ranges(read_table(path), columns)
+    return to_columns(path, read_table(path), blank_is_missing=blank_is_missing, columns=columns)
+
+
+def to_columns(path: Path, table: Any, *, blank_is_missing: bool, columns: ColumnMap) -> Columns:
+    """Return the columns of a table of Arrow; see `read_parquet`.
+
+    Parameters
+    ----------
+    path
+        The file that it is from, or what messages are to call it.
+    table
+        The table, in which the index of a pandas table is a column.
+    blank_is_missing, columns
+        See `read_parquet`.
+    """
+    table = _with_ranges(table, columns)
     if not table.num_rows:
         refuse_empty(path)
     names = [

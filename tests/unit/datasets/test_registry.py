@@ -40,4 +40,4 @@ def test_every_loader_takes_the_keys_of_its_entry(name: str, record: RecordKind)
 
 
 def test_a_file_holds_windows_or_samples() -> None:
-    assert set(names_of("window")) & set(names_of("samples")) == {"csv", "parquet"}
+    assert set(names_of("window")) & set(names_of("samples")) == {"csv", "parquet", "memory"}
