@@ -27,6 +27,7 @@ from stream_detector.core.codec.json_samples import (
     TIME,
     TIMES,
     VALUES,
+    nested,
     plain_numbers,
     plain_times,
     sample_times,
@@ -298,8 +299,7 @@ def _read_plain_samples(
         documents = list(map(orjson.loads, values))
         lists = [document[VALUES] for document in documents]
         first_ms = plain_times(documents)  # (n_records,)
-        if set(map(type, lists)) == {dict}:
-            lists = [[each] for each in lists]
+        lists = nested(lists, features)
         numbers = plain_numbers(lists, features)  # (n_samples, n_features)
     except NOT_PLAIN:
         return None

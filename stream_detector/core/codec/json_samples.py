@@ -49,6 +49,29 @@ def plain_times(documents: list[Any]) -> NDArray[np.float64] | None:
     return None if is_out_of_range.any() else first_ms
 
 
+def nested(values: list[Any], features: Features) -> list[Any]:
+    """Return what stands under `"values"` in many documents, each as an array of samples.
+
+    Parameters
+    ----------
+    values
+        Arrays of samples; or single samples, which need no outer array, as an object or an array.
+    features
+        Values of a sample, in order.
+
+    Examples
+    --------
+    >>> nested([[1, 2], [3, 4]], Features(("t", "h")))
+    [[[1, 2]], [[3, 4]]]
+    >>> nested([[1, 2], [3, 4]], Features(("t",)))
+    [[1, 2], [3, 4]]
+    """
+    kinds = set(map(type, values))
+    first = next(iter(values[0]), None) if kinds == {list} else []
+    is_single = len(features) > 1 and type(first) in NUMBERS_OR_NULL
+    return [[each] for each in values] if is_single or kinds == {dict} else values
+
+
 def plain_numbers(lists: list[Any], features: Features) -> NDArray[np.float64] | None:
     """Return the samples of many documents, shape (n_samples, n_features), as `sample_values` does.
 

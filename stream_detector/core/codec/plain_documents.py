@@ -18,6 +18,7 @@ from stream_detector.core.codec.decoding import RawSamples
 from stream_detector.core.codec.json_samples import (
     NOT_PLAIN,
     NUMBERS_OR_NULL,
+    nested,
     plain_numbers,
     plain_times,
 )
@@ -112,6 +113,7 @@ def _numbers(
     if mapping.values is not None:
         holders = _column(documents, mapping.values.path)
         if set(map(type, holders)) == {list}:
+            holders = nested(holders, features)
             numbers = None if mapping.is_text else plain_numbers(holders, features)
             if numbers is None:
                 raise _NotPlainError
