@@ -21,6 +21,7 @@ from stream_detector.cli.options import (
 )
 from stream_detector.cli.terminal import progress_bar, say
 from stream_detector.core.codec.formats import FormatName
+from stream_detector.core.codec.json_format import OWN
 from stream_detector.errors import ConfigError
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
 from stream_detector.recipes.datasets import DATASETS, built_in
@@ -176,6 +177,8 @@ class RecordFacts(NamedTuple):
         Names of the features; None where no bundle names them.
     columns
         Which column of a file is what.
+    is_mapped
+        Whether the bundle has an `[input]`, by which it reads JSON that other programs write.
     """
 
     is_samples: bool
@@ -183,6 +186,7 @@ class RecordFacts(NamedTuple):
     n_channels: int = 1
     features: "Features | None" = None
     columns: ColumnMap = BY_NAME
+    is_mapped: bool = False
 
 
 def register(app: typer.Typer) -> None:
@@ -240,6 +244,8 @@ def replay(
     )  # fmt: skip
     facts = _record_facts(source, is_samples, bundle)
     _require_format(format_, facts, bundle)
+    if facts.is_mapped and format_ == "json":
+        format_ = OWN
     if facts.is_samples:
         _refuse({"--split": split, "--features": features}, "whole windows")
         _require_interval(interval_ms, facts.sample_interval_ms, bundle)
@@ -281,8 +287,9 @@ def _record_facts(source: str, is_samples: bool, bundle: Path | None) -> RecordF
         )
         raise ConfigError(message)
     interval_ms = float(window.sample_interval_ms) or None
-    columns = found.manifest.recipe.data.columns.lenient
-    return RecordFacts(is_samples, interval_ms, window.channels, found.features, columns)
+    recipe = found.manifest.recipe
+    columns, is_mapped = recipe.data.columns.lenient, recipe.input.is_given
+    return RecordFacts(is_samples, interval_ms, window.channels, found.features, columns, is_mapped)
 
 
 def _window_job(

@@ -151,7 +151,10 @@ def _check_rejected(
 
 def _check_format(examination: Examination) -> Finding:
     """Check that the records can be decoded."""
-    advice = "name the format with --content-type and the content_type setting, or send the header"
+    advice = (
+        "name the format with --content-type and the content_type setting, send the header, or say "
+        "with [input] where in the records things are"
+    )
     finding = _check_rejected(examination, "format", "format", advice)
     return finding or Finding("format", "ok", "all records could be decoded")
 
@@ -169,7 +172,7 @@ def _check_features(examination: Examination) -> Finding:
 
 def _check_keys(examination: Examination) -> Finding:
     """Check that each record says of which series it is."""
-    advice = "set the key of each record to the name of its series"
+    advice = "set the key of each record to the name of its series, or say where it is: input.key"
     finding = _check_rejected(examination, "keys", "keys", advice)
     if finding is not None:
         return finding

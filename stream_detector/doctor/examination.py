@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -12,6 +13,7 @@ from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.detector import Detector, WindowDetector
 from stream_detector.core.records import FloatArray, RecordBatch, Rejected
+from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.windowing.diagnosis import Diagnosis
 from stream_detector.core.windowing.series_health import SeriesFacts, SeriesHealth
@@ -138,8 +140,7 @@ class Examination:
         self.unknown_keys.update(dict.fromkeys(step.unknown_keys))
         for each in step.rejected:
             self._add_rejected(batch, each)
-        series = batch.series()
-        for key, partition in zip(series.keys, series.partitions.tolist(), strict=True):
+        for key, partition in self._places(batch, step.series):
             self.partitions_of.setdefault(key, set()).add(partition)
         if step.series is not None:
             self._add_samples(step.series)
@@ -151,6 +152,22 @@ class Examination:
         """Median time between successive samples of a key, NaN where there are not two."""
         found = np.concatenate([np.empty(0), *self.intervals_ms])
         return float(np.median(found)) if len(found) else np.nan
+
+    def _places(
+        self, batch: RecordBatch, facts: SeriesFacts | None
+    ) -> Iterator[tuple[bytes | None, int]]:
+        """Yield the key of each record, and its partition.
+
+        Where `[input]` finds keys in the records, only those of usable records are known.
+        """
+        if not isinstance(self.detector, SampleDetector) or self.detector.mapping is None:
+            series = batch.series()
+            yield from zip(series.keys, series.partitions.tolist(), strict=True)
+        elif facts is not None:
+            windows = facts.windows
+            slots = np.unique(windows.in_order.sessions.slots)
+            partitions = windows.state.apply_delta().partitions[slots].tolist()
+            yield from zip(windows.state.keys_of(slots), partitions, strict=True)
 
     def _add_rejected(self, batch: RecordBatch, rejected: Rejected) -> None:
         """Count a rejected record."""

@@ -286,8 +286,8 @@ def group_by_format(
         received = _content_type_of(header)
         if received not in spellings:
             media_type = (received or b"").split(b";")[0].strip().lower()
-            # RFC 6839: what ends so is JSON, whatever else it is.
-            media_type = b"application/json" if media_type.endswith(b"+json") else media_type
+            if media_type not in names and media_type.endswith(b"+json"):
+                media_type = b"application/json"  # RFC 6839: whatever else it is
             spellings[received] = names.get(media_type)
         name = spellings[received]
         if name is None:

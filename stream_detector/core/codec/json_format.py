@@ -44,7 +44,10 @@ from stream_detector.errors import (
 )
 from stream_detector.text import brief
 
-MEDIA_TYPES = {"json": b"application/json"}
+OWN = "values"
+"""Name of a media type whose records look as here whatever `[input]` says of others."""
+
+MEDIA_TYPES = {"json": b"application/json", OWN: b"application/vnd.stream-detector.values+json"}
 """What the `content-type` header says for this format."""
 
 _BOM = 0xEF
@@ -226,7 +229,10 @@ def _parse_object(value: bytes) -> dict[str, Any]:
     document = parse_json(value)
     if not isinstance(document, dict) or VALUES not in document:
         found = sorted(document) if isinstance(document, dict) else type(document).__name__
-        message = f'JSON value: expected an object with "values", received {brief(found, 80)}'
+        message = (
+            f'JSON value: expected an object with "values", received {brief(found, 80)}; the '
+            "recipe's [input] says where values are in other records"
+        )
         raise RecordDecodeError(message)
     return document
 

@@ -2,7 +2,8 @@
 
 Pure. Which records have which format is said by `stream_detector.core.codec.formats`, as without a
 mapping. A format whose values are no documents, float32, has its own decoder: of the mapping only
-headers apply to its records, where they have them.
+headers apply to its records, where they have them. Nothing of it applies to records whose header
+says that they are JSON as this project writes it, as `replay` does.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from stream_detector.core.codec.formats import (
     select_records,
     unreadable,
 )
+from stream_detector.core.codec.json_format import OWN
 from stream_detector.core.codec.keys import unusable_keys
 from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.codec.plain_documents import read_plain_documents
@@ -127,7 +129,7 @@ def _reader_of(group: FormatGroup, mapping: InputMapping, features: Features) ->
     found = group.format
 
     def read(values: Sequence[bytes], rows: NDArray[np.intp]) -> DocumentSamples:
-        if not found.holds_documents:
+        if group.name == OWN or not found.holds_documents:
             return DocumentSamples(found.decode_samples(values, rows, features))
         plain = None
         if found.name == "json":
@@ -148,7 +150,7 @@ def _take_header_keys(
 ) -> range | list[int]:
     """Set the keys that headers give, in place, and return the rows of a group that have one."""
     place = mapping.key
-    if place is None or not place.header:
+    if place is None or not place.header or group.name == OWN:
         return group.rows
     rows: list[int] = []
     for row in group.rows:
@@ -170,7 +172,7 @@ def _with_header_times(
     if group.format.time_header is not None and batch.headers is not None:
         samples = with_header_times(samples, batch.headers, group.format.time_header)
     place = mapping.time
-    if place is None or not place.header:
+    if place is None or not place.header or group.name == OWN:
         return samples
     first_ms = samples.first_ms.copy()  # (n_records,)
     is_kept = np.ones(len(first_ms), dtype=np.bool_)  # (n_records,)

@@ -368,3 +368,21 @@ def test_keys_are_those_of_the_mapping_and_partitions_those_of_the_records() -> 
     assert found.batch.series().partitions.tolist() == [3, 3, 3]
     assert [found.batch.metadata(row).key for row in range(3)] == found.batch.keys()
     assert found.batch.metadata(1).offset == 1
+
+
+def test_what_replay_sends_is_read_without_a_mapping() -> None:
+    own: Headers = [("content-type", b"application/vnd.stream-detector.values+json")]
+    value = {"values": [[1, 2]], "timestamp_ms": START_MS - 7, "device": "d"}
+    for table in (
+        {**FLAT, "key": "device", "time": "ts"},
+        {"key": "header:device", "time": "header:at", "values": ""},
+    ):
+        found = decode(table, [value], [own])
+        assert found.batch.keys() == [b"own"]
+        assert found.samples.times_ms.tolist() == [START_MS - 7]
+
+
+@pytest.mark.parametrize("media_type", [b"application/vnd.x+json", b"Application/JSON; charset=x"])
+def test_what_is_json_by_its_name_is_read_as_json(media_type: bytes) -> None:
+    found = decode({"values": ""}, [GOOD], [[("content-type", media_type)]])
+    assert found.samples.values.tolist() == [[1, 2]]

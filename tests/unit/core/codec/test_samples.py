@@ -481,7 +481,10 @@ def test_a_header_with_a_format_that_samples_cannot_have_rejects_the_record(
     assert found.indices.tolist() == [1]
     ((index, problem),) = [(each.index, each.error) for each in found.rejected]
     assert (index, type(problem)) == (0, RecordDecodeError)
-    expected = "expected one of application/json, application/vnd.stream-detector.float32, "
+    expected = (
+        "expected one of application/json, application/vnd.stream-detector.float32, "
+        "application/vnd.stream-detector.values+json, "
+    )
     assert f"{expected}received '{media_type.decode()}'" in str(problem)
 
 
