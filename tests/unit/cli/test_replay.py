@@ -275,7 +275,7 @@ def test_another_interval_than_the_bundle_s_is_refused(
         ("mitdb:106 --drop 1.5", "equal to 1. See stream-detector replay --help."),
         ("mitdb:106 --times each --format float32", "--times: float32 records have no place"),
         ("mnist --split official", "--split: only for ecg5000, received 'official' with mnist"),
-        ("mitdb:106 --format png", "content_type: expected json or values or float32, received 'png'"),
+        ("mitdb:106 --format png", "expected json or values or float32, received 'png'"),
         ("ones.csv --format png", "ones.csv cannot be sent as png: pixels: expected whole numbers"),
         ("ecg5000 --samples", "source of samples: expected mitdb:SERIES"),
         ("pumps.csv --samples --chunk 3", "--interval-ms: expected the time between samples"),
