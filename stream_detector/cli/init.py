@@ -135,13 +135,13 @@ def _make(
 ) -> None:
     """Write the recipe, train and try it, and show what was found."""
     from stream_detector.cli.init_columns import agree_on_columns
-    from stream_detector.cli.init_recipe import make_recipe, mended
+    from stream_detector.cli.init_recipe import make_recipe
     from stream_detector.cli.init_views import report_of, show_made, show_next
     from stream_detector.inspection.roles import Said
     from stream_detector.inspection.table import read_raw
     from stream_detector.inspection.whole_windows import find_windows
 
-    table = read_raw(mended(data, target))
+    table = read_raw(data)
     windows = find_windows(table) if choices.said == Said() else None
     if windows is not None:
         from stream_detector.cli.init_windows import init_windows

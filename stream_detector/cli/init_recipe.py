@@ -12,7 +12,6 @@ from stream_detector.cli.terminal import is_agreed, say
 from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.inspection.base import base_recipe
 from stream_detector.inspection.copy import why_copy, with_equal_times, write_copy
-from stream_detector.inspection.mending import mended_text
 from stream_detector.inspection.plan import Chosen, Plan, make_plan
 from stream_detector.inspection.recipe_text import compose, recipe_name, to_text
 from stream_detector.inspection.roles import Layout
@@ -132,31 +131,6 @@ def leave_out(made: Made, target: Target, spans: Sequence[tuple[str, float, floa
     data = {**made.values["data"], "leave_out": Chosen([list(span) for span in spans], why)}
     values = {**made.values, "data": data}
     return replace(made, recipe=write_values(values, made.table.path, target), values=values)
-
-
-def mended(data: Path, target: Target) -> Path:
-    """Return the file, or a copy with commas between cells and points in decimals.
-
-    Raises
-    ------
-    ConfigError
-        If the copy cannot be written.
-    """
-    try:
-        text = mended_text(data)
-    except OSError:  # reading it says what is wrong
-        return data
-    if text is None:
-        return data
-    out = target.recipe.with_name(f"{target.name}.mended.csv")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        message = f"{out} cannot be written: {error}; give another --out"
-        raise ConfigError(message) from None
-    say(f"{data} has other separators, decimals or an encoding of its own: a copy is in {out}")
-    return out
 
 
 def write_values(values: dict[str, Any], data: Path, target: Target) -> Recipe:

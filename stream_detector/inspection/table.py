@@ -16,6 +16,7 @@ from stream_detector.datasets.files.reading import (
     csv_blocks,
     first_block,
     name_columns,
+    read_dialect,
     take_header,
 )
 from stream_detector.datasets.files.times import MISSING_WORDS
@@ -124,16 +125,17 @@ def _csv_columns(path: Path, as_text: frozenset[int] = frozenset()) -> list[RawC
     A column that turns out not to be numbers further down is read again, as text: keeping the text
     of all columns would take many times the memory of their numbers.
     """
-    blocks = csv_blocks(path)
+    dialect = read_dialect(path)
+    blocks = csv_blocks(path, dialect)
     first = first_block(path, blocks)
-    names, _ = name_columns(take_header(path, *first))
+    names, _ = name_columns(take_header(path, *first, dialect))
     top = first[1][0] if first[1] else [""] * len(names)
     numbers: list[list[NDArray[np.float64]]] = [[] for _ in names]
     texts: list[list[str]] = [[] for _ in names]
     for rows, lines in chain([first], blocks):
         check_lengths(path, rows, lines, len(names))
         for at, cells in enumerate(zip(*lines, strict=True)):
-            block = None if at in as_text else _numbers(cells)
+            block = None if at in as_text else _numbers(dialect.plain(cells))
             if block is not None:
                 numbers[at].append(block)
             elif at in as_text:

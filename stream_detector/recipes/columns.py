@@ -28,7 +28,8 @@ class ColumnMap:
         their standard names, "" says that there is none.
     time_format
         Unit of a column of numbers, one of `TIME_UNITS_MS`, "iso" for dates as ISO 8601 writes
-        them, or a pattern of `datetime.strptime`. A date without a time zone is UTC.
+        them, or a pattern of `datetime.strptime`; None takes what the cells say (`decide_format` of
+        `stream_detector.datasets.files.times`). A date without a time zone is UTC.
     normal_label
         What the label of normal rows is; every other is anomalous. None takes 0 and 1.
     features
@@ -47,7 +48,7 @@ class ColumnMap:
 
     key: str | None = None
     time: str | None = None
-    time_format: str = "ms"
+    time_format: str | None = None
     label: str | None = None
     normal_label: str | None = None
     features: tuple[str, ...] = ()
@@ -94,10 +95,13 @@ class ColumnMap:
         others = set(self.features or names).difference((*STANDARD_NAMES.values(), *LABEL_NOTES))
         return [columns.get(name, name if name in others else None) for name in names]
 
-    def format_of(self, names: Sequence[str]) -> str:
-        """Return the format of the times in a file with these headers."""
+    def format_of(self, names: Sequence[str]) -> str | None:
+        """Return the format of the times in a file with these headers, None where it is not said.
+
+        A file that has the standard column in place of the one that is named has its own format.
+        """
         is_here = self.is_strict or self.time is None or self.time in names
-        return self.time_format if is_here else "ms"
+        return self.time_format if is_here else None
 
 
 BY_NAME = ColumnMap()

@@ -119,7 +119,8 @@ class DataSection(Section):
         default=None,
         description="Files only: unit of a column of numbers (s, ms, us or ns), iso for dates such "
         "as 2026-01-31T12:00:00+01:00, or a pattern of Python's strptime such as "
-        "%d.%m.%Y %H:%M:%S; ms if not given. A date without a time zone is UTC",
+        "%d.%m.%Y %H:%M:%S; what the cells look like if not given: dates, or numbers of any of "
+        "these units since 1970. A date without a time zone is UTC",
     )
     label: ColumnName | None = Field(
         default=None,
@@ -188,7 +189,7 @@ class DataSection(Section):
         return ColumnMap(
             key=self.key,
             time=self.time,
-            time_format=self.time_format or "ms",
+            time_format=self.time_format,
             label=self.label,
             normal_label=self.normal_label,
             features=self.features or (),

@@ -19,6 +19,7 @@ from stream_detector.datasets.files.columns import (
     to_numbers,
 )
 from stream_detector.datasets.files.remedies import mend, to_milliseconds
+from stream_detector.datasets.files.times import find_time
 from stream_detector.errors import DatasetError
 from stream_detector.files import open_regular
 from stream_detector.recipes.columns import ColumnMap
@@ -68,6 +69,9 @@ def to_columns(path: Path, table: Any, *, blank_is_missing: bool, columns: Colum
         canonical(name) or f"{at} (without a name)"
         for at, name in enumerate(table.column_names, start=1)
     ]
+    if blank_is_missing:
+        firsts = [plain(column)[0].as_py() for column in table.columns]
+        columns = find_time(names, firsts, columns)
     roles = roles_of(path, names, columns)
     index = {name for name in index_of(table) if isinstance(name, str)}
     named: dict[str, list[Any]] = {}
@@ -86,7 +90,7 @@ def to_columns(path: Path, table: Any, *, blank_is_missing: bool, columns: Colum
             value_names.append(role)
             values.append(_values(path, header, column, blank_is_missing))
     rows = np.arange(1, table.num_rows + 1)
-    convert_named(path, named, rows.tolist(), columns, headers)
+    time_form = convert_named(path, named, rows.tolist(), columns, headers)
     return Columns(
         path,
         value_names,
@@ -96,6 +100,8 @@ def to_columns(path: Path, table: Any, *, blank_is_missing: bool, columns: Colum
         headers,
         in_index,
         columns,
+        ("Parquet",),
+        time_form,
     )
 
 
