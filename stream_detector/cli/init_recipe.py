@@ -111,7 +111,8 @@ def make_recipe(table: RawTable, layout: Layout, target: Target, choices: Choice
         raise DatasetError(message)
     plan = make_plan(layout, timing, choices.false_alarms_per_day)
     rate = choices.false_alarms_per_day
-    values = compose(target.name, str(table.path), layout, plan, base_recipe(rate))
+    base = dict(base_recipe(rate)) | ({"input": choices.table} if choices.table else {})
+    values = compose(target.name, str(table.path), layout, plan, base)
     recipe = write_values(values, table.path, target)
     return Made(recipe, table, layout, timing, plan, rate, values)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from stream_detector.core.codec.mapping import (
@@ -19,6 +19,7 @@ from stream_detector.core.codec.paths import parse_path
 from stream_detector.errors import ConfigError
 from stream_detector.recipes.presets import PRESETS, PresetName
 from stream_detector.recipes.section import Section
+from stream_detector.text import shorten
 
 InputFormat = Literal["json", "csv", "influx"]
 """Formats whose records a mapping can read."""
@@ -220,6 +221,27 @@ class InputSection(Section):
             may_lack=found.get("absent") == "missing",
             delimiter=found.get("delimiter", ","),
         )
+
+
+def parse_input(values: Mapping[str, Any]) -> InputSection:
+    """Check a table that is no part of a recipe yet.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, or values do not fit; the message lists every problem.
+    """
+    problems = list(input_problems(values, "samples"))
+    table = InputSection()
+    try:
+        table = InputSection.model_validate(dict(values))
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            place = ".".join(map(str, ("input", *each["loc"])))
+            problems.append(f"{place}: {each['msg']}, received {each['input']!r}")
+    if problems:
+        raise ConfigError(shorten("; ".join(problems)))
+    return table
 
 
 def input_problems(values: Mapping[str, Any], record: object) -> Iterator[str]:
