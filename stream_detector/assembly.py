@@ -117,9 +117,9 @@ def build_detector(
     """
     window, alerting = recipe.window, recipe.alerting
     features = features or Features.generated(window.features)
+    mapping = recipe.input.mapping(features.names)
     if window.record == "samples":
         rules, most = (recipe.window_rules, alerting.rules), (model_rows_max, keys_max)
-        mapping = recipe.input.mapping(features.names)
         return SampleDetector(bundle, scorer, *rules, features, *most, mapping)
     return WindowDetector(
         bundle=bundle,
@@ -130,6 +130,7 @@ def build_detector(
         features=features,
         model_rows_max=model_rows_max,
         image=window.image,
+        mapping=mapping,
     )
 
 

@@ -98,13 +98,11 @@ def require_content_type(content_type: ContentType | None, served: "Served") -> 
         If they cannot: images for a bundle that takes none, or records of another program without
         an `[input]` that says how they are read.
     """
-    from stream_detector.core.sample_detector import SampleDetector
-
     bundle, detector = served.bundle, served.detector
     if content_type is None:
         return
     shape: RecordShape = bundle.manifest.recipe.window.record
-    if isinstance(detector, SampleDetector) and detector.mapping is not None:
+    if detector.mapping is not None and shape != "image":
         shape = "mapped"
     known = [each for each in FORMATS if each.serves(shape)]
     if content_type not in [each.name for each in known]:

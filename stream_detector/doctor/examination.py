@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.codec.formats import ContentType
-from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.detector import Detector, WindowDetector
 from stream_detector.core.records import FloatArray, RecordBatch, Rejected
-from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.windowing.diagnosis import Diagnosis
 from stream_detector.core.windowing.series_health import SeriesFacts, SeriesHealth
@@ -160,7 +158,7 @@ class Examination:
 
         Where `[input]` finds keys in the records, only those of usable records are known.
         """
-        if not isinstance(self.detector, SampleDetector) or self.detector.mapping is None:
+        if self.detector.mapping is None:
             series = batch.series()
             yield from zip(series.keys, series.partitions.tolist(), strict=True)
         elif facts is not None:
@@ -197,20 +195,18 @@ class Examination:
 
     def _add_windows(self, detector: WindowDetector, batch: RecordBatch) -> None:
         """Count what a batch of whole windows held."""
-        decoded = decode_windows(
-            batch.values,
-            batch.headers,
-            detector.image or detector.shape,
-            self._content_type,
-            origin=detector.features.origin,
-        )
-        if not len(decoded.windows):
-            return
-        own = batch.series().timestamps_ms[decoded.indices].tolist()
-        indices = decoded.indices.tolist()
-        times = [decoded.timestamps_ms.get(*each) for each in zip(indices, own, strict=True)]
-        values = decoded.windows.reshape(-1, decoded.windows.shape[2])
-        self._add_values(values, float(max(times)))
+        for keyed, decoded in detector.decode(batch, self._content_type):
+            indices, series = decoded.indices.tolist(), keyed.series()
+            if not indices:
+                continue
+            if detector.mapping is not None:
+                for index in indices:
+                    found = self.partitions_of.setdefault(series.keys[index], set())
+                    found.add(int(series.partitions[index]))
+            own = series.timestamps_ms[decoded.indices].tolist()
+            times = [decoded.timestamps_ms.get(*each) for each in zip(indices, own, strict=True)]
+            values = decoded.windows.reshape(-1, decoded.windows.shape[2])
+            self._add_values(values, float(max(times)))
 
     def _add_values(
         self, values: FloatArray, newest_ms: float, rows: NDArray[np.intp] | None = None

@@ -54,7 +54,7 @@ PlaceText = Annotated[str, Field(min_length=1, max_length=1_024), AfterValidator
 
 
 class InputSection(Section):
-    """Where key, time and features are in the records of a topic, for `record = "samples"`.
+    """Where key, time and features are in the records of a topic.
 
     Without this table records look as [Record formats](record-formats.md) says. A path is names
     with dots between them: [Your records as they are](../how-to/your-records.md) has examples. For
@@ -256,8 +256,8 @@ def input_problems(values: Mapping[str, Any], record: object) -> Iterator[str]:
     """
     if not values:
         return
-    if record != "samples":
-        yield f"input: expected only with window.record = 'samples', received it with {record!r}"
+    if record == "image":
+        yield from _image_problems(values)
     preset = values.get("preset")
     of_preset = PRESETS.get(preset, {}) if isinstance(preset, str) else {}  # type: ignore[call-overload]
     for name, other in (_TAGS, _TAGS[::-1]):
@@ -278,6 +278,17 @@ def input_problems(values: Mapping[str, Any], record: object) -> Iterator[str]:
             f"input.time_unit: expected input.time beside it, received {values['time_unit']!r} "
             "without"
         )
+
+
+def _image_problems(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys that records of images cannot have: there is nothing in them to look in."""
+    for name, value in values.items():
+        is_header = isinstance(value, str) and value.startswith(HEADER)
+        if name not in ("key", "time", "time_unit") or (name != "time_unit" and not is_header):
+            yield (
+                f"input.{name}: expected only input.key and input.time in headers, as in "
+                f"header:device, for window.record = 'image', received {value!r}"
+            )
 
 
 def _place_of(text: str | None) -> Place | None:

@@ -39,6 +39,15 @@ class Decoded:
     timestamps_ms: Mapping[int, int]
     rejected: Sequence[Rejected]
 
+    def shifted(self, first_index: int) -> "Decoded":
+        """Return the same for records that begin at another index of the batch."""
+        return Decoded(
+            self.indices + first_index,
+            self.windows,
+            {first_index + index: time_ms for index, time_ms in self.timestamps_ms.items()},
+            [Rejected(first_index + each.index, each.error, each.stage) for each in self.rejected],
+        )
+
     def without(self, errors: Mapping[int, DataError]) -> "Decoded":
         """Return the windows of the other records, and the given ones as rejected.
 

@@ -1,45 +1,21 @@
 """Decode records of samples by a mapping: key, time and features stand where `[input]` says.
 
-Pure. Which records have which format is said by `stream_detector.core.codec.formats`, as without a
-mapping. A format whose values are no documents, float32, has its own decoder: of the mapping only
-headers apply to its records, where they have them. Nothing of it applies to records whose header
-says that they are JSON as this project writes it, as `replay` does.
+Pure.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.codec.decoding import RawSamples, lost_in_float32
-from stream_detector.core.codec.formats import (
-    ContentType,
-    FormatGroup,
-    group_by_format,
-    select_records,
-    unreadable,
-)
-from stream_detector.core.codec.json_format import OWN
-from stream_detector.core.codec.keys import unusable_keys
+from stream_detector.core.codec.decoding import RawSamples
+from stream_detector.core.codec.formats import ContentType, FormatGroup
+from stream_detector.core.codec.mapped_records import MappedForm, read_mapped
 from stream_detector.core.codec.mapping import InputMapping
-from stream_detector.core.codec.plain_documents import read_plain_documents
-from stream_detector.core.codec.readings import DocumentSamples, read_documents
-from stream_detector.core.codec.samples import (
-    DecodedSamples,
-    find_header,
-    join_samples,
-    with_header_times,
-    with_times,
-)
-from stream_detector.core.codec.scalars import invalid_place, read_time
+from stream_detector.core.codec.samples import DecodedSamples, with_times
 from stream_detector.core.features import Features
 from stream_detector.core.records import RecordBatch
-from stream_detector.errors import DataError, RecordValueError
-
-_RECORDS_AT_ONCE = 4096
-"""Records decoded together, as in `stream_detector.core.codec.samples`."""
 
 
 class MappedSamples(NamedTuple):
@@ -55,9 +31,6 @@ class MappedSamples(NamedTuple):
 
     batch: RecordBatch
     samples: DecodedSamples
-
-
-_Reader = Callable[[Sequence[bytes], NDArray[np.intp]], DocumentSamples]
 
 
 def decode_mapped_samples(
@@ -92,101 +65,12 @@ def decode_mapped_samples(
     ValueError
         If these records cannot have the format `content_type`: the caller's mistake.
     """
-    groups, unusable = group_by_format(
-        batch.values, batch.headers, content_type or mapping.format, "mapped"
-    )
-    keys, record_ms = list(batch.series().keys), batch.series().timestamps_ms
-    rejected: dict[int, DataError] = {}
-    parts: list[RawSamples] = []
-    for group in groups:
-        read = _reader_of(group, mapping, features)
-        rows = _take_header_keys(batch, group, mapping, keys, rejected)
-        for start in range(0, len(rows), _RECORDS_AT_ONCE):
-            some, numbers = select_records(batch.values, rows[start : start + _RECORDS_AT_ONCE])
-            samples, own_keys = read(some, numbers)
-            if own_keys is not None:
-                for row, key in zip(samples.rows.tolist(), own_keys, strict=True):
-                    keys[row] = key
-            samples = _with_header_times(samples, batch, group, mapping)
-            rejected |= dict(samples.rejected)
-            if features.origin and samples.values.dtype == np.float32:
-                rejected |= {row: lost_in_float32() for row in samples.rows.tolist()}
-            else:
-                parts.append(samples)
-    without_key = unusable_keys(keys, is_required=True)
-    if mapping.key is not None:  # of a record that could not be read, the key is not known
-        without_key = {row: each for row, each in without_key.items() if row not in rejected}
-    reasons = {**rejected, **unusable, **without_key, **unreadable(batch.headers, unusable)}
-    samples = join_samples(parts, features)
-    if without_key:
-        samples = samples.select(~np.isin(samples.rows, list(without_key)))
-    decoded = with_times(samples, list(reasons.items()), record_ms, interval_ms)
+
+    def read_own(group: FormatGroup, values: Sequence[bytes], rows: NDArray[np.intp]) -> RawSamples:
+        return group.format.decode_samples(values, rows, features)
+
+    form = MappedForm(mapping, features, "mapped", read_own, needs_key=True)
+    keys, samples, rejected = read_mapped(batch, content_type, form)
+    record_ms = batch.series().timestamps_ms  # (n_records,)
+    decoded = with_times(samples, list(rejected.items()), record_ms, interval_ms)
     return MappedSamples(batch.with_keys(keys), decoded)
-
-
-def _reader_of(group: FormatGroup, mapping: InputMapping, features: Features) -> _Reader:
-    """Return what reads the records of one format."""
-    found = group.format
-
-    def read(values: Sequence[bytes], rows: NDArray[np.intp]) -> DocumentSamples:
-        if group.name == OWN or not found.holds_documents:
-            return DocumentSamples(found.decode_samples(values, rows, features))
-        plain = None
-        if found.name == "json":
-            plain = read_plain_documents(values, rows, mapping, features)
-        return plain or read_documents(
-            values, rows, lambda value: found.read_document(value, mapping), mapping, features
-        )
-
-    return read
-
-
-def _take_header_keys(
-    batch: RecordBatch,
-    group: FormatGroup,
-    mapping: InputMapping,
-    keys: list[bytes | None],
-    rejected: dict[int, DataError],
-) -> range | list[int]:
-    """Set the keys that headers give, in place, and return the rows of a group that have one."""
-    place = mapping.key
-    if place is None or not place.header or group.name == OWN:
-        return group.rows
-    rows: list[int] = []
-    for row in group.rows:
-        key = None if batch.headers is None else find_header(batch.headers[row], place.header)
-        if key is not None:
-            keys[row] = key
-        elif group.format.holds_documents:
-            message = f"key: expected it in the header {place.header}, received no such header"
-            rejected[row] = RecordValueError(message)
-            continue
-        rows.append(row)
-    return rows
-
-
-def _with_header_times(
-    samples: RawSamples, batch: RecordBatch, group: FormatGroup, mapping: InputMapping
-) -> RawSamples:
-    """Return the samples with the times that headers give, without records of an invalid one."""
-    if group.format.time_header is not None and batch.headers is not None:
-        samples = with_header_times(samples, batch.headers, group.format.time_header)
-    place = mapping.time
-    if place is None or not place.header or group.name == OWN:
-        return samples
-    first_ms = samples.first_ms.copy()  # (n_records,)
-    is_kept = np.ones(len(first_ms), dtype=np.bool_)  # (n_records,)
-    invalid: list[tuple[int, DataError]] = []
-    for at, row in enumerate(samples.rows.tolist()):
-        text = None if batch.headers is None else find_header(batch.headers[row], place.header)
-        if text is None and not group.format.holds_documents:
-            continue
-        shown = "nothing" if text is None else text.decode(errors="backslashreplace")
-        time_ms = None if text is None else read_time(shown, mapping.time_unit)
-        if time_ms is None:
-            is_kept[at] = False
-            invalid.append((row, invalid_place(place, mapping.time_unit, shown)))
-        else:
-            first_ms[at] = time_ms
-    samples = replace(samples, first_ms=first_ms, each_ms={})
-    return replace(samples.select(is_kept), rejected=[*samples.rejected, *invalid])

@@ -79,10 +79,18 @@ def test_what_does_not_fit_is_named(text: str) -> None:
     assert text in str(caught.value)
 
 
-def test_only_records_of_samples_have_such_a_table() -> None:
-    ecg = load_recipe(shipped_recipe("ecg5000-dense.toml")).model_dump(exclude_defaults=True)
-    with pytest.raises(ConfigError, match=r"input: expected only with window.record = 'samples'"):
-        parse_recipe(ecg | {"input": {"key": "a"}}, "test")
+def test_images_have_key_and_time_in_headers_only() -> None:
+    mnist = load_recipe(shipped_recipe("mnist-vae.toml")).model_dump(exclude_defaults=True)
+    table = {"key": "header:camera", "time": "header:at", "time_unit": "s"}
+    assert parse_recipe(mnist | {"input": table}, "test").input.key == "header:camera"
+    for wrong in (
+        {"key": "camera"},
+        {"values": "x"},
+        {"preset": "flat"},
+        {"key": "", "values": ""},
+    ):
+        with pytest.raises(ConfigError, match=r"input\..*: expected only input.key and input.time"):
+            parse_recipe(mnist | {"input": wrong}, "test")
 
 
 def test_features_that_the_bundle_has_not_are_refused() -> None:
