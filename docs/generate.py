@@ -29,10 +29,11 @@ from stream_detector import errors
 from stream_detector.bundle.manifest import Manifest
 from stream_detector.cli import app
 from stream_detector.core.codec.formats import CONTENT_TYPES, FORMATS
+from stream_detector.log_events import LOG_EVENTS
 from stream_detector.recipes.section import tables_of
 from stream_detector.recipes.sections import Recipe
 from stream_detector.settings import ENVIRONMENT_PREFIX, ConnectionSettings, DetectSettings
-from stream_detector.telemetry import LOG_EVENTS, Metrics
+from stream_detector.telemetry import Metrics
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"

@@ -143,7 +143,9 @@ class Bundle:
     @property
     def features(self) -> Features:
         """Return names and origin of the features, and the scales of keys."""
-        return Features(self.manifest.features, self.manifest.origin, self.key_scales)
+        warm_up_samples = self.manifest.recipe.scaling.warm_up_samples
+        names, origin = self.manifest.features, self.manifest.origin
+        return Features(names, origin, self.key_scales, warm_up_samples)
 
     @property
     def reference(self) -> BundleReference:

@@ -6,7 +6,7 @@ series, and the windows are cut here.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.detector import check_shape
 from stream_detector.core.features import Features
+from stream_detector.core.key_scales import KeyUnits
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
 from stream_detector.core.results import ClockFault, ClockNotice, Counts, Outcome, Scores, Step
 from stream_detector.core.scoring.scorer import (
@@ -33,9 +34,9 @@ from stream_detector.core.scoring.scorer import (
 )
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.state.sample_state import Needed, NoDataTimes, SampleState
+from stream_detector.core.state.warm_up import follow, units_of
 from stream_detector.core.timestamps import describe_time
 from stream_detector.core.windowing.admission import KEYS_MAX, find_refused
-from stream_detector.core.windowing.arrays import Indices
 from stream_detector.core.windowing.imputation import impute_windows
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.series_health import SeriesFacts
@@ -106,7 +107,8 @@ class SampleDetector:
         if not len(decoded.indices):
             return state
         completed, _ = self._assign_windows(state, batch, decoded)
-        return replace(state, windows=completed.state)
+        followed = follow(state.new_keys, completed, self.features)
+        return replace(state, windows=completed.state, new_keys=followed.state)
 
     def step(
         self, state: DetectorState, batch: RecordBatch, content_type: ContentType | None = None
@@ -120,9 +122,12 @@ class SampleDetector:
             return Step(state, _no_scores(threshold), [], _in_order(decoded.rejected), counts)
         completed, indices = self._assign_windows(state, batch, decoded)
         known = KeyedAlerts(state.alerts, state.gaps)
-        alerts = AlertBatch(self._policy, known, batch, completed, indices)
-        key_rows, unknown = self._key_rows(completed)
-        scores = self._score_windows(completed, key_rows, alerts)  # (n_windows,)
+        followed = follow(state.new_keys, completed, self.features)
+        units = None
+        if self.features.key_scales is not None:
+            units = units_of(followed, completed, self.features.key_scales)
+        alerts = AlertBatch(self._policy, known, batch, completed, indices, units)
+        scores = self._score_windows(completed, units, alerts)  # (n_windows,)
         after = alerts.finish()
         is_scored = np.isfinite(scores)
         found = Scores(
@@ -133,15 +138,21 @@ class SampleDetector:
             completed.end_ms[is_scored],
         )
         late = _late_records(completed, decoded)
-        counts = _count(len(batch), decoded, completed, scores, threshold)
+        judged = _Judged(scores, threshold, None if units is None else units.is_warm_up)
+        counts = _count(len(batch), decoded, completed, judged)
         counts.n_suppressed = alerts.n_suppressed
         state = replace(state, windows=completed.state, alerts=after.alerts, gaps=after.gaps)
+        state = replace(state, new_keys=followed.state)
         rejected = _in_order([*decoded.rejected, *late])
-        series = SeriesFacts(completed, is_scored, decoded.counts, decoded.values)
+        # A window that came in the warm-up of a new key lacks nothing but the key's scale.
+        is_sound = is_scored if units is None else is_scored | units.is_warm_up  # (n_windows,)
+        series = SeriesFacts(completed, is_sound, decoded.counts, decoded.values)
         raised = [*alerts.raised, *self._no_data(batch, completed, indices)]
         raised.sort(key=lambda each: each.record)
         notices = _clock_notices(completed)
-        return Step(state, found, raised, rejected, counts, series, notices, unknown)
+        unknown = [] if units is None else _keys_at(completed, units.is_fleet[units.rows])
+        news = (unknown, followed.begun, followed.fitted)
+        return Step(state, found, raised, rejected, counts, series, notices, *news)
 
     def _no_data(
         self, batch: RecordBatch, completed: WindowBatch, indices: NDArray[np.intp]
@@ -246,26 +257,12 @@ class SampleDetector:
             )
         return decoded.without(errors)
 
-    def _key_rows(self, completed: WindowBatch) -> tuple[Indices | None, list[bytes]]:
-        """Return which scale each window has, and the keys that have the fleet's.
-
-        Returns
-        -------
-        Rows of the scales, shape (n_windows,); None where all keys have the same.
-        """
-        scales = self.features.key_scales
-        if scales is None:
-            return None, []
-        slots, which = np.unique(completed.slots, return_inverse=True)  # (n_keys,), (n_windows,)
-        keys = completed.state.keys_of(slots)
-        rows = scales.rows(keys)  # (n_keys,)
-        unknown = [keys[at] for at in np.flatnonzero(rows == scales.fleet_row).tolist()]
-        return rows[which], unknown
-
     def _score_windows(
-        self, completed: WindowBatch, key_rows: Indices | None, alerts: AlertBatch
+        self, completed: WindowBatch, units: KeyUnits | None, alerts: AlertBatch
     ) -> NDArray[np.float64]:
-        """Return the score of each window, NaN where too many of its values are missing.
+        """Return the score of each window, NaN where it has none.
+
+        That is where too many of its values are missing, and where its key is in warm-up.
 
         Alerts advance slice by slice, so that no more windows are held than one call has.
         """
@@ -276,14 +273,16 @@ class SampleDetector:
             rows = np.arange(start, start + len(filled))  # (n,)
             places, imputed = np.arange(len(filled)), None
             is_usable = np.ones(len(filled), dtype=np.bool_)
+            if units is not None:
+                is_usable &= ~units.is_warm_up[rows]
             if shares.any():
-                is_usable[:] = ~np.isnan(filled).any(axis=(1, 2))
+                is_usable &= ~np.isnan(filled).any(axis=(1, 2))
                 imputed = np.isnan(received[is_usable])  # (n_scored, n_steps, n_features)
+            if not is_usable.all():
                 filled = filled[is_usable]
                 places = np.cumsum(is_usable) - 1
-            if key_rows is not None and self.features.key_scales is not None:
-                scales, of_key = self.features.key_scales, key_rows[rows[is_usable]]
-                filled = scales.transform(filled, of_key, in_place=True)
+            if units is not None:
+                filled = units.transform_in_place(filled, rows[is_usable])
             found = self.scorer.score(filled) if len(filled) else NO_SCORES
             scores[rows[is_usable]] = found.scores
             alerts.add_windows(ScoredSlice(rows, scores[rows], places, found, imputed))
@@ -355,14 +354,24 @@ def _clock_notices(completed: WindowBatch) -> list[ClockNotice]:
     ]
 
 
+def _keys_at(completed: WindowBatch, is_meant: NDArray[np.bool_]) -> list[bytes]:
+    """Return the keys of some windows, shape (n_windows,), each once."""
+    return completed.state.keys_of(np.unique(completed.slots[is_meant]))
+
+
+class _Judged(NamedTuple):
+    """Scores of the windows of a batch, shape (n_windows,), and which came in a key's warm-up."""
+
+    scores: NDArray[np.float64]
+    threshold: float
+    is_warm_up: NDArray[np.bool_] | None
+
+
 def _count(
-    n_records: int,
-    decoded: DecodedSamples,
-    completed: WindowBatch,
-    scores: NDArray[np.float64],
-    threshold: float,
+    n_records: int, decoded: DecodedSamples, completed: WindowBatch, judged: _Judged
 ) -> Counts:
     """Return how many records, samples and windows had which outcome."""
+    scores, threshold, is_warm_up = judged
     number = {name: number for number, name in enumerate(_OUTCOMES)}
     # Later lines take precedence.
     outcome = np.where(completed.is_warm, number["buffered"], number["warm_up"])  # (n_records,)
@@ -370,6 +379,10 @@ def _count(
     outcome[completed.n_held == decoded.counts] = number["held"]
     outcome[completed.gap_records[completed.is_cold_gap]] = number["unscored"]
     outcome[completed.records[~is_scored]] = number["unscored"]
+    n_warm_up = 0
+    if is_warm_up is not None:
+        outcome[completed.records[is_warm_up]] = number["warm_up"]
+        n_warm_up = int(is_warm_up.sum())
     outcome[completed.records[is_scored]] = number["normal"]
     outcome[completed.records[scores > threshold]] = number["anomalous"]
     outcome[completed.n_repeated == decoded.counts] = number["duplicate"]
@@ -385,7 +398,8 @@ def _count(
         windows={
             "normal": n_scored - n_anomalous,
             "anomalous": n_anomalous,
-            "missing": len(scores) - n_scored,
+            "missing": len(scores) - n_scored - n_warm_up,
+            **({} if is_warm_up is None else {"warm_up": n_warm_up}),
         },
         samples={
             "used": completed.n_used,

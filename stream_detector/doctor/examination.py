@@ -135,7 +135,7 @@ class Examination:
         self.n_incomplete += step.counts.windows.get("missing", 0)
         self.n_gaps += step.counts.n_gaps
         self.samples.update(step.counts.samples)
-        self.unknown_keys.update(dict.fromkeys(step.unknown_keys))
+        self.unknown_keys.update(dict.fromkeys([*step.unknown_keys, *step.new_keys]))
         for each in step.rejected:
             self._add_rejected(batch, each)
         for key, partition in self._places(batch, step.series):

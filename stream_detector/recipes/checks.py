@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from stream_detector.core.state.warm_up import N_VALUES_MIN
 from stream_detector.recipes.alerting import AlertingSection
 from stream_detector.recipes.datasets import (
     DATASETS,
@@ -197,6 +198,12 @@ def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         yield (
             "scaling.per_key: expected only with window.record = 'samples', where a key is a "
             f"series, received true with {record!r}"
+        )
+    warm_up = tables["scaling"].get("warm_up_samples", 0)
+    if _is_number(warm_up) and 0 < warm_up < N_VALUES_MIN:
+        yield (
+            f"scaling.warm_up_samples: expected 0 or at least {N_VALUES_MIN}, from which a "
+            f"deviation can be told, received {warm_up}"
         )
     if kind == "pixels" and record != "image":
         yield (
