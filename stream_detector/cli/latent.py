@@ -247,7 +247,8 @@ def _reconstruct_samples(
     from stream_detector.datasets.files.samples import read_samples
     from stream_detector.datasets.windowing import cut_with_rows, join_windows, require_windows
 
-    table, rules = read_samples(file, bundle.features), bundle.manifest.recipe.window.rules
+    recipe, rules = bundle.manifest.recipe, bundle.manifest.recipe.window.rules
+    table = read_samples(file, bundle.features, recipe.data.columns.lenient)
     samples = table.samples
     found, rows = cut_with_rows(samples, rules, bundle.features)
     warn_of_unknown_keys(samples.keys, bundle.features, found.n_warm_up)

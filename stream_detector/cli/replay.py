@@ -14,9 +14,16 @@ import typer
 from stream_detector.cli.options import (
     ONLINE,
     Client,
+    CountOrNames,
+    Key,
+    Label,
+    SaidColumns,
     Servers,
     SettingsFile,
+    Time,
+    TimeFormat,
     connection_settings,
+    count_or_names,
     examples,
 )
 from stream_detector.cli.terminal import progress_bar, say
@@ -24,7 +31,7 @@ from stream_detector.core.codec.formats import FormatName
 from stream_detector.core.codec.json_format import OWN
 from stream_detector.errors import ConfigError
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
-from stream_detector.recipes.datasets import DATASETS, built_in
+from stream_detector.recipes.datasets import DATASETS, built_in, is_table
 
 if TYPE_CHECKING:
     from stream_detector.core.features import Features
@@ -70,8 +77,7 @@ Format = Annotated[
     ),
 ]
 Part = Annotated[
-    Literal["test", "all"],
-    typer.Option(help="Send the test part, or the training part and then the test part."),
+    Literal["test", "all"], typer.Option(help="Send the test part, or training and test part.")
 ]
 IsSamples = Annotated[
     bool,
@@ -203,9 +209,11 @@ def replay(
     format_: Format = "json",
     split: Annotated[str | None, typer.Option(help="ecg5000: tutorial or official.")] = None,
     part: Part = "test",
-    features: Annotated[
-        int | None, typer.Option(help="Windows: features of a file's windows. Default 1.", min=1)
-    ] = None,
+    features: CountOrNames = None,
+    key: Key = None,
+    time: Time = None,
+    time_format: TimeFormat = None,
+    label: Label = None,
     is_samples: IsSamples = False,
     interval_ms: IntervalMs = None,
     chunk: Chunk = None,
@@ -242,12 +250,15 @@ def replay(
         speed=speed, sample_interval_ms=interval_ms, chunk_samples=chunk, times=times,
         start_ms=start_ms,
     )  # fmt: skip
-    facts = _record_facts(source, is_samples, bundle)
+    n_features, names = count_or_names(features)
+    said = SaidColumns(key, time, time_format, label, names)
+    said.require_file(is_table(Path(source)), "a")
+    facts = _record_facts(source, is_samples, bundle, said)
     _require_format(format_, facts, bundle)
     if facts.is_mapped and format_ == "json":
         format_ = OWN
     if facts.is_samples:
-        _refuse({"--split": split, "--features": features}, "whole windows")
+        _refuse({"--split": split, "--features": n_features}, "whole windows")
         _require_interval(interval_ms, facts.sample_interval_ms, bundle)
         of_samples = {"sample_interval_ms": facts.sample_interval_ms} | of_samples
         job = _sample_job(
@@ -258,11 +269,13 @@ def replay(
     else:
         _refuse({FLAGS[name]: 1 for name in of_samples | faults}, "samples")
         options = {"rate": rate, "content_type": format_, "n_channels": facts.n_channels}
-        job = _window_job((source, split, part, features or 1, facts.columns), options)
+        job = _window_job((source, split, part, n_features or 1, facts.columns), options)
     _send(job, topic, settings)
 
 
-def _record_facts(source: str, is_samples: bool, bundle: Path | None) -> RecordFacts:
+def _record_facts(
+    source: str, is_samples: bool, bundle: Path | None, said: SaidColumns
+) -> RecordFacts:
     """Return what the records hold.
 
     Raises
@@ -274,11 +287,11 @@ def _record_facts(source: str, is_samples: bool, bundle: Path | None) -> RecordF
 
     is_asked = is_samples or is_sample_set(source)
     if bundle is None:
-        return RecordFacts(is_asked)
+        return RecordFacts(is_asked, columns=said.over(BY_NAME))
     from stream_detector.bundle import read_bundle
 
     found = read_bundle(bundle)
-    window = found.manifest.recipe.window
+    recipe, window = found.manifest.recipe, found.manifest.recipe.window
     is_samples = window.record == "samples"
     if is_asked and not is_samples:
         message = (
@@ -287,8 +300,7 @@ def _record_facts(source: str, is_samples: bool, bundle: Path | None) -> RecordF
         )
         raise ConfigError(message)
     interval_ms = float(window.sample_interval_ms) or None
-    recipe = found.manifest.recipe
-    columns, is_mapped = recipe.data.columns.lenient, recipe.input.is_given
+    columns, is_mapped = said.over(recipe.data.columns.lenient), recipe.input.is_given
     return RecordFacts(is_samples, interval_ms, window.channels, found.features, columns, is_mapped)
 
 

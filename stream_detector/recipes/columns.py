@@ -37,6 +37,8 @@ class ColumnMap:
     is_strict
         Whether a named column must be there. False is for files other than the one that a recipe
         describes: they may have the standard names, and no labels.
+    said
+        Which of key, time and label a person named for this file, so that it must have them.
 
     Examples
     --------
@@ -53,6 +55,7 @@ class ColumnMap:
     normal_label: str | None = None
     features: tuple[str, ...] = ()
     is_strict: bool = True
+    said: tuple[str, ...] = ()
 
     @property
     def lenient(self) -> "ColumnMap":
@@ -76,13 +79,16 @@ class ColumnMap:
         if not self.is_strict:
             # Where the named column is missing, the standard one may be there instead; and where
             # the recipe's own file has none, another one may have it.
-            chosen = {name: each if each in names else None for name, each in chosen.items()}
+            chosen = {
+                name: each if each in names or name in self.said else None
+                for name, each in chosen.items()
+            }
         named = (each for each in (*chosen.values(), *self.features) if each)
         lacking = [each for each in named if each not in names]
         if lacking:
             message = (
-                f"expected the columns {', '.join(lacking)} that [data] names, received "
-                f"{', '.join(names)}"
+                f"expected the columns {', '.join(lacking)} that [data] or an option names, "
+                f"received {', '.join(names)}"
             )
             raise ValueError(message)
         columns = {
@@ -95,6 +101,11 @@ class ColumnMap:
         others = set(self.features or names).difference((*STANDARD_NAMES.values(), *LABEL_NOTES))
         return [columns.get(name, name if name in others else None) for name in names]
 
+    def names_time_of(self, names: Sequence[str]) -> bool:
+        """Return whether the time of a file with these headers is named, or is said to be none."""
+        is_named = self.is_strict or "time" in self.said or self.time in names
+        return self.time is not None and is_named
+
     def format_of(self, names: Sequence[str]) -> str | None:
         """Return the format of the times in a file with these headers, None where it is not said.
 
@@ -102,6 +113,11 @@ class ColumnMap:
         """
         is_here = self.is_strict or self.time is None or self.time in names
         return self.time_format if is_here else None
+
+
+def is_time_format(text: str) -> bool:
+    """Return whether a text is a unit, "iso", or a pattern that has a date or a time of day."""
+    return text in TIME_UNITS_MS or text == "iso" or "%" in text
 
 
 BY_NAME = ColumnMap()

@@ -16,7 +16,7 @@ from stream_detector.core.scoring.reconstruction_error import ErrorKind
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.core.windowing.rules import MissingRule, WindowRules
 from stream_detector.recipes.alerting import AlertingSection
-from stream_detector.recipes.columns import TIME_UNITS_MS, ColumnMap
+from stream_detector.recipes.columns import TIME_UNITS_MS, ColumnMap, is_time_format
 from stream_detector.recipes.datasets import DATASETS, RecordKind, names_of, names_with
 from stream_detector.recipes.input import InputSection
 from stream_detector.recipes.networks import NetworkSection
@@ -74,7 +74,7 @@ ColumnName = Annotated[str, Field(max_length=1_024), BeforeValidator(_number_as_
 
 def _time_format(text: str) -> str:
     """Accept a unit, "iso" or a pattern that has a date or a time of day."""
-    if text in TIME_UNITS_MS or text == "iso" or "%" in text:
+    if is_time_format(text):
         return text
     kind, context = "unknown_format", {"units": ", ".join(TIME_UNITS_MS)}
     message = "Input should be {units}, iso or a pattern such as %d.%m.%Y %H:%M:%S"

@@ -292,7 +292,7 @@ def roles_of(path: Path, names: Sequence[str], columns: ColumnMap) -> list[str |
     try:
         roles = columns.roles(names)
     except ValueError as error:
-        message = f"{path}: {error}; correct the recipe's [data], or give the file that it is for"
+        message = f"{path}: {error}; correct the name, or give the file that it is for"
         raise DatasetError(message) from None
     check_named_once(path, [role for role in roles if role is not None])
     return roles

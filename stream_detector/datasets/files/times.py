@@ -103,7 +103,7 @@ def find_time(names: Sequence[str], cells: Sequence[object], columns: ColumnMap)
     >>> find_time(["flow", "runtime"], ["5", "1767225600"], ColumnMap()).time is None
     True
     """
-    if columns.time is not None or "timestamp_ms" in names:
+    if columns.names_time_of(names) or "timestamp_ms" in names:
         return columns
     known = (columns.key, columns.label, *columns.features)
     likely = [
@@ -113,7 +113,11 @@ def find_time(names: Sequence[str], cells: Sequence[object], columns: ColumnMap)
     ]
     named = [name for name in likely if is_time_name(name)]
     chosen = named if len(named) == 1 else likely
-    return replace(columns, time=chosen[0]) if len(chosen) == 1 else columns
+    if len(chosen) != 1:
+        return columns
+    # The format that is said is that of the column that is named.
+    time_format = columns.time_format if columns.time is None else None
+    return replace(columns, time=chosen[0], time_format=time_format)
 
 
 def _is_time(name: str, cell: object) -> bool:
