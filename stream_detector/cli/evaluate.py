@@ -24,7 +24,6 @@ from stream_detector.cli.options import (
 )
 from stream_detector.cli.terminal import print_json, print_table, progress_bar
 from stream_detector.errors import BundleMismatchError, ConfigError, DatasetError
-from stream_detector.recipes.datasets import is_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,7 +104,7 @@ def evaluate(
     from stream_detector.training import evaluate_on
 
     said = SaidColumns(key, time, time_format, label, features)
-    said.require_file(dataset is not None and is_table(Path(dataset)), "--dataset")
+    said.require_file(dataset, "--dataset")
     served = open_bundle(bundle, engine)
     recipe = served.bundle.manifest.recipe
     flags = {"--part": part, "--floors": floors, "--point-adjusted": point_adjusted}

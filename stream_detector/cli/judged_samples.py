@@ -12,10 +12,11 @@ from stream_detector.core.stream_evaluation import LabelledEvent
 from stream_detector.datasets import SampleDataset, load_samples
 from stream_detector.datasets.files.samples import load as load_sample_file
 from stream_detector.datasets.files.samples import read_samples
+from stream_detector.datasets.files.several import holds_tables
 from stream_detector.datasets.windowing import in_order
 from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import Recipe
-from stream_detector.recipes.datasets import built_in, is_table
+from stream_detector.recipes.datasets import built_in
 from stream_detector.replay import concatenate
 
 
@@ -85,7 +86,7 @@ def load_judged_samples(
     if name is None:
         data = in_order(load_recipe_samples(recipe.data), features)
         return _judged(recipe.data.path or f"{data.name}:{data.split}", data, part or "test")
-    if not is_table(Path(name)):
+    if not holds_tables(Path(name)):
         return _judged(name, in_order(_load_series(name), features), part or "test")
     columns = (said or SaidColumns()).over(recipe.data.columns.lenient)
     if part == "test":

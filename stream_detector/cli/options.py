@@ -45,7 +45,10 @@ def setting_option(field: str, **options: Any) -> Any:
 BundlePath = Annotated[Path, typer.Argument(help="Folder that `train` wrote.", show_default=False)]
 WindowFile = Annotated[
     Path,
-    typer.Argument(help="FILE.csv or FILE.parquet, windows or samples; or a folder of images."),
+    typer.Argument(
+        help="FILE.csv or FILE.parquet, windows or samples, 'FILES-*.csv' or a folder of them; or "
+        "a folder of images."
+    ),
 ]
 OutFile = Annotated[
     Path | None, typer.Option("--out", help="CSV to write; default standard output.")
@@ -186,16 +189,18 @@ class SaidColumns(NamedTuple):
             if each is not None
         ]
 
-    def require_file(self, is_file: bool, flag: str) -> None:
-        """Refuse options about the columns of a file where there is none.
+    def require_file(self, source: str | None, flag: str) -> None:
+        """Refuse options about the columns of a file where the source of data is none.
 
         Raises
         ------
         ConfigError
             Naming the first of them.
         """
+        from stream_detector.datasets.files.several import holds_tables
+
         given = [name for name, each in self._asdict().items() if each is not None]
-        if given and not is_file:
+        if given and not (source is not None and holds_tables(Path(source))):
             option = f"--{given[0].replace('_', '-')}"
             message = f"{option}: expected only with {flag} FILE.csv or FILE.parquet; leave it out"
             raise ConfigError(message)

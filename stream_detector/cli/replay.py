@@ -31,7 +31,7 @@ from stream_detector.core.codec.formats import FormatName
 from stream_detector.core.codec.json_format import OWN
 from stream_detector.errors import ConfigError
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
-from stream_detector.recipes.datasets import DATASETS, built_in, is_table
+from stream_detector.recipes.datasets import DATASETS, built_in
 
 if TYPE_CHECKING:
     from stream_detector.core.features import Features
@@ -252,7 +252,7 @@ def replay(
     )  # fmt: skip
     n_features, names = count_or_names(features)
     said = SaidColumns(key, time, time_format, label, names)
-    said.require_file(is_table(Path(source)), "a")
+    said.require_file(source, "a")
     facts = _record_facts(source, is_samples, bundle, said)
     _require_format(format_, facts, bundle)
     if facts.is_mapped and format_ == "json":

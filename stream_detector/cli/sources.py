@@ -26,6 +26,7 @@ from stream_detector.datasets import (
 )
 from stream_detector.datasets.files.images import read_images
 from stream_detector.datasets.files.samples import read_samples
+from stream_detector.datasets.files.several import holds_tables
 from stream_detector.datasets.files.windows import load as load_window_file
 from stream_detector.datasets.files.windows import read_windows
 from stream_detector.datasets.windowing import cut_samples, in_order, require_windows
@@ -147,7 +148,7 @@ def load_named_dataset(
         changes = {"split": split} if split is not None else {}
         data = recipe.data.model_copy(update=changes)
         return load_windows(recipe.model_copy(update={"data": data}), bundle.features)
-    if is_table(Path(name)):
+    if holds_tables(Path(name)):
         columns = (said or SaidColumns()).over(recipe.data.columns.lenient)
         windows = load_window_file(Path(name), recipe.window.features, exact=True, columns=columns)
         return windows.in_float32(bundle.features.origin)
@@ -218,7 +219,7 @@ def load_feed(
         If the data cannot be read.
     """
     path = Path(source)
-    if is_table(path):
+    if holds_tables(path):
         table = read_windows(path, n_features=n_features, columns=columns)
         keys = list(table.keys) if table.keys is not None else None
         return Feed(source, table.exact, keys or number(path.stem, table.windows), table.labels)
@@ -291,7 +292,7 @@ def load_sample_feed(
     """
     if not is_sample_set(source):
         path = Path(source)
-        if not is_table(path):
+        if not holds_tables(path):
             known = ", ".join(f"{name}:SERIES" for name in SAMPLE_INTERVALS_MS)
             message = (
                 f"source of samples: expected {known}, or a .csv or .parquet file, "

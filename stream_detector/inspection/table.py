@@ -19,9 +19,9 @@ from stream_detector.datasets.files.reading import (
     read_dialect,
     take_header,
 )
+from stream_detector.datasets.files.several import is_parquet_source
 from stream_detector.datasets.files.times import MISSING_WORDS
 from stream_detector.errors import DatasetError
-from stream_detector.recipes.datasets import is_parquet
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +94,9 @@ def read_raw(path: Path) -> RawTable:
     DatasetError
         If the file is missing or cannot be read, or has no rows or ragged ones.
     """
-    columns = arrow_columns(path, read_table(path)) if is_parquet(path) else _csv_columns(path)
+    if is_parquet_source(path):
+        return to_raw(path, arrow_columns(path, read_table(path)))
+    columns = _csv_columns(path)
     return to_raw(path, columns)
 
 

@@ -77,6 +77,7 @@ def _data_problems(data: Mapping[str, Any], window: Mapping[str, Any]) -> Iterat
         )
     path = data.get("path")
     is_other = isinstance(path, str) and is_parquet(Path(path)) != (name == "parquet")
+    is_other &= bool(Path(str(path)).suffix) or name != "parquet"  # a folder may be called anything
     if is_other and "path" in entry.keys:
         kind = " or ".join(PARQUET_SUFFIXES)
         expected = f"a {kind} file" if name == "parquet" else f"no {kind} file"

@@ -265,7 +265,10 @@ def refuse_column(
     received = repr(cells[bad]) if texts[bad] else "an empty cell"
     remedy = remedy_for_cell(path, header, cells[bad], is_value=True, may_be_missing=may_be_missing)
     if not any(map(is_number, texts)) and not is_date(cells[bad]):
-        remedy = f"the column is text: name it {' or '.join(NAMED)} if it is that, or remove it"
+        remedy = (
+            f"the column is text: name it {' or '.join(NAMED)} if it is that, or say what it is "
+            "with --key, --time or --label; else remove it, or name the others with --features"
+        )
     message = (
         f"{path}, row {rows[bad]}, column {name}: expected a number, received {received}; {remedy}"
     )

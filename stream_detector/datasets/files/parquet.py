@@ -106,7 +106,7 @@ def to_columns(path: Path, table: Any, *, blank_is_missing: bool, columns: Colum
 
 
 def read_table(path: Path) -> Any:
-    """Return the table of a file, in which the index of a pandas table is a column."""
+    """Return the table of a file or folder, in which the index of a pandas table is a column."""
     try:
         from pyarrow import ArrowException, parquet  # noqa: PLC0415  (part of the train extra)
     except ImportError:
@@ -149,10 +149,18 @@ def index_of(table: Any) -> list[Any]:
 
 
 def plain(column: Any) -> Any:
-    """Return a column of categories as one of what these are; others as they are."""
-    from pyarrow import types  # noqa: PLC0415  (part of the train extra)
+    """Return a column of categories as one of what these are, and bytes as text where they are."""
+    from pyarrow import ArrowInvalid, string, types  # noqa: PLC0415  (part of the train extra)
 
-    return column.cast(column.type.value_type) if types.is_dictionary(column.type) else column
+    if types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if types.is_fixed_size_binary(kind) or types.is_binary(kind) or types.is_large_binary(kind):
+        try:
+            return column.cast(string())
+        except ArrowInvalid:  # no UTF-8
+            return column
+    return column
 
 
 def _values(path: Path, header: str, column: Any, blank_is_missing: bool) -> NDArray[np.float64]:

@@ -28,11 +28,11 @@ from stream_detector.datasets.files.columns import (
 from stream_detector.datasets.files.dialect import Dialect, find_dialect
 from stream_detector.datasets.files.parquet import read_parquet
 from stream_detector.datasets.files.remedies import is_number, layout_problem
+from stream_detector.datasets.files.several import files_of, is_parquet_source, joined
 from stream_detector.datasets.files.times import find_time
 from stream_detector.errors import DatasetError
 from stream_detector.files import open_regular
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
-from stream_detector.recipes.datasets import is_parquet
 from stream_detector.telemetry import log_event
 from stream_detector.text import read_csv_cell
 
@@ -54,8 +54,9 @@ def read_columns(
     Parameters
     ----------
     path
-        The file. A CSV file may have no header. A first row whose numbers are in sequence is a
-        header, as pandas writes it for columns without names, and is logged as such.
+        The file, a pattern that several fit, or a folder of some. A CSV file may have no header. A
+        first row whose numbers are in sequence is a header, as pandas writes it for columns without
+        names, and is logged as such.
     blank_is_missing
         Whether an empty cell of a CSV file is read as NaN instead of refused.
     columns
@@ -67,10 +68,13 @@ def read_columns(
         If the file is missing or cannot be read, has no rows or ragged ones, or a value is not a
         number. The message has file, row and column, and says what to do.
     """
-    if is_parquet(path):
-        found = read_parquet(path, blank_is_missing=blank_is_missing, columns=columns)
-    else:
-        found = _read_csv(path, blank_is_missing, columns)
+    parts = [
+        read_parquet(each, blank_is_missing=blank_is_missing, columns=columns)
+        if is_parquet_source(each)
+        else _read_csv(each, blank_is_missing, columns)
+        for each in files_of(path)
+    ]
+    found = joined(path, parts, is_keyed=blank_is_missing)
     _LOGGER.info("%s: %s", path, found.described)
     return found
 
