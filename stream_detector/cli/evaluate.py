@@ -16,6 +16,7 @@ from stream_detector.cli.options import (
     Json,
     Key,
     Label,
+    Long,
     Part,
     SaidColumns,
     Time,
@@ -75,6 +76,7 @@ def evaluate(
     time: Time = None,
     time_format: TimeFormat = None,
     label: Label = None,
+    long: Long = None,
     features: FeatureNames = None,
     engine: Engine = "onnx",
     as_json: Json = False,
@@ -103,7 +105,7 @@ def evaluate(
     from stream_detector.cli.unknown_keys import warn_of_unknown_keys
     from stream_detector.training import evaluate_on
 
-    said = SaidColumns(key, time, time_format, label, features)
+    said = SaidColumns(key, time, time_format, label, features, long)
     said.require_file(dataset, "--dataset")
     served = open_bundle(bundle, engine)
     recipe = served.bundle.manifest.recipe

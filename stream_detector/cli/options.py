@@ -11,7 +11,7 @@ import typer
 from stream_detector.cli.terminal import parse_duration_s
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import parse_overrides
-from stream_detector.recipes.columns import ColumnMap, is_time_format
+from stream_detector.recipes.columns import FEATURE_NAME, ColumnMap, is_time_format
 from stream_detector.settings import (
     ClientName,
     ConnectionSettings,
@@ -77,6 +77,16 @@ FeatureNames = Annotated[
     typer.Option("--features", help="File: columns that are features, with commas between them."),
 ]
 
+Long = Annotated[
+    str | None,
+    typer.Option(
+        "--long",
+        metavar="NAME,VALUE",
+        help="File of samples with one value a row: the columns with the name of the feature and "
+        "with its value.",
+    ),
+]
+
 CountOrNames = Annotated[
     str | None,
     typer.Option(
@@ -132,6 +142,8 @@ class SaidColumns(NamedTuple):
         As in `stream_detector.recipes.columns.ColumnMap`.
     features
         Names with commas between them.
+    long
+        Names of the columns of a feature's name and value, with a comma between them.
     """
 
     key: str | None = None
@@ -139,6 +151,7 @@ class SaidColumns(NamedTuple):
     time_format: str | None = None
     label: str | None = None
     features: str | None = None
+    long: str | None = None
 
     def over(self, base: "ColumnMap") -> "ColumnMap":
         """Return which column is what: as is said here, and else as in `base`.
@@ -164,6 +177,9 @@ class SaidColumns(NamedTuple):
             changes["time_format"] = self.time_format
         if self.features is not None:
             changes["features"] = self.feature_names
+        if self.long is not None:
+            changes["feature_name"], changes["feature_value"] = self.long_names
+            given[FEATURE_NAME] = self.long
         return replace(base, **changes, said=tuple(given)) if changes else base
 
     @property
@@ -171,6 +187,21 @@ class SaidColumns(NamedTuple):
         """Return the names of the features, in order."""
         names = (name.strip() for name in (self.features or "").split(","))
         return tuple(name for name in names if name)
+
+    @property
+    def long_names(self) -> tuple[str, str]:
+        """Return the columns with the name and the value of a feature.
+
+        Raises
+        ------
+        ConfigError
+            If these are not two.
+        """
+        names = [name.strip() for name in (self.long or "").split(",")]
+        if len(names) != 2 or not all(names):  # noqa: PLR2004
+            message = f"--long: expected two columns, as in tag,value, received {self.long!r}"
+            raise ConfigError(message)
+        return names[0], names[1]
 
     @property
     def overrides(self) -> list[str]:
@@ -182,6 +213,8 @@ class SaidColumns(NamedTuple):
             "time_format": self.time_format,
             "label": self.label,
             "features": list(changes.features) or None,
+            "feature_name": changes.feature_name,
+            "feature_value": changes.feature_value,
         }
         return [
             f"data.{name}={json.dumps(each, ensure_ascii=False)}"

@@ -17,6 +17,7 @@ from stream_detector.cli.options import (
     CountOrNames,
     Key,
     Label,
+    Long,
     SaidColumns,
     Servers,
     SettingsFile,
@@ -129,10 +130,7 @@ DelayMs = Annotated[
     float | None,
     typer.Option(min=0.0, help="Samples: delay of late records in event time. Default 1000."),
 ]
-Seed = Annotated[
-    int | None,
-    typer.Option(min=0, help="Samples: seed of the faults; one seed, the same faults. Default 0."),
-]
+Seed = Annotated[int | None, typer.Option(min=0, help="Samples: seed of the faults. Default 0.")]
 Drop = Annotated[float | None, _share("records not sent")]
 Delay = Annotated[float | None, _share("records sent late")]
 Duplicate = Annotated[float | None, _share("records sent twice")]
@@ -214,6 +212,7 @@ def replay(
     time: Time = None,
     time_format: TimeFormat = None,
     label: Label = None,
+    long: Long = None,
     is_samples: IsSamples = False,
     interval_ms: IntervalMs = None,
     chunk: Chunk = None,
@@ -251,7 +250,7 @@ def replay(
         start_ms=start_ms,
     )  # fmt: skip
     n_features, names = count_or_names(features)
-    said = SaidColumns(key, time, time_format, label, names)
+    said = SaidColumns(key, time, time_format, label, names, long)
     said.require_file(source, "a")
     facts = _record_facts(source, is_samples, bundle, said)
     _require_format(format_, facts, bundle)

@@ -13,6 +13,7 @@ from stream_detector.cli.options import (
     FeatureNames,
     Key,
     Label,
+    Long,
     OutFile,
     SaidColumns,
     Time,
@@ -71,6 +72,7 @@ def score(
     time: Time = None,
     time_format: TimeFormat = None,
     label: Label = None,
+    long: Long = None,
     features: FeatureNames = None,
     engine: Engine = "onnx",
 ) -> None:
@@ -95,7 +97,7 @@ def score(
     from stream_detector.cli.sources import read_file
 
     served = open_bundle(bundle, engine)
-    said = SaidColumns(key, time, time_format, label, features)
+    said = SaidColumns(key, time, time_format, label, features, long)
     if points:
         _score_points(served, file, out, said)
         return

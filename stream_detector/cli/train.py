@@ -13,6 +13,7 @@ from stream_detector.cli.options import (
     Json,
     Key,
     Label,
+    Long,
     SaidColumns,
     Time,
     TimeFormat,
@@ -58,6 +59,7 @@ def train(
     time: Time = None,
     time_format: TimeFormat = None,
     label: Label = None,
+    long: Long = None,
     features: FeatureNames = None,
     as_json: Json = False,
 ) -> None:
@@ -76,7 +78,7 @@ def train(
     from stream_detector.recipes import load_recipe
 
     changes = list(overrides or [])
-    changes += SaidColumns(key, time, time_format, label, features).overrides
+    changes += SaidColumns(key, time, time_format, label, features, long).overrides
     changes += [f"training.seed={seed}"] if seed is not None else []
     changes += [f"training.epochs={epochs}"] if epochs is not None else []
     loaded = load_recipe(recipe, changes)

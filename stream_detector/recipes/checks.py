@@ -75,6 +75,15 @@ def _data_problems(data: Mapping[str, Any], window: Mapping[str, Any]) -> Iterat
             "data.leave_out: expected only with window.record = 'samples', received it with "
             f"{window.get('record')!r}"
         )
+    names, values = data.get("feature_name"), data.get("feature_value")
+    if (names is None) != (values is None):
+        lacking = "feature_value" if values is None else "feature_name"
+        yield f"data.{lacking}: expected the name of a column beside the other, received none"
+    if names is not None and window.get("record") != "samples":
+        yield (
+            "data.feature_name: expected only with window.record = 'samples', received it with "
+            f"{window.get('record')!r}"
+        )
     path = data.get("path")
     is_other = isinstance(path, str) and is_parquet(Path(path)) != (name == "parquet")
     is_other &= bool(Path(str(path)).suffix) or name != "parquet"  # a folder may be called anything

@@ -13,6 +13,9 @@ STANDARD_NAMES = {"key": "key", "time": "timestamp_ms", "label": "label"}
 LABEL_NOTES = ("label_kind", "label_feature")
 """Columns that say more of a label: what kind of fault it marks, and in which features it shows."""
 
+FEATURE_NAME = "feature_name"
+"""What the column with the names of features is called where each row has one value."""
+
 TIME_UNITS_MS = {"ms": 1.0, "s": 1_000.0, "us": 1e-3, "ns": 1e-6}
 """Milliseconds of one unit of a column of numbers."""
 
@@ -38,7 +41,11 @@ class ColumnMap:
         Whether a named column must be there. False is for files other than the one that a recipe
         describes: they may have the standard names, and no labels.
     said
-        Which of key, time and label a person named for this file, so that it must have them.
+        Which of key, time, label and feature_name a person named for this file, so that it must
+        have them.
+    feature_name, feature_value
+        Names of the columns with the name and the value of a feature, where each row has one value
+        and the features of a sample meet by key and time. `features` are then names in the first.
 
     Examples
     --------
@@ -56,6 +63,8 @@ class ColumnMap:
     features: tuple[str, ...] = ()
     is_strict: bool = True
     said: tuple[str, ...] = ()
+    feature_name: str | None = None
+    feature_value: str | None = None
 
     @property
     def lenient(self) -> "ColumnMap":
@@ -83,7 +92,9 @@ class ColumnMap:
                 name: each if each in names or name in self.said else None
                 for name, each in chosen.items()
             }
-        named = (each for each in (*chosen.values(), *self.features) if each)
+        is_long = self._is_long(names)
+        values = (self.feature_name, self.feature_value) if is_long else self.features
+        named = (each for each in (*chosen.values(), *values) if each)
         lacking = [each for each in named if each not in names]
         if lacking:
             message = (
@@ -98,8 +109,16 @@ class ColumnMap:
         }
         if chosen["label"] != "":
             columns |= {name: name for name in LABEL_NOTES}
-        others = set(self.features or names).difference((*STANDARD_NAMES.values(), *LABEL_NOTES))
+        if is_long and self.feature_name is not None:
+            columns |= {self.feature_name: FEATURE_NAME}
+        wanted = [self.feature_value] if is_long else self.features or names
+        others = set(wanted).difference((*STANDARD_NAMES.values(), *LABEL_NOTES))
         return [columns.get(name, name if name in others else None) for name in names]
+
+    def _is_long(self, names: Sequence[str]) -> bool:
+        """Return whether each row of a file with these headers has the value of one feature."""
+        is_here = self.is_strict or FEATURE_NAME in self.said or self.feature_name in names
+        return self.feature_name is not None and is_here
 
     def names_time_of(self, names: Sequence[str]) -> bool:
         """Return whether the time of a file with these headers is named, or is said to be none."""

@@ -15,7 +15,10 @@ RecordKind = Literal["window", "samples", "image"]
 REQUIRED_KEYS = {"path": "the path of a file", "series": "the name of a series"}
 """Keys of `[data]` that some data sets require, and what messages call their values."""
 
-COLUMN_KEYS = ("key", "time", "time_format", "label", "normal_label", "features")
+COLUMN_KEYS = (
+    *("key", "time", "time_format", "label", "normal_label", "features"),
+    *("feature_name", "feature_value"),
+)
 """Keys of `[data]` that say what the columns of a file are."""
 
 ROW_KEYS = ("test_share", "leave_out")

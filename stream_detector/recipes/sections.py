@@ -135,6 +135,14 @@ class DataSection(Section):
         description="Files only: what the label of a normal row is, in place of 0; rows with any "
         "other label are anomalous, those with none normal",
     )
+    feature_name: ColumnName | None = Field(
+        default=None,
+        description="Files of samples only: the column with the name of a feature, where each row "
+        "has one value; the features of a sample meet by key and time",
+    )
+    feature_value: ColumnName | None = Field(
+        default=None, description="With feature_name: the column with the value"
+    )
     features: Annotated[tuple[ColumnName, ...], Field(strict=False)] | None = Field(
         default=None,
         description="Files only: the columns that are features, or values of a window, in the "
@@ -196,6 +204,8 @@ class DataSection(Section):
             label=self.label,
             normal_label=self.normal_label,
             features=self.features or (),
+            feature_name=self.feature_name,
+            feature_value=self.feature_value,
         )
 
 

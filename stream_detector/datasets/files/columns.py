@@ -28,7 +28,7 @@ from stream_detector.datasets.files.times import (
 )
 from stream_detector.datasets.files.times import to_milliseconds as read_times
 from stream_detector.errors import DatasetError
-from stream_detector.recipes.columns import BY_NAME, LABEL_NOTES, ColumnMap
+from stream_detector.recipes.columns import BY_NAME, FEATURE_NAME, LABEL_NOTES, ColumnMap
 
 NAMED = ("key", "timestamp_ms", "label", *LABEL_NOTES)
 """Optional columns found by name, whatever its case and the blanks around it; every other column
@@ -94,6 +94,8 @@ class Columns:
             if role in self.named:
                 form = f" {self.time_form}" if what == "time" else ""
                 parts.append(f"{what} column {str(self.headers.get(role, role))!r}{form}")
+        if FEATURE_NAME in self.named:
+            parts.append(f"one value a row, named by column {self.headers.get(FEATURE_NAME)!r}")
         n_values = len(self.value_names)
         return ", ".join([*parts, f"{n_values} column{'s' * (n_values != 1)} of values"])
 

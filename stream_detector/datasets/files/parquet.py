@@ -22,7 +22,7 @@ from stream_detector.datasets.files.remedies import mend, to_milliseconds
 from stream_detector.datasets.files.times import find_time
 from stream_detector.errors import DatasetError
 from stream_detector.files import open_regular
-from stream_detector.recipes.columns import ColumnMap
+from stream_detector.recipes.columns import FEATURE_NAME, ColumnMap
 
 
 def read_parquet(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> Columns:
@@ -84,7 +84,7 @@ def to_columns(path: Path, table: Any, *, blank_is_missing: bool, columns: Colum
         headers[role or ""] = header
         if header in index:
             in_index[header] = str(column.type)
-        if role in NAMED:
+        if role in (*NAMED, FEATURE_NAME):
             named[role] = column.to_pylist()
         elif role is not None and (header not in index or role in columns.features):
             value_names.append(role)

@@ -32,7 +32,7 @@ from stream_detector.datasets.files.several import files_of, is_parquet_source, 
 from stream_detector.datasets.files.times import find_time
 from stream_detector.errors import DatasetError
 from stream_detector.files import open_regular
-from stream_detector.recipes.columns import BY_NAME, ColumnMap
+from stream_detector.recipes.columns import BY_NAME, FEATURE_NAME, ColumnMap
 from stream_detector.telemetry import log_event
 from stream_detector.text import read_csv_cell
 
@@ -92,7 +92,7 @@ def _read_csv(path: Path, blank_is_missing: bool, columns: ColumnMap) -> Columns
     for at, header in enumerate(headers):  # a separator at the end of every line
         if _is_nameless(header) and not any(line[at].strip() for line in first[1]):
             roles[at] = None
-    named: dict[str, list[Any]] = {name: [] for name in NAMED if name in roles}
+    named: dict[str, list[Any]] = {name: [] for name in (*NAMED, FEATURE_NAME) if name in roles}
     value_at = [at for at, role in enumerate(roles) if role not in (*named, None)]
     rows: list[int] = []
     values: list[NDArray[np.float64]] = []
@@ -111,7 +111,7 @@ def _read_csv(path: Path, blank_is_missing: bool, columns: ColumnMap) -> Columns
         for name, column in named.items():
             at = roles.index(name)
             cells = [line[at] for line in lines]
-            is_text = name in TEXTS
+            is_text = name in (*TEXTS, FEATURE_NAME)
             column.extend(map(read_csv_cell, cells) if is_text else dialect.plain(cells))
         values.append(block)
         rows.extend(block_rows)

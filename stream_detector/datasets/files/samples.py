@@ -20,6 +20,7 @@ from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.datasets.base import SampleDataset
 from stream_detector.datasets.files.columns import NAMED, Columns, canonical
 from stream_detector.datasets.files.extra import refuse_extra, refuse_row_numbers
+from stream_detector.datasets.files.long_form import widened
 from stream_detector.datasets.files.reading import read_columns
 from stream_detector.datasets.files.remedies import mend, to_milliseconds
 from stream_detector.datasets.files.times import is_time_name
@@ -108,6 +109,7 @@ def read_samples(
 
 def to_samples(columns: Columns, features: Features | None = None) -> SampleTable:
     """Return the samples of columns; see `read_samples`."""
+    columns = widened(columns)
     _check_names(columns)
     known = () if features is None else features.names
     others = [at for at, name in enumerate(columns.value_names) if name not in known]

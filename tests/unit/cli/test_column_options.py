@@ -93,6 +93,22 @@ def test_train_puts_the_columns_into_the_recipe(run: Run) -> None:
     assert SaidColumns().overrides == []
 
 
+def test_one_value_a_row_is_scored(run: Run) -> None:
+    wide = Path("pumps.csv").read_text().splitlines()
+    rows = [line.split(";") for line in wide[1:]]
+    lines = ["device,ts,tag,value", *(f'{r[0]},{r[1]},feature_0,"{r[2]}"' for r in rows)]
+    Path("long.csv").write_text("\n".join(lines) + "\n")
+    flags = ("--key", "device", "--long", "tag,value")
+    code, out, err = run("score", "pumps", "long.csv", *flags)
+    assert code == 0, err
+    assert out == run("score", "pumps", "pumps.csv", *NAMED)[1]
+    code, _, err = run("score", "pumps", "long.csv", "--long", "tag")
+    assert (code, "--long: expected two columns, as in tag,value, received 'tag'" in err) == (
+        2,
+        True,
+    )
+
+
 @pytest.mark.parametrize("option", ["key", "time", "label", "features"])
 def test_a_wrong_name_is_named_with_what_there_is(run: Run, option: str) -> None:
     named = dict(zip(NAMED[::2], NAMED[1::2], strict=True)) | {f"--{option}": "absent"}

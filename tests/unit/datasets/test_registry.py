@@ -18,7 +18,10 @@ def test_keys_are_those_of_the_sections(name: str) -> None:
     assert entry.loaders
 
 
-COLUMN_KEYS = {"key", "time", "time_format", "label", "normal_label", "features"}
+COLUMN_KEYS = {
+    *("key", "time", "time_format", "label", "normal_label", "features"),
+    *("feature_name", "feature_value"),
+}
 """Keys that say which column is what."""
 
 
