@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from stream_detector.core.codec.formats import DocumentFormat
 from stream_detector.core.codec.mapping import (
     HEADER,
     TIME_UNITS,
@@ -20,9 +21,6 @@ from stream_detector.errors import ConfigError
 from stream_detector.recipes.presets import PRESETS, PresetName
 from stream_detector.recipes.section import Section
 from stream_detector.text import shorten
-
-InputFormat = Literal["json", "csv", "influx"]
-"""Formats whose records a mapping can read."""
 
 _OBJECT, _TAGS = ("values",), ("feature_name", "feature_value")
 """Keys that say where features are, in either of two ways."""
@@ -65,7 +63,7 @@ class InputSection(Section):
         default=None,
         description="Form of the records of a common program; keys beside it win over what it says",
     )
-    format: InputFormat | None = Field(
+    format: DocumentFormat | None = Field(
         default=None,
         description="Format of records whose content-type header names none, unless the setting "
         "content_type does; json if not given",

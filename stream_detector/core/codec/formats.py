@@ -159,13 +159,16 @@ CONTENT_TYPES: Mapping[str, bytes] = {
 
 if TYPE_CHECKING:
     ContentType = str
+    DocumentFormat = str
     FormatName = str
 else:
     ContentType = Literal[tuple(each.name for each in FORMATS)]
+    DocumentFormat = Literal[tuple(each.name for each in FORMATS if each.holds_documents)]
     FormatName = Literal[tuple(CONTENT_TYPES)]
 # ContentType is the format of records without a header, a value of the setting `content_type`;
-# FormatName is what a header can name and `replay` can write. Type checkers see text, and what
-# reads options while the program runs sees the names, so that a format is registered only once.
+# DocumentFormat is one that a mapping can read; FormatName is what a header can name and `replay`
+# can write. Type checkers see text, and what reads options while the program runs sees the names,
+# so that a format is registered only once.
 
 
 class FormatGroup(NamedTuple):

@@ -1,7 +1,9 @@
 """Plain JSON documents read by a mapping in bulk: a column of all documents at a time.
 
-Pure. A mapping with readings, tags or selections, and a document that lacks something or has it in
-another type, are for `stream_detector.core.codec.readings`, which explains.
+Pure. Flat documents of numbers need no Python object for a value; see
+`stream_detector.core.codec.flat_json`. A mapping with readings, tags or selections, and a document
+that lacks something or has it in another type, are for `stream_detector.core.codec.readings`, which
+explains.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,9 +17,12 @@ import orjson
 from numpy.typing import NDArray
 
 from stream_detector.core.codec.decoding import RawSamples
+from stream_detector.core.codec.flat_json import flat_numbers
 from stream_detector.core.codec.json_samples import (
     NOT_PLAIN,
     NUMBERS_OR_NULL,
+    TIME,
+    TIMES,
     nested,
     plain_numbers,
     plain_times,
@@ -53,6 +58,9 @@ def read_plain_documents(
     """
     if mapping.readings is not None or mapping.tags is not None:
         return None
+    flat = _read_flat(values, rows, mapping)
+    if flat is not None:
+        return flat
     try:
         documents = list(map(orjson.loads, values))
         keys = None
@@ -63,6 +71,36 @@ def read_plain_documents(
     except NOT_PLAIN:
         return None
     return DocumentSamples(RawSamples(rows, counts, numbers, first_ms, {}, []), keys)
+
+
+def _read_flat(
+    values: Sequence[bytes], rows: NDArray[np.intp], mapping: InputMapping
+) -> DocumentSamples | None:
+    """Return the samples of flat documents of numbers only, None for any other."""
+    is_flat = mapping.values is not None and mapping.values.path == ((),) and not mapping.is_text
+    if not is_flat or is_inside(mapping.key) or mapping.time_unit == "iso8601":
+        return None
+    found = flat_numbers(values)
+    if found is None or TIMES in found.names:
+        return None
+    at = {name: column for column, name in enumerate(found.names)}
+    columns = [at.get(str(each.path[0][-1])) for each in mapping.features]
+    if None in columns:
+        return None
+    first_ms = np.full(len(rows), np.nan)  # (n_records,)
+    if mapping.time is None or is_inside(mapping.time):
+        paths = ((TIME,),) if mapping.time is None else mapping.time.path
+        names = [str(steps[0]) for steps in paths if len(steps) == 1 and steps[0] in at]
+        if names:
+            multiply, divide = TO_MS[mapping.time_unit]
+            first_ms = found.numbers[:, at[names[0]]] * multiply / divide
+            if not ((first_ms >= 0) & (first_ms <= TIMESTAMP_MS_MAX)).all():
+                return None
+        elif mapping.time is not None:
+            return None
+    numbers = found.numbers[:, np.array(columns, dtype=np.intp)]  # (n_records, n_features)
+    counts = np.ones(len(rows), dtype=np.intp)  # (n_records,)
+    return DocumentSamples(RawSamples(rows, counts, numbers, first_ms, {}, []))
 
 
 def _column(documents: list[Any], path: Path) -> list[Any]:
