@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.assembly import open_bundle
-from stream_detector.cli.sources import load_judged_samples
+from stream_detector.cli.judged_samples import load_judged_samples
 from stream_detector.core.alerting.alert import Alert
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.records import RecordBatch

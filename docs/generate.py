@@ -29,10 +29,11 @@ from stream_detector import errors
 from stream_detector.bundle.manifest import Manifest
 from stream_detector.cli import app
 from stream_detector.core.codec.formats import CONTENT_TYPES, FORMATS
+from stream_detector.log_events import LOG_EVENTS
 from stream_detector.recipes.section import tables_of
 from stream_detector.recipes.sections import Recipe
 from stream_detector.settings import ENVIRONMENT_PREFIX, ConnectionSettings, DetectSettings
-from stream_detector.telemetry import LOG_EVENTS, Metrics
+from stream_detector.telemetry import Metrics
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -342,10 +343,12 @@ def _record_formats() -> Iterator[Row]:
             "windows": each.holds_windows,
             "samples": each.holds_samples,
             "images": each.holds_images,
+            "with `[input]`": each.holds_documents,
         }
         held = ", ".join(shape for shape, is_held in shapes.items() if is_held)
         for name, media_type in each.media_types.items():
-            yield f"`{media_type.decode()}`", f"`{name}`", f"`{each.name}`", held
+            written = f"`{name}`" if name in CONTENT_TYPES else ""
+            yield f"`{media_type.decode()}`", written, f"`{each.name}`", held
 
 
 def _record_errors() -> Iterator[Row]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from stream_detector.core.evaluation import Evaluation, evaluate
     from stream_detector.datasets import load_dataset
     from stream_detector.errors import StreamDetectorError
+    from stream_detector.estimator import AutoencoderDetector, score
+    from stream_detector.outputs.alerts import alerts
     from stream_detector.recipes import Recipe, load_recipe
     from stream_detector.training import train
 
@@ -29,29 +31,35 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Alert",
+    "AutoencoderDetector",
     "Bundle",
     "Detector",
     "Evaluation",
     "Recipe",
     "StreamDetectorError",
+    "alerts",
     "evaluate",
     "load_dataset",
     "load_recipe",
     "read_bundle",
+    "score",
     "train",
 ]
 
 _HOMES = {
     "Alert": "core.alerting.alert",
+    "AutoencoderDetector": "estimator.detector",
     "Bundle": "bundle",
     "Detector": "core.detector",
     "Evaluation": "core.evaluation",
     "Recipe": "recipes",
     "StreamDetectorError": "errors",
+    "alerts": "outputs.alerts",
     "evaluate": "core.evaluation",
     "load_dataset": "datasets",
     "load_recipe": "recipes",
     "read_bundle": "bundle",
+    "score": "estimator.detector",
     "train": "training",
 }
 

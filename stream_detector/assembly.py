@@ -6,8 +6,8 @@ Kafka library never loads the other.
 """
 
 import uuid
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from stream_detector.bundle import Bundle, read_bundle
 from stream_detector.core.detector import Detector, WindowDetector
@@ -20,7 +20,7 @@ from stream_detector.core.windowing.admission import KEYS_MAX
 from stream_detector.errors import missing_topics
 from stream_detector.files import AnyPath
 from stream_detector.ports import Client, SystemClock
-from stream_detector.recipes import Recipe
+from stream_detector.recipes import Recipe, override_input
 from stream_detector.settings import ConnectionSettings, DetectSettings, EngineName
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def open_bundle(
     model_rows_max: int = WINDOWS_MAX,
     observe: Callable[[Reconstruct], Reconstruct] = lambda reconstruct: reconstruct,
     keys_max: int = KEYS_MAX,
+    input_changes: Mapping[str, Any] | None = None,
 ) -> Served:
     """Read a bundle, load its network and run its self-test.
 
@@ -66,19 +67,25 @@ def open_bundle(
         Wraps the network of the detector, to measure it.
     keys_max
         Most keys with state in one partition.
+    input_changes
+        Keys of the recipe's `[input]` that this run changes. State and alerts then bear a version
+        of their own, because the same records mean other samples.
 
     Raises
     ------
     BundleError
         If the bundle is missing, changed, made for something else, or fails its self-test.
     ConfigError
-        If the engine's library is not installed.
+        If the engine's library is not installed, or the changes do not fit the bundle.
     """
     bundle = read_bundle(path)
     reconstruct = _load_network(bundle, engine)
     bundle.check_self_test(reconstruct)
     scorer = bundle.scorer(observe(reconstruct))
-    recipe, name = bundle.manifest.recipe, bundle.reference
+    own, name = bundle.manifest.recipe, bundle.reference
+    recipe = override_input(own, input_changes or {})
+    if recipe.input != own.input:
+        name = name.with_input(recipe.input.model_dump_json(exclude_none=True))
     detector = build_detector(recipe, scorer, name, model_rows_max, keys_max, bundle.features)
     return Served(bundle, detector, reconstruct)
 
@@ -110,9 +117,10 @@ def build_detector(
     """
     window, alerting = recipe.window, recipe.alerting
     features = features or Features.generated(window.features)
+    mapping = recipe.input.mapping(features.names)
     if window.record == "samples":
         rules, most = (recipe.live_rules, alerting.rules), (model_rows_max, keys_max)
-        return SampleDetector(bundle, scorer, *rules, features, *most)
+        return SampleDetector(bundle, scorer, *rules, features, *most, mapping)
     return WindowDetector(
         bundle=bundle,
         scorer=scorer,
@@ -122,6 +130,7 @@ def build_detector(
         features=features,
         model_rows_max=model_rows_max,
         image=window.image,
+        mapping=mapping,
     )
 
 

@@ -167,6 +167,11 @@ class DetectSettings(ConnectionSettings):
         description="Format of records that carry no content-type header; if not given, image for "
         "a bundle of images, else json",
     )
+    input: dict[str, Any] = Field(
+        default={},
+        description="Keys of the recipe's [input] that differ in this run, as a table of the file, "
+        "as JSON in the environment, or --set input.KEY=VALUE",
+    )
     delivery: Delivery = Field(
         default="at_least_once",
         description="Whether a failure can repeat alerts (at_least_once) or not (exactly_once)",

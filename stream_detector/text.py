@@ -35,6 +35,27 @@ def printable(text: str) -> str:
     )
 
 
+def brief(value: object, n_characters_max: int = 40) -> str:
+    """Return the beginning of a value from a record, as text.
+
+    Parameters
+    ----------
+    value
+        Of any kind, arrays and objects within each other as deep as a parser takes them.
+    n_characters_max
+        So much of it is shown.
+
+    Examples
+    --------
+    >>> brief([1, 2]), brief("abc", 2)
+    ('[1, 2]', 'ab')
+    """
+    try:
+        return str(value)[:n_characters_max]
+    except RecursionError:
+        return f"a {type(value).__name__} of arrays or objects too deep within each other"
+
+
 def shorten(text: str, n_characters_max: int = ERROR_CHARACTERS_MAX) -> str:
     """Return text of at most so many characters, which says how long it was where it was cut.
 

@@ -12,6 +12,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
+# More modules are run at a time than there are processors. The threads of NumPy's matrix products
+# wait for each other by counting: with one each they take half of the time. Programs inherit it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import local_kafka
 from certificates import Certificates, find_missing_tool
 

@@ -6,6 +6,7 @@ every file's sha256 was checked. Its version is a digest of the manifest, which 
 the same content always has the same version.
 """
 
+from stream_detector.bundle.copies import Content, read_content, renamed, write_content
 from stream_detector.bundle.folder import Bundle, BundleParts, read_bundle, write_bundle
 from stream_detector.bundle.manifest import (
     THRESHOLD_MAX,
@@ -26,6 +27,7 @@ __all__ = [
     "Bundle",
     "BundleParts",
     "Calibration",
+    "Content",
     "Facts",
     "LeftOut",
     "LeftOutKey",
@@ -37,5 +39,8 @@ __all__ = [
     "library_versions",
     "other_bundle",
     "read_bundle",
+    "read_content",
+    "renamed",
     "write_bundle",
+    "write_content",
 ]

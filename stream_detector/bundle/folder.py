@@ -143,7 +143,9 @@ class Bundle:
     @property
     def features(self) -> Features:
         """Return names and origin of the features, and the scales of keys."""
-        return Features(self.manifest.features, self.manifest.origin, self.key_scales)
+        warm_up_samples = self.manifest.recipe.scaling.warm_up_samples
+        names, origin = self.manifest.features, self.manifest.origin
+        return Features(names, origin, self.key_scales, warm_up_samples)
 
     @property
     def reference(self) -> BundleReference:
@@ -256,7 +258,7 @@ def write_bundle(
     }
     values = {"format_version": FORMAT_VERSION, "version": digest(values)} | values
     try:
-        _place(out, content | {MANIFEST: dump_manifest(values)})
+        place(out, content | {MANIFEST: dump_manifest(values)})
     except OSError as error:
         message = f"bundle {out} cannot be written: {error}; choose another folder with --out"
         raise BundleError(message) from None
@@ -352,7 +354,7 @@ def _compare(path: Path, manifest: Manifest, name: str, received: str) -> None:
         raise BundleIntegrityError(message)
 
 
-def _place(out: Path, content: Mapping[str, bytes]) -> None:
+def place(out: Path, content: Mapping[str, bytes]) -> None:
     """Write the files into a new folder beside `out`, make sure of them, and rename it."""
     out.parent.mkdir(parents=True, exist_ok=True)
     token = uuid.uuid4().hex

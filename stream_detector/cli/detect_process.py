@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stream_detector.cli.terminal import StopFlag, describe_error, waiting
-from stream_detector.core.codec.formats import ContentType
+from stream_detector.core.codec.formats import FORMATS, ContentType, RecordShape
 from stream_detector.errors import ConfigError
 from stream_detector.settings import DetectSettings
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from stream_detector.bundle import Bundle
+    from stream_detector.assembly import Served
     from stream_detector.core.records import RecordBatch
     from stream_detector.core.results import Step
     from stream_detector.service import Service
@@ -48,9 +48,14 @@ def run_detect(bundle: Path, settings: DetectSettings, worker: int | None = None
     set_up_logging(logging.INFO, settings.log_format, worker)
     metrics = Metrics()
     served = open_bundle(
-        bundle, settings.engine, settings.model_rows_max, metrics.timed, settings.keys_max
+        bundle,
+        settings.engine,
+        settings.model_rows_max,
+        metrics.timed,
+        settings.keys_max,
+        settings.input,
     )
-    require_content_type(settings.content_type, served.bundle)
+    require_content_type(settings.content_type, served)
     service = make_service(served, settings, metrics)
     stop = StopFlag(service.stop)
     with ExitStack() as stack:
@@ -84,18 +89,28 @@ def log_failure(error: Exception) -> int:
     return code
 
 
-def require_content_type(content_type: ContentType | None, bundle: "Bundle") -> None:
-    """Refuse images for a bundle that takes none.
+def require_content_type(content_type: ContentType | None, served: "Served") -> None:
+    """Refuse a format that the records of a bundle cannot have.
 
     Raises
     ------
     ConfigError
-        If the bundle takes no images and the content type is "image".
+        If they cannot: images for a bundle that takes none, or records of another program without
+        an `[input]` that says how they are read.
     """
-    if content_type == "image" and bundle.image is None:
+    bundle, detector = served.bundle, served.detector
+    if content_type is None:
+        return
+    shape: RecordShape = bundle.manifest.recipe.window.record
+    if detector.mapping is not None and shape != "image":
+        shape = "mapped"
+    known = [each for each in FORMATS if each.serves(shape)]
+    if content_type not in [each.name for each in known]:
+        names = " or ".join(each.name for each in known)
         message = (
-            f"content_type: expected json or float32, because bundle {bundle.path} takes no "
-            "images, received 'image'; leave it out, or give a bundle of images"
+            f"content_type: expected {names}, because bundle {bundle.path} takes no other records, "
+            f"received {content_type!r}; leave it out, or give a bundle of such records or an "
+            "[input] that reads them"
         )
         raise ConfigError(message)
 

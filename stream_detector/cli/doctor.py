@@ -12,8 +12,10 @@ from stream_detector.cli.options import (
     Engine,
     Json,
     Servers,
+    Set,
     SettingsFile,
     examples,
+    input_changes,
     setting_option,
 )
 from stream_detector.cli.terminal import (
@@ -48,6 +50,7 @@ def doctor(
     bootstrap_servers: Servers = None,
     client: Client = None,
     content_type: Annotated[ContentType | None, setting_option("content_type")] = None,
+    overrides: Set = None,
     read_for: Annotated[
         str, typer.Option("--for", help="How long to read, such as 5s or 2m.")
     ] = "5s",
@@ -76,10 +79,11 @@ def doctor(
         bootstrap_servers=bootstrap_servers,
         client=client,
         content_type=content_type,
+        input=input_changes(overrides),
     )
     seconds = parse_duration_s(read_for, "--for")
-    served = open_bundle(bundle, engine)
-    require_content_type(settings.content_type, served.bundle)
+    served = open_bundle(bundle, engine, input_changes=settings.input)
+    require_content_type(settings.content_type, served)
     examination = Examination(served.detector, served.bundle.scaler, settings.content_type)
     reading, clock, stop = Reading(), SystemClock(), StopFlag()
     reader = connect_reader(settings, settings.input_topic)

@@ -13,7 +13,21 @@ from stream_detector.cli.evaluate_stream import (
     needs_train_extra,
     trained_on,
 )
-from stream_detector.cli.options import OFFLINE, BundlePath, Engine, Json, Part, examples
+from stream_detector.cli.options import (
+    OFFLINE,
+    BundlePath,
+    Engine,
+    FeatureNames,
+    Json,
+    Key,
+    Label,
+    Long,
+    Part,
+    SaidColumns,
+    Time,
+    TimeFormat,
+    examples,
+)
 from stream_detector.cli.terminal import print_json, print_table, progress_bar
 from stream_detector.errors import BundleMismatchError, ConfigError, DatasetError
 
@@ -63,6 +77,12 @@ def evaluate(
     point_adjusted: Annotated[
         bool, typer.Option("--point-adjusted", help="Samples: also the point-adjusted F1.")
     ] = False,
+    key: Key = None,
+    time: Time = None,
+    time_format: TimeFormat = None,
+    label: Label = None,
+    long: Long = None,
+    features: FeatureNames = None,
     engine: Engine = "onnx",
     as_json: Json = False,
     report: Annotated[
@@ -85,24 +105,24 @@ def evaluate(
     browser opens it.
     """
     from stream_detector.assembly import open_bundle
-    from stream_detector.cli.sources import (
-        load_judged_samples,
-        load_named_dataset,
-        warn_of_unknown_keys,
-    )
+    from stream_detector.cli.judged_samples import load_judged_samples
+    from stream_detector.cli.sources import load_named_dataset
+    from stream_detector.cli.unknown_keys import warn_of_unknown_keys
     from stream_detector.training import evaluate_on
 
+    said = SaidColumns(key, time, time_format, label, features, long)
+    said.require_file(dataset, "--dataset")
     served = open_bundle(bundle, engine)
     recipe = served.bundle.manifest.recipe
     flags = {"--part": part, "--floors": floors, "--point-adjusted": point_adjusted}
     if recipe.window.record == "samples":
         _refuse({"--split": split}, "whole windows")
-        samples = load_judged_samples(dataset, part, served.bundle, with_train=floors)
+        samples = load_judged_samples(dataset, part, served.bundle, with_train=floors, said=said)
         options = StreamOptions(floors=floors, point_adjusted=point_adjusted, report=report)
         evaluate_stream(served, samples, options, as_json=as_json)
         return
     _refuse(flags, "samples")
-    data = load_named_dataset(dataset, split, served.bundle)
+    data = load_named_dataset(dataset, split, served.bundle, said)
     warn_of_unknown_keys(data.test_keys or (), served.bundle.features)
     if data.test_labels is None or not len(data.test):
         message = (

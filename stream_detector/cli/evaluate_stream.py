@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from stream_detector.cli.sources import JudgedSamples, warn_of_unknown_keys
+from stream_detector.cli.judged_samples import JudgedSamples
 from stream_detector.cli.terminal import print_json, print_table, progress_bar, say
+from stream_detector.cli.unknown_keys import warn_of_unknown_keys
 from stream_detector.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:

@@ -10,13 +10,16 @@ from stream_detector.cli.options import (
     Client,
     Json,
     Servers,
+    Set,
     SettingsFile,
-    connection_settings,
     examples,
+    input_changes,
     seconds,
 )
 from stream_detector.cli.terminal import print_json
 from stream_detector.errors import ConfigError
+from stream_detector.recipes.input import parse_input
+from stream_detector.settings import DetectSettings, load_settings
 
 if TYPE_CHECKING:
     from stream_detector.cli.init_columns import Choices
@@ -90,6 +93,7 @@ def init(
     overwrite: Overwrite = False,
     from_topic: FromTopic = None,
     minutes: Minutes = 30.0,
+    overrides: Set = None,
     bootstrap_servers: Servers = None,
     client: Client = None,
     settings_file: SettingsFile = None,
@@ -104,7 +108,8 @@ def init(
     anomalous are not trained on. Works from about 200 rows, and says what so few do not promise.
 
     With --from-topic it reads the newest minutes of a topic, waits for them where there are fewer,
-    writes them to a CSV file beside the recipe, and goes on with that file. Needs the train extra.
+    writes them to a CSV file beside the recipe, and goes on with that file; --set says where in
+    its records key, time and features are. Needs the train extra.
     """
     from stream_detector.inspection.roles import Said
 
@@ -120,13 +125,21 @@ def init(
         from stream_detector.inspection.recipe_text import recipe_name
 
         out = out or Path(f"{recipe_name(from_topic)}.toml")
-        settings = connection_settings(bootstrap_servers, client, settings_file)
-        data = record_topic(settings, from_topic, minutes, out)
+        settings = load_settings(
+            DetectSettings,
+            settings_file,
+            bootstrap_servers=bootstrap_servers,
+            client=client,
+            input=input_changes(overrides),
+        )
+        data, table = record_topic(settings, from_topic, minutes, out)
+    else:
+        table = parse_input(input_changes(overrides) or {}).model_dump(exclude_none=True)
     from stream_detector.cli.init_columns import Choices
     from stream_detector.cli.init_recipe import Target
 
     target = Target.of(data, out, bundle, is_replacing=overwrite)
-    choices = Choices(said, not yes, interval_s, false_alarms_per_day)
+    choices = Choices(said, not yes, interval_s, false_alarms_per_day, table)
     _make(data, target, choices, is_training=not recipe_only, as_json=as_json)
 
 
@@ -135,13 +148,13 @@ def _make(
 ) -> None:
     """Write the recipe, train and try it, and show what was found."""
     from stream_detector.cli.init_columns import agree_on_columns
-    from stream_detector.cli.init_recipe import make_recipe, mended
+    from stream_detector.cli.init_recipe import make_recipe
     from stream_detector.cli.init_views import report_of, show_made, show_next
     from stream_detector.inspection.roles import Said
     from stream_detector.inspection.table import read_raw
     from stream_detector.inspection.whole_windows import find_windows
 
-    table = read_raw(mended(data, target))
+    table = read_raw(data)
     windows = find_windows(table) if choices.said == Said() else None
     if windows is not None:
         from stream_detector.cli.init_windows import init_windows

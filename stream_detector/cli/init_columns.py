@@ -1,7 +1,9 @@
 """What the columns of a file are, for the command `init`: shown, asked for, agreed to."""
 
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from stream_detector.cli.terminal import ask, is_agreed, print_table, say, write_line
 from stream_detector.errors import ConfigError
@@ -23,12 +25,15 @@ class Choices:
         Time between two rows of a file without times.
     false_alarms_per_day
         Of a key.
+    table
+        Keys of `[input]`, for the recipe.
     """
 
     said: Said
     is_asking: bool
     interval_s: float | None
     false_alarms_per_day: float
+    table: Mapping[str, Any] = field(default_factory=dict)
 
 
 def show_columns(table: RawTable, layout: Layout) -> None:

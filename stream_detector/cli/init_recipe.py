@@ -10,17 +10,14 @@ from stream_detector.bundle import check_target
 from stream_detector.cli.init_columns import Choices
 from stream_detector.cli.terminal import is_agreed, say
 from stream_detector.errors import ConfigError, DatasetError
-from stream_detector.files import read_toml
+from stream_detector.inspection.base import base_recipe
 from stream_detector.inspection.copy import why_copy, with_equal_times, write_copy
-from stream_detector.inspection.mending import mended_text
 from stream_detector.inspection.plan import Chosen, Plan, make_plan
 from stream_detector.inspection.recipe_text import compose, recipe_name, to_text
 from stream_detector.inspection.roles import Layout
 from stream_detector.inspection.table import RawTable, feature_values, read_raw
 from stream_detector.inspection.timing import Timing, measure
-from stream_detector.recipes import Recipe, load_recipe, shipped_recipe
-
-BASE_RECIPE = "telemetry.toml"
+from stream_detector.recipes import Recipe, load_recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +110,8 @@ def make_recipe(table: RawTable, layout: Layout, target: Target, choices: Choice
         )
         raise DatasetError(message)
     plan = make_plan(layout, timing, choices.false_alarms_per_day)
-    base, rate = base_recipe(), choices.false_alarms_per_day
-    _set_everywhere(base, "false_alarms_per_day", rate)
+    rate = choices.false_alarms_per_day
+    base = dict(base_recipe(rate)) | ({"input": choices.table} if choices.table else {})
     values = compose(target.name, str(table.path), layout, plan, base)
     recipe = write_values(values, table.path, target)
     return Made(recipe, table, layout, timing, plan, rate, values)
@@ -135,36 +132,6 @@ def leave_out(made: Made, target: Target, spans: Sequence[tuple[str, float, floa
     data = {**made.values["data"], "leave_out": Chosen([list(span) for span in spans], why)}
     values = {**made.values, "data": data}
     return replace(made, recipe=write_values(values, made.table.path, target), values=values)
-
-
-def mended(data: Path, target: Target) -> Path:
-    """Return the file, or a copy with commas between cells and points in decimals.
-
-    Raises
-    ------
-    ConfigError
-        If the copy cannot be written.
-    """
-    try:
-        text = mended_text(data)
-    except OSError:  # reading it says what is wrong
-        return data
-    if text is None:
-        return data
-    out = target.recipe.with_name(f"{target.name}.mended.csv")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        message = f"{out} cannot be written: {error}; give another --out"
-        raise ConfigError(message) from None
-    say(f"{data} has other separators, decimals or an encoding of its own: a copy is in {out}")
-    return out
-
-
-def base_recipe() -> dict[str, Any]:
-    """Return the recipe that everything is taken from which data do not decide."""
-    return read_toml(shipped_recipe(BASE_RECIPE))
 
 
 def write_values(values: dict[str, Any], data: Path, target: Target) -> Recipe:
@@ -208,16 +175,3 @@ def _copied(
         raise ConfigError(message) from None
     say(f"{why}: a copy that a recipe can read is written to {out}")
     return read_raw(out), layout
-
-
-def _set_everywhere(tables: Any, key: str, value: object) -> None:
-    """Set a key in place wherever nested tables have it."""
-    if isinstance(tables, dict):
-        for name, each in tables.items():
-            if name == key:
-                tables[name] = value
-            else:
-                _set_everywhere(each, key, value)
-    elif isinstance(tables, list):
-        for each in tables:
-            _set_everywhere(each, key, value)

@@ -1,22 +1,38 @@
 """Samples of a topic for the command `init`, written to a file."""
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from stream_detector.cli.terminal import StopFlag, csv_rows, progress_bar, say
 from stream_detector.inspection.plan import duration
 from stream_detector.outputs.recording import Recording, record_samples
-from stream_detector.settings import ConnectionSettings
+from stream_detector.settings import DetectSettings
 
 
-def record_topic(settings: ConnectionSettings, topic: str, minutes: float, out: Path) -> Path:
-    """Record the newest minutes of a topic to a CSV file beside the recipe, and return its path.
+class Recorded(NamedTuple):
+    """What was recorded of a topic.
+
+    Parameters
+    ----------
+    path
+        The file with its samples.
+    table
+        Keys of `[input]` by which its records were read; empty where they need none.
+    """
+
+    path: Path
+    table: dict[str, Any]
+
+
+def record_topic(settings: DetectSettings, topic: str, minutes: float, out: Path) -> Recorded:
+    """Record the newest minutes of a topic to a CSV file beside the recipe.
 
     Parameters
     ----------
     settings
-        How to reach Kafka.
+        How to reach Kafka, and in `input` where in the records things are.
     topic
         The topic.
     minutes
@@ -31,7 +47,7 @@ def record_topic(settings: ConnectionSettings, topic: str, minutes: float, out: 
     DatasetError
         If no record could be read.
     ConfigError
-        If the file cannot be written.
+        If the file cannot be written, or `input` is wrong.
     """
     stop = StopFlag()
     with stop.on_signals(), progress_bar() as progress:
@@ -59,7 +75,7 @@ def record_topic(settings: ConnectionSettings, topic: str, minutes: float, out: 
     if recording.n_rejected:
         first = recording.first_rejection
         say(f"{recording.n_rejected:,} records were rejected, the first: {first}")
-    return path
+    return Recorded(path, recording.table.model_dump(exclude_none=True))
 
 
 def write_recording(recording: Recording, path: Path) -> None:

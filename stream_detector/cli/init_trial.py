@@ -12,7 +12,7 @@ from stream_detector.cli.train import train_with_progress
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.datasets.windowing import in_order
 from stream_detector.errors import DatasetError
-from stream_detector.inspection.strange import StrangeWindows, find_strange
+from stream_detector.inspection.strange import find_strange_in
 from stream_detector.inspection.trial import Trial, try_out
 from stream_detector.training.data import load_training_samples, load_windows
 
@@ -27,7 +27,7 @@ def train_and_try(made: Made, target: Target, *, is_shown: bool) -> dict[str, An
     -------
     What was found, for `--json`.
     """
-    strange = _strange(made)
+    strange = find_strange_in(load_windows(made.recipe), made.recipe.rules.span_ms)
     if is_shown:
         show_strange(strange, target)
     if strange.left_out:
@@ -47,23 +47,6 @@ def train_and_try(made: Made, target: Target, *, is_shown: bool) -> dict[str, An
         "left_out": [list(span) for span in strange.left_out],
         "trial": None if trial is None else trial.as_dict(),
     }
-
-
-def _strange(made: Made) -> StrangeWindows:
-    """Return the training windows that are least like the rest."""
-    dataset = load_windows(made.recipe)
-    windows, keys, starts = dataset.train, dataset.train_keys, dataset.train_timestamps_ms
-    assert keys is not None and starts is not None  # noqa: S101, PT018  (windows of samples)
-    rows = list(range(len(windows)))
-    if dataset.train_labels is not None:
-        rows = [row for row in rows if not dataset.train_labels[row]]
-    return find_strange(
-        windows[rows],
-        [keys[row] for row in rows],
-        starts[rows],
-        made.recipe.rules.span_ms,
-        made.layout.features,
-    )
 
 
 def _try(made: Made) -> Trial | None:

@@ -3,9 +3,10 @@
 import json
 from typing import TYPE_CHECKING
 
-from stream_detector.cli.init_recipe import Target, base_recipe, write_values
+from stream_detector.cli.init_recipe import Target, write_values
 from stream_detector.cli.terminal import print_json, say, write_line
 from stream_detector.cli.train import train_with_progress
+from stream_detector.inspection.base import base_recipe
 from stream_detector.inspection.whole_windows import WindowLayout, compose_windows
 
 if TYPE_CHECKING:

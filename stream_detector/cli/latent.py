@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from stream_detector.assembly import ServedParts
     from stream_detector.bundle import Bundle
+    from stream_detector.core.features import Features
     from stream_detector.core.records import FloatArray
 
     Run = Callable[[FloatArray], FloatArray]
@@ -144,19 +145,21 @@ def reconstruct(
         made.append(served.reconstruct(scaled))
         return made[-1]
 
-    def clean(windows: "FloatArray", keys: Sequence[str]) -> "NDArray[np.float64]":
+    def clean(
+        windows: "FloatArray", keys: Sequence[str], features: "Features"
+    ) -> "NDArray[np.float64]":
         _run_scaled(served.bundle, windows, run, f"reconstructing {file.name}")
         reconstructed = served.bundle.scaler.inverse(np.concatenate(made))
-        return served.bundle.features.from_key_units(reconstructed, keys)
+        return features.from_key_units(reconstructed, keys)
 
     if window.record == "samples":
         _reconstruct_samples(file, out, served.bundle, clean)
         return
-    found = read_file(file, served.bundle)
+    found, features = read_file(file, served.bundle), served.bundle.features
     if window.record == "image":
-        write_images(out, found.keys, clean(found.windows, found.keys), window.channels)
+        write_images(out, found.keys, clean(found.windows, found.keys, features), window.channels)
     else:
-        _write_windows(out, found.keys, found.start_ms, clean(found.windows, found.keys))
+        _write_windows(out, found.keys, found.start_ms, clean(found.windows, found.keys, features))
 
 
 def _open_parts(path: Path) -> "ServedParts":
@@ -237,19 +240,21 @@ def _reconstruct_samples(
     file: Path,
     out: Path | None,
     bundle: "Bundle",
-    clean: "Callable[[FloatArray, Sequence[str]], NDArray[np.float64]]",
+    clean: "Callable[[FloatArray, Sequence[str], Features], NDArray[np.float64]]",
 ) -> None:
     """Cut a file of samples into windows, clean these and join them to a signal again."""
-    from stream_detector.cli.sources import warn_of_unknown_keys
+    from stream_detector.cli.unknown_keys import warn_of_unknown_keys
     from stream_detector.datasets.files.samples import read_samples
     from stream_detector.datasets.windowing import cut_with_rows, join_windows, require_windows
 
-    table, rules = read_samples(file, bundle.features), bundle.manifest.recipe.rules
+    recipe, rules = bundle.manifest.recipe, bundle.manifest.recipe.rules
+    table = read_samples(file, bundle.features, recipe.data.columns.lenient)
     samples = table.samples
-    found, rows = cut_with_rows(samples, rules)
+    found, rows = cut_with_rows(samples, rules, bundle.features)
+    warn_of_unknown_keys(samples.keys, bundle.features, found.n_warm_up)
     require_windows(found, str(file), samples, rules, bundle.features)
-    warn_of_unknown_keys(found.keys, bundle.features)
-    cleaned = clean(found.in_key_units(bundle.features).windows, found.keys)
+    features = found.features or bundle.features
+    cleaned = clean(found.in_key_units(features).windows, found.keys, features)
     joined = join_windows(cleaned, rows, len(samples))  # (n_samples, n_features)
     n_outside = int(np.isnan(joined[:, 0]).sum())
     if n_outside:

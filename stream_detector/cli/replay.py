@@ -14,13 +14,22 @@ import typer
 from stream_detector.cli.options import (
     ONLINE,
     Client,
+    CountOrNames,
+    Key,
+    Label,
+    Long,
+    SaidColumns,
     Servers,
     SettingsFile,
+    Time,
+    TimeFormat,
     connection_settings,
+    count_or_names,
     examples,
 )
 from stream_detector.cli.terminal import progress_bar, say
 from stream_detector.core.codec.formats import FormatName
+from stream_detector.core.codec.json_format import OWN
 from stream_detector.errors import ConfigError
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
 from stream_detector.recipes.datasets import DATASETS, built_in
@@ -69,8 +78,7 @@ Format = Annotated[
     ),
 ]
 Part = Annotated[
-    Literal["test", "all"],
-    typer.Option(help="Send the test part, or the training part and then the test part."),
+    Literal["test", "all"], typer.Option(help="Send the test part, or training and test part.")
 ]
 IsSamples = Annotated[
     bool,
@@ -122,10 +130,7 @@ DelayMs = Annotated[
     float | None,
     typer.Option(min=0.0, help="Samples: delay of late records in event time. Default 1000."),
 ]
-Seed = Annotated[
-    int | None,
-    typer.Option(min=0, help="Samples: seed of the faults; one seed, the same faults. Default 0."),
-]
+Seed = Annotated[int | None, typer.Option(min=0, help="Samples: seed of the faults. Default 0.")]
 Drop = Annotated[float | None, _share("records not sent")]
 Delay = Annotated[float | None, _share("records sent late")]
 Duplicate = Annotated[float | None, _share("records sent twice")]
@@ -176,6 +181,8 @@ class RecordFacts(NamedTuple):
         Names of the features; None where no bundle names them.
     columns
         Which column of a file is what.
+    is_mapped
+        Whether the bundle has an `[input]`, by which it reads JSON that other programs write.
     """
 
     is_samples: bool
@@ -183,6 +190,7 @@ class RecordFacts(NamedTuple):
     n_channels: int = 1
     features: "Features | None" = None
     columns: ColumnMap = BY_NAME
+    is_mapped: bool = False
 
 
 def register(app: typer.Typer) -> None:
@@ -199,9 +207,12 @@ def replay(
     format_: Format = "json",
     split: Annotated[str | None, typer.Option(help="ecg5000: tutorial or official.")] = None,
     part: Part = "test",
-    features: Annotated[
-        int | None, typer.Option(help="Windows: features of a file's windows. Default 1.", min=1)
-    ] = None,
+    features: CountOrNames = None,
+    key: Key = None,
+    time: Time = None,
+    time_format: TimeFormat = None,
+    label: Label = None,
+    long: Long = None,
     is_samples: IsSamples = False,
     interval_ms: IntervalMs = None,
     chunk: Chunk = None,
@@ -238,10 +249,15 @@ def replay(
         speed=speed, sample_interval_ms=interval_ms, chunk_samples=chunk, times=times,
         start_ms=start_ms,
     )  # fmt: skip
-    facts = _record_facts(source, is_samples, bundle)
+    n_features, names = count_or_names(features)
+    said = SaidColumns(key, time, time_format, label, names, long)
+    said.require_file(source, "a")
+    facts = _record_facts(source, is_samples, bundle, said)
     _require_format(format_, facts, bundle)
+    if facts.is_mapped and format_ == "json":
+        format_ = OWN
     if facts.is_samples:
-        _refuse({"--split": split, "--features": features}, "whole windows")
+        _refuse({"--split": split, "--features": n_features}, "whole windows")
         _require_interval(interval_ms, facts.sample_interval_ms, bundle)
         of_samples = {"sample_interval_ms": facts.sample_interval_ms} | of_samples
         job = _sample_job(
@@ -252,11 +268,13 @@ def replay(
     else:
         _refuse({FLAGS[name]: 1 for name in of_samples | faults}, "samples")
         options = {"rate": rate, "content_type": format_, "n_channels": facts.n_channels}
-        job = _window_job((source, split, part, features or 1, facts.columns), options)
+        job = _window_job((source, split, part, n_features or 1, facts.columns), options)
     _send(job, topic, settings)
 
 
-def _record_facts(source: str, is_samples: bool, bundle: Path | None) -> RecordFacts:
+def _record_facts(
+    source: str, is_samples: bool, bundle: Path | None, said: SaidColumns
+) -> RecordFacts:
     """Return what the records hold.
 
     Raises
@@ -268,11 +286,11 @@ def _record_facts(source: str, is_samples: bool, bundle: Path | None) -> RecordF
 
     is_asked = is_samples or is_sample_set(source)
     if bundle is None:
-        return RecordFacts(is_asked)
+        return RecordFacts(is_asked, columns=said.over(BY_NAME))
     from stream_detector.bundle import read_bundle
 
     found = read_bundle(bundle)
-    window = found.manifest.recipe.window
+    recipe, window = found.manifest.recipe, found.manifest.recipe.window
     is_samples = window.record == "samples"
     if is_asked and not is_samples:
         message = (
@@ -281,8 +299,8 @@ def _record_facts(source: str, is_samples: bool, bundle: Path | None) -> RecordF
         )
         raise ConfigError(message)
     interval_ms = float(window.sample_interval_ms) or None
-    columns = found.manifest.recipe.data.columns.lenient
-    return RecordFacts(is_samples, interval_ms, window.channels, found.features, columns)
+    columns, is_mapped = said.over(recipe.data.columns.lenient), recipe.input.is_given
+    return RecordFacts(is_samples, interval_ms, window.channels, found.features, columns, is_mapped)
 
 
 def _window_job(

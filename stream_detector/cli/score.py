@@ -10,7 +10,14 @@ from stream_detector.cli.options import (
     OFFLINE,
     BundlePath,
     Engine,
+    FeatureNames,
+    Key,
+    Label,
+    Long,
     OutFile,
+    SaidColumns,
+    Time,
+    TimeFormat,
     WindowFile,
     examples,
 )
@@ -61,6 +68,12 @@ def score(
     points: Annotated[
         bool, typer.Option("--points", help="One row a sample in place of one a window.")
     ] = False,
+    key: Key = None,
+    time: Time = None,
+    time_format: TimeFormat = None,
+    label: Label = None,
+    long: Long = None,
+    features: FeatureNames = None,
     engine: Engine = "onnx",
 ) -> None:
     """Score the windows of a file, bit for bit as `detect` scores them live.
@@ -84,10 +97,11 @@ def score(
     from stream_detector.cli.sources import read_file
 
     served = open_bundle(bundle, engine)
+    said = SaidColumns(key, time, time_format, label, features, long)
     if points:
-        _score_points(served, file, out)
+        _score_points(served, file, out, said)
         return
-    found = read_file(file, served.bundle)
+    found = read_file(file, served.bundle, said)
     try:
         errors = served.detector.score(found.windows)
     except RecordValueError as problem:
@@ -97,10 +111,10 @@ def score(
     with csv_rows(out) as write_row:
         write_row(columns_of(served.detector.scorer.score_kind))
         places = zip(found.keys, found.start_ms, found.end_ms, strict=True)
-        for (key, start_ms, end_ms), error in zip(places, errors.tolist(), strict=True):
+        for (series, start_ms, end_ms), error in zip(places, errors.tolist(), strict=True):
             is_anomalous = "true" if error > threshold else "false"
             numbers = (repr(error), repr(threshold), repr(error / threshold))
-            write_row((key, start_ms, end_ms, *numbers, is_anomalous))
+            write_row((series, start_ms, end_ms, *numbers, is_anomalous))
 
 
 def columns_of(score_kind: str) -> tuple[str, ...]:
@@ -116,7 +130,7 @@ def columns_of(score_kind: str) -> tuple[str, ...]:
     return tuple("score" if name == "reconstruction_error" else name for name in SCORE_COLUMNS)
 
 
-def _score_points(served: "Served", file: Path, out: Path | None) -> None:
+def _score_points(served: "Served", file: Path, out: Path | None, said: SaidColumns) -> None:
     """Write one row for each sample of a file.
 
     Raises
@@ -126,7 +140,7 @@ def _score_points(served: "Served", file: Path, out: Path | None) -> None:
     DatasetError
         If the file cannot be used.
     """
-    from stream_detector.cli.sources import warn_of_unknown_keys
+    from stream_detector.cli.unknown_keys import warn_of_unknown_keys
     from stream_detector.datasets.files.samples import read_samples
     from stream_detector.evaluation.offline import point_scores, run_offline
 
@@ -134,7 +148,7 @@ def _score_points(served: "Served", file: Path, out: Path | None) -> None:
     if recipe.window.record != "samples":
         message = "--points: only for a bundle whose records are samples; leave it out"
         raise ConfigError(message)
-    columns = recipe.data.columns.lenient
+    columns = said.over(recipe.data.columns.lenient)
     samples = read_samples(file, served.bundle.features, columns).exact_samples
     warn_of_unknown_keys(samples.keys, served.bundle.features)
     detector = cast("SampleDetector", served.detector)

@@ -9,38 +9,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.bundle import Bundle
-from stream_detector.cli.options import Part
+from stream_detector.cli.options import (
+    SaidColumns,
+)
 from stream_detector.cli.terminal import say
+from stream_detector.cli.unknown_keys import warn_of_unknown_keys
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Samples
-from stream_detector.core.stream_evaluation import LabelledEvent
 from stream_detector.datasets import (
     IMAGE_DATASET_NAMES,
     Dataset,
-    SampleDataset,
     load_dataset,
     load_images,
     load_samples,
 )
 from stream_detector.datasets.files.images import read_images
-from stream_detector.datasets.files.samples import load as load_sample_file
 from stream_detector.datasets.files.samples import read_samples
+from stream_detector.datasets.files.several import holds_tables
 from stream_detector.datasets.files.windows import load as load_window_file
 from stream_detector.datasets.files.windows import read_windows
 from stream_detector.datasets.windowing import cut_samples, in_order, require_windows
-from stream_detector.errors import ConfigError, DatasetError
+from stream_detector.errors import ConfigError
 from stream_detector.recipes import Recipe
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
 from stream_detector.recipes.datasets import DATASETS, built_in, is_table, names_with
 from stream_detector.replay import concatenate
-from stream_detector.text import shorten
 
 SAMPLE_INTERVALS_MS = {name: DATASETS[name].sample_interval_ms for name in built_in("samples")}
 """Data sets of samples, with the time between two samples in milliseconds."""
-
-
-_N_KEYS_SHOWN = 5
 
 
 class FileWindows(NamedTuple):
@@ -61,7 +58,7 @@ class FileWindows(NamedTuple):
     end_ms: Sequence[int | str]
 
 
-def read_file(file: Path, bundle: Bundle) -> FileWindows:
+def read_file(file: Path, bundle: Bundle, said: SaidColumns | None = None) -> FileWindows:
     """Read the windows of a file.
 
     Parameters
@@ -70,6 +67,8 @@ def read_file(file: Path, bundle: Bundle) -> FileWindows:
         CSV or Parquet; for a bundle of images also an image or a folder of images.
     bundle
         Its recipe decides whether the rows of the file are windows or samples.
+    said
+        What options say about the columns; None says nothing.
 
     Raises
     ------
@@ -77,11 +76,12 @@ def read_file(file: Path, bundle: Bundle) -> FileWindows:
         If the file cannot be used, or holds no window.
     """
     recipe = bundle.manifest.recipe
+    columns = (said or SaidColumns()).over(recipe.data.columns.lenient)
     if recipe.window.record == "samples":
-        return _cut_file(file, recipe, bundle.features)
+        return _cut_file(file, recipe, bundle.features, columns)
     if bundle.image is not None and not is_table(file):
         return _read_images(file, bundle.image)
-    return _read_whole(file, recipe, bundle.features)
+    return _read_whole(file, recipe, bundle.features, columns)
 
 
 def _read_images(path: Path, image: ImageShape) -> FileWindows:
@@ -91,9 +91,9 @@ def _read_images(path: Path, image: ImageShape) -> FileWindows:
     return FileWindows(images.windows, images.names, nothing, nothing)
 
 
-def _read_whole(file: Path, recipe: Recipe, features: Features) -> FileWindows:
+def _read_whole(file: Path, recipe: Recipe, features: Features, columns: ColumnMap) -> FileWindows:
     """Read a file in which each row is a whole window."""
-    window, columns = recipe.window, recipe.data.columns.lenient
+    window = recipe.window
     table = read_windows(file, window.steps, window.features, features.origin, columns)
     nothing = [""] * len(table.windows)
     if table.timestamps_ms is None:
@@ -104,31 +104,23 @@ def _read_whole(file: Path, recipe: Recipe, features: Features) -> FileWindows:
     return FileWindows(table.windows, table.keys or nothing, start_ms, end_ms)
 
 
-def _cut_file(file: Path, recipe: Recipe, features: Features) -> FileWindows:
+def _cut_file(file: Path, recipe: Recipe, features: Features, columns: ColumnMap) -> FileWindows:
     """Cut windows from a file in which each row is a sample."""
     rules = recipe.rules
-    samples = read_samples(file, features, recipe.data.columns.lenient).samples
-    found = cut_samples(samples, rules)
+    samples = read_samples(file, features, columns).samples
+    found = cut_samples(samples, rules, features)
+    warn_of_unknown_keys(samples.keys, features, found.n_warm_up)
     require_windows(found, str(file), samples, rules, features)
     if found.n_missing:
         say(f"{found.n_missing} windows lack too many values to be scored")
-    warn_of_unknown_keys(found.keys, features)
+    features = found.features or features
     windows = features.to_key_units(found.windows, found.keys)
     return FileWindows(windows, found.keys, found.start_ms.tolist(), found.end_ms.tolist())
 
 
-def warn_of_unknown_keys(keys: Sequence[str], features: Features) -> None:
-    """Say which keys training did not know, where each key has a scale of its own."""
-    unknown = features.unknown_keys(keys)
-    if unknown:
-        shown = ", ".join(shorten(each, 64) for each in unknown[:_N_KEYS_SHOWN])
-        say(
-            f"warning: keys not known to training: {len(unknown):,}, such as {shown}; their "
-            "windows have the median scale of all keys that were known: train again with their data"
-        )
-
-
-def load_named_dataset(name: str | None, split: str | None, bundle: Bundle) -> Dataset:
+def load_named_dataset(
+    name: str | None, split: str | None, bundle: Bundle, said: SaidColumns | None = None
+) -> Dataset:
     """Load a data set of whole windows that a person named on the command line.
 
     Parameters
@@ -139,6 +131,8 @@ def load_named_dataset(name: str | None, split: str | None, bundle: Bundle) -> D
         For ecg5000: tutorial or official.
     bundle
         Its recipe says what a window is.
+    said
+        What options say about the columns of a file; None says nothing.
 
     Raises
     ------
@@ -154,8 +148,8 @@ def load_named_dataset(name: str | None, split: str | None, bundle: Bundle) -> D
         changes = {"split": split} if split is not None else {}
         data = recipe.data.model_copy(update=changes)
         return load_windows(recipe.model_copy(update={"data": data}), bundle.features)
-    if is_table(Path(name)):
-        columns = recipe.data.columns.lenient
+    if holds_tables(Path(name)):
+        columns = (said or SaidColumns()).over(recipe.data.columns.lenient)
         windows = load_window_file(Path(name), recipe.window.features, exact=True, columns=columns)
         return windows.in_float32(bundle.features.origin)
     if name in built_in("image"):
@@ -165,110 +159,6 @@ def load_named_dataset(name: str | None, split: str | None, bundle: Bundle) -> D
         message = f"--dataset: expected {known} or a .csv or .parquet file, received {name!r}"
         raise ConfigError(message)
     return load_dataset(name, split=split)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class JudgedSamples:
-    """Samples over which a detector is to be run.
-
-    Parameters
-    ----------
-    name
-        Name to print.
-    dataset, part
-        Name of the data set, or path of the file, and which part of it this is: test or all.
-    samples
-        Their features are in the bundle's order; values of a file are exact.
-    train
-        Samples to learn from, for detectors that stand beside; None where there are none.
-    faults
-        Faults of which more than the labels is known.
-    notes
-        What a person should know of the choice.
-    """
-
-    name: str
-    dataset: str
-    part: Part
-    samples: Samples
-    train: Samples | None
-    faults: Sequence[LabelledEvent]
-    notes: Sequence[str] = ()
-
-
-def load_judged_samples(
-    name: str | None, part: Part | None, bundle: Bundle, *, with_train: bool
-) -> JudgedSamples:
-    """Load samples that a person named on the command line, to run a detector over them.
-
-    Parameters
-    ----------
-    name
-        NAME:SERIES, or the path of a CSV or Parquet file; None takes the recipe's own data.
-    part
-        "test" for the test part, "all" for everything; None takes all of a named file, and else
-        the test part.
-    bundle
-        Its features are matched with those of the data by name.
-    with_train
-        Whether samples to learn from are wanted.
-
-    Raises
-    ------
-    ConfigError
-        If the name is unknown.
-    DatasetError
-        If the data cannot be read, has other features or no samples.
-    """
-    from stream_detector.training.data import load_recipe_samples
-
-    recipe, features = bundle.manifest.recipe, bundle.features
-    if name is None:
-        data = in_order(load_recipe_samples(recipe.data), features)
-        return _judged(recipe.data.path or f"{data.name}:{data.split}", data, part or "test")
-    if not is_table(Path(name)):
-        return _judged(name, in_order(_load_series(name), features), part or "test")
-    columns = recipe.data.columns.lenient
-    if part == "test":
-        data = in_order(load_sample_file(Path(name), exact=True, columns=columns), features)
-        return _judged(name, data, "test")
-    table = read_samples(Path(name), features, columns)
-    train, notes = _own_train(recipe, features) if with_train else (None, ())
-    return JudgedSamples(name, name, "all", table.exact_samples, train, table.faults, notes)
-
-
-def _judged(name: str, data: SampleDataset, part: Part) -> JudgedSamples:
-    """Return one part of a data set."""
-    notes: tuple[str, ...] = ()
-    if not len(data.test):
-        part = "all"
-        notes = ("no part of the data was left out of the training, so other data are stranger",)
-    samples = concatenate([data.train, data.test]) if part == "all" else data.test
-    shown = f"the test part of {name}" if part == "test" else name
-    return JudgedSamples(shown, name, part, samples, data.train, data.faults, notes)
-
-
-def _own_train(recipe: Recipe, features: Features) -> tuple[Samples | None, Sequence[str]]:
-    """Return the samples that a bundle was trained on, or why there are none."""
-    from stream_detector.training.data import load_recipe_samples
-
-    try:
-        return in_order(load_recipe_samples(recipe.data), features).train, ()
-    except DatasetError as error:
-        why = f"floors that learn are left out, since the training data cannot be read: {error}"
-        return None, (why,)
-
-
-def _load_series(name: str) -> SampleDataset:
-    """Load NAME:SERIES."""
-    base, _, series = name.partition(":")
-    if base not in built_in("samples") or not series:
-        known = ", ".join(f"{each}:SERIES" for each in built_in("samples"))
-        message = (
-            f"--dataset: expected {known} or a .csv or .parquet file of samples, received {name!r}"
-        )
-        raise ConfigError(message)
-    return load_samples(base, series=series)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -329,7 +219,7 @@ def load_feed(
         If the data cannot be read.
     """
     path = Path(source)
-    if is_table(path):
+    if holds_tables(path):
         table = read_windows(path, n_features=n_features, columns=columns)
         keys = list(table.keys) if table.keys is not None else None
         return Feed(source, table.exact, keys or number(path.stem, table.windows), table.labels)
@@ -402,7 +292,7 @@ def load_sample_feed(
     """
     if not is_sample_set(source):
         path = Path(source)
-        if not is_table(path):
+        if not holds_tables(path):
             known = ", ".join(f"{name}:SERIES" for name in SAMPLE_INTERVALS_MS)
             message = (
                 f"source of samples: expected {known}, or a .csv or .parquet file, "

@@ -50,7 +50,8 @@ def set_up_streams() -> None:
     A stream that was closed before the program began is replaced by one that goes nowhere. What
     libraries log is a note like those of `say`.
     """
-    logging.lastResort = _Notes(logging.WARNING)
+    logging.lastResort = _Notes(logging.INFO)  # of all else, warnings alone come so far
+    logging.getLogger("stream_detector.datasets.files").setLevel(logging.INFO)
     nowhere = Path(os.devnull)
     sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")
     sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
@@ -296,9 +297,18 @@ class StopFlag:
 class _Notes(logging.Handler):
     """Writes log lines of libraries that nothing else handles."""
 
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._said: set[str] = set()
+
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line of a record."""
-        say(f"{record.levelname.lower()}: {record.getMessage()}")
+        """Write the line of a record; what is only said, and no warning, is said once."""
+        message = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            say(f"{record.levelname.lower()}: {message}")
+        elif message not in self._said:
+            self._said.add(message)
+            say(message)
 
 
 def _console() -> Console:

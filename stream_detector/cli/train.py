@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream_detector.cli.evaluate import print_figures
-from stream_detector.cli.options import OFFLINE, Json, examples
+from stream_detector.cli.options import (
+    OFFLINE,
+    FeatureNames,
+    Json,
+    Key,
+    Label,
+    Long,
+    SaidColumns,
+    Time,
+    TimeFormat,
+    examples,
+)
 from stream_detector.cli.terminal import is_agreed, print_json, print_table, progress_bar, say
 
 if TYPE_CHECKING:
@@ -44,6 +55,12 @@ def train(
         bool,
         typer.Option("--overwrite", help="Replace the bundle of another recipe without asking."),
     ] = False,
+    key: Key = None,
+    time: Time = None,
+    time_format: TimeFormat = None,
+    label: Label = None,
+    long: Long = None,
+    features: FeatureNames = None,
     as_json: Json = False,
 ) -> None:
     """Fit an autoencoder to normal windows, calibrate its threshold and write a bundle.
@@ -61,6 +78,7 @@ def train(
     from stream_detector.recipes import load_recipe
 
     changes = list(overrides or [])
+    changes += SaidColumns(key, time, time_format, label, features, long).overrides
     changes += [f"training.seed={seed}"] if seed is not None else []
     changes += [f"training.epochs={epochs}"] if epochs is not None else []
     loaded = load_recipe(recipe, changes)

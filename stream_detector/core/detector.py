@@ -18,6 +18,8 @@ from stream_detector.core.codec.decoding import Decoded
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.codec.keys import unusable_keys
+from stream_detector.core.codec.mapped_windows import decode_mapped_windows
+from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
@@ -56,6 +58,11 @@ class Detector(Protocol):
     @property
     def features(self) -> Features:
         """Names of the features."""
+        ...
+
+    @property
+    def mapping(self) -> InputMapping | None:
+        """Where key, time and features are in records; None where these are our own."""
         ...
 
     @property
@@ -156,6 +163,9 @@ class WindowDetector:
         the processor's cache.
     image
         What each record's image is, with `shape` for a window; None where records are no images.
+    mapping
+        Where key, time and values are in records; None where these are as
+        `stream_detector.core.codec.json_format` says.
     """
 
     bundle: BundleReference
@@ -166,6 +176,7 @@ class WindowDetector:
     features: Features
     model_rows_max: int = WINDOWS_MAX
     image: ImageShape | None = None
+    mapping: InputMapping | None = None
 
     @property
     def keeps_state(self) -> bool:
@@ -191,29 +202,58 @@ class WindowDetector:
         scores: list[NDArray[np.float64]] = [np.empty(0)]
         alerts: list[RaisedAlert] = []
         rejected: list[Rejected] = []
-        unusable = unusable_keys(batch.keys(), is_required=False)
-        for start in range(0, len(batch), self.model_rows_max):
-            part = slice(start, start + self.model_rows_max)
-            headers = batch.headers[part] if batch.headers is not None else None
-            decoded = decode_windows(
-                batch.values[part],
-                headers,
-                self.image or self.shape,
-                content_type,
-                start,
-                self.features.origin,
-            ).without(unusable)
+        for keyed, decoded in self.decode(batch, content_type):
             usable, bad = self._usable(decoded)
             rejected += sorted([*decoded.rejected, *bad], key=lambda each: each.index)
             if len(usable.windows):
                 found = self.scorer.score(usable.windows)
-                alerts += self._alerts(batch, usable, found)
+                alerts += self._alerts(keyed, usable, found)
                 indices.append(usable.indices)
                 scores.append(found.scores)
         merged = Scores(np.concatenate(indices), np.concatenate(scores), self.scorer.threshold)
         outcomes = {"normal": len(merged) - len(alerts), "anomalous": len(alerts)}
         counts = Counts(records={**outcomes, "dead_letter": len(rejected)}, windows=outcomes)
         return Step(state, merged, alerts, rejected, counts)
+
+    def decode(
+        self, batch: RecordBatch, content_type: ContentType | None = None
+    ) -> Iterator[tuple[RecordBatch, Decoded]]:
+        """Yield the windows of a batch, in slices of `model_rows_max` records.
+
+        Parameters
+        ----------
+        batch
+            The records of one poll.
+        content_type
+            As in `Detector.step`.
+
+        Yields
+        ------
+        The batch, with the keys of these records, and their windows by index of the batch.
+        """
+        shape, keys = self.image or self.shape, list(batch.keys())
+        keyed = batch if self.mapping is None else batch.with_keys(keys)
+        unusable = unusable_keys(keys, is_required=False) if self.mapping is None else {}
+        origin = self.features.origin
+        for start in range(0, len(batch), self.model_rows_max):
+            part = slice(start, start + self.model_rows_max)
+            if self.mapping is not None:
+                some, decoded = decode_mapped_windows(
+                    batch.select(np.arange(len(batch))[part], {}),
+                    content_type,
+                    self.mapping,
+                    shape=shape,
+                    features=self.features,
+                )
+                keys[part] = some.keys()
+                yield keyed, decoded.shifted(start)
+                continue
+            headers = batch.headers[part] if batch.headers is not None else None
+            origin = self.features.origin
+            decoded = decode_windows(
+                batch.values[part], headers, shape, content_type, start, origin
+            )
+            yield keyed, decoded.without(unusable)
 
     def score(self, windows: FloatArray) -> NDArray[np.float64]:
         """Return the score of each window; see `Detector.score`."""

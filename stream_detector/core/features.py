@@ -63,6 +63,9 @@ class Features:
         What is taken from each, unit: the signal's. Length n_features, or empty where nothing is.
     key_scales
         The scale of each key; None where all keys have the same.
+    warm_up_samples
+        From how many first samples a key that training did not know gets its scale; 0 where it has
+        the fleet's.
 
     Examples
     --------
@@ -73,6 +76,7 @@ class Features:
     names: tuple[str, ...]
     origin: tuple[float, ...] = ()
     key_scales: KeyScales | None = None
+    warm_up_samples: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
@@ -112,11 +116,7 @@ class Features:
         if self.key_scales is None:
             return ()
         row = self.key_scales.rows([key])[0]
-        offset, scale = self.key_scales.offset[row], self.key_scales.scale[row]  # (n_features,)
-        return tuple(
-            LinearUnit(1.0 / factor, at)
-            for factor, at in zip(scale.tolist(), offset.tolist(), strict=True)
-        )
+        return linear_units(self.key_scales.offset[row], self.key_scales.scale[row])
 
     def to_key_units(
         self, windows: NDArray[np.float32], keys: Sequence[str]
@@ -193,6 +193,20 @@ class Features:
             message = f"expected the features {_shown(self.names)}; {found}"
             raise ValueError(message)
         return [places[name] for name in self.names]
+
+
+def linear_units(offset: NDArray[np.float32], scale: NDArray[np.float32]) -> tuple[LinearUnit, ...]:
+    """Return from what a key's windows were brought to its units, one a feature.
+
+    Parameters
+    ----------
+    offset, scale
+        Of the key, shape (n_features,); see `KeyScales`.
+    """
+    return tuple(
+        LinearUnit(1.0 / factor, at)
+        for factor, at in zip(scale.tolist(), offset.tolist(), strict=True)
+    )
 
 
 def to_float32(

@@ -4,8 +4,9 @@ Pure values. A batch is a set of columns, not one object per record: what the ho
 read is fetched only for the few records that need it.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple, Self
 
@@ -199,6 +200,21 @@ class RecordBatch:
         """Return the series key of each record, None where it has none."""
         return self.series().keys if self.keys_alone is None else self.keys_alone()
 
+    def with_keys(self, keys: Sequence[bytes | None]) -> "RecordBatch":
+        """Return the same records as those of other series.
+
+        Parameters
+        ----------
+        keys
+            Series key of each record, None where it has none. Length n_records.
+        """
+        return replace(
+            self,
+            metadata=lambda index: self.metadata(index)._replace(key=keys[index]),
+            series=lambda: self.series()._replace(keys=keys),
+            keys_alone=lambda: keys,
+        )
+
     def select(
         self, rows: NDArray[np.intp], next_offsets: Mapping[TopicPartition, int]
     ) -> "RecordBatch":
@@ -348,6 +364,22 @@ class BundleReference:
 
     name: str
     version: str
+
+    def with_input(self, description: str) -> "BundleReference":
+        """Return the same bundle where records are read in another way than it says.
+
+        Parameters
+        ----------
+        description
+            How they are read.
+
+        Examples
+        --------
+        >>> BundleReference("pump", "1f").with_input("{}").version[:12]
+        'be29953e9ef5'
+        """
+        text = f"{self.version} {description}"
+        return replace(self, version=hashlib.sha256(text.encode()).hexdigest())
 
 
 def n_header_bytes(headers: Headers) -> int:

@@ -99,9 +99,10 @@ class Counts:
         that it completed was scored, and unscored if none of those could be, or if it came after a
         gap that ended a series before its first complete window. One that completed no window is
         held if all of its samples are, in warm-up while its key has had no window since its series
-        started, and else buffered: its samples wait for the rest of their window.
+        started, and else buffered: its samples wait for the rest of their window. One whose windows
+        came before a new key had a scale is in warm-up, too.
     windows
-        Windows by outcome: normal, anomalous, missing.
+        Windows by outcome: normal, anomalous, missing, and warm_up, those of a key without a scale.
     samples
         Samples by outcome: used, late, duplicate, outlier. One that is held is counted once it is
         known to be used or an outlier.
@@ -152,6 +153,9 @@ class Step:
     unknown_keys
         Keys of windows that have the fleet's scale, because training did not know them; none where
         all keys have the same.
+    new_keys, fitted_keys
+        Keys that training did not know whose warm-up begins, and those that have a scale of their
+        own from now on.
     """
 
     state: DetectorState
@@ -162,3 +166,5 @@ class Step:
     series: SeriesFacts | None = None
     clock_notices: Sequence[ClockNotice] = ()
     unknown_keys: Sequence[bytes] = ()
+    new_keys: Sequence[bytes] = ()
+    fitted_keys: Sequence[bytes] = ()

@@ -6,7 +6,7 @@ series, and the windows are cut here.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,12 @@ from stream_detector.core.alerting.batch import AlertBatch, AlertPolicy, KeyedAl
 from stream_detector.core.alerting.no_data import NoDataPolicy, no_data_alerts
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.codec.formats import ContentType
+from stream_detector.core.codec.mapped_samples import decode_mapped_samples
+from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.detector import check_shape
 from stream_detector.core.features import Features
+from stream_detector.core.key_scales import KeyUnits
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
 from stream_detector.core.results import ClockFault, ClockNotice, Counts, Outcome, Scores, Step
 from stream_detector.core.scoring.scorer import (
@@ -31,9 +34,9 @@ from stream_detector.core.scoring.scorer import (
 )
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.state.sample_state import Needed, NoDataTimes, SampleState
+from stream_detector.core.state.warm_up import follow, units_of
 from stream_detector.core.timestamps import describe_time
 from stream_detector.core.windowing.admission import KEYS_MAX, find_refused
-from stream_detector.core.windowing.arrays import Indices
 from stream_detector.core.windowing.imputation import impute_windows
 from stream_detector.core.windowing.peak_windows import cut_windows
 from stream_detector.core.windowing.rules import WindowRules
@@ -69,6 +72,9 @@ class SampleDetector:
         Most windows in one call of the scorer.
     keys_max
         Most keys with state in one partition; records of further ones are rejected.
+    mapping
+        Where key, time and features are in records; None where records are as
+        `stream_detector.core.codec.json_format` says.
     """
 
     bundle: BundleReference
@@ -78,6 +84,7 @@ class SampleDetector:
     features: Features
     model_rows_max: int = WINDOWS_MAX
     keys_max: int = KEYS_MAX
+    mapping: InputMapping | None = None
 
     @property
     def keeps_state(self) -> bool:
@@ -97,27 +104,33 @@ class SampleDetector:
         self, state: DetectorState, batch: RecordBatch, content_type: ContentType | None = None
     ) -> SampleState:
         """Cut the windows of past records without scoring them; see `Detector.replay`."""
-        state, decoded = self._admit(_of_samples(state), batch, self._decode(batch, content_type))
+        batch, decoded = self._decode(batch, content_type)
+        state, decoded = self._admit(_of_samples(state), batch, decoded)
         if not len(decoded.indices):
             return state
         frames = assign_windows(state.windows, self.windows.frame, _arrivals(batch, decoded))
-        return replace(state, windows=frames.state)
+        followed = follow(state.new_keys, frames, self.features)
+        return replace(state, windows=frames.state, new_keys=followed.state)
 
     def step(
         self, state: DetectorState, batch: RecordBatch, content_type: ContentType | None = None
     ) -> Step:
         """Judge the windows that one batch completes; see `Detector.step`."""
         threshold = self.scorer.threshold
-        state, decoded = self._admit(_of_samples(state), batch, self._decode(batch, content_type))
+        batch, decoded = self._decode(batch, content_type)
+        state, decoded = self._admit(_of_samples(state), batch, decoded)
         if not len(decoded.indices):
             counts = Counts(records={"dead_letter": len(batch)}, n_keys=state.windows.n_keys)
             return Step(state, _no_scores(threshold), [], _in_order(decoded.rejected), counts)
         completed = cut_windows(state.windows, self.windows, _arrivals(batch, decoded))
         indices = decoded.indices  # (n_usable,)
         known = KeyedAlerts(state.alerts, state.gaps)
-        alerts = AlertBatch(self._policy, known, batch, completed, indices)
-        key_rows, unknown = self._key_rows(completed)
-        scores = self._score_windows(completed, key_rows, alerts)  # (n_windows,)
+        followed = follow(state.new_keys, completed, self.features)
+        units = None
+        if self.features.key_scales is not None:
+            units = units_of(followed, completed, self.features.key_scales)
+        alerts = AlertBatch(self._policy, known, batch, completed, indices, units)
+        scores = self._score_windows(completed, units, alerts)  # (n_windows,)
         after = alerts.finish()
         is_scored = np.isfinite(scores)
         found = Scores(
@@ -128,15 +141,21 @@ class SampleDetector:
             completed.end_ms[is_scored],
         )
         late = _late_records(completed, decoded)
-        counts = _count(len(batch), decoded, completed, scores, threshold)
+        judged = _Judged(scores, threshold, None if units is None else units.is_warm_up)
+        counts = _count(len(batch), decoded, completed, judged)
         counts.n_suppressed = alerts.n_suppressed
         state = replace(state, windows=completed.state, alerts=after.alerts, gaps=after.gaps)
+        state = replace(state, new_keys=followed.state)
         rejected = _in_order([*decoded.rejected, *late])
-        series = SeriesFacts(completed, is_scored, decoded.counts, decoded.values)
+        # A window that came in the warm-up of a new key lacks nothing but the key's scale.
+        is_sound = is_scored if units is None else is_scored | units.is_warm_up  # (n_windows,)
+        series = SeriesFacts(completed, is_sound, decoded.counts, decoded.values)
         raised = [*alerts.raised, *self._no_data(batch, completed, indices)]
         raised.sort(key=lambda each: each.record)
         notices = _clock_notices(completed)
-        return Step(state, found, raised, rejected, counts, series, notices, unknown)
+        unknown = [] if units is None else _keys_at(completed, units.is_fleet[units.rows])
+        news = (unknown, followed.begun, followed.fitted)
+        return Step(state, found, raised, rejected, counts, series, notices, *news)
 
     def _no_data(
         self, batch: RecordBatch, completed: WindowBatch, indices: NDArray[np.intp]
@@ -186,16 +205,28 @@ class SampleDetector:
         state = replace(state, refused_at={**state.refused_at, **refused_at})
         return state, decoded.without(errors, "keys")
 
-    def _decode(self, batch: RecordBatch, content_type: ContentType | None) -> DecodedSamples:
-        """Return the samples of a batch that can be scored."""
+    def _decode(
+        self, batch: RecordBatch, content_type: ContentType | None
+    ) -> tuple[RecordBatch, DecodedSamples]:
+        """Return the batch, with the keys of its series, and the samples that can be scored."""
+        interval_ms = self.windows.sample_interval_ms
+        if self.mapping is not None:
+            batch, decoded = decode_mapped_samples(
+                batch, content_type, self.mapping, features=self.features, interval_ms=interval_ms
+            )
+            return batch, self._in_range(batch, decoded)
         decoded = decode_samples(
             batch.values,
             batch.headers,
             batch.series(),
             content_type,
             features=self.features,
-            interval_ms=self.windows.sample_interval_ms,
+            interval_ms=interval_ms,
         )
+        return batch, self._in_range(batch, decoded)
+
+    def _in_range(self, batch: RecordBatch, decoded: DecodedSamples) -> DecodedSamples:
+        """Return the samples without records of which a value is too large to be scored."""
         ends = value_range(decoded.values, nan_is_missing=True)  # (2, n_features)
         scales = self.features.key_scales
         if self.scorer.in_range(ends if scales is None else scales.bounds(ends)).all():
@@ -221,26 +252,12 @@ class SampleDetector:
             )
         return decoded.without(errors)
 
-    def _key_rows(self, completed: WindowBatch) -> tuple[Indices | None, list[bytes]]:
-        """Return which scale each window has, and the keys that have the fleet's.
-
-        Returns
-        -------
-        Rows of the scales, shape (n_windows,); None where all keys have the same.
-        """
-        scales = self.features.key_scales
-        if scales is None:
-            return None, []
-        slots, which = np.unique(completed.slots, return_inverse=True)  # (n_keys,), (n_windows,)
-        keys = completed.state.keys_of(slots)
-        rows = scales.rows(keys)  # (n_keys,)
-        unknown = [keys[at] for at in np.flatnonzero(rows == scales.fleet_row).tolist()]
-        return rows[which], unknown
-
     def _score_windows(
-        self, completed: WindowBatch, key_rows: Indices | None, alerts: AlertBatch
+        self, completed: WindowBatch, units: KeyUnits | None, alerts: AlertBatch
     ) -> NDArray[np.float64]:
-        """Return the score of each window, NaN where too many of its values are missing.
+        """Return the score of each window, NaN where it has none.
+
+        That is where too many of its values are missing, and where its key is in warm-up.
 
         Alerts advance slice by slice, so that no more windows are held than one call has.
         """
@@ -251,14 +268,16 @@ class SampleDetector:
             rows = np.arange(start, start + len(filled))  # (n,)
             places, imputed = np.arange(len(filled)), None
             is_usable = np.ones(len(filled), dtype=np.bool_)
+            if units is not None:
+                is_usable &= ~units.is_warm_up[rows]
             if shares.any():
-                is_usable[:] = ~np.isnan(filled).any(axis=(1, 2))
+                is_usable &= ~np.isnan(filled).any(axis=(1, 2))
                 imputed = np.isnan(received[is_usable])  # (n_scored, n_steps, n_features)
+            if not is_usable.all():
                 filled = filled[is_usable]
                 places = np.cumsum(is_usable) - 1
-            if key_rows is not None and self.features.key_scales is not None:
-                scales, of_key = self.features.key_scales, key_rows[rows[is_usable]]
-                filled = scales.transform(filled, of_key, in_place=True)
+            if units is not None:
+                filled = units.transform_in_place(filled, rows[is_usable])
             found = self.scorer.score(filled) if len(filled) else NO_SCORES
             scores[rows[is_usable]] = found.scores
             alerts.add_windows(ScoredSlice(rows, scores[rows], places, found, imputed))
@@ -330,14 +349,24 @@ def _clock_notices(completed: WindowBatch) -> list[ClockNotice]:
     ]
 
 
+def _keys_at(completed: WindowBatch, is_meant: NDArray[np.bool_]) -> list[bytes]:
+    """Return the keys of some windows, shape (n_windows,), each once."""
+    return completed.state.keys_of(np.unique(completed.slots[is_meant]))
+
+
+class _Judged(NamedTuple):
+    """Scores of the windows of a batch, shape (n_windows,), and which came in a key's warm-up."""
+
+    scores: NDArray[np.float64]
+    threshold: float
+    is_warm_up: NDArray[np.bool_] | None
+
+
 def _count(
-    n_records: int,
-    decoded: DecodedSamples,
-    completed: WindowBatch,
-    scores: NDArray[np.float64],
-    threshold: float,
+    n_records: int, decoded: DecodedSamples, completed: WindowBatch, judged: _Judged
 ) -> Counts:
     """Return how many records, samples and windows had which outcome."""
+    scores, threshold, is_warm_up = judged
     number = {name: number for number, name in enumerate(_OUTCOMES)}
     # Later lines take precedence.
     outcome = np.where(completed.is_warm, number["buffered"], number["warm_up"])  # (n_records,)
@@ -345,6 +374,10 @@ def _count(
     outcome[completed.n_held == decoded.counts] = number["held"]
     outcome[completed.gap_records[completed.is_cold_gap]] = number["unscored"]
     outcome[completed.records[~is_scored]] = number["unscored"]
+    n_warm_up = 0
+    if is_warm_up is not None:
+        outcome[completed.records[is_warm_up]] = number["warm_up"]
+        n_warm_up = int(is_warm_up.sum())
     outcome[completed.records[is_scored]] = number["normal"]
     outcome[completed.records[scores > threshold]] = number["anomalous"]
     outcome[completed.n_repeated == decoded.counts] = number["duplicate"]
@@ -360,7 +393,8 @@ def _count(
         windows={
             "normal": n_scored - n_anomalous,
             "anomalous": n_anomalous,
-            "missing": len(scores) - n_scored,
+            "missing": len(scores) - n_scored - n_warm_up,
+            **({} if is_warm_up is None else {"warm_up": n_warm_up}),
         },
         samples={
             "used": completed.n_used,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.errors import RecordValueError
+from stream_detector.text import brief
 
 STEP_MS = 1 / 16
 """Resolution of times in milliseconds: far more than the rounding of float64, far less than the
@@ -147,10 +148,10 @@ def invalid_time(name: str, received: object, unit: str = "milliseconds") -> Rec
     timestamp_ms: expected milliseconds since 1970 up to the year 9999, received 'noon'
     """
     try:
-        words = looks_like(float(str(received)))
+        words = looks_like(float(brief(received, 80)))
     except ValueError:
         words = ""
     return RecordValueError(
         f"{name}: expected {unit} since 1970 up to the year 9999, received "
-        f"{str(received)[:80]!r}{words}"
+        f"{brief(received, 80)!r}{words}"
     )

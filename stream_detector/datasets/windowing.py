@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 from stream_detector.core.features import Features, to_float32
 from stream_detector.core.records import FloatArray, Samples
+from stream_detector.core.state.new_keys import NewKeys
+from stream_detector.core.state.warm_up import follow, units_of
 from stream_detector.core.timestamps import keep
 from stream_detector.core.windowing.diagnosis import REASONS, Diagnosis, samples_apart
 from stream_detector.core.windowing.imputation import impute_windows
+from stream_detector.core.windowing.keyed_state import name_of
 from stream_detector.core.windowing.peak_windows import cut_windows
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.series_health import SeriesFacts, SeriesHealth
@@ -42,6 +45,10 @@ class CutWindows:
         Int8, 1 if any sample of the window has the label 1; None if the samples have no labels.
     n_missing
         Number of windows left out because too many of their values are missing.
+    n_warm_up
+        Number of windows left out because their key was new and had no scale yet.
+    features
+        The features that were given, with the scales of new keys; None where none were given.
     """
 
     windows: FloatArray
@@ -50,13 +57,17 @@ class CutWindows:
     end_ms: NDArray[np.int64]
     labels: NDArray[np.int8] | None
     n_missing: int
+    n_warm_up: int = 0
+    features: Features | None = None
 
     def in_key_units(self, features: Features) -> "CutWindows":
         """Return the windows as a scorer takes them, in the units of their keys if these differ."""
         return replace(self, windows=features.to_key_units(self.windows, self.keys))
 
 
-def cut_samples(samples: Samples, rules: WindowRules) -> CutWindows:
+def cut_samples(
+    samples: Samples, rules: WindowRules, features: Features | None = None
+) -> CutWindows:
     """Cut windows from samples.
 
     Parameters
@@ -65,20 +76,25 @@ def cut_samples(samples: Samples, rules: WindowRules) -> CutWindows:
         Samples of any number of series; they are read in the order of their times.
     rules
         Rules by which windows are cut; see `stream_detector.core.windowing.windows`.
+    features
+        Those of a bundle, for which keys that it does not know get a scale where keys have one, as
+        on a stream; None leaves that.
 
     Returns
     -------
     The windows that can be scored; none if there are fewer samples than a window has.
     """
-    return _cut_beside(samples, rules, np.empty((len(samples), 0)))[0]
+    return _cut_beside(samples, rules, np.empty((len(samples), 0)), features)[0]
 
 
-def cut_with_rows(samples: Samples, rules: WindowRules) -> tuple[CutWindows, NDArray[np.intp]]:
+def cut_with_rows(
+    samples: Samples, rules: WindowRules, features: Features | None = None
+) -> tuple[CutWindows, NDArray[np.intp]]:
     """Cut windows from samples, and return the samples that each window is made of.
 
     Parameters
     ----------
-    samples, rules
+    samples, rules, features
         See `cut_samples`.
 
     Returns
@@ -88,7 +104,7 @@ def cut_with_rows(samples: Samples, rules: WindowRules) -> tuple[CutWindows, NDA
     """
     # A row number takes two columns, since float32 holds integers up to 2 ** 24 only.
     beside = np.column_stack(np.divmod(np.arange(len(samples)), _ROWS_A_PAGE))
-    found, pages = _cut_beside(samples, rules, beside)
+    found, pages = _cut_beside(samples, rules, beside, features)
     rows = pages[:, :, 0] * _ROWS_A_PAGE + pages[:, :, 1]  # (n_windows, n_steps)
     return found, np.where(np.isnan(rows), -1, rows).astype(np.intp)
 
@@ -131,19 +147,57 @@ def join_windows(
 
 
 def _cut_beside(
-    samples: Samples, rules: WindowRules, beside: NDArray[Any]
+    samples: Samples, rules: WindowRules, beside: NDArray[Any], features: Features | None
 ) -> tuple[CutWindows, NDArray[np.float64]]:
     """Cut windows from samples, and from further columns, shape (n_samples, n_columns)."""
+    numbers = {key.encode(): number for number, key in enumerate(samples.keys)}
+    new_keys = _NewKeys(features)
     # The label is cut as one more feature, so that it cannot get into another window.
     labels = np.zeros(len(samples)) if samples.labels is None else samples.labels
     values = np.column_stack([samples.values, labels, beside]).astype(np.float32)
     wider = replace(rules, n_features=values.shape[1])
     parts = []
     for some, _ in _assign(samples, wider, values):
-        received = some.gather(slice(None))  # (n_windows, n_steps, n_columns)
-        keys = [int(key) for key in some.state.keys_of(some.slots)]
-        parts.append((received, np.array(keys, dtype=np.intp), some.start_ms, some.end_ms))
-    return _joined(parts, samples, rules, values.shape[1])
+        is_kept = ~new_keys.follow(some)  # (n_windows,)
+        received = some.gather(slice(None))[is_kept]  # (n_kept, n_steps, n_columns)
+        keys = [numbers[key] for key in some.state.keys_of(some.slots[is_kept])]
+        times = some.start_ms[is_kept], some.end_ms[is_kept]
+        parts.append((received, np.array(keys, dtype=np.intp), *times))
+    found, others = _joined(parts, samples, rules, values.shape[1])
+    n_warm_up, features = new_keys.n_warm_up, new_keys.known(samples.keys)
+    return replace(found, n_warm_up=n_warm_up, features=features), others
+
+
+class _NewKeys:
+    """Gives keys that a bundle does not know their scales, as on a stream."""
+
+    def __init__(self, features: Features | None) -> None:
+        self.n_warm_up = 0
+        self._features = features
+        self._state = NewKeys()
+
+    def follow(self, some: WindowBatch) -> NDArray[np.bool_]:
+        """Return which windows came before their key had a scale, shape (n_windows,)."""
+        if self._features is None or self._features.key_scales is None:
+            return np.zeros(len(some), dtype=np.bool_)
+        followed = follow(self._state, some, self._features)
+        self._state = followed.state
+        is_warm_up = units_of(followed, some, self._features.key_scales).is_warm_up
+        self.n_warm_up += int(is_warm_up.sum())
+        return is_warm_up
+
+    def known(self, keys: Sequence[str]) -> Features | None:
+        """Return the features with the scales of new keys among these."""
+        if self._features is None or self._features.key_scales is None:
+            return self._features
+        found = self._state.places_of(0).scales
+        scales = {key: found.get(name_of(key)) for key in (each.encode() for each in keys)}
+        fitted = {key: each for key, each in scales.items() if each is not None}
+        if not fitted:
+            return self._features
+        offset, scale = (np.stack(column) for column in zip(*fitted.values(), strict=True))
+        known = self._features.key_scales.with_keys(list(fitted), offset, scale)
+        return replace(self._features, key_scales=known)
 
 
 def _assign(
@@ -154,14 +208,14 @@ def _assign(
     Parameters
     ----------
     samples
-        Give series and time of each sample. The key of a series is its number as text.
+        Give series and time of each sample.
     rules
         Rules by which windows are cut.
     values
         Shape (n_samples, n_features of `rules`).
     """
     order = np.argsort(samples.times_ms, kind="stable")  # (n_samples,)
-    names = [str(number).encode() for number in range(len(samples.keys))]
+    names = [key.encode() for key in samples.keys]
     state = WindowState.empty(rules)
     for start in range(0, len(samples), _SAMPLES_AT_ONCE):
         rows = order[start : start + _SAMPLES_AT_ONCE]
@@ -241,10 +295,11 @@ def require_windows(
     if len(apart_ms):
         received = f"{len(samples)} {samples_apart(float(np.median(apart_ms)))}"
     why = _why(samples, rules, features)
+    warm_up = f", {found.n_warm_up} came before their key had a scale" if found.n_warm_up else ""
     message = (
         f"data {name}: expected at least one window of {rules.n_steps} samples "
         f"{rules.sample_interval_ms:g} ms apart, received {received} that make none "
-        f"({found.n_missing} windows have too many missing values){why}; give "
+        f"({found.n_missing} windows have too many missing values{warm_up}){why}; give "
         "more data, in milliseconds, or check the recipe's window.steps, "
         "window.sample_interval_ms and window.missing_share_max"
     )
@@ -270,7 +325,7 @@ def _why(samples: Samples, rules: WindowRules, features: Features) -> str:
     if not len(rows):
         return ""
     slot, reason = int(unscored.slots[rows[0]]), REASONS[int(unscored.reasons[rows[0]])]
-    key = samples.keys[int(keyed_state.keys[slot] or b"0")]
+    key = (keyed_state.keys[slot] or b"").decode()
     detail = printable(diagnosis.describe(slot, reason))
     return f"; series {shorten(printable(key), 64)}: {detail}"
 

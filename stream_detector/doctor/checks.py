@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from stream_detector.core.detector import WindowDetector
+from stream_detector.core.state.new_keys import n_places
 from stream_detector.core.windowing.diagnosis import (
     WHAT_TO_DO,
     Reason,
@@ -151,7 +152,10 @@ def _check_rejected(
 
 def _check_format(examination: Examination) -> Finding:
     """Check that the records can be decoded."""
-    advice = "name the format with --content-type and the content_type setting, or send the header"
+    advice = (
+        "name the format with --content-type and the content_type setting, send the header, or say "
+        "with [input] where in the records things are"
+    )
     finding = _check_rejected(examination, "format", "format", advice)
     return finding or Finding("format", "ok", "all records could be decoded")
 
@@ -169,7 +173,7 @@ def _check_features(examination: Examination) -> Finding:
 
 def _check_keys(examination: Examination) -> Finding:
     """Check that each record says of which series it is."""
-    advice = "set the key of each record to the name of its series"
+    advice = "set the key of each record to the name of its series, or say where it is: input.key"
     finding = _check_rejected(examination, "keys", "keys", advice)
     if finding is not None:
         return finding
@@ -364,8 +368,20 @@ def _check_unknown_keys(examination: Examination) -> Iterator[Finding]:
         "warning",
         f"keys not known to training: {_count_keys(len(unknown), unknown)}; training knew "
         f"{len(scales):,}, such as {', '.join(map(_shown, scales.keys[:_N_SHOWN]))}",
-        "their windows have the median scale of all known keys: train again with data of these "
-        "keys, or send the keys that it was trained on",
+        f"{_of_new_keys(examination)}: train again with data of these keys, or send the keys that "
+        "it was trained on",
+    )
+
+
+def _of_new_keys(examination: Examination) -> str:
+    """Return what becomes of keys that training did not know."""
+    n_samples = examination.detector.features.warm_up_samples
+    if not n_samples:
+        return "their windows have the median scale of all known keys"
+    return (
+        f"a new key is not scored before it has sent {n_samples:,} samples, from which it gets a "
+        f"scale; of a partition's new keys {n_places(len(examination.detector.features)):,} get "
+        "one, and others have the median scale of all known keys"
     )
 
 

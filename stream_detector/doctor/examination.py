@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -9,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.codec.formats import ContentType
-from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.detector import Detector, WindowDetector
 from stream_detector.core.records import FloatArray, RecordBatch, Rejected
 from stream_detector.core.scoring.scaling import Scaler
@@ -135,11 +135,10 @@ class Examination:
         self.n_incomplete += step.counts.windows.get("missing", 0)
         self.n_gaps += step.counts.n_gaps
         self.samples.update(step.counts.samples)
-        self.unknown_keys.update(dict.fromkeys(step.unknown_keys))
+        self.unknown_keys.update(dict.fromkeys([*step.unknown_keys, *step.new_keys]))
         for each in step.rejected:
             self._add_rejected(batch, each)
-        series = batch.series()
-        for key, partition in zip(series.keys, series.partitions.tolist(), strict=True):
+        for key, partition in self._places(batch, step.series):
             self.partitions_of.setdefault(key, set()).add(partition)
         if step.series is not None:
             self._add_samples(step.series)
@@ -151,6 +150,22 @@ class Examination:
         """Median time between successive samples of a key, NaN where there are not two."""
         found = np.concatenate([np.empty(0), *self.intervals_ms])
         return float(np.median(found)) if len(found) else np.nan
+
+    def _places(
+        self, batch: RecordBatch, facts: SeriesFacts | None
+    ) -> Iterator[tuple[bytes | None, int]]:
+        """Yield the key of each record, and its partition.
+
+        Where `[input]` finds keys in the records, only those of usable records are known.
+        """
+        if self.detector.mapping is None:
+            series = batch.series()
+            yield from zip(series.keys, series.partitions.tolist(), strict=True)
+        elif facts is not None:
+            windows = facts.windows
+            slots = np.unique(windows.in_order.sessions.slots)
+            partitions = windows.state.apply_delta().partitions[slots].tolist()
+            yield from zip(windows.state.keys_of(slots), partitions, strict=True)
 
     def _add_rejected(self, batch: RecordBatch, rejected: Rejected) -> None:
         """Count a rejected record."""
@@ -180,20 +195,18 @@ class Examination:
 
     def _add_windows(self, detector: WindowDetector, batch: RecordBatch) -> None:
         """Count what a batch of whole windows held."""
-        decoded = decode_windows(
-            batch.values,
-            batch.headers,
-            detector.image or detector.shape,
-            self._content_type,
-            origin=detector.features.origin,
-        )
-        if not len(decoded.windows):
-            return
-        own = batch.series().timestamps_ms[decoded.indices].tolist()
-        indices = decoded.indices.tolist()
-        times = [decoded.timestamps_ms.get(*each) for each in zip(indices, own, strict=True)]
-        values = decoded.windows.reshape(-1, decoded.windows.shape[2])
-        self._add_values(values, float(max(times)))
+        for keyed, decoded in detector.decode(batch, self._content_type):
+            indices, series = decoded.indices.tolist(), keyed.series()
+            if not indices:
+                continue
+            if detector.mapping is not None:
+                for index in indices:
+                    found = self.partitions_of.setdefault(series.keys[index], set())
+                    found.add(int(series.partitions[index]))
+            own = series.timestamps_ms[decoded.indices].tolist()
+            times = [decoded.timestamps_ms.get(*each) for each in zip(indices, own, strict=True)]
+            values = decoded.windows.reshape(-1, decoded.windows.shape[2])
+            self._add_values(values, float(max(times)))
 
     def _add_values(
         self, values: FloatArray, newest_ms: float, rows: NDArray[np.intp] | None = None

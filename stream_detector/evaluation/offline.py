@@ -7,8 +7,8 @@ silent key expires can then be another, since each partition has a stream time o
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -148,7 +148,11 @@ class _Gathered:
             self.spans[first] = self.spans[first]._replace(closed_ms=alert.event_time_ms)
 
 
-def run_offline(detector: SampleDetector, samples: Samples) -> StreamRun:
+def run_offline(
+    detector: SampleDetector,
+    samples: Samples,
+    on_alert: Callable[[Alert], None] = lambda _: None,
+) -> StreamRun:
     """Run a detector over samples.
 
     Parameters
@@ -158,15 +162,20 @@ def run_offline(detector: SampleDetector, samples: Samples) -> StreamRun:
     samples
         Of any number of series, whose features are those of the detector in its order; values may
         be float64, from which the detector takes its origin.
+    on_alert
+        Called with each event of an alert, in the order in which `detect` would publish them.
 
     Returns
     -------
     Scores and alerts, bit for bit those of a stream of these samples. No samples give none.
     """
+    detector = replace(detector, mapping=None)  # these records are our own
     gathered, state = _Gathered(), _initial_state(detector)
     for rows, batch in _batches(samples):
         step = detector.step(state, batch, "json")
         gathered.add(step, rows, samples)
+        for raised in step.alerts:
+            on_alert(raised.alert)
         state = step.state
     return StreamRun(
         rows=np.concatenate([np.empty(0, np.intp), *gathered.rows]),
@@ -232,6 +241,33 @@ def point_scores(run: StreamRun, samples: Samples, interval_ms: float) -> PointS
         )  # (2, n_own_windows)
         put_back[rows] = _mean_over(spans, run.scores[chosen], len(rows))
     return PointScores(causal, put_back)
+
+
+def newest_windows(run: StreamRun, samples: Samples, interval_ms: float) -> Rows:
+    """Return the newest scored window of each sample's series that ends with it or before it.
+
+    Unlike a causal score, that does not depend on how long a sample waits for others.
+
+    Parameters
+    ----------
+    run, samples, interval_ms
+        See `point_scores`.
+
+    Returns
+    -------
+    Which window of the run, shape (n_samples,), in the order of the samples; -1 before the first.
+    """
+    newest = np.full(len(samples), -1)
+    window_series = samples.series[run.rows]  # (n_windows,)
+    for number in range(len(samples.keys)):
+        rows = np.flatnonzero(samples.series == number)  # (n_rows,)
+        rows = rows[np.argsort(samples.times_ms[rows], kind="stable")]
+        chosen = np.flatnonzero(window_series == number)
+        limits_ms = run.end_ms[chosen] + interval_ms / 2
+        last = np.searchsorted(samples.times_ms[rows], limits_ms) - 1  # (n_own_windows,)
+        newest[rows[last]] = chosen
+        newest[rows] = np.maximum.accumulate(newest[rows])
+    return newest
 
 
 def _initial_state(detector: SampleDetector) -> DetectorState:

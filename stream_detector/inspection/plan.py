@@ -61,7 +61,9 @@ class Plan:
         return int(self.window["steps"].value)
 
 
-def make_plan(layout: Layout, timing: Timing, false_alarms_per_day: float) -> Plan:
+def make_plan(
+    layout: Layout, timing: Timing, false_alarms_per_day: float, n_steps: int | None = None
+) -> Plan:
     """Choose windows and times of alerts.
 
     Parameters
@@ -70,6 +72,8 @@ def make_plan(layout: Layout, timing: Timing, false_alarms_per_day: float) -> Pl
         What the file holds.
     false_alarms_per_day
         Of a key: what a gap may be longer than so often.
+    n_steps
+        Length of a window where a person said it.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def make_plan(layout: Layout, timing: Timing, false_alarms_per_day: float) -> Pl
             "is 1 ms: give a file with fewer samples a second, or the unit with --time-format"
         )
         raise DatasetError(message)
-    n_steps, why_steps = choose_steps(timing, layout)
+    n_steps, why_steps = (n_steps, "as you said") if n_steps else choose_steps(timing, layout)
     stride, n_windows = _choose_stride(timing, n_steps)
     every = duration(stride * interval)
     why_stride = f"a window is scored every {every}; about {n_windows:,} in the data"

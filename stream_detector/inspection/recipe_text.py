@@ -34,7 +34,7 @@ def recipe_name(stem: str) -> str:
 
 
 def compose(
-    name: str, path: str, layout: Layout, plan: Plan, base: Mapping[str, Any]
+    name: str, path: str | None, layout: Layout, plan: Plan, base: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the values of a recipe, each that was chosen with its reason.
 
@@ -43,7 +43,7 @@ def compose(
     name
         Name of the bundle.
     path
-        The file, as it will be found from the working directory.
+        The file, as it will be found from the working directory; None for data in memory.
     layout, plan
         What the file holds, and what follows from it.
     base
@@ -55,7 +55,9 @@ def compose(
     """
     values: dict[str, Any] = {
         "name": name,
-        "description": f"Written by stream-detector init from {printable(path)[:200]}",
+        "description": "Fitted from Python"
+        if path is None
+        else f"Written by stream-detector init from {printable(path)[:200]}",
         "data": _data(path, layout),
         "window": {**plan.window, "missing": Chosen("interpolate", "between both neighbours")},
     }
@@ -162,7 +164,7 @@ def _tables(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _tables(each)
 
 
-def _data(path: str, layout: Layout) -> dict[str, Chosen]:
+def _data(path: str | None, layout: Layout) -> dict[str, Chosen]:
     """Return the table of the file and its columns."""
     columns = layout.columns
 
@@ -172,9 +174,7 @@ def _data(path: str, layout: Layout) -> dict[str, Chosen]:
     n_keys = len(layout.keys)
     left = [f"{name} {why}" for name, (role, why) in layout.why.items() if role == "left out"]
     rest = f"; left out: {'; '.join(left)}" if left else ""
-    table = {
-        "name": Chosen(file_kind(path), "kind of the file"),
-        "path": Chosen(path, "relative to the working directory"),
+    table = data_source(path) | {
         "key": Chosen(columns.key or "", why(columns.key, "no key: all rows are one series")),
         "time": Chosen(columns.time, why(columns.time, "time of a sample")),
         "time_format": Chosen(columns.time_format, "unit or form of the time"),
@@ -191,6 +191,16 @@ def _data(path: str, layout: Layout) -> dict[str, Chosen]:
         normal = Chosen(columns.normal_label, "the label of a normal row; all others are anomalous")
         table["normal_label"] = normal
     return table
+
+
+def data_source(path: str | None) -> dict[str, Chosen]:
+    """Return the keys of `[data]` that say where the data are; None is data in memory."""
+    if path is None:
+        return {"name": Chosen("memory", "given by a program, and not kept")}
+    return {
+        "name": Chosen(file_kind(path), "kind of the file"),
+        "path": Chosen(path, "relative to the working directory"),
+    }
 
 
 def file_kind(path: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
+from stream_detector.datasets.base import Dataset
 
 STATISTICS = ("mean", "variation", "largest step", "mean step", "slope")
 """What is taken of each feature of a window."""
@@ -83,6 +84,26 @@ class StrangeWindows(NamedTuple):
     def left_out(self) -> tuple[tuple[str, float, float], ...]:
         """Return the spans that are better not trained on; none where they are few or too many."""
         return self.spans if _FAULT_SHARE < self.share <= _LEFT_OUT_MAX else ()
+
+
+def find_strange_in(dataset: Dataset, span_ms: float) -> StrangeWindows:
+    """Find the training windows that are least like the others of their key.
+
+    Parameters
+    ----------
+    dataset
+        Windows cut from samples; those that a label marks as anomalous are left out.
+    span_ms
+        Time from the first to the last sample of a window.
+    """
+    windows, keys, starts = dataset.train, dataset.train_keys, dataset.train_timestamps_ms
+    if keys is None or starts is None or dataset.feature_names is None:
+        message = "dataset: expected windows cut from samples, received others"
+        raise ValueError(message)
+    labels = dataset.train_labels
+    rows = np.arange(len(windows)) if labels is None else np.flatnonzero(labels == 0)
+    its_keys = [keys[row] for row in rows.tolist()]
+    return find_strange(windows[rows], its_keys, starts[rows], span_ms, dataset.feature_names)
 
 
 def find_strange(

@@ -16,11 +16,12 @@ from stream_detector.datasets.files.reading import (
     csv_blocks,
     first_block,
     name_columns,
+    read_dialect,
     take_header,
 )
+from stream_detector.datasets.files.several import is_parquet_source
 from stream_detector.datasets.files.times import MISSING_WORDS
 from stream_detector.errors import DatasetError
-from stream_detector.recipes.datasets import is_parquet
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +94,20 @@ def read_raw(path: Path) -> RawTable:
     DatasetError
         If the file is missing or cannot be read, or has no rows or ragged ones.
     """
-    columns = _parquet_columns(path) if is_parquet(path) else _csv_columns(path)
+    if is_parquet_source(path):
+        return to_raw(path, arrow_columns(path, read_table(path)))
+    columns = _csv_columns(path)
+    return to_raw(path, columns)
+
+
+def to_raw(path: Path, columns: Sequence[RawColumn]) -> RawTable:
+    """Return columns as a table, refusing two of one name.
+
+    Raises
+    ------
+    DatasetError
+        Naming them.
+    """
     names = [column.name for column in columns]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -113,16 +127,17 @@ def _csv_columns(path: Path, as_text: frozenset[int] = frozenset()) -> list[RawC
     A column that turns out not to be numbers further down is read again, as text: keeping the text
     of all columns would take many times the memory of their numbers.
     """
-    blocks = csv_blocks(path)
+    dialect = read_dialect(path)
+    blocks = csv_blocks(path, dialect)
     first = first_block(path, blocks)
-    names, _ = name_columns(take_header(path, *first))
+    names, _ = name_columns(take_header(path, *first, dialect))
     top = first[1][0] if first[1] else [""] * len(names)
     numbers: list[list[NDArray[np.float64]]] = [[] for _ in names]
     texts: list[list[str]] = [[] for _ in names]
     for rows, lines in chain([first], blocks):
         check_lengths(path, rows, lines, len(names))
         for at, cells in enumerate(zip(*lines, strict=True)):
-            block = None if at in as_text else _numbers(cells)
+            block = None if at in as_text else _numbers(dialect.plain(cells))
             if block is not None:
                 numbers[at].append(block)
             elif at in as_text:
@@ -147,11 +162,10 @@ def _numbers(cells: Sequence[str | None]) -> NDArray[np.float64] | None:
         return None
 
 
-def _parquet_columns(path: Path) -> list[RawColumn]:
-    """Return the columns of a Parquet file, the index of a pandas table included."""
+def arrow_columns(path: Path, table: Any) -> list[RawColumn]:
+    """Return the columns of a table of Arrow, the index of a pandas table included."""
     from pyarrow import float64, types  # noqa: PLC0415  (part of the train extra)
 
-    table = read_table(path)
     index = index_of(table)
     if not table.num_rows:
         refuse_empty(path)

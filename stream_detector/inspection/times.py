@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.datasets.files.times import to_milliseconds
+from stream_detector.datasets.files.times import EPOCHS, to_milliseconds
 from stream_detector.inspection.table import RawColumn
 
 _NAME = re.compile(
@@ -31,8 +31,6 @@ _PATTERNS = (
     "%Y%m%d %H:%M:%S", "%Y.%m.%d %H:%M:%S", "%Y-%m-%d %I:%M:%S %p",
 )  # fmt: skip
 _N_TRIED = 400
-_EPOCHS = {"s": (6e8, 6e9), "ms": (6e11, 6e12), "us": (6e14, 6e15), "ns": (6e17, 6e18)}
-"""Numbers since 1970 of the years 1989 to 2160, by unit."""
 _UNIT_IN_NAME = {
     "ns": re.compile(r".*[ _(\[-]ns[)\]]?|.*nanos(econds)?"),
     "us": re.compile(r".*[ _(\[-](us|µs)[)\]]?|.*micros(econds)?"),
@@ -192,7 +190,7 @@ def _form_of_numbers(column: RawColumn, is_said: bool) -> _Form | None:
     is_named = is_said or _is_named(column.name)
     steps = np.diff(there)
     rises = float((steps >= 0).mean()) if len(steps) else 0.0
-    for unit, (low, high) in _EPOCHS.items():
+    for unit, (low, high) in EPOCHS.items():
         if low <= there.min() and there.max() < high and (is_named or rises > 0.9):  # noqa: PLR2004
             return _Form(3.0 + rises, unit, f"counts {_WORDS[unit]} since 1970")
     later = steps[steps > 0]

@@ -1,9 +1,11 @@
 """Read alerts from their topic, and the records that alerts are about from theirs."""
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -11,9 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 from stream_detector.assembly import connect_reader, require_topic
 from stream_detector.core.alerting.alert import Alert, Source
 from stream_detector.core.records import TopicPartition
-from stream_detector.errors import RecordDecodeError
+from stream_detector.errors import ConfigError, RecordDecodeError
 from stream_detector.ports import Client, Clock, SystemClock
-from stream_detector.settings import ConnectionSettings
+from stream_detector.settings import ConnectionSettings, load_settings
+from stream_detector.telemetry import log_event
 
 ALERT = TypeAdapter(Alert)
 """Checks an alert's JSON; its JSON Schema is the published one."""
@@ -30,6 +33,51 @@ _N_AHEAD = 64
 """Records of a partition that are kept from one alert to the next: a seek takes far longer than
 reading a few more records."""
 _TOPIC = re.compile("[a-zA-Z0-9._-]{1,249}")
+
+
+def alerts(
+    bootstrap_servers: str,
+    topic: str = "alerts",
+    *,
+    from_beginning: bool = False,
+    idle_s: float | None = None,
+    **settings: Any,
+) -> Iterator[Alert]:
+    """Yield the alerts of a topic as they are published, for as long as they are asked for.
+
+    Joins no group and commits nothing. A record that holds no alert is skipped, and logged.
+
+    Parameters
+    ----------
+    bootstrap_servers
+        Where Kafka is, such as "localhost:9092".
+    topic
+        The topic of the alerts.
+    from_beginning
+        Start with the oldest alert kept, else with the next one published.
+    idle_s
+        Stop after so many seconds without a record; None never stops.
+    settings
+        Further settings of the connection, such as `client` or `security_protocol`.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is unknown or does not fit.
+    BrokerError
+        If the topic does not exist or no broker answers.
+    """
+    unknown = sorted(set(settings) - set(ConnectionSettings.model_fields))
+    if unknown:
+        known = ", ".join(ConnectionSettings.model_fields)
+        message = f"alerts: expected settings of the connection, {known}, received {unknown[0]!r}"
+        raise ConfigError(message)
+    connection = load_settings(ConnectionSettings, bootstrap_servers=bootstrap_servers, **settings)
+    for value in read_values(connection, topic, from_beginning=from_beginning, idle_s=idle_s):
+        try:
+            yield parse_alert(value)
+        except RecordDecodeError as problem:
+            log_event(logging.WARNING, "not-an-alert", topic=topic, reason=str(problem))
 
 
 def read_values(

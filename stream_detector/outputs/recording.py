@@ -1,20 +1,26 @@
 """Record the newest samples of a topic, as one table of samples."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import orjson
 
 from stream_detector.assembly import connect_reader, require_topic
+from stream_detector.core.codec.discovery import find_features, find_time_unit
+from stream_detector.core.codec.formats import find_format
+from stream_detector.core.codec.mapped_samples import decode_mapped_samples
+from stream_detector.core.codec.paths import describe_leaves
 from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.features import Features
 from stream_detector.core.records import Headers, RecordBatch, Samples, SeriesColumns
-from stream_detector.errors import DatasetError
+from stream_detector.errors import ConfigError, DataError, DatasetError
 from stream_detector.ports import Clock, SystemClock
-from stream_detector.settings import ConnectionSettings
+from stream_detector.recipes.input import InputSection, parse_input
+from stream_detector.settings import ConnectionSettings, DetectSettings
 
 _POLL_RECORDS_MAX, _POLL_MS = 2_000, 200
 _RECORDS_TRIED = 200
@@ -37,12 +43,15 @@ class Recording(NamedTuple):
         Records that could not be used.
     first_rejection
         What was wrong with the first of them; empty if there is none.
+    table
+        How the records were read: the `[input]` of a recipe for them, with the unit of their times.
     """
 
     samples: Samples
     features: tuple[str, ...]
     n_rejected: int
     first_rejection: str
+    table: InputSection = InputSection()
 
 
 @dataclass(slots=True)
@@ -98,7 +107,7 @@ def record_samples(
     Parameters
     ----------
     settings
-        How to reach Kafka.
+        How to reach Kafka, and in `input` where in the records things are.
     topic
         The topic; its records are samples, as `detect` reads them.
     span_ms
@@ -117,7 +126,10 @@ def record_samples(
         If the topic does not exist or no broker answers.
     DatasetError
         If no record could be read.
+    ConfigError
+        If `input` is wrong.
     """
+    table = parse_input(settings.input if isinstance(settings, DetectSettings) else {})
     clock = clock or SystemClock()
     start_ms, deadline_s = clock.now_ms(), clock.monotonic_s() + span_ms / 1_000
     records, n_kept = _Records(), 0
@@ -137,37 +149,43 @@ def record_samples(
             if clock.monotonic_s() >= deadline_s:
                 break
     records.keep_newest(span_ms)
-    return _decode(records, topic)
+    return _decode(records, topic, table)
 
 
-def _decode(records: _Records, topic: str) -> Recording:
+def _decode(records: _Records, topic: str, table: InputSection) -> Recording:
     """Return the samples that records hold."""
-    features = _features_of(records, topic)
+    if table.is_given:
+        features, table = _find_out(records, topic, table)
+    else:
+        features = _features_of(records, topic)
+    mapping = table.mapping(features.names)
     series = SeriesColumns(
         records.keys,
         np.zeros(len(records.keys), dtype=np.int64),
         np.array(records.times_ms, dtype=np.int64),
     )
 
-    def decode(interval_ms: float) -> DecodedSamples:
-        return decode_samples(
-            records.values,
-            records.headers if any(records.headers) else None,
-            series,
-            None,
-            features=features,
-            interval_ms=interval_ms,
-        )
+    headers = records.headers if any(records.headers) else None
 
-    found = decode(1.0)
+    def decode(interval_ms: float) -> tuple[Sequence[bytes | None], DecodedSamples]:
+        how: dict[str, Any] = {"features": features, "interval_ms": interval_ms}
+        if mapping is None:
+            return records.keys, decode_samples(records.values, headers, series, None, **how)
+        batch = RecordBatch(
+            records.values, headers, {}, _no_metadata, lambda: series, lambda: series.partitions
+        )
+        batch, samples = decode_mapped_samples(batch, None, mapping, **how)
+        return batch.keys(), samples
+
+    keys, found = decode(1.0)
     if (found.counts > 1).any():  # all but the first sample of a record follow at the interval
-        found = decode(_interval_ms(found, [records.keys[row] for row in found.indices.tolist()]))
+        _, found = decode(_interval_ms(found, [keys[row] for row in found.indices.tolist()]))
     if not len(found.indices):
         why = str(found.rejected[0].error) if found.rejected else "it is empty"
         message = f"topic {topic}: expected records of samples, received no usable ones: {why}"
         raise DatasetError(message)
     numbers: dict[bytes | None, int] = {}
-    own = [numbers.setdefault(records.keys[row], len(numbers)) for row in found.indices.tolist()]
+    own = [numbers.setdefault(keys[row], len(numbers)) for row in found.indices.tolist()]
     samples = Samples(
         keys=tuple((key or b"").decode("utf-8", "backslashreplace") for key in numbers),
         series=np.repeat(np.array(own, dtype=np.intp), found.counts),
@@ -175,7 +193,52 @@ def _decode(records: _Records, topic: str) -> Recording:
         values=found.values,
     )
     rejection = str(found.rejected[0].error) if found.rejected else ""
-    return Recording(samples, features.names, len(found.rejected), rejection)
+    return Recording(samples, features.names, len(found.rejected), rejection, table)
+
+
+def _no_metadata(index: int) -> NoReturn:
+    """Refuse to say more of a record: nothing here asks."""
+    raise NotImplementedError(index)
+
+
+def _find_out(records: _Records, topic: str, table: InputSection) -> tuple[Features, InputSection]:
+    """Return the features that the first records have, and the table with the unit of their times.
+
+    Raises
+    ------
+    DatasetError
+        If none of them has any.
+    ConfigError
+        If the unit is to be found and cannot be.
+    """
+    resolved = table.resolved()
+    without: dict[str, Any] = {"features": None, "time_unit": None}
+    if "feature_name" not in resolved:
+        without["values"] = resolved.get("values", "values")
+    probe = table.model_copy(update=without).mapping(())
+    assert probe is not None  # noqa: S101  (narrows the type)
+    documents = []
+    for value in records.values[:_RECORDS_TRIED]:
+        with contextlib.suppress(DataError):
+            documents.append(find_format(probe.format, "mapped").read_document(value or b"", probe))
+    if resolved.get("time_unit") == "auto":
+        unit = find_time_unit(documents, probe)
+        if unit is None:
+            message = (
+                f"topic {topic}: input.time_unit: expected times whose unit can be told, received "
+                f"none at {resolved.get('time')!r}; name s, ms, us, ns or iso8601"
+            )
+            raise ConfigError(message)
+        table = table.model_copy(update={"time_unit": unit})
+    features = find_features(documents, probe, list(resolved.get("features", {})))
+    if features is None:
+        shown = describe_leaves(documents[0]) if documents else "no record could be read"
+        message = (
+            f"topic {topic}: expected features as [input] says, received none among the first "
+            f"{min(len(records.values), _RECORDS_TRIED)} records; {shown}"
+        )
+        raise DatasetError(message)
+    return features, table
 
 
 def _features_of(records: _Records, topic: str) -> Features:

@@ -27,8 +27,11 @@ __all__ = [
     "DataSection",
     "NetworkSection",
     "Recipe",
+    "apply_overrides",
     "combination_problems",
     "load_recipe",
+    "override_input",
+    "parse_overrides",
     "parse_recipe",
     "shipped_recipe",
 ]
@@ -59,6 +62,18 @@ def load_recipe(path: AnyPath, overrides: Sequence[str] = ()) -> Recipe:
     except (OSError, ValueError) as error:
         message = f"recipe {path} cannot be read: {error}; give the path of a TOML file"
         raise ConfigError(message) from None
+    apply_overrides(values, overrides, where=str(path))
+    return parse_recipe(values, where=str(path))
+
+
+def apply_overrides(values: dict[str, Any], overrides: Sequence[str], where: str) -> None:
+    """Apply overrides, in place, to a recipe given as nested mappings; see `load_recipe`.
+
+    Raises
+    ------
+    ConfigError
+        If one is malformed.
+    """
     _drop_replaced_data(values, overrides)
     _drop_replaced_kinds(values, overrides)
     for override in overrides:
@@ -66,9 +81,8 @@ def load_recipe(path: AnyPath, overrides: Sequence[str] = ()) -> Recipe:
     try:
         check_values(values)
     except ValueError as error:
-        message = f"recipe {path} with the overrides cannot be used: {error}"
+        message = f"recipe {where} with the overrides cannot be used: {error}"
         raise ConfigError(message) from None
-    return parse_recipe(values, where=str(path))
 
 
 def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
@@ -99,6 +113,58 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         message = f"recipe {where}: " + "; ".join([*problems[:_PROBLEMS_MAX], *more])
         raise ConfigError(message)
     return recipe
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return overrides as tables.
+
+    Parameters
+    ----------
+    overrides
+        Each as in `load_recipe`; an empty value is kept, as an empty text.
+
+    Raises
+    ------
+    ConfigError
+        If one is malformed.
+
+    Examples
+    --------
+    >>> parse_overrides(["input.key=device", "input.preset=flat"])
+    {'input': {'key': 'device', 'preset': 'flat'}}
+    """
+    values: dict[str, Any] = {}
+    for override in overrides:
+        key_path, _, text = override.partition("=")
+        _apply(values, override if text.strip() else f"{key_path}=''")
+    return values
+
+
+def override_input(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Return a recipe whose table `[input]` is changed for a run.
+
+    Parameters
+    ----------
+    recipe
+        Of a bundle.
+    changes
+        Keys of the table and their values. An empty text removes a key, but for `values`, where it
+        is the record itself. A preset first removes all other keys.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, or values do not fit; the message lists every problem.
+    """
+    if not changes:
+        return recipe
+    values = recipe.model_dump(exclude_defaults=True)
+    own = {} if changes.get("preset") else values.get("input", {})
+    table = {name: value for name, value in {**own, **changes}.items() if value is not None}
+    values["input"] = {
+        name: value for name, value in table.items() if value != "" or name == "values"
+    }
+    return parse_recipe(values, where=f"{recipe.name} with the [input] of this run")
 
 
 def shipped_recipe(name: str) -> Path:

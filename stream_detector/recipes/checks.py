@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from stream_detector.core.state.warm_up import N_VALUES_MIN
 from stream_detector.recipes.alerting import AlertingSection
 from stream_detector.recipes.datasets import (
     DATASETS,
@@ -14,6 +15,7 @@ from stream_detector.recipes.datasets import (
     is_parquet,
     names_with,
 )
+from stream_detector.recipes.input import input_problems
 from stream_detector.recipes.scorers import SHORT_STEPS
 from stream_detector.recipes.sections import (
     GAP_INTERVALS_MIN,
@@ -48,6 +50,7 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _severity_problems(tables["alerting"])
     yield from _life_cycle_problems(tables["alerting"])
     yield from _no_data_problems(tables["alerting"], tables["window"])
+    yield from input_problems(tables["input"], tables["window"].get("record"))
 
 
 def _data_problems(data: Mapping[str, Any], window: Mapping[str, Any]) -> Iterator[str]:
@@ -73,8 +76,18 @@ def _data_problems(data: Mapping[str, Any], window: Mapping[str, Any]) -> Iterat
             "data.leave_out: expected only with window.record = 'samples', received it with "
             f"{window.get('record')!r}"
         )
+    names, values = data.get("feature_name"), data.get("feature_value")
+    if (names is None) != (values is None):
+        lacking = "feature_value" if values is None else "feature_name"
+        yield f"data.{lacking}: expected the name of a column beside the other, received none"
+    if names is not None and window.get("record") != "samples":
+        yield (
+            "data.feature_name: expected only with window.record = 'samples', received it with "
+            f"{window.get('record')!r}"
+        )
     path = data.get("path")
     is_other = isinstance(path, str) and is_parquet(Path(path)) != (name == "parquet")
+    is_other &= bool(Path(str(path)).suffix) or name != "parquet"  # a folder may be called anything
     if is_other and "path" in entry.keys:
         kind = " or ".join(PARQUET_SUFFIXES)
         expected = f"a {kind} file" if name == "parquet" else f"no {kind} file"
@@ -237,6 +250,12 @@ def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         yield (
             "scaling.per_key: expected only with window.record = 'samples', where a key is a "
             f"series, received true with {record!r}"
+        )
+    warm_up = tables["scaling"].get("warm_up_samples", 0)
+    if _is_number(warm_up) and 0 < warm_up < N_VALUES_MIN:
+        yield (
+            f"scaling.warm_up_samples: expected 0 or at least {N_VALUES_MIN}, from which a "
+            f"deviation can be told, received {warm_up}"
         )
     if kind == "pixels" and record != "image":
         yield (

@@ -15,7 +15,10 @@ RecordKind = Literal["window", "samples", "image"]
 REQUIRED_KEYS = {"path": "the path of a file", "series": "the name of a series"}
 """Keys of `[data]` that some data sets require, and what messages call their values."""
 
-COLUMN_KEYS = ("key", "time", "time_format", "label", "normal_label", "features")
+COLUMN_KEYS = (
+    *("key", "time", "time_format", "label", "normal_label", "features"),
+    *("feature_name", "feature_value"),
+)
 """Keys of `[data]` that say what the columns of a file are."""
 
 ROW_KEYS = ("test_share", "leave_out")
@@ -84,6 +87,12 @@ def _file() -> DatasetEntry:
     return DatasetEntry(loaders, ("path", *COLUMN_KEYS, *ROW_KEYS), ("path",))
 
 
+def _given() -> DatasetEntry:
+    """Return data that a program gives to `fit`, and that nothing can load again."""
+    loaders: dict[RecordKind, str] = {"window": "memory:load", "samples": "memory:load"}
+    return DatasetEntry(loaders, (*COLUMN_KEYS, *ROW_KEYS))
+
+
 DATASETS: Mapping[str, DatasetEntry] = {
     "ecg5000": _beats("ecg5000:load", "split"),
     "synthetic-ecg": _beats("synthetic_ecg:load", "seed", "n_windows"),
@@ -95,6 +104,7 @@ DATASETS: Mapping[str, DatasetEntry] = {
     "fashion-mnist": _images(),
     "csv": _file(),
     "parquet": _file(),
+    "memory": _given(),
 }
 
 
@@ -110,14 +120,14 @@ def names_of(record: RecordKind) -> tuple[str, ...]:
 
 
 def built_in(record: RecordKind) -> tuple[str, ...]:
-    """Return the data sets whose records are of one kind, without users' files.
+    """Return the data sets whose records are of one kind, without users' own data.
 
     Examples
     --------
     >>> built_in("window")
     ('ecg5000', 'synthetic-ecg')
     """
-    return tuple(name for name in names_of(record) if "path" not in DATASETS[name].keys)
+    return tuple(name for name in names_of(record) if "key" not in DATASETS[name].keys)
 
 
 def names_with(key: str) -> tuple[str, ...]:

@@ -16,8 +16,9 @@ from stream_detector.core.scoring.reconstruction_error import ErrorKind
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.core.windowing.rules import MissingRule, WindowRules
 from stream_detector.recipes.alerting import AlertingSection
-from stream_detector.recipes.columns import TIME_UNITS_MS, ColumnMap
+from stream_detector.recipes.columns import TIME_UNITS_MS, ColumnMap, is_time_format
 from stream_detector.recipes.datasets import DATASETS, RecordKind, names_of, names_with
+from stream_detector.recipes.input import InputSection
 from stream_detector.recipes.networks import NetworkSection
 from stream_detector.recipes.peaks import PeaksSection
 from stream_detector.recipes.scorers import (
@@ -31,6 +32,9 @@ from stream_detector.recipes.thresholds import ThresholdSection
 GAP_INTERVALS_MIN = 1.5
 """Shortest gap, in sample intervals. With a shorter one, a sender whose clock jitters would have a
 gap before every sample."""
+
+WARM_UP_SAMPLES_MAX = 10_000
+"""Most samples of a new key that are kept until it has a scale."""
 
 WINDOW_VALUES_MAX = 262_144
 """Most values of a window: an image of 512 x 512 pixels. Larger ones would make batches of
@@ -71,7 +75,7 @@ ColumnName = Annotated[str, Field(max_length=1_024), BeforeValidator(_number_as_
 
 def _time_format(text: str) -> str:
     """Accept a unit, "iso" or a pattern that has a date or a time of day."""
-    if text in TIME_UNITS_MS or text == "iso" or "%" in text:
+    if is_time_format(text):
         return text
     kind, context = "unknown_format", {"units": ", ".join(TIME_UNITS_MS)}
     message = "Input should be {units}, iso or a pattern such as %d.%m.%Y %H:%M:%S"
@@ -119,7 +123,8 @@ class DataSection(Section):
         default=None,
         description="Files only: unit of a column of numbers (s, ms, us or ns), iso for dates such "
         "as 2026-01-31T12:00:00+01:00, or a pattern of Python's strptime such as "
-        "%d.%m.%Y %H:%M:%S; ms if not given. A date without a time zone is UTC",
+        "%d.%m.%Y %H:%M:%S; what the cells look like if not given: dates, or numbers of any of "
+        "these units since 1970. A date without a time zone is UTC",
     )
     label: ColumnName | None = Field(
         default=None,
@@ -130,6 +135,14 @@ class DataSection(Section):
         default=None,
         description="Files only: what the label of a normal row is, in place of 0; rows with any "
         "other label are anomalous, those with none normal",
+    )
+    feature_name: ColumnName | None = Field(
+        default=None,
+        description="Files of samples only: the column with the name of a feature, where each row "
+        "has one value; the features of a sample meet by key and time",
+    )
+    feature_value: ColumnName | None = Field(
+        default=None, description="With feature_name: the column with the value"
     )
     features: Annotated[tuple[ColumnName, ...], Field(strict=False)] | None = Field(
         default=None,
@@ -188,10 +201,12 @@ class DataSection(Section):
         return ColumnMap(
             key=self.key,
             time=self.time,
-            time_format=self.time_format or "ms",
+            time_format=self.time_format,
             label=self.label,
             normal_label=self.normal_label,
             features=self.features or (),
+            feature_name=self.feature_name,
+            feature_value=self.feature_value,
         )
 
 
@@ -295,7 +310,15 @@ class ScalingSection(Section):
         default=False,
         description="Samples only: bring each key to its own normal level and deviation (median "
         "and 1.4826 times the median absolute deviation of its normal training samples) before "
-        "`kind` is applied; a key that training did not know takes the median of all keys",
+        "`kind` is applied; a key that training did not know has its own from `warm_up_samples` on",
+    )
+    warm_up_samples: int = Field(
+        default=600,
+        ge=0,
+        le=WARM_UP_SAMPLES_MAX,
+        description="With per_key: from how many first samples a key that training did not know "
+        "gets its level and deviation, which never change again; until then its windows have no "
+        "score. 20 or more; 0 gives such keys the median of all keys at once",
     )
 
 
@@ -381,6 +404,7 @@ class Recipe(Section):
     data: DataSection
     window: WindowSection
     peaks: PeaksSection | None = None
+    input: InputSection = InputSection()
     scaling: ScalingSection
     network: NetworkSection
     training: TrainingSection = TrainingSection()

@@ -52,7 +52,8 @@ class SampleReplayOptions:
         A record is due at the time of its first sample. With neither `rate` nor `speed` records
         are sent as fast as the client accepts them.
     content_type
-        "json" or "float32".
+        "json", "values" (the same for a bundle whose `[input]` says that JSON looks otherwise) or
+        "float32".
     times
         "first": a record carries the time of its first sample, and the others follow at the
         interval. "each": every sample has a time of its own, for series without a fixed interval;
@@ -213,7 +214,7 @@ def _require_sendable(chunks: Chunks, content_type: ContentType) -> None:
             f"{times_ms.min():.0f} to {times_ms.max():.0f}; give start_ms to shift them"
         )
         raise ValueError(message)
-    if content_type == "json" and np.isinf(chunks.samples.values).any():
+    if content_type != "float32" and np.isinf(chunks.samples.values).any():
         message = "values: expected finite numbers or NaN, received an infinity, unknown to JSON"
         raise ValueError(message)
 

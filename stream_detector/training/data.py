@@ -28,7 +28,11 @@ from stream_detector.training.key_scales import fit_key_scales
 from stream_detector.training.origin import choose_origin
 
 
-def load_windows(recipe: Recipe, features: Features | None = None) -> Dataset:
+def load_windows(
+    recipe: Recipe,
+    features: Features | None = None,
+    data: Dataset | SampleDataset | None = None,
+) -> Dataset:
     """Load a recipe's data, and cut it into windows if it is samples.
 
     Parameters
@@ -39,6 +43,9 @@ def load_windows(recipe: Recipe, features: Features | None = None) -> Dataset:
         The features of a bundle, whose origin is subtracted, whose scales of keys are applied, and
         in whose order samples have theirs; None keeps the order of the data, chooses the origin
         that float32 needs, and fits the scale of each key where the recipe asks for it.
+    data
+        The data where they are in memory, with the values of a file, float64; None loads those
+        that `[data]` names.
 
     Raises
     ------
@@ -49,11 +56,14 @@ def load_windows(recipe: Recipe, features: Features | None = None) -> Dataset:
     """
     section = recipe.data
     if recipe.window.record == "samples":
-        samples = load_training_samples(section)
+        samples = load_training_samples(section, data)
         if features is None:
             features = _features_of(samples, per_key=recipe.scaling.per_key)
         return to_windows(samples, recipe.rules, features)
-    dataset = _load_whole(section, recipe.window.features)
+    dataset = _load_whole(section, recipe.window.features) if data is None else data
+    if not isinstance(dataset, Dataset):
+        message = "data: expected windows, since the recipe's records are, received samples"
+        raise TypeError(message)
     expected = (recipe.window.steps, recipe.window.features)
     if dataset.train.shape[1:] != expected:
         message = (
@@ -102,15 +112,27 @@ def load_recipe_samples(section: DataSection) -> SampleDataset:
     return load_samples(section.name, series=section.series)
 
 
-def load_training_samples(section: DataSection) -> SampleDataset:
+def load_training_samples(
+    section: DataSection, data: Dataset | SampleDataset | None = None
+) -> SampleDataset:
     """Load samples as `load_recipe_samples` does, and mark what is left out as anomalous.
+
+    Parameters
+    ----------
+    section
+        The table `[data]` of a recipe.
+    data
+        The samples where they are in memory.
 
     Raises
     ------
     DatasetError
         If the data is missing or cannot be used.
     """
-    dataset = load_recipe_samples(section)
+    dataset = load_recipe_samples(section) if data is None else data
+    if not isinstance(dataset, SampleDataset):
+        message = "data: expected samples, since the recipe's records are, received windows"
+        raise TypeError(message)
     if not section.leave_out:
         return dataset
     train, test = (_marked(part, section.leave_out) for part in (dataset.train, dataset.test))

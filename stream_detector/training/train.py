@@ -31,7 +31,7 @@ from stream_detector.core.scoring.reconstruction_error import feature_errors, wi
 from stream_detector.core.scoring.scaling import fit_scaler
 from stream_detector.core.scoring.scorer import WINDOWS_MAX, score_windows, usable_windows
 from stream_detector.core.scoring.thresholds import THRESHOLD_MIN
-from stream_detector.datasets import Dataset
+from stream_detector.datasets import Dataset, SampleDataset
 from stream_detector.errors import ConfigError
 from stream_detector.files import AnyPath
 from stream_detector.recipes import Recipe
@@ -57,7 +57,12 @@ from stream_detector.training.trimming import trim_strange
 
 
 def train(
-    recipe: Recipe, out: AnyPath, on_epoch: OnEpoch | None = None, *, overwrite: bool = False
+    recipe: Recipe,
+    out: AnyPath,
+    on_epoch: OnEpoch | None = None,
+    *,
+    overwrite: bool = False,
+    data: Dataset | SampleDataset | None = None,
 ) -> Bundle:
     """Train a bundle; the same recipe on the same machine gives the same bundle.
 
@@ -72,6 +77,8 @@ def train(
         `threshold.calibrate_on = "cross-fit"` the epochs of all networks are counted on.
     overwrite
         Replace a bundle of another recipe too.
+    data
+        The data where they are in memory; None loads those that the recipe names.
 
     Raises
     ------
@@ -84,9 +91,12 @@ def train(
         If the bundle cannot be written, or the network gives a non-finite error.
     """
     check_target(out, recipe.name, overwrite=overwrite)
-    dataset = load_windows(recipe)
+    table = recipe.input.decided(recipe.data.time_format)
+    recipe = recipe.model_copy(update={"input": table})
+    dataset = load_windows(recipe, data=data)
     fingerprint = dataset.fingerprint  # the data are the same, whatever is left out
     dataset, trimmed = trim_strange(recipe, dataset)
+    table.mapping(_features(recipe, dataset).names)  # refuses features that the data has not
     split = split_normal(recipe, dataset)
     scaler = fit_scaler(
         recipe.scaling.kind, dataset.train if recipe.scaling.fit_on == "all" else split.fit
@@ -109,11 +119,11 @@ def train(
     else:
         scorer, calibration = fitter.finish(dataset, network, found)
     facts = _facts(recipe, dataset, split, scorer, fitted.history, calibration)
-    data = facts.data.model_copy(update={"fingerprint": fingerprint})
+    trained_on = facts.data.model_copy(update={"fingerprint": fingerprint})
     warnings = facts.warnings if trimmed is None else (*facts.warnings, trimmed)
     is_trimmed = recipe.training.trim or trimmed is not None
     left_out = count_left_out(recipe, dataset) if is_trimmed else None
-    changes = {"data": data, "warnings": warnings, "left_out": left_out}
+    changes = {"data": trained_on, "warnings": warnings, "left_out": left_out}
     facts = facts.model_copy(update=changes)
     parts = BundleParts(
         fitted.network_keras,

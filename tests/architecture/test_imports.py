@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 TRAINING = {"keras", "tensorflow", "torch", "jax", "pandas", "sklearn", "matplotlib", "pooch"}
 KAFKA = {"kafka", "confluent_kafka"}
 PURE = {
-    *("base64", "collections", "collections.abc", "contextlib", "dataclasses", "datetime"),
+    *("base64", "collections", "collections.abc", "contextlib", "csv", "dataclasses", "datetime"),
     *(
         "functools",
         "hashlib",
@@ -84,6 +84,12 @@ def test_the_core_imports_what_is_pure_and_nothing_else() -> None:
 def test_importing_the_package_loads_nothing_heavy() -> None:
     loaded = loaded_by("import stream_detector")
     assert not loaded & (TRAINING | KAFKA | {"numpy", "pydantic", "typer", "onnxruntime"})
+
+
+def test_importing_the_estimator_loads_no_training() -> None:
+    loaded = loaded_by("from stream_detector import AutoencoderDetector, alerts, score")
+    assert "numpy" in loaded
+    assert not loaded & (TRAINING | KAFKA)
 
 
 def test_importing_the_command_line_loads_neither_training_nor_kafka() -> None:

@@ -16,8 +16,8 @@ from present import present
 from pydantic import TypeAdapter
 
 from stream_detector.core.alerting.alert import Alert
+from stream_detector.log_events import LOG_EVENTS
 from stream_detector.recipes.sections import TrainingSection
-from stream_detector.telemetry import LOG_EVENTS
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,12 +1,22 @@
 """The command line as a person runs it: in processes of their own, which end with the test."""
 
+import functools
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import IO
+
+from command_server import CommandServer
+
+RUN_TIMEOUT_S = 120.0
+
+# Of all tests that one process runs.
+command_server = functools.cache(CommandServer)
 
 
 class CommandLine:
@@ -18,9 +28,10 @@ class CommandLine:
 
     def run(self, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; fail the test if it fails, unless that is expected."""
-        done = subprocess.run(
-            self._command(arguments), capture_output=True, text=True, timeout=120, check=False
-        )
+        words = [str(each) for each in arguments]
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            code = command_server().run(words, output, errors, RUN_TIMEOUT_S)
+            done = subprocess.CompletedProcess(words, code, _read(output), _read(errors))
         assert not check or done.returncode == 0, done.stderr
         return done
 
@@ -41,6 +52,12 @@ class CommandLine:
 
     def _command(self, arguments: tuple[object, ...]) -> list[str]:
         return [sys.executable, "-m", "stream_detector", *(str(each) for each in arguments)]
+
+
+def _read(file: IO[bytes]) -> str:
+    """Return all that a command wrote to a file."""
+    file.seek(0)
+    return file.read().decode()
 
 
 class RunningCommand:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.codec.formats import CONTENT_TYPES
+from stream_detector.core.features import Features
+from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import (
     BundleReference,
     FloatArray,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from stream_detector.core.state.detector_state import DetectorState
 
 START_MS = 1_767_225_600_000
+OFFSET, SCALE = np.array([[0.1, 0.2]], np.float32), np.array([[2, 0.5]], np.float32)
 INTERVAL_MS = 10
 FLOAT32 = [("content-type", CONTENT_TYPES["float32"])]
 UNKNOWN = [("content-type", b"text/plain")]
@@ -58,10 +61,14 @@ class Stream(NamedTuple):
     missing: Any
     no_data_ms: float | None = None
     keys_max: int = 100
+    warm_up: int | None = None
 
     def detector(self, model_rows_max: int) -> SampleDetector:
-        detector = self._detector(model_rows_max)
-        return replace(detector, keys_max=self.keys_max)
+        detector = replace(self._detector(model_rows_max), keys_max=self.keys_max)
+        if self.warm_up is None:
+            return detector
+        features = Features(("a", "b"), (), KeyScales([b"k1"], OFFSET, SCALE), self.warm_up)
+        return replace(detector, features=features)
 
     def _detector(self, model_rows_max: int) -> SampleDetector:
         within, after, update, close, cooldown, longest, most, flood = self.alerting
@@ -118,6 +125,7 @@ STREAMS = st.builds(
     missing=st.sampled_from(["hold", "interpolate", "reject"]),
     no_data_ms=st.sampled_from([None, None, 10, 25, 60]),
     keys_max=st.just(100),
+    warm_up=st.sampled_from([None, None, 0, 1, 3, 7]),
 )
 SAMPLES = st.lists(
     st.tuples(

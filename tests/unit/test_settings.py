@@ -111,7 +111,7 @@ def test_two_topics_that_are_one_are_refused() -> None:
         ("model_rows_max", -1),
         ("metrics_port", -1),
         ("engine", "tensorrt"),
-        ("content_type", "csv"),
+        ("content_type", "xml"),
         ("offset_reset", "none"),
     ],
 )
@@ -198,3 +198,16 @@ def test_settings_do_not_change_once_loaded() -> None:
 @pytest.mark.parametrize("name", DetectSettings.model_fields)
 def test_every_setting_is_described(name: str) -> None:
     assert DetectSettings.model_fields[name].description
+
+
+def test_keys_of_the_input_of_file_and_command_line_come_together(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('[input]\nkey = "device"\ntime = "ts"\n')
+    settings = load_settings(DetectSettings, file, input={"time": "when"})
+    assert settings.input == {"key": "device", "time": "when"}
+    assert load_settings(DetectSettings).input == {}
+
+
+def test_the_environment_may_give_keys_of_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{ENVIRONMENT_PREFIX}INPUT", '{"key": "device"}')
+    assert load_settings(DetectSettings).input == {"key": "device"}

@@ -12,9 +12,9 @@ import pytest
 import stream_detector
 from stream_detector.core.records import TopicPartition
 from stream_detector.core.results import Counts
+from stream_detector.log_events import LOG_EVENTS
 from stream_detector.log_lines import set_up_logging
 from stream_detector.telemetry import (
-    LOG_EVENTS,
     Metrics,
     log_event,
     logger,

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from stream_detector.core.alerting.alert import Alert, AlertReason, RaisedAlert
 from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance, expire
 from stream_detector.core.alerting.tracking import AlertRules, ScoredWindow
-from stream_detector.core.features import Features
+from stream_detector.core.features import Features, linear_units
+from stream_detector.core.key_scales import KeyUnits
 from stream_detector.core.records import BundleReference, RecordBatch
 from stream_detector.core.scoring.explanation import WindowContext
 from stream_detector.core.scoring.scorer import Finding, WindowScores
@@ -116,6 +117,8 @@ class AlertBatch:
         The windows they complete.
     indices
         Which record of the batch each of the records in `completed` is, shape (n_records,).
+    units
+        The units of the windows; None where all keys have the same.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class AlertBatch:
         batch: RecordBatch,
         completed: WindowBatch,
         indices: NDArray[np.intp],
+        units: KeyUnits | None = None,
     ) -> None:
         self.raised: list[RaisedAlert] = []
         self.n_suppressed = 0
@@ -132,6 +136,7 @@ class AlertBatch:
         self._batch = batch
         self._completed = completed
         self._indices = indices
+        self._units = units
         self._alerts = dict(known.alerts)
         self._gaps = dict(known.gaps)
         self._key_events = iter(sorted(_key_events(completed, indices)))
@@ -241,12 +246,12 @@ class AlertBatch:
             imputed = None
         context = WindowContext(float(start_ms), self._policy.sample_interval_ms, imputed)
         finding, features = some.found.explain(place, context), self._policy.features
-        if features.key_scales is None:
+        if self._units is None:
             return finding.described(features)
-        slot = self._completed.slots[some.rows[at : at + 1]]  # (1,)
-        (key,) = self._completed.state.keys_of(slot)
-        finding = finding.described(features, features.units_of(key))
-        if not features.key_scales.unknown([key]):
+        row = int(self._units.rows[some.rows[at]])
+        of_key = linear_units(self._units.offset[row], self._units.scale[row])
+        finding = finding.described(features, of_key)
+        if not self._units.is_fleet[row]:
             return finding
         sentence = of_unknown_key(finding.explanation.sentence)
         return finding._replace(explanation=replace(finding.explanation, sentence=sentence))

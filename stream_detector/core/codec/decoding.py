@@ -39,6 +39,15 @@ class Decoded:
     timestamps_ms: Mapping[int, int]
     rejected: Sequence[Rejected]
 
+    def shifted(self, first_index: int) -> "Decoded":
+        """Return the same for records that begin at another index of the batch."""
+        return Decoded(
+            self.indices + first_index,
+            self.windows,
+            {first_index + index: time_ms for index, time_ms in self.timestamps_ms.items()},
+            [Rejected(first_index + each.index, each.error, each.stage) for each in self.rejected],
+        )
+
     def without(self, errors: Mapping[int, DataError]) -> "Decoded":
         """Return the windows of the other records, and the given ones as rejected.
 
@@ -85,6 +94,24 @@ class RawSamples:
     first_ms: NDArray[np.float64]
     each_ms: Mapping[int, list[float]]
     rejected: Sequence[tuple[int, DataError]]
+
+    def select(self, is_kept: NDArray[np.bool_]) -> "RawSamples":
+        """Return the samples of some records.
+
+        Parameters
+        ----------
+        is_kept
+            Which records, shape (n_records,).
+        """
+        kept = set(self.rows[is_kept].tolist())
+        return RawSamples(
+            rows=self.rows[is_kept],
+            counts=self.counts[is_kept],
+            values=self.values[np.repeat(is_kept, self.counts)],  # (n_kept, n_features)
+            first_ms=self.first_ms[is_kept],
+            each_ms=dict(filter(lambda each: each[0] in kept, self.each_ms.items())),
+            rejected=self.rejected,
+        )
 
 
 def lost_in_float32() -> RecordValueError:

@@ -8,22 +8,30 @@ what an error lists as known.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.codec import float32_format, image_format, json_format
+from stream_detector.core.codec import (
+    csv_format,
+    float32_format,
+    image_format,
+    influx_format,
+    json_format,
+)
 from stream_detector.core.codec.decoding import Decoded, RawSamples
 from stream_detector.core.codec.image_format import ImageShape
+from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Headers, Unreadable
 from stream_detector.errors import DataError, RecordDecodeError
 
 Indices = NDArray[np.intp]
 
-RecordShape = Literal["window", "samples", "image"]
-"""What each record of a topic holds: a whole window, one or more samples, or an image."""
+RecordShape = Literal["window", "samples", "image", "mapped"]
+"""What each record of a topic holds: a whole window, one or more samples, an image, or a document
+in which a mapping says where samples are."""
 
 CONTENT_TYPE_HEADER = "content-type"
 """Header that names the format of a record's value; upper and lower case are the same."""
@@ -32,6 +40,7 @@ _EXPECTED: Mapping[RecordShape, str] = {
     "window": "a window",
     "samples": "samples",
     "image": "an image",
+    "mapped": "samples",
 }
 
 
@@ -63,6 +72,9 @@ class RecordFormat:
         For records that each hold one image: values, their record indices, the image's shape, and
         the name of the media type (or of the format where no header named one) in, `Decoded` out;
         and the inverse for pixels, n_channels and the name of a media type.
+    read_document
+        For records that another program wrote: the value of one and the mapping in, what the value
+        holds as dicts, lists, texts and numbers out. Raises a `DataError` for one that holds none.
     time_header
         Header with the time of a record's first sample, where the value has no place for it.
     """
@@ -75,6 +87,7 @@ class RecordFormat:
     encode_samples: Callable[[FloatArray, float | list[float] | None], bytes] = unsupported
     decode_images: Callable[[Sequence[bytes], Indices, ImageShape, str], Decoded] = unsupported
     encode_image: Callable[[FloatArray, int, str], bytes] = unsupported
+    read_document: Callable[[bytes, InputMapping], Any] = unsupported
     time_header: str | None = None
 
     @property
@@ -88,6 +101,11 @@ class RecordFormat:
         return self.decode_samples is not unsupported
 
     @property
+    def holds_documents(self) -> bool:
+        """Whether records of this format can be read by a mapping."""
+        return self.read_document is not unsupported
+
+    @property
     def holds_images(self) -> bool:
         """Whether records of this format can be images."""
         return self.decode_images is not unsupported
@@ -96,6 +114,8 @@ class RecordFormat:
         """Return whether records of a shape can have this format; a window can be an image."""
         if shape == "samples":
             return self.holds_samples
+        if shape == "mapped":
+            return self.holds_documents or self.holds_samples
         return self.holds_windows or (shape == "image" and self.holds_images)
 
 
@@ -107,6 +127,7 @@ FORMATS = (
         encode_window=json_format.encode_window,
         decode_samples=json_format.decode_samples,
         encode_samples=json_format.encode_samples,
+        read_document=json_format.read_document,
     ),
     RecordFormat(
         "float32",
@@ -123,23 +144,31 @@ FORMATS = (
         decode_images=image_format.decode_images,
         encode_image=image_format.encode_image,
     ),
+    RecordFormat("csv", csv_format.MEDIA_TYPES, read_document=csv_format.read_document),
+    RecordFormat("influx", influx_format.MEDIA_TYPES, read_document=influx_format.read_document),
 )
 """Every record format, the default of windows and samples first."""
 
 CONTENT_TYPES: Mapping[str, bytes] = {
-    name: media_type for each in FORMATS for name, media_type in each.media_types.items()
+    name: media_type
+    for each in FORMATS
+    for name, media_type in each.media_types.items()
+    if each.holds_windows or each.holds_samples or each.holds_images
 }
 """What the `content-type` header says, by the name under which `replay` writes a format."""
 
 if TYPE_CHECKING:
     ContentType = str
+    DocumentFormat = str
     FormatName = str
 else:
     ContentType = Literal[tuple(each.name for each in FORMATS)]
+    DocumentFormat = Literal[tuple(each.name for each in FORMATS if each.holds_documents)]
     FormatName = Literal[tuple(CONTENT_TYPES)]
 # ContentType is the format of records without a header, a value of the setting `content_type`;
-# FormatName is what a header can name and `replay` can write. Type checkers see text, and what
-# reads options while the program runs sees the names, so that a format is registered only once.
+# DocumentFormat is one that a mapping can read; FormatName is what a header can name and `replay`
+# can write. Type checkers see text, and what reads options while the program runs sees the names,
+# so that a format is registered only once.
 
 
 class FormatGroup(NamedTuple):
@@ -260,6 +289,8 @@ def group_by_format(
         received = _content_type_of(header)
         if received not in spellings:
             media_type = (received or b"").split(b";")[0].strip().lower()
+            if media_type not in names and media_type.endswith(b"+json"):
+                media_type = b"application/json"  # RFC 6839: whatever else it is
             spellings[received] = names.get(media_type)
         name = spellings[received]
         if name is None:

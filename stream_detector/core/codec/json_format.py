@@ -13,8 +13,6 @@ names exactly what is wrong with it; both give the same values, bit for bit.
 import json
 import math
 from collections.abc import Sequence
-from itertools import chain
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -23,27 +21,37 @@ import simdjson
 from numpy.typing import NDArray
 
 from stream_detector.core.codec.decoding import Decoded, RawSamples, wrong_shape
+from stream_detector.core.codec.json_samples import (
+    NOT_PLAIN,
+    NUMBERS,
+    TIME,
+    TIMES,
+    VALUES,
+    nested,
+    plain_numbers,
+    plain_times,
+    sample_times,
+    sample_values,
+)
+from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Rejected
 from stream_detector.core.timestamps import SECONDS_MAX, TIMESTAMP_MS_MAX, invalid_time
 from stream_detector.errors import (
     DataError,
     RecordDecodeError,
-    RecordOrderError,
-    RecordShapeError,
     RecordValueError,
 )
+from stream_detector.text import brief
 
-MEDIA_TYPES = {"json": b"application/json"}
+OWN = "values"
+"""Name of a media type whose records look as here whatever `[input]` says of others."""
+
+MEDIA_TYPES = {"json": b"application/json", OWN: b"application/vnd.stream-detector.values+json"}
 """What the `content-type` header says for this format."""
 
-_VALUES, _TIME, _TIMES = "values", "timestamp_ms", "timestamps_ms"
-_NUMBERS = {int, float}
-_NUMBERS_OR_NULL = {int, float, type(None)}
 _BOM = 0xEF
 """First byte of a byte order mark, which simdjson skips and orjson refuses."""
-_NOT_PLAIN = (ValueError, TypeError, KeyError, OverflowError, AttributeError, RuntimeError)
-"""What the fast paths raise for a document that is not plain."""
 
 
 def decode_windows(
@@ -93,16 +101,16 @@ def read_plain_window(parser: Any, value: bytes, n_steps: int) -> tuple[Any, int
     """
     try:
         document = parser.parse(value)
-        array = document[_VALUES]
+        array = document[VALUES]
         if len(array) != n_steps or value.find(b"[") != value.rfind(b"[") or value[0] == _BOM:
             return None
         buffer = array.as_buffer(of_type="d")
         if len(document) == 1:
             return buffer, None
-        timestamp_ms = document.get(_TIME)
+        timestamp_ms = document.get(TIME)
         if len(set(document)) < len(document):  # of equal keys, orjson takes the last
             return None
-    except _NOT_PLAIN:
+    except NOT_PLAIN:
         return None
     if timestamp_ms is not None and not _is_whole_time(timestamp_ms):
         return None
@@ -122,10 +130,10 @@ def read_window(value: bytes, shape: tuple[int, int]) -> tuple[bytes, int | None
         If the value holds no window of this shape: bad data.
     """
     document = _parse_object(value)
-    timestamp_ms = document.get(_TIME)
+    timestamp_ms = document.get(TIME)
     if timestamp_ms is not None and not _is_whole_time(timestamp_ms):
-        raise invalid_time(_TIME, timestamp_ms, "whole milliseconds")
-    return _window_values(document[_VALUES], shape).tobytes(), timestamp_ms
+        raise invalid_time(TIME, timestamp_ms, "whole milliseconds")
+    return _window_values(document[VALUES], shape).tobytes(), timestamp_ms
 
 
 def decode_samples(
@@ -171,12 +179,24 @@ def decode_samples(
     )
 
 
+def read_document(value: bytes, mapping: InputMapping) -> Any:
+    """Return what a record that another program wrote holds.
+
+    Raises
+    ------
+    DataError
+        If it is no JSON: bad data.
+    """
+    del mapping
+    return parse_json(value)
+
+
 def encode_window(window: FloatArray) -> bytes:
     """Return one window, shape (n_steps, n_features), as a record's value."""
     # A float64 holds a float32 exactly, and its shortest decimal form reads back exactly.
     exact = window.astype(np.float64)  # (n_steps, n_features)
     rows = exact[:, 0] if exact.shape[1] == 1 else exact
-    return orjson.dumps({_VALUES: rows.tolist()})
+    return orjson.dumps({VALUES: rows.tolist()})
 
 
 def encode_samples(values: FloatArray, times_ms: float | list[float] | None = None) -> bytes:
@@ -191,11 +211,11 @@ def encode_samples(values: FloatArray, times_ms: float | list[float] | None = No
         of each one. None gives no time.
     """
     exact = np.ascontiguousarray(values, dtype=np.float64)  # (n_samples, n_features)
-    document: dict[str, Any] = {_VALUES: exact}
+    document: dict[str, Any] = {VALUES: exact}
     if isinstance(times_ms, list):
-        document[_TIMES] = [_shortest(time_ms) for time_ms in times_ms]
+        document[TIMES] = [_shortest(time_ms) for time_ms in times_ms]
     elif times_ms is not None:
-        document[_TIME] = _shortest(times_ms)
+        document[TIME] = _shortest(times_ms)
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -206,16 +226,25 @@ def _shortest(time_ms: float) -> float:
 
 def _parse_object(value: bytes) -> dict[str, Any]:
     """Return the JSON object of a record's value, which has `"values"`."""
-    document = _parse(value)
-    if not isinstance(document, dict) or _VALUES not in document:
+    document = parse_json(value)
+    if not isinstance(document, dict) or VALUES not in document:
         found = sorted(document) if isinstance(document, dict) else type(document).__name__
-        message = f'JSON value: expected an object with "values", received {str(found)[:80]}'
+        message = (
+            f'JSON value: expected an object with "values", received {brief(found, 80)}; the '
+            "recipe's [input] says where values are in other records"
+        )
         raise RecordDecodeError(message)
     return document
 
 
-def _parse(value: bytes) -> Any:
-    """Parse JSON; NaN and Infinity are a bad value, anything else that fails is bad JSON."""
+def parse_json(value: bytes) -> Any:
+    """Parse JSON; NaN and Infinity are a bad value, anything else that fails is bad JSON.
+
+    Raises
+    ------
+    RecordValueError, RecordDecodeError
+        If it is no JSON: bad data.
+    """
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError as error:
@@ -259,8 +288,8 @@ def _window_values(values: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
         raise wrong_shape(received, shape)
     rows = values if is_nested else [[value] for value in values]
     for step, row in enumerate(rows):
-        if not set(map(type, row)) <= _NUMBERS:
-            message = f"values[{step}]: expected numbers, received {str(values[step])[:40]!r}"
+        if not set(map(type, row)) <= NUMBERS:
+            message = f"values[{step}]: expected numbers, received {brief(values[step])!r}"
             raise RecordDecodeError(message)
         if is_nested and len(row) != n_features:
             received = f"{len(row)} features at values[{step}]"
@@ -274,48 +303,16 @@ def _read_plain_samples(
     """Return all samples where every record has numbers and one time; else None."""
     try:
         documents = list(map(orjson.loads, values))
-        lists = [document[_VALUES] for document in documents]
-        times = [document.get(_TIME) for document in documents]
-        # With two keys, of which one is the time, no further key can give a list of times.
-        has_two_keys = None not in times and max(map(len, documents)) == len((_VALUES, _TIME))
-        if not has_two_keys and any(_TIMES in document for document in documents):
-            return None
-        if not set(map(type, times)) <= _NUMBERS_OR_NULL:
-            return None
-        first_ms = np.array(times, dtype=np.float64)  # (n_records,), NaN where there is none
-        if set(map(type, lists)) == {dict}:
-            lists = [[each] for each in lists]
-        numbers = _plain_numbers(lists, features)  # (n_samples, n_features)
-    except _NOT_PLAIN:
+        lists = [document[VALUES] for document in documents]
+        first_ms = plain_times(documents)  # (n_records,)
+        lists = nested(lists, features)
+        numbers = plain_numbers(lists, features)  # (n_samples, n_features)
+    except NOT_PLAIN:
         return None
-    is_out_of_range = (first_ms < 0) | (first_ms > TIMESTAMP_MS_MAX)  # (n_records,)
-    if numbers is None or is_out_of_range.any():
+    if numbers is None or first_ms is None:
         return None
     counts = np.fromiter(map(len, lists), np.intp, len(lists))  # (n_records,)
     return RawSamples(rows, counts, numbers, first_ms, {}, [])
-
-
-def _plain_numbers(lists: list[Any], features: Features) -> NDArray[np.float64] | None:
-    """Return all samples, shape (n_samples, n_features); None where one is not plain."""
-    if set(map(type, lists)) != {list} or not all(lists):
-        return None
-    n_features = len(features)
-    samples = list(chain.from_iterable(lists))
-    if set(map(type, samples)) == {dict}:
-        if set(map(len, samples)) != {n_features}:
-            return None
-        samples = list(map(itemgetter(*features.names), samples))
-        if n_features > 1:
-            samples = list(chain.from_iterable(samples))
-    elif set(map(type, samples)) == {list}:
-        if set(map(len, samples)) != {n_features}:
-            return None
-        samples = list(chain.from_iterable(samples))
-    elif n_features > 1:
-        return None
-    if not set(map(type, samples)) <= _NUMBERS_OR_NULL:
-        return None
-    return np.array(samples, dtype=np.float64).reshape(-1, n_features)  # (n_samples, n_features)
 
 
 def _read_samples(
@@ -327,75 +324,8 @@ def _read_samples(
     except RecordValueError as error:
         message = f"{error}, or null for a missing value"
         raise RecordValueError(message) from None
-    samples = _sample_values(document[_VALUES], features)  # (n_samples, n_features)
-    if document.get(_TIMES) is not None:
-        return samples, _sample_times(document[_TIMES], len(samples))
-    time_ms = document.get(_TIME)
-    if time_ms is not None and not _is_time(time_ms):
-        raise invalid_time(_TIME, time_ms)
-    return samples, time_ms
-
-
-def _sample_values(values: Any, features: Features) -> NDArray[np.float64]:
-    """Return the samples of `"values"`, shape (n_samples, n_features); null becomes NaN."""
-    n_features = len(features)
-    if isinstance(values, dict):
-        values = [values]
-    if not isinstance(values, list):
-        message = f'"values": expected an array of samples, received {type(values).__name__}'
-        raise RecordDecodeError(message)
-    if not values:
-        message = '"values": expected at least one sample, received none'
-        raise RecordShapeError(message)
-    values = [_unnamed(at, row, features) for at, row in enumerate(values)]
-    if not any(type(row) is list for row in values):
-        # One feature needs no inner arrays, and one sample no outer one.
-        values = [[value] for value in values] if n_features == 1 else [values]
-    for at, row in enumerate(values):
-        if type(row) is not list or not set(map(type, row)) <= _NUMBERS_OR_NULL:
-            message = f"values[{at}]: expected numbers or null, received {str(row)[:40]!r}"
-            raise RecordDecodeError(message)
-        if len(row) != n_features:
-            message = f"values[{at}]: expected {n_features} features, received {len(row)}"
-            raise RecordShapeError(message)
-    return np.array(values, dtype=np.float64)  # (n_samples, n_features)
-
-
-def _unnamed(at: int, sample: Any, features: Features) -> Any:
-    """Return the values of a sample in the order of the features if it names them."""
-    if type(sample) is not dict:
-        return sample
-    try:
-        features.places_in(list(sample))
-    except ValueError as error:
-        message = f"values[{at}]: {error}; send null for a value that is missing"
-        raise RecordShapeError(message) from None
-    return [sample[name] for name in features.names]
-
-
-def _sample_times(times: Any, n_samples: int) -> list[float]:
-    """Return the time of each sample of `"timestamps_ms"`."""
-    if not isinstance(times, list) or not times:
-        raise invalid_time(_TIMES, times)
-    if len(times) != n_samples:
-        message = f"timestamps_ms: expected one for each of {n_samples} samples, got {len(times)}"
-        raise RecordShapeError(message)
-    for at, time in enumerate(times):
-        place = f"{_TIMES}[{at}]"
-        if not _is_time(time):
-            raise invalid_time(place, time)
-        if at and time < times[at - 1]:
-            message = (
-                f"{place}: expected no time before {times[at - 1]}, received {time}; "
-                "send the samples of a record in the order of their times"
-            )
-            raise RecordOrderError(message)
-    return times
-
-
-def _is_time(value: object) -> bool:
-    """Return whether a JSON value is a time in milliseconds, with or without a fraction."""
-    return type(value) in _NUMBERS and 0 <= value <= TIMESTAMP_MS_MAX  # type: ignore[operator]
+    samples = sample_values(document[VALUES], features)  # (n_samples, n_features)
+    return samples, sample_times(document, len(samples))
 
 
 def _is_whole_time(value: object) -> bool:

@@ -140,15 +140,14 @@ def decode_samples(
             some, numbers = select_records(values, rows[start : start + _RECORDS_AT_ONCE])
             part = group.format.decode_samples(some, numbers, features)
             if group.format.time_header is not None and headers is not None:
-                part = _with_header_times(part, headers, group.format.time_header)
+                part = with_header_times(part, headers, group.format.time_header)
             rejected += part.rejected
             if features.origin and part.values.dtype == np.float32:
                 rejected += [(row, lost_in_float32()) for row in part.rows.tolist()]
             else:
                 parts.append(part)
-    samples = _join(parts, len(features))
-    samples = replace(samples, values=to_float32(samples.values, features.origin))
-    return _with_times(samples, rejected, series.timestamps_ms, interval_ms)
+    samples = join_samples(parts, features)
+    return with_times(samples, rejected, series.timestamps_ms, interval_ms)
 
 
 def encode_samples(
@@ -188,11 +187,21 @@ def encode_samples(
     return find_format(format_name, "samples").encode_samples(values, times_ms)
 
 
-def _with_header_times(
+def with_header_times(
     samples: RawSamples, headers: Sequence[Headers | None], time_header: str
 ) -> RawSamples:
-    """Return the samples with the times that headers give, without records of an invalid one."""
-    texts = [_find_header(headers[row], time_header) for row in samples.rows.tolist()]
+    """Return the samples with the times that headers give, without records of an invalid one.
+
+    Parameters
+    ----------
+    samples
+        Samples of one format, without times.
+    headers
+        Headers of each record of the batch.
+    time_header
+        Name of the header, in lower case.
+    """
+    texts = [find_header(headers[row], time_header) for row in samples.rows.tolist()]
     if texts.count(None) == len(texts):
         return samples
     try:
@@ -207,18 +216,20 @@ def _with_header_times(
     for at in np.flatnonzero(is_invalid).tolist():
         received = (texts[at] or b"").decode(errors="backslashreplace")
         invalid.append((int(samples.rows[at]), invalid_time(f"header {time_header}", received)))
-    return RawSamples(
-        rows=samples.rows[~is_invalid],
-        counts=samples.counts[~is_invalid],
-        values=samples.values[np.repeat(~is_invalid, samples.counts)],  # (n_kept, n_features)
-        first_ms=first_ms[~is_invalid],
-        each_ms={},
-        rejected=[*samples.rejected, *invalid],
-    )
+    kept = replace(samples, first_ms=first_ms).select(~is_invalid)
+    return replace(kept, rejected=[*samples.rejected, *invalid])
 
 
-def _find_header(header: Headers | None, wanted: str) -> bytes | None:
-    """Return the value of a record's first header of that name, None where there is none."""
+def find_header(header: Headers | None, wanted: str) -> bytes | None:
+    """Return the value of a record's first header of that name, None where there is none.
+
+    Parameters
+    ----------
+    header
+        All headers of the record.
+    wanted
+        The name, in lower case.
+    """
     for name, value in header or ():
         if name == wanted or name.lower() == wanted:
             return value or b""
@@ -231,6 +242,20 @@ def _number(text: bytes) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def join_samples(parts: Sequence[RawSamples], features: Features) -> RawSamples:
+    """Return the samples of all formats in the order of the batch, in float32 less the origin.
+
+    Parameters
+    ----------
+    parts
+        Samples of each format.
+    features
+        Their features.
+    """
+    samples = _join(parts, len(features))
+    return replace(samples, values=to_float32(samples.values, features.origin))
 
 
 def _join(parts: Sequence[RawSamples], n_features: int) -> RawSamples:
@@ -255,7 +280,7 @@ def _join(parts: Sequence[RawSamples], n_features: int) -> RawSamples:
     return RawSamples(rows, counts, values, first_ms, each_ms, [])
 
 
-def _with_times(
+def with_times(
     samples: RawSamples,
     rejected: list[tuple[int, DataError]],
     record_ms: NDArray[np.int64],

@@ -42,6 +42,9 @@ class RestorePlan(NamedTuple):
         because each record is a whole window.
     jump
         What was about to advance the stream time before the first record.
+    scales
+        The scales of keys that training did not know, before the first record, as text
+        (`stream_detector.core.state.new_keys`); empty where there are none.
     """
 
     offset: int
@@ -51,6 +54,7 @@ class RestorePlan(NamedTuple):
     digest: str
     n_open_alerts: int | None = None
     jump: Jump | None = None
+    scales: str = ""
 
     @classmethod
     def nothing(cls, offset: int) -> "RestorePlan":
@@ -76,7 +80,7 @@ class CommitMetadata(NamedTuple):
     n_partitions: int
 
     def encode(self) -> str:
-        """Return the metadata as JSON, about 250 characters."""
+        """Return the metadata as JSON: about 250 characters, and the scales of new keys."""
         restore_plan = self.restore_plan
         fields: dict[str, Any] = {
             "restore_offset": restore_plan.offset,
@@ -92,6 +96,8 @@ class CommitMetadata(NamedTuple):
         }
         if restore_plan.jump is not None:
             fields["jump"] = list(restore_plan.jump)
+        if restore_plan.scales:
+            fields["scales"] = restore_plan.scales
         return orjson.dumps(fields).decode()
 
     @classmethod
@@ -119,6 +125,7 @@ class CommitMetadata(NamedTuple):
             n_open = fields.get("open_alerts")
             n_open = None if n_open is None else int(n_open)
             jump = _jump_of(fields.get("jump"))
+            scales = str(fields.get("scales", ""))
         except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as error:
             message = (
                 f"the offset committed for {where} carries metadata of another program "
@@ -128,7 +135,7 @@ class CommitMetadata(NamedTuple):
             raise StateError(message) from None
         offset, score_from_offset, has_active_keys, digest, bundle_version = values
         restore_plan = RestorePlan(
-            offset, stream_time_ms, score_from_offset, has_active_keys, digest, n_open, jump
+            offset, stream_time_ms, score_from_offset, has_active_keys, digest, n_open, jump, scales
         )
         return cls(restore_plan, bundle_version, n_partitions)
 

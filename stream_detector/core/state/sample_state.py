@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from stream_detector.core.alerting.lifecycle import SeriesAlerts
+from stream_detector.core.state.new_keys import NO_PLACES, NewKeys, Places, hold_scales
 from stream_detector.core.state.restore_plan import RestorePlan
 from stream_detector.core.windowing.keyed_state import Jump, KeyedState
 from stream_detector.core.windowing.missing_features import n_missing, needed_since_ms
@@ -74,11 +75,14 @@ class RestorePoint(NamedTuple):
         The partition's stream time before that record, -inf where it had none.
     jump
         What was about to advance it.
+    places
+        The new keys that had a place.
     """
 
     offset: int
     stream_time_ms: float
     jump: Jump | None = None
+    places: Places = NO_PLACES
 
 
 class RestoreHold(NamedTuple):
@@ -119,6 +123,8 @@ class SampleState:
     refused_at
         Of each partition, the offset of the last record that was refused because its key was one
         too many.
+    new_keys
+        Scales of keys that training did not know.
     """
 
     windows: WindowState
@@ -128,6 +134,7 @@ class SampleState:
     holds: Mapping[int, RestoreHold] = field(default_factory=dict)
     restore_points: Mapping[int, tuple[RestorePoint, ...]] = field(default_factory=dict)
     refused_at: Mapping[int, int] = field(default_factory=dict)
+    new_keys: NewKeys = field(default_factory=NewKeys)
 
     def open_partition(
         self, partition: int, offset: int, restore_plan: RestorePlan | None = None
@@ -138,8 +145,13 @@ class SampleState:
         if plan.stream_time_ms > -math.inf:
             keyed_state.stream_times_ms[partition] = plan.stream_time_ms
             keyed_state.set_jump(partition, plan.jump)
-        first = RestorePoint(offset, plan.stream_time_ms, plan.jump)
-        return replace(self, restore_points={**self.restore_points, partition: (first,)})
+        new_keys, places = self.new_keys, NO_PLACES
+        if plan.scales:
+            places = Places.decode(plan.scales, keyed_state.rows.shape[2])
+            new_keys = replace(new_keys, places={**new_keys.places, partition: places})
+        first = RestorePoint(offset, plan.stream_time_ms, plan.jump, places)
+        points = {**self.restore_points, partition: (first,)}
+        return replace(self, restore_points=points, new_keys=new_keys)
 
     def start_scoring(self, partition: int, restore_plan: RestorePlan) -> "SampleState":
         """Note that the replay has reached `RestorePlan.score_from_offset`."""
@@ -170,15 +182,20 @@ class SampleState:
             slot: RestoreHold(_since_ms(state.alerts.get(slot)), hold)
             for slot in _active_slots(state, keyed_state, partition)
         }
-        return replace(state, holds={**state.holds, **holds})
+        oldest = state.restore_points[partition][0].places
+        numbers, hold_at = keyed_state.partitions, restore_plan.score_from_offset
+        new_keys = hold_scales(state.new_keys, partition, numbers, oldest, hold_at)
+        return replace(state, holds={**state.holds, **holds}, new_keys=new_keys)
 
     def drop_partitions(self, partitions: Sequence[int]) -> "SampleState":
         """Drop the state of partitions that another member reads now."""
         numbers = self.windows.apply_delta().partitions
         known = {*self.alerts, *self.gaps, *self.holds}
         gone = {slot for slot in known if numbers[slot] in partitions}
+        new_keys = self.new_keys.drop_partitions(partitions, numbers)
         return replace(
             self,
+            new_keys=new_keys,
             windows=self.windows.drop_partitions(partitions),
             alerts={slot: each for slot, each in self.alerts.items() if slot not in gone},
             gaps={slot: each for slot, each in self.gaps.items() if slot not in gone},
@@ -209,7 +226,9 @@ class SampleState:
             if self.needed.no_data is not None:
                 since_ms = needed_since_ms(keyed_state, partition, self.needed.no_data.key_ttl_ms)
                 score_from = min(score_from, _last_before(points, since_ms).offset)
-            at = max(0, [each.offset for each in points].index(score_from) - 1)
+            numbers, here = keyed_state.partitions, _before_last(points).offset
+            new_keys = hold_scales(state.new_keys, partition, numbers, points[0].places, here)
+            score_from, at = _back_to_scales(points, new_keys, partition, score_from)
             begin = points[at]
             is_exact = state.refused_at.get(partition, -1) < begin.offset
             digest = _digest(state, keyed_state, partition) if is_exact else NO_DIGEST
@@ -222,9 +241,10 @@ class SampleState:
                 digest=digest,
                 n_open_alerts=n_open,
                 jump=begin.jump,
+                scales=begin.places.text,
             )
             kept = {**state.restore_points, partition: points[at:]}
-            state = replace(state, restore_points=kept)
+            state = replace(state, restore_points=kept, new_keys=new_keys)
             if keyed_state.has_history(partition, self.needed.windows_ms):
                 state = _set_restore_point(state, keyed_state, partition, offset)
         return state, plans
@@ -249,13 +269,47 @@ def _set_restore_point(
         return state
     keyed_state.begin_restore_point(partition)
     stream_time_ms = keyed_state.stream_times_ms.get(partition, -math.inf)
-    fresh = RestorePoint(offset, stream_time_ms, keyed_state.jumps.get(partition))
+    places = state.new_keys.places_of(partition)
+    fresh = RestorePoint(offset, stream_time_ms, keyed_state.jumps.get(partition), places)
     return replace(state, restore_points={**state.restore_points, partition: (*points, fresh)})
 
 
 def _before_last(restore_points: Sequence[RestorePoint]) -> RestorePoint:
     """Return the last restore point but one, the only one where there is no other."""
     return restore_points[max(0, len(restore_points) - 2)]
+
+
+def _back_to_scales(
+    points: Sequence[RestorePoint], new_keys: NewKeys, partition: int, score_from: int
+) -> tuple[int, int]:
+    """Return from where to score so that the scales of all new keys can be restored.
+
+    Replay begins one restore point before. The scale of a new key has to be known there already, or
+    the key's warm-up has to come after it.
+
+    Parameters
+    ----------
+    points
+        Restore points of the partition.
+    new_keys
+        Gives the restore point that each key without a known scale needs.
+    partition
+        Which one.
+    score_from
+        From where to score for all else.
+
+    Returns
+    -------
+    The offset from which to score, and the number of the restore point before it.
+    """
+    offsets, holds = [each.offset for each in points], new_keys.holds.get(partition, {})
+    while True:
+        at = max(0, offsets.index(score_from) - 1)
+        known = points[at].places.scales
+        needed = [each.offset for name, each in holds.items() if known.get(name) is None]
+        if min(needed, default=score_from) >= score_from:
+            return score_from, at
+        score_from = min(needed)
 
 
 def _n_without_data(state: SampleState, keyed_state: KeyedState, partition: int) -> int:
@@ -327,6 +381,7 @@ def _digest(state: SampleState, keyed_state: KeyedState, partition: int) -> str:
     known: tuple[object, ...] = (keyed_state.digest_of(partition), stream_time_ms, active)
     if partition in keyed_state.jumps:
         known = (*known, tuple(keyed_state.jumps[partition]))
+    known = (*known, *state.new_keys.facts_of(partition, keyed_state.partitions))
     return hashlib.blake2b(repr(known).encode(), digest_size=8).hexdigest()
 
 

@@ -39,7 +39,8 @@ class SeriesFacts:
     windows
         Windows that the batch completed, with the samples in their cells.
     is_scored
-        Whether each of those windows was scored, shape (n_windows,).
+        Whether each of those windows was scored, or lacks only the scale of its key, shape
+        (n_windows,).
     counts
         Samples in each usable record, shape (n_records,).
     values

@@ -20,10 +20,15 @@ from stream_detector.datasets.files.remedies import (
     remedy_for_cell,
     to_milliseconds,
 )
-from stream_detector.datasets.files.times import MISSING_WORDS, to_labels
+from stream_detector.datasets.files.times import (
+    FORMAT_NAMES,
+    MISSING_WORDS,
+    decide_format,
+    to_labels,
+)
 from stream_detector.datasets.files.times import to_milliseconds as read_times
 from stream_detector.errors import DatasetError
-from stream_detector.recipes.columns import BY_NAME, LABEL_NOTES, ColumnMap
+from stream_detector.recipes.columns import BY_NAME, FEATURE_NAME, LABEL_NOTES, ColumnMap
 
 NAMED = ("key", "timestamp_ms", "label", *LABEL_NOTES)
 """Optional columns found by name, whatever its case and the blanks around it; every other column
@@ -64,6 +69,10 @@ class Columns:
         of these only the ones in `named` are read.
     chosen
         Which column a recipe says is what.
+    form
+        How the file is written, in words.
+    time_form
+        How its times are, in words; empty where there are none.
     """
 
     path: Path
@@ -74,6 +83,21 @@ class Columns:
     headers: Mapping[str, str | int] = field(default_factory=dict)
     index: Mapping[str, str] = field(default_factory=dict)
     chosen: ColumnMap = BY_NAME
+    form: Sequence[str] = ()
+    time_form: str = ""
+
+    @property
+    def described(self) -> str:
+        """Return in one line how the file was read."""
+        parts = [*self.form]
+        for role, what in (("key", "key"), ("timestamp_ms", "time"), ("label", "label")):
+            if role in self.named:
+                form = f" {self.time_form}" if what == "time" else ""
+                parts.append(f"{what} column {str(self.headers.get(role, role))!r}{form}")
+        if FEATURE_NAME in self.named:
+            parts.append(f"one value a row, named by column {self.headers.get(FEATURE_NAME)!r}")
+        n_values = len(self.value_names)
+        return ", ".join([*parts, f"{n_values} column{'s' * (n_values != 1)} of values"])
 
     def with_values(self, places: Sequence[int]) -> "Columns":
         """Return the same rows with these columns of values, in this order."""
@@ -243,7 +267,10 @@ def refuse_column(
     received = repr(cells[bad]) if texts[bad] else "an empty cell"
     remedy = remedy_for_cell(path, header, cells[bad], is_value=True, may_be_missing=may_be_missing)
     if not any(map(is_number, texts)) and not is_date(cells[bad]):
-        remedy = f"the column is text: name it {' or '.join(NAMED)} if it is that, or remove it"
+        remedy = (
+            f"the column is text: name it {' or '.join(NAMED)} if it is that, or say what it is "
+            "with --key, --time or --label; else remove it, or name the others with --features"
+        )
     message = (
         f"{path}, row {rows[bad]}, column {name}: expected a number, received {received}; {remedy}"
     )
@@ -270,7 +297,7 @@ def roles_of(path: Path, names: Sequence[str], columns: ColumnMap) -> list[str |
     try:
         roles = columns.roles(names)
     except ValueError as error:
-        message = f"{path}: {error}; correct the recipe's [data], or give the file that it is for"
+        message = f"{path}: {error}; correct the name, or give the file that it is for"
         raise DatasetError(message) from None
     check_named_once(path, [role for role in roles if role is not None])
     return roles
@@ -282,8 +309,8 @@ def convert_named(
     rows: Sequence[int],
     columns: ColumnMap,
     headers: Mapping[str, str | int],
-) -> None:
-    """Bring times to milliseconds and labels to 0 and 1, in place, where a recipe says their form.
+) -> str:
+    """Bring times to milliseconds and labels to 0 and 1, in place, as a recipe or the cells say.
 
     Parameters
     ----------
@@ -298,26 +325,45 @@ def convert_named(
     headers
         Header of each of those columns.
 
+    Returns
+    -------
+    How the times are, in words; empty where there are none.
+
     Raises
     ------
     DatasetError
         If a cell is no time of that form.
     """
+    _convert_labels(named, columns)
     cells = named.get("timestamp_ms")
-    is_dates = cells is not None and any(isinstance(cell, date) for cell in cells[:1])
+    if cells is None:
+        return ""
+    is_dates = any(isinstance(cell, date) for cell in cells[:1])
     header = headers.get("timestamp_ms", "timestamp_ms")
-    time_format = columns.format_of([canonical(str(header))])
-    if cells is not None and (time_format != "ms" or (is_dates and columns.time is not None)):
+    name = canonical(str(header))
+    time_format = columns.format_of([name]) or decide_format(cells)
+    if name == "timestamp_ms" and columns.time is None and not is_date(cells[0]):
+        time_format = "ms"  # it says so; numbers of another unit are refused
+    if time_format != "ms" or (is_dates and columns.time is not None):
         times_ms = read_times(cells, time_format)
         bad = np.flatnonzero(~np.isfinite(times_ms))
         if len(bad):
+            said = columns.format_of([name])
+            expected = FORMAT_NAMES.get(time_format, time_format)
+            if said is not None:
+                expected = f"data.time_format = {said!r} says"
             message = (
-                f"{path}, row {rows[bad[0]]}, column {header}: expected a time as data.time_format "
-                f"= {time_format!r} says, received {cells[bad[0]]!r}; correct the cell, remove the "
-                "row, or set another data.time_format"
+                f"{path}, row {rows[bad[0]]}, column {header}: expected a time as {expected}, "
+                f"received {cells[bad[0]]!r}; correct the cell, remove the row, or set another "
+                "data.time_format (--time-format)"
             )
             raise DatasetError(message)
         named["timestamp_ms"] = times_ms.tolist()
+    return FORMAT_NAMES.get(time_format, time_format)
+
+
+def _convert_labels(named: dict[str, list[Any]], columns: ColumnMap) -> None:
+    """Bring labels to 0 and 1, in place, where a recipe says what the normal one is."""
     if "label" in named and columns.normal_label is not None:
         labels = to_labels(named["label"], columns.normal_label).tolist()
         marked = zip(named["label"], labels, strict=True)

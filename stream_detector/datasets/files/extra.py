@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stream_detector.datasets.files.columns import Columns
 from stream_detector.datasets.files.remedies import mend
+from stream_detector.datasets.files.times import is_time_name
 from stream_detector.errors import DatasetError
 
 N_ROWS_MIN = 20
@@ -23,7 +24,6 @@ _LABEL = re.compile(
     r"labels?|class(es)?|target|anomal(y|ies|ous)|is_?anomal(y|ous)|is_?outlier|outlier|y_true|"
     r"ground_?truth"
 )
-_TIME = re.compile(r"time|date|ts|(date_?time|time_?stamp|epoch)(_?(s|ms|us|ns|utc))?")
 _N_CODES_MAX = 20
 _FRACTIONS_MIN = 0.9
 _COUNTING_MAX = 0.5
@@ -75,17 +75,6 @@ def refuse_row_numbers(columns: Columns) -> None:
         is_counting = (np.diff(columns.values, axis=0) == 1).all(axis=0)  # (n_features,)
     for at in np.flatnonzero(is_counting).tolist():
         _refuse(columns, at, "counts the rows of the file, so it is an index", "index")
-
-
-def is_time_name(name: str) -> bool:
-    """Return whether a column is called as times are.
-
-    Examples
-    --------
-    >>> is_time_name("Time"), is_time_name("time_stamp"), is_time_name("runtime")
-    (True, True, False)
-    """
-    return _TIME.fullmatch(_plain(name)) is not None
 
 
 def _plain(name: str) -> str:

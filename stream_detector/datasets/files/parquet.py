@@ -19,9 +19,10 @@ from stream_detector.datasets.files.columns import (
     to_numbers,
 )
 from stream_detector.datasets.files.remedies import mend, to_milliseconds
+from stream_detector.datasets.files.times import find_time
 from stream_detector.errors import DatasetError
 from stream_detector.files import open_regular
-from stream_detector.recipes.columns import ColumnMap
+from stream_detector.recipes.columns import FEATURE_NAME, ColumnMap
 
 
 def read_parquet(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> Columns:
@@ -46,13 +47,31 @@ def read_parquet(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> C
         If the file is missing or cannot be read, has no rows, or a value is not a number. The
         message has file, row, column and type, and says what to do.
     """
-    table = _with_ranges(read_table(path), columns)
+    return to_columns(path, read_table(path), blank_is_missing=blank_is_missing, columns=columns)
+
+
+def to_columns(path: Path, table: Any, *, blank_is_missing: bool, columns: ColumnMap) -> Columns:
+    """Return the columns of a table of Arrow; see `read_parquet`.
+
+    Parameters
+    ----------
+    path
+        The file that it is from, or what messages are to call it.
+    table
+        The table, in which the index of a pandas table is a column.
+    blank_is_missing, columns
+        See `read_parquet`.
+    """
+    table = _with_ranges(table, columns)
     if not table.num_rows:
         refuse_empty(path)
     names = [
         canonical(name) or f"{at} (without a name)"
         for at, name in enumerate(table.column_names, start=1)
     ]
+    if blank_is_missing:
+        firsts = [plain(column)[0].as_py() for column in table.columns]
+        columns = find_time(names, firsts, columns)
     roles = roles_of(path, names, columns)
     index = {name for name in index_of(table) if isinstance(name, str)}
     named: dict[str, list[Any]] = {}
@@ -65,13 +84,13 @@ def read_parquet(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> C
         headers[role or ""] = header
         if header in index:
             in_index[header] = str(column.type)
-        if role in NAMED:
+        if role in (*NAMED, FEATURE_NAME):
             named[role] = column.to_pylist()
         elif role is not None and (header not in index or role in columns.features):
             value_names.append(role)
             values.append(_values(path, header, column, blank_is_missing))
     rows = np.arange(1, table.num_rows + 1)
-    convert_named(path, named, rows.tolist(), columns, headers)
+    time_form = convert_named(path, named, rows.tolist(), columns, headers)
     return Columns(
         path,
         value_names,
@@ -81,11 +100,13 @@ def read_parquet(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> C
         headers,
         in_index,
         columns,
+        ("Parquet",),
+        time_form,
     )
 
 
 def read_table(path: Path) -> Any:
-    """Return the table of a file, in which the index of a pandas table is a column."""
+    """Return the table of a file or folder, in which the index of a pandas table is a column."""
     try:
         from pyarrow import ArrowException, parquet  # noqa: PLC0415  (part of the train extra)
     except ImportError:
@@ -128,10 +149,18 @@ def index_of(table: Any) -> list[Any]:
 
 
 def plain(column: Any) -> Any:
-    """Return a column of categories as one of what these are; others as they are."""
-    from pyarrow import types  # noqa: PLC0415  (part of the train extra)
+    """Return a column of categories as one of what these are, and bytes as text where they are."""
+    from pyarrow import ArrowInvalid, string, types  # noqa: PLC0415  (part of the train extra)
 
-    return column.cast(column.type.value_type) if types.is_dictionary(column.type) else column
+    if types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if types.is_fixed_size_binary(kind) or types.is_binary(kind) or types.is_large_binary(kind):
+        try:
+            return column.cast(string())
+        except ArrowInvalid:  # no UTF-8
+            return column
+    return column
 
 
 def _values(path: Path, header: str, column: Any, blank_is_missing: bool) -> NDArray[np.float64]:

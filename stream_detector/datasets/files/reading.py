@@ -4,7 +4,6 @@ CSV needs no extra package; it is read in blocks of rows, which are converted to
 column. Parquet needs the train extra.
 """
 
-import codecs
 import csv
 import io
 import logging
@@ -26,17 +25,22 @@ from stream_detector.datasets.files.columns import (
     roles_of,
     to_numbers,
 )
+from stream_detector.datasets.files.dialect import Dialect, find_dialect
 from stream_detector.datasets.files.parquet import read_parquet
-from stream_detector.datasets.files.remedies import is_number, layout_problem, mend
+from stream_detector.datasets.files.remedies import is_number, layout_problem
+from stream_detector.datasets.files.several import files_of, is_parquet_source, joined
+from stream_detector.datasets.files.times import find_time
 from stream_detector.errors import DatasetError
 from stream_detector.files import open_regular
-from stream_detector.recipes.columns import BY_NAME, ColumnMap
-from stream_detector.recipes.datasets import is_parquet
+from stream_detector.recipes.columns import BY_NAME, FEATURE_NAME, ColumnMap
 from stream_detector.telemetry import log_event
 from stream_detector.text import read_csv_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_LOGGER = logging.getLogger("stream_detector.datasets.files")
+"""Says how a file was read: nothing of `detect`, so no event of its log."""
 
 _BLOCK_ROWS = 4096
 _N_IN_SEQUENCE_MIN = 3
@@ -50,8 +54,9 @@ def read_columns(
     Parameters
     ----------
     path
-        The file. A CSV file may have no header. A first row whose numbers are in sequence is a
-        header, as pandas writes it for columns without names, and is logged as such.
+        The file, a pattern that several fit, or a folder of some. A CSV file may have no header. A
+        first row whose numbers are in sequence is a header, as pandas writes it for columns without
+        names, and is logged as such.
     blank_is_missing
         Whether an empty cell of a CSV file is read as NaN instead of refused.
     columns
@@ -63,18 +68,31 @@ def read_columns(
         If the file is missing or cannot be read, has no rows or ragged ones, or a value is not a
         number. The message has file, row and column, and says what to do.
     """
-    if is_parquet(path):
-        return read_parquet(path, blank_is_missing=blank_is_missing, columns=columns)
-    return _read_csv(path, blank_is_missing, columns)
+    parts = [
+        read_parquet(each, blank_is_missing=blank_is_missing, columns=columns)
+        if is_parquet_source(each)
+        else _read_csv(each, blank_is_missing, columns)
+        for each in files_of(path)
+    ]
+    found = joined(path, parts, is_keyed=blank_is_missing)
+    _LOGGER.info("%s: %s", path, found.described)
+    return found
 
 
 def _read_csv(path: Path, blank_is_missing: bool, columns: ColumnMap) -> Columns:
     """Read a CSV file with or without a header."""
-    blocks = csv_blocks(path)
+    dialect = read_dialect(path)
+    blocks = csv_blocks(path, dialect)
     first = first_block(path, blocks)
-    names, headers = name_columns(take_header(path, *first))
+    names, headers = name_columns(take_header(path, *first, dialect))
+    check_lengths(path, *first, len(names))
+    if blank_is_missing and first[1]:
+        columns = find_time(names, dialect.plain(first[1][0]), columns)
     roles = roles_of(path, names, columns)
-    named: dict[str, list[Any]] = {name: [] for name in NAMED if name in roles}
+    for at, header in enumerate(headers):  # a separator at the end of every line
+        if _is_nameless(header) and not any(line[at].strip() for line in first[1]):
+            roles[at] = None
+    named: dict[str, list[Any]] = {name: [] for name in (*NAMED, FEATURE_NAME) if name in roles}
     value_at = [at for at, role in enumerate(roles) if role not in (*named, None)]
     rows: list[int] = []
     values: list[NDArray[np.float64]] = []
@@ -84,7 +102,7 @@ def _read_csv(path: Path, blank_is_missing: bool, columns: ColumnMap) -> Columns
         for number, at in enumerate(value_at):
             cells = [line[at] for line in lines]
             try:
-                block[:, number] = to_numbers(cells, blank_is_missing=blank_is_missing)
+                block[:, number] = _numbers(cells, dialect, blank_is_missing=blank_is_missing)
             except ValueError:
                 missing = blank_is_missing
                 refuse_column(
@@ -93,14 +111,15 @@ def _read_csv(path: Path, blank_is_missing: bool, columns: ColumnMap) -> Columns
         for name, column in named.items():
             at = roles.index(name)
             cells = [line[at] for line in lines]
-            column.extend(map(read_csv_cell, cells) if name in TEXTS else cells)
+            is_text = name in (*TEXTS, FEATURE_NAME)
+            column.extend(map(read_csv_cell, cells) if is_text else dialect.plain(cells))
         values.append(block)
         rows.extend(block_rows)
     if not rows:
         refuse_empty(path)
     value_names = [names[at] for at in value_at]
     in_pandas = {role or "": header for role, header in zip(roles, headers, strict=True)}
-    convert_named(path, named, rows, columns, in_pandas)
+    time_form = convert_named(path, named, rows, columns, in_pandas)
     return Columns(
         path,
         value_names,
@@ -109,7 +128,21 @@ def _read_csv(path: Path, blank_is_missing: bool, columns: ColumnMap) -> Columns
         np.array(rows),
         in_pandas,
         chosen=columns,
+        form=dialect.words,
+        time_form=time_form,
     )
+
+
+def _numbers(
+    cells: Sequence[str], dialect: Dialect, *, blank_is_missing: bool
+) -> "NDArray[np.float64]":
+    """Return the numbers of cells; ValueError where one is none."""
+    return to_numbers(dialect.plain(cells), blank_is_missing=blank_is_missing)
+
+
+def _is_nameless(header: str | int) -> bool:
+    """Return whether a column of a file with a header has none."""
+    return isinstance(header, str) and header.startswith("Unnamed: ")
 
 
 def name_columns(headers: Sequence[str | int]) -> tuple[list[str], list[str | int]]:
@@ -126,7 +159,9 @@ def name_columns(headers: Sequence[str | int]) -> tuple[list[str], list[str | in
     return names, in_pandas
 
 
-def take_header(path: Path, rows: list[int], lines: list[list[str]]) -> Sequence[str | int]:
+def take_header(
+    path: Path, rows: list[int], lines: list[list[str]], dialect: Dialect
+) -> Sequence[str | int]:
     """Remove the header from the first block and return it; without one, number the columns.
 
     Returns
@@ -134,8 +169,10 @@ def take_header(path: Path, rows: list[int], lines: list[list[str]]) -> Sequence
     The header as the file has it, or numbers from 0.
     """
     first = lines[0]
-    if all(map(is_number, first)):
-        if not _is_sequence(first) or all(map(_is_sequence, lines)):
+    numbers = dialect.plain(first)
+    if all(map(is_number, numbers)):
+        every = (dialect.plain(line) for line in lines)
+        if not _is_sequence(numbers) or all(map(_is_sequence, every)):
             return list(range(len(first)))
         log_event(
             logging.WARNING,
@@ -175,27 +212,46 @@ def first_block(path: Path, blocks: Iterator[Block]) -> Block:
     return first
 
 
-def csv_blocks(path: Path) -> Iterator[Block]:
-    """Yield blocks of line numbers and cells of all lines that are not blank."""
+def read_dialect(path: Path) -> Dialect:
+    """Return how a CSV file is written.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            return find_dialect(file)
+    except OSError as error:
+        message = f"{path} cannot be read as CSV: {error}; give a CSV file"
+        raise DatasetError(message) from None
+
+
+def csv_blocks(path: Path, dialect: Dialect) -> Iterator[Block]:
+    """Yield blocks of line numbers and cells of all lines that are not blank or comments."""
     rows: list[int] = []
     lines: list[list[str]] = []
+    width: int | None = None
     try:
         with (
             open_regular(path) as opened,
-            io.TextIOWrapper(opened, encoding="utf-8-sig", newline="") as file,
+            io.TextIOWrapper(opened, encoding=dialect.encoding, newline="") as file,
         ):
-            reader = csv.reader(file)
+            for _ in range(dialect.n_skipped):
+                file.readline()
+            reader = csv.reader(file, delimiter=dialect.separator)
             for cells in reader:
-                if cells:
-                    rows.append(reader.line_num)
-                    lines.append(cells)
+                if not cells or (width is not None and _is_comment(cells, width)):
+                    continue
+                width = width or len(cells)
+                rows.append(dialect.n_skipped + reader.line_num)
+                lines.append(cells)
                 if len(rows) == _BLOCK_ROWS:
                     yield rows, lines
                     rows, lines = [], []
     except UnicodeDecodeError as error:
-        message = (
-            f"{path} cannot be read as CSV: {error}; write it as UTF-8, {_mend_encoding(path)}"
-        )
+        message = f"{path} cannot be read as CSV: {error}; write it as UTF-8"
         raise DatasetError(message) from None
     except (OSError, csv.Error) as error:
         message = f"{path} cannot be read as CSV: {error}; give a comma-separated UTF-8 file"
@@ -204,15 +260,9 @@ def csv_blocks(path: Path) -> Iterator[Block]:
         yield rows, lines
 
 
-def _mend_encoding(path: Path) -> str:
-    """Return the lines that mend a file in another encoding: what Excel writes, or Latin-1."""
-    with path.open("rb") as file:
-        is_utf_16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    # Excel separates the cells of its "Unicode text" by tabs.
-    return mend(
-        path,
-        read="encoding='utf-16', sep=None, engine='python'" if is_utf_16 else "encoding='latin-1'",
-    )
+def _is_comment(cells: Sequence[str], width: int) -> bool:
+    """Return whether a line is a comment: it begins as one, and is no row of the table."""
+    return cells[0].lstrip().startswith("#") and (len(cells) != width or width == 1)
 
 
 def check_lengths(
@@ -222,12 +272,8 @@ def check_lengths(
     for row, cells in zip(rows, lines, strict=True):
         if len(cells) == n_columns:
             continue
-        remedy = "make all rows the same length"
-        if cells[0].lstrip().startswith("#"):
-            mended = mend(path, read="comment='#'")
-            remedy = f"if it is a comment, remove it, {mended}"
         message = (
             f"{path}, row {row}: expected {n_columns} columns as in the first row, "
-            f"received {len(cells)}; {remedy}"
+            f"received {len(cells)}; make all rows the same length"
         )
         raise DatasetError(message)

@@ -10,13 +10,10 @@ from pathlib import Path
 
 from stream_detector.recipes.datasets import is_parquet
 
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_COMMENTS = "comment='#'"
 _BLANKS = r"\s+"
 _NUMERIC_DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?:[ T]+\d{1,2}:\d{2}.*)?")
 _DAY_FIRST = re.compile(r"\d{1,2}\.\d{1,2}\.\d{4}.*")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
-_THOUSANDS_POINT = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+,\d+")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
@@ -154,47 +151,19 @@ def layout_problem(path: Path, lines: Sequence[Sequence[str]]) -> str | None:
     path
         The file.
     lines
-        Its first lines, split at commas, at least one, each with at least one cell.
+        Its first lines, split at what separates its cells, at least one.
 
     Returns
     -------
-    None where it is a table of cells with commas between them.
+    None where it is a table of cells; blanks between these are not taken for separators.
     """
-    raw = [",".join(cells) for cells in lines]
-    first = raw[0].strip()
-    if first.lower().startswith("sep="):
-        what = f"row 1, {first!r}, is for Excel alone; remove it"
-        return f"{what}, {_mend_layout(path, raw[1:], first[len('sep=') :] or ',', 'skiprows=1')}"
-    n_comments = next((at for at, line in enumerate(raw) if line.lstrip()[:1] != "#"), len(raw))
-    is_header = n_comments == 1 and len(lines) > 1 and len(lines[0]) == len(lines[1])
-    if n_comments and not is_header:
-        what = f"row 1 is a comment, {first[:40]!r}; remove such rows"
-        return f"{what}, {_mend_layout(path, raw[n_comments:], ',', _COMMENTS)}"
-    expected = "expected commas between cells and a point in decimals"
-    for separator, name in _SEPARATORS.items():
-        counts = [line.count(separator) for line in raw[:2]]
-        if counts[0] and len(set(counts)) == 1 and counts[0] + 1 >= raw[0].count(","):
-            mended = _mend_layout(path, raw, separator)
-            commas = " and a comma in decimals" if "decimal=" in mended else ""
-            return f"the file has {name} between its cells{commas}; {expected}, {mended}"
-    blanks = [line.split() for line in raw[:2]]
-    if "," not in raw[0] and len(blanks[0]) > 1 and all(map(is_number, blanks[-1])):
-        mended = _mend_layout(path, raw, _BLANKS)
-        return f"the file has blanks between its cells; {expected}, {mended}"
-    return None
-
-
-def _mend_layout(path: Path, raw: Sequence[str], separator: str, option: str = "") -> str:
-    """Return the lines that mend a table of another layout, given its first two lines."""
-    cells = [line.split(None if separator == _BLANKS else separator) for line in raw[:2]] or [[""]]
-    options = [option] if option else []
-    if separator != ",":
-        options.append(f"sep={separator!r}")
-        values = [cell.strip() for cell in cells[-1]]
-        has_thousands = any(map(_THOUSANDS_POINT.fullmatch, values))
-        options += ["thousands='.'"] if has_thousands else []
-        if has_thousands or any(map(_DECIMAL_COMMA.fullmatch, values)):
-            options.append("decimal=','")
-    is_headerless = all(is_number(cell.replace(",", ".")) for cell in cells[0])
-    options += ["header=None"] if is_headerless else []
-    return mend(path, read=", ".join(options), write="header=False" if is_headerless else "")
+    if len(lines[0]) > 1:
+        return None
+    blanks = [cells[0].split() for cells in lines[:2]]
+    if len(blanks[0]) < 2 or not all(map(is_number, blanks[-1])):  # noqa: PLR2004
+        return None
+    is_headerless = all(map(is_number, blanks[0]))
+    read = f"sep={_BLANKS!r}" + ", header=None" * is_headerless
+    mended = mend(path, read=read, write="header=False" if is_headerless else "")
+    expected = "expected commas, semicolons, tabs or vertical bars"
+    return f"the file has blanks between its cells; {expected}, {mended}"

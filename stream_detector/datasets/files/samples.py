@@ -19,9 +19,11 @@ from stream_detector.core.stream_evaluation import LabelledEvent, event_rows
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.datasets.base import SampleDataset
 from stream_detector.datasets.files.columns import NAMED, Columns, canonical
-from stream_detector.datasets.files.extra import is_time_name, refuse_extra, refuse_row_numbers
+from stream_detector.datasets.files.extra import refuse_extra, refuse_row_numbers
+from stream_detector.datasets.files.long_form import widened
 from stream_detector.datasets.files.reading import read_columns
 from stream_detector.datasets.files.remedies import mend, to_milliseconds
+from stream_detector.datasets.files.times import is_time_name
 from stream_detector.datasets.windowing import match_features
 from stream_detector.errors import DatasetError
 from stream_detector.files import AnyPath
@@ -53,11 +55,14 @@ class SampleTable:
     faults
         The faults that the column label marks, if the columns label_kind or label_feature say more
         of them; else empty.
+    rows
+        Row of the file that each sample is from, as `Columns` counts them, shape (n_samples,).
     """
 
     samples: Samples
     feature_names: tuple[str, ...]
     exact: NDArray[np.float64]
+    rows: NDArray[np.int64]
     faults: tuple[LabelledEvent, ...] = ()
 
     @property
@@ -99,11 +104,12 @@ def read_samples(
     Where rows in a row have the label 1, they are one fault, whose kind and features are those that
     the first of these rows names in label_kind and label_feature.
     """
-    return _table(read_columns(Path(path), blank_is_missing=True, columns=columns), features)
+    return to_samples(read_columns(Path(path), blank_is_missing=True, columns=columns), features)
 
 
-def _table(columns: Columns, features: Features | None = None) -> SampleTable:
-    """Return the samples of a file's columns; see `read_samples`."""
+def to_samples(columns: Columns, features: Features | None = None) -> SampleTable:
+    """Return the samples of columns; see `read_samples`."""
+    columns = widened(columns)
     _check_names(columns)
     known = () if features is None else features.names
     others = [at for at, name in enumerate(columns.value_names) if name not in known]
@@ -125,7 +131,8 @@ def _table(columns: Columns, features: Features | None = None) -> SampleTable:
         labels=columns.labels(),
     )
     exact = np.ascontiguousarray(columns.values)  # (n_samples, n_features)
-    return SampleTable(samples, tuple(columns.value_names), exact, _faults(columns, samples))
+    names, faults = tuple(columns.value_names), _faults(columns, samples)
+    return SampleTable(samples, names, exact, columns.rows, faults)
 
 
 def load(
@@ -153,9 +160,26 @@ def load(
     """
     path = Path(path)
     read = read_columns(path, blank_is_missing=True, columns=columns)
-    table = _table(read)
+    table = to_samples(read)
     if not columns.features:
         refuse_row_numbers(read)
+    return to_dataset(table, path.name, exact=exact, test_share=test_share)
+
+
+def to_dataset(
+    table: SampleTable, name: str, *, exact: bool = False, test_share: float | None = None
+) -> SampleDataset:
+    """Return samples as a data set; see `load`.
+
+    Parameters
+    ----------
+    table
+        The samples.
+    name
+        Name of the data set.
+    exact, test_share
+        See `load`.
+    """
     times_ms, series = table.samples.times_ms, table.samples.series
     if test_share is None:
         test_share = 0.0 if table.samples.labels is None else _TEST_SHARE
@@ -168,7 +192,7 @@ def load(
         is_test = times_ms > (end - test_share * (end - start))[series]
     samples = table.exact_samples if exact else table.samples
     return SampleDataset(
-        name=path.name,
+        name=name,
         split="",
         train=_part(samples, ~is_test),
         test=_part(samples, is_test),

@@ -1,14 +1,17 @@
 """Times and labels of a user's file in any of the usual forms, as milliseconds and as 0 and 1."""
 
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.recipes.columns import TIME_UNITS_MS
+from stream_detector.datasets.files.remedies import is_date
+from stream_detector.recipes.columns import TIME_UNITS_MS, ColumnMap
 
 MISSING_WORDS = frozenset(
     (
@@ -17,6 +20,111 @@ MISSING_WORDS = frozenset(
     )
 )
 """Words in lower case that stand for a missing value: those of pandas and of Home Assistant."""
+
+
+_TIME = re.compile(r"time|date|ts|(date_?time|time_?stamp|epoch)(_?(s|ms|us|ns|utc))?")
+
+EPOCHS = {"s": (6e8, 6e9), "ms": (6e11, 6e12), "us": (6e14, 6e15), "ns": (6e17, 6e18)}
+"""Numbers since 1970 of the years 1989 to 2160, by unit."""
+
+FORMAT_NAMES = {
+    "s": "seconds since 1970",
+    "ms": "milliseconds since 1970",
+    "us": "microseconds since 1970",
+    "ns": "nanoseconds since 1970",
+    "iso": "ISO 8601",
+}
+"""What a format is called."""
+
+
+def epoch_unit(number: float) -> str | None:
+    """Return the unit in which a number counts from 1970, None where it is none of our days.
+
+    Examples
+    --------
+    >>> epoch_unit(1_767_225_600), epoch_unit(1.7672256e18), epoch_unit(60.0)
+    ('s', 'ns', None)
+    """
+    return next((unit for unit, (low, high) in EPOCHS.items() if low <= number < high), None)
+
+
+def decide_format(cells: Sequence[Any]) -> str:
+    """Return the format of a column of times, of which nothing is said.
+
+    Parameters
+    ----------
+    cells
+        Numbers, text or dates, as the file has them.
+
+    Returns
+    -------
+    The unit in which the first number counts from 1970, and milliseconds where it is none of our
+    days; "iso" where the first cell is no number.
+
+    Examples
+    --------
+    >>> [decide_format(cells) for cells in (["", "1767225600.5"], ["2026-01-01"], [0, 5], [])]
+    ['s', 'iso', 'ms', 'ms']
+    """
+    first = next((cell for cell in cells if label_text(cell)), None)
+    if first is None:
+        return "ms"
+    number = _number(first) if not isinstance(first, date) else math.nan
+    return "iso" if math.isnan(number) else epoch_unit(number) or "ms"
+
+
+def is_time_name(name: str) -> bool:
+    """Return whether a column is called as times are.
+
+    Examples
+    --------
+    >>> is_time_name("Time"), is_time_name("time_stamp"), is_time_name("runtime")
+    (True, True, False)
+    """
+    return _TIME.fullmatch(re.sub(r"[ -]+", "_", name.strip().lower())) is not None
+
+
+def find_time(names: Sequence[str], cells: Sequence[object], columns: ColumnMap) -> ColumnMap:
+    """Return which column is what, with the time where nothing says it and one column looks so.
+
+    Parameters
+    ----------
+    names
+        Headers of the columns.
+    cells
+        The first cell of each.
+    columns
+        What is said.
+
+    Examples
+    --------
+    >>> find_time(["ts", "flow"], ["2026-01-01", "5"], ColumnMap()).time
+    'ts'
+    >>> find_time(["flow", "runtime"], ["5", "1767225600"], ColumnMap()).time is None
+    True
+    """
+    if columns.names_time_of(names) or "timestamp_ms" in names:
+        return columns
+    known = (columns.key, columns.label, *columns.features)
+    likely = [
+        name
+        for name, cell in zip(names, cells, strict=True)
+        if name not in known and _is_time(name, cell)
+    ]
+    named = [name for name in likely if is_time_name(name)]
+    chosen = named if len(named) == 1 else likely
+    if len(chosen) != 1:
+        return columns
+    # The format that is said is that of the column that is named.
+    time_format = columns.time_format if columns.time is None else None
+    return replace(columns, time=chosen[0], time_format=time_format)
+
+
+def _is_time(name: str, cell: object) -> bool:
+    """Return whether a column with this name and first cell holds times."""
+    if is_date(cell):
+        return math.isfinite(_iso_ms(cell))
+    return is_time_name(name) and epoch_unit(_number(cell)) is not None
 
 
 def to_milliseconds(cells: Sequence[Any], time_format: str) -> NDArray[np.float64]:

@@ -86,7 +86,17 @@ def read_windows(
         Rows are counted from 1; in a CSV file these are its lines, the header included.
     """
     path = Path(path)
-    read = read_columns(path, columns=columns)
+    return to_windows(read_columns(path, columns=columns), n_steps, n_features, origin)
+
+
+def to_windows(
+    read: Columns,
+    n_steps: int | None = None,
+    n_features: int = 1,
+    origin: Sequence[float] = (),
+) -> WindowTable:
+    """Return the windows of columns; see `read_windows`."""
+    path, columns = read.path, read.chosen
     n_values = read.values.shape[1]
     expected = n_values // n_features if n_steps is None else n_steps
     is_fitting = n_values == expected * n_features
@@ -141,6 +151,23 @@ def load(
     """
     path = Path(path)
     table = read_windows(path, n_features=n_features, columns=columns)
+    return to_dataset(table, path.name, exact=exact, test_share=test_share)
+
+
+def to_dataset(
+    table: WindowTable, name: str, *, exact: bool = False, test_share: float | None = None
+) -> Dataset:
+    """Return windows as a data set; see `load`.
+
+    Parameters
+    ----------
+    table
+        The windows.
+    name
+        Name of the data set.
+    exact, test_share
+        See `load`.
+    """
     if test_share is None:
         test_share = 0.0 if table.labels is None else _TEST_SHARE
     is_test = _is_last(table, test_share)
@@ -151,7 +178,7 @@ def load(
         return None if table.keys is None else tuple(compress(table.keys, part.tolist()))
 
     return Dataset(
-        name=path.name,
+        name=name,
         split="",
         train=windows[~is_test],
         train_labels=None if labels is None else labels[~is_test],

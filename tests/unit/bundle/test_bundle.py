@@ -28,7 +28,10 @@ from stream_detector.bundle import (
     TrainingData,
     library_versions,
     read_bundle,
+    read_content,
+    renamed,
     write_bundle,
+    write_content,
 )
 from stream_detector.bundle.folder import BYTES_MAX
 from stream_detector.bundle.manifest import CONTENT, digest, dump_manifest
@@ -96,6 +99,26 @@ def rewrite_manifest(path: Path, **changes: Any) -> None:
     values = json.loads((path / "manifest.json").read_text()) | changes
     values["version"] = digest(values)
     (path / "manifest.json").write_bytes(dump_manifest(values))
+
+
+def test_a_bundle_is_kept_in_memory_and_written_elsewhere(tmp_path: Path, bundle: Bundle) -> None:
+    content = read_content(bundle)
+    again = write_content(str(tmp_path / "deep" / "again"), content)
+    assert again.manifest == bundle.manifest
+    other = write_content(tmp_path / "other", renamed(content, "pump"))
+    assert (other.manifest.name, other.manifest.recipe.name) == ("pump", "pump")
+    assert other.manifest.version != bundle.manifest.version
+    assert other.manifest.files == bundle.manifest.files
+    with pytest.raises(ConfigError, match="which the bundle of pump would replace"):
+        write_content(again.path, renamed(content, "pump"))
+    replaced = write_content(again.path, renamed(content, "pump"), overwrite=True)
+    assert replaced.manifest == other.manifest
+    (other.path / "network.onnx").unlink()
+    with pytest.raises(BundleError, match="cannot be read"):
+        read_content(other)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleError, match="cannot be written"):
+        write_content(tmp_path / "file" / "bundle", content)
 
 
 def test_a_path_may_be_text(tmp_path: Path) -> None:

@@ -115,6 +115,22 @@ def test_a_nasty_key_is_shown_as_text(broker: MemoryBroker, run: Run) -> None:
     assert r"\x1b[31m\u202e[/red]" in ended.out
 
 
+@pytest.mark.parametrize("n_partitions", [1, 2])
+def test_keys_in_the_records_are_those_that_are_checked(
+    broker: MemoryBroker, run: Run, n_partitions: int
+) -> None:
+    producer = broker.connect()
+    for at in range(60):
+        value = {"id": "pump-7", "values": [0.1], "timestamp_ms": TIME_MS + 1_000 * at}
+        record = OutputRecord("telemetry", None, json.dumps(value).encode(), (), TIME_MS)
+        producer.produce([record._replace(partition=at % n_partitions)])
+    producer.flush(1_000)
+    ended = run("--json", "--set", "input.key=id")
+    checks = {each["check"]: each for each in json.loads(ended.out)["checks"]}
+    assert checks["keys"]["found"] == "1 key, such as pump-7"
+    assert checks["partitioning"]["status"] == ("ok" if n_partitions == 1 else "problem")
+
+
 def test_an_absent_topic_is_exit_4(run: Run) -> None:
     ended = run("--topic", "absent")
     assert ended.code == 4

@@ -13,6 +13,7 @@ from stream_detector import cli
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import OutputRecord
 from stream_detector.recipes import load_recipe
+from stream_detector.recipes.input import InputSection
 
 START = 1_767_225_600_000
 Run = Callable[..., tuple[int, str, str]]
@@ -165,7 +166,7 @@ def test_rows_without_a_time_or_a_key_are_left_out_of_a_copy(run: Run) -> None:
     assert sum(line.endswith(",1") for line in copied) == 20
 
 
-def test_a_file_as_a_spreadsheet_writes_it_is_mended_and_copied(run: Run) -> None:
+def test_a_file_as_a_spreadsheet_writes_it_with_two_columns_of_time_is_copied(run: Run) -> None:
     rng = np.random.default_rng(0)
     lines = ["Datum;Uhrzeit;Maschine;Fluss"]
     for step in range(600):
@@ -174,7 +175,6 @@ def test_a_file_as_a_spreadsheet_writes_it_is_mended_and_copied(run: Run) -> Non
     Path("anlage.csv").write_text("\n".join(lines) + "\n")
     code, _, err = run("anlage.csv", "--yes", "--recipe-only")
     assert code == 0, err
-    assert "a copy is in anlage.mended.csv" in err
     assert "the time is in two columns, Datum and Uhrzeit" in err
     recipe = load_recipe(Path("anlage.toml"))
     assert recipe.data.path == "anlage.samples.csv"
@@ -220,6 +220,43 @@ def test_samples_of_a_topic_become_a_file_and_a_recipe(
     assert "601 samples of 1 keys in 10 min written to live.samples.csv" in err
     recipe = load_recipe(Path("live.toml"))
     assert (recipe.data.path, recipe.data.features) == ("live.samples.csv", ("flow", "heat"))
+
+
+def test_a_topic_of_other_records_becomes_a_recipe_that_reads_them(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = MemoryBroker()
+    broker.create_topic("pumps")
+    monkeypatch.setattr(
+        "stream_detector.clients.connect", lambda _, **options: broker.connect(**options)
+    )
+    rng = np.random.default_rng(0)
+    for step in range(900):
+        value = {"id": "p1", "ts": START // 1_000 + step, "flow": rng.normal(), "heat": step % 7}
+        record = OutputRecord("pumps", None, json.dumps(value).encode(), (), START + 1_000 * step)
+        broker.feed("pumps", [record])
+    flags = ["--minutes", 10, "--yes", "--recipe-only", "--out", "live.toml"]
+    for word in ("input.preset=flat", "input.key=id", "input.time_unit=auto"):
+        flags += ["--set", word]
+    code, _, err = run("--from-topic", "pumps", *flags)
+    assert code == 0, err
+    recipe = load_recipe(Path("live.toml"))
+    assert recipe.input == InputSection(preset="flat", key="id", time_unit="s")
+    assert recipe.data.features == ("flow", "heat")
+    text = Path("live.toml").read_text()
+    assert 'time_unit = "s"' in text
+
+
+def test_an_input_for_a_file_is_kept_in_the_recipe(run: Run) -> None:
+    fleet()
+    words = ["--set", "input.key=device", "--set", 'input.features.flow="p.f"']
+    code, _, err = run("Fleet 7.csv", "--yes", "--recipe-only", *words)
+    assert code == 0, err
+    recipe = load_recipe(Path("fleet-7.toml"))
+    assert recipe.input == InputSection(key="device", features={"flow": "p.f"})
+    code, _, err = run("Fleet 7.csv", "--yes", "--set", "input.kye=device")
+    assert code == 2
+    assert "input.kye" in err
 
 
 @pytest.mark.keras

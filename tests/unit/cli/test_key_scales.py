@@ -43,10 +43,22 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A bundle of samples of one feature, windows of 4, in the units of two keys."""
+    """A bundle whose new keys have the scale of the fleet."""
+    return make(tmp_path, warm_up_samples=0)
+
+
+@pytest.fixture
+def learning(tmp_path: Path) -> Path:
+    """A bundle whose new keys have a scale from their first 20 samples."""
+    return make(tmp_path, warm_up_samples=20)
+
+
+def make(tmp_path: Path, *, warm_up_samples: int) -> Path:
+    """Make a bundle of samples of one feature, windows of 4, in the units of two keys."""
     overrides = ["data.name=csv", "data.path=x.csv", f"window.steps={N_STEPS}", "window.stride=4"]
     overrides += ["window.sample_interval_ms=1000", "window.gap_ms_max=", "window.features=1"]
-    recipe = load_recipe(MODELS / "mitdb-dense.toml", [*overrides, "scaling.per_key=true"])
+    overrides += ["scaling.per_key=true", f"scaling.warm_up_samples={warm_up_samples}"]
+    recipe = load_recipe(MODELS / "mitdb-dense.toml", overrides)
     features = Features(("bar",), (ORIGIN,), KeyScales([b"big", b"small"], OFFSET, SCALE))
     make_bundle(tmp_path / "bundle", recipe, features=features)
     return tmp_path / "bundle"
@@ -106,6 +118,50 @@ def test_reconstruct_gives_the_signal_in_its_own_unit(
         value = given[row["key"], row["timestamp_ms"]] - ORIGIN
         expected = ORIGIN + middle + 0.5 * (value - middle)
         assert float(row["bar"]) == pytest.approx(expected, abs=1e-5 * middle)
+
+
+def test_score_gives_a_new_key_a_scale_from_its_first_samples(
+    run: Run, learning: Path, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.csv", {"big": 40.0, "new": 20.0}, n_windows=8)
+    out, err = run("score", learning, path)
+    said = "first 20 samples, before which it has no score (here 5 windows); the first 159 such"
+    assert said in err
+    rows = [row for row in rows_of(out) if row["key"] == "new"]
+    assert [int(row["window_start_ms"]) - START for row in rows] == [20_000, 24_000, 28_000]
+    first = 20 * (1 + np.arange(20) / 100)
+    spread = 1.4826 * np.median(np.abs(first - np.median(first)))
+    last = 20 * (1 + np.arange(28, 32) / 100)
+    expected = 0.5 * (last - np.median(first)).mean() / spread
+    assert float(rows[-1]["reconstruction_error"]) == pytest.approx(expected, rel=1e-3)
+    points, err = run("score", learning, path, "--points")
+    assert "keys not known to training: 1, such as new; each gets a scale" in err
+    causal = {
+        (row["key"], int(row["timestamp_ms"])): row["causal_score"] for row in rows_of(points)
+    }
+    assert causal["new", START + 22_000] == ""
+    for row in rows_of(out):
+        assert causal[row["key"], int(row["window_end_ms"])] == row["reconstruction_error"]
+
+
+def test_reconstruct_gives_a_new_key_in_its_own_unit(
+    run: Run, learning: Path, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.csv", {"new": 20.0}, n_windows=6)
+    out, err = run("reconstruct", learning, path)
+    assert "20 of 24 samples lie in no window" in err
+    middle = 20 * 1.095
+    for row in rows_of(out)[20:]:
+        step = (int(row["timestamp_ms"]) - START) // 1_000
+        value = 20 * (1 + step / 100)
+        expected = ORIGIN + middle + 0.5 * (value - middle)
+        assert float(row["bar"]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_file_of_a_warm_up_alone_is_refused(run: Run, learning: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", {"new": 20.0}, n_windows=5)
+    with pytest.raises(AssertionError, match="5 came before their key had a scale"):
+        run("score", learning, path)
 
 
 def test_evaluate_says_which_keys_it_does_not_know(run: Run, bundle: Path, tmp_path: Path) -> None:

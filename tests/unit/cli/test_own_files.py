@@ -131,11 +131,11 @@ def test_a_header_of_numbers_is_a_header_and_said(
 
 
 @pytest.mark.parametrize("command", ["score", "train", "evaluate", "replay"])
-def test_every_command_says_the_same_of_another_layout(
+def test_every_command_says_the_same_of_a_layout_that_is_none(
     run: Run, samples_bundle: Path, tmp_path: Path, command: str
 ) -> None:
     path = tmp_path / "pump.csv"
-    path.write_text(sample_text().replace(",", ";").replace(".", ","))
+    path.write_text(sample_text().replace(",", " "))
     own = ["--set", "data.name=csv", "--set", f"data.path={path}", "--set", "window.steps=4"]
     lines = {
         "score": ("score", samples_bundle, path),
@@ -145,9 +145,24 @@ def test_every_command_says_the_same_of_another_layout(
     }
     code, _, error = run(*lines[command])
     assert code == 6
-    assert "semicolons between its cells and a comma in decimals; expected" in error
+    assert "blanks between its cells; expected commas, semicolons, tabs" in error
     code, out, error = run("score", samples_bundle, obey(error))
     assert (code, len(out.splitlines())) == (0, N_ROWS // 4 + 1), error
+
+
+def test_a_file_as_a_spreadsheet_writes_it_has_the_same_scores(
+    run: Run, samples_bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain, german = tmp_path / "pump.csv", tmp_path / "german" / "pump.csv"
+    german.parent.mkdir()
+    plain.write_text(sample_text())
+    german.write_text("sep=;\n" + sample_text().replace(",", ";").replace(".", ","))
+    expected = run("score", samples_bundle, plain)
+    assert expected[0] == 0
+    code, out, _ = run("score", samples_bundle, german)
+    assert (code, out) == (0, expected[1])
+    decided = "semicolon, decimal comma, 1 line above, time column 'timestamp_ms'"
+    assert f"{german}: {decided}" in caplog.text
 
 
 def swapped(text: str) -> str:

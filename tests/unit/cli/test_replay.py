@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import orjson
@@ -21,6 +22,7 @@ from stream_detector.core.features import Features
 from stream_detector.core.records import Samples
 from stream_detector.datasets import Dataset, ImageChoice
 from stream_detector.recipes.columns import BY_NAME
+from stream_detector.recipes.input import InputSection
 
 ROOT = Path(__file__).parents[3]
 START_MS = 1_767_225_600_000
@@ -108,9 +110,10 @@ def write_samples(path: Path, n_samples: int = 8) -> None:
     path.write_text("\n".join(rows) + "\n")
 
 
-def bundle_of(window: SimpleNamespace) -> SimpleNamespace:
+def bundle_of(window: SimpleNamespace, **table: Any) -> SimpleNamespace:
     """Return what `replay` needs to know of a bundle."""
-    recipe = SimpleNamespace(window=window, data=SimpleNamespace(columns=BY_NAME))
+    data = SimpleNamespace(columns=BY_NAME)
+    recipe = SimpleNamespace(window=window, data=data, input=InputSection(**table))
     manifest = SimpleNamespace(recipe=recipe)
     return SimpleNamespace(manifest=manifest, features=Features(("heat", "flow")))
 
@@ -223,6 +226,24 @@ def test_a_bundle_decides_what_is_sent(
     assert len(broker.records("telemetry")) == n_records
 
 
+@pytest.mark.parametrize(("table", "name"), [({}, "json"), ({"preset": "flat"}, "values")])
+def test_a_bundle_with_an_input_is_sent_what_it_reads_without(
+    table: dict[str, Any],
+    name: str,
+    run: Run,
+    broker: MemoryBroker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_samples(tmp_path / "pumps.csv")
+    window = SimpleNamespace(record="samples", sample_interval_ms=0, channels=1)
+    found = bundle_of(window, **table)
+    monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: found)
+    assert run("pumps.csv --bundle b")[0] == 0
+    types = {dict(each.metadata.headers)["content-type"] for each in broker.records("telemetry")}
+    assert types == {CONTENT_TYPES[name]}
+
+
 def test_a_bundle_of_windows_takes_no_samples(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     window = SimpleNamespace(record="window", sample_interval_ms=0)
     monkeypatch.setattr("stream_detector.bundle.read_bundle", lambda _: bundle_of(window))
@@ -254,7 +275,7 @@ def test_another_interval_than_the_bundle_s_is_refused(
         ("mitdb:106 --drop 1.5", "equal to 1. See stream-detector replay --help."),
         ("mitdb:106 --times each --format float32", "--times: float32 records have no place"),
         ("mnist --split official", "--split: only for ecg5000, received 'official' with mnist"),
-        ("mitdb:106 --format png", "content_type: expected json or float32, received 'png'"),
+        ("mitdb:106 --format png", "expected json or values or float32, received 'png'"),
         ("ones.csv --format png", "ones.csv cannot be sent as png: pixels: expected whole numbers"),
         ("ecg5000 --samples", "source of samples: expected mitdb:SERIES"),
         ("pumps.csv --samples --chunk 3", "--interval-ms: expected the time between samples"),

@@ -18,7 +18,10 @@ def test_keys_are_those_of_the_sections(name: str) -> None:
     assert entry.loaders
 
 
-COLUMN_KEYS = {"key", "time", "time_format", "label", "normal_label", "features"}
+COLUMN_KEYS = {
+    *("key", "time", "time_format", "label", "normal_label", "features"),
+    *("feature_name", "feature_value"),
+}
 """Keys that say which column is what."""
 
 
@@ -40,4 +43,4 @@ def test_every_loader_takes_the_keys_of_its_entry(name: str, record: RecordKind)
 
 
 def test_a_file_holds_windows_or_samples() -> None:
-    assert set(names_of("window")) & set(names_of("samples")) == {"csv", "parquet"}
+    assert set(names_of("window")) & set(names_of("samples")) == {"csv", "parquet", "memory"}

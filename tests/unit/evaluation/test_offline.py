@@ -15,7 +15,7 @@ from stream_detector.core.records import RecordBatch, RecordMetadata, Samples, s
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.datasets.windowing import cut_with_rows, join_windows
-from stream_detector.evaluation.offline import point_scores, run_offline, spans_of
+from stream_detector.evaluation.offline import newest_windows, point_scores, run_offline, spans_of
 
 NOW_MS = 1_767_225_600_000.0
 RULES = WindowRules(4, 1, 1, 10.0, 40.0, 0.0, "hold", 0.5, 10_000.0)
@@ -42,6 +42,30 @@ def samples_of(*values: list[float], jitter: bool = False) -> Samples:
         times_ms=times,
         values=np.array([[values[n][s]] for n, s in rows], np.float32),
     )
+
+
+def test_the_newest_window_ends_with_the_sample_however_long_samples_wait() -> None:
+    samples = samples_of([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [0.0, 0.0, 0.0])
+    for lateness_ms, expected in ((0.0, [-1, -1, -1, 0, 0, 1]), (15.0, [-1, -1, -1, 0, 0, 0])):
+        detector = detector_of(stride=2, allowed_lateness_ms=lateness_ms)
+        run = run_offline(detector, samples)
+        newest = newest_windows(run, samples, 10.0)
+        # With lateness the last window is only complete once a later sample comes.
+        assert newest[samples.series == 0].tolist() == expected
+        assert newest[samples.series == 1].tolist() == [-1, -1, -1]
+
+
+def test_samples_without_any_window_have_no_newest_one() -> None:
+    samples = samples_of([0.0, 1.0])
+    assert newest_windows(run_offline(detector_of(), samples), samples, 10.0).tolist() == [-1, -1]
+
+
+def test_alerts_are_told_as_they_come() -> None:
+    samples = samples_of([0.0] * 8 + [9.0] * 4 + [0.0] * 12)
+    told: list[Any] = []
+    run = run_offline(detector_of(), samples, told.append)
+    assert [each.event for each in told] == ["open", "close"]
+    assert [each.opened_ms for each in run.alerts] == [told[0].opened_ms]
 
 
 def live(detector: SampleDetector, samples: Samples, n_at_once: int) -> list[Any]:

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 from alerts import make_alert
 
+import stream_detector
 from stream_detector.clients.memory import EOF, MemoryBroker
 from stream_detector.core.alerting.alert import Alert, encode_alert
 from stream_detector.core.records import BundleReference, OutputRecord, RecordMetadata
 from stream_detector.core.scoring.explanation import Explanation, FeatureExplanation
-from stream_detector.errors import BrokerError, RecordDecodeError
+from stream_detector.errors import BrokerError, ConfigError, RecordDecodeError
 from stream_detector.outputs.alerts import parse_alert, read_values
 from stream_detector.settings import ConnectionSettings
 
@@ -53,6 +54,21 @@ def test_alerts_come_back_as_they_were_written(broker: MemoryBroker, alert: Aler
     values = read_values(ConnectionSettings(), "alerts", from_beginning=True, idle_s=0.01)
     assert [parse_alert(value) for value in values] == written
     assert not broker.committed
+
+
+def test_alerts_are_iterated_in_python(
+    broker: MemoryBroker, alert: Alert, caplog: pytest.LogCaptureFixture
+) -> None:
+    foreign = OutputRecord("alerts", None, b"{}")
+    broker.feed("alerts", [record_of(alert), foreign, record_of(replace(alert, key="b")), EOF])
+    found = stream_detector.alerts("localhost:9092", from_beginning=True, idle_s=0.01)
+    assert [each.key for each in found] == [alert.key, "b"]
+    assert "not-an-alert" in caplog.text
+    assert not list(stream_detector.alerts("localhost:9092", topic="alerts", idle_s=0.01))
+    with pytest.raises(ConfigError, match="colour"):
+        next(stream_detector.alerts("localhost:9092", colour="red"))
+    with pytest.raises(BrokerError, match="absent"):
+        next(stream_detector.alerts("localhost:9092", "absent"))
 
 
 def test_without_from_beginning_only_new_alerts_are_read(

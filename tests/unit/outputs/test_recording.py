@@ -8,9 +8,10 @@ import pytest
 
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import OutputRecord
-from stream_detector.errors import BrokerError, DatasetError
+from stream_detector.errors import BrokerError, ConfigError, DatasetError
 from stream_detector.outputs.recording import Recording, record_samples
-from stream_detector.settings import ConnectionSettings
+from stream_detector.recipes.input import InputSection
+from stream_detector.settings import ConnectionSettings, DetectSettings
 
 START = 1_767_225_600_000
 MINUTE = 60_000
@@ -116,3 +117,54 @@ def test_a_topic_without_samples_is_refused(broker: MemoryBroker) -> None:
         record(0.1)
     with pytest.raises(BrokerError, match="no such topic"):
         record_samples(ConnectionSettings(), "absent", MINUTE)
+
+
+def record_by(**table: Any) -> Recording:
+    settings = DetectSettings(input=table)
+    return record_samples(settings, "telemetry", MINUTE, clock=FakeClock())
+
+
+def flat(at: int, **more: Any) -> tuple[str, float, Any]:
+    when = {"id": f"p{at % 2}", "ts": START // 1_000 + at, "unit": "C"}
+    return ("own", START + 1_000 * at, {**when, "flow": at, "heat": 2.5, **more})
+
+
+def test_records_of_other_programs_are_recorded_by_an_input(broker: MemoryBroker) -> None:
+    feed(broker, *[flat(at) for at in range(4)], ("own", START + 5_000, {"id": "p0"}))
+    found = record_by(preset="flat", key="id", time_unit="auto")
+    assert found.features == ("flow", "heat")
+    assert found.samples.keys == ("p0", "p1")
+    assert found.samples.times_ms.tolist() == [START + 1_000 * at for at in range(4)]
+    assert found.samples.values.tolist() == [[at, 2.5] for at in range(4)]
+    assert found.n_rejected == 1
+    assert found.table == InputSection(preset="flat", key="id", time_unit="s")
+
+
+def test_features_elsewhere_and_tags_are_found(broker: MemoryBroker) -> None:
+    feed(broker, *[flat(at, more={"p": at}) for at in range(2)])
+    found = record_by(preset="flat", time_unit="s", features={"pressure": "more.p"})
+    assert found.features == ("pressure", "flow", "heat")
+    assert found.samples.values.tolist() == [[0, 0, 2.5], [1, 1, 2.5]]
+    only = record_by(values="more")
+    assert (only.features, only.samples.values.tolist()) == (("p",), [[0], [1]])
+    tags = record_by(feature_name="unit", feature_value="flow", time="ts", time_unit="s")
+    assert (tags.features, tags.samples.values.tolist()) == (("C",), [[0], [1]])
+
+
+@pytest.mark.parametrize(
+    ("table", "kind", "words"),
+    [
+        ({"values": "data"}, DatasetError, "expected features as .input. says.*the record has id"),
+        ({"time": "unit", "time_unit": "ms"}, DatasetError, "received no usable ones: "),
+        ({"time": "flow", "time_unit": "auto"}, ConfigError, "name s, ms, us, ns or iso8601"),
+        ({"keys": "a"}, ConfigError, "input.keys: Extra inputs are not permitted"),
+        ({"feature_name": "a"}, ConfigError, "expected input.feature_value beside it"),
+    ],
+)
+def test_an_input_that_does_not_fit_is_refused(
+    broker: MemoryBroker, table: dict[str, Any], kind: type[Exception], words: str
+) -> None:
+    feed(broker, flat(1))
+    table = {"values": ""} | table if "feature_name" not in table else table
+    with pytest.raises(kind, match=words):
+        record_by(**table)

@@ -39,7 +39,7 @@ def test_a_missing_column_is_an_error_in_the_file_of_the_recipe_only() -> None:
     with pytest.raises(ValueError, match="expected the columns machine, when, fault that"):
         columns.roles(("timestamp_ms", "a"))
     assert columns.lenient.roles(("key", "timestamp_ms", "a")) == ["key", "timestamp_ms", "a"]
-    assert columns.lenient.format_of(["timestamp_ms"]) == "ms"
+    assert columns.lenient.format_of(["timestamp_ms"]) is None
     assert columns.lenient.format_of(["when"]) == "s"
     assert ColumnMap(time_format="s").lenient.format_of(["timestamp_ms"]) == "s"
 

@@ -57,8 +57,10 @@ def few_steps(path: Path) -> list[str]:
         given = getattr(recipe.data, key.partition(".")[2])
         if given is not None or (key == "data.n_windows" and recipe.window.record == "image"):
             changes.append(f"{key}={value}")
-    if recipe.data.name == "pumps":  # a hundred hours of pumps, where windows overlap by 55 of 60
-        changes.append(f"window.stride={recipe.window.steps}")
+    if recipe.scorer.kind == "checks":
+        changes.append("threshold.folds=2")
+        if recipe.window.record == "samples":  # windows of which each holds most of the last one
+            changes.append(f"window.stride={recipe.window.steps}")
     return changes
 
 

@@ -407,6 +407,8 @@ IMAGES = MODELS / "fashion-basic.toml"
         (TUTORIAL, "window.channels=1", "window.channels: expected only with record = 'image'"),
         (TUTORIAL, "scaling.per_key=true", "scaling.per_key: expected only with window.record"),
         (IMAGES, "scaling.per_key=true", "received true with 'image'"),
+        (TELEMETRY, "scaling.warm_up_samples=19", "expected 0 or at least 20, from which a"),
+        (TELEMETRY, "scaling.warm_up_samples=10001", "scaling.warm_up_samples"),
         (TUTORIAL, "scaling.kind=pixels", "expected 'pixels' only with window.record = 'image'"),
         (TUTORIAL, "data.anomalous_share=1", "data.anomalous_share: expected less than 1"),
     ],

@@ -209,7 +209,7 @@ def test_nothing_to_send_is_no_error(broker: MemoryBroker) -> None:
         ({"rate": 0.0}, "rate: expected records a second above 0, received 0.0"),
         ({"speed": float("nan")}, "speed: expected event time a second above 0"),
         ({"rate": 1.0, "speed": 1.0}, "at most one of them, received both"),
-        ({"content_type": "xml"}, "content_type: expected json or float32, received 'xml'"),
+        ({"content_type": "xml"}, "expected json or values or float32, received 'xml'"),
         ({"times": "last"}, "times: expected first or each"),
         ({"times": "each", "content_type": "float32"}, "float32 records have no place for each"),
         ({"chunk_samples": 2}, "sample_interval_ms: expected the time between samples"),

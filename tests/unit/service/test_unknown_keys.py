@@ -1,6 +1,7 @@
 """Keys that training did not know are said: at once, then seldom, and in all at the end."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -60,11 +61,11 @@ ONE = np.ones((1, 1), np.float32)
 KNOWN = Features(("x",), (), KeyScales([b"known"], ONE, ONE))
 
 
-def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+def lines(caplog: pytest.LogCaptureFixture, event: str = "unknown-keys") -> list[dict[str, object]]:
     return [
         getattr(each, "fields")  # noqa: B009  (set by `log_event`)
         for each in caplog.records
-        if getattr(each, "event", "") == "unknown-keys"
+        if getattr(each, "event", "") == event
     ]
 
 
@@ -97,3 +98,24 @@ def test_nothing_is_said_where_all_keys_are_known_or_have_one_scale(
         service, metrics = serve([b"known"], features)
     assert (lines(caplog), service.totals.n_unknown_keys) == ([], 0)
     assert metrics.registry.get_sample_value("stream_detector_unknown_keys_total") == 0
+
+
+def test_new_keys_are_said_when_their_warm_up_begins_and_when_it_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    learning = replace(KNOWN, warm_up_samples=4)
+    with caplog.at_level(logging.INFO, "stream_detector"):
+        service, metrics = serve([b"known", b"a", b"b", b"c"], learning)
+    first, rest = lines(caplog, "new-keys")
+    assert (first["n_keys"], first["keys"], rest["keys"]) == (1, "a", "b, c")
+    assert "no score" in str(first["what_to_do"])
+    assert (lines(caplog), lines(caplog, "key-scales")) == ([], [])
+    assert service.totals.n_unknown_keys == 3
+    assert metrics.registry.get_sample_value("stream_detector_unknown_keys_total") == 3
+    name, labels = "stream_detector_windows_total", {"outcome": "warm_up"}
+    assert metrics.registry.get_sample_value(name, labels) == 3
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "stream_detector"):
+        serve([b"a"], replace(KNOWN, warm_up_samples=2))
+    (fitted,) = lines(caplog, "key-scales")
+    assert (fitted["n_keys"], fitted["keys"], fitted["n_keys_so_far"]) == (1, "a", 1)

@@ -481,7 +481,10 @@ def test_a_header_with_a_format_that_samples_cannot_have_rejects_the_record(
     assert found.indices.tolist() == [1]
     ((index, problem),) = [(each.index, each.error) for each in found.rejected]
     assert (index, type(problem)) == (0, RecordDecodeError)
-    expected = "expected one of application/json, application/vnd.stream-detector.float32, "
+    expected = (
+        "expected one of application/json, application/vnd.stream-detector.float32, "
+        "application/vnd.stream-detector.values+json, "
+    )
     assert f"{expected}received '{media_type.decode()}'" in str(problem)
 
 
@@ -551,3 +554,14 @@ def test_many_records_of_both_formats_keep_their_order() -> None:
         found = decode(records, n_features=1)
         assert found.values.ravel().tolist() == list(range(n_records))
         assert found.indices.tolist() == list(range(n_records))
+
+
+@pytest.mark.parametrize("name", ["values", "timestamp_ms", "timestamps_ms"])
+def test_values_that_are_nested_a_thousand_times_are_dead_letters(name: str) -> None:
+    for opening, closing in ((b'{"a":', b"}"), (b"[", b"]")):
+        deep = opening * 1_000 + b"1" + closing * 1_000
+        rest = b"" if name == "values" else b'"values":[1,2],'
+        record = Sent(b'{%s"%s":%s}' % (rest, name.encode(), deep))
+        found = decode([GOOD, record])
+        assert found.indices.tolist() == [0]
+        assert [each.index for each in found.rejected] == [1]

@@ -65,6 +65,8 @@ def obey(message: str) -> Path:
         pyarrow.array(["1", "0", ""]),
         pyarrow.array(["1", "0", "nan"], pyarrow.large_string()),
         pyarrow.array(["1", "0", None]).dictionary_encode(),
+        pyarrow.array([b"1", b"0", None]),
+        pyarrow.array([b"1.", b"0.", None], pyarrow.binary(2)),
         pyarrow.array([1, 0, None]).dictionary_encode(),
     ],
     ids=lambda cells: str(cells.type)[:20],
@@ -141,7 +143,7 @@ def test_labels_of_any_type_are_read(write: Callable[..., Path], label: Any) -> 
     [
         (pyarrow.array([[1.0, 2.0]]), "row 1, column a (list<element: double>): expected a column"),
         (pyarrow.array(["pump"]), "row 1, column a (string): expected a number, received 'pump'"),
-        (pyarrow.array([b"1"]), "column a (binary): expected a column of numbers; name it key"),
+        (pyarrow.array([b"\xff"]), "column a (binary): expected a column of numbers; name it key"),
         (pyarrow.array([{"x": 1}]), "column a (struct<x: int64>): expected a column of numbers"),
     ],
     ids=["list", "text", "binary", "struct"],
@@ -180,11 +182,9 @@ def test_durations_are_mended_by_obeying(write: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize("name", ["timestamp_ms", "when"])
-def test_dates_are_mended_by_obeying(write: Callable[..., Path], name: str) -> None:
+def test_dates_are_times(write: Callable[..., Path], name: str) -> None:
     path = write({name: [DAY, DAY + timedelta(seconds=1.5)], "a": [1.0, 2.0]})
-    with pytest.raises(DatasetError, match="name it timestamp_ms") as caught:
-        read_samples(path)
-    times_ms = read_samples(obey(str(caught.value))).samples.times_ms
+    times_ms = read_samples(path).samples.times_ms
     assert times_ms.tolist() == [START, START + 1500]
 
 
@@ -207,14 +207,10 @@ def test_another_index_is_no_value(save: Callable[..., Path], name: str | None) 
 
 
 @pytest.mark.parametrize("name", [None, "when", "timestamp_ms"])
-def test_an_index_of_dates_is_mended_by_obeying(
-    save: Callable[..., Path], name: str | None
-) -> None:
+def test_an_index_of_dates_is_the_time(save: Callable[..., Path], name: str | None) -> None:
     index = pandas.DatetimeIndex([DAY, DAY + timedelta(seconds=1.5)], name=name)
     path = save(pandas.DataFrame({"a": [1.0, 2.0]}, index=index))
-    with pytest.raises(DatasetError, match="timestamp_ms") as caught:
-        read_samples(path)
-    found = read_samples(obey(str(caught.value)))
+    found = read_samples(path)
     assert found.samples.times_ms.tolist() == [START, START + 1500]
     assert found.feature_names == ("a",)
 

@@ -10,13 +10,11 @@ import pytest
 from present import present
 
 from stream_detector.datasets import load_samples
-from stream_detector.datasets.files.samples import SampleTable, read_samples
-from stream_detector.datasets.files.windows import WindowTable, read_windows
+from stream_detector.datasets.files.samples import read_samples
+from stream_detector.datasets.files.windows import read_windows
 from stream_detector.errors import DatasetError
 
 START = 1_767_225_600_000
-SAMPLES = "key,timestamp_ms,t,h\na,T,1.5,-2\nb,T,,4\n".replace("T", str(START))
-WINDOWS = "key,a,b\nx,1.5,-2\ny,3,4.25\n"
 
 
 def write(folder: Path, text: str, name: str = "mine.csv") -> Path:
@@ -44,59 +42,13 @@ def refused(read: Callable[[Path], object], path: Path, *expected: str) -> str:
     return message
 
 
-def assert_same_samples(found: SampleTable, wanted: SampleTable) -> None:
-    assert found.feature_names == wanted.feature_names
-    assert found.samples.keys == wanted.samples.keys
-    np.testing.assert_array_equal(found.samples.times_ms, wanted.samples.times_ms)
-    np.testing.assert_array_equal(found.samples.values, wanted.samples.values)
-
-
-def assert_same_windows(found: WindowTable, wanted: WindowTable) -> None:
-    assert found.keys == wanted.keys
-    np.testing.assert_array_equal(found.windows, wanted.windows)
-
-
-def german(text: str) -> str:
-    return text.replace(",", ";").replace(".", ",")
-
-
-LAYOUTS = {
-    "semicolons and decimal commas": (german, "semicolons between its cells and a comma in dec"),
-    "semicolons": (lambda text: text.replace(",", ";"), "semicolons between its cells; expected"),
-    "tabs": (lambda text: text.replace(",", "\t"), "the file has tabs between its cells"),
-    "bars": (lambda text: text.replace(",", "|"), "the file has vertical bars between its cells"),
-    "Excel": (lambda text: "sep=,\n" + text, "row 1, 'sep=,', is for Excel alone"),
-    "German Excel": (lambda text: "sep=;\n" + german(text), "row 1, 'sep=;', is for Excel alone"),
-    "comments": (
-        lambda text: "# made by hand, in 2026\n# of pump 7\n" + text,
-        "row 1 is a comment, '# made by hand, in 2026'",
-    ),
-}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_another_layout_is_named_and_the_message_mends_it(tmp_path: Path, layout: str) -> None:
-    change, expected = LAYOUTS[layout]
-    path = write(tmp_path, change(SAMPLES))
-    mended = obey(refused(read_samples, path, expected))
-    assert_same_samples(read_samples(mended), read_samples(write(tmp_path, SAMPLES, "right.csv")))
-    path = write(tmp_path, change(WINDOWS))
-    mended = obey(refused(read_windows, path, expected))
-    assert_same_windows(read_windows(mended), read_windows(write(tmp_path, WINDOWS, "right.csv")))
-
-
-@pytest.mark.parametrize("layout", [*LAYOUTS, "blanks"])
-def test_another_layout_without_a_header_is_mended_too(tmp_path: Path, layout: str) -> None:
-    values = "1.5,-2,3\n3,4.25,5\n"
-    change = LAYOUTS[layout][0] if layout in LAYOUTS else lambda text: text.replace(",", "  ")
-    mended = obey(refused(read_windows, write(tmp_path, change(values))))
+def test_blanks_between_cells_are_named_and_the_message_mends_it(tmp_path: Path) -> None:
+    path = write(tmp_path, "a b\n1.5  -2\n3  4.25\n")
+    mended = obey(refused(read_windows, path, "the file has blanks between its cells; expected"))
+    assert read_windows(mended).windows[:, :, 0].tolist() == [[1.5, -2], [3, 4.25]]
+    path = write(tmp_path, "1.5  -2 3\n3  4.25 5\n")
+    mended = obey(refused(read_windows, path, "blanks"))
     assert read_windows(mended).windows[:, :, 0].tolist() == [[1.5, -2, 3], [3, 4.25, 5]]
-
-
-def test_a_comment_further_down_is_mended(tmp_path: Path) -> None:
-    path = write(tmp_path, "a,b\n1,2\n# the pump stopped\n3,4\n")
-    mended = obey(refused(read_windows, path, "row 3: expected 2 columns", "if it is a comment"))
-    assert read_windows(mended).windows[:, :, 0].tolist() == [[1, 2], [3, 4]]
 
 
 def test_a_header_marked_as_a_comment_is_a_header(tmp_path: Path) -> None:
@@ -125,7 +77,7 @@ def test_words_for_a_missing_value_are_read_in_samples_and_mended_in_windows(
 
 
 @pytest.mark.parametrize(
-    ("cell", "value", "what"), [("1,5", 1.5, "a point"), ("1,234.5", 1234.5, "thousands")]
+    ("cell", "value", "what"), [("1,234", 1234, "thousands"), ("1,234.5", 1234.5, "thousands")]
 )
 def test_numbers_as_people_write_them_are_mended(
     tmp_path: Path, cell: str, value: float, what: str
@@ -135,34 +87,18 @@ def test_numbers_as_people_write_them_are_mended(
     assert read_samples(mended).samples.values[:, 0].tolist() == [1, value]
 
 
-@pytest.mark.parametrize(
-    ("column", "cells"),
-    [
-        ("time", ["2026-01-01T00:00:00Z", "2026-01-01T00:00:01.5Z"]),
-        ("time", ["2026-01-01 00:00:00", "2026-01-01 00:00:01.500"]),
-        (" when", ["2026-01-01T01:00:00+01:00", "2026-01-01T01:00:01.500+01:00"]),
-        ("time", ["01.01.2026 00:00:00.0", "01.01.2026 00:00:01.5"]),
-        ("time", ["2026/01/01 00:00:00.0", "2026/01/01 00:00:01.5"]),
-        ("timestamp_ms", ["2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.500Z"]),
-        (" Timestamp_ms ", ["2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.500Z"]),
-        ("", ["2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.500Z"]),
-    ],
-)
-def test_dates_are_mended_whatever_their_column(
-    tmp_path: Path, column: str, cells: list[str]
-) -> None:
-    rows = "".join(f"{cell},{number}\n" for number, cell in enumerate(cells))
-    path = write(tmp_path, f"{column},a\n{rows}")
+def test_dates_of_another_form_are_mended(tmp_path: Path) -> None:
+    path = write(tmp_path, "time,a\n01.01.2026 00:00:00.0,0\n01.01.2026 00:00:01.5,1\n")
     mended = obey(refused(read_samples, path, "name it timestamp_ms"))
     assert read_samples(mended).samples.times_ms.tolist() == [START, START + 1500]
     assert read_samples(mended).feature_names == ("a",)
 
 
 @pytest.mark.parametrize("name", ["time", "Time", "ts", "timestamp", "datetime", "epoch_ms"])
-def test_a_time_of_another_name_is_named(tmp_path: Path, name: str) -> None:
-    path = write(tmp_path, f"{name},a\n{START},1\n{START + 1},2\n")
+def test_a_time_from_some_beginning_is_named(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, f"{name},a\n5,1\n6,2\n")
     mended = obey(refused(read_samples, path, f"if {name} is the time, name it timestamp_ms"))
-    assert read_samples(mended).samples.times_ms.tolist() == [START, START + 1]
+    assert read_samples(mended).samples.times_ms.tolist() == [5, 6]
 
 
 def test_a_column_of_text_may_be_the_key(tmp_path: Path) -> None:
@@ -326,19 +262,3 @@ def test_other_numbers_are_values(
 ) -> None:
     assert len(read_windows(write(tmp_path, text)).windows) == text.count("\n")
     assert not caplog.text
-
-
-def test_points_between_thousands_are_mended(tmp_path: Path) -> None:
-    path = write(tmp_path, f"timestamp_ms;a\n{START};1.234,5\n{START + 1};-2.345.678,25\n")
-    mended = obey(refused(read_samples, path, "a comma in decimals"))
-    assert read_samples(mended).samples.values[:, 0].tolist() == [1234.5, -2345678.25]
-
-
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_another_encoding_is_mended(tmp_path: Path, encoding: str) -> None:
-    text = f"timestamp_ms,Kühlung\n{START},1.5\n"
-    path = tmp_path / "mine.csv"
-    path.write_text(text.replace(",", "\t") if encoding == "utf-16" else text, encoding=encoding)
-    mended = obey(refused(read_samples, path, "cannot be read as CSV", "write it as UTF-8"))
-    assert read_samples(mended).feature_names == ("Kühlung",)
-    assert read_samples(mended).samples.values.tolist() == [[1.5]]

@@ -106,11 +106,11 @@ def test_values_come_by_way_of_float64(csv_file: Callable[..., Path]) -> None:
             "9999, received 1767225600000000; correct the cell, or convert the column",
         ),
         ("timestamp_ms,a\n-1,2\n", "up to the year 9999, received -1; correct the cell"),
-        ("timestamp_ms,a\n2026-01-01 00:00:00,1\n", ":00'; convert the column to milliseconds"),
+        ("timestamp_ms,a\n2026-01-01 00:00:00,1\n2026,2\n", "expected a time as ISO 8601"),
         ("key,timestamp_ms,a\nx,T,1\n,T,2\n", "row 3, column key: expected the name of a series"),
         ("timestamp_ms,a,label\nT,1,2\n", "row 2, column label: expected 0 (normal) or 1"),
         ("timestamp_ms,a,label\nT,1,\n", "row 2, column label: expected a whole number"),
-        ("time,a\nT,1\n", "a column timestamp_ms, received the columns time, a"),
+        ("time,a\n5,1\n", "a column timestamp_ms, received the columns time, a"),
         ("1,2\n3,4\n", "a column timestamp_ms, received the columns 1, 2"),
         ("timestamp_ms,a,a\nT,1,2\n", "columns of different names, received a more than once"),
         ("timestamp_ms,key\nT,x\n", "expected at least one feature column beside"),
@@ -211,13 +211,10 @@ def test_a_key_that_is_null_in_parquet_is_refused(parquet_file: Callable[..., Pa
         read_samples(path)
 
 
-@pytest.mark.parametrize("read", [read_samples, read_windows])
-def test_dates_in_parquet_are_to_be_converted(
-    parquet_file: Callable[..., Path], read: Callable[[Path], object]
-) -> None:
-    path = parquet_file({"timestamp_ms": [datetime(2026, 1, 1, tzinfo=UTC)], "a": [1.0]})
-    with pytest.raises(DatasetError, match=r"column timestamp_ms: .*; convert the column to m"):
-        read(path)
+@pytest.mark.parametrize("name", ["timestamp_ms", "when"])
+def test_dates_in_parquet_are_times(parquet_file: Callable[..., Path], name: str) -> None:
+    path = parquet_file({name: [datetime(2026, 1, 1, tzinfo=UTC)], "a": [1.0]})
+    assert read_samples(path).samples.times_ms.tolist() == [1_767_225_600_000]
 
 
 def test_a_missing_time_in_parquet_is_refused(parquet_file: Callable[..., Path]) -> None:

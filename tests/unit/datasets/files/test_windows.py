@@ -117,8 +117,7 @@ def test_wrong_number_of_columns_says_what_was_expected(
 def test_missing_and_undecodable_files(tmp_path: Path, csv_file: Callable[..., Path]) -> None:
     with pytest.raises(DatasetError, match=r"absent\.csv cannot be read as CSV"):
         read_windows(tmp_path / "absent.csv")
-    with pytest.raises(DatasetError, match="cannot be read as CSV"):
-        read_windows(csv_file("é,b\n1,2\n", "latin-1"))
+    assert read_windows(csv_file("é,b\n1,2\n", "latin-1")).windows[:, :, 0].tolist() == [[1, 2]]
 
 
 def test_parquet_is_read_like_csv(

@@ -1,0 +1,128 @@
+"""Decode records of named features beside today's arrays of values, at 3 and at 38 features.
+
+    python benchmarks/records.py
+
+Prints, for each form, records a second of decoding alone, and the ratio to `{"values": [..]}` in
+the same round: median and range over the rounds. Nothing of Kafka is measured, so a ratio of all
+that `detect` does is nearer to 1.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import orjson
+
+from stream_detector.core.codec.mapped_samples import decode_mapped_samples
+from stream_detector.core.codec.samples import decode_samples
+from stream_detector.core.features import Features
+from stream_detector.core.records import RecordBatch, RecordMetadata, SeriesColumns
+from stream_detector.recipes.input import InputSection
+
+N_RECORDS = 32_768
+"""Records of a batch: the default of `poll_records_max`."""
+
+START_MS = 1_767_225_600_000
+
+FORMS = {
+    "flat": {"preset": "flat"},
+    "flat, key inside": {"preset": "flat", "key": "device"},
+    "flat, ISO 8601": {"preset": "flat", "time_unit": "iso8601"},
+    "in an object": {"values": "data", "time": "ts"},
+    "numbers as text": {"preset": "flat", "numbers": "text"},
+}
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    for n_features in (3, 38):
+        measured = measure(n_features, rounds)
+        base = measured.pop("values")
+        sys.stdout.write(
+            f"{n_features} features, values: {statistics.median(base):,.0f} records/s\n"
+        )
+        for name, rates in measured.items():
+            ratios = sorted(rate / each for rate, each in zip(rates, base, strict=True))
+            sys.stdout.write(
+                f"  {name:20} {statistics.median(rates):9,.0f} records/s, ratio "
+                f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})\n"
+            )
+    return 0
+
+
+def measure(n_features: int, rounds: int) -> dict[str, list[float]]:
+    """Return records a second of each form, by round."""
+    features = Features(tuple(f"sensor_{number}" for number in range(n_features)))
+    numbers = np.random.default_rng(0).normal(20, 5, (N_RECORDS, n_features)).astype(np.float32)
+    runs = {"values": values_run(numbers, features)}
+    for name, table in FORMS.items():
+        runs[name] = mapped_run(name, table, numbers, features)
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            began_s = time.process_time()
+            n_samples = run()
+            rates[name].append(N_RECORDS / (time.process_time() - began_s))
+            assert n_samples == N_RECORDS
+    return rates
+
+
+def values_run(numbers: np.ndarray, features: Features) -> Callable[[], int]:
+    """Return what decodes `{"values": [..], "timestamp_ms": ..}`."""
+    values = [
+        orjson.dumps({"values": row, "timestamp_ms": START_MS + at})
+        for at, row in enumerate(numbers.astype(float).tolist())
+    ]
+    series = SeriesColumns(
+        [b"d"] * N_RECORDS, np.zeros(N_RECORDS, np.int64), np.full(N_RECORDS, START_MS)
+    )
+
+    def run() -> int:
+        found = decode_samples(values, None, series, None, features=features, interval_ms=1_000)
+        return len(found.values)
+
+    return run
+
+
+def mapped_run(
+    name: str, table: dict[str, str], numbers: np.ndarray, features: Features
+) -> Callable[[], int]:
+    """Return what decodes records of a form."""
+    values = []
+    for at, row in enumerate(numbers.astype(float).tolist()):
+        named = dict(zip(features.names, row, strict=True))
+        ts: object = START_MS + at
+        if "ISO" in name:
+            ts = str(np.datetime64(START_MS + at, "ms")) + "Z"
+        if "text" in name:
+            named = {key: repr(value) for key, value in named.items()}
+        inner = {"data": named} if "object" in name else named
+        device = {"device": f"pump-{at % 100}"} if "key" in name else {}
+        values.append(orjson.dumps({"ts": ts, **device, **inner}))
+    mapping = InputSection.model_validate(table).mapping(features.names)
+    assert mapping is not None
+    series = SeriesColumns(
+        [b"d"] * N_RECORDS, np.zeros(N_RECORDS, np.int64), np.full(N_RECORDS, START_MS)
+    )
+    batch = RecordBatch(values, None, {}, _no_metadata, lambda: series, lambda: series.partitions)
+
+    def run() -> int:
+        found = decode_mapped_samples(batch, None, mapping, features=features, interval_ms=1_000)
+        assert not found.samples.rejected
+        return len(found.samples.values)
+
+    return run
+
+
+def _no_metadata(index: int) -> RecordMetadata:
+    raise AssertionError(index)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

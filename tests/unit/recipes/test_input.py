@@ -1,0 +1,122 @@
+"""The table `[input]`: what it takes, what fits together, and what a run may change."""
+
+from typing import Any
+
+import pytest
+
+from stream_detector.core.codec.mapping import InputMapping
+from stream_detector.errors import ConfigError
+from stream_detector.recipes import load_recipe, override_input, parse_recipe, shipped_recipe
+from stream_detector.recipes.input import InputSection
+from stream_detector.recipes.presets import PRESETS
+
+TELEMETRY = load_recipe(shipped_recipe("telemetry.toml"))
+NAMES = ("t", "p")
+
+
+def recipe_with(table: dict[str, Any], **more: Any) -> Any:
+    values = TELEMETRY.model_dump(exclude_defaults=True) | more
+    return parse_recipe(values | {"input": table}, "test")
+
+
+def mapping_of(table: dict[str, Any]) -> InputMapping:
+    mapping = InputSection.model_validate(table).mapping(NAMES)
+    assert mapping is not None
+    return mapping
+
+
+def test_without_a_table_there_is_no_mapping() -> None:
+    assert TELEMETRY.input.mapping(NAMES) is None
+    assert not TELEMETRY.input.is_given
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_fits_the_table(preset: str) -> None:
+    table = recipe_with({"preset": preset}).input
+    assert table.resolved() == PRESETS[preset]  # type: ignore[index]
+    assert table.mapping(NAMES) is not None
+
+
+def test_own_keys_win_over_those_of_the_preset() -> None:
+    mapping = mapping_of({"preset": "telegraf-json", "key": "tags.site", "time_unit": "ms"})
+    assert mapping.key is not None
+    assert (mapping.key.text, mapping.time_unit) == ("tags.site", "ms")
+    assert mapping.features[0].text == "fields.t"
+    tags = {"preset": "telegraf-json", "feature_name": "tag", "feature_value": "value"}
+    assert mapping_of(tags).tags is not None
+    assert mapping_of({"preset": "otlp-json", "values": "data"}).tags is None
+
+
+def test_features_elsewhere_leave_the_others_where_they_are() -> None:
+    mapping = mapping_of({"values": "data", "features": {"p": "more.q"}})
+    assert [each.text for each in mapping.features] == ["data.t", "more.q"]
+    assert mapping.values is None
+    assert mapping_of({"values": "a|b"}).features[1].path == (("a", "p"), ("b", "p"))
+
+
+PROBLEMS: dict[str, dict[str, Any]] = {
+    "input.feature_name: expected input.feature_value beside it": {"feature_name": "tag"},
+    "input.feature_value: expected input.feature_name beside it": {"feature_value": "tag"},
+    "input.values: expected only without input.feature_name": {
+        "values": "v",
+        "feature_name": "n",
+        "feature_value": "v",
+    },
+    "input.time_unit: expected input.time beside it": {"time_unit": "s"},
+    "input.delimiter: expected only with input.format = 'csv'": {"delimiter": ";"},
+    "input.key: expected a path such as payload.temp; expected a name after 'a.'": {"key": "a..b"},
+    "input.time: expected a name after header:": {"time": "header: "},
+    "input.preset: expected 'flat', 'telegraf-json'": {"preset": "telegraf"},
+    "input.features.t: expected a path": {"features": {"t": "a["}},
+    "input.keys: expected one of the keys preset, format": {"keys": "a"},
+}
+
+
+@pytest.mark.parametrize("text", PROBLEMS)
+def test_what_does_not_fit_is_named(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        recipe_with(PROBLEMS[text])
+    assert text in str(caught.value)
+
+
+def test_images_have_key_and_time_in_headers_only() -> None:
+    mnist = load_recipe(shipped_recipe("mnist-vae.toml")).model_dump(exclude_defaults=True)
+    table = {"key": "header:camera", "time": "header:at", "time_unit": "s"}
+    assert parse_recipe(mnist | {"input": table}, "test").input.key == "header:camera"
+    for wrong in (
+        {"key": "camera"},
+        {"values": "x"},
+        {"preset": "flat"},
+        {"key": "", "values": ""},
+    ):
+        with pytest.raises(ConfigError, match=r"input\..*: expected only input.key and input.time"):
+            parse_recipe(mnist | {"input": wrong}, "test")
+
+
+def test_features_that_the_bundle_has_not_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"names of the bundle's features t, p, rec.* q"):
+        mapping_of({"features": {"q": "a"}})
+
+
+@pytest.mark.parametrize(
+    ("time_format", "unit"), [(None, "ms"), ("s", "s"), ("ns", "ns"), ("iso", "iso8601")]
+)
+def test_auto_is_decided_once_by_the_training_file(time_format: str | None, unit: str) -> None:
+    table = InputSection(time="ts", time_unit="auto")
+    assert table.decided(time_format).time_unit == unit
+    assert InputSection(time="ts", time_unit="us").decided(time_format).time_unit == "us"
+    with pytest.raises(ConfigError, match=r"auto takes the unit of data\.time_format"):
+        table.decided("%d.%m.%Y")
+    with pytest.raises(ConfigError, match="expected s, ms, us, ns or iso8601, received 'auto'"):
+        table.mapping(NAMES)
+
+
+def test_a_run_changes_single_keys_and_a_preset_all_of_them() -> None:
+    own = recipe_with({"preset": "flat", "key": "device", "absent": "missing"})
+    assert override_input(own, {}) is own
+    changed = override_input(own, {"key": "id", "absent": ""}).input
+    assert changed == InputSection(preset="flat", key="id")
+    replaced = override_input(own, {"preset": "debezium", "values": ""}).input
+    assert replaced == InputSection(preset="debezium", values="")
+    with pytest.raises(ConfigError, match=r"telemetry with the \[input\] of this run: input.keys"):
+        override_input(own, {"keys": "x"})
