@@ -19,7 +19,7 @@ from stream_detector.datasets.files.reading import (
     read_dialect,
     take_header,
 )
-from stream_detector.datasets.files.several import is_parquet_source
+from stream_detector.datasets.files.several import files_of, is_parquet_source
 from stream_detector.datasets.files.times import MISSING_WORDS
 from stream_detector.errors import DatasetError
 
@@ -96,7 +96,14 @@ def read_raw(path: Path) -> RawTable:
     """
     if is_parquet_source(path):
         return to_raw(path, arrow_columns(path, read_table(path)))
-    columns = _csv_columns(path)
+    first, *others = files_of(path)
+    if others:
+        message = (
+            f"{path}: expected one file, received {1 + len(others)}; give {first} alone, "
+            f"and train the recipe on all of them with --set data.path='{path}'"
+        )
+        raise DatasetError(message)
+    columns = _csv_columns(first)
     return to_raw(path, columns)
 
 

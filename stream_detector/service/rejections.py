@@ -31,7 +31,7 @@ _KEY_CHARACTERS_MAX = 80
 
 _VARIABLE = re.compile(r"""'[^']*'|"[^"]*"|\d[\d,_.]*(?:[eE][+-]?\d+)?""")
 
-WHAT_TO_DO = "check that the bundle and content_type fit what is sent"
+WHAT_TO_DO = "check that the bundle, its [input] and content_type fit what is sent"
 
 
 def reason_shape(error: Exception) -> str:

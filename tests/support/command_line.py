@@ -1,6 +1,5 @@
 """The command line as a person runs it: in processes of their own, which end with the test."""
 
-import functools
 import re
 import signal
 import subprocess
@@ -11,12 +10,9 @@ import urllib.request
 from pathlib import Path
 from typing import IO
 
-from command_server import CommandServer
+from command_server import ForkedCommand, command_server
 
 RUN_TIMEOUT_S = 120.0
-
-# Of all tests that one process runs.
-command_server = functools.cache(CommandServer)
 
 
 class CommandLine:
@@ -30,7 +26,11 @@ class CommandLine:
         """Run a command to its end; fail the test if it fails, unless that is expected."""
         words = [str(each) for each in arguments]
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            code = command_server().run(words, output, errors, RUN_TIMEOUT_S)
+            running = command_server().start("stream-detector", words, output, errors)
+            try:
+                code = running.wait(RUN_TIMEOUT_S)
+            finally:
+                running.kill()
             done = subprocess.CompletedProcess(words, code, _read(output), _read(errors))
         assert not check or done.returncode == 0, done.stderr
         return done
@@ -63,7 +63,7 @@ def _read(file: IO[bytes]) -> str:
 class RunningCommand:
     """A command that was started, and what it has written so far."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes] | ForkedCommand", log: Path) -> None:
         self.process = process
         self._log = log
 

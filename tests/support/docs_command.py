@@ -2,8 +2,8 @@
 
 It is the real command but for three things. `train` takes one epoch, so that a page is run in
 seconds, and the same `train` on the same files is done once: its bundle is then copied to the other
-pages that show it. Commands that need TensorFlow run in one process (`docs_server.py`). `broker`
-listens on the port of the test that runs the page.
+pages that show it. Commands that load much run in one process (`docs_server.py`). `broker` listens
+on the port of the test that runs the page.
 """
 
 import contextlib
@@ -15,15 +15,15 @@ import tempfile
 from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "stream_detector"]
-OF_TENSORFLOW = ("encode", "generate", "init", "reconstruct")
-"""The commands besides `train` that always load it."""
+IN_SERVER = ("encode", "evaluate", "generate", "init", "reconstruct")
+"""The commands besides `train` that load much: TensorFlow, or what draws reports."""
 
 
 def main(arguments: list[str]) -> int:
     """Run the command with the given words."""
     if arguments[:1] == ["train"]:
         return _train([*arguments, "--epochs", "1"], Path(os.environ["DOCS_BUNDLES"]))
-    if arguments[:1] and arguments[0] in OF_TENSORFLOW:
+    if arguments[:1] and arguments[0] in IN_SERVER:
         return _ask_server(arguments, sys.stdout.fileno(), sys.stderr.fileno())
     if arguments[:1] == ["broker"]:
         arguments = [*arguments, "--port", os.environ["DOCS_PORT"]]

@@ -6,11 +6,9 @@ by a client that is in no group.
 
 import itertools
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections import Counter
@@ -21,6 +19,7 @@ from typing import Any, NamedTuple
 
 import kafka as kafka_python
 from command_line import RunningCommand
+from command_server import command_server
 from delivery_stream import (
     N_PARTITIONS,
     N_RECORDS,
@@ -36,7 +35,6 @@ from stream_detector.clients import connect
 from stream_detector.core.records import OffsetAndMetadata, OutputRecord, TopicPartition
 from stream_detector.settings import ConnectionSettings
 
-WORKER = Path(__file__).with_name("fault_worker.py")
 READ_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 90.0
 
@@ -247,17 +245,15 @@ class Job:
             "instance-id": instance,
             "stop-when-idle": f"{idle_s}s",
         }
-        command = [sys.executable, str(WORKER), json.dumps({"shape": self.case.shape, **plan})]
-        command += ["detect", "-", *(f"--{name}={value}" for name, value in options.items())]
+        words = [json.dumps({"shape": self.case.shape, **plan}), "detect", "-"]
+        words += [*(f"--{name}={value}" for name, value in options.items()), *flags]
         values = {"poll_records_max": 10} | (settings or {})
         environment = {
             f"STREAM_DETECTOR_{name.upper()}": str(each) for name, each in values.items()
         }
         log = stage.folder / f"process-{stage.next_number()}.log"
         with log.open("wb") as stream:
-            process = subprocess.Popen(
-                [*command, *flags], env=os.environ | environment, stdout=stream, stderr=stream
-            )
+            process = command_server().start("fault-worker", words, stream, stream, environment)
         self.processes.append(RunningCommand(process, log))
         return self.processes[-1]
 

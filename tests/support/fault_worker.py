@@ -1,11 +1,11 @@
 """`stream-detector detect` as it is, but for its model, and a fault at a step that was named.
 
-    python fault_worker.py PLAN detect - --group g ...
+    fault-worker PLAN detect - --group g ...
 
-PLAN is a `Plan` as JSON. The bundle's place is taken by a detector of `delivery_stream`, and that
-of its network by one that gives zeros; all else, from settings to signals and exit codes, is the
-command's own. After each commit a line "finished at=TIME next=PARTITION:OFFSET,..." goes to
-standard output.
+It is a program of `command_server`. PLAN is a `Plan` as JSON. The bundle's place is taken by a
+detector of `delivery_stream`, and that of its network by one that gives zeros; all else, from
+settings to signals and exit codes, is the command's own. After each commit a line
+"finished at=TIME next=PARTITION:OFFSET,..." goes to standard output.
 """
 
 import json
@@ -243,7 +243,3 @@ def main() -> None:
     clients.connect = watched_connect
     vars(assembly)["open_bundle"] = open_planned
     cli.main()
-
-
-if __name__ == "__main__":
-    main()

@@ -97,6 +97,14 @@ def test_a_pattern_that_fits_nothing_is_refused(write: Callable[[str, str], Path
     assert files_of(starred) == [starred]
 
 
+def test_init_looks_at_one_file(write: Callable[[str, str], Path]) -> None:
+    write("a1.csv", "timestamp_ms,v\nT,1\n")
+    assert read_raw(Path("a*.csv")).n_rows == 1
+    write("a2.csv", "timestamp_ms,v\nT,1\n")
+    with pytest.raises(DatasetError, match=r"received 2; give a1\.csv alone, .*data\.path='a\*"):
+        read_raw(Path("a*.csv"))
+
+
 def test_a_folder_of_parquet_is_one_table(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
