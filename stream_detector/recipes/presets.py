@@ -3,7 +3,7 @@
 A preset is data only. Its keys have their meaning in `stream_detector.recipes.input`; a key beside
 `preset` in a recipe wins over the preset's.
 
-Sources, as read:
+Where these forms are documented:
 
 - `telegraf-json`: InfluxData, Telegraf documentation, "JSON output data format":
   `{"fields": {..}, "name": .., "tags": {..}, "timestamp": 1458229140}`, seconds unless
