@@ -101,7 +101,7 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
         "every ten minutes, and before `stopped`.",
         {
             "reason": "`key_on_several_partitions`, `late`, `duplicates`, `interval`, "
-            "`missing_values`, `gaps`, or `warm_up` while nothing at all is scored",
+            "`missing_values`, `gaps`, `no_peaks`, or `warm_up` while nothing at all is scored",
             "n_keys": "Keys with this reason",
             "keys": "Up to five of them",
             "detail": "What was received of the first of them, and what was expected",

@@ -295,10 +295,11 @@ def require_windows(
     if len(apart_ms):
         received = f"{len(samples)} {samples_apart(float(np.median(apart_ms)))}"
     why = _why(samples, rules, features)
+    needs = f" round a peak, sought in {rules.frame.n_steps}" if rules.peaks else ""
     warm_up = f", {found.n_warm_up} came before their key had a scale" if found.n_warm_up else ""
     message = (
         f"data {name}: expected at least one window of {rules.n_steps} samples "
-        f"{rules.sample_interval_ms:g} ms apart, received {received} that make none "
+        f"{rules.sample_interval_ms:g} ms apart{needs}, received {received} that make none "
         f"({found.n_missing} windows have too many missing values{warm_up}){why}; give "
         "more data, in milliseconds, or check the recipe's window.steps, "
         "window.sample_interval_ms and window.missing_share_max"

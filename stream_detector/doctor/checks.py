@@ -260,6 +260,9 @@ class _Series:
         n_gaps, gap_ms = self.examination.n_gaps, diagnosis.rules.gap_ms_max
         seen = f"{n_gaps:,} gaps of more than {gap_ms:g} ms"
         yield self._of_reason("gaps", "gaps") or Finding("gaps", "ok", seen)
+        if diagnosis.rules.peaks is not None:
+            seen = "every key that was searched has peaks"
+            yield self._of_reason("peaks", "no_peaks") or Finding("peaks", "ok", seen)
         values = self.examination.values
         n_missing, n_values = int(values.n_missing.sum()), int(values.n_present.sum())
         share = n_missing / max(n_missing + n_values, 1)
@@ -309,7 +312,8 @@ class _Series:
         finding = self._of_reason("warm-up", "warm_up")
         if finding is None:
             return Finding("warm-up", "ok", "every key has had a complete window")
-        found = f"{finding.found}; a window takes {_duration(rules.span_ms)}"
+        found = f"{finding.found}; {'a window' if rules.peaks is None else 'a search'} takes "
+        found += _duration(rules.frame.span_ms)
         return finding._replace(status="warning", found=found)
 
 

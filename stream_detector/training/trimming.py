@@ -204,9 +204,11 @@ def trim_strange(recipe: Recipe, dataset: Dataset) -> tuple[Dataset, str | None]
 
 def _grow(windows: FloatArray) -> NDArray[np.bool_]:
     """Return which windows of one key are normal."""
-    spread = np.maximum(windows.std(axis=(0, 1)), np.finfo(np.float32).tiny)  # (n_features,)
-    values = (windows / spread).reshape(len(windows), -1)  # (n_windows, n_values)
-    distances = np.square(values - np.median(values, axis=0)).sum(axis=1)  # (n_windows,)
+    spread = windows.std(axis=(0, 1), dtype=np.float64)  # (n_features,)
+    # Around the median window, so that little is lost in products of values far from zero.
+    apart = (windows - np.median(windows, axis=0)) / np.maximum(spread, np.finfo(np.float32).tiny)
+    values = apart.astype(np.float32).reshape(len(windows), -1)  # (n_windows, n_values)
+    distances = np.square(values).sum(axis=1)  # (n_windows,)
     is_normal = np.zeros(len(values), dtype=np.bool_)
     is_normal[np.argsort(distances, kind="stable")[: math.ceil(SEED_SHARE * len(values))]] = True
     for _ in range(_N_ROUNDS):

@@ -78,7 +78,8 @@ class Course:
         """How much the feature is believed: it stands out, and has not gone wild."""
         rules = self.rules
         past = range(step - 4 * rules.n_block + 1, step + 1)
-        trust = self.usual(step) / max(rounded_mean([self.sizes[at] for at in past]), TINY) + TINY
+        beyond = self.usual(step) / max(rounded_mean([self.sizes[at] for at in past]), TINY)
+        trust = beyond * beyond + TINY
         near = range(step - rules.n_wild_before, step + rules.n_wild_after + 1)
         if any(self.units(at) > np.float32(3) for at in near):
             trust = trust * np.float32(1e-3)
@@ -106,18 +107,14 @@ class Frame:
         last = rules.n_context + rules.n_search + rules.n_slack + rules.n_apart
         return {step: self.strength(step) for step in range(first, last)}
 
-    def weights(self, step: int) -> list[np.float32]:
-        trusts = [course.trust(step) for course in self.courses]
-        return [trust / added(trusts) for trust in trusts]
-
     def strength(self, step: int) -> np.float32:
-        weights = self.weights(step)
+        trusts = [course.trust(step) for course in self.courses]
         return added(
             [
-                min(course.units(step), np.float32(1.5)) * weight
-                for course, weight in zip(self.courses, weights, strict=True)
+                min(course.units(step), np.float32(1)) * trust
+                for course, trust in zip(self.courses, trusts, strict=True)
             ]
-        )
+        ) / added(trusts)
 
     def is_middle(self, step: int) -> bool:
         """Whether a step is the middle of the burst of a peak."""
@@ -135,13 +132,13 @@ class Frame:
 
     def highest(self, middle: int) -> int:
         """The highest point about the middle of a burst, the first of several."""
-        shift, weights = self.rules.n_shift, self.weights(middle)
+        shift, trusts = self.rules.n_shift, [course.trust(middle) for course in self.courses]
         places = range(middle - shift, middle + shift + 1)
         heights = [
             added(
                 [
-                    course.height(step, middle) * weight
-                    for course, weight in zip(self.courses, weights, strict=True)
+                    course.height(step, middle) * trust
+                    for course, trust in zip(self.courses, trusts, strict=True)
                 ]
             )
             for step in places

@@ -15,6 +15,9 @@ Of a window of 60 samples a second apart, a quarter of which may be missing:
 | the same time in each sample | `duplicates` |
 | every other sample in another partition | `key_on_several_partitions` |
 | 20 samples so far | `warm_up` |
+
+Where windows are cut round peaks, a series that had more than enough samples for a search, none of
+which found a peak, has the reason `no_peaks`.
 """
 
 from collections import Counter
@@ -38,6 +41,7 @@ Reason = Literal[
     "interval",
     "missing_values",
     "gaps",
+    "no_peaks",
     "warm_up",
 ]
 
@@ -56,6 +60,8 @@ WHAT_TO_DO: Mapping[Reason, str] = {
     "window.missing_share_max",
     "gaps": "send without such pauses, or train with a larger window.gap_ms_max or fewer "
     "window.steps",
+    "no_peaks": "see that the signal has peaks in the features of the recipe's [peaks], or train "
+    "with another peaks.band_hz, peaks.features or peaks.refractory_ms",
     "warm_up": "wait until a window is complete, see that samples come at that interval and that "
     "all of a series have one key, or train with fewer window.steps",
 }
@@ -125,13 +131,15 @@ class Diagnosis:
         slots = np.flatnonzero(is_known & is_asked)  # (n,)
         is_slow, is_empty = self._is_slow(slots), self._is_empty(slots).any(axis=1)  # (n,)
         n_samples, n_gaps = health.n_samples[slots], health.n_gaps[slots]  # (n,)
+        has_no_peaks = self._has_no_peaks(slots, is_overdue)  # (n,)
         symptoms = (
             self._is_shared(slots),
             2 * health.n_late[slots] >= n_samples,
             2 * health.n_repeated[slots] >= n_samples,
             is_slow,
             is_empty | (health.n_unscored[slots] > 0),
-            n_gaps > 0,
+            (n_gaps > 0) & ~has_no_peaks,
+            has_no_peaks,
         )  # (n,) each, in the order of `REASONS`
         is_new = ~health.was_scored[slots]  # (n,)
         is_hopeless = symptoms[1] | symptoms[2] | is_slow | is_empty  # (n,), if it goes on so
@@ -142,7 +150,7 @@ class Diagnosis:
         is_found = is_overdue[slots] | is_early | has_failed  # (n,)
         warm_up = len(symptoms)
         reasons = np.select([is_found & each for each in symptoms], range(warm_up), warm_up)
-        is_cold = is_new & (self.keyed_state.columns.span[slots] < rules.n_steps)  # (n,)
+        is_cold = is_new & (self.keyed_state.columns.span[slots] < rules.frame.n_steps)  # (n,)
         is_listed = (reasons < warm_up) | is_cold  # (n,)
         return Unscored(slots[is_listed], reasons[is_listed])
 
@@ -178,11 +186,15 @@ class Diagnosis:
         elif reason == "gaps":
             text = (
                 f"the series started again {health.n_gaps[slot]} times, after more than "
-                f"{rules.gap_ms_max:g} ms without a sample, before {rules.n_steps} samples had come"
+                f"{rules.gap_ms_max:g} ms without a sample, before "
+                f"{rules.frame.n_steps} samples had come"
             )
+        elif reason == "no_peaks":
+            text = f"no peak was found in {health.elapsed_ms[slot] / 1000:.3g} s of samples"
         else:
+            needs = "a window has" if rules.peaks is None else "a search for peaks takes"
             text = (
-                f"samples received so far: {n_samples}; a window has {rules.n_steps}, one each "
+                f"samples received so far: {n_samples}; {needs} {rules.frame.n_steps}, one each "
                 f"{rules.sample_interval_ms:g} ms"
             )
         return text
@@ -207,7 +219,7 @@ class Diagnosis:
         """Return which series have had more than enough for a window, shape (n_slots,)."""
         health, rules = self.health, self.rules
         # A window starts at the latest a stride after the last one, and is then n_steps long.
-        n_enough = rules.n_steps + rules.stride + 1
+        n_enough = rules.frame.n_steps + rules.stride + 1
         n_dropped = health.n_late + health.n_repeated  # (n_slots,)
         is_overdue: NDArray[np.bool_] = (
             (health.elapsed_ms >= n_enough * rules.sample_interval_ms)
@@ -215,6 +227,14 @@ class Diagnosis:
             | (health.n_gaps >= N_GAPS_MIN)
         )
         return is_overdue
+
+    def _has_no_peaks(self, slots: Indices, is_overdue: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return in which series peaks were sought, and none was found, shape (n,)."""
+        if self.rules.peaks is None:
+            return np.zeros(len(slots), dtype=np.bool_)
+        is_whole = self.keyed_state.columns.span[slots] >= self.rules.frame.n_steps  # (n,)
+        has_no_peaks: NDArray[np.bool_] = is_overdue[slots] & is_whole
+        return has_no_peaks
 
     def _is_slow(self, slots: Indices) -> NDArray[np.bool_]:
         """Return which series have samples too far apart for their windows, shape (n,)."""

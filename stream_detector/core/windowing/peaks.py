@@ -150,8 +150,11 @@ class PeakRules:
 
     @property
     def n_back(self) -> int:
-        """Return how long before its own part a frame looks for peaks, to know their distance."""
-        return self.n_pause + 1 if self.n_pause else 0
+        """Return how long before its own part a frame looks for peaks, to know their distance.
+
+        Two peaks may be closer to each other than the middles of their bursts.
+        """
+        return self.n_pause + 2 * self.n_shift if self.n_pause else 0
 
     @property
     def n_after(self) -> int:
@@ -271,7 +274,7 @@ class _Bursts:
     strengths
         Shape (n_frames, n), 1 for most peaks.
     weights
-        How much each feature is believed, shape (n_frames, n_features, n).
+        How much each feature is believed, above 0, shape (n_frames, n_features, n).
     band
         The signal within the band, shape (n_frames, n_features, n_in_band), of which the first is
         step `n_trend // 2`.
@@ -328,14 +331,15 @@ def _bursts(frames: FloatArray, rules: PeakRules) -> _Bursts:
     mean = ((ends - totals[..., start : start + n]) / context).astype(np.float32)
     units: FloatArray = sizes[..., here] / usual  # (n_frames, n_features, n)
     # Noise has no peaks that stand out; squared, it is nothing beside a clean feature.
-    weights = np.square(usual / np.maximum(mean, _TINY))  # (n_frames, n_features, n)
+    weights: FloatArray = np.square(usual / np.maximum(mean, _TINY))
     weights += _TINY
     wildest = trailing_max(units, rules.n_wild_before + rules.n_wild_after + 1)
     is_wild = np.zeros(units.shape, dtype=np.bool_)
     is_wild[..., : -rules.n_wild_after] = wildest[..., rules.n_wild_after :] > _WILD
     weights[is_wild] *= _HARDLY
-    weights /= _over_features(weights)[:, np.newaxis]
+    # Divided last: where every feature reaches the largest strength, the sum is exactly that.
     strengths = _over_features(np.minimum(units, _STRENGTH_MAX) * weights)
+    strengths /= _over_features(weights)
     return _Bursts(first, strengths, weights, band)
 
 

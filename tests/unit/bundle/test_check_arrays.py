@@ -1,5 +1,6 @@
 """Checks as arrays: they come back bit for bit, and what was changed is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from stream_detector.bundle.check_arrays import (
     unpack_checks,
 )
 from stream_detector.core.scoring.check_scorer import Checks
-from stream_detector.core.scoring.checks import CHECK_KINDS, Members, calibrate_looks, looks_of
+from stream_detector.core.scoring.checks import (
+    CHECK_KINDS,
+    Combine,
+    Members,
+    calibrate_looks,
+    looks_of,
+)
 from stream_detector.core.scoring.neighbours import fit_neighbours
 from stream_detector.core.scoring.normal_scores import keep_scores
 from stream_detector.core.scoring.tails import CalibrationScores
@@ -38,6 +45,41 @@ def make_checks(*, with_times: bool = True) -> Checks:
         scores = CalibrationScores.without_times(scores.scores)
     members = Members(neighbours, rng.random(6), 1 + rng.random(6))
     return Checks(3, 4, members, looks, keep_scores(scores))
+
+
+def apart(combine: Combine, *, has_errors: bool) -> Checks:
+    """Return checks that look at each feature alone."""
+    rng = np.random.default_rng(1)
+    checks = make_checks()
+    neighbours = checks.members.neighbours[2:]
+    members = Members(
+        neighbours, rng.random(6), 1 + rng.random(6), has_errors=has_errors, combine=combine
+    )
+    looks = looks_of(CHECK_KINDS, N_FEATURES, has_courses=False, has_errors=False)
+    return replace(checks, members=members, looks=looks)
+
+
+@pytest.mark.parametrize("has_errors", [True, False])
+@pytest.mark.parametrize("combine", ["mean", "min-max"])
+def test_features_that_are_joined_apart_come_back(combine: Combine, has_errors: bool) -> None:
+    checks = apart(combine, has_errors=has_errors)
+    again = load_checks(Path("b"), dump_checks(checks), N_STEPS, N_FEATURES)
+    assert as_bytes(again) == as_bytes(checks)
+    assert (again.members.combine, again.members.has_errors) == (combine, has_errors)
+    assert again.looks.signs.tolist() == checks.looks.signs.tolist()
+    errors = np.random.default_rng(2).normal(size=(5, 6))
+    assert (again.members.join(errors) == checks.members.join(errors)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("combine", np.array(0)), ("combine", np.array(3)), ("combine", np.array(-1))]
+    + [(name, np.ones(n)) for name in ("member_middles", "member_widths") for n in (4, 5, 7)],
+)
+def test_what_was_changed_of_features_apart_is_refused(name: str, value: Any) -> None:
+    arrays = pack_checks(apart("min-max", has_errors=True)) | {name: value}
+    with pytest.raises(ValueError, match="expected"):
+        unpack_checks(arrays, N_STEPS, N_FEATURES)
 
 
 def as_bytes(checks: Checks) -> dict[str, tuple[str, tuple[int, ...], bytes]]:

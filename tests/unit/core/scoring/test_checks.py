@@ -13,12 +13,18 @@ from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.checks import (
     ALL_FEATURES,
     CHECK_KINDS,
+    Combine,
+    Members,
     calibrate_looks,
     fit_members,
     largest,
     looks_of,
+    member_errors,
+    n_errors,
 )
 from stream_detector.core.scoring.explanation import WindowContext
+from stream_detector.core.scoring.neighbours import fit_neighbours
+from stream_detector.core.scoring.statistics import LOG_FLOOR, WindowView
 from stream_detector.errors import NonFiniteScoreError
 
 RNG = np.random.default_rng(7)
@@ -305,3 +311,85 @@ def test_where_errors_decide_the_largest_excess_names_the_feature() -> None:
     found = scored.explain(0, WindowContext(0.0, 1_000.0)).explanation
     assert found.features[0].feature == 2
     assert found.shares[0] < found.shares[2]
+
+
+def in_units(*values: float) -> list[float]:
+    """Return how far members are beyond normal, as they are joined."""
+    return [float(3 * np.arcsinh(each / 3)) if each > 0 else 0.05 * each for each in values]
+
+
+def joined_features(combine: Combine, errors: list[float], sizes: list[float]) -> float:
+    """Join errors of features, of which those of normal windows are 0 to 1, and sizes around 0."""
+    middles, widths = np.zeros(2 * len(errors)), np.ones(2 * len(errors))
+    members = Members((), middles, widths, combine=combine)
+    (joined,) = members.join(np.array([[*errors, *sizes]])).tolist()
+    assert len(joined) == 1
+    return float(joined[0])
+
+
+def test_features_apart_are_joined_by_their_mean_or_by_the_least_and_the_most() -> None:
+    errors = [4.0, -1.0, 2.0]
+    units = in_units(*errors)
+    assert joined_features("mean", errors, [0, 0, 0]) == pytest.approx(np.mean(units))
+    expected = 0.7 * min(units) + 0.3 * max(units)
+    assert joined_features("min-max", errors, [0, 0, 0]) == pytest.approx(expected)
+    assert joined_features("min-max", [2.0], [0]) == pytest.approx(in_units(2.0)[0])
+
+
+TEN_TIMES = float(np.log(10.0))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_feature_more_than_ten_times_as_large_or_as_small_as_usual_is_not_believed(
+    sign: int,
+) -> None:
+    far, beyond = sign * TEN_TIMES, sign * np.nextafter(TEN_TIMES, 3)
+    members = Members((), np.zeros(6), np.ones(6), combine="mean")
+    errors = np.zeros((2, 6))
+    errors[0, 4], errors[1, 4] = far, beyond
+    assert members.unreliable(errors).tolist() == [[0, 0, 0], [0, sign, 0]]
+    low, high, other = in_units(1.0, 9.0, 2.0)
+    for size, is_believed in ((far, True), (beyond, False)):
+        sizes = [0.0, float(size), 0.0]
+        some = [low, high, other] if is_believed else [low, other]
+        assert joined_features("mean", [1.0, 9.0, 2.0], sizes) == pytest.approx(np.mean(some))
+        expected = 0.7 * min(some) + 0.3 * max(some)
+        assert joined_features("min-max", [1.0, 9.0, 2.0], sizes) == pytest.approx(expected)
+
+
+def test_how_large_a_feature_is_counts_beside_what_is_usual_of_it() -> None:
+    middles = np.array([0.0, 0.0, 5.0, -5.0])
+    members = Members((), middles, np.ones(4), combine="mean")
+    errors = np.array([[0, 0, 5.0, -5.0], [0, 0, 5.0, 0.0], [0, 0, 0.0, -5.0]])
+    assert members.unreliable(errors).tolist() == [[0, 0], [0, 1], [-1, 0]]
+
+
+@pytest.mark.parametrize("combine", ["mean", "min-max"])
+def test_where_no_feature_is_believed_the_least_anomalous_counts(combine: Combine) -> None:
+    found = joined_features(combine, [9.0, 1.0], [3.0, -3.0])
+    assert found == pytest.approx(in_units(1.0)[0])
+
+
+def test_without_errors_each_feature_has_its_neighbours_only() -> None:
+    windows = normal_windows(40, seed=1)
+    neighbours = [fit_neighbours(windows, 8, 2, 20, RNG, feature) for feature in (0, 1, 2, 0)]
+    members = Members(neighbours, np.zeros(10), np.ones(10), has_errors=False, combine="mean")
+    errors = np.array([[100.0, 100.0, 100.0, 0, 0, 0, 1.0, 2.0, 3.0, 5.0]])
+    one, two, three, five = in_units(1.0, 2.0, 3.0, 5.0)
+    expected = np.mean([(one + five) / 2, two, three])
+    assert members.join(errors)[0, 0] == pytest.approx(expected)
+
+
+def test_errors_of_features_are_logarithms_of_error_size_and_distances() -> None:
+    windows = normal_windows(12, seed=2)
+    view = WindowView(windows, np.abs(windows), N_SHORT, N_SHORT)
+    neighbours = [fit_neighbours(windows, 8, 2, 6, RNG, feature) for feature in range(3)]
+    apart = member_errors(neighbours, view, "min-max")
+    assert apart.shape == (12, n_errors("min-max", 3) + 3) == (12, 9)
+    assert apart[:, :3] == pytest.approx(np.log(np.abs(windows).mean(axis=1) + LOG_FLOOR), abs=1e-5)
+    distances = [each.distances(windows) for each in neighbours]
+    assert apart[:, 6:] == pytest.approx(np.log(np.stack(distances, axis=1) + LOG_FLOOR))
+    doubled = WindowView(2 * windows, np.abs(windows), N_SHORT, N_SHORT)
+    twice = member_errors(neighbours, doubled, "min-max")
+    assert twice[:, 3:6] - apart[:, 3:6] == pytest.approx(np.full((12, 3), np.log(2)), abs=0.01)
+    assert n_errors("together", 3) == 2

@@ -13,6 +13,7 @@ from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.state.sample_state import SampleState
 from stream_detector.core.windowing.diagnosis import REASONS, Diagnosis, Reason
+from stream_detector.core.windowing.peaks import PeakRules
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.series_health import SeriesHealth
 
@@ -292,3 +293,65 @@ def test_a_sample_of_each_feature_is_no_missing_value(n_s: int, lateness_ms: int
     found = diagnose(samples, batch_size=50, allowed_lateness_ms=lateness_ms)
     assert {reason for reason, _ in found.values()} <= {"warm_up"}
     assert (found == {}) == (n_s == 70)
+
+
+PEAKS = PeakRules(
+    features=(0,),
+    n_features=1,
+    n_smooth=1,
+    n_trend=5,
+    n_apart=6,
+    n_block=20,
+    n_before=5,
+    n_window=N_STEPS,
+    n_low=1,
+    n_base=0,
+    n_search=30,
+    n_slack=2,
+    n_pause=0,
+)
+ROUND_PEAKS: dict[str, Any] = {"peaks": PEAKS, "stride": 30, "gap_ms_max": 2_000}
+N_ENOUGH = PEAKS.n_frame + 30 + 1
+
+
+def pulses(n_samples: int, first_s: int = 0) -> list[Sample]:
+    """Return samples of a series with a pulse each 14 of them."""
+    return [
+        (b"pump", 0, 1_000.0 * (first_s + at), (150.0 * (at % 14 == 7),)) for at in range(n_samples)
+    ]
+
+
+def test_a_series_with_peaks_has_no_reason() -> None:
+    assert diagnose(pulses(400), **ROUND_PEAKS) == {}
+    assert diagnose(pulses(400), batch_size=7, **ROUND_PEAKS) == {}
+
+
+@pytest.mark.parametrize("batch_size", [1, 1_000])
+def test_a_series_without_any_peak_is_told_once_it_was_searched(batch_size: int) -> None:
+    flat = series(every(1_000, N_ENOUGH))
+    assert diagnose(flat, batch_size, **ROUND_PEAKS) == {}
+    found = diagnose([*flat, *series([1_000.0 * N_ENOUGH])], batch_size, **ROUND_PEAKS)
+    assert found == {b"pump": ("no_peaks", f"no peak was found in {N_ENOUGH} s of samples")}
+
+
+def test_a_series_that_is_too_short_for_a_search_is_in_warm_up() -> None:
+    n_samples = PEAKS.n_frame - 1
+    found = diagnose(series(every(1_000, n_samples)), **ROUND_PEAKS)
+    text = f"samples received so far: {n_samples}; a search for peaks takes {PEAKS.n_frame}, one"
+    assert found[b"pump"] == ("warm_up", f"{text} each 1000 ms")
+    assert diagnose(series(every(1_000, n_samples + 1)), **ROUND_PEAKS) == {}
+
+
+def test_a_series_whose_peaks_end_is_told() -> None:
+    after = [400_000 + each for each in every(1_000, 300)]
+    found = diagnose([*pulses(400), *series(after)], **ROUND_PEAKS)
+    assert found[b"pump"][0] == "no_peaks"
+
+
+def test_gaps_and_missing_values_come_before_peaks() -> None:
+    bursts = [150_000.0 * burst + 1_000 * at for burst in range(5) for at in range(100)]
+    assert diagnose(series(bursts), **ROUND_PEAKS)[b"pump"][0] == "gaps"
+    once = [*every(1_000, 50), *(100_000 + each for each in every(1_000, 300))]
+    assert diagnose(series(once), **ROUND_PEAKS)[b"pump"][0] == "no_peaks"
+    empty = series(every(1_000, 400), (np.nan,))
+    assert diagnose(empty, **ROUND_PEAKS)[b"pump"][0] == "missing_values"
