@@ -12,7 +12,6 @@ from stream_detector.core.windowing.peaks import (
     PeakRules,
     Peaks,
     find_peaks,
-    trailing_max,
     window_values,
 )
 
@@ -94,8 +93,8 @@ def test_a_frame_has_the_peaks_of_its_own_part(n_own: int) -> None:
 
 
 def test_a_peak_has_more_than_the_least_strength() -> None:
-    assert places(frame_of({5: 0.29 * USUAL})) == []
-    assert places(frame_of({5: 0.31 * USUAL})) == [5]
+    assert places(frame_of({5: 0.299 * USUAL})) == []
+    assert places(frame_of({5: 0.301 * USUAL})) == [5]
 
 
 def test_a_peak_has_its_share_of_the_strongest_before() -> None:
@@ -209,12 +208,3 @@ def test_windows_are_within_their_band() -> None:
     assert window_values(pulse, at, replace(RULES, n_low=3)).ravel().tolist() == [0, 35, 35, 35, 0]
     kept = window_values(pulse, at, replace(RULES, n_low=3, n_base=7))
     assert kept.ravel().tolist() == [-15, 20, 20, 20, -15]
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 7, 20])
-def test_the_trailing_maximum_is_that_of_the_last_values(n: int) -> None:
-    values = np.random.default_rng(n).normal(size=(2, 15)).astype(np.float32)
-    expected = [
-        [row[max(at - n + 1, 0) : at + 1].max() for at in range(len(row))] for row in values
-    ]
-    assert (trailing_max(values, n) == np.array(expected)).all()
