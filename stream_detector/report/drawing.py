@@ -22,7 +22,9 @@ INK = "#123456"
 WIDTH = 7.4
 """Width of a figure that fills the page, in inches."""
 
-_DPI = 160
+DPI, CLOUD_DPI = 160, 110
+"""Pixels an inch of what is no vector; fewer in a cloud of lines, where few of them are alike."""
+
 _STYLE: dict[str, Any] = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), INK),
     **dict.fromkeys(("xtick.color", "ytick.color", "grid.color"), INK),
@@ -49,7 +51,7 @@ def house_style() -> AbstractContextManager[None]:
     return mpl.style.context(_STYLE, after_reset=True)
 
 
-def to_svg(figure: Figure, name: str) -> str:
+def to_svg(figure: Figure, name: str, dpi: int = DPI) -> str:
     """Return a figure as an SVG element for a page; the same figure gives the same text.
 
     Parameters
@@ -59,13 +61,15 @@ def to_svg(figure: Figure, name: str) -> str:
         none is read as a formula.
     name
         A name that is unique on the page; ids inside the figure are derived from it.
+    dpi
+        Pixels an inch of what is no vector.
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
         # The text stays text, and the reader's browser has the characters that this font lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(buffer, format="svg", metadata=nothing, dpi=_DPI)
+        figure.savefig(buffer, format="svg", metadata=nothing, dpi=dpi)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)  # an HTML page needs no namespaces

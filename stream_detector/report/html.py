@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from stream_detector.errors import ConfigError
 from stream_detector.files import AnyPath
-from stream_detector.report.drawing import to_svg
+from stream_detector.report.drawing import DPI, to_svg
 from stream_detector.text import printable, shorten
 
 TEXT_CHARACTERS_MAX = 1_024
@@ -70,10 +70,10 @@ def section(name: str, title: str, parts: Iterable[str]) -> str:
     return f'<section id="{name}">\n<h2>{to_text(title)}</h2>\n{"".join(parts)}</section>\n'
 
 
-def figure(drawn: Figure, name: str, caption: str) -> str:
+def figure(drawn: Figure, name: str, caption: str, dpi: int = DPI) -> str:
     """Return a figure with its caption, which is also its label for screen readers."""
     label = to_text(caption)
-    svg = to_svg(drawn, name).replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    svg = to_svg(drawn, name, dpi).replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
     return f"<figure>\n{svg}\n<figcaption>{label}</figcaption>\n</figure>\n"
 
 

@@ -13,7 +13,7 @@ from stream_detector.bundle import Bundle, LeftOut, LeftOutKey
 from stream_detector.datasets import Dataset
 from stream_detector.evaluation.tables import left_out_table
 from stream_detector.report import html
-from stream_detector.report.drawing import COLOURS
+from stream_detector.report.drawing import CLOUD_DPI, COLOURS
 from stream_detector.report.overlays import GREY, Group, in_signal_unit, overlay
 
 
@@ -58,7 +58,9 @@ def _parts(bundle: Bundle, found: LeftOut, trained_on: Dataset | None) -> Iterat
     for number, each in enumerate(shown):
         of_key = f"Key {each.key}: its" if each.key else "The"
         caption = f"{of_key} windows left out, over those that were kept."
-        yield html.figure(_drawn(bundle, each, trained_on), f"left-out-{number}", caption)
+        yield html.figure(
+            _drawn(bundle, each, trained_on), f"left-out-{number}", caption, CLOUD_DPI
+        )
 
 
 def _drawn(bundle: Bundle, of_key: LeftOutKey, trained_on: Dataset) -> Figure:

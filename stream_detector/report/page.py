@@ -12,7 +12,7 @@ from typing import Any
 from stream_detector.core.evaluation import figure_rows
 from stream_detector.files import AnyPath
 from stream_detector.report import charts, html, images, overlays, signals
-from stream_detector.report.drawing import CLASSES, house_style
+from stream_detector.report.drawing import CLASSES, CLOUD_DPI, house_style
 from stream_detector.report.findings import Findings, Rows
 from stream_detector.report.left_out import left_out_section
 
@@ -122,7 +122,8 @@ def _overlaid(findings: Findings) -> Iterator[str]:
     is_anomalous = findings.errors > findings.threshold  # (n_windows,)
     groups = overlays.judged_groups(windows, is_anomalous, findings.labels)
     text = overlays.caption(bundle, has_labels=True)
-    yield html.figure(overlays.overlay(bundle, groups), "overlaid", text[:1].upper() + text[1:])
+    drawn = overlays.overlay(bundle, groups)
+    yield html.figure(drawn, "overlaid", text[:1].upper() + text[1:], CLOUD_DPI)
 
 
 def training_parts(history: Mapping[str, Sequence[float]]) -> Iterator[str]:

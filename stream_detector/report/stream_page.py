@@ -7,7 +7,7 @@ import numpy as np
 from stream_detector.evaluation.tables import N_KEYS_SHOWN, FigureTable, false_alarm_table, tables
 from stream_detector.files import AnyPath
 from stream_detector.report import html, lanes, overlays, stream_charts
-from stream_detector.report.drawing import house_style
+from stream_detector.report.drawing import CLOUD_DPI, house_style
 from stream_detector.report.left_out import left_out_section
 from stream_detector.report.page import training_parts
 from stream_detector.report.stream_findings import StreamFindings
@@ -130,7 +130,9 @@ def _overlaid(findings: StreamFindings) -> Iterator[str]:
         windows = overlays.with_origin(bundle, found.windows.astype(np.float64))
         groups = overlays.judged_groups(windows, found.anomaly_scores > 1, found.labels)
         caption = f"Key {key}: {overlays.caption(bundle, has_labels=found.labels is not None)}"
-        yield html.figure(overlays.overlay(bundle, groups), f"overlaid-{number}", caption)
+        yield html.figure(
+            overlays.overlay(bundle, groups), f"overlaid-{number}", caption, CLOUD_DPI
+        )
 
 
 def _features(findings: StreamFindings) -> Iterator[str]:
