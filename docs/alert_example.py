@@ -23,6 +23,8 @@ from stream_detector.core.scoring.explanation import (
     Explanation,
     FeatureExplanation,
     ImageExplanation,
+    RhythmExplanation,
+    UnreliableFeature,
     WindowEvidence,
     explain,
 )
@@ -40,6 +42,8 @@ PARTS: tuple[type, ...] = (
     Explanation,
     FeatureExplanation,
     ImageExplanation,
+    UnreliableFeature,
+    RhythmExplanation,
 )
 """Classes of the objects within an alert."""
 

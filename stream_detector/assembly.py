@@ -14,6 +14,7 @@ from stream_detector.core.detector import Detector, WindowDetector
 from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference
 from stream_detector.core.sample_detector import SampleDetector
+from stream_detector.core.scoring.check_scorer import CheckScorer
 from stream_detector.core.scoring.reconstruction import Reconstruct
 from stream_detector.core.scoring.scorer import WINDOWS_MAX, Scorer
 from stream_detector.core.windowing.admission import KEYS_MAX
@@ -119,8 +120,17 @@ def build_detector(
     features = features or Features.generated(window.features)
     mapping = recipe.input.mapping(features.names)
     if window.record == "samples":
-        rules, most = (recipe.live_rules, alerting.rules), (model_rows_max, keys_max)
-        return SampleDetector(bundle, scorer, *rules, features, *most, mapping)
+        return SampleDetector(
+            bundle=bundle,
+            scorer=scorer,
+            windows=recipe.live_rules,
+            alerting=alerting.rules,
+            features=features,
+            model_rows_max=model_rows_max,
+            keys_max=keys_max,
+            mapping=mapping,
+            rhythm=scorer.checks.rhythm_check if isinstance(scorer, CheckScorer) else None,
+        )
     return WindowDetector(
         bundle=bundle,
         scorer=scorer,

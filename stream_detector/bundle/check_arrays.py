@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,13 @@ from stream_detector.core.scoring.check_scorer import Checks
 from stream_detector.core.scoring.checks import (
     ALL_FEATURES,
     CHECK_KINDS,
-    COMBINES,
     Looks,
-    Members,
     looks_of,
-    n_errors,
 )
+from stream_detector.core.scoring.members import COMBINES, Members, n_errors
 from stream_detector.core.scoring.neighbours import Neighbours
 from stream_detector.core.scoring.normal_scores import N_KEPT_MAX, NormalScores
+from stream_detector.core.scoring.rhythm import RhythmLimits
 from stream_detector.core.scoring.tails import SHAPE_MAX, Tail
 from stream_detector.errors import BundleIntegrityError
 from stream_detector.text import shorten
@@ -77,6 +77,7 @@ def pack_checks(checks: Checks) -> Arrays:
         "look_scales": looks.scales,
         "n_windows": np.array(normal.n_windows),
         "scores": normal.scores,
+        "rhythm": np.empty(0) if checks.rhythm is None else np.array(astuple(checks.rhythm)),
         "tail": np.empty(0),
         "peaks": np.empty(0),
     }
@@ -155,7 +156,25 @@ def unpack_checks(arrays: Mapping[str, NDArray[Any]], n_steps: int, n_features: 
         has_errors=has_errors,
         combine=combine,
     )
-    return Checks(n_short, n_peak, members, looks, _normal_scores(arrays))
+    normal, rhythm = _normal_scores(arrays), _rhythm(arrays)
+    return Checks(n_short, n_peak, members, looks, normal, rhythm)
+
+
+def _rhythm(arrays: Mapping[str, NDArray[Any]]) -> RhythmLimits | None:
+    """Return when peaks come normally; None without the check `rhythm`."""
+    numbers = _array(arrays["rhythm"], np.float64, (None,))
+    if not len(numbers):
+        return None
+    n_numbers = len(fields(RhythmLimits))
+    if len(numbers) != n_numbers:
+        message = f"rhythm: expected {n_numbers} numbers, received {len(numbers)}"
+        raise ValueError(message)
+    limits = RhythmLimits(*numbers.tolist())
+    is_ordered = 0 < limits.low_ms < limits.median_ms < limits.high_ms
+    if not is_ordered or not limits.change_max > 1 or not limits.pause_ms > 0:
+        message = f"rhythm: expected ascending limits above 0, received {limits}"
+        raise ValueError(message)
+    return limits
 
 
 def _neighbours(

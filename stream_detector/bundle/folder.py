@@ -47,6 +47,7 @@ from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scoring.check_scorer import Checks, CheckScorer
 from stream_detector.core.scoring.reconstruction import Reconstruct, ReconstructionScorer
+from stream_detector.core.scoring.rhythm import RHYTHM
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.errors import (
@@ -301,7 +302,20 @@ def read_bundle(path: AnyPath) -> Bundle:
     checks = None
     if CHECKS in content:
         checks = load_checks(path, content[CHECKS], manifest.n_steps, manifest.n_features)
+        _check_rhythm(path, manifest, checks)
     return Bundle(path, manifest, scaler, key_scales, checks)
+
+
+def _check_rhythm(path: Path, manifest: Manifest, checks: Checks) -> None:
+    """Refuse a bundle with a check `rhythm` that does not know when peaks come, or the reverse."""
+    is_wanted = any(each.kind == RHYTHM for each in manifest.recipe.check)
+    if is_wanted != (checks.rhythm is not None):
+        wanted, received = ("limits", "none") if is_wanted else ("no limits", "some")
+        message = (
+            f"bundle {path}: {CHECKS}: expected {wanted} of the check {RHYTHM!r}, as the recipe "
+            f"says, received {received}; train the bundle again"
+        )
+        raise BundleIntegrityError(message)
 
 
 def _read(path: Path, name: str) -> bytes:

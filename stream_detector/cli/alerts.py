@@ -31,6 +31,8 @@ EXAMPLES = examples(
 NAME_CHARACTERS_MAX = 256
 """How much of a key is shown, more than any topic's name has; `--json` writes all of it."""
 
+N_UNRELIABLE_SHOWN = 3
+"""How many features are shown that were not believed."""
 
 SENTENCE_CHARACTERS_MAX = 256
 """How much of a sentence is shown, as long as ours can be."""
@@ -143,4 +145,6 @@ def _worst(alert: "Alert", explanation: "Explanation") -> str:
         # Older alerts have no names.
         name = quoted(top.name, NAME_CHARACTERS_MAX) if top.name else f"feature {top.feature}"
         where += f"  {name} ({top.share:.0%})"
+    for each in explanation.unreliable[:N_UNRELIABLE_SHOWN]:
+        where += f"  not believed {quoted(each.name, NAME_CHARACTERS_MAX)} ({each.reason})"
     return where

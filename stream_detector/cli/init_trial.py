@@ -10,7 +10,7 @@ from stream_detector.cli.init_views import show_strange, show_trial
 from stream_detector.cli.terminal import progress_bar, say
 from stream_detector.cli.train import train_with_progress
 from stream_detector.core.sample_detector import SampleDetector
-from stream_detector.datasets.windowing import in_order
+from stream_detector.datasets.feature_order import in_order
 from stream_detector.errors import DatasetError
 from stream_detector.inspection.strange import find_strange_in
 from stream_detector.inspection.trial import Trial, try_out

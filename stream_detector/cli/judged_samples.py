@@ -10,10 +10,10 @@ from stream_detector.core.features import Features
 from stream_detector.core.records import Samples
 from stream_detector.core.stream_evaluation import LabelledEvent
 from stream_detector.datasets import SampleDataset, load_samples
+from stream_detector.datasets.feature_order import in_order
 from stream_detector.datasets.files.samples import load as load_sample_file
 from stream_detector.datasets.files.samples import read_samples
 from stream_detector.datasets.files.several import holds_tables
-from stream_detector.datasets.windowing import in_order
 from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import Recipe
 from stream_detector.recipes.datasets import built_in

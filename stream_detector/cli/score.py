@@ -103,7 +103,11 @@ def score(
         return
     found = read_file(file, served.bundle, said)
     try:
-        errors = served.detector.score(found.windows)
+        if found.intervals is None:
+            errors = served.detector.score(found.windows)
+        else:
+            detector = cast("SampleDetector", served.detector)
+            errors = detector.score(found.windows, found.intervals)
     except RecordValueError as problem:
         message = f"{file}: {problem}"
         raise DatasetError(message) from None

@@ -17,6 +17,7 @@ from stream_detector.cli.unknown_keys import warn_of_unknown_keys
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Samples
+from stream_detector.core.windowing.pauses import PeakIntervals
 from stream_detector.datasets import (
     IMAGE_DATASET_NAMES,
     Dataset,
@@ -24,12 +25,13 @@ from stream_detector.datasets import (
     load_images,
     load_samples,
 )
+from stream_detector.datasets.feature_order import in_order
 from stream_detector.datasets.files.images import read_images
 from stream_detector.datasets.files.samples import read_samples
 from stream_detector.datasets.files.several import holds_tables
 from stream_detector.datasets.files.windows import load as load_window_file
 from stream_detector.datasets.files.windows import read_windows
-from stream_detector.datasets.windowing import cut_samples, in_order, require_windows
+from stream_detector.datasets.windowing import cut_samples, require_windows
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import Recipe
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
@@ -50,12 +52,15 @@ class FileWindows(NamedTuple):
         has a scale of its own.
     keys, start_ms, end_ms
         Key, start and end of each window; "" where the file does not say.
+    intervals
+        How far the peaks are apart that the windows are cut round; None of others.
     """
 
     windows: FloatArray
     keys: Sequence[str]
     start_ms: Sequence[int | str]
     end_ms: Sequence[int | str]
+    intervals: PeakIntervals | None = None
 
 
 def read_file(file: Path, bundle: Bundle, said: SaidColumns | None = None) -> FileWindows:
@@ -115,7 +120,8 @@ def _cut_file(file: Path, recipe: Recipe, features: Features, columns: ColumnMap
         say(f"{found.n_missing} windows lack too many values to be scored")
     features = found.features or features
     windows = features.to_key_units(found.windows, found.keys)
-    return FileWindows(windows, found.keys, found.start_ms.tolist(), found.end_ms.tolist())
+    times_ms = (found.start_ms.tolist(), found.end_ms.tolist())
+    return FileWindows(windows, found.keys, *times_ms, found.intervals)
 
 
 def load_named_dataset(

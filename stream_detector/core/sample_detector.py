@@ -24,6 +24,7 @@ from stream_detector.core.features import Features
 from stream_detector.core.key_scales import KeyUnits
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
 from stream_detector.core.results import ClockFault, ClockNotice, Counts, Outcome, Scores, Step
+from stream_detector.core.scoring.rhythm import RhythmCheck
 from stream_detector.core.scoring.scorer import (
     NO_SCORES,
     SCALED_MAX,
@@ -38,6 +39,7 @@ from stream_detector.core.state.warm_up import follow, units_of
 from stream_detector.core.timestamps import describe_time
 from stream_detector.core.windowing.admission import KEYS_MAX, find_refused
 from stream_detector.core.windowing.imputation import impute_windows
+from stream_detector.core.windowing.pauses import PeakIntervals
 from stream_detector.core.windowing.peak_windows import cut_windows
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.series_health import SeriesFacts
@@ -75,6 +77,9 @@ class SampleDetector:
     mapping
         Where key, time and features are in records; None where records are as
         `stream_detector.core.codec.json_format` says.
+    rhythm
+        What looks at when the peaks came that windows are cut round; None where nothing does. With
+        it the threshold of the scorer is 1.
     """
 
     bundle: BundleReference
@@ -85,6 +90,7 @@ class SampleDetector:
     model_rows_max: int = WINDOWS_MAX
     keys_max: int = KEYS_MAX
     mapping: InputMapping | None = None
+    rhythm: RhythmCheck | None = None
 
     @property
     def keeps_state(self) -> bool:
@@ -168,10 +174,23 @@ class SampleDetector:
         policy = NoDataPolicy(self.bundle, severity, after_ms, self.features)
         return no_data_alerts(policy, batch, completed, indices)
 
-    def score(self, windows: FloatArray) -> NDArray[np.float64]:
-        """Return the score of each window; see `Detector.score`."""
+    def score(
+        self, windows: FloatArray, intervals: PeakIntervals | None = None
+    ) -> NDArray[np.float64]:
+        """Return the score of each window; see `Detector.score`.
+
+        Parameters
+        ----------
+        windows
+            As there.
+        intervals
+            How far the peaks are apart that the windows are cut round; None looks at no rhythm.
+        """
         check_shape(windows, (self.windows.n_steps, self.windows.n_features))
-        return score_windows(self.scorer, windows, self.model_rows_max)
+        scores = score_windows(self.scorer, windows, self.model_rows_max)
+        if self.rhythm is None or intervals is None:
+            return scores
+        return self.rhythm.limits.lift(scores, intervals)
 
     @property
     def _policy(self) -> AlertPolicy:
@@ -279,6 +298,8 @@ class SampleDetector:
             if units is not None:
                 filled = units.transform_in_place(filled, rows[is_usable])
             found = self.scorer.score(filled) if len(filled) else NO_SCORES
+            if self.rhythm is not None and completed.intervals is not None:
+                found = self.rhythm.join(found, completed.intervals.of(rows[is_usable]))
             scores[rows[is_usable]] = found.scores
             alerts.add_windows(ScoredSlice(rows, scores[rows], places, found, imputed))
         return scores

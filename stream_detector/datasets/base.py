@@ -10,6 +10,7 @@ from stream_detector.core.features import to_float32
 from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.stream_evaluation import LabelledEvent
+from stream_detector.core.windowing.pauses import PeakIntervals
 
 BASE_MS = 1_767_225_600_000.0
 """2026-01-01T00:00Z: time of the first sample of a recording without dates."""
@@ -40,6 +41,9 @@ class Dataset:
         was. See `stream_detector.core.features`.
     key_scales
         The scale of each key, to which the windows were brought; None where all have the same.
+    train_intervals, test_intervals
+        How far the peaks are apart that windows are cut round; None where nothing asks. No window
+        to train on stands for a pause.
     """
 
     name: str
@@ -55,6 +59,8 @@ class Dataset:
     feature_names: tuple[str, ...] | None = None
     origin: tuple[float, ...] = ()
     key_scales: KeyScales | None = None
+    train_intervals: PeakIntervals | None = None
+    test_intervals: PeakIntervals | None = None
 
     def in_float32(self, origin: tuple[float, ...] = ()) -> "Dataset":
         """Return the windows of a file, which are float64, without an origin and as float32."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,14 @@ from stream_detector.core.timestamps import keep
 from stream_detector.core.windowing.diagnosis import REASONS, Diagnosis, samples_apart
 from stream_detector.core.windowing.imputation import impute_windows
 from stream_detector.core.windowing.keyed_state import name_of
+from stream_detector.core.windowing.pauses import PeakIntervals
 from stream_detector.core.windowing.peak_windows import cut_windows
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.series_health import SeriesFacts, SeriesHealth
 from stream_detector.core.windowing.sessions import Arrivals
 from stream_detector.core.windowing.window_batch import WindowBatch, WindowState
 from stream_detector.datasets.base import Dataset, SampleDataset
+from stream_detector.datasets.feature_order import in_order
 from stream_detector.errors import DatasetError
 from stream_detector.text import printable, shorten
 
@@ -49,6 +51,9 @@ class CutWindows:
         Number of windows left out because their key was new and had no scale yet.
     features
         The features that were given, with the scales of new keys; None where none were given.
+    intervals
+        How far the peaks are apart that the windows are cut round; None where the rules do not
+        ask.
     """
 
     windows: FloatArray
@@ -59,10 +64,36 @@ class CutWindows:
     n_missing: int
     n_warm_up: int = 0
     features: Features | None = None
+    intervals: PeakIntervals | None = None
 
     def in_key_units(self, features: Features) -> "CutWindows":
         """Return the windows as a scorer takes them, in the units of their keys if these differ."""
         return replace(self, windows=features.to_key_units(self.windows, self.keys))
+
+    def without_pauses(self) -> "CutWindows":
+        """Return the windows round peaks, without those that stand for a pause."""
+        if self.intervals is None:
+            return self
+        rows = np.flatnonzero(~self.intervals.is_pause)
+        return replace(
+            self,
+            windows=self.windows[rows],
+            keys=tuple(self.keys[row] for row in rows.tolist()),
+            start_ms=self.start_ms[rows],
+            end_ms=self.end_ms[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            intervals=self.intervals.of(rows),
+        )
+
+
+class _Part(NamedTuple):
+    """Windows of some samples, as received; keys are numbers of series."""
+
+    received: FloatArray
+    keys: NDArray[np.intp]
+    start_ms: NDArray[np.int64]
+    end_ms: NDArray[np.int64]
+    intervals: PeakIntervals | None
 
 
 def cut_samples(
@@ -162,7 +193,8 @@ def _cut_beside(
         received = some.gather(slice(None))[is_kept]  # (n_kept, n_steps, n_columns)
         keys = [numbers[key] for key in some.state.keys_of(some.slots[is_kept])]
         times = some.start_ms[is_kept], some.end_ms[is_kept]
-        parts.append((received, np.array(keys, dtype=np.intp), *times))
+        intervals = None if some.intervals is None else some.intervals.of(is_kept)
+        parts.append(_Part(received, np.array(keys, dtype=np.intp), *times, intervals))
     found, others = _joined(parts, samples, rules, values.shape[1])
     n_warm_up, features = new_keys.n_warm_up, new_keys.known(samples.keys)
     return replace(found, n_warm_up=n_warm_up, features=features), others
@@ -232,19 +264,18 @@ def _assign(
 
 
 def _joined(
-    parts: list[tuple[FloatArray, NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]],
+    parts: list[_Part],
     samples: Samples,
     rules: WindowRules,
     n_columns: int,
 ) -> tuple[CutWindows, NDArray[np.float64]]:
     """Return the windows that can be scored, with their labels, and the further columns."""
     nothing = np.empty((0, rules.n_steps, n_columns), dtype=np.float32)
-    received = np.concatenate([nothing, *(part[0] for part in parts)])
-    keys = np.concatenate([np.empty(0, np.intp), *(part[1] for part in parts)])
-    start_ms, end_ms = (
-        np.concatenate([np.empty(0, np.int64), *(part[column] for part in parts)])
-        for column in (2, 3)
-    )
+    received = np.concatenate([nothing, *(part.received for part in parts)])
+    keys = np.concatenate([np.empty(0, np.intp), *(part.keys for part in parts)])
+    start_ms = np.concatenate([np.empty(0, np.int64), *(part.start_ms for part in parts)])
+    end_ms = np.concatenate([np.empty(0, np.int64), *(part.end_ms for part in parts)])
+    intervals = [part.intervals for part in parts if part.intervals is not None]
     filled, _ = impute_windows(np.ascontiguousarray(received[:, :, : rules.n_features]), rules)
     usable = np.flatnonzero(~np.isnan(filled).any(axis=(1, 2)))
     # A missing sample has no label.
@@ -256,6 +287,7 @@ def _joined(
         end_ms=end_ms[usable],
         labels=None if samples.labels is None else labels.astype(np.int8),
         n_missing=len(received) - len(usable),
+        intervals=PeakIntervals.joined(intervals).of(usable) if intervals else None,
     )
     return found, received[usable, :, rules.n_features + 1 :].astype(np.float64)
 
@@ -371,6 +403,7 @@ def to_windows(
     )
     if features is not None:
         train, test = (each.in_key_units(features) for each in (train, test))
+    train = train.without_pauses()  # a person says what a pause is, no data
     named = Features(dataset.feature_names or Features.generated(n_features).names)
     require_windows(train, dataset.name, dataset.train, rules, named)
     return Dataset(
@@ -387,48 +420,6 @@ def to_windows(
         feature_names=dataset.feature_names,
         origin=origin,
         key_scales=None if features is None else features.key_scales,
+        train_intervals=train.intervals,
+        test_intervals=test.intervals,
     )
-
-
-def in_order(dataset: SampleDataset, features: Features) -> SampleDataset:
-    """Return a data set whose features are in the order of a bundle's, matched by name.
-
-    Raises
-    ------
-    DatasetError
-        If a feature is missing, or one is unknown; the message lists both.
-    """
-    places = match_features(dataset.feature_names, features, f"data {dataset.name}")
-    train, test = (
-        replace(part, values=np.ascontiguousarray(part.values[:, places]))
-        for part in (dataset.train, dataset.test)
-    )
-    names = tuple(dataset.feature_names[at] for at in places)
-    return replace(dataset, train=train, test=test, feature_names=names)
-
-
-def match_features(received: Sequence[str], features: Features, where: str) -> list[int]:
-    """Return the column of each feature of a bundle.
-
-    Parameters
-    ----------
-    received
-        Names of the columns.
-    features
-        The features of the bundle. If the data that it was trained on named none, columns of
-        other names are taken in their order.
-    where
-        Of what these are the columns, for the message.
-
-    Raises
-    ------
-    DatasetError
-        If a feature is missing, or a column is none of them; the message lists both.
-    """
-    if not features.are_named and len(received) == len(features):
-        return list(range(len(features)))
-    try:
-        return features.places_in(received)
-    except ValueError as error:
-        message = f"{where}: {error}; give those that the bundle was trained on, in any order"
-        raise DatasetError(message) from None

@@ -16,7 +16,9 @@ from stream_detector.recipes.datasets import (
     names_with,
 )
 from stream_detector.recipes.input import input_problems
+from stream_detector.recipes.peak_checks import peak_problems, rhythm_problems
 from stream_detector.recipes.scorers import SHORT_STEPS
+from stream_detector.recipes.section import is_number
 from stream_detector.recipes.sections import (
     GAP_INTERVALS_MIN,
     WINDOW_VALUES_MAX,
@@ -42,11 +44,12 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _size_problems(tables["window"])
     yield from _channel_problems(tables["window"])
     yield from _window_problems(tables["window"])
-    yield from _peak_problems(tables["window"], values.get("peaks"))
+    yield from peak_problems(tables["window"], values.get("peaks"))
     yield from _range_problems(tables)
     yield from _fitting_problems(tables)
     yield from _calibration_problems(tables)
     yield from _check_problems(tables, values.get("check"))
+    yield from rhythm_problems(tables, values.get("check"))
     yield from _severity_problems(tables["alerting"])
     yield from _life_cycle_problems(tables["alerting"])
     yield from _no_data_problems(tables["alerting"], tables["window"])
@@ -137,7 +140,7 @@ def _shape_problems(name: str, entry: DatasetEntry, window: Mapping[str, Any]) -
 def _size_problems(window: Mapping[str, Any]) -> Iterator[str]:
     """Yield a window of too many values."""
     steps, features = window.get("steps"), window.get("features", 1)
-    if _is_number(steps) and _is_number(features) and steps * features > WINDOW_VALUES_MAX:
+    if is_number(steps) and is_number(features) and steps * features > WINDOW_VALUES_MAX:
         yield (
             f"window.steps: expected at most {WINDOW_VALUES_MAX} values in a window, received "
             f"{steps} steps x {features} features"
@@ -158,7 +161,7 @@ def _channel_problems(window: Mapping[str, Any]) -> Iterator[str]:
 
 def _window_problems(window: Mapping[str, Any]) -> Iterator[str]:
     """Yield values with which no windows could be cut from samples."""
-    given = {key: value for key, value in window.items() if _is_number(value)}
+    given = {key: value for key, value in window.items() if is_number(value)}
     record, fields = window.get("record"), list(WindowSection.model_fields)
     if record in ("window", "image"):
         for key in fields[fields.index("stride") :]:
@@ -195,52 +198,6 @@ def _window_problems(window: Mapping[str, Any]) -> Iterator[str]:
             yield f"window.key_ttl_ms: expected at least {name} = {least!r}, received {ttl!r}"
 
 
-def _peak_problems(window: Mapping[str, Any], peaks: object) -> Iterator[str]:
-    """Yield a table `[peaks]` without its windows, or bands that the samples cannot show."""
-    is_aligned = window.get("align") == "peaks"
-    if is_aligned != isinstance(peaks, Mapping):
-        received = "none" if is_aligned else f"one with window.align = {window.get('align')!r}"
-        yield f"peaks: expected with window.align = 'peaks', and only there, received {received}"
-    if not is_aligned or not isinstance(peaks, Mapping):
-        return
-    if "stride" in window:
-        yield (
-            "window.stride: expected only with align = 'stride', received "
-            f"{window['stride']!r} with 'peaks': there is a window round each peak"
-        )
-    features, chosen = window.get("features", 1), peaks.get("features")
-    if isinstance(chosen, Sequence) and any(_is_number(at) and at >= features for at in chosen):
-        yield f"peaks.features: expected numbers below {features}, received {chosen!r}"
-    interval = window.get("sample_interval_ms")
-    if isinstance(interval, int | float) and interval > 0:
-        yield from _frequency_problems(peaks, float(interval))
-
-
-def _frequency_problems(peaks: Mapping[str, Any], interval_ms: float) -> Iterator[str]:
-    """Yield bands of `[peaks]` that the samples cannot show, and times of too few samples."""
-    for key in ("band_hz", "keep_band_hz"):
-        band = peaks.get(key)
-        if not isinstance(band, Sequence) or not all(map(_is_number, band)):
-            continue
-        if list(band) != sorted({*band}) or band[0] <= 0 or band[-1] > 500 / interval_ms:
-            yield (
-                f"peaks.{key}: expected two frequencies, the lower one first, up to "
-                f"{500 / interval_ms:g} Hz, half the samples a second, received {list(band)!r}"
-            )
-    for key, least in (("refractory_ms", 6), ("search_ms", 8), ("context_ms", 8)):
-        value = peaks.get(key)
-        if isinstance(value, int | float) and value < least * interval_ms:
-            yield (
-                f"peaks.{key}: expected at least {least} sample intervals, "
-                f"{least * interval_ms:g}, received {value!r}"
-            )
-
-
-def _is_number(value: object) -> bool:
-    """Return whether a value of a recipe is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Yield values that need data in [0, 1] where the scaling does not give it."""
     kind = tables["scaling"].get("kind")
@@ -252,7 +209,7 @@ def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             f"series, received true with {record!r}"
         )
     warm_up = tables["scaling"].get("warm_up_samples", 0)
-    if _is_number(warm_up) and 0 < warm_up < N_VALUES_MIN:
+    if is_number(warm_up) and 0 < warm_up < N_VALUES_MIN:
         yield (
             f"scaling.warm_up_samples: expected 0 or at least {N_VALUES_MIN}, from which a "
             f"deviation can be told, received {warm_up}"
@@ -300,7 +257,7 @@ def _fitting_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         return
     components = network.get("components")
     steps, features = window.get("steps"), window.get("features", 1)
-    if not all(map(_is_number, (components, steps, features))):
+    if not all(map(is_number, (components, steps, features))):
         return
     if components > steps * features:
         yield (
@@ -382,7 +339,7 @@ def _check_problems(tables: Mapping[str, Mapping[str, Any]], checks: object) -> 
         )
     steps = window.get("steps")
     short = scorer.get("short_steps", SHORT_STEPS if window.get("record") == "samples" else steps)
-    if "shift" in kinds and _is_number(steps) and _is_number(short) and steps < 3 * short:
+    if "shift" in kinds and is_number(steps) and is_number(short) and steps < 3 * short:
         yield (
             "window.steps: expected at least 3 times scorer.short_steps with the check 'shift', "
             f"received {steps} with {short}"
@@ -419,7 +376,7 @@ def _life_cycle_problems(alerting: Mapping[str, Any]) -> Iterator[str]:
 def _no_data_problems(alerting: Mapping[str, Any], window: Mapping[str, Any]) -> Iterator[str]:
     """Yield a time after which every sample, or no key that still has state, would be missed."""
     after = alerting.get("no_data_after_ms")
-    if not _is_number(after):
+    if not is_number(after):
         return
     record = window.get("record")
     if record in ("window", "image"):
@@ -429,13 +386,13 @@ def _no_data_problems(alerting: Mapping[str, Any], window: Mapping[str, Any]) ->
         )
         return
     interval = window.get("sample_interval_ms", 0)
-    if _is_number(interval) and after <= interval:
+    if is_number(interval) and after <= interval:
         yield (
             "alerting.no_data_after_ms: expected more than window.sample_interval_ms = "
             f"{interval!r}, received {after!r}: every sample would be missed"
         )
     ttl = window.get("key_ttl_ms", WindowSection.model_fields["key_ttl_ms"].default)
-    if _is_number(ttl) and after >= ttl:
+    if is_number(ttl) and after >= ttl:
         yield (
             f"alerting.no_data_after_ms: expected less than window.key_ttl_ms = {ttl!r}, received "
             f"{after!r}: the key would have expired by then"

@@ -14,6 +14,12 @@ _CUT_OFF = 0.443
 _SLACK_SHARE = 4
 """The search window over this is the longest gap within a series."""
 
+PAUSE_SHARE_MIN = 1.5
+"""Shortest pause, in search windows: one and the longest gap after it, rounded up."""
+
+PAUSE_SHARE_MAX = 0.5
+"""Longest pause, in contexts: when half of one has no peak, noise is what is usual."""
+
 _APART_MIN = 6
 """Fewest steps of the refractory time: its sixth is how far a peak is shifted at most."""
 
@@ -58,8 +64,9 @@ class PeaksSection(Section):
     )
     pause_ms: Milliseconds | None = Field(
         default=None,
-        description="Time without a peak that is a pause, for the check rhythm; pauses and the "
-        "distance of peaks are not looked at if not given",
+        description="Time without a peak that is a pause, from 1.5 times search_ms to half of "
+        "context_ms, for noise counts as peaks after that; with the check rhythm, which needs it, "
+        "and only there",
     )
 
     def rules(self, steps: int, n_features: int, interval_ms: float) -> PeakRules:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from stream_detector.core.scoring.checks import Combine
+from stream_detector.core.scoring.members import Combine
 from stream_detector.recipes.section import Section
 
 STEPS_MAX = 10_000
@@ -127,5 +127,13 @@ class FeatureCheckSection(Section):
     )
 
 
-CheckSection = Annotated[ShapeSection | FeatureCheckSection, Field(discriminator="kind")]
+class RhythmSection(Section):
+    """When the peaks come that windows are cut round: too early, too late, irregularly or not."""
+
+    kind: Literal["rhythm"] = Field(description="What the check looks at")
+
+
+CheckSection = Annotated[
+    ShapeSection | FeatureCheckSection | RhythmSection, Field(discriminator="kind")
+]
 """The registry of checks."""

@@ -47,3 +47,8 @@ def tables_of(field: FieldInfo) -> Tables:
     parts = (annotation, *get_args(annotation))
     classes = [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
     return Tables(str(tag) if tag is not None else "", classes, is_list)
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value of a recipe is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.evaluation import PositiveClass
+from stream_detector.core.scoring.checks import CHECK_KINDS
 from stream_detector.core.scoring.reconstruction_error import ErrorKind
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.core.windowing.rules import MissingRule, WindowRules
@@ -410,7 +411,9 @@ class Recipe(Section):
     training: TrainingSection = TrainingSection()
     threshold: ThresholdSection
     scorer: ScorerSection = ReconstructionScorerSection()
-    check: Annotated[tuple[CheckSection, ...], Field(max_length=5, strict=False)] = ()
+    check: Annotated[
+        tuple[CheckSection, ...], Field(max_length=len(CHECK_KINDS), strict=False)
+    ] = ()
     alerting: AlertingSection = AlertingSection()
     evaluation: EvaluationSection = EvaluationSection()
     published: PublishedSection | None = None

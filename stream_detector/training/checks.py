@@ -15,12 +15,14 @@ from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.check_scorer import Checks, CheckScorer
 from stream_detector.core.scoring.checks import (
     COURSE,
-    N_ERRORS,
-    Combine,
     Looks,
     calibrate_looks,
-    fit_members,
     looks_of,
+)
+from stream_detector.core.scoring.members import (
+    N_ERRORS,
+    Combine,
+    fit_members,
     member_errors,
     n_errors,
 )
@@ -28,6 +30,7 @@ from stream_detector.core.scoring.neighbours import Neighbours, fit_neighbours
 from stream_detector.core.scoring.normal_scores import keep_scores
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import value_errors
+from stream_detector.core.scoring.rhythm import limits_of, rhythm_looks, rhythm_values
 from stream_detector.core.scoring.scorer import WINDOWS_MAX
 from stream_detector.core.scoring.statistics import WindowView
 from stream_detector.core.scoring.tails import CalibrationScores
@@ -35,6 +38,7 @@ from stream_detector.datasets import Dataset
 from stream_detector.recipes import Recipe
 from stream_detector.recipes.scorers import SHORT_STEPS, ChecksScorerSection, ShapeSection
 from stream_detector.training.calibration import calibration_scores, describe
+from stream_detector.training.rhythm import normal_intervals, pause_ms
 from stream_detector.training.splits import normal_rows
 from stream_detector.training.trimming import describe_faults, find_faults
 
@@ -174,9 +178,23 @@ class CheckFitter:
         def with_times(scores: NDArray[np.float64]) -> CalibrationScores:
             return calibration_scores(self._recipe, dataset, rows, scores)
 
-        looks = calibrate_looks(looks, values, lambda each: method.fit(with_times(each)))
-        scores = with_times(looks.scores(looks.ratios(values)))
-        checks = Checks(self._n_short, self._n_peak, members, looks, keep_scores(scores))
+        def fit(some: NDArray[np.float64]) -> float:
+            return method.fit(with_times(some))
+
+        intervals, limits = normal_intervals(self._recipe, dataset, rows), None
+        if intervals is None:
+            looks = calibrate_looks(looks, values, fit)
+            found_scores = looks.scores(looks.ratios(values))  # (n_windows,)
+        else:
+            n_looks, both = len(looks), looks.beside(rhythm_looks())
+            of_both = np.concatenate([values, rhythm_values(intervals)], axis=1)
+            both = calibrate_looks(both, of_both, fit)
+            looks = both.part(slice(n_looks))
+            limits = limits_of(both.part(slice(n_looks, None)), pause_ms(self._recipe))
+            found_scores = limits.lift(looks.scores(looks.ratios(values)), intervals)
+        scores = with_times(found_scores)
+        normal = keep_scores(scores)
+        checks = Checks(self._n_short, self._n_peak, members, looks, normal, limits)
         scorer = CheckScorer(network, checks)
         return scorer, describe(method, scores, scorer.threshold)
 

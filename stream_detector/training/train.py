@@ -160,6 +160,9 @@ def evaluate_on(
         message = f"data {dataset.name}: expected labelled test windows, received none"
         raise ValueError(message)
     errors = score_windows(scorer, dataset.test)
+    rhythm = scorer.checks.rhythm if isinstance(scorer, CheckScorer) else None
+    if rhythm is not None and dataset.test_intervals is not None:
+        errors = rhythm.lift(errors, dataset.test_intervals)
     found = evaluate(errors, labels, scorer.threshold, recipe.evaluation.positive_class)
     training = recipe.training
     if training.noise and (labels == 0).any():

@@ -168,6 +168,8 @@ def alert_bytes(alert: dict[str, Any]) -> bytes:
     assert (alert.pop("score"), alert.pop("score_kind")) == (alert["reconstruction_error"], "mae")
     assert alert.pop("sentence") == alert["explanation"].pop("sentence") != ""
     assert alert.pop("span_start_ms") <= alert.pop("span_end_ms") <= alert["event_time_ms"]
+    assert alert["explanation"].pop("unreliable") == []
+    assert alert["explanation"].pop("rhythm") is None
     assert {alert.pop(name) for name in ("check", "false_alarms_per_day", "p_value")} == {None}
     return orjson.dumps(first_names(alert))
 

@@ -15,8 +15,9 @@ from reference_windows import Name, Record, cut_one_by_one
 
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.windowing.imputation import impute_windows
+from stream_detector.core.windowing.pauses import Peaks
 from stream_detector.core.windowing.peak_windows import cut_windows
-from stream_detector.core.windowing.peaks import PeakRules, Peaks, find_peaks
+from stream_detector.core.windowing.peaks import PeakRules, find_peaks
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.window_batch import WindowState
 from stream_detector.datasets.windowing import cut_samples, cut_with_rows
@@ -24,7 +25,7 @@ from stream_detector.datasets.windowing import cut_samples, cut_with_rows
 
 def listed(found: Peaks) -> list[list[Peak]]:
     """Return the peaks of each frame."""
-    columns = (found.frames, found.steps, found.intervals, found.is_pause)
+    columns = (found.frames, found.steps, found.intervals, found.before, found.is_pause)
     rows = list(zip(*(column.tolist() for column in columns), strict=True))
     n_frames = max((frame for frame, *_ in rows), default=-1) + 1
     return [[Peak(*row) for at, *row in rows if at == frame] for frame in range(n_frames)]
@@ -68,12 +69,10 @@ def test_each_peak_is_found_once_wherever_frames_start(
     expected = whole.steps[~whole.is_pause]
     assert steps[~found.is_pause].tolist() == expected.tolist()
     event(f"peaks: {len(expected)}")
-    # How far the peak before is counts up to a pause.
-    some, other = (
-        np.minimum(each.intervals[~each.is_pause], rules.n_pause).tolist()
-        for each in (found, whole)
-    )
-    assert some == other
+    for name in ("intervals", "before"):
+        some, other = (getattr(each, name)[~each.is_pause].tolist() for each in (found, whole))
+        assert some == other
+    event(f"intervals before: {bool(whole.before.any())}")
 
 
 class Cut(NamedTuple):

@@ -9,6 +9,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from peak_trains import INTERVAL_MS, PEAK_RULES, START_MS, TRAINS, window_rules_of
 from restoring import begun, replayed, run
+from rhythms import make_rhythm
 from sample_streams import (
     PLANS,
     SEVERITIES,
@@ -162,13 +163,15 @@ def test_windows_round_peaks_are_the_same_after_a_restore(
 ) -> None:
     open_after, cooldown_ms, open_ms_max = alerting
     windows = window_rules_of(rules, 0, "interpolate", n_beside=0)
-    detector = make_sample_detector(
-        replace(windows, key_ttl_ms=600.0),
-        AlertRules(open_after, 2, 50, 150, cooldown_ms, open_ms_max, 3, 500, SEVERITIES),
-        5,
-        bundle=BundleReference("b", "v"),
-        reconstruct=shrink,
-        threshold=1.5,
+    detector = replace(
+        make_sample_detector(
+            replace(windows, key_ttl_ms=600.0),
+            AlertRules(open_after, 2, 50, 150, cooldown_ms, open_ms_max, 3, 500, SEVERITIES),
+            5,
+            bundle=BundleReference("b", "v"),
+            reconstruct=shrink,
+        ),
+        rhythm=make_rhythm(90, 120, 160, 1.5, INTERVAL_MS * rules.n_pause),
     )
     sent = pulses_of(plans, np.random.default_rng(seed))
     end = max(1, int(len(sent) * cut))

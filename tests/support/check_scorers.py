@@ -5,13 +5,8 @@ from numpy.typing import NDArray
 
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scoring.check_scorer import Checks, CheckScorer
-from stream_detector.core.scoring.checks import (
-    CheckKind,
-    calibrate_looks,
-    fit_members,
-    looks_of,
-    member_errors,
-)
+from stream_detector.core.scoring.checks import CheckKind, calibrate_looks, looks_of
+from stream_detector.core.scoring.members import Combine, fit_members, member_errors
 from stream_detector.core.scoring.neighbours import fit_neighbours
 from stream_detector.core.scoring.normal_scores import keep_scores
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
@@ -55,7 +50,12 @@ def calibration(scores: NDArray[np.float64]) -> CalibrationScores:
 USUAL: tuple[CheckKind, ...] = ("shape", "peak", "flat", "noise", "level")
 
 
-def make_scorer(kinds: tuple[CheckKind, ...] = USUAL, *, has_errors: bool = True) -> CheckScorer:
+def make_scorer(
+    kinds: tuple[CheckKind, ...] = USUAL,
+    *,
+    has_errors: bool = True,
+    combine: Combine = "together",
+) -> CheckScorer:
     """Return a calibrated scorer; normal windows exceed its threshold once in two hundred."""
     windows = normal_windows(2_000, seed=1)
     scaler = fit_scaler("standard", windows)
@@ -64,11 +64,12 @@ def make_scorer(kinds: tuple[CheckKind, ...] = USUAL, *, has_errors: bool = True
     view = WindowView(scaled, np.abs(scaled - found), N_SHORT, N_PEAK)
     others = scaler.transform(normal_windows(500, seed=2))  # what calibrates was not fitted to
     rng = np.random.default_rng(0)
-    neighbours = [fit_neighbours(others, N_STEPS, 8, 256, rng)]
+    is_one = combine == "together"
+    neighbours = [fit_neighbours(others, N_STEPS, 8, 256, rng)] if is_one else []
     neighbours += [fit_neighbours(others, N_STEPS, 8, 256, rng, feature) for feature in range(3)]
-    errors = member_errors(neighbours, view)
-    members = fit_members(neighbours, errors, has_errors=has_errors)
-    looks = looks_of(kinds, 3, has_courses=True, has_errors=has_errors)
+    errors = member_errors(neighbours, view, combine)
+    members = fit_members(neighbours, errors, has_errors=has_errors, combine=combine)
+    looks = looks_of(kinds, 3, has_courses=is_one, has_errors=has_errors and is_one)
     values = looks.values(view, members.join(errors))
     looks = calibrate_looks(looks, values, quantile)
     scores = calibration(looks.scores(looks.ratios(values)))

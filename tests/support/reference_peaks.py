@@ -22,6 +22,7 @@ class Peak(NamedTuple):
 
     step: int
     interval: int
+    before: int
     is_pause: bool
 
 
@@ -175,24 +176,34 @@ def find_one_by_one(frame: FloatArray, rules: PeakRules, n_own: int) -> list[Pea
     whole = Frame([Course(frame[:, each], rules) for each in rules.features], rules)
     first, end = rules.n_context, rules.n_context + n_own
     found: list[Peak] = []
-    last_step = last_middle = pause_from = -rules.n_frame  # long ago
+    known: list[tuple[int, int]] = []  # middles and steps of all peaks so far
+    last_middle = -rules.n_frame  # long ago
     is_paused = False
     for middle in range(first - rules.n_back, first + rules.n_search + rules.n_slack):
         if rules.n_pause and not is_paused and first <= middle < end:
             pause_from = max(last_middle + rules.n_pause, first)
             if middle == pause_from and not found and not whole.is_middle(middle):
-                since = min(pause_from - last_middle, rules.n_frame)
-                found.append(Peak(pause_from, since, True))
+                found.append(Peak(pause_from, rules.n_pause, 0, True))
                 is_paused = True
         if not whole.is_middle(middle):
             continue
         step = whole.highest(middle)
         if first <= middle < end:
-            found.append(Peak(step, step - last_step if rules.n_pause else 0, False))
-        last_step = step
+            found.append(Peak(step, *intervals(known, middle, step, rules.n_pause), False))
+        known.append((middle, step))
         if middle < first:
             last_middle = middle
     return sorted(found, key=lambda each: (each.step, each.is_pause))
+
+
+def intervals(
+    known: list[tuple[int, int]], middle: int, step: int, n_pause: int
+) -> tuple[int, int]:
+    """Return the steps since the peak before, and since then the one before that."""
+    near = [at for other, at in known[-2:] if middle - other <= n_pause]
+    if not near:
+        return n_pause, 0
+    return step - near[-1], near[1] - near[0] if len(near) > 1 else 0
 
 
 def window_one_by_one(frame: FloatArray, step: int, rules: PeakRules) -> FloatArray:

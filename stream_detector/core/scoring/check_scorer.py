@@ -3,20 +3,18 @@
 Pure, with a network that is: the same windows give the same scores, bit for bit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
-from stream_detector.core.scoring.checks import (
-    Looks,
-    Members,
-    member_errors,
-)
+from stream_detector.core.scoring.checks import Looks
 from stream_detector.core.scoring.explanation import (
+    N_UNRELIABLE_MAX,
     Explanation,
+    UnreliableFeature,
     WindowContext,
     WindowEvidence,
     explain_span,
@@ -24,9 +22,11 @@ from stream_detector.core.scoring.explanation import (
 )
 from stream_detector.core.scoring.image_explanation import explain_image
 from stream_detector.core.scoring.look_facts import course_facts, facts_of
+from stream_detector.core.scoring.members import Members, member_errors
 from stream_detector.core.scoring.normal_scores import NormalScores
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import value_errors
+from stream_detector.core.scoring.rhythm import RhythmCheck, RhythmLimits
 from stream_detector.core.scoring.scorer import Finding, WindowScores
 from stream_detector.core.scoring.sentences import CheckFacts
 from stream_detector.core.scoring.statistics import LOG_FLOOR, WindowView
@@ -55,6 +55,9 @@ class Checks:
         How each number of a window is judged.
     normal
         What normal windows scored.
+    rhythm
+        When peaks come normally; None where the recipe has no check `rhythm`. It is not the
+        scorer's, which sees windows alone: see `rhythm_check`.
     """
 
     n_short: int
@@ -62,14 +65,21 @@ class Checks:
     members: Members
     looks: Looks
     normal: NormalScores
+    rhythm: RhythmLimits | None = None
+
+    @property
+    def rhythm_check(self) -> RhythmCheck | None:
+        """Return what looks at when peaks came; None where nothing does."""
+        return None if self.rhythm is None else RhythmCheck(self.rhythm, self.normal)
 
 
 class _Looked(NamedTuple):
-    """Windows that were scored, and all that explains them; see `WindowView` and `Looks`."""
+    """Windows that were scored, and all that explains them; see `member_errors` and `Looks`."""
 
     windows: FloatArray
     reconstructions: FloatArray
     view: WindowView
+    errors: NDArray[np.float64]
     ratios: NDArray[np.float64]
 
 
@@ -126,9 +136,10 @@ class CheckScorer:
         errors = value_errors(scaled, reconstructions, network.error_kind)
         view = WindowView(scaled, errors, checks.n_short, checks.n_peak)
         members = checks.members
-        joined = members.join(member_errors(members.neighbours, view, members.combine))
-        ratios = checks.looks.ratios(checks.looks.values(view, joined))  # (n_windows, n_looks)
-        return _Looked(windows, reconstructions, view, ratios)
+        of_members = member_errors(members.neighbours, view, members.combine)
+        values = checks.looks.values(view, members.join(of_members))
+        ratios = checks.looks.ratios(values)  # (n_windows, n_looks)
+        return _Looked(windows, reconstructions, view, of_members, ratios)
 
     def _find(self, looked: _Looked, index: int, context: WindowContext) -> Finding:
         """Say which check found a window anomalous, and where."""
@@ -151,12 +162,23 @@ class CheckScorer:
             explanation = explain_span(evidence, network.scaler, shares, span)
             facts = self._facts(evidence, explanation, worst, float(ratios[worst]))
         return Finding(
-            explanation=explanation,
+            explanation=replace(explanation, unreliable=self._unreliable(looked, index)),
             reconstruction_error=float(errors.mean(dtype=np.float64)),
             check=looks.checks[worst],
             false_alarms_per_day=self.checks.normal.false_alarms_per_day(score),
             p_value=self.checks.normal.p_value(score),
             facts=facts,
+        )
+
+    def _unreliable(self, looked: _Looked, index: int) -> tuple[UnreliableFeature, ...]:
+        """Return the features of a window that are not believed, without names."""
+        members = self.checks.members
+        if members.combine == "together":
+            return ()
+        (found,) = members.unreliable(looked.errors[index : index + 1])  # (n_features,)
+        return tuple(
+            UnreliableFeature(feature, "", "noise" if found[feature] > 0 else "off")
+            for feature in np.flatnonzero(found)[:N_UNRELIABLE_MAX].tolist()
         )
 
     def _facts(

@@ -11,6 +11,7 @@ look at the same window::
     noise   variation of a feature, far above normal        bursts of noise, oscillations
     level   mean and slope of a feature                     shifts and drifts
     shift   newest mean of a feature against its own past   shifts where levels come and go
+    rhythm  when the peak of a window came                  early, late and missing peaks
 
 Each consists of looks: one number of a window, and on which side of normal it is anomalous. A look
 measures how far a number is from its median, in units in which 1 is where it is anomalous. A window
@@ -18,29 +19,16 @@ is anomalous iff one of its looks is; that look names check and feature.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.scoring.neighbours import Neighbours
-from stream_detector.core.scoring.statistics import LOG_FLOOR, WindowView
+from stream_detector.core.scoring.statistics import WindowView
 
-CheckKind = Literal["shape", "peak", "flat", "noise", "level", "shift"]
+CheckKind = Literal["shape", "peak", "flat", "noise", "level", "shift", "rhythm"]
 CHECK_KINDS: tuple[CheckKind, ...] = get_args(CheckKind)
-
-Combine = Literal["together", "mean", "min-max"]
-"""How the features of a window are joined: looked at as one course; or each alone, and then the
-mean, or 0.7 of the least and 0.3 of the most anomalous one. What is wrong with one feature only,
-such as a loose contact, is then no anomaly of the whole."""
-
-COMBINES: tuple[Combine, ...] = get_args(Combine)
-
-_LEAST_SHARE = 0.7
-
-_UNBELIEVED = float(np.log(10.0))
-"""How much larger or smaller than usual, as a logarithm, a feature is when it is not believed."""
 
 MEMBERS = "members"
 """The number that stands for the course of all features, beside those of `statistics`."""
@@ -63,11 +51,15 @@ _LOOKS: Mapping[CheckKind, tuple[tuple[str, int], ...]] = {
         *(("slope", 1), ("slope", -1), ("short_slope", 1), ("short_slope", -1)),
     ),
     "shift": (("short_shift", 1),),
+    "rhythm": (),  # of no window, but of when its peak came: `rhythm`
 }
 """What each check looks at, and whether it is anomalous far above (1) or far below (-1) normal."""
 
 _FITTED = frozenset((MEMBERS, COURSE, "error", "max_error"))
 """Numbers of a network or of neighbours, which know the windows that they were fitted to."""
+
+JUST_ABOVE = float(np.nextafter(1.0, 2.0))
+"""The least score that is anomalous."""
 
 ALL_FEATURES = -1
 """Stands for the feature of a number that is of the whole window."""
@@ -80,178 +72,16 @@ SPREAD_MIN = 0.15
 or a factor of 1.16 of a logarithm. Without it, what hardly varied in training would be anomalous
 with the slightest change."""
 
-_SHIFT_MIN = 1.5
-"""Least distance from the median at which a shift is anomalous. It is in units of what a window
-itself varies by, and a short quiet training part says too little of what comes."""
+_SCALES_MIN: Mapping[str, float] = {"short_shift": 1.5, "interval": 0.15, "change": 0.15}
+"""Least distance from the median at which some numbers are anomalous, since a short quiet training
+part says too little of what comes. A shift is in units of what a window itself varies by, and
+intervals are logarithms."""
 
 _FAR_END = 0.999
 """Quantile of normal windows at the far end."""
 
 FitThreshold = Callable[[NDArray[np.float64]], float]
 """Returns the threshold for scores of the calibration windows, shape (n_windows,)."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Members:
-    """Models of the course of a window, whose errors are averaged on a common scale.
-
-    Parameters
-    ----------
-    neighbours
-        Nearest neighbours of the window, or of its newest steps; of all features, or of one.
-    middles, widths
-        Median of the logarithm of each member's error, and distance from it to the 99 % quantile,
-        of windows that it was not fitted to; in the order of `member_errors`, shape (n_members,).
-    has_errors
-        Whether the errors of the reconstruction count.
-    combine
-        How features are joined.
-    """
-
-    neighbours: Sequence[Neighbours]
-    middles: NDArray[np.float64]
-    widths: NDArray[np.float64]
-    has_errors: bool = True
-    combine: Combine = "together"
-
-    def join(self, errors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Join the errors of members to one number, and where features have neighbours, more.
-
-        Parameters
-        ----------
-        errors
-            From `member_errors`, shape (n_windows, n_members).
-
-        Returns
-        -------
-        Shape (n_windows, 1) or (n_windows, 1 + n_features); about 1 at the far end of normal.
-
-        Notes
-        -----
-        Compressed above the median, so that no member outvotes all others; and little below it,
-        where no member knows anything.
-        """
-        units = (errors - self.middles) / self.widths  # (n_windows, n_members)
-        units = np.where(units > 0, 3 * np.arcsinh(units / 3), 0.05 * units)
-        if self.combine != "together":
-            return self._join_features(units, self.unreliable(errors))
-        features = np.array([_feature_of(each) for each in self.neighbours], dtype=np.intp)
-        if self.has_errors:
-            features = np.concatenate([np.full(N_ERRORS, ALL_FEATURES), features])
-        else:
-            units = units[:, N_ERRORS:]
-        groups = [units[:, features == group] for group in np.unique(features)]
-        joined: NDArray[np.float64] = np.stack([each.mean(axis=1) for each in groups], axis=1)
-        return joined
-
-    def unreliable(self, errors: NDArray[np.float64]) -> NDArray[np.int8]:
-        """Return which features are not believed, where each is looked at alone.
-
-        Parameters
-        ----------
-        errors
-            From `member_errors`, shape (n_windows, n_members).
-
-        Returns
-        -------
-        Shape (n_windows, n_features): 1 of a feature that is ten times as large as usual, which is
-        noise, -1 of one that is a tenth, which is off, and 0 of one that is believed.
-        """
-        n_features = len(self.middles) - len(self.neighbours) >> 1
-        sizes = slice(n_features, 2 * n_features)
-        away = errors[:, sizes] - self.middles[sizes]  # (n_windows, n_features)
-        return np.where(np.abs(away) > _UNBELIEVED, np.sign(away), 0).astype(np.int8)
-
-    def _join_features(
-        self, units: NDArray[np.float64], unreliable: NDArray[np.int8]
-    ) -> NDArray[np.float64]:
-        """Join the units of members of single features, shape (n_windows, 1)."""
-        n_features = unreliable.shape[1]
-        of_feature = np.array([_feature_of(each) for each in self.neighbours], dtype=np.intp)
-        columns = [
-            [*([feature] if self.has_errors else ()), *(2 * n_features + at).tolist()]
-            for feature in range(n_features)
-            for at in [np.flatnonzero(of_feature == feature)]
-        ]
-        each = np.stack([units[:, some].mean(axis=1) for some in columns], axis=1)
-        is_believed = unreliable == 0  # (n_windows, n_features)
-        # Where none is believed the least counts: noise in one that no other shows is nothing.
-        is_believed |= ~is_believed.any(axis=1, keepdims=True) & (
-            each == each.min(1, keepdims=True)
-        )
-        if self.combine == "mean":
-            joined = np.where(is_believed, each, 0).sum(axis=1) / is_believed.sum(axis=1)
-        else:
-            least = np.where(is_believed, each, np.inf).min(axis=1)
-            most = np.where(is_believed, each, -np.inf).max(axis=1)
-            joined = _LEAST_SHARE * least + (1 - _LEAST_SHARE) * most
-        column: NDArray[np.float64] = joined[:, np.newaxis]
-        return column
-
-
-N_ERRORS = 2
-"""Errors of the reconstruction among those of the members, where features are joined as one."""
-
-
-def n_errors(combine: Combine, n_features: int) -> int:
-    """Return how many numbers of `member_errors` are none of neighbours."""
-    return N_ERRORS if combine == "together" else 2 * n_features
-
-
-def member_errors(
-    neighbours: Sequence[Neighbours], view: WindowView, combine: Combine = "together"
-) -> NDArray[np.float64]:
-    """Return logarithms of the errors of all members.
-
-    Parameters
-    ----------
-    neighbours, combine
-        See `Members`.
-    view
-        The windows.
-
-    Returns
-    -------
-    Shape (n_windows, n_errors + n_neighbours): error of the reconstruction, of its newest `n_short`
-    steps, and the distances to the neighbours; or the error of each feature, its size, and these
-    distances.
-    """
-    distances = [np.log(each.distances(view.scaled) + LOG_FLOOR) for each in neighbours]
-    if combine != "together":
-        sizes = np.log(view.max_deviation + LOG_FLOOR)  # (n_windows, n_features)
-        columns = [*view.error.T, *sizes.T, *distances]
-        return np.stack(columns, axis=1).astype(np.float64)
-    own = [np.log(each + LOG_FLOOR) for each in (view.window_error, view.short_window_error)]
-    found: NDArray[np.float64] = np.stack([*own, *distances], axis=1)
-    return found
-
-
-def fit_members(
-    neighbours: Sequence[Neighbours],
-    errors: NDArray[np.float64],
-    *,
-    has_errors: bool = True,
-    combine: Combine = "together",
-) -> Members:
-    """Bring members to a common scale.
-
-    Parameters
-    ----------
-    neighbours
-        See `Members`.
-    errors
-        Of windows that the members were not fitted to; see `member_errors`. n_windows >= 1.
-    has_errors, combine
-        See `Members`.
-    """
-    middles = np.median(errors, axis=0)  # (n_members,)
-    widths = np.maximum(np.quantile(errors, 0.99, axis=0) - middles, SPREAD_MIN)
-    return Members(neighbours, middles, widths, has_errors, combine)
-
-
-def _feature_of(neighbours: Neighbours) -> int:
-    """Return which feature is compared, -1 for all."""
-    return ALL_FEATURES if neighbours.feature is None else neighbours.feature
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -280,6 +110,21 @@ class Looks:
 
     def __len__(self) -> int:
         return len(self.checks)
+
+    def beside(self, others: "Looks") -> "Looks":
+        """Return these looks and then others."""
+        return Looks(
+            self.checks + others.checks,
+            self.statistics + others.statistics,
+            *(
+                np.concatenate([getattr(self, name), getattr(others, name)])
+                for name in ("features", "signs", "middles", "scales")
+            ),
+        )
+
+    def part(self, some: slice) -> "Looks":
+        """Return some of the looks."""
+        return Looks(*(getattr(self, each.name)[some] for each in fields(self)))
 
     def values(self, view: WindowView, joined: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the numbers of each window, shape (n_windows, n_looks).
@@ -330,9 +175,7 @@ class Looks:
         course, other = largest(ratios[:, is_course]), largest(ratios[:, ~is_course])
         if not is_course.any():
             return other
-        # The root of the number after 1 is 1 in float64, which would not be anomalous.
-        lift = np.maximum(np.sqrt(other), np.nextafter(1.0, 2.0))
-        return np.where(other > 1, np.maximum(course + lift / 2, lift), course)
+        return lifted(course, other)
 
     def worst(self, ratios: NDArray[np.float64]) -> int:
         """Return the look that says best why a window is anomalous.
@@ -424,8 +267,15 @@ def calibrate_looks(looks: Looks, values: NDArray[np.float64], fit: FitThreshold
         scales[is_of] *= fit(largest(ratios[:, is_of]))
     looks = replace(looks, scales=scales)
     scales = scales * fit(largest(looks.ratios(values)))
-    is_shift = np.array([name == "short_shift" for name in looks.statistics], dtype=np.bool_)
-    return replace(looks, scales=np.where(is_shift, np.maximum(scales, _SHIFT_MIN), scales))
+    least = np.array([_SCALES_MIN.get(name, 0.0) for name in looks.statistics])
+    return replace(looks, scales=np.maximum(scales, least))
+
+
+def lifted(course: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return scores of courses, above 1 where another ratio is; see `Looks.scores`."""
+    # The root of the number after 1 is 1 in float64, which would not be anomalous.
+    lift = np.maximum(np.sqrt(other), JUST_ABOVE)
+    return np.where(other > 1, np.maximum(course + lift / 2, lift), course)
 
 
 def is_fitted(check: CheckKind) -> bool:

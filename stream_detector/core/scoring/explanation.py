@@ -6,7 +6,7 @@ window and lists of at most 64 points.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,12 @@ N_FEATURES_MAX = 3
 
 N_POINTS_MAX = 64
 """Most times at which they are shown."""
+
+N_UNRELIABLE_MAX = 16
+"""Most features that are named because they were not believed."""
+
+UnreliableReason = Literal["noise", "off"]
+RhythmKind = Literal["normal", "early", "late", "irregular", "missing"]
 
 WORST_SHARE_MIN = 0.5
 """A step belongs to the worst span from this part of the largest step error on."""
@@ -106,6 +112,59 @@ class ImageExplanation:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreliableFeature:
+    """A feature that was not believed, and why.
+
+    Parameters
+    ----------
+    feature
+        Which feature, counted from 0.
+    name
+        Its name in the data.
+    reason
+        `noise` where it is more than ten times as large as usual, `off` where it is less than a
+        tenth as large, as of a sensor that came loose.
+    """
+
+    feature: int
+    name: str
+    reason: UnreliableReason
+
+
+@dataclass(frozen=True, slots=True)
+class RhythmExplanation:
+    """When the peak came that a window was cut round.
+
+    Parameters
+    ----------
+    kind
+        `normal`; `early` or `late`, where the interval is out of its limits; `irregular`, where it
+        differs too much from the one before; the one that is farther from normal; or `missing`:
+        there is no peak.
+    interval_ms
+        Time since the peak before; null where there was none within `pause_ms`.
+    before_ms
+        The same of the peak before; null where both together are longer than `pause_ms`.
+    low_ms
+        Shortest interval that is normal.
+    high_ms
+        Longest interval that is normal.
+    change_max
+        By which factor an interval is normally longer or shorter than the one before, at most.
+    pause_ms
+        Time without a peak from which on one is missing.
+    """
+
+    kind: RhythmKind
+    interval_ms: float | None
+    before_ms: float | None
+    low_ms: float
+    high_ms: float
+    change_max: float
+    pause_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """Where in a window the error lies: when and in which features, or in which pixels.
 
@@ -135,6 +194,13 @@ class Explanation:
         Where in an image the error lies; null where the record is no image.
     sentence
         What is unusual, in one sentence of at most 256 characters, all printable.
+    unreliable
+        Features that the check `shape` did not believe, at most 16 of them, where it looks at each
+        feature alone (`combine` of its recipe). Where it is so of all features, the least anomalous
+        counts. Empty where every feature was believed.
+    rhythm
+        When the peak came that the window was cut round; null where the bundle has no check
+        `rhythm`.
     """
 
     worst_start_ms: int
@@ -146,6 +212,8 @@ class Explanation:
     n_gaps: int
     image: ImageExplanation | None = None
     sentence: str = ""
+    unreliable: tuple[UnreliableFeature, ...] = ()
+    rhythm: RhythmExplanation | None = None
 
 
 class WindowContext(NamedTuple):
@@ -306,7 +374,10 @@ def name_features(
             observed = tuple(None if value is None else unit.value(value) for value in observed)
         name = features.names[each.feature]
         named.append(replace(each, name=name, expected=expected, observed=observed))
-    return replace(explanation, features=tuple(named))
+    unreliable = tuple(
+        replace(each, name=features.names[each.feature]) for each in explanation.unreliable
+    )
+    return replace(explanation, features=tuple(named), unreliable=unreliable)
 
 
 def worst_span(step_errors: NDArray[np.floating]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stream_detector.core.features import Features, LinearUnit
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.explanation import Explanation, WindowContext, name_features
-from stream_detector.core.scoring.sentences import CheckFacts, sentence_of
+from stream_detector.core.scoring.sentences import CheckFacts, Facts, sentence_of
 from stream_detector.errors import RecordValueError
 
 SCALED_MAX = 1e12
@@ -54,7 +54,7 @@ class Finding(NamedTuple):
     check: str | None = None
     false_alarms_per_day: float | None = None
     p_value: float | None = None
-    facts: CheckFacts | None = None
+    facts: Facts | None = None
 
     def described(self, features: Features, of_key: Sequence[LinearUnit] = ()) -> "Finding":
         """Return the finding in the unit of the signal, with names, what is normal and a sentence.
@@ -66,7 +66,7 @@ class Finding(NamedTuple):
         """
         explanation, facts = name_features(self.explanation, features, of_key), self.facts
         name = ""
-        if facts is not None:
+        if isinstance(facts, CheckFacts):
             name = features.names[facts.feature]
             unit = features.unit(facts.feature, of_key[facts.feature] if of_key else None)
             facts = facts.in_unit(unit)

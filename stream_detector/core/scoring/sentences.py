@@ -12,17 +12,32 @@ signal's unit, and the sentence is made of them here::
     shape   the course of pressure differs from what was learnt: observed 6.2 instead of 4 to 4.3
             for 41 s
 
+Of when peaks come, with the check `rhythm`::
+
+    early   a peak came 0.42 s after the one before; normally 0.7 to 0.95 s
+    missing no peak for at least 3 s; normally one comes after 0.7 to 0.95 s
+
 Where a scorer gives no numbers, the sentence is of the explanation::
 
     pressure: observed 6.2 where 4.1 was expected, for 41 s
     rows 3 to 9, columns 4 to 12 differ
+
+What was not believed is added::
+
+    ...; V1 was not believed: more than ten times as large as usual
 """
 
+from collections.abc import Mapping
 from math import floor, inf, isfinite, log10
 from typing import Literal, NamedTuple
 
 from stream_detector.core.features import LinearUnit
-from stream_detector.core.scoring.explanation import Explanation, ImageExplanation
+from stream_detector.core.scoring.explanation import (
+    Explanation,
+    ImageExplanation,
+    RhythmExplanation,
+    UnreliableReason,
+)
 from stream_detector.text import quoted, shorten
 
 SENTENCE_CHARACTERS_MAX = 256
@@ -30,6 +45,16 @@ SENTENCE_CHARACTERS_MAX = 256
 
 _NAME_CHARACTERS_MAX = 64
 """How much of a feature's name is in it."""
+
+_UNRELIABLE_CHARACTERS_MAX = 128
+"""How much of it may say what was not believed."""
+
+_N_UNRELIABLE_NAMED = 3
+
+_AS_LARGE: Mapping[UnreliableReason, str] = {
+    "noise": "more than ten times as large as usual",
+    "off": "less than a tenth as large as usual",
+}
 
 _OF_UNKNOWN_KEY = "; training did not know this key, which has the scale of all keys"
 
@@ -103,7 +128,11 @@ class CheckFacts(NamedTuple):
         )
 
 
-def sentence_of(explanation: Explanation, facts: CheckFacts | None, name: str) -> str:
+Facts = CheckFacts | RhythmExplanation
+"""What a check looked at: numbers of one feature, or when peaks came."""
+
+
+def sentence_of(explanation: Explanation, facts: Facts | None, name: str) -> str:
     """Say in one sentence what is unusual in a window.
 
     Parameters
@@ -113,7 +142,7 @@ def sentence_of(explanation: Explanation, facts: CheckFacts | None, name: str) -
     facts
         What decided, in the unit of the signal; None where the scorer gives no such numbers.
     name
-        Name of the feature that the facts are about; not used without them.
+        Name of the feature that the facts are about; not used where they are about none.
 
     Returns
     -------
@@ -126,13 +155,16 @@ def sentence_of(explanation: Explanation, facts: CheckFacts | None, name: str) -
     >>> sentence_of(explanation, facts, "pressure")
     'pressure stayed at 4.02 for 60 s; it normally varies by 0.03 to 0.21'
     """
-    if facts is not None:
+    if isinstance(facts, RhythmExplanation):
+        sentence = _of_rhythm(facts)
+    elif facts is not None:
         sentence = _of_facts(facts, _shown(name))
     elif explanation.image is not None:
         sentence = _of_image(explanation.image)
     else:
         sentence = _of_error(explanation)
-    return shorten(sentence, SENTENCE_CHARACTERS_MAX)
+    unreliable = shorten(_of_unreliable(explanation), _UNRELIABLE_CHARACTERS_MAX)
+    return shorten(sentence, SENTENCE_CHARACTERS_MAX - len(unreliable)) + unreliable
 
 
 def of_unknown_key(sentence: str) -> str:
@@ -180,10 +212,16 @@ def duration_text(duration_ms: float) -> str:
     >>> [duration_text(each) for each in (2.78, 999.9, 1_000, 119_600, 301_000, 5_400_000, 1e8)]
     ['2.78 ms', '1000 ms', '1 s', '120 s', '5 min', '90 min', '27.8 h']
     """
-    found = (each for each in _UNITS if duration_ms < each[2])
-    unit, size_ms, _ = next(found, ("h", 3_600e3, inf))
+    unit, size_ms = _unit(duration_ms)
     beside = _TENTHS if unit in ("min", "h") else 0.0
     return f"{number_text(duration_ms / size_ms, beside)} {unit}"
+
+
+def _unit(duration_ms: float) -> tuple[str, float]:
+    """Return the unit in which a duration is read, and its milliseconds."""
+    found = (each for each in _UNITS if duration_ms < each[2])
+    unit, size_ms, _ = next(found, ("h", 3_600e3, inf))
+    return unit, size_ms
 
 
 def number_text(value: float, beside: float) -> str:
@@ -241,6 +279,52 @@ def _of_facts(facts: CheckFacts, name: str) -> str:
             f"{_for(facts.duration_ms)}"
         )
     return _of_change(facts, name, band)
+
+
+def _of_rhythm(rhythm: RhythmExplanation) -> str:
+    """Say when a peak came, and when it normally does."""
+    low_ms, high_ms = rhythm.low_ms, rhythm.high_ms
+    unit, size_ms = _unit(high_ms)
+
+    def text(duration_ms: float) -> str:
+        return number_text(duration_ms / size_ms, (high_ms - low_ms) / size_ms)
+
+    normal = f"{text(low_ms)} to {text(high_ms)} {unit}"
+    if rhythm.kind == "missing":
+        return (
+            f"no peak for at least {duration_text(rhythm.pause_ms)}; normally one comes after "
+            f"{normal}"
+        )
+    if rhythm.interval_ms is None:
+        since = f"at least {duration_text(rhythm.pause_ms)}"
+    else:
+        since = f"{text(rhythm.interval_ms)} {unit}"
+    what = f"a peak came {since} after the one before"
+    if rhythm.kind == "irregular" and rhythm.before_ms is not None:
+        return (
+            f"{what}, and that came after {text(rhythm.before_ms)} {unit}; normally they differ by "
+            f"a factor of {number_text(rhythm.change_max, rhythm.change_max - 1)} at most"
+        )
+    return f"{what}; normally {normal}"
+
+
+def _of_unreliable(explanation: Explanation) -> str:
+    """Say which features were not believed, and why; nothing where all were."""
+    unreliable = explanation.unreliable
+    is_all = len(unreliable) == len(explanation.shares)  # then all count
+    found = ""
+    for reason, as_large in _AS_LARGE.items():
+        names = [_shown(each.name) for each in unreliable if each.reason == reason]
+        if not names:
+            continue
+        named, n_more = names[:_N_UNRELIABLE_NAMED], len(names) - _N_UNRELIABLE_NAMED
+        if n_more > 0:
+            named.append(f"{n_more} more")
+        *first, last = named
+        who = f"{', '.join(first)} and {last}" if first else last
+        verb = "are" if is_all and first else "is" if is_all else "were" if first else "was"
+        found += f"; {who} {verb} {'' if is_all else 'not believed: '}{as_large}"
+    return found
 
 
 def _of_change(facts: CheckFacts, name: str, band: str | None) -> str:

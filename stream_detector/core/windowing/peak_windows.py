@@ -18,7 +18,8 @@ import numpy as np
 from stream_detector.core.records import FloatArray
 from stream_detector.core.windowing.arrays import Indices
 from stream_detector.core.windowing.imputation import impute_windows
-from stream_detector.core.windowing.peaks import PeakRules, Peaks, find_peaks, window_values
+from stream_detector.core.windowing.pauses import PeakIntervals, Peaks
+from stream_detector.core.windowing.peaks import PeakRules, find_peaks, window_values
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import Arrivals
 from stream_detector.core.windowing.window_batch import WindowBatch, WindowState
@@ -48,7 +49,7 @@ def _round_peaks(batch: WindowBatch, rules: WindowRules, peaks: PeakRules) -> Wi
     """Return the windows round the peaks of frames in place of the frames."""
     n_own = batch.n_to_next(peaks.n_search + peaks.n_slack)  # (n_frames,)
     none = np.empty(0, np.intp)
-    found = [Peaks(none, none, none, none.astype(np.bool_))]
+    found = [Peaks.without_intervals(none, none)]
     values = [np.empty((0, rules.n_steps, peaks.n_features), np.float32)]
     for start in range(0, len(batch), _FRAMES_AT_ONCE):
         received = batch.gather(slice(start, start + _FRAMES_AT_ONCE))[:, :, : peaks.n_features]
@@ -56,11 +57,12 @@ def _round_peaks(batch: WindowBatch, rules: WindowRules, peaks: PeakRules) -> Wi
         here, windows = _search(filled, peaks, n_own[start : start + len(filled)])
         found.append(replace(here, frames=here.frames + start))
         values.append(windows)
-    frames = np.concatenate([each.frames for each in found])  # (n_windows,)
-    steps = np.concatenate([each.steps for each in found])  # (n_windows,)
-    first = steps - peaks.n_before  # (n_windows,), of each window in its frame
+    joined = Peaks.joined(found)
+    frames = joined.frames  # (n_windows,)
+    first = joined.steps - peaks.n_before  # (n_windows,), of each window in its frame
     n_after = peaks.n_frame - (first + rules.n_steps)  # (n_windows,), steps after the last
     end_ms = batch.end_ms[frames] - n_after * rules.sample_interval_ms  # (n_windows,)
+    intervals = PeakIntervals.of_peaks(joined, rules.sample_interval_ms)
     return replace(
         batch,
         records=batch.records[frames],
@@ -70,7 +72,7 @@ def _round_peaks(batch: WindowBatch, rules: WindowRules, peaks: PeakRules) -> Wi
         cells=batch.cells[frames] + first,
         rules=rules,
         filtered=np.concatenate(values),
-        intervals=np.concatenate([each.intervals for each in found]),
+        intervals=intervals if peaks.n_pause else None,
     )
 
 
@@ -86,15 +88,8 @@ def _search(frames: FloatArray, peaks: PeakRules, n_own: Indices) -> tuple[Peaks
     windows = window_values(searched, found, peaks)  # (n_peaks, n_steps, n_features)
     if not len(rest):
         return found, windows
-    in_frame = np.concatenate([whole[found.frames], rest])
-    order = np.argsort(in_frame, kind="stable")
     blank = np.full((len(rest), *windows.shape[1:]), np.nan, np.float32)
-    at = np.full(len(rest), peaks.n_context)
-    none = np.zeros_like(at)
-    with_rest = Peaks(
-        in_frame[order],
-        np.concatenate([found.steps, at])[order],
-        np.concatenate([found.intervals, none])[order],
-        np.concatenate([found.is_pause, none.astype(np.bool_)])[order],
-    )
-    return with_rest, np.concatenate([windows, blank])[order]
+    missing = Peaks.without_intervals(rest, np.full(len(rest), peaks.n_context))
+    both = Peaks.joined([replace(found, frames=whole[found.frames]), missing])
+    order = np.argsort(both.frames, kind="stable")
+    return both.of(order), np.concatenate([windows, blank])[order]

@@ -20,11 +20,11 @@ long as the distance to the next frame::
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
 from stream_detector.core.windowing.arrays import Indices
 from stream_detector.core.windowing.moving import mean_of, running_sums, trailing_max
+from stream_detector.core.windowing.pauses import Found, Peaks, with_pauses
 
 STRENGTH_MIN = 0.3
 """Least strength of a peak, where 1 is that of most peaks of the seconds before. A ventricular beat
@@ -169,30 +169,6 @@ class PeakRules:
         return self.n_context + self.n_search + self.n_slack + self.n_after
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Peaks:
-    """Peaks and pauses of some frames, by frame and then by step.
-
-    Parameters
-    ----------
-    frames, steps
-        Frame of each peak, and its step in there, shape (n_peaks,).
-    intervals
-        Steps since the peak before, shape (n_peaks,); n_pause or more where it is not known any
-        more. 0 where the rules do not ask.
-    is_pause
-        Which of them are pauses, shape (n_peaks,): there was no peak for n_pause steps.
-    """
-
-    frames: Indices
-    steps: Indices
-    intervals: Indices
-    is_pause: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-
 def find_peaks(frames: FloatArray, rules: PeakRules, n_own: Indices) -> Peaks:
     """Find the peaks in the part of each frame that is its own.
 
@@ -220,47 +196,9 @@ def find_peaks(frames: FloatArray, rules: PeakRules, n_own: Indices) -> Peaks:
     middles = np.concatenate([nothing, *(part.middles for part in parts)])
     is_own = (middles >= rules.n_context) & (middles < rules.n_context + n_own[in_frame])
     if not rules.n_pause:
-        n_peaks = int(is_own.sum())
-        none = np.zeros(n_peaks, np.intp)
-        return Peaks(in_frame[is_own], steps[is_own], none, none.astype(np.bool_))
-    return _with_pauses(_Found(in_frame, steps, middles), is_own, rules, n_own)
-
-
-def _with_pauses(
-    found: "_Found", is_own: NDArray[np.bool_], rules: PeakRules, n_own: Indices
-) -> Peaks:
-    """Return the peaks of each frame's own part with their intervals, and its pause, if any."""
-    n_frames, far = len(n_own), -rules.n_frame
-    is_first = np.ones(len(found.frames), dtype=np.bool_)  # (n_found,)
-    is_first[1:] = found.frames[1:] != found.frames[:-1]
-    before = np.concatenate([[far], found.steps[:-1]])[: len(found.steps)]
-    intervals = found.steps - np.where(is_first, far, before)  # (n_found,)
-    # A pause begins n_pause steps after a peak, or before the frame's own part.
-    last = np.full(n_frames, far)
-    is_before = found.middles < rules.n_context
-    last[found.frames[is_before]] = found.middles[is_before]  # the last one is written last
-    until = rules.n_context + n_own  # (n_frames,)
-    first_own = until.copy()
-    own = np.flatnonzero(is_own)[::-1]  # the first one is written last
-    first_own[found.frames[own]] = found.middles[own]
-    begin = np.maximum(last + rules.n_pause, rules.n_context)  # (n_frames,)
-    paused = np.flatnonzero(begin < first_own)  # (n_pauses,)
-    frames = np.concatenate([found.frames[is_own], paused])
-    steps = np.concatenate([found.steps[is_own], begin[paused]])
-    since = np.minimum(begin[paused] - last[paused], rules.n_frame)
-    intervals = np.concatenate([intervals[is_own], since])
-    is_pause = np.concatenate([np.zeros(len(own), np.bool_), np.ones(len(paused), np.bool_)])
-    order = np.lexsort((steps, frames))
-    return Peaks(frames[order], steps[order], intervals[order], is_pause[order])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    """Peaks of some frames, with the middle of the burst that each was found by."""
-
-    frames: Indices
-    steps: Indices
-    middles: Indices
+        return Peaks.without_intervals(in_frame[is_own], steps[is_own])
+    found = Found(in_frame, steps, middles)
+    return with_pauses(found, is_own, n_own, rules.n_context, rules.n_pause)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -286,7 +224,7 @@ class _Bursts:
     band: FloatArray
 
 
-def _find(frames: FloatArray, rules: PeakRules) -> _Found:
+def _find(frames: FloatArray, rules: PeakRules) -> Found:
     """Return all peaks that each frame can see."""
     bursts = _bursts(frames, rules)
     begin = rules.n_context - rules.n_back - bursts.first
@@ -304,7 +242,7 @@ def _find(frames: FloatArray, rules: PeakRules) -> _Found:
     weights = bursts.weights[in_frame, :, at + begin]  # (n_found, n_features)
     middles = at + rules.n_context - rules.n_back  # (n_found,)
     steps = _highest(bursts.band, in_frame, middles, weights, rules)
-    return _Found(in_frame, steps, middles)
+    return Found(in_frame, steps, middles)
 
 
 def _bursts(frames: FloatArray, rules: PeakRules) -> _Bursts:

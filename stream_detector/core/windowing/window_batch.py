@@ -16,6 +16,7 @@ from stream_detector.core.windowing.grid import Aligned, SegmentBuffer
 from stream_detector.core.windowing.key_clocks import NO_RECORD, ClockEvent
 from stream_detector.core.windowing.keyed_state import KeyedState, StateDelta
 from stream_detector.core.windowing.missing_features import MissingFeatures
+from stream_detector.core.windowing.pauses import PeakIntervals
 from stream_detector.core.windowing.reordering import InOrder
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import Expired
@@ -139,8 +140,8 @@ class WindowBatch:
         How the windows were cut.
     filtered, intervals
         Of windows round peaks: the values of their signal within the band that is asked for, shape
-        (n_windows, n_steps, n_filtered), and the steps since the peak before, shape (n_windows,).
-        None of other windows.
+        (n_windows, n_steps, n_filtered), and how far the peaks are apart, where the rules ask for
+        that. None of other windows.
     """
 
     state: WindowState
@@ -169,7 +170,7 @@ class WindowBatch:
     cells: Indices
     rules: WindowRules
     filtered: FloatArray | None = None
-    intervals: Indices | None = None
+    intervals: PeakIntervals | None = None
 
     def __len__(self) -> int:
         return len(self.records)

@@ -18,13 +18,13 @@ from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.stream_evaluation import LabelledEvent, event_rows
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.datasets.base import SampleDataset
+from stream_detector.datasets.feature_order import match_features
 from stream_detector.datasets.files.columns import NAMED, Columns, canonical
 from stream_detector.datasets.files.extra import refuse_extra, refuse_row_numbers
 from stream_detector.datasets.files.long_form import widened
 from stream_detector.datasets.files.reading import read_columns
 from stream_detector.datasets.files.remedies import mend, to_milliseconds
 from stream_detector.datasets.files.times import is_time_name
-from stream_detector.datasets.windowing import match_features
 from stream_detector.errors import DatasetError
 from stream_detector.files import AnyPath
 from stream_detector.recipes.columns import BY_NAME, LABEL_NOTES, ColumnMap

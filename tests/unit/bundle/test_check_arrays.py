@@ -14,15 +14,11 @@ from stream_detector.bundle.check_arrays import (
     unpack_checks,
 )
 from stream_detector.core.scoring.check_scorer import Checks
-from stream_detector.core.scoring.checks import (
-    CHECK_KINDS,
-    Combine,
-    Members,
-    calibrate_looks,
-    looks_of,
-)
+from stream_detector.core.scoring.checks import CHECK_KINDS, calibrate_looks, looks_of
+from stream_detector.core.scoring.members import Combine, Members
 from stream_detector.core.scoring.neighbours import fit_neighbours
 from stream_detector.core.scoring.normal_scores import keep_scores
+from stream_detector.core.scoring.rhythm import RhythmLimits
 from stream_detector.core.scoring.tails import CalibrationScores
 from stream_detector.errors import BundleIntegrityError
 
@@ -44,7 +40,8 @@ def make_checks(*, with_times: bool = True) -> Checks:
     if not with_times:
         scores = CalibrationScores.without_times(scores.scores)
     members = Members(neighbours, rng.random(6), 1 + rng.random(6))
-    return Checks(3, 4, members, looks, keep_scores(scores))
+    rhythm = RhythmLimits(800.0, 600.0, 1_000.0, 1.5, 3_000.0)
+    return Checks(3, 4, members, looks, keep_scores(scores), rhythm if with_times else None)
 
 
 def apart(combine: Combine, *, has_errors: bool) -> Checks:
@@ -96,6 +93,8 @@ def test_they_come_back_bit_for_bit(with_times: bool) -> None:
     again = load_checks(Path("b"), content, N_STEPS, N_FEATURES)
     assert as_bytes(again) == as_bytes(checks)
     assert again.looks.checks == checks.looks.checks
+    assert again.rhythm == checks.rhythm
+    assert (again.rhythm is None) is not with_times
     assert (again.normal.tail is None) is not with_times
     assert dump_checks(again) == content
 
@@ -133,6 +132,13 @@ def test_they_come_back_bit_for_bit(with_times: bool) -> None:
         ("n_nearest_2", np.array([10, 3, 2])),
         ("n_nearest_2", np.array([10, 3, 1])),
         ("n_nearest_1", np.array([3, 3])),
+        ("rhythm", np.array([800.0, 600.0, 1_000.0, 1.5])),
+        ("rhythm", np.array([800.0, 0.0, 1_000.0, 1.5, 3_000.0])),
+        ("rhythm", np.array([800.0, 800.0, 1_000.0, 1.5, 3_000.0])),
+        ("rhythm", np.array([800.0, 600.0, 800.0, 1.5, 3_000.0])),
+        ("rhythm", np.array([800.0, 600.0, 1_000.0, 1.0, 3_000.0])),
+        ("rhythm", np.array([800.0, 600.0, 1_000.0, 1.5, 0.0])),
+        ("rhythm", np.array([800.0, 600.0, np.inf, 1.5, 3_000.0])),
     ],
 )
 def test_what_was_changed_is_refused(name: str, value: Any) -> None:

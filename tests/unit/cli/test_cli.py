@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 import pytest
 from alerts import make_alert
+from present import present
 
 import stream_detector
 from stream_detector import cli
@@ -19,7 +20,11 @@ from stream_detector.cli.alerts import describe
 from stream_detector.cli.terminal import parse_duration_s, to_json
 from stream_detector.core.alerting.alert import Alert, encode_alert
 from stream_detector.core.records import BundleReference, RecordMetadata
-from stream_detector.core.scoring.explanation import Explanation, FeatureExplanation
+from stream_detector.core.scoring.explanation import (
+    Explanation,
+    FeatureExplanation,
+    UnreliableFeature,
+)
 from stream_detector.errors import BrokerError, ConfigError, StreamDetectorError
 from stream_detector.outputs.alerts import parse_alert
 
@@ -280,6 +285,16 @@ def test_the_check_that_decided_is_shown() -> None:
         replace(alert_of(), check="flat")
     )
     assert '  check "a b\\x1b"  key ' in describe(replace(alert_of(), check="a b\x1b"))
+
+
+def test_features_that_were_not_believed_are_shown() -> None:
+    explanation = present(alert_of().explanation)
+    unreliable = tuple(UnreliableFeature(at, f"lead {at}", "off") for at in range(4))
+    alert = replace(alert_of(), explanation=replace(explanation, unreliable=unreliable))
+    assert (
+        '  flow (75%)  not believed "lead 0" (off)  not believed "lead 1" (off)  '
+        'not believed "lead 2" (off)  telemetry[3]'
+    ) in describe(alert)
 
 
 def test_the_sentence_is_the_last_field() -> None:

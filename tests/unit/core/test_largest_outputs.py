@@ -25,9 +25,12 @@ from stream_detector.core.records import (
 from stream_detector.core.scoring.explanation import (
     N_FEATURES_MAX,
     N_POINTS_MAX,
+    N_UNRELIABLE_MAX,
     Explanation,
     FeatureExplanation,
     ImageExplanation,
+    RhythmExplanation,
+    UnreliableFeature,
 )
 from stream_detector.core.scoring.image_explanation import HEAT_MAP_BYTES_MAX
 from stream_detector.core.scoring.sentences import SENTENCE_CHARACTERS_MAX
@@ -72,6 +75,8 @@ def largest_alert(fill: bytes) -> OutputRecord:
     explanation = Explanation(
         *(LARGE, LARGE, features, (LONG,) * N_FEATURES, (LARGE,) * N_POINTS_MAX, LONG, LARGE),
         *(image, "\U0001f6d1" * SENTENCE_CHARACTERS_MAX),
+        unreliable=(UnreliableFeature(N_FEATURES, NAME, "noise"),) * N_UNRELIABLE_MAX,
+        rhythm=RhythmExplanation("irregular", *(LONG,) * 6),
     )
     alert: Alert = make_alert(
         metadata,

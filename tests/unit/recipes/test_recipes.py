@@ -632,7 +632,7 @@ def test_another_scorer_needs_no_unsetting_of_the_checks() -> None:
 def test_the_telemetry_recipe_looks_in_every_way() -> None:
     recipe = load_recipe(TELEMETRY)
     assert recipe.scorer.kind == "checks"
-    assert (*(each.kind for each in recipe.check), "shift") == CHECK_KINDS
+    assert (*(each.kind for each in recipe.check), "shift", "rhythm") == CHECK_KINDS
 
 
 def test_principal_components_may_be_all_values_of_a_window_and_need_no_training() -> None:

@@ -78,6 +78,8 @@ def test_an_alert_is_json_with_the_published_fields() -> None:
             "n_gaps": 2,
             "image": None,
             "sentence": "vibration is odd",
+            "unreliable": [],
+            "rhythm": None,
         },
         "event_time_ms": 1_700_000_000_139,
         "opened_ms": 1_700_000_000_139,

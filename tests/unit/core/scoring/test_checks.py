@@ -13,17 +13,20 @@ from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.checks import (
     ALL_FEATURES,
     CHECK_KINDS,
-    Combine,
-    Members,
     calibrate_looks,
-    fit_members,
     largest,
     looks_of,
+)
+from stream_detector.core.scoring.explanation import WindowContext
+from stream_detector.core.scoring.members import (
+    Combine,
+    Members,
+    fit_members,
     member_errors,
     n_errors,
 )
-from stream_detector.core.scoring.explanation import WindowContext
 from stream_detector.core.scoring.neighbours import fit_neighbours
+from stream_detector.core.scoring.sentences import CheckFacts
 from stream_detector.core.scoring.statistics import LOG_FLOOR, WindowView
 from stream_detector.errors import NonFiniteScoreError
 
@@ -289,7 +292,8 @@ def test_a_shift_of_the_newest_steps_is_told_from_what_was_before() -> None:
     assert (found.explanation.worst_start_ms, found.explanation.worst_end_ms) == (32_000, 39_000)
     sentence = found.described(Features(("first", "second", "third"))).explanation.sentence
     assert re.match(r"third is at 2\.\d+; it is normally between 1\.\d+ and 2\.\d+", sentence)
-    facts = present(found.facts)
+    facts = found.facts
+    assert isinstance(facts, CheckFacts)
     low, high = present(facts.low), present(facts.high)
     reach = (high - low) / 2
     middle, scale = scorer.checks.looks.middles[2], scorer.checks.looks.scales[2]

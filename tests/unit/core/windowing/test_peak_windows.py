@@ -83,8 +83,7 @@ def test_there_is_a_window_round_each_peak_once_it_can_be_told() -> None:
     assert some.records.tolist() == [record for _, record in owners]
     windows = some.gather(slice(None))
     assert (windows == np.stack([signal()[pulse - 2 : pulse + 3] for pulse, _ in owners])).all()
-    assert some.intervals is not None
-    assert some.intervals.tolist() == [0] * 15
+    assert some.intervals is None
 
 
 def test_the_delay_is_at_most_the_steps_after_a_peak_and_those_of_a_search() -> None:
@@ -97,7 +96,9 @@ def test_the_delay_is_at_most_the_steps_after_a_peak_and_those_of_a_search() -> 
 def test_distances_between_peaks_are_known_where_they_are_asked_for() -> None:
     some = cut(signal(), replace(RULES, peaks=replace(PEAKS, n_pause=40)))
     assert some.intervals is not None
-    assert set(some.intervals.tolist()) == {14}
+    assert set(some.intervals.since_ms.tolist()) == {140}
+    assert set(some.intervals.before_ms.tolist()) == {140}
+    assert not some.intervals.is_pause.any()
 
 
 def test_without_peaks_windows_are_cut_each_stride() -> None:

@@ -5,15 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from reference_peaks import Peak
 
 from stream_detector.core.records import FloatArray
-from stream_detector.core.windowing.peaks import (
-    PeakRules,
-    Peaks,
-    find_peaks,
-    window_values,
-)
+from stream_detector.core.windowing.pauses import Peaks
+from stream_detector.core.windowing.peaks import PeakRules, find_peaks, window_values
 
 RULES = PeakRules(
     features=(0,),
@@ -153,43 +148,40 @@ def test_a_change_of_gain_is_followed() -> None:
         assert places(frame * np.float32(gain)) == [0, 14, 28]
 
 
-def pauses_of(pulses: Mapping[int, float], n_own: int = 32) -> list[Peak]:
+def pauses_of(pulses: Mapping[int, float], n_own: int = 32) -> list[tuple[int, int, int, bool]]:
     rules = replace(RULES, n_pause=16)
     found = find_peaks(frame_of(pulses, rules), rules, np.array([n_own]))
-    columns = (found.steps - rules.n_context, found.intervals, found.is_pause)
-    return [Peak(*row) for row in zip(*(each.tolist() for each in columns), strict=True)]
+    columns = (found.steps - rules.n_context, found.intervals, found.before, found.is_pause)
+    return list(zip(*(each.tolist() for each in columns), strict=True))
 
 
 def test_a_pause_begins_so_many_steps_after_a_peak() -> None:
-    assert pauses_of({-4: USUAL, 12: USUAL}) == [(12, 16, False)]
-    assert pauses_of({-4: USUAL, 13: USUAL}) == [(12, 16, True), (13, 17, False)]
+    assert pauses_of({-4: USUAL, 12: USUAL}) == [(12, 16, 0, False)]
+    assert pauses_of({-4: USUAL, 13: USUAL}) == [(12, 16, 0, True), (13, 16, 0, False)]
     assert pauses_of({-4: USUAL}, n_own=12) == []
-    assert pauses_of({-4: USUAL}, n_own=13) == [(12, 16, True)]
+    assert pauses_of({-4: USUAL}, n_own=13) == [(12, 16, 0, True)]
 
 
 def test_a_pause_that_goes_on_is_told_by_each_frame() -> None:
-    far = replace(RULES, n_pause=16).n_frame
-    assert [each for each in pauses_of({}) if each.is_pause] == [(2, 16, True)]
+    assert [each for each in pauses_of({}) if each[-1]] == [(2, 16, 0, True)]
     rules = replace(RULES, n_pause=16)
     blank = find_peaks(np.zeros((2, rules.n_frame, 1), np.float32), rules, np.array([32, 5]))
     assert blank.frames.tolist() == [0, 1]
     assert (blank.steps - rules.n_context).tolist() == [0, 0]
-    assert blank.intervals.tolist() == [far, far]
+    assert blank.intervals.tolist() == [16, 16]
 
 
 def test_how_long_ago_a_peak_was_is_known_up_to_a_pause() -> None:
     assert replace(RULES, n_pause=16).n_back == 18
-    far = replace(RULES, n_pause=16).n_frame
-    assert pauses_of({-14: 0.0, -18: USUAL, 6: USUAL}) == [(0, 18, True), (6, 24, False)]
-    pause, peak = pauses_of({-14: 0.0, -19: USUAL, 6: USUAL})
-    assert pause == (0, far, True)
-    assert peak.step == 6
-    assert peak.interval > far
+    for last in (-18, -19):
+        found = pauses_of({-14: 0.0, last: USUAL, 6: USUAL})
+        assert found == [(0, 16, 0, True), (6, 16, 0, False)]
+    assert pauses_of({-14: 0.0, -9: USUAL, -1: USUAL, 6: USUAL}) == [(6, 7, 8, False)]
 
 
 def test_windows_hold_the_signal_around_each_peak() -> None:
     frames = np.arange(2 * 40, dtype=np.float32).reshape(2, 20, 2)
-    at = Peaks(np.array([0, 1]), np.array([6, 10]), np.zeros(2, np.intp), np.zeros(2, np.bool_))
+    at = Peaks.without_intervals(np.array([0, 1]), np.array([6, 10]))
     rules = replace(RULES, n_features=2)
     windows = window_values(frames, at, rules)
     assert windows.flags.c_contiguous
@@ -197,7 +189,7 @@ def test_windows_hold_the_signal_around_each_peak() -> None:
 
 
 def test_windows_are_within_their_band() -> None:
-    at = Peaks(np.array([0]), np.array([10]), np.zeros(1, np.intp), np.zeros(1, np.bool_))
+    at = Peaks.without_intervals(np.array([0]), np.array([10]))
     ramp = 1e6 + np.arange(20, dtype=np.float32).reshape(1, 20, 1)
     without_low = window_values(ramp, at, replace(RULES, n_base=7))
     assert without_low.ravel().tolist() == [0.0] * 5  # a straight line is its moving mean
