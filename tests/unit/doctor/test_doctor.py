@@ -18,6 +18,7 @@ from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import OutputRecord
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.windowing.peaks import PeakRules
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.doctor import Examination, Finding, Reading, Report, make_report, read_recent
 from stream_detector.doctor.reading import N_RECORDS_MAX
@@ -153,6 +154,30 @@ def test_each_mismatch_is_found_by_its_check(
         "scored",
     }
     assert not report.would_score
+
+
+@pytest.mark.parametrize(("height", "is_found"), [(1.5, True), (0.0, False)])
+def test_a_key_without_any_peak(broker: MemoryBroker, height: float, is_found: bool) -> None:
+    peaks = PeakRules((0,), 1, 1, 5, 6, 20, 5, N_STEPS, 1, 0, 30, 2, 0)
+    detector = of_samples(peaks=peaks, stride=30, gap_ms_max=2_000)
+    for at in range(200):
+        broker.feed("telemetry", samples([at], [height * (at % 14 == 7)]))
+    report = examine(broker, detector, now_ms=NOW_MS + 201_000)
+    assert unwell(report) == ({} if is_found else {"peaks": "problem", "scored": "problem"})
+    assert finding(report, "peaks").found == (
+        "every key that was searched has peaks"
+        if is_found
+        else "1 key, such as pump: no peak was found in 199 s of samples"
+    )
+
+
+def test_a_key_in_warm_up_waits_for_a_search(broker: MemoryBroker) -> None:
+    peaks = PeakRules((0,), 1, 1, 5, 6, 20, 5, N_STEPS, 1, 0, 30, 2, 0)
+    detector = of_samples(peaks=peaks, stride=30, gap_ms_max=2_000)
+    broker.feed("telemetry", samples(range(100)))
+    found = finding(examine(broker, detector, now_ms=NOW_MS + 101_000), "warm-up").found
+    assert f"a search for peaks takes {peaks.n_frame}, one each 1000 ms" in found
+    assert "; a search takes " in found
 
 
 def test_one_key_on_two_partitions(broker: MemoryBroker) -> None:
