@@ -59,7 +59,8 @@ def few_steps(path: Path) -> list[str]:
             changes.append(f"{key}={value}")
     if recipe.scorer.kind == "checks":
         changes.append("threshold.folds=2")
-        if recipe.window.record == "samples":  # windows of which each holds most of the last one
+        # Of windows of which each holds most of the last one.
+        if recipe.window.record == "samples" and recipe.peaks is None:
             changes.append(f"window.stride={recipe.window.steps}")
     return changes
 

@@ -116,7 +116,6 @@ def test_what_cannot_be_meant_is_refused(override: str, expected: str) -> None:
         "peaks.refractory_ms=16.7",
         "peaks.search_ms=22.3",
         "peaks.context_ms=22.3",
-        "peaks.pause_ms=2000",
     ],
 )
 def test_what_is_just_within_is_taken(override: str) -> None:

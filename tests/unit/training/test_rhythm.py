@@ -11,12 +11,12 @@ from present import present
 from rhythms import intervals_of, pulses
 
 from stream_detector.assembly import open_bundle
-from stream_detector.bundle import read_bundle
+from stream_detector.bundle import BundleParts, Facts, read_bundle, write_bundle
 from stream_detector.cli.sources import read_file
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.scoring.check_scorer import CheckScorer
 from stream_detector.datasets import Dataset
-from stream_detector.errors import DatasetError
+from stream_detector.errors import BundleIntegrityError, DatasetError
 from stream_detector.evaluation.offline import run_offline
 from stream_detector.recipes import Recipe, load_recipe
 from stream_detector.training.rhythm import normal_intervals
@@ -177,3 +177,22 @@ def test_metrics_of_the_test_part_know_the_rhythm(trained: Path) -> None:
     )
     _, scores = evaluate_on(dataset, served.bundle.manifest.recipe, scorer)
     assert (scores[3:] > scores[:3]).all()
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_a_bundle_whose_recipe_says_something_else_is_refused(
+    trained: Path, tmp_path: Path, is_wanted: bool
+) -> None:
+    bundle = read_bundle(trained / "bundle")
+    said = bundle.manifest.model_dump(exclude={"format_version", "version", "libraries", "files"})
+    checks = present(bundle.checks)
+    if is_wanted:
+        checks = replace(checks, rhythm=None)
+    else:
+        said["recipe"]["check"] = said["recipe"]["check"][:1]
+        said["recipe"]["peaks"]["pause_ms"] = None
+    keras, onnx = (path.read_bytes() for path in (bundle.network_keras, bundle.network_onnx))
+    parts = BundleParts(keras, onnx, bundle.scaler, bundle.key_scales, checks)
+    expected = "expected limits" if is_wanted else "expected no limits"
+    with pytest.raises(BundleIntegrityError, match=expected):
+        write_bundle(tmp_path / "b", Facts.model_validate(said), parts)
