@@ -86,11 +86,14 @@ class Course:
             trust = trust * np.float32(1e-3)
         return trust
 
-    def height(self, step: int, middle: int) -> np.float32:
-        """How high the signal is at a step, beside the highest point of the time before."""
-        past = range(middle - self.rules.n_block + 1, middle + 1)
-        usual = max(abs(self.band[at]) for at in past)
-        return min(abs(self.band[step]) / max(usual, TINY), np.float32(1.5))
+    def slope(self, step: int) -> np.float32:
+        lag = self.rules.n_lag
+        return abs(self.band[step + lag] - self.band[step - lag])
+
+    def steepest(self, step: int) -> np.float32:
+        """How steep the signal was at most in the time before."""
+        past = range(step - self.rules.n_block + 1, step + 1)
+        return max(max(self.slope(at) for at in past), TINY)
 
 
 @dataclass(frozen=True)
@@ -131,20 +134,30 @@ class Frame:
             and here >= np.float32(0.5) * max(past)
         )
 
-    def highest(self, middle: int) -> int:
-        """The highest point about the middle of a burst, the first of several."""
-        shift, trusts = self.rules.n_shift, [course.trust(middle) for course in self.courses]
-        places = range(middle - shift, middle + shift + 1)
-        heights = [
-            added(
-                [
-                    course.height(step, middle) * trust
-                    for course, trust in zip(self.courses, trusts, strict=True)
-                ]
-            )
-            for step in places
-        ]
-        return places[heights.index(max(heights))]
+    def centre(self, middle: int) -> int:
+        """The centre of gravity of a burst, each step with the square of its slope."""
+        shift, pull = self.rules.n_shift, self.rules.n_pull
+        trusts = [course.trust(middle) / course.steepest(middle) for course in self.courses]
+        step = middle
+        for _ in range(3):
+            masses = [
+                float(
+                    added(
+                        [
+                            course.slope(step + at) * trust
+                            for course, trust in zip(self.courses, trusts, strict=True)
+                        ]
+                    )
+                )
+                ** 2
+                for at in range(-pull, pull + 1)
+            ]
+            total = max(sum(masses), float(TINY) ** 2)
+            places = range(-pull, pull + 1)
+            turning = sum(mass * at for mass, at in zip(masses, places, strict=True))
+            step += round(turning / total)
+            step = min(max(step, middle - shift), middle + shift)
+        return step
 
 
 def mean(values: FloatArray, step: int, n: int) -> np.float32:
@@ -187,7 +200,7 @@ def find_one_by_one(frame: FloatArray, rules: PeakRules, n_own: int) -> list[Pea
                 is_paused = True
         if not whole.is_middle(middle):
             continue
-        step = whole.highest(middle)
+        step = whole.centre(middle)
         if first <= middle < end:
             found.append(Peak(step, *intervals(known, middle, step, rules.n_pause), False))
         known.append((middle, step))

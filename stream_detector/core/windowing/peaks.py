@@ -37,8 +37,9 @@ follows a heartbeat has less."""
 _STRENGTH_MAX = np.float32(1.0)
 """Largest strength in one feature that counts, so that no feature outvotes the others."""
 
-_HEIGHT_MAX = np.float32(1.5)
-"""Largest height in one feature that counts where the highest point of a burst is sought."""
+_N_PULLS = 3
+"""How often a peak moves to the centre of gravity of what is around it. Where a burst saturates, its
+middle is where it begins, and one move does not reach the centre."""
 
 _WILD = np.float32(3.0)
 """Strength beyond which a feature is not believed: bursts of noise go far beyond it."""
@@ -90,7 +91,7 @@ class PeakRules:
     --------
     >>> rules = PeakRules((0,), 1, 9, 41, 72, 360, 35, 70, 5, 159, 144, 36, 0)
     >>> rules.n_context, rules.n_after, rules.n_frame
-    (1715, 128, 2023)
+    (1715, 140, 2035)
     """
 
     features: tuple[int, ...]
@@ -139,8 +140,13 @@ class PeakRules:
 
     @property
     def n_shift(self) -> int:
-        """Return how far from the middle of a burst its highest point may be."""
-        return self.n_apart // 6
+        """Return how far from the middle of a burst its centre of gravity may be."""
+        return self.n_apart // 3
+
+    @property
+    def n_pull(self) -> int:
+        """Return how many steps to each side pull a peak to the centre of its burst."""
+        return self.n_burst // 2 + self.n_shift // 4
 
     @property
     def n_context(self) -> int:
@@ -241,7 +247,7 @@ def _find(frames: FloatArray, rules: PeakRules) -> Found:
     in_frame, at = np.nonzero(is_peak)  # (n_found,)
     weights = bursts.weights[in_frame, :, at + begin]  # (n_found, n_features)
     middles = at + rules.n_context - rules.n_back  # (n_found,)
-    steps = _highest(bursts.band, in_frame, middles, weights, rules)
+    steps = _centres(bursts.band, in_frame, middles, weights, rules)
     return Found(in_frame, steps, middles)
 
 
@@ -281,24 +287,31 @@ def _bursts(frames: FloatArray, rules: PeakRules) -> _Bursts:
     return _Bursts(first, strengths, weights, band)
 
 
-def _highest(
+def _centres(
     band: FloatArray, in_frame: Indices, middles: Indices, weights: FloatArray, rules: PeakRules
 ) -> Indices:
-    """Return the highest point of each burst, shape (n_found,).
+    """Return the centre of gravity of each burst of slopes, shape (n_found,).
 
-    A feature counts as much as it is believed, in units of what it usually reaches.
+    It stays where it is from one beat to the next, while the highest point of a beat may be now one
+    wave and now another. A feature counts as much as it is believed, in units of what its slopes
+    usually reach, and a step with the square of its slope.
     """
-    n_features, shift = band.shape[1], rules.n_shift
-    heights = np.abs(band)  # (n_frames, n_features, n_in_band)
-    usual = trailing_max(heights, rules.n_block)
-    places = middles - rules.n_trend // 2  # (n_found,)
-    near = places[:, np.newaxis, np.newaxis] + np.arange(-shift, shift + 1)
+    n_features, lag = band.shape[1], rules.n_lag
+    slopes = np.abs(band[..., 2 * lag :] - band[..., : -2 * lag])
+    first = rules.n_trend // 2 + lag  # step of the first slope
+    around = np.arange(-rules.n_pull, rules.n_pull + 1)
     columns = np.arange(n_features)[np.newaxis, :, np.newaxis]
-    around = heights[in_frame[:, np.newaxis, np.newaxis], columns, near]
-    scale = np.maximum(usual[in_frame, :, places], _TINY)  # (n_found, n_features)
-    units = np.minimum(around / scale[:, :, np.newaxis], _HEIGHT_MAX)
-    joined = _over_features(units * weights[:, :, np.newaxis])  # (n_found, 2 * shift + 1)
-    steps: Indices = middles + joined.argmax(axis=1) - shift
+    usual = trailing_max(slopes, rules.n_block)[in_frame, :, middles - first]
+    factors = (weights / np.maximum(usual, _TINY))[:, :, np.newaxis]  # (n_found, n_features, 1)
+    steps = middles
+    for _ in range(_N_PULLS):
+        near = (steps - first)[:, np.newaxis, np.newaxis] + around
+        pulling = slopes[in_frame[:, np.newaxis, np.newaxis], columns, near]
+        joined = _over_features(pulling * factors)  # (n_found, 2 * n_pull + 1)
+        masses = np.square(joined.astype(np.float64))
+        shifts = (masses * around).sum(axis=1) / np.maximum(masses.sum(axis=1), float(_TINY) ** 2)
+        moved = steps + np.rint(shifts).astype(np.intp)
+        steps = np.clip(moved, middles - rules.n_shift, middles + rules.n_shift)
     return steps
 
 

@@ -51,11 +51,15 @@ def places(frames: FloatArray, rules: PeakRules = RULES, n_own: int = 32) -> lis
 def test_a_frame_has_what_decides_on_its_peaks() -> None:
     ecg = PeakRules((0,), 1, 9, 41, 72, 360, 35, 70, 5, 159, 144, 36, 0)
     assert (ecg.n_lag, ecg.n_burst, ecg.n_reach) == (4, 29, 38)
-    assert (ecg.n_past, ecg.n_wild_before, ecg.n_wild_after, ecg.n_shift) == (129, 108, 18, 12)
-    assert (ecg.n_context, ecg.n_back, ecg.n_after) == (4 * 360 + 129 + 108 + 38, 0, 72 + 18 + 38)
-    assert ecg.n_frame == 1715 + 144 + 36 + 128
+    assert (ecg.n_past, ecg.n_wild_before, ecg.n_wild_after, ecg.n_shift) == (129, 108, 18, 24)
+    assert (ecg.n_context, ecg.n_back, ecg.n_after) == (
+        4 * 360 + 129 + 108 + 38,
+        0,
+        24 + 35 + 2 + 79,
+    )
+    assert ecg.n_frame == 1715 + 144 + 36 + 140
     long = replace(ecg, n_before=20, n_window=200)
-    assert long.n_after == 12 + 180 + 2 + 79
+    assert long.n_after == 24 + 180 + 2 + 79
     assert replace(ecg, n_smooth=1).n_lag == 1
 
 
@@ -172,7 +176,7 @@ def test_a_pause_that_goes_on_is_told_by_each_frame() -> None:
 
 
 def test_how_long_ago_a_peak_was_is_known_up_to_a_pause() -> None:
-    assert replace(RULES, n_pause=16).n_back == 18
+    assert replace(RULES, n_pause=16).n_back == 20
     for last in (-18, -19):
         found = pauses_of({-14: 0.0, last: USUAL, 6: USUAL})
         assert found == [(0, 16, 0, True), (6, 16, 0, False)]
