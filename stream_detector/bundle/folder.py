@@ -144,7 +144,9 @@ class Bundle:
     @property
     def features(self) -> Features:
         """Return names and origin of the features, and the scales of keys."""
-        warm_up_samples = self.manifest.recipe.scaling.warm_up_samples
+        # One series has a name by chance, such as that of its file: its scale is that of any key.
+        has_fleet = self.key_scales is not None and len(self.key_scales) > 1
+        warm_up_samples = self.manifest.recipe.scaling.warm_up_samples if has_fleet else 0
         names, origin = self.manifest.features, self.manifest.origin
         return Features(names, origin, self.key_scales, warm_up_samples)
 

@@ -17,6 +17,7 @@ from stream_detector.inspection.recipe_text import compose, recipe_name, to_text
 from stream_detector.inspection.roles import Layout
 from stream_detector.inspection.table import RawTable, feature_values, read_raw
 from stream_detector.inspection.timing import Timing, measure
+from stream_detector.inspection.warm_up import choose_warm_up
 from stream_detector.recipes import Recipe, load_recipe
 
 
@@ -102,7 +103,8 @@ def make_recipe(table: RawTable, layout: Layout, target: Target, choices: Choice
         If the file cannot be read, or holds too little.
     """
     table, layout = _copied(table, layout, target, choices)
-    timing = measure(layout, feature_values(table, layout.features))
+    features = feature_values(table, layout.features)
+    timing = measure(layout, features)
     if timing is None:
         message = (
             f"{table.path}: expected samples of different times, received none for any key; name "
@@ -113,6 +115,8 @@ def make_recipe(table: RawTable, layout: Layout, target: Target, choices: Choice
     rate = choices.false_alarms_per_day
     base = dict(base_recipe(rate)) | ({"input": choices.table} if choices.table else {})
     values = compose(target.name, str(table.path), layout, plan, base)
+    warm_up = choose_warm_up(layout, features)
+    values["scaling"] = {**values["scaling"], "warm_up_samples": warm_up}
     recipe = write_values(values, table.path, target)
     return Made(recipe, table, layout, timing, plan, rate, values)
 

@@ -19,6 +19,7 @@ from stream_detector.inspection.roles import Layout, Said, find_roles
 from stream_detector.inspection.strange import find_strange_in
 from stream_detector.inspection.table import feature_values
 from stream_detector.inspection.timing import measure
+from stream_detector.inspection.warm_up import choose_warm_up
 from stream_detector.inspection.whole_windows import (
     N_VALUES_MIN,
     compose_array,
@@ -144,7 +145,8 @@ def _prepare_windows(given: Given, wishes: Wishes) -> Prepared:
 def _prepare_samples(given: Given, wishes: Wishes) -> Prepared:
     """Return recipe and data for rows that are samples."""
     given, layout = _roles(given, wishes.said, wishes.interval_s)
-    timing = measure(layout, feature_values(given.raw(), layout.features))
+    features = feature_values(given.raw(), layout.features)
+    timing = measure(layout, features)
     if timing is None:
         message = (
             "expected samples of different times, received none for any key; name the column, with "
@@ -153,6 +155,10 @@ def _prepare_samples(given: Given, wishes: Wishes) -> Prepared:
         raise DatasetError(message)
     plan = make_plan(layout, timing, wishes.false_alarms_per_day, wishes.n_steps)
     values = compose(NAME, None, layout, plan, base_recipe(wishes.false_alarms_per_day))
+    values["scaling"] = {
+        **values["scaling"],
+        "warm_up_samples": choose_warm_up(layout, features),
+    }
     if given.index is None:  # files are then matched by the places of their columns
         values["data"] = {key: each for key, each in values["data"].items() if key != "features"}
     recipe = _parsed(values, wishes.overrides)

@@ -197,7 +197,7 @@ def long_plans(seed: int, shares: list[float], n_samples_max: int) -> list[Plan]
 SHARES = st.lists(st.sampled_from([0.02, 0.1, 1.0]), min_size=4, max_size=4)
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(
     plans=PLANS | st.tuples(st.integers(0, 2**32 - 1), SHARES, st.sampled_from([1, 2, 8])),
     fleet=FLEETS,

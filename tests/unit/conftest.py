@@ -23,8 +23,9 @@ from stream_detector.telemetry import logger
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Undo what a test did to the project's logger and to that of the Kafka library."""
-    loggers = (logger, logging.getLogger("kafka"))
+    """Undo what a test did to the project's loggers and to that of the Kafka library."""
+    names = ("kafka", "stream_detector.datasets.files")
+    loggers = (logger, *map(logging.getLogger, names))
     before = [(each.handlers, each.propagate, each.level) for each in loggers]
     yield
     for each, (handlers, propagate, level) in zip(loggers, before, strict=True):

@@ -183,13 +183,18 @@ def _separator(lines: Sequence[str]) -> str:
         return ","
     for separator in _SEPARATORS:
         widths = {len(row) for row in _rows(rows, separator)}
-        n_commas = len(next(_rows(rows, ",")))
+        n_commas = _width(rows, ",")
         if len(widths) == 1 and widths != {1} and (separator == "," or max(widths) >= n_commas):
             return separator
     # Ragged rows: the header alone decides, and what is wrong is said once the rows are read.
-    widths_of_first = {each: len(next(_rows(rows, each))) for each in _SEPARATORS}
+    widths_of_first = {each: _width(rows, each) for each in _SEPARATORS}
     best = max(_SEPARATORS, key=lambda each: (widths_of_first[each], each == ","))
     return best if widths_of_first[best] > 1 else ","
+
+
+def _width(lines: Sequence[str], separator: str) -> int:
+    """Return the number of cells of the first of some lines."""
+    return len(next(_rows(lines, separator), ()))
 
 
 def _rows(lines: Sequence[str], separator: str) -> Iterator[list[str]]:

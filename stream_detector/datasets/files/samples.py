@@ -118,7 +118,7 @@ def to_samples(columns: Columns, features: Features | None = None) -> SampleTabl
     if features is not None:
         places = match_features(columns.value_names, features, str(columns.path))
         columns = columns.with_values(places)
-    keys, series = _series(columns)
+    keys, series = _series(columns, features)
     times_ms = _times_ms(columns)
     values = _values(columns, () if features is None else features.origin)
     order = _time_order(columns, keys, series, times_ms)
@@ -289,11 +289,19 @@ def _where_time_is(columns: Columns) -> str:
     return ""
 
 
-def _series(columns: Columns) -> tuple[tuple[str, ...], NDArray[np.intp]]:
-    """Return the keys in order of appearance, and the number of each sample's key."""
+def _series(
+    columns: Columns, features: Features | None
+) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+    """Return the keys in order of appearance, and the number of each sample's key.
+
+    A file without keys is the series that the bundle knows, where it knows one alone: it may have
+    been trained on a file of another name.
+    """
     keys = columns.keys()
     if keys is None:
-        return (columns.path.stem,), np.zeros(len(columns.rows), dtype=np.intp)
+        scales = None if features is None else features.key_scales
+        only = scales.keys[0].decode() if scales is not None and len(scales) == 1 else None
+        return (only or columns.path.stem,), np.zeros(len(columns.rows), dtype=np.intp)
     if "" in keys:
         message = (
             f"{columns.path}, row {columns.rows[keys.index('')]}, column key: expected the name of "

@@ -53,13 +53,15 @@ def learning(tmp_path: Path) -> Path:
     return make(tmp_path, warm_up_samples=20)
 
 
-def make(tmp_path: Path, *, warm_up_samples: int) -> Path:
+def make(tmp_path: Path, *, warm_up_samples: int, n_keys: int = 2) -> Path:
     """Make a bundle of samples of one feature, windows of 4, in the units of two keys."""
     overrides = ["data.name=csv", "data.path=x.csv", f"window.steps={N_STEPS}", "window.stride=4"]
     overrides += ["window.sample_interval_ms=1000", "window.gap_ms_max=", "window.features=1"]
     overrides += ["scaling.per_key=true", f"scaling.warm_up_samples={warm_up_samples}"]
     recipe = load_recipe(MODELS / "mitdb-dense.toml", overrides)
-    features = Features(("bar",), (ORIGIN,), KeyScales([b"big", b"small"], OFFSET, SCALE))
+    features = Features(
+        ("bar",), (ORIGIN,), KeyScales([b"big", b"small"][:n_keys], OFFSET[:n_keys], SCALE[:n_keys])
+    )
     make_bundle(tmp_path / "bundle", recipe, features=features)
     return tmp_path / "bundle"
 
@@ -162,6 +164,17 @@ def test_a_file_of_a_warm_up_alone_is_refused(run: Run, learning: Path, tmp_path
     path = write(tmp_path / "a.csv", {"new": 20.0}, n_windows=5)
     with pytest.raises(AssertionError, match="5 came before their key had a scale"):
         run("score", learning, path)
+
+
+def test_of_one_series_the_scale_is_that_of_any_key(run: Run, tmp_path: Path) -> None:
+    bundle = make(tmp_path, warm_up_samples=20, n_keys=1)
+    scores = []
+    for key in ("big", "other"):
+        out, err = run("score", bundle, write(tmp_path / "a.csv", {key: 40.0}))
+        scores.append([row["reconstruction_error"] for row in rows_of(out)])
+        assert ("warning: keys not known to training" in err) == (key == "other")
+    assert len(scores[0]) == 2
+    assert scores[0] == scores[1]
 
 
 def test_evaluate_says_which_keys_it_does_not_know(run: Run, bundle: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from present import present
 
 from stream_detector.core.features import Features
+from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.stream_evaluation import LabelledEvent
 from stream_detector.datasets import load_samples
 from stream_detector.datasets.files.samples import read_samples
@@ -126,6 +127,18 @@ def test_a_bad_file_is_refused_by_file_row_and_column(
         read_samples(path)
     assert str(path) in str(caught.value)
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(("keys", "expected"), [([b"p7"], "p7"), ([b"p7", b"p8"], "pump-7")])
+def test_a_file_without_keys_is_the_only_series_that_the_bundle_knows(
+    csv_file: Callable[..., Path], keys: list[bytes], expected: str
+) -> None:
+    ones = np.ones((len(keys), 1), np.float32)
+    features = Features(("a",), key_scales=KeyScales(keys, ones, ones))
+    path = csv_file(f"timestamp_ms,a\n{START},2\n")
+    assert read_samples(path, features).samples.keys == (expected,)
+    keyed = csv_file(f"key,timestamp_ms,a\np9,{START},2\n")
+    assert read_samples(keyed, features).samples.keys == ("p9",)
 
 
 def test_features_are_matched_by_name_in_any_order(csv_file: Callable[..., Path]) -> None:
