@@ -19,7 +19,7 @@ from stream_detector.recipes import BundleName, Recipe, combination_problems
 from stream_detector.recipes.thresholds import CalibratedOn
 from stream_detector.text import printable, shorten
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 MANIFEST = "manifest.json"
 NETWORK_KERAS = "network.keras"

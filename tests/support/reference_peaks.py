@@ -93,7 +93,7 @@ class Course:
     def steepest(self, step: int) -> np.float32:
         """How steep the signal was at most in the time before."""
         past = range(step - self.rules.n_block + 1, step + 1)
-        return max(max(self.slope(at) for at in past), TINY)
+        return max(*(self.slope(at) for at in past), TINY)
 
 
 @dataclass(frozen=True)

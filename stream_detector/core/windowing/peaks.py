@@ -38,8 +38,8 @@ _STRENGTH_MAX = np.float32(1.0)
 """Largest strength in one feature that counts, so that no feature outvotes the others."""
 
 _N_PULLS = 3
-"""How often a peak moves to the centre of gravity of what is around it. Where a burst saturates, its
-middle is where it begins, and one move does not reach the centre."""
+"""How often a peak moves to the centre of gravity of what is around it. Where a burst saturates,
+its middle is where it begins, and one move does not reach the centre."""
 
 _WILD = np.float32(3.0)
 """Strength beyond which a feature is not believed: bursts of noise go far beyond it."""
