@@ -32,7 +32,7 @@ def _frequency_problems(peaks: Mapping[str, Any], interval_ms: float) -> Iterato
     """Yield bands of `[peaks]` that the samples cannot show, and times of too few samples."""
     for key in ("band_hz", "keep_band_hz"):
         band = peaks.get(key)
-        if not isinstance(band, Sequence) or not all(map(is_number, band)):
+        if not isinstance(band, Sequence) or not band or not all(map(is_number, band)):
             continue
         if list(band) != sorted({*band}) or band[0] <= 0 or band[-1] > 500 / interval_ms:
             yield (
