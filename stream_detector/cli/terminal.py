@@ -294,12 +294,18 @@ class StopFlag:
             self._on_stop()
 
 
+def _is_note(record: logging.LogRecord) -> bool:
+    """Return whether a record is a warning, or one of ours."""
+    return record.levelno >= logging.WARNING or record.name.startswith("stream_detector")
+
+
 class _Notes(logging.Handler):
-    """Writes log lines of libraries that nothing else handles."""
+    """Writes log lines that nothing else handles: ours, and warnings of libraries."""
 
     def __init__(self, level: int) -> None:
         super().__init__(level)
         self._said: set[str] = set()
+        self.addFilter(_is_note)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line of a record; what is only said, and no warning, is said once."""

@@ -34,7 +34,7 @@ from stream_detector.errors import DatasetError
 from stream_detector.files import open_regular
 from stream_detector.recipes.columns import BY_NAME, FEATURE_NAME, ColumnMap
 from stream_detector.telemetry import log_event
-from stream_detector.text import read_csv_cell
+from stream_detector.text import printable, read_csv_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,7 +75,7 @@ def read_columns(
         for each in files_of(path)
     ]
     found = joined(path, parts, is_keyed=blank_is_missing)
-    _LOGGER.info("%s: %s", path, found.described)
+    _LOGGER.info("%s", printable(f"{path}: {found.described}"))
     return found
 
 

@@ -472,10 +472,10 @@ def test_a_file_of_gigabytes_is_refused_unread(bundle: Bundle) -> None:
         (bundle.path / name).write_bytes(content)
 
 
-@pytest.mark.parametrize("version", [3, 5])
+@pytest.mark.parametrize("version", [4, 6])
 def test_another_format_is_refused(bundle: Bundle, version: int) -> None:
     rewrite_manifest(bundle.path, format_version=version, surprise=1)
-    expected = f"expected format_version 4, received {version}; train the bundle again"
+    expected = f"expected format_version 5, received {version}; train the bundle again"
     with pytest.raises(BundleMismatchError, match=expected):
         read_bundle(bundle.path)
 
