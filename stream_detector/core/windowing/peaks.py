@@ -301,12 +301,14 @@ def _centres(
     first = rules.n_trend // 2 + lag  # step of the first slope
     around = np.arange(-rules.n_pull, rules.n_pull + 1)
     columns = np.arange(n_features)[np.newaxis, :, np.newaxis]
-    usual = trailing_max(slopes, rules.n_block)[in_frame, :, middles - first]
+    frame_of = in_frame[:, np.newaxis, np.newaxis]
+    past = (middles - first)[:, np.newaxis, np.newaxis] - np.arange(rules.n_block)
+    usual = slopes[frame_of, columns, past].max(axis=2)  # (n_found, n_features)
     factors = (weights / np.maximum(usual, _TINY))[:, :, np.newaxis]  # (n_found, n_features, 1)
     steps = middles
     for _ in range(_N_PULLS):
         near = (steps - first)[:, np.newaxis, np.newaxis] + around
-        pulling = slopes[in_frame[:, np.newaxis, np.newaxis], columns, near]
+        pulling = slopes[frame_of, columns, near]
         joined = _over_features(pulling * factors)  # (n_found, 2 * n_pull + 1)
         masses = np.square(joined.astype(np.float64))
         shifts = (masses * around).sum(axis=1) / np.maximum(masses.sum(axis=1), float(_TINY) ** 2)
