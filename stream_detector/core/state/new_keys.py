@@ -173,7 +173,7 @@ def n_places(n_features: int) -> int:
     Examples
     --------
     >>> n_places(1), n_places(3), n_places(38)
-    (159, 79, 7)
+    (159, 79, 8)
     """
     return SCALES_CHARACTERS_MAX // 4 * 3 // _entry_of(n_features).itemsize
 

@@ -232,7 +232,7 @@ def fit_scale(values: FloatArray, scales: KeyScales) -> KeyScale:
     >>> fleet = KeyScales([b"a"], np.zeros((1, 2), np.float32), np.ones((1, 2), np.float32))
     >>> first = np.column_stack([np.arange(21), np.full(21, 7)]).astype(np.float32)
     >>> [each.tolist() for each in fit_scale(first, fleet)]
-    [[10.0, 7.0], [0.1349007487297058, 1.0]]
+    [[10.0, 7.0], [0.13489815592765808, 1.0]]
     """
     offset, scale = scales.offset[scales.fleet_row].copy(), scales.scale[scales.fleet_row].copy()
     for feature, column in enumerate(values.T):
