@@ -44,7 +44,8 @@ def test_relative_links_resolve(path: Path) -> None:
 
 def test_pictures_are_small() -> None:
     folders = [ROOT / "docs" / name for name in ("figures", "pictures")]
-    pictures = [path for folder in folders for path in folder.iterdir() if path.suffix != ".py"]
+    files = [path for folder in folders for path in folder.iterdir() if path.is_file()]
+    pictures = [path for path in files if path.suffix != ".py"]
     assert pictures
     for picture in pictures:
         assert picture.suffix in (".png", ".svg"), picture.name
