@@ -215,7 +215,8 @@ def measure(bench: Bench, dataset: str, series: str, options: argparse.Namespace
     for seed in options.seeds:
         bench.say(f"{series} seed {seed}: training")
         recipe = options.recipe or f"{dataset}-dense"
-        served = bench.fit(recipe, f"data.series={series}", f"training.seed={seed}")
+        overrides = (f"data.series={series}", f"training.seed={seed}", *options.set)
+        served = bench.fit(recipe, *overrides)
         bench.say(f"{series} seed {seed}: detecting")
         some = sent[:1] if found else sent
         heard = [bench.detect(served, each, INTERVAL_MS[dataset]) for each in some]
@@ -256,6 +257,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["mitdb", "smd", "faults"])
     parser.add_argument("--recipe", help="name of a file in models/, the dense one if not given")
+    parser.add_argument("--set", nargs="*", default=[], help="section.key=value of the recipe")
     parser.add_argument("--series", nargs="+")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--client", choices=CLIENTS, default=CLIENTS[0])

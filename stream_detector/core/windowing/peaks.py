@@ -8,7 +8,7 @@ that is noisy, or far beyond its usual size, hardly counts::
     bursts           ####             ####    .  .      ####
     peaks             ^                ^                 ^
 
-Everything that decides on a peak lies within a fixed reach around it: `PeakRules.context` steps
+Everything that decides on a peak lies within a fixed reach around it: `PeakRules.n_context` steps
 before and `PeakRules.n_after` after. So a peak is found, or not, wherever reading starts. Frames
 overlap, and each looks for peaks in a part of its own, which begins after the context and is as
 long as the distance to the next frame::
