@@ -143,7 +143,7 @@ def test_a_group_of_members_with_another_assignor_is_named(
         deadline_s = time.monotonic() + ENDS_S_MAX
         while not other.assignment():
             assert time.monotonic() < deadline_s
-            other.poll(100)
+            other.poll(5_000)  # a join that ends between two polls is begun again
         message = str(Running(settings).end())
 
     assert str(settings.group) in message

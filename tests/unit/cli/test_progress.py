@@ -7,6 +7,9 @@ import pytest
 
 from stream_detector.cli import terminal
 
+PROGRESS_EVERY_S = terminal.PROGRESS_EVERY_S
+"""As it is for users; every test of the command line replaces it."""
+
 
 def test_without_a_terminal_progress_is_a_line_at_intervals(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -29,7 +32,7 @@ def test_without_a_terminal_progress_is_a_line_at_intervals(
 
 
 def test_a_short_task_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert terminal.PROGRESS_EVERY_S == 10
+    assert PROGRESS_EVERY_S == 10
     with terminal.progress_bar() as progress:
         progress.add_task("training pumps", total=4)
     assert capsys.readouterr().err == ""
