@@ -1,7 +1,9 @@
 """ECG5000: 5,000 heartbeats of one patient, 140 steps each, in both forms that are published.
 
 Its publishers scaled each beat to mean 0 and standard deviation 1, so amplitude carries no
-information. The signal is PhysioNet's BIDMC record chf07.
+information. The signal is PhysioNet's BIDMC record chf07, which is one long recording. Its beats
+one after the other are samples again (`load_raw`); they were brought to the same length, so the
+time between two samples is by agreement.
 """
 
 import io
@@ -9,11 +11,16 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.records import FloatArray
-from stream_detector.datasets.base import Dataset
+from stream_detector.core.records import FloatArray, Samples
+from stream_detector.datasets.base import BASE_MS, Dataset, SampleDataset
 from stream_detector.datasets.fetch import RemoteFile, fetch
+from stream_detector.errors import DatasetError
 
 SPLITS = ("tutorial", "official")
+
+SAMPLE_INTERVAL_MS = 5.0
+"""Time between two samples of `load_raw`. `BASE_MS` is a multiple of the 700 ms of a beat, where
+windows of a stride of a beat start."""
 
 _TUTORIAL_SEED = 21
 _TUTORIAL_TEST_SHARE = 0.2
@@ -70,6 +77,53 @@ def load(split: str = "tutorial") -> Dataset:
         labels[train_rows],
         windows[test_rows],
         labels[test_rows],
+    )
+
+
+def load_raw(series: str) -> SampleDataset:
+    """Load the beats of a split one after the other, as the samples of one series.
+
+    Parameters
+    ----------
+    series
+        One of `SPLITS`. The samples of its test part follow those of its training part.
+
+    Returns
+    -------
+    Every sample has the label of its beat. Windows of 140 steps without overlap are the beats of
+    `load`, in their order and bit for bit.
+
+    Raises
+    ------
+    DatasetError
+        If the split is unknown, a file is missing, or its sha256 is not the expected one.
+    """
+    if series not in SPLITS:
+        message = (
+            f"data set ecg5000-raw: expected one of the series {', '.join(SPLITS)}, "
+            f"received {series!r}"
+        )
+        raise DatasetError(message)
+    beats = load(series)
+    first_ms = BASE_MS + beats.train.shape[0] * beats.train.shape[1] * SAMPLE_INTERVAL_MS
+    return SampleDataset(
+        name="ecg5000-raw",
+        split=series,
+        train=_in_a_row(beats.train, beats.train_labels, BASE_MS),
+        test=_in_a_row(beats.test, beats.test_labels, first_ms),
+        feature_names=("ecg",),
+    )
+
+
+def _in_a_row(beats: FloatArray, labels: NDArray[np.int8] | None, first_ms: float) -> Samples:
+    """Return beats, shape (n_windows, n_steps, 1), as samples from a time on."""
+    n_samples = beats.shape[0] * beats.shape[1]
+    return Samples(
+        keys=("chf07",),
+        series=np.zeros(n_samples, dtype=np.intp),
+        times_ms=first_ms + np.arange(n_samples) * SAMPLE_INTERVAL_MS,
+        values=beats.reshape(n_samples, 1),
+        labels=None if labels is None else np.repeat(labels, beats.shape[1]),
     )
 
 

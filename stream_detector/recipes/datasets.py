@@ -100,6 +100,7 @@ DATASETS: Mapping[str, DatasetEntry] = {
     "smd": _series("smd:load", 38, 60_000.0, "1-6"),
     "nab": _series("nab:load", 1, 300_000.0, "realKnownCause/machine_temperature_system_failure"),
     "pumps": _series("pumps:load", 3, 1_000.0, "0"),
+    "ecg5000-raw": _series("ecg5000:load_raw", 1, 5.0, "tutorial"),
     "mnist": _images(),
     "fashion-mnist": _images(),
     "csv": _file(),

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from present import present
 
-from stream_detector.datasets import Dataset, load_dataset
-from stream_detector.datasets.ecg5000 import tutorial_split
+from stream_detector.datasets import Dataset, load_dataset, load_samples
+from stream_detector.datasets.base import BASE_MS
+from stream_detector.datasets.ecg5000 import SAMPLE_INTERVAL_MS, SPLITS, tutorial_split
+from stream_detector.errors import DatasetError
+from stream_detector.recipes.datasets import DATASETS
 
 
 @pytest.mark.parametrize("n_windows", [5, 99, 100, 4998])
@@ -88,3 +91,28 @@ def test_fingerprint_tells_splits_apart() -> None:
 def test_unknown_names_are_the_callers_mistake(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         load_dataset(**wrong)
+
+
+@pytest.mark.usefixtures("mirror")
+@pytest.mark.parametrize("split", SPLITS)
+def test_raw_samples_are_the_beats_one_after_the_other(split: str) -> None:
+    beats, raw = load_dataset("ecg5000", split=split), load_samples("ecg5000-raw", series=split)
+    assert (raw.name, raw.split, raw.feature_names) == ("ecg5000-raw", split, ("ecg",))
+    first_ms = BASE_MS
+    pairs = (
+        (raw.train, beats.train, beats.train_labels),
+        (raw.test, beats.test, beats.test_labels),
+    )
+    for samples, windows, labels in pairs:
+        assert samples.keys == ("chf07",)
+        np.testing.assert_array_equal(samples.values, windows.reshape(-1, 1))
+        np.testing.assert_array_equal(present(samples.labels), np.repeat(present(labels), 140))
+        np.testing.assert_array_equal(samples.times_ms, first_ms + 5 * np.arange(len(samples)))
+        first_ms += 700 * len(windows)
+    assert DATASETS["ecg5000-raw"].sample_interval_ms == SAMPLE_INTERVAL_MS == 5
+    assert BASE_MS % 700 == 0  # else windows would not start where beats do
+
+
+def test_another_series_of_raw_beats_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(DatasetError, match=r"ecg5000-raw.*tutorial, official, received 'mine'"):
+        load_samples("ecg5000-raw", series="mine")
