@@ -41,7 +41,7 @@ def import_keras() -> ModuleType:
         try:
             keras = importlib.import_module("keras")
             # The first look for a GPU writes notes too, if there is none.
-            keras.distribution.list_devices()
+            _device_names(keras)
         except ImportError as error:
             held_back.seek(0)
             os.write(kept, held_back.read())
@@ -54,3 +54,43 @@ def import_keras() -> ModuleType:
             os.dup2(kept, _FD_STDERR)
             os.close(kept)
     return keras
+
+
+def has_gpu() -> bool:
+    """Return whether Keras has a GPU to run on.
+
+    Raises
+    ------
+    ConfigError
+        If Keras or its backend is not installed.
+    """
+    return any(name.startswith("gpu") for name in _device_names(import_keras()))
+
+
+def require_tensorflow() -> None:
+    """Refuse a backend of Keras that cannot write the ONNX file of a bundle.
+
+    The others fit and run networks, but their ONNX files are not those that the `onnx` engine lets
+    through, or need a further package.
+
+    Raises
+    ------
+    ConfigError
+        If the backend is not TensorFlow, or Keras is not installed.
+    """
+    backend = import_keras().backend.backend()
+    if backend != "tensorflow":
+        message = (
+            "training: expected Keras to run on tensorflow, which writes the ONNX file of a "
+            f"bundle, received the backend {backend}; set KERAS_BACKEND=tensorflow"
+        )
+        raise ConfigError(message)
+
+
+def _device_names(keras: ModuleType) -> list[str]:
+    """Return the devices that Keras runs on, such as "gpu:0"; the CPU where there is no other."""
+    if keras.backend.backend() == "torch":  # whose devices Keras does not list
+        torch = importlib.import_module("torch")
+        return [f"gpu:{number}" for number in range(torch.cuda.device_count())] or ["cpu:0"]
+    names: list[str] = keras.distribution.list_devices()
+    return names

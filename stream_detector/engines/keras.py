@@ -2,7 +2,7 @@
 
 Batches are padded to a few fixed sizes, so that one function is compiled for each size and no bit
 of a window's reconstruction depends on its batch. This was measured on a CPU; to rely on it on a
-GPU, run `tests/contracts/test_engines.py` there first.
+GPU, run `tests/contracts/test_engines.py` or `benchmarks/gpu.py` there first.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.reconstruction import Reconstruct
-from stream_detector.engines.backend import import_keras
+from stream_detector.engines.backend import has_gpu, import_keras
 from stream_detector.engines.checks import check_windows
 from stream_detector.engines.keras_archive import check_archive
 from stream_detector.engines.memory_limit import memory_limit
@@ -137,8 +137,7 @@ def _load(path: Path, n_steps: int, n_features: int) -> Any:
     check_archive(path)
     keras = import_keras()
     # The memory of a GPU needs more addresses than any limit would leave.
-    has_gpu = bool(keras.distribution.list_devices("gpu"))
-    n_bytes_max = None if has_gpu else MEMORY_BYTES_MAX + 6 * path.stat().st_size
+    n_bytes_max = None if has_gpu() else MEMORY_BYTES_MAX + 6 * path.stat().st_size
     try:
         with memory_limit(n_bytes_max):
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -179,8 +178,9 @@ def _reconstructor(model: Any, n_steps: int, n_features: int) -> Reconstruct:
 
 def _in_fixed_batches(model: Any) -> Callable[[FloatArray], FloatArray]:
     """Return a function that runs a model on rows, in batches padded to fixed sizes."""
-    # Without XLA, which compiles every batch size separately, with other bits for each.
-    model.compile(jit_compile=False)
+    # TensorFlow without XLA, which compiles every batch size separately, with other bits for each.
+    # JAX has nothing else, and would compile a recurrent network again at every call.
+    model.compile(jit_compile=import_keras().backend.backend() == "jax")
     shape = tuple(model.output_shape[1:])
 
     def run(rows: FloatArray) -> FloatArray:

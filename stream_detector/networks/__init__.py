@@ -1,6 +1,7 @@
 """Keras networks, built from the `[network]` table of a recipe, and their export to files.
 
-Only Keras' own interface is used, so that any of its backends can train them.
+Only Keras' own interface is used, so that any of its backends can fit and run them. The ONNX file
+of a bundle is written with TensorFlow.
 """
 
 from importlib import import_module

@@ -15,7 +15,7 @@ from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.datasets import Dataset
-from stream_detector.engines.backend import import_keras
+from stream_detector.engines.backend import import_keras, require_tensorflow
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.networks import build_network
 from stream_detector.networks.export import export_keras, export_onnx
@@ -158,6 +158,7 @@ def _fit(
     on_epoch: OnEpoch | None,
 ) -> FittedNetwork:
     """Fit a network to scaled windows; those held out, if any, validate it."""
+    require_tensorflow()  # before minutes of fitting, not at the export after them
     keras = import_keras()
     training, window = recipe.training, recipe.window
     keras.utils.set_random_seed(training.seed)

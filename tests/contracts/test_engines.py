@@ -6,6 +6,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,13 @@ import pytest
 
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.reconstruction import Reconstruct
-from stream_detector.engines.backend import import_keras
-from stream_detector.engines.keras import AutoencoderParts, load_keras, load_parts
+from stream_detector.engines.backend import has_gpu, import_keras
+from stream_detector.engines.keras import (
+    AutoencoderParts,
+    _in_fixed_batches,
+    load_keras,
+    load_parts,
+)
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
 from stream_detector.networks import build_network
@@ -348,3 +354,47 @@ def test_halves_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path.write_bytes(export_keras(keras.Model(windows, halves[1](halves[0](windows)))))
     with pytest.raises(BundleMismatchError, match="whose latent codes the decoder takes"):
         load_parts(path, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [(["cpu:0"], False), (["gpu:0", "gpu:1"], True), (["tpu:0"], False), ([], False)],
+)
+@only_dense
+def test_a_gpu_is_looked_for_as_every_backend_allows(
+    networks: Path, monkeypatch: pytest.MonkeyPatch, devices: list[str], expected: bool
+) -> None:
+    def list_devices(kind: str | None = None) -> list[str]:
+        """Answer as JAX does, which refuses a kind of device that is not there."""
+        if kind is not None and not any(name.startswith(kind) for name in devices):
+            raise RuntimeError(kind)
+        return devices
+
+    monkeypatch.setattr(import_keras().distribution, "list_devices", list_devices)
+    assert has_gpu() is expected
+    load_keras(networks / "network.keras", 140, 1)
+
+
+@pytest.mark.parametrize(("n_gpus", "expected"), [(0, False), (1, True)])
+def test_pytorch_itself_is_asked_for_its_gpus(
+    monkeypatch: pytest.MonkeyPatch, n_gpus: int, expected: bool
+) -> None:
+    keras = import_keras()
+    torch = SimpleNamespace(cuda=SimpleNamespace(device_count=lambda: n_gpus))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    monkeypatch.delattr(keras.distribution, "list_devices")  # Keras has none for PyTorch
+    assert has_gpu() is expected
+
+
+@pytest.mark.parametrize(
+    ("backend", "expected"), [("tensorflow", False), ("jax", True), ("torch", False)]
+)
+@only_dense
+def test_only_jax_compiles_a_network_as_a_whole(
+    kind: str, monkeypatch: pytest.MonkeyPatch, backend: str, expected: bool
+) -> None:
+    monkeypatch.setattr(import_keras().backend, "backend", lambda: backend)
+    model = build(kind)
+    _in_fixed_batches(model)
+    assert model.jit_compile is expected

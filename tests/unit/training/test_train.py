@@ -16,6 +16,7 @@ from stream_detector.core.scoring.reconstruction_error import feature_errors
 from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.datasets import load_dataset
 from stream_detector.datasets.fetch import MIRROR_VARIABLE
+from stream_detector.engines.backend import import_keras
 from stream_detector.engines.keras import load_keras
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import ConfigError, DatasetError
@@ -47,6 +48,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     recipe = load_recipe(SYNTHETIC, SHORT)
     bundle = train(recipe, out, lambda epoch, loss: epochs.append((epoch, loss)))
     return bundle, epochs
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_backend_without_the_onnx_file_is_refused_before_the_fitting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    epochs: list[int] = []
+    monkeypatch.setattr(import_keras().backend, "backend", lambda: backend)
+    with pytest.raises(ConfigError, match=f"received the backend {backend}; set KERAS_BACKEND="):
+        train(
+            load_recipe(SYNTHETIC, SHORT), tmp_path / "out", lambda epoch, _: epochs.append(epoch)
+        )
+    assert epochs == []
 
 
 def test_every_epoch_is_reported(trained: Trained) -> None:
