@@ -28,8 +28,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for expected in (
         # kafka-python reads its message schemas this way when it is imported.
         "ignore:(read|open)_text is deprecated:DeprecationWarning",
-        # It leaves the sockets of connections that failed to the garbage collector.
-        r"ignore:Exception ignored in. <socket.*'0\.0\.0\.0'"
+        # It leaves the sockets of connections that failed, or that were being made when it was
+        # closed, to the garbage collector.
+        r"ignore:Exception ignored in. <socket.*('0\.0\.0\.0'|raddr=)"
         ":pytest.PytestUnraisableExceptionWarning",
     ):
         config.addinivalue_line("filterwarnings", expected)

@@ -26,6 +26,7 @@ from typing import get_args
 
 import pytest
 import typer
+from command_server import command_server
 from doc_pages import OUTPUT, ROOT, RUN, Block, find_pages, read_blocks, read_page, script_of
 
 from stream_detector.cli import app
@@ -176,7 +177,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a `stream-detector` that calls `docs_command.py`."""
     folder = tmp_path_factory.mktemp("bin")
     program = folder / "stream-detector"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{SUPPORT}/docs_command.py" "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -ES "{SUPPORT}/docs_command.py" "$@"\n')
     program.chmod(0o755)
     (folder / "bundles").mkdir()
     return folder
@@ -224,6 +225,7 @@ def printed(
         "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "DOCS_BUNDLES": str(programs / "bundles"),
         "DOCS_SERVER": str(server),
+        "DOCS_COMMANDS": str(command_server().address),
         "COLUMNS": COLUMNS,
     }
     folder = programs.parent / "pages"

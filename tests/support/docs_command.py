@@ -2,19 +2,21 @@
 
 It is the real command but for three things. `train` takes one epoch, so that a page is run in
 seconds, and the same `train` on the same files is done once: its bundle is then copied to the other
-pages that show it. Commands that load much run in one process (`docs_server.py`). `broker` listens
-on the port of the test that runs the page.
+pages that show it. Commands that load much run in one process (`docs_server.py`), and all others
+are forks of one (`command_server.py`). `broker` listens on the port of the test that runs the page.
 """
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
+import signal
+import socket
 import sys
 import tempfile
 from pathlib import Path
 
-COMMAND = [sys.executable, "-m", "stream_detector"]
 IN_SERVER = ("encode", "evaluate", "generate", "init", "reconstruct")
 """The commands besides `train` that load much: TensorFlow, or what draws reports."""
 
@@ -27,13 +29,33 @@ def main(arguments: list[str]) -> int:
         return _ask_server(arguments, sys.stdout.fileno(), sys.stderr.fileno())
     if arguments[:1] == ["broker"]:
         arguments = [*arguments, "--port", os.environ["DOCS_PORT"]]
-    return os.execv(COMMAND[0], [*COMMAND, *arguments])  # noqa: S606
+    return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    """Run a command to its end, and hand on the signals that ask it to end."""
+    from command_server import start_command
+
+    address = Path(os.environ["DOCS_COMMANDS"])
+    running = start_command(address, "stream-detector", arguments, (0, 1, 2), os.environ)
+
+    def hand_on(number: int, _: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(running.pid, number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, hand_on)
+    code = running.wait()
+    return 128 - code if code < 0 else code
 
 
 def _ask_server(arguments: list[str], output: int, errors: int) -> int:
-    from docs_server import ask
-
-    return ask(Path(os.environ["DOCS_SERVER"]), arguments, output, errors)
+    """Have `docs_server.py` run a command here, with its output to file descriptors."""
+    with socket.socket(socket.AF_UNIX) as link:
+        link.connect(os.environ["DOCS_SERVER"])
+        message = json.dumps([str(Path.cwd()), arguments]).encode()
+        socket.send_fds(link, [message], [output, errors])
+        return int(link.recv(64))
 
 
 def _train(arguments: list[str], kept: Path) -> int:

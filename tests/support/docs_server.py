@@ -4,8 +4,8 @@
 
 NUMBER is that of a socket that listens already. To load TensorFlow takes longer than an epoch, and
 here it is loaded once for all pages. `init` trains for no more epochs than the recipe that it
-begins with. A caller sends the words of a command, the folder it is in and its standard output and
-error, by `ask`; the command's exit code comes back.
+begins with. `docs_command.py` sends the words of a command, the folder it is in and its standard
+output and error; the command's exit code goes back.
 """
 
 import contextlib
@@ -14,21 +14,11 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from stream_detector import cli
 from stream_detector.inspection import recipe_text
 
 N_BYTES_MAX = 65_536
-
-
-def ask(address: Path, arguments: list[str], output: int, errors: int) -> int:
-    """Have a command run in the current folder, with its output to file descriptors."""
-    with socket.socket(socket.AF_UNIX) as link:
-        link.connect(str(address))
-        message = json.dumps([str(Path.cwd()), arguments]).encode()
-        socket.send_fds(link, [message], [output, errors])
-        return int(link.recv(N_BYTES_MAX))
 
 
 def serve(listener: socket.socket) -> None:
