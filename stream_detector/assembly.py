@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from stream_detector.bundle import Bundle, read_bundle
+from stream_detector.core.codec.formats import ContentType, find_format
+from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.detector import Detector, WindowDetector
 from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference
@@ -20,8 +22,9 @@ from stream_detector.core.scoring.scorer import WINDOWS_MAX, Scorer
 from stream_detector.core.windowing.admission import KEYS_MAX
 from stream_detector.errors import missing_topics
 from stream_detector.files import AnyPath
-from stream_detector.ports import Client, SystemClock
+from stream_detector.ports import Client, NoSchemas, SchemaSource, SystemClock
 from stream_detector.recipes import Recipe, override_input
+from stream_detector.schemas.avro import open_mapping
 from stream_detector.settings import ConnectionSettings, DetectSettings, EngineName
 
 if TYPE_CHECKING:
@@ -118,7 +121,7 @@ def build_detector(
     """
     window, alerting = recipe.window, recipe.alerting
     features = features or Features.generated(window.features)
-    mapping = recipe.input.mapping(features.names)
+    mapping = open_mapping(recipe.input, features.names)
     if window.record == "samples":
         return SampleDetector(
             bundle=bundle,
@@ -181,7 +184,44 @@ def make_service(served: Served, settings: DetectSettings, metrics: "Metrics") -
     from stream_detector.service import Service
 
     client = connect_to_detect(settings, served.bundle.reference.name)
-    return Service(client, served.detector, settings, metrics, SystemClock())
+    schemas = make_schemas(settings, served.detector)
+    return Service(client, served.detector, settings, metrics, SystemClock(), schemas)
+
+
+def make_schemas(settings: DetectSettings, detector: Detector) -> SchemaSource:
+    """Return where the schemas come from that the records of a detector name; asks nothing yet.
+
+    Raises
+    ------
+    ConfigError
+        If records name schemas and no registry is set, or a library for them is not installed.
+    """
+    is_image = isinstance(detector, WindowDetector) and detector.image is not None
+    if detector.mapping is None or is_image:
+        return NoSchemas()
+    return schemas_for(settings, detector.mapping, settings.content_type)
+
+
+def schemas_for(
+    settings: ConnectionSettings, mapping: InputMapping, content_type: ContentType | None = None
+) -> SchemaSource:
+    """Return where the schemas come from that records name which are read by a mapping.
+
+    Raises
+    ------
+    ConfigError
+        As in `make_schemas`.
+    """
+    record_format = find_format(content_type or mapping.format, "mapped")
+    needs_registry = bool(record_format.schema_type) and mapping.schema is None
+    if settings.schema_registry_url is None and not needs_registry:
+        return NoSchemas()
+    from stream_detector.schemas.registry import SchemaRegistry
+    from stream_detector.schemas.source import RegistrySchemas, require_libraries
+
+    if needs_registry:
+        require_libraries(record_format.schema_type)
+    return RegistrySchemas(SchemaRegistry(settings), mapping, content_type)
 
 
 def connect_to_detect(settings: DetectSettings, bundle_name: str) -> Client:

@@ -8,6 +8,7 @@
     │   ├── RecordDecodeError      the bytes are not what the content type says
     │   ├── RecordShapeError       the wrong number of values
     │   ├── RecordValueError       NaN, infinite, or far outside what the bundle can score
+    │   ├── RecordSchemaError      its schema is not known, or cannot be used
     │   ├── RecordOrderError       too late to be put in order
     │   ├── AlertRefusedError      usable, but Kafka did not take its alert
     │   └── KeyLimitError          its key is new, and its partition has keys_max keys
@@ -22,6 +23,8 @@
     │   ├── DeliveryError          retriable
     │   ├── RecordRefusedError     single records, for their size, time or missing key
     │   └── FencedError            another process took this one's place
+    ├── SchemaRegistryError        exit 4: it refused, or is none
+    │   └── SchemaRegistryUnavailableError retriable
     ├── StateError                 exit 5; digest or offset cannot be trusted
     └── AllRejectedError           exit 7; detect --fail-when-all-rejected
 
@@ -76,6 +79,10 @@ class RecordShapeError(DataError):
 
 class RecordValueError(DataError):
     """A record holds NaN, an infinity or a value too large to score."""
+
+
+class RecordSchemaError(DataError):
+    """The schema that a record names is not in the registry, or cannot be used."""
 
 
 class RecordOrderError(DataError):
@@ -161,6 +168,18 @@ class RecordRefusedError(BrokerError):
 
 class FencedError(BrokerError):
     """Another process took over this one's transactions or group membership."""
+
+
+class SchemaRegistryError(StreamDetectorError):
+    """The schema registry refused a request, or what answers is no schema registry."""
+
+    exit_code = 4
+
+
+class SchemaRegistryUnavailableError(SchemaRegistryError):
+    """The schema registry does not answer, or says that it cannot serve yet."""
+
+    retriable = True
 
 
 class StateError(StreamDetectorError):

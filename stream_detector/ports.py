@@ -1,4 +1,4 @@
-"""What the loop needs from outside, as protocols: a clock, and a client of Kafka.
+"""What the loop needs from outside, as protocols: a clock, a client of Kafka, and schemas.
 
 `stream_detector.clients` holds what fits `Client`; the loop and the replayer know only these. A
 loaded network is another such thing: `stream_detector.core.scoring.reconstruction.Reconstruct`.
@@ -224,6 +224,32 @@ class Client(Protocol):
     def close(self) -> None:
         """Leave the group and close every connection. Calling it twice is harmless."""
         ...
+
+
+class SchemaSource(Protocol):
+    """Where the schemas of records come from that name theirs."""
+
+    def attach(self, batch: RecordBatch) -> RecordBatch:
+        """Return a batch with the schemas that its records name.
+
+        Those that were asked for before come from memory.
+
+        Raises
+        ------
+        SchemaRegistryUnavailableError
+            If the registry does not answer: the same batch may be tried again.
+        SchemaRegistryError
+            If it refuses to answer, or is no registry.
+        """
+        ...
+
+
+class NoSchemas:
+    """Has no schemas: records of formats with schemas are rejected."""
+
+    def attach(self, batch: RecordBatch) -> RecordBatch:
+        """Return the batch as it is."""
+        return batch
 
 
 class SystemClock:

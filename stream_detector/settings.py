@@ -6,6 +6,7 @@ start with `STREAM_DETECTOR_`, a TOML file (`--settings FILE`), the defaults.
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -83,6 +84,23 @@ class ConnectionSettings(BaseSettings):
     )
     sasl_username: str | None = Field(default=None, description="User name of the SASL login")
     sasl_password: SecretStr | None = Field(default=None, description="Password of the SASL login")
+    schema_registry_url: str | None = Field(
+        default=None,
+        max_length=2_048,
+        description="Schema Registry that has the schemas of Avro and Protobuf records: its "
+        "address, or several of them with commas between",
+    )
+    schema_registry_username: str | None = Field(
+        default=None, description="User name of the login at the Schema Registry"
+    )
+    schema_registry_password: SecretStr | None = Field(
+        default=None, description="Password of that login"
+    )
+    schema_registry_cafile: Path | None = Field(
+        default=None,
+        description="PEM file of the certificate authorities to trust for the Schema Registry; "
+        "those of the system if not given",
+    )
 
     @model_validator(mode="after")
     def _require_sasl_fields(self) -> "ConnectionSettings":
@@ -114,6 +132,36 @@ class ConnectionSettings(BaseSettings):
             raise ValueError(message)
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             message = "ssl_keyfile needs ssl_certfile"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _check_schema_registry(self) -> "ConnectionSettings":
+        """Refuse addresses that are none, and what belongs to a registry that is not given."""
+        urls = (self.schema_registry_url or "").split(",")
+        names = [
+            name
+            for name in ConnectionSettings.model_fields
+            if name.startswith("schema_registry_") and getattr(self, name) is not None
+        ]
+        if names and self.schema_registry_url is None:
+            message = f"{', '.join(names)} need schema_registry_url"
+            raise ValueError(message)
+        if (self.schema_registry_username is None) != (self.schema_registry_password is None):
+            message = "schema_registry_username and schema_registry_password need each other"
+            raise ValueError(message)
+        parts = [urlsplit(url.strip()) for url in urls] if names else []
+        if any(each.scheme not in ("http", "https") or not each.hostname for each in parts):
+            message = "schema_registry_url: expected http://host:port or https://host:port"
+            raise ValueError(message)
+        if any("@" in each.netloc for each in parts):
+            message = (
+                "schema_registry_url: expected no login in it; set schema_registry_username and "
+                "schema_registry_password"
+            )
+            raise ValueError(message)
+        if self.schema_registry_cafile and not all(each.scheme == "https" for each in parts):
+            message = "schema_registry_cafile needs https in schema_registry_url"
             raise ValueError(message)
         return self
 

@@ -18,6 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import local_kafka
 from certificates import Certificates, find_missing_tool
+from local_registry import LocalRegistry, LocalRegistryError
 
 DOCKER_IMAGE = "confluentinc/cp-kafka:7.9.1"  # Apache Kafka 3.9 in KRaft mode
 
@@ -62,6 +63,7 @@ LONGEST = (
     "integration/test_workers.py",
     "unit/report/test_stream_report.py",
     "integration/test_takeover.py",
+    "integration/test_registry.py",
     "integration/test_poll_bytes.py",
     "integration/test_start.py",
     "contracts/test_clients.py",
@@ -129,6 +131,18 @@ def own_kafka() -> Iterator[local_kafka.LocalKafka]:
     else:
         yield broker
         broker.close()
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[LocalRegistry]:
+    """A real Schema Registry. Needs Java and Maven."""
+    try:
+        found = LocalRegistry().__enter__()
+    except LocalRegistryError as error:
+        _skip_or_fail(str(error))
+    else:
+        yield found
+        found.close()
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,7 @@ def doctor(
 
     Exits with 1 if nothing would be scored.
     """
-    from stream_detector.assembly import connect_reader, open_bundle, require_topic
+    from stream_detector.assembly import connect_reader, make_schemas, open_bundle, require_topic
     from stream_detector.cli.detect_process import require_content_type
     from stream_detector.doctor import Examination, Reading, make_report, read_recent
     from stream_detector.ports import SystemClock
@@ -85,12 +85,13 @@ def doctor(
     served = open_bundle(bundle, engine, input_changes=settings.input)
     require_content_type(settings.content_type, served)
     examination = Examination(served.detector, served.bundle.scaler, settings.content_type)
+    schemas = make_schemas(settings, served.detector)
     reading, clock, stop = Reading(), SystemClock(), StopFlag()
     reader = connect_reader(settings, settings.input_topic)
     with stop.on_signals(), closing(reader):
         require_topic(reader, settings.input_topic, settings.bootstrap_servers)
         for batch in read_recent(reader, clock, seconds, reading, lambda: stop.is_set):
-            examination.add(batch)
+            examination.add(schemas.attach(batch))
     report = make_report(examination, reading, clock.now_ms())
     if as_json:
         print_json(_as_dict(report, settings.input_topic, served.bundle.manifest.name))

@@ -6,7 +6,7 @@ read is fetched only for the few records that need it.
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, NamedTuple, Self
 
@@ -68,6 +68,9 @@ class Unreadable(tuple[tuple[str, bytes | None], ...]):
 TOPIC_BYTES_MAX = 1_048_588
 """Largest batch of records that a topic accepts unless it is configured otherwise: Kafka's default
 of `max.message.bytes`."""
+
+SchemaId = int | str
+"""Number of a schema in its registry, or its GUID: hexadecimal digits with hyphens."""
 
 _BATCH_OVERHEAD = 61
 """Bytes of a batch before its first record."""
@@ -179,6 +182,9 @@ class RecordBatch:
         `series` is. Offsets increase within a partition, with gaps where an offset holds no record.
     keys_alone
         Gives the keys without the other columns of `series`, where that is cheaper.
+    schemas
+        Those that records name, as `stream_detector.core.codec.schemas.Schema`; or, as a
+        `DataError`, why there is none.
     """
 
     values: Sequence[bytes | None]
@@ -188,6 +194,7 @@ class RecordBatch:
     series: Callable[[], SeriesColumns]
     offsets: Callable[[], NDArray[np.int64]]
     keys_alone: Callable[[], Sequence[bytes | None]] | None = None
+    schemas: Mapping[SchemaId, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "series", cache(self.series))
@@ -243,6 +250,7 @@ class RecordBatch:
             series=series,
             offsets=lambda: self.offsets()[rows],
             keys_alone=lambda: [*map(self.keys().__getitem__, numbers)],
+            schemas=self.schemas,
         )
 
 

@@ -19,6 +19,7 @@ from stream_detector.errors import (
     DataError,
     RecordDecodeError,
     RecordOrderError,
+    RecordSchemaError,
     RecordShapeError,
 )
 
@@ -248,7 +249,7 @@ def _subject_of(error: DataError) -> Subject:
     """Return what is wrong with a rejected record."""
     text = str(error)
     subject: Subject = "values"
-    if isinstance(error, RecordDecodeError):
+    if isinstance(error, RecordDecodeError | RecordSchemaError):
         subject = "format"
     elif isinstance(error, RecordShapeError):
         subject = "features"

@@ -1,6 +1,5 @@
 """Record the newest samples of a topic, as one table of samples."""
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -9,17 +8,19 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import orjson
 
-from stream_detector.assembly import connect_reader, require_topic
+from stream_detector.assembly import connect_reader, require_topic, schemas_for
 from stream_detector.core.codec.discovery import find_features, find_time_unit
-from stream_detector.core.codec.formats import find_format
+from stream_detector.core.codec.mapped_records import documents_in
 from stream_detector.core.codec.mapped_samples import decode_mapped_samples
+from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.codec.paths import describe_leaves
 from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.features import Features
 from stream_detector.core.records import Headers, RecordBatch, Samples, SeriesColumns
-from stream_detector.errors import ConfigError, DataError, DatasetError
+from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.ports import Clock, SystemClock
 from stream_detector.recipes.input import InputSection, parse_input
+from stream_detector.schemas.avro import open_mapping
 from stream_detector.settings import ConnectionSettings, DetectSettings
 
 _POLL_RECORDS_MAX, _POLL_MS = 2_000, 200
@@ -69,6 +70,20 @@ class _Records:
     def span_ms(self) -> int:
         """Return the time from the oldest record to the newest."""
         return max(self.newest_ms - self.oldest_ms, 0)
+
+    @property
+    def batch(self) -> RecordBatch:
+        """Return the records as one batch, of whose places in Kafka nothing is known."""
+        n_records = len(self.values)
+        series = SeriesColumns(
+            self.keys,
+            np.zeros(n_records, dtype=np.int64),
+            np.array(self.times_ms, dtype=np.int64),
+        )
+        headers = self.headers if any(self.headers) else None
+        return RecordBatch(
+            self.values, headers, {}, _no_metadata, lambda: series, lambda: series.partitions
+        )
 
     def add(self, batch: RecordBatch) -> None:
         """Add the records of one poll."""
@@ -129,7 +144,8 @@ def record_samples(
     ConfigError
         If `input` is wrong.
     """
-    table = parse_input(settings.input if isinstance(settings, DetectSettings) else {})
+    given = settings.input if isinstance(settings, DetectSettings) else {}
+    table = parse_input(given).with_schema_text()
     clock = clock or SystemClock()
     start_ms, deadline_s = clock.now_ms(), clock.monotonic_s() + span_ms / 1_000
     records, n_kept = _Records(), 0
@@ -149,33 +165,27 @@ def record_samples(
             if clock.monotonic_s() >= deadline_s:
                 break
     records.keep_newest(span_ms)
-    return _decode(records, topic, table)
+    batch = records.batch
+    if not table.is_given:
+        return _decode(batch, topic, table, _features_of(records, topic))
+    probe = open_mapping(_probe_table(table), ())
+    assert probe is not None  # noqa: S101  (narrows the type)
+    batch = schemas_for(settings, probe).attach(batch)
+    features, table = _find_out(batch, topic, table, probe)
+    return _decode(batch, topic, table, features)
 
 
-def _decode(records: _Records, topic: str, table: InputSection) -> Recording:
+def _decode(batch: RecordBatch, topic: str, table: InputSection, features: Features) -> Recording:
     """Return the samples that records hold."""
-    if table.is_given:
-        features, table = _find_out(records, topic, table)
-    else:
-        features = _features_of(records, topic)
-    mapping = table.mapping(features.names)
-    series = SeriesColumns(
-        records.keys,
-        np.zeros(len(records.keys), dtype=np.int64),
-        np.array(records.times_ms, dtype=np.int64),
-    )
-
-    headers = records.headers if any(records.headers) else None
+    mapping = open_mapping(table, features.names)
 
     def decode(interval_ms: float) -> tuple[Sequence[bytes | None], DecodedSamples]:
         how: dict[str, Any] = {"features": features, "interval_ms": interval_ms}
         if mapping is None:
-            return records.keys, decode_samples(records.values, headers, series, None, **how)
-        batch = RecordBatch(
-            records.values, headers, {}, _no_metadata, lambda: series, lambda: series.partitions
-        )
-        batch, samples = decode_mapped_samples(batch, None, mapping, **how)
-        return batch.keys(), samples
+            series = batch.series()
+            return series.keys, decode_samples(batch.values, batch.headers, series, None, **how)
+        keyed, samples = decode_mapped_samples(batch, None, mapping, **how)
+        return keyed.keys(), samples
 
     keys, found = decode(1.0)
     if (found.counts > 1).any():  # all but the first sample of a record follow at the interval
@@ -201,7 +211,18 @@ def _no_metadata(index: int) -> NoReturn:
     raise NotImplementedError(index)
 
 
-def _find_out(records: _Records, topic: str, table: InputSection) -> tuple[Features, InputSection]:
+def _probe_table(table: InputSection) -> InputSection:
+    """Return a table by which documents can be read whose features are not known."""
+    without: dict[str, Any] = {"features": None, "time_unit": None}
+    resolved = table.resolved()
+    if "feature_name" not in resolved:
+        without["values"] = resolved.get("values", "values")
+    return table.model_copy(update=without)
+
+
+def _find_out(
+    batch: RecordBatch, topic: str, table: InputSection, probe: InputMapping
+) -> tuple[Features, InputSection]:
     """Return the features that the first records have, and the table with the unit of their times.
 
     Raises
@@ -212,15 +233,8 @@ def _find_out(records: _Records, topic: str, table: InputSection) -> tuple[Featu
         If the unit is to be found and cannot be.
     """
     resolved = table.resolved()
-    without: dict[str, Any] = {"features": None, "time_unit": None}
-    if "feature_name" not in resolved:
-        without["values"] = resolved.get("values", "values")
-    probe = table.model_copy(update=without).mapping(())
-    assert probe is not None  # noqa: S101  (narrows the type)
-    documents = []
-    for value in records.values[:_RECORDS_TRIED]:
-        with contextlib.suppress(DataError):
-            documents.append(find_format(probe.format, "mapped").read_document(value or b"", probe))
+    first = batch.select(np.arange(len(batch))[:_RECORDS_TRIED], {})
+    documents = documents_in(first, probe)
     if resolved.get("time_unit") == "auto":
         unit = find_time_unit(documents, probe)
         if unit is None:
@@ -235,7 +249,7 @@ def _find_out(records: _Records, topic: str, table: InputSection) -> tuple[Featu
         shown = describe_leaves(documents[0]) if documents else "no record could be read"
         message = (
             f"topic {topic}: expected features as [input] says, received none among the first "
-            f"{min(len(records.values), _RECORDS_TRIED)} records; {shown}"
+            f"{min(len(batch), _RECORDS_TRIED)} records; {shown}"
         )
         raise DatasetError(message)
     return features, table

@@ -164,7 +164,8 @@ def override_input(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     values["input"] = {
         name: value for name, value in table.items() if value != "" or name == "values"
     }
-    return parse_recipe(values, where=f"{recipe.name} with the [input] of this run")
+    changed = parse_recipe(values, where=f"{recipe.name} with the [input] of this run")
+    return changed.model_copy(update={"input": changed.input.with_schema_text()})
 
 
 def shipped_recipe(name: str) -> Path:

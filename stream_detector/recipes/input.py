@@ -1,8 +1,10 @@
 """The table `[input]` of a recipe: where key, time and features are in the records of a topic."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
@@ -20,10 +22,16 @@ from stream_detector.core.codec.paths import parse_path
 from stream_detector.errors import ConfigError
 from stream_detector.recipes.presets import PRESETS, PresetName
 from stream_detector.recipes.section import Section
-from stream_detector.text import shorten
+from stream_detector.text import printable, shorten
+
+SCHEMA_BYTES_MAX = 1_048_576
+"""Longest text of a schema."""
 
 _OBJECT, _TAGS = ("values",), ("feature_name", "feature_value")
 """Keys that say where features are, in either of two ways."""
+
+_JSON_STARTS = ("{", "[", '"')
+"""How the text of a schema begins, which no name of a file does."""
 
 
 def _path(text: str) -> str:
@@ -110,6 +118,11 @@ class InputSection(Section):
     delimiter: Annotated[str, Field(pattern=r'^[^"\r\n]$')] | None = Field(
         default=None, description="csv only: what stands between two cells; a comma if not given"
     )
+    avro_schema: Annotated[str, Field(min_length=1, max_length=SCHEMA_BYTES_MAX)] | None = Field(
+        default=None,
+        description="avro only: file with the schema of all records, for records that do not name "
+        "one in a Schema Registry. The bundle holds its text",
+    )
     numbers: Literal["number", "text"] | None = Field(
         default=None,
         description="text: numbers may be text, and words such as unavailable are missing values; "
@@ -139,8 +152,34 @@ class InputSection(Section):
                 found = {name: value for name, value in found.items() if name not in others}
         return found | own
 
+    def with_schema_text(self) -> "InputSection":
+        """Return the table with the text of the schema that `avro_schema` names.
+
+        Raises
+        ------
+        ConfigError
+            If the file cannot be read, is too large, or holds no JSON.
+        """
+        name = self.avro_schema
+        if name is None or name.lstrip()[:1] in _JSON_STARTS:
+            return self
+        try:
+            with Path(name).open("rb") as file:
+                content = file.read(SCHEMA_BYTES_MAX + 1)
+            if len(content) > SCHEMA_BYTES_MAX:
+                message = f"it has more than {SCHEMA_BYTES_MAX:,} bytes"
+                raise ValueError(message)
+            text = orjson.dumps(orjson.loads(content)).decode()
+        except (OSError, ValueError) as error:
+            message = (
+                f"input.avro_schema: expected a file with an Avro schema as JSON, received "
+                f"{name}: {error}"
+            )
+            raise ConfigError(shorten(printable(message))) from None
+        return self.model_copy(update={"avro_schema": text})
+
     def decided(self, time_format: str | None) -> "InputSection":
-        """Return the table with the unit that "auto" stands for.
+        """Return the table as a bundle holds it: with the unit of "auto", and the schema's text.
 
         Parameters
         ----------
@@ -151,10 +190,11 @@ class InputSection(Section):
         Raises
         ------
         ConfigError
-            If the file's times have a form that records cannot have.
+            If the file's times have a form that records cannot have, or the schema cannot be read.
         """
+        table = self.with_schema_text()
         if self.time_unit != "auto":
-            return self
+            return table
         unit = {None: "ms", "iso": "iso8601"}.get(time_format, time_format)
         if unit not in TIME_UNITS:
             message = (
@@ -162,7 +202,7 @@ class InputSection(Section):
                 f"{time_format!r}; name {', '.join(TIME_UNITS)}"
             )
             raise ConfigError(message)
-        return self.model_copy(update={"time_unit": unit})
+        return table.model_copy(update={"time_unit": unit})
 
     def mapping(self, features: Sequence[str]) -> InputMapping | None:
         """Return how records are read that hold these features, None without a table.
@@ -207,7 +247,7 @@ class InputSection(Section):
             ]
         has_object = tags is None and not named
         return InputMapping(
-            format=found.get("format", "json"),
+            format=found.get("format", "avro" if "avro_schema" in found else "json"),
             key=_place_of(found.get("key")),
             time=_place_of(found.get("time")),
             time_unit=found.get("time_unit", "ms"),
@@ -270,6 +310,11 @@ def input_problems(values: Mapping[str, Any], record: object) -> Iterator[str]:
         yield (
             f"input.delimiter: expected only with input.format = 'csv', received "
             f"{values['delimiter']!r} with {values.get('format')!r}"
+        )
+    if values.get("avro_schema") is not None and values.get("format", "avro") != "avro":
+        yield (
+            f"input.avro_schema: expected only with input.format = 'avro', received it with "
+            f"{values.get('format')!r}"
         )
     if values.get("time_unit") is not None and "time" not in {*values, *of_preset}:
         yield (

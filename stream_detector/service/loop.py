@@ -31,7 +31,7 @@ from stream_detector.core.records import OffsetAndMetadata, RecordBatch, TopicPa
 from stream_detector.core.results import Step
 from stream_detector.core.windowing.diagnosis import Reason
 from stream_detector.errors import StreamDetectorError
-from stream_detector.ports import Client, Clock
+from stream_detector.ports import Client, Clock, NoSchemas, SchemaSource
 from stream_detector.service.assignment import Assignment
 from stream_detector.service.clock_watch import ClockWatch
 from stream_detector.service.context import RunContext
@@ -97,6 +97,8 @@ class Service:
         Where the service counts and times what it does.
     clock
         Source of the time.
+    schemas
+        Where the schemas of records come from; None where none has any.
 
     Attributes
     ----------
@@ -113,7 +115,9 @@ class Service:
         settings: DetectSettings,
         metrics: Metrics,
         clock: Clock,
+        schemas: SchemaSource | None = None,
     ) -> None:
+        self._schemas = schemas or NoSchemas()
         self.context = RunContext(client, detector, settings, metrics, clock)
         self.totals = Totals()
         self._rejection_watch = RejectionWatch(self.context)
@@ -224,7 +228,7 @@ class Service:
 
     def _score(self, polled: RecordBatch) -> tuple[RecordBatch, Step | None]:
         """Return the live part of what was polled, and its step if it holds a record."""
-        batch = self._apply_assignment(polled)
+        batch = self._schemas.attach(self._apply_assignment(polled))
         self._state, batch = self._restorer.replay(self._state, batch)
         if not len(batch):
             return batch, None

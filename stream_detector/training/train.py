@@ -35,6 +35,7 @@ from stream_detector.datasets import Dataset, SampleDataset
 from stream_detector.errors import ConfigError
 from stream_detector.files import AnyPath
 from stream_detector.recipes import Recipe
+from stream_detector.schemas.avro import open_mapping
 from stream_detector.text import printable, shorten
 from stream_detector.training.calibration import (
     calibration_scores,
@@ -96,7 +97,7 @@ def train(
     dataset = load_windows(recipe, data=data)
     fingerprint = dataset.fingerprint  # the data are the same, whatever is left out
     dataset, trimmed = trim_strange(recipe, dataset)
-    table.mapping(_features(recipe, dataset).names)  # refuses features that the data has not
+    open_mapping(table, _features(recipe, dataset).names)  # refuses features that the data has not
     split = split_normal(recipe, dataset)
     scaler = fit_scaler(
         recipe.scaling.kind, dataset.train if recipe.scaling.fit_on == "all" else split.fit

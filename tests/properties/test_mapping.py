@@ -12,6 +12,7 @@ from stream_detector.core.codec.mapped_samples import decode_mapped_samples
 from stream_detector.core.features import Features
 from stream_detector.core.records import RecordBatch, RecordMetadata, series_columns
 from stream_detector.recipes.input import InputSection
+from stream_detector.schemas.avro import open_mapping
 
 FEATURES = Features(NAMES)
 TABLES = [form.table for form in FORMS if form.table and form.n_features == len(NAMES)]
@@ -25,7 +26,7 @@ KEYS = (
     *(*NAMES, "ts", "device", "values", "payload", "after", "fields", "data", "rows", "readings"),
     *("at", "v", "tag", "value", "timestamp_ms", "timestamps_ms", "tags", "host"),
 )
-CONTENT_TYPES = (None, "json", "csv", "influx", "float32")
+CONTENT_TYPES = (None, "json", "csv", "influx", "float32", "avro")
 JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -84,13 +85,11 @@ def batch_of(records: list[Any]) -> RecordBatch:
     )
 
 
-@given(
-    RECORDS, st.sampled_from(TABLES), st.sampled_from([None, "json", "csv", "influx", "float32"])
-)
+@given(RECORDS, st.sampled_from(TABLES), st.sampled_from(CONTENT_TYPES))
 def test_each_record_is_used_or_rejected(
     records: list[Any], table: dict[str, Any], content_type: str | None
 ) -> None:
-    mapping = InputSection.model_validate(table).mapping(NAMES)
+    mapping = open_mapping(InputSection.model_validate(table), NAMES)
     assert mapping is not None
 
     def decode(some: list[Any]) -> Any:

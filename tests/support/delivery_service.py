@@ -59,6 +59,7 @@ def service_on(
     broker: MemoryBroker, shape: str, delivery: str, metrics: Metrics | None = None, **changes: Any
 ) -> Service:
     detector = changes.pop("detector", None) or detector_of(shape)
+    schemas = changes.pop("schemas", None)
     given = {"poll_records_max": 10, "stop_when_idle_s": 1.0, "broker_timeout_s": 60.0} | changes
     settings = load_settings(DetectSettings, group=GROUP, delivery=delivery, **given)
     client = broker.connect(
@@ -67,7 +68,7 @@ def service_on(
         offset_reset=settings.offset_reset,
         transactional_id=f"g-{settings.instance_id}" if delivery == "exactly_once" else None,
     )
-    return Service(client, detector, settings, metrics or Metrics(), PassingClock())
+    return Service(client, detector, settings, metrics or Metrics(), PassingClock(), schemas)
 
 
 def published(broker: MemoryBroker) -> Counter[bytes]:

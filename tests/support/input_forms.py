@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
+from avro_forms import FLAT as AVRO
 from halving_bundle import make_bundle
 
 from stream_detector.core.codec.formats import CONTENT_TYPES
@@ -352,6 +353,11 @@ SHAPES = (
             ("device", each.key.encode()),
             ("when", str(each.time_ms * 1_000).encode()),
         ],
+    ),
+    Form(
+        "avro",
+        {"avro_schema": AVRO.text, **AVRO.table},
+        lambda each, _: [AVRO.encode(each.key, each.time_ms, each.values)],
     ),
     Form(
         "other names",

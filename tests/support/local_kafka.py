@@ -126,7 +126,7 @@ class LocalKafka:
         self._folder = Path(tempfile.mkdtemp(prefix="stream-detector-kafka-"))
         self._process: subprocess.Popen[bytes] | None = None
         names = ("PLAINTEXT", *protocols)
-        controller_port, hidden_port, *ports = _free_ports(2 + len(names))
+        controller_port, hidden_port, *ports = free_ports(2 + len(names))
         self.controller = f"127.0.0.1:{controller_port}"
         self.servers = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}
         self.bootstrap_servers = self.servers["PLAINTEXT"]
@@ -343,7 +343,7 @@ def _take_archived_classes(version: str) -> list[str]:
     return [f"-XX:SharedArchiveFile={archive}"]
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that were free a moment ago, all different."""
     with contextlib.ExitStack() as stack:
         servers = [

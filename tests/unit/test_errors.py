@@ -33,7 +33,11 @@ def test_a_family_has_one_exit_code(name: str) -> None:
 
 def test_only_a_broker_that_may_come_back_is_worth_a_retry() -> None:
     retriable = {name for name, each in ALL.items() if each.retriable}
-    assert retriable == {"BrokerUnavailableError", "DeliveryError"}
+    assert retriable == {
+        "BrokerUnavailableError",
+        "DeliveryError",
+        "SchemaRegistryUnavailableError",
+    }
 
 
 def test_every_error_is_drawn_and_explained() -> None:

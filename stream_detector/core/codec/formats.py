@@ -36,6 +36,13 @@ in which a mapping says where samples are."""
 CONTENT_TYPE_HEADER = "content-type"
 """Header that names the format of a record's value; upper and lower case are the same."""
 
+AVRO_MEDIA_TYPES: Mapping[str, bytes] = {
+    "avro": b"application/avro",
+    "avro-binary": b"avro/binary",
+    "avro-apache": b"application/vnd.apache.avro+binary",
+}
+"""What the `content-type` header says for Avro, of which no name is registered."""
+
 _EXPECTED: Mapping[RecordShape, str] = {
     "window": "a window",
     "samples": "samples",
@@ -75,6 +82,9 @@ class RecordFormat:
     read_document
         For records that another program wrote: the value of one and the mapping in, what the value
         holds as dicts, lists, texts and numbers out. Raises a `DataError` for one that holds none.
+    schema_type
+        What a Schema Registry calls schemas of this format. Records of it name their schema, and
+        that reads them; "" for a format without.
     time_header
         Header with the time of a record's first sample, where the value has no place for it.
     """
@@ -88,6 +98,7 @@ class RecordFormat:
     decode_images: Callable[[Sequence[bytes], Indices, ImageShape, str], Decoded] = unsupported
     encode_image: Callable[[FloatArray, int, str], bytes] = unsupported
     read_document: Callable[[bytes, InputMapping], Any] = unsupported
+    schema_type: str = ""
     time_header: str | None = None
 
     @property
@@ -103,7 +114,7 @@ class RecordFormat:
     @property
     def holds_documents(self) -> bool:
         """Whether records of this format can be read by a mapping."""
-        return self.read_document is not unsupported
+        return self.read_document is not unsupported or bool(self.schema_type)
 
     @property
     def holds_images(self) -> bool:
@@ -146,6 +157,7 @@ FORMATS = (
     ),
     RecordFormat("csv", csv_format.MEDIA_TYPES, read_document=csv_format.read_document),
     RecordFormat("influx", influx_format.MEDIA_TYPES, read_document=influx_format.read_document),
+    RecordFormat("avro", AVRO_MEDIA_TYPES, schema_type="AVRO"),
 )
 """Every record format, the default of windows and samples first."""
 

@@ -6,9 +6,11 @@ mapping only headers apply to its records, where they have them. Nothing of it a
 whose header says that they are JSON as this project writes it, as `replay` does.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,8 @@ from stream_detector.core.codec.plain_documents import read_plain_documents
 from stream_detector.core.codec.readings import DocumentSamples, read_documents
 from stream_detector.core.codec.samples import find_header, join_samples, with_header_times
 from stream_detector.core.codec.scalars import invalid_place, read_time
+from stream_detector.core.codec.schema_records import groups_of, read_with_schemas
+from stream_detector.core.codec.schemas import without_prefix
 from stream_detector.core.features import Features
 from stream_detector.core.records import RecordBatch
 from stream_detector.errors import DataError, RecordValueError
@@ -62,6 +66,46 @@ class MappedForm(NamedTuple):
     shape: RecordShape
     read_own: OwnReader
     needs_key: bool
+
+
+def documents_in(batch: RecordBatch, mapping: InputMapping) -> list[Any]:
+    """Return the documents of some records in their order, without those that cannot be read.
+
+    Only for making a recipe from a topic: what a detector reads is said by `read_mapped`.
+
+    Parameters
+    ----------
+    batch
+        The records.
+    mapping
+        Says their format.
+    """
+    groups, _ = group_by_format(batch.values, batch.headers, mapping.format, "mapped")
+    found: dict[int, Any] = {}
+    for group in groups:
+        values, rows = select_records(batch.values, group.rows)
+        for row, read in _readers(batch, group, values, rows, mapping):
+            with contextlib.suppress(DataError):
+                found[row] = read()
+    return [found[row] for row in sorted(found)]
+
+
+def _readers(
+    batch: RecordBatch,
+    group: FormatGroup,
+    values: Sequence[bytes],
+    rows: NDArray[np.intp],
+    mapping: InputMapping,
+) -> Iterator[tuple[int, Callable[[], Any]]]:
+    """Yield the row of each record of a group, and what makes a document of it."""
+    if group.format.schema_type:
+        for some in groups_of(batch, values, rows, mapping):
+            for at in some.places.tolist():
+                yield int(rows[at]), partial(some.read_document, values[at])
+    elif group.format.holds_documents:
+        bare = without_prefix(values) if group.format.name == "json" else None
+        for row, value in zip(rows.tolist(), bare or values, strict=True):
+            yield row, partial(group.format.read_document, value, mapping)
 
 
 class MappedRecords(NamedTuple):
@@ -112,16 +156,16 @@ def read_mapped(
         rows = _take_header_keys(batch, group, mapping, keys, rejected)
         for start in range(0, len(rows), _RECORDS_AT_ONCE):
             some, numbers = select_records(batch.values, rows[start : start + _RECORDS_AT_ONCE])
-            samples, own_keys = _read_group(group, some, numbers, form)
-            if own_keys is not None:
-                for row, key in zip(samples.rows.tolist(), own_keys, strict=True):
-                    keys[row] = key
-            samples = _with_header_times(samples, batch, group, mapping)
-            rejected |= dict(samples.rejected)
-            if form.features.origin and samples.values.dtype == np.float32:
-                rejected |= {row: lost_in_float32() for row in samples.rows.tolist()}
-            else:
-                parts.append(samples)
+            for samples, own_keys in _read_group(batch, group, some, numbers, form):
+                if own_keys is not None:
+                    for row, key in zip(samples.rows.tolist(), own_keys, strict=True):
+                        keys[row] = key
+                timed = _with_header_times(samples, batch, group, mapping)
+                rejected |= dict(timed.rejected)
+                if form.features.origin and timed.values.dtype == np.float32:
+                    rejected |= {row: lost_in_float32() for row in timed.rows.tolist()}
+                else:
+                    parts.append(timed)
     bad_keys = unusable_keys(keys, is_required=form.needs_key)
     if mapping.key is not None:  # of a record that could not be read, the key is not known
         known = rejected.keys() | unusable.keys()
@@ -134,16 +178,27 @@ def read_mapped(
 
 
 def _read_group(
-    group: FormatGroup, values: Sequence[bytes], rows: NDArray[np.intp], form: MappedForm
-) -> DocumentSamples:
-    """Return what some records of one format hold."""
+    batch: RecordBatch,
+    group: FormatGroup,
+    values: Sequence[bytes],
+    rows: NDArray[np.intp],
+    form: MappedForm,
+) -> Iterator[DocumentSamples]:
+    """Yield what some records of one format hold, those of each schema by themselves."""
     found, mapping = group.format, form.mapping
     if group.name == OWN or not found.holds_documents:
-        return DocumentSamples(form.read_own(group, values, rows))
+        yield DocumentSamples(form.read_own(group, values, rows))
+        return
+    if found.schema_type:
+        yield from read_with_schemas(batch, values, rows, mapping, form.features)
+        return
     plain = None
     if found.name == "json":
         plain = read_plain_documents(values, rows, mapping, form.features)
-    return plain or read_documents(
+        if plain is None and (bare := without_prefix(values)) is not None:
+            values = bare
+            plain = read_plain_documents(values, rows, mapping, form.features)
+    yield plain or read_documents(
         values, rows, lambda value: found.read_document(value, mapping), mapping, form.features
     )
 

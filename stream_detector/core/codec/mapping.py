@@ -6,7 +6,7 @@ look as `stream_detector.core.codec.json_format` says.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from stream_detector.core.codec.paths import Path, parse_path
 
@@ -119,6 +119,9 @@ class InputMapping:
         Whether a record may lack features, which are then missing values.
     delimiter
         Between two cells of a line of CSV.
+    schema
+        That of all records of a format with schemas, as a `Schema` of
+        `stream_detector.core.codec.schemas`; None where each record names its own.
     """
 
     format: str = "json"
@@ -132,3 +135,4 @@ class InputMapping:
     is_text: bool = False
     may_lack: bool = False
     delimiter: str = ","
+    schema: Any = None

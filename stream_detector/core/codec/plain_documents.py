@@ -27,7 +27,7 @@ from stream_detector.core.codec.json_samples import (
     plain_numbers,
     plain_times,
 )
-from stream_detector.core.codec.mapping import TO_MS, InputMapping, is_inside
+from stream_detector.core.codec.mapping import TO_MS, InputMapping, TimeUnit, is_inside
 from stream_detector.core.codec.paths import Path
 from stream_detector.core.codec.readings import DocumentSamples
 from stream_detector.core.features import Features
@@ -63,6 +63,26 @@ def read_plain_documents(
         return flat
     try:
         documents = list(map(orjson.loads, values))
+    except ValueError:
+        return None
+    return plain_samples(documents, rows, mapping, features)
+
+
+def plain_samples(
+    documents: list[Any], rows: NDArray[np.intp], mapping: InputMapping, features: Features
+) -> DocumentSamples | None:
+    """Return the samples of documents, None where one of them, or the mapping, is not plain.
+
+    Parameters
+    ----------
+    documents
+        Dicts, lists, texts and numbers. Length n_records.
+    rows, mapping, features
+        As in `read_plain_documents`.
+    """
+    if mapping.readings is not None or mapping.tags is not None:
+        return None
+    try:
         keys = None
         if mapping.key is not None and is_inside(mapping.key):
             keys = list(map(str.encode, _column(documents, mapping.key.path)))
@@ -71,6 +91,38 @@ def read_plain_documents(
     except NOT_PLAIN:
         return None
     return DocumentSamples(RawSamples(rows, counts, numbers, first_ms, {}, []), keys)
+
+
+def times_in(
+    column: Sequence[Any] | NDArray[np.float64] | NDArray[np.int64], unit: TimeUnit
+) -> NDArray[np.float64]:
+    """Return times in milliseconds since 1970-01-01 UTC, as `scalars.read_time` reads each.
+
+    Parameters
+    ----------
+    column
+        Numbers, or with the unit "iso8601" texts. Length n_records.
+    unit
+        Of the times.
+
+    Raises
+    ------
+    ValueError, TypeError, OverflowError, AttributeError
+        If one of them is not plain.
+    """
+    if unit == "iso8601":
+        dates = list(map(datetime.fromisoformat, column))
+        if None in set(map(attrgetter("tzinfo"), dates)):
+            raise _NotPlainError
+        times_ms = np.array(list(map(datetime.timestamp, dates))) * 1e3  # (n_records,)
+    elif isinstance(column, np.ndarray) or set(map(type, column)) <= _NUMBERS:
+        multiply, divide = TO_MS[unit]
+        times_ms = np.array(column, dtype=np.float64) * multiply / divide  # (n_records,)
+    else:
+        raise _NotPlainError
+    if not ((times_ms >= 0) & (times_ms <= TIMESTAMP_MS_MAX)).all():
+        raise _NotPlainError
+    return times_ms
 
 
 def _read_flat(
@@ -127,20 +179,7 @@ def _first_times(documents: list[Any], mapping: InputMapping) -> NDArray[np.floa
         return usual_ms
     if mapping.time.header:
         return np.full(len(documents), np.nan)
-    column = _column(documents, mapping.time.path)
-    if mapping.time_unit == "iso8601":
-        dates = list(map(datetime.fromisoformat, column))
-        if None in set(map(attrgetter("tzinfo"), dates)):
-            raise _NotPlainError
-        times_ms = np.array(list(map(datetime.timestamp, dates))) * 1e3  # (n_records,)
-    elif set(map(type, column)) <= _NUMBERS:
-        multiply, divide = TO_MS[mapping.time_unit]
-        times_ms = np.array(column, dtype=np.float64) * multiply / divide  # (n_records,)
-    else:
-        raise _NotPlainError
-    if not ((times_ms >= 0) & (times_ms <= TIMESTAMP_MS_MAX)).all():
-        raise _NotPlainError
-    return times_ms
+    return times_in(_column(documents, mapping.time.path), mapping.time_unit)
 
 
 def _numbers(

@@ -24,6 +24,7 @@ from stream_detector.errors import (
     RecordValueError,
 )
 from stream_detector.recipes.input import InputSection
+from stream_detector.schemas.avro import open_mapping
 
 FEATURES = Features(NAMES)
 BULK = (
@@ -63,7 +64,7 @@ def decode(
     features: Features = FEATURES,
     content_type: str | None = None,
 ) -> MappedSamples:
-    mapping = InputSection.model_validate(table).mapping(features.names)
+    mapping = open_mapping(InputSection.model_validate(table), features.names)
     assert mapping is not None
     batch = batch_of(values, headers)
     return decode_mapped_samples(

@@ -1,0 +1,142 @@
+"""Records that name schemas of a real registry, on a real Kafka: scores and alerts of float32."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from avro_forms import FLAT, FORMS, AvroForm, encode, framed, record_of
+from input_forms import NAMES, PARTITIONS, float32_records, samples_of, write_bundle
+from input_runs import Found, run
+from local_registry import LocalRegistry
+
+from stream_detector.assembly import connect_reader, connect_writer, make_schemas, open_bundle
+from stream_detector.core.records import Headers, OutputRecord, RecordBatch
+from stream_detector.ports import Client, SchemaSource
+from stream_detector.settings import DetectSettings
+
+# The times of the samples are long past: with the usual retention such records are soon dropped.
+KEEP = {"retention_ms": "-1"}
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+CHANGED = record_of(
+    "Reading",
+    ("device", "string"),
+    ("pressure", ["null", "double"]),
+    ("ts", "long"),
+    ("unit", {"type": "string", "default": "C"}),
+    ("temperature", "double"),
+)
+"""What `FLAT` may become: a new field, one that may be null, another order."""
+
+LOST = record_of("Reading", ("device", "string"), ("ts", "long"), ("temperature", "double"))
+
+
+class Reader:
+    """A client whose batches have schemas, as those of the service."""
+
+    def __init__(self, client: Client, schemas: SchemaSource) -> None:
+        self._client, self._schemas = client, schemas
+
+    def poll(self, n_records_max: int, timeout_ms: int) -> RecordBatch:
+        return self._schemas.attach(self._client.poll(n_records_max, timeout_ms))
+
+
+def records_of(form: AvroForm, topic: str, number: int, *, in_header: bool) -> list[OutputRecord]:
+    name = framed(number, b"")
+    headers: Headers = [("__value_schema_id", name)] if in_header else []
+    return [
+        OutputRecord(
+            topic,
+            None,
+            (b"" if in_header else name) + form.encode(each.key, each.time_ms, each.values),
+            headers,
+            each.time_ms,
+            int(each.key[-1]) - 1,
+        )
+        for each in samples_of(len(NAMES))
+    ]
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_avro_has_the_scores_and_alerts_of_float32(
+    client: str,
+    kafka: str,
+    registry: LocalRegistry,
+    topics: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    settings = DetectSettings(
+        bootstrap_servers=kafka,
+        client=client,  # type: ignore[arg-type]
+        schema_registry_url=registry.url,
+    )
+
+    def found_in(records: list[OutputRecord], topic: str, table: dict[str, str]) -> Found:
+        path = tmp_path / topic
+        detector = open_bundle(write_bundle(path, table)).detector
+        with closing(connect_writer(settings)) as writer:
+            writer.produce(records)
+            writer.flush(30_000)
+        with closing(connect_reader(settings, topic)) as reader:
+            client = Reader(reader, make_schemas(settings, detector))
+            return run(client, detector, len(records))  # type: ignore[arg-type]
+
+    topic = topics(PARTITIONS, **KEEP)
+    expected = found_in(float32_records(len(NAMES), topic), topic, {})
+    assert expected.scores
+    assert expected.alerts
+    for form in FORMS:
+        topic = topics(PARTITIONS, **KEEP)
+        number = registry.register(f"{topic}-value", form.text)
+        # Keys are whole numbers in one form, and text in the others.
+        keyed = expected if "record of" not in form.name else with_keys(expected, "pump-")
+        for in_header in (False, True) if form is FLAT else (False,):
+            topic = topics(PARTITIONS, **KEEP)
+            records = records_of(form, topic, number, in_header=in_header)
+            found = found_in(records, topic, {"format": "avro", **form.table})
+            assert found.rejected == [], form.name
+            assert found.scores == keyed.scores, form.name
+            assert found.alerts == keyed.alerts, form.name
+
+    topic = topics(PARTITIONS, **KEEP)
+    subject = f"{topic}-value"
+    first, second, lost = (
+        registry.register(subject, FLAT._replace(schema=schema).text)
+        for schema in (FLAT.schema, CHANGED, LOST)
+    )
+    records = records_of(FLAT, topic, first, in_header=False)
+    named = [
+        {"device": each.key, "ts": each.time_ms, "unit": "C", **each.values}
+        for each in samples_of(len(NAMES))
+    ]
+    for at in range(10, len(records)):
+        value = framed(second, encode(CHANGED, named[at]))
+        records[at] = records[at]._replace(value=value)
+    records.append(records[0]._replace(value=framed(lost, encode(LOST, named[0]))))
+    records.append(records[0]._replace(value=framed(2**31 - 1, b"?")))
+    records.append(records[0]._replace(headers=[("__value_schema_id", b"\1" + bytes(16))]))
+    found = found_in(records, topic, {"format": "avro", **FLAT.table})
+    assert found.scores == expected.scores
+    assert found.alerts == expected.alerts
+    assert sorted(reason[:43] for _, reason in found.rejected) == [
+        "expected a schema that the registry has; th",
+        "expected a schema that the registry has; th",
+        "input.features.pressure: expected a number ",
+    ]
+
+
+def with_keys(found: Found, prefix: str) -> Found:
+    """Return what is found of the same series with keys without their prefix."""
+    scores = {(key.removeprefix(prefix), at): score for (key, at), score in found.scores.items()}
+    alerts = {
+        (
+            None if own is None else own.removeprefix(prefix.encode()),
+            key.removeprefix(prefix),
+            *facts,
+        )
+        for own, key, *facts in found.alerts
+    }
+    return replace(found, scores=scores, alerts=alerts)

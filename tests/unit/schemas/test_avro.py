@@ -1,0 +1,226 @@
+"""Avro schemas: which are refused, and that columns are what fastavro reads."""
+
+import math
+import sys
+from io import BytesIO
+from typing import Any
+
+import fastavro
+import numpy as np
+import orjson
+import pytest
+from avro_forms import FLAT, encode, record_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_detector.core.codec.avro_columns import read_columns
+from stream_detector.errors import ConfigError
+from stream_detector.recipes.input import InputSection
+from stream_detector.schemas import avro, avro_layout
+from stream_detector.schemas.avro import AvroSchema, open_mapping
+
+NUMBERS = {
+    "int": st.integers(-(2**31), 2**31 - 1),
+    "long": st.integers(-(2**63), 2**63 - 1),
+    "float": st.floats(width=32, allow_nan=False),
+    "double": st.floats(allow_nan=False),
+}
+OTHERS: dict[str, Any] = {"boolean": st.booleans(), "string": st.text(), "bytes": st.binary()}
+
+
+@st.composite
+def tables(draw: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """A flat schema, and records of it."""
+    fields: list[tuple[str, Any]] = []
+    values: dict[str, Any] = {}
+    for at in range(draw(st.integers(1, 6))):
+        kind = draw(st.sampled_from(sorted({**NUMBERS, **OTHERS})))
+        value: Any = {**NUMBERS, **OTHERS}[kind]
+        null = draw(st.sampled_from([None, 0, 1]))
+        if null is not None:
+            value |= st.none()
+        union = ["null", kind] if null == 0 else [kind, "null"]
+        fields.append((f"f{at}", kind if null is None else union))
+        values[f"f{at}"] = value
+    records = draw(st.lists(st.fixed_dictionaries(values), min_size=1, max_size=5))
+    return record_of("R", *fields), records
+
+
+def numbers_of(schema: Any) -> list[str]:
+    return [
+        each["name"]
+        for each in schema["fields"]
+        if set(each["type"] if isinstance(each["type"], list) else [each["type"]]) & NUMBERS.keys()
+    ]
+
+
+@given(tables(), st.binary(max_size=4))
+def test_columns_are_what_fastavro_reads(table: tuple[Any, Any], lead: bytes) -> None:
+    schema, records = table
+    read = AvroSchema(orjson.dumps(schema).decode())
+    values = [lead + encode(schema, each) for each in records]
+    names, layout = numbers_of(schema), read.layout
+    assert layout is not None
+    found = read_columns(values, len(lead), layout, [(name,) for name in names])
+    documents = [read.read_document(value[len(lead) :]) for value in values]
+    assert documents == read.read_documents([value[len(lead) :] for value in values])
+    parsed = fastavro.parse_schema(schema)
+    assert documents == [
+        fastavro.schemaless_reader(BytesIO(value[len(lead) :]), parsed, None) for value in values
+    ]
+    assert found is not None
+    assert found.keys() == {(name,) for name in names}
+    for name in names:
+        expected = [math.nan if each[name] is None else float(each[name]) for each in documents]
+        column = np.asarray(found[name,], dtype=np.float64)
+        assert column.tobytes() == np.array(expected).tobytes(), name
+
+
+@given(tables(), st.data())
+def test_damaged_values_are_refused_or_read_alike(table: tuple[Any, Any], data: Any) -> None:
+    schema, records = table
+    read = AvroSchema(orjson.dumps(schema).decode())
+    value = encode(schema, records[0])
+    at = data.draw(st.integers(0, len(value)))
+    damaged = value[:at] + data.draw(st.binary(max_size=3)) + value[at + 1 :]
+    assert read.layout is not None
+    found = read_columns([damaged], 0, read.layout, [(name,) for name in numbers_of(schema)])
+    if found is None:
+        return
+    [document] = read.read_documents([damaged]) or [read.read_document(damaged)]
+    for name in numbers_of(schema):
+        number = math.nan if document[name] is None else float(document[name])
+        assert np.asarray(found[name,], float).tobytes() == np.array([number]).tobytes()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\x80" * 9 + b"\x02",  # more than 64 bits
+        b"\x80" * 10 + b"\x00",
+        b"\x80",
+        b"",
+        b"\x02\x02",
+    ],
+)
+def test_numbers_that_are_none_are_for_the_path_that_explains(value: bytes) -> None:
+    layout = AvroSchema(orjson.dumps(record_of("R", ("n", "long"))).decode()).layout
+    assert layout is not None
+    assert read_columns([value or b"\x80"], 0, layout, [("n",)]) is None
+    assert read_columns([b"\x02", value or b"\x80"], 0, layout, [("n",)]) is None
+
+
+def test_the_largest_number_is_read() -> None:
+    layout = AvroSchema(orjson.dumps(record_of("R", ("n", "long"))).decode()).layout
+    assert layout is not None
+    found = read_columns([b"\xff" * 9 + b"\x01"], 0, layout, [("n",)])
+    assert found is not None
+    assert list(found["n",]) == [-(2**63)]
+
+
+def test_arrays_of_one_length_are_columns_and_others_are_not() -> None:
+    schema = record_of("R", ("v", {"type": "array", "items": "double"}), ("n", "int"))
+    layout = AvroSchema(orjson.dumps(schema).decode()).layout
+    assert layout is not None
+    two, three = ({"v": [1.0] * n, "n": n} for n in (2, 3))
+    found = read_columns([encode(schema, two)] * 3, 0, layout, [("v",)])
+    assert found is not None
+    assert np.array(found["v",]).tolist() == [[1, 1]] * 3
+    for values in ([two, three], [{"v": [], "n": 1}]):
+        encoded = [encode(schema, each) for each in values]
+        assert read_columns(encoded, 0, layout, [("v",)]) is None
+    assert read_columns([b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01"], 0, layout, [("v",)]) is None
+
+
+def test_decimals_are_numbers_and_dates_are_as_they_are_written() -> None:
+    money = {"type": "bytes", "logicalType": "decimal", "precision": 6, "scale": 2}
+    schema = record_of(
+        "R",
+        ("price", money),
+        ("day", {"type": "int", "logicalType": "date"}),
+        ("all", {"type": "array", "items": money}),
+    )
+    plain = record_of(
+        "R", ("price", "bytes"), ("day", "int"), ("all", {"type": "array", "items": "bytes"})
+    )
+    value = encode(plain, {"price": (-12345).to_bytes(3, signed=True), "day": 7, "all": [b"\x05"]})
+    read = AvroSchema(orjson.dumps(schema).decode())
+    expected = {"price": -123.45, "day": 7, "all": [0.05]}
+    assert read.read_document(value) == expected
+    assert read.read_documents([value]) == [expected]
+
+
+BAD: dict[str, tuple[Any, str]] = {
+    "no schema": (7, "expected an Avro schema, received '7'"),
+    "no such type": ({"type": "float64"}, "the unknown type"),
+    "without a type": ({}, "expected an Avro schema, received '{}'"),
+    "null": (None, "expected an Avro schema"),
+    "items without bytes": (
+        record_of("R", ("n", {"type": "array", "items": "null"})),
+        "expected no array of items without bytes",
+    ),
+    "items of a record without fields": (
+        record_of("R", ("n", {"type": "array", "items": record_of("E")})),
+        "expected no array of items without bytes",
+    ),
+    "in itself": (
+        record_of("R", ("next", ["null", "plant.R"])),
+        "expected no type that holds itself, received plant.R",
+    ),
+    "a negative size": ({"type": "fixed", "name": "F", "size": -1}, "a size of at least 0"),
+    "said to be checked": (
+        {**record_of("R", ("a", "no")), "__fastavro_parsed": True},
+        "the unknown type",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_schema_that_cannot_be_used_is_refused_with_its_reason(case: str) -> None:
+    schema, reason = BAD[case]
+    with pytest.raises(ValueError, match=reason.replace("{", r"\{").replace("(", r"\(")):
+        AvroSchema(orjson.dumps(schema).decode())
+
+
+def nested(depth: int) -> Any:
+    schema: Any = "long"
+    for number in range(depth):
+        schema = {"type": "record", "name": f"R{number}", "fields": [{"name": "a", "type": schema}]}
+    return schema
+
+
+def test_schemas_have_bounds() -> None:
+    AvroSchema(orjson.dumps(nested(avro_layout.DEPTH_MAX)).decode())
+    with pytest.raises(ValueError, match="nested at most 64 deep"):
+        AvroSchema(orjson.dumps(nested(avro_layout.DEPTH_MAX + 1)).decode())
+    with pytest.raises(ValueError, match="expected"):
+        AvroSchema("[" * 100_000)
+    deep = record_of("R0", ("a", "long"))
+    fields: list[tuple[str, Any]] = [("r0", deep)]
+    for at in range(1, 20):  # each holds the one before it twice
+        pair = record_of(f"R{at}", ("a", f"plant.R{at - 1}"), ("b", f"plant.R{at - 1}"))
+        fields.append((f"r{at}", pair))
+    with pytest.raises(ValueError, match="at most 10,000 types"):
+        AvroSchema(orjson.dumps(record_of("R", *fields)).decode())
+
+
+def test_a_schema_may_use_those_of_other_subjects() -> None:
+    unit = orjson.dumps({"type": "enum", "name": "Unit", "symbols": ["C", "F"]}).decode()
+    text = '{"type":"record","name":"R","fields":[{"name":"u","type":"Unit"}]}'
+    assert AvroSchema(text, [unit]).read_document(b"\2") == {"u": "F"}
+    with pytest.raises(ValueError, match="the unknown type Unit"):
+        AvroSchema(text)
+
+
+def test_the_error_without_fastavro_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastavro", None)
+    table = InputSection(avro_schema=FLAT.text, **FLAT.table)
+    with pytest.raises(ConfigError, match=r"pip install 'stream-detector\[registry\]'"):
+        open_mapping(table, ["temperature", "pressure"])
+    assert open_mapping(InputSection(preset="flat"), ["a"]) is not None
+    assert avro.open_mapping(InputSection(), ["a"]) is None
+
+
+def test_a_file_that_holds_no_schema_is_a_mistake_of_its_key() -> None:
+    with pytest.raises(ConfigError, match=r"^input\.avro_schema: expected an Avro schema"):
+        open_mapping(InputSection(avro_schema='{"type": "record"}', values=""), ["a"])
