@@ -47,7 +47,7 @@ def test_the_settings_file_shown_is_taken(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_settings_named_for_every_command_are_those_of_the_connection() -> None:
-    prefixes = ("security_", "ssl_", "sasl_")
+    prefixes = ("security_", "ssl_", "sasl_", "schema_registry_")
     others = {name for name in ConnectionSettings.model_fields if not name.startswith(prefixes)}
     assert others == {"bootstrap_servers", "client", "broker_timeout_s", "poll_bytes_max"}
     text = read_page("docs/reference/settings.md").partition("`replay`, `alerts`")[2]
