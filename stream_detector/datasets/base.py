@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.features import to_float32
+from stream_detector.core.features import Features, to_float32
 from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.stream_evaluation import LabelledEvent
@@ -66,6 +66,14 @@ class Dataset:
         """Return the windows of a file, which are float64, without an origin and as float32."""
         train, test = (to_float32(windows, origin) for windows in (self.train, self.test))
         return replace(self, train=train, test=test, origin=origin)
+
+    def in_key_units(self, features: Features) -> "Dataset":
+        """Return the windows, which have keys, in the units that these have in a bundle."""
+        train, test = (
+            features.to_key_units(windows, keys or ())
+            for windows, keys in ((self.train, self.train_keys), (self.test, self.test_keys))
+        )
+        return replace(self, train=train, test=test, key_scales=features.key_scales)
 
     @property
     def fingerprint(self) -> str:

@@ -1,7 +1,8 @@
 """MIT-BIH Arrhythmia Database: half-hour ECGs of two leads, every beat annotated.
 
 A record has 650,000 samples, 360 a second. Its first five minutes are the training part. The
-records have no dates: the first sample gets the time `BASE_MS`.
+records have no dates: the first sample gets the time `BASE_MS`. All records together are series of
+one data set, as if recorded at the same time.
 
 Notes
 -----
@@ -12,18 +13,21 @@ ventricular contraction and F for a fusion of a ventricular and a normal beat.
 
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.features import Features
 from stream_detector.core.records import Samples
 from stream_detector.datasets.base import BASE_MS, SampleDataset
 from stream_detector.datasets.fetch import RemoteFile, fetch
 from stream_detector.errors import DatasetError
 
 SAMPLES_PER_SECOND = 360
+N_LEADS = 2
 ANOMALOUS_SYMBOLS = ("V", "F")
 """Annotations labelled anomalous: premature ventricular contraction, and fusion beat."""
 
@@ -74,29 +78,45 @@ _SHA256 = {
     ),
 }
 SERIES = tuple(_SHA256)
-
+ALL = "all"
+"""Name of all records together."""
 
 _WARNING = "The inplace keyword"
 
 
 def load(series: str) -> SampleDataset:
-    """Load one record: two leads in millivolts, five minutes to train on and the rest to test.
+    """Load one record, or all: two leads in millivolts, five minutes to train on, the rest to test.
 
     Parameters
     ----------
     series
-        Number of the record as text, one of `SERIES`.
+        Number of the record as text, one of `SERIES`, or `ALL`, where the number is the key.
 
     Returns
     -------
     The label is 1 for the one sample that a V or F annotation refers to, and 0 for every other:
-    the database has the position of a beat, not its duration.
+    the database has the position of a beat, not its duration. The second lead is another one in
+    some records, so features of all together have no names of leads.
 
     Raises
     ------
     DatasetError
         If the record is unknown, a file is missing, or wfdb is not installed.
     """
+    if series != ALL:
+        return _load_one(series)
+    each = [_load_one(name) for name in SERIES]
+    return SampleDataset(
+        name="mitdb",
+        split=ALL,
+        train=_side_by_side([data.train for data in each]),
+        test=_side_by_side([data.test for data in each]),
+        feature_names=Features.generated(N_LEADS).names,
+    )
+
+
+def _load_one(series: str) -> SampleDataset:
+    """Load one record; see `load`."""
     record, annotation = _read(series)
     n_samples = int(record.sig_len)
     labels = np.zeros(n_samples, dtype=np.int8)
@@ -120,6 +140,17 @@ def load(series: str) -> SampleDataset:
         train=part(slice(n_train)),
         test=part(slice(n_train, n_samples)),
         feature_names=tuple(record.sig_name),
+    )
+
+
+def _side_by_side(parts: Sequence[Samples]) -> Samples:
+    """Return labelled samples of one series each as samples of several series."""
+    return Samples(
+        keys=tuple(part.keys[0] for part in parts),
+        series=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
+        times_ms=np.concatenate([part.times_ms for part in parts]),
+        values=np.concatenate([part.values for part in parts]),
+        labels=np.concatenate([part.labels for part in parts if part.labels is not None]),
     )
 
 
@@ -150,7 +181,7 @@ def _read(series: str) -> tuple[Any, Any]:
     """Return record and annotation as read by wfdb."""
     if series not in _SHA256:
         message = (
-            f"data set mitdb: expected one of the records {', '.join(SERIES)}, "
+            f"data set mitdb: expected one of the records {', '.join(SERIES)}, or {ALL}, "
             f"received {series!r}; only records with a known sha256 are supported"
         )
         raise DatasetError(message)

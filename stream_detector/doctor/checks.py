@@ -327,7 +327,7 @@ def _check_values(examination: Examination) -> Finding:
     values = examination.values
     if not values.n_present.any():
         return Finding("value range", "ok", "no value could be read")
-    shares = values.n_outside / np.maximum(values.n_present, 1)  # (n_features,)
+    shares = values.n_outside / np.maximum(values.n_compared, 1)  # (n_features,)
     worst = int(np.argmax(shares))
     features = examination.detector.features
     digits = 12 if features.origin else 6  # float32 holds 7, and an origin adds to them

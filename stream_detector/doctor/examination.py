@@ -15,6 +15,7 @@ from stream_detector.core.records import FloatArray, RecordBatch, Rejected
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.windowing.diagnosis import Diagnosis
 from stream_detector.core.windowing.series_health import SeriesFacts, SeriesHealth
+from stream_detector.core.windowing.window_batch import WindowState
 from stream_detector.errors import (
     DataError,
     RecordDecodeError,
@@ -53,21 +54,25 @@ class Values:
     ----------
     lowest, highest
         Unit: the signal's; NaN where no value came.
-    n_present, n_missing, n_outside
-        Values received, missing, and outside of the range trained on.
+    n_present, n_missing
+        Values received, and missing.
+    n_compared, n_outside
+        Values compared with the range trained on, and outside of it. They are those received, or
+        those of windows round peaks, which hold a band of the signal.
     """
 
     lowest: NDArray[np.float64]
     highest: NDArray[np.float64]
     n_present: NDArray[np.int64]
     n_missing: NDArray[np.int64]
+    n_compared: NDArray[np.int64]
     n_outside: NDArray[np.int64]
 
     @classmethod
     def of(cls, n_features: int) -> "Values":
         """Return the range of no values."""
         nothing, none = np.full(n_features, np.nan), np.zeros(n_features, np.int64)
-        return cls(nothing, nothing.copy(), none, none.copy(), none.copy())
+        return cls(nothing, nothing.copy(), *(none.copy() for _ in range(4)))
 
 
 class Examination:
@@ -187,12 +192,15 @@ class Examination:
         self.diagnosis.health.add(facts)
         distances = windows.aligned.distances_ms
         self.intervals_ms.append(distances[~np.isnan(distances)])
-        rows = None
-        if (scales := self.detector.features.key_scales) is not None:
-            sessions = windows.in_order.sessions
-            keys = windows.state.keys_of(sessions.slots[sessions.of_records])  # of each record
-            rows = np.repeat(scales.rows(keys), facts.counts)  # (n_samples,)
-        self._add_values(facts.values, float(windows.in_order.sessions.after.newest_ms.max()), rows)
+        sessions = windows.in_order.sessions
+        self._add_values(facts.values, float(sessions.after.newest_ms.max()))
+        if windows.rules.peaks is None:
+            slots = sessions.slots[sessions.of_records]  # (n_records,)
+            self._compare(facts.values, windows.state, np.repeat(slots, facts.counts))
+            return
+        seen = windows.gather(slice(None))  # (n_windows, n_steps, n_features)
+        slots = np.repeat(windows.slots, seen.shape[1])  # (n_windows * n_steps,)
+        self._compare(seen.reshape(-1, seen.shape[2]), windows.state, slots)
 
     def _add_windows(self, detector: WindowDetector, batch: RecordBatch) -> None:
         """Count what a batch of whole windows held."""
@@ -208,11 +216,10 @@ class Examination:
             times = [decoded.timestamps_ms.get(*each) for each in zip(indices, own, strict=True)]
             values = decoded.windows.reshape(-1, decoded.windows.shape[2])
             self._add_values(values, float(max(times)))
+            self._count_outside(values)
 
-    def _add_values(
-        self, values: FloatArray, newest_ms: float, rows: NDArray[np.intp] | None = None
-    ) -> None:
-        """Count values, shape (n_samples, n_features), with the row of each key's scale."""
+    def _add_values(self, values: FloatArray, newest_ms: float) -> None:
+        """Count values, shape (n_samples, n_features)."""
         self.newest_ms = max(self.newest_ms, newest_ms)
         found = self.values
         is_missing = np.isnan(values)  # (n_samples, n_features)
@@ -221,12 +228,24 @@ class Examination:
         wide = self.detector.features.to_unit(values.astype(np.float64))  # (n_samples, n_features)
         found.lowest = np.fmin(found.lowest, np.fmin.reduce(wide, axis=0))
         found.highest = np.fmax(found.highest, np.fmax.reduce(wide, axis=0))
+
+    def _compare(self, values: FloatArray, state: WindowState, slots: NDArray[np.intp]) -> None:
+        """Compare values of keys, shape (n, n_features), with the range trained on."""
+        scales = self.detector.features.key_scales
+        if scales is not None:
+            unique, inverse = np.unique(slots, return_inverse=True)
+            rows = scales.rows(state.keys_of(unique))[inverse]  # (n,)
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = scales.transform(values, rows)
+        self._count_outside(values)
+
+    def _count_outside(self, values: FloatArray) -> None:
+        """Count values, in the units that the scaler takes, that are outside of its range."""
         low, high = scaled_range(self.scaler.kind)
         with np.errstate(over="ignore", invalid="ignore"):
-            if rows is not None and self.detector.features.key_scales is not None:
-                values = self.detector.features.key_scales.transform(values, rows)
-            scaled = self.scaler.linear(values)  # (n_samples, n_features)
-            found.n_outside += ((scaled < low) | (scaled > high)).sum(axis=0)
+            scaled = self.scaler.linear(values)  # (n, n_features)
+            self.values.n_outside += ((scaled < low) | (scaled > high)).sum(axis=0)
+        self.values.n_compared += (~np.isnan(values)).sum(axis=0)
 
 
 def scaled_range(kind: str) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from stream_detector.recipes.datasets import (
     names_with,
 )
 from stream_detector.recipes.input import input_problems
-from stream_detector.recipes.peak_checks import peak_problems, rhythm_problems
+from stream_detector.recipes.peak_checks import key_scale_problems, peak_problems, rhythm_problems
 from stream_detector.recipes.scorers import SHORT_STEPS
 from stream_detector.recipes.section import is_number
 from stream_detector.recipes.sections import (
@@ -45,6 +45,7 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _channel_problems(tables["window"])
     yield from _window_problems(tables["window"])
     yield from peak_problems(tables["window"], values.get("peaks"))
+    yield from key_scale_problems(tables["window"], tables["scaling"])
     yield from _range_problems(tables)
     yield from _fitting_problems(tables)
     yield from _calibration_problems(tables)

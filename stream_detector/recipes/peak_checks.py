@@ -5,6 +5,7 @@ from typing import Any
 
 from stream_detector.recipes.peaks import PAUSE_SHARE_MAX, PAUSE_SHARE_MIN, PeaksSection
 from stream_detector.recipes.section import is_number
+from stream_detector.recipes.sections import ScalingSection
 
 
 def peak_problems(window: Mapping[str, Any], peaks: object) -> Iterator[str]:
@@ -46,6 +47,20 @@ def _frequency_problems(peaks: Mapping[str, Any], interval_ms: float) -> Iterato
                 f"peaks.{key}: expected at least {least} sample intervals, "
                 f"{least * interval_ms:g}, received {value!r}"
             )
+
+
+def key_scale_problems(window: Mapping[str, Any], scaling: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a scale of a new key's first samples, where windows round peaks hold no samples."""
+    if scaling.get("per_key") is not True or window.get("align") != "peaks":
+        return
+    default = ScalingSection.model_fields["warm_up_samples"].default
+    received = scaling.get("warm_up_samples", default)
+    if received != 0:
+        yield (
+            "scaling.warm_up_samples: expected 0 with scaling.per_key and window.align = 'peaks', "
+            f"received {received!r}: a key has the scale of its windows there, which its first "
+            "samples do not tell; with 0, one that training did not know has the median of all keys"
+        )
 
 
 def rhythm_problems(tables: Mapping[str, Mapping[str, Any]], checks: object) -> Iterator[str]:

@@ -310,8 +310,9 @@ class ScalingSection(Section):
     per_key: bool = Field(
         default=False,
         description="Samples only: bring each key to its own normal level and deviation (median "
-        "and 1.4826 times the median absolute deviation of its normal training samples) before "
-        "`kind` is applied; a key that training did not know has its own from `warm_up_samples` on",
+        "and 1.4826 times the median absolute deviation of its normal training samples; round "
+        "peaks the medians of its normal windows' means and standard deviations) before `kind` is "
+        "applied; a key that training did not know has its own from `warm_up_samples` on",
     )
     warm_up_samples: int = Field(
         default=600,
@@ -319,7 +320,8 @@ class ScalingSection(Section):
         le=WARM_UP_SAMPLES_MAX,
         description="With per_key: from how many first samples a key that training did not know "
         "gets its level and deviation, which never change again; until then its windows have no "
-        "score. 20 or more; 0 gives such keys the median of all keys at once",
+        "score. 20 or more; 0 gives such keys the median of all keys at once, and is the only "
+        "value round peaks",
     )
 
 

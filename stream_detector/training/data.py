@@ -24,7 +24,7 @@ from stream_detector.datasets.sampling import draw_each, draw_share
 from stream_detector.datasets.windowing import to_windows
 from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import DataSection, Recipe
-from stream_detector.training.key_scales import fit_key_scales
+from stream_detector.training.key_scales import fit_key_scales, fit_window_scales
 from stream_detector.training.origin import choose_origin
 
 
@@ -57,9 +57,9 @@ def load_windows(
     section = recipe.data
     if recipe.window.record == "samples":
         samples = load_training_samples(section, data)
-        if features is None:
-            features = _features_of(samples, per_key=recipe.scaling.per_key)
-        return to_windows(samples, recipe.rules, features)
+        if features is not None:
+            return to_windows(samples, recipe.rules, features)
+        return _cut_and_scale(recipe, samples)
     dataset = _load_whole(section, recipe.window.features) if data is None else data
     if not isinstance(dataset, Dataset):
         message = "data: expected windows, since the recipe's records are, received samples"
@@ -149,15 +149,26 @@ def _marked(samples: Samples, spans: Sequence[tuple[str, float, float]]) -> Samp
     return replace(samples, labels=labels)
 
 
-def _features_of(dataset: SampleDataset, *, per_key: bool) -> Features:
-    """Return the features of samples to train on: the origin that float32 needs, keys' scales."""
+def _cut_and_scale(recipe: Recipe, dataset: SampleDataset) -> Dataset:
+    """Cut windows to train on, with the origin that float32 needs, and the scales of keys.
+
+    Where the recipe finds what is normal itself, labels do not say to what a scale is fitted.
+    """
     samples, names = dataset.train, dataset.feature_names
     where = f"data {dataset.name}"
     origin = choose_origin(samples.values, samples.series, names, where)
-    if not per_key:
-        return Features(names, origin)
-    scales = fit_key_scales(samples, to_float32(samples.values, origin), where)
-    return Features(names, origin, scales)
+    features, is_trimmed = Features(names, origin), recipe.training.trim
+    if recipe.scaling.per_key and recipe.peaks is None:
+        known = replace(samples, labels=None) if is_trimmed else samples
+        scales = fit_key_scales(known, to_float32(samples.values, origin), where)
+        features = replace(features, key_scales=scales)
+    windows = to_windows(dataset, recipe.rules, features)
+    if not recipe.scaling.per_key or recipe.peaks is None:
+        return windows
+    scales = fit_window_scales(
+        replace(windows, train_labels=None) if is_trimmed else windows, where
+    )
+    return windows.in_key_units(replace(features, key_scales=scales))
 
 
 def _origin_of(dataset: Dataset) -> tuple[float, ...]:

@@ -1,4 +1,11 @@
-"""Fit the scale of each key to its normal training samples."""
+"""Fit the scale of each key to what is normal for it: its training samples, or windows round peaks.
+
+A window each stride holds samples as they are, so their level and deviation are those of what the
+network sees. A window round a peak holds a band of the signal, and the steps near the peak only:
+there, the windows themselves are counted.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,11 +13,13 @@ from numpy.typing import NDArray
 from stream_detector.core.codec.keys import KEY_BYTES_MAX
 from stream_detector.core.key_scales import KEY_SCALES_BYTES_MAX, KEY_SCALES_MAX, KeyScales
 from stream_detector.core.records import FloatArray, Samples
-from stream_detector.core.scoring.scaling import robust_spread
+from stream_detector.core.scoring.scaling import SPREAD_MIN, robust_spread
+from stream_detector.datasets import Dataset
 from stream_detector.errors import DatasetError
 
 N_SAMPLES_MIN = 20
-"""Fewest normal samples of a key from which a scale is fitted; one with fewer has the fleet's."""
+"""Fewest normal samples, or windows round peaks, of a key from which a scale is fitted; one with
+fewer has the fleet's."""
 
 _LEVEL_MIN = float(np.finfo(np.float32).smallest_normal)
 
@@ -49,34 +58,95 @@ def fit_key_scales(samples: Samples, values: FloatArray, where: str) -> KeyScale
 
     The last one is the fleet's.
     """
-    normal = np.arange(len(samples))
-    if samples.labels is not None:
-        normal = np.flatnonzero(samples.labels == 0)
-    order = normal[np.argsort(samples.series[normal], kind="stable")]  # (n_normal,), key by key
-    counts = np.bincount(samples.series[normal], minlength=len(samples.keys))  # (n_keys,)
-    parts = np.split(order, np.cumsum(counts)[:-1])
-    numbers = np.flatnonzero(counts >= N_SAMPLES_MIN)  # (n_fitted,)
-    if not 1 <= len(numbers) <= KEY_SCALES_MAX:
-        message = (
-            f"{where}: scaling.per_key: expected 1 to {KEY_SCALES_MAX:,} keys with at least "
-            f"{N_SAMPLES_MIN} normal samples, received {len(numbers):,} of {len(samples.keys):,}; "
-            "check the column key, add data, or set scaling.per_key = false"
-        )
-        raise DatasetError(message)
-    found = np.array([_of_key(values[parts[number]]) for number in numbers.tolist()])
-    offset, spread = _filled(found[:, 0], found[:, 1])  # (n_fitted, n_features)
-    keys = [samples.keys[number].encode() for number in numbers.tolist()]
+    parts = _normal_by_key(samples.series, samples.labels, len(samples.keys))
+    numbers = _with_enough(parts, where, "samples")
+    found = np.array([_of_key(values[parts[number]]) for number in numbers])
+    return _checked([samples.keys[number] for number in numbers], found, where)
+
+
+def fit_window_scales(dataset: Dataset, where: str) -> KeyScales:
+    """Fit an offset and a factor for each key and feature to the windows round its peaks.
+
+    The offset is the median of the means of the key's normal windows, and the factor 1 over the
+    median of their standard deviations. So the usual beat of every key has a deviation of 1, how
+    ever much of it is flat, and half of the windows may be anomalous before that changes.
+    A feature that never moved for one key is treated as in `fit_key_scales`.
+
+    Parameters
+    ----------
+    dataset
+        With keys of its training windows, in the signal's unit; those with the label 1 are left
+        out.
+    where
+        Name of the data, for messages.
+
+    Raises
+    ------
+    DatasetError
+        As `fit_key_scales`, with windows in place of samples.
+
+    Examples
+    --------
+    >>> beat = np.array([0, 0, 4, 0], np.float32)[None, :, None]
+    >>> beats = np.concatenate([np.repeat(beat, 20, 0), np.repeat(beat / 8, 20, 0)])
+    >>> keys = ("a",) * 20 + ("b",) * 20
+    >>> found = fit_window_scales(Dataset("d", "", beats, None, beats[:0], None, keys), "data")
+    >>> found.offset[:2, 0].tolist(), [round(1 / each, 4) for each in found.scale[:2, 0].tolist()]
+    ([1.0, 0.125], [1.7321, 0.2165])
+    """
+    of_windows = dataset.train_keys or ()
+    keys = tuple(dict.fromkeys(of_windows))
+    numbers_of = {key: number for number, key in enumerate(keys)}
+    series = np.array([numbers_of[key] for key in of_windows], dtype=np.intp)  # (n_windows,)
+    parts = _normal_by_key(series, dataset.train_labels, len(keys))
+    numbers = _with_enough(parts, where, "windows")
+    means = dataset.train.mean(axis=1, dtype=np.float64)  # (n_windows, n_features)
+    spreads = dataset.train.std(axis=1, dtype=np.float64)
+    found = np.array(
+        [[np.median(each[parts[at]], axis=0) for each in (means, spreads)] for at in numbers]
+    )  # (n_fitted, 2, n_features)
+    found[:, 1] = np.where(found[:, 1] >= SPREAD_MIN, found[:, 1], 0.0)
+    return _checked([keys[number] for number in numbers], found, where)
+
+
+def _normal_by_key(
+    series: NDArray[np.intp], labels: NDArray[np.int8] | None, n_keys: int
+) -> list[NDArray[np.intp]]:
+    """Return the rows of each key that are not labelled anomalous."""
+    normal = np.arange(len(series)) if labels is None else np.flatnonzero(labels == 0)
+    order = normal[np.argsort(series[normal], kind="stable")]  # (n_normal,), key by key
+    counts = np.bincount(series[normal], minlength=n_keys)  # (n_keys,)
+    return np.split(order, np.cumsum(counts)[:-1])
+
+
+def _with_enough(parts: Sequence[NDArray[np.intp]], where: str, what: str) -> list[int]:
+    """Return the numbers of the keys from whose normal rows a scale can be fitted."""
+    numbers = [number for number, rows in enumerate(parts) if len(rows) >= N_SAMPLES_MIN]
+    if 1 <= len(numbers) <= KEY_SCALES_MAX:
+        return numbers
+    message = (
+        f"{where}: scaling.per_key: expected 1 to {KEY_SCALES_MAX:,} keys with at least "
+        f"{N_SAMPLES_MIN} normal {what}, received {len(numbers):,} of {len(parts):,}; "
+        "check the column key, add data, or set scaling.per_key = false"
+    )
+    raise DatasetError(message)
+
+
+def _checked(names: Sequence[str], found: NDArray[np.float64], where: str) -> KeyScales:
+    """Return the scales of keys, given levels and deviations, shape (n_keys, 2, n_features)."""
+    offset, spread = _filled(found[:, 0], found[:, 1])  # (n_keys, n_features)
+    keys = [name.encode() for name in names]
     scales = KeyScales(keys, offset.astype(np.float32), (1.0 / spread).astype(np.float32))
     longest = max(map(len, keys))
-    if longest > KEY_BYTES_MAX or scales.n_bytes > KEY_SCALES_BYTES_MAX:
-        message = (
-            f"{where}: scaling.per_key: expected keys of at most {KEY_BYTES_MAX:,} bytes whose "
-            f"scales take at most {KEY_SCALES_BYTES_MAX:,} bytes, received {len(keys):,} keys of "
-            f"up to {longest:,} bytes and {values.shape[1]:,} features, {scales.n_bytes:,} bytes; "
-            "check the column key, train on fewer keys, or set scaling.per_key = false"
-        )
-        raise DatasetError(message)
-    return scales
+    if longest <= KEY_BYTES_MAX and scales.n_bytes <= KEY_SCALES_BYTES_MAX:
+        return scales
+    message = (
+        f"{where}: scaling.per_key: expected keys of at most {KEY_BYTES_MAX:,} bytes whose "
+        f"scales take at most {KEY_SCALES_BYTES_MAX:,} bytes, received {len(keys):,} keys of "
+        f"up to {longest:,} bytes and {offset.shape[1]:,} features, {scales.n_bytes:,} bytes; "
+        "check the column key, train on fewer keys, or set scaling.per_key = false"
+    )
+    raise DatasetError(message)
 
 
 def _of_key(values: FloatArray) -> NDArray[np.float64]:

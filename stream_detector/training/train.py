@@ -276,8 +276,9 @@ def _warnings(recipe: Recipe, dataset: Dataset, split: Split, threshold: float) 
         yield "the test part of the data makes no window, so how well it detects is not known"
     without = Features((), key_scales=dataset.key_scales).unknown_keys(dataset.train_keys or ())
     if without:
+        what = "samples" if recipe.peaks is None else "windows"
         yield (
-            "keys with too few normal samples for a scale of their own, which have the median "
+            f"keys with too few normal {what} for a scale of their own, which have the median "
             f"scale of all keys: {len(without):,}, such as {_some(without)}"
         )
     names, scales = _features(recipe, dataset).names, dataset.key_scales

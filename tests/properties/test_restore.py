@@ -24,6 +24,8 @@ from sample_streams import (
 )
 
 from stream_detector.core.alerting.tracking import AlertRules
+from stream_detector.core.features import Features
+from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import BundleReference
 from stream_detector.core.state.sample_state import NO_DIGEST
 from stream_detector.core.windowing.peaks import PeakRules
@@ -113,6 +115,14 @@ def test_a_restored_state_gives_what_the_lost_one_would_have_given(
     assert digests[0] == digests[1]
 
 
+PLAIN = Features.generated(2)
+SCALES = tuple(
+    KeyScales([key, b"other"], np.array([[0, 4], [1, 1]], "f4"), np.array([[3, 0.5], [9, 9]], "f4"))
+    for key in (b"k0", b"not there")
+)
+"""For the key of all pulses, and for two others, so that it has the scale of the fleet."""
+
+
 def pulses_of(plans: list[Any], rng: np.random.Generator) -> list[Sent]:
     """Return records of some series of pulses, those of each in their order."""
     queues: list[list[Sent]] = []
@@ -151,6 +161,7 @@ def pulses_of(plans: list[Any], rng: np.random.Generator) -> list[Sent]:
     again=SIZES,
     cut=st.floats(0.4, 1),
     seed=st.integers(0, 1 << 32),
+    features=st.sampled_from([PLAIN, *(replace(PLAIN, key_scales=each) for each in SCALES)]),
 )
 def test_windows_round_peaks_are_the_same_after_a_restore(
     rules: PeakRules,
@@ -160,6 +171,7 @@ def test_windows_round_peaks_are_the_same_after_a_restore(
     again: list[int],
     cut: float,
     seed: int,
+    features: Features,
 ) -> None:
     open_after, cooldown_ms, open_ms_max = alerting
     windows = window_rules_of(rules, 0, "interpolate", n_beside=0)
@@ -169,6 +181,7 @@ def test_windows_round_peaks_are_the_same_after_a_restore(
             AlertRules(open_after, 2, 50, 150, cooldown_ms, open_ms_max, 3, 500, SEVERITIES),
             5,
             bundle=BundleReference("b", "v"),
+            features=features,
             reconstruct=shrink,
         ),
         rhythm=make_rhythm(90, 120, 160, 1.5, INTERVAL_MS * rules.n_pause),

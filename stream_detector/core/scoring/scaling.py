@@ -34,7 +34,8 @@ _MAD_TO_SD = 1.4826
 _ROBUST_MAX = 1_000.0
 """No float32 is scaled further than 871 by `robust`; the inverse of more would overflow."""
 
-_SPREAD_MIN = float(np.finfo(np.float32).smallest_normal)
+SPREAD_MIN = float(np.finfo(np.float32).smallest_normal)
+"""A smaller deviation is none: float32 could not divide by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,7 @@ def fit_scaler(kind: str, windows: FloatArray) -> Scaler:
         spread = samples.std(axis=0)
     elif kind == "pixels":
         spread = np.full(n_features, PIXEL_MAX)
-    scale = 1.0 / np.where(spread >= _SPREAD_MIN, spread, 1.0)  # (n_features,)
+    scale = 1.0 / np.where(spread >= SPREAD_MIN, spread, 1.0)  # (n_features,)
     return Scaler(kind, offset.astype(np.float32), scale.astype(np.float32))
 
 
@@ -216,9 +217,9 @@ def robust_spread(values: NDArray[np.float64]) -> tuple[float, float]:
     """
     median = float(np.median(values))
     spread = _MAD_TO_SD * float(np.median(np.abs(values - median)))
-    if not spread >= _SPREAD_MIN:
+    if not spread >= SPREAD_MIN:
         spread = float(values.std())
-    return median, spread if spread >= _SPREAD_MIN else 0.0
+    return median, spread if spread >= SPREAD_MIN else 0.0
 
 
 def _fit_robust(samples: NDArray[np.float64]) -> Scaler:
@@ -226,7 +227,7 @@ def _fit_robust(samples: NDArray[np.float64]) -> Scaler:
     found = np.array([robust_spread(column) for column in samples.T])  # (n_features, 2)
     median, spread = found.T
     is_constant = spread == 0  # (n_features,)
-    magnitude = np.where(np.abs(median) >= _SPREAD_MIN / CONSTANT_SPREAD, np.abs(median), 1.0)
+    magnitude = np.where(np.abs(median) >= SPREAD_MIN / CONSTANT_SPREAD, np.abs(median), 1.0)
     spread = np.where(is_constant, CONSTANT_SPREAD * magnitude, spread)  # (n_features,)
     return Scaler(
         "robust", median.astype(np.float32), (1.0 / spread).astype(np.float32), is_constant

@@ -64,8 +64,24 @@ def test_every_known_record_loads(series: str) -> None:
     assert series in ("100", "112", "115") or n_anomalous > 300
 
 
+@pytest.mark.usefixtures("mirror")
+def test_all_records_are_series_of_one_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mitdb, "SERIES", ("100", "208"))
+    data = load_samples("mitdb", series="all")
+    assert (data.name, data.split) == ("mitdb", "all")
+    assert data.feature_names == ("feature_0", "feature_1")  # V5 is the second lead of 100
+    each = [mitdb.load(name) for name in ("100", "208")]
+    for part in ("train", "test"):
+        found, parts = getattr(data, part), [getattr(one, part) for one in each]
+        assert found.keys == ("100", "208")
+        np.testing.assert_array_equal(found.series, np.repeat([0, 1], len(parts[0])))
+        for name in ("values", "labels", "times_ms"):
+            expected = np.concatenate([getattr(one, name) for one in parts])
+            np.testing.assert_array_equal(getattr(found, name), expected)
+
+
 def test_another_record_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(DatasetError, match=r"100, 106, 112.*received '101'"):
+    with pytest.raises(DatasetError, match=r"100, 106, 112.*221, or all, received '101'"):
         mitdb.load("101")
 
 

@@ -256,6 +256,26 @@ def test_values_outside_of_what_was_trained_on(
     )
 
 
+@pytest.mark.parametrize(
+    ("height", "scale", "is_well"),
+    [(5.0, None, True), (50.0, None, False), (50.0, 0.1, True), (5.0, 10.0, False)],
+)
+def test_round_peaks_values_of_windows_are_compared_with_what_was_trained_on(
+    broker: MemoryBroker, height: float, scale: float | None, is_well: bool
+) -> None:
+    peaks = PeakRules((0,), 1, 1, 5, 6, 20, 5, N_STEPS, 1, 9, 30, 2, 0)
+    detector = of_samples(peaks=peaks, stride=30, gap_ms_max=2_000)
+    if scale is not None:
+        two = np.array([[scale], [1]], np.float32)
+        scales = KeyScales([b"pump", b"other"], 0 * two, two)
+        detector = replace(detector, features=Features(("pressure",), (), scales))
+    for at in range(200):  # around a level that is in no window
+        broker.feed("telemetry", samples([at], [1_000 + height * (at % 14 == 7)]))
+    report = examine(broker, detector, "standard", now_ms=NOW_MS + 201_000)
+    assert ("value range" not in unwell(report)) == is_well
+    assert f": 1000 to {1_000 + height:g}" in finding(report, "value range").found
+
+
 def test_values_are_said_in_the_unit_of_the_signal(broker: MemoryBroker) -> None:
     broker.feed("telemetry", samples(range(60), [1.7e9 + 0.5]))
     detector = replace(of_samples(), features=Features(("pressure",), (1.7e9,)))

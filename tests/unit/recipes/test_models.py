@@ -57,6 +57,8 @@ def few_steps(path: Path) -> list[str]:
         given = getattr(recipe.data, key.partition(".")[2])
         if given is not None or (key == "data.n_windows" and recipe.window.record == "image"):
             changes.append(f"{key}={value}")
+    if recipe.data.series == "all":
+        changes.append("data.series=106")
     if recipe.scorer.kind == "checks":
         changes.append("threshold.folds=2")
         # Of windows of which each holds most of the last one.

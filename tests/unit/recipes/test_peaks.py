@@ -125,3 +125,14 @@ def test_what_is_just_within_is_taken(override: str) -> None:
 def test_windows_round_peaks_need_the_table() -> None:
     with pytest.raises(ConfigError, match=r"peaks: expected with .* received none"):
         load_recipe(MODELS / "mitdb-dense.toml", ["window.align=peaks"])
+
+
+@pytest.mark.parametrize("warm_up", [(), ("scaling.warm_up_samples=600",)])
+def test_round_peaks_a_new_key_has_no_scale_of_its_first_samples(warm_up: tuple[str, ...]) -> None:
+    expected = r"scaling.warm_up_samples: expected 0 with .* received 600: .* median of all keys"
+    with pytest.raises(ConfigError, match=expected):
+        beats("scaling.per_key=true", *warm_up)
+    assert beats("scaling.per_key=true", "scaling.warm_up_samples=0").scaling.per_key
+    assert not beats("scaling.per_key=false", *warm_up).scaling.per_key
+    fixed = ("data.series=106", "scaling.per_key=true", *warm_up)
+    assert load_recipe(MODELS / "mitdb-dense.toml", fixed).scaling.warm_up_samples == 600

@@ -4,11 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from present import present
+from pulses import N_STEPS, STRANGE, pulse_recipe, pulses
 
 from stream_detector.core.records import FloatArray, Samples
+from stream_detector.datasets import Dataset, SampleDataset
 from stream_detector.errors import DatasetError
-from stream_detector.training import key_scales
-from stream_detector.training.key_scales import N_SAMPLES_MIN, fit_key_scales
+from stream_detector.training import key_scales, load_windows
+from stream_detector.training.key_scales import (
+    N_SAMPLES_MIN,
+    fit_key_scales,
+    fit_window_scales,
+)
 
 N = 101
 
@@ -95,3 +102,98 @@ def test_a_key_with_too_few_samples_has_none_of_its_own() -> None:
     samples, values = samples_of([ramp(0, 1, N_SAMPLES_MIN - 1)])
     with pytest.raises(DatasetError, match=r"data mine: scaling.per_key: .* received 0 of 1"):
         fit_key_scales(samples, values, "data mine")
+
+
+def windows_of(
+    *columns: list[tuple[float, float]], labels: list[int] | None = None
+) -> tuple[Dataset, list[str]]:
+    """Return windows of keys k0, k1 and so on, interleaved, each of a mean and a deviation."""
+    facts = [(f"k{number}", *each) for number, column in enumerate(columns) for each in column]
+    order = np.random.default_rng(0).permutation(len(facts)).tolist()
+    windows = np.array([[[m - s], [m + s], [m], [m + s], [m - s], [m]] for _, m, s in facts])
+    keys = [facts[row][0] for row in order]
+    found = None if labels is None else np.array(labels, np.int8)[order]
+    train = windows[order].astype(np.float32)
+    return Dataset("data", "", train, found, train[:0], None, tuple(keys)), keys
+
+
+ROOT_OF_2_3 = np.sqrt(2 / 3)
+
+
+def test_round_peaks_each_key_has_the_median_mean_and_deviation_of_its_windows() -> None:
+    big = [(8.0, 1.0), (10.0, 3.0), (11.0, 9.0)] * 9
+    small = [(0.5, 0.25)] * 11 + [(90.0, 90.0)] * 9  # nearly half of them are anomalous
+    dataset, keys = windows_of(big, small)
+    scales = fit_window_scales(dataset, "data")
+    assert scales.keys == tuple(dict.fromkeys(key.encode() for key in keys))
+    rows = scales.rows([b"k0", b"k1"])
+    np.testing.assert_allclose(scales.offset[rows, 0], [10, 0.5])
+    np.testing.assert_allclose(scales.scale[rows, 0] * ROOT_OF_2_3, [1 / 3, 4], rtol=1e-6)
+
+
+def test_windows_labelled_anomalous_are_left_out() -> None:
+    column = [(1.0, 2.0)] * 20 + [(50.0, 60.0)] * 30
+    dataset, _ = windows_of(column, labels=[0] * 20 + [1] * 30)
+    scales = fit_window_scales(dataset, "data")
+    assert scales.offset[0, 0] == 1
+    np.testing.assert_allclose(scales.scale[0, 0] * ROOT_OF_2_3, 0.5, rtol=1e-6)
+
+
+def test_a_feature_that_never_moved_round_peaks_has_the_deviation_of_the_other_keys() -> None:
+    dataset, _ = windows_of([(0.0, 1.0)] * 20, [(7.0, 0.0)] * 20, [(0.0, 3.0)] * 20)
+    scales = fit_window_scales(dataset, "data")
+    rows = scales.rows([b"k0", b"k1", b"k2"])
+    np.testing.assert_allclose(ROOT_OF_2_3 * scales.scale[rows, 0], [1, 0.5, 1 / 3], rtol=1e-6)
+    assert scales.offset[rows, 0].tolist() == [0, 7, 0]
+
+
+def test_a_key_with_too_few_windows_has_none_of_its_own() -> None:
+    dataset, _ = windows_of([(0.0, 1.0)] * N_SAMPLES_MIN, [(0.0, 1.0)] * (N_SAMPLES_MIN - 1))
+    assert fit_window_scales(dataset, "data").keys == (b"k0",)
+    dataset, _ = windows_of([(0.0, 1.0)] * (N_SAMPLES_MIN - 1))
+    with pytest.raises(DatasetError, match=r"data mine: .* 20 normal windows, received 0 of 1"):
+        fit_window_scales(dataset, "data mine")
+
+
+def two_pulses() -> SampleDataset:
+    """Return pulses of two keys, of the second one in units a thousand times smaller."""
+    samples = pulses(("big", "small"))
+    samples.values[samples.series == 1] *= 0.001
+    nothing = np.empty(0, np.intp)
+    none = Samples(samples.keys, nothing, np.empty(0), samples.values[:0], np.empty(0, np.int8))
+    return SampleDataset("pulses", "", samples, none, ("flow", "heat"))
+
+
+PER_KEY = ("scaling.per_key=true", "scaling.warm_up_samples=0")
+
+
+@pytest.mark.parametrize("trim", [True, False])
+def test_windows_round_peaks_are_trained_on_in_the_units_of_their_keys(trim: bool) -> None:
+    recipe = pulse_recipe(*PER_KEY, f"training.trim={str(trim).lower()}")
+    found, plain = (load_windows(each, data=two_pulses()) for each in (recipe, pulse_recipe()))
+    keys, scales = np.array(found.train_keys), present(found.key_scales)
+    assert found.train.shape == plain.train.shape == (len(keys), N_STEPS, 2)
+    is_strange = present(plain.train_labels) == 1
+    assert is_strange.sum() == 2 * len(STRANGE)
+    for key in ("big", "small"):
+        own = (keys == key) & (trim | ~is_strange)
+        spreads = found.train[own].std(axis=1, dtype=np.float64)  # (n_windows, n_features)
+        np.testing.assert_allclose(np.median(spreads, axis=0), 1, rtol=1e-3)
+        means = found.train[own].mean(axis=1, dtype=np.float64)
+        np.testing.assert_allclose(np.median(means, axis=0), 0, atol=1e-3)
+    rows = scales.rows(key.encode() for key in keys.tolist())
+    np.testing.assert_array_equal(found.train, scales.transform(plain.train, rows))
+
+
+@pytest.mark.parametrize("align", ["peaks", "stride"])
+@pytest.mark.parametrize("trim", [True, False])
+def test_labels_fit_no_scale_where_normal_is_found_without_them(align: str, trim: bool) -> None:
+    cut = ("window.align=stride", "peaks=") if align == "stride" else ()
+    recipe = pulse_recipe(*cut, *PER_KEY, f"training.trim={str(trim).lower()}")
+    labelled = two_pulses()
+    train, test = (replace(part, labels=None) for part in (labelled.train, labelled.test))
+    plain = replace(labelled, train=train, test=test)
+    with_labels, without = (
+        present(load_windows(recipe, data=data).key_scales) for data in (labelled, plain)
+    )
+    assert (with_labels.scale == without.scale).all() == trim

@@ -94,6 +94,10 @@ def test_a_frame_has_the_peaks_of_its_own_part(n_own: int) -> None:
 def test_a_peak_has_more_than_the_least_strength() -> None:
     assert places(frame_of({5: 0.299 * USUAL})) == []
     assert places(frame_of({5: 0.301 * USUAL})) == [5]
+    # With this pulse in the past, no rounding makes a strength of 0.3 another one.
+    rounding = {-70: 84.0}
+    assert places(frame_of({**rounding, 5: 0.3 * USUAL})) == []
+    assert places(frame_of({**rounding, 5: np.nextafter(0.3, 1, dtype=np.float32) * USUAL})) == [5]
 
 
 def test_a_peak_has_its_share_of_the_strongest_before() -> None:
