@@ -185,11 +185,12 @@ def make_service(served: Served, settings: DetectSettings, metrics: "Metrics") -
 
     client = connect_to_detect(settings, served.bundle.reference.name)
     schemas = make_schemas(settings, served.detector)
+    schemas.register_alerts()
     return Service(client, served.detector, settings, metrics, SystemClock(), schemas)
 
 
 def make_schemas(settings: DetectSettings, detector: Detector) -> SchemaSource:
-    """Return where the schemas come from that the records of a detector name; asks nothing yet.
+    """Return where schemas of records come from and that of alerts goes to; asks nothing yet.
 
     Raises
     ------
@@ -197,31 +198,46 @@ def make_schemas(settings: DetectSettings, detector: Detector) -> SchemaSource:
         If records name schemas and no registry is set, or a library for them is not installed.
     """
     is_image = isinstance(detector, WindowDetector) and detector.image is not None
-    if detector.mapping is None or is_image:
-        return NoSchemas()
-    return schemas_for(settings, detector.mapping, settings.content_type)
+    mapping = None if is_image else detector.mapping
+    subject = f"{settings.alerts_topic}-value" if settings.alerts_format == "avro" else None
+    return schemas_for(settings, mapping, settings.content_type, subject)
 
 
 def schemas_for(
-    settings: ConnectionSettings, mapping: InputMapping, content_type: ContentType | None = None
+    settings: ConnectionSettings,
+    mapping: InputMapping | None = None,
+    content_type: ContentType | None = None,
+    alerts_subject: str | None = None,
 ) -> SchemaSource:
     """Return where the schemas come from that records name which are read by a mapping.
+
+    Parameters
+    ----------
+    settings
+        Where the registry is.
+    mapping
+        How records are read; None where these have no schemas.
+    content_type
+        Format of records whose headers name none; None takes that of the mapping.
+    alerts_subject
+        Name under which the schema of alerts is registered; None for alerts as JSON.
 
     Raises
     ------
     ConfigError
         As in `make_schemas`.
     """
-    record_format = find_format(content_type or mapping.format, "mapped")
-    needs_registry = bool(record_format.schema_type) and mapping.schema is None
-    if settings.schema_registry_url is None and not needs_registry:
+    name = None if mapping is None else content_type or mapping.format
+    schema_type = "" if name is None else find_format(name, "mapped").schema_type
+    if mapping is not None and mapping.schema is not None:
+        schema_type = ""
+    if settings.schema_registry_url is None and not schema_type:
         return NoSchemas()
     from stream_detector.schemas.registry import SchemaRegistry
     from stream_detector.schemas.source import RegistrySchemas, require_libraries
 
-    if needs_registry:
-        require_libraries(record_format.schema_type)
-    return RegistrySchemas(SchemaRegistry(settings), mapping, content_type)
+    require_libraries(schema_type)
+    return RegistrySchemas(SchemaRegistry(settings), name, alerts_subject)
 
 
 def connect_to_detect(settings: DetectSettings, bundle_name: str) -> Client:

@@ -14,6 +14,7 @@ from stream_detector.core.records import (
     RecordBatch,
     TopicPartition,
 )
+from stream_detector.errors import RecordSchemaError
 
 
 class Clock(Protocol):
@@ -227,7 +228,7 @@ class Client(Protocol):
 
 
 class SchemaSource(Protocol):
-    """Where the schemas of records come from that name theirs."""
+    """Where the schemas of records come from that name theirs, and those of our alerts go to."""
 
     def attach(self, batch: RecordBatch) -> RecordBatch:
         """Return a batch with the schemas that its records name.
@@ -243,13 +244,62 @@ class SchemaSource(Protocol):
         """
         ...
 
+    def register_alerts(self) -> None:
+        """Register the schema of alerts where they have one, unless the registry does not answer.
+
+        Raises
+        ------
+        SchemaRegistryError
+            If it refuses.
+        """
+        ...
+
+    def write_alert(self, record: OutputRecord) -> OutputRecord:
+        """Return an alert, given as JSON, in the format in which alerts are published.
+
+        Raises
+        ------
+        SchemaRegistryError
+            As in `attach`.
+        """
+        ...
+
+    def read_alert(self, value: bytes) -> bytes:
+        """Return a published alert as JSON.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read: bad data.
+        SchemaRegistryError
+            As in `attach`.
+        """
+        ...
+
 
 class NoSchemas:
-    """Has no schemas: records of formats with schemas are rejected."""
+    """Has no schemas: records of formats with schemas are rejected, and alerts are JSON."""
 
     def attach(self, batch: RecordBatch) -> RecordBatch:
         """Return the batch as it is."""
         return batch
+
+    def register_alerts(self) -> None:
+        """Do nothing."""
+
+    def write_alert(self, record: OutputRecord) -> OutputRecord:
+        """Return the alert as it is."""
+        return record
+
+    def read_alert(self, value: bytes) -> bytes:
+        """Return the value as it is; raise a `DataError` for one that names a schema."""
+        if value.startswith(b"\0"):
+            message = (
+                "not JSON: it names a schema, and there is no Schema Registry to ask for it; set "
+                "schema_registry_url"
+            )
+            raise RecordSchemaError(message)
+        return value
 
 
 class SystemClock:

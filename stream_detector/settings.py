@@ -247,6 +247,11 @@ class DetectSettings(ConnectionSettings):
         description="End with exit code 7 once 100 records in a row, or all of a shorter run, were "
         "rejected: the bundle or the format is wrong",
     )
+    alerts_format: Literal["json", "avro"] = Field(
+        default="json",
+        description="Format of alerts; avro registers their schema as ALERTS_TOPIC-value at the "
+        "Schema Registry, and needs the registry extra",
+    )
     offset_reset: Literal["earliest", "latest"] = Field(
         default="earliest", description="Where reading starts without a committed offset"
     )
@@ -292,6 +297,14 @@ class DetectSettings(ConnectionSettings):
         'stream-detector-ecg5000-dense'
         """
         return self.group or f"stream-detector-{bundle_name}"
+
+    @model_validator(mode="after")
+    def _require_registry(self) -> "DetectSettings":
+        """Refuse alerts in Avro without a registry for their schema."""
+        if self.alerts_format == "avro" and self.schema_registry_url is None:
+            message = "alerts_format = avro needs schema_registry_url"
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _require_instance_id(self) -> "DetectSettings":

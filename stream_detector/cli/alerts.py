@@ -16,7 +16,6 @@ from stream_detector.cli.options import (
     seconds,
 )
 from stream_detector.cli.terminal import StopFlag, say, time_text, write_line
-from stream_detector.errors import RecordDecodeError
 from stream_detector.text import json_line, printable, quoted, shorten
 
 if TYPE_CHECKING:
@@ -78,25 +77,24 @@ def alerts(
     takes no alert away from another consumer.
     """
     from stream_detector.cli.images import saving_images
-    from stream_detector.outputs.alerts import parse_alert, read_values
+    from stream_detector.outputs.alerts import parse_alerts, read_values
 
     settings = connection_settings(bootstrap_servers, client, settings_file)
     idle_s = seconds(stop_when_idle, "--stop-when-idle")
     stop = StopFlag()
     with stop.on_signals(), saving_images(settings, save_images) as save:
-        for value in read_values(
+        values = read_values(
             settings,
             topic,
             from_beginning=from_beginning,
             idle_s=idle_s,
             is_stopping=lambda: stop.is_set,
-        ):
-            try:
-                alert = parse_alert(value)
-            except RecordDecodeError as problem:
-                say(f"skipped a record that is {problem}")
-                continue
-            write_line(json_line(value.decode()) if as_json else describe(alert))
+        )
+        found = parse_alerts(
+            values, settings, lambda problem: say(f"skipped a record that is {problem}")
+        )
+        for text, alert in found:
+            write_line(json_line(text.decode()) if as_json else describe(alert))
             sys.stdout.flush()
             save(alert)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import numpy as np
 import typer
@@ -17,7 +17,7 @@ from stream_detector.cli.terminal import print_table, progress_bar, say, to_json
 from stream_detector.core.alerting.alert import Alert
 from stream_detector.core.records import RecordBatch
 from stream_detector.core.results import Step
-from stream_detector.errors import BrokerError, DatasetError
+from stream_detector.errors import BrokerError, DataError, DatasetError
 from stream_detector.ports import SystemClock
 from stream_detector.settings import DetectSettings, load_settings
 
@@ -229,7 +229,7 @@ def _detecting(run: _Run, settings: DetectSettings, observed: _Observed) -> Iter
 @contextmanager
 def _reading(settings: DetectSettings) -> Iterator[list[tuple[Alert, int]]]:
     """Read alerts back in a thread while the block lasts: (alert, milliseconds when read)."""
-    from stream_detector.outputs.alerts import parse_alert, read_values
+    from stream_detector.outputs.alerts import parse_alerts, read_values
 
     received: list[tuple[Alert, int]] = []
     stop = threading.Event()
@@ -238,12 +238,16 @@ def _reading(settings: DetectSettings) -> Iterator[list[tuple[Alert, int]]]:
         values = read_values(
             settings, settings.alerts_topic, from_beginning=True, is_stopping=stop.is_set
         )
-        for value in values:
-            read_at_ms = time.time_ns() // 1_000_000
-            received.append((parse_alert(value), read_at_ms))
+        for _, alert in parse_alerts(values, settings, _refuse):
+            received.append((alert, time.time_ns() // 1_000_000))
 
     with _thread(read, "alert reader", stop.set):
         yield received
+
+
+def _refuse(problem: DataError) -> NoReturn:
+    """Raise what is wrong with an alert: the demo's own are right."""
+    raise problem
 
 
 @contextmanager

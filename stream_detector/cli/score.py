@@ -1,10 +1,12 @@
 """The command `score`."""
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from stream_detector.cli.options import (
     OFFLINE,
@@ -23,10 +25,13 @@ from stream_detector.cli.options import (
 )
 from stream_detector.cli.terminal import csv_rows, say
 from stream_detector.core.scoring.reconstruction_error import ErrorKind
+from stream_detector.core.scoring.scorer import describe_bad_value, usable_windows
 from stream_detector.errors import ConfigError, DatasetError, RecordValueError
+from stream_detector.text import shorten
 
 if TYPE_CHECKING:
     from stream_detector.assembly import Served
+    from stream_detector.cli.sources import FileWindows
     from stream_detector.core.sample_detector import SampleDetector
 
 SCORE_COLUMNS = (
@@ -86,7 +91,8 @@ def score(
     The output has one row a window: key, start and end, reconstruction error, threshold, anomaly
     score and whether the window is anomalous. With checks, the column score is in the place of
     reconstruction_error. Whole windows keep the order of the file; windows cut from samples come in
-    the order in which they are complete.
+    the order in which they are complete. A file is read some rows at a time, so it may be larger
+    than memory.
 
     With `--points` it has one row a sample: key, time, the score of the newest window that was
     complete when the sample came, which is what `detect` knew then; the mean score of all windows
@@ -94,31 +100,50 @@ def score(
     threshold. A sample without such a window has an empty cell.
     """
     from stream_detector.assembly import open_bundle
-    from stream_detector.cli.sources import read_file
+    from stream_detector.cli.sources import file_parts
 
     served = open_bundle(bundle, engine)
     said = SaidColumns(key, time, time_format, label, features, long)
     if points:
         _score_points(served, file, out, said)
         return
-    found = read_file(file, served.bundle, said)
-    try:
-        if found.intervals is None:
-            errors = served.detector.score(found.windows)
-        else:
-            detector = cast("SampleDetector", served.detector)
-            errors = detector.score(found.windows, found.intervals)
-    except RecordValueError as problem:
-        message = f"{file}: {problem}"
-        raise DatasetError(message) from None
+    parts = file_parts(file, served.bundle, said)
+    first, n_before = next(parts), 0
     threshold = served.detector.scorer.threshold
     with csv_rows(out) as write_row:
         write_row(columns_of(served.detector.scorer.score_kind))
-        places = zip(found.keys, found.start_ms, found.end_ms, strict=True)
-        for (series, start_ms, end_ms), error in zip(places, errors.tolist(), strict=True):
-            is_anomalous = "true" if error > threshold else "false"
-            numbers = (repr(error), repr(threshold), repr(error / threshold))
-            write_row((series, start_ms, end_ms, *numbers, is_anomalous))
+        for found in chain([first], parts):
+            errors = _scores_of(served, file, found, n_before)
+            n_before += len(errors)
+            places = zip(found.keys, found.start_ms, found.end_ms, strict=True)
+            for (series, start_ms, end_ms), error in zip(places, errors.tolist(), strict=True):
+                is_anomalous = "true" if error > threshold else "false"
+                numbers = (repr(error), repr(threshold), repr(error / threshold))
+                write_row((series, start_ms, end_ms, *numbers, is_anomalous))
+
+
+def _scores_of(
+    served: "Served", file: Path, found: "FileWindows", n_before: int
+) -> NDArray[np.float64]:
+    """Return the scores of windows of a file, shape (n_windows,), `n_before` after its first.
+
+    Raises
+    ------
+    DatasetError
+        If a window has a value that cannot be scored.
+    """
+    try:
+        if found.intervals is None:
+            return served.detector.score(found.windows)
+        return cast("SampleDetector", served.detector).score(found.windows, found.intervals)
+    except RecordValueError:
+        scorer = served.detector.scorer
+        row = int(np.flatnonzero(~usable_windows(scorer, found.windows))[0])
+        key, start_ms = found.keys[row], found.start_ms[row]
+        whose = f" of key {shorten(key, 64)}" * bool(key) + f" from {start_ms}" * (start_ms != "")
+        problem = describe_bad_value(scorer, found.windows[row])
+        message = f"{file}: window {n_before + row}{whose}: {problem}"
+        raise DatasetError(message) from None
 
 
 def columns_of(score_kind: str) -> tuple[str, ...]:

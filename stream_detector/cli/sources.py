@@ -1,7 +1,8 @@
 """Windows and samples from files and data sets that a person names on the command line."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +19,7 @@ from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.windowing.pauses import PeakIntervals
+from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.datasets import (
     IMAGE_DATASET_NAMES,
     Dataset,
@@ -27,11 +29,12 @@ from stream_detector.datasets import (
 )
 from stream_detector.datasets.feature_order import in_order
 from stream_detector.datasets.files.images import read_images
-from stream_detector.datasets.files.samples import read_samples
+from stream_detector.datasets.files.ordering import in_time_order
+from stream_detector.datasets.files.samples import read_samples, sample_parts
 from stream_detector.datasets.files.several import holds_tables
 from stream_detector.datasets.files.windows import load as load_window_file
-from stream_detector.datasets.files.windows import read_windows
-from stream_detector.datasets.windowing import cut_samples, require_windows
+from stream_detector.datasets.files.windows import read_windows, window_parts
+from stream_detector.datasets.windowing import cut_in_parts, require_windows
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import Recipe
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
@@ -40,6 +43,9 @@ from stream_detector.replay import concatenate
 
 SAMPLE_INTERVALS_MS = {name: DATASETS[name].sample_interval_ms for name in built_in("samples")}
 """Data sets of samples, with the time between two samples in milliseconds."""
+
+
+_BYTES_AT_ONCE = 1 << 26
 
 
 class FileWindows(NamedTuple):
@@ -62,6 +68,21 @@ class FileWindows(NamedTuple):
     end_ms: Sequence[int | str]
     intervals: PeakIntervals | None = None
 
+    @classmethod
+    def joined(cls, parts: Sequence["FileWindows"]) -> "FileWindows":
+        """Return the windows of several parts, one part after the other; at least one."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        intervals = [each.intervals for each in parts if each.intervals is not None]
+        return cls(
+            np.concatenate([each.windows for each in parts]),
+            [*chain(*(each.keys for each in parts))],
+            [*chain(*(each.start_ms for each in parts))],
+            [*chain(*(each.end_ms for each in parts))],
+            PeakIntervals.joined(intervals) if intervals else None,
+        )
+
 
 def read_file(file: Path, bundle: Bundle, said: SaidColumns | None = None) -> FileWindows:
     """Read the windows of a file.
@@ -80,13 +101,38 @@ def read_file(file: Path, bundle: Bundle, said: SaidColumns | None = None) -> Fi
     DatasetError
         If the file cannot be used, or holds no window.
     """
+    return FileWindows.joined(list(file_parts(file, bundle, said)))
+
+
+def file_parts(
+    file: Path, bundle: Bundle, said: SaidColumns | None = None
+) -> Iterator[FileWindows]:
+    """Yield the windows of a file some at a time, so that a large one need not be held.
+
+    Of samples, all rows have been read before the first window is yielded.
+
+    Parameters
+    ----------
+    file, bundle, said
+        See `read_file`.
+
+    Yields
+    ------
+    Together the windows of `read_file`, in its order.
+
+    Raises
+    ------
+    DatasetError
+        As there; of whole windows once the row is reached.
+    """
     recipe = bundle.manifest.recipe
     columns = (said or SaidColumns()).over(recipe.data.columns.lenient)
     if recipe.window.record == "samples":
-        return _cut_file(file, recipe, bundle.features, columns)
-    if bundle.image is not None and not is_table(file):
-        return _read_images(file, bundle.image)
-    return _read_whole(file, recipe, bundle.features, columns)
+        yield from _cut_file(file, recipe, bundle.features, columns)
+    elif bundle.image is not None and not is_table(file):
+        yield _read_images(file, bundle.image)
+    else:
+        yield from _read_whole(file, recipe, bundle.features, columns)
 
 
 def _read_images(path: Path, image: ImageShape) -> FileWindows:
@@ -96,32 +142,54 @@ def _read_images(path: Path, image: ImageShape) -> FileWindows:
     return FileWindows(images.windows, images.names, nothing, nothing)
 
 
-def _read_whole(file: Path, recipe: Recipe, features: Features, columns: ColumnMap) -> FileWindows:
-    """Read a file in which each row is a whole window."""
+def _read_whole(
+    file: Path, recipe: Recipe, features: Features, columns: ColumnMap
+) -> Iterator[FileWindows]:
+    """Yield the windows of a file in which each row is a whole one."""
     window = recipe.window
-    table = read_windows(file, window.steps, window.features, features.origin, columns)
-    nothing = [""] * len(table.windows)
-    if table.timestamps_ms is None:
-        return FileWindows(table.windows, table.keys or nothing, nothing, nothing)
     span_ms = round((window.steps - 1) * window.sample_interval_ms)
-    start_ms = table.timestamps_ms.tolist()
-    end_ms = (table.timestamps_ms + span_ms).tolist()
-    return FileWindows(table.windows, table.keys or nothing, start_ms, end_ms)
+    for table in window_parts(file, window.steps, window.features, features.origin, columns):
+        nothing = [""] * len(table.windows)
+        start_ms: Sequence[int | str] = nothing
+        end_ms: Sequence[int | str] = nothing
+        if table.timestamps_ms is not None:
+            start_ms = table.timestamps_ms.tolist()
+            end_ms = (table.timestamps_ms + span_ms).tolist()
+        yield FileWindows(table.windows, table.keys or nothing, start_ms, end_ms)
 
 
-def _cut_file(file: Path, recipe: Recipe, features: Features, columns: ColumnMap) -> FileWindows:
-    """Cut windows from a file in which each row is a sample."""
+def _cut_file(
+    file: Path, recipe: Recipe, features: Features, columns: ColumnMap
+) -> Iterator[FileWindows]:
+    """Yield the windows that are cut from a file in which each row is a sample."""
     rules = recipe.rules
-    samples = read_samples(file, features, columns).samples
-    found = cut_samples(samples, rules, features)
-    warn_of_unknown_keys(samples.keys, features, found.n_warm_up)
-    require_windows(found, str(file), samples, rules, features)
-    if found.n_missing:
-        say(f"{found.n_missing} windows lack too many values to be scored")
-    features = found.features or features
-    windows = features.to_key_units(found.windows, found.keys)
-    times_ms = (found.start_ms.tolist(), found.end_ms.tolist())
-    return FileWindows(windows, found.keys, *times_ms, found.intervals)
+    parts = in_time_order(sample_parts(file, features, columns), _n_at_once(rules))
+    first = next(parts)
+    unscored: list[Samples] = []  # until there is a window, to say why there is none
+    n_windows, n_missing, n_warm_up = 0, 0, 0
+    for samples, found in cut_in_parts(chain([first], parts), rules, features):
+        n_windows += len(found.windows)
+        n_missing += found.n_missing
+        n_warm_up += found.n_warm_up
+        if not n_windows:
+            unscored.append(samples)
+            continue
+        unscored.clear()
+        windows = (found.features or features).to_key_units(found.windows, found.keys)
+        times_ms = (found.start_ms.tolist(), found.end_ms.tolist())
+        yield FileWindows(windows, found.keys, *times_ms, found.intervals)
+    warn_of_unknown_keys(first.keys, features, n_warm_up)
+    if not n_windows:
+        found = replace(found, n_missing=n_missing, n_warm_up=n_warm_up)
+        require_windows(found, str(file), concatenate(unscored), rules, features)
+    if n_missing:
+        say(f"{n_missing} windows lack too many values to be scored")
+
+
+def _n_at_once(rules: WindowRules) -> int:
+    """Return of how many samples the windows are cut together, so that these take little memory."""
+    n_bytes = rules.frame.n_steps * (rules.n_features + 1) * 4  # of a window, with its labels
+    return min(max(_BYTES_AT_ONCE * rules.stride // n_bytes, 1_024), 65_536)
 
 
 def load_named_dataset(

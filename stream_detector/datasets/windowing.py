@@ -1,6 +1,6 @@
 """Cut the samples of a data set into windows, with the code that cuts them on a stream."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -115,7 +115,7 @@ def cut_samples(
     -------
     The windows that can be scored; none if there are fewer samples than a window has.
     """
-    return _cut_beside(samples, rules, np.empty((len(samples), 0)), features)[0]
+    return _Cutting(rules, features).add(samples, np.empty((len(samples), 0)))[0]
 
 
 def cut_with_rows(
@@ -135,7 +135,7 @@ def cut_with_rows(
     """
     # A row number takes two columns, since float32 holds integers up to 2 ** 24 only.
     beside = np.column_stack(np.divmod(np.arange(len(samples)), _ROWS_A_PAGE))
-    found, pages = _cut_beside(samples, rules, beside, features)
+    found, pages = _Cutting(rules, features).add(samples, beside)
     rows = pages[:, :, 0] * _ROWS_A_PAGE + pages[:, :, 1]  # (n_windows, n_steps)
     return found, np.where(np.isnan(rows), -1, rows).astype(np.intp)
 
@@ -177,27 +177,53 @@ def join_windows(
     return joined
 
 
-def _cut_beside(
-    samples: Samples, rules: WindowRules, beside: NDArray[Any], features: Features | None
-) -> tuple[CutWindows, NDArray[np.float64]]:
-    """Cut windows from samples, and from further columns, shape (n_samples, n_columns)."""
-    numbers = {key.encode(): number for number, key in enumerate(samples.keys)}
-    new_keys = _NewKeys(features)
-    # The label is cut as one more feature, so that it cannot get into another window.
-    labels = np.zeros(len(samples)) if samples.labels is None else samples.labels
-    values = np.column_stack([samples.values, labels, beside]).astype(np.float32)
-    wider = replace(rules, n_features=values.shape[1])
-    parts = []
-    for some, _ in _assign(samples, wider, values):
-        is_kept = ~new_keys.follow(some)  # (n_windows,)
-        received = some.gather(slice(None))[is_kept]  # (n_kept, n_steps, n_columns)
-        keys = [numbers[key] for key in some.state.keys_of(some.slots[is_kept])]
-        times = some.start_ms[is_kept], some.end_ms[is_kept]
-        intervals = None if some.intervals is None else some.intervals.of(is_kept)
-        parts.append(_Part(received, np.array(keys, dtype=np.intp), *times, intervals))
-    found, others = _joined(parts, samples, rules, values.shape[1])
-    n_warm_up, features = new_keys.n_warm_up, new_keys.known(samples.keys)
-    return replace(found, n_warm_up=n_warm_up, features=features), others
+def cut_in_parts(
+    parts: Iterable[Samples], rules: WindowRules, features: Features | None = None
+) -> Iterator[tuple[Samples, CutWindows]]:
+    """Cut windows from samples that come some at a time, in the order of their times.
+
+    Parameters
+    ----------
+    parts
+        All with the same `keys`.
+    rules, features
+        See `cut_samples`.
+
+    Yields
+    ------
+    Each part and the windows that it completes: together those of `cut_samples`.
+    """
+    cut = _Cutting(rules, features)
+    for samples in parts:
+        yield samples, cut.add(samples, np.empty((len(samples), 0)))[0]
+
+
+class _Cutting:
+    """Cuts windows from samples, and from further columns, shape (n_samples, n_columns)."""
+
+    def __init__(self, rules: WindowRules, features: Features | None) -> None:
+        self._rules, self._new_keys = rules, _NewKeys(features)
+        self._state: WindowState | None = None
+
+    def add(self, samples: Samples, beside: NDArray[Any]) -> tuple[CutWindows, NDArray[np.float64]]:
+        """Return the windows that samples complete after those before them."""
+        numbers = {key.encode(): number for number, key in enumerate(samples.keys)}
+        # The label is cut as one more feature, so that it cannot get into another window.
+        labels = np.zeros(len(samples)) if samples.labels is None else samples.labels
+        values = np.column_stack([samples.values, labels, beside]).astype(np.float32)
+        wider = replace(self._rules, n_features=values.shape[1])
+        new_keys, n_before, parts = self._new_keys, self._new_keys.n_warm_up, []
+        for some, _ in _assign(samples, wider, values, self._state):
+            self._state = some.state
+            is_kept = ~new_keys.follow(some)  # (n_windows,)
+            received = some.gather(slice(None))[is_kept]  # (n_kept, n_steps, n_columns)
+            keys = [numbers[key] for key in some.state.keys_of(some.slots[is_kept])]
+            times = some.start_ms[is_kept], some.end_ms[is_kept]
+            intervals = None if some.intervals is None else some.intervals.of(is_kept)
+            parts.append(_Part(received, np.array(keys, dtype=np.intp), *times, intervals))
+        found, others = _joined(parts, samples, self._rules, values.shape[1])
+        n_warm_up, features = new_keys.n_warm_up - n_before, new_keys.known(samples.keys)
+        return replace(found, n_warm_up=n_warm_up, features=features), others
 
 
 class _NewKeys:
@@ -233,7 +259,7 @@ class _NewKeys:
 
 
 def _assign(
-    samples: Samples, rules: WindowRules, values: FloatArray
+    samples: Samples, rules: WindowRules, values: FloatArray, state: WindowState | None = None
 ) -> Iterator[tuple[WindowBatch, Arrivals]]:
     """Yield the windows of samples in the order of their times, some samples at a time.
 
@@ -245,10 +271,12 @@ def _assign(
         Rules by which windows are cut.
     values
         Shape (n_samples, n_features of `rules`).
+    state
+        After earlier samples; None where these are the first.
     """
     order = np.argsort(samples.times_ms, kind="stable")  # (n_samples,)
     names = [key.encode() for key in samples.keys]
-    state = WindowState.empty(rules)
+    state = WindowState.empty(rules) if state is None else state
     for start in range(0, len(samples), _SAMPLES_AT_ONCE):
         rows = order[start : start + _SAMPLES_AT_ONCE]
         arrivals = Arrivals(
@@ -264,10 +292,7 @@ def _assign(
 
 
 def _joined(
-    parts: list[_Part],
-    samples: Samples,
-    rules: WindowRules,
-    n_columns: int,
+    parts: list[_Part], samples: Samples, rules: WindowRules, n_columns: int
 ) -> tuple[CutWindows, NDArray[np.float64]]:
     """Return the windows that can be scored, with their labels, and the further columns."""
     nothing = np.empty((0, rules.n_steps, n_columns), dtype=np.float32)

@@ -250,4 +250,4 @@ def _to_arrow(frame: Any) -> Any:
 
 def is_index(given: Given, name: str) -> bool:
     """Return whether a column is the index of a table."""
-    return isinstance(given, GivenTable) and name in index_of(given.table)
+    return isinstance(given, GivenTable) and name in index_of(given.table.schema)

@@ -173,7 +173,7 @@ def arrow_columns(path: Path, table: Any) -> list[RawColumn]:
     """Return the columns of a table of Arrow, the index of a pandas table included."""
     from pyarrow import float64, types  # noqa: PLC0415  (part of the train extra)
 
-    index = index_of(table)
+    index = index_of(table.schema)
     if not table.num_rows:
         refuse_empty(path)
     columns = []

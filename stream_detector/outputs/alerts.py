@@ -3,17 +3,17 @@
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import Any
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from stream_detector.assembly import connect_reader, require_topic
+from stream_detector.assembly import connect_reader, require_topic, schemas_for
 from stream_detector.core.alerting.alert import Alert, Source
 from stream_detector.core.records import TopicPartition
-from stream_detector.errors import ConfigError, RecordDecodeError
+from stream_detector.errors import ConfigError, DataError, RecordDecodeError
 from stream_detector.ports import Client, Clock, SystemClock
 from stream_detector.settings import ConnectionSettings, load_settings
 from stream_detector.telemetry import log_event
@@ -73,11 +73,43 @@ def alerts(
         message = f"alerts: expected settings of the connection, {known}, received {unknown[0]!r}"
         raise ConfigError(message)
     connection = load_settings(ConnectionSettings, bootstrap_servers=bootstrap_servers, **settings)
-    for value in read_values(connection, topic, from_beginning=from_beginning, idle_s=idle_s):
+
+    def log_problem(problem: DataError) -> None:
+        log_event(logging.WARNING, "not-an-alert", topic=topic, reason=str(problem))
+
+    values = read_values(connection, topic, from_beginning=from_beginning, idle_s=idle_s)
+    for _, alert in parse_alerts(values, connection, log_problem):
+        yield alert
+
+
+def parse_alerts(
+    values: Iterable[bytes], settings: ConnectionSettings, on_problem: Callable[[DataError], None]
+) -> Iterator[tuple[bytes, Alert]]:
+    """Yield the alerts in values of records, each also as JSON.
+
+    Parameters
+    ----------
+    values
+        JSON, or Avro whose schema a Schema Registry has.
+    settings
+        Where that is.
+    on_problem
+        Takes what is wrong with a value that holds no alert.
+
+    Raises
+    ------
+    SchemaRegistryError
+        If the registry does not answer, or refuses.
+    """
+    schemas = schemas_for(settings)
+    for value in values:
         try:
-            yield parse_alert(value)
-        except RecordDecodeError as problem:
-            log_event(logging.WARNING, "not-an-alert", topic=topic, reason=str(problem))
+            text = schemas.read_alert(value)
+            alert = parse_alert(text)
+        except DataError as problem:
+            on_problem(problem)
+        else:
+            yield text, alert
 
 
 def read_values(

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-import orjson
 
 from stream_detector.assembly import connect_reader, require_topic, schemas_for
 from stream_detector.core.codec.discovery import find_features, find_time_unit
+from stream_detector.core.codec.json_format import parse_json
 from stream_detector.core.codec.mapped_records import documents_in
 from stream_detector.core.codec.mapped_samples import decode_mapped_samples
 from stream_detector.core.codec.mapping import InputMapping
@@ -17,7 +17,7 @@ from stream_detector.core.codec.paths import describe_leaves
 from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.features import Features
 from stream_detector.core.records import Headers, RecordBatch, Samples, SeriesColumns
-from stream_detector.errors import ConfigError, DatasetError
+from stream_detector.errors import ConfigError, DataError, DatasetError
 from stream_detector.ports import Clock, SystemClock
 from stream_detector.recipes.input import InputSection, parse_input
 from stream_detector.schemas.avro import open_mapping
@@ -280,11 +280,11 @@ def _features_of(records: _Records, topic: str) -> Features:
 def _first_sample(value: bytes | None) -> Any:
     """Return the first sample of a JSON record, None where it holds none."""
     try:
-        values = orjson.loads(value or b"")["values"]
+        values = parse_json(value or b"")["values"]
         if isinstance(values, Mapping):
             return values
         first = values[0]
-    except (ValueError, TypeError, LookupError):
+    except (DataError, ValueError, TypeError, LookupError):
         return None
     return first if isinstance(first, Mapping | list) else values
 

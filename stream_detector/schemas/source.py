@@ -1,5 +1,6 @@
 """The schemas of a batch: which it needs, from memory or from the registry."""
 
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -7,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from stream_detector.core.codec.formats import ContentType, group_by_format
-from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.codec.schemas import Schema, find_schema_ids
-from stream_detector.core.records import RecordBatch, SchemaId
-from stream_detector.errors import DataError, RecordSchemaError
+from stream_detector.core.records import OutputRecord, RecordBatch, SchemaId
+from stream_detector.errors import DataError, RecordSchemaError, SchemaRegistryUnavailableError
+from stream_detector.schemas.alerts import AvroAlerts, alert_json
 from stream_detector.schemas.avro import AvroSchema, require_fastavro
 from stream_detector.schemas.json_schema import JsonSchema
 from stream_detector.schemas.registry import RegisteredSchema, SchemaRegistry
@@ -34,10 +35,11 @@ class RegistrySchemas:
     ----------
     registry
         Where schemas come from.
-    mapping
-        How the records are read.
     content_type
-        Format of records whose headers name none; None takes that of the mapping.
+        Format of records whose headers name none; None where the records of the topic, by no
+        mapping, have no schemas.
+    alerts_subject
+        Name under which the schema of alerts is registered, which then are Avro; None for JSON.
     monotonic_s
         Seconds that never go backwards.
     """
@@ -45,18 +47,23 @@ class RegistrySchemas:
     def __init__(
         self,
         registry: SchemaRegistry,
-        mapping: InputMapping,
-        content_type: ContentType | None = None,
+        content_type: ContentType | None,
+        alerts_subject: str | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
-        self._content_type = content_type or mapping.format
+        self._content_type = content_type
+        self._alerts: AvroAlerts | None = None
+        if alerts_subject is not None:
+            self._alerts = AvroAlerts(lambda text: registry.register(alerts_subject, text))
         self._monotonic_s = monotonic_s
         self._schemas: OrderedDict[SchemaId, Schema] = OrderedDict()
         self._unknown: OrderedDict[SchemaId, tuple[float, DataError]] = OrderedDict()
 
     def attach(self, batch: RecordBatch) -> RecordBatch:
         """Return a batch with the schemas that its records name; see `SchemaSource`."""
+        if self._content_type is None:
+            return batch
         groups, _ = group_by_format(batch.values, batch.headers, self._content_type, "mapped")
         found: dict[SchemaId, Any] = {}
         for group in groups:
@@ -64,6 +71,28 @@ class RegistrySchemas:
                 for schema_id in find_schema_ids(batch, group.rows):
                     found[schema_id] = self.find(schema_id)
         return replace(batch, schemas=found) if found else batch
+
+    def register_alerts(self) -> None:
+        """Register the schema of alerts at the start, where a refusal is noticed.
+
+        A registry that does not answer is asked again for the first alert.
+
+        Raises
+        ------
+        SchemaRegistryError
+            If it refuses.
+        """
+        if self._alerts is not None:
+            with contextlib.suppress(SchemaRegistryUnavailableError):
+                self._alerts.register()
+
+    def write_alert(self, record: OutputRecord) -> OutputRecord:
+        """Return an alert in the format in which alerts are published; see `SchemaSource`."""
+        return record if self._alerts is None else self._alerts.encode(record)
+
+    def read_alert(self, value: bytes) -> bytes:
+        """Return a published alert as JSON; see `SchemaSource`."""
+        return alert_json(value, self.find)
 
     def find(self, schema_id: SchemaId) -> Schema | DataError:
         """Return a schema, or why records that name it cannot be read.

@@ -1,9 +1,9 @@
 """What the parts of a running service share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stream_detector.core.detector import Detector
-from stream_detector.ports import Client, Clock
+from stream_detector.ports import Client, Clock, NoSchemas, SchemaSource
 from stream_detector.settings import DetectSettings
 from stream_detector.telemetry import Metrics
 
@@ -24,6 +24,8 @@ class RunContext:
         Where the service counts and times what it does.
     clock
         Source of the time.
+    schemas
+        Where the schemas of records come from, and those of alerts go to.
     """
 
     client: Client
@@ -31,6 +33,7 @@ class RunContext:
     settings: DetectSettings
     metrics: Metrics
     clock: Clock
+    schemas: SchemaSource = field(default_factory=NoSchemas)
 
     @property
     def where_to_look(self) -> str:

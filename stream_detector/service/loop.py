@@ -98,7 +98,7 @@ class Service:
     clock
         Source of the time.
     schemas
-        Where the schemas of records come from; None where none has any.
+        Where schemas of records come from, and that of alerts goes to; None where there are none.
 
     Attributes
     ----------
@@ -117,8 +117,9 @@ class Service:
         clock: Clock,
         schemas: SchemaSource | None = None,
     ) -> None:
-        self._schemas = schemas or NoSchemas()
-        self.context = RunContext(client, detector, settings, metrics, clock)
+        self.context = RunContext(
+            client, detector, settings, metrics, clock, schemas or NoSchemas()
+        )
         self.totals = Totals()
         self._rejection_watch = RejectionWatch(self.context)
         self._unscored_watch = UnscoredWatch(self.context)
@@ -228,7 +229,7 @@ class Service:
 
     def _score(self, polled: RecordBatch) -> tuple[RecordBatch, Step | None]:
         """Return the live part of what was polled, and its step if it holds a record."""
-        batch = self._schemas.attach(self._apply_assignment(polled))
+        batch = self.context.schemas.attach(self._apply_assignment(polled))
         self._state, batch = self._restorer.replay(self._state, batch)
         if not len(batch):
             return batch, None

@@ -94,6 +94,7 @@ class Publisher:
         for raised in step.alerts:
             topic = self._context.settings.alerts_topic
             record = encode_alert(raised.alert, topic, raised.key, now_ms)
+            record = self._context.schemas.write_alert(record)
             yield Output(record, raised.record, raised)
         for rejected in step.rejected:
             yield self._dead_letter(batch, rejected)

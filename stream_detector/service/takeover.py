@@ -20,7 +20,7 @@ the others. No record has been judged without the state before step 3.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ from stream_detector.core.alerting.alert import (
 )
 from stream_detector.core.records import OutputRecord, RecordBatch, TopicPartition
 from stream_detector.core.state.restore_plan import CommitMetadata
-from stream_detector.errors import BrokerError, RecordRefusedError
+from stream_detector.errors import BrokerError, DataError, RecordRefusedError
 from stream_detector.ports import Client
 from stream_detector.recipes.alerting import SEVERITY_CHARACTERS_MAX
 from stream_detector.service.context import RunContext
@@ -110,10 +110,13 @@ class _Search:
         The input topic.
     lost
         By partition of the input topic.
+    read_alert
+        Returns an alert as JSON, or raises a `DataError`.
     """
 
     topic: str
     lost: Mapping[int, Lost]
+    read_alert: Callable[[bytes], bytes]
     alerts: dict[str, _Seen] = field(default_factory=dict)
 
     @property
@@ -147,7 +150,7 @@ class _Search:
     def _add_event(self, value: bytes, key: bytes | None) -> None:
         """Note one event; what is no event of a lost bundle's alert is passed over."""
         try:
-            event = orjson.loads(value)
+            event = orjson.loads(self.read_alert(value))
             source, number = event["source"], event["event_number"]
             partition, offset = source["partition"], source["offset"]
             lost = self.lost.get(partition)
@@ -163,7 +166,7 @@ class _Search:
             encode_close(event, lost.reason, Source(self.topic, partition, 0), "", key, 0)
             name, is_close = str(event["alert_id"]), event["event"] == "close"
             is_committed = bool(offset < lost.offset)
-        except (ValueError, TypeError, KeyError, OverflowError):
+        except (DataError, ValueError, TypeError, KeyError, OverflowError):
             return
         seen = self.alerts.setdefault(name, _Seen(partition))
         seen.is_committed |= is_committed
@@ -198,10 +201,11 @@ def close_open_alerts(context: RunContext, lost: Mapping[TopicPartition, Lost]) 
     if not keeping:
         return
     settings = context.settings
-    search = _Search(settings.input_topic, keeping)
+    schemas = context.schemas
+    search = _Search(settings.input_topic, keeping, schemas.read_alert)
     reason = _find(context, search)
     closes = list(search.closes(settings.alerts_topic, context.clock.now_ms()))
-    n_refused = _publish(context, [record for record, _ in closes])
+    n_refused = _publish(context, [schemas.write_alert(record) for record, _ in closes])
     for _, severity in closes:
         context.metrics.alerts.labels("close", severity).inc()
     if closes:

@@ -43,7 +43,7 @@ NOT_RUN = Counter(
         "docs/how-to/evaluate.md": 1,
         "docs/how-to/exactly-once.md": 1,
         "docs/how-to/run-on-kafka.md": 1,
-        "docs/how-to/schema-registry.md": 2,
+        "docs/how-to/schema-registry.md": 3,
         "docs/how-to/security.md": 2,
         "docs/how-to/workers.md": 1,
         "docs/tutorials/ecg5000.md": 1,

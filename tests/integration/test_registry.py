@@ -11,10 +11,18 @@ from input_forms import NAMES, PARTITIONS, float32_records, samples_of, write_bu
 from input_runs import Found, run
 from local_registry import LocalRegistry
 
-from stream_detector.assembly import connect_reader, connect_writer, make_schemas, open_bundle
+from stream_detector import alerts
+from stream_detector.assembly import (
+    connect_reader,
+    connect_writer,
+    make_schemas,
+    make_service,
+    open_bundle,
+)
 from stream_detector.core.records import Headers, OutputRecord, RecordBatch
 from stream_detector.ports import Client, SchemaSource
 from stream_detector.settings import DetectSettings
+from stream_detector.telemetry import Metrics
 
 # The times of the samples are long past: with the usual retention such records are soon dropped.
 KEEP = {"retention_ms": "-1"}
@@ -126,6 +134,50 @@ def test_avro_has_the_scores_and_alerts_of_float32(
         "expected a schema that the registry has; th",
         "input.features.pressure: expected a number ",
     ]
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_alerts_in_avro_are_read_back(
+    client: str,
+    kafka: str,
+    registry: LocalRegistry,
+    topics: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    url, topic = registry.url, topics(PARTITIONS, **KEEP)
+    settings = DetectSettings(
+        bootstrap_servers=kafka,
+        client=client,  # type: ignore[arg-type]
+        schema_registry_url=url,
+        input_topic=topic,
+        alerts_topic=topics(1),
+        dead_letter_topic=topics(1),
+        alerts_format="avro",
+        stop_when_idle_s=1.0,
+    )
+    number = registry.register(f"{topic}-value", FLAT.text)
+    with closing(connect_writer(settings)) as writer:
+        writer.produce(records_of(FLAT, topic, number, in_header=False))
+        writer.flush(30_000)
+    served = open_bundle(write_bundle(tmp_path / "bundle", {"format": "avro", **FLAT.table}))
+    totals = make_service(served, settings, Metrics()).run()
+    assert totals.n_dead_letters == 0
+    found = alerts(
+        kafka,
+        settings.alerts_topic,
+        from_beginning=True,
+        idle_s=1.0,
+        client=client,
+        schema_registry_url=url,
+    )
+    events = [(each.key, each.event, each.source.topic) for each in found]
+    assert len(events) == totals.n_alerts > 2
+    assert {key for key, _, _ in events} == {"pump-1", "pump-2"}
+    assert {each for _, _, each in events} == {topic}
+    with closing(connect_reader(settings, settings.alerts_topic)) as reader:
+        batch = reader.poll(1, 10_000)
+    assert (batch.values[0] or b"").startswith(b"\0")
+    assert dict(batch.metadata(0).headers)["content-type"] == b"application/avro"
 
 
 def with_keys(found: Found, prefix: str) -> Found:

@@ -6,6 +6,7 @@ these modules need cannot stand there.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 
 from stream_detector.core.records import Rejected
 from stream_detector.errors import DataError, RecordShapeError, RecordValueError
+
+PREFIX_BYTES = 5
+"""Bytes that a Schema Registry's clients write before a value: a byte 0 and the schema's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,24 @@ class RawSamples:
             each_ms=dict(filter(lambda each: each[0] in kept, self.each_ms.items())),
             rejected=self.rejected,
         )
+
+
+def without_prefix(values: Sequence[bytes]) -> Sequence[bytes] | None:
+    r"""Return values without the prefix of a Schema Registry, None where none of them has one.
+
+    Parameters
+    ----------
+    values
+        Of a format in which no value begins with a byte 0, such as JSON; none is empty.
+
+    Examples
+    --------
+    >>> without_prefix([b"[1]", b"\0\0\0\0\7[2]"]), without_prefix([b"[1]"])
+    ([b'[1]', b'[2]'], None)
+    """
+    if not any(map(bytes.startswith, values, repeat(b"\0"))):
+        return None
+    return [value[PREFIX_BYTES:] if value[0] == 0 else value for value in values]
 
 
 def lost_in_float32() -> RecordValueError:

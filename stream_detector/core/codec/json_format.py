@@ -20,7 +20,13 @@ import orjson
 import simdjson
 from numpy.typing import NDArray
 
-from stream_detector.core.codec.decoding import Decoded, RawSamples, wrong_shape
+from stream_detector.core.codec.decoding import (
+    PREFIX_BYTES,
+    Decoded,
+    RawSamples,
+    without_prefix,
+    wrong_shape,
+)
 from stream_detector.core.codec.json_samples import (
     NOT_PLAIN,
     NUMBERS,
@@ -74,7 +80,7 @@ def decode_windows(
     rejected: list[Rejected] = []
     timestamps_ms: dict[int, int] = {}
     n_steps, n_features = shape
-    for index, value in zip(indices.tolist(), values, strict=True):
+    for index, value in zip(indices.tolist(), without_prefix(values) or values, strict=True):
         plain = read_plain_window(parser, value, n_steps) if n_features == 1 else None
         try:
             buffer, timestamp_ms = plain or read_window(value, shape)
@@ -151,6 +157,8 @@ def decode_samples(
         Values of a sample, in order.
     """
     plain = _read_plain_samples(values, rows, features)
+    if plain is None and (bare := without_prefix(values)) is not None:
+        plain = _read_plain_samples(bare, rows, features)
     if plain is not None:
         return plain
     kept: list[int] = []
@@ -240,11 +248,15 @@ def _parse_object(value: bytes) -> dict[str, Any]:
 def parse_json(value: bytes) -> Any:
     """Parse JSON; NaN and Infinity are a bad value, anything else that fails is bad JSON.
 
+    The prefix of a Schema Registry is skipped.
+
     Raises
     ------
     RecordValueError, RecordDecodeError
         If it is no JSON: bad data.
     """
+    if value.startswith(b"\0"):
+        value = value[PREFIX_BYTES:]
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError as error:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.codec.decoding import RawSamples, lost_in_float32
+from stream_detector.core.codec.decoding import RawSamples, lost_in_float32, without_prefix
 from stream_detector.core.codec.formats import (
     ContentType,
     FormatGroup,
@@ -32,7 +32,6 @@ from stream_detector.core.codec.readings import DocumentSamples, read_documents
 from stream_detector.core.codec.samples import find_header, join_samples, with_header_times
 from stream_detector.core.codec.scalars import invalid_place, read_time
 from stream_detector.core.codec.schema_records import groups_of, read_with_schemas
-from stream_detector.core.codec.schemas import without_prefix
 from stream_detector.core.features import Features
 from stream_detector.core.records import RecordBatch
 from stream_detector.errors import DataError, RecordValueError
@@ -103,8 +102,7 @@ def _readers(
             for at in some.places.tolist():
                 yield int(rows[at]), partial(some.read_document, values[at])
     elif group.format.holds_documents:
-        bare = without_prefix(values) if group.format.name == "json" else None
-        for row, value in zip(rows.tolist(), bare or values, strict=True):
+        for row, value in zip(rows.tolist(), values, strict=True):
             yield row, partial(group.format.read_document, value, mapping)
 
 

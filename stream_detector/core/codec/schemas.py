@@ -17,15 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.codec.avro_columns import AvroLayout
+from stream_detector.core.codec.decoding import PREFIX_BYTES
 from stream_detector.core.codec.samples import find_header
 from stream_detector.core.records import Headers, RecordBatch, SchemaId
 from stream_detector.errors import DataError, RecordDecodeError, RecordSchemaError
 
 SCHEMA_HEADER = "__value_schema_id"
 """Header in which newer clients name the schema of the value."""
-
-PREFIX_BYTES = 5
-"""Bytes before the value: a byte 0 and the id."""
 
 _ID_MAX = 2**31 - 1
 """Largest id that a registry gives."""
@@ -103,24 +101,6 @@ class _Frame(NamedTuple):
 
     content: bytes
     is_header: bool
-
-
-def without_prefix(values: Sequence[bytes]) -> Sequence[bytes] | None:
-    r"""Return values without the prefix of a Schema Registry, None where none of them has one.
-
-    Parameters
-    ----------
-    values
-        Of a format in which no value begins with a byte 0, such as JSON; none is empty.
-
-    Examples
-    --------
-    >>> without_prefix([b"[1]", b"\0\0\0\0\7[2]"]), without_prefix([b"[1]"])
-    ([b'[1]', b'[2]'], None)
-    """
-    if not any(map(bytes.startswith, values, repeat(b"\0"))):
-        return None
-    return [value[PREFIX_BYTES:] if value[0] == 0 else value for value in values]
 
 
 def find_schema_ids(batch: RecordBatch, rows: Sequence[int]) -> set[SchemaId]:

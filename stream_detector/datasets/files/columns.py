@@ -71,8 +71,8 @@ class Columns:
         Which column a recipe says is what.
     form
         How the file is written, in words.
-    time_form
-        How its times are, in words; empty where there are none.
+    time_format
+        Format of its times; empty where there are none.
     """
 
     path: Path
@@ -84,7 +84,7 @@ class Columns:
     index: Mapping[str, str] = field(default_factory=dict)
     chosen: ColumnMap = BY_NAME
     form: Sequence[str] = ()
-    time_form: str = ""
+    time_format: str = ""
 
     @property
     def described(self) -> str:
@@ -92,12 +92,17 @@ class Columns:
         parts = [*self.form]
         for role, what in (("key", "key"), ("timestamp_ms", "time"), ("label", "label")):
             if role in self.named:
-                form = f" {self.time_form}" if what == "time" else ""
+                form = f" {self._time_form}" if what == "time" else ""
                 parts.append(f"{what} column {str(self.headers.get(role, role))!r}{form}")
         if FEATURE_NAME in self.named:
             parts.append(f"one value a row, named by column {self.headers.get(FEATURE_NAME)!r}")
         n_values = len(self.value_names)
         return ", ".join([*parts, f"{n_values} column{'s' * (n_values != 1)} of values"])
+
+    @property
+    def _time_form(self) -> str:
+        """Return the format of the times in words."""
+        return FORMAT_NAMES.get(self.time_format, self.time_format)
 
     def with_values(self, places: Sequence[int]) -> "Columns":
         """Return the same rows with these columns of values, in this order."""
@@ -111,6 +116,17 @@ class Columns:
         places = rows.tolist()
         named = {name: [cells[at] for at in places] for name, cells in self.named.items()}
         return replace(self, values=self.values[rows], named=named, rows=self.rows[rows])
+
+    def with_labels(self) -> "Columns":
+        """Return the same with labels of 0 and 1, where it is said what the normal one is."""
+        if "label" not in self.named or self.chosen.normal_label is None:
+            return self
+        cells = self.named["label"]
+        labels = to_labels(cells, self.chosen.normal_label).tolist()
+        kinds = [str(cell) if label else "" for cell, label in zip(cells, labels, strict=True)]
+        # One kind alone says no more than the label.
+        kind = {"label_kind": kinds} if len({*kinds, ""}) > 2 else {}  # noqa: PLR2004
+        return replace(self, named=kind | self.named | {"label": labels})
 
     def keys(self) -> list[str] | None:
         """Return the column `key` as text, None if there is none."""
@@ -222,7 +238,9 @@ def to_numbers(cells: Sequence[str | None], *, blank_is_missing: bool) -> NDArra
         If a cell holds none; `refuse_column` says which, and what to do.
     """
     try:
-        return np.array(cells, dtype=np.float64)
+        return np.array(
+            [cell or "nan" for cell in cells] if blank_is_missing else cells, np.float64
+        )
     except (TypeError, ValueError):
         words = {word: str(number) for word, number in TRUTH.items()}
         words |= dict.fromkeys(MISSING_WORDS, "nan") if blank_is_missing else {}
@@ -303,14 +321,15 @@ def roles_of(path: Path, names: Sequence[str], columns: ColumnMap) -> list[str |
     return roles
 
 
-def convert_named(
+def convert_times(
     path: Path,
     named: dict[str, list[Any]],
     rows: Sequence[int],
     columns: ColumnMap,
     headers: Mapping[str, str | int],
+    decided: str = "",
 ) -> str:
-    """Bring times to milliseconds and labels to 0 and 1, in place, as a recipe or the cells say.
+    """Bring times to milliseconds, in place, as a recipe or the cells say.
 
     Parameters
     ----------
@@ -321,28 +340,29 @@ def convert_named(
     rows
         Number of each row in messages.
     columns
-        Which column is what, and what form times and labels have.
+        Which column is what, and what form times have.
     headers
         Header of each of those columns.
+    decided
+        The format that earlier rows of the file have; empty for the first ones.
 
     Returns
     -------
-    How the times are, in words; empty where there are none.
+    The format of the times; empty where there are none.
 
     Raises
     ------
     DatasetError
-        If a cell is no time of that form.
+        If a cell is no time of that format.
     """
-    _convert_labels(named, columns)
     cells = named.get("timestamp_ms")
     if cells is None:
         return ""
     is_dates = any(isinstance(cell, date) for cell in cells[:1])
     header = headers.get("timestamp_ms", "timestamp_ms")
     name = canonical(str(header))
-    time_format = columns.format_of([name]) or decide_format(cells)
-    if name == "timestamp_ms" and columns.time is None and not is_date(cells[0]):
+    time_format = decided or columns.format_of([name]) or decide_format(cells)
+    if not decided and name == "timestamp_ms" and columns.time is None and not is_date(cells[0]):
         time_format = "ms"  # it says so; numbers of another unit are refused
     if time_format != "ms" or (is_dates and columns.time is not None):
         times_ms = read_times(cells, time_format)
@@ -359,18 +379,7 @@ def convert_named(
             )
             raise DatasetError(message)
         named["timestamp_ms"] = times_ms.tolist()
-    return FORMAT_NAMES.get(time_format, time_format)
-
-
-def _convert_labels(named: dict[str, list[Any]], columns: ColumnMap) -> None:
-    """Bring labels to 0 and 1, in place, where a recipe says what the normal one is."""
-    if "label" in named and columns.normal_label is not None:
-        labels = to_labels(named["label"], columns.normal_label).tolist()
-        marked = zip(named["label"], labels, strict=True)
-        kinds = [str(cell) if label else "" for cell, label in marked]
-        if len({*kinds, ""}) > 2:  # noqa: PLR2004  (one kind alone says no more than the label)
-            named.setdefault("label_kind", kinds)
-        named["label"] = labels
+    return time_format
 
 
 def check_named_once(path: Path, names: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """Read a user's Parquet file into columns: whatever its types can be converted to exactly."""
 
 import json
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from stream_detector.datasets.files.columns import (
     NAMED,
     Columns,
     canonical,
-    convert_named,
+    convert_times,
     refuse_column,
     refuse_empty,
     roles_of,
@@ -24,9 +25,11 @@ from stream_detector.errors import DatasetError
 from stream_detector.files import open_regular
 from stream_detector.recipes.columns import FEATURE_NAME, ColumnMap
 
+_ROWS_A_PART = 65_536
 
-def read_parquet(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> Columns:
-    """Read a Parquet file.
+
+def parquet_parts(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> Iterator[Columns]:
+    """Yield the rows of a Parquet file some at a time, all of them at once of a folder.
 
     Values may be integers, floats, decimals, truth values, or text that holds numbers, and
     categories of these; null is NaN. A column that is the index of a pandas table is left out,
@@ -47,11 +50,16 @@ def read_parquet(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> C
         If the file is missing or cannot be read, has no rows, or a value is not a number. The
         message has file, row, column and type, and says what to do.
     """
-    return to_columns(path, read_table(path), blank_is_missing=blank_is_missing, columns=columns)
+    before = None
+    for table in _tables(path, columns):
+        before = _to_part(path, table, columns, before, blank_is_missing=blank_is_missing)
+        yield before
+    if before is None:
+        refuse_empty(path)
 
 
 def to_columns(path: Path, table: Any, *, blank_is_missing: bool, columns: ColumnMap) -> Columns:
-    """Return the columns of a table of Arrow; see `read_parquet`.
+    """Return the columns of a table of Arrow; see `parquet_parts`.
 
     Parameters
     ----------
@@ -60,20 +68,36 @@ def to_columns(path: Path, table: Any, *, blank_is_missing: bool, columns: Colum
     table
         The table, in which the index of a pandas table is a column.
     blank_is_missing, columns
-        See `read_parquet`.
+        See `parquet_parts`.
     """
     table = _with_ranges(table, columns)
+    return _to_part(path, table, columns, blank_is_missing=blank_is_missing).with_labels()
+
+
+def _to_part(
+    path: Path,
+    table: Any,
+    columns: ColumnMap,
+    before: Columns | None = None,
+    *,
+    blank_is_missing: bool,
+) -> Columns:
+    """Return the columns of some rows; `before` are those of the rows before them."""
     if not table.num_rows:
         refuse_empty(path)
     names = [
         canonical(name) or f"{at} (without a name)"
         for at, name in enumerate(table.column_names, start=1)
     ]
-    if blank_is_missing:
+    if before is not None:
+        columns = before.chosen
+    elif blank_is_missing:
         firsts = [plain(column)[0].as_py() for column in table.columns]
         columns = find_time(names, firsts, columns)
     roles = roles_of(path, names, columns)
-    index = {name for name in index_of(table) if isinstance(name, str)}
+    index = {name for name in index_of(table.schema) if isinstance(name, str)}
+    first_row = 1 if before is None else int(before.rows[-1]) + 1
+    rows = np.arange(first_row, first_row + table.num_rows)
     named: dict[str, list[Any]] = {}
     headers: dict[str, str | int] = {}
     in_index: dict[str, str] = {}
@@ -88,9 +112,9 @@ def to_columns(path: Path, table: Any, *, blank_is_missing: bool, columns: Colum
             named[role] = column.to_pylist()
         elif role is not None and (header not in index or role in columns.features):
             value_names.append(role)
-            values.append(_values(path, header, column, blank_is_missing))
-    rows = np.arange(1, table.num_rows + 1)
-    time_form = convert_named(path, named, rows.tolist(), columns, headers)
+            values.append(_values(path, header, column, rows, blank_is_missing))
+    decided = "" if before is None else before.time_format
+    time_format = convert_times(path, named, rows.tolist(), columns, headers, decided)
     return Columns(
         path,
         value_names,
@@ -101,12 +125,37 @@ def to_columns(path: Path, table: Any, *, blank_is_missing: bool, columns: Colum
         in_index,
         columns,
         ("Parquet",),
-        time_form,
+        time_format,
     )
+
+
+def _tables(path: Path, columns: ColumnMap) -> Iterator[Any]:
+    """Yield the rows of a file as tables of Arrow; all at once where they cannot be parted."""
+    if path.is_dir():
+        yield read_table(path)
+        return
+    with _opened(path) as parquet:
+        from pyarrow import Table  # noqa: PLC0415  (part of the train extra)
+
+        with parquet.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            is_unique = len({*schema.names}) == len(schema.names)  # or it cannot be read
+            if is_unique and not _wanted_index(schema, columns):
+                for batch in file.iter_batches(_ROWS_A_PART):
+                    yield Table.from_batches([batch])
+                return
+    yield _with_ranges(read_table(path), columns)
 
 
 def read_table(path: Path) -> Any:
     """Return the table of a file or folder, in which the index of a pandas table is a column."""
+    with _opened(path) as parquet:
+        return parquet.read_table(path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Yield the module that reads Parquet, having opened a file once; map its errors."""
     try:
         from pyarrow import ArrowException, parquet  # noqa: PLC0415  (part of the train extra)
     except ImportError:
@@ -118,7 +167,7 @@ def read_table(path: Path) -> Any:
     try:
         # A folder may hold one table in several files; a pipe would be waited for.
         with nullcontext() if path.is_dir() else open_regular(path):
-            return parquet.read_table(path)
+            yield parquet
     except (OSError, ValueError, ArrowException) as error:
         message = f"{path} cannot be read as Parquet: {error}; give a Parquet file"
         raise DatasetError(message) from None
@@ -126,10 +175,7 @@ def read_table(path: Path) -> Any:
 
 def _with_ranges(table: Any, columns: ColumnMap) -> Any:
     """Return a table with those columns of `NAMED` that pandas saved as a range of numbers only."""
-    wanted = (*NAMED, columns.key, columns.time, columns.label)
-    for each in index_of(table):
-        if not isinstance(each, dict) or canonical(str(each.get("name"))) not in wanted:
-            continue
+    for each in _wanted_index(table.schema, columns):
         ends: list[Any] = [each.get(end) for end in ("start", "stop", "step")]
         if all(isinstance(end, int) for end in ends) and ends[2]:
             numbers = range(*ends)
@@ -138,10 +184,20 @@ def _with_ranges(table: Any, columns: ColumnMap) -> Any:
     return table
 
 
-def index_of(table: Any) -> list[Any]:
+def _wanted_index(schema: Any, columns: ColumnMap) -> list[dict[str, Any]]:
+    """Return the ranges of an index that may be one of `NAMED`."""
+    wanted = (*NAMED, columns.key, columns.time, columns.label)
+    return [
+        each
+        for each in index_of(schema)
+        if isinstance(each, dict) and canonical(str(each.get("name"))) in wanted
+    ]
+
+
+def index_of(schema: Any) -> list[Any]:
     """Return the index of a pandas table: names of columns, and descriptions of ranges."""
     try:
-        described = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
+        described = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
         index: list[Any] = list(described["index_columns"])
     except (ValueError, TypeError, KeyError, AttributeError):
         return []  # not from pandas
@@ -163,28 +219,28 @@ def plain(column: Any) -> Any:
     return column
 
 
-def _values(path: Path, header: str, column: Any, blank_is_missing: bool) -> NDArray[np.float64]:
+def _values(
+    path: Path, header: str, column: Any, rows: NDArray[np.int64], blank_is_missing: bool
+) -> NDArray[np.float64]:
     """Return a column of values as float64, null as NaN."""
     from pyarrow import float64, types  # noqa: PLC0415  (part of the train extra)
 
     kind = column.type
     name = f"{canonical(header)} ({kind})"
-    rows = range(1, len(column) + 1)
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         cells = column.to_pylist()
         try:
             return to_numbers(cells, blank_is_missing=blank_is_missing)
         except ValueError:
-            refuse_column(path, rows, name, header, cells, may_be_missing=blank_is_missing)
+            refuse_column(path, rows.tolist(), name, header, cells, may_be_missing=blank_is_missing)
     if types.is_boolean(kind) or types.is_decimal(kind) or types.is_null(kind):
         cells = column.to_pylist()
         return np.array([np.nan if cell is None else float(cell) for cell in cells])
     if types.is_integer(kind) or types.is_floating(kind):
         numbers: NDArray[np.float64] = column.cast(float64(), safe=False).to_numpy()
         return numbers
-    message = (
-        f"{path}, row 1, column {name}: expected a column of numbers; {_remedy(path, header, kind)}"
-    )
+    remedy = _remedy(path, header, kind)
+    message = f"{path}, row {rows[0]}, column {name}: expected a column of numbers; {remedy}"
     raise DatasetError(message)
 
 

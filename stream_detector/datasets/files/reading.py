@@ -8,6 +8,7 @@ import csv
 import io
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,16 +20,16 @@ from stream_detector.datasets.files.columns import (
     TEXTS,
     Columns,
     canonical,
-    convert_named,
+    convert_times,
     refuse_column,
     refuse_empty,
     roles_of,
     to_numbers,
 )
 from stream_detector.datasets.files.dialect import Dialect, find_dialect
-from stream_detector.datasets.files.parquet import read_parquet
+from stream_detector.datasets.files.parquet import parquet_parts
 from stream_detector.datasets.files.remedies import is_number, layout_problem
-from stream_detector.datasets.files.several import files_of, is_parquet_source, joined
+from stream_detector.datasets.files.several import alike, files_of, is_parquet_source, stacked
 from stream_detector.datasets.files.times import find_time
 from stream_detector.errors import DatasetError
 from stream_detector.files import open_regular
@@ -68,19 +69,44 @@ def read_columns(
         If the file is missing or cannot be read, has no rows or ragged ones, or a value is not a
         number. The message has file, row and column, and says what to do.
     """
-    parts = [
-        read_parquet(each, blank_is_missing=blank_is_missing, columns=columns)
-        if is_parquet_source(each)
-        else _read_csv(each, blank_is_missing, columns)
-        for each in files_of(path)
-    ]
-    found = joined(path, parts, is_keyed=blank_is_missing)
-    _LOGGER.info("%s", printable(f"{path}: {found.described}"))
-    return found
+    parts = column_parts(path, blank_is_missing=blank_is_missing, columns=columns)
+    return stacked(path, list(parts)).with_labels()
 
 
-def _read_csv(path: Path, blank_is_missing: bool, columns: ColumnMap) -> Columns:
-    """Read a CSV file with or without a header."""
+def column_parts(
+    path: Path, *, blank_is_missing: bool = False, columns: ColumnMap = BY_NAME
+) -> Iterator[Columns]:
+    """Yield the rows of a file some at a time, in its order, so that a large one need not be held.
+
+    Labels are as the file has them: see `Columns.with_labels`.
+
+    Parameters
+    ----------
+    path, blank_is_missing, columns
+        See `read_columns`.
+
+    Raises
+    ------
+    DatasetError
+        As there, once the row is reached.
+    """
+    files, first = files_of(path), None
+    for each in files:
+        read = parquet_parts if is_parquet_source(each) else _csv_parts
+        for part in read(each, blank_is_missing=blank_is_missing, columns=columns):
+            is_first, first = first is None, first or part
+            found = part
+            if len(files) > 1:
+                found = alike(first, part, is_keyed=blank_is_missing)
+            if is_first:
+                n_files = [f"{len(files)} files"] if len(files) > 1 else []
+                described = replace(found, form=[*n_files, *found.form]).described
+                _LOGGER.info("%s", printable(f"{path}: {described}"))
+            yield found
+
+
+def _csv_parts(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> Iterator[Columns]:
+    """Yield the rows of a CSV file with or without a header."""
     dialect = read_dialect(path)
     blocks = csv_blocks(path, dialect)
     first = first_block(path, blocks)
@@ -92,52 +118,76 @@ def _read_csv(path: Path, blank_is_missing: bool, columns: ColumnMap) -> Columns
     for at, header in enumerate(headers):  # a separator at the end of every line
         if _is_nameless(header) and not any(line[at].strip() for line in first[1]):
             roles[at] = None
-    named: dict[str, list[Any]] = {name: [] for name in (*NAMED, FEATURE_NAME) if name in roles}
-    value_at = [at for at, role in enumerate(roles) if role not in (*named, None)]
-    rows: list[int] = []
-    values: list[NDArray[np.float64]] = []
-    for block_rows, lines in chain([first], blocks):
-        check_lengths(path, block_rows, lines, len(names))
-        block = np.empty((len(lines), len(value_at)))
-        for number, at in enumerate(value_at):
-            cells = [line[at] for line in lines]
-            try:
-                block[:, number] = _numbers(cells, dialect, blank_is_missing=blank_is_missing)
-            except ValueError:
-                missing = blank_is_missing
-                refuse_column(
-                    path, block_rows, names[at], headers[at], cells, may_be_missing=missing
-                )
-        for name, column in named.items():
-            at = roles.index(name)
-            cells = [line[at] for line in lines]
-            is_text = name in (*TEXTS, FEATURE_NAME)
-            column.extend(map(read_csv_cell, cells) if is_text else dialect.plain(cells))
-        values.append(block)
-        rows.extend(block_rows)
-    if not rows:
+    if not first[0]:
         refuse_empty(path)
-    value_names = [names[at] for at in value_at]
     in_pandas = {role or "": header for role, header in zip(roles, headers, strict=True)}
-    time_form = convert_named(path, named, rows, columns, in_pandas)
-    return Columns(
-        path,
-        value_names,
-        np.concatenate(values),
-        named,
-        np.array(rows),
-        in_pandas,
-        chosen=columns,
-        form=dialect.words,
-        time_form=time_form,
-    )
+    layout = _Layout(path, dialect, names, headers, roles, is_blank_missing=blank_is_missing)
+    time_format = ""
+    for rows, lines in chain([first], blocks):
+        check_lengths(path, rows, lines, len(names))
+        values, named = layout.values(rows, lines), layout.named(lines)
+        time_format = convert_times(path, named, rows, columns, in_pandas, time_format)
+        yield Columns(
+            path,
+            layout.value_names,
+            values,
+            named,
+            np.array(rows),
+            in_pandas,
+            chosen=columns,
+            form=dialect.words,
+            time_format=time_format,
+        )
 
 
-def _numbers(
-    cells: Sequence[str], dialect: Dialect, *, blank_is_missing: bool
-) -> "NDArray[np.float64]":
-    """Return the numbers of cells; ValueError where one is none."""
-    return to_numbers(dialect.plain(cells), blank_is_missing=blank_is_missing)
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What the columns of one CSV file are."""
+
+    path: Path
+    dialect: Dialect
+    names: list[str]
+    headers: list[str | int]
+    roles: list[str | None]
+    is_blank_missing: bool
+
+    @property
+    def _value_at(self) -> list[int]:
+        """Return the places of the columns of values."""
+        none = (*NAMED, FEATURE_NAME, None)
+        return [at for at, role in enumerate(self.roles) if role not in none]
+
+    @property
+    def value_names(self) -> list[str]:
+        """Return the names of the columns of values."""
+        return [self.names[at] for at in self._value_at]
+
+    def values(self, rows: Sequence[int], lines: Sequence[Sequence[str]]) -> "NDArray[np.float64]":
+        """Return the values of some lines, shape (n_lines, n_values)."""
+        values = np.empty((len(lines), len(self._value_at)))
+        for number, at in enumerate(self._value_at):
+            cells = [line[at] for line in lines]
+            is_missing = self.is_blank_missing
+            try:
+                plain = self.dialect.plain(cells)
+                values[:, number] = to_numbers(plain, blank_is_missing=is_missing)
+            except ValueError:
+                column = self.names[at], self.headers[at], cells
+                refuse_column(self.path, rows, *column, may_be_missing=is_missing)
+        return values
+
+    def named(self, lines: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
+        """Return the cells of the named columns in some lines."""
+        named: dict[str, list[Any]] = {}
+        for name in (*NAMED, FEATURE_NAME):
+            if name in self.roles:
+                at = self.roles.index(name)
+                cells = [line[at] for line in lines]
+                is_text = name in (*TEXTS, FEATURE_NAME)
+                named[name] = [
+                    *(map(read_csv_cell, cells) if is_text else self.dialect.plain(cells))
+                ]
+        return named
 
 
 def _is_nameless(header: str | int) -> bool:
@@ -242,7 +292,7 @@ def csv_blocks(path: Path, dialect: Dialect) -> Iterator[Block]:
                 file.readline()
             reader = csv.reader(file, delimiter=dialect.separator)
             for cells in reader:
-                if not cells or (width is not None and _is_comment(cells, width)):
+                if not cells or (width and "#" in cells[0] and _is_comment(cells, width)):
                     continue
                 width = width or len(cells)
                 rows.append(dialect.n_skipped + reader.line_num)

@@ -4,9 +4,9 @@ The column timestamp_ms and the optional columns key, label, label_kind and labe
 by name; every other column is a feature. CSV needs no extra package; Parquet needs pandas.
 """
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,13 +22,14 @@ from stream_detector.datasets.feature_order import match_features
 from stream_detector.datasets.files.columns import NAMED, Columns, canonical
 from stream_detector.datasets.files.extra import refuse_extra, refuse_row_numbers
 from stream_detector.datasets.files.long_form import widened
-from stream_detector.datasets.files.reading import read_columns
+from stream_detector.datasets.files.ordering import TimeWatch
+from stream_detector.datasets.files.reading import column_parts, read_columns
 from stream_detector.datasets.files.remedies import mend, to_milliseconds
+from stream_detector.datasets.files.several import stacked
 from stream_detector.datasets.files.times import is_time_name
 from stream_detector.errors import DatasetError
 from stream_detector.files import AnyPath
-from stream_detector.recipes.columns import BY_NAME, LABEL_NOTES, ColumnMap
-from stream_detector.telemetry import log_event
+from stream_detector.recipes.columns import BY_NAME, FEATURE_NAME, LABEL_NOTES, ColumnMap
 
 _TEST_SHARE = 0.2
 _BETWEEN_FEATURES = ";"
@@ -109,30 +110,75 @@ def read_samples(
 
 def to_samples(columns: Columns, features: Features | None = None) -> SampleTable:
     """Return the samples of columns; see `read_samples`."""
-    columns = widened(columns)
-    _check_names(columns)
-    known = () if features is None else features.names
-    others = [at for at, name in enumerate(columns.value_names) if name not in known]
-    if not columns.chosen.features:
-        refuse_extra(columns.with_values(others), by_values=False)
-    if features is not None:
-        places = match_features(columns.value_names, features, str(columns.path))
-        columns = columns.with_values(places)
-    keys, series = _series(columns, features)
-    times_ms = _times_ms(columns)
-    values = _values(columns, () if features is None else features.origin)
-    order = _time_order(columns, keys, series, times_ms)
+    columns = _checked(widened(columns), features, is_first=True)
+    samples = _samples(columns, features)
+    order = _time_order(columns, samples)
     columns = columns.with_rows(order)
-    samples = Samples(
-        keys=keys,
-        series=series[order],
-        times_ms=times_ms[order],
-        values=np.ascontiguousarray(values[order]),
+    samples = replace(
+        samples,
+        series=samples.series[order],
+        times_ms=samples.times_ms[order],
+        values=np.ascontiguousarray(samples.values[order]),
         labels=columns.labels(),
     )
     exact = np.ascontiguousarray(columns.values)  # (n_samples, n_features)
     names, faults = tuple(columns.value_names), _faults(columns, samples)
     return SampleTable(samples, names, exact, columns.rows, faults)
+
+
+def sample_parts(
+    path: AnyPath, features: Features, columns: ColumnMap = BY_NAME
+) -> Iterator[Samples]:
+    """Yield the samples of a file some at a time, in its order, whatever their times.
+
+    They are those of `read_samples`. A file in which each row has one value is read as a whole,
+    since the values of a sample may be anywhere in it.
+
+    Parameters
+    ----------
+    path, features, columns
+        As there.
+
+    Raises
+    ------
+    DatasetError
+        As there, once the row is reached.
+    """
+    path = Path(path)
+    parts = column_parts(path, blank_is_missing=True, columns=columns)
+    first = next(parts)
+    watch = TimeWatch(path)
+    if FEATURE_NAME in first.named:
+        first, parts = widened(stacked(path, [first, *parts])), iter(())
+    for number, received in enumerate(chain([first], parts)):
+        part = _checked(received.with_labels(), features, is_first=not number)
+        samples = replace(_samples(part, features), labels=part.labels())
+        watch.add(part, samples)
+        yield samples
+    watch.warn()
+
+
+def _checked(columns: Columns, features: Features | None, *, is_first: bool) -> Columns:
+    """Return columns of samples whose values are the features, in the order of a bundle's.
+
+    What columns hold that are none of its features is judged by the first rows alone.
+    """
+    _check_names(columns)
+    known = () if features is None else features.names
+    others = [at for at, name in enumerate(columns.value_names) if name not in known]
+    if is_first and not columns.chosen.features:
+        refuse_extra(columns.with_values(others), by_values=False)
+    if features is None:
+        return columns
+    return columns.with_values(match_features(columns.value_names, features, str(columns.path)))
+
+
+def _samples(columns: Columns, features: Features | None) -> Samples:
+    """Return the rows of columns as samples without labels."""
+    keys, series = _series(columns, features)
+    times_ms = _times_ms(columns)
+    values = _values(columns, () if features is None else features.origin)
+    return Samples(keys=keys, series=series, times_ms=times_ms, values=values)
 
 
 def load(
@@ -355,35 +401,19 @@ def _number(cell: object) -> float:
         return float("nan")
 
 
-def _time_order(
-    columns: Columns,
-    keys: tuple[str, ...],
-    series: NDArray[np.intp],
-    times_ms: NDArray[np.float64],
-) -> NDArray[np.intp]:
+def _time_order(columns: Columns, samples: Samples) -> NDArray[np.intp]:
     """Return the rows in the order of time, or all of them where each series is in order.
 
     Returns
     -------
     Shape (n_rows,); rows of equal times stay in the order of the file.
     """
-    order = np.argsort(series, kind="stable")  # series by series, in file order
-    is_same = series[order][1:] == series[order][:-1]
-    back = order[1:][is_same & (np.diff(times_ms[order]) < 0)]
-    if not len(back):
-        return np.arange(len(times_ms))
-    row = int(back.min())
-    log_event(
-        logging.WARNING,
-        "rows-sorted",
-        file=columns.path,
-        row=int(columns.rows[row]),
-        key=keys[series[row]],
-        n_rows=len(back),
-        reason="times of a key go backwards in the file, so its rows are sorted by time; check the "
-        "column of times if that is unexpected",
-    )
-    return np.argsort(times_ms, kind="stable")
+    watch = TimeWatch(columns.path)
+    watch.add(columns, samples)
+    watch.warn()
+    if not watch.n_back:
+        return np.arange(len(samples))
+    return np.argsort(samples.times_ms, kind="stable")
 
 
 def _refuse_time(columns: Columns, row: int, what: str) -> NoReturn:

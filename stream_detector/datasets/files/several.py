@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -61,50 +62,43 @@ def _has_parquet(folder: Path) -> bool:
     return any(each.suffix.lower() in PARQUET_SUFFIXES for each in folder.rglob("*"))
 
 
-def joined(path: Path, parts: Sequence[Columns], *, is_keyed: bool) -> Columns:
-    """Return the columns of several files as those of one.
+def alike(first: Columns, part: Columns, *, is_keyed: bool) -> Columns:
+    """Return rows of one of several files with the columns of the first one, in its order.
 
     Parameters
     ----------
-    path
-        What names all of them.
-    parts
-        Columns of each file, at least one.
+    first
+        Rows of the first file.
+    part
+        Rows of any of them.
     is_keyed
         Whether files without a column of keys are series of their own, called as the files are.
 
     Raises
     ------
     DatasetError
-        If a file has other columns than the first one.
+        If the file has other columns than the first one.
     """
+    _require_same(first, part)
+    if is_keyed and "key" not in part.named:
+        named = {"key": [part.path.stem] * len(part.rows), **part.named}
+        part = replace(part, named=named)
+    return part.with_values([list(part.value_names).index(name) for name in first.value_names])
+
+
+def stacked(path: Path, parts: Sequence[Columns]) -> Columns:
+    """Return the rows of several parts, at least one, as those of one file; `path` names it."""
     first = parts[0]
     if len(parts) == 1:
-        return first
-    for part in parts:
-        _require_same(first, part)
-    if is_keyed and "key" not in first.named:
-        parts = [_keyed(part) for part in parts]
-    values, named = [], {name: list(cells) for name, cells in parts[0].named.items()}
-    for part in parts:
-        places = [list(part.value_names).index(name) for name in first.value_names]
-        values.append(part.values[:, places])
-    for part in parts[1:]:
-        for name, cells in named.items():
-            cells.extend(part.named[name])
+        return replace(first, path=path)
+    named = {name: [*chain(*(part.named[name] for part in parts))] for name in first.named}
     return replace(
-        parts[0],
+        first,
         path=path,
-        values=np.concatenate(values),
+        values=np.concatenate([part.values for part in parts]),
         named=named,
         rows=np.concatenate([part.rows for part in parts]),
-        form=[f"{len(parts)} files", *first.form],
     )
-
-
-def _keyed(part: Columns) -> Columns:
-    """Return columns with the name of their file as the key."""
-    return replace(part, named={"key": [part.path.stem] * len(part.rows), **part.named})
 
 
 def _require_same(first: Columns, part: Columns) -> None:

@@ -4,7 +4,7 @@ Value columns may have any header, and a CSV file may have none. Three optional 
 name: key, timestamp_ms and label. CSV needs no extra package; Parquet needs pandas.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -18,7 +18,7 @@ from stream_detector.core.records import FloatArray
 from stream_detector.datasets.base import Dataset
 from stream_detector.datasets.files.columns import NAMED, Columns
 from stream_detector.datasets.files.extra import N_ROWS_MIN, refuse_extra
-from stream_detector.datasets.files.reading import read_columns
+from stream_detector.datasets.files.reading import column_parts, read_columns
 from stream_detector.errors import DatasetError
 from stream_detector.files import AnyPath
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
@@ -89,19 +89,43 @@ def read_windows(
     return to_windows(read_columns(path, columns=columns), n_steps, n_features, origin)
 
 
+def window_parts(
+    path: AnyPath,
+    n_steps: int,
+    n_features: int = 1,
+    origin: Sequence[float] = (),
+    columns: ColumnMap = BY_NAME,
+) -> Iterator[WindowTable]:
+    """Yield the windows of a file some at a time, so that a large one need not be held.
+
+    They are those of `read_windows`, of which these are the parameters. What columns hold that are
+    no values is judged by the first rows alone.
+
+    Raises
+    ------
+    DatasetError
+        As there, once the row is reached.
+    """
+    for number, part in enumerate(column_parts(Path(path), columns=columns)):
+        read = part.with_labels()
+        yield to_windows(read, n_steps, n_features, origin, is_first=number == 0)
+
+
 def to_windows(
     read: Columns,
     n_steps: int | None = None,
     n_features: int = 1,
     origin: Sequence[float] = (),
+    *,
+    is_first: bool = True,
 ) -> WindowTable:
-    """Return the windows of columns; see `read_windows`."""
+    """Return the windows of columns, the first of a file or later ones; see `read_windows`."""
     path, columns = read.path, read.chosen
     n_values = read.values.shape[1]
     expected = n_values // n_features if n_steps is None else n_steps
     is_fitting = n_values == expected * n_features
     # Few rows say little, but where a column is too many it is one that stands out.
-    if not columns.features:
+    if is_first and not columns.features:
         refuse_extra(read, by_values=True, n_rows_min=N_ROWS_MIN if is_fitting else 2)
     if n_values == 0 or not is_fitting:
         wanted = f"{expected} steps x {n_features} features = {expected * n_features}"

@@ -10,6 +10,8 @@ from input_forms import INTERVAL_MS, NAMES, START_MS
 
 from stream_detector.core.codec.mapped_samples import MappedSamples, decode_mapped_samples
 from stream_detector.core.codec.mapped_windows import decode_mapped_windows
+from stream_detector.core.codec.samples import decode_samples
+from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.features import Features
 from stream_detector.core.records import Headers, RecordBatch, RecordMetadata, series_columns
 from stream_detector.errors import (
@@ -214,6 +216,22 @@ def test_json_of_a_registry_is_json() -> None:
     found = decode(table, batch_of([framed(7, plain), framed(7, b"{"), b"\0"]))
     assert found.samples.indices.tolist() == [0]
     assert sorted(reasons(found)) == [1, 2]
+
+
+def test_records_of_our_own_form_may_have_the_prefix_of_a_registry() -> None:
+    rows = np.arange(3)
+    plain, bad = b'{"values":[1,2],"timestamp_ms":%d}' % START_MS, framed(7, b"{}")
+    for values in ([plain] * 3, [framed(7, plain)] * 3, [plain, framed(7, plain), bad]):
+        batch = batch_of(list(values))
+        samples = decode_samples(
+            values, None, batch.series(), None, features=FEATURES, interval_ms=INTERVAL_MS
+        )
+        windows = decode_windows(values, None, (2, 1), None)
+        n_good = 3 - (bad in values)
+        assert samples.indices.tolist() == windows.indices.tolist() == rows[:n_good].tolist()
+        assert samples.values.tolist() == [[1, 2]] * n_good
+        assert windows.windows.ravel().tolist() == [1, 2] * n_good
+        assert len(samples.rejected) == len(windows.rejected) == 3 - n_good
 
 
 def test_a_batch_that_is_cut_keeps_its_schemas() -> None:

@@ -1,0 +1,82 @@
+"""Measure the memory and the time that `score` takes for large files of samples.
+
+The rows of a file are repeated, each time later, until the file has the size that is asked for:
+in the order of time, or with the rows of each key together, as `--by-key` says.
+
+    stream-detector generate-data pumps --hours 8 --seed 22 --out pumps.csv
+    stream-detector init pumps.csv --yes
+    python benchmarks/large_files.py bundles/pumps pumps.csv --megabytes 200 2000
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+MEGABYTE = 1_000_000
+
+
+class Run(NamedTuple):
+    """What one run took."""
+
+    megabytes: int
+    peak_mib: float
+    seconds: float
+
+
+def main() -> None:
+    """Print a row for each size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("file", type=Path, help="with the columns key and timestamp_ms first")
+    parser.add_argument("--megabytes", type=int, nargs="+", default=[200])
+    parser.add_argument("--by-key", action="store_true", help="the rows of each key together")
+    chosen = parser.parse_args()
+    print("| file | peak of resident memory | time |")
+    print("|---|---|---|")
+    for megabytes in chosen.megabytes:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "large.csv"
+            write_large(chosen.file, path, megabytes, is_by_key=chosen.by_key)
+            run = score(chosen.bundle, path, megabytes)
+        cells = f"{run.megabytes:,} MB | {run.peak_mib:.0f} MiB | {run.seconds:.0f} s"
+        print(f"| {cells} |", flush=True)
+
+
+def write_large(source: Path, path: Path, megabytes: int, *, is_by_key: bool) -> None:
+    """Write a file of so many megabytes from the rows of another."""
+    header, *lines = source.read_text().splitlines()
+    rows = [line.split(",", 2) for line in lines]
+    times = [int(time_ms) for _, time_ms, _ in rows]
+    span_ms = max(times) - min(times) + 1_000
+    n_rounds = megabytes * MEGABYTE // source.stat().st_size + 1
+    groups = defaultdict(list) if is_by_key else {"": list(zip(rows, times, strict=True))}
+    if is_by_key:
+        for row, time_ms in zip(rows, times, strict=True):
+            groups[row[0]].append((row, time_ms))
+    with path.open("w") as file:
+        file.write(header + "\n")
+        for group in groups.values():
+            for number in range(n_rounds):
+                later = number * span_ms
+                file.writelines(f"{row[0]},{time_ms + later},{row[2]}\n" for row, time_ms in group)
+
+
+def score(bundle: Path, path: Path, megabytes: int) -> Run:
+    """Score a file in a process of its own."""
+    program = Path(sys.executable).with_name("stream-detector")
+    started_s = time.monotonic()
+    process = subprocess.Popen([program, "score", bundle, path, "--out", os.devnull])
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"score ended with {os.waitstatus_to_exitcode(status)}")
+    return Run(megabytes, usage.ru_maxrss / 1_024, time.monotonic() - started_s)
+
+
+if __name__ == "__main__":
+    main()
