@@ -7,13 +7,13 @@ earlier versions can be read by later schemas and the other way round.
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from stream_detector.core.alerting.alert import Alert
 
 NAMESPACE = "stream_detector"
 
+_NOTHING = type(None)
 _PRIMITIVES: Mapping[Any, str] = {int: "long", float: "double", str: "string", bool: "boolean"}
 
 
@@ -51,8 +51,8 @@ def _type(hint: Any) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return "string"
-    if origin in (UnionType, Union):
-        [present] = (each for each in arguments if each is not NoneType)
+    if _NOTHING in arguments:
+        [present] = (each for each in arguments if each is not _NOTHING)
         return ["null", _type(present)]
     if origin is tuple:
         return {"type": "array", "items": _type(arguments[0])}
