@@ -9,6 +9,8 @@ from stream_detector.cli.options import (
     OFFLINE,
     Client,
     Json,
+    Long,
+    SaidColumns,
     Servers,
     Set,
     SettingsFile,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "stream-detector init pumps.csv --yes",
     "stream-detector init readings.parquet --key machine --time recorded_at --label fault",
+    "stream-detector init tags.csv --long tag,value --yes",
     "stream-detector init --from-topic telemetry --minutes 30 --out live.toml",
 )
 
@@ -87,6 +90,7 @@ def init(
     label: Label = None,
     normal_label: NormalLabel = None,
     features: Features = None,
+    long: Long = None,
     interval: Interval = None,
     false_alarms_per_day: FalseAlarms = 0.2,
     recipe_only: RecipeOnly = False,
@@ -114,7 +118,8 @@ def init(
     from stream_detector.inspection.roles import Said
 
     given = tuple(name.strip() for name in features.split(",")) if features else ()
-    said = Said(key, time, time_format, label, normal_label, given)
+    names = (None, None) if long is None else SaidColumns(long=long).long_names
+    said = Said(key, time, time_format, label, normal_label, given, *names)
     interval_s = seconds(interval, "--interval")
     if data is None or from_topic is not None:
         if data is not None or from_topic is None:
@@ -161,7 +166,7 @@ def _make(
 
         init_windows(table, windows, target, is_training=is_training, as_json=as_json)
         return
-    made = make_recipe(table, agree_on_columns(table, choices), target, choices)
+    made = make_recipe(*agree_on_columns(table, choices), target, choices)
     report = report_of(made, target)
     if not as_json:
         show_made(made, target)

@@ -7,7 +7,8 @@ from typing import Any
 
 from stream_detector.cli.terminal import ask, is_agreed, print_table, say, write_line
 from stream_detector.errors import ConfigError
-from stream_detector.inspection.roles import Layout, Said, find_roles
+from stream_detector.inspection.long_form import find_layout
+from stream_detector.inspection.roles import Layout, Said
 from stream_detector.inspection.table import RawTable
 
 
@@ -47,8 +48,12 @@ def show_columns(table: RawTable, layout: Layout) -> None:
         write_line(f"note: {note}")
 
 
-def agree_on_columns(table: RawTable, choices: Choices) -> Layout:
+def agree_on_columns(given: RawTable, choices: Choices) -> tuple[RawTable, Layout]:
     """Return what the columns are, as was said, guessed, and agreed to where there is a terminal.
+
+    Returns
+    -------
+    The table, with a column for each feature, and what its columns are.
 
     Raises
     ------
@@ -56,16 +61,16 @@ def agree_on_columns(table: RawTable, choices: Choices) -> Layout:
         If there is nobody to ask.
     """
     said = choices.said
-    layout = find_roles(table, said)
+    table, layout = find_layout(given, said)
     if not choices.is_asking:
-        return layout
+        return table, layout
     if not sys.stdin.isatty():
         message = "init: expected a terminal to ask, received none; give --yes to take its guess"
         raise ConfigError(message)
     while True:
         show_columns(table, layout)
         if is_agreed("are these the key, time, label and features?"):
-            return layout
+            return table, layout
         columns = layout.columns
         said = replace(
             said,
@@ -79,6 +84,6 @@ def agree_on_columns(table: RawTable, choices: Choices) -> Layout:
             ),
         )
         try:
-            layout = find_roles(table, said)
+            table, layout = find_layout(given, said)
         except ConfigError as error:
             say(str(error))

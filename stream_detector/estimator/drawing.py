@@ -102,7 +102,7 @@ def _of_samples(
     given: Given, served: Served, detector: SampleDetector, key: str | None
 ) -> _Picture:
     """Return the picture of one key."""
-    samples, _, has_times = read_sample_rows(given, served)
+    samples, _, has_times, _ = read_sample_rows(given, served)
     if key is not None and key not in samples.keys:
         known = ", ".join(samples.keys[:10])
         message = f"key: expected one of {len(samples.keys)} keys, such as {known}, received {key}"

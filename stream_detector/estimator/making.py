@@ -13,11 +13,12 @@ from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.estimator.inputs import TIMES, Given
 from stream_detector.inspection.base import base_recipe
 from stream_detector.inspection.copy import with_equal_times
+from stream_detector.inspection.long_form import find_layout
 from stream_detector.inspection.plan import make_plan
 from stream_detector.inspection.recipe_text import compose, plain
-from stream_detector.inspection.roles import Layout, Said, find_roles
+from stream_detector.inspection.roles import Layout, Said
 from stream_detector.inspection.strange import find_strange_in
-from stream_detector.inspection.table import feature_values
+from stream_detector.inspection.table import RawTable, feature_values
 from stream_detector.inspection.timing import measure
 from stream_detector.inspection.warm_up import choose_warm_up
 from stream_detector.inspection.whole_windows import (
@@ -77,6 +78,9 @@ class Wishes:
         unknown = sorted(set(columns) - set(known))
         if unknown:
             message = f"columns: expected some of {', '.join(known)}, received {unknown[0]!r}"
+            raise ValueError(message)
+        if ("feature_name" in columns) != ("feature_value" in columns):
+            message = "columns: expected feature_name and feature_value together, received one"
             raise ValueError(message)
         return Said(**columns | {"features": tuple(columns.get("features") or ())})
 
@@ -144,8 +148,8 @@ def _prepare_windows(given: Given, wishes: Wishes) -> Prepared:
 
 def _prepare_samples(given: Given, wishes: Wishes) -> Prepared:
     """Return recipe and data for rows that are samples."""
-    given, layout = _roles(given, wishes.said, wishes.interval_s)
-    features = feature_values(given.raw(), layout.features)
+    given, table, layout = _roles(given, wishes.said, wishes.interval_s)
+    features = feature_values(table, layout.features)
     timing = measure(layout, features)
     if timing is None:
         message = (
@@ -163,14 +167,17 @@ def _prepare_samples(given: Given, wishes: Wishes) -> Prepared:
         values["data"] = {key: each for key, each in values["data"].items() if key != "features"}
     recipe = _parsed(values, wishes.overrides)
     read = given.columns(recipe.data.columns, blank_is_missing=True)
-    table = sample_files.to_samples(read)
-    data = sample_files.to_dataset(table, NAME, exact=True, test_share=recipe.data.test_share)
+    samples = sample_files.to_samples(read)
+    data = sample_files.to_dataset(samples, NAME, exact=True, test_share=recipe.data.test_share)
     return Prepared(_without_strange(recipe, data), data)
 
 
-def _roles(given: Given, said: Said, interval_s: float) -> tuple[Given, Layout]:
-    """Return the rows that have a time and a key, with times if they had none, and what is what."""
-    layout = find_roles(given.raw(), said)
+def _roles(given: Given, said: Said, interval_s: float) -> tuple[Given, RawTable, Layout]:
+    """Return the rows that have a time and a key, with times if they had none, and what is what.
+
+    The table has a column for each feature, also where each row has the value of one.
+    """
+    table, layout = find_layout(given.raw(), said)
     if layout.time_of_day:
         first, second = layout.columns.time, layout.time_of_day
         message = (
@@ -179,7 +186,9 @@ def _roles(given: Given, said: Said, interval_s: float) -> tuple[Given, Layout]:
         )
         raise DatasetError(message)
     is_lacking = given.missing(layout.columns.key) if layout.columns.key else False
-    if layout.columns.time:
+    if layout.columns.feature_name is not None:
+        is_lacking = is_lacking | given.missing(layout.columns.time or "")
+    elif layout.columns.time:
         is_lacking = is_lacking | ~np.isfinite(layout.times_ms)
     if np.any(is_lacking):
         return _roles(given.select(np.flatnonzero(~is_lacking)), said, interval_s)
@@ -187,7 +196,7 @@ def _roles(given: Given, said: Said, interval_s: float) -> tuple[Given, Layout]:
         layout = with_equal_times(layout, 1_000.0 * interval_s)
         columns = replace(layout.columns, time=TIMES, time_format="ms")
         given, layout = given.with_times(layout.times_ms), replace(layout, columns=columns)
-    return given, layout
+    return given, table, layout
 
 
 def _parsed(values: Mapping[str, Any], overrides: Sequence[str]) -> Recipe:
@@ -212,4 +221,5 @@ def in_python(error: ConfigError) -> ConfigError:
     text = str(error)
     for flag in ("time-format", "time", "key", "label", "features"):
         text = text.replace(f"--{flag}", f"columns[{flag.replace('-', '_')!r}]")
+    text = text.replace("--long", "columns['feature_name'], columns['feature_value']")
     return ConfigError(text)

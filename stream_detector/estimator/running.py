@@ -24,11 +24,13 @@ from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.explanation import Explanation
 from stream_detector.core.scoring.scorer import WINDOWS_MAX, Scorer, WindowScores
 from stream_detector.datasets.base import BASE_MS
+from stream_detector.datasets.files.columns import Columns
 from stream_detector.datasets.files.samples import to_samples
 from stream_detector.datasets.files.windows import WindowTable, to_windows
 from stream_detector.errors import DatasetError
 from stream_detector.estimator.inputs import TIMES, Given, is_index
 from stream_detector.evaluation.offline import StreamRun, newest_windows, run_offline
+from stream_detector.recipes.columns import FEATURE_NAME
 
 _TOPIC = "windows"
 Rows = NDArray[np.intp]
@@ -42,14 +44,17 @@ class SampleRows(NamedTuple):
     samples
         Those of the rows that have a time and a key.
     rows
-        The row of each, shape (n_samples,).
+        The row of each, shape (n_samples,); the first where several rows make one sample.
     has_times
         Whether the rows say their times.
+    first_rows
+        Of each row the first one of its sample, shape (n_rows,).
     """
 
     samples: Samples
     rows: Rows
     has_times: bool
+    first_rows: Rows
 
 
 def read_sample_rows(given: Given, served: Served) -> SampleRows:
@@ -63,8 +68,8 @@ def read_sample_rows(given: Given, served: Served) -> SampleRows:
     DatasetError
         If a column is missing that the bundle needs, or a cell cannot be used.
     """
-    columns, rows = served.bundle.manifest.recipe.data.columns.lenient, np.arange(len(given))
-    names = given.names
+    columns, n_rows = served.bundle.manifest.recipe.data.columns.lenient, len(given)
+    names, rows = given.names, np.arange(n_rows)
     try:
         roles = dict(zip(columns.roles(names), names, strict=True))
     except ValueError as error:
@@ -85,7 +90,32 @@ def read_sample_rows(given: Given, served: Served) -> SampleRows:
         columns = replace(columns, features=tuple(features))
     read = given.columns(columns, blank_is_missing=True)
     table = to_samples(read, served.bundle.features)
-    return SampleRows(table.exact_samples, rows[table.rows - 1], TIMES in roles)
+    own_rows, first_rows = rows[table.rows - 1], np.arange(n_rows)
+    if FEATURE_NAME in read.named:
+        first_rows[rows] = _first_rows(read, rows, own_rows)
+    return SampleRows(table.exact_samples, own_rows, TIMES in roles, first_rows)
+
+
+def _first_rows(read: Columns, rows: Rows, own_rows: Rows) -> Rows:
+    """Return the row that stands for the sample of each row, where a row has one value.
+
+    Parameters
+    ----------
+    read
+        The rows.
+    rows
+        Their numbers, shape (n_rows,).
+    own_rows
+        The rows that stand for a sample, shape (n_samples,).
+    """
+    keys = read.keys() or [""] * len(rows)
+    known: dict[object, int] = {}
+    places = zip(keys, read.named[TIMES], strict=True)
+    codes = np.array([known.setdefault(place, len(known)) for place in places])
+    firsts = np.full(len(known), -1)
+    firsts[codes[np.searchsorted(rows, own_rows)]] = own_rows
+    found: Rows = np.where(firsts[codes] < 0, rows, firsts[codes])
+    return found
 
 
 def _equal_times(given: Given, key: str | None, interval_ms: float) -> NDArray[np.float64]:
@@ -131,9 +161,9 @@ def score_rows(given: Given, served: Served) -> NDArray[np.float64]:
     detector, threshold = served.detector, served.detector.scorer.threshold
     scores = np.full(len(given), np.nan)
     if isinstance(detector, SampleDetector):
-        samples, rows, _ = read_sample_rows(given, served)
+        samples, rows, _, first_rows = read_sample_rows(given, served)
         scores[rows] = score_samples(detector, samples, run_offline(detector, samples))
-        return scores
+        return scores[first_rows]
     return detector.score(read_window_rows(given, served).windows) / threshold
 
 
@@ -208,7 +238,7 @@ def _of_windows(detector: Detector) -> WindowDetector:
 def _sample_alerts(detector: SampleDetector, given: SampleRows, row: int) -> list[Alert]:
     """Return the alerts of the key of a row, where only its newest window is anomalous."""
     samples = given.samples
-    place = int(np.flatnonzero(given.rows == row)[0])
+    place = int(np.flatnonzero(given.rows == given.first_rows[row])[0])
     places = np.flatnonzero(samples.series == samples.series[place])
     own = some_samples(samples, places)
     newest = newest_windows(run_offline(detector, own), own, detector.windows.sample_interval_ms)

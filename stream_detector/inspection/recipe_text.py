@@ -184,6 +184,10 @@ def _data(path: str | None, layout: Layout) -> dict[str, Chosen]:
     if columns.key:
         shown = ", ".join(layout.keys[:3]) + (", .." if n_keys > 3 else "")  # noqa: PLR2004
         table["key"] = Chosen(columns.key, f"{why(columns.key, 'key')}: {shown}")
+    if columns.feature_name is not None:
+        one = "a row has one value; the features of a sample meet by key and time"
+        table["feature_name"] = Chosen(columns.feature_name, one)
+        table["feature_value"] = Chosen(columns.feature_value, "the value of that feature")
     if columns.label:
         why_all = "all normal rows are trained on; 0.2 keeps the last fifth for evaluate again"
         table["test_share"] = Chosen(0.0, why_all)

@@ -53,6 +53,9 @@ class Said:
         As in `stream_detector.recipes.columns.ColumnMap`.
     features
         Names of columns.
+    feature_name, feature_value
+        As there, for tables in which each row has the value of one feature; `features` are then
+        names in the first.
     """
 
     key: str | None = None
@@ -61,6 +64,8 @@ class Said:
     label: str | None = None
     normal_label: str | None = None
     features: tuple[str, ...] = ()
+    feature_name: str | None = None
+    feature_value: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,7 +137,7 @@ def find_roles(table: RawTable, said: Said) -> Layout:
     ConfigError
         If a column that was said is not there, or nothing is left for features.
     """
-    _check_said(table, said)
+    check_said(table, said)
     found = _Finding(table)
     for name, role in ((said.key, "key"), (said.label, "label")):
         if name:
@@ -157,13 +162,20 @@ def find_roles(table: RawTable, said: Said) -> Layout:
     )
 
 
-def _check_said(table: RawTable, said: Said) -> None:
-    """Refuse names of columns that the file does not have."""
+def check_said(table: RawTable, said: Said) -> None:
+    """Refuse names of columns that the file does not have.
+
+    Raises
+    ------
+    ConfigError
+        Naming the option, the name and the columns that are there.
+    """
     for flag, names in (
         ("--key", [said.key]),
         ("--time", [said.time]),
         ("--label", [said.label]),
         ("--features", list(said.features)),
+        ("--long", [said.feature_name, said.feature_value]),
     ):
         for name in names:
             if name and table.named(name) is None:

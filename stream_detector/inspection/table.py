@@ -1,7 +1,7 @@
 """Read a CSV or Parquet file whose columns are not known yet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,12 @@ class RawColumn:
             return np.isnan(self.numbers)
         return np.array([is_nothing(cell) for cell in self.cells], dtype=np.bool_)
 
+    def select(self, rows: NDArray[np.intp]) -> "RawColumn":
+        """Return the same column with these rows."""
+        if self.numbers is not None:
+            return replace(self, numbers=self.numbers[rows])
+        return replace(self, cells=[self.cells[row] for row in rows.tolist()])
+
     def codes(self) -> tuple[NDArray[np.intp], list[str]]:
         """Return the number of each cell's text, shape (n_rows,), and these texts."""
         if self.numbers is not None:
@@ -72,6 +78,10 @@ class RawTable:
     path: Path
     columns: tuple[RawColumn, ...]
     n_rows: int
+
+    def select(self, rows: NDArray[np.intp]) -> "RawTable":
+        """Return the same columns with these rows."""
+        return RawTable(self.path, tuple(each.select(rows) for each in self.columns), len(rows))
 
     def named(self, name: str) -> RawColumn | None:
         """Return the column of a name, None where there is none."""

@@ -14,6 +14,7 @@ from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import OutputRecord
 from stream_detector.recipes import load_recipe
 from stream_detector.recipes.input import InputSection
+from stream_detector.training.data import load_training_samples
 
 START = 1_767_225_600_000
 Run = Callable[..., tuple[int, str, str]]
@@ -85,6 +86,30 @@ def test_the_key_of_the_record_is_as_the_file_has_it(run: Run) -> None:
     code, out, err = run("Fleet 7.csv", "--yes", "--recipe-only", "--json")
     assert code == 0, err
     assert json.loads(out)["record"]["key"] == "007"
+
+
+def test_a_file_with_one_value_a_row_gives_the_recipe_of_one_with_a_column_each(run: Run) -> None:
+    fleet()
+    _, *rows = Path("Fleet 7.csv").read_text().splitlines()
+    lines = ["when,machine,tag,value,fault"]
+    for when, machine, *values, fault in (row.split(",") for row in rows):
+        for tag, value in zip(("flow", "heat"), values, strict=True):
+            lines.append(f"{when},{machine},{tag},{value},{fault}")
+    Path("long.csv").write_text("\n".join(lines) + "\n")
+    assert run("Fleet 7.csv", "--yes", "--recipe-only")[0] == 0
+    code, _, err = run("long.csv", "--long", "tag,value", "--yes", "--recipe-only")
+    assert code == 0, err
+    wide, long = load_recipe(Path("fleet-7.toml")), load_recipe(Path("long.toml"))
+    assert (long.data.feature_name, long.data.feature_value) == ("tag", "value")
+    same = {"name", "description", "data"}
+    assert long.model_dump(exclude=same) == wide.model_dump(exclude=same)
+    same = {"path", "feature_name", "feature_value"}
+    assert long.data.model_dump(exclude=same) == wide.data.model_dump(exclude=same)
+    expected, found = (load_training_samples(each.data) for each in (wide, long))
+    for part in ("train", "test"):
+        for name in ("series", "times_ms", "values", "labels"):
+            both = [getattr(getattr(each, part), name) for each in (expected, found)]
+            np.testing.assert_array_equal(*both)
 
 
 def test_a_person_may_say_what_the_columns_are(run: Run) -> None:

@@ -162,6 +162,35 @@ def test_the_recipe_and_the_bundle_are_those_of_init_and_train(
     )
 
 
+def test_rows_of_one_value_each_have_the_score_of_their_sample(
+    fitted: AutoencoderDetector, faulty: Any
+) -> None:
+    columns = {"feature_name": "tag", "feature_value": "value"}
+
+    def melted(frame: Any) -> Any:
+        table = frame.rename_axis("at").reset_index().assign(device="p1")
+        long = table.melt(["at", "device"], ["flow", "heat"], "tag", "value")
+        return long.sort_values(["at", "tag"], kind="stable", ignore_index=True)
+
+    detector = AutoencoderDetector(columns=columns, overrides=FAST).fit(melted(make_frame()))
+    assert detector.recipe_.data.feature_name == "tag"
+    assert detector.recipe_.data.features == ("flow", "heat")
+    assert detector.recipe_.window == fitted.recipe_.window
+    long = melted(faulty)
+    note = pd.DataFrame({"at": [faulty.index[810]], "device": "p1", "tag": "note", "value": 1.0})
+    long = pd.concat([long, note], ignore_index=True)
+    expected = fitted.decision_function(faulty)
+    found = detector.decision_function(long)
+    assert found.index.equals(long.index)
+    np.testing.assert_array_equal(found, expected[long["at"]])
+    assert detector.explain(long, at=2 * 810 + 1) == fitted.explain(faulty, at=faulty.index[810])
+    assert len(detector.alerts(long)) == len(fitted.alerts(faulty)) > 0
+    with pytest.raises(ValueError, match="feature_name and feature_value together, received one"):
+        AutoencoderDetector(columns={"feature_name": "tag"}).fit(long)
+    with pytest.raises(ConfigError, match=r"columns\['feature_name'\].* received 'name'"):
+        AutoencoderDetector(columns=columns | {"feature_name": "name"}).fit(long)
+
+
 def test_copies_score_the_same(fitted: AutoencoderDetector, faulty: Any) -> None:
     expected = fitted.decision_function(faulty)
     for other in (copy.deepcopy(fitted), pickle.loads(pickle.dumps(fitted))):  # noqa: S301
