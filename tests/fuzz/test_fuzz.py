@@ -33,13 +33,13 @@ def run(root: Path, *words: object) -> subprocess.CompletedProcess[str]:
 def test_some_records_of_each_target_hold(tmp_path: Path) -> None:
     targets = ("windows", "samples", "images", "manifest", "scaler", "key_scales", "network")
     chosen = [word for target in targets for word in ("--target", target)]
-    done = fuzz(ROOT, tmp_path / "kept", "--records", 20_000, "--seconds", 30, *chosen)
+    done = fuzz(ROOT, tmp_path / "kept", "--records", 4_000, "--seconds", 30, *chosen)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"seed {SEED}" in done.stdout
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if "none |" in line]
     n_records = {row[0]: int(row[1].replace(",", "")) for row in rows}
     assert set(n_records) == set(targets)
-    assert n_records["windows"] + n_records["samples"] >= 20_000
+    assert n_records["windows"] + n_records["samples"] >= 4_000
 
 
 def test_each_byte_of_a_given_bundle_is_changed(tmp_path: Path) -> None:

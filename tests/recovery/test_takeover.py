@@ -1,5 +1,7 @@
 """Another bundle takes over: what the one before left open is closed once, whatever fails."""
 
+import copy
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -48,6 +50,11 @@ def is_of(event: dict[str, Any], version: str) -> bool:
 
 def stopped_with_open_alerts(delivery: str, n_records: int = N_BEFORE) -> MemoryBroker:
     """Return a broker whose group was left by the old bundle."""
+    return copy.deepcopy(_stopped_once(delivery, n_records))
+
+
+@functools.cache
+def _stopped_once(delivery: str, n_records: int) -> MemoryBroker:
     broker = broker_of("samples", n_records)
     service_on(broker, "samples", delivery).run()
     for number in range(n_records, N_RECORDS):
