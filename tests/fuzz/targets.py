@@ -16,6 +16,7 @@ import fuzz_bundle
 import fuzz_checks
 import fuzz_images
 import fuzz_records
+import mapped_checks
 
 
 class Target(NamedTuple):
@@ -44,6 +45,13 @@ def check_samples(data: bytes) -> int:
     """Check records of samples: codec, windowing, alerts, dead letters."""
     number, sent = fuzz_records.unpack(data)
     fuzz_checks.check_samples(number, sent)
+    return len(sent)
+
+
+def check_mapped(data: bytes) -> int:
+    """Check records that `[input]` reads: paths, scalars, readings, columns, keys and times."""
+    number, sent = fuzz_records.unpack(data)
+    mapped_checks.check_any_mapped(number, sent)
     return len(sent)
 
 
@@ -92,6 +100,7 @@ def _files() -> tuple[bytes, bytes]:
 TARGETS = {
     "windows": Target(check_windows, fuzz_records.window_seeds),
     "samples": Target(check_samples, fuzz_records.sample_seeds),
+    "mapped": Target(check_mapped, mapped_checks.mapped_seeds),
     "images": Target(fuzz_images.check_image, fuzz_images.fuzz_seeds),
     "manifest": Target(check_manifest, manifest_seeds),
     "scaler": Target(check_scaler, scaler_seeds),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import fuzz_bundle
 import pytest
+from fuzz_records import unpack
+from mapped_checks import READ, check_any_mapped, mapped_seeds
 
 ROOT = Path(__file__).parents[2]
 SEED = 20_250_714
@@ -40,6 +42,15 @@ def test_some_records_of_each_target_hold(tmp_path: Path) -> None:
     n_records = {row[0]: int(row[1].replace(",", "")) for row in rows}
     assert set(n_records) == set(targets)
     assert n_records["windows"] + n_records["samples"] >= 4_000
+
+
+@pytest.mark.parametrize("number", range(len(READ)))
+def test_records_that_an_input_reads_hold(number: int) -> None:
+    # Without the fuzzer, whose start takes longer than all of these.
+    seed = list(mapped_seeds())[number]
+    _, sent = unpack(seed)
+    assert len(sent) >= 8
+    check_any_mapped(number, sent)
 
 
 def test_each_byte_of_a_given_bundle_is_changed(tmp_path: Path) -> None:

@@ -2,31 +2,20 @@
 
 from typing import Any
 
-import numpy as np
 import orjson
+from fuzz_records import Sent
 from hypothesis import given
 from hypothesis import strategies as st
-from input_forms import FORMS, INTERVAL_MS, NAMES, START_MS, records_of
+from input_forms import NAMES, START_MS, records_of
+from mapped_checks import CONTENT_TYPES, READ, check_mapped, mapping_of
 
-from stream_detector.core.codec.mapped_samples import decode_mapped_samples
-from stream_detector.core.features import Features
-from stream_detector.core.records import RecordBatch, RecordMetadata, series_columns
-from stream_detector.recipes.input import InputSection
-from stream_detector.schemas.avro import open_mapping
+from stream_detector.core.codec.formats import ContentType
 
-FEATURES = Features(NAMES)
-TABLES = [form.table for form in FORMS if form.table and form.n_features == len(NAMES)]
-GOOD = [
-    (each.value, tuple(each.headers))
-    for form in FORMS
-    if form.n_features == len(NAMES)
-    for each in records_of(form, "t")[:3]
-]
+GOOD = [(each.value, tuple(each.headers)) for form in READ for each in records_of(form, "t")[:3]]
 KEYS = (
     *(*NAMES, "ts", "device", "values", "payload", "after", "fields", "data", "rows", "readings"),
     *("at", "v", "tag", "value", "timestamp_ms", "timestamps_ms", "tags", "host"),
 )
-CONTENT_TYPES = (None, "json", "csv", "influx", "float32", "avro")
 JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -70,49 +59,11 @@ RECORDS = st.lists(
 )
 
 
-def batch_of(records: list[Any]) -> RecordBatch:
-    metadata = [
-        RecordMetadata("t", 0, at, START_MS, b"own", headers)
-        for at, (_, headers) in enumerate(records)
-    ]
-    return RecordBatch(
-        [value for value, _ in records],
-        [headers for _, headers in records],
-        {},
-        metadata.__getitem__,
-        lambda: series_columns(metadata),
-        lambda: np.arange(len(records)),
-    )
-
-
-@given(RECORDS, st.sampled_from(TABLES), st.sampled_from(CONTENT_TYPES))
+@given(RECORDS, st.integers(0, len(READ) - 1), st.sampled_from(CONTENT_TYPES))
 def test_each_record_is_used_or_rejected(
-    records: list[Any], table: dict[str, Any], content_type: str | None
+    records: list[Any], form: int, content_type: ContentType | None
 ) -> None:
-    mapping = open_mapping(InputSection.model_validate(table), NAMES)
-    assert mapping is not None
-
-    def decode(some: list[Any]) -> Any:
-        batch = batch_of(some)
-        return decode_mapped_samples(
-            batch, content_type, mapping, features=FEATURES, interval_ms=INTERVAL_MS
-        )
-
-    batch, samples = decode(records)
-    used, rejected = samples.indices.tolist(), [each.index for each in samples.rejected]
-    assert sorted([*used, *rejected]) == list(range(len(records)))
-    assert samples.counts.sum() == len(samples.values) == len(samples.times_ms)
-    assert (samples.counts > 0).all()
-    ends = np.cumsum(samples.counts)
-    for at, (row, count, end) in enumerate(zip(used, samples.counts, ends, strict=True)):
-        # Alone, a record means the same as among others.
-        alone, own = decode([records[row]])
-        assert own.values.tobytes() == samples.values[end - count : end].tobytes(), at
-        assert own.times_ms.tolist() == samples.times_ms[end - count : end].tolist()
-        assert (np.diff(own.times_ms) >= 0).all()
-        assert alone.keys()[0] == batch.keys()[row]
-        assert batch.keys()[row]
-    reasons = {each.index: str(each.error) for each in samples.rejected}
-    for row, reason in reasons.items():
-        [own_rejected] = decode([records[row]])[1].rejected
-        assert str(own_rejected.error) == reason
+    sent = [
+        Sent(0, at, START_MS, b"own", headers, value) for at, (value, headers) in enumerate(records)
+    ]
+    check_mapped(mapping_of(form), content_type, sent)
