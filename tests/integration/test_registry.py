@@ -5,6 +5,8 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
+import proto_forms
 import pytest
 from avro_forms import FLAT, FORMS, AvroForm, encode, framed, record_of
 from input_forms import NAMES, PARTITIONS, float32_records, samples_of, write_bundle
@@ -21,6 +23,7 @@ from stream_detector.assembly import (
 )
 from stream_detector.core.records import Headers, OutputRecord, RecordBatch
 from stream_detector.ports import Client, SchemaSource
+from stream_detector.schemas.protobuf import ProtobufSchema
 from stream_detector.settings import DetectSettings
 from stream_detector.telemetry import Metrics
 
@@ -38,6 +41,30 @@ CHANGED = record_of(
     ("temperature", "double"),
 )
 """What `FLAT` may become: a new field, one that may be null, another order."""
+
+PROTOBUF = ProtobufSchema(proto_forms.TEXT)
+JSON_SCHEMA = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "type": "object",
+    "properties": {"device": {"type": "string"}, "ts": {"type": "integer"}},
+}
+OTHERS: tuple[tuple[str, str, Callable[..., bytes], dict[str, str]], ...] = (
+    (
+        "PROTOBUF",
+        proto_forms.TEXT.replace('import "confluent/meta.proto";', "")
+        .replace("(my.opt) = { a: [1, 2] }", "deprecated = true")
+        .replace("option (confluent.message_meta).doc", "// "),
+        lambda *sample: proto_forms.encode(PROTOBUF, *sample),
+        {"format": "protobuf", **proto_forms.TABLE},
+    ),
+    (
+        "JSON",
+        orjson.dumps(JSON_SCHEMA).decode(),
+        lambda key, time_ms, values: orjson.dumps({"device": key, "ts": time_ms, **values}),
+        {"preset": "flat", "key": "device"},
+    ),
+)
+"""Of other types of schemas: the text, what encodes a sample, and the `[input]`."""
 
 LOST = record_of("Reading", ("device", "string"), ("ts", "long"), ("temperature", "double"))
 
@@ -68,67 +95,119 @@ def records_of(form: AvroForm, topic: str, number: int, *, in_header: bool) -> l
     ]
 
 
-@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
-def test_avro_has_the_scores_and_alerts_of_float32(
-    client: str,
+class Runs:
+    """Sends records to topics of their own, and scores them.
+
+    Parameters
+    ----------
+    settings
+        Where Kafka and the registry are.
+    topics, registry, folder
+        Where topics, schemas and bundles are made.
+    """
+
+    def __init__(
+        self,
+        settings: DetectSettings,
+        topics: Callable[..., str],
+        registry: LocalRegistry,
+        folder: Path,
+    ) -> None:
+        self.settings, self.registry = settings, registry
+        self._topics, self._folder = topics, folder
+        self.expected = self.found(lambda topic: float32_records(len(NAMES), topic), {})
+
+    def found(self, make: Callable[[str], list[OutputRecord]], table: dict[str, str]) -> Found:
+        topic = self._topics(PARTITIONS, **KEEP)
+        records = make(topic)
+        detector = open_bundle(write_bundle(self._folder / topic, table)).detector
+        with closing(connect_writer(self.settings)) as writer:
+            writer.produce(records)
+            writer.flush(30_000)
+        with closing(connect_reader(self.settings, topic)) as reader:
+            client = Reader(reader, make_schemas(self.settings, detector))
+            return run(client, detector, len(records))  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=["kafka-python", "confluent"])
+def runs(
+    request: pytest.FixtureRequest,
     kafka: str,
     registry: LocalRegistry,
     topics: Callable[..., str],
     tmp_path: Path,
-) -> None:
+) -> Runs:
     settings = DetectSettings(
-        bootstrap_servers=kafka,
-        client=client,  # type: ignore[arg-type]
-        schema_registry_url=registry.url,
+        bootstrap_servers=kafka, client=request.param, schema_registry_url=registry.url
     )
+    return Runs(settings, topics, registry, tmp_path)
 
-    def found_in(records: list[OutputRecord], topic: str, table: dict[str, str]) -> Found:
-        path = tmp_path / topic
-        detector = open_bundle(write_bundle(path, table)).detector
-        with closing(connect_writer(settings)) as writer:
-            writer.produce(records)
-            writer.flush(30_000)
-        with closing(connect_reader(settings, topic)) as reader:
-            client = Reader(reader, make_schemas(settings, detector))
-            return run(client, detector, len(records))  # type: ignore[arg-type]
 
-    topic = topics(PARTITIONS, **KEEP)
-    expected = found_in(float32_records(len(NAMES), topic), topic, {})
-    assert expected.scores
-    assert expected.alerts
+def test_each_form_has_the_scores_and_alerts_of_float32(runs: Runs) -> None:
+    assert runs.expected.scores
+    assert runs.expected.alerts
     for form in FORMS:
-        topic = topics(PARTITIONS, **KEEP)
-        number = registry.register(f"{topic}-value", form.text)
+        number = runs.registry.register(f"{form.name.replace(' ', '-')}-value", form.text)
         # Keys are whole numbers in one form, and text in the others.
-        keyed = expected if "record of" not in form.name else with_keys(expected, "pump-")
+        is_text = "record of" not in form.name
+        expected = runs.expected if is_text else with_keys(runs.expected, "pump-")
         for in_header in (False, True) if form is FLAT else (False,):
-            topic = topics(PARTITIONS, **KEEP)
-            records = records_of(form, topic, number, in_header=in_header)
-            found = found_in(records, topic, {"format": "avro", **form.table})
-            assert found.rejected == [], form.name
-            assert found.scores == keyed.scores, form.name
-            assert found.alerts == keyed.alerts, form.name
 
-    topic = topics(PARTITIONS, **KEEP)
-    subject = f"{topic}-value"
+            def make(
+                topic: str,
+                form: AvroForm = form,
+                number: int = number,
+                in_header: bool = in_header,
+            ) -> list[OutputRecord]:
+                return records_of(form, topic, number, in_header=in_header)
+
+            found = runs.found(make, {"format": "avro", **form.table})
+            assert found.rejected == [], form.name
+            assert found.scores == expected.scores, form.name
+            assert found.alerts == expected.alerts, form.name
+    for kind, text, write, table in OTHERS:
+        number = runs.registry.register(f"{kind}-value", text, kind)
+
+        def make_other(
+            topic: str, write: Callable[..., bytes] = write, number: int = number
+        ) -> list[OutputRecord]:
+            records = records_of(FLAT, topic, number, in_header=False)
+            samples = samples_of(len(NAMES))
+            return [
+                record._replace(value=framed(number, write(each.key, each.time_ms, each.values)))
+                for record, each in zip(records, samples, strict=True)
+            ]
+
+        found = runs.found(make_other, table)
+        assert found.rejected == [], kind
+        assert found.scores == runs.expected.scores, kind
+        assert found.alerts == runs.expected.alerts, kind
+
+
+def test_a_schema_may_change_and_what_cannot_be_read_is_rejected(runs: Runs) -> None:
     first, second, lost = (
-        registry.register(subject, FLAT._replace(schema=schema).text)
+        runs.registry.register("changes-value", FLAT._replace(schema=schema).text)
         for schema in (FLAT.schema, CHANGED, LOST)
     )
-    records = records_of(FLAT, topic, first, in_header=False)
     named = [
         {"device": each.key, "ts": each.time_ms, "unit": "C", **each.values}
         for each in samples_of(len(NAMES))
     ]
-    for at in range(10, len(records)):
-        value = framed(second, encode(CHANGED, named[at]))
-        records[at] = records[at]._replace(value=value)
-    records.append(records[0]._replace(value=framed(lost, encode(LOST, named[0]))))
-    records.append(records[0]._replace(value=framed(2**31 - 1, b"?")))
-    records.append(records[0]._replace(headers=[("__value_schema_id", b"\1" + bytes(16))]))
-    found = found_in(records, topic, {"format": "avro", **FLAT.table})
-    assert found.scores == expected.scores
-    assert found.alerts == expected.alerts
+
+    def make(topic: str) -> list[OutputRecord]:
+        records = records_of(FLAT, topic, first, in_header=False)
+        for at in range(10, len(records)):
+            value = framed(second, encode(CHANGED, named[at]))
+            records[at] = records[at]._replace(value=value)
+        records.append(records[0]._replace(value=framed(lost, encode(LOST, named[0]))))
+        records.append(records[0]._replace(value=framed(2**31 - 1, b"?")))
+        guid: Headers = [("__value_schema_id", b"\1" + bytes(16))]
+        records.append(records[0]._replace(headers=guid))
+        return records
+
+    found = runs.found(make, {"format": "avro", **FLAT.table})
+    assert found.scores == runs.expected.scores
+    assert found.alerts == runs.expected.alerts
     assert sorted(reason[:43] for _, reason in found.rejected) == [
         "expected a schema that the registry has; th",
         "expected a schema that the registry has; th",

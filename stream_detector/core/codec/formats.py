@@ -43,6 +43,13 @@ AVRO_MEDIA_TYPES: Mapping[str, bytes] = {
 }
 """What the `content-type` header says for Avro, of which no name is registered."""
 
+PROTOBUF_MEDIA_TYPES: Mapping[str, bytes] = {
+    "protobuf": b"application/protobuf",
+    "x-protobuf": b"application/x-protobuf",
+    "google-protobuf": b"application/vnd.google.protobuf",
+}
+"""Likewise for Protobuf."""
+
 _EXPECTED: Mapping[RecordShape, str] = {
     "window": "a window",
     "samples": "samples",
@@ -158,6 +165,7 @@ FORMATS = (
     RecordFormat("csv", csv_format.MEDIA_TYPES, read_document=csv_format.read_document),
     RecordFormat("influx", influx_format.MEDIA_TYPES, read_document=influx_format.read_document),
     RecordFormat("avro", AVRO_MEDIA_TYPES, schema_type="AVRO"),
+    RecordFormat("protobuf", PROTOBUF_MEDIA_TYPES, schema_type="PROTOBUF"),
 )
 """Every record format, the default of windows and samples first."""
 

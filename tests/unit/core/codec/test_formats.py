@@ -40,7 +40,15 @@ def test_names_and_media_types_are_unambiguous() -> None:
 
 
 def test_options_offer_every_registered_name() -> None:
-    assert get_args(formats.ContentType) == ("json", "float32", "image", "csv", "influx", "avro")
+    assert get_args(formats.ContentType) == (
+        "json",
+        "float32",
+        "image",
+        "csv",
+        "influx",
+        "avro",
+        "protobuf",
+    )
     assert get_args(formats.FormatName) == ("json", "values", "float32", "png", "jpeg", "uint8")
 
 
