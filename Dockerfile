@@ -16,7 +16,7 @@ ENV PYTHONUNBUFFERED=1
 
 # `detect --metrics-port 9100` serves this; other commands switch the check off.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9100/metrics', timeout=2)"]
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9100/readyz', timeout=2)"]
 ENTRYPOINT ["stream-detector"]
 
 # The same with what fetches a public data set.

@@ -69,9 +69,9 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
         "Alerts whose state is lost could not be closed; whoever reads alerts has to close them.",
         {"n_alerts": "How many", "reason": "Why"},
     ),
-    "metrics": LogEvent("Metrics are served.", {"address": "Host and port"}),
+    "metrics": LogEvent("Metrics and health are served.", {"address": "Host and port"}),
     "metrics-failed": LogEvent(
-        "A request for metrics was not answered; written at most once a minute.",
+        "A request for metrics or health was not answered; written at most once a minute.",
         {"reason": "Why"},
     ),
     "dead-letters": LogEvent(

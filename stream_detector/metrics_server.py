@@ -1,4 +1,4 @@
-"""Serve metrics over HTTP, so that whoever connects cannot use up the process.
+"""Serve metrics and health over HTTP, so that whoever connects cannot use up the process.
 
 A scraper asks, is answered and leaves within milliseconds. So few connections are open at a time,
 none stays open for long, and where one more comes the oldest is ended.
@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from http import HTTPStatus
 from http.server import ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import MetricsHandler
 
 from stream_detector.errors import ConfigError
+from stream_detector.health import Health
 from stream_detector.limits import own_shortage
 from stream_detector.telemetry import log_event
 
@@ -36,14 +38,16 @@ once."""
 
 
 class MetricsServer:
-    """Serve metrics over HTTP while the `with` block lasts.
+    """Serve `/metrics`, `/livez` and `/readyz` over HTTP while the `with` block lasts.
 
     Parameters
     ----------
     registry
-        What to serve.
+        Metrics to serve.
     host, port
         Address to serve at; port 0 takes a free one, which the attribute `port` then holds.
+    health
+        Answers `/livez` and `/readyz`; None judges one process by its metrics.
 
     Raises
     ------
@@ -51,9 +55,11 @@ class MetricsServer:
         If the address cannot be bound.
     """
 
-    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, host: str, port: int, health: Health | None = None
+    ) -> None:
         try:
-            self._server = _Server(registry, host, port)
+            self._server = _Server(registry, host, port, health or Health(registry))
         except OSError as error:
             remedy = own_shortage(error) or "choose another --metrics-port or metrics_host"
             message = f"metrics cannot be served on {host}:{port}: {error.strerror}; {remedy}"
@@ -78,20 +84,55 @@ class MetricsServer:
         self._thread.join()
 
 
+class _Handler(MetricsHandler):
+    """Answers one request."""
+
+    health: Health
+
+    def do_GET(self) -> None:
+        """Answer `/metrics`, `/livez` and `/readyz`; any other address is not found."""
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            super().do_GET()
+        elif path == "/livez":
+            self._say(self.health.why_stuck())
+        elif path == "/readyz":
+            self._say(self.health.why_not_ready())
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, ["expected /metrics, /livez or /readyz"])
+
+    def _say(self, problems: list[str]) -> None:
+        """Answer with what is wrong, one line each, or that nothing is."""
+        status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+        self._answer(status, problems or ["ok"])
+
+    def _answer(self, status: HTTPStatus, lines: list[str]) -> None:
+        """Send a status and lines of text."""
+        body = "".join(f"{line}\n" for line in lines).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
 class _Server(ThreadingHTTPServer):
     """Answers each connection in a thread of its own, and ends the oldest where there are many."""
 
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
+    def __init__(self, registry: CollectorRegistry, host: str, port: int, health: Health) -> None:
         self._opened_at_s: dict[Any, float] = {}  # by connection, the oldest first
         self._lock = threading.Lock()
         self._logged_at_s = -LOG_EVERY_S
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         self.address_family = found[0][0]
-        handler: Any = MetricsHandler.factory(registry)
-        handler.timeout = CONNECTION_S_MAX
+        handler: Any = type(
+            "_Handler",
+            (_Handler,),
+            {"registry": registry, "health": health, "timeout": CONNECTION_S_MAX},
+        )
         super().__init__((str(found[0][4][0]), port), handler)
 
     def get_request(self) -> tuple[Any, Any]:

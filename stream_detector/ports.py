@@ -177,6 +177,14 @@ class Client(Protocol):
         """
         ...
 
+    def has_answered(self) -> bool:
+        """Return whether a broker has answered a request since the last call; asks it nothing.
+
+        Records that a poll returns need not count, because they may have been fetched long before.
+        A commit counts, and so does the question that a poll asks when nothing came for long.
+        """
+        ...
+
     def n_partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 where it does not exist."""
         ...

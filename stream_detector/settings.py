@@ -278,10 +278,10 @@ class DetectSettings(ConnectionSettings):
         default=None, description="Stop after so many seconds without a record"
     )
     metrics_port: Port | None = Field(
-        default=None, description="Serve Prometheus metrics on this port"
+        default=None, description="Serve Prometheus metrics and health on this port"
     )
     metrics_host: str = Field(
-        default="127.0.0.1", description="Address on which metrics are served"
+        default="127.0.0.1", description="Address on which metrics and health are served"
     )
     log_format: LogFormat = Field(
         default="text",

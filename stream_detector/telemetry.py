@@ -92,10 +92,36 @@ class Metrics:
         )
         self.partitions = Gauge(
             "stream_detector_assigned_partitions",
-            "Partitions assigned to this process; above 0 once it is ready",
+            "Partitions assigned to this process, once their restores have begun",
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self._show_health()
+
+    def _show_health(self) -> None:
+        """Create the metrics by which `stream_detector.health` judges, beside those above."""
+        self.processes = Gauge(
+            "stream_detector_processes",
+            "Processes of this command that run",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self.turned = Gauge(
+            "stream_detector_loop_turn_timestamp_seconds",
+            "When the loop last began to poll, seconds since 1970-01-01 UTC; of several workers, "
+            "the one that is furthest behind",
+            registry=self.registry,
+            multiprocess_mode="livemin",
+        )
+        self.answered = Gauge(
+            "stream_detector_broker_answer_timestamp_seconds",
+            "When Kafka last answered a request, seconds since 1970-01-01 UTC, 0 before that; of "
+            "several workers, the one that is furthest behind",
+            registry=self.registry,
+            multiprocess_mode="livemin",
+        )
+        self.processes.set(1)
+        self.turned.set_to_current_time()  # a process that loads its bundle is not stuck
 
     def _count_records_and_windows(self) -> None:
         """Create the metrics of records, windows and samples."""

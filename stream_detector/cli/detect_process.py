@@ -118,19 +118,22 @@ def require_content_type(content_type: ContentType | None, served: "Served") -> 
 def serving_metrics(
     registry: "CollectorRegistry", settings: DetectSettings
 ) -> AbstractContextManager[object]:
-    """Serve metrics over HTTP while the block lasts, where the settings name a port.
+    """Serve metrics and health over HTTP while the block lasts, where the settings name a port.
 
     Raises
     ------
     ConfigError
         If the address cannot be bound.
     """
+    from stream_detector.health import ANSWER_S_MAX, Health
     from stream_detector.metrics_server import MetricsServer
     from stream_detector.telemetry import log_event
 
     if settings.metrics_port is None:
         return nullcontext()
-    server = MetricsServer(registry, settings.metrics_host, settings.metrics_port)
+    answer_s_max = ANSWER_S_MAX + settings.poll_timeout_ms / 1000
+    health = Health(registry, settings.workers, answer_s_max)
+    server = MetricsServer(registry, settings.metrics_host, settings.metrics_port, health)
     log_event(logging.INFO, "metrics", address=f"{settings.metrics_host}:{server.port}")
     return server
 

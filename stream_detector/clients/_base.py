@@ -67,7 +67,9 @@ class KafkaClient(ABC):
         # Without a group these are the only memory of where to continue after a reset.
         self._positions: dict[TopicPartition, int] = {}
         self._newly_assigned: set[TopicPartition] = set()
-        self._answered_at_s = 0.0
+        # When records came or a broker answered, and whether it answered since this was asked.
+        self._heard_at_s = 0.0
+        self._has_answered = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._servers!r}, {self._subscription!r})"
@@ -82,10 +84,10 @@ class KafkaClient(ABC):
             consumer = self._require_consumer()
             batch = self._fetch(consumer, n_records_max, timeout_ms)
             if len(batch):
-                self._answered_at_s = time.monotonic()
+                self._heard_at_s = time.monotonic()
             elif self._needs_probe():
                 self._probe(consumer)
-                self._answered_at_s = time.monotonic()
+                self._note_answer()
         if self._subscription.group is None:
             self._positions.update(batch.next_offsets)
         return batch
@@ -119,6 +121,8 @@ class KafkaClient(ABC):
                 self._producer.commit(theirs, member)
         elif theirs:
             self._commit_offsets(self._consumer, theirs)
+        if theirs:
+            self._note_answer()
 
     def committed(
         self, partitions: Iterable[TopicPartition]
@@ -131,6 +135,7 @@ class KafkaClient(ABC):
         self._init_transactions()
         with self._mapped_errors(self._drop_consumer):
             saved = self._fetch_committed(self._require_consumer(), wanted)
+        self._note_answer()
         return {
             each: OffsetAndMetadata(saved[each][0], decode_commit_metadata(saved[each][1]))
             if each in saved
@@ -201,6 +206,11 @@ class KafkaClient(ABC):
             if end is not None:
                 lags[partition] = max(0, end - position)
         return lags
+
+    def has_answered(self) -> bool:
+        """Return whether a broker has answered a request since the last call."""
+        has_answered, self._has_answered = self._has_answered, False
+        return has_answered
 
     def n_partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 where it does not exist."""
@@ -366,7 +376,7 @@ class KafkaClient(ABC):
             counts = self._require_existing(self._subscription.topics)
             # Stored before it is used, so that a failure below closes it.
             self._consumer = self._new_consumer()
-            self._answered_at_s = time.monotonic()
+            self._heard_at_s = time.monotonic()
             if self._subscription.group is not None:
                 self._subscribe(self._consumer)
             else:
@@ -396,9 +406,14 @@ class KafkaClient(ABC):
         self._assign(consumer, {each: self._positions[each] for each in partitions})
         self._newly_assigned.update(partitions)
 
+    def _note_answer(self) -> None:
+        """Note that a broker has just answered a request."""
+        self._heard_at_s = time.monotonic()
+        self._has_answered = True
+
     def _needs_probe(self) -> bool:
         """Return whether the broker has been silent for so long that it may be gone."""
-        return time.monotonic() - self._answered_at_s >= _limits.PROBE_AFTER_S
+        return time.monotonic() - self._heard_at_s >= _limits.PROBE_AFTER_S
 
     def _drop_consumer(self) -> None:
         """Close the consumer, leaving the group where the broker still answers."""

@@ -137,7 +137,11 @@ class Assignment:
         return AssignmentChange(drops_held_batch, to_rewind, to_drop, to_restore)
 
     def become_ready(self) -> bool:
-        """Log that reading begins, once there are partitions; return whether this was done now."""
+        """Log that reading begins, once there are partitions; return whether this was done now.
+
+        To be called when the restores of new partitions have begun.
+        """
+        self._context.metrics.partitions.set(len(self.partitions))
         if self.is_ready or not self.partitions:
             return False
         self.is_ready = True
@@ -155,6 +159,7 @@ class Assignment:
     def clear(self) -> None:
         """Remove all partitions, after the client has been reset."""
         self._set(NO_PARTITIONS)
+        self._context.metrics.partitions.set(0)
 
     def _log_change(self, assigned: Partitions, revoked: Partitions) -> None:
         """Log which partitions were assigned and which revoked."""
@@ -171,7 +176,6 @@ class Assignment:
         self.partitions = partitions
         # A process that waits for partitions is not ready, and so not idle.
         self.is_ready = self.is_ready and bool(partitions)
-        self._context.metrics.partitions.set(len(partitions))
 
     def _needing_restore(self, assigned: Partitions, newly_assigned: Partitions) -> Partitions:
         """Return the new partitions, or all of them if the topic has more partitions now."""

@@ -201,11 +201,12 @@ class Service:
     def _process_batch(self) -> None:
         """Process one batch, from poll to commit."""
         context = self.context
+        context.metrics.turned.set(context.clock.now_ms() / 1000)
         self._retry_policy.begin_attempt()
         self._assignment.check_topics()
         self._group_watch.look()
         was_ready = self._assignment.is_ready
-        polled = context.client.poll(self._n_records_max, context.settings.poll_timeout_ms)
+        polled = self._poll(self._n_records_max)
         polled_at_s = context.clock.monotonic_s()
         try:
             batch, step = self._score(polled)
@@ -226,6 +227,14 @@ class Service:
                 observe(batch, step)
             self._retry_policy.end_outage()
             self._busy_at_s = context.clock.monotonic_s()
+
+    def _poll(self, n_records_max: int) -> RecordBatch:
+        """Poll, and note the time if Kafka has answered since the last poll."""
+        context = self.context
+        polled = context.client.poll(n_records_max, context.settings.poll_timeout_ms)
+        if context.client.has_answered():
+            context.metrics.answered.set(context.clock.now_ms() / 1000)
+        return polled
 
     def _score(self, polled: RecordBatch) -> tuple[RecordBatch, Step | None]:
         """Return the live part of what was polled, and its step if it holds a record."""
@@ -299,12 +308,13 @@ class Service:
     def _pause_and_heartbeat(self, error: StreamDetectorError) -> bool:
         """Poll without taking records, to stay in the group; return whether to try again."""
         client = self.context.client
+        self.context.metrics.turned.set(self.context.clock.now_ms() / 1000)
         self._retry_policy.record_failure(error)
         self.totals.n_retries += 1
         client.abort()
         client.pause(self._assignment.partitions)
         self._retry_policy.back_off()
-        polled = client.poll(1, self.context.settings.poll_timeout_ms)
+        polled = self._poll(1)
         # Partitions that this very poll assigned were not paused.
         self._restorer.rewind(self._apply_assignment(polled))
         return self._held is not None and not self._is_stopping

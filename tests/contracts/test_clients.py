@@ -9,12 +9,14 @@ from client_world import (  # tests/support
     group,
     offsets_to_commit,
     on_real_and_memory,
+    poll_until,
     read,
     send,
     values_of,
 )
 from present import present
 
+from stream_detector.clients import _limits
 from stream_detector.core.records import OffsetAndMetadata, OutputRecord, TopicPartition
 from stream_detector.errors import BrokerError
 
@@ -321,3 +323,26 @@ def test_more_records_than_may_wait_are_all_delivered(world: World) -> None:
 
     found = {int(value or b"") for value in values_of(read(client, 25_000, 32_768))}
     assert found == set(range(25_000))
+
+
+def test_an_answer_is_told_once(world: World) -> None:
+    topic = world.make_topic()
+    client = world.connect(topic, group=group())
+    assert not client.has_answered()
+    send(client, OutputRecord(topic, b"k", b"v"))
+    (batch,) = read(client, 1)
+    client.has_answered()
+
+    client.committed(batch.next_offsets)
+    assert [client.has_answered() for _ in range(2)] == [True, False]
+    client.commit(offsets_to_commit(batch))
+    assert [client.has_answered() for _ in range(2)] == [True, False]
+
+
+def test_silence_is_broken_by_an_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_limits, "PROBE_AFTER_S", 0.5)
+    topic = world.make_topic()
+    client = world.connect(topic, group=group())
+    poll_until(lambda: bool(client.assignment()), client)
+    client.has_answered()
+    poll_until(client.has_answered, client)

@@ -38,16 +38,20 @@ def test_workers_share_the_work_and_are_started_again_when_they_die(
     replay = ["replay", beats_csv, *where, "--topic", topic_options["--input-topic"]]
     command_line.run(*replay)
     command.wait_until_done(4998)
+    command.wait_for_answer("/readyz", "ok\n")
 
     first = workers_of(command)
     assert len(first) == 2
     os.kill(first[0], signal.SIGKILL)
+    command.wait_for_answer("/readyz", "processes: expected 2, 1 are running\n")
+    assert command.ask("/livez") == "ok\n"
     command.wait_for("worker-died")
     command_line.run(*replay)
     # The numbers of the dead worker stay, without its unfinished batch.
     metrics = command.wait_until_done(2 * 4998)
     assert metrics["stream_detector_assigned_partitions"] == 4.0
     assert len(set(workers_of(command)) & set(first)) == 1
+    command.wait_for_answer("/readyz", "ok\n")
 
     assert command.terminate() == 0
     done = command_line.run(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import IO
@@ -79,11 +80,26 @@ class RunningCommand:
             assert self.process.poll() is None, f"ended before {text!r}: {self.output}"
             time.sleep(0.05)
 
-    def scrape(self) -> dict[str, float]:
-        """Return all its metrics by their name with labels; it serves them and has said where."""
+    def ask(self, path: str) -> str:
+        """Return what a `detect` answers at a path, whatever its status; it has said where."""
         (address,) = re.findall(r"metrics address=(\S+)", self.output)
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
+        try:
+            with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.read().decode()
+
+    def wait_for_answer(self, path: str, text: str, timeout_s: float = 60.0) -> None:
+        """Wait until a `detect` answers with a text that begins so."""
+        deadline_s = time.monotonic() + timeout_s
+        while not (found := self.ask(path)).startswith(text):
+            assert time.monotonic() < deadline_s, f"{path}: {found!r} instead of {text!r}"
+            time.sleep(0.05)
+
+    def scrape(self) -> dict[str, float]:
+        """Return all its metrics by their name with labels."""
+        lines = self.ask("/metrics").splitlines()
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
 

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -68,6 +69,39 @@ def test_metrics_are_served_over_http() -> None:
     assert 'stream_detector_retries_total{error="DeliveryError"} 1.0' in text
     for name in ("batch_records", "inference_seconds", "latency_seconds", "assigned_partitions"):
         assert f"# HELP stream_detector_{name} " in text
+
+
+def get(port: int, path: str) -> tuple[int, str, str]:
+    """Return status, type and text of an answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.headers["Content-Type"], answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["Content-Type"], error.read().decode()
+
+
+def test_health_is_served_beside_the_metrics() -> None:
+    metrics, plain = Metrics(), "text/plain; charset=utf-8"
+    with MetricsServer(metrics.registry, "127.0.0.1", 0) as server:
+        assert get(server.port, "/livez") == (200, plain, "ok\n")
+        status, kind, text = get(server.port, "/readyz")
+        assert (status, kind) == (503, plain)
+        assert [line.partition(":")[0] for line in text.splitlines()] == ["partitions", "Kafka"]
+        metrics.partitions.set(1)
+        metrics.answered.set_to_current_time()
+        assert get(server.port, "/readyz?verbose") == (200, plain, "ok\n")
+        metrics.turned.set(0)
+        status, _, text = get(server.port, "/livez")
+        assert (status, text.partition(":")[0]) == (503, "the loop")
+        assert get(server.port, "/metrics?name[]=none")[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz/", "/metrics/x"])
+def test_other_addresses_are_not_found(path: str) -> None:
+    with MetricsServer(Metrics().registry, "127.0.0.1", 0) as server:
+        status, _, text = get(server.port, path)
+    assert (status, text) == (404, "expected /metrics, /livez or /readyz\n")
 
 
 def test_a_port_in_use_is_a_setting_to_change() -> None:

@@ -64,6 +64,7 @@ class MemoryClient:
         self._newly_assigned: set[TopicPartition] = set()
         self._lost: set[TopicPartition] = set()
         self._paused: set[TopicPartition] = set()
+        self._has_answered = False
 
     def poll(self, n_records_max: int, timeout_ms: int) -> RecordBatch:
         """Return the next records, at once when there are any."""
@@ -187,6 +188,11 @@ class MemoryClient:
             for each, position in self._positions.items()
         }
 
+    def has_answered(self) -> bool:
+        """Return whether any call has succeeded since the last call of this."""
+        has_answered, self._has_answered = self._has_answered, False
+        return has_answered
+
     def n_partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 where it does not exist."""
         return len(self._broker.logs.get(topic, ()))
@@ -236,6 +242,7 @@ class MemoryClient:
             self._broker.on_call(operation, is_after=False)
             yield
             self._broker.on_call(operation, is_after=True)
+            self._has_answered = True
         except Aborted:
             self.reset()
             raise
