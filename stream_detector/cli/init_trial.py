@@ -34,7 +34,7 @@ def train_and_try(made: Made, target: Target, *, is_shown: bool) -> dict[str, An
         made = leave_out(made, target, strange.left_out)
     trial = _try(made)
     if trial is not None and is_shown:
-        show_trial(trial, made.false_alarms_per_day)
+        show_trial(trial, made)
     bundle = train_with_progress(made.recipe, target.bundle, overwrite=target.is_replacing)
     for warning in bundle.manifest.warnings:
         say(f"warning: {warning}")

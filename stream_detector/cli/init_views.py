@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stream_detector.cli.init_recipe import Made, Target
     from stream_detector.inspection.strange import StrangeWindows
     from stream_detector.inspection.trial import Trial
+    from stream_detector.recipes.sections import DataSection
 
 
 def show_made(made: "Made", target: "Target") -> None:
@@ -59,7 +60,7 @@ def show_strange(strange: "StrangeWindows", target: "Target") -> None:
         )
 
 
-def show_trial(trial: "Trial", asked: float) -> None:
+def show_trial(trial: "Trial", made: "Made") -> None:
     """Show which artificial faults were found, how fast, and the false alarms without any."""
     columns = ("fault", "tried", "found", "median delay", "feature right")
     for title, rows in (
@@ -75,11 +76,27 @@ def show_trial(trial: "Trial", asked: float) -> None:
         delay = (
             "" if not labelled.n_found else f", in the median after {duration(labelled.delay_ms)}"
         )
-        write_line(
-            f"faults that your labels mark in the last fifth: {labelled.n_found} of "
-            f"{labelled.n_events} found{delay}"
-        )
-    write_line(false_alarm_text(trial, asked))
+        found = f"{labelled.n_found} of {labelled.n_events} found{delay}"
+        write_line(f"{_known_faults(made.recipe.data)} in the last fifth: {found}")
+    write_line(false_alarm_text(trial, made.false_alarms_per_day))
+
+
+def _known_faults(data: "DataSection") -> str:
+    """Return what says where there are faults in the data.
+
+    Examples
+    --------
+    >>> from stream_detector.recipes.sections import DataSection
+    >>> _known_faults(DataSection(name="csv", path="a.csv", label="fault"))
+    'faults that your labels mark'
+    >>> _known_faults(DataSection(name="csv", path="a.csv", leave_out=[("p1", 0, 1)]))
+    'likely faults that were left out of the training'
+    """
+    if not data.leave_out:
+        return "faults that your labels mark"
+    if not data.label:
+        return "likely faults that were left out of the training"
+    return "faults that your labels mark, and those that were left out of the training,"
 
 
 def false_alarm_text(trial: "Trial", asked: float) -> str:

@@ -35,7 +35,7 @@ from stream_detector.datasets.files.several import holds_tables
 from stream_detector.datasets.files.windows import load as load_window_file
 from stream_detector.datasets.files.windows import read_windows, window_parts
 from stream_detector.datasets.windowing import cut_in_parts, require_windows
-from stream_detector.errors import ConfigError
+from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import Recipe
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
 from stream_detector.recipes.datasets import DATASETS, built_in, is_table, names_with
@@ -294,7 +294,11 @@ def load_feed(
     """
     path = Path(source)
     if holds_tables(path):
-        table = read_windows(path, n_features=n_features, columns=columns)
+        try:
+            table = read_windows(path, n_features=n_features, columns=columns)
+        except DatasetError as error:
+            message = f"{error}; or give --samples, where a row is a sample and not a whole window"
+            raise DatasetError(message) from None
         keys = list(table.keys) if table.keys is not None else None
         return Feed(source, table.exact, keys or number(path.stem, table.windows), table.labels)
     if source in IMAGE_DATASET_NAMES:

@@ -3,16 +3,17 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.errors import ConfigError
 from stream_detector.inspection.labels import find_label, looks_like_label
-from stream_detector.inspection.table import RawColumn, RawTable
+from stream_detector.inspection.table import RawColumn, RawTable, is_nothing
 from stream_detector.inspection.times import find_times
 from stream_detector.recipes.columns import LABEL_NOTES, ColumnMap
+from stream_detector.text import shorten
 
 Role = Literal["key", "time", "label", "feature", "left out"]
 
@@ -198,8 +199,12 @@ def _time(found: _Finding, said: Said) -> tuple[str, str, NDArray[np.float64]]:
     if said.time:
         candidates = [each for each in candidates if each.name == _name_in(found.table, said.time)]
     best = find_times(candidates, said.time_format, is_said=bool(said.time))
+    if said.time and (best is None or not np.isfinite(best.times_ms).any()):
+        _refuse_time(found.table, said.time, said.time_format)
     if best is None:
         return "", "ms", np.empty(0)
+    if said.time_format and not np.isfinite(best.times_ms).any():
+        _refuse_time(found.table, best.name, said.time_format)
     found.why[best.name] = ("time", "as you said" if said.time else best.why)
     for other in best.others:
         found.why[other] = ("left out", f"is a time too, and {best.name} was taken")
@@ -209,6 +214,20 @@ def _time(found: _Finding, said: Said) -> tuple[str, str, NDArray[np.float64]]:
     if best.note:
         found.notes.append(best.note)
     return best.name, best.time_format, best.times_ms
+
+
+def _refuse_time(table: RawTable, name: str, time_format: str | None) -> NoReturn:
+    """Raise for a column that was said to hold times, or times of a format, and holds none."""
+    column = table.named(name)
+    cells = () if column is None else column.cells if column.numbers is None else column.numbers
+    first = next((str(cell) for cell in cells if not is_nothing(cell)), "nothing")
+    flag, expected = ("--time", "times") if time_format is None else ("--time-format", time_format)
+    message = (
+        f"{flag}: expected a column of {expected}, received {name} of {table.path}, in which the "
+        f"first cell is {shorten(first, 40)!r}; the columns are "
+        f"{', '.join(each.name for each in table.columns)}"
+    )
+    raise ConfigError(message)
 
 
 def _label(found: _Finding, said: Said) -> tuple[str | None, NDArray[np.bool_]]:

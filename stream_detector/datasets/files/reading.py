@@ -166,11 +166,10 @@ class _Layout:
         """Return the values of some lines, shape (n_lines, n_values)."""
         values = np.empty((len(lines), len(self._value_at)))
         for number, at in enumerate(self._value_at):
-            cells = [line[at] for line in lines]
+            cells = self.dialect.plain([line[at] for line in lines])
             is_missing = self.is_blank_missing
             try:
-                plain = self.dialect.plain(cells)
-                values[:, number] = to_numbers(plain, blank_is_missing=is_missing)
+                values[:, number] = to_numbers(cells, blank_is_missing=is_missing)
             except ValueError:
                 column = self.names[at], self.headers[at], cells
                 refuse_column(self.path, rows, *column, may_be_missing=is_missing)

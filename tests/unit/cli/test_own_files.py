@@ -213,6 +213,15 @@ def test_a_built_in_series_of_other_features_is_refused(
         assert "data mitdb: expected the features flow, heat; missing flow, heat, unknown" in error
 
 
+def test_replay_of_samples_as_windows_says_what_to_give(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "pump.csv"
+    path.write_text("ts;device;flow\n2026-01-01T00:00:00Z;p1;1,5\n")
+    code, _, error = run("replay", path)
+    assert code == 6
+    assert "column ts: expected a number" in error
+    assert "or give --samples, where a row is a sample and not a whole window" in error
+
+
 def test_replay_sends_the_features_in_the_order_of_the_bundle(
     run: Run, samples_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -332,6 +332,23 @@ def test_what_a_person_says_is_not_questioned(write: Write) -> None:
         find_roles(read_raw(path), Said(key="nothing"))
 
 
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (Said(time="note"), r"--time: .*, received note of .*, in which the first cell is 'ok'"),
+        (Said(time="kw"), r"--time: .* received kw of .*; the columns are ts, note, kw, flow"),
+        (Said(time_format="%d.%m.%Y"), r"--time-format: expected .* %d.%m.%Y, received ts of"),
+        (Said(time="ts", time_format="iso"), r"--time-format: expected .* iso, received ts of"),
+    ],
+)
+def test_a_time_that_holds_none_is_refused(write: Write, said: Said, message: str) -> None:
+    fleet = Fleet(1)
+    columns = {"ts": fleet.epoch(1), "note": ["ok"] * N_ROWS, "kw": [-1, 5] * (N_ROWS // 2)}
+    path = write(columns | {"flow": fleet.flow})
+    with pytest.raises(ConfigError, match=message):
+        find_roles(read_raw(path), said)
+
+
 def test_a_file_without_features_is_refused_with_the_reasons(write: Write) -> None:
     fleet = Fleet(1)
     path = write({"ts": fleet.epoch(1), "kw": [7] * N_ROWS})

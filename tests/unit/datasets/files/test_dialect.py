@@ -202,3 +202,10 @@ def test_a_comment_is_none_where_it_has_the_cells_of_a_row(tmp_path: Path) -> No
     path.write_text("a,b\n1,2\n#3,4\n")
     with pytest.raises(DatasetError, match="row 3, column a: expected a number, received '#3'"):
         read_windows(path)
+
+
+def test_what_is_no_number_beside_decimal_commas_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"timestamp_ms;flow\n{START};1,5\n{START + 1};broken\n")
+    with pytest.raises(DatasetError, match=r"a.csv, row 3, column flow: .*received 'broken'"):
+        read_samples(path)
