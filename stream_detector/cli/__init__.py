@@ -36,6 +36,7 @@ _COMMANDS = (
     "doctor",
     "detect",
     "alerts",
+    "console",
     "dead_letters",
     "replay",
     "broker",

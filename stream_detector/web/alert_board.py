@@ -1,0 +1,179 @@
+"""What the page shows of alerts: those that are open, the last ones, and how many a minute.
+
+Memory is bounded whatever a topic holds: so many open alerts, so many events, so many minutes. Of
+an alert only what the page shows is kept.
+"""
+
+import threading
+from collections import Counter, OrderedDict, deque
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from stream_detector.core.alerting.alert import Alert
+from stream_detector.text import printable, shorten
+
+OPEN_MAX = 2_000
+"""Most open alerts that are kept. Beyond it those without an event for the longest go."""
+
+EVENTS_MAX = 2_000
+"""Most events that are kept."""
+
+SHOWN_MAX = 100
+"""Most alerts, and most events, in one picture of the board."""
+
+N_MINUTES = 60
+WINDOW_SHOWN_MS = 600_000
+"""How long an alert about a record that is a whole window counts as open: nothing closes it."""
+
+NAME_CHARACTERS_MAX = 256
+_LATENCIES_MAX = 200
+_CLOSED_MAX = 10_000
+"""Ended alerts whose ids are kept, so that a repeated event does not open them again."""
+
+
+@dataclass(slots=True)
+class AlertBoard:
+    """Alerts as they came.
+
+    Parameters
+    ----------
+    closes
+        Whether alerts are closed; those about whole windows are not.
+    """
+
+    closes: bool
+    n_alerts: int = 0
+    n_not_alerts: int = 0
+    n_left_out: int = 0
+    version: int = 0
+    _open: OrderedDict[str, dict[str, Any]] = field(default_factory=OrderedDict)
+    _closed: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    _events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=EVENTS_MAX))
+    _minutes: Counter[int] = field(default_factory=Counter)
+    _latencies_ms: deque[int] = field(default_factory=lambda: deque(maxlen=_LATENCIES_MAX))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, alert: Alert) -> None:
+        """Add one event; one that is known already changes nothing."""
+        with self._lock:
+            known = self._open.get(alert.alert_id)
+            number = known["event_number"] if known else self._closed.get(alert.alert_id, 0)
+            if alert.event_number <= number:
+                return
+            self.version += 1
+            shown = shown_alert(alert)
+            self._events.append(shown)
+            if alert.event == "open":
+                self.n_alerts += 1
+                self._count_minute(alert.detected_at_ms // 60_000)
+                self._latencies_ms.append(alert.detected_at_ms - alert.event_time_ms)
+            self._open.pop(alert.alert_id, None)
+            if alert.event == "close":
+                self._closed[alert.alert_id] = alert.event_number
+                if len(self._closed) > _CLOSED_MAX:
+                    self._closed.popitem(last=False)
+                return
+            self._open[alert.alert_id] = shown
+            if len(self._open) > OPEN_MAX:
+                self._open.popitem(last=False)
+                self.n_left_out += 1
+
+    def add_foreign(self) -> None:
+        """Count a record that holds no alert."""
+        with self._lock:
+            self.n_not_alerts += 1
+            self.version += 1
+
+    def picture(self, now_ms: int) -> dict[str, Any]:
+        """Return what the page shows now, as values that JSON has."""
+        with self._lock:
+            self._expire(now_ms)
+            is_open = list(self._open.values())
+            minute = now_ms // 60_000
+            return {
+                "n_open": len(is_open),
+                "open": sorted(is_open, key=_worst_first)[:SHOWN_MAX],
+                "events": list(self._events)[: -SHOWN_MAX - 1 : -1],
+                "a_minute": [self._minutes[minute - N_MINUTES + 1 + at] for at in range(N_MINUTES)],
+                "latency_ms_p50": median(self._latencies_ms) if self._latencies_ms else None,
+                "n_alerts": self.n_alerts,
+                "n_not_alerts": self.n_not_alerts,
+                "n_left_out": self.n_left_out,
+            }
+
+    def of_key(self, key: str) -> list[dict[str, Any]]:
+        """Return the newest kept event of each alert of a key, the oldest alert first."""
+        with self._lock:
+            found = {each["id"]: each for each in self._events if each["key"] == key}
+            found |= {each["id"]: each for each in self._open.values() if each["key"] == key}
+        return sorted(found.values(), key=lambda each: int(each["opened_ms"]))
+
+    def _count_minute(self, minute: int) -> None:
+        """Count an alert; of the minutes only the newest are kept."""
+        self._minutes[minute] += 1
+        if len(self._minutes) > 2 * N_MINUTES:
+            for each in sorted(self._minutes)[: len(self._minutes) - N_MINUTES]:
+                del self._minutes[each]
+
+    def _expire(self, now_ms: int) -> None:
+        """Take alerts that nothing closes off the board once they are old."""
+        if self.closes:
+            return
+        old = [
+            name
+            for name, each in self._open.items()
+            if now_ms - each["detected_ms"] > WINDOW_SHOWN_MS
+        ]
+        for name in old:
+            del self._open[name]
+
+
+def _worst_first(shown: dict[str, Any]) -> tuple[float, int]:
+    """Return by what open alerts are sorted."""
+    return -(shown["score"] or 0.0), -shown["event_time_ms"]
+
+
+def shown_alert(alert: Alert) -> dict[str, Any]:
+    """Return what is kept of an alert, as values that JSON has.
+
+    Texts for people are printable and short; `key` is the key itself, to ask for it again.
+    """
+    explanation = alert.explanation
+    image = explanation.image if explanation is not None else None
+    features = explanation.features if explanation is not None else ()
+    return {
+        "id": alert.alert_id,
+        "event": alert.event,
+        "event_number": alert.event_number,
+        "key": alert.key,
+        "name": name_of(alert.key),
+        "reason": alert.reason,
+        "severity": _short(alert.severity),
+        "score": alert.anomaly_score,
+        "check": _short(alert.check or ""),
+        "sentence": _short(alert.sentence),
+        "opened_ms": alert.opened_ms,
+        "event_time_ms": alert.event_time_ms,
+        "span_ms": _span(alert),
+        "detected_ms": alert.detected_at_ms,
+        "bands": [[_short(each.name), each.low, each.high] for each in features],
+        "heat_map": image.heat_map if image is not None else None,
+    }
+
+
+def name_of(key: str) -> str:
+    """Return a key as people see it."""
+    return _short(key) or "(no key)"
+
+
+def _span(alert: Alert) -> list[int]:
+    """Return from when to when something is unusual, as far as the alert says."""
+    if alert.span_start_ms is not None and alert.span_end_ms is not None:
+        return [alert.span_start_ms, alert.span_end_ms]
+    return [alert.window_start_ms, alert.window_end_ms]
+
+
+def _short(text: str) -> str:
+    """Return foreign text for people."""
+    return shorten(printable(text), NAME_CHARACTERS_MAX)

@@ -1,0 +1,148 @@
+"""A console on topics in this process, served on a free port and asked as a browser asks."""
+
+import base64
+import http.client
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from detectors import make_sample_detector
+
+from stream_detector.clients.memory import MemoryBroker
+from stream_detector.core.alerting.alert import Alert, encode_alert
+from stream_detector.core.alerting.tracking import AlertRules
+from stream_detector.core.codec.samples import encode_samples
+from stream_detector.core.detector import Detector
+from stream_detector.core.records import OutputRecord
+from stream_detector.core.windowing.rules import WindowRules
+from stream_detector.ports import NoSchemas, SystemClock
+from stream_detector.web.alert_board import AlertBoard
+from stream_detector.web.app import LivePage, take_alerts
+from stream_detector.web.input_watch import InputWatch
+from stream_detector.web.reading import TopicReader
+
+WINDOWS = WindowRules(
+    n_steps=4,
+    n_features=1,
+    stride=2,
+    sample_interval_ms=1_000.0,
+    gap_ms_max=5_000.0,
+    allowed_lateness_ms=0.0,
+    missing="reject",
+    missing_share_max=0.0,
+    key_ttl_ms=600_000.0,
+)
+ALERTING = AlertRules(1, 1, 60_000, 5_000, 0, 600_000, 10, 600_000, (("warning", 1.0),))
+
+
+def make_memory_console(broker: MemoryBroker, detector: Detector | None = None) -> LivePage:
+    """Return a console that reads `alerts` and `telemetry` of a broker."""
+    detector = detector or make_sample_detector(WINDOWS, ALERTING)
+    board = AlertBoard(closes=detector.keeps_state)
+    watch = InputWatch(detector, NoSchemas(), None, SystemClock())
+    readers = [
+        TopicReader(topic, "memory", partial(broker.connect, topics=[topic]), take, 1_000)
+        for topic, take in (("alerts", partial(take_alerts, board)), ("telemetry", watch.take))
+    ]
+    return LivePage("pumps", board, watch, readers, SystemClock())
+
+
+def sample_record(key: str, time_ms: int, *values: float) -> OutputRecord:
+    """Return a record of samples of one feature, one a second."""
+    import numpy as np
+
+    samples = np.array(values, np.float32).reshape(-1, 1)
+    return OutputRecord("telemetry", key.encode(), encode_samples(samples, "json", float(time_ms)))
+
+
+class Stream:
+    """A detector that publishes to the topics of a broker what it makes of records sent to it."""
+
+    def __init__(self, broker: MemoryBroker, detector: Detector | None = None) -> None:
+        for topic in ("telemetry", "alerts"):
+            broker.create_topic(topic, 2)
+        self.broker = broker
+        self.detector = detector or make_sample_detector(WINDOWS, ALERTING)
+        self._state = self.detector.initial_state()
+        self._client = broker.connect(topics=["telemetry"])
+
+    def send(self, *records: OutputRecord) -> list[Alert]:
+        """Send records, and publish the alerts that they cause."""
+        self.broker.feed("telemetry", records)
+        alerts = []
+        while len(batch := self._client.poll(1_000, 0)):
+            step = self.detector.step(self._state, batch)
+            self._state = step.state
+            for raised in step.alerts:
+                now_ms = SystemClock().now_ms()
+                record = encode_alert(raised.alert, "alerts", raised.key, now_ms)
+                self.broker.feed("alerts", [record], partition=1)
+                alerts.append(raised.alert)
+        return alerts
+
+
+@contextmanager
+def served(
+    console: LivePage, password: str | None = None, host: str = "127.0.0.1"
+) -> Iterator[str]:
+    """Serve a console while the block lasts; gives its address."""
+    from stream_detector.web.server import serve
+
+    with serve(console, host, 0, password) as address:
+        yield address
+
+
+def ask(
+    address: str, path: str, headers: dict[str, str] | None = None, method: str = "GET"
+) -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers and body of an answer."""
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=10)
+    try:
+        connection.request(method, path, headers=headers or {})
+        answer = connection.getresponse()
+        return (
+            answer.status,
+            {name.lower(): each for name, each in answer.getheaders()},
+            answer.read(),
+        )
+    finally:
+        connection.close()
+
+
+def pictures(address: str, headers: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the pictures that the page is sent."""
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=10)
+    try:
+        connection.request("GET", "/events", headers=headers or {})
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert answer.headers["content-type"] == "text/event-stream"
+        while True:
+            line = answer.readline()
+            if line.startswith(b"data: "):
+                yield orjson.loads(line[6:])
+    finally:
+        connection.close()
+
+
+def wait_for_picture(
+    address: str, is_wanted: Callable[[dict[str, Any]], bool], timeout_s: float = 10.0
+) -> dict[str, Any]:
+    """Return the first picture that is wanted."""
+    until_s = time.monotonic() + timeout_s
+    last: dict[str, Any] = {}
+    for last in pictures(address):
+        if is_wanted(last):
+            return last
+        assert time.monotonic() < until_s, last
+    raise AssertionError(last)
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    """Return the header that a browser sends with a password."""
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {"authorization": f"Basic {token}"}

@@ -1,0 +1,217 @@
+"""The page as a browser asks for it, from topics in this process."""
+
+import re
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from console_page import (
+    Stream,
+    ask,
+    basic,
+    make_memory_console,
+    sample_record,
+    served,
+    wait_for_picture,
+)
+
+from stream_detector.clients.memory import MemoryBroker
+from stream_detector.core.records import OutputRecord
+from stream_detector.errors import ConfigError
+from stream_detector.ports import SystemClock
+from stream_detector.web import events, guards
+
+PAGE = Path(guards.__file__).parent / "page"
+EVERYWHERE = "0.0.0.0"  # noqa: S104  (what is refused without a password)
+HOSTILE = '<img src=x onerror=alert(1)>"\u202e'
+
+
+def now_ms() -> int:
+    """Return a time of samples that come now, at which a window begins."""
+    return SystemClock().now_ms() // 2_000 * 2_000
+
+
+def test_a_fault_is_on_the_page_until_its_alert_closes() -> None:
+    stream = Stream(broker := MemoryBroker())
+    start_ms = now_ms() - 60_000
+    with served(make_memory_console(broker)) as address:
+        assert wait_for_picture(address, lambda each: each["topics"][0]["is_connected"])
+        stream.send(sample_record("a", start_ms, 0, 0, 0, 0), sample_record("b", start_ms, 0))
+        stream.send(sample_record("a", start_ms + 4_000, 3, 3))
+        stream.send(sample_record(HOSTILE, start_ms, 9, 9, 9, 9))
+        picture = wait_for_picture(address, lambda each: each["alerts"]["n_open"] == 2)
+        worst, other = picture["alerts"]["open"]
+        assert (worst["key"], worst["score"]) == (HOSTILE, 9)
+        assert worst["name"] == '<img src=x onerror=alert(1)>"\\u202e'
+        assert (other["key"], other["score"], other["severity"]) == ("a", 1.5, "warning")
+        assert sum(picture["alerts"]["a_minute"]) == 2
+        assert picture["title"] == "pumps"
+        picture = wait_for_picture(address, lambda each: each["topics"][1]["n_records"] == 4)
+        assert picture["input"]["n_warm"] == 2
+        assert picture["input"]["n_warming"] == 1
+        stream.send(sample_record("a", start_ms + 6_000, *[0] * 12))
+        picture = wait_for_picture(address, lambda each: each["alerts"]["n_open"] == 1)
+        assert [each["event"] for each in picture["alerts"]["events"]] == ["close", "open", "open"]
+
+
+def test_a_missing_topic_and_what_is_no_alert_are_said() -> None:
+    broker = MemoryBroker()
+    broker.create_topic("alerts")
+    broker.feed("alerts", [b"{}", OutputRecord("", None, None), b"\xff"])
+    with served(make_memory_console(broker)) as address:
+        picture = wait_for_picture(address, lambda each: each["alerts"]["n_not_alerts"] == 2)
+        problem = picture["topics"][1]["problem"]
+        assert "no such topic on memory: telemetry" in problem
+        assert picture["topics"][0]["problem"] is None
+
+
+def test_records_that_cannot_be_used_are_counted_by_reason() -> None:
+    stream = Stream(broker := MemoryBroker())
+    with served(make_memory_console(broker)) as address:
+        bad = sample_record("a", now_ms(), 1)._replace(value=b"no <b>JSON</b>\n")
+        stream.send(bad, bad, bad._replace(value=b'{"values": [[1, 2]], "timestamp_ms": 1}'))
+        picture = wait_for_picture(address, lambda each: each["topics"][1]["n_records"] == 3)
+        found = {each["reason"]: each["n_records"] for each in picture["input"]["rejected"]}
+        assert found == {"RecordDecodeError": 2, "RecordShapeError": 1}
+
+
+def test_the_files_of_the_page_and_nothing_else_can_be_asked_for() -> None:
+    Stream(broker := MemoryBroker())
+    with served(make_memory_console(broker)) as address:
+        kinds = {"/": "html", "/console.css": "css", "/console.js": "javascript"}
+        for path, kind in kinds.items():
+            status, headers, body = ask(address, path)
+            assert (status, kind in headers["content-type"]) == (200, True)
+            assert len(body) > 1_000
+        for path in (
+            "/console.html",
+            "/page/console.js",
+            "/../pyproject.toml",
+            "/%2e%2e/guards.py",
+            "/console.js/../../guards.py",
+            "/bokeh/../../__init__.py",
+            "//etc/passwd",
+        ):
+            assert ask(address, path)[0] == 404, path
+        assert ask(address, "/", method="POST")[0] == 405
+        assert ask(address, "/", method="OPTIONS")[0] == 405
+
+
+def test_every_answer_forbids_what_the_page_does_not_need() -> None:
+    Stream(broker := MemoryBroker())
+    with served(make_memory_console(broker)) as address:
+        for path in ("/", "/console.js", "/lanes", "/absent"):
+            _, headers, _ = ask(address, path)
+            assert {name: headers[name] for name in guards.HEADERS} == guards.HEADERS
+            assert "access-control-allow-origin" not in headers
+            assert "server" not in headers
+    policy = guards.POLICY
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "unsafe-eval" not in policy
+
+
+def test_the_page_has_no_script_or_style_within_and_asks_nobody_else() -> None:
+    html = (PAGE / "console.html").read_text(encoding="utf-8")
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon[a-z]+=", html)
+    for path in PAGE.iterdir():
+        assert not re.search(
+            r"https?://|//[a-z]", path.read_text(encoding="utf-8").replace("// ", "")
+        )
+    script = (PAGE / "console.js").read_text(encoding="utf-8")
+    for banned in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+        assert banned not in script
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:8100", 200),
+        ("127.0.0.1:1", 200),
+        ("[::1]:8100", 200),
+        ("attacker.example", 421),
+        ("localhost.attacker.example:8100", 421),
+        ("127.0.0.1.attacker.example", 421),
+        ("", 421),
+    ],
+)
+def test_only_requests_to_this_machine_are_answered(host: str, status: int) -> None:
+    Stream(broker := MemoryBroker())
+    with served(make_memory_console(broker)) as address:
+        assert ask(address, "/lanes", {"host": host})[0] == status
+
+
+def test_off_this_machine_a_password_is_needed() -> None:
+    Stream(broker := MemoryBroker())
+    console = make_memory_console(broker)
+    with pytest.raises(ConfigError, match="--password-file"), served(console, host=EVERYWHERE):
+        pass
+    password = "pässword: with colon"
+    with served(console, password, EVERYWHERE) as everywhere:
+        address = everywhere.replace(EVERYWHERE, "127.0.0.1")
+        status, headers, body = ask(address, "/")
+        assert (status, body) == (401, b"a password is needed\n")
+        assert headers["www-authenticate"].startswith("Basic ")
+        wrong = [basic("", "wrong"), basic(password, ""), basic("", password + " ")]
+        wrong += [{"authorization": each} for each in ("Basic ä", "Basic", "Bearer x", "Basic !")]
+        for headers in wrong:
+            for path in ("/", "/events", "/lanes", "/absent"):
+                assert ask(address, path, headers)[0] == 401
+        for user in ("", "anybody"):
+            own = basic(user, password) | {"host": "console.example"}
+            assert ask(address, "/", own)[0] == 200
+
+
+def test_an_address_that_is_taken_is_refused() -> None:
+    Stream(broker := MemoryBroker())
+    with served(make_memory_console(broker)) as address:
+        from stream_detector.web.server import serve
+
+        port = urlsplit(address).port or 0
+        with (
+            pytest.raises(ConfigError, match="choose another --port"),
+            serve(make_memory_console(broker), "127.0.0.1", port, None),
+        ):
+            pass
+
+
+def test_a_connection_that_asks_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "SILENCE_S_MAX", 0.3)
+    Stream(broker := MemoryBroker())
+    with served(make_memory_console(broker)) as address:
+        where = urlsplit(address)
+        with socket.create_connection((where.hostname, where.port), timeout=5) as slow:
+            slow.sendall(b"GET / HTTP/1.1\r\nHost: local")
+            with pytest.raises(ConnectionError):
+                raise ConnectionResetError if not slow.recv(1) else AssertionError
+        # One that is sent pictures is not.
+        assert wait_for_picture(address, lambda each: each["topics"][0]["is_connected"])
+
+
+def test_of_many_connections_only_some_are_held_and_the_page_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guards, "CONNECTIONS_MAX", 5)
+    Stream(broker := MemoryBroker())
+    with served(make_memory_console(broker)) as address:
+        where = urlsplit(address)
+        held = [socket.create_connection((where.hostname, where.port)) for _ in range(4)]
+        assert ask(address, "/")[0] == 200
+        held.append(socket.create_connection((where.hostname, where.port)))
+        ended = False
+        for _ in range(5):
+            with pytest.raises(OSError):  # noqa: PT011  (reset, or no answer at all)
+                ended = ask(address, "/")[0] == 200
+        assert not ended
+        for each in held:
+            each.close()
+        assert ask(address, "/")[0] == 200
+
+
+def test_pages_beyond_the_most_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "STREAMS_MAX", 0)
+    Stream(broker := MemoryBroker())
+    with served(make_memory_console(broker)) as address:
+        assert ask(address, "/events")[0] == 503
