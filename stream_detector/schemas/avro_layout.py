@@ -4,7 +4,7 @@ A schema that refers to itself is refused, since a value of it can be nested as 
 long; and so is an array of items without bytes, of which a few bytes can announce any number.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stream_detector.core.codec.avro_columns import AvroField, AvroLayout, FieldPath, Kind
@@ -15,6 +15,8 @@ TYPES_MAX = 10_000
 DEPTH_MAX = 64
 """Deepest nesting of types."""
 
+_RECORDS = ("record", "error")
+
 _KINDS: Mapping[str, Kind] = {
     "null": "null",
     "boolean": "boolean",
@@ -24,6 +26,8 @@ _KINDS: Mapping[str, Kind] = {
     "double": "double",
     "string": "text",
     "bytes": "skipped",
+    "fixed": "fixed",
+    "enum": "enum",
 }
 
 
@@ -46,20 +50,15 @@ def check_schema(schema: Any, names: Mapping[str, Any]) -> AvroLayout | None:
     --------
     >>> fields = [{"name": "t", "type": "double"}, {"name": "n", "type": ["null", "int"]}]
     >>> layout = check_schema({"type": "record", "name": "R", "fields": fields}, {})
-    >>> [(each.path, each.kind, each.null) for each in layout.fields.values()]
+    >>> [(each.path, each.kind, each.null) for each in layout.order]
     [(('t',), 'double', None), (('n',), 'whole', 0)]
     """
     _Walk(names).bytes_min(schema, ())
-    fields: dict[FieldPath, AvroField] = {}
-    records: list[FieldPath] = []
-    for found in _fields(schema, names, ()):
-        if found is None:
-            return None
-        if isinstance(found, AvroField):
-            fields[found.path] = found
-        else:
-            records.append(found)
-    return AvroLayout(fields, records) if records else None
+    top, _ = _resolve(schema, names)
+    if isinstance(top, list) or top["type"] not in _RECORDS:
+        return None
+    order = _fields(top, names, (), None)
+    return None if order is None else AvroLayout.of(order)
 
 
 class _Walk:
@@ -83,7 +82,7 @@ class _Walk:
         if isinstance(schema, list):
             return 1 + min([self.bytes_min(each, around) for each in schema], default=0)
         kind = schema["type"]
-        if kind in ("record", "error"):
+        if kind in _RECORDS:
             return sum(self.bytes_min(each["type"], around) for each in schema["fields"])
         if kind == "array" and self.bytes_min(schema["items"], around) == 0:
             message = "expected no array of items without bytes, such as null"
@@ -114,38 +113,35 @@ def _resolve(schema: Any, names: Mapping[str, Any]) -> tuple[Any, str]:
 
 
 def _fields(
-    schema: Any, names: Mapping[str, Any], path: FieldPath
-) -> Iterator[AvroField | FieldPath | None]:
-    """Yield fields and paths of records in the order of their bytes, None for what has no place."""
-    schema, _ = _resolve(schema, names)
-    if isinstance(schema, Mapping) and schema["type"] in ("record", "error"):
-        yield path
-        for each in schema["fields"]:
-            yield from _fields(each["type"], names, (*path, each["name"]))
-        return
-    null = None
-    if isinstance(schema, list):
-        if len(schema) != 2 or schema.count("null") != 1:  # noqa: PLR2004
-            yield None
-            return
-        null = schema.index("null")
-        schema, _ = _resolve(schema[1 - null], names)
-    yield _field(schema, names, path, null)
-
-
-def _field(
     schema: Any, names: Mapping[str, Any], path: FieldPath, null: int | None
-) -> AvroField | None:
-    """Return a field that is no record, None where it has no fixed place."""
+) -> tuple[AvroField, ...] | None:
+    """Return a field, or those of a record, in the order of their bytes; None for other unions."""
+    schema, _ = _resolve(schema, names)
     if isinstance(schema, list):
-        return None
+        if len(schema) != 2 or schema.count("null") != 1 or null is not None:  # noqa: PLR2004
+            return None
+        null = schema.index("null")
+        return _fields(schema[1 - null], names, path, null)
     kind = schema["type"]
-    if kind == "enum":
-        return AvroField(path, "enum", null, size=len(schema["symbols"]))
-    if kind == "fixed":
-        return AvroField(path, "fixed", null, size=schema["size"])
-    if kind == "array":
-        items, _ = _resolve(schema["items"], names)
-        is_number = isinstance(items, Mapping) and items["type"] in ("float", "double")
-        return AvroField(path, _KINDS[items["type"]], null, is_array=True) if is_number else None
-    return AvroField(path, _KINDS[kind], null) if kind in _KINDS else None
+    if kind in _RECORDS:
+        parts = [(each["type"], (*path, each["name"])) for each in schema["fields"]]
+        inside = _joined(_fields(each, names, own, None) for each, own in parts)
+        if inside is None or null is None:
+            return inside
+        return (AvroField(path, "record", null, inside=inside),)
+    if kind in ("array", "map"):
+        items = _fields(schema["items" if kind == "array" else "values"], names, (), None)
+        key = () if kind == "array" else (AvroField((), "text"),)
+        return None if items is None else (AvroField(path, kind, null, inside=key + items),)
+    size = len(schema["symbols"]) if kind == "enum" else schema.get("size", 0)
+    return (AvroField(path, _KINDS[kind], null, size),)
+
+
+def _joined(parts: Iterable[tuple[AvroField, ...] | None]) -> tuple[AvroField, ...] | None:
+    """Return all fields, None where those of one part have no place."""
+    found: list[AvroField] = []
+    for each in parts:
+        if each is None:
+            return None
+        found += each
+    return tuple(found)

@@ -69,6 +69,10 @@ MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
 MICROS = {"type": "long", "logicalType": "timestamp-micros"}
 NULLABLE = ["null", "double"]
 
+ROW = record_of(
+    "Row", ("device", "string"), ("temperature", ["null", "double"]), ("pressure", "float")
+)
+
 FLAT = AvroForm(
     "flat",
     record_of(
@@ -139,6 +143,30 @@ FORMS = (
             "device": key,
             "values": [*values.values()],
             "timestamp_ms": time_ms,
+        },
+    ),
+    AvroForm(
+        "change event",
+        record_of(
+            "Envelope",
+            ("before", ["null", ROW]),
+            ("after", ["null", "plant.Row"]),
+            (
+                "source",
+                record_of(
+                    "Source", ("table", "string"), ("ids", {"type": "array", "items": "long"})
+                ),
+            ),
+            ("op", "string"),
+            ("ts_ms", ["null", "long"]),
+        ),
+        {"preset": "debezium", "key": "after.device"},
+        lambda key, time_ms, values: {
+            "before": None if time_ms % 2_000 else {"device": key, **values},
+            "after": {"device": key, **values},
+            "source": {"table": "t", "ids": [1] * (time_ms % 3)},
+            "op": "u",
+            "ts_ms": time_ms,
         },
     ),
     AvroForm(

@@ -9,21 +9,34 @@ and where each step has come in them::
     ^  ^     ^                      ^
     0  1     4 and 5                end: 12 and 13
 
-Only records of primitive types, enumerations and numeric arrays of one length have such a layout,
-each field of which may be null. Whatever is not exactly so, and what does not fit its schema, is
-for the path that explains.
+So it is with records of records, primitive types, enumerations, and short arrays and maps, each of
+which may be null. Of these, numbers, texts and arrays of numbers can be read, the others are passed
+over. What is not exactly so, and what does not fit its schema, is for the path that explains.
 
 Source, as read: Apache Avro 1.12, "Specification", section "Binary encoding".
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["null", "boolean", "whole", "float", "double", "text", "skipped", "fixed", "enum"]
+Kind = Literal[
+    "null",
+    "boolean",
+    "whole",
+    "float",
+    "double",
+    "text",
+    "skipped",
+    "fixed",
+    "enum",
+    "record",
+    "array",
+    "map",
+]
 """What a field is; `whole` is int or long, `skipped` are bytes that no mapping can use."""
 
 FieldPath = tuple[str, ...]
@@ -37,6 +50,10 @@ _PADDING = 16
 _VARINT_BITS_MAX = 63
 """Furthest shift of the 7 bits of one byte of a number of 64 bits."""
 
+_ITEMS_MAX, _BLOCKS_MAX = 64, 2
+"""Most items of an array or a map in a block, and blocks with the one that ends it: each item costs
+as much as a field, so long ones are faster value by value."""
+
 _LOW_BITS = 0x7F
 """Of a byte of a number, those that belong to it; the highest says that there is another byte."""
 
@@ -45,42 +62,70 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class AvroField:
-    """One field of a record, or of a record in it.
+    """One field of a record, or what an array or a map consists of.
 
     Parameters
     ----------
     path
-        Names of the records around it, and its own.
+        Names of the records around it, and its own; empty inside an array or a map.
     kind
-        Its type, of an array that of the items.
+        Its type.
     null
         Which branch of its union is null; None where it has no union.
     size
         Bytes of a fixed, symbols of an enumeration.
-    is_array
-        Whether it is an array; its items are float or double.
+    inside
+        Fields of a record that may be null; of an array those of an item, of a map key and value.
     """
 
     path: FieldPath
     kind: Kind
     null: int | None = None
     size: int = 0
-    is_array: bool = False
+    inside: tuple["AvroField", ...] = ()
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is a number, or one that may be null."""
+        return self.kind in ("whole", "float", "double")
+
+    @property
+    def is_numbers(self) -> bool:
+        """Whether it is an array of numbers that can be read."""
+        kinds = [(each.kind, each.null) for each in self.inside]
+        return self.kind == "array" and kinds in ([("float", None)], [("double", None)])
 
 
 class AvroLayout(NamedTuple):
-    """The fields of a schema whose values can be read as columns, in the order of their bytes.
+    """The fields of a schema whose values can be read as columns.
 
     Parameters
     ----------
+    order
+        In the order of their bytes; those of a record that cannot be null stand in its place.
     fields
-        By their path.
+        By their path, those inside of records too.
     records
-        Paths of the records.
+        Paths of records.
     """
 
-    fields: dict[FieldPath, AvroField]
+    order: tuple[AvroField, ...]
+    fields: Mapping[FieldPath, AvroField]
     records: Collection[FieldPath]
+
+    @classmethod
+    def of(cls, order: Sequence[AvroField]) -> "AvroLayout":
+        """Return the layout of some fields."""
+        fields: dict[FieldPath, AvroField] = {}
+        waiting = list(order)
+        while waiting:
+            each = waiting.pop()
+            if each.kind == "record":
+                waiting += each.inside
+            else:
+                fields[each.path] = each
+        records = {path[:n] for path in fields for n in range(len(path))} | {()}
+        return cls(tuple(order), fields, records)
 
 
 Column = NDArray[np.float64] | NDArray[np.int64] | list[bytes]
@@ -110,7 +155,7 @@ def read_columns(
 
     Examples
     --------
-    >>> layout = AvroLayout({("n",): AvroField(("n",), "whole", null=0)}, [()])
+    >>> layout = AvroLayout.of([AvroField(("n",), "whole", null=0)])
     >>> read_columns([b"\2\5", b"\0", b"\2\4"], 0, layout, [("n",)])
     {('n',): array([-3., nan,  2.])}
     """
@@ -118,7 +163,7 @@ def read_columns(
     starts = range(0, len(values), n_at_once)
     try:
         parts = [
-            _Reader(values[start : start + n_at_once], skip).read(layout, wanted)
+            _Reader(values[start : start + n_at_once], skip, wanted).read(layout)
             for start in starts
         ]
         return {path: _join([part[path] for part in parts]) for path in parts[0]}
@@ -131,81 +176,113 @@ class _Reader:
 
     Parameters
     ----------
-    values, skip
+    values, skip, wanted
         As in `read_columns`.
     """
 
-    def __init__(self, values: Sequence[bytes], skip: int) -> None:
+    def __init__(self, values: Sequence[bytes], skip: int, wanted: Collection[FieldPath]) -> None:
         joined = b"".join([*values, bytes(_PADDING)])
         lengths = np.fromiter(map(len, values), np.intp, len(values))  # (n_values,)
         self._text = np.frombuffer(joined, dtype=np.uint8)  # (n_bytes,)
         self._joined = joined
         self._ends = np.cumsum(lengths)  # (n_values,)
         self._starts = self._ends - lengths + skip  # (n_values,)
+        self._wanted = wanted
+        self._found: dict[FieldPath, Column] = {}
 
-    def read(self, layout: AvroLayout, wanted: Collection[FieldPath]) -> dict[FieldPath, Column]:
+    def read(self, layout: AvroLayout) -> dict[FieldPath, Column]:
         """Return the wanted fields."""
-        found: dict[FieldPath, Column] = {}
         at = self._starts
-        for field in layout.fields.values():
-            at, column = self._read_field(field, at, is_wanted=field.path in wanted)
-            if column is not None:
-                found[field.path] = column
+        for field in layout.order:
+            at = self._read_field(field, at, self._ends)
         if not (at == self._ends).all():
             raise _NotPlainError
-        return found
+        return self._found
 
-    def _read_field(
-        self, field: AvroField, at: Indices, *, is_wanted: bool
-    ) -> tuple[Indices, Column | None]:
-        """Return where the next field begins in each value, and this one if it is wanted."""
+    def _read_field(self, field: AvroField, at: Indices, ends: Indices) -> Indices:
+        """Read the next field of some values, and return where each goes on."""
         if field.null is None:
-            return self._read_kind(field, at, self._ends, is_wanted=is_wanted)
-        branch, at = self._whole(at, self._ends)
+            return self._read_kind(field, at, ends)
+        branch, at = self._whole(at, ends)
         if not ((branch == 0) | (branch == 1)).all():
             raise _NotPlainError
         rows = np.flatnonzero(branch != field.null)  # (n_present,)
         if len(rows) == len(at):
-            return self._read_kind(field, at, self._ends, is_wanted=is_wanted)
-        if is_wanted and (field.is_array or field.kind == "text"):
+            return self._read_kind(field, at, ends)
+        is_wanted = field.path in self._wanted
+        is_lost = field.kind == "record" and any(map(field.path.__eq__, self._parents()))
+        if is_lost or (is_wanted and not field.is_number):
             raise _NotPlainError
-        at[rows], some = self._read_kind(field, at[rows], self._ends[rows], is_wanted=is_wanted)
-        if some is None:
-            return at, None
-        column = np.full(len(at), np.nan)  # (n_values,)
-        column[rows] = some
-        return at, column
+        at[rows] = self._read_kind(field, at[rows], ends[rows])
+        if is_wanted:
+            column = np.full(len(at), np.nan)  # (n_values,)
+            column[rows] = self._found[field.path]
+            self._found[field.path] = column
+        return at
 
-    def _read_kind(
-        self, field: AvroField, at: Indices, ends: Indices, *, is_wanted: bool
-    ) -> tuple[Indices, Column | None]:
-        """Return where some values go on after a field, and the field if it is wanted."""
-        column: Column | None = None
-        if field.is_array:
-            column, at = self._array(field.kind, at, ends)
-        elif field.kind == "whole":
-            column, at = self._whole(at, ends)
-        elif field.kind == "enum":
-            symbol, at = self._whole(at, ends)
-            if not ((symbol >= 0) & (symbol < field.size)).all():
-                raise _NotPlainError
-        elif field.kind in ("text", "skipped"):
-            length, first = self._whole(at, ends)
-            if not ((length >= 0) & (length <= ends - first)).all():
-                raise _NotPlainError
-            at = first + length
-            if is_wanted:
-                column = list(
-                    map(self._joined.__getitem__, map(slice, first.tolist(), at.tolist()))
-                )
+    def _parents(self) -> Iterator[FieldPath]:
+        """Yield the paths of records around wanted fields."""
+        for path in self._wanted:
+            yield from (path[:n] for n in range(len(path)))
+
+    def _read_kind(self, field: AvroField, at: Indices, ends: Indices) -> Indices:
+        """Read a field that is not null, and return where each value goes on."""
+        is_wanted = field.path in self._wanted
+        if field.kind == "record":
+            for each in field.inside:
+                at = self._read_field(each, at, ends)
+        elif field.inside and not is_wanted:
+            at = self._skip_blocks(field, at, ends)
         else:
-            first = at
-            at = at + _SIZES.get(field.kind, field.size)
-            if (at > ends).any():
+            column, at = self._read_value(field, at, ends, is_wanted=is_wanted)
+            if is_wanted and column is not None:
+                self._found[field.path] = column
+        return at
+
+    def _read_value(
+        self, field: AvroField, at: Indices, ends: Indices, *, is_wanted: bool
+    ) -> tuple[Column | None, Indices]:
+        """Return a field that is not null where it is wanted, and where each value goes on."""
+        if field.kind == "array":
+            return self._numbers(field.inside[0].kind, at, ends)
+        if field.kind in ("whole", "enum"):
+            numbers, at = self._whole(at, ends)
+            if field.kind == "enum" and not ((numbers >= 0) & (numbers < field.size)).all():
                 raise _NotPlainError
-            if is_wanted:
-                column = self._words(field.kind)[first].astype(np.float64)
-        return at, column if is_wanted else None
+            return numbers, at
+        length: Any = _SIZES.get(field.kind, field.size)
+        if field.kind in ("text", "skipped"):
+            length, at = self._whole(at, ends)
+            if not ((length >= 0) & (length <= ends - at)).all():
+                raise _NotPlainError
+        first, at = at, at + length
+        if (at > ends).any():
+            raise _NotPlainError
+        if not is_wanted:
+            return None, at
+        if field.kind == "text":
+            spans = map(slice, first.tolist(), at.tolist())
+            return list(map(self._joined.__getitem__, spans)), at
+        return self._words(field.kind)[first].astype(np.float64), at
+
+    def _skip_blocks(self, field: AvroField, at: Indices, ends: Indices) -> Indices:
+        """Return where each value goes on after an array or a map."""
+        at, rows = at.copy(), np.arange(len(at))
+        for _ in range(_BLOCKS_MAX):
+            counts, at[rows] = self._whole(at[rows], ends[rows])
+            if not ((counts >= 0) & (counts <= _ITEMS_MAX)).all():
+                raise _NotPlainError
+            rows, counts = rows[counts > 0], counts[counts > 0]
+            if not len(rows):
+                return at
+            some, left = rows, counts
+            while len(some):
+                next_at = at[some]
+                for each in field.inside:
+                    next_at = self._read_field(each, next_at, ends[some])
+                at[some] = next_at
+                some, left = some[left > 1], left[left > 1] - 1
+        raise _NotPlainError
 
     def _words(self, kind: Kind) -> NDArray[np.float32] | NDArray[np.float64]:
         """Return the numbers that begin at each byte, shape (n_bytes - their size + 1,)."""
@@ -235,7 +312,9 @@ class _Reader:
         sign = -(bits & np.uint64(1)).astype(np.int64)  # (n_some,)
         return (bits >> np.uint64(1)).astype(np.int64) ^ sign, at
 
-    def _array(self, kind: Kind, at: Indices, ends: Indices) -> tuple[NDArray[np.float64], Indices]:
+    def _numbers(
+        self, kind: Kind, at: Indices, ends: Indices
+    ) -> tuple[NDArray[np.float64], Indices]:
         """Return the items of the array at each place, all in one block, and the places after."""
         counts, first = self._whole(at, ends)
         n_items, size = int(counts[0]), _SIZES[kind]

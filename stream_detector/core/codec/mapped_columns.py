@@ -26,8 +26,6 @@ from stream_detector.core.codec.readings import DocumentSamples
 from stream_detector.core.codec.schemas import Schema, SchemaGroup
 from stream_detector.core.features import Features
 
-_NUMBERS = {"whole", "float", "double"}
-
 
 class _Places(NamedTuple):
     """Which fields hold key, time and features.
@@ -111,13 +109,13 @@ def _find_places(layout: AvroLayout, mapping: InputMapping, features: Features) 
         at = _find(layout, mapping.values.path, may_be_record=True)
         field = None if at is None else layout.fields.get(at)
         if field is not None:
-            fits = field.kind in _NUMBERS and (field.is_array or len(features) == 1)
+            fits = field.is_numbers or (field.is_number and len(features) == 1)
             return _Places(key, time, (_required(field.path if fits else None),))
         _required(at)
     found = tuple(_find(layout, each.path) for each in mapping.features)
     fields = [layout.fields[each] for each in found if each is not None]
     is_complete = len(fields) == len(found) or (mapping.may_lack and fields)
-    if not is_complete or any(each.kind not in _NUMBERS or each.is_array for each in fields):
+    if not is_complete or not all(each.is_number for each in fields):
         raise _NotPlainError
     return _Places(key, time, found)
 
@@ -133,7 +131,7 @@ def _find_time(layout: AvroLayout, mapping: InputMapping) -> FieldPath | None:
             return None
     found = _required(_find(layout, ((TIME,),) if mapping.time is None else mapping.time.path))
     field = layout.fields[found]
-    if field.is_array or field.kind not in (*_NUMBERS, "text"):
+    if not field.is_number and field.kind != "text":
         raise _NotPlainError
     return found
 
@@ -154,7 +152,7 @@ def _find(layout: AvroLayout, path: Path, *, may_be_record: bool = False) -> Fie
                 raise _NotPlainError
             return names
         around = (layout.fields.get(names[:n]) for n in range(len(names)))
-        if any(each is not None and each.is_array for each in around):
+        if any(each is not None and each.inside for each in around):
             raise _NotPlainError
     return None
 

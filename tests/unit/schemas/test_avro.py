@@ -26,6 +26,15 @@ NUMBERS = {
     "double": st.floats(allow_nan=False),
 }
 OTHERS: dict[str, Any] = {"boolean": st.booleans(), "string": st.text(), "bytes": st.binary()}
+READING = record_of("Reading", ("n", "string"), ("v", ["null", "float"]))
+READINGS = st.fixed_dictionaries({"n": st.text(max_size=3), "v": st.none() | NUMBERS["float"]})
+NESTED: tuple[tuple[Any, Any], ...] = (
+    ({"type": "array", "items": "string"}, st.lists(st.text(max_size=3), max_size=3)),
+    ({"type": "map", "values": "long"}, st.dictionaries(st.text(max_size=3), NUMBERS["long"])),
+    ({"type": "array", "items": ["null", "boolean"]}, st.lists(st.none() | st.booleans())),
+    ({"type": "array", "items": READING}, st.lists(READINGS, max_size=2)),
+)
+"""What columns pass over."""
 
 
 @st.composite
@@ -42,6 +51,10 @@ def tables(draw: Any) -> tuple[Any, list[dict[str, Any]]]:
         union = ["null", kind] if null == 0 else [kind, "null"]
         fields.append((f"f{at}", kind if null is None else union))
         values[f"f{at}"] = value
+        if at < len(NESTED) and draw(st.booleans()):
+            other, nested = NESTED[at]
+            fields.append((f"o{at}", other))
+            values[f"o{at}"] = nested
     records = draw(st.lists(st.fixed_dictionaries(values), min_size=1, max_size=5))
     return record_of("R", *fields), records
 
@@ -50,7 +63,8 @@ def numbers_of(schema: Any) -> list[str]:
     return [
         each["name"]
         for each in schema["fields"]
-        if set(each["type"] if isinstance(each["type"], list) else [each["type"]]) & NUMBERS.keys()
+        if not isinstance(each["type"], dict)
+        and set(each["type"] if isinstance(each["type"], list) else [each["type"]]) & NUMBERS.keys()
     ]
 
 
@@ -130,6 +144,37 @@ def test_arrays_of_one_length_are_columns_and_others_are_not() -> None:
         encoded = [encode(schema, each) for each in values]
         assert read_columns(encoded, 0, layout, [("v",)]) is None
     assert read_columns([b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01"], 0, layout, [("v",)]) is None
+
+
+def test_arrays_and_maps_are_passed_over_as_long_as_they_are_short() -> None:
+    schema = record_of("R", ("tags", {"type": "map", "values": "int"}), ("n", "int"))
+    layout = AvroSchema(orjson.dumps(schema).decode()).layout
+    assert layout is not None
+    rows = [{"tags": {str(at): at for at in range(n)}, "n": n} for n in (0, 64, 3, 1)]
+    values = [encode(schema, row) for row in rows]
+    found = read_columns(values, 0, layout, [("n",)])
+    assert found is not None
+    assert list(found["n",]) == [0, 64, 3, 1]
+    values.append(encode(schema, {"tags": {str(at): at for at in range(65)}, "n": 65}))
+    assert read_columns(values, 0, layout, [("n",)]) is None
+    # A block of a negative count has its size in bytes, and is for the path that explains.
+    assert read_columns([b"\x01\x06\x02a\x02\x00\x08"], 0, layout, [("n",)]) is None
+
+
+def test_a_record_that_may_be_null_is_read_where_it_is_not() -> None:
+    row = record_of("Row", ("t", ["null", "double"]), ("name", "string"))
+    schema = record_of("R", ("before", ["null", row]), ("after", ["plant.Row", "null"]))
+    read = AvroSchema(orjson.dumps(schema).decode())
+    assert read.layout is not None
+    one, two = {"t": 1.5, "name": "a"}, {"t": None, "name": "abc"}
+    some = [{"before": None, "after": one}, {"before": two, "after": two}]
+    values = [encode(schema, each) for each in some]
+    found = read_columns(values, 0, read.layout, [("after", "t"), ("after", "name")])
+    assert found is not None
+    assert np.array_equal(np.array(found["after", "t"]), [1.5, np.nan], equal_nan=True)
+    assert found["after", "name"] == [b"a", b"abc"]
+    assert read_columns(values, 0, read.layout, [("before", "t")]) is None
+    assert read.read_documents(values) == some
 
 
 def test_decimals_are_numbers_and_dates_are_as_they_are_written() -> None:

@@ -83,7 +83,8 @@ def test_which_forms_are_read_as_columns() -> None:
         "any may be null": True,
         "in a record of its own": True,
         "an array": True,
-        "tags and a map": False,
+        "change event": True,
+        "tags and a map": True,
     }
 
 
