@@ -10,11 +10,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from stream_detector.core.records import FloatArray, TopicPartition
-from stream_detector.core.results import Counts
+from stream_detector.core.records import BundleReference, FloatArray, TopicPartition
+from stream_detector.core.results import Counts, Scores
 from stream_detector.core.scoring.reconstruction import Reconstruct
+from stream_detector.core.state.detector_state import StateCounts
 from stream_detector.text import quoted
 
 logger = logging.getLogger("stream_detector")
@@ -27,7 +30,27 @@ SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable that prometheus_client reads when it is first imported."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_RATIOS = (0.1, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 30, 100)
 _BATCH = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
+
+
+class ArrayHistogram(Histogram):
+    """A histogram that takes the values of a batch at once."""
+
+    def observe_all(self, values: NDArray[np.float64]) -> None:
+        """Observe each of some values, as `observe` would one by one.
+
+        Parameters
+        ----------
+        values
+            Shape (n,), finite; none changes nothing.
+        """
+        if values.size:
+            self._sum.inc(float(values.sum()))
+            buckets = np.searchsorted(self._upper_bounds, values)  # (n,)
+            numbers, n_each = np.unique(buckets, return_counts=True)
+            for number, n_values in zip(numbers.tolist(), n_each.tolist(), strict=True):
+                self._buckets[number].inc(n_values)
 
 
 class Metrics:
@@ -45,6 +68,14 @@ class Metrics:
         self.suppressed = self._counter(
             "alerts_suppressed", "Alerts counted in a summary instead of opened"
         )
+        self.open_alerts = Gauge(
+            "stream_detector_open_alerts",
+            "Alerts that are open, those about silent keys and missing features among them; always "
+            "0 where records are whole windows, whose alerts never close",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._show_scores()
         self.batch = Histogram(
             "stream_detector_batch_records",
             "Records in one poll",
@@ -97,6 +128,29 @@ class Metrics:
             multiprocess_mode="livesum",
         )
         self._show_health()
+
+    def _show_scores(self) -> None:
+        """Create the metrics of what scores, and of the scores."""
+        self.bundle_info = Gauge(
+            "stream_detector_bundle_info",
+            "The bundle that scores: always 1, with its name and version",
+            ["name", "version"],
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self.threshold = Gauge(
+            "stream_detector_threshold",
+            "Score above which a window is anomalous, in the unit of the bundle's scores",
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self.anomaly_score = ArrayHistogram(
+            "stream_detector_anomaly_score",
+            "Score / threshold of windows, by outcome: normal or anomalous, which is above 1",
+            ["outcome"],
+            buckets=_RATIOS,
+            registry=self.registry,
+        )
 
     def _show_health(self) -> None:
         """Create the metrics by which `stream_detector.health` judges, beside those above."""
@@ -182,6 +236,13 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
+        self.silent_keys = Gauge(
+            "stream_detector_silent_keys",
+            "Keys with state that have sent nothing for no_data_after_ms of stream time; 0 where "
+            "that is not set",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         """Return a new counter."""
@@ -202,7 +263,23 @@ class Metrics:
         self.clock_sets.inc(counts.n_clock_sets)
         self.idle_keys.inc(counts.n_idle_keys)
         self.suppressed.inc(counts.n_suppressed)
+
+    def show_bundle(self, bundle: BundleReference, threshold: float) -> None:
+        """Say what scores, and by which threshold."""
+        self.bundle_info.labels(bundle.name, bundle.version).set(1)
+        self.threshold.set(threshold)
+
+    def show_state(self, counts: StateCounts) -> None:
+        """Replace how much the state of all partitions holds."""
         self.keys.set(counts.n_keys)
+        self.silent_keys.set(counts.n_silent_keys)
+        self.open_alerts.set(counts.n_open_alerts)
+
+    def observe_scores(self, scores: Scores) -> None:
+        """Add the scores of one batch."""
+        is_anomalous, ratios = scores.is_anomalous, scores.anomaly_scores  # (n_windows,)
+        self.anomaly_score.labels("normal").observe_all(ratios[~is_anomalous])
+        self.anomaly_score.labels("anomalous").observe_all(ratios[is_anomalous])
 
     def set_lag(self, lag_records: Mapping[TopicPartition, int]) -> None:
         """Replace the lag of all partitions, so that a revoked one is removed."""

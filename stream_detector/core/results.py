@@ -112,8 +112,6 @@ class Counts:
         Keys that restarted after a gap, and keys that expired.
     n_clock_sets
         Keys that started over because their clock was set back.
-    n_keys
-        Keys with state after the batch.
     n_suppressed
         Alerts that a summary counts instead of opening them.
     """
@@ -125,7 +123,6 @@ class Counts:
     n_gaps: int = 0
     n_idle_keys: int = 0
     n_clock_sets: int = 0
-    n_keys: int = 0
     n_suppressed: int = 0
 
 

@@ -126,7 +126,7 @@ class SampleDetector:
         batch, decoded = self._decode(batch, content_type)
         state, decoded = self._admit(_of_samples(state), batch, decoded)
         if not len(decoded.indices):
-            counts = Counts(records={"dead_letter": len(batch)}, n_keys=state.windows.n_keys)
+            counts = Counts(records={"dead_letter": len(batch)})
             return Step(state, _no_scores(threshold), [], _in_order(decoded.rejected), counts)
         completed = cut_windows(state.windows, self.windows, _arrivals(batch, decoded))
         indices = decoded.indices  # (n_usable,)
@@ -427,5 +427,4 @@ def _count(
         n_gaps=len(completed.gap_slots),
         n_idle_keys=len(completed.expired.slots),
         n_clock_sets=len(completed.clock_sets),
-        n_keys=completed.state.n_keys,
     )

@@ -137,7 +137,7 @@ class Service:
         self._restorer = Restorer(self.context, self._group_watch)
         self._publisher = Publisher(self.context)
         self._retry_policy = RetryPolicy(self.context)
-        self._state = detector.initial_state()
+        self._state = self._shown = detector.initial_state()
         self._held: RecordBatch | None = None
         self._is_stopping = False
         self._n_records_max = min(settings.poll_records_max, POLL_RECORDS_FIRST)
@@ -178,6 +178,8 @@ class Service:
         AllRejectedError
             If all records were rejected and `fail_when_all_rejected` is set. They are committed.
         """
+        detector = self.context.detector
+        self.context.metrics.show_bundle(detector.bundle, detector.scorer.threshold)
         try:
             while not self._is_stopping and not self._is_idle():
                 try:
@@ -190,6 +192,7 @@ class Service:
                     if not error.retriable:
                         raise
                     self._recover(error)
+                self._show_state()
             self.totals.unscored = self._unscored_watch.finish()
             self._rejection_watch.finish()
             self._clock_watch.finish()
@@ -329,6 +332,7 @@ class Service:
         self.totals.n_batches += 1
         metrics = self.context.metrics
         metrics.count(step.counts)
+        metrics.observe_scores(step.scores)
         metrics.batch.observe(n_records)
         metrics.set_lag(self.context.client.lag_records())
         if n_rejected:
@@ -343,6 +347,12 @@ class Service:
                 n_left_out=self._publisher.n_left_out,
                 reason=first.error,
             )
+
+    def _show_state(self) -> None:
+        """Show how much the state holds, where it is another one."""
+        if self._state is not self._shown:
+            self._shown = self._state
+            self.context.metrics.show_state(self._state.counts())
 
     def _is_idle(self) -> bool:
         """Return whether no record has come for `stop_when_idle_s` since the service was ready."""

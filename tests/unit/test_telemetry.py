@@ -45,7 +45,7 @@ def test_metrics_of_two_detectors_do_not_mix() -> None:
 
 def test_counts_of_batches_add_up() -> None:
     metrics = Metrics()
-    for n_keys in (3, 2):
+    for _ in range(2):
         metrics.count(
             Counts(
                 records={"normal": 2, "late": 1},
@@ -54,7 +54,6 @@ def test_counts_of_batches_add_up() -> None:
                 n_missing_values=6,
                 n_gaps=7,
                 n_idle_keys=1,
-                n_keys=n_keys,
                 n_suppressed=8,
             )
         )
@@ -65,7 +64,32 @@ def test_counts_of_batches_add_up() -> None:
     totals = {"missing_values": 12, "gaps": 14, "idle_keys": 2, "alerts_suppressed": 16}
     for name, total in totals.items():
         assert value(metrics, f"{name}_total") == total
-    assert value(metrics, "keys") == 2  # how many there are now
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [0.1],
+        [0.1, np.nextafter(0.1, 1), 1.0, np.nextafter(1.0, 2), 1.1, 1.1],  # a bound is included
+        [0.0, 100.0, 100.5, 1e300],
+    ],
+)
+def test_a_histogram_takes_an_array_as_it_takes_each_value(values: list[float]) -> None:
+    metrics = Metrics()
+    metrics.anomaly_score.labels("normal").observe_all(np.array(values))
+    for each in values:
+        metrics.anomaly_score.labels("anomalous").observe(each)
+    (family,) = metrics.anomaly_score.collect()
+    found: defaultdict[str, list[tuple[str, str, float]]] = defaultdict(list)
+    for sample in family.samples:
+        if not sample.name.endswith("_created"):
+            place = (sample.name, sample.labels.get("le", ""), sample.value)
+            found[sample.labels["outcome"]].append(place)
+    if values:
+        assert found["normal"] == found["anomalous"]
+    else:
+        assert {each[2] for each in found["normal"]} == {0.0}
 
 
 def test_lag_of_a_revoked_partition_is_removed() -> None:

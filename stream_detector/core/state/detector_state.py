@@ -8,9 +8,27 @@ after each, and in the end `drop_partitions`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stream_detector.core.state.restore_plan import RestorePlan
+
+
+class StateCounts(NamedTuple):
+    """How much a state holds.
+
+    Parameters
+    ----------
+    n_keys
+        Keys with state.
+    n_silent_keys
+        Those of them that have sent nothing for `no_data_after_ms`; none where that is not set.
+    n_open_alerts
+        Alerts that were published and not closed, those about missing data among them.
+    """
+
+    n_keys: int = 0
+    n_silent_keys: int = 0
+    n_open_alerts: int = 0
 
 
 class DetectorState(Protocol):
@@ -82,6 +100,10 @@ class DetectorState(Protocol):
         """
         ...
 
+    def counts(self) -> StateCounts:
+        """Return how much the state holds. No earlier state may be stepped from after this."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class EmptyState:
@@ -116,3 +138,7 @@ class EmptyState:
     ) -> tuple["EmptyState", dict[int, RestorePlan]]:
         """Return plans that replay nothing: reading continues at the committed offset."""
         return self, {each: RestorePlan.nothing(offset) for each, offset in next_offsets.items()}
+
+    def counts(self) -> StateCounts:
+        """Return zeros: no key has state, and no alert stays open."""
+        return StateCounts()

@@ -22,12 +22,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stream_detector.core.alerting.lifecycle import SeriesAlerts
+from stream_detector.core.state.detector_state import StateCounts
 from stream_detector.core.state.new_keys import NO_PLACES, NewKeys, Places, hold_scales
 from stream_detector.core.state.restore_plan import RestorePlan
-from stream_detector.core.windowing.keyed_state import Jump, KeyedState
+from stream_detector.core.windowing.keyed_state import FREE, Jump, KeyedState
 from stream_detector.core.windowing.missing_features import n_missing, needed_since_ms
-from stream_detector.core.windowing.silences import n_silent
+from stream_detector.core.windowing.silences import silent_keys
 from stream_detector.core.windowing.window_batch import WindowState
 from stream_detector.errors import StateError
 
@@ -217,6 +221,7 @@ class SampleState:
         keyed_state = self.windows.apply_delta()
         state = replace(self, gaps=self._recent_gaps(keyed_state))
         state = replace(state, holds=_holds(state, keyed_state))
+        without_data = _n_without_data(state, keyed_state)  # (n_slots,)
         plans = {}
         for partition, offset in next_offsets.items():
             active = _active_slots(state, keyed_state, partition)
@@ -232,7 +237,8 @@ class SampleState:
             begin = points[at]
             is_exact = state.refused_at.get(partition, -1) < begin.offset
             digest = _digest(state, keyed_state, partition) if is_exact else NO_DIGEST
-            n_open = _n_open(state, active) + _n_without_data(state, keyed_state, partition)
+            n_open = _n_open(state, active)
+            n_open += int(without_data[keyed_state.partitions == partition].sum())
             plans[partition] = RestorePlan(
                 offset=begin.offset,
                 stream_time_ms=begin.stream_time_ms,
@@ -248,6 +254,16 @@ class SampleState:
             if keyed_state.has_history(partition, self.needed.windows_ms):
                 state = _set_restore_point(state, keyed_state, partition, offset)
         return state, plans
+
+    def counts(self) -> StateCounts:
+        """Return how many keys there are now, and how many alerts are open."""
+        keyed_state = self.windows.apply_delta()
+        n_open, n_silent = _n_open(self, self.alerts), 0
+        if self.needed.no_data is not None:
+            is_used = keyed_state.partitions != FREE  # (n_slots,)
+            n_open += int(_n_without_data(self, keyed_state)[is_used].sum())
+            n_silent = int(silent_keys(keyed_state, self.needed.no_data.after_ms).sum())
+        return StateCounts(keyed_state.n_keys, n_silent, n_open)
 
     def _recent_gaps(self, keyed_state: KeyedState) -> dict[int, tuple[int, ...]]:
         """Return the gaps that an alert may still report."""
@@ -312,12 +328,12 @@ def _back_to_scales(
         score_from = min(needed)
 
 
-def _n_without_data(state: SampleState, keyed_state: KeyedState, partition: int) -> int:
-    """Return how many alerts about missing data a partition has open."""
-    if state.needed.no_data is None:
-        return 0
-    n_features = n_missing(keyed_state, partition, *state.needed.no_data)
-    return n_features + n_silent(keyed_state, partition, state.needed.no_data.after_ms)
+def _n_without_data(state: SampleState, keyed_state: KeyedState) -> NDArray[np.intp]:
+    """Return how many alerts about missing data the key in each slot has open, (n_slots,)."""
+    no_data = state.needed.no_data
+    if no_data is None:
+        return np.zeros(keyed_state.partitions.shape, dtype=np.intp)
+    return n_missing(keyed_state, *no_data) + silent_keys(keyed_state, no_data.after_ms)
 
 
 def _last_before(restore_points: Sequence[RestorePoint], time_ms: float) -> RestorePoint:

@@ -294,9 +294,12 @@ def needed_since_ms(keyed_state: KeyedState, partition: int, key_ttl_ms: float) 
     return float(np.min(stream_ms[~np.isnan(stream_ms)], initial=np.inf))
 
 
-def n_missing(keyed_state: KeyedState, partition: int, after_ms: float, key_ttl_ms: float) -> int:
-    """Return how many features of keys of a partition are missing now."""
-    slots = np.flatnonzero(keyed_state.partitions == partition)  # (n_keys,)
+def n_missing(keyed_state: KeyedState, after_ms: float, key_ttl_ms: float) -> Indices:
+    """Return how many features are missing now, of the key in each slot, shape (n_slots,).
+
+    What a free slot has means nothing.
+    """
     limits = _Limits(after_ms, key_ttl_ms)
-    found = limits.includes(keyed_state.columns.last_ms[slots], keyed_state.feature_ms[slots])
-    return int(found.sum())
+    is_missing = limits.includes(keyed_state.columns.last_ms, keyed_state.feature_ms)
+    n_missing_of: Indices = is_missing.sum(axis=1)
+    return n_missing_of

@@ -150,8 +150,15 @@ def _passing(rows: Indices, after_ms: NDArray[np.float64], at_ms: NDArray[np.flo
     return rows[np.searchsorted(after_ms, at_ms, side="right")]
 
 
-def n_silent(keyed_state: KeyedState, partition: int, after_ms: float) -> int:
-    """Return how many keys of a partition are silent now."""
-    seen_ms = keyed_state.columns.seen_ms[keyed_state.partitions == partition]  # (n_keys,)
-    now_ms = keyed_state.stream_times_ms.get(partition, -np.inf)
-    return int((np.isfinite(seen_ms) & (now_ms > seen_ms + after_ms)).sum())
+def silent_keys(keyed_state: KeyedState, after_ms: float) -> NDArray[np.bool_]:
+    """Return which slots have a key that is silent now, shape (n_slots,)."""
+    times_ms, partitions = keyed_state.stream_times_ms, keyed_state.partitions
+    known = np.array(sorted(times_ms), np.int32)  # (n_partitions,)
+    if not known.size:
+        return np.zeros(partitions.shape, dtype=np.bool_)
+    now_ms = np.array([times_ms[number] for number in known.tolist()])  # (n_partitions,)
+    at = np.searchsorted(known[1:], partitions, side="right")  # (n_slots,)
+    seen_ms = keyed_state.columns.seen_ms
+    is_silent: NDArray[np.bool_] = np.isfinite(seen_ms) & (now_ms[at] > seen_ms + after_ms)
+    is_silent &= known[at] == partitions  # a free slot is in no partition
+    return is_silent

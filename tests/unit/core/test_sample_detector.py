@@ -110,7 +110,7 @@ def test_a_batch_of_only_bad_records_never_meets_the_network() -> None:
     )
     step = with_network(detector, refuse).step(first.state, batch_of(b"", b"?"))
     assert [each.index for each in step.rejected] == [0, 1]
-    assert (step.counts.records, step.counts.n_keys) == ({"dead_letter": 2}, 1)
+    assert (step.counts.records, step.state.counts().n_keys) == ({"dead_letter": 2}, 1)
 
 
 def test_a_key_in_warm_up_is_not_scored() -> None:
@@ -193,7 +193,7 @@ def test_an_alert_opens_goes_on_and_closes_over_batches() -> None:
     assert closed.alert_id == opened.alert_id
     assert (closed.source.offset, closed.event_time_ms) == (101, NOW_MS + 150)
     assert isinstance(second.state, SampleState)
-    assert second.counts.n_keys == 1
+    assert second.state.counts().n_keys == 1
 
 
 def test_missing_values_are_said_in_the_explanation() -> None:
@@ -337,7 +337,7 @@ def test_an_idle_key_closes_its_alert_in_its_own_name() -> None:
     assert (index, key, alert.key) == (3, b"a", "a")
     assert (alert.source.offset, alert.event_time_ms) == (103, NOW_MS + 1_030)
     assert alert.alert_id == step.alerts[0].alert.alert_id
-    assert (step.counts.n_idle_keys, step.counts.n_keys) == (1, 2)
+    assert (step.counts.n_idle_keys, step.state.counts().n_keys) == (1, 2)
     assert isinstance(step.state, SampleState)
     assert not step.state.alerts
 
@@ -401,7 +401,7 @@ def test_a_chunk_longer_than_the_window_and_many_slices_make_one_story() -> None
 def test_ten_thousand_keys_in_one_poll() -> None:
     sent = [Sent(b"%d" % key, 0, ANOMALOUS if key == 7_777 else NORMAL) for key in range(10_000)]
     step = step_of(*sent)
-    assert (len(step.scores), step.counts.n_keys) == (10_000, 10_000)
+    assert (len(step.scores), step.state.counts().n_keys) == (10_000, 10_000)
     assert [(index, key) for index, _, key in step.alerts] == [(7_777, b"7777")]
 
 
