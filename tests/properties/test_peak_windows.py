@@ -17,7 +17,7 @@ from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.windowing.imputation import impute_windows
 from stream_detector.core.windowing.pauses import Peaks
 from stream_detector.core.windowing.peak_windows import cut_windows
-from stream_detector.core.windowing.peaks import PeakRules, find_peaks
+from stream_detector.core.windowing.peaks import Frames, PeakRules, find_peaks
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.window_batch import WindowState
 from stream_detector.datasets.windowing import cut_samples, cut_with_rows
@@ -43,7 +43,7 @@ def test_peaks_are_those_of_the_naive_reference(
     frames = np.stack(
         [values[start : start + rules.n_frame] for start in range(0, 13 * n_frames, 13)]
     )
-    found = find_peaks(frames, rules, np.array(n_own))
+    found = find_peaks(frames, rules, Frames.apart(np.array(n_own)))
     expected = [
         find_one_by_one(frame, rules, own) for frame, own in zip(frames, n_own, strict=True)
     ]
@@ -63,8 +63,10 @@ def test_each_peak_is_found_once_wherever_frames_start(
     at_once = wider(rules, n_searched)
     values = train.values(at_once.n_frame + rules.n_search + rules.n_slack)
     frames = np.stack([values[start : start + rules.n_frame] for start in starts])
-    found = find_peaks(frames, rules, np.array(n_own))
-    whole = find_peaks(values[np.newaxis, : at_once.n_frame], at_once, np.array([n_searched]))
+    found = find_peaks(frames, rules, Frames.apart(np.array(n_own)))
+    whole = find_peaks(
+        values[np.newaxis, : at_once.n_frame], at_once, Frames.apart(np.array([n_searched]))
+    )
     steps = found.steps + np.array(starts, np.intp)[found.frames]
     expected = whole.steps[~whole.is_pause]
     assert steps[~found.is_pause].tolist() == expected.tolist()

@@ -3,12 +3,11 @@
 Pure: arrays in, arrays out. Of five values, the mean of three of them and the largest of two::
 
     values              1  3  2  0  0
-    mean_of, 3             2  1.67  0.67
+    moving_mean, 3         2  1.67  0.67
     trailing_max, 2     1  3  3  2  0
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
 
@@ -30,27 +29,34 @@ def trailing_max(values: FloatArray, n: int) -> FloatArray:
     return found
 
 
-def running_sums(values: FloatArray) -> NDArray[np.float64]:
-    """Return sums of the values before each place along the last axis, shape (..., n + 1)."""
-    sums = np.zeros((*values.shape[:-1], values.shape[-1] + 1))
-    # As float64 first: a sum that converts on its way takes three times as long.
-    sums[..., 1:] = values
-    np.cumsum(sums, axis=-1, out=sums)
-    return sums
+def moving_mean(values: FloatArray, n: int) -> FloatArray:
+    """Return the mean of each n values in a row, shape (..., n_values - n + 1).
 
-
-def mean_of(sums: NDArray[np.float64], n: int, first: int, width: int) -> FloatArray:
-    """Return moving means from running sums.
+    Each sum is put together in the same order from its own n values, so a mean has the same bits
+    wherever reading starts: of 13 values, from one, the four after it and the eight after these,
+    each of them a sum of halves.
 
     Parameters
     ----------
-    sums
-        From `running_sums`.
+    values
+        Float32; at least n along the last axis.
     n
-        Values of each mean, odd.
-    first, width
-        Middle of the first mean, and how many there are.
+        Values of each mean, > 0.
+
+    Examples
+    --------
+    >>> moving_mean(np.float32([1, 3, 2, 1]), 3)
+    array([2., 2.], dtype=float32)
     """
-    begin = first - n // 2
-    totals = sums[..., begin + n : begin + n + width] - sums[..., begin : begin + width]
-    return (totals / n).astype(np.float32)
+    n_means = values.shape[-1] - n + 1
+    total = np.zeros((*values.shape[:-1], n_means))
+    sums, width, n_in = values.astype(np.float64), 1, 0  # of `width` values from each one on
+    while width <= n:
+        if n & width:
+            total += sums[..., n_in : n_in + n_means]
+            n_in += width
+        if 2 * width <= n:
+            sums = sums[..., :-width] + sums[..., width:]
+        width *= 2
+    total /= n
+    return total.astype(np.float32)

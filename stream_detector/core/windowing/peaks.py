@@ -15,6 +15,8 @@ long as the distance to the next frame::
 
     frame 1      |---- context ----|= part =|- after -|
     frame 2               |---- context ----|= part =|- after -|
+
+Where no value is missing, frames that overlap share their signal, and it is looked at once.
 """
 
 from dataclasses import dataclass
@@ -22,8 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stream_detector.core.records import FloatArray
-from stream_detector.core.windowing.arrays import Indices
-from stream_detector.core.windowing.moving import mean_of, running_sums, trailing_max
+from stream_detector.core.windowing.arrays import Indices, join_ranges
+from stream_detector.core.windowing.moving import moving_mean, trailing_max
 from stream_detector.core.windowing.pauses import Found, Peaks, with_pauses
 
 STRENGTH_MIN = 0.3
@@ -53,8 +55,8 @@ N_BLOCKS = 4
 """Blocks of the context whose largest bursts are compared; the second smallest is usual. So it does
 not matter that one block has no peak, or that one has a burst of noise."""
 
-_FRAMES_AT_ONCE = 16
-"""Frames that stay in the processor's cache together."""
+_STEPS_AT_ONCE = 32_000
+"""Steps that stay in the processor's cache together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,36 +177,80 @@ class PeakRules:
         return self.n_context + self.n_search + self.n_slack + self.n_after
 
 
-def find_peaks(frames: FloatArray, rules: PeakRules, n_own: Indices) -> Peaks:
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """Where frames are in the stretches of signal that they share.
+
+    Parameters
+    ----------
+    stretches
+        Stretch of each frame, ascending, shape (n_frames,).
+    firsts
+        Step there at which it begins, ascending in a stretch, shape (n_frames,).
+    n_own
+        Steps that it searches, the distance to the next one, shape (n_frames,); at most
+        n_search + n_slack.
+    """
+
+    stretches: Indices
+    firsts: Indices
+    n_own: Indices
+
+    @classmethod
+    def apart(cls, n_own: Indices) -> "Frames":
+        """Return frames each of which has its own signal."""
+        stretches = np.arange(len(n_own))
+        return cls(stretches, np.zeros_like(stretches), n_own)
+
+    def places(self, peaks: Peaks) -> tuple[Indices, Indices]:
+        """Return stretch and step of peaks, each of shape (n_peaks,)."""
+        return self.stretches[peaks.frames], self.firsts[peaks.frames] + peaks.steps
+
+
+def find_peaks(signal: FloatArray, rules: PeakRules, frames: Frames) -> Peaks:
     """Find the peaks in the part of each frame that is its own.
 
     Parameters
     ----------
-    frames
-        Float32, shape (n_frames, n_frame, n_features), no value missing, unit: the signal's.
+    signal
+        Float32, shape (n_stretches, n_steps, n_features), no value missing, unit: the signal's.
     rules
         What a peak is.
-    n_own
-        Steps that each frame searches, the distance to the next one, shape (n_frames,); at most
-        n_search + n_slack.
+    frames
+        Where the frames are. The last one of a stretch ends with it.
 
     Returns
     -------
     The peaks. None of a constant signal.
     """
-    starts = range(0, len(frames), _FRAMES_AT_ONCE)
-    parts = [_find(frames[start : start + _FRAMES_AT_ONCE], rules) for start in starts]
+    n_at_once = max(1, _STEPS_AT_ONCE // signal.shape[1])
+    starts = range(0, len(signal), n_at_once)
+    parts = [_find(signal[start : start + n_at_once], rules) for start in starts]
     nothing = np.empty(0, np.intp)
-    in_frame = np.concatenate(
-        [nothing, *(part.frames + at for part, at in zip(parts, starts, strict=True))]
-    )  # (n_found,)
-    steps = np.concatenate([nothing, *(part.steps for part in parts)])
-    middles = np.concatenate([nothing, *(part.middles for part in parts)])
-    is_own = (middles >= rules.n_context) & (middles < rules.n_context + n_own[in_frame])
+    of_stretches = Found(
+        np.concatenate(
+            [nothing, *(part.frames + at for part, at in zip(parts, starts, strict=True))]
+        ),
+        np.concatenate([nothing, *(part.steps for part in parts)]),
+        np.concatenate([nothing, *(part.middles for part in parts)]),
+    )
+    found = _of_frames(of_stretches, frames, rules, signal.shape[1])
+    is_own = found.middles >= rules.n_context
     if not rules.n_pause:
-        return Peaks.without_intervals(in_frame[is_own], steps[is_own])
-    found = Found(in_frame, steps, middles)
-    return with_pauses(found, is_own, n_own, rules.n_context, rules.n_pause)
+        return Peaks.without_intervals(found.frames[is_own], found.steps[is_own])
+    return with_pauses(found, is_own, frames.n_own, rules.n_context, rules.n_pause)
+
+
+def _of_frames(found: Found, frames: Frames, rules: PeakRules, n_steps: int) -> Found:
+    """Return what each frame sees of the peaks of its stretch, up to the end of its own part."""
+    places = found.frames * n_steps + found.middles  # (n_found,), ascending
+    begins = frames.stretches * n_steps + frames.firsts + rules.n_context  # (n_frames,)
+    seen = np.searchsorted(places, begins - rules.n_back)
+    counts = np.searchsorted(places, begins + frames.n_own) - seen
+    at = join_ranges(seen, counts)  # (n_seen,)
+    of_frame = np.repeat(np.arange(len(counts)), counts)
+    firsts = frames.firsts[of_frame]
+    return Found(of_frame, found.steps[at] - firsts, found.middles[at] - firsts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,12 +262,12 @@ class _Bursts:
     first
         Step of the first of them.
     strengths
-        Shape (n_frames, n), 1 for most peaks.
+        Shape (n_stretches, n), 1 for most peaks.
     weights
-        How much each feature is believed, above 0, shape (n_frames, n_features, n).
+        How much each feature is believed, above 0, shape (n_stretches, n_features, n).
     band
-        The signal within the band, shape (n_frames, n_features, n_in_band), of which the first is
-        step `n_trend // 2`.
+        The signal within the band, shape (n_stretches, n_features, n_in_band), of which the first
+        is step `n_trend // 2`.
     """
 
     first: int
@@ -230,50 +276,52 @@ class _Bursts:
     band: FloatArray
 
 
-def _find(frames: FloatArray, rules: PeakRules) -> Found:
-    """Return all peaks that each frame can see."""
-    bursts = _bursts(frames, rules)
+def _find(signal: FloatArray, rules: PeakRules) -> Found:
+    """Return all peaks that the frames of each stretch can see."""
+    n_searched = _n_searched(signal, rules)
+    bursts = _bursts(signal, rules)
     begin = rules.n_context - rules.n_back - bursts.first
-    end = begin + rules.n_back + rules.n_search + rules.n_slack
-    strengths = bursts.strengths  # (n_frames, n)
+    end = begin + rules.n_back + n_searched
+    strengths = bursts.strengths  # (n_stretches, n)
     before = trailing_max(strengths, rules.n_apart)
-    own = strengths[:, begin:end]  # (n_frames, n_own)
+    own = strengths[:, begin:end]  # (n_stretches, n_searched)
     is_peak = (
         (own > before[:, begin - 1 : end - 1])
         & (own >= before[:, begin + rules.n_apart : end + rules.n_apart])
         & (own > STRENGTH_MIN)
         & (own >= _SHARE_OF_PAST * trailing_max(strengths, rules.n_past)[:, begin - 1 : end - 1])
     )
-    in_frame, at = np.nonzero(is_peak)  # (n_found,)
-    weights = bursts.weights[in_frame, :, at + begin]  # (n_found, n_features)
+    in_stretch, at = np.nonzero(is_peak)  # (n_found,)
+    weights = bursts.weights[in_stretch, :, at + begin]  # (n_found, n_features)
     middles = at + rules.n_context - rules.n_back  # (n_found,)
-    steps = _centres(bursts.band, in_frame, middles, weights, rules)
-    return Found(in_frame, steps, middles)
+    steps = _centres(bursts.band, in_stretch, middles, weights, rules)
+    return Found(in_stretch, steps, middles)
 
 
-def _bursts(frames: FloatArray, rules: PeakRules) -> _Bursts:
+def _n_searched(signal: FloatArray, rules: PeakRules) -> int:
+    """Return how many steps of each stretch its frames search together, at most."""
+    return int(signal.shape[1]) - rules.n_context - rules.n_after
+
+
+def _bursts(signal: FloatArray, rules: PeakRules) -> _Bursts:
     """Return how strong bursts of slopes are, from where a peak can depend on them."""
-    chosen = frames[:, :, list(rules.features)].transpose(0, 2, 1)
-    values = np.ascontiguousarray(chosen)  # (n_frames, n_features, n_frame)
-    half, lag = rules.n_trend // 2, rules.n_lag
-    sums = running_sums(values)
-    width = values.shape[2] - 2 * half
-    band = mean_of(sums, rules.n_smooth, half, width) - mean_of(sums, rules.n_trend, half, width)
+    chosen = signal[:, :, list(rules.features)].transpose(0, 2, 1)
+    values = np.ascontiguousarray(chosen)  # (n_stretches, n_features, n_steps)
+    lag = rules.n_lag
+    trend = moving_mean(values, rules.n_trend)
+    earlier = (rules.n_trend - rules.n_smooth) // 2
+    band = moving_mean(values, rules.n_smooth)[..., earlier : earlier + trend.shape[2]] - trend
     slopes = np.abs(band[..., 2 * lag :] - band[..., : -2 * lag])
-    reach = rules.n_burst // 2
-    sizes = mean_of(running_sums(slopes), rules.n_burst, reach, slopes.shape[2] - 2 * reach)
+    sizes = moving_mean(slopes, rules.n_burst)
     # The first and the last step that matter.
     first = rules.n_context - rules.n_back - rules.n_past - rules.n_wild_before
-    last = rules.n_context + rules.n_search + rules.n_slack + rules.n_apart + rules.n_wild_after
+    searched = rules.n_context + _n_searched(signal, rules)
+    last = searched + rules.n_apart + rules.n_wild_after
     here = slice(first - rules.n_reach, last - rules.n_reach)  # `sizes` begin at step n_reach
     usual = _usual(sizes, rules.n_block, here)
     context = N_BLOCKS * rules.n_block
-    totals = running_sums(sizes)  # of the whole context before each step
-    n = here.stop - here.start
-    start = here.start + 1 - context
-    ends = totals[..., start + context : start + context + n]
-    mean = ((ends - totals[..., start : start + n]) / context).astype(np.float32)
-    units: FloatArray = sizes[..., here] / usual  # (n_frames, n_features, n)
+    mean = moving_mean(sizes[..., here.start + 1 - context : here.stop], context)
+    units: FloatArray = sizes[..., here] / usual  # (n_stretches, n_features, n)
     # Noise has no peaks that stand out; squared, it is nothing beside a clean feature.
     weights: FloatArray = np.square(usual / np.maximum(mean, _TINY))
     weights += _TINY
@@ -288,7 +336,7 @@ def _bursts(frames: FloatArray, rules: PeakRules) -> _Bursts:
 
 
 def _centres(
-    band: FloatArray, in_frame: Indices, middles: Indices, weights: FloatArray, rules: PeakRules
+    band: FloatArray, in_stretch: Indices, middles: Indices, weights: FloatArray, rules: PeakRules
 ) -> Indices:
     """Return the centre of gravity of each burst of slopes, shape (n_found,).
 
@@ -301,14 +349,14 @@ def _centres(
     first = rules.n_trend // 2 + lag  # step of the first slope
     around = np.arange(-rules.n_pull, rules.n_pull + 1)
     columns = np.arange(n_features)[np.newaxis, :, np.newaxis]
-    frame_of = in_frame[:, np.newaxis, np.newaxis]
+    stretch_of = in_stretch[:, np.newaxis, np.newaxis]
     past = (middles - first)[:, np.newaxis, np.newaxis] - np.arange(rules.n_block)
-    usual = slopes[frame_of, columns, past].max(axis=2)  # (n_found, n_features)
+    usual = slopes[stretch_of, columns, past].max(axis=2)  # (n_found, n_features)
     factors = (weights / np.maximum(usual, _TINY))[:, :, np.newaxis]  # (n_found, n_features, 1)
     steps = middles
     for _ in range(_N_PULLS):
         near = (steps - first)[:, np.newaxis, np.newaxis] + around
-        pulling = slopes[frame_of, columns, near]
+        pulling = slopes[stretch_of, columns, near]
         joined = _over_features(pulling * factors)  # (n_found, 2 * n_pull + 1)
         masses = np.square(joined.astype(np.float64))
         shifts = (masses * around).sum(axis=1) / np.maximum(masses.sum(axis=1), float(_TINY) ** 2)
@@ -331,9 +379,9 @@ def _usual(sizes: FloatArray, n_block: int, here: slice) -> FloatArray:
 
 
 def _over_features(values: FloatArray) -> FloatArray:
-    """Return the sum over features, shape (n_frames, n).
+    """Return the sum over features, shape (n_stretches, n).
 
-    One after the other, so that no bit depends on how many frames there are.
+    One after the other, so that no bit depends on how many stretches there are.
     """
     total = values[:, 0].copy()
     for feature in range(1, values.shape[1]):
@@ -341,15 +389,17 @@ def _over_features(values: FloatArray) -> FloatArray:
     return total
 
 
-def window_values(frames: FloatArray, peaks: Peaks, rules: PeakRules) -> FloatArray:
+def window_values(
+    signal: FloatArray, places: tuple[Indices, Indices], rules: PeakRules
+) -> FloatArray:
     """Return the windows round peaks, within the band that windows hold.
 
     Parameters
     ----------
-    frames
+    signal
         As for `find_peaks`.
-    peaks
-        From there.
+    places
+        Stretch of each peak and its step there, each of shape (n_peaks,).
     rules
         The same.
 
@@ -358,17 +408,24 @@ def window_values(frames: FloatArray, peaks: Peaks, rules: PeakRules) -> FloatAr
     Float32, shape (n_peaks, n_window, n_features), C-contiguous, unit: the signal's.
     """
     reach = max(rules.n_base, rules.n_low) // 2
-    first = peaks.steps - rules.n_before - reach  # (n_peaks,)
-    places = first[:, np.newaxis] + np.arange(rules.n_window + 2 * reach)
-    values = frames[peaks.frames[:, np.newaxis], places].transpose(0, 2, 1)
+    stretches, steps = places
+    first = steps - rules.n_before - reach  # (n_peaks,)
+    around = first[:, np.newaxis] + np.arange(rules.n_window + 2 * reach)
+    values = signal[stretches[:, np.newaxis], around].transpose(0, 2, 1)
     if not reach:
         return np.ascontiguousarray(values.transpose(0, 2, 1))
     # Around the first value, so that little is lost in sums of a signal far from zero.
     values = np.ascontiguousarray(values)
-    sums = running_sums(values - values[..., :1])
-    low = mean_of(sums, max(rules.n_low, 1), reach, rules.n_window)
+    from_first = values - values[..., :1]
+    low = _mean_round_each(from_first, max(rules.n_low, 1), reach)
     if rules.n_base:
-        low -= mean_of(sums, rules.n_base, reach, rules.n_window)
+        low -= _mean_round_each(from_first, rules.n_base, reach)
     else:
         low += values[..., :1]
     return np.ascontiguousarray(low.transpose(0, 2, 1))
+
+
+def _mean_round_each(values: FloatArray, n: int, reach: int) -> FloatArray:
+    """Return the mean of n values, an odd number, round all but the first and last `reach`."""
+    margin = reach - n // 2
+    return moving_mean(values[..., margin : values.shape[-1] - margin], n)

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
+from stream_detector.core.windowing import peak_windows
 from stream_detector.core.windowing.peak_windows import cut_windows
 from stream_detector.core.windowing.peaks import PeakRules
 from stream_detector.core.windowing.rules import WindowRules
@@ -177,3 +178,33 @@ def test_windows_of_many_frames_are_those_of_a_few() -> None:
         state = some.state
         found.append(some.gather(slice(None)))
     assert (np.concatenate(found) == whole.gather(slice(None))).all()
+
+
+def test_frames_that_share_their_signal_have_the_windows_of_frames_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    n_samples = 3_000
+    noise = np.random.default_rng(0).normal(size=(n_samples, 1)).astype(np.float32)
+    values = np.resize(signal(), (n_samples, 1)) + noise
+    values[1_700:1_702] = np.nan  # of these frames each has its own signal
+    times = 10.0 * np.arange(n_samples, dtype=np.float64)
+    times[2_400:] += 500.0  # a gap
+    pauses = replace(RULES, peaks=replace(PEAKS, n_pause=16))
+    for rules in (RULES, pauses):
+        found = []
+        for n_frames in (1, 2, 7, 32, 1_000):
+            monkeypatch.setattr(peak_windows, "_FRAMES_A_STRETCH", n_frames)
+            batch = cut(values, rules, times)
+            assert len(batch) > 100
+            columns = (batch.gather(slice(None)), batch.records, batch.start_ms, batch.cells)
+            intervals = batch.intervals
+            more = () if intervals is None else (intervals.since_ms, intervals.is_pause)
+            found.append([each.tobytes() for each in (*columns, *more)])
+        assert all(each == found[0] for each in found)
+
+
+def test_a_stretch_has_so_many_frames_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peak_windows, "_FRAMES_A_STRETCH", 3)
+    is_joined = np.array([True, True, True, False, True, False, True, True])
+    assert peak_windows._stretch_starts(is_joined).tolist() == [0, 3, 4, 6]
+    assert peak_windows._stretch_starts(is_joined[:0]).tolist() == [0]

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from stream_detector.core.records import FloatArray
-from stream_detector.core.windowing.pauses import Peaks
-from stream_detector.core.windowing.peaks import PeakRules, find_peaks, window_values
+from stream_detector.core.windowing.peaks import Frames, PeakRules, find_peaks, window_values
 
 RULES = PeakRules(
     features=(0,),
@@ -43,7 +42,7 @@ def frame_of(pulses: Mapping[int, float], rules: PeakRules = RULES) -> FloatArra
 
 def places(frames: FloatArray, rules: PeakRules = RULES, n_own: int = 32) -> list[int]:
     """Return where the peaks of one frame are, counted from where its own part begins."""
-    found = find_peaks(frames, rules, np.array([n_own]))
+    found = find_peaks(frames, rules, Frames.apart(np.array([n_own])))
     steps: list[int] = (found.steps - rules.n_context)[~found.is_pause].tolist()
     return steps
 
@@ -71,9 +70,9 @@ def test_a_constant_signal_has_no_peaks() -> None:
 def test_no_frames_have_no_peaks() -> None:
     none = np.empty((0, RULES.n_frame, 1), np.float32)
     for rules in (RULES, replace(RULES, n_pause=20)):
-        found = find_peaks(none[:, : rules.n_frame], rules, np.empty(0, np.intp))
+        found = find_peaks(none[:, : rules.n_frame], rules, Frames.apart(np.empty(0, np.intp)))
         assert len(found) == 0
-        assert window_values(none, found, rules).shape == (0, 5, 1)
+        assert window_values(none, (found.frames, found.steps), rules).shape == (0, 5, 1)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -158,7 +157,7 @@ def test_a_change_of_gain_is_followed() -> None:
 
 def pauses_of(pulses: Mapping[int, float], n_own: int = 32) -> list[tuple[int, int, int, bool]]:
     rules = replace(RULES, n_pause=16)
-    found = find_peaks(frame_of(pulses, rules), rules, np.array([n_own]))
+    found = find_peaks(frame_of(pulses, rules), rules, Frames.apart(np.array([n_own])))
     columns = (found.steps - rules.n_context, found.intervals, found.before, found.is_pause)
     return list(zip(*(each.tolist() for each in columns), strict=True))
 
@@ -173,7 +172,9 @@ def test_a_pause_begins_so_many_steps_after_a_peak() -> None:
 def test_a_pause_that_goes_on_is_told_by_each_frame() -> None:
     assert [each for each in pauses_of({}) if each[-1]] == [(2, 16, 0, True)]
     rules = replace(RULES, n_pause=16)
-    blank = find_peaks(np.zeros((2, rules.n_frame, 1), np.float32), rules, np.array([32, 5]))
+    blank = find_peaks(
+        np.zeros((2, rules.n_frame, 1), np.float32), rules, Frames.apart(np.array([32, 5]))
+    )
     assert blank.frames.tolist() == [0, 1]
     assert (blank.steps - rules.n_context).tolist() == [0, 0]
     assert blank.intervals.tolist() == [16, 16]
@@ -189,7 +190,7 @@ def test_how_long_ago_a_peak_was_is_known_up_to_a_pause() -> None:
 
 def test_windows_hold_the_signal_around_each_peak() -> None:
     frames = np.arange(2 * 40, dtype=np.float32).reshape(2, 20, 2)
-    at = Peaks.without_intervals(np.array([0, 1]), np.array([6, 10]))
+    at = np.array([0, 1]), np.array([6, 10])
     rules = replace(RULES, n_features=2)
     windows = window_values(frames, at, rules)
     assert windows.flags.c_contiguous
@@ -197,7 +198,7 @@ def test_windows_hold_the_signal_around_each_peak() -> None:
 
 
 def test_windows_are_within_their_band() -> None:
-    at = Peaks.without_intervals(np.array([0]), np.array([10]))
+    at = np.array([0]), np.array([10])
     ramp = 1e6 + np.arange(20, dtype=np.float32).reshape(1, 20, 1)
     without_low = window_values(ramp, at, replace(RULES, n_base=7))
     assert without_low.ravel().tolist() == [0.0] * 5  # a straight line is its moving mean
