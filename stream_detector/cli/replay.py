@@ -148,7 +148,7 @@ FLAGS = {
 }
 """Flags of samples and faults, by their names in `stream_detector.replay`."""
 
-OnProgress = Callable[[int, int], None]
+OnProgress = Callable[[int, int | None], None]
 
 
 class Job(NamedTuple):
@@ -369,7 +369,7 @@ def _sample_job(
             message = f"{source} cannot be sent: {error}"
             raise ConfigError(message) from None
 
-    return Job(f"{len(feed.samples):,} samples of {source}", send)
+    return Job(f"samples of {source}", send)
 
 
 def _send(job: Job, topic: str, settings: "ConnectionSettings") -> None:
@@ -383,7 +383,7 @@ def _send(job: Job, topic: str, settings: "ConnectionSettings") -> None:
         with progress_bar() as progress:
             task = progress.add_task(f"replaying {job.name}", total=None)
 
-            def on_progress(n_sent: int, n_records: int) -> None:
+            def on_progress(n_sent: int, n_records: int | None) -> None:
                 progress.update(task, completed=n_sent, total=n_records)
 
             summary = job.send(client, topic, on_progress)

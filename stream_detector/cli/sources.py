@@ -30,7 +30,7 @@ from stream_detector.datasets import (
 from stream_detector.datasets.feature_order import in_order
 from stream_detector.datasets.files.images import read_images
 from stream_detector.datasets.files.ordering import in_time_order
-from stream_detector.datasets.files.samples import read_samples, sample_parts
+from stream_detector.datasets.files.samples import sample_parts
 from stream_detector.datasets.files.several import holds_tables
 from stream_detector.datasets.files.windows import load as load_window_file
 from stream_detector.datasets.files.windows import read_windows, window_parts
@@ -46,6 +46,7 @@ SAMPLE_INTERVALS_MS = {name: DATASETS[name].sample_interval_ms for name in built
 
 
 _BYTES_AT_ONCE = 1 << 26
+_SAMPLES_AT_ONCE = 65_536
 
 
 class FileWindows(NamedTuple):
@@ -189,7 +190,7 @@ def _cut_file(
 def _n_at_once(rules: WindowRules) -> int:
     """Return of how many samples the windows are cut together, so that these take little memory."""
     n_bytes = rules.frame.n_steps * (rules.n_features + 1) * 4  # of a window, with its labels
-    return min(max(_BYTES_AT_ONCE * rules.stride // n_bytes, 1_024), 65_536)
+    return min(max(_BYTES_AT_ONCE * rules.stride // n_bytes, 1_024), _SAMPLES_AT_ONCE)
 
 
 def load_named_dataset(
@@ -325,13 +326,13 @@ class SampleFeed:
     name
         Name to print.
     samples
-        Samples of one series or several.
+        Samples of one series or several; of a file, some at a time in the order of their times.
     sample_interval_ms
         Time between two samples of a series; None for a file, which does not say it.
     """
 
     name: str
-    samples: Samples
+    samples: Samples | Iterator[Samples]
     sample_interval_ms: float | None
 
 
@@ -377,7 +378,9 @@ def load_sample_feed(
                 f"received {source!r}"
             )
             raise ConfigError(message)
-        return SampleFeed(source, read_samples(path, features, columns).exact_samples, None)
+        parts = in_time_order(sample_parts(path, features, columns, exact=True), _SAMPLES_AT_ONCE)
+        first = next(parts)  # all of the file is read before
+        return SampleFeed(source, chain([first], parts), None)
     name, _, series = source.partition(":")
     if not series:
         message = (

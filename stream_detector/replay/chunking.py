@@ -1,5 +1,6 @@
 """Cut series of samples into records, and put the records in the order of sending."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from stream_detector.core.records import Samples
 from stream_detector.core.timestamps import STEP_MS, follow, keep
+from stream_detector.replay.fleet import concatenate
 
 _ROWS_AHEAD = 64
 """How many rows are compared at first, so that a record with many cuts does not take long."""
@@ -109,6 +111,41 @@ def chunk(samples: Samples, sample_interval_ms: float | None, chunk_samples: int
         times_ms=ordered.times_ms[starts][order],
         labels=labels,
     )
+
+
+def whole_times(parts: Iterable[Samples]) -> Iterator[Samples]:
+    """Yield samples in parts that end with all samples of a time, so that ties stay together.
+
+    Parameters
+    ----------
+    parts
+        Samples in the order of their times, all with the same `keys`.
+
+    Examples
+    --------
+    >>> def part(*times_ms):
+    ...     n = len(times_ms)
+    ...     return Samples(("a",), np.zeros(n, np.intp), np.array(times_ms), np.zeros((n, 1)))
+    >>> parts = part(1.0, 2.0), part(2.0), part(2.0, 3.0)
+    >>> [some.times_ms.tolist() for some in whole_times(parts)]
+    [[1.0], [2.0, 2.0, 2.0], [3.0]]
+    """
+    rest = None
+    for part in filter(len, parts):
+        samples = part if rest is None else concatenate([rest, part])
+        n_whole = int(np.searchsorted(samples.times_ms, samples.times_ms[-1]))
+        if n_whole:
+            yield _rows(samples, slice(0, n_whole))
+        rest = _rows(samples, slice(n_whole, None))
+    if rest is not None:
+        yield rest
+
+
+def _rows(samples: Samples, rows: slice) -> Samples:
+    """Return some rows of samples."""
+    labels = None if samples.labels is None else samples.labels[rows]
+    columns = samples.series[rows], samples.times_ms[rows], samples.values[rows]
+    return Samples(samples.keys, *columns, labels)
 
 
 def _series_after_series(samples: Samples) -> Samples:

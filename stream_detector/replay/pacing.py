@@ -5,6 +5,7 @@ At 1,000 records a second, 10 records are sent every 10 milliseconds, not 1,000 
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,9 +64,10 @@ class Schedule:
     due_s: NDArray[np.float64] | None = None
 
     @classmethod
-    def at_rate(cls, n_records: int, rate: float | None) -> "Schedule":
-        """Return a schedule of `rate` records a second; None is as fast as possible."""
-        return cls(n_records, None if rate is None else np.arange(n_records) / rate)
+    def at_rate(cls, n_records: int, rate: float | None, n_before: int = 0) -> "Schedule":
+        """Return a schedule of `rate` records a second, after others; None is at once."""
+        numbers = np.arange(n_before, n_before + n_records)
+        return cls(n_records, None if rate is None else numbers / rate)
 
     def n_due(self, elapsed_s: float) -> int:
         """Return how many records are due by now, counted from the start, so without drift."""
@@ -80,17 +82,30 @@ class Schedule:
         return max(0.0, float(self.due_s[n_sent]) - elapsed_s)
 
 
+class Part(NamedTuple):
+    """Records that are made together.
+
+    Parameters
+    ----------
+    schedule
+        How many there are, and when each is due after the start of the first part.
+    make
+        Makes the records of a tick.
+    """
+
+    schedule: Schedule
+    make: MakeRecords
+
+
 def send(
-    schedule: Schedule, make: MakeRecords, client: Client, clock: Clock, on_progress: Progress
+    parts: Iterable[Part], client: Client, clock: Clock, on_progress: Progress
 ) -> ReplaySummary:
     """Produce records as they become due, and wait until all are acknowledged.
 
     Parameters
     ----------
-    schedule
-        Number of records, and when each is due.
-    make
-        Makes the records of a tick.
+    parts
+        The records, part by part: one part is sent before the next one is taken.
     client
         Sends them; not closed here.
     clock
@@ -109,20 +124,22 @@ def send(
     KeyboardInterrupt
         After all records produced so far have been acknowledged.
     """
-    start_s = clock.monotonic_s()
-    n_sent = 0
+    start_s, n_before = clock.monotonic_s(), 0
     try:
-        while n_sent < schedule.n_records:
-            n_due = schedule.n_due(clock.monotonic_s() - start_s)
-            n_due = min(n_due, n_sent + RECORDS_PER_TICK_MAX)
-            if n_due > n_sent:
-                client.produce(make(n_sent, n_due))
-                n_sent = n_due
-                on_progress(n_sent)
-            wait_s = schedule.wait_s(n_sent, clock.monotonic_s() - start_s)
-            if wait_s > 0:  # otherwise the next record is due already
-                clock.sleep(max(wait_s, TICK_S))
+        for schedule, make in parts:
+            n_sent = 0
+            while n_sent < schedule.n_records:
+                n_due = schedule.n_due(clock.monotonic_s() - start_s)
+                n_due = min(n_due, n_sent + RECORDS_PER_TICK_MAX)
+                if n_due > n_sent:
+                    client.produce(make(n_sent, n_due))
+                    n_sent = n_due
+                    on_progress(n_before + n_sent)
+                wait_s = schedule.wait_s(n_sent, clock.monotonic_s() - start_s)
+                if wait_s > 0:  # otherwise the next record is due already
+                    clock.sleep(max(wait_s, TICK_S))
+            n_before += n_sent
     finally:
         # Also on Ctrl-C, so that every record produced so far is acknowledged.
         client.flush(FLUSH_TIMEOUT_MS)
-    return ReplaySummary(n_records=n_sent, seconds=clock.monotonic_s() - start_s)
+    return ReplaySummary(n_records=n_before, seconds=clock.monotonic_s() - start_s)

@@ -5,12 +5,11 @@ the exact time of its first sample; its Kafka timestamp is that time in whole mi
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_detector.core.codec.float32_format import TIME_HEADER
 from stream_detector.core.codec.formats import CONTENT_TYPES, ContentType, formats_of
@@ -18,9 +17,16 @@ from stream_detector.core.codec.samples import encode_samples
 from stream_detector.core.records import Headers, OutputRecord, Samples
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.ports import Client, Clock
-from stream_detector.replay.chunking import Chunks, chunk
+from stream_detector.replay.chunking import Chunks, chunk, whole_times
 from stream_detector.replay.faults import NO_FAULTS, FaultCounts, Faults, Sending, apply_faults
-from stream_detector.replay.pacing import LABEL_HEADER, ReplaySummary, Schedule, send
+from stream_detector.replay.fleet import concatenate
+from stream_detector.replay.pacing import (
+    LABEL_HEADER,
+    Part,
+    ReplaySummary,
+    Schedule,
+    send,
+)
 from stream_detector.telemetry import log_event
 
 _DAY_MS = 86_400_000
@@ -30,8 +36,9 @@ USUAL_RETENTION_MS = 7 * _DAY_MS
 SampleTimes = Literal["first", "each"]
 """Whether a record carries the time of its first sample or of each sample."""
 
-SampleProgress = Callable[[int, int], None]
-"""Takes, after each tick, the number of records produced so far and that of all records."""
+SampleProgress = Callable[[int, int | None], None]
+"""Takes, after each tick, the number of records produced so far and that of all records, None where
+that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,7 @@ class SampleReplaySummary(ReplaySummary):
 
 
 def replay_samples(
-    samples: Samples,
+    samples: Samples | Iterable[Samples],
     client: Client,
     topic: str,
     *,
@@ -133,7 +140,9 @@ def replay_samples(
     Parameters
     ----------
     samples
-        Any number of series, which may be mixed, each ascending in time.
+        Any number of series, which may be mixed, each ascending in time. Or parts of them, all with
+        the same `keys` and in the order of their times, which are sent one after the other: so they
+        need not be held, except where faults or records of several samples concern those far apart.
     client
         Sends the records; not closed here.
     topic
@@ -160,24 +169,69 @@ def replay_samples(
         If a time lies before 1970 or after the year 9999 or goes backwards in its series, or a
         value is infinite, which JSON cannot express: the caller's mistake.
     """
-    chunks = chunk(
-        _shifted(samples, options.start_ms),
-        options.sample_interval_ms if options.times == "first" else None,
-        options.chunk_samples,
-    )
-    _require_sendable(chunks, options.content_type)
-    _warn_of_retention(chunks, clock.now_ms())
-    sending = apply_faults(chunks, options.faults)
-    schedule = _schedule(sending.due_ms, options)
-
-    def make(first: int, stop: int) -> Iterator[OutputRecord]:
-        return _records(chunks, sending, slice(first, stop), topic, options)
+    if isinstance(samples, Samples):
+        parts: Iterable[Samples] = [samples]
+    elif options.faults != NO_FAULTS or options.chunk_samples > 1:
+        parts = [concatenate(list(samples))]
+    else:
+        parts = whole_times(samples)
+    sending = _Parts(parts, topic, options, clock)
+    is_held = isinstance(parts, list)
 
     def report(n_sent: int) -> None:
-        on_progress(n_sent, schedule.n_records)
+        on_progress(n_sent, sending.n_records if is_held else None)
 
-    done = send(schedule, make, client, clock, report)
-    return SampleReplaySummary(done.n_records, done.seconds, len(chunks), sending.counts)
+    done = send(sending, client, clock, report)
+    return SampleReplaySummary(done.n_records, done.seconds, sending.n_made, sending.counts)
+
+
+class _Parts:
+    """Makes records of samples, part by part."""
+
+    def __init__(
+        self, parts: Iterable[Samples], topic: str, options: SampleReplayOptions, clock: Clock
+    ) -> None:
+        self.n_made = 0
+        self.n_records = 0
+        self.counts = FaultCounts()
+        self._parts = parts
+        self._topic = topic
+        self._options = options
+        self._clock = clock
+        self._shift_ms = 0.0
+        self._start_ms = 0.0
+
+    def __iter__(self) -> Iterator[Part]:
+        for number, samples in enumerate(self._parts):
+            yield self._part(samples, is_first=number == 0)
+
+    def _part(self, samples: Samples, *, is_first: bool) -> Part:
+        """Return the records of some samples."""
+        options = self._options
+        if is_first and options.start_ms is not None and len(samples):
+            self._shift_ms = options.start_ms - float(samples.times_ms.min())
+        chunks = chunk(
+            replace(samples, times_ms=samples.times_ms + self._shift_ms),
+            options.sample_interval_ms if options.times == "first" else None,
+            options.chunk_samples,
+        )
+        _require_sendable(chunks, options.content_type)
+        sending = apply_faults(chunks, options.faults)
+        if is_first:
+            _warn_of_retention(chunks, self._clock.now_ms())
+            self.counts = sending.counts
+            self._start_ms = float(sending.due_ms[0]) if len(sending.due_ms) else 0.0
+        schedule = Schedule.at_rate(len(sending.due_ms), options.rate, self.n_records)
+        if options.speed is not None:
+            due_s = (sending.due_ms - self._start_ms) / 1_000 / options.speed
+            schedule = Schedule(len(due_s), due_s)
+        self.n_made += len(chunks)
+        self.n_records += schedule.n_records
+
+        def make(first: int, stop: int) -> Iterator[OutputRecord]:
+            return _records(chunks, sending, slice(first, stop), self._topic, options)
+
+        return Part(schedule, make)
 
 
 def _warn_of_retention(chunks: Chunks, now_ms: int) -> None:
@@ -198,13 +252,6 @@ def _is_above_0(value: float | None) -> bool:
     return value is None or value > 0
 
 
-def _shifted(samples: Samples, start_ms: int | None) -> Samples:
-    """Return the samples with the first of them at `start_ms`."""
-    if start_ms is None or not len(samples):
-        return samples
-    return replace(samples, times_ms=samples.times_ms + (start_ms - samples.times_ms.min()))
-
-
 def _require_sendable(chunks: Chunks, content_type: ContentType) -> None:
     """Raise for times out of range, and for values that the format cannot express."""
     times_ms = chunks.samples.times_ms
@@ -217,13 +264,6 @@ def _require_sendable(chunks: Chunks, content_type: ContentType) -> None:
     if content_type != "float32" and np.isinf(chunks.samples.values).any():
         message = "values: expected finite numbers or NaN, received an infinity, unknown to JSON"
         raise ValueError(message)
-
-
-def _schedule(due_ms: NDArray[np.float64], options: SampleReplayOptions) -> Schedule:
-    """Return when the records are due: at a rate, as event time passes, or at once."""
-    if options.speed is None or not len(due_ms):
-        return Schedule.at_rate(len(due_ms), options.rate)
-    return Schedule(len(due_ms), (due_ms - due_ms[0]) / 1_000 / options.speed)
 
 
 def _records(

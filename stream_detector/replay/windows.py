@@ -10,6 +10,7 @@ from stream_detector.core.records import FloatArray, OutputRecord
 from stream_detector.ports import Client, Clock
 from stream_detector.replay.pacing import (
     LABEL_HEADER,
+    Part,
     Progress,
     ReplaySummary,
     Schedule,
@@ -105,7 +106,7 @@ def replay(
     def make(first: int, stop: int) -> Iterator[OutputRecord]:
         return _records(windows[first:stop], first, topic, options)
 
-    return send(schedule, make, client, clock, on_progress)
+    return send([Part(schedule, make)], client, clock, on_progress)
 
 
 def _records(

@@ -127,7 +127,11 @@ def to_samples(columns: Columns, features: Features | None = None) -> SampleTabl
 
 
 def sample_parts(
-    path: AnyPath, features: Features, columns: ColumnMap = BY_NAME
+    path: AnyPath,
+    features: Features | None = None,
+    columns: ColumnMap = BY_NAME,
+    *,
+    exact: bool = False,
 ) -> Iterator[Samples]:
     """Yield the samples of a file some at a time, in its order, whatever their times.
 
@@ -138,6 +142,8 @@ def sample_parts(
     ----------
     path, features, columns
         As there.
+    exact
+        Keep the values in float64 as the file has them.
 
     Raises
     ------
@@ -154,7 +160,7 @@ def sample_parts(
         part = _checked(received.with_labels(), features, is_first=not number)
         samples = replace(_samples(part, features), labels=part.labels())
         watch.add(part, samples)
-        yield samples
+        yield replace(samples, values=np.ascontiguousarray(part.values)) if exact else samples
     watch.warn()
 
 

@@ -1,7 +1,9 @@
 """Records of samples: form, headers, times, pace and faults."""
 
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import orjson
@@ -62,7 +64,10 @@ def make_samples(n_series: int = 3, n_samples: int = 40, n_features: int = 2) ->
 
 
 def send(
-    broker: MemoryBroker, samples: Samples, clock: SteppedClock | None = None, **options: object
+    broker: MemoryBroker,
+    samples: Samples | Iterator[Samples],
+    clock: SteppedClock | None = None,
+    **options: object,
 ) -> SampleReplaySummary:
     given = {"sample_interval_ms": 10.0, "chunk_samples": 4} | options
     return replay_samples(
@@ -177,7 +182,7 @@ def test_event_time_passes_at_the_speed_asked_for(
 
 def test_a_record_is_sent_when_it_is_due(broker: MemoryBroker) -> None:
     clock = SteppedClock()
-    sent: list[tuple[float, int, int]] = []
+    sent: list[tuple[float, int, int | None]] = []
     samples = make_samples(n_series=1, n_samples=8)
     samples.times_ms[4:] += 60_000  # a gap of a minute
     replay_samples(
@@ -345,3 +350,34 @@ def test_times_that_a_topic_would_not_keep_are_logged(
     clock.time_s = BASE_MS / 1000 + n_days * 86_400
     send(broker, make_samples(), clock)
     assert ("retention.ms" in caplog.text) == is_logged
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 7, 50, 1_000])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"chunk_samples": 1},
+        {"chunk_samples": 1, "speed": 0.5, "start_ms": 5_000},
+        {"chunk_samples": 1, "rate": 40.0, "content_type": "float32"},
+        {"chunk_samples": 3},
+        {"chunk_samples": 1, "faults": Faults(0.1, 0.1, 0.1, 0.1, 0.1, delay_ms=30)},
+    ],
+)
+def test_samples_in_parts_are_the_same_records(n_rows: int, options: dict[str, Any]) -> None:
+    whole = make_samples()
+    order = np.argsort(whole.times_ms, kind="stable")
+    parts = []
+    for start in range(0, len(whole), n_rows):
+        rows = order[start : start + n_rows]
+        columns = whole.series[rows], whole.times_ms[rows], whole.values[rows]
+        labels = None if whole.labels is None else whole.labels[rows]
+        parts.append(Samples(whole.keys, *columns, labels))
+    assert len({*whole.times_ms.tolist()}) < len(whole)  # so that parts end within a time
+    sent, summaries = [], []
+    for samples in (whole, iter(parts)):
+        broker = MemoryBroker(now_ms=lambda: 42)
+        broker.create_topic(TOPIC, 1)
+        summaries.append(send(broker, samples, **options))
+        sent.append([(each.metadata, each.value) for each in broker.records(TOPIC)])
+    assert sent[0] == sent[1]
+    assert summaries[0] == summaries[1]
