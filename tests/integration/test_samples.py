@@ -68,7 +68,7 @@ def send(servers: str, topic: str, samples: Samples, faults: Faults = NO_FAULTS,
         client.close()
 
 
-def nothing(*_: int) -> None:
+def nothing(*_: int | None) -> None:
     pass
 
 
