@@ -217,6 +217,10 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
         "there was nothing to read.",
         {"after_s": "Seconds since the first failure"},
     ),
+    "schema": LogEvent(
+        "Records name a schema that was not in memory, and the registry has it.",
+        {"id": "Its number or GUID", "kind": "AVRO, PROTOBUF or JSON"},
+    ),
     "failed": LogEvent(
         "The process ends because of an error; only with `--log-format json`, where the line "
         "`error: ...` would be no JSON.",

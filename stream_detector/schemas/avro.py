@@ -95,6 +95,8 @@ class AvroSchema:
                 f"Avro: expected a value of its schema, received {value[:20]!r}: "
                 f"{len(value) - stream.tell()} of {len(value)} bytes are left over"
             )
+            if value.startswith(b"\0"):
+                message += "; for values after the id of a schema set schema_registry_url"
             raise RecordDecodeError(message)
         return _without_decimals(found) if self._has_decimals else found
 

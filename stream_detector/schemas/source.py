@@ -1,6 +1,7 @@
 """The schemas of a batch: which it needs, from memory or from the registry."""
 
 import contextlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from stream_detector.schemas.alerts import AvroAlerts, alert_json
 from stream_detector.schemas.avro import AvroSchema, require_fastavro
 from stream_detector.schemas.json_schema import JsonSchema
 from stream_detector.schemas.registry import RegisteredSchema, SchemaRegistry
+from stream_detector.telemetry import log_event
 
 SCHEMAS_MAX = 1_000
 """Most schemas in memory; of more, those that were used longest ago are asked for again."""
@@ -139,9 +141,11 @@ class RegistrySchemas:
             known = ", ".join(BUILDERS)
             return RecordSchemaError(f"expected one of {known}, received {registered.type}")
         try:
-            return build(registered)
+            schema = build(registered)
         except ValueError as error:
             return RecordSchemaError(str(error))
+        log_event(logging.INFO, "schema", id=schema_id, kind=registered.type)
+        return schema
 
 
 def require_libraries(schema_type: str) -> None:

@@ -2,26 +2,61 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import avro_forms
 import numpy as np
+import proto_forms
+from avro_forms import framed
 from fuzz_checks import Chosen
 from fuzz_records import HEADERS, INTERVAL_MS, KEYS, N_RULES_BYTES, Sent, batch_of, pack
-from input_forms import FORMS, NAMES, records_of
+from input_forms import FORMS, NAMES, Form, records_of
 
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.mapped_samples import decode_mapped_samples
 from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.features import Features
 from stream_detector.recipes.input import InputSection
-from stream_detector.schemas.avro import open_mapping
+from stream_detector.schemas.avro import AvroSchema, open_mapping
+from stream_detector.schemas.protobuf import ProtobufSchema
 
 FEATURES = Features(NAMES)
-READ = [form for form in FORMS if form.table and form.n_features == len(NAMES)]
-"""Forms whose `[input]` reads any records."""
+PROTOBUF = ProtobufSchema(proto_forms.TEXT)
+SCHEMAS: dict[int | str, Any] = {99: PROTOBUF}
+SCHEMAS |= {number: AvroSchema(each.text) for number, each in enumerate(avro_forms.FORMS)}
+NAMING = [
+    Form(
+        f"{each.name}, of a registry",
+        {"format": "avro", **each.table},
+        lambda sample, _, number=number, form=each: [
+            framed(number, form.encode(sample.key, sample.time_ms, sample.values))
+        ],
+    )
+    for number, each in enumerate(avro_forms.FORMS)
+]
+NAMING.append(
+    Form(
+        "protobuf",
+        {"format": "protobuf", **proto_forms.TABLE},
+        lambda each, _: [
+            framed(99, proto_forms.encode(PROTOBUF, each.key, each.time_ms, each.values))
+        ],
+    )
+)
+READ = [*(form for form in FORMS if form.table and form.n_features == len(NAMES)), *NAMING]
+"""Forms whose `[input]` reads any records; the last ones name schemas."""
 
-CONTENT_TYPES: tuple[ContentType | None, ...] = (None, "json", "csv", "influx", "float32", "avro")
+CONTENT_TYPES: tuple[ContentType | None, ...] = (
+    None,
+    "json",
+    "csv",
+    "influx",
+    "float32",
+    "avro",
+    "protobuf",
+)
 
 
 @cache
@@ -44,8 +79,9 @@ def check_mapped(
     """Check that each record is used or rejected, and means alone what it means among others."""
 
     def decode(some: Sequence[Sent]) -> Any:
+        batch = replace(batch_of(some), schemas=SCHEMAS)
         return decode_mapped_samples(
-            batch_of(some), content_type, mapping, features=FEATURES, interval_ms=INTERVAL_MS
+            batch, content_type, mapping, features=FEATURES, interval_ms=INTERVAL_MS
         )
 
     batch, samples = decode(sent)
