@@ -1,9 +1,9 @@
 """Write the parts of the documentation that the code already says.
 
 `python docs/generate.py` writes what stands between the markers on the pages of docs/reference, the
-alert's JSON Schema and an example alert. With `--check` it writes nothing and exits 1 if any of
-them is stale. Either way it fails if something lacks a description, or a page that is written by
-hand leaves out something that the code has.
+alert's JSON Schema and an example alert, and the rules and the dashboard in deploy/. With `--check`
+it writes nothing and exits 1 if any of them is stale. Either way it fails if something lacks a
+description, or a page that is written by hand leaves out something that the code has.
 """
 
 import argparse
@@ -19,8 +19,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import orjson
 import typer
 from alert_example import PARTS, example, schema
+from grafana_dashboard import dashboard_file
 from log_calls import log_calls
-from prometheus_client.metrics import MetricWrapperBase
+from metric_table import metric_table
+from prometheus_rules import rows as rule_rows
+from prometheus_rules import rules_file
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
@@ -33,12 +36,13 @@ from stream_detector.log_events import LOG_EVENTS
 from stream_detector.recipes.section import tables_of
 from stream_detector.recipes.sections import Recipe
 from stream_detector.settings import ENVIRONMENT_PREFIX, ConnectionSettings, DetectSettings
-from stream_detector.telemetry import Metrics
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 SCHEMA = ROOT / "docs" / "alert.schema.json"
 EXAMPLE = ROOT / "docs" / "alert.example.json"
+RULES = ROOT / "deploy" / "prometheus" / "stream-detector.rules.yml"
+DASHBOARD = ROOT / "deploy" / "grafana" / "stream-detector.json"
 
 Row = tuple[str, ...]
 
@@ -87,6 +91,8 @@ def contents() -> dict[Path, str]:
         **written,
         SCHEMA: json.dumps(schema(), indent=2) + "\n",
         EXAMPLE: _pretty(example().value) + "\n",
+        RULES: rules_file(),
+        DASHBOARD: dashboard_file(),
     }
 
 
@@ -99,6 +105,7 @@ def blocks() -> dict[str, str]:
         ),
         "recipe": "\n\n".join(_recipe()),
         "metrics": _table(("Metric", "Type", "Labels", "Meaning"), _metrics()),
+        "rules": _table(("Rule", "Fires while", "For", "Severity", "Meaning"), rule_rows()),
         "log events": "\n\n".join(_log_events()),
         "exit codes": _table(("Code", "Raised as", "Meaning"), _exit_codes()),
         "error tree": _error_tree(),
@@ -291,13 +298,9 @@ def _one_of(values: list[Any]) -> str:
 
 def _metrics() -> Iterator[Row]:
     """Yield a row for each metric."""
-    for metric in vars(Metrics()).values():
-        if isinstance(metric, MetricWrapperBase):
-            family = next(iter(metric.describe()))
-            name = f"{family.name}_total" if family.type == "counter" else family.name
-            # The library gives label names nowhere else.
-            labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001
-            yield f"`{name}`", family.type, labels, family.documentation
+    for each in metric_table().values():
+        labels = ", ".join(f"`{label}`" for label in each.labels)
+        yield f"`{each.name}`", each.kind, labels, each.meaning
 
 
 def _log_events() -> Iterator[str]:

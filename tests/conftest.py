@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import sys
 import uuid
 import warnings
@@ -143,6 +144,14 @@ def registry() -> Iterator[LocalRegistry]:
     else:
         yield found
         found.close()
+
+
+@pytest.fixture(scope="session")
+def prometheus_tools() -> None:
+    """Prometheus and its promtool, as Debian's package `prometheus` has them."""
+    missing = [name for name in ("prometheus", "promtool") if shutil.which(name) is None]
+    if missing:
+        _skip_or_fail(f"needs {' and '.join(missing)} on PATH")
 
 
 @pytest.fixture(scope="session")
