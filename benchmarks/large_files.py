@@ -1,4 +1,4 @@
-"""Measure the memory and the time that `score` takes for large files of samples.
+"""Measure the memory and the time that `score` or `replay` takes for large files of samples.
 
 The rows of a file are repeated, each time later, until the file has the size that is asked for:
 in the order of time, or with the rows of each key together, as `--by-key` says.
@@ -6,6 +6,7 @@ in the order of time, or with the rows of each key together, as `--by-key` says.
     stream-detector generate-data pumps --hours 8 --seed 22 --out pumps.csv
     stream-detector init pumps.csv --yes
     python benchmarks/large_files.py bundles/pumps pumps.csv --megabytes 200 2000
+    python benchmarks/large_files.py bundles/pumps pumps.csv --megabytes 20 200 --replay
 """
 
 import argparse
@@ -18,13 +19,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
+from common import make_topics, running_broker
+
 MEGABYTE = 1_000_000
 
 
 class Run(NamedTuple):
     """What one run took."""
 
-    megabytes: int
     peak_mib: float
     seconds: float
 
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="with the columns key and timestamp_ms first")
     parser.add_argument("--megabytes", type=int, nargs="+", default=[200])
     parser.add_argument("--by-key", action="store_true", help="the rows of each key together")
+    parser.add_argument("--replay", action="store_true", help="send the file to a real Kafka")
     chosen = parser.parse_args()
     print("| file | peak of resident memory | time |")
     print("|---|---|---|")
@@ -43,8 +46,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "large.csv"
             write_large(chosen.file, path, megabytes, is_by_key=chosen.by_key)
-            run = score(chosen.bundle, path, megabytes)
-        cells = f"{run.megabytes:,} MB | {run.peak_mib:.0f} MiB | {run.seconds:.0f} s"
+            if chosen.replay:
+                run = replay(chosen.bundle, path)
+            else:
+                run = run_program("score", chosen.bundle, path, "--out", os.devnull)
+        cells = f"{megabytes:,} MB | {run.peak_mib:.0f} MiB | {run.seconds:.0f} s"
         print(f"| {cells} |", flush=True)
 
 
@@ -67,15 +73,23 @@ def write_large(source: Path, path: Path, megabytes: int, *, is_by_key: bool) ->
                 file.writelines(f"{row[0]},{time_ms + later},{row[2]}\n" for row, time_ms in group)
 
 
-def score(bundle: Path, path: Path, megabytes: int) -> Run:
-    """Score a file in a process of its own."""
+def replay(bundle: Path, path: Path) -> Run:
+    """Send a file to a topic of a real Kafka."""
+    with running_broker() as servers:
+        make_topics(servers, "telemetry")
+        options = ("--bundle", bundle, "--client", "confluent", "--bootstrap-servers", servers)
+        return run_program("replay", path, *options)
+
+
+def run_program(*words: object) -> Run:
+    """Run a command in a process of its own."""
     program = Path(sys.executable).with_name("stream-detector")
     started_s = time.monotonic()
-    process = subprocess.Popen([program, "score", bundle, path, "--out", os.devnull])
+    process = subprocess.Popen([program, *map(str, words)])
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        sys.exit(f"score ended with {os.waitstatus_to_exitcode(status)}")
-    return Run(megabytes, usage.ru_maxrss / 1_024, time.monotonic() - started_s)
+        sys.exit(f"{words[0]} ended with {os.waitstatus_to_exitcode(status)}")
+    return Run(usage.ru_maxrss / 1_024, time.monotonic() - started_s)
 
 
 if __name__ == "__main__":
