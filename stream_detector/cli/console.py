@@ -72,7 +72,8 @@ def console(
 ) -> None:
     """Show what happens on the topics as a page in the browser, until Ctrl-C.
 
-    The page shows the alerts that are open, and lanes of the highest score of each key. It reads
+    The page shows the alerts that are open, lanes of the highest score of each key, and a key's
+    signal with its reconstruction, scores and alerts at any time that the topic keeps. It reads
     the alerts topic and the input topic, which the bundle's detector judges once more for the page
     alone. It joins no group, commits nothing and writes nothing, so it disturbs no detector.
 
@@ -121,7 +122,9 @@ def make_console(served: "Served", settings: DetectSettings) -> "LivePage":
     from stream_detector.ports import SystemClock
     from stream_detector.web.alert_board import AlertBoard
     from stream_detector.web.app import LivePage, take_alerts
+    from stream_detector.web.history import History
     from stream_detector.web.input_watch import InputWatch
+    from stream_detector.web.key_view import KeyView
     from stream_detector.web.reading import TopicReader
 
     detector, clock = served.detector, SystemClock()
@@ -141,7 +144,11 @@ def make_console(served: "Served", settings: DetectSettings) -> "LivePage":
         )
         for topic, take, n_back in ways
     ]
-    return LivePage(served.bundle.reference.name, board, watch, readers, clock)
+    history = History(
+        settings.input_topic, partial(connect_reader, settings, settings.input_topic), watch.marks
+    )
+    look = KeyView(served, make_schemas(settings, detector), settings.content_type)
+    return LivePage(served.bundle.reference.name, board, watch, readers, clock, history, look)
 
 
 def run_console(console: "LivePage", host: str, port: int, password: str | None) -> None:

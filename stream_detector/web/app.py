@@ -1,30 +1,42 @@
-"""What the page may ask: its files, a picture a second, lanes."""
+"""What the page may ask: its files, a picture a second, lanes, and one key over some time."""
 
+import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from stream_detector.core.records import RecordBatch
-from stream_detector.errors import RecordDecodeError
+from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
+from stream_detector.errors import RecordDecodeError, StreamDetectorError
 from stream_detector.outputs.alerts import parse_alert
 from stream_detector.ports import Clock
-from stream_detector.web.alert_board import AlertBoard
+from stream_detector.web import charts
+from stream_detector.web.alert_board import AlertBoard, name_of
 from stream_detector.web.events import EventStreams
 from stream_detector.web.guards import Guard
+from stream_detector.web.history import History, Stretch
 from stream_detector.web.input_watch import InputWatch
+from stream_detector.web.key_view import KeyView
 from stream_detector.web.reading import TopicReader
 
 SEARCH_CHARACTERS_MAX = 256
+SPAN_WINDOWS = 10
+"""How many windows are shown of a key at first."""
+
+SPAN_MS_MAX = 7 * 86_400_000
+LOOKS_MAX = 2
+"""Most keys that are looked at at a time; others wait."""
 
 _PAGE = {
     "/": ("console.html", "text/html"),
@@ -50,6 +62,10 @@ class LivePage:
         What fills both.
     clock
         The time of the machine.
+    history
+        Reads the input topic once more.
+    key_view
+        Looks at single keys.
     """
 
     title: str
@@ -57,6 +73,8 @@ class LivePage:
     watch: InputWatch
     readers: Sequence[TopicReader]
     clock: Clock
+    history: History
+    key_view: KeyView
 
     def picture(self) -> dict[str, Any]:
         """Return what the page shows now, as values that JSON has."""
@@ -78,6 +96,64 @@ class LivePage:
             "input": self.watch.picture(),
         }
 
+    def look(self, question: "Question") -> dict[str, Any]:
+        """Return what a key looked like over some time, as values that JSON has."""
+        partition, newest_ms = self.watch.lanes.place_of(question.key)
+        span_ms = question.span_ms or SPAN_WINDOWS * self.key_view.lead_ms / 2
+        end_ms = (newest_ms or self.clock.now_ms()) if question.end_ms is None else question.end_ms
+        stretch = Stretch(end_ms - span_ms, end_ms)
+        wide = Stretch(stretch.start_ms - self.key_view.lead_ms, end_ms)
+        batches = self.history.read(wide, partition)
+        lines = self.key_view.look(question.key, batches, stretch)
+        alerts = [
+            each
+            for each in self.board.of_key(question.key)
+            if each["span_ms"][1] >= stretch.start_ms and each["span_ms"][0] <= stretch.end_ms
+        ]
+        chosen = charts.chosen_features(lines)
+        columns = charts.columns_of(lines, chosen, alerts)
+        features = self.key_view.served.bundle.features
+        names = charts.feature_names(features, chosen)
+        return {
+            "name": name_of(question.key),
+            "start_ms": stretch.start_ms,
+            "end_ms": stretch.end_ms,
+            "newest_ms": newest_ms,
+            "n_samples": len(lines.times_ms),
+            "n_scores": len(lines.scores_ms),
+            "n_features_left_out": len(features) - len(chosen),
+            "alerts": alerts[::-1],
+            "names": names,
+            "columns": columns,
+            "item": charts.draw(columns, names, stretch, is_dark=question.is_dark)
+            if question.has_figure
+            else None,
+        }
+
+
+class Question(NamedTuple):
+    """What of which key is to be shown.
+
+    Parameters
+    ----------
+    key
+        The key, as text.
+    end_ms
+        Where the stretch of time ends; None takes the newest sample.
+    span_ms
+        How long it is; None takes some windows.
+    is_dark
+        Whether the page is dark.
+    has_figure
+        Whether the figure is wanted, and not only its columns.
+    """
+
+    key: str
+    end_ms: float | None
+    span_ms: float | None
+    is_dark: bool
+    has_figure: bool
+
 
 def take_alerts(board: AlertBoard, batch: RecordBatch) -> None:
     """Add the alerts of a batch to a board; a record that holds none is counted."""
@@ -90,20 +166,22 @@ def take_alerts(board: AlertBoard, batch: RecordBatch) -> None:
             board.add_foreign()
 
 
-def make_app(console: LivePage, password: str | None) -> ASGIApp:
+def make_app(page: LivePage, password: str | None) -> ASGIApp:
     """Return the page as an ASGI application.
 
     Parameters
     ----------
-    console
+    page
         What it shows.
     password
         See `Guard`.
     """
-    events = EventStreams(lambda: orjson.dumps(console.picture()))
+    events = EventStreams(lambda: orjson.dumps(page.picture()))
     routes = [
         *(Route(path, _file(*names)) for path, names in _PAGE.items()),
-        Route("/lanes", partial(_lanes, console)),
+        Route("/lanes", partial(_lanes, page)),
+        Route("/key", partial(_look, page, asyncio.Semaphore(LOOKS_MAX))),
+        Route("/bokeh.js", _script()),
         Route("/events", events),
     ]
     return Guard(Starlette(routes=routes), password)
@@ -119,8 +197,43 @@ def _file(name: str, media_type: str) -> Callable[[Request], Response]:
     return endpoint
 
 
-async def _lanes(console: LivePage, request: Request) -> Response:
+def _script() -> Callable[[Request], Response]:
+    """Return an endpoint that answers with the JavaScript of the charts, from their package."""
+
+    def endpoint(_: Request) -> Response:
+        kept = {"cache-control": "private, max-age=3600"}
+        return FileResponse(charts.script_path(), media_type="text/javascript", headers=kept)
+
+    return endpoint
+
+
+async def _look(page: LivePage, looks: asyncio.Semaphore, request: Request) -> Response:
+    """Answer with what a key looked like, or with why it cannot be said."""
+    asked = request.query_params
+    end_ms, span_ms = _number(asked.get("end_ms")), _number(asked.get("span_ms"))
+    if span_ms is not None:
+        span_ms = min(max(span_ms, page.key_view.interval_ms), SPAN_MS_MAX)
+    key, is_dark = asked.get("key", ""), asked.get("dark") == "1"
+    question = Question(key, end_ms, span_ms, is_dark, asked.get("figure") == "1")
+    async with looks:
+        try:
+            answer = await run_in_threadpool(page.look, question)
+        except StreamDetectorError as error:
+            return JSONResponse({"problem": str(error)}, 503)
+    return Response(orjson.dumps(answer), media_type="application/json")
+
+
+def _number(text: str | None) -> float | None:
+    """Return a time in milliseconds that a request gives; None where it gives none."""
+    try:
+        number = float(text or "nan")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and 0 <= number <= TIMESTAMP_MS_MAX else None
+
+
+async def _lanes(page: LivePage, request: Request) -> Response:
     """Answer with the lanes of the keys that were searched for."""
     search = request.query_params.get("search", "")[:SEARCH_CHARACTERS_MAX]
-    now_ms = console.clock.now_ms()
-    return JSONResponse(await run_in_threadpool(console.watch.lanes.picture, search, now_ms))
+    now_ms = page.clock.now_ms()
+    return JSONResponse(await run_in_threadpool(page.watch.lanes.picture, search, now_ms))

@@ -24,9 +24,13 @@ SILENCE_S_MAX = 10.0
 """How long a connection may be without a request that is being answered."""
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "style-src-elem 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+"""What a page may load and run. Bokeh writes the style of its charts into elements, which is all
+that `unsafe-inline` allows here; attributes with styles and scripts within the page are refused."""
+
 HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
@@ -60,7 +64,7 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                _add_headers(MutableHeaders(scope=message))
             await send(message)
 
         if scope["type"] == "lifespan":
@@ -83,6 +87,12 @@ class Guard:
         if scope["method"] not in ("GET", "HEAD"):
             return PlainTextResponse("the page only reads\n", 405, headers={"allow": "GET, HEAD"})
         return None
+
+
+def _add_headers(headers: MutableHeaders) -> None:
+    """Add the headers that every answer has; only how long to keep it may be said otherwise."""
+    for name, value in HEADERS.items():
+        headers.setdefault(name, value)
 
 
 def _host_name(host: str) -> str:

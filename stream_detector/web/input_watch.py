@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_detector.core.alerting.alert import text_of
 from stream_detector.core.codec.formats import ContentType
@@ -20,6 +21,7 @@ from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.ports import Clock, SchemaSource
 from stream_detector.text import shorten
+from stream_detector.web.history import Marks
 from stream_detector.web.lanes import Lanes
 
 EXAMPLE_CHARACTERS_MAX = 256
@@ -46,6 +48,7 @@ class InputWatch:
     content_type: ContentType | None
     clock: Clock
     lanes: Lanes = field(default_factory=Lanes)
+    marks: Marks = field(default_factory=Marks)
     _state: DetectorState = field(init=False)
     _rejected: Counter[str] = field(default_factory=Counter)
     _examples: dict[str, str] = field(default_factory=dict)
@@ -65,11 +68,17 @@ class InputWatch:
                 name = type(each.error).__name__
                 self._rejected[name] += 1
                 self._examples.setdefault(name, shorten(str(each.error), EXAMPLE_CHARACTERS_MAX))
-        bad = {each.index for each in step.rejected}
-        self.lanes.see([key for row, key in enumerate(keys) if row not in bad], now_ms)
+        is_usable = np.ones(len(batch), np.bool_)
+        is_usable[[each.index for each in step.rejected]] = False
+        usable = np.flatnonzero(is_usable)
+        self.lanes.see(
+            [keys[row] for row in usable.tolist()], batch.series().partitions[usable], now_ms
+        )
         indices, ends_ms = step.scores.indices, step.scores.end_ms
         if ends_ms is None:
-            ends_ms = batch.series().timestamps_ms[indices]
+            ends_ms = window_starts(self.detector, batch, self.content_type)[indices]
+        if len(ends_ms):
+            self.marks.add(int(ends_ms.max()), batch.next_offsets)
         scored = [keys[row] for row in indices.tolist()]
         self.lanes.add(scored, np.asarray(ends_ms), step.scores.anomaly_scores, now_ms)
 
@@ -101,3 +110,20 @@ def series_keys(
         for keyed, _ in detector.decode(batch, content_type):
             keys = keyed.keys()
     return [text_of(key) for key in keys]
+
+
+def window_starts(
+    detector: Detector, batch: RecordBatch, content_type: ContentType | None
+) -> NDArray[np.int64]:
+    """Return when the window of each record starts, where records are whole windows.
+
+    Returns
+    -------
+    Shape (n_records,): the time in the value, else that of the record.
+    """
+    times_ms = batch.series().timestamps_ms.copy()
+    if isinstance(detector, WindowDetector):
+        for _, decoded in detector.decode(batch, content_type):
+            for index, time_ms in decoded.timestamps_ms.items():
+                times_ms[index] = time_ms
+    return times_ms

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.timestamps import describe_time
 from stream_detector.web.alert_board import name_of
 
 KEYS_MAX = 20_000
@@ -53,14 +52,39 @@ class Lanes:
         default_factory=lambda: np.full((KEYS_MAX, N_BINS), np.nan, np.float32)
     )
     _seen_ms: NDArray[np.int64] = field(default_factory=lambda: np.zeros(KEYS_MAX, np.int64))
+    _newest_ms: NDArray[np.int64] = field(default_factory=lambda: np.zeros(KEYS_MAX, np.int64))
+    _partitions: NDArray[np.int64] = field(default_factory=lambda: np.zeros(KEYS_MAX, np.int64))
     _is_warm: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(KEYS_MAX, np.bool_))
     _newest: int = -1
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def see(self, keys: Sequence[str], now_ms: int) -> None:
-        """Take note of the keys of records that came now."""
+    def see(self, keys: Sequence[str], partitions: NDArray[np.int64], now_ms: int) -> None:
+        """Take note of the keys of records that came now.
+
+        Parameters
+        ----------
+        keys
+            Key of each record. Length n_records.
+        partitions
+            Where each record is, shape (n_records,).
+        now_ms
+            Time of the machine.
+        """
         with self._lock:
-            self._seen_ms[self._rows_of(keys)] = now_ms
+            rows = self._rows_of(keys)
+            self._seen_ms[rows], self._partitions[rows] = now_ms, partitions
+
+    def place_of(self, key: str) -> tuple[int | None, int]:
+        """Return the partition of a key, None where it is not known, and its newest event time.
+
+        That is the newest of all keys, 0 where there is none, while the key has no score.
+        """
+        newest_ms = max(0, (self._newest + 1) * BIN_MS)
+        with self._lock:
+            row = self._rows.get(key)
+            if row is None:
+                return None, newest_ms
+            return int(self._partitions[row]), int(self._newest_ms[row]) or newest_ms
 
     def add(
         self,
@@ -91,6 +115,7 @@ class Lanes:
             self._is_warm[rows] = True
             self._seen_ms[rows] = now_ms
             is_kept = is_known & (bins > self._newest - N_BINS)
+            np.maximum.at(self._newest_ms, rows[is_known], times_ms[is_known])
             places = rows[is_kept], bins[is_kept] % N_BINS
             np.fmax.at(self._cells, places, anomaly_scores[is_kept].astype(np.float32))
 
@@ -128,8 +153,8 @@ class Lanes:
             "n_found": len(found),
             "lanes": lanes,
             "bin_ms": BIN_MS,
+            "n_bins": N_BINS,
             "end_ms": end_ms,
-            "end": describe_time(end_ms) if lanes else "",
         }
 
     def counts(self, now_ms: int) -> dict[str, int]:
@@ -167,7 +192,7 @@ class Lanes:
                 if not self._free:
                     self._make_room()
                 row = self._rows[key] = self._free.pop()
-                self._cells[row], self._is_warm[row] = np.nan, False
+                self._cells[row], self._is_warm[row], self._newest_ms[row] = np.nan, False, 0
                 self._seen_ms[row] = _IN_USE_MS
         return np.array([self._rows[key] for key in keys], np.intp)
 

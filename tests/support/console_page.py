@@ -6,67 +6,69 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import orjson
-from detectors import make_sample_detector
+from halving_bundle import make_bundle_of_samples
 
+from stream_detector.assembly import Served, open_bundle
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.alerting.alert import Alert, encode_alert
-from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.codec.samples import encode_samples
-from stream_detector.core.detector import Detector
 from stream_detector.core.records import OutputRecord
-from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.ports import NoSchemas, SystemClock
 from stream_detector.web.alert_board import AlertBoard
 from stream_detector.web.app import LivePage, take_alerts
+from stream_detector.web.history import History
 from stream_detector.web.input_watch import InputWatch
+from stream_detector.web.key_view import KeyView
 from stream_detector.web.reading import TopicReader
-
-WINDOWS = WindowRules(
-    n_steps=4,
-    n_features=1,
-    stride=2,
-    sample_interval_ms=1_000.0,
-    gap_ms_max=5_000.0,
-    allowed_lateness_ms=0.0,
-    missing="reject",
-    missing_share_max=0.0,
-    key_ttl_ms=600_000.0,
-)
-ALERTING = AlertRules(1, 1, 60_000, 5_000, 0, 600_000, 10, 600_000, (("warning", 1.0),))
+from stream_detector.web.server import serve
 
 
-def make_memory_console(broker: MemoryBroker, detector: Detector | None = None) -> LivePage:
-    """Return a console that reads `alerts` and `telemetry` of a broker."""
-    detector = detector or make_sample_detector(WINDOWS, ALERTING)
+def open_pumps(folder: Path, n_steps: int = 4) -> Served:
+    """Return a bundle of samples of one feature, one a second, in windows side by side.
+
+    Its network halves. A window is anomalous where the mean size of its values is above 1, and its
+    anomaly score is that mean. An alert closes 4 s after its last anomalous window.
+    """
+    rules = {"close_after_ms": 4_000, "no_data_after_ms": None}
+    make_bundle_of_samples(folder / "pumps", n_steps, **rules)
+    return open_bundle(folder / "pumps")
+
+
+def make_memory_page(broker: MemoryBroker, served: Served) -> LivePage:
+    """Return a page on the topics `alerts` and `telemetry` of a broker."""
+    detector, clock = served.detector, SystemClock()
     board = AlertBoard(closes=detector.keeps_state)
-    watch = InputWatch(detector, NoSchemas(), None, SystemClock())
+    watch = InputWatch(detector, NoSchemas(), None, clock)
     readers = [
         TopicReader(topic, "memory", partial(broker.connect, topics=[topic]), take, 1_000)
         for topic, take in (("alerts", partial(take_alerts, board)), ("telemetry", watch.take))
     ]
-    return LivePage("pumps", board, watch, readers, SystemClock())
+    history = History("telemetry", partial(broker.connect, topics=["telemetry"]), watch.marks)
+    look = KeyView(served, NoSchemas(), None)
+    return LivePage("pumps", board, watch, readers, clock, history, look)
 
 
 def sample_record(key: str, time_ms: int, *values: float) -> OutputRecord:
-    """Return a record of samples of one feature, one a second."""
-    import numpy as np
-
+    """Return a record of samples of one feature, one a second, which is sent at the first."""
     samples = np.array(values, np.float32).reshape(-1, 1)
-    return OutputRecord("telemetry", key.encode(), encode_samples(samples, "json", float(time_ms)))
+    value = encode_samples(samples, "json", float(time_ms))
+    return OutputRecord("telemetry", key.encode(), value, (), time_ms)
 
 
 class Stream:
     """A detector that publishes to the topics of a broker what it makes of records sent to it."""
 
-    def __init__(self, broker: MemoryBroker, detector: Detector | None = None) -> None:
+    def __init__(self, broker: MemoryBroker, served: Served) -> None:
         for topic in ("telemetry", "alerts"):
             broker.create_topic(topic, 2)
         self.broker = broker
-        self.detector = detector or make_sample_detector(WINDOWS, ALERTING)
+        self.detector = served.detector
         self._state = self.detector.initial_state()
         self._client = broker.connect(topics=["telemetry"])
 
@@ -86,13 +88,9 @@ class Stream:
 
 
 @contextmanager
-def served(
-    console: LivePage, password: str | None = None, host: str = "127.0.0.1"
-) -> Iterator[str]:
-    """Serve a console while the block lasts; gives its address."""
-    from stream_detector.web.server import serve
-
-    with serve(console, host, 0, password) as address:
+def served(page: LivePage, password: str | None = None, host: str = "127.0.0.1") -> Iterator[str]:
+    """Serve a page while the block lasts; gives its address."""
+    with serve(page, host, 0, password) as address:
         yield address
 
 

@@ -31,8 +31,11 @@ function keyButton(shown) {
   return button;
 }
 
-function openKey(key) {
-  location.hash = `#lanes?search=${encodeURIComponent(key)}`;
+// Opens the view of a key, around a time where one is given.
+function openKey(key, span) {
+  const parameters = new URLSearchParams({ key });
+  if (span) parameters.set("around", String((span[0] + span[1]) / 2));
+  location.hash = `#key?${parameters}`;
 }
 
 // --- Now ---------------------------------------------------------------------------------------
@@ -142,12 +145,13 @@ function onPicture(picture) {
 // --- Swim lanes --------------------------------------------------------------------------------
 
 const NORMAL_MAX = 100;
+const lanesShown = { end_ms: 0, width_ms: 0 };
 
-function colour(level, isDark) {
+function colour(level, dark) {
   if (level === 0) return [0, 0, 0, 0];
   if (level <= NORMAL_MAX) {
     const part = level / NORMAL_MAX;
-    return isDark ? [40 + 20 * part, 70 + 60 * part, 100 + 90 * part, 255]
+    return dark ? [40 + 20 * part, 70 + 60 * part, 100 + 90 * part, 255]
       : [220 - 90 * part, 232 - 52 * part, 245 - 20 * part, 255];
   }
   const part = Math.min(1, (level - NORMAL_MAX) / 80);
@@ -156,13 +160,13 @@ function colour(level, isDark) {
 
 function drawCells(canvas, cells) {
   const levels = atob(cells);
-  const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const dark = isDark();
   canvas.width = levels.length;
   canvas.height = 1;
   const context = canvas.getContext("2d");
   const image = context.createImageData(levels.length, 1);
   for (let at = 0; at < levels.length; at += 1) {
-    image.data.set(colour(levels.charCodeAt(at), isDark), 4 * at);
+    image.data.set(colour(levels.charCodeAt(at), dark), 4 * at);
   }
   context.putImageData(image, 0, 0);
 }
@@ -175,7 +179,11 @@ function laneOf(lane, picture) {
   button.title = lane.name;
   button.addEventListener("click", () => openKey(lane.key));
   const canvas = make("canvas", "");
-  canvas.addEventListener("click", () => openKey(lane.key));
+  canvas.addEventListener("click", (event) => {
+    const box = canvas.getBoundingClientRect();
+    const back = (1 - (event.clientX - box.left) / box.width) * lanesShown.width_ms;
+    openKey(lane.key, [lanesShown.end_ms - back, lanesShown.end_ms - back]);
+  });
   row.append(button, canvas);
   updateLane(row, lane);
   return row;
@@ -193,6 +201,8 @@ async function showLanes() {
   const answer = await fetch(`/lanes?search=${encodeURIComponent(search)}`);
   if (!answer.ok || byId("search").value !== search) return;
   const picture = await answer.json();
+  lanesShown.end_ms = picture.end_ms;
+  lanesShown.width_ms = picture.n_bins * picture.bin_ms;
   const list = byId("lane-list");
   const known = new Map([...list.children].map((row) => [row.dataset.key, row]));
   const rows = picture.lanes.map((lane) => {
@@ -210,13 +220,157 @@ async function showLanes() {
   const shown = picture.lanes.length;
   byId("lanes-note").textContent = shown === 0 ? "No key fits."
     : `${number(shown)} of ${number(picture.n_found)} keys, those with the highest scores first.`;
-  byId("lanes-start").textContent = shown ? time(picture.end_ms - 180 * picture.bin_ms) : "";
+  byId("lanes-start").textContent = shown ? time(picture.end_ms - lanesShown.width_ms) : "";
   byId("lanes-end").textContent = shown ? time(picture.end_ms) : "";
 }
 
+// --- A key -------------------------------------------------------------------------------------
+
+const isDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
+const looked = { key: null, end: null, span: null, shown: null, names: "", asked: 0 };
+let bokeh = null;
+
+// The script of the charts is a megabyte: it comes with the first key that is looked at.
+function loadBokeh() {
+  bokeh ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = "/bokeh.js";
+    script.addEventListener("load", () => resolve(window.Bokeh));
+    script.addEventListener("error", reject);
+    document.head.append(script);
+  });
+  return bokeh;
+}
+
+function startKey(parameters) {
+  looked.key = parameters.get("key") ?? "";
+  looked.span = null;
+  looked.end = null;
+  looked.around = Number(parameters.get("around")) || null;
+  looked.names = "";
+  looked.shown = null;
+  byId("head-key").textContent = looked.key;
+  byId("words").replaceChildren();
+  clearChart();
+  showKey();
+}
+
+async function showKey() {
+  looked.asked += 1;
+  const asked = looked.asked;
+  const parameters = new URLSearchParams({ key: looked.key, dark: isDark() ? "1" : "0" });
+  if (looked.span !== null) parameters.set("span_ms", String(looked.span));
+  if (looked.end !== null) parameters.set("end_ms", String(looked.end));
+  if (looked.around !== null) parameters.set("end_ms", String(looked.around + 300000));
+  if (looked.names === "") parameters.set("figure", "1");
+  if (!looked.shown) byId("key-note").textContent = "Reading …";
+  const answer = await fetch(`/key?${parameters}`);
+  const shown = await answer.json();
+  if (asked !== looked.asked) return;
+  if (!answer.ok) {
+    byId("key-note").textContent = shown.problem ?? "It cannot be read now.";
+    return;
+  }
+  if (looked.around !== null) looked.end = shown.end_ms;
+  looked.around = null;
+  looked.shown = shown;
+  byId("head-key").textContent = shown.name;
+  byId("key-note").textContent = noteOf(shown);
+  showWords(shown.alerts);
+  await showChart(shown);
+}
+
+function noteOf(shown) {
+  const parts = [`${time(shown.start_ms)} to ${time(shown.end_ms)} UTC.`];
+  if (shown.n_samples === 0) parts.push("The topic holds no samples of this key here.");
+  else if (shown.n_scores === 0) parts.push("No window has a score here yet.");
+  if (shown.n_features_left_out > 0) {
+    parts.push(`${shown.n_features_left_out} further features are closer to their reconstruction.`);
+  }
+  return parts.join(" ");
+}
+
+function showWords(alerts) {
+  const items = alerts.map((each) => {
+    const span = make("time", "", `${time(each.span_ms[0])} to ${time(each.span_ms[1], false)}, `
+      + `${each.event === "close" ? `closed, ${each.reason}` : "open"}, score ${number(each.score, 2)}, ${each.severity}`);
+    const item = make("li", each.event === "close" ? "closed" : "", span, each.sentence || each.reason);
+    if (each.heat_map) {
+      const image = make("img", "");
+      image.src = `data:image/png;base64,${each.heat_map.replace(/[^A-Za-z0-9+/=]/g, "")}`;
+      image.alt = "Where in the image the error is: the brighter, the larger";
+      item.append(image);
+    }
+    return item;
+  });
+  byId("words").replaceChildren(...(items.length ? items : [make("li", "closed", "No alert here.")]));
+}
+
+let views = null;
+
+function clearChart() {
+  views?.then((manager) => manager.clear()).catch(() => {});
+  views = null;
+  byId("chart").replaceChildren();
+}
+
+async function showChart(shown) {
+  if (shown.n_samples === 0) { // axes without a range
+    clearChart();
+    looked.names = "";
+    return;
+  }
+  const Bokeh = await loadBokeh();
+  if (shown !== looked.shown) return;
+  const names = JSON.stringify(shown.names);
+  if (shown.item) {
+    clearChart();
+    looked.names = names;
+    views = Bokeh.embed.embed_item({ ...shown.item, target_id: "chart" });
+    looked.document = (await views).roots[0].model.document;
+    return;
+  }
+  if (names !== looked.names) { // other features are farthest now
+    looked.names = "";
+    await showKey();
+    return;
+  }
+  const document = looked.document;
+  for (const [name, columns] of Object.entries(shown.columns)) {
+    const source = document.get_model_by_name(name);
+    source.data = Object.fromEntries(Object.entries(columns).map(
+      ([at, values]) => [at, values.map((value) => (value === null ? NaN : value))]));
+  }
+  const times = document.get_model_by_name("times");
+  times.setv({ start: shown.start_ms, end: shown.end_ms });
+}
+
+function move(change) {
+  if (!looked.shown) return;
+  const { start_ms: start, end_ms: end } = looked.shown;
+  change(end - start, end, start);
+  showKey().catch(() => {});
+}
+
+byId("earlier").addEventListener("click", () => move((span, end) => { looked.end = end - span / 2; }));
+byId("later").addEventListener("click", () => move((span, end) => { looked.end = end + span / 2; }));
+byId("newest").addEventListener("click", () => move(() => { looked.end = null; }));
+byId("longer").addEventListener("click", () => move((span, end) => {
+  looked.span = 2 * span;
+  if (looked.end !== null) looked.end = end + span / 2;
+}));
+byId("shorter").addEventListener("click", () => move((span, end) => {
+  looked.span = span / 2;
+  if (looked.end !== null) looked.end = end - span / 4;
+}));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  looked.names = "";
+  if (view === "key") showKey().catch(() => {});
+});
+
 // --- Views -------------------------------------------------------------------------------------
 
-const VIEWS = ["now", "lanes"];
+const VIEWS = ["now", "lanes", "key"];
 let view = "now";
 
 function route() {
@@ -232,12 +386,15 @@ function route() {
     if (parameters.has("search")) byId("search").value = parameters.get("search");
     showLanes().catch(() => {});
   }
+  if (view === "key") startKey(parameters);
 }
 
 addEventListener("hashchange", route);
 byId("search").addEventListener("input", () => showLanes().catch(() => {}));
 setInterval(() => {
-  if (view === "lanes" && !document.hidden) showLanes().catch(() => {});
+  if (document.hidden) return;
+  if (view === "lanes") showLanes().catch(() => {});
+  if (view === "key" && looked.shown && looked.end === null) showKey().catch(() => {});
 }, 3000);
 
 const events = new EventSource("/events");

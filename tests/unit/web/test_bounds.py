@@ -90,6 +90,10 @@ def cells(board: Lanes, key: str) -> list[int]:
     return list(base64.b64decode(lane["cells"]))
 
 
+def see(board: Lanes, keys: list[str], now_ms: int) -> None:
+    board.see(keys, np.zeros(len(keys), np.int64), now_ms)
+
+
 def add(board: Lanes, key: str, time_ms: int, score: float) -> None:
     board.add([key], np.array([time_ms]), np.array([score]), NOW_MS)
 
@@ -130,7 +134,7 @@ def test_the_worst_lanes_are_shown_and_keys_are_found_by_a_part_of_their_name(
 ) -> None:
     monkeypatch.setattr(lanes, "SHOWN_MAX", 3)
     board = Lanes()
-    board.see(["silent"], NOW_MS)
+    see(board, ["silent"], NOW_MS)
     for number in range(5):
         add(board, f"Pump-{number}", NOW_MS, number / 4)
     picture = board.picture("", NOW_MS)
@@ -143,11 +147,11 @@ def test_the_worst_lanes_are_shown_and_keys_are_found_by_a_part_of_their_name(
 
 def test_keys_are_warm_warming_or_silent() -> None:
     board = Lanes()
-    board.see(["warming", "warm"], NOW_MS)
+    see(board, ["warming", "warm"], NOW_MS)
     add(board, "warm", NOW_MS, 0.5)
     expected = {"n_keys": 2, "n_warm": 1, "n_warming": 1, "n_silent": 0, "n_left_out": 0}
     assert board.counts(NOW_MS + lanes.SILENT_MS) == expected
-    board.see(["warm"], NOW_MS + 1)
+    see(board, ["warm"], NOW_MS + 1)
     counts = board.counts(NOW_MS + lanes.SILENT_MS + 1)
     assert (counts["n_warm"], counts["n_warming"], counts["n_silent"]) == (1, 0, 1)
 
@@ -158,15 +162,15 @@ def test_of_too_many_keys_those_that_were_heard_of_last_stay(
     monkeypatch.setattr(lanes, "KEYS_MAX", 20)
     board = Lanes()
     for number in range(20):
-        board.see([f"{number}"], NOW_MS + number)
-    board.see(["0"], NOW_MS + 100)
+        see(board, [f"{number}"], NOW_MS + number)
+    see(board, ["0"], NOW_MS + 100)
     assert board.counts(NOW_MS)["n_left_out"] == 0
-    board.see(["new"], NOW_MS + 101)
+    see(board, ["new"], NOW_MS + 101)
     kept = {each["key"] for each in board.picture("", NOW_MS)["lanes"]}
     assert kept == {"new", *(f"{number}" for number in range(20))} - {"1", "2"}
     assert board.counts(NOW_MS)["n_left_out"] == 2
     # A key that is heard of stays, however old it is, where new ones come with it.
-    board.see(["new-1", "new-2", "3"], NOW_MS + 102)
+    see(board, ["new-1", "new-2", "3"], NOW_MS + 102)
     kept = {each["key"] for each in board.picture("", NOW_MS)["lanes"]}
     assert {"new-1", "new-2", "3"} < kept
     assert len(kept) == 19

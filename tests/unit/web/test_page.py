@@ -10,12 +10,13 @@ from console_page import (
     Stream,
     ask,
     basic,
-    make_memory_console,
+    make_memory_page,
     sample_record,
     served,
     wait_for_picture,
 )
 
+from stream_detector.assembly import Served
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import OutputRecord
 from stream_detector.errors import ConfigError
@@ -29,16 +30,16 @@ HOSTILE = '<img src=x onerror=alert(1)>"\u202e'
 
 def now_ms() -> int:
     """Return a time of samples that come now, at which a window begins."""
-    return SystemClock().now_ms() // 2_000 * 2_000
+    return SystemClock().now_ms() // 4_000 * 4_000
 
 
-def test_a_fault_is_on_the_page_until_its_alert_closes() -> None:
-    stream = Stream(broker := MemoryBroker())
+def test_a_fault_is_on_the_page_until_its_alert_closes(pumps: Served) -> None:
+    stream = Stream(broker := MemoryBroker(), pumps)
     start_ms = now_ms() - 60_000
-    with served(make_memory_console(broker)) as address:
+    with served(make_memory_page(broker, pumps)) as address:
         assert wait_for_picture(address, lambda each: each["topics"][0]["is_connected"])
         stream.send(sample_record("a", start_ms, 0, 0, 0, 0), sample_record("b", start_ms, 0))
-        stream.send(sample_record("a", start_ms + 4_000, 3, 3))
+        stream.send(sample_record("a", start_ms + 4_000, 1.5, 1.5, 1.5, 1.5))
         stream.send(sample_record(HOSTILE, start_ms, 9, 9, 9, 9))
         picture = wait_for_picture(address, lambda each: each["alerts"]["n_open"] == 2)
         worst, other = picture["alerts"]["open"]
@@ -50,25 +51,25 @@ def test_a_fault_is_on_the_page_until_its_alert_closes() -> None:
         picture = wait_for_picture(address, lambda each: each["topics"][1]["n_records"] == 4)
         assert picture["input"]["n_warm"] == 2
         assert picture["input"]["n_warming"] == 1
-        stream.send(sample_record("a", start_ms + 6_000, *[0] * 12))
+        stream.send(sample_record("a", start_ms + 8_000, *[0] * 12))
         picture = wait_for_picture(address, lambda each: each["alerts"]["n_open"] == 1)
         assert [each["event"] for each in picture["alerts"]["events"]] == ["close", "open", "open"]
 
 
-def test_a_missing_topic_and_what_is_no_alert_are_said() -> None:
+def test_a_missing_topic_and_what_is_no_alert_are_said(pumps: Served) -> None:
     broker = MemoryBroker()
     broker.create_topic("alerts")
     broker.feed("alerts", [b"{}", OutputRecord("", None, None), b"\xff"])
-    with served(make_memory_console(broker)) as address:
+    with served(make_memory_page(broker, pumps)) as address:
         picture = wait_for_picture(address, lambda each: each["alerts"]["n_not_alerts"] == 2)
         problem = picture["topics"][1]["problem"]
         assert "no such topic on memory: telemetry" in problem
         assert picture["topics"][0]["problem"] is None
 
 
-def test_records_that_cannot_be_used_are_counted_by_reason() -> None:
-    stream = Stream(broker := MemoryBroker())
-    with served(make_memory_console(broker)) as address:
+def test_records_that_cannot_be_used_are_counted_by_reason(pumps: Served) -> None:
+    stream = Stream(broker := MemoryBroker(), pumps)
+    with served(make_memory_page(broker, pumps)) as address:
         bad = sample_record("a", now_ms(), 1)._replace(value=b"no <b>JSON</b>\n")
         stream.send(bad, bad, bad._replace(value=b'{"values": [[1, 2]], "timestamp_ms": 1}'))
         picture = wait_for_picture(address, lambda each: each["topics"][1]["n_records"] == 3)
@@ -76,9 +77,9 @@ def test_records_that_cannot_be_used_are_counted_by_reason() -> None:
         assert found == {"RecordDecodeError": 2, "RecordShapeError": 1}
 
 
-def test_the_files_of_the_page_and_nothing_else_can_be_asked_for() -> None:
-    Stream(broker := MemoryBroker())
-    with served(make_memory_console(broker)) as address:
+def test_the_files_of_the_page_and_nothing_else_can_be_asked_for(pumps: Served) -> None:
+    Stream(broker := MemoryBroker(), pumps)
+    with served(make_memory_page(broker, pumps)) as address:
         kinds = {"/": "html", "/console.css": "css", "/console.js": "javascript"}
         for path, kind in kinds.items():
             status, headers, body = ask(address, path)
@@ -98,9 +99,9 @@ def test_the_files_of_the_page_and_nothing_else_can_be_asked_for() -> None:
         assert ask(address, "/", method="OPTIONS")[0] == 405
 
 
-def test_every_answer_forbids_what_the_page_does_not_need() -> None:
-    Stream(broker := MemoryBroker())
-    with served(make_memory_console(broker)) as address:
+def test_every_answer_forbids_what_the_page_does_not_need(pumps: Served) -> None:
+    Stream(broker := MemoryBroker(), pumps)
+    with served(make_memory_page(broker, pumps)) as address:
         for path in ("/", "/console.js", "/lanes", "/absent"):
             _, headers, _ = ask(address, path)
             assert {name: headers[name] for name in guards.HEADERS} == guards.HEADERS
@@ -137,19 +138,19 @@ def test_the_page_has_no_script_or_style_within_and_asks_nobody_else() -> None:
         ("", 421),
     ],
 )
-def test_only_requests_to_this_machine_are_answered(host: str, status: int) -> None:
-    Stream(broker := MemoryBroker())
-    with served(make_memory_console(broker)) as address:
+def test_only_requests_to_this_machine_are_answered(pumps: Served, host: str, status: int) -> None:
+    Stream(broker := MemoryBroker(), pumps)
+    with served(make_memory_page(broker, pumps)) as address:
         assert ask(address, "/lanes", {"host": host})[0] == status
 
 
-def test_off_this_machine_a_password_is_needed() -> None:
-    Stream(broker := MemoryBroker())
-    console = make_memory_console(broker)
-    with pytest.raises(ConfigError, match="--password-file"), served(console, host=EVERYWHERE):
+def test_off_this_machine_a_password_is_needed(pumps: Served) -> None:
+    Stream(broker := MemoryBroker(), pumps)
+    page = make_memory_page(broker, pumps)
+    with pytest.raises(ConfigError, match="--password-file"), served(page, host=EVERYWHERE):
         pass
     password = "pässword: with colon"
-    with served(console, password, EVERYWHERE) as everywhere:
+    with served(page, password, EVERYWHERE) as everywhere:
         address = everywhere.replace(EVERYWHERE, "127.0.0.1")
         status, headers, body = ask(address, "/")
         assert (status, body) == (401, b"a password is needed\n")
@@ -164,23 +165,25 @@ def test_off_this_machine_a_password_is_needed() -> None:
             assert ask(address, "/", own)[0] == 200
 
 
-def test_an_address_that_is_taken_is_refused() -> None:
-    Stream(broker := MemoryBroker())
-    with served(make_memory_console(broker)) as address:
+def test_an_address_that_is_taken_is_refused(pumps: Served) -> None:
+    Stream(broker := MemoryBroker(), pumps)
+    with served(make_memory_page(broker, pumps)) as address:
         from stream_detector.web.server import serve
 
         port = urlsplit(address).port or 0
         with (
             pytest.raises(ConfigError, match="choose another --port"),
-            serve(make_memory_console(broker), "127.0.0.1", port, None),
+            serve(make_memory_page(broker, pumps), "127.0.0.1", port, None),
         ):
             pass
 
 
-def test_a_connection_that_asks_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_asks_nothing_is_closed(
+    pumps: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(guards, "SILENCE_S_MAX", 0.3)
-    Stream(broker := MemoryBroker())
-    with served(make_memory_console(broker)) as address:
+    Stream(broker := MemoryBroker(), pumps)
+    with served(make_memory_page(broker, pumps)) as address:
         where = urlsplit(address)
         with socket.create_connection((where.hostname, where.port), timeout=5) as slow:
             slow.sendall(b"GET / HTTP/1.1\r\nHost: local")
@@ -191,11 +194,11 @@ def test_a_connection_that_asks_nothing_is_closed(monkeypatch: pytest.MonkeyPatc
 
 
 def test_of_many_connections_only_some_are_held_and_the_page_answers(
-    monkeypatch: pytest.MonkeyPatch,
+    pumps: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guards, "CONNECTIONS_MAX", 5)
-    Stream(broker := MemoryBroker())
-    with served(make_memory_console(broker)) as address:
+    Stream(broker := MemoryBroker(), pumps)
+    with served(make_memory_page(broker, pumps)) as address:
         where = urlsplit(address)
         held = [socket.create_connection((where.hostname, where.port)) for _ in range(4)]
         assert ask(address, "/")[0] == 200
@@ -210,8 +213,8 @@ def test_of_many_connections_only_some_are_held_and_the_page_answers(
         assert ask(address, "/")[0] == 200
 
 
-def test_pages_beyond_the_most_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_beyond_the_most_are_refused(pumps: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "STREAMS_MAX", 0)
-    Stream(broker := MemoryBroker())
-    with served(make_memory_console(broker)) as address:
+    Stream(broker := MemoryBroker(), pumps)
+    with served(make_memory_page(broker, pumps)) as address:
         assert ask(address, "/events")[0] == 503

@@ -1,0 +1,173 @@
+"""Read a stretch of the input topic again: from the records of some time on, up to another.
+
+Where the console has read the topic itself, it remembers at which offsets it was at which time.
+Before that, the offset is found by asking for single records, half and half, by the records' times.
+"""
+
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from stream_detector.core.records import RecordBatch, TopicPartition
+from stream_detector.errors import BrokerUnavailableError
+from stream_detector.ports import Client
+
+RECORDS_MAX = 200_000
+"""Most records that are read for one question."""
+
+READ_S_MAX = 20.0
+"""Longest time that one question may take."""
+
+MARK_EVERY_MS = 5_000
+_MARKS_MAX = 2_000
+_POLL_MS = 200
+_POLL_RECORDS_MAX = 5_000
+
+Offsets = Mapping[TopicPartition, int]
+
+
+class Stretch(NamedTuple):
+    """A stretch of time, milliseconds since 1970-01-01 UTC."""
+
+    start_ms: float
+    end_ms: float
+
+
+@dataclass(slots=True)
+class Marks:
+    """At which offsets the topic was read at which event time, for any number of threads.
+
+    Of more than 2,000 marks the oldest go.
+    """
+
+    _times_ms: list[int] = field(default_factory=list)
+    _offsets: list[Offsets] = field(default_factory=list)
+    _reached: dict[TopicPartition, int] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, newest_ms: int, next_offsets: Offsets) -> None:
+        """Take note of the newest event time of a batch, and of the offsets behind it."""
+        with self._lock:
+            if not self._times_ms or newest_ms >= self._times_ms[-1] + MARK_EVERY_MS:
+                self._times_ms.append(newest_ms)
+                self._offsets.append(dict(self._reached))  # all that is before the batch
+                if len(self._times_ms) > _MARKS_MAX:
+                    del self._times_ms[0], self._offsets[0]
+            self._reached.update(next_offsets)
+
+    def before(self, time_ms: float) -> Offsets | None:
+        """Return offsets before which nothing is newer than a time; None where none are known."""
+        with self._lock:
+            at = bisect_right(self._times_ms, time_ms) - 1
+            return self._offsets[at] if at >= 0 and self._offsets[at] else None
+
+    def after(self, time_ms: float) -> Offsets | None:
+        """Return offsets at which a time had passed; None where it had not."""
+        with self._lock:
+            at = bisect_right(self._times_ms, time_ms)
+            return self._offsets[at] if at < len(self._times_ms) else None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Reads stretches of a topic.
+
+    Parameters
+    ----------
+    topic
+        The topic.
+    connect
+        Returns a client that reads it from its oldest record on, in no group.
+    marks
+        What the console remembers of it.
+    """
+
+    topic: str
+    connect: Callable[[], Client]
+    marks: Marks = field(default_factory=Marks)
+
+    def read(self, stretch: Stretch, partition: int | None) -> Iterator[RecordBatch]:
+        """Yield the records of a stretch of time, and some before and after it.
+
+        Parameters
+        ----------
+        stretch
+            In event time.
+        partition
+            The only one to read; None reads all.
+
+        Raises
+        ------
+        BrokerError
+            If no broker answers.
+        """
+        with closing(self.connect()) as client:
+            client.poll(1, 0)  # the first poll assigns the partitions
+            wanted = {each for each in client.assignment() if partition in (None, each.partition)}
+            first, end = client.beginning_offsets(wanted), client.end_offsets(wanted)
+            client.pause(client.assignment() - wanted)
+            known = self.marks.before(stretch.start_ms)
+            if known is None:
+                known = _find_offsets(client, first, end, stretch.start_ms)
+            starts = {each: max(known.get(each, first[each]), first[each]) for each in wanted}
+            until = self.marks.after(stretch.end_ms) or {}
+            ends = {each: min(until.get(each, end[each]), end[each]) for each in wanted}
+            yield from _read(client, starts, ends)
+
+
+def _read(client: Client, starts: Offsets, ends: Offsets) -> Iterator[RecordBatch]:
+    """Yield the records from some offsets to others, at most `RECORDS_MAX` of them."""
+    left = {each for each in ends if starts[each] < ends[each]}
+    for each in left:
+        client.seek(each, starts[each])
+    client.pause(ends.keys() - left)
+    n_read, until_s = 0, time.monotonic() + READ_S_MAX
+    while left and n_read < RECORDS_MAX and time.monotonic() < until_s:
+        batch = client.poll(_POLL_RECORDS_MAX, _POLL_MS)
+        n_read += len(batch)
+        if len(batch):
+            yield batch
+        positions = client.positions(left)
+        done = {each for each, offset in positions.items() if offset >= ends[each]}
+        client.pause(done)
+        left -= done
+
+
+def _find_offsets(client: Client, first: Offsets, end: Offsets, time_ms: float) -> Offsets:
+    """Return the offset of the first record of each partition at a time or after it.
+
+    The times of Kafka's records are compared, which ascend well enough.
+    """
+    found, partitions = {}, first.keys()
+    for each in partitions:
+        client.pause(partitions - {each})
+        low, high = first[each], end[each]
+        while low < high:
+            middle = (low + high) // 2
+            offset, record_ms = _probe(client, each, middle, end[each])
+            if offset >= high or record_ms >= time_ms:
+                high = middle
+            else:
+                low = offset + 1
+        found[each] = low
+        client.resume(partitions - {each})
+    return found
+
+
+def _probe(client: Client, partition: TopicPartition, offset: int, end: int) -> tuple[int, float]:
+    """Return offset and time of the first record from an offset on; the end where there is none."""
+    client.seek(partition, offset)
+    until_s = time.monotonic() + READ_S_MAX
+    while time.monotonic() < until_s:
+        batch = client.poll(1, _POLL_MS)
+        if len(batch):
+            metadata = batch.metadata(0)
+            return metadata.offset, metadata.timestamp_ms
+        if client.positions([partition]).get(partition, 0) >= end:
+            return end, float("inf")
+    message = f"{partition.topic}[{partition.partition}] gave no record for {READ_S_MAX:.0f} s"
+    raise BrokerUnavailableError(message)
