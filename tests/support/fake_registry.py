@@ -1,10 +1,12 @@
 """A Schema Registry of a few lines, with the answers that a test gives it, over real HTTP."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -51,8 +53,8 @@ class FakeRegistry:
 
 
 @contextmanager
-def fake_registry() -> Iterator[FakeRegistry]:
-    """Serve a registry on a free port."""
+def fake_registry(certificate: Path | None = None) -> Iterator[FakeRegistry]:
+    """Serve a registry on a free port, by TLS where a file has a certificate and its key."""
     fake = FakeRegistry()
 
     class Handler(BaseHTTPRequestHandler):
@@ -74,7 +76,12 @@ def fake_registry() -> Iterator[FakeRegistry]:
             del arguments
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        fake.url = f"http://127.0.0.1:{server.server_address[1]}"
+        scheme = "http" if certificate is None else "https"
+        fake.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:

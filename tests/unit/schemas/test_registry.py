@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 import pytest
 from avro_forms import FLAT, framed
+from certificates import Certificates
 from fake_registry import NOT_FOUND, FakeRegistry, fake_registry
 
 from stream_detector.core.records import RecordBatch, RecordMetadata, series_columns
@@ -246,6 +247,29 @@ def test_a_schema_is_registered(fake: FakeRegistry) -> None:
     fake.answers["/schemas/types"] = (200, ["AVRO"])
     with pytest.raises(SchemaRegistryError, match="the registry says: 409 not compatible"):
         registry_of(fake.url).register("other", FLAT.text)
+
+
+def test_a_registry_by_tls_must_have_a_certificate_that_is_trusted(
+    certificates: Certificates,
+) -> None:
+    with fake_registry(certificates.broker_store) as fake:
+        fake.add(7, FLAT.text)
+        trusted = registry_of(fake.url, schema_registry_cafile=certificates.authority)
+        assert isinstance(trusted.find(7), RegisteredSchema)
+        others = (
+            registry_of(fake.url, schema_registry_cafile=certificates.other_authority),
+            registry_of(
+                fake.url.replace("127.0.0.1", "localhost"),
+                schema_registry_cafile=certificates.authority,
+            ),
+            registry_of(fake.url),
+        )
+        for each in others:
+            with pytest.raises(SchemaRegistryError, match="is not trusted") as caught:
+                each.find(7)
+            assert not caught.value.retriable
+        with pytest.raises(SchemaRegistryUnavailableError):
+            registry_of(fake.url.replace("https", "http")).find(7)
 
 
 def test_settings_of_a_registry(tmp_path: Path) -> None:
