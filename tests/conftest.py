@@ -8,6 +8,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,6 +21,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import local_kafka
 from certificates import Certificates, find_missing_tool
 from local_registry import LocalRegistry, LocalRegistryError
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 DOCKER_IMAGE = "confluentinc/cp-kafka:7.9.1"  # Apache Kafka 3.9 in KRaft mode
 
@@ -73,6 +77,7 @@ LONGEST = (
     "integration/test_poison.py",
     "contracts/test_refusals.py",
     "integration/test_terminal.py",
+    "integration/test_console.py",
     "contracts/test_partitions.py",
     "unit/report/test_report.py",
     "contracts/test_transactions.py",
@@ -154,6 +159,21 @@ def prometheus_tools() -> None:
         _skip_or_fail(f"needs {' and '.join(missing)} on PATH")
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Chrome"]:
+    """A Chromium without a window. Needs one, and its driver."""
+    from browser import NoBrowserError, open_browser
+
+    try:
+        opened = open_browser()
+        found = opened.__enter__()
+    except NoBrowserError as error:
+        _skip_or_fail(str(error))
+    else:
+        yield found
+        opened.__exit__(None, None, None)
+
+
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """A certificate authority of the tests' own."""
@@ -181,6 +201,13 @@ def secure_kafka(certificates: Certificates) -> Iterator[local_kafka.LocalKafka]
 @pytest.fixture
 def topics(kafka: str) -> Iterator[MakeTopic]:
     """Make topics with names of their own: `topics(n_partitions=4, **settings)` gives a name."""
+    with topic_factory(kafka) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def module_topics(kafka: str) -> Iterator[MakeTopic]:
+    """The same, for topics of a whole module."""
     with topic_factory(kafka) as make:
         yield make
 

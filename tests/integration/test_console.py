@@ -1,0 +1,246 @@
+"""The live page in a real browser, on a real Kafka with a running detector."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from browser import evaluate, resize
+from console_page import open_pumps, sample_record
+from selenium.webdriver import ActionChains, Chrome, Keys
+
+from stream_detector.assembly import connect_writer, make_service
+from stream_detector.cli.console import make_console
+from stream_detector.ports import Client, SystemClock
+from stream_detector.settings import DetectSettings, load_settings
+from stream_detector.telemetry import Metrics
+from stream_detector.web.server import serve
+
+pytestmark = pytest.mark.kafka
+
+HOSTILE = "<img src=x onerror='window.wasRun = 1'>\u202e<b>\n"
+SHOWN = "<img src=x onerror='window.wasRun = 1'>\\u202e<b>\\n"
+APPEARS_S_MAX = 3.0
+WIDTHS = (390, 1200)
+
+
+@dataclass
+class Live:
+    """A page with a detector behind it, and how to send to both."""
+
+    address: str
+    client: Client
+    topic: str
+
+    def send(self, key: str, *levels: float) -> int:
+        """Send a window of 4 s for each level, the last of which has just ended; gives its end."""
+        end_ms = SystemClock().now_ms() // 4_000 * 4_000
+        start_ms = end_ms - 4_000 * len(levels)
+        records = [
+            sample_record(key, start_ms + 4_000 * at, *[level] * 4)
+            for at, level in enumerate(levels)
+        ]
+        self.client.produce([each._replace(topic=self.topic) for each in records])
+        self.client.flush(10_000)
+        return end_ms
+
+
+@pytest.fixture(scope="module")
+def live(
+    kafka: str, module_topics: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Live]:
+    """Serve the page while a detector runs."""
+    pumps = open_pumps(tmp_path_factory.mktemp("bundle"))
+    settings = load_settings(
+        DetectSettings,
+        bootstrap_servers=kafka,
+        input_topic=module_topics(4),
+        alerts_topic=module_topics(1),
+        dead_letter_topic=module_topics(1),
+        group=f"console-{time.time_ns()}",
+    )
+    service = make_service(pumps, settings, Metrics())
+    thread = threading.Thread(target=service.run)
+    thread.start()
+    try:
+        with (
+            serve(make_console(pumps, settings), "127.0.0.1", 0, None) as address,
+            closing(connect_writer(settings)) as client,
+        ):
+            live = Live(address, client, settings.input_topic)
+            live.send("pump-1", *[0.5] * 30, 3.0, *[0.5] * 10)
+            live.send(HOSTILE, 0.5, 5.0, 0.5, 0.5, 0.5)
+            yield live
+    finally:
+        service.stop()
+        thread.join()
+
+
+@pytest.fixture
+def page(browser: Chrome, live: Live) -> Iterator[Chrome]:
+    """Open the page, and fail where the browser has found an error in it."""
+    resize(browser, 1_200)
+    browser.get("about:blank")
+    browser.get_log("browser")  # what was before
+    browser.get(live.address)
+    wait(lambda: text(browser, "#title") == "pumps")
+    yield browser
+    errors = [each for each in browser.get_log("browser") if each["level"] != "INFO"]
+    assert errors == []
+    assert evaluate(browser, "window.wasRun") is None
+
+
+def wait(is_done: Callable[[], Any], timeout_s: float = 15.0) -> float:
+    """Wait until something is done, and return how many seconds that took."""
+    start_s = time.monotonic()
+    while not is_done():
+        assert time.monotonic() - start_s < timeout_s
+        time.sleep(0.05)
+    return time.monotonic() - start_s
+
+
+def text(page: Chrome, selector: str) -> str:
+    """Return the text of an element as people see it."""
+    return str(evaluate(page, "document.querySelector(arguments[0]).innerText", selector))
+
+
+def open_view(page: Chrome, live: Live, name: str) -> None:
+    """Open a view of the page by its address."""
+    page.get(f"{live.address}/#{name}")
+
+
+def columns(page: Chrome, name: str) -> Any:
+    """Return the columns of a chart."""
+    found = "document.querySelector('#chart').children.length > 0 && window.Bokeh?.documents"
+    script = f"""({found} && Bokeh.documents.length > 0)
+        ? Object.fromEntries(Object.entries(Bokeh.documents.at(-1).get_model_by_name(arguments[0])
+            .data).map(([at, values]) => [at, [...values]])) : null"""
+    return evaluate(page, script, name)
+
+
+def test_a_fault_is_on_the_page_within_three_seconds(page: Chrome, live: Live) -> None:
+    wait(lambda: "pump-1" in text(page, "#events"))
+    key = f"late-{time.time_ns()}"
+    live.send(key, 0.5, 0.5, 4.0)
+    seconds = wait(lambda: key in text(page, "#open tbody"))
+    assert seconds < APPEARS_S_MAX
+    row = text(page, "#open tbody")
+    assert "observed 4 where 2 was expected" in row
+    assert "4.00" in row
+    live.send(key, *[0.5] * 6)
+    time.sleep(4.0)  # windows of a later time, since those above are known
+    live.send(key, 0.5)
+    wait(lambda: key not in text(page, "#open tbody"))
+
+
+def test_figures_say_how_keys_are(page: Chrome) -> None:
+    wait(lambda: "keys with scores" in text(page, "#figures"))
+    figures = dict(
+        evaluate(
+            page,
+            "[...document.querySelectorAll('#figures div')].map("
+            "(each) => [each.children[0].textContent, each.children[1].textContent])",
+        )
+    )
+    assert int(figures["keys with scores"]) >= 2
+    assert figures["keys silent"] == "0"
+    assert not page.find_element("id", "problem").is_displayed()
+
+
+def test_a_key_that_looks_like_markup_is_text(page: Chrome, live: Live) -> None:
+    wait(lambda: SHOWN in text(page, "#events tbody"))
+    open_view(page, live, "lanes")
+    wait(lambda: SHOWN in text(page, "#lane-list"))
+    open_view(page, live, f"key?key={quote(HOSTILE)}")
+    wait(lambda: text(page, "#head-key") == SHOWN)
+    wait(lambda: columns(page, "signal-0"))
+    assert evaluate(page, "document.querySelectorAll('img, #head-key *, main b').length") == 0
+
+
+def test_a_key_has_its_signal_its_reconstruction_and_its_scores(page: Chrome, live: Live) -> None:
+    open_view(page, live, "key?key=pump-1")
+    wait(lambda: columns(page, "made-0"))
+    signal, made = columns(page, "signal-0"), columns(page, "made-0")
+    assert max(signal["y"]) == 3.0
+    assert max(made["y"]) == 1.5
+    assert max(columns(page, "scores")["y"]) == 3.0
+    assert len(columns(page, "alerts")["x0"]) == 1
+    assert evaluate(page, "document.querySelector('#chart').offsetHeight") > 300
+    assert "observed 3 where 1.5 was expected" in text(page, "#words")
+    # Back to a time that the console did not read as it came: half of the samples are older.
+    before = text(page, "#key-note")
+    page.find_element("id", "earlier").click()
+    wait(lambda: text(page, "#key-note") not in (before, "Reading …"))
+    wait(lambda: max(columns(page, "signal-0")["x"]) < max(signal["x"]))
+
+
+def test_lanes_lead_to_a_key_and_are_searched(page: Chrome, live: Live) -> None:
+    open_view(page, live, "lanes")
+    wait(lambda: "pump-1" in text(page, "#lane-list"))
+    page.find_element("id", "search").send_keys("PUMP-")
+    wait(lambda: SHOWN not in text(page, "#lane-list"))
+    assert "1 of 1 keys" in text(page, "#lanes-note")
+    colours = evaluate(
+        page,
+        "(() => { const canvas = document.querySelector('.lane canvas'); const cells = "
+        "canvas.getContext('2d').getImageData(0, 0, canvas.width, 1).data; return [...cells]; })()",
+    )
+    pixels = {tuple(colours[at : at + 3]) for at in range(0, len(colours), 4) if colours[at + 3]}
+    assert any(red > 180 and blue < 60 for red, _, blue in pixels)  # the fault
+    assert any(blue > 200 for _, _, blue in pixels)  # what is normal
+    page.find_element("css selector", ".lane canvas").click()
+    wait(lambda: text(page, "#head-key") == "pump-1")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("is_dark", [False, True])
+@pytest.mark.parametrize("view", ["now", "lanes", "key?key=pump-1"])
+def test_every_view_fits_and_is_light_or_dark(
+    page: Chrome, live: Live, width: int, is_dark: bool, view: str
+) -> None:
+    resize(page, width, is_dark=is_dark)
+    open_view(page, live, view)
+    if view.startswith("key"):
+        wait(lambda: columns(page, "signal-0"))
+    assert evaluate(page, "document.documentElement.scrollWidth") <= width
+    colour = evaluate(page, "getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, colour[4:-1].split(","))) < 3 * 60) is is_dark
+
+
+def test_the_page_can_be_used_with_the_keyboard(page: Chrome) -> None:
+    def press(key: str) -> None:
+        ActionChains(page).send_keys(key).perform()
+
+    def focused() -> str:
+        return str(evaluate(page, "document.activeElement.innerText"))
+
+    wait(lambda: "pump-1" in text(page, "#events"))
+    for expected in ("Skip to the content", "Now", "Swim lanes"):
+        press(Keys.TAB)
+        assert focused() == expected
+    outline = evaluate(page, "getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    press(Keys.ENTER)
+    wait(lambda: "pump-1" in text(page, "#lane-list"))
+    press(Keys.TAB)
+    assert evaluate(page, "document.activeElement.id") == "search"
+    press(Keys.TAB)
+    name = focused()
+    time.sleep(3.5)  # lanes were drawn again meanwhile
+    assert focused() == name
+    press(Keys.ENTER)
+    wait(lambda: text(page, "#head-key") == name)
+
+
+def test_the_focus_stays_while_alerts_come(page: Chrome, live: Live) -> None:
+    wait(lambda: "pump-1" in text(page, "#events"))
+    evaluate(page, "document.querySelector('#events button').focus()")
+    name = evaluate(page, "document.activeElement.dataset.place")
+    assert name
+    live.send(f"other-{time.time_ns()}", 0.5, 3.0)
+    wait(lambda: "other-" in text(page, "#open tbody"))
+    assert evaluate(page, "document.activeElement.dataset.place") == name
