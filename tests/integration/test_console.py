@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from browser import evaluate, resize
+from browser import evaluate, read_log, resize
 from console_page import open_pumps, sample_record
 from selenium.webdriver import ActionChains, Chrome, Keys
 
@@ -85,11 +85,11 @@ def page(browser: Chrome, live: Live) -> Iterator[Chrome]:
     """Open the page, and fail where the browser has found an error in it."""
     resize(browser, 1_200)
     browser.get("about:blank")
-    browser.get_log("browser")  # what was before
+    read_log(browser)  # what was before
     browser.get(live.address)
     wait(lambda: text(browser, "#title") == "pumps")
     yield browser
-    errors = [each for each in browser.get_log("browser") if each["level"] != "INFO"]
+    errors = [each for each in read_log(browser) if each["level"] != "INFO"]
     assert errors == []
     assert evaluate(browser, "window.wasRun") is None
 

@@ -58,3 +58,9 @@ def resize(browser: "Chrome", width: int, *, is_dark: bool = False) -> None:
 def evaluate(browser: "Chrome", script: str, *arguments: Any) -> Any:
     """Return what a script gives on the page."""
     return browser.execute_script(f"return {script}", *arguments)
+
+
+def read_log(browser: "Chrome") -> list[dict[str, Any]]:
+    """Return what the browser's console was told since it was read last."""
+    lines: list[dict[str, Any]] = browser.get_log("browser")  # type: ignore[no-untyped-call]
+    return lines
