@@ -88,9 +88,12 @@ zoo: $(INSTALLED) ## train and measure every recipe of models/, for an hour, and
 bench: $(INSTALLED) ## throughput against a bare poll loop and peers; BENCH_ARGS="--json FILE" ...
 	$(BIN)/python benchmarks/throughput.py $(BENCH_ARGS)
 
-lock: ## renew requirements.lock from pyproject.toml; needs uv
+lock: ## renew requirements.lock and deploy/image.lock from pyproject.toml; needs uv
 	printf 'hatchling\neditables\n' | uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--extra all --generate-hashes --no-header --no-annotate --output-file requirements.lock pyproject.toml -
+	printf 'hatchling\npooch\n' | uv pip compile --quiet --universal --python-version 3.11 --constraint requirements.lock \
+		--extra confluent --extra registry --extra console \
+		--generate-hashes --no-header --no-annotate --output-file deploy/image.lock pyproject.toml -
 
 clean: ## remove .venv and every cache; bundles stay
 	rm -rf $(VENV) $(VENV)-lowest build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

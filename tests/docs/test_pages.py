@@ -40,7 +40,7 @@ NOT_RUN = Counter(
     {
         "README.md": 3,
         "docs/how-to/console.md": 2,
-        "docs/how-to/containers.md": 2,
+        "docs/how-to/containers.md": 4,
         "docs/how-to/evaluate.md": 1,
         "docs/how-to/exactly-once.md": 1,
         "docs/how-to/run-on-kafka.md": 1,
@@ -76,7 +76,7 @@ COMMANDS |= {
 PROGRAMS = {
     *("stream-detector", "python", "make", "pip", "docker", "kafka-topics.sh", "kafka-acls.sh"),
     *("curl", "cat", "head", "grep", "kill", "wait", "ls", "mkdir"),
-    *("cut", ".", "cd", "ln", "echo"),
+    *("cut", ".", "cd", "ln", "echo", "kubectl", "base64"),
 }
 
 
