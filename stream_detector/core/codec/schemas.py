@@ -9,7 +9,6 @@ Sources, as read: Confluent, "Formats, Serializers, and Deserializers for Schema
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -96,11 +95,10 @@ class SchemaGroup(NamedTuple):
         return self.lead + value[self.skip :]
 
 
-class _Frame(NamedTuple):
-    """What names the schema of a record: the bytes, and whether they are in a header."""
+class _Header(NamedTuple):
+    """What names the schema of a record in a header."""
 
     content: bytes
-    is_header: bool
 
 
 def find_schema_ids(batch: RecordBatch, rows: Sequence[int]) -> set[SchemaId]:
@@ -115,11 +113,11 @@ def find_schema_ids(batch: RecordBatch, rows: Sequence[int]) -> set[SchemaId]:
 
     Examples
     --------
-    >>> _id_of(_Frame(b"\0\0\0\1\0", is_header=False))
+    >>> _id_of(b"\0\0\0\1\0")
     256
     """
     values = [batch.values[row] or b"" for row in rows]
-    ids = map(_id_of, set(_frames(values, _headers(batch, rows))))
+    ids = map(_id_of, set(_names(values, _headers(batch, rows))))
     return {each for each in ids if not isinstance(each, DataError)}
 
 
@@ -137,25 +135,25 @@ def group_by_schema(
     values
         Their values.
     """
-    frames = _frames(values, _headers(batch, rows.tolist()))
-    distinct = set(frames)
-    for frame in sorted(distinct):
+    names = _names(values, _headers(batch, rows.tolist()))
+    distinct = dict.fromkeys(names)
+    for each in distinct:
         places = np.arange(len(values))
         if len(distinct) > 1:
-            places = np.flatnonzero([each == frame for each in frames])
-        number = _id_of(frame)
+            places = np.flatnonzero([name == each for name in names])
+        number = _id_of(each)
         found = number if isinstance(number, DataError) else batch.schemas.get(number)
-        name = "" if isinstance(number, DataError) else f"schema {number}"
+        shown = "" if isinstance(number, DataError) else f"schema {number}"
         if found is None:
             found = RecordSchemaError(
                 f"schema {number}: expected a Schema Registry to ask for it, received none; set "
                 "schema_registry_url, or input.avro_schema"
             )
-        if frame.is_header:
-            n_bytes = PREFIX_BYTES if frame.content[:1] == b"\0" else _GUID_BYTES
-            yield SchemaGroup(found, name, places, 0, frame.content[n_bytes:])
+        if isinstance(each, _Header):
+            n_bytes = PREFIX_BYTES if each.content[:1] == b"\0" else _GUID_BYTES
+            yield SchemaGroup(found, shown, places, 0, each.content[n_bytes:])
         else:
-            yield SchemaGroup(found, name, places, PREFIX_BYTES)
+            yield SchemaGroup(found, shown, places, PREFIX_BYTES)
 
 
 def _headers(batch: RecordBatch, rows: Sequence[int]) -> list[Headers | None] | None:
@@ -164,21 +162,23 @@ def _headers(batch: RecordBatch, rows: Sequence[int]) -> list[Headers | None] | 
     return headers if headers is not None and any(headers) else None
 
 
-def _frames(values: Sequence[bytes], headers: Sequence[Headers | None] | None) -> list[_Frame]:
-    """Return what names the schema of each record."""
+def _names(
+    values: Sequence[bytes], headers: Sequence[Headers | None] | None
+) -> Sequence[bytes | _Header]:
+    """Return what names the schema of each record: the start of its value, or a header."""
     starts = list(map(itemgetter(slice(PREFIX_BYTES)), values))
     if headers is None:
-        return list(map(_Frame, starts, repeat(False)))
+        return starts
     named = [find_header(header, SCHEMA_HEADER) for header in headers]
     return [
-        _Frame(start, is_header=False) if name is None else _Frame(name, is_header=True)
-        for start, name in zip(starts, named, strict=True)
+        start if name is None else _Header(name) for start, name in zip(starts, named, strict=True)
     ]
 
 
-def _id_of(frame: _Frame) -> SchemaId | DataError:
+def _id_of(name: bytes | _Header) -> SchemaId | DataError:
     """Return the schema that a record names."""
-    content, is_header = frame
+    is_header = isinstance(name, _Header)
+    content = name.content if isinstance(name, _Header) else name
     if content[:1] == b"\0" and len(content) >= PREFIX_BYTES:
         number = int.from_bytes(content[1:PREFIX_BYTES])
         if number <= _ID_MAX:

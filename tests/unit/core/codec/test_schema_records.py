@@ -88,6 +88,15 @@ def test_which_forms_are_read_as_columns() -> None:
     }
 
 
+def test_names_in_headers_and_before_values_may_be_mixed() -> None:
+    body = FLAT.encode("a", START_MS, VALUES)
+    header: Headers = [("other", b""), ("__value_schema_id", b"\0\0\0\0\7")]
+    values: list[bytes | None] = [body, framed(7, body), framed(7, body), body]
+    found = decode(AVRO | FLAT.table, batch_of(values, {7: FLAT}, [header, [], (), header]))
+    assert reasons(found) == {}
+    assert found.samples.values.tolist() == [[21.5, -3.25]] * 4
+
+
 def test_a_null_is_a_missing_value() -> None:
     schema = record_of("R", ("temperature", NULLABLE), ("pressure", NULLABLE))
     values = [encode(schema, {"temperature": None, "pressure": 1.5})]
