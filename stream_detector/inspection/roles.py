@@ -294,7 +294,8 @@ def _key(
     if best.repeated > _REPEATED_MAX:
         found.notes.append(
             f"{best.repeated:.0%} of the rows have the same time as another row of their key, and "
-            "only the first of them counts: if the key is made of several columns, join them to one"
+            "only the first of them counts: if the key is made of several columns, join them to "
+            "one; if a row has the value of one feature, say so with --long NAME,VALUE"
         )
     return best.name, best.series, best.keys
 

@@ -4,6 +4,7 @@ The column timestamp_ms and the optional columns key, label, label_kind and labe
 by name; every other column is a feature. CSV needs no extra package; Parquet needs pandas.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -30,7 +31,9 @@ from stream_detector.datasets.files.times import is_time_name
 from stream_detector.errors import DatasetError
 from stream_detector.files import AnyPath
 from stream_detector.recipes.columns import BY_NAME, FEATURE_NAME, LABEL_NOTES, ColumnMap
+from stream_detector.text import printable
 
+_LOGGER = logging.getLogger("stream_detector.datasets.files")
 _TEST_SHARE = 0.2
 _BETWEEN_FEATURES = ";"
 """Separates the names of features in a cell of the column label_feature."""
@@ -155,6 +158,9 @@ def sample_parts(
     first = next(parts)
     watch = TimeWatch(path)
     if FEATURE_NAME in first.named:
+        _LOGGER.info(
+            "%s", printable(f"{path}: held in memory, since the values of a sample may be anywhere")
+        )
         first, parts = widened(stacked(path, [first, *parts])), iter(())
     for number, received in enumerate(chain([first], parts)):
         part = _checked(received.with_labels(), features, is_first=not number)
@@ -408,11 +414,9 @@ def _number(cell: object) -> float:
 
 
 def _time_order(columns: Columns, samples: Samples) -> NDArray[np.intp]:
-    """Return the rows in the order of time, or all of them where each series is in order.
+    """Return the rows in the order of time, ties as they are, shape (n_rows,).
 
-    Returns
-    -------
-    Shape (n_rows,); rows of equal times stay in the order of the file.
+    Where each series is in order, they stay as they are.
     """
     watch = TimeWatch(columns.path)
     watch.add(columns, samples)

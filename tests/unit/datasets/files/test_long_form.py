@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stream_detector.core.features import Features
 from stream_detector.datasets.files.reading import read_columns
-from stream_detector.datasets.files.samples import load, read_samples
+from stream_detector.datasets.files.samples import load, read_samples, sample_parts
 from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import load_recipe
 from stream_detector.recipes.columns import ColumnMap
@@ -114,3 +115,16 @@ def test_a_recipe_needs_both_names_and_samples() -> None:
     windows = RECIPE.with_name("synthetic-ecg-dense.toml")
     with pytest.raises(ConfigError, match=r"data\.feature_name: expected only with window\.record"):
         load_recipe(windows, both)
+
+
+def test_samples_in_parts_are_those_of_the_file_held(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, features = write(tmp_path / "a.csv"), Features(("flow", "temp"))
+    with caplog.at_level("INFO", "stream_detector"):
+        (found,) = sample_parts(path, features, LONG)
+    assert "a.csv: held in memory, since the values of a sample may be anywhere" in caplog.text
+    whole = read_samples(path, features, LONG).samples
+    assert found.keys == whole.keys
+    for name in ("series", "times_ms", "values"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
