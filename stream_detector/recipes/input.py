@@ -120,8 +120,8 @@ class InputSection(Section):
     )
     avro_schema: Annotated[str, Field(min_length=1, max_length=SCHEMA_BYTES_MAX)] | None = Field(
         default=None,
-        description="avro only: file with the schema of all records, for records that do not name "
-        "one in a Schema Registry. The bundle holds its text",
+        description="File with the Avro schema of all records, which do not name one in a Schema "
+        "Registry. The bundle holds its text",
     )
     numbers: Literal["number", "text"] | None = Field(
         default=None,

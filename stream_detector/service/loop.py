@@ -15,9 +15,10 @@ With delivery at least once, a process that stops between two steps leaves its b
 The next member of the group processes it again, and an alert that is published twice has the same
 `alert_id`. With delivery exactly once, the client makes one transaction of steps 5 and 6.
 
-A batch that Kafka does not accept is held: its partitions are paused, polling continues so that the
-process stays in the group, and delivery is retried. After any other failure that can be retried the
-connections and the state are dropped, and the state is restored (`recovery`).
+A batch that Kafka does not accept, or whose schemas a registry does not give, is held: its
+partitions are paused, polling continues so that the process stays in the group, and delivery is
+retried. After any other failure that can be retried the connections and the state are dropped, and
+the state is restored (`recovery`).
 """
 
 import gc
@@ -25,6 +26,8 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from stream_detector.core.detector import Detector
 from stream_detector.core.records import OffsetAndMetadata, RecordBatch, TopicPartition
@@ -241,13 +244,27 @@ class Service:
 
     def _score(self, polled: RecordBatch) -> tuple[RecordBatch, Step | None]:
         """Return the live part of what was polled, and its step if it holds a record."""
-        batch = self.context.schemas.attach(self._apply_assignment(polled))
+        batch = self._with_schemas(self._apply_assignment(polled))
         self._state, batch = self._restorer.replay(self._state, batch)
         if not len(batch):
             return batch, None
         content_type = self.context.settings.content_type
         step = self.context.detector.step(self._state, batch, content_type)
         return name_lost_headers(self.context.client, batch, step)
+
+    def _with_schemas(self, batch: RecordBatch) -> RecordBatch:
+        """Return the batch with the schemas of its records; without a record if it was dropped.
+
+        While a registry does not answer the batch is held, so that the process stays in its group.
+        """
+        found = [batch]
+
+        def attempt() -> None:
+            found[0] = self.context.schemas.attach(batch)
+
+        if self._hold_and_retry(attempt, batch):
+            return found[0]
+        return batch.select(np.empty(0, np.intp), {})
 
     def _apply_assignment(self, polled: RecordBatch) -> RecordBatch:
         """Drop the state of revoked partitions and begin to restore that of new ones.
@@ -287,15 +304,15 @@ class Service:
     ) -> bool:
         """Publish a step and commit; return False if the batch was dropped and is read again."""
         client = self.context.client
-        if not self._deliver_with_retry(lambda: self._publisher.publish(batch, step), batch):
+        if not self._hold_and_retry(lambda: self._publisher.publish(batch, step), batch):
             return False
         if self.context.settings.delivery == "exactly_once":
             # After a failed commit of a transaction, only the committed offsets say if it was done.
             client.commit(checkpoints)
             return True
-        return self._deliver_with_retry(lambda: client.commit(checkpoints), batch)
+        return self._hold_and_retry(lambda: client.commit(checkpoints), batch)
 
-    def _deliver_with_retry(self, attempt: Callable[[], None], batch: RecordBatch) -> bool:
+    def _hold_and_retry(self, attempt: Callable[[], None], batch: RecordBatch) -> bool:
         """Retry until it succeeds, and hold the batch meanwhile; False if the batch was dropped."""
         error = _failure_of(attempt)
         if error is None:

@@ -1,13 +1,13 @@
 """A Schema Registry that is away while records arrive: nothing is lost, and nothing rejected."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from avro_forms import FLAT, encode, framed, record_of
-from delivery_service import GROUP, published, service_on
+from delivery_service import GROUP, change_after, published, service_on
 from fake_registry import FakeRegistry, fake_registry
 from input_forms import NAMES, PARTITIONS, samples_of, write_bundle
 
@@ -59,12 +59,15 @@ def broker_with_records() -> MemoryBroker:
 
 
 def service_of(
-    broker: MemoryBroker, detector: Detector, url: str, delivery: str = "at_least_once"
+    broker: MemoryBroker,
+    detector: Detector,
+    url: str,
+    delivery: str = "at_least_once",
+    **changes: Any,
 ) -> Service:
     schemas = make_schemas(DetectSettings(schema_registry_url=url), detector)
-    return service_on(
-        broker, "samples", delivery, detector=detector, schemas=schemas, poll_records_max=5
-    )
+    given: dict[str, Any] = {"detector": detector, "schemas": schemas, "poll_records_max": 5}
+    return service_on(broker, "samples", delivery, **given | changes)
 
 
 @pytest.fixture
@@ -223,3 +226,37 @@ def test_a_bundle_that_takes_over_closes_alerts_in_avro(fake: FakeRegistry, tmp_
     after = events(broker, fake.url)[len(before) :]
     closed = {each["alert_id"] for each in after if each["reason"] == "bundle_changed"}
     assert closed == {name for name, still_open in is_open.items() if still_open}
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+@pytest.mark.parametrize("n_done", [1, 4])
+def test_partitions_may_move_while_a_registry_is_away(
+    n_done: int, delivery: str, fake: FakeRegistry, detector: Detector
+) -> None:
+    whole = broker_with_records()
+    service_of(whole, detector, fake.url, delivery).run()
+    broker = broker_with_records()
+    service = service_of(broker, detector, fake.url, delivery)
+    other = service_of(broker, detector, fake.url, delivery, instance_id="other")
+    change_after(other, n_done, other.stop)
+    fake.n_failures = 2
+    sleeps: Iterator[Callable[[], object]] = iter([lambda: None, other.run])
+
+    def on_sleep() -> None:
+        next(sleeps, lambda: None)()
+
+    service.context.clock.on_sleep = on_sleep  # type: ignore[attr-defined]
+    service.run()
+    assert other.totals.n_batches == n_done
+    assert set(published(broker)) == set(published(whole))
+    if delivery == "exactly_once":
+        assert published(broker) == published(whole)
+    assert broker.committed[GROUP] == whole.committed[GROUP]
+
+
+def test_a_batch_is_held_while_a_registry_is_away(fake: FakeRegistry, detector: Detector) -> None:
+    fake.n_failures = 3
+    broker = broker_with_records()
+    totals = service_of(broker, detector, fake.url).run()
+    assert totals.n_retries == 3
+    assert broker.n_calls["committed"] == 1, "a partition was restored"
