@@ -11,14 +11,14 @@ from stream_detector.settings import LogFormat
 from stream_detector.telemetry import VALUE_CHARACTERS_MAX, logger
 from stream_detector.text import json_line, quoted, shorten
 
-LIBRARY_EVENT = "kafka-library"
-"""Event of lines that the Kafka library wrote."""
+LIBRARIES = {"kafka": "kafka-library", "opentelemetry": "otlp-library", "py": "python-warning"}
+"""Events of lines that others wrote, by the first part of their loggers' names."""
 
 
 def set_up_logging(level: int, log_format: LogFormat = "text", worker: int | None = None) -> None:
     """Send log lines to standard error, one line an event, time in UTC.
 
-    Warnings of the Kafka library are lines of the same form.
+    Warnings of libraries, and of Python, are lines of the same form.
 
     Parameters
     ----------
@@ -32,7 +32,10 @@ def set_up_logging(level: int, log_format: LogFormat = "text", worker: int | Non
     handler = logging.StreamHandler()
     more = {} if worker is None else {"worker": worker}
     handler.setFormatter((_JsonFormatter if log_format == "json" else _TextFormatter)(more))
-    for each, its_level in ((logger, level), (logging.getLogger("kafka"), logging.WARNING)):
+    logging.captureWarnings(capture=True)
+    libraries = [logging.getLogger(name) for name in ("kafka", "opentelemetry", "py.warnings")]
+    levels = [level, *[logging.WARNING] * len(libraries)]
+    for each, its_level in zip((logger, *libraries), levels, strict=True):
         each.handlers = [handler]
         each.propagate = False
         each.setLevel(its_level)
@@ -50,7 +53,7 @@ class _TextFormatter(logging.Formatter):
         text = record.getMessage()
         if not hasattr(record, "event"):
             reason = quoted(text, VALUE_CHARACTERS_MAX)
-            text = f"{LIBRARY_EVENT} logger={quoted(record.name)} reason={reason}"
+            text = f"{_event_of(record)} logger={quoted(record.name)} reason={reason}"
         return f"{_time_of(record)} {record.levelname} {text}{self._more}"
 
 
@@ -63,12 +66,17 @@ class _JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
-        event = getattr(record, "event", LIBRARY_EVENT)
+        event = getattr(record, "event", "") or _event_of(record)
         unknown = {"logger": record.name, "reason": record.getMessage()}
         given = getattr(record, "fields", unknown)
         fields = {name: _json_value(value) for name, value in given.items()}
         line = {"time": _time_of(record), "level": record.levelname, "event": event}
         return json_line(json.dumps({**line, **fields, **self._more}, ensure_ascii=False))
+
+
+def _event_of(record: logging.LogRecord) -> str:
+    """Return the event of a line that a library wrote."""
+    return LIBRARIES[record.name.partition(".")[0]]
 
 
 def _json_value(value: object) -> object:

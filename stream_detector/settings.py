@@ -287,6 +287,11 @@ class DetectSettings(ConnectionSettings):
         default="text",
         description="Form of the log lines: text, or json for one JSON object a line",
     )
+    otlp: bool = Field(
+        default=False,
+        description="Send a span for each batch, and the metrics, to an OpenTelemetry collector, "
+        "which OpenTelemetry's own OTEL_... variables name; needs the otel extra",
+    )
 
     def group_of(self, bundle_name: str) -> str:
         """Return the consumer group of a detector with this bundle.

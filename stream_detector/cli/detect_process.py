@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from stream_detector.assembly import Served
     from stream_detector.core.records import RecordBatch
     from stream_detector.core.results import Step
+    from stream_detector.otlp import OtlpExport
     from stream_detector.service import Service
+    from stream_detector.telemetry import Metrics
 
 
 def run_detect(bundle: Path, settings: DetectSettings, worker: int | None = None) -> None:
@@ -61,6 +63,8 @@ def run_detect(bundle: Path, settings: DetectSettings, worker: int | None = None
     with ExitStack() as stack:
         stack.enter_context(stop.on_signals())
         stack.enter_context(serving_metrics(metrics.registry, settings))
+        if settings.otlp:
+            service.add_observer(stack.enter_context(_otlp_export(service, metrics)).observe)
         if sys.stderr.isatty() and settings.log_format == "text":
             service.add_observer(stack.enter_context(_progress_line(service)))
         totals = service.run()
@@ -113,6 +117,24 @@ def require_content_type(content_type: ContentType | None, served: "Served") -> 
             "[input] that reads them"
         )
         raise ConfigError(message)
+
+
+def _otlp_export(service: "Service", metrics: "Metrics") -> "OtlpExport":
+    """Return what sends spans and metrics.
+
+    Raises
+    ------
+    ConfigError
+        If the extra is not installed.
+    """
+    try:
+        from stream_detector.otlp import OtlpExport
+    except ImportError as error:
+        message = f"otlp needs OpenTelemetry ({error}): pip install 'stream-detector[otel]'"
+        raise ConfigError(message) from None
+
+    settings, bundle = service.context.settings, service.context.detector.bundle
+    return OtlpExport(metrics.registry, settings, bundle, lambda: service.polled_at_ms)
 
 
 def serving_metrics(

@@ -109,6 +109,8 @@ class Service:
         The parameters, which the parts of the service share.
     totals
         What was done so far.
+    polled_at_ms
+        When the last poll returned, milliseconds since 1970-01-01 UTC; 0 before it.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class Service:
             client, detector, settings, metrics, clock, schemas or NoSchemas()
         )
         self.totals = Totals()
+        self.polled_at_ms = 0
         self._rejection_watch = RejectionWatch(self.context)
         self._unscored_watch = UnscoredWatch(self.context)
         self._clock_watch = ClockWatch(self.context)
@@ -214,6 +217,7 @@ class Service:
         was_ready = self._assignment.is_ready
         polled = self._poll(self._n_records_max)
         polled_at_s = context.clock.monotonic_s()
+        self.polled_at_ms = context.clock.now_ms()
         try:
             batch, step = self._score(polled)
         finally:  # also after a failure: if this took too long, the next attempt must be smaller

@@ -23,11 +23,12 @@ from stream_detector.telemetry import logger
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Undo what a test did to the project's loggers and to that of the Kafka library."""
-    names = ("kafka", "stream_detector.datasets.files")
+    """Undo what a test did to the project's loggers and to those of libraries."""
+    names = ("kafka", "opentelemetry", "py.warnings", "stream_detector.datasets.files")
     loggers = (logger, *map(logging.getLogger, names))
     before = [(each.handlers, each.propagate, each.level) for each in loggers]
     yield
+    logging.captureWarnings(capture=False)
     for each, (handlers, propagate, level) in zip(loggers, before, strict=True):
         each.handlers, each.propagate = handlers, propagate
         each.setLevel(level)

@@ -3,6 +3,9 @@
 import io
 import json
 import logging
+import warnings
+
+import pytest
 
 from stream_detector.log_lines import set_up_logging
 from stream_detector.settings import LogFormat
@@ -40,6 +43,35 @@ def test_a_line_of_json_is_one_object() -> None:
     assert first == numbers | {"nan": None} | fixed
     assert (second["event"], second["logger"]) == ("kafka-library", "kafka.conn")
     assert second["reason"] == "no broker"
+
+
+@pytest.mark.parametrize(
+    ("name", "event"),
+    [
+        ("kafka.conn", "kafka-library"),
+        ("opentelemetry.sdk.trace", "otlp-library"),
+        ("py.warnings", "python-warning"),
+    ],
+)
+def test_lines_of_others_are_one_object_each(name: str, event: str) -> None:
+    log = set_up("json", None)
+    try:
+        raise ConnectionError
+    except ConnectionError:
+        logging.getLogger(name).exception("no collector,\nno line of its own")
+    (line,) = map(json.loads, log.getvalue().splitlines())
+    assert (line["event"], line["logger"]) == (event, name)
+    assert line["reason"] == "no collector,\nno line of its own"
+
+
+def test_a_warning_of_python_is_a_line() -> None:
+    with warnings.catch_warnings():
+        log = set_up("json", None)
+        warnings.simplefilter("always")
+        warnings.warn("values overflow", RuntimeWarning, stacklevel=1)
+    (line,) = map(json.loads, log.getvalue().splitlines())
+    assert (line["event"], line["level"]) == ("python-warning", "WARNING")
+    assert "values overflow" in line["reason"]
 
 
 def test_one_process_has_no_number() -> None:
