@@ -53,12 +53,13 @@ def _rates(name: str, label: str) -> dict[str, str]:
 
 ROWS: dict[str, tuple[Panel, ...]] = {
     "Health": (
-        Panel("Processes", {"": "sum(%{processes}{OF})"}, kind="stat", width=4),
-        Panel("Partitions", {"": "sum(%{partitions}{OF})"}, kind="stat", width=4),
-        Panel("Restoring", {"": "sum(%{restoring}{OF})"}, kind="stat", width=4),
-        Panel("Last turn", {"": "time() - min(%{turned}{OF})"}, "s", "stat", 4),
-        Panel("Last answer of Kafka", {"": "time() - min(%{answered}{OF})"}, "s", "stat", 4),
-        Panel("Retries", {"": "sum(rate(%{retries}{OF}[RATE]))"}, "ops", "stat", 4),
+        Panel("Processes", {"": "sum(%{processes}{OF})"}, kind="stat", width=3),
+        Panel("Partitions", {"": "sum(%{partitions}{OF})"}, kind="stat", width=3),
+        Panel("Restoring", {"": "sum(%{restoring}{OF})"}, kind="stat", width=3),
+        Panel("Last turn", {"": "time() - min(%{turned}{OF})"}, "s", "stat", 3),
+        Panel("Last answer of Kafka", {"": "time() - min(%{answered}{OF})"}, "s", "stat", 3),
+        Panel("Held batches", {"": "sum(%{held}{OF})"}, kind="stat", width=3),
+        Panel("Retries", {"": "sum(rate(%{retries}{OF}[RATE]))"}, "ops", "stat", 3),
     ),
     "Alerts": (
         Panel("Open alerts", {"open": "sum(%{open_alerts}{OF})"}),

@@ -54,6 +54,14 @@ RULES = (
         "Look at the brokers, and at the detector's log line retrying.",
     ),
     Rule(
+        "Held",
+        "critical",
+        "2m",
+        "sum by (job) (%held) > 0",
+        "A batch has waited for two minutes, and nothing behind it is judged.",
+        "The log line retrying says what is refused or does not answer.",
+    ),
+    Rule(
         "NotAssigned",
         "critical",
         "5m",

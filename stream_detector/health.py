@@ -73,7 +73,9 @@ class Health:
         if not values.get("stream_detector_assigned_partitions", 0.0):
             yield "partitions: the group has assigned none"
         if n_restoring:
-            yield f"state: {n_restoring} partitions are being restored"
+            yield f"state: being restored, partitions left: {n_restoring}"
+        if values.get("stream_detector_held_batches", 0.0):
+            yield "a batch is held: Kafka or a Schema Registry refuses or does not answer"
         if since_s > self._answer_s_max:
             ago = f"the last was {since_s:.0f} s ago" if answered_s else "there was none yet"
             yield f"Kafka: expected an answer within {self._answer_s_max:.0f} s, {ago}"

@@ -174,6 +174,13 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livemin",
         )
+        self.held = Gauge(
+            "stream_detector_held_batches",
+            "Batches that wait because Kafka does not take their alerts or offsets, or a Schema "
+            "Registry does not answer",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         self.processes.set(1)
         self.turned.set_to_current_time()  # a process that loads its bundle is not stuck
 

@@ -69,6 +69,7 @@ LONGEST = (
     "unit/report/test_stream_report.py",
     "integration/test_takeover.py",
     "integration/test_registry.py",
+    "integration/test_health.py",
     "integration/test_poll_bytes.py",
     "integration/test_start.py",
     "contracts/test_clients.py",

@@ -322,9 +322,11 @@ class Service:
         if error is None:
             return True
         self._held = batch
+        self.context.metrics.held.set(1)
         while error is not None and self._pause_and_heartbeat(error):
             error = _failure_of(attempt)
         self._held = None
+        self.context.metrics.held.set(0)
         self.context.client.resume(self._assignment.partitions)
         self._busy_at_s = self.context.clock.monotonic_s()
         return error is None
@@ -391,6 +393,7 @@ class Service:
         self._restorer.clear()
         self._assignment.clear()
         self._held = None
+        self.context.metrics.held.set(0)
         self._retry_policy.back_off()
 
 

@@ -66,11 +66,13 @@ def test_a_broker_that_is_silent_for_too_long_is_not_there(metrics: Metrics) -> 
 
 def broken(metrics: Metrics) -> Iterator[tuple[Gauge, float, str]]:
     yield metrics.partitions, 0, "partitions: the group has assigned none"
-    yield metrics.restoring, 1, "state: 1 partitions are being restored"
+    yield metrics.restoring, 1, "state: being restored, partitions left: 1"
     yield metrics.processes, 0, "processes: expected 1, 0 are running"
+    held = "a batch is held: Kafka or a Schema Registry refuses or does not answer"
+    yield metrics.held, 1, held
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_each_condition_is_named_alone(metrics: Metrics, number: int) -> None:
     gauge, value, problem = list(broken(metrics))[number]
     gauge.set(value)

@@ -90,9 +90,18 @@ def test_a_batch_that_is_held_turns_the_loop() -> None:
     def look() -> None:
         value = metrics.registry.get_sample_value("stream_detector_loop_turn_timestamp_seconds")
         ages.append(service.context.clock.now_ms() / 1000 - (value or 0.0))
-        assert health.why_not_ready() == []  # Kafka answers, and takes nothing
+        assert [each.partition(":")[0] for each in health.why_not_ready()] == ["a batch is held"]
 
     service.context.clock.on_sleep = look  # type: ignore[attr-defined]
     service.run()
     assert len(ages) == 19
     assert max(ages) < 1
+    assert metrics.registry.get_sample_value("stream_detector_held_batches") == 0
+
+
+def test_a_held_batch_that_is_dropped_is_held_no_more() -> None:
+    broker, metrics = broker_of("windows"), Metrics()
+    broker.faults = [Fault("flush", PAUSE), Fault("poll", PAUSE, 2)]  # while it is held
+    totals = service_on(broker, "windows", "at_least_once", metrics).run()
+    assert totals.n_retries == 2
+    assert metrics.registry.get_sample_value("stream_detector_held_batches") == 0
