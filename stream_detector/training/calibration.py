@@ -118,3 +118,20 @@ def describe(
         extrapolated=isinstance(method, FalseAlarmsPerDayThreshold)
         and method.fit_tail(calibration).is_extrapolated(method.rate_per_day),
     )
+
+
+def lacks_test_part(recipe: Recipe, dataset: Dataset) -> bool:
+    """Return whether a labelled test part was meant to be there, and makes no window.
+
+    A file without labels has none unless its share is given, also where spans are left out of the
+    training, which are labelled by that.
+
+    Parameters
+    ----------
+    recipe
+        Its data say whether there are labels, and how large the test part is.
+    dataset
+        The windows.
+    """
+    is_wanted = recipe.data.test_share not in ((0, None) if recipe.data.label == "" else (0,))
+    return dataset.test_labels is not None and not len(dataset.test) and is_wanted

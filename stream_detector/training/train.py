@@ -41,6 +41,7 @@ from stream_detector.training.calibration import (
     calibration_scores,
     calibration_warnings,
     describe,
+    lacks_test_part,
 )
 from stream_detector.training.checks import CheckFitter
 from stream_detector.training.data import load_windows
@@ -271,8 +272,7 @@ def _features(recipe: Recipe, dataset: Dataset) -> Features:
 def _warnings(recipe: Recipe, dataset: Dataset, split: Split, threshold: float) -> Iterator[str]:
     """Yield what a person should know of a bundle before trusting it."""
     yield from calibration_warnings(recipe, dataset, split)
-    is_wanted = recipe.data.test_share != 0
-    if dataset.test_labels is not None and not len(dataset.test) and is_wanted:
+    if lacks_test_part(recipe, dataset):
         yield "the test part of the data makes no window, so how well it detects is not known"
     without = Features((), key_scales=dataset.key_scales).unknown_keys(dataset.train_keys or ())
     if without:

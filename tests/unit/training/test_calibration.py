@@ -16,7 +16,12 @@ from stream_detector.core.scoring.thresholds import (
 )
 from stream_detector.datasets import Dataset
 from stream_detector.recipes import Recipe, load_recipe
-from stream_detector.training.calibration import calibration_scores, calibration_warnings, describe
+from stream_detector.training.calibration import (
+    calibration_scores,
+    calibration_warnings,
+    describe,
+    lacks_test_part,
+)
 from stream_detector.training.splits import Split
 
 MODELS = Path(__file__).parents[3] / "models"
@@ -131,3 +136,26 @@ def test_labels_that_are_missing_are_warned_of() -> None:
         assert (
             "no training window is labelled anomalous, so with threshold.method = 'f-b" in warning
         )
+
+
+@pytest.mark.parametrize(
+    ("label", "share", "is_lacking"),
+    [
+        ("", None, False),
+        ("", 0, False),
+        ("", 0.2, True),
+        ("fault", None, True),
+        ("fault", 0, False),
+    ],
+)
+def test_a_test_part_is_missed_only_where_it_was_meant(
+    label: str, share: float | None, is_lacking: bool
+) -> None:
+    recipe, dataset = recipe_of_samples(), dataset_of(["a", "b"], [0, 1])
+    data = recipe.data.model_copy(update={"label": label, "test_share": share})
+    recipe = recipe.model_copy(update={"data": data})
+    assert not lacks_test_part(recipe, dataset)  # it has no labels at all
+    marked = replace(dataset, test_labels=np.empty(0, np.int8))
+    assert lacks_test_part(recipe, marked) is is_lacking
+    tested = replace(marked, test=dataset.train, test_labels=np.zeros(2, np.int8))
+    assert not lacks_test_part(recipe, tested)
