@@ -118,7 +118,7 @@ def make_console(served: "Served", settings: DetectSettings) -> "LivePage":
     """Return the console of a bundle and its topics; nothing is read yet."""
     from functools import partial
 
-    from stream_detector.assembly import connect_reader, make_schemas
+    from stream_detector.assembly import connect_reader, make_schemas, schemas_for
     from stream_detector.ports import SystemClock
     from stream_detector.web.alert_board import AlertBoard
     from stream_detector.web.app import LivePage, take_alerts
@@ -131,7 +131,7 @@ def make_console(served: "Served", settings: DetectSettings) -> "LivePage":
     board = AlertBoard(closes=detector.keeps_state)
     watch = InputWatch(detector, make_schemas(settings, detector), settings.content_type, clock)
     ways = (
-        (settings.alerts_topic, partial(take_alerts, board), N_ALERTS_BACK),
+        (settings.alerts_topic, partial(take_alerts, board, schemas_for(settings)), N_ALERTS_BACK),
         (settings.input_topic, watch.take, N_RECORDS_BACK),
     )
     readers = [

@@ -18,9 +18,9 @@ from starlette.types import ASGIApp
 
 from stream_detector.core.records import RecordBatch
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
-from stream_detector.errors import RecordDecodeError, StreamDetectorError
+from stream_detector.errors import DataError, StreamDetectorError
 from stream_detector.outputs.alerts import parse_alert
-from stream_detector.ports import Clock
+from stream_detector.ports import Clock, SchemaSource
 from stream_detector.web import charts
 from stream_detector.web.alert_board import AlertBoard, name_of
 from stream_detector.web.events import EventStreams
@@ -155,14 +155,20 @@ class Question(NamedTuple):
     has_figure: bool
 
 
-def take_alerts(board: AlertBoard, batch: RecordBatch) -> None:
-    """Add the alerts of a batch to a board; a record that holds none is counted."""
+def take_alerts(board: AlertBoard, schemas: SchemaSource, batch: RecordBatch) -> None:
+    """Add the alerts of a batch to a board; a record that holds none is counted.
+
+    Raises
+    ------
+    SchemaRegistryError
+        If an alert names a schema, and the registry does not answer or refuses.
+    """
     for value in batch.values:
         if value is None:
             continue
         try:
-            board.add(parse_alert(value))
-        except RecordDecodeError:
+            board.add(parse_alert(schemas.read_alert(value)))
+        except DataError:
             board.add_foreign()
 
 

@@ -87,9 +87,9 @@ class TopicReader:
             if not len(batch):
                 stop.wait(_IDLE_S)
                 continue
+            self.take(batch)  # where this fails, the batch is read again
             self._positions.update(batch.next_offsets)
             self.n_records += len(batch)
-            self.take(batch)
 
     def _seek(self, client: Client) -> None:
         """Go to where reading was, or a little before the end."""

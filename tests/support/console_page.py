@@ -47,7 +47,10 @@ def make_memory_page(broker: MemoryBroker, served: Served) -> LivePage:
     watch = InputWatch(detector, NoSchemas(), None, clock)
     readers = [
         TopicReader(topic, "memory", partial(broker.connect, topics=[topic]), take, 1_000)
-        for topic, take in (("alerts", partial(take_alerts, board)), ("telemetry", watch.take))
+        for topic, take in (
+            ("alerts", partial(take_alerts, board, NoSchemas())),
+            ("telemetry", watch.take),
+        )
     ]
     history = History("telemetry", partial(broker.connect, topics=["telemetry"]), watch.marks)
     look = KeyView(served, NoSchemas(), None)

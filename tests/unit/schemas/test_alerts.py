@@ -1,21 +1,23 @@
 """Alerts in Avro: the schema of the class, and values that are the JSON of before."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import fastavro
 import orjson
 import pytest
 from fake_registry import fake_registry
 
+from stream_detector.assembly import schemas_for
 from stream_detector.core.alerting.alert_schema import alert_schema
-from stream_detector.core.records import OutputRecord
+from stream_detector.core.records import OutputRecord, RecordBatch
 from stream_detector.errors import DataError, RecordSchemaError
 from stream_detector.outputs.alerts import parse_alert, parse_alerts
 from stream_detector.ports import NoSchemas
 from stream_detector.schemas.alerts import AvroAlerts, alert_json
 from stream_detector.schemas.avro import AvroSchema
 from stream_detector.settings import ConnectionSettings, DetectSettings
+from stream_detector.web.alert_board import AlertBoard
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "alert.example.json"
 TEXT = orjson.dumps(alert_schema()).decode()
@@ -92,6 +94,25 @@ def test_an_alert_that_cannot_be_read_is_a_problem_with_its_reason() -> None:
         assert read(settings, *values) == 2
     expected = ("ends too early", "schema 7: ", "404 Schema 77 not found", "404 Schema 77")
     assert all(part in text for part, text in zip(expected, problems, strict=True)), problems
+
+
+def test_the_console_takes_alerts_in_avro() -> None:
+    app = pytest.importorskip("stream_detector.web.app")
+    board = AlertBoard(closes=True)
+    with fake_registry() as fake:
+        fake.add(258, TEXT)
+        schemas = schemas_for(ConnectionSettings(schema_registry_url=fake.url))
+        values = [encoded(example()).value, None, b"{}", b"\0\0\0\0\7", orjson.dumps(example())]
+        app.take_alerts(board, schemas, batch_of(values))
+    assert len(board.picture(0)["events"]) == 1
+    assert board.n_not_alerts == 2
+
+
+def batch_of(values: list[bytes | None]) -> RecordBatch:
+    def refuse(*_: object) -> NoReturn:
+        raise AssertionError
+
+    return RecordBatch(values, None, {}, refuse, refuse, refuse)
 
 
 def test_without_a_registry_alerts_stay_as_they_are() -> None:

@@ -9,7 +9,7 @@ from console_page import sample_record
 
 from stream_detector.clients.memory import Fault, MemoryBroker
 from stream_detector.core.records import RecordBatch
-from stream_detector.errors import BrokerUnavailableError
+from stream_detector.errors import BrokerUnavailableError, SchemaRegistryUnavailableError
 from stream_detector.web import reading
 from stream_detector.web.reading import TopicReader
 
@@ -103,3 +103,21 @@ def test_a_topic_that_is_made_again_is_read_from_its_own_beginning(
         broker.create_topic("telemetry", 2)
         broker.feed("telemetry", [sample_record("again", 0, 1)])
         following.wait(lambda: b"again" in following.keys)
+
+
+def test_a_batch_that_could_not_be_taken_is_given_again(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "RETRY_S", 0.01)
+    errors = [SchemaRegistryUnavailableError("away")] * 2
+
+    class Failing(Following):
+        def take(self, batch: RecordBatch) -> None:
+            if errors:
+                raise errors.pop()
+            super().take(batch)
+
+    with Failing(broker, 1_000) as following:
+        following.wait(lambda: len(following.keys) == 6)
+        following.wait(lambda: following.reader.n_records == 6)
+    assert len(set(following.keys)) == len(following.keys)
