@@ -38,7 +38,7 @@ def test_a_settings_file_is_taken(page: str, tmp_path: Path) -> None:
 
 
 def test_the_settings_of_every_command_are_those_of_the_connection() -> None:
-    prefixes = ("security_", "ssl_", "sasl_")
+    prefixes = ("security_", "ssl_", "sasl_", "schema_registry_")
     others = {name for name in ConnectionSettings.model_fields if not name.startswith(prefixes)}
     assert others == {"bootstrap_servers", "client", "broker_timeout_s", "poll_bytes_max"}
     page = read_page("docs/how-to/run-on-kafka.md")
