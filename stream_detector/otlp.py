@@ -5,6 +5,7 @@ Both are sent by threads of their own from bounded queues: a collector that is a
 never holds up a batch.
 """
 
+import logging
 import os
 import threading
 import time
@@ -43,6 +44,9 @@ from stream_detector.settings import DetectSettings
 from stream_detector.text import printable
 
 SCOPE = "stream_detector"
+
+# Of the library, so that its lines are one event however it fails.
+_LOGGER = logging.getLogger("opentelemetry")
 
 INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"
 
@@ -128,7 +132,10 @@ class OtlpExport:
         is_over = False
         while not is_over:
             is_over = self._is_over.wait(self._interval_s)
-            self._metrics.export(self._metrics_data())
+            try:
+                self._metrics.export(self._metrics_data())
+            except OSError as error:  # an address that is none; some versions of it log this
+                _LOGGER.warning("metrics were not sent: %s", error)
 
     def _metrics_data(self) -> MetricsData:
         """Return the present metrics in OpenTelemetry's form, under the names they have here."""
