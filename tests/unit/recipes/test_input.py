@@ -1,13 +1,15 @@
 """The table `[input]`: what it takes, what fits together, and what a run may change."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.errors import ConfigError
+from stream_detector.recipes import input as input_module
 from stream_detector.recipes import load_recipe, override_input, parse_recipe, shipped_recipe
-from stream_detector.recipes.input import InputSection
+from stream_detector.recipes.input import InputSection, input_problems
 from stream_detector.recipes.presets import PRESETS
 
 TELEMETRY = load_recipe(shipped_recipe("telemetry.toml"))
@@ -120,3 +122,37 @@ def test_a_run_changes_single_keys_and_a_preset_all_of_them() -> None:
     assert replaced == InputSection(preset="debezium", values="")
     with pytest.raises(ConfigError, match=r"telemetry with the \[input\] of this run: input.keys"):
         override_input(own, {"keys": "x"})
+
+
+def test_the_schema_of_a_file_is_held_as_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "reading.avsc"
+    path.write_text('{\n  "type": "long"\n}')
+    table = InputSection(avro_schema=str(path), values="")
+    held = table.decided(None)
+    assert held.avro_schema == '{"type":"long"}'
+    mapping = held.mapping(["t"])
+    assert mapping is not None
+    assert mapping.format == "avro"
+    path.unlink()
+    assert held.with_schema_text() is held
+    with pytest.raises(ConfigError, match=r"input\.avro_schema: .* No such file"):
+        table.with_schema_text()
+    path.write_text("record Reading {}")
+    with pytest.raises(ConfigError, match=r"expected a file with an Avro schema as JSON"):
+        table.with_schema_text()
+    path.write_text('{"type":"long"}')
+    monkeypatch.setattr(input_module, "SCHEMA_BYTES_MAX", 15)
+    assert table.with_schema_text().avro_schema == '{"type":"long"}'
+    monkeypatch.setattr(input_module, "SCHEMA_BYTES_MAX", 14)
+    with pytest.raises(ConfigError, match="it has more than 14 bytes"):
+        table.with_schema_text()
+
+
+def test_a_schema_is_for_avro_only() -> None:
+    table = {"avro_schema": "a.avsc", "values": ""}
+    assert list(input_problems(table | {"format": "avro"}, "samples")) == []
+    assert list(input_problems(table, "samples")) == []
+    [problem] = input_problems(table | {"format": "json"}, "samples")
+    assert problem.startswith("input.avro_schema: expected only with input.format = 'avro'")
