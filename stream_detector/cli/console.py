@@ -51,6 +51,7 @@ def console(
     bootstrap_servers: Servers = None,
     input_topic: Annotated[str | None, setting_option("input_topic")] = None,
     alerts_topic: Annotated[str | None, setting_option("alerts_topic")] = None,
+    dead_letter_topic: Annotated[str | None, setting_option("dead_letter_topic")] = None,
     host: Annotated[
         str,
         typer.Option(
@@ -72,10 +73,11 @@ def console(
 ) -> None:
     """Show what happens on the topics as a page in the browser, until Ctrl-C.
 
-    The page shows the alerts that are open, lanes of the highest score of each key, and a key's
-    signal with its reconstruction, scores and alerts at any time that the topic keeps. It reads
-    the alerts topic and the input topic, which the bundle's detector judges once more for the page
-    alone. It joins no group, commits nothing and writes nothing, so it disturbs no detector.
+    The page shows the alerts that are open, lanes of the highest score of each key, a key's signal
+    with its reconstruction, scores and alerts at any time that the topic keeps, which alerts other
+    settings would have given, and dead letters by reason. It reads the alerts topic and the input
+    topic, which the bundle's detector judges once more for the page alone. It joins no group,
+    commits nothing and writes nothing, so it disturbs no detector.
 
     Needs the console extra.
     """
@@ -88,6 +90,7 @@ def console(
         bootstrap_servers=bootstrap_servers,
         input_topic=input_topic,
         alerts_topic=alerts_topic,
+        dead_letter_topic=dead_letter_topic,
         client=client,
         engine=engine,
         content_type=content_type,
@@ -119,6 +122,7 @@ def make_console(served: "Served", settings: DetectSettings) -> "LivePage":
     from functools import partial
 
     from stream_detector.assembly import connect_reader, make_schemas, schemas_for
+    from stream_detector.outputs.dead_letters import take_snapshot
     from stream_detector.ports import SystemClock
     from stream_detector.web.alert_board import AlertBoard
     from stream_detector.web.app import LivePage, take_alerts
@@ -126,6 +130,7 @@ def make_console(served: "Served", settings: DetectSettings) -> "LivePage":
     from stream_detector.web.input_watch import InputWatch
     from stream_detector.web.key_view import KeyView
     from stream_detector.web.reading import TopicReader
+    from stream_detector.web.what_if import WhatIf
 
     detector, clock = served.detector, SystemClock()
     board = AlertBoard(closes=detector.keeps_state)
@@ -148,7 +153,17 @@ def make_console(served: "Served", settings: DetectSettings) -> "LivePage":
         settings.input_topic, partial(connect_reader, settings, settings.input_topic), watch.marks
     )
     look = KeyView(served, make_schemas(settings, detector), settings.content_type)
-    return LivePage(served.bundle.reference.name, board, watch, readers, clock, history, look)
+    return LivePage(
+        title=served.bundle.reference.name,
+        board=board,
+        watch=watch,
+        readers=readers,
+        clock=clock,
+        history=history,
+        key_view=look,
+        what_if=WhatIf(look, history),
+        take_snapshot=partial(take_snapshot, settings, settings.dead_letter_topic),
+    )
 
 
 def run_console(console: "LivePage", host: str, port: int, password: str | None) -> None:

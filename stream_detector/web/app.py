@@ -20,6 +20,7 @@ from stream_detector.core.records import RecordBatch
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.errors import DataError, StreamDetectorError
 from stream_detector.outputs.alerts import parse_alert
+from stream_detector.outputs.dead_letters import Snapshot
 from stream_detector.ports import Clock, SchemaSource
 from stream_detector.web import charts
 from stream_detector.web.alert_board import AlertBoard, name_of
@@ -28,13 +29,16 @@ from stream_detector.web.guards import Guard
 from stream_detector.web.history import History, Stretch
 from stream_detector.web.input_watch import InputWatch
 from stream_detector.web.key_view import KeyView
+from stream_detector.web.letters import read_letters
 from stream_detector.web.reading import TopicReader
+from stream_detector.web.what_if import Settings, WhatIf
 
 SEARCH_CHARACTERS_MAX = 256
 SPAN_WINDOWS = 10
 """How many windows are shown of a key at first."""
 
 SPAN_MS_MAX = 7 * 86_400_000
+HOURS_MAX = 24.0
 LOOKS_MAX = 2
 """Most keys that are looked at at a time; others wait."""
 
@@ -66,6 +70,10 @@ class LivePage:
         Reads the input topic once more.
     key_view
         Looks at single keys.
+    what_if
+        Tries settings on the past.
+    take_snapshot
+        Returns what the dead-letter topic holds now.
     """
 
     title: str
@@ -75,6 +83,8 @@ class LivePage:
     clock: Clock
     history: History
     key_view: KeyView
+    what_if: WhatIf
+    take_snapshot: Callable[[], Snapshot]
 
     def picture(self) -> dict[str, Any]:
         """Return what the page shows now, as values that JSON has."""
@@ -187,6 +197,8 @@ def make_app(page: LivePage, password: str | None) -> ASGIApp:
         *(Route(path, _file(*names)) for path, names in _PAGE.items()),
         Route("/lanes", partial(_lanes, page)),
         Route("/key", partial(_look, page, asyncio.Semaphore(LOOKS_MAX))),
+        Route("/what-if", partial(_try_out, page, asyncio.Semaphore(1))),
+        Route("/dead-letters", partial(_letters, page, asyncio.Semaphore(1))),
         Route("/bokeh.js", _script()),
         Route("/events", events),
     ]
@@ -221,9 +233,39 @@ async def _look(page: LivePage, looks: asyncio.Semaphore, request: Request) -> R
         span_ms = min(max(span_ms, page.key_view.interval_ms), SPAN_MS_MAX)
     key, is_dark = asked.get("key", ""), asked.get("dark") == "1"
     question = Question(key, end_ms, span_ms, is_dark, asked.get("figure") == "1")
-    async with looks:
+    return await _answer(looks, partial(page.look, question))
+
+
+async def _try_out(page: LivePage, turns: asyncio.Semaphore, request: Request) -> Response:
+    """Answer with which alerts other settings would have given."""
+    asked = request.query_params
+    own = page.what_if.own
+
+    def given(name: str, default: float) -> float:
+        number = _number(asked.get(name))
+        return default if number is None else number
+
+    wanted = Settings(
+        given("factor", own.factor),
+        int(given("open_after", own.open_after)),
+        int(given("open_within", own.open_within)),
+        int(given("close_after_ms", own.close_after_ms)),
+    )
+    hours = min(given("hours", 1.0), HOURS_MAX)
+    newest_ms = page.watch.lanes.newest_ms or page.clock.now_ms()
+    return await _answer(turns, partial(page.what_if.try_out, wanted, hours, newest_ms))
+
+
+async def _letters(page: LivePage, turns: asyncio.Semaphore, _: Request) -> Response:
+    """Answer with dead letters by reason."""
+    return await _answer(turns, partial(read_letters, page.take_snapshot))
+
+
+async def _answer(turns: asyncio.Semaphore, work: Callable[[], dict[str, Any]]) -> Response:
+    """Answer with what some work gives, or with why it cannot be said; few work at a time."""
+    async with turns:
         try:
-            answer = await run_in_threadpool(page.look, question)
+            answer = await run_in_threadpool(work)
         except StreamDetectorError as error:
             return JSONResponse({"problem": str(error)}, 503)
     return Response(orjson.dumps(answer), media_type="application/json")

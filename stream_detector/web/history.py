@@ -12,6 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
 from stream_detector.core.records import RecordBatch, TopicPartition
 from stream_detector.errors import BrokerUnavailableError
 from stream_detector.ports import Client
@@ -24,6 +26,11 @@ READ_S_MAX = 20.0
 
 MARK_EVERY_MS = 5_000
 _MARKS_MAX = 2_000
+CLOSE_ENOUGH = 500
+"""A stretch begins up to so many records early in a partition: reading them takes less time than
+asking once more."""
+
+_PROBE_RECORDS_MAX = 500
 _POLL_MS = 200
 _POLL_RECORDS_MAX = 5_000
 
@@ -109,22 +116,25 @@ class History:
             client.poll(1, 0)  # the first poll assigns the partitions
             wanted = {each for each in client.assignment() if partition in (None, each.partition)}
             first, end = client.beginning_offsets(wanted), client.end_offsets(wanted)
-            client.pause(client.assignment() - wanted)
             known = self.marks.before(stretch.start_ms)
             if known is None:
+                client.pause(client.assignment() - wanted)
                 known = _find_offsets(client, first, end, stretch.start_ms)
-            starts = {each: max(known.get(each, first[each]), first[each]) for each in wanted}
-            until = self.marks.after(stretch.end_ms) or {}
-            ends = {each: min(until.get(each, end[each]), end[each]) for each in wanted}
+        until = self.marks.after(stretch.end_ms) or {}
+        starts = {each: max(known.get(each, first[each]), first[each]) for each in wanted}
+        ends = {each: min(until.get(each, end[each]), end[each]) for each in wanted}
+        # kafka-python reads on poorly where partitions were paused, sought and resumed often.
+        with closing(self.connect()) as client:
+            client.poll(1, 0)
+            client.pause(client.assignment() - wanted)
             yield from _read(client, starts, ends)
 
 
 def _read(client: Client, starts: Offsets, ends: Offsets) -> Iterator[RecordBatch]:
-    """Yield the records from some offsets to others, at most `RECORDS_MAX` of them."""
+    """Yield the records from some offsets to others and some more, about `RECORDS_MAX` at most."""
     left = {each for each in ends if starts[each] < ends[each]}
-    for each in left:
+    for each in starts:
         client.seek(each, starts[each])
-    client.pause(ends.keys() - left)
     n_read, until_s = 0, time.monotonic() + READ_S_MAX
     while left and n_read < RECORDS_MAX and time.monotonic() < until_s:
         batch = client.poll(_POLL_RECORDS_MAX, _POLL_MS)
@@ -132,42 +142,52 @@ def _read(client: Client, starts: Offsets, ends: Offsets) -> Iterator[RecordBatc
         if len(batch):
             yield batch
         positions = client.positions(left)
-        done = {each for each, offset in positions.items() if offset >= ends[each]}
-        client.pause(done)
-        left -= done
+        left -= {each for each, offset in positions.items() if offset >= ends[each]}
 
 
 def _find_offsets(client: Client, first: Offsets, end: Offsets, time_ms: float) -> Offsets:
-    """Return the offset of the first record of each partition at a time or after it.
+    """Return an offset of each partition before its first record at a time, or close to it.
 
-    The times of Kafka's records are compared, which ascend well enough.
+    The times of Kafka's records are compared, which ascend well enough. All partitions are asked at
+    once, since an answer takes up to half a second however many there are.
     """
-    found, partitions = {}, first.keys()
-    for each in partitions:
-        client.pause(partitions - {each})
-        low, high = first[each], end[each]
-        while low < high:
-            middle = (low + high) // 2
-            offset, record_ms = _probe(client, each, middle, end[each])
-            if offset >= high or record_ms >= time_ms:
-                high = middle
+    low, high = dict(first), dict(end)
+    left = set(first)
+    while True:
+        done = {each for each in left if high[each] - low[each] <= CLOSE_ENOUGH}
+        client.pause(done)
+        left -= done
+        if not left:
+            return low
+        middles = {each: (low[each] + high[each]) // 2 for each in left}
+        for each, (offset, record_ms) in _first_records(client, middles, end).items():
+            if offset >= high[each] or record_ms >= time_ms:
+                high[each] = middles[each]
             else:
-                low = offset + 1
-        found[each] = low
-        client.resume(partitions - {each})
-    return found
+                low[each] = offset + 1
 
 
-def _probe(client: Client, partition: TopicPartition, offset: int, end: int) -> tuple[int, float]:
+def _first_records(
+    client: Client, offsets: Offsets, ends: Offsets
+) -> dict[TopicPartition, tuple[int, float]]:
     """Return offset and time of the first record from an offset on; the end where there is none."""
-    client.seek(partition, offset)
+    for partition, offset in offsets.items():
+        client.seek(partition, offset)
+    found: dict[TopicPartition, tuple[int, float]] = {}
     until_s = time.monotonic() + READ_S_MAX
-    while time.monotonic() < until_s:
-        batch = client.poll(1, _POLL_MS)
-        if len(batch):
-            metadata = batch.metadata(0)
-            return metadata.offset, metadata.timestamp_ms
-        if client.positions([partition]).get(partition, 0) >= end:
-            return end, float("inf")
-    message = f"{partition.topic}[{partition.partition}] gave no record for {READ_S_MAX:.0f} s"
-    raise BrokerUnavailableError(message)
+    while len(found) < len(offsets):
+        if time.monotonic() > until_s:
+            missing = min(offsets.keys() - found.keys())
+            message = f"{missing.topic}[{missing.partition}] gave no record for {READ_S_MAX:.0f} s"
+            raise BrokerUnavailableError(message)
+        batch = client.poll(_PROBE_RECORDS_MAX, _POLL_MS)
+        _, rows = np.unique(batch.series().partitions, return_index=True)
+        for row in rows.tolist():
+            metadata = batch.metadata(row)
+            partition = TopicPartition(metadata.topic, metadata.partition)
+            if metadata.offset >= offsets.get(partition, ends[partition]):
+                found.setdefault(partition, (metadata.offset, float(metadata.timestamp_ms)))
+        for partition, at in client.positions(offsets.keys() - found.keys()).items():
+            if at >= ends[partition]:
+                found[partition] = ends[partition], float("inf")
+    return found

@@ -74,17 +74,21 @@ class Lanes:
             rows = self._rows_of(keys)
             self._seen_ms[rows], self._partitions[rows] = now_ms, partitions
 
+    @property
+    def newest_ms(self) -> int:
+        """Return the newest event time of all keys, to a cell; 0 where there is none."""
+        return max(0, (self._newest + 1) * BIN_MS)
+
     def place_of(self, key: str) -> tuple[int | None, int]:
         """Return the partition of a key, None where it is not known, and its newest event time.
 
         That is the newest of all keys, 0 where there is none, while the key has no score.
         """
-        newest_ms = max(0, (self._newest + 1) * BIN_MS)
         with self._lock:
             row = self._rows.get(key)
             if row is None:
-                return None, newest_ms
-            return int(self._partitions[row]), int(self._newest_ms[row]) or newest_ms
+                return None, self.newest_ms
+            return int(self._partitions[row]), int(self._newest_ms[row]) or self.newest_ms
 
     def add(
         self,

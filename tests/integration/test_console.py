@@ -15,6 +15,7 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 
 from stream_detector.assembly import connect_writer, make_service
 from stream_detector.cli.console import make_console
+from stream_detector.core.records import OutputRecord
 from stream_detector.ports import Client, SystemClock
 from stream_detector.settings import DetectSettings, load_settings
 from stream_detector.telemetry import Metrics
@@ -196,9 +197,38 @@ def test_lanes_lead_to_a_key_and_are_searched(page: Chrome, live: Live) -> None:
     wait(lambda: text(page, "#head-key") == "pump-1")
 
 
+def test_other_settings_are_tried(page: Chrome, live: Live) -> None:
+    open_view(page, live, "whatif")
+    wait(lambda: "come" in text(page, "#tries-note"))
+    assert "pump-1" in text(page, "#tried tbody")
+    assert "goes" not in text(page, "#tried tbody")
+    factor = page.find_element("id", "factor")
+    factor.clear()
+    factor.send_keys("3.5" + Keys.ENTER)
+    wait(lambda: "goes" in text(page, "#tried tbody"))
+    assert "3.50 times the bundle's" in text(page, "#toml")
+    assert "close_after_ms = 4000" in text(page, "#toml")
+
+
+def test_dead_letters_are_shown_by_reason(page: Chrome, live: Live) -> None:
+    value = b"<script>window.wasRun = 1</script>"
+    live.client.produce([OutputRecord(live.topic, HOSTILE.encode(), value)])
+    live.client.flush(10_000)
+
+    def shown() -> str:
+        open_view(page, live, "now")
+        open_view(page, live, "letters")
+        wait(lambda: text(page, "#letters-note"))
+        return text(page, "#letters")
+
+    wait(lambda: "RecordDecodeError" in shown())
+    assert value.decode() in text(page, "#letters")
+    assert SHOWN in text(page, "#letters")
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("is_dark", [False, True])
-@pytest.mark.parametrize("view", ["now", "lanes", "key?key=pump-1"])
+@pytest.mark.parametrize("view", ["now", "lanes", "key?key=pump-1", "whatif", "letters"])
 def test_every_view_fits_and_is_light_or_dark(
     page: Chrome, live: Live, width: int, is_dark: bool, view: str
 ) -> None:
@@ -226,6 +256,7 @@ def test_the_page_can_be_used_with_the_keyboard(page: Chrome) -> None:
     assert outline == "solid"
     press(Keys.ENTER)
     wait(lambda: "pump-1" in text(page, "#lane-list"))
+    assert evaluate(page, "document.activeElement.id") == "main"
     press(Keys.TAB)
     assert evaluate(page, "document.activeElement.id") == "search"
     press(Keys.TAB)
@@ -234,6 +265,9 @@ def test_the_page_can_be_used_with_the_keyboard(page: Chrome) -> None:
     assert focused() == name
     press(Keys.ENTER)
     wait(lambda: text(page, "#head-key") == name)
+    evaluate(page, "document.querySelector('.skip').click()")
+    assert evaluate(page, "document.activeElement.id") == "main"
+    assert text(page, "#head-key") == name
 
 
 def test_the_focus_stays_while_alerts_come(page: Chrome, live: Live) -> None:

@@ -18,7 +18,8 @@ from stream_detector.assembly import Served, open_bundle
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.alerting.alert import Alert, encode_alert
 from stream_detector.core.codec.samples import encode_samples
-from stream_detector.core.records import OutputRecord
+from stream_detector.core.records import OutputRecord, TopicPartition
+from stream_detector.outputs.dead_letters import Snapshot
 from stream_detector.ports import NoSchemas, SystemClock
 from stream_detector.web.alert_board import AlertBoard
 from stream_detector.web.app import LivePage, take_alerts
@@ -27,6 +28,7 @@ from stream_detector.web.input_watch import InputWatch
 from stream_detector.web.key_view import KeyView
 from stream_detector.web.reading import TopicReader
 from stream_detector.web.server import serve
+from stream_detector.web.what_if import WhatIf
 
 
 def open_pumps(folder: Path, n_steps: int = 4) -> Served:
@@ -54,7 +56,27 @@ def make_memory_page(broker: MemoryBroker, served: Served) -> LivePage:
     ]
     history = History("telemetry", partial(broker.connect, topics=["telemetry"]), watch.marks)
     look = KeyView(served, NoSchemas(), None)
-    return LivePage("pumps", board, watch, readers, clock, history, look)
+    return LivePage(
+        title="pumps",
+        board=board,
+        watch=watch,
+        readers=readers,
+        clock=clock,
+        history=history,
+        key_view=look,
+        what_if=WhatIf(look, history),
+        take_snapshot=partial(take_memory_snapshot, broker),
+    )
+
+
+def take_memory_snapshot(broker: MemoryBroker) -> Snapshot:
+    """Return what the topic `dead-letters` holds."""
+    topic = "dead-letters"
+    offsets = {
+        TopicPartition(topic, number): range(log.start, len(log.records))
+        for number, log in enumerate(broker.partitions_of(topic))
+    }
+    return Snapshot(topic, partial(broker.connect, topics=[topic]), offsets)
 
 
 def sample_record(key: str, time_ms: int, *values: float) -> OutputRecord:

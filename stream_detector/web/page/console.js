@@ -368,9 +368,93 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   if (view === "key") showKey().catch(() => {});
 });
 
+// --- What if -----------------------------------------------------------------------------------
+
+const tries = { asked: 0, own: null };
+
+async function tryOut() {
+  tries.asked += 1;
+  const asked = tries.asked;
+  const parameters = new URLSearchParams({ hours: byId("hours").value });
+  for (const name of ["factor", "open_after", "open_within"]) parameters.set(name, byId(name).value);
+  const seconds = byId("close_after").value;
+  if (seconds) parameters.set("close_after_ms", String(Math.round(1000 * Number(seconds))));
+  byId("tries-note").textContent = "Reading and judging …";
+  const answer = await fetch(`/what-if?${parameters}`);
+  const found = await answer.json();
+  if (asked !== tries.asked) return;
+  if (!answer.ok) {
+    byId("tries-note").textContent = found.problem ?? "It cannot be tried now.";
+    return;
+  }
+  if (!tries.own) fillTries(found); // later, what a person types stays
+  tries.own = found.own;
+  showTried(found);
+}
+
+function fillTries(settings) {
+  for (const name of ["factor", "open_after", "open_within"]) byId(name).value = settings[name];
+  byId("close_after").value = settings.close_after_ms / 1000;
+}
+
+function showTried(found) {
+  for (const each of document.querySelectorAll(".rule")) each.hidden = !found.has_rules;
+  const cut = found.is_cut ? " That is all that one question reads." : "";
+  byId("tries-note").textContent = `${number(found.n_tried)} alerts instead of ${number(found.n_own)}: `
+    + `${number(found.n_come)} come, ${number(found.n_go)} go. `
+    + `${number(found.n_windows)} windows of ${number(found.n_records)} records in ${number(found.hours, 1)} h.${cut}`;
+  fill("tried", found.alerts.map((each) => make("tr", "",
+    make("td", each.change, each.change),
+    keyCell(each),
+    make("td", "number", time(each.opened_ms)),
+    make("td", "number", each.closed_ms === null ? "open" : time(each.closed_ms, false)),
+    make("td", "number", number(each.score, 2)),
+    make("td", "words", each.sentence))), "No alert, neither with these settings nor with the bundle's own.");
+  const rules = found.has_rules ? found.toml : "";
+  byId("toml").textContent = `# threshold ${found.threshold.toPrecision(6)} (${found.score_kind}), `
+    + `${number(found.factor, 2)} times the bundle's\n${rules}`;
+}
+
+byId("tries").addEventListener("submit", (event) => {
+  event.preventDefault();
+  tryOut().catch(() => {});
+});
+byId("reset").addEventListener("click", () => {
+  if (tries.own) fillTries(tries.own);
+  tryOut().catch(() => {});
+});
+byId("copy").addEventListener("click", () => {
+  navigator.clipboard?.writeText(byId("toml").textContent).catch(() => {});
+});
+
+// --- Dead letters ------------------------------------------------------------------------------
+
+async function showLetters() {
+  const answer = await fetch("/dead-letters");
+  const found = await answer.json();
+  if (!answer.ok) {
+    byId("letters-note").textContent = found.problem ?? "They cannot be read now.";
+    return;
+  }
+  const part = found.n_read < found.n_held ? `the newest ${number(found.n_read)} of ` : "";
+  byId("letters-note").textContent = found.n_held === 0 ? "There is none."
+    : `On the topic: ${part}${number(found.n_held)}.`;
+  byId("letters").replaceChildren(...found.kinds.map((kind) => {
+    const example = kind.example;
+    const size = example.n_value_bytes === null ? "no value" : `${number(example.n_value_bytes)} bytes`;
+    return make("div", "letter",
+      make("h3", "", `${kind.error} (${kind.stage}): ${number(kind.n_letters)}`),
+      make("p", "note", `${time(kind.oldest_ms)} to ${time(kind.newest_ms)}`
+        + (kind.n_redriven ? `, ${number(kind.n_redriven)} of them redriven before` : "")),
+      make("p", "", example.message),
+      make("p", "note", `The newest: key ${example.name}, ${example.source}, dead letter ${example.location}, ${size}`),
+      make("pre", "", example.value ?? ""));
+  }));
+}
+
 // --- Views -------------------------------------------------------------------------------------
 
-const VIEWS = ["now", "lanes", "key"];
+const VIEWS = ["now", "lanes", "key", "whatif", "letters"];
 let view = "now";
 
 function route() {
@@ -387,9 +471,19 @@ function route() {
     showLanes().catch(() => {});
   }
   if (view === "key") startKey(parameters);
+  if (view === "whatif") tryOut().catch(() => {});
+  if (view === "letters") showLetters().catch(() => {});
 }
 
-addEventListener("hashchange", route);
+addEventListener("hashchange", () => {
+  route();
+  byId("main").focus();
+  scrollTo(0, 0);
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // its address would be that of a view
+  byId("main").focus();
+});
 byId("search").addEventListener("input", () => showLanes().catch(() => {}));
 setInterval(() => {
   if (document.hidden) return;

@@ -96,7 +96,10 @@ def test_records_that_are_whole_windows_follow_each_other(
 
 
 @pytest.mark.parametrize("time_s", [-5, 0, 1, 2.5, 6, 7, 8, 100])
-def test_the_first_record_at_a_time_is_found(time_s: float) -> None:
+def test_the_first_record_at_a_time_is_found(
+    time_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "CLOSE_ENOUGH", 0)
     broker = MemoryBroker()
     broker.create_topic("telemetry", 3)
     seconds = [[0, 1, 2, 2, 3, 7], [6], []]
