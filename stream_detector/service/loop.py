@@ -195,7 +195,7 @@ class Service:
                     self._clock_watch.check()
                     self._unknown_key_watch.check()
                 except StreamDetectorError as error:
-                    if not error.retriable:
+                    if not error.retriable or error is self._retry_policy.final:
                         raise
                     self._recover(error)
                 self._show_state()

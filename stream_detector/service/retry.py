@@ -25,9 +25,15 @@ class RetryPolicy:
     ----------
     context
         Of the service.
+
+    Attributes
+    ----------
+    final
+        The error with which it gave up; None before.
     """
 
     def __init__(self, context: RunContext) -> None:
+        self.final: StreamDetectorError | None = None
         self._limit_s = context.settings.broker_timeout_s
         self._metrics = context.metrics
         self._clock = context.clock
@@ -78,7 +84,8 @@ class RetryPolicy:
         failing_s = now_s - self._failing_since_s
         if failing_s >= self._limit_s:
             message = f"gave up after {failing_s:.0f} s (--broker-timeout): {error}"
-            raise type(error)(message) from error
+            self.final = type(error)(message)
+            raise self.final from error
         if now_s - self._logged_at_s >= LOG_EVERY_S:
             self._logged_at_s, self._is_logged = now_s, True
             left_s = f"{self._limit_s - failing_s:.0f}"

@@ -3,6 +3,7 @@
 For both shapes of records, both kinds of delivery, every batch and every call that can fail.
 """
 
+import re
 from collections.abc import Callable, Set
 from functools import partial
 from typing import Any
@@ -140,7 +141,9 @@ def test_a_sink_that_accepts_nothing_ends_the_process_with_exit_code_4(
 ) -> None:
     broker = broker_of("windows")
     broker.faults = [Fault("flush", REFUSED, nth) for nth in range(1, 1_000)]
-    with pytest.raises(DeliveryError, match=r"gave up after 6[0-2] s \(--broker-timeout\)") as caught:
+    with pytest.raises(
+        DeliveryError, match=r"gave up after 6[0-2] s \(--broker-timeout\)"
+    ) as caught:
         service_on(broker, "windows", "exactly_once").run()
     assert caught.value.exit_code == 4
     assert "retrying" in caplog.text
