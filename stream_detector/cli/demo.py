@@ -38,6 +38,7 @@ RATE = 250.0
 N_BACKLOG_MIN = 20_000
 """Records of the part that measures throughput; the embedded broker can hold them."""
 
+CONSOLE_COMMAND = "stream-detector console bundles/NAME"
 N_PARTITIONS = 4
 WAIT_S = 30.0
 """Longest wait for the detector and the alert reader once everything was sent."""
@@ -85,6 +86,7 @@ def demo(
     _show(figures)
     if json_file is not None:
         json_file.write_text(to_json(figures) + "\n", encoding="utf-8")
+    say(f"see a stream of yours live in the browser: {CONSOLE_COMMAND}")
 
 
 @dataclass(slots=True)
