@@ -4,7 +4,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -15,7 +15,7 @@ import typer
 from stream_detector.cli.options import examples
 from stream_detector.cli.terminal import print_table, progress_bar, say, to_json
 from stream_detector.core.alerting.alert import Alert
-from stream_detector.core.records import RecordBatch
+from stream_detector.core.records import OutputRecord, RecordBatch
 from stream_detector.core.results import Step
 from stream_detector.errors import BrokerError, DataError, DatasetError
 from stream_detector.ports import SystemClock
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "stream-detector demo",
     "stream-detector demo --dataset synthetic --json figures.json",
+    "stream-detector demo --console",
 )
 
 RATE = 250.0
@@ -38,7 +39,13 @@ RATE = 250.0
 N_BACKLOG_MIN = 20_000
 """Records of the part that measures throughput; the embedded broker can hold them."""
 
-CONSOLE_COMMAND = "stream-detector console bundles/NAME"
+CONSOLE_PORT = 8_100
+N_PATIENTS, N_ILL = 20, 3
+"""Patients of the page, and those among them who have beats of any kind."""
+
+BEATS_EVERY_S = 1.0
+"""Time between two beats of a patient."""
+
 N_PARTITIONS = 4
 WAIT_S = 30.0
 """Longest wait for the detector and the alert reader once everything was sent."""
@@ -57,6 +64,14 @@ def demo(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
+    has_page: Annotated[
+        bool,
+        typer.Option(
+            "--console",
+            help="Then send the beats of some patients without end, and show them on a page in the "
+            "browser until Ctrl-C; needs the console extra.",
+        ),
+    ] = False,
 ) -> None:
     """Show the whole product: train, stream labelled beats, detect, read the alerts back.
 
@@ -68,10 +83,13 @@ def demo(
     Needs the train and confluent extras and no Kafka: a broker is started inside this process.
     """
     from stream_detector.assembly import embedded_broker, open_bundle
+    from stream_detector.cli.console import require_extra
     from stream_detector.cli.sources import feed_of
     from stream_detector.cli.train import train_with_progress
     from stream_detector.recipes import load_recipe, shipped_recipe
 
+    if has_page:
+        require_extra()
     data = _choose_data(dataset)
     recipe = load_recipe(shipped_recipe(f"{data.name}-dense.toml"))
     with tempfile.TemporaryDirectory(prefix="stream-detector-") as folder:
@@ -82,11 +100,14 @@ def demo(
             figures = _measure_live(run, feed_of(data, "test"))
             figures |= _measure_backlog(run, feed_of(data, "all"))
             broker.check_retention()
-    figures = {"dataset": f"{data.name} {data.split}".strip(), **figures}
-    _show(figures)
-    if json_file is not None:
-        json_file.write_text(to_json(figures) + "\n", encoding="utf-8")
-    say(f"see a stream of yours live in the browser: {CONSOLE_COMMAND}")
+            figures = {"dataset": f"{data.name} {data.split}".strip(), **figures}
+            _show(figures)
+            if json_file is not None:
+                json_file.write_text(to_json(figures) + "\n", encoding="utf-8")
+            if has_page:
+                show_page(run, feed_of(data, "test"), CONSOLE_PORT)
+    if not has_page:
+        say("see such a stream live in the browser: stream-detector demo --console")
 
 
 @dataclass(slots=True)
@@ -168,6 +189,41 @@ def _measure_live(run: _Run, feed: "Feed") -> dict[str, Any]:
         "n_lost": unscored + len(expected - set(keys)),
         "n_duplicated": len(keys) - len(set(keys)),
     }
+
+
+def show_page(run: "_Run", feed: "Feed", port: int) -> None:
+    """Send beats of some patients and show them on a page, until a signal.
+
+    Parameters
+    ----------
+    run
+        The bundle and the broker.
+    feed
+        Beats; most patients have those alone that the detector finds normal.
+    port
+        Of the page; 0 takes a free one.
+    """
+    from stream_detector.assembly import connect_writer
+    from stream_detector.cli.console import make_console, run_console
+    from stream_detector.core.codec.windows import encode_window
+
+    settings, stop = run.settings("page"), threading.Event()
+    detector, every = run.served.detector, np.arange(len(feed.windows))
+    usual = np.flatnonzero(detector.score(feed.windows) <= detector.scorer.threshold)
+
+    def send() -> None:
+        random = np.random.default_rng(0)
+        with closing(connect_writer(settings)) as client:
+            while not stop.wait(BEATS_EVERY_S):
+                for number in range(N_PATIENTS):
+                    rows = every if number < N_ILL else usual
+                    value = encode_window(feed.windows[random.choice(rows)], "json", 1)
+                    key = f"patient-{number:02d}".encode()
+                    client.produce([OutputRecord(settings.input_topic, key, value)])
+                client.flush(settings.flush_timeout_ms)
+
+    with _detecting(run, settings, _Observed()), _thread(send, "patients", stop.set):
+        run_console(make_console(run.served, settings), "127.0.0.1", port, None)
 
 
 def _measure_backlog(run: _Run, feed: "Feed") -> dict[str, Any]:

@@ -72,7 +72,11 @@ def columns_of(lines: Lines, chosen: Sequence[int], alerts: Sequence[Mapping[str
         },
     }
     for place, feature in enumerate(chosen):
-        made, width = lines.made[:, feature], lines.half_widths[feature]
+        made = lines.made[:, feature]
+        # Bokeh draws an area across NaN: in a gap the band has no width instead.
+        is_gap = np.isnan(made)
+        level = made[np.maximum.accumulate(np.where(is_gap, 0, np.arange(len(made))))]
+        width = np.where(is_gap, 0.0, lines.half_widths[feature])
         columns[f"signal-{place}"] = {
             "x": _values(lines.times_ms),
             "y": _values(lines.values[:, feature]),
@@ -80,8 +84,8 @@ def columns_of(lines: Lines, chosen: Sequence[int], alerts: Sequence[Mapping[str
         columns[f"made-{place}"] = {
             "x": _values(lines.made_ms),
             "y": _values(made),
-            "low": _values(made - width),
-            "high": _values(made + width),
+            "low": _values(level - width),
+            "high": _values(level + width),
         }
     return columns
 

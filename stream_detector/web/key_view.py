@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 NORMAL_SHARE = 0.99
 """Share of the normal samples of a stretch that lie in the band."""
 
+GAP_INTERVALS = 5
+"""Without a sample for so many intervals, the line of the signal has a gap."""
+
 POINTS_MAX = 5_000
 """Most points of a line."""
 
@@ -225,6 +228,7 @@ class KeyView:
         scored: tuple[NDArray[np.float64], NDArray[np.float64]],
     ) -> Lines:
         """Return signal, scores, and what the network makes of the windows that were scored."""
+        signal = _with_gaps(*signal, self.interval_ms, GAP_INTERVALS * self.interval_ms)
         n_features = signal[1].shape[1]
         made_ms, made = np.empty(0), np.empty((0, n_features))
         peaks = self.served.bundle.manifest.recipe.rules.peaks
@@ -240,7 +244,7 @@ class KeyView:
 def _put_together(
     start_ms: NDArray[np.float64], windows: FloatArray, interval_ms: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean of windows at each time that they cover, and NaN between two stretches.
+    """Return the mean of windows at each time that they cover, and NaN at the ends of gaps.
 
     Parameters
     ----------
@@ -258,12 +262,30 @@ def _put_together(
     sums = np.zeros((len(found), n_features))
     np.add.at(sums, at, windows.reshape(n_windows * n_steps, n_features))
     means = sums / np.bincount(at)[:, None]
-    gaps = np.flatnonzero(np.diff(found) > 1) + 1
-    times_ms = start_ms.min() + found * interval_ms
-    if len(gaps):
-        means = np.insert(means, gaps, np.nan, axis=0)
-        times_ms = np.insert(times_ms, gaps, times_ms[gaps] - interval_ms)
-    return times_ms, means
+    return _with_gaps(start_ms.min() + found * interval_ms, means, interval_ms, 1.5 * interval_ms)
+
+
+def _with_gaps(
+    times_ms: NDArray[np.float64],
+    values: NDArray[np.float64],
+    interval_ms: float,
+    longest_ms: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return values with NaN at both ends of each gap, so that no line is drawn across it.
+
+    Parameters
+    ----------
+    times_ms, values
+        Shapes (n,) and (n, n_features), in the order of time.
+    interval_ms
+        Time between two samples.
+    longest_ms
+        From where on the time between two of them is a gap.
+    """
+    after = np.flatnonzero(np.diff(times_ms) > longest_ms) + 1
+    ends = np.stack([times_ms[after - 1] + interval_ms, times_ms[after] - interval_ms], axis=1)
+    places = np.repeat(after, 2)
+    return np.insert(times_ms, places, ends.ravel()), np.insert(values, places, np.nan, axis=0)
 
 
 def _half_widths(

@@ -75,7 +75,7 @@ def test_the_demo_prints_the_table_shown(tmp_path: Path) -> None:
     names = re.findall(r"^│ (\S.*?) +│", shown, re.MULTILINE)
     assert len(names) == 9
     assert all(name in printed for name in names)
-    assert "stream-detector console bundles/NAME" in done.stderr
+    assert "stream-detector demo --console" in done.stderr
     figures = json.loads(file.read_text())
     assert figures["live_equals_offline"] is True
     assert (figures["n_lost"], figures["n_duplicated"]) == (0, 0)

@@ -66,9 +66,22 @@ def test_a_gap_is_a_gap_in_the_reconstruction(pumps: Served) -> None:
     broker.feed("telemetry", [sample_record("a", int(second(0)), 1, 1, 1, 1)])
     broker.feed("telemetry", [sample_record("a", int(second(400)), 1, 1, 1, 1)])
     lines = look(pumps, broker, "a", Stretch(second(0), second(500)))
-    assert lines.times_ms.tolist() == [second(at) for at in (0, 1, 2, 3, 400, 401, 402, 403)]
-    assert lines.made_ms.tolist() == [second(at) for at in (0, 1, 2, 3, 399, 400, 401, 402, 403)]
-    assert np.isnan(lines.made[4, 0])
+    expected = [second(at) for at in (0, 1, 2, 3, 4, 399, 400, 401, 402, 403)]
+    assert lines.times_ms.tolist() == lines.made_ms.tolist() == expected
+    for values in (lines.values, lines.made):
+        assert np.flatnonzero(np.isnan(values[:, 0])).tolist() == [4, 5]
+    band = charts.columns_of(lines, [0], [])["made-0"]
+    assert band["y"][4:6] == [None, None]
+    assert band["low"][4:6] == band["high"][4:6] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(("second_s", "n_points"), [(8, 8), (9, 10)])
+def test_a_few_lost_samples_are_no_gap(pumps: Served, second_s: int, n_points: int) -> None:
+    Stream(broker := MemoryBroker(), pumps)
+    broker.feed("telemetry", [sample_record("a", int(second(0)), 1, 1, 1, 1)])
+    broker.feed("telemetry", [sample_record("a", int(second(second_s)), 1, 1, 1, 1)])
+    lines = look(pumps, broker, "a", Stretch(second(0), second(500)))
+    assert len(lines.times_ms) == n_points
 
 
 def test_a_key_that_is_not_there_has_no_lines(pumps: Served) -> None:
