@@ -130,18 +130,29 @@ def show_next(made: "Made", target: "Target") -> None:
 
 def next_steps(made: "Made", target: "Target") -> list[str]:
     """Return the commands that run the detector, and one that sends a record."""
-    key, record = example_record(made)
-    return [
+    commands = [
         f"stream-detector detect {target.bundle} --input-topic telemetry",
         f"stream-detector replay {made.table.path} --bundle {target.bundle} --topic telemetry "
         '--start-ms "$(date +%s000)"',
+    ]
+    example = example_record(made)
+    if example is None:
+        return commands
+    key, record = example
+    return [
+        *commands,
         f"echo '{key}|{record}' | kafka-console-producer.sh --bootstrap-server localhost:9092 "
         "--topic telemetry --property parse.key=true --property 'key.separator=|'",
     ]
 
 
-def example_record(made: "Made") -> tuple[str, str]:
-    """Return key and value of a record with the first complete row of the file."""
+def example_record(made: "Made") -> tuple[str, str] | None:
+    """Return key and value of a record with the first complete row of the file.
+
+    None where `[input]` says what records look like: they are not ours to make up.
+    """
+    if made.recipe.input.is_given:
+        return None
     values = {}
     for name in made.layout.features:
         column = made.table.named(name)
@@ -159,7 +170,7 @@ def example_record(made: "Made") -> tuple[str, str]:
 
 def report_of(made: "Made", target: "Target") -> dict[str, Any]:
     """Return what was found out, for `--json`."""
-    key, record = example_record(made)
+    example = example_record(made)
     return {
         "data": str(made.table.path),
         "recipe": str(target.recipe),
@@ -174,5 +185,5 @@ def report_of(made: "Made", target: "Target") -> dict[str, Any]:
         "notes": list(made.layout.notes),
         "limits": list(made.plan.limits),
         "next": next_steps(made, target)[:2],
-        "record": {"key": key, "value": json.loads(record)},
+        "record": example and {"key": example[0], "value": json.loads(example[1])},
     }

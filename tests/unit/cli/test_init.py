@@ -279,6 +279,9 @@ def test_an_input_for_a_file_is_kept_in_the_recipe(run: Run) -> None:
     assert code == 0, err
     recipe = load_recipe(Path("fleet-7.toml"))
     assert recipe.input == InputSection(key="device", features={"flow": "p.f"})
+    flags = ("--yes", "--recipe-only", "--json", "--out", "again.toml")
+    _, out, _ = run("Fleet 7.csv", *flags, *words)
+    assert json.loads(out)["record"] is None
     code, _, err = run("Fleet 7.csv", "--yes", "--set", "input.kye=device")
     assert code == 2
     assert "input.kye" in err
