@@ -24,7 +24,7 @@ from stream_detector.errors import missing_topics
 from stream_detector.files import AnyPath
 from stream_detector.ports import Client, NoSchemas, SchemaSource, SystemClock
 from stream_detector.recipes import Recipe, override_input
-from stream_detector.schemas.avro import open_mapping
+from stream_detector.schemas.mapping import open_mapping
 from stream_detector.settings import ConnectionSettings, DetectSettings, EngineName
 
 if TYPE_CHECKING:
@@ -227,10 +227,10 @@ def schemas_for(
     ConfigError
         As in `make_schemas`.
     """
-    name = None if mapping is None else content_type or mapping.format
+    name = None
+    if mapping is not None and mapping.schema is None:  # else no record names its schema
+        name = content_type or mapping.format
     schema_type = "" if name is None else find_format(name, "mapped").schema_type
-    if mapping is not None and mapping.schema is not None:
-        schema_type = ""
     if settings.schema_registry_url is None and not schema_type:
         return NoSchemas()
     from stream_detector.schemas.registry import SchemaRegistry

@@ -20,7 +20,7 @@ from stream_detector.core.records import Headers, RecordBatch, Samples, SeriesCo
 from stream_detector.errors import ConfigError, DataError, DatasetError
 from stream_detector.ports import Clock, SystemClock
 from stream_detector.recipes.input import InputSection, parse_input
-from stream_detector.schemas.avro import open_mapping
+from stream_detector.schemas.mapping import open_mapping
 from stream_detector.settings import ConnectionSettings, DetectSettings
 
 _POLL_RECORDS_MAX, _POLL_MS = 2_000, 200

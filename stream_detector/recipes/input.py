@@ -311,10 +311,11 @@ def input_problems(values: Mapping[str, Any], record: object) -> Iterator[str]:
             f"input.delimiter: expected only with input.format = 'csv', received "
             f"{values['delimiter']!r} with {values.get('format')!r}"
         )
-    if values.get("avro_schema") is not None and values.get("format", "avro") != "avro":
+    own_format = values.get("format", of_preset.get("format", "avro"))
+    if values.get("avro_schema") is not None and own_format != "avro":
         yield (
             f"input.avro_schema: expected only with input.format = 'avro', received it with "
-            f"{values.get('format')!r}"
+            f"{own_format!r}"
         )
     if values.get("time_unit") is not None and "time" not in {*values, *of_preset}:
         yield (

@@ -1,7 +1,8 @@
 """What the records of common programs look like: values of the keys of `[input]`, by preset.
 
 A preset is data only. Its keys have their meaning in `stream_detector.recipes.input`; a key beside
-`preset` in a recipe wins over the preset's.
+`preset` in a recipe wins over the preset's. The schema of `sparkplug-b`, which no record names, is
+in `stream_detector.schemas.sparkplug`.
 
 Where these forms are documented:
 
@@ -22,6 +23,8 @@ Where these forms are documented:
   integers as text.
 - `home-assistant`: Home Assistant, integration "Apache Kafka" and `State.as_dict` of its core: an
   entity's `entity_id`, `state` as text, `attributes`, `last_changed` and `last_updated`.
+- `sparkplug-b`: Eclipse Foundation, "Sparkplug Specification" 3.0, chapter "Payloads": `timestamp`
+  and `metrics` with `name`, `timestamp` and `value`, as Protobuf; times in milliseconds.
 """
 
 from collections.abc import Mapping
@@ -36,6 +39,7 @@ PresetName = Literal[
     "cloudevents",
     "otlp-json",
     "home-assistant",
+    "sparkplug-b",
 ]
 
 PRESETS: Mapping[PresetName, Mapping[str, Any]] = {
@@ -82,6 +86,13 @@ PRESETS: Mapping[PresetName, Mapping[str, Any]] = {
         "time_unit": "iso8601",
         "values": "state",
         "numbers": "text",
+    },
+    "sparkplug-b": {
+        "format": "protobuf",
+        "readings": "metrics",
+        "time": "timestamp",
+        "feature_name": "name",
+        "feature_value": "value",
     },
 }
 """Keys of `[input]` and their values, by the name of the preset."""

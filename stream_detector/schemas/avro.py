@@ -1,7 +1,6 @@
 """Avro schemas, and values read by them with fastavro."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from importlib import import_module
 from io import BytesIO
@@ -12,9 +11,7 @@ from typing import Any
 import orjson
 
 from stream_detector.core.codec.avro_columns import AvroLayout
-from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.errors import ConfigError, RecordDecodeError
-from stream_detector.recipes.input import InputSection
 from stream_detector.schemas.avro_layout import check_schema
 from stream_detector.text import brief
 
@@ -110,31 +107,6 @@ class AvroSchema:
         if list(map(BytesIO.tell, streams)) != list(map(len, values)):
             return None
         return list(map(_without_decimals, found)) if self._has_decimals else found
-
-
-def open_mapping(table: InputSection, features: Sequence[str]) -> InputMapping | None:
-    """Return how records are read, with the schema that the table names; None without a table.
-
-    Parameters
-    ----------
-    table
-        The table `[input]`, with the text of its schema.
-    features
-        Names of the bundle's features, in order.
-
-    Raises
-    ------
-    ConfigError
-        If the table does not fit the features, its schema is none, or fastavro is not installed.
-    """
-    mapping = table.mapping(features)
-    if mapping is None or table.avro_schema is None:
-        return mapping
-    try:
-        return replace(mapping, schema=AvroSchema(table.avro_schema))
-    except ValueError as error:
-        message = f"input.avro_schema: {error}"
-        raise ConfigError(message) from None
 
 
 def require_fastavro() -> ModuleType:

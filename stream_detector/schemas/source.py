@@ -6,14 +6,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 from stream_detector.core.codec.formats import ContentType, group_by_format
 from stream_detector.core.codec.schemas import Schema, find_schema_ids
 from stream_detector.core.records import OutputRecord, RecordBatch, SchemaId
 from stream_detector.errors import (
-    ConfigError,
     DataError,
     RecordSchemaError,
     SchemaRegistryUnavailableError,
@@ -21,6 +19,7 @@ from stream_detector.errors import (
 from stream_detector.schemas.alerts import AvroAlerts, alert_json
 from stream_detector.schemas.avro import AvroSchema, require_fastavro
 from stream_detector.schemas.json_schema import JsonSchema
+from stream_detector.schemas.libraries import load_protobuf
 from stream_detector.schemas.registry import RegisteredSchema, SchemaRegistry
 from stream_detector.telemetry import log_event
 
@@ -164,20 +163,7 @@ def require_libraries(schema_type: str) -> None:
     if schema_type == "AVRO":
         require_fastavro()
     elif schema_type == "PROTOBUF":
-        _protobuf_class()
-
-
-def _protobuf_class() -> type[Any]:
-    """Return the class of Protobuf schemas; raise a `ConfigError` without Google's library."""
-    try:
-        found: type[Any] = import_module("stream_detector.schemas.protobuf").ProtobufSchema
-    except ImportError:
-        message = (
-            "Protobuf: the package protobuf is not installed; install it with: "
-            "pip install 'stream-detector[registry]'"
-        )
-        raise ConfigError(message) from None
-    return found
+        load_protobuf("protobuf")
 
 
 def _avro(registered: RegisteredSchema) -> Schema:
@@ -187,7 +173,8 @@ def _avro(registered: RegisteredSchema) -> Schema:
 
 def _protobuf(registered: RegisteredSchema) -> Schema:
     """Return a Protobuf schema."""
-    schema: Schema = _protobuf_class()(registered.text, registered.references)
+    build = load_protobuf("protobuf").ProtobufSchema
+    schema: Schema = build(registered.text, registered.references)
     return schema
 
 

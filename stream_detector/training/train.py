@@ -35,7 +35,7 @@ from stream_detector.datasets import Dataset, SampleDataset
 from stream_detector.errors import ConfigError
 from stream_detector.files import AnyPath
 from stream_detector.recipes import Recipe
-from stream_detector.schemas.avro import open_mapping
+from stream_detector.schemas.mapping import open_mapping
 from stream_detector.text import printable, shorten
 from stream_detector.training.calibration import (
     calibration_scores,

@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 from avro_forms import FLAT as AVRO
 from halving_bundle import make_bundle
+from sparkplug_forms import payload_of
 
 from stream_detector.core.codec.formats import CONTENT_TYPES
 from stream_detector.core.features import Features
@@ -277,6 +278,19 @@ def _home_assistant(sample: Sample, _: Any) -> list[Any]:
     ]
 
 
+def _sparkplug(sample: Sample, _: Any) -> list[bytes]:
+    """As an edge node writes data; every second payload is sent later than its metrics are old."""
+    is_late = sample.number % 2 == 1
+    own = {"timestamp": sample.time_ms} if is_late else {}
+    metrics = [
+        {"name": name.encode(), "float_value": value, **own}
+        for name, value in sample.values.items()
+    ]
+    state = {"name": b"Properties/State", "datatype": 12, "string_value": b"on"}
+    rebirth = {"name": b"Node Control/Rebirth", "datatype": 11, "boolean_value": False}
+    return [payload_of([state, *metrics, rebirth], sample.time_ms + 700 * is_late)]
+
+
 _DEVICE = {"key": "device"}
 
 SHAPES = (
@@ -404,6 +418,7 @@ OF_PRESETS = (
     ),
     Form("otlp-json", {"preset": "otlp-json"}, _otlp),
     Form("home-assistant", {"preset": "home-assistant"}, _home_assistant, n_features=1),
+    Form("sparkplug-b", {"preset": "sparkplug-b"}, _sparkplug, is_keyed=True),
 )
 """Records in the documented form of each preset; `recipes/presets.py` names the sources."""
 

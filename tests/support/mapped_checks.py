@@ -19,7 +19,8 @@ from stream_detector.core.codec.mapped_samples import decode_mapped_samples
 from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.features import Features
 from stream_detector.recipes.input import InputSection
-from stream_detector.schemas.avro import AvroSchema, open_mapping
+from stream_detector.schemas.avro import AvroSchema
+from stream_detector.schemas.mapping import open_mapping
 from stream_detector.schemas.protobuf import ProtobufSchema
 
 FEATURES = Features(NAMES)

@@ -51,8 +51,9 @@ def find_features(
     }
     for scopes in _readings(documents, mapping):
         if mapping.tags is not None:
-            name = find(scopes, mapping.tags.name.path)
-            names |= {str(name): None} if name is not MISSING else {}
+            name, value = (find(scopes, place.path) for place in mapping.tags)
+            if name is not MISSING and _is_number(value, is_text=mapping.is_text):
+                names[str(name)] = None
             continue
         for steps in mapping.values.path if mapping.values is not None else ((),):
             found = find(scopes[:1], (steps,))

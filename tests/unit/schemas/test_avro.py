@@ -11,8 +11,9 @@ from avro_forms import FLAT, encode, record_of
 from stream_detector.core.codec.avro_columns import read_columns
 from stream_detector.errors import ConfigError
 from stream_detector.recipes.input import InputSection
-from stream_detector.schemas import avro, avro_layout
-from stream_detector.schemas.avro import AvroSchema, open_mapping
+from stream_detector.schemas import avro_layout
+from stream_detector.schemas.avro import AvroSchema
+from stream_detector.schemas.mapping import open_mapping
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_the_error_without_fastavro_names_the_extra(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ConfigError, match=r"pip install 'stream-detector\[registry\]'"):
         open_mapping(table, ["temperature", "pressure"])
     assert open_mapping(InputSection(preset="flat"), ["a"]) is not None
-    assert avro.open_mapping(InputSection(), ["a"]) is None
+    assert open_mapping(InputSection(), ["a"]) is None
 
 
 def test_a_file_that_holds_no_schema_is_a_mistake_of_its_key() -> None:

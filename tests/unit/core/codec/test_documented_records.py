@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from sparkplug_forms import by_hand, payload_of
 
 from stream_detector.core.codec.mapped_samples import decode_mapped_samples
 from stream_detector.core.features import Features
 from stream_detector.core.records import RecordBatch, RecordMetadata, series_columns
 from stream_detector.recipes.input import InputSection
 from stream_detector.recipes.presets import PRESETS
-from stream_detector.schemas.avro import open_mapping
+from stream_detector.schemas.mapping import open_mapping
 
 SENT_MS = 1_767_225_600_000
 
@@ -135,6 +136,14 @@ DEBEZIUM = {
 }
 """Debezium, "Change event values"."""
 
+SPARKPLUG = [
+    (b"My Metric", 12, 15, b"Test"),
+    (b"Folder 1/Folder 2/level", 2, 10, 2**32 - 87),
+    (b"temperature", 9, 12, 21.5),
+]
+"""Sparkplug 3.0, the example of a payload with values, and two metrics of numbers: name, datatype,
+number of the field and what is in it."""
+
 Case = tuple[dict[str, Any], tuple[str, ...], Any, bytes, float, list[float]]
 CASES: dict[str, Case] = {
     "telegraf-json": (
@@ -195,6 +204,29 @@ CASES: dict[str, Case] = {
         b"sensor.office_power",
         1708459341_250,
         [41.25],
+    ),
+    "sparkplug-b": (
+        {"features": {"level": "Folder 1/Folder 2/level"}},
+        ("temperature", "level"),
+        by_hand(SPARKPLUG, 1479123452194, 1486144502122),
+        b"own",
+        1479123452194,
+        [21.5, -87],
+    ),
+    "sparkplug-b, by Google's library": (
+        {},
+        ("temperature", "level"),
+        payload_of(
+            [
+                {"name": b"My Metric", "alias": 1, "datatype": 12, "string_value": b"Test"},
+                {"name": b"level", "datatype": 2, "int_value": 2**16 - 87},
+                {"name": b"temperature", "datatype": 9, "float_value": 21.5},
+            ],
+            1486144502122,
+        ),
+        b"own",
+        1486144502122,
+        [21.5, -87],
     ),
     "flat": ({}, ("temperature",), {"ts": 5_000, "temperature": 1.5}, b"own", 5_000, [1.5]),
     "flat, timestamp_ms": (

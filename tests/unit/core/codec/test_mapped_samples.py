@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from input_forms import FORMS, INTERVAL_MS, NAMES, START_MS, Form, records_of
+from sparkplug_forms import payload_of
 
 from stream_detector.core.codec.json_format import parse_json
 from stream_detector.core.codec.keys import KEY_BYTES_MAX
@@ -24,7 +25,7 @@ from stream_detector.errors import (
     RecordValueError,
 )
 from stream_detector.recipes.input import InputSection
-from stream_detector.schemas.avro import open_mapping
+from stream_detector.schemas.mapping import open_mapping
 
 FEATURES = Features(NAMES)
 BULK = (
@@ -83,6 +84,18 @@ def reason(table: dict[str, Any], value: Any, headers: Headers | None = None) ->
         assert among.samples.indices.tolist() == [0, 2]
         assert [each.index for each in among.samples.rejected] == [1]
     return rejected.error
+
+
+def test_the_key_of_a_payload_may_be_in_a_header_of_the_bridge() -> None:
+    values = [payload_of([{"name": b"temperature", "float_value": 1.0}], START_MS)] * 3
+    topics = [b"spBv1.0/plant/DDATA/edge/p1", b"spBv1.0/plant/DBIRTH/edge/p1"]
+    headers: list[Headers] = [[("mqtt.topic", topic)] for topic in topics]
+    table = {"preset": "sparkplug-b", "key": "header:mqtt.topic"}
+    found = decode(table, values, [*headers, [("mqtt.qos", b"1")]])
+    assert found.batch.keys()[:2] == topics
+    [rejected] = found.samples.rejected
+    assert "key: expected it in the header mqtt.topic" in str(rejected.error)
+    assert decode({"preset": "sparkplug-b"}, values).batch.keys() == [b"own"] * 3
 
 
 @pytest.mark.parametrize("form", FORMS, ids=[form.name for form in FORMS])

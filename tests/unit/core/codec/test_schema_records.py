@@ -21,7 +21,8 @@ from stream_detector.errors import (
     RecordShapeError,
 )
 from stream_detector.recipes.input import InputSection
-from stream_detector.schemas.avro import AvroSchema, open_mapping
+from stream_detector.schemas.avro import AvroSchema
+from stream_detector.schemas.mapping import open_mapping
 
 FEATURES = Features(NAMES)
 VALUES = {"temperature": 21.5, "pressure": -3.25}

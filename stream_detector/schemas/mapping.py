@@ -1,0 +1,40 @@
+"""Mappings with the schema of all records, where these have one and do not name it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from stream_detector.core.codec.mapping import InputMapping
+from stream_detector.errors import ConfigError
+from stream_detector.recipes.input import InputSection
+from stream_detector.schemas.avro import AvroSchema
+from stream_detector.schemas.libraries import load_protobuf
+
+
+def open_mapping(table: InputSection, features: Sequence[str]) -> InputMapping | None:
+    """Return how records are read, with the schema that the table names; None without a table.
+
+    Parameters
+    ----------
+    table
+        The table `[input]`, with the text of its schema.
+    features
+        Names of the bundle's features, in order.
+
+    Raises
+    ------
+    ConfigError
+        If the table does not fit the features, its schema is none, or the library that reads it is
+        not installed.
+    """
+    mapping = table.mapping(features)
+    if mapping is None:
+        return None
+    if table.preset == "sparkplug-b" and mapping.format == "protobuf":
+        return replace(mapping, schema=load_protobuf("sparkplug").SparkplugSchema())
+    if table.avro_schema is None:
+        return mapping
+    try:
+        return replace(mapping, schema=AvroSchema(table.avro_schema))
+    except ValueError as error:
+        message = f"input.avro_schema: {error}"
+        raise ConfigError(message) from None
