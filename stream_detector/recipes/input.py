@@ -1,6 +1,6 @@
 """The table `[input]` of a recipe: where key, time and features are in the records of a topic."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,8 +30,11 @@ SCHEMA_BYTES_MAX = 1_048_576
 _OBJECT, _TAGS = ("values",), ("feature_name", "feature_value")
 """Keys that say where features are, in either of two ways."""
 
+_SCHEMAS = {"avro_schema": "avro", "protobuf_schema": "protobuf"}
+"""Keys with the schema of all records, and the format of these."""
+
 _JSON_STARTS = ("{", "[", '"')
-"""How the text of a schema begins, which no name of a file does."""
+"""How the text of an Avro schema begins, which no name of a file does."""
 
 
 def _path(text: str) -> str:
@@ -123,6 +126,13 @@ class InputSection(Section):
         description="File with the Avro schema of all records, which do not name one in a Schema "
         "Registry. The bundle holds its text",
     )
+    protobuf_schema: Annotated[str, Field(min_length=1, max_length=SCHEMA_BYTES_MAX)] | None = (
+        Field(default=None, description="Likewise: the .proto file that describes all records")
+    )
+    protobuf_message: str | None = Field(
+        default=None,
+        description="The message of that file that a record is; needed if it has several",
+    )
     numbers: Literal["number", "text"] | None = Field(
         default=None,
         description="text: numbers may be text, and words such as unavailable are missing values; "
@@ -153,30 +163,20 @@ class InputSection(Section):
         return found | own
 
     def with_schema_text(self) -> "InputSection":
-        """Return the table with the text of the schema that `avro_schema` names.
+        """Return the table with the text of the schema whose file it names.
 
         Raises
         ------
         ConfigError
-            If the file cannot be read, is too large, or holds no JSON.
+            If the file cannot be read, is too large, or holds no JSON or no message.
         """
-        name = self.avro_schema
-        if name is None or name.lstrip()[:1] in _JSON_STARTS:
-            return self
-        try:
-            with Path(name).open("rb") as file:
-                content = file.read(SCHEMA_BYTES_MAX + 1)
-            if len(content) > SCHEMA_BYTES_MAX:
-                message = f"it has more than {SCHEMA_BYTES_MAX:,} bytes"
-                raise ValueError(message)
-            text = orjson.dumps(orjson.loads(content)).decode()
-        except (OSError, ValueError) as error:
-            message = (
-                f"input.avro_schema: expected a file with an Avro schema as JSON, received "
-                f"{name}: {error}"
-            )
-            raise ConfigError(shorten(printable(message))) from None
-        return self.model_copy(update={"avro_schema": text})
+        avro, protobuf = self.avro_schema, self.protobuf_schema
+        texts: dict[str, str] = {}
+        if avro is not None and avro.lstrip()[:1] not in _JSON_STARTS:
+            texts["avro_schema"] = _read_schema("avro_schema", avro, _avro_text)
+        if protobuf is not None and "{" not in protobuf:
+            texts["protobuf_schema"] = _read_schema("protobuf_schema", protobuf, _protobuf_text)
+        return self.model_copy(update=texts) if texts else self
 
     def decided(self, time_format: str | None) -> "InputSection":
         """Return the table as a bundle holds it: with the unit of "auto", and the schema's text.
@@ -247,7 +247,7 @@ class InputSection(Section):
             ]
         has_object = tags is None and not named
         return InputMapping(
-            format=found.get("format", "avro" if "avro_schema" in found else "json"),
+            format=found.get("format", _format_of(found)),
             key=_place_of(found.get("key")),
             time=_place_of(found.get("time")),
             time_unit=found.get("time_unit", "ms"),
@@ -311,16 +311,31 @@ def input_problems(values: Mapping[str, Any], record: object) -> Iterator[str]:
             f"input.delimiter: expected only with input.format = 'csv', received "
             f"{values['delimiter']!r} with {values.get('format')!r}"
         )
-    own_format = values.get("format", of_preset.get("format", "avro"))
-    if values.get("avro_schema") is not None and own_format != "avro":
-        yield (
-            f"input.avro_schema: expected only with input.format = 'avro', received it with "
-            f"{own_format!r}"
-        )
+    yield from _schema_problems(values, of_preset)
     if values.get("time_unit") is not None and "time" not in {*values, *of_preset}:
         yield (
             f"input.time_unit: expected input.time beside it, received {values['time_unit']!r} "
             "without"
+        )
+
+
+def _schema_problems(values: Mapping[str, Any], of_preset: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys about schemas that do not fit the format, or each other."""
+    given = [name for name in _SCHEMAS if values.get(name) is not None]
+    for name in given:
+        expected = _SCHEMAS[name]
+        own_format = values.get("format", of_preset.get("format", expected))
+        if own_format != expected:
+            yield (
+                f"input.{name}: expected only with input.format = {expected!r}, received it with "
+                f"{own_format!r}"
+            )
+    if len(given) > 1:
+        yield f"input.{given[1]}: expected only without input.{given[0]}, received both"
+    if values.get("protobuf_message") is not None and "protobuf_schema" not in given:
+        yield (
+            "input.protobuf_message: expected input.protobuf_schema beside it, received "
+            f"{values['protobuf_message']!r} without"
         )
 
 
@@ -333,6 +348,40 @@ def _image_problems(values: Mapping[str, Any]) -> Iterator[str]:
                 f"input.{name}: expected only input.key and input.time in headers, as in "
                 f"header:device, for window.record = 'image', received {value!r}"
             )
+
+
+def _format_of(found: Mapping[str, Any]) -> str:
+    """Return the format of records where no key names it."""
+    return next((each for name, each in _SCHEMAS.items() if name in found), "json")
+
+
+def _read_schema(key: str, name: str, read: Callable[[bytes], str]) -> str:
+    """Return the text of the schema in a file."""
+    try:
+        with Path(name).open("rb") as file:
+            content = file.read(SCHEMA_BYTES_MAX + 1)
+        if len(content) > SCHEMA_BYTES_MAX:
+            message = f"it has more than {SCHEMA_BYTES_MAX:,} bytes"
+            raise ValueError(message)
+        return read(content)
+    except (OSError, ValueError) as error:
+        kind = "an Avro schema as JSON" if key == "avro_schema" else "a Protobuf schema"
+        message = f"input.{key}: expected a file with {kind}, received {name}: {error}"
+        raise ConfigError(shorten(printable(message))) from None
+
+
+def _avro_text(content: bytes) -> str:
+    """Return JSON without blanks."""
+    return orjson.dumps(orjson.loads(content)).decode()
+
+
+def _protobuf_text(content: bytes) -> str:
+    """Return the text of a .proto file."""
+    text = content.decode()
+    if "{" not in text:  # so that a text is never taken for the name of a file
+        message = "it holds no message"
+        raise ValueError(message)
+    return text
 
 
 def _place_of(text: str | None) -> Place | None:

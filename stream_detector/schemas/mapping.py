@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from stream_detector.core.codec.mapping import InputMapping
+from stream_detector.core.codec.schemas import Schema
 from stream_detector.errors import ConfigError
 from stream_detector.recipes.input import InputSection
 from stream_detector.schemas.avro import AvroSchema
@@ -29,12 +30,25 @@ def open_mapping(table: InputSection, features: Sequence[str]) -> InputMapping |
     mapping = table.mapping(features)
     if mapping is None:
         return None
-    if table.preset == "sparkplug-b" and mapping.format == "protobuf":
-        return replace(mapping, schema=load_protobuf("sparkplug").SparkplugSchema())
-    if table.avro_schema is None:
-        return mapping
+    schema = _schema_of(table)
+    if schema is None and table.preset == "sparkplug-b" and mapping.format == "protobuf":
+        schema = load_protobuf("sparkplug").SparkplugSchema()
+    return replace(mapping, schema=schema)
+
+
+def _schema_of(table: InputSection) -> Schema | None:
+    """Return the schema that a table names, None where it names none."""
+    key = "avro_schema"
     try:
-        return replace(mapping, schema=AvroSchema(table.avro_schema))
+        if table.avro_schema is not None:
+            return AvroSchema(table.avro_schema)
+        if table.protobuf_schema is None:
+            return None
+        key = "protobuf_schema"
+        schema = load_protobuf("protobuf").ProtobufSchema(table.protobuf_schema)
+        key = "protobuf_message"
+        found: Schema = schema.values_of(table.protobuf_message)
     except ValueError as error:
-        message = f"input.avro_schema: {error}"
+        message = f"input.{key}: {error}"
         raise ConfigError(message) from None
+    return found

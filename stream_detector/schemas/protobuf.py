@@ -1,6 +1,6 @@
 """Protobuf schemas, and values read by them with Google's library."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -88,13 +88,56 @@ class ProtobufSchema:
             If it does not fit the schema: bad data.
         """
         indexes, start = _read_indexes(value)
-        message, convert = self._reader(tuple(indexes))
+        return self.read_message(tuple(indexes), value[start:])
+
+    def read_message(self, indexes: tuple[int, ...], content: bytes) -> Any:
+        """Return what a message holds.
+
+        Parameters
+        ----------
+        indexes
+            Which message of the file it is, those of the messages around it first.
+        content
+            The message and nothing else.
+
+        Raises
+        ------
+        RecordDecodeError
+            If it does not fit the schema: bad data.
+        """
+        message, convert = self._reader(indexes)
         try:
-            return convert(message.FromString(value[start:]))
+            return convert(message.FromString(content))
         except (DecodeError, ValueError, OverflowError) as error:
             kind = message.DESCRIPTOR.full_name
-            text = f"Protobuf: expected a {kind}, received {value[start : start + 20]!r}: {error}"
+            text = f"Protobuf: expected a {kind}, received {content[:20]!r}: {error}"
             raise RecordDecodeError(text) from None
+
+    def values_of(self, name: str | None) -> "ProtobufValues":
+        """Return what reads values of one message that do not name it.
+
+        Parameters
+        ----------
+        name
+            Of the message, with or without its package; None for the only one of the file.
+
+        Raises
+        ------
+        ValueError
+            If the file has no such message, or several where none is named.
+        """
+        messages = list(_messages(self._file.message_types_by_name.values()))
+        found = [indexes for indexes, _ in messages]
+        if name is None:
+            found = [indexes for indexes in found if len(indexes) == 1]
+        else:
+            full_names = (name, f"{self._file.package}.{name}".removeprefix("."))
+            found = [indexes for indexes, each in messages if each.full_name in full_names]
+        if len(found) != 1:
+            known = ", ".join(each.full_name for _, each in messages)
+            text = f"expected one of the messages {known}, received {name or 'none'}"
+            raise ValueError(brief(text, 400))
+        return ProtobufValues(self, found[0])
 
     def read_documents(self, values: Sequence[bytes]) -> list[Any] | None:
         """Return what many values hold, None where one of them does not fit."""
@@ -162,6 +205,57 @@ class ProtobufSchema:
         if field.enum_type is not None:
             return _names_of(field.enum_type)
         return _as_it_is
+
+
+class ProtobufValues:
+    """Reads values of one message, as `stream_detector.core.codec.schemas.Schema`.
+
+    Parameters
+    ----------
+    schema
+        Has the message.
+    indexes
+        Which one it is, as in `ProtobufSchema.read_message`.
+    """
+
+    layout: AvroLayout | None = None
+
+    def __init__(self, schema: ProtobufSchema, indexes: tuple[int, ...]) -> None:
+        self._schema = schema
+        self._indexes = indexes
+
+    def read_document(self, value: bytes) -> Any:
+        """Return what a value holds.
+
+        Raises
+        ------
+        RecordDecodeError
+            If it does not fit the schema: bad data.
+        """
+        try:
+            return self._schema.read_message(self._indexes, value)
+        except RecordDecodeError as error:
+            if not value.startswith(b"\0"):
+                raise
+            text = f"{error}; for values after the id of a schema set schema_registry_url"
+            raise RecordDecodeError(text) from None
+
+    def read_documents(self, values: Sequence[bytes]) -> list[Any] | None:
+        """Return what many values hold, None where one of them does not fit."""
+        try:
+            return list(map(self.read_document, values))
+        except RecordDecodeError:
+            return None
+
+
+def _messages(
+    descriptors: Iterable[Descriptor], around: tuple[int, ...] = ()
+) -> Iterator[tuple[tuple[int, ...], Descriptor]]:
+    """Yield all messages with their indexes, but for those that are items of maps."""
+    for number, each in enumerate(descriptors):
+        if not each.GetOptions().map_entry:
+            yield (*around, number), each
+            yield from _messages(each.nested_types, (*around, number))
 
 
 def _as_it_is(value: Any) -> Any:

@@ -93,7 +93,8 @@ class SchemaRegistry:
         if settings.schema_registry_url is None:
             message = (
                 "schema_registry_url: expected the address of the Schema Registry that has the "
-                "schemas, received none; set it, or input.avro_schema for Avro without a registry"
+                "schemas, received none; set it, or input.avro_schema or input.protobuf_schema for "
+                "records that name none"
             )
             raise ConfigError(message)
         self._urls = [each.strip().rstrip("/") for each in settings.schema_registry_url.split(",")]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
+import proto_forms
 from avro_forms import FLAT as AVRO
 from halving_bundle import make_bundle
 from sparkplug_forms import payload_of
@@ -19,6 +20,7 @@ from stream_detector.core.codec.formats import CONTENT_TYPES
 from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Headers, OutputRecord
 from stream_detector.recipes import parse_recipe
+from stream_detector.schemas.protobuf import ProtobufSchema
 
 START_MS = 1_767_225_600_000
 INTERVAL_MS = 1_000
@@ -27,6 +29,7 @@ N_SAMPLES = 24
 KEYS = ("pump-1", "pump-2")
 NAMES = ("temperature", "pressure")
 PARTITIONS = 2
+PROTOBUF = ProtobufSchema(proto_forms.TEXT)
 
 
 class Sample(NamedTuple):
@@ -372,6 +375,17 @@ SHAPES = (
         "avro",
         {"avro_schema": AVRO.text, **AVRO.table},
         lambda each, _: [AVRO.encode(each.key, each.time_ms, each.values)],
+    ),
+    Form(
+        "protobuf",
+        {
+            "protobuf_schema": proto_forms.TEXT,
+            "protobuf_message": "Reading",
+            **proto_forms.TABLE,
+        },
+        lambda each, _: [
+            proto_forms.encode(PROTOBUF, each.key, each.time_ms, each.values).removeprefix(b"\2\2")
+        ],
     ),
     Form(
         "other names",

@@ -12,7 +12,7 @@ import proto_forms
 from avro_forms import framed
 from fuzz_checks import Chosen
 from fuzz_records import HEADERS, INTERVAL_MS, KEYS, N_RULES_BYTES, Sent, batch_of, pack
-from input_forms import FORMS, NAMES, Form, records_of
+from input_forms import FORMS, NAMES, PROTOBUF, Form, records_of
 
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.mapped_samples import decode_mapped_samples
@@ -21,10 +21,8 @@ from stream_detector.core.features import Features
 from stream_detector.recipes.input import InputSection
 from stream_detector.schemas.avro import AvroSchema
 from stream_detector.schemas.mapping import open_mapping
-from stream_detector.schemas.protobuf import ProtobufSchema
 
 FEATURES = Features(NAMES)
-PROTOBUF = ProtobufSchema(proto_forms.TEXT)
 SCHEMAS: dict[int | str, Any] = {99: PROTOBUF}
 SCHEMAS |= {number: AvroSchema(each.text) for number, each in enumerate(avro_forms.FORMS)}
 NAMING = [
@@ -39,7 +37,7 @@ NAMING = [
 ]
 NAMING.append(
     Form(
-        "protobuf",
+        "protobuf, of a registry",
         {"format": "protobuf", **proto_forms.TABLE},
         lambda each, _: [
             framed(99, proto_forms.encode(PROTOBUF, each.key, each.time_ms, each.values))

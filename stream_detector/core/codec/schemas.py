@@ -147,7 +147,7 @@ def group_by_schema(
         if found is None:
             found = RecordSchemaError(
                 f"schema {number}: expected a Schema Registry to ask for it, received none; set "
-                "schema_registry_url, or input.avro_schema"
+                "schema_registry_url, or input.avro_schema or input.protobuf_schema"
             )
         if isinstance(each, _Header):
             n_bytes = PREFIX_BYTES if each.content[:1] == b"\0" else _GUID_BYTES
@@ -197,6 +197,7 @@ def _id_of(name: bytes | _Header) -> SchemaId | DataError:
         return RecordDecodeError(message)
     message = (
         "expected a byte 0 and 4 bytes with the id of a schema, as a Schema Registry's clients "
-        f"write, received {content!r}; set input.avro_schema for Avro without a registry"
+        f"write, received {content!r}; set input.avro_schema or input.protobuf_schema for records "
+        "that name none"
     )
     return RecordDecodeError(message)

@@ -150,6 +150,52 @@ def test_the_schema_of_a_file_is_held_as_text(
         table.with_schema_text()
 
 
+def test_the_protobuf_schema_of_a_file_is_held_as_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, text = tmp_path / "reading.proto", 'syntax = "proto3";\nmessage R { double t = 1; }\n'
+    path.write_text(text)
+    table = InputSection(protobuf_schema=str(path), values="")
+    held = table.decided(None)
+    assert held.protobuf_schema == text
+    mapping = held.mapping(["t"])
+    assert mapping is not None
+    assert mapping.format == "protobuf"
+    changed = override_input(recipe_with({}), {"protobuf_schema": str(path), "values": ""})
+    assert changed.input == held
+    path.unlink()
+    assert held.with_schema_text() is held
+    with pytest.raises(ConfigError, match=r"input\.protobuf_schema: .* No such file"):
+        table.with_schema_text()
+    for bad in (b'syntax = "proto3";', b"message \xff {"):
+        path.write_bytes(bad)
+        with pytest.raises(ConfigError, match=r"expected a file with a Protobuf schema, received"):
+            table.with_schema_text()
+    path.write_text(text)
+    monkeypatch.setattr(input_module, "SCHEMA_BYTES_MAX", len(text))
+    assert table.with_schema_text() == held
+    monkeypatch.setattr(input_module, "SCHEMA_BYTES_MAX", len(text) - 1)
+    with pytest.raises(ConfigError, match=r"input\.protobuf_schema: .* it has more than"):
+        table.with_schema_text()
+
+
+def test_a_schema_is_for_its_format_only() -> None:
+    table = {"protobuf_schema": "a.proto", "values": ""}
+    for fitting in ({}, {"format": "protobuf"}, {"preset": "sparkplug-b"}):
+        assert list(input_problems({**table, **fitting}, "samples")) == []
+    [problem] = input_problems(table | {"format": "avro"}, "samples")
+    assert problem.startswith("input.protobuf_schema: expected only with input.format = 'protobuf'")
+    [problem] = input_problems(table | {"preset": "influx-line"}, "samples")
+    assert problem.endswith("received it with 'influx'")
+    [problem] = input_problems(table | {"avro_schema": "a.avsc"}, "samples")
+    assert (
+        problem == "input.protobuf_schema: expected only without input.avro_schema, received both"
+    )
+    assert list(input_problems(table | {"protobuf_message": "R"}, "samples")) == []
+    [problem] = input_problems({"protobuf_message": "R", "values": ""}, "samples")
+    assert problem.startswith("input.protobuf_message: expected input.protobuf_schema beside it")
+
+
 def test_a_schema_is_for_avro_only() -> None:
     table = {"avro_schema": "a.avsc", "values": ""}
     assert list(input_problems(table | {"format": "avro"}, "samples")) == []

@@ -9,6 +9,8 @@ from google.protobuf import descriptor_pb2, struct_pb2, type_pb2
 from proto_forms import TEXT, encode, message_of
 
 from stream_detector.errors import ConfigError, RecordDecodeError
+from stream_detector.recipes.input import InputSection
+from stream_detector.schemas.mapping import open_mapping
 from stream_detector.schemas.proto_text import DEPTH_MAX, parse_proto
 from stream_detector.schemas.protobuf import ProtobufSchema
 from stream_detector.schemas.source import require_libraries
@@ -120,6 +122,61 @@ def test_imports_are_those_of_the_registry_and_of_the_library() -> None:
     assert schema.read_document(b"\0\x0a\3\x0a\1C") == {"unit": {"name": "C"}}
     with pytest.raises(ValueError, match=r"couldn't resolve name 'u\.Unit'"):
         ProtobufSchema(text)
+
+
+VALUES = {
+    "Other": (b"\x08\7", {"a": 7}),
+    "plant.v1.Other": (b"\x08\7", {"a": 7}),
+    "Reading.Data": (b"", {"temperature": 0.0, "pressure": None}),
+    "plant.v1.Reading.Data": (b"", {"temperature": 0.0, "pressure": None}),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_of_a_message_need_not_name_it(name: str) -> None:
+    content, expected = VALUES[name]
+    values = SCHEMA.values_of(name)
+    assert values.read_document(content) == expected
+    assert values.read_documents([content, content]) == [expected, expected]
+    assert values.layout is None
+
+
+def test_the_only_message_of_a_file_needs_no_name() -> None:
+    nested = "message R { message Data { int32 b = 1; } int32 a = 1; map<string, int32> m = 2; }"
+    values = ProtobufSchema(f'syntax = "proto3"; {nested}').values_of(None)
+    assert values.read_document(b"\x08\7") == {"a": 7, "m": {}}
+    known = r"the messages plant\.v1\.Other, plant\.v1\.Reading, plant\.v1\.Reading\.Data, received"
+    for name, received in ((None, "none"), ("Data", "Data"), ("v1.Other", "v1.Other")):
+        with pytest.raises(ValueError, match=f"{known} {received}$"):
+            SCHEMA.values_of(name)
+    with pytest.raises(ValueError, match="received none"):
+        ProtobufSchema('syntax = "proto3"; enum E { A = 0; }').values_of(None)
+
+
+def test_values_that_do_not_fit_are_bad_data() -> None:
+    values = SCHEMA.values_of("Other")
+    with pytest.raises(RecordDecodeError, match=r"expected a plant\.v1\.Other, received b'.x08'"):
+        values.read_document(b"\x08")
+    with pytest.raises(RecordDecodeError, match=r"id of a schema set schema_registry_url$"):
+        values.read_document(b"\0\0\0\0\7\2\x08\7")
+    with pytest.raises(RecordDecodeError) as caught:
+        values.read_document(b"\1\0\0\0\7")
+    assert "schema_registry_url" not in str(caught.value)
+    assert values.read_documents([b"\x08\7", b"\x08"]) is None
+
+
+def test_a_schema_or_a_message_that_cannot_be_used_is_a_mistake_of_its_key() -> None:
+    for table, key in (
+        ({"protobuf_schema": "message R {"}, "protobuf_schema"),
+        ({"protobuf_schema": TEXT}, "protobuf_message"),
+        ({"protobuf_schema": TEXT, "protobuf_message": "Nope"}, "protobuf_message"),
+    ):
+        with pytest.raises(ConfigError, match=rf"^input\.{key}: expected"):
+            open_mapping(InputSection.model_validate(table | {"values": ""}), ["a"])
+    table = {"preset": "sparkplug-b", "protobuf_schema": TEXT, "protobuf_message": "Other"}
+    mapping = open_mapping(InputSection.model_validate(table), ["a"])
+    assert mapping is not None
+    assert mapping.schema.read_document(b"\x08\7") == {"a": 7}
 
 
 BAD = {
