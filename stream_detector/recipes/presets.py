@@ -24,7 +24,8 @@ Where these forms are documented:
 - `home-assistant`: Home Assistant, integration "Apache Kafka" and `State.as_dict` of its core: an
   entity's `entity_id`, `state` as text, `attributes`, `last_changed` and `last_updated`.
 - `sparkplug-b`: Eclipse Foundation, "Sparkplug Specification" 3.0, chapter "Payloads": `timestamp`
-  and `metrics` with `name`, `timestamp` and `value`, as Protobuf; times in milliseconds.
+  and `metrics` with `name`, `timestamp` and `value`, as Protobuf; times in milliseconds. That of
+  the payload is called `payload_timestamp` here, to be told from that of a metric.
 """
 
 from collections.abc import Mapping
@@ -90,7 +91,7 @@ PRESETS: Mapping[PresetName, Mapping[str, Any]] = {
     "sparkplug-b": {
         "format": "protobuf",
         "readings": "metrics",
-        "time": "timestamp",
+        "time": "timestamp|payload_timestamp",
         "feature_name": "name",
         "feature_value": "value",
     },

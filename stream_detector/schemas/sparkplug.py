@@ -78,9 +78,9 @@ def payload_class() -> type[Any]:
 class SparkplugSchema:
     """Reads payloads of Sparkplug B, as `stream_detector.core.codec.schemas.Schema`.
 
-    A document has `metrics`, each with `name` and `value`, and `timestamp` where the payload or
-    the metric has one. A boolean is 0 or 1, null is None, and a value that is no number, or one
-    whose sign is not known, is text that says so.
+    A document has `metrics`, each with `name` and `value`; where they have a time, a metric has
+    `timestamp` and the document `payload_timestamp`. A boolean is 0 or 1, null is None, and a
+    value that is no number, or one whose sign is not known, is text that says so.
     """
 
     layout: AvroLayout | None = None
@@ -103,8 +103,8 @@ class SparkplugSchema:
         except DecodeError as error:
             message = f"Sparkplug B: expected a payload, received {value[:20]!r}: {error}"
             raise RecordDecodeError(message) from None
-        metrics = [_document_of(metric) for metric in payload.metrics]
-        return {**_timestamp(payload), "metrics": metrics}
+        sent = {"payload_timestamp": payload.timestamp} if payload.HasField("timestamp") else {}
+        return {**sent, "metrics": [_document_of(metric) for metric in payload.metrics]}
 
     def read_documents(self, values: Sequence[bytes]) -> list[Any] | None:
         """Return None: payloads have readings, which are read one by one."""
@@ -123,18 +123,15 @@ def _document_of(metric: Any) -> dict[str, Any]:
             "send names, or the bridge between MQTT and Kafka write them in place of aliases"
         )
         raise RecordShapeError(message)
-    found = {"name": _text(metric.name), **_timestamp(metric)}
+    found: dict[str, Any] = {"name": _text(metric.name)}
+    if metric.HasField("timestamp"):
+        found["timestamp"] = metric.timestamp
     kind = metric.WhichOneof("value")
     if metric.is_null:
         found["value"] = None
     elif kind is not None:
         found["value"] = _value_of(metric, kind)
     return found
-
-
-def _timestamp(message: Any) -> dict[str, Any]:
-    """Return the time of a payload or a metric, nothing where it has none."""
-    return {"timestamp": message.timestamp} if message.HasField("timestamp") else {}
 
 
 def _value_of(metric: Any, kind: str) -> float | str:

@@ -110,7 +110,7 @@ def test_numbers_of_fields_are_those_of_the_specification() -> None:
     fields = [(13, 1.5), (12, 1.5), (14, 1), (10, 7), (11, 7), (15, b"x"), (16, b"x"), (19, b"x")]
     metrics = [(b"m", 8, number, value) for number, value in fields]
     document = SCHEMA.read_document(by_hand(metrics, 5, 6))
-    assert document["timestamp"] == 6
+    assert document["payload_timestamp"] == 6
     assert {each["timestamp"] for each in document["metrics"]} == {5}
     values = [each["value"] for each in document["metrics"]]
     assert values == [1.5, 1.5, 1, 7, 7, "x", "bytes_value", "extension_value"]
@@ -136,6 +136,8 @@ def test_metrics_of_one_time_are_one_sample_and_others_are_ignored() -> None:
     found = read(payload_of(metrics, TIME_MS))
     assert found.times_ms == [TIME_MS - 2, TIME_MS - 1, TIME_MS]
     assert str(found.values.tolist()) == "[[nan, nan], [21.5, nan], [nan, -5.0]]"
+    together = read(payload_of(metrics[:-1], TIME_MS), time="payload_timestamp")
+    assert (together.values.tolist(), together.times_ms) == ([[21.5, -5]], TIME_MS)
 
 
 def test_a_metric_without_a_name_is_a_dead_letter_that_says_what_to_do() -> None:
@@ -162,7 +164,7 @@ def test_what_is_no_number_is_named_where_it_is_a_feature() -> None:
         assert f"{start} '{2**64 - 1} without a datatype'" in reason(long, **more)
         data = {"name": b"t", "dataset_value": b""}
         assert f"{start} 'dataset_value'" in reason(data, **more)
-    assert f"{start} nothing; the record has timestamp" in reason({"name": b"t"})
+    assert f"{start} nothing; the record has payload_timestamp" in reason({"name": b"t"})
     text = {"name": b"t", "string_value": b"21.5"}
     assert 'set input.numbers = "text"' in reason(text)
     assert read(payload_of([text], TIME_MS), numbers="text").values[0, 0] == 21.5
@@ -172,7 +174,9 @@ def test_a_payload_without_features_or_a_time_is_a_dead_letter() -> None:
     assert "expected one of t, p at 'name', received bdSeq" in reason({"name": b"bdSeq"})
     assert "input.readings: expected an array of readings at 'metrics'" in reason()
     metric = {"name": b"t", "float_value": 1.0}
-    assert "time: expected it at 'timestamp', received nothing" in reason(metric, time_ms=None)
+    assert "time: expected it at 'timestamp|payload_timestamp', received nothing" in reason(
+        metric, time_ms=None
+    )
     assert "time: expected a number in ms" in reason({**metric, "timestamp": 2**64 - 1})
 
 
