@@ -50,6 +50,7 @@ LONGEST = (
     "integration/test_main_job.py",
     "unit/networks/test_networks.py",
     "recovery/test_delivery.py",
+    "integration/test_console.py",
     "unit/recipes/test_models.py",
     "fuzz/test_fuzz.py",
     "properties/test_windows.py",
@@ -64,6 +65,9 @@ LONGEST = (
     "integration/test_codecs.py",
     "contracts/test_engines.py",
     "integration/test_client_traps.py",
+    "integration/test_health.py",
+    "unit/cli/test_own_files.py",
+    "integration/test_registry.py",
     "properties/test_series_health.py",
     "integration/test_workers.py",
     "unit/report/test_stream_report.py",
@@ -89,6 +93,7 @@ LONGEST = (
     "unit/cli/test_workers.py",
     "integration/test_unreadable.py",
     "unit/cli/test_closed_pipe.py",
+    "unit/web/test_page.py",
     "integration/test_soak.py",
 )
 
