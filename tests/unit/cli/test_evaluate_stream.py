@@ -11,7 +11,6 @@ import orjson
 import pytest
 from halving_bundle import make_bundle  # tests/support
 
-from stream_detector import cli
 from stream_detector.cli.score import POINT_COLUMNS, SCORE_COLUMNS
 from stream_detector.core.features import Features
 from stream_detector.recipes import load_recipe
@@ -23,9 +22,9 @@ N = 200
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Return a runner of the command line, where a bundle and a labelled file lie."""
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Run commands where a bundle and a labelled file lie."""
     monkeypatch.chdir(tmp_path)
     overrides = ["data.name=csv", "data.path=train.csv", "window.steps=4", "window.stride=2"]
     overrides += ["window.sample_interval_ms=1000", "window.gap_ms_max=", "window.features=2"]
@@ -34,18 +33,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     make_bundle(tmp_path / "bundle", recipe, features=Features(("flow", "heat")))
     (tmp_path / "pumps.csv").write_text(pumps_text())
     (tmp_path / "train.csv").write_text(pumps_text(faults=()))
-
-    def run_here(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["stream-detector", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run_here
 
 
 FAULTS = (("a", 50, 60, "stuck", "flow"), ("b", 100, 104, "spike", "heat"), ("b", 150, 155, "", ""))

@@ -1,7 +1,6 @@
 """Commands on a bundle of images: score a folder, and what detect refuses before it connects."""
 
 import csv
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 from halving_bundle import make_bundle  # tests/support
 from PIL import Image
 
-from stream_detector import cli
 from stream_detector.assembly import open_bundle
 from stream_detector.bundle import read_bundle
 from stream_detector.core.codec.image_format import ImageShape, encode_image
@@ -27,22 +25,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundles") / "images"
     make_bundle(path, "fashion-basic")
     return path
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a runner of the command line in this process."""
-
-    def run_here(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["stream-detector", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
-        return code, *capsys.readouterr()
-
-    return run_here
 
 
 def image_of(level: int, seed: int) -> Any:

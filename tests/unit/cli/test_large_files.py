@@ -2,7 +2,6 @@
 
 import csv
 import io
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from halving_bundle import make_bundle
 
-from stream_detector import cli
 from stream_detector.assembly import Served, open_bundle
 from stream_detector.cli import sources
 from stream_detector.core.features import Features
@@ -31,23 +29,6 @@ N_TIMES = 900
 KEYS = ("known", "new", "other")
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a runner of the command line in this process: code, output and errors."""
-
-    def run_here(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["stream-detector", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run_here
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The commands encode, reconstruct and generate."""
 
 import csv
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from halving_bundle import make_bundle, untrained_network  # tests/support
 from numpy.typing import NDArray
 from PIL import Image
 
-from stream_detector import cli
 from stream_detector.core.records import FloatArray
 from stream_detector.recipes import Recipe, load_recipe
 
@@ -29,21 +27,10 @@ needs_keras = [
 ]
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Return a runner of the command line in this process, in an empty folder."""
+@pytest.fixture(autouse=True)
+def empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Run commands in an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-    def run_here(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["stream-detector", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
-        return (code, *capsys.readouterr())
-
-    return run_here
 
 
 def window_recipe(*changes: str) -> Recipe:

@@ -1,7 +1,6 @@
 """A person's own files at the command line: what is wrong ends with code 6 and what to do."""
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import orjson
 import pytest
 from halving_bundle import make_bundle
 
-from stream_detector import cli
 from stream_detector.assembly import Served, open_bundle
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.features import Features
@@ -24,23 +22,6 @@ N_ROWS = 40
 SIGNAL = np.random.default_rng(0).normal(size=(N_ROWS, 6))
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a runner of the command line in this process: code, output and errors."""
-
-    def run_here(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["stream-detector", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run_here
 
 
 @pytest.fixture
