@@ -29,8 +29,8 @@ ifneq ($(MIRROR),)
 demo check test coverage lowest soak zoo bench: export STREAM_DETECTOR_DATA ?= $(abspath $(MIRROR))
 endif
 
-demo: $(INSTALLED) ## train, stream, detect and read the alerts back, in one minute and one table
-	$(BIN)/stream-detector demo
+demo: $(INSTALLED) ## train, stream, detect and read the alerts back, in one table; DEMO_ARGS=--console for the page
+	$(BIN)/stream-detector demo $(DEMO_ARGS)
 
 system-deps: ## install what the tests need beyond Python and make, by apt (Debian)
 	.ci/system-deps

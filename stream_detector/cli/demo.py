@@ -4,7 +4,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -15,9 +15,9 @@ import typer
 from stream_detector.cli.options import examples
 from stream_detector.cli.terminal import print_table, progress_bar, say, to_json
 from stream_detector.core.alerting.alert import Alert
-from stream_detector.core.records import OutputRecord, RecordBatch
+from stream_detector.core.records import RecordBatch
 from stream_detector.core.results import Step
-from stream_detector.errors import BrokerError, DataError, DatasetError
+from stream_detector.errors import BrokerError, ConfigError, DataError, DatasetError
 from stream_detector.ports import SystemClock
 from stream_detector.settings import DetectSettings, load_settings
 
@@ -40,12 +40,6 @@ N_BACKLOG_MIN = 20_000
 """Records of the part that measures throughput; the embedded broker can hold them."""
 
 CONSOLE_PORT = 8_100
-N_PATIENTS, N_ILL = 20, 3
-"""Patients of the page, and those among them who have beats of any kind."""
-
-BEATS_EVERY_S = 1.0
-"""Time between two beats of a patient."""
-
 N_PARTITIONS = 4
 WAIT_S = 30.0
 """Longest wait for the detector and the alert reader once everything was sent."""
@@ -68,8 +62,8 @@ def demo(
         bool,
         typer.Option(
             "--console",
-            help="Then send the beats of some patients without end, and show them on a page in the "
-            "browser until Ctrl-C; needs the console extra.",
+            help="Instead of the table, show a fleet of pumps on a page in the browser until "
+            "Ctrl-C; needs the console extra.",
         ),
     ] = False,
 ) -> None:
@@ -80,23 +74,37 @@ def demo(
     throughput, whether the live scores equal the offline ones, and how many alerts were lost or
     duplicated.
 
+    With --console a simulated fleet of pumps is shown live in the browser instead. Faults begin a
+    few seconds after the page opens; a table says which.
+
     Needs the train and confluent extras and no Kafka: a broker is started inside this process.
     """
+    if has_page:
+        from stream_detector.cli.demo_fleet import show_fleet
+
+        if dataset is not None or json_file is not None:
+            message = "--console: expected it alone; --dataset and --json are about the table"
+            raise ConfigError(message)
+        show_fleet(CONSOLE_PORT)
+        return
+    _show_figures(dataset, json_file)
+    say("see a stream live in the browser: stream-detector demo --console")
+
+
+def _show_figures(dataset: str | None, json_file: Path | None) -> None:
+    """Train, stream beats live and as a backlog, and print what came of it."""
     from stream_detector.assembly import embedded_broker, open_bundle
-    from stream_detector.cli.console import require_extra
     from stream_detector.cli.sources import feed_of
     from stream_detector.cli.train import train_with_progress
     from stream_detector.recipes import load_recipe, shipped_recipe
 
-    if has_page:
-        require_extra()
     data = _choose_data(dataset)
     recipe = load_recipe(shipped_recipe(f"{data.name}-dense.toml"))
     with tempfile.TemporaryDirectory(prefix="stream-detector-") as folder:
         bundle = train_with_progress(recipe, Path(folder) / recipe.name)
         served = open_bundle(bundle.path)
         with embedded_broker() as broker:
-            run = _Run(served, broker.bootstrap_servers, broker.create_topic)
+            run = Run(served, broker.bootstrap_servers, broker.create_topic)
             figures = _measure_live(run, feed_of(data, "test"))
             figures |= _measure_backlog(run, feed_of(data, "all"))
             broker.check_retention()
@@ -104,15 +112,11 @@ def demo(
             _show(figures)
             if json_file is not None:
                 json_file.write_text(to_json(figures) + "\n", encoding="utf-8")
-            if has_page:
-                show_page(run, feed_of(data, "test"), CONSOLE_PORT)
-    if not has_page:
-        say("see such a stream live in the browser: stream-detector demo --console")
 
 
 @dataclass(slots=True)
-class _Run:
-    """The bundle and the broker of both parts of the demo."""
+class Run:
+    """The bundle and the broker of a part of the demo."""
 
     served: "Served"
     bootstrap_servers: str
@@ -156,19 +160,19 @@ class _Observed:
             self.errors[(batch.metadata(int(index)).key or b"").decode()] = float(error)
 
 
-def _measure_live(run: _Run, feed: "Feed") -> dict[str, Any]:
+def _measure_live(run: Run, feed: "Feed") -> dict[str, Any]:
     """Stream the test windows at a steady rate and compare with offline scores and labels."""
     from stream_detector.core.evaluation import evaluate
 
     settings = run.settings("live")
     served, observed = run.served, _Observed()
-    with _detecting(run, settings, observed), _reading(settings) as received:
+    with detecting(run, settings, observed.on_step), _reading(settings) as received:
         _send(feed, settings, RATE, f"replaying {feed.name}, detecting")
         offline = served.detector.score(feed.windows)
         threshold = served.detector.scorer.threshold
         expected = {feed.keys[row] for row in np.flatnonzero(offline > threshold)}
-        _wait(lambda: observed.n_records >= len(feed.windows), "detector", len(feed.windows))
-        _wait(lambda: len(received) >= len(expected), "alert reader", len(expected))
+        wait_until(lambda: observed.n_records >= len(feed.windows), "detector", len(feed.windows))
+        wait_until(lambda: len(received) >= len(expected), "alert reader", len(expected))
     live = np.array([observed.errors.get(key, np.nan) for key in feed.keys])
     keys = [alert.key for alert, _ in received]
     latencies_ms = [at_ms - alert.window_start_ms for alert, at_ms in received]
@@ -191,42 +195,7 @@ def _measure_live(run: _Run, feed: "Feed") -> dict[str, Any]:
     }
 
 
-def show_page(run: "_Run", feed: "Feed", port: int) -> None:
-    """Send beats of some patients and show them on a page, until a signal.
-
-    Parameters
-    ----------
-    run
-        The bundle and the broker.
-    feed
-        Beats; most patients have those alone that the detector finds normal.
-    port
-        Of the page; 0 takes a free one.
-    """
-    from stream_detector.assembly import connect_writer
-    from stream_detector.cli.console import make_console, run_console
-    from stream_detector.core.codec.windows import encode_window
-
-    settings, stop = run.settings("page"), threading.Event()
-    detector, every = run.served.detector, np.arange(len(feed.windows))
-    usual = np.flatnonzero(detector.score(feed.windows) <= detector.scorer.threshold)
-
-    def send() -> None:
-        random = np.random.default_rng(0)
-        with closing(connect_writer(settings)) as client:
-            while not stop.wait(BEATS_EVERY_S):
-                for number in range(N_PATIENTS):
-                    rows = every if number < N_ILL else usual
-                    value = encode_window(feed.windows[random.choice(rows)], "json", 1)
-                    key = f"patient-{number:02d}".encode()
-                    client.produce([OutputRecord(settings.input_topic, key, value)])
-                client.flush(settings.flush_timeout_ms)
-
-    with _detecting(run, settings, _Observed()), _thread(send, "patients", stop.set):
-        run_console(make_console(run.served, settings), "127.0.0.1", port, None)
-
-
-def _measure_backlog(run: _Run, feed: "Feed") -> dict[str, Any]:
+def _measure_backlog(run: Run, feed: "Feed") -> dict[str, Any]:
     """Build up a backlog, then measure how fast the detector works through it."""
     from stream_detector.cli.sources import Feed, number
 
@@ -236,8 +205,8 @@ def _measure_backlog(run: _Run, feed: "Feed") -> dict[str, Any]:
     settings = run.settings("backlog", poll_records_max=2_048)
     _send(backlog, settings, None, "sending a backlog")
     observed = _Observed()
-    with _detecting(run, settings, observed):
-        _wait(lambda: observed.n_records >= len(windows), "detector", len(windows))
+    with detecting(run, settings, observed.on_step):
+        wait_until(lambda: observed.n_records >= len(windows), "detector", len(windows))
     (first_s, n_first), (last_s, n_last) = observed.done[0], observed.done[-1]
     errors = np.array(list(observed.errors.values()))
     return {
@@ -272,15 +241,17 @@ def _send(feed: "Feed", settings: DetectSettings, rate: float | None, title: str
 
 
 @contextmanager
-def _detecting(run: _Run, settings: DetectSettings, observed: _Observed) -> Iterator["Service"]:
-    """Run the detector in a thread while the block lasts."""
+def detecting(
+    run: Run, settings: DetectSettings, on_step: Callable[[RecordBatch, Step], None]
+) -> Iterator["Service"]:
+    """Run the detector in a thread while the block lasts; it tells each finished batch."""
     from stream_detector.assembly import make_service
     from stream_detector.telemetry import Metrics
 
     service = make_service(run.served, settings, Metrics())
-    service.add_observer(observed.on_step)
-    with _thread(service.run, "detector", service.stop) as failures:
-        _wait(lambda: service.is_ready or bool(failures), "detector", "its partitions")
+    service.add_observer(on_step)
+    with running(service.run, "detector", service.stop) as failures:
+        wait_until(lambda: service.is_ready or bool(failures), "detector", "its partitions")
         yield service
 
 
@@ -299,7 +270,7 @@ def _reading(settings: DetectSettings) -> Iterator[list[tuple[Alert, int]]]:
         for _, alert in parse_alerts(values, settings, _refuse):
             received.append((alert, time.time_ns() // 1_000_000))
 
-    with _thread(read, "alert reader", stop.set):
+    with running(read, "alert reader", stop.set):
         yield received
 
 
@@ -309,7 +280,7 @@ def _refuse(problem: DataError) -> NoReturn:
 
 
 @contextmanager
-def _thread(
+def running(
     work: Callable[[], Any], name: str, stop: Callable[[], None]
 ) -> Iterator[list[BaseException]]:
     """Run `work` in a thread while the block lasts, stop it then, and raise what it raised."""
@@ -332,7 +303,7 @@ def _thread(
         raise failures[0]
 
 
-def _wait(is_done: Callable[[], bool], who: str, what: object) -> None:
+def wait_until(is_done: Callable[[], bool], who: str, what: object) -> None:
     """Wait until something is done, and give up after `WAIT_S`."""
     deadline_s = time.monotonic() + WAIT_S
     while not is_done():

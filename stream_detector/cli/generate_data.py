@@ -1,6 +1,7 @@
 """The command `generate-data`: files of simulated telemetry, to try everything on."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -45,17 +46,24 @@ def generate_data(
     in which feature. Some samples and values are missing, as they are in real telemetry.
     """
     del what
-    from stream_detector.datasets.pumps import FEATURES, simulate
-    from stream_detector.recipes.columns import LABEL_NOTES
+    from stream_detector.datasets.pumps import simulate
 
     normal_hours = hours if healthy else hours * _NORMAL_SHARE
     fleet = simulate(seed, n_pumps=pumps, train_hours=normal_hours, test_hours=hours - normal_hours)
+    write_fleet(fleet, out)
+    note = f"{len(fleet.samples):,} samples of {pumps:,} pumps, {len(fleet.faults):,} faults"
+    say(note if out is None else f"{note}, written to {out}")
+
+
+def write_fleet(fleet: "Fleet", out: Path | None) -> None:
+    """Write a fleet as CSV, to standard output where `out` is None."""
+    from stream_detector.datasets.pumps import FEATURES
+    from stream_detector.recipes.columns import LABEL_NOTES
+
     with csv_rows(out) as write_row:
         write_row(("key", "timestamp_ms", *FEATURES, "label", *LABEL_NOTES))
         for row in _rows(fleet):
             write_row(row)
-    note = f"{len(fleet.samples):,} samples of {pumps:,} pumps, {len(fleet.faults):,} faults"
-    say(note if out is None else f"{note}, written to {out}")
 
 
 def _rows(fleet: "Fleet") -> Iterator[Sequence[object]]:

@@ -37,6 +37,9 @@ SEARCH_CHARACTERS_MAX = 256
 SPAN_WINDOWS = 10
 """How many windows are shown of a key at first."""
 
+WINDOWS_SPAN_MS = 20_000.0
+"""How long a time is shown at least where records are whole windows, with pauses between them."""
+
 SPAN_MS_MAX = 7 * 86_400_000
 HOURS_MAX = 24.0
 LOOKS_MAX = 2
@@ -109,19 +112,18 @@ class LivePage:
     def look(self, question: "Question") -> dict[str, Any]:
         """Return what a key looked like over some time, as values that JSON has."""
         partition, newest_ms = self.watch.lanes.place_of(question.key)
-        span_ms = question.span_ms or SPAN_WINDOWS * self.key_view.lead_ms / 2
+        usual_ms = SPAN_WINDOWS * self.key_view.lead_ms / 2
+        if not self.board.closes:
+            usual_ms = max(usual_ms, WINDOWS_SPAN_MS)
+        span_ms = question.span_ms or usual_ms
         end_ms = (newest_ms or self.clock.now_ms()) if question.end_ms is None else question.end_ms
         stretch = Stretch(end_ms - span_ms, end_ms)
         wide = Stretch(stretch.start_ms - self.key_view.lead_ms, end_ms)
         batches = self.history.read(wide, partition)
         lines = self.key_view.look(question.key, batches, stretch)
-        alerts = [
-            each
-            for each in self.board.of_key(question.key)
-            if each["span_ms"][1] >= stretch.start_ms and each["span_ms"][0] <= stretch.end_ms
-        ]
+        alerts, spans = self._alerts_within(question.key, stretch)
         chosen = charts.chosen_features(lines)
-        columns = charts.columns_of(lines, chosen, alerts)
+        columns = charts.columns_of(lines, chosen, spans)
         features = self.key_view.served.bundle.features
         names = charts.feature_names(features, chosen)
         return {
@@ -139,6 +141,20 @@ class LivePage:
             if question.has_figure
             else None,
         }
+
+    def _alerts_within(
+        self, key: str, stretch: Stretch
+    ) -> tuple[list[dict[str, Any]], list[Stretch]]:
+        """Return the alerts of a key in a stretch, and when each was; one that is open lasts."""
+        alerts, spans = [], []
+        for each in self.board.of_key(key):
+            start_ms, end_ms = each["span_ms"]
+            if self.board.closes and each["event"] != "close":
+                end_ms = max(end_ms, stretch.end_ms)
+            if start_ms <= stretch.end_ms and end_ms >= stretch.start_ms:
+                alerts.append(each)
+                spans.append(Stretch(start_ms, end_ms))
+        return alerts, spans
 
 
 class Question(NamedTuple):

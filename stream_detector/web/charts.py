@@ -4,7 +4,7 @@ A figure is made once, as JSON for the browser. Its columns have names, and the 
 columns alone. Names from data stand in the figure as plain text, which Bokeh does not read as TeX.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,13 +62,23 @@ def chosen_features(lines: Lines) -> list[int]:
     return sorted(np.argsort(-farthest, kind="stable")[:N_FEATURES_MAX].tolist())
 
 
-def columns_of(lines: Lines, chosen: Sequence[int], alerts: Sequence[Mapping[str, Any]]) -> Columns:
-    """Return the columns of a figure by their names, as values that JSON has; null is a gap."""
+def columns_of(lines: Lines, chosen: Sequence[int], alerts: Sequence[Stretch]) -> Columns:
+    """Return the columns of a figure by their names, as values that JSON has; null is a gap.
+
+    Parameters
+    ----------
+    lines
+        What is drawn of a key.
+    chosen
+        Which features.
+    alerts
+        When there were alerts.
+    """
     columns: Columns = {
         "scores": {"x": _values(lines.scores_ms), "y": _values(lines.anomaly_scores)},
         "alerts": {
-            "x0": [float(each["span_ms"][0]) for each in alerts],
-            "x1": [float(each["span_ms"][1]) for each in alerts],
+            "x0": [float(each.start_ms) for each in alerts],
+            "x1": [float(each.end_ms) for each in alerts],
         },
     }
     for place, feature in enumerate(chosen):
@@ -130,6 +140,7 @@ def draw(
     _shade(scores, sources["alerts"], colours)
     scores.hspan(y=[1.0], line_color=colours.alert, line_dash="dashed")
     line = scores.line(x="x", y="y", source=sources["scores"], color=colours.ink, line_width=1.5)
+    scores.scatter(x="x", y="y", source=sources["scores"], color=colours.ink, size=3)
     scores.add_tools(_hover([line]))
     layout = column(*panels, scores, sizing_mode="stretch_width")
     item: dict[str, Any] = dict(json_item(layout))

@@ -1,7 +1,7 @@
 """Follow a topic from a little before its end, whatever happens to the broker."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -95,10 +95,28 @@ class TopicReader:
         """Go to where reading was, or a little before the end."""
         partitions = client.assignment()
         first, end = client.beginning_offsets(partitions), client.end_offsets(partitions)
-        n_each = self.n_back // max(1, len(partitions))
+        n_back = shares({each: end[each] - first[each] for each in partitions}, self.n_back)
         for each in partitions:
-            back = max(first[each], end[each] - n_each)
+            back = end[each] - n_back[each]
             at = self._positions.get(each, back)
             # A topic that was made again, or cut by retention, has no such offset.
             self._positions[each] = at if first[each] <= at <= end[each] else back
             client.seek(each, self._positions[each])
+
+
+def shares(held: Mapping[TopicPartition, int], n_most: int) -> dict[TopicPartition, int]:
+    """Return how many records to read of each partition: alike, where all hold so many.
+
+    What a short partition leaves is for the longer ones.
+
+    Examples
+    --------
+    >>> a, b, c = (TopicPartition("telemetry", number) for number in range(3))
+    >>> shares({a: 10, b: 100, c: 1_000}, 300) == {a: 10, b: 100, c: 190}
+    True
+    """
+    found, left = {}, n_most
+    for number, each in enumerate(sorted(held, key=held.__getitem__)):
+        found[each] = min(held[each], left // (len(held) - number))
+        left -= found[each]
+    return found

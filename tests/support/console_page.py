@@ -37,8 +37,7 @@ def open_pumps(folder: Path, n_steps: int = 4) -> Served:
     Its network halves. A window is anomalous where the mean size of its values is above 1, and its
     anomaly score is that mean. An alert closes 4 s after its last anomalous window.
     """
-    rules = {"close_after_ms": 4_000, "no_data_after_ms": None}
-    make_bundle_of_samples(folder / "pumps", n_steps, **rules)
+    make_bundle_of_samples(folder / "pumps", n_steps, close_after_ms=4_000, no_data_after_ms=None)
     return open_bundle(folder / "pumps")
 
 

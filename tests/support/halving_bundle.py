@@ -68,15 +68,18 @@ def make_bundle(
     write_bundle(path, facts, BundleParts(network_keras, network_onnx, scaler, key_scales))
 
 
-def make_bundle_of_samples(path: Path, n_steps: int = 20, **alerting: int | None) -> None:
-    """Write a bundle for samples of one feature, one a second, in windows side by side.
+def make_bundle_of_samples(
+    path: Path, n_steps: int = 20, n_features: int = 1, **alerting: int | None
+) -> None:
+    """Write a bundle for samples, one a second, in windows side by side.
 
     Keys of the recipe's `[alerting]` may be given.
     """
     recipe = load_recipe(ROOT / "models" / "smd-dense.toml")
     data = recipe.data.model_copy(update={"name": "csv", "series": None, "path": "pumps.csv"})
-    changes = {"steps": n_steps, "features": 1, "stride": n_steps, "sample_interval_ms": 1_000.0}
-    window = recipe.window.model_copy(update={**changes, "gap_ms_max": None})
+    changes: dict[str, object] = {"steps": n_steps, "features": n_features, "stride": n_steps}
+    changes |= {"sample_interval_ms": 1_000.0, "gap_ms_max": None}
+    window = recipe.window.model_copy(update=changes)
     rules = recipe.alerting.model_copy(update=alerting)
     made = recipe.model_copy(
         update={"name": "pumps", "data": data, "window": window, "alerting": rules}

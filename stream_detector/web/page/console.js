@@ -15,6 +15,10 @@ function number(value, digits = 0) {
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
+function plural(count, word) {
+  return `${number(count)} ${word}${count === 1 ? "" : "s"}`;
+}
+
 // A time of an event, as its date and time in UTC: the words of alerts are in UTC too.
 function time(ms, withDate = true) {
   const date = new Date(ms);
@@ -57,7 +61,7 @@ function showFigures(picture) {
     ["keys with scores", number(picture.input.n_warm)],
     ["keys warming up", number(picture.input.n_warming)],
     ["keys silent", number(picture.input.n_silent)],
-    ["event to alert p50", duration(picture.alerts.latency_ms_p50)],
+    ["event to alert, median", duration(picture.alerts.latency_ms_p50)],
   ];
   byId("figures").replaceChildren(
     ...figures.map(([name, value]) => make("div", "", make("dt", "", name), make("dd", "", value))),
@@ -91,7 +95,7 @@ function fill(id, rows, empty) {
 function keyCell(shown) {
   const button = keyButton(shown);
   button.dataset.place = `${shown.id} ${shown.event_number}`;
-  return make("td", "", button);
+  return make("td", "key", button);
 }
 
 function showNow(picture) {
@@ -126,7 +130,8 @@ function showMinutes(counts) {
     bars.children[at].style.height = `${(100 * count) / most}%`;
   });
   const total = counts.reduce((sum, count) => sum + count, 0);
-  bars.setAttribute("aria-label", `${total} alerts in the last hour, at most ${Math.max(...counts)} a minute`);
+  byId("minutes-note").textContent = total === 0 ? "None in the last hour."
+    : `${plural(total, "alert")}, at most ${number(most)} a minute.`;
 }
 
 function showProblem(text) {
@@ -221,7 +226,7 @@ async function showLanes() {
   byId("lanes-note").textContent = shown === 0 ? "No key fits."
     : `${number(shown)} of ${number(picture.n_found)} keys, those with the highest scores first.`;
   byId("lanes-start").textContent = shown ? time(picture.end_ms - lanesShown.width_ms) : "";
-  byId("lanes-end").textContent = shown ? time(picture.end_ms) : "";
+  byId("lanes-end").textContent = shown ? `${time(picture.end_ms)} UTC` : "";
 }
 
 // --- A key -------------------------------------------------------------------------------------
@@ -292,9 +297,11 @@ function noteOf(shown) {
 
 function showWords(alerts) {
   const items = alerts.map((each) => {
-    const span = make("time", "", `${time(each.span_ms[0])} to ${time(each.span_ms[1], false)}, `
-      + `${each.event === "close" ? `closed, ${each.reason}` : "open"}, score ${number(each.score, 2)}, ${each.severity}`);
-    const item = make("li", each.event === "close" ? "closed" : "", span, each.sentence || each.reason);
+    const isClosed = each.event === "close";
+    const when = isClosed ? `${time(each.span_ms[0])} to ${time(each.span_ms[1], false)}, closed, ${each.reason}`
+      : `since ${time(each.span_ms[0])}, open`;
+    const span = make("time", "", `${when}, score ${number(each.score, 2)}, ${each.severity}`);
+    const item = make("li", isClosed ? "closed" : "", span, each.sentence || each.reason);
     if (each.heat_map) {
       const image = make("img", "");
       image.src = `data:image/png;base64,${each.heat_map.replace(/[^A-Za-z0-9+/=]/g, "")}`;
@@ -400,9 +407,9 @@ function fillTries(settings) {
 function showTried(found) {
   for (const each of document.querySelectorAll(".rule")) each.hidden = !found.has_rules;
   const cut = found.is_cut ? " That is all that one question reads." : "";
-  byId("tries-note").textContent = `${number(found.n_tried)} alerts instead of ${number(found.n_own)}: `
+  byId("tries-note").textContent = `${plural(found.n_tried, "alert")} instead of ${number(found.n_own)}: `
     + `${number(found.n_come)} come, ${number(found.n_go)} go. `
-    + `${number(found.n_windows)} windows of ${number(found.n_records)} records in ${number(found.hours, 1)} h.${cut}`;
+    + `${plural(found.n_windows, "window")} of ${plural(found.n_records, "record")} in ${number(found.hours, 1)} h.${cut}`;
   fill("tried", found.alerts.map((each) => make("tr", "",
     make("td", each.change, each.change),
     keyCell(each),

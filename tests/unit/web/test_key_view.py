@@ -189,6 +189,36 @@ def test_the_page_asks_for_a_key(address: str) -> None:
     assert made["high"][0] - made["low"][0] == pytest.approx(0.5)
 
 
+def test_an_alert_that_is_open_lasts_to_the_end_of_what_is_shown(pumps: Served) -> None:
+    stream = Stream(broker := MemoryBroker(), pumps)
+    with served(make_memory_page(broker, pumps)) as address:
+        for at, level in ((0, 0.5), (4, 3.0)):
+            stream.send(sample_record("a", int(second(at)), *[level] * 4))
+        wait_for_picture(address, lambda each: each["alerts"]["n_open"] == 1)
+        for end_s, spans in ((3, []), (4, [(4, 7)]), (9, [(4, 9)]), (60, [(4, 60)])):
+            answer = ask_key(address, key="a", end_ms=second(end_s), span_ms=4_000)
+            found = zip(*answer["columns"]["alerts"].values(), strict=True)
+            assert list(found) == [(second(start), second(end)) for start, end in spans]
+            assert len(answer["alerts"]) == len(spans)
+
+
+def test_of_whole_windows_more_than_one_is_shown(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("bundle") / "beats"
+    make_bundle(path)
+    beats = open_bundle(path)
+    broker = MemoryBroker()
+    for topic in ("alerts", "telemetry"):
+        broker.create_topic(topic)
+    value = encode_window(np.full((140, 1), 0.5, np.float32), "json", 1)
+    records = [OutputRecord("", b"a", value, (), int(second(at))) for at in range(30)]
+    broker.feed("telemetry", records)
+    with served(make_memory_page(broker, beats)) as address:
+        wait_for_picture(address, lambda each: each["topics"][1]["n_records"] == 30)
+        answer = ask_key(address, key="a")
+    assert answer["end_ms"] - answer["start_ms"] == 20_000
+    assert len(answer["columns"]["scores"]["x"]) == 20
+
+
 @pytest.mark.parametrize("dark", ["0", "1"])
 def test_a_figure_has_the_columns_by_their_names(address: str, dark: str) -> None:
     answer = ask_key(address, key="<b>", figure="1", dark=dark)

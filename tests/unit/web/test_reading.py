@@ -57,10 +57,10 @@ def broker() -> MemoryBroker:
     ("n_back", "expected"),
     [
         (0, []),
-        (1, []),
+        (1, [b"0-4"]),
         (2, [b"0-4", b"1-0"]),
-        (5, [b"0-3", b"0-4", b"1-0"]),
-        (6, [b"0-2", b"0-3", b"0-4", b"1-0"]),
+        (5, [b"0-1", b"0-2", b"0-3", b"0-4", b"1-0"]),
+        (6, [b"0-0", b"0-1", b"0-2", b"0-3", b"0-4", b"1-0"]),
         (1_000, [b"0-0", b"0-1", b"0-2", b"0-3", b"0-4", b"1-0"]),
     ],
 )
@@ -81,7 +81,7 @@ def test_after_an_error_reading_goes_on_where_it_was(
 ) -> None:
     monkeypatch.setattr(reading, "RETRY_S", 0.2)
     with Following(broker, 4) as following:
-        following.wait(lambda: len(following.keys) == 3)
+        following.wait(lambda: len(following.keys) == 4)
         at = broker.n_calls["poll"] + 10
         broker.faults.append(Fault("poll", BrokerUnavailableError("no broker answers"), at))
         broker.faults.append(Fault("beginning_offsets", BrokerUnavailableError("still none"), 2))
@@ -89,7 +89,7 @@ def test_after_an_error_reading_goes_on_where_it_was(
         assert not following.reader.is_connected
         following.wait(lambda: following.reader.problem == "still none")
         broker.feed("telemetry", [sample_record("later", 0, 1)], partition=1)
-        following.wait(lambda: len(following.keys) == 4)
+        following.wait(lambda: len(following.keys) == 5)
         assert following.keys[-1] == b"later"
         assert following.reader.problem is None
 
