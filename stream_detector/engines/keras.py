@@ -1,8 +1,9 @@
 """Run a network with Keras, on the GPU if there is one.
 
 Batches are padded to a few fixed sizes, so that one function is compiled for each size and no bit
-of a window's reconstruction depends on its batch. This was measured on a CPU; to rely on it on a
-GPU, run `tests/contracts/test_engines.py` or `benchmarks/gpu.py` there first.
+of a window's reconstruction depends on its batch. A GPU, and Keras on JAX or PyTorch, choose other
+kernels for other sizes, with other bits, so there is one size there. To rely on it on a GPU, run
+`tests/contracts/test_engines.py` or `benchmarks/gpu.py` there first.
 """
 
 import math
@@ -26,7 +27,8 @@ ROWS_MIN = 64
 """Smallest batch. Smaller matrix products take other code paths and give other bits."""
 ROWS_MAX = 2048
 """Largest batch; more windows are split. It limits the sizes to compile for to six."""
-
+ROWS_ONLY = 1024
+"""The one batch size of a GPU and of other backends than TensorFlow."""
 
 MEMORY_BYTES_MAX = 2 * 1024**3
 """Most memory that loading a network may take, beside six times the size of its file. What is built
@@ -182,25 +184,33 @@ def _in_fixed_batches(model: Any) -> Callable[[FloatArray], FloatArray]:
     # JAX has nothing else, and would compile a recurrent network again at every call.
     model.compile(jit_compile=import_keras().backend.backend() == "jax")
     shape = tuple(model.output_shape[1:])
+    rows_min, rows_max = _batch_sizes()
 
     def run(rows: FloatArray) -> FloatArray:
         results = np.empty((len(rows), *shape), dtype=np.float32)
-        for start in range(0, len(rows), ROWS_MAX):
-            part = rows[start : start + ROWS_MAX]
-            padded = np.zeros((padded_rows(len(part)), *rows.shape[1:]), dtype=np.float32)
+        for start in range(0, len(rows), rows_max):
+            part = rows[start : start + rows_max]
+            n_padded = padded_rows(len(part), rows_min)
+            padded = np.zeros((n_padded, *rows.shape[1:]), dtype=np.float32)
             padded[: len(part)] = part
-            results[start : start + ROWS_MAX] = model.predict_on_batch(padded)[: len(part)]
+            results[start : start + rows_max] = model.predict_on_batch(padded)[: len(part)]
         return results
 
     return run
 
 
-def padded_rows(n_windows: int) -> int:
-    """Return the batch size for a number of windows: a power of two, at least `ROWS_MIN`.
+def _batch_sizes() -> tuple[int, int]:
+    """Return the smallest and the largest batch size, which are the same where sizes matter."""
+    is_tensorflow = import_keras().backend.backend() == "tensorflow"
+    return (ROWS_MIN, ROWS_MAX) if is_tensorflow and not has_gpu() else (ROWS_ONLY, ROWS_ONLY)
+
+
+def padded_rows(n_windows: int, n_rows_min: int = ROWS_MIN) -> int:
+    """Return the batch size for a number of windows: a power of two, at least the smallest.
 
     Examples
     --------
     >>> [padded_rows(n) for n in (1, 64, 65, 2048)]
     [64, 64, 128, 2048]
     """
-    return max(ROWS_MIN, 1 << (n_windows - 1).bit_length())
+    return max(n_rows_min, 1 << (n_windows - 1).bit_length())

@@ -398,3 +398,34 @@ def test_only_jax_compiles_a_network_as_a_whole(
     model = build(kind)
     _in_fixed_batches(model)
     assert model.jit_compile is expected
+
+
+@pytest.mark.parametrize(
+    ("backend", "devices", "expected"),
+    [
+        ("tensorflow", ["cpu:0"], [64, 2048, 64]),
+        ("tensorflow", ["gpu:0"], [1024, 1024, 1024, 1024]),
+        ("jax", ["cpu:0"], [1024, 1024, 1024, 1024]),
+        ("torch", ["cpu:0"], [1024, 1024, 1024, 1024]),
+    ],
+)
+def test_only_tensorflow_on_a_cpu_runs_batches_of_several_sizes(
+    monkeypatch: pytest.MonkeyPatch, backend: str, devices: list[str], expected: list[int]
+) -> None:
+    keras = import_keras()
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: devices)
+    sizes: list[int] = []
+
+    def predict_on_batch(rows: FloatArray) -> FloatArray:
+        sizes.append(len(rows))
+        return rows
+
+    model = SimpleNamespace(
+        compile=lambda **_: None, output_shape=(None, 3), predict_on_batch=predict_on_batch
+    )
+    run = _in_fixed_batches(model)
+    for n_windows in (1, 2049):
+        rows = np.arange(3 * n_windows, dtype=np.float32).reshape(n_windows, 3)
+        np.testing.assert_array_equal(run(rows), rows)
+    assert sizes == expected
