@@ -17,7 +17,7 @@ _FD_STDERR = 2
 _DEFAULTS = {
     # Hides notes and warnings of TensorFlow's libraries, not errors.
     "TF_CPP_MIN_LOG_LEVEL": "2",
-    # Full float32 on a GPU; TF32, the default, is too coarse for scores. JAX does not heed the first.
+    # Full float32 on a GPU; TF32, the default, is too coarse for scores. JAX heeds the second.
     "NVIDIA_TF32_OVERRIDE": "0",
     "JAX_DEFAULT_MATMUL_PRECISION": "highest",
 }
