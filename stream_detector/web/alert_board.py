@@ -6,21 +6,27 @@ an alert only what the page shows is kept.
 
 import threading
 from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
+from math import inf
 from statistics import median
 from typing import Any
 
 from stream_detector.core.alerting.alert import Alert
 from stream_detector.text import printable, shorten
 
-OPEN_MAX = 2_000
+OPEN_MAX = 10_000
 """Most open alerts that are kept. Beyond it those without an event for the longest go."""
 
 EVENTS_MAX = 2_000
 """Most events that are kept."""
 
 SHOWN_MAX = 100
-"""Most alerts, and most events, in one picture of the board."""
+"""Most open alerts in one picture of the board."""
+
+EVENTS_SHOWN_MAX = 30
+"""Most events in one picture of the board."""
 
 N_MINUTES = 60
 WINDOW_SHOWN_MS = 600_000
@@ -46,7 +52,6 @@ class AlertBoard:
     n_alerts: int = 0
     n_not_alerts: int = 0
     n_left_out: int = 0
-    version: int = 0
     _open: OrderedDict[str, dict[str, Any]] = field(default_factory=OrderedDict)
     _closed: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=EVENTS_MAX))
@@ -61,7 +66,6 @@ class AlertBoard:
             number = known["event_number"] if known else self._closed.get(alert.alert_id, 0)
             if alert.event_number <= number:
                 return
-            self.version += 1
             shown = shown_alert(alert)
             self._events.append(shown)
             if alert.event == "open":
@@ -83,18 +87,18 @@ class AlertBoard:
         """Count a record that holds no alert."""
         with self._lock:
             self.n_not_alerts += 1
-            self.version += 1
 
     def picture(self, now_ms: int) -> dict[str, Any]:
         """Return what the page shows now, as values that JSON has."""
         with self._lock:
             self._expire(now_ms)
-            is_open = list(self._open.values())
+            worst = nsmallest(SHOWN_MAX, self._open.values(), key=_worst_first)
+            newest = list(self._events)[: -EVENTS_SHOWN_MAX - 1 : -1]
             minute = now_ms // 60_000
             return {
-                "n_open": len(is_open),
-                "open": sorted(is_open, key=_worst_first)[:SHOWN_MAX],
-                "events": list(self._events)[: -SHOWN_MAX - 1 : -1],
+                "n_open": len(self._open),
+                "open": list(map(_without_picture, worst)),
+                "events": list(map(_without_picture, newest)),
                 "a_minute": [self._minutes[minute - N_MINUTES + 1 + at] for at in range(N_MINUTES)],
                 "latency_ms_p50": median(self._latencies_ms) if self._latencies_ms else None,
                 "n_alerts": self.n_alerts,
@@ -102,12 +106,37 @@ class AlertBoard:
                 "n_left_out": self.n_left_out,
             }
 
-    def of_key(self, key: str) -> list[dict[str, Any]]:
-        """Return the newest kept event of each alert of a key, the oldest alert first."""
+    def of_key(self, key: str, found: Iterable[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+        """Return the alerts of a key, the oldest first.
+
+        Parameters
+        ----------
+        key
+            Which.
+        found
+            Alerts that the detector finds in the records of some time, as `shown_alert` gives them.
+            It begins without the state of before, so one may have another id than it had: it is the
+            same alert where it overlaps a kept one, and left out.
+
+        Returns
+        -------
+        Of each kept alert its newest event, and the others that were found.
+        """
         with self._lock:
-            found = {each["id"]: each for each in self._events if each["key"] == key}
-            found |= {each["id"]: each for each in self._open.values() if each["key"] == key}
-        return sorted(found.values(), key=lambda each: int(each["opened_ms"]))
+            kept = {each["id"]: each for each in self._events if each["key"] == key}
+            kept |= {each["id"]: each for each in self._open.values() if each["key"] == key}
+        extents = [self.extent(each) for each in kept.values()]
+        others = [
+            each
+            for each in found
+            if not any(overlap(self.extent(each), extent) for extent in extents)
+        ]
+        return sorted([*kept.values(), *others], key=lambda each: int(each["opened_ms"]))
+
+    def extent(self, shown: dict[str, Any]) -> tuple[float, float]:
+        """Return from when to when an alert is; one that is open has no end."""
+        start_ms, end_ms = shown["span_ms"]
+        return start_ms, inf if self.closes and shown["event"] != "close" else end_ms
 
     def _count_minute(self, minute: int) -> None:
         """Count an alert; of the minutes only the newest are kept."""
@@ -134,6 +163,11 @@ def _worst_first(shown: dict[str, Any]) -> tuple[float, int]:
     return -(shown["score"] or 0.0), -shown["event_time_ms"]
 
 
+def _without_picture(shown: dict[str, Any]) -> dict[str, Any]:
+    """Return what is sent of an alert each second: a heat map is six thousand characters."""
+    return {name: value for name, value in shown.items() if name != "heat_map"}
+
+
 def shown_alert(alert: Alert) -> dict[str, Any]:
     """Return what is kept of an alert, as values that JSON has.
 
@@ -141,7 +175,6 @@ def shown_alert(alert: Alert) -> dict[str, Any]:
     """
     explanation = alert.explanation
     image = explanation.image if explanation is not None else None
-    features = explanation.features if explanation is not None else ()
     return {
         "id": alert.alert_id,
         "event": alert.event,
@@ -157,9 +190,19 @@ def shown_alert(alert: Alert) -> dict[str, Any]:
         "event_time_ms": alert.event_time_ms,
         "span_ms": _span(alert),
         "detected_ms": alert.detected_at_ms,
-        "bands": [[_short(each.name), each.low, each.high] for each in features],
         "heat_map": image.heat_map if image is not None else None,
     }
+
+
+def overlap(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Return whether two spans of time have a moment in common; both ends belong to each.
+
+    Examples
+    --------
+    >>> overlap((1, 2), (2, 3)), overlap((1, 2), (3, 4))
+    (True, False)
+    """
+    return one[0] <= other[1] and other[0] <= one[1]
 
 
 def name_of(key: str) -> str:

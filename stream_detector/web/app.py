@@ -23,7 +23,7 @@ from stream_detector.outputs.alerts import parse_alert
 from stream_detector.outputs.dead_letters import Snapshot
 from stream_detector.ports import Clock, SchemaSource
 from stream_detector.web import charts
-from stream_detector.web.alert_board import AlertBoard, name_of
+from stream_detector.web.alert_board import AlertBoard, name_of, overlap, shown_alert
 from stream_detector.web.events import EventStreams
 from stream_detector.web.guards import Guard
 from stream_detector.web.history import History, Stretch
@@ -42,6 +42,9 @@ WINDOWS_SPAN_MS = 20_000.0
 
 SPAN_MS_MAX = 7 * 86_400_000
 HOURS_MAX = 24.0
+ALERTS_MAX = 100
+"""Most alerts of a key that are shown, the newest."""
+
 LOOKS_MAX = 2
 """Most keys that are looked at at a time; others wait."""
 
@@ -121,7 +124,8 @@ class LivePage:
         wide = Stretch(stretch.start_ms - self.key_view.lead_ms, end_ms)
         batches = self.history.read(wide, partition)
         lines = self.key_view.look(question.key, batches, stretch)
-        alerts, spans = self._alerts_within(question.key, stretch)
+        found = self.board.of_key(question.key, map(shown_alert, lines.alerts))
+        alerts, spans = self._within(found, stretch)
         chosen = charts.chosen_features(lines)
         columns = charts.columns_of(lines, chosen, spans)
         features = self.key_view.served.bundle.features
@@ -142,19 +146,18 @@ class LivePage:
             else None,
         }
 
-    def _alerts_within(
-        self, key: str, stretch: Stretch
+    def _within(
+        self, alerts: Sequence[dict[str, Any]], stretch: Stretch
     ) -> tuple[list[dict[str, Any]], list[Stretch]]:
-        """Return the alerts of a key in a stretch, and when each was; one that is open lasts."""
-        alerts, spans = [], []
-        for each in self.board.of_key(key):
-            start_ms, end_ms = each["span_ms"]
-            if self.board.closes and each["event"] != "close":
-                end_ms = max(end_ms, stretch.end_ms)
-            if start_ms <= stretch.end_ms and end_ms >= stretch.start_ms:
-                alerts.append(each)
-                spans.append(Stretch(start_ms, end_ms))
-        return alerts, spans
+        """Return the newest alerts in a stretch, and when each was; one that is open lasts."""
+        inside = [
+            (each, extent) for each in alerts if overlap(extent := self.board.extent(each), stretch)
+        ][-ALERTS_MAX:]
+        spans = [
+            Stretch(start, min(end, max(each["span_ms"][1], stretch.end_ms)))
+            for each, (start, end) in inside
+        ]
+        return [each for each, _ in inside], spans
 
 
 class Question(NamedTuple):

@@ -110,7 +110,7 @@ def draw(
     columns
         What `columns_of` gave.
     names
-        Names of the features that are drawn.
+        Names of the features that are drawn, as they are shown.
     stretch
         What the axis of time covers.
     is_dark
@@ -199,5 +199,7 @@ def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
 
 
 def feature_names(features: Features, chosen: Sequence[int]) -> list[str]:
-    """Return the names of the features that are drawn."""
-    return [features.names[each] for each in chosen]
+    """Return the names of the features that are drawn, with their units."""
+    units = [features.unit_name(each) for each in chosen]
+    names = [features.names[each] for each in chosen]
+    return [f"{name} ({unit})" if unit else name for name, unit in zip(names, units, strict=True)]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.assembly import Served
+from stream_detector.core.alerting.alert import Alert
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.codec.mapped_samples import decode_mapped_samples
 from stream_detector.core.codec.samples import DecodedSamples, decode_samples
@@ -52,6 +53,8 @@ class Lines(NamedTuple):
         How far around the reconstruction normal samples lie, shape (n_features,).
     scores_ms, anomaly_scores
         End of each window and score / threshold, shape (n_windows,).
+    alerts
+        The last event of each alert that the detector finds, in the order of the records.
     """
 
     times_ms: NDArray[np.float64]
@@ -61,6 +64,7 @@ class Lines(NamedTuple):
     half_widths: NDArray[np.float64]
     scores_ms: NDArray[np.float64]
     anomaly_scores: NDArray[np.float64]
+    alerts: tuple[Alert, ...] = ()
 
 
 @dataclass(slots=True)
@@ -159,12 +163,14 @@ class KeyView:
         n_features = len(features)
         times, values = [np.empty(0)], [np.empty((0, n_features))]
         starts, ends, scores = [np.empty(0)], [np.empty(0)], [np.empty(0)]
+        alerts: dict[str, Alert] = {}
         for batch in self._own(key, batches):
             decoded = self._decode(detector, batch)
             times.append(decoded.times_ms)
             values.append(features.to_unit(decoded.values.astype(np.float64)))
             step = detector.step(state, batch, self.content_type)
             state = step.state
+            alerts |= {each.alert.alert_id: each.alert for each in step.alerts}
             found = step.scores
             if found.start_ms is not None and found.end_ms is not None:
                 starts.append(found.start_ms.astype(np.float64))
@@ -173,7 +179,8 @@ class KeyView:
         order = np.argsort(joined := np.concatenate(times), kind="stable")
         signal = joined[order], np.concatenate(values)[order]
         scored = np.concatenate(ends), np.concatenate(scores)
-        return self._lines(key, detector.scorer, signal, np.concatenate(starts), scored)
+        lines = self._lines(key, detector.scorer, signal, np.concatenate(starts), scored)
+        return lines._replace(alerts=tuple(alerts.values()))
 
     def _decode(self, detector: SampleDetector, batch: RecordBatch) -> DecodedSamples:
         """Return the samples of records of one key."""
@@ -201,8 +208,10 @@ class KeyView:
         """Return what is drawn of a key whose records are whole windows, one after the other."""
         state = detector.initial_state()
         starts, scores, windows = [np.empty(0)], [np.empty(0)], []
+        alerts: list[Alert] = []
         for batch in self._own(key, batches):
             step = detector.step(state, batch, self.content_type)
+            alerts += [each.alert for each in step.alerts]
             times_ms = window_starts(detector, batch, self.content_type)
             starts.append(times_ms[step.scores.indices].astype(np.float64))
             scores.append(step.scores.anomaly_scores)
@@ -217,7 +226,8 @@ class KeyView:
         order = np.argsort(times, kind="stable")
         values = detector.features.to_unit(flat.astype(np.float64))
         scored = start_ms + steps[-1], np.concatenate(scores)
-        return self._lines(key, keeping, (times[order], values[order]), start_ms, scored)
+        lines = self._lines(key, keeping, (times[order], values[order]), start_ms, scored)
+        return lines._replace(alerts=tuple(alerts))
 
     def _lines(
         self,
@@ -323,12 +333,11 @@ def _within(lines: Lines, stretch: Stretch) -> Lines:
         return np.flatnonzero(inside)[-POINTS_MAX:]
 
     own, made, scored = rows(lines.times_ms), rows(lines.made_ms), rows(lines.scores_ms)
-    return Lines(
-        lines.times_ms[own],
-        lines.values[own],
-        lines.made_ms[made],
-        lines.made[made],
-        lines.half_widths,
-        lines.scores_ms[scored],
-        lines.anomaly_scores[scored],
+    return lines._replace(
+        times_ms=lines.times_ms[own],
+        values=lines.values[own],
+        made_ms=lines.made_ms[made],
+        made=lines.made[made],
+        scores_ms=lines.scores_ms[scored],
+        anomaly_scores=lines.anomaly_scores[scored],
     )

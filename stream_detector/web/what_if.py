@@ -7,7 +7,7 @@ threshold and the rules of alerts differ, so the network need not run again.
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -236,19 +236,30 @@ def _compared(
 
     An alert stays where one of its key is open at the same time with the other settings.
     """
+    of_own, of_tried = _by_key(own), _by_key(tried)
     marked = [
-        *({**each, "change": _change(each, own, "comes")} for each in tried),
-        *({**each, "change": "goes"} for each in own if _change(each, tried, "goes") == "goes"),
+        *({**each, "change": _change(each, of_own, "comes")} for each in tried),
+        *({**each, "change": "goes"} for each in own if _change(each, of_tried, "goes") == "goes"),
     ]
     return sorted(marked, key=lambda each: (each["change"] == "stays", each["opened_ms"]))
 
 
-def _change(alert: dict[str, Any], others: Sequence[dict[str, Any]], word: str) -> str:
+def _by_key(alerts: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the alerts of each key."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for each in alerts:
+        found.setdefault(each["key"], []).append(each)
+    return found
+
+
+def _change(
+    alert: dict[str, Any], others: Mapping[str, Sequence[dict[str, Any]]], word: str
+) -> str:
     """Return "stays" where another alert of the key overlaps this one, else the word."""
     start, end = _extent(alert)
-    for each in others:
+    for each in others.get(alert["key"], ()):
         first, last = _extent(each)
-        if each["key"] == alert["key"] and first <= end and last >= start:
+        if first <= end and last >= start:
             return "stays"
     return word
 

@@ -44,15 +44,11 @@ function openKey(key, span) {
 
 // --- Now ---------------------------------------------------------------------------------------
 
-let before = null;
+let last = null; // the picture before, and how many records a second came since then
+let rate = null;
 
 function showFigures(picture) {
   const input = picture.topics[1];
-  let rate = null;
-  if (before && picture.now_ms > before.now_ms) {
-    rate = ((input.n_records - before.topics[1].n_records) * 1000) / (picture.now_ms - before.now_ms);
-  }
-  before = picture;
   const figures = [
     ["open alerts", number(picture.alerts.n_open)],
     ["alerts since start", number(picture.alerts.n_alerts)],
@@ -101,15 +97,16 @@ function keyCell(shown) {
 function showNow(picture) {
   showFigures(picture);
   const alerts = picture.alerts;
-  const more = alerts.n_open - alerts.open.length;
-  byId("open-note").textContent = more > 0 ? `${number(more)} more are open.` : "";
+  const [more, left] = [alerts.n_open - alerts.open.length, alerts.n_left_out];
+  byId("open-note").textContent = (more > 0 ? `${number(more)} more are open. ` : "")
+    + (left > 0 ? `${number(left)} that had no event for the longest are no longer counted.` : "");
   fill("open", alerts.open.map((each) => make("tr", "",
     make("td", "number", number(each.score, 2)),
     make("td", "", each.severity),
     keyCell(each),
     make("td", "words", each.sentence),
     make("td", "number", time(each.opened_ms)))), "No alert is open.");
-  fill("events", alerts.events.slice(0, 30).map((each) => make("tr", "",
+  fill("events", alerts.events.map((each) => make("tr", "",
     make("td", "number", time(each.event_time_ms)),
     make("td", "", each.event),
     make("td", "", each.reason),
@@ -141,10 +138,15 @@ function showProblem(text) {
 }
 
 function onPicture(picture) {
+  if (last && picture.now_ms > last.now_ms) {
+    const n_records = picture.topics[1].n_records - last.topics[1].n_records;
+    rate = (n_records * 1000) / (picture.now_ms - last.now_ms);
+  }
+  last = picture;
   byId("title").textContent = picture.title;
   const problems = picture.topics.filter((each) => each.problem);
   showProblem(problems.map((each) => `${each.topic}: ${each.problem}`).join(" — "));
-  showNow(picture);
+  if (view === "now") showNow(picture);
 }
 
 // --- Swim lanes --------------------------------------------------------------------------------
@@ -164,8 +166,10 @@ function colour(level, dark) {
 }
 
 function drawCells(canvas, cells) {
-  const levels = atob(cells);
   const dark = isDark();
+  if (canvas.drawn === `${dark} ${cells}`) return;
+  canvas.drawn = `${dark} ${cells}`;
+  const levels = atob(cells);
   canvas.width = levels.length;
   canvas.height = 1;
   const context = canvas.getContext("2d");
@@ -473,6 +477,7 @@ function route() {
     else link.removeAttribute("aria-current");
   }
   const parameters = new URLSearchParams(query || "");
+  if (view === "now" && last) showNow(last);
   if (view === "lanes") {
     if (parameters.has("search")) byId("search").value = parameters.get("search");
     showLanes().catch(() => {});
@@ -492,15 +497,46 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   byId("main").focus();
 });
 byId("search").addEventListener("input", () => showLanes().catch(() => {}));
-setInterval(() => {
-  if (document.hidden) return;
-  if (view === "lanes") showLanes().catch(() => {});
-  if (view === "key" && looked.shown && looked.end === null) showKey().catch(() => {});
-}, 3000);
 
-const events = new EventSource("/events");
-events.addEventListener("message", (message) => onPicture(JSON.parse(message.data)));
-events.addEventListener("error", () => {
-  showProblem("The console does not answer. What is shown is old; it is asked again.");
-});
+// Asks again a while after the last answer came, and later where that took long.
+async function refresh() {
+  const start = performance.now();
+  try {
+    if (!document.hidden && view === "lanes") await showLanes();
+    if (!document.hidden && view === "key" && looked.shown && looked.end === null) await showKey();
+  } catch {
+    // The banner says that the console does not answer.
+  }
+  setTimeout(refresh, Math.max(3000, 4 * (performance.now() - start)));
+}
+
+// What is sent faster than the page can draw is merged: once a frame, the newest is drawn.
+let waiting = null;
+
+function drawSoon(text) {
+  if (waiting === null) {
+    requestAnimationFrame(() => {
+      const newest = waiting;
+      waiting = null;
+      onPicture(JSON.parse(newest));
+    });
+  }
+  waiting = text;
+}
+
+// A page that nobody sees is sent nothing: a browser has six connections to a server.
+let events = null;
+
+function listen() {
+  events?.close();
+  events = document.hidden ? null : new EventSource("/events");
+  events?.addEventListener("message", (message) => drawSoon(message.data));
+  events?.addEventListener("error", () => {
+    showProblem("The console does not answer. What is shown is old; it is asked again.");
+  });
+}
+
+document.addEventListener("visibilitychange", listen);
+listen();
+setTimeout(refresh, 3000);
 route();

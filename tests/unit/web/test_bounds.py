@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from alerts import make_alert
 
 import stream_detector.web.alert_board as boards
 from stream_detector.core.alerting.alert import Alert
 from stream_detector.core.records import BundleReference, RecordMetadata
-from stream_detector.core.scoring.explanation import Explanation
+from stream_detector.core.scoring.explanation import Explanation, ImageExplanation
 from stream_detector.web import lanes
 from stream_detector.web.alert_board import AlertBoard
 from stream_detector.web.lanes import BIN_MS, N_BINS, Lanes
@@ -72,6 +73,41 @@ def test_alerts_about_whole_windows_are_open_for_some_time() -> None:
     board.add(alert(1))
     assert open_ids(board, NOW_MS + boards.WINDOW_SHOWN_MS) == [1]
     assert open_ids(board, NOW_MS + boards.WINDOW_SHOWN_MS + 1) == []
+
+
+def test_what_is_sent_each_second_is_short() -> None:
+    board = AlertBoard(closes=True)
+    image = ImageExplanation(28, 28, 1, 0, 1, 0, 1, 1.0, "A" * 6_144, 1.0)
+    explanation = replace(
+        alert(0).explanation or Explanation(0, 0, (), (), (), 0.0, 0), image=image
+    )
+    for number in range(boards.SHOWN_MAX + 1):
+        board.add(alert(number, explanation=explanation, anomaly_score=float(number)))
+    picture = board.picture(NOW_MS)
+    assert (picture["n_open"], len(picture["open"])) == (101, 100)
+    assert [each["score"] for each in (picture["open"][0], picture["open"][-1])] == [100, 1]
+    assert len(picture["events"]) == boards.EVENTS_SHOWN_MAX
+    assert len(orjson.dumps(picture)) < 200 * (len(picture["open"]) + len(picture["events"])) * 4
+    assert board.of_key("pump")[0]["heat_map"] == "A" * 6_144
+
+
+def test_an_alert_that_is_kept_is_not_found_again_under_another_id() -> None:
+    board = AlertBoard(closes=True)
+
+    def at(number: int, start_ms: int, end_ms: int, event: Any = "open") -> Alert:
+        span = {"span_start_ms": start_ms, "span_end_ms": end_ms, "opened_ms": start_ms}
+        return alert(number, event, **span)
+
+    board.add(at(1, 10, 20))
+    board.add(replace(at(1, 10, 20, "close"), event_number=2))
+    found = [at(2, 20, 25, "close"), at(3, 21, 25, "close"), at(4, 1, 9, "close"), at(5, 5, 6)]
+    shown = board.of_key("pump", map(boards.shown_alert, found))
+    assert [int(each["id"], 16) for each in shown] == [4, 1, 3]
+    board.add(at(6, 22, 23))  # is open, and has no end
+    shown = board.of_key("pump", map(boards.shown_alert, found))
+    assert [int(each["id"], 16) for each in shown] == [4, 1, 6]
+    shown = board.of_key("pump", map(boards.shown_alert, [at(7, 30, 40, "close")]))
+    assert [int(each["id"], 16) for each in shown] == [1, 6]
 
 
 def test_alerts_a_minute_are_those_of_the_last_hour() -> None:

@@ -15,9 +15,10 @@ from halving_bundle import make_bundle
 from stream_detector.assembly import Served, open_bundle
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.codec.windows import encode_window
+from stream_detector.core.features import Features
 from stream_detector.core.records import OutputRecord, TopicPartition
 from stream_detector.ports import NoSchemas
-from stream_detector.web import charts, history
+from stream_detector.web import alert_board, charts, history
 from stream_detector.web.history import History, Marks, Stretch
 from stream_detector.web.key_view import KeyView, Lines
 
@@ -87,7 +88,7 @@ def test_a_few_lost_samples_are_no_gap(pumps: Served, second_s: int, n_points: i
 def test_a_key_that_is_not_there_has_no_lines(pumps: Served) -> None:
     Stream(broker := MemoryBroker(), pumps)
     lines = look(pumps, broker, "absent", Stretch(0, second(0)))
-    assert [len(each) for each in lines] == [0, 0, 0, 0, 1, 0, 0]
+    assert [len(each) for each in lines] == [0, 0, 0, 0, 1, 0, 0, 0]
 
 
 def test_records_that_are_whole_windows_follow_each_other(
@@ -219,6 +220,31 @@ def test_of_whole_windows_more_than_one_is_shown(tmp_path_factory: pytest.TempPa
     assert len(answer["columns"]["scores"]["x"]) == 20
 
 
+def test_alerts_that_the_page_no_longer_keeps_are_found_again(
+    pumps: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alert_board, "EVENTS_MAX", 2)
+    stream = Stream(broker := MemoryBroker(), pumps)
+    starts = [second(32), second(16), second(8)]
+    with served(make_memory_page(broker, pumps)) as address:
+        for at, level in enumerate([0.5, 0.5, 3.0, 0.5, 3.0, 4.0, 0.5, 0.5, 2.0, 0.5, 0.5]):
+            stream.send(sample_record("a", int(second(4 * at)), *[level] * 4))
+        wait_for_picture(
+            address,
+            lambda each: (
+                [each["alerts"]["n_alerts"], each["alerts"]["n_open"]] == [3, 0]
+                and each["topics"][1]["n_records"] == 11
+            ),
+        )
+        for start_s, n_shown in ((0, 3), (11, 3), (12, 2)):
+            question = {"end_ms": second(43), "span_ms": 1_000 * (43 - start_s)}
+            alerts = ask_key(address, key="a", **question)["alerts"]
+            # The last one is known from its topic; the others are those of the records.
+            assert [each["span_ms"][0] for each in alerts] == starts[:n_shown]
+            assert [each["event"] for each in alerts] == ["close"] * n_shown
+            assert alerts[1]["score"] == 4.0
+
+
 @pytest.mark.parametrize("dark", ["0", "1"])
 def test_a_figure_has_the_columns_by_their_names(address: str, dark: str) -> None:
     answer = ask_key(address, key="<b>", figure="1", dark=dark)
@@ -275,6 +301,12 @@ def test_of_many_features_those_farthest_from_their_reconstruction_are_drawn() -
     assert charts.chosen_features(narrow) == [0, 1, 2, 4, 6, 8]
     none = lines._replace(made_ms=np.empty(0), made=np.empty((0, 9)))
     assert charts.chosen_features(none) == [0, 1, 2, 3, 4, 5]
+
+
+def test_features_are_named_with_their_units() -> None:
+    features = Features(("t", "<b>", "p"), units=("", "°C", "bar"))
+    assert charts.feature_names(features, [0, 1, 2]) == ["t", "<b> (°C)", "p (bar)"]
+    assert charts.feature_names(Features(("t", "p")), [1]) == ["p"]
 
 
 def test_columns_have_null_for_what_is_no_number() -> None:
