@@ -62,6 +62,7 @@ from stream_detector.files import (
     UnusableFileError,
     open_regular,
 )
+from stream_detector.recipes.units import units_of
 from stream_detector.text import printable, shorten
 
 BYTES_MAX: Mapping[str, int] = {
@@ -143,12 +144,13 @@ class Bundle:
 
     @property
     def features(self) -> Features:
-        """Return names and origin of the features, and the scales of keys."""
+        """Return names, origin and units of the features, and the scales of keys."""
         # One series has a name by chance, such as that of its file: its scale is that of any key.
         has_fleet = self.key_scales is not None and len(self.key_scales) > 1
         warm_up_samples = self.manifest.recipe.scaling.warm_up_samples if has_fleet else 0
         names, origin = self.manifest.features, self.manifest.origin
-        return Features(names, origin, self.key_scales, warm_up_samples)
+        units = units_of(self.manifest.recipe.data.units, names)
+        return Features(names, origin, self.key_scales, warm_up_samples, units)
 
     @property
     def reference(self) -> BundleReference:

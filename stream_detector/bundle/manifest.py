@@ -14,9 +14,10 @@ from stream_detector.core.features import NAME_CHARACTERS_MAX
 from stream_detector.core.scoring.reconstruction_error import ErrorKind
 from stream_detector.core.scoring.scorer import SCALED_MAX
 from stream_detector.core.scoring.thresholds import THRESHOLD_MIN
-from stream_detector.errors import BundleIntegrityError, BundleMismatchError
+from stream_detector.errors import BundleIntegrityError, BundleMismatchError, ConfigError
 from stream_detector.recipes import BundleName, Recipe, combination_problems
 from stream_detector.recipes.thresholds import CalibratedOn
+from stream_detector.recipes.units import units_of
 from stream_detector.text import printable, shorten
 
 FORMAT_VERSION = 5
@@ -333,6 +334,11 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
             f"{len(set(names))} among {len(names)}; train the bundle again"
         )
         raise BundleIntegrityError(message)
+    try:
+        units_of(manifest.recipe.data.units, names)
+    except ConfigError as error:
+        message = f"{path}: recipe: {shorten(printable(str(error)))}; train the bundle again"
+        raise BundleIntegrityError(message) from None
     problems = list(combination_problems(manifest.recipe.model_dump(exclude_defaults=True)))
     if problems:
         message = f"{path}: recipe: {shorten('; '.join(problems))}; train the bundle again"

@@ -19,6 +19,9 @@ from stream_detector.core.key_scales import KeyScales
 NAME_CHARACTERS_MAX = 200
 """Longest name of a feature: every alert carries some."""
 
+UNIT_CHARACTERS_MAX = 24
+"""Longest unit of a feature, such as m³/h."""
+
 _GENERATED = "feature_"
 
 
@@ -66,6 +69,9 @@ class Features:
     warm_up_samples
         From how many first samples a key that training did not know gets its scale; 0 where it has
         the fleet's.
+    units
+        What their values are measured in, such as bar, for people; "" of a feature where that is
+        not known. Length n_features, or empty where no unit is known.
 
     Examples
     --------
@@ -77,6 +83,7 @@ class Features:
     origin: tuple[float, ...] = ()
     key_scales: KeyScales | None = None
     warm_up_samples: int = 0
+    units: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -90,6 +97,10 @@ class Features:
     def are_named(self) -> bool:
         """Whether the data named them; if not, features are matched by their places."""
         return self.names != self.generated(len(self)).names
+
+    def unit_name(self, feature: int) -> str:
+        """Return what the values of a feature are measured in; "" where that is not known."""
+        return self.units[feature] if self.units else ""
 
     def to_unit(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return values of shape (.., n_features) in the signal's unit: with the origin again."""
@@ -189,8 +200,8 @@ class Features:
         unknown = [name for name in received if name not in self.names]
         if missing or unknown:
             lists = (("missing", missing), ("unknown", unknown))
-            found = ", ".join(f"{what} {_shown(names)}" for what, names in lists if names)
-            message = f"expected the features {_shown(self.names)}; {found}"
+            found = ", ".join(f"{what} {list_names(names)}" for what, names in lists if names)
+            message = f"expected the features {list_names(self.names)}; {found}"
             raise ValueError(message)
         return [places[name] for name in self.names]
 
@@ -237,7 +248,20 @@ def to_float32(
         return np.ascontiguousarray(centred, dtype=np.float32)
 
 
-def _shown(names: Sequence[str], n_max: int = 10) -> str:
-    """Return names as a list, of many the first."""
+def list_names(names: Sequence[str], n_max: int = 10) -> str:
+    """Return names as a list, of many the first.
+
+    Parameters
+    ----------
+    names
+        What is listed.
+    n_max
+        So many are named, the others counted.
+
+    Examples
+    --------
+    >>> list_names(["t", "h", "p"], 2)
+    't, h and 1 more'
+    """
     more = f" and {len(names) - n_max} more" if len(names) > n_max else ""
     return ", ".join(names[:n_max]) + more

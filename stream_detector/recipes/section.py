@@ -1,9 +1,11 @@
 """The base class of the tables of a recipe, and types that several of them use."""
 
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 COUNT_MAX = 2**31 - 1
 """Largest count or size: what NumPy, Keras and ONNX Runtime take everywhere."""
@@ -52,3 +54,16 @@ def tables_of(field: FieldInfo) -> Tables:
 def is_number(value: object) -> bool:
     """Return whether a value of a recipe is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def one_of(names: Sequence[str]) -> AfterValidator:
+    """Return a validator that accepts these names only, at least two."""
+    *others, last = map(repr, names)
+
+    def check(name: str) -> str:
+        if name not in names:
+            kind, context = "unknown_name", {"expected": f"{', '.join(others)} or {last}"}
+            raise PydanticCustomError(kind, "Input should be {expected}", context)
+        return name
+
+    return AfterValidator(check)

@@ -3,7 +3,6 @@
 The descriptions here are the reference: `docs/generate.py` prints them.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -27,8 +26,15 @@ from stream_detector.recipes.scorers import (
     ReconstructionScorerSection,
     ScorerSection,
 )
-from stream_detector.recipes.section import COUNT_MAX, PositiveFloat, PositiveInt, Section
+from stream_detector.recipes.section import (
+    COUNT_MAX,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    one_of,
+)
 from stream_detector.recipes.thresholds import ThresholdSection
+from stream_detector.recipes.units import UnitTable
 
 GAP_INTERVALS_MIN = 1.5
 """Shortest gap, in sample intervals. With a shorter one, a sender whose clock jitters would have a
@@ -45,19 +51,6 @@ Duration = Annotated[float, Field(ge=0, le=TIMESTAMP_MS_MAX, allow_inf_nan=False
 PositiveDuration = Annotated[float, Field(gt=0, le=TIMESTAMP_MS_MAX, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
 WindowSize = Annotated[int, Field(ge=1, le=WINDOW_VALUES_MAX)]
-
-
-def _one_of(names: Sequence[str]) -> AfterValidator:
-    """Return a validator that accepts these names only."""
-    *others, last = map(repr, names)
-
-    def check(name: str) -> str:
-        if name not in names:
-            kind, context = "unknown_name", {"expected": f"{', '.join(others)} or {last}"}
-            raise PydanticCustomError(kind, "Input should be {expected}", context)
-        return name
-
-    return AfterValidator(check)
 
 
 def _only(key: str) -> str:
@@ -96,7 +89,7 @@ Span = tuple[str, float, float]
 class DataSection(Section):
     """The data set that windows, or samples to cut into windows, are read from."""
 
-    name: Annotated[str, _one_of(tuple(DATASETS))] = Field(
+    name: Annotated[str, one_of(tuple(DATASETS))] = Field(
         description="Data set: " + ", ".join(DATASETS)
     )
     series: SeriesName | None = Field(
@@ -150,6 +143,13 @@ class DataSection(Section):
         description="Files only: the columns that are features, or values of a window, in the "
         "order of the file; all but key, time and label if not given",
     )
+    units: UnitTable | None = Field(
+        default=None,
+        # A bundle without units is written as it was before there were any.
+        exclude_if=lambda units: units is None,
+        description='What features are measured in, by their names: { pressure = "bar" }. '
+        "Sentences and the live page show it; nothing is computed with it",
+    )
     test_share: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         default=None,
         description="Files only: share of each series, at its end, that is the test part; 0.2 with "
@@ -180,7 +180,7 @@ class DataSection(Section):
         description="Images only: the classes that are the anomalies of the test part; all others "
         "if not given",
     )
-    anomalous_from: Annotated[str, _one_of(names_of("image"))] | None = Field(
+    anomalous_from: Annotated[str, one_of(names_of("image"))] | None = Field(
         default=None,
         description="Images only: the data set that anomalous images are read from; the same if "
         "not given",

@@ -35,6 +35,7 @@ from stream_detector.datasets import Dataset, SampleDataset
 from stream_detector.errors import ConfigError
 from stream_detector.files import AnyPath
 from stream_detector.recipes import Recipe
+from stream_detector.recipes.units import units_of
 from stream_detector.schemas.mapping import open_mapping
 from stream_detector.text import printable, shorten
 from stream_detector.training.calibration import (
@@ -98,7 +99,9 @@ def train(
     dataset = load_windows(recipe, data=data)
     fingerprint = dataset.fingerprint  # the data are the same, whatever is left out
     dataset, trimmed = trim_strange(recipe, dataset)
-    open_mapping(table, _features(recipe, dataset).names)  # refuses features that the data has not
+    names = _features(recipe, dataset).names
+    open_mapping(table, names)  # refuses features that the data has not
+    units_of(recipe.data.units, names)  # likewise
     split = split_normal(recipe, dataset)
     scaler = fit_scaler(
         recipe.scaling.kind, dataset.train if recipe.scaling.fit_on == "all" else split.fit

@@ -65,9 +65,9 @@ class Finding(NamedTuple):
             As for `name_features`.
         """
         explanation, facts = name_features(self.explanation, features, of_key), self.facts
-        name = ""
+        name, about = "", explanation.features[0].feature if explanation.features else None
         if isinstance(facts, CheckFacts):
-            name = features.names[facts.feature]
+            about, name = facts.feature, features.names[facts.feature]
             unit = features.unit(facts.feature, of_key[facts.feature] if of_key else None)
             facts = facts.in_unit(unit)
             told = tuple(
@@ -77,7 +77,8 @@ class Finding(NamedTuple):
                 for each in explanation.features
             )
             explanation = replace(explanation, features=told)
-        sentence = sentence_of(explanation, facts, name)
+        measured_in = "" if about is None else features.unit_name(about)
+        sentence = sentence_of(explanation, facts, name, measured_in)
         return self._replace(explanation=replace(explanation, sentence=sentence), facts=facts)
 
 

@@ -17,6 +17,9 @@ Of when peaks come, with the check `rhythm`::
     early   a peak came 0.42 s after the one before; normally 0.7 to 0.95 s
     missing no peak for at least 3 s; normally one comes after 0.7 to 0.95 s
 
+Where the unit of a feature is known, it follows what was observed: `pressure reached 6.2 bar; it is
+normally between 3.9 and 4.3`.
+
 Where a scorer gives no numbers, the sentence is of the explanation::
 
     pressure: observed 6.2 where 4.1 was expected, for 41 s
@@ -132,7 +135,7 @@ Facts = CheckFacts | RhythmExplanation
 """What a check looked at: numbers of one feature, or when peaks came."""
 
 
-def sentence_of(explanation: Explanation, facts: Facts | None, name: str) -> str:
+def sentence_of(explanation: Explanation, facts: Facts | None, name: str, unit: str = "") -> str:
     """Say in one sentence what is unusual in a window.
 
     Parameters
@@ -143,6 +146,9 @@ def sentence_of(explanation: Explanation, facts: Facts | None, name: str) -> str
         What decided, in the unit of the signal; None where the scorer gives no such numbers.
     name
         Name of the feature that the facts are about; not used where they are about none.
+    unit
+        What that feature is measured in, or the worst one of the explanation where there are no
+        facts; "" where that is not known.
 
     Returns
     -------
@@ -158,11 +164,11 @@ def sentence_of(explanation: Explanation, facts: Facts | None, name: str) -> str
     if isinstance(facts, RhythmExplanation):
         sentence = _of_rhythm(facts)
     elif facts is not None:
-        sentence = _of_facts(facts, _shown(name))
+        sentence = _of_facts(facts, _shown(name), unit)
     elif explanation.image is not None:
         sentence = _of_image(explanation.image)
     else:
-        sentence = _of_error(explanation)
+        sentence = _of_error(explanation, unit)
     unreliable = shorten(_of_unreliable(explanation), _UNRELIABLE_CHARACTERS_MAX)
     return shorten(sentence, SENTENCE_CHARACTERS_MAX - len(unreliable)) + unreliable
 
@@ -257,9 +263,9 @@ def number_text(value: float, beside: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _of_facts(facts: CheckFacts, name: str) -> str:
+def _of_facts(facts: CheckFacts, name: str, unit: str) -> str:
     """Say what a check found."""
-    observed, band = _observed(facts), _band(facts)
+    observed, band = _measured(_observed(facts), unit), _band(facts)
     normally = "" if band is None else f"; it normally varies by {band}"
     if facts.kind == "noise":
         return f"{name} varies by {observed}{normally}"
@@ -267,7 +273,7 @@ def _of_facts(facts: CheckFacts, name: str) -> str:
         is_stuck = facts.observed <= _STUCK_SHARE * (facts.low or 0.0)
         if facts.at is None or not is_stuck:
             return f"{name} varied by only {observed}{_for(facts.duration_ms)}{normally}"
-        at = number_text(facts.at, _width(facts))
+        at = _measured(number_text(facts.at, _width(facts)), unit)
         return f"{name} stayed at {at}{_for(facts.duration_ms)}{normally}"
     if facts.kind in ("level", "spike"):
         between = "" if band is None else f"; it is normally {_between(band)}"
@@ -278,7 +284,12 @@ def _of_facts(facts: CheckFacts, name: str) -> str:
             f"the course of {name} differs from what was learnt: observed {observed}{instead}"
             f"{_for(facts.duration_ms)}"
         )
-    return _of_change(facts, name, band)
+    return _of_change(facts, name, unit)
+
+
+def _measured(number: str, unit: str) -> str:
+    """Return a number with its unit, if that is known."""
+    return f"{number} {unit}" if unit else number
 
 
 def _of_rhythm(rhythm: RhythmExplanation) -> str:
@@ -327,18 +338,19 @@ def _of_unreliable(explanation: Explanation) -> str:
     return found
 
 
-def _of_change(facts: CheckFacts, name: str, band: str | None) -> str:
+def _of_change(facts: CheckFacts, name: str, unit: str) -> str:
     """Say how far a feature moved, in one step or over a time."""
+    band = _band(facts)
     is_step = facts.kind == "peak"
     up, down = ("jumped", "dropped") if is_step else ("rose", "fell")
-    change = number_text(abs(facts.observed), _width(facts))
+    change = _measured(number_text(abs(facts.observed), _width(facts)), unit)
     within = f" within {duration_text(facts.duration_ms)}" if facts.duration_ms else ""
     what = "its largest steps are normally" if is_step else "it normally changes by"
     normally = "" if band is None else f"; {what} {band}"
     return f"{name} {down if facts.observed < 0 else up} by {change}{within}{normally}"
 
 
-def _of_error(explanation: Explanation) -> str:
+def _of_error(explanation: Explanation, unit: str) -> str:
     """Say where the worst feature is farthest from what was expected of it."""
     if not explanation.features:
         return "the window is unlike those that were learnt"
@@ -355,7 +367,8 @@ def _of_error(explanation: Explanation) -> str:
     size, *values = max(points, key=lambda point: point[0])
     # Beside the difference, a value near 0 is 0.
     seen, wanted = (number_text(each if abs(each) >= size / 100 else 0.0, size) for each in values)
-    return f"{name}: observed {seen} where {wanted} was expected{lasts and ',' + lasts}"
+    what = f"observed {_measured(seen, unit)} where {wanted} was expected"
+    return f"{name}: {what}{lasts and ',' + lasts}"
 
 
 def _of_image(image: ImageExplanation) -> str:

@@ -101,6 +101,22 @@ def rewrite_manifest(path: Path, **changes: Any) -> None:
     (path / "manifest.json").write_bytes(dump_manifest(values))
 
 
+def test_units_of_features_come_back_and_without_them_nothing_is_written(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    assert bundle.features.units == ()
+    assert bundle.features.unit_name(0) == ""
+    assert "units" not in json.loads((bundle.path / "manifest.json").read_text())["recipe"]["data"]
+    data = RECIPE.data.model_copy(update={"units": {"heat": "°C"}})
+    measured = write(tmp_path / "measured", recipe=RECIPE.model_copy(update={"data": data}))
+    assert measured.features.units == ("", "°C")
+    assert measured.features.unit_name(1) == "°C"
+    values = json.loads((measured.path / "manifest.json").read_text())["recipe"]
+    rewrite_manifest(measured.path, recipe=changed(values, "data.units", {"hot": "°C"}))
+    with pytest.raises(BundleIntegrityError, match=r"recipe: data\.units: .* received hot; train"):
+        read_bundle(measured.path)
+
+
 def test_a_bundle_is_kept_in_memory_and_written_elsewhere(tmp_path: Path, bundle: Bundle) -> None:
     content = read_content(bundle)
     again = write_content(str(tmp_path / "deep" / "again"), content)

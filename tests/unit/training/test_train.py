@@ -310,6 +310,15 @@ def test_window_that_does_not_fit_the_file_is_refused_before_training(tmp_path: 
         train(own_recipe(path), tmp_path / "bundle")
 
 
+def test_units_of_other_features_are_refused_before_training(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    np.savetxt(path, np.zeros((60, 8)), delimiter=",")
+    recipe = own_recipe(path)
+    data = recipe.data.model_copy(update={"units": {"feature_9": "bar"}})
+    with pytest.raises(ConfigError, match=r"data\.units: .* feature_0, .*received feature_9"):
+        train(recipe.model_copy(update={"data": data}), tmp_path / "bundle")
+
+
 def test_too_few_normal_windows_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     np.savetxt(path, np.zeros((19, 8)), delimiter=",")

@@ -281,6 +281,44 @@ def test_without_facts_nothing_is_known_of_what_is_normal() -> None:
     assert found.explanation.sentence == "pressure: observed 2 where 0 was expected, for 60 s"
 
 
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        (
+            CheckFacts(1, "flat", 0.0, 60_000, 0.03, 0.21, at=4.02),
+            "pressure stayed at 4.02 bar for 60 s; it normally varies by 0.03 to 0.21",
+        ),
+        (
+            CheckFacts(1, "flat", 0.1, 60_000, 0.3, 0.9, at=4.02),
+            "pressure varied by only 0.1 bar for 60 s; it normally varies by 0.3 to 0.9",
+        ),
+        (
+            CheckFacts(1, "peak", -1.2, 1_000, 0.05, 0.21),
+            "pressure dropped by 1.2 bar within 1 s; its largest steps are normally 0.05 to 0.21",
+        ),
+        (
+            CheckFacts(1, "spike", 6.2, 0, 3.9, 4.3),
+            "pressure reached 6.2 bar; it is normally between 3.9 and 4.3",
+        ),
+        (CheckFacts(1, "noise", 0.9, 60_000), "pressure varies by 0.9 bar"),
+        (CheckFacts(1, "level", 7.0, 60_000), "pressure is at 7 bar"),
+        (
+            CheckFacts(1, "slope", 3.1, 60_000, -0.5, 0.5),
+            "pressure rose by 3.1 bar within 60 s; it normally changes by -0.5 to 0.5",
+        ),
+        (
+            CheckFacts(1, "shape", 6.2, 41_000, 4.0, 4.3),
+            LEARNT + "observed 6.2 bar instead of 4 to 4.3 for 41 s",
+        ),
+        (CheckFacts(0, "level", 7.0, 60_000), "temperature is at 7"),
+        (None, "pressure: observed 2 bar where 0 was expected, for 60 s"),
+    ],
+)
+def test_a_unit_stands_behind_what_was_observed(facts: CheckFacts | None, sentence: str) -> None:
+    found = finding_of(facts).described(Features(NAMES, units=("", "bar")))
+    assert found.explanation.sentence == sentence
+
+
 @pytest.mark.parametrize(("length", "is_whole"), [(191, True), (192, False)])
 def test_a_sentence_of_an_unknown_key_is_no_longer_than_others(length: int, is_whole: bool) -> None:
     end = "; training did not know this key, which has the scale of all keys"
