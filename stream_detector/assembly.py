@@ -144,6 +144,7 @@ def build_detector(
         model_rows_max=model_rows_max,
         image=window.image,
         mapping=mapping,
+        incident_within_ms=alerting.rules.incident_within_ms,
     )
 
 

@@ -6,13 +6,14 @@ same code on an array of windows.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.alerting.alert import RaisedAlert
+from stream_detector.core.alerting.incidents import join_incidents
 from stream_detector.core.alerting.tracking import ScoredWindow, open_alert
 from stream_detector.core.codec.decoding import Decoded
 from stream_detector.core.codec.formats import ContentType
@@ -34,7 +35,7 @@ from stream_detector.core.scoring.scorer import (
     score_windows,
     usable_windows,
 )
-from stream_detector.core.state.detector_state import DetectorState, EmptyState
+from stream_detector.core.state.detector_state import DetectorState, IncidentState
 from stream_detector.errors import RecordValueError
 
 
@@ -67,7 +68,7 @@ class Detector(Protocol):
 
     @property
     def keeps_state(self) -> bool:
-        """Whether anything is kept from one batch to the next."""
+        """Whether anything of a key is kept from one batch to the next."""
         ...
 
     def initial_state(self) -> DetectorState:
@@ -166,6 +167,8 @@ class WindowDetector:
     mapping
         Where key, time and values are in records; None where these are as
         `stream_detector.core.codec.json_format` says.
+    incident_within_ms
+        As in `AlertRules`.
     """
 
     bundle: BundleReference
@@ -177,15 +180,16 @@ class WindowDetector:
     model_rows_max: int = WINDOWS_MAX
     image: ImageShape | None = None
     mapping: InputMapping | None = None
+    incident_within_ms: int | None = None
 
     @property
     def keeps_state(self) -> bool:
         """False: every record stands for itself."""
         return False
 
-    def initial_state(self) -> EmptyState:
-        """Return the state before the first batch, which is that of any time."""
-        return EmptyState()
+    def initial_state(self) -> IncidentState:
+        """Return the state before the first batch."""
+        return IncidentState()
 
     def replay(
         self, state: DetectorState, batch: RecordBatch, content_type: ContentType | None = None
@@ -213,6 +217,9 @@ class WindowDetector:
         merged = Scores(np.concatenate(indices), np.concatenate(scores), self.scorer.threshold)
         outcomes = {"normal": len(merged) - len(alerts), "anomalous": len(alerts)}
         counts = Counts(records={**outcomes, "dead_letter": len(rejected)}, windows=outcomes)
+        if alerts and isinstance(state, IncidentState):
+            alerts, begun = join_incidents(alerts, state.incidents, self.incident_within_ms)
+            state = replace(state, incidents=begun)
         return Step(state, merged, alerts, rejected, counts)
 
     def decode(

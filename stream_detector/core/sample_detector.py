@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stream_detector.core.alerting.alert import RaisedAlert
 from stream_detector.core.alerting.batch import AlertBatch, AlertPolicy, KeyedAlerts, ScoredSlice
+from stream_detector.core.alerting.incidents import join_incidents
 from stream_detector.core.alerting.no_data import NoDataPolicy, no_data_alerts
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.codec.formats import ContentType
@@ -151,13 +152,14 @@ class SampleDetector:
         counts = _count(len(batch), decoded, completed, judged)
         counts.n_suppressed = alerts.n_suppressed
         state = replace(state, windows=completed.state, alerts=after.alerts, gaps=after.gaps)
-        state = replace(state, new_keys=followed.state)
+        raised = [*alerts.raised, *self._no_data(batch, completed, indices)]
+        raised.sort(key=lambda each: each.record)
+        raised, begun = join_incidents(raised, state.incidents, self.alerting.incident_within_ms)
+        state = replace(state, new_keys=followed.state, incidents=begun)
         rejected = _in_order([*decoded.rejected, *late])
         # A window that came in the warm-up of a new key lacks nothing but the key's scale.
         is_sound = is_scored if units is None else is_scored | units.is_warm_up  # (n_windows,)
         series = SeriesFacts(completed, is_sound, decoded.counts, decoded.values)
-        raised = [*alerts.raised, *self._no_data(batch, completed, indices)]
-        raised.sort(key=lambda each: each.record)
         notices = _clock_notices(completed)
         unknown = [] if units is None else _keys_at(completed, units.is_fleet[units.rows])
         news = (unknown, followed.begun, followed.fitted)

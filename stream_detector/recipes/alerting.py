@@ -34,7 +34,7 @@ SeverityName = Annotated[
 class AlertingSection(Section):
     """How severe an alert is, and when it opens, is updated and closes.
 
-    All keys but `severity` are for `record = "samples"` only: a record that is a whole window
+    All keys but `severity` and `incident_within_ms` are for `record = "samples"` only: a record that is a whole window
     opens an alert of its own.
     """
 
@@ -78,6 +78,11 @@ class AlertingSection(Section):
         "gaps",
     )
 
+    incident_within_ms: Annotated[int, Field(ge=0, le=ALERT_MS_MAX)] = Field(
+        default=60_000,
+        description="Alerts of a partition that open within this time of an incident's first one "
+        "bear its incident_id; 0 gives no incidents",
+    )
     no_data_after_ms: AlertSpan | None = Field(
         default=None,
         description="Time without a record of a key, or without a value of a feature, after which "
@@ -103,4 +108,5 @@ class AlertingSection(Section):
             flood_alerts_max=self.flood_alerts_max,
             flood_window_ms=self.flood_window_ms,
             severities=self.levels,
+            incident_within_ms=self.incident_within_ms or None,
         )

@@ -11,6 +11,7 @@ from stream_detector.core.records import OffsetAndMetadata, TopicPartition
 from stream_detector.core.state.restore_plan import CommitMetadata, RestorePlan
 from stream_detector.errors import StateError
 from stream_detector.service.context import RunContext
+from stream_detector.service.group_watch import commit_metadata
 from stream_detector.telemetry import log_event
 
 
@@ -82,6 +83,8 @@ class Checkpoints:
             self.reset_state("no_checkpoint", partition, offset)
         elif self._context.detector.keeps_state:
             plan = self._usable_plan(partition, checkpoint, first, n_partitions)
+        else:
+            plan = RestorePlan.nothing(offset, self._incidents(partition, checkpoint, n_partitions))
         return plan or RestorePlan.nothing(max(offset, first))
 
     def why_lost(
@@ -122,6 +125,18 @@ class Checkpoints:
         self._context.metrics.restores.labels(outcome).inc()
         place = _place(partition, offset)
         log_event(logging.WARNING, "state-reset", reason=outcome, at=place, **facts)
+
+    def _incidents(
+        self, partition: TopicPartition, checkpoint: OffsetAndMetadata, n_partitions: int
+    ) -> tuple[int, ...]:
+        """Return the incidents that a detector of whole windows goes on with."""
+        metadata = commit_metadata(partition, checkpoint)
+        if metadata is None or (metadata.bundle_version, metadata.n_partitions) != (
+            self._context.detector.bundle.version,
+            n_partitions,
+        ):
+            return ()
+        return metadata.restore_plan.incidents
 
     def _usable_plan(
         self,

@@ -315,7 +315,8 @@ class Restorer:
             self._context.client.seek(partition, plan.offset)
             self._sought.add(partition)
         if plan.offset >= offset:
-            return state
+            # Opened once more at its first record, whose offset may be later.
+            return state.open_partition(partition.partition, plan.offset, plan)
         self._restores[partition] = _Restore(plan, offset, self._context.clock.monotonic_s())
         return state.open_partition(partition.partition, plan.offset, plan)
 

@@ -20,6 +20,7 @@ from halving_bundle import make_bundle
 from stream_detector.assembly import build_detector
 from stream_detector.bundle import read_bundle
 from stream_detector.clients.memory import MemoryBroker
+from stream_detector.core.alerting.incidents import N_INCIDENTS
 from stream_detector.core.records import BundleReference, RecordBatch
 from stream_detector.core.results import Step
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
@@ -157,6 +158,7 @@ def commit_bytes(text: str) -> bytes:
     """Return commit metadata with the fields that it had first."""
     fields = orjson.loads(text)
     del fields["open_alerts"]
+    assert len(fields.pop("incidents", [])) <= N_INCIDENTS
     return orjson.dumps(list(fields.values()))
 
 
@@ -165,6 +167,7 @@ def alert_bytes(alert: dict[str, Any]) -> bytes:
     del alert["detected_at_ms"]
     # Fields that were added since.
     assert alert.pop("feature") is None
+    assert len(alert.pop("incident_id")) == len(alert["alert_id"])
     assert (alert.pop("score"), alert.pop("score_kind")) == (alert["reconstruction_error"], "mae")
     assert alert.pop("sentence") == alert["explanation"].pop("sentence") != ""
     assert alert.pop("span_start_ms") <= alert.pop("span_end_ms") <= alert["event_time_ms"]

@@ -22,7 +22,7 @@ from stream_detector.core.records import (
 )
 from stream_detector.core.results import Step
 from stream_detector.core.scoring.scaling import Scaler
-from stream_detector.core.state.detector_state import DetectorState, EmptyState
+from stream_detector.core.state.detector_state import DetectorState, IncidentState
 
 SHAPE = (3, 2)
 FLOAT32 = [("content-type", CONTENT_TYPES["float32"])]
@@ -90,7 +90,7 @@ def facts(step: Step, start: int = 0) -> tuple[Any, ...]:
 
 @given(records=RECORDS, model_rows_max=st.integers(1, 9))
 def test_scores_and_rejected_partition_the_batch(records: list[Any], model_rows_max: int) -> None:
-    step = detector_of(model_rows_max).step(EmptyState(), batch_of(records))
+    step = detector_of(model_rows_max).step(IncidentState(), batch_of(records))
     scored, rejected = step.scores.indices.tolist(), [each.index for each in step.rejected]
     assert scored == sorted(scored)
     assert rejected == sorted(rejected)
@@ -110,9 +110,9 @@ def test_scores_and_rejected_partition_the_batch(records: list[Any], model_rows_
 def test_any_cut_into_batches_gives_the_same(
     records: list[Any], cuts: list[int], model_rows_max: int, error_kind: str
 ) -> None:
-    whole = facts(detector_of(1_000, error_kind).step(EmptyState(), batch_of(records)))
+    whole = facts(detector_of(1_000, error_kind).step(IncidentState(), batch_of(records)))
     detector = detector_of(model_rows_max, error_kind)
-    state: DetectorState = EmptyState()
+    state: DetectorState = IncidentState()
     parts: list[tuple[Any, ...]] = []
     start = 0
     for n_records in [*cuts, len(records)]:
@@ -126,13 +126,13 @@ def test_any_cut_into_batches_gives_the_same(
 @given(records=RECORDS)
 def test_a_step_can_be_repeated(records: list[Any]) -> None:
     detector, batch = detector_of(4), batch_of(records)
-    first, second = (facts(detector.step(EmptyState(), batch)) for _ in range(2))
+    first, second = (facts(detector.step(IncidentState(), batch)) for _ in range(2))
     assert first == second
 
 
 @given(records=st.lists(WINDOWS, max_size=12), model_rows_max=st.integers(1, 9))
 def test_offline_scores_are_live_scores(records: list[Any], model_rows_max: int) -> None:
-    live = detector_of(1_000).step(EmptyState(), batch_of(records)).scores
+    live = detector_of(1_000).step(IncidentState(), batch_of(records)).scores
     values = [records[index][0] for index in live.indices]
     windows = np.frombuffer(b"".join(values), dtype=np.float32).reshape(-1, *SHAPE)
     offline = detector_of(model_rows_max).score(windows)

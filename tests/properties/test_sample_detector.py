@@ -128,7 +128,7 @@ def alerts_by_key(sent: list[Sent], stream: Stream) -> dict[Any, list[Any]]:
             assert key == sent[start + index].key  # no key is idle
             event = asdict(alert)
             is_continued = event.pop("continues_alert_id") is not None
-            del event["source"], event["alert_id"]
+            del event["source"], event["alert_id"], event["incident_id"]
             found[sent[start + index].partition, key].append((event, is_continued))
     return found
 

@@ -22,13 +22,17 @@ N_RECORDS = 180
 N_PARTITIONS = 2
 SEVERITIES = (("warning", 1.0), ("critical", 3.0))
 START_MS = 1_767_225_600_000
+WITHIN_MS = 100
+"""How far apart alerts of one incident open."""
 
 
 def detector_of(shape: str, version: str = "v1") -> Detector:
     """Return a detector for records of a shape; its network gives zeros."""
     bundle = BundleReference("pumps", version)
     if shape == "windows":
-        return make_window_detector(severities=SEVERITIES, model_rows_max=8, bundle=bundle)
+        return make_window_detector(
+            severities=SEVERITIES, model_rows_max=8, bundle=bundle, incident_within_ms=WITHIN_MS
+        )
     rules = WindowRules(
         n_steps=4,
         n_features=1,
@@ -41,7 +45,7 @@ def detector_of(shape: str, version: str = "v1") -> Detector:
         key_ttl_ms=400,
         no_data_after_ms=50,
     )
-    alerting = AlertRules(1, 1, 40, 30, 20, 90, 2, 60, SEVERITIES)
+    alerting = AlertRules(1, 1, 40, 30, 20, 90, 2, 60, SEVERITIES, WITHIN_MS)
     return make_sample_detector(rules, alerting, model_rows_max=8, bundle=bundle)
 
 

@@ -62,6 +62,7 @@ class Stream(NamedTuple):
     no_data_ms: float | None = None
     keys_max: int = 100
     warm_up: int | None = None
+    incident_ms: int | None = None
 
     def detector(self, model_rows_max: int) -> SampleDetector:
         detector = replace(self._detector(model_rows_max), keys_max=self.keys_max)
@@ -95,6 +96,7 @@ class Stream(NamedTuple):
                 flood_alerts_max=most,
                 flood_window_ms=flood,
                 severities=SEVERITIES,
+                incident_within_ms=self.incident_ms,
             ),
             model_rows_max,
             bundle=BundleReference("b", "v"),
@@ -126,6 +128,7 @@ STREAMS = st.builds(
     no_data_ms=st.sampled_from([None, None, 10, 25, 60]),
     keys_max=st.just(100),
     warm_up=st.sampled_from([None, None, 0, 1, 3, 7]),
+    incident_ms=st.sampled_from([None, 1, 30, 300]),
 )
 SAMPLES = st.lists(
     st.tuples(

@@ -206,6 +206,11 @@ class Alert:
         When the alert was made. The only field in which two runs may differ.
     feature
         Name of the feature that has no value; null where the alert is about anything else.
+    incident_id
+        32 hexadecimal digits that all alerts of one incident share: those of a partition that
+        opened within the recipe's `incident_within_ms` of the incident's first one, of whatever
+        keys. Null where the recipe groups none, and in later events of an alert once its partition
+        has had 12 further incidents.
     """
 
     schema_version: int
@@ -241,6 +246,7 @@ class Alert:
     n_alerts: int
     detected_at_ms: int
     feature: str | None = None
+    incident_id: str | None = None
 
 
 class RaisedAlert(NamedTuple):

@@ -48,6 +48,9 @@ class AlertRules:
         Most alerts that open for a key within so many milliseconds; the next is a summary.
     severities
         (name, anomaly score from which it holds), ascending, the first from 1.
+    incident_within_ms
+        How far from the opening of an incident's first alert those of other keys may open; None
+        for no incidents.
     """
 
     open_after: int
@@ -59,6 +62,7 @@ class AlertRules:
     flood_alerts_max: int
     flood_window_ms: int
     severities: Sequence[tuple[str, float]]
+    incident_within_ms: int | None = None
 
     @property
     def epoch_ms(self) -> int:

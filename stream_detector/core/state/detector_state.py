@@ -7,9 +7,10 @@ after each, and in the end `drop_partitions`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from stream_detector.core.alerting.incidents import Begun
 from stream_detector.core.state.restore_plan import RestorePlan
 
 
@@ -106,39 +107,60 @@ class DetectorState(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class EmptyState:
-    """The state of a detector that keeps nothing, because each record is a whole window."""
+class IncidentState:
+    """The state of a detector of records that are whole windows: incidents, and nothing of keys.
+
+    Parameters
+    ----------
+    incidents
+        When the last incidents of each partition began.
+    """
+
+    incidents: Begun = field(default_factory=dict)
 
     def open_partition(
         self, partition: int, offset: int, restore_plan: RestorePlan | None = None
-    ) -> "EmptyState":
-        """Return the same state."""
-        del partition, offset, restore_plan
-        return self
+    ) -> "IncidentState":
+        """Return the state with the incidents that were committed, if there were any."""
+        del offset
+        if restore_plan is None:
+            return self
+        return IncidentState(with_incidents(self.incidents, partition, restore_plan.incidents))
 
-    def start_scoring(self, partition: int, restore_plan: RestorePlan) -> "EmptyState":
+    def start_scoring(self, partition: int, restore_plan: RestorePlan) -> "IncidentState":
         """Return the same state."""
         del partition, restore_plan
         return self
 
     def finish_restore(
         self, partition: int, offset: int, restore_plan: RestorePlan
-    ) -> "EmptyState":
-        """Return the same state."""
-        del partition, offset, restore_plan
-        return self
+    ) -> "IncidentState":
+        """Return the state with the incidents that were committed."""
+        return self.open_partition(partition, offset, restore_plan)
 
-    def drop_partitions(self, partitions: Sequence[int]) -> "EmptyState":
-        """Return the same state."""
-        del partitions
-        return self
+    def drop_partitions(self, partitions: Sequence[int]) -> "IncidentState":
+        """Return the state without the incidents of some partitions."""
+        return IncidentState(without_incidents(self.incidents, partitions))
 
     def restore_plans(
         self, next_offsets: Mapping[int, int]
-    ) -> tuple["EmptyState", dict[int, RestorePlan]]:
+    ) -> tuple["IncidentState", dict[int, RestorePlan]]:
         """Return plans that replay nothing: reading continues at the committed offset."""
-        return self, {each: RestorePlan.nothing(offset) for each, offset in next_offsets.items()}
+        return self, {
+            each: RestorePlan.nothing(offset, self.incidents.get(each, ()))
+            for each, offset in next_offsets.items()
+        }
 
     def counts(self) -> StateCounts:
         """Return zeros: no key has state, and no alert stays open."""
         return StateCounts()
+
+
+def with_incidents(begun: Begun, partition: int, of_partition: tuple[int, ...]) -> Begun:
+    """Return the incidents of all partitions with those of one replaced."""
+    return {**begun, partition: of_partition}
+
+
+def without_incidents(begun: Begun, partitions: Sequence[int]) -> Begun:
+    """Return the incidents of all partitions but some."""
+    return {each: of for each, of in begun.items() if each not in partitions}

@@ -45,6 +45,9 @@ class RestorePlan(NamedTuple):
     scales
         The scales of keys that training did not know, before the first record, as text
         (`stream_detector.core.state.new_keys`); empty where there are none.
+    incidents
+        When the last incidents began, at the committed offset, which no replay could tell
+        (`stream_detector.core.alerting.incidents`).
     """
 
     offset: int
@@ -55,11 +58,12 @@ class RestorePlan(NamedTuple):
     n_open_alerts: int | None = None
     jump: Jump | None = None
     scales: str = ""
+    incidents: tuple[int, ...] = ()
 
     @classmethod
-    def nothing(cls, offset: int) -> "RestorePlan":
-        """Return the plan of a detector without state."""
-        return cls(offset, -math.inf, offset, has_active_keys=False, digest="")
+    def nothing(cls, offset: int, incidents: tuple[int, ...] = ()) -> "RestorePlan":
+        """Return the plan of a detector without keyed state."""
+        return cls(offset, -math.inf, offset, has_active_keys=False, digest="", incidents=incidents)
 
 
 class CommitMetadata(NamedTuple):
@@ -98,6 +102,8 @@ class CommitMetadata(NamedTuple):
             fields["jump"] = list(restore_plan.jump)
         if restore_plan.scales:
             fields["scales"] = restore_plan.scales
+        if restore_plan.incidents:
+            fields["incidents"] = restore_plan.incidents
         return orjson.dumps(fields).decode()
 
     @classmethod
@@ -126,6 +132,7 @@ class CommitMetadata(NamedTuple):
             n_open = None if n_open is None else int(n_open)
             jump = _jump_of(fields.get("jump"))
             scales = str(fields.get("scales", ""))
+            incidents = tuple(map(int, fields.get("incidents", ())))
         except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as error:
             message = (
                 f"the offset committed for {where} carries metadata of another program "
@@ -135,7 +142,8 @@ class CommitMetadata(NamedTuple):
             raise StateError(message) from None
         offset, score_from_offset, has_active_keys, digest, bundle_version = values
         restore_plan = RestorePlan(
-            offset, stream_time_ms, score_from_offset, has_active_keys, digest, n_open, jump, scales
+            *(offset, stream_time_ms, score_from_offset, has_active_keys, digest),
+            *(n_open, jump, scales, incidents),
         )
         return cls(restore_plan, bundle_version, n_partitions)
 

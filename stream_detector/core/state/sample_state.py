@@ -25,8 +25,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.alerting.incidents import Begun
 from stream_detector.core.alerting.lifecycle import SeriesAlerts
-from stream_detector.core.state.detector_state import StateCounts
+from stream_detector.core.state.detector_state import (
+    StateCounts,
+    with_incidents,
+    without_incidents,
+)
 from stream_detector.core.state.new_keys import NO_PLACES, NewKeys, Places, hold_scales
 from stream_detector.core.state.restore_plan import RestorePlan
 from stream_detector.core.windowing.keyed_state import FREE, Jump, KeyedState
@@ -129,6 +134,8 @@ class SampleState:
         too many.
     new_keys
         Scales of keys that training did not know.
+    incidents
+        When the last incidents of each partition began.
     """
 
     windows: WindowState
@@ -139,6 +146,7 @@ class SampleState:
     restore_points: Mapping[int, tuple[RestorePoint, ...]] = field(default_factory=dict)
     refused_at: Mapping[int, int] = field(default_factory=dict)
     new_keys: NewKeys = field(default_factory=NewKeys)
+    incidents: Begun = field(default_factory=dict)
 
     def open_partition(
         self, partition: int, offset: int, restore_plan: RestorePlan | None = None
@@ -155,7 +163,10 @@ class SampleState:
             new_keys = replace(new_keys, places={**new_keys.places, partition: places})
         first = RestorePoint(offset, plan.stream_time_ms, plan.jump, places)
         points = {**self.restore_points, partition: (first,)}
-        return replace(self, restore_points=points, new_keys=new_keys)
+        incidents = self.incidents
+        if restore_plan is not None:
+            incidents = with_incidents(incidents, partition, plan.incidents)
+        return replace(self, restore_points=points, new_keys=new_keys, incidents=incidents)
 
     def start_scoring(self, partition: int, restore_plan: RestorePlan) -> "SampleState":
         """Note that the replay has reached `RestorePlan.score_from_offset`."""
@@ -189,7 +200,10 @@ class SampleState:
         oldest = state.restore_points[partition][0].places
         numbers, hold_at = keyed_state.partitions, restore_plan.score_from_offset
         new_keys = hold_scales(state.new_keys, partition, numbers, oldest, hold_at)
-        return replace(state, holds={**state.holds, **holds}, new_keys=new_keys)
+        # What opened in the replay has joined others than it did when it was published.
+        incidents = with_incidents(state.incidents, partition, restore_plan.incidents)
+        holds = {**state.holds, **holds}
+        return replace(state, holds=holds, new_keys=new_keys, incidents=incidents)
 
     def drop_partitions(self, partitions: Sequence[int]) -> "SampleState":
         """Drop the state of partitions that another member reads now."""
@@ -200,6 +214,7 @@ class SampleState:
         return replace(
             self,
             new_keys=new_keys,
+            incidents=without_incidents(self.incidents, partitions),
             windows=self.windows.drop_partitions(partitions),
             alerts={slot: each for slot, each in self.alerts.items() if slot not in gone},
             gaps={slot: each for slot, each in self.gaps.items() if slot not in gone},
@@ -248,6 +263,7 @@ class SampleState:
                 n_open_alerts=n_open,
                 jump=begin.jump,
                 scales=begin.places.text,
+                incidents=self.incidents.get(partition, ()),
             )
             kept = {**state.restore_points, partition: points[at:]}
             state = replace(state, restore_points=kept, new_keys=new_keys)

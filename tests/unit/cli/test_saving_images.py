@@ -19,7 +19,7 @@ from stream_detector.core.alerting.alert import Alert, Source
 from stream_detector.core.codec.image_format import encode_image
 from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import OutputRecord, RecordBatch
-from stream_detector.core.state.detector_state import EmptyState
+from stream_detector.core.state.detector_state import IncidentState
 from stream_detector.errors import ConfigError
 from stream_detector.outputs.alerts import SourceReader
 from stream_detector.settings import ConnectionSettings
@@ -55,7 +55,7 @@ def broker() -> MemoryBroker:
 def alert(make_detector: MakeDetector, make_batch: Callable[..., RecordBatch]) -> Alert:
     """An alert of a grey image."""
     detector = make_detector(shape=GREY.window, image=GREY)
-    (raised,) = detector.step(EmptyState(), make_batch([RAW])).alerts
+    (raised,) = detector.step(IncidentState(), make_batch([RAW])).alerts
     return raised.alert
 
 

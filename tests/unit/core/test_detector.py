@@ -17,7 +17,7 @@ from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import FloatArray, RecordBatch
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.scoring.scorer import SCALED_MAX
-from stream_detector.core.state.detector_state import EmptyState
+from stream_detector.core.state.detector_state import IncidentState
 from stream_detector.errors import NonFiniteScoreError, RecordValueError
 
 NOW_MS = 1_767_225_600_000
@@ -40,7 +40,7 @@ def test_an_empty_batch_leads_to_nothing(
     def refuse(_: FloatArray) -> FloatArray:
         pytest.fail("the network was called")
 
-    state = EmptyState()
+    state = IncidentState()
     step = with_network(make_detector(), refuse).step(state, make_batch([]))
     assert step.state is state
     assert (len(step.scores), step.alerts, step.rejected) == (0, [], [])
@@ -53,7 +53,9 @@ def test_a_batch_of_only_bad_records_never_meets_the_network(
     def refuse(_: FloatArray) -> FloatArray:
         pytest.fail("the network was called")
 
-    step = with_network(make_detector(), refuse).step(EmptyState(), make_batch([None, b"", b"?"]))
+    step = with_network(make_detector(), refuse).step(
+        IncidentState(), make_batch([None, b"", b"?"])
+    )
     assert [each.index for each in step.rejected] == [0, 1, 2]
 
 
@@ -65,9 +67,9 @@ def test_a_window_whose_key_is_too_long_is_rejected_whatever_it_holds(
     value: bytes, outcome: str, make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:
     longest, longer = b"\xff" * KEY_BYTES_MAX, b"\xff" * (KEY_BYTES_MAX + 1)
-    step = make_detector().step(EmptyState(), make_batch([value], key=longest))
+    step = make_detector().step(IncidentState(), make_batch([value], key=longest))
     assert step.counts.records[outcome] == 1
-    step = make_detector().step(EmptyState(), make_batch([value, value], key=longer))
+    step = make_detector().step(IncidentState(), make_batch([value, value], key=longer))
     assert [each.index for each in step.rejected] == [0, 1]
     assert (len(step.scores), step.alerts) == (0, [])
     is_decoded = value != b"?"
@@ -80,7 +82,7 @@ def test_keys_that_are_too_long_cost_their_neighbours_nothing_across_slices(
     batch = make_batch([flat(9.0)] * 5)
     keys = [b"k", b"k" * 5_000, b"k", b"k", b"k" * 5_000]
     step = make_detector(model_rows_max=2).step(
-        EmptyState(), replace(batch, keys_alone=lambda: keys)
+        IncidentState(), replace(batch, keys_alone=lambda: keys)
     )
     assert [each.index for each in step.rejected] == [1, 4]
     assert [index for index, *_ in step.alerts] == [0, 2, 3]
@@ -91,7 +93,7 @@ def test_an_error_equal_to_the_threshold_is_normal(
 ) -> None:
     above = float(np.nextafter(np.float32(1), np.float32(2)))
     batch = make_batch([flat(1.0), flat(above), flat(-above)])
-    step = make_detector().step(EmptyState(), batch)
+    step = make_detector().step(IncidentState(), batch)
     assert step.scores.scores.tolist() == [1.0, above, above]
     assert step.scores.is_anomalous.tolist() == [False, True, True]
     assert step.scores.anomaly_scores.tolist() == [1.0, above, above]
@@ -102,7 +104,7 @@ def test_an_alert_says_where_when_and_how_much(
     make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:
     batch = make_batch([flat(0), flat(3.0), flat(1.5, timestamp_ms=NOW_MS + 50)])
-    (_, first, _), (_, second, _) = make_detector().step(EmptyState(), batch).alerts
+    (_, first, _), (_, second, _) = make_detector().step(IncidentState(), batch).alerts
     assert (first.source.topic, first.source.partition, first.source.offset) == (
         "telemetry",
         3,
@@ -121,7 +123,7 @@ def test_an_alert_explains_itself(make_batch: MakeBatch, make_detector: MakeDete
     values = [b"?", flat(1.0), orjson.dumps({"values": [1, 9, 8, 1], "timestamp_ms": NOW_MS + 50})]
     for model_rows_max in (1, 2, 100):
         detector = make_detector(scaler=scaler, model_rows_max=model_rows_max)
-        ((index, alert, _),) = detector.step(EmptyState(), make_batch(values)).alerts
+        ((index, alert, _),) = detector.step(IncidentState(), make_batch(values)).alerts
         found = present(alert.explanation)
         assert (index, found.worst_start_ms, found.worst_end_ms) == (2, NOW_MS + 60, NOW_MS + 70)
         assert (found.shares, found.times_ms, found.imputed_share) == (
@@ -144,7 +146,7 @@ def test_what_explains_an_alert_outlives_buffers_used_again(
         return buffer
 
     detector = make_detector(model_rows_max=1)
-    step = with_network(detector, reuse).step(EmptyState(), make_batch([flat(2.0), flat(3.0)]))
+    step = with_network(detector, reuse).step(IncidentState(), make_batch([flat(2.0), flat(3.0)]))
     expected = [present(alert.explanation).features[0].expected[0] for _, alert, _ in step.alerts]
     assert expected == [8.0, 7.0]
 
@@ -153,7 +155,7 @@ def test_an_alert_carries_the_exact_error(
     make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:
     detector = make_detector(threshold=0.3)
-    step = detector.step(EmptyState(), make_batch([flat(1 / 3)]))
+    step = detector.step(IncidentState(), make_batch([flat(1 / 3)]))
     ((_, alert, _),) = step.alerts
     assert alert.reconstruction_error == float(np.float32(1 / 3))
     assert alert.anomaly_score == alert.reconstruction_error / 0.3
@@ -171,7 +173,7 @@ def test_an_absurd_value_is_put_aside_and_its_neighbours_are_scored(
     make_batch: MakeBatch, make_detector: MakeDetector, value: float, words: str
 ) -> None:
     batch = make_batch([flat(0.5), flat(value), flat(2.0)])
-    step = make_detector().step(EmptyState(), batch)
+    step = make_detector().step(IncidentState(), batch)
     (rejected,) = step.rejected
     assert (rejected.index, rejected.stage, type(rejected.error)) == (1, "check", RecordValueError)
     assert words in str(rejected.error)
@@ -184,7 +186,7 @@ def test_nan_in_float32_is_put_aside_by_step(
     make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:
     value = np.array([0, 0, np.nan, 0], np.float32).tobytes()
-    step = make_detector().step(EmptyState(), make_batch([value]), "float32")
+    step = make_detector().step(IncidentState(), make_batch([value]), "float32")
     (rejected,) = step.rejected
     assert "values[2]: expected a finite number" in str(rejected.error)
     assert len(step.scores) == 0
@@ -195,7 +197,7 @@ def test_a_bad_value_of_several_features_is_named_by_step_and_feature(
 ) -> None:
     scaler = Scaler("none", np.zeros(2, np.float32), np.ones(2, np.float32))
     detector = make_detector(shape=(2, 2), scaler=scaler)
-    step = detector.step(EmptyState(), make_batch([b'{"values":[[0,0],[0,1e39]]}']))
+    step = detector.step(IncidentState(), make_batch([b'{"values":[[0,0],[0,1e39]]}']))
     assert "values[1][1]: expected a finite number" in str(step.rejected[0].error)
 
 
@@ -204,7 +206,7 @@ def test_the_largest_value_still_scored_is_scored(
 ) -> None:
     largest = float(np.nextafter(np.float32(SCALED_MAX), np.float32(0)))
     batch = make_batch([flat(largest), flat(-largest)])
-    step = make_detector().step(EmptyState(), batch)
+    step = make_detector().step(IncidentState(), batch)
     assert step.scores.scores.tolist() == [largest, largest]
 
 
@@ -212,7 +214,7 @@ def test_scaling_that_overflows_is_put_aside_without_a_warning(
     make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:
     scaler = Scaler("min-max", np.array([-3e38], np.float32), np.array([1e10], np.float32))
-    step = make_detector(scaler=scaler).step(EmptyState(), make_batch([flat(3e38)]))
+    step = make_detector(scaler=scaler).step(IncidentState(), make_batch([flat(3e38)]))
     assert "values[0]: received 3e+38" in str(step.rejected[0].error)
 
 
@@ -224,7 +226,7 @@ def test_a_robust_scaler_limits_and_bends_after_the_range_is_checked(
         scaler = Scaler("robust", one - 1, one, np.array([is_constant]))
         largest = float(np.nextafter(np.float32(SCALED_MAX), np.float32(0)))
         batch = make_batch([flat(largest), flat(1.1 * SCALED_MAX)])
-        step = make_detector(scaler=scaler).step(EmptyState(), batch)
+        step = make_detector(scaler=scaler).step(IncidentState(), batch)
         assert step.scores.scores == pytest.approx([error], rel=1e-5)
         assert [each.index for each in step.rejected] == [1]
         values = np.array([[np.inf], [-np.inf], [np.nan], [0]], np.float32)
@@ -238,7 +240,7 @@ def test_rejected_records_keep_the_order_of_the_batch(
     values = [flat(1e39), None, flat(0), b"?", flat(-1e39), b"", flat(2)]
     for model_rows_max in (1, 2, 3, 100):
         detector = make_detector(model_rows_max=model_rows_max)
-        step = detector.step(EmptyState(), make_batch(values))
+        step = detector.step(IncidentState(), make_batch(values))
         assert [each.index for each in step.rejected] == [0, 1, 3, 4, 5]
         assert step.scores.indices.tolist() == [2, 6]
         assert [index for index, *_ in step.alerts] == [6]
@@ -255,7 +257,7 @@ def test_the_network_sees_scaled_slices_of_at_most_model_rows_max(
 
     scaler = Scaler("min-max", np.array([1], np.float32), np.array([0.5], np.float32))
     detector = make_detector(scaler=scaler, model_rows_max=2)
-    with_network(detector, record).step(EmptyState(), make_batch([flat(3.0)] * 5))
+    with_network(detector, record).step(IncidentState(), make_batch([flat(3.0)] * 5))
     assert [len(windows) for windows in seen] == [2, 2, 1]
     for windows in seen:
         assert windows.dtype == np.float32
@@ -275,7 +277,7 @@ def test_a_network_that_gives_no_number_stops_the_service(
     detector = make_detector()
     words = "pumps v1 gave a non-finite error for 1 of 2 finite windows"
     with pytest.raises(NonFiniteScoreError, match=words):
-        with_network(detector, break_second).step(EmptyState(), make_batch([flat(0), flat(0)]))
+        with_network(detector, break_second).step(IncidentState(), make_batch([flat(0), flat(0)]))
     with pytest.raises(NonFiniteScoreError, match=words):
         with_network(detector, break_second).score(np.zeros((2, 4, 1), np.float32))
 
@@ -284,7 +286,7 @@ def test_score_gives_what_step_gives(make_batch: MakeBatch, make_detector: MakeD
     windows = np.random.default_rng(3).normal(size=(9, 4, 1)).astype(np.float32)
     detector = make_detector(model_rows_max=4)
     batch = make_batch([window.tobytes() for window in windows])
-    live = detector.step(EmptyState(), batch, "float32").scores.scores
+    live = detector.step(IncidentState(), batch, "float32").scores.scores
     assert np.array_equal(detector.score(windows), live)
 
 
@@ -307,9 +309,9 @@ def test_score_refuses_another_shape(make_detector: MakeDetector) -> None:
 
 def test_a_label_header_changes_nothing(make_batch: MakeBatch, make_detector: MakeDetector) -> None:
     values = [flat(0.5), flat(2.0)]
-    plain = make_detector().step(EmptyState(), make_batch(values))
+    plain = make_detector().step(IncidentState(), make_batch(values))
     headers: Any = [[("label", b"1")], [("label", b"0")]]
-    labelled = make_detector().step(EmptyState(), make_batch(values, headers))
+    labelled = make_detector().step(IncidentState(), make_batch(values, headers))
     assert labelled.alerts == plain.alerts
 
 
@@ -321,7 +323,7 @@ def test_a_rejected_record_keeps_no_batch_in_memory(
     gc.disable()  # as the service does while it works
     try:
         batch = make_batch([value, flat(0.5)])
-        step = make_detector().step(EmptyState(), batch)
+        step = make_detector().step(IncidentState(), batch)
         assert [each.index for each in step.rejected] == [0]
         is_held = weakref.ref(batch.series)
         del batch, step

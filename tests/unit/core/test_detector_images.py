@@ -16,11 +16,11 @@ from stream_detector.core.codec.keys import KEY_BYTES_MAX
 from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import RecordBatch
 from stream_detector.core.scoring.scaling import Scaler
-from stream_detector.core.state.detector_state import EmptyState
+from stream_detector.core.state.detector_state import IncidentState
 from stream_detector.errors import NonFiniteScoreError
 
 MakeBatch = Callable[..., RecordBatch]
-STATE = EmptyState()
+STATE = IncidentState()
 
 
 @pytest.fixture

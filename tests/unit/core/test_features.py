@@ -11,7 +11,7 @@ from stream_detector.core.codec.samples import decode_samples
 from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.features import Features, to_float32
 from stream_detector.core.records import RecordBatch, RecordMetadata, SeriesColumns, series_columns
-from stream_detector.core.state.detector_state import EmptyState
+from stream_detector.core.state.detector_state import IncidentState
 
 FLOAT32 = [("content-type", CONTENT_TYPES["float32"])]
 ORIGIN = (1.7e9, 0.0)
@@ -74,7 +74,7 @@ def test_alerts_are_in_the_unit_of_the_signal() -> None:
         lambda: [b"k"],
     )
     detector = make_window_detector(features=Features(("meter",), (1.7e9,)))
-    step = detector.step(EmptyState(), batch)
+    step = detector.step(IncidentState(), batch)
     assert step.scores.scores.tolist() == [9 / 4]
     (feature,) = present(step.alerts[0].alert.explanation).features
     assert (feature.name, feature.expected, feature.observed) == ("meter", (1.7e9,), (1.7e9 + 9,))

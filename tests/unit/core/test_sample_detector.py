@@ -20,7 +20,7 @@ from stream_detector.core.records import (
 from stream_detector.core.results import Step
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.scorer import SCALED_MAX
-from stream_detector.core.state.detector_state import DetectorState, EmptyState
+from stream_detector.core.state.detector_state import DetectorState, IncidentState
 from stream_detector.core.state.sample_state import SampleState
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.errors import NonFiniteScoreError, RecordOrderError, RecordValueError
@@ -376,8 +376,8 @@ def test_a_state_that_was_overtaken_is_refused() -> None:
 
 
 def test_the_state_of_another_detector_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"SampleDetector\.initial_state, received EmptyState"):
-        detector_of().step(EmptyState(), batch_of())
+    with pytest.raises(TypeError, match=r"SampleDetector\.initial_state, received IncidentState"):
+        detector_of().step(IncidentState(), batch_of())
 
 
 def test_a_network_that_gives_nan_stops_the_service() -> None:

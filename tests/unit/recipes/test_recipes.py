@@ -96,7 +96,10 @@ def test_the_rules_of_alerts_are_those_of_the_recipe() -> None:
         flood_alerts_max=10,
         flood_window_ms=600_000,
         severities=(("warning", 1.0), ("critical", 2.0)),
+        incident_within_ms=60_000,
     )
+    none = load_recipe(TUTORIAL, ["alerting.incident_within_ms=0"]).alerting.rules
+    assert none.incident_within_ms is None
 
 
 def sections() -> list[type[BaseModel]]:

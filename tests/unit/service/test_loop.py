@@ -13,7 +13,7 @@ from stream_detector.clients.memory import EOF, PAUSE, Fault, MemoryBroker
 from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import FloatArray, OutputRecord, RecordBatch
 from stream_detector.core.results import Step
-from stream_detector.core.state.detector_state import EmptyState
+from stream_detector.core.state.detector_state import IncidentState
 from stream_detector.errors import BrokerError, DeliveryError
 from stream_detector.service import Service
 from stream_detector.settings import DetectSettings, load_settings
@@ -313,7 +313,7 @@ def test_missing_topics_are_refused_with_the_commands_that_make_them(
 
 
 @dataclass(frozen=True, slots=True)
-class RecordingState(EmptyState):
+class RecordingState(IncidentState):
     """Notes which partitions were dropped."""
 
     dropped: list[Sequence[int]] = field(default_factory=list)

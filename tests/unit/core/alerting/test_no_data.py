@@ -174,5 +174,6 @@ def test_what_follows_from_a_score_is_null_and_can_be_read_back() -> None:
         "last_anomalous_ms",
         "continues_alert_id",
         "feature",
+        "incident_id",
     }
     assert parse_alert(value) == replace(opened, detected_at_ms=7)
