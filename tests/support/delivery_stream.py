@@ -22,7 +22,7 @@ N_RECORDS = 180
 N_PARTITIONS = 2
 SEVERITIES = (("warning", 1.0), ("critical", 3.0))
 START_MS = 1_767_225_600_000
-WITHIN_MS = 100
+WITHIN_MS = 1_000
 """How far apart alerts of one incident open."""
 
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -147,3 +148,15 @@ def test_a_stream_has_the_incidents_that_a_list_of_its_alerts_has(
             assert alert.incident_id is None
     event(f"incidents: {min(3, max(map(len, of.values()), default=0))}")
     event(f"shared: {len(events) > sum(map(len, of.values())) > 0}")
+
+
+def test_what_opens_in_a_replay_changes_no_incident() -> None:
+    detector = Stream(4, 4, 0, 100_000, (1, 1, 100, 50, 0, 500, 3, 1_000), "hold").detector(5)
+    plan = RestorePlan.nothing(5, (1_000, 3_000))
+    state = detector.initial_state().open_partition(0, 5, plan)
+    assert state.incidents == {0: plan.incidents}
+    replayed = replace(state, incidents={0: (*plan.incidents, 2_000), 1: (7,)})
+    restored = replayed.finish_restore(0, 9, plan)
+    assert restored.incidents == {0: plan.incidents, 1: (7,)}
+    assert restored.open_partition(0, 12).incidents == restored.incidents
+    assert restored.drop_partitions([0]).incidents == {1: (7,)}
