@@ -34,8 +34,8 @@ SeverityName = Annotated[
 class AlertingSection(Section):
     """How severe an alert is, and when it opens, is updated and closes.
 
-    All keys but `severity` and `incident_within_ms` are for `record = "samples"` only: a record that is a whole window
-    opens an alert of its own.
+    All keys but `severity` and `incident_within_ms` are for `record = "samples"` only: a record
+    that is a whole window opens an alert of its own.
     """
 
     severity: dict[SeverityName, PositiveFloat] = Field(

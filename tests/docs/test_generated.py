@@ -55,6 +55,7 @@ DESIGNED_FIELDS = [
     "n_alerts",
     "detected_at_ms",
     "feature",
+    "incident_id",
 ]
 """Always these names: readers of the topic rely on them."""
 

@@ -1,8 +1,8 @@
 """Incidents: alerts of one partition that opened together, of whatever keys.
 
-Pure, and in event time. An alert whose opening no incident of its partition explains is the first of
-a new one. It joins the oldest incident whose first alert opened at most `incident_within_ms` before
-or after it, since keys are not in step with each other: within 60 s,
+Pure, and in event time. An alert joins the oldest incident of its partition whose first alert
+opened at most `incident_within_ms` before or after it, since keys are not in step with each other.
+Where there is none it is the first of a new one. Within 60 s:
 
     key        a        b         c        d         e
     opened     12:00:00 12:00:20  12:01:30 11:59:10  12:01:00

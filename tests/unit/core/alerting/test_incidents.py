@@ -1,14 +1,11 @@
-"""Alerts that open together bear one incident: the examples of its page, and any others."""
+"""Alerts that open together bear one incident."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from hypothesis import event, given
-from hypothesis import strategies as st
-from sample_streams import PLANS, SIZES, STREAMS, Stream, published_by, steps_of, stream_of
+from sample_streams import Stream
 
 from stream_detector.core.alerting.alert import Alert, AlertEvent, RaisedAlert, Source
 from stream_detector.core.alerting.incidents import N_INCIDENTS, Begun, join_incidents
@@ -117,37 +114,6 @@ def test_what_is_committed_leaves_room_for_them() -> None:
     text = metadata.encode()
     assert len(text) <= METADATA_CHARACTERS_MAX
     assert CommitMetadata.decode(text, "t[0]@7") == metadata
-
-
-class Known(NamedTuple):
-    """An incident as a list of alerts has it."""
-
-    first_ms: int
-    name: str
-
-
-@given(plans=PLANS, stream=STREAMS, sizes=SIZES, within_ms=st.sampled_from([1, 20, 100, 1_000]))
-def test_a_stream_has_the_incidents_that_a_list_of_its_alerts_has(
-    plans: list[Any], stream: Stream, sizes: list[int], within_ms: int
-) -> None:
-    stream, sent = stream._replace(incident_ms=within_ms), stream_of(plans)
-    events = published_by(steps_of(sent, stream, list(sizes), 5))[4]
-    of: dict[int, list[Known]] = defaultdict(list)
-    for _, alert, _ in events:
-        known = of[alert.source.partition]
-        near = [
-            each for each in known[-N_INCIDENTS:] if -within_ms <= each.first_ms - alert.opened_ms
-        ]
-        near = [each for each in near if each.first_ms - alert.opened_ms <= within_ms]
-        if near:
-            assert alert.incident_id == near[0].name
-        elif alert.event == "open":
-            assert alert.incident_id not in [each.name for each in known]
-            known.append(Known(alert.opened_ms, alert.incident_id))
-        else:
-            assert alert.incident_id is None
-    event(f"incidents: {min(3, max(map(len, of.values()), default=0))}")
-    event(f"shared: {len(events) > sum(map(len, of.values())) > 0}")
 
 
 def test_what_opens_in_a_replay_changes_no_incident() -> None:
