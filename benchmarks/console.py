@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 N_STEPS = 20  # samples of a record, of a window and between two windows; one a second
 TICK_MS = 100
 CLOSE_AFTER_MS = 8_000
-RULES: dict[str, int | None] = {
+RULES: dict[str, Any] = {
     "close_after_ms": CLOSE_AFTER_MS,
     "no_data_after_ms": None,
     "cooldown_ms": 0,
@@ -217,7 +217,7 @@ class Windows:
 
 def renderers(browser: "Chrome") -> list[int]:
     """Return the processes that draw the windows of a browser."""
-    driver = browser.service.process  # type: ignore[attr-defined]
+    driver = browser.service.process
     found, waiting = [], [driver.pid]
     while waiting:
         pid = waiting.pop()

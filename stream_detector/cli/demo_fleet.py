@@ -24,7 +24,7 @@ from stream_detector.cli.train import train_with_progress
 from stream_detector.core.records import OutputRecord, RecordBatch, Samples
 from stream_detector.core.results import Step
 from stream_detector.datasets.base import BASE_MS
-from stream_detector.datasets.pumps import Fault, Fleet, simulate
+from stream_detector.datasets.pumps import FEATURES, UNITS, Fault, Fleet, simulate
 from stream_detector.ports import Client, SystemClock
 from stream_detector.recipes import load_recipe, shipped_recipe
 from stream_detector.replay import SampleReplayOptions, replay_samples
@@ -112,12 +112,23 @@ def show_fleet(port: int) -> None:
     with tempfile.TemporaryDirectory(prefix="stream-detector-") as folder:
         file = Path(folder, "pumps.csv")
         write_fleet(Fleet(trained_on, ()), file)
-        changes = ["data.name=csv", f'data.path="{file}"', f"training.epochs={N_EPOCHS}"]
-        recipe = load_recipe(shipped_recipe("telemetry.toml"), ["name=pumps", *changes])
+        recipe = load_recipe(shipped_recipe("telemetry.toml"), fleet_recipe(file))
         bundle = train_with_progress(recipe, Path(folder) / recipe.name)
         served = open_bundle(bundle.path)
         with embedded_broker() as broker:
             stream_fleet(Run(served, broker.bootstrap_servers, broker.create_topic), port)
+
+
+def fleet_recipe(file: Path) -> list[str]:
+    """Return what the fleet's recipe changes of the shipped one."""
+    units = ", ".join(f'{name} = "{unit}"' for name, unit in zip(FEATURES, UNITS, strict=True))
+    return [
+        "name=pumps",
+        "data.name=csv",
+        f'data.path="{file}"',
+        f"data.units={{{units}}}",
+        f"training.epochs={N_EPOCHS}",
+    ]
 
 
 def stream_fleet(run: Run, port: int) -> None:

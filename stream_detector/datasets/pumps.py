@@ -41,7 +41,10 @@ from stream_detector.errors import DatasetError
 from stream_detector.text import shorten
 
 FEATURES = ("temperature", "pressure", "vibration")
-"""Names of the features; units: degrees Celsius, bar, millimetres a second."""
+"""Names of the features."""
+
+UNITS = ("°C", "bar", "mm/s")
+"""What they are measured in."""
 
 KINDS = ("spike", "stuck", "shift", "drift", "oscillation", "noise", "dead")
 """Kinds of faults."""

@@ -52,6 +52,7 @@ class AlertBoard:
     n_alerts: int = 0
     n_not_alerts: int = 0
     n_left_out: int = 0
+    n_events: int = 0
     _open: OrderedDict[str, dict[str, Any]] = field(default_factory=OrderedDict)
     _closed: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=EVENTS_MAX))
@@ -68,6 +69,7 @@ class AlertBoard:
                 return
             shown = shown_alert(alert)
             self._events.append(shown)
+            self.n_events += 1
             if alert.event == "open":
                 self.n_alerts += 1
                 self._count_minute(alert.detected_at_ms // 60_000)

@@ -211,7 +211,7 @@ def make_app(page: LivePage, password: str | None) -> ASGIApp:
     password
         See `Guard`.
     """
-    events = EventStreams(lambda: orjson.dumps(page.picture()))
+    events = EventStreams(lambda: orjson.dumps(page.picture()), lambda: page.board.n_events)
     routes = [
         *(Route(path, _file(*names)) for path, names in _PAGE.items()),
         Route("/lanes", partial(_lanes, page)),

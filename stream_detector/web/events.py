@@ -1,4 +1,4 @@
-"""Server-sent events: one picture a second to each page that is open."""
+"""Server-sent events: a picture a second to each open page, and sooner where alerts came."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,14 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 EVERY_S = 1.0
-"""Time between two pictures."""
+"""Time between two pictures where nothing is new."""
+
+SOON_S = 0.5
+"""Least time between two pictures that are sent because something is new. So a single alert is on
+the page at once, and any number of them cost two pictures a second."""
+
+CHECK_S = 0.05
+"""How often it is looked whether something is new."""
 
 SEND_S_MAX = 10.0
 """How long a page may take to read one; after that its connection ends."""
@@ -27,22 +34,33 @@ class EventStreams:
     ----------
     picture
         Returns what to send, as one line of JSON.
-    every_s
-        Time between two pictures.
+    version
+        Returns a number that is another one where something is new.
     """
 
-    def __init__(self, picture: Callable[[], bytes], every_s: float = EVERY_S) -> None:
+    def __init__(self, picture: Callable[[], bytes], version: Callable[[], int]) -> None:
         self._picture = picture
-        self._every_s = every_s
-        self._made_at_s = float("-inf")
+        self._version = version
+        self._made_at_s = self._hurried_at_s = float("-inf")
+        self._made_version = version()
         self._newest = b""
         self.n_streams = 0
 
-    def newest(self) -> bytes:
-        """Return the newest picture as an event; it is made where the last one is too old."""
-        if time.monotonic() - self._made_at_s >= self._every_s / 2:
+    def newest(self, old_after_s: float) -> bytes:
+        """Return the newest picture as an event; it is made where the last one is too old.
+
+        Parameters
+        ----------
+        old_after_s
+            From which age on; where something is new, it may be younger.
+        """
+        now_s, version = time.monotonic(), self._version()
+        is_new = version != self._made_version and now_s - self._hurried_at_s >= SOON_S
+        if is_new or now_s - self._made_at_s >= old_after_s:
             self._newest = b"data: " + self._picture() + b"\n\n"
-            self._made_at_s = time.monotonic()
+            self._made_at_s, self._made_version = now_s, version
+            if is_new:
+                self._hurried_at_s = now_s
         return self._newest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,8 +75,11 @@ class EventStreams:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             with contextlib.suppress(TimeoutError):  # the page does not read: its connection ends
                 while not await request.is_disconnected():
-                    body = {"type": "http.response.body", "body": self.newest(), "more_body": True}
+                    event = self.newest(EVERY_S / 2)
+                    body = {"type": "http.response.body", "body": event, "more_body": True}
                     await asyncio.wait_for(send(body), SEND_S_MAX)
-                    await asyncio.sleep(self._every_s)
+                    until_s = time.monotonic() + EVERY_S
+                    while self.newest(EVERY_S) is event and time.monotonic() < until_s:
+                        await asyncio.sleep(CHECK_S)
         finally:
             self.n_streams -= 1

@@ -14,6 +14,7 @@ from stream_detector.assembly import embedded_broker, open_bundle
 from stream_detector.cli import demo, demo_fleet
 from stream_detector.datasets.base import BASE_MS
 from stream_detector.errors import ConfigError
+from stream_detector.recipes import load_recipe, shipped_recipe
 
 NOW_MS = 1_800_000_000_000
 HOUR_MS = 3_600_000
@@ -77,7 +78,9 @@ def test_the_fleet_is_on_the_page_until_a_signal(
                 printed += capsys.readouterr().err
                 wait(0.05)
             address = printed.split("console on ")[1].split(",")[0]
-            first = wait_for_picture(address, lambda each: n_with_alert(each) == 12)
+            first = wait_for_picture(
+                address, lambda each: n_with_alert(each) == each["input"]["n_warm"] == 12
+            )
             n_first = first["topics"][1]["n_records"]
             pictures.append(first)
             pictures.append(
@@ -99,6 +102,13 @@ def test_the_fleet_is_on_the_page_until_a_signal(
     assert len(pictures) == 2
     assert pictures[0]["topics"][1]["n_records"] > 12 * 170
     assert pictures[1]["input"]["rejected"][0]["reason"] == "RecordDecodeError"
+
+
+def test_the_recipe_of_the_fleet_has_units() -> None:
+    recipe = load_recipe(
+        shipped_recipe("telemetry.toml"), demo_fleet.fleet_recipe(Path("pumps.csv"))
+    )
+    assert recipe.data.units == {"temperature": "°C", "pressure": "bar", "vibration": "mm/s"}
 
 
 @pytest.mark.parametrize(

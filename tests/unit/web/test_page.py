@@ -11,6 +11,7 @@ from console_page import (
     ask,
     basic,
     make_memory_page,
+    pictures,
     sample_record,
     served,
     wait_for_picture,
@@ -211,6 +212,42 @@ def test_of_many_connections_only_some_are_held_and_the_page_answers(
         for each in held:
             each.close()
         assert ask(address, "/")[0] == 200
+
+
+def test_what_is_new_comes_before_the_time_of_the_next_picture(
+    pumps: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "EVERY_S", 60.0)
+    stream = Stream(broker := MemoryBroker(), pumps)
+    with served(make_memory_page(broker, pumps)) as address:
+        received = pictures(address)
+        assert next(received)["alerts"]["n_open"] == 0
+        for number in (1, 2):
+            stream.send(sample_record(f"pump-{number}", 4_000, *[3.0] * 4))
+            assert next(received)["alerts"]["n_open"] == number
+
+
+def test_what_is_new_makes_no_more_pictures_than_two_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(events, "SOON_S", 60.0)
+    versions, made = [1], []
+
+    def picture() -> bytes:
+        made.append(versions[-1])
+        return b"%d" % versions[-1]
+
+    streams = events.EventStreams(picture, lambda: versions[-1])
+    assert streams.newest(60.0) is streams.newest(60.0)
+    versions.append(2)
+    assert streams.newest(60.0) == b"data: 2\n\n"
+    versions.append(3)  # so soon that it waits
+    assert streams.newest(60.0) == b"data: 2\n\n"
+    assert streams.newest(0.0) == b"data: 3\n\n"
+    monkeypatch.setattr(events, "SOON_S", 0.0)
+    versions.append(4)
+    assert streams.newest(60.0) is streams.newest(60.0)
+    assert made == [1, 2, 3, 4]
 
 
 def test_pages_beyond_the_most_are_refused(pumps: Served, monkeypatch: pytest.MonkeyPatch) -> None:
