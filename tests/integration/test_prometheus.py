@@ -1,22 +1,30 @@
-"""A real Prometheus scrapes the detector's address, and its rules fire and are silent again."""
+"""A real Prometheus scrapes what `detect` serves, and its rules fire and are silent again."""
 
 import json
 import re
 import socket
 import subprocess
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import orjson
 import pytest
+from command_line import CommandLine
 
+from stream_detector.clients import connect
+from stream_detector.core.records import OutputRecord
 from stream_detector.metrics_server import MetricsServer
+from stream_detector.settings import ConnectionSettings
 from stream_detector.telemetry import Metrics
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
+RULES = ROOT / "deploy" / "prometheus" / "stream-detector.rules.yml"
 DEADLINE_S = 30.0
 
 CONFIG = """\
@@ -42,41 +50,63 @@ def metrics() -> Metrics:
     return made
 
 
+@contextmanager
+def prometheus(folder: Path, port: int, rules: str) -> Iterator[str]:
+    """Run a Prometheus that scrapes a port and has these rules; gives its address."""
+    (folder / "rules.yml").write_text(rules)
+    (folder / "prometheus.yml").write_text(CONFIG.format(port=port))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = ["prometheus", f"--web.listen-address={address}", "--log.level=error"]
+    command += ["--config.file=prometheus.yml", "--storage.tsdb.path=data"]
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as process,
+    ):
+        try:
+            yield address
+        finally:
+            process.kill()
+
+
 @pytest.fixture
 def firing(
     metrics: Metrics, prometheus_tools: None, tmp_path: Path
 ) -> Iterator[Callable[[], set[str]]]:
     """Return which rules fire now in a Prometheus that scrapes; none has to hold for long."""
     del prometheus_tools
-    rules = (ROOT / "deploy" / "prometheus" / "stream-detector.rules.yml").read_text()
-    (tmp_path / "rules.yml").write_text(re.sub(r"for: \S+", "for: 0s", rules))
-    with MetricsServer(metrics.registry, "127.0.0.1", 0) as server, socket.socket() as free:
-        (tmp_path / "prometheus.yml").write_text(CONFIG.format(port=server.port))
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-        free.close()
-        command = ["prometheus", f"--web.listen-address={address}", "--log.level=error"]
-        with (
-            (tmp_path / "log").open("wb") as log,
-            subprocess.Popen(
-                [*command, "--config.file=prometheus.yml", "--storage.tsdb.path=data"],
-                cwd=tmp_path,
-                stdout=log,
-                stderr=log,
-            ) as process,
-        ):
-            yield lambda: firing_at(address)
-            process.kill()
+    rules = re.sub(r"for: \S+", "for: 0s", RULES.read_text())
+    with (
+        MetricsServer(metrics.registry, "127.0.0.1", 0) as server,
+        prometheus(tmp_path, server.port, rules) as address,
+    ):
+        yield lambda: firing_at(address)
+
+
+def ask(address: str, path: str) -> object:
+    """Return what Prometheus says, None where it has not started yet."""
+    try:
+        with urllib.request.urlopen(f"http://{address}/api/v1/{path}", timeout=5) as answer:
+            return json.load(answer)["data"]
+    except OSError:
+        return None
 
 
 def firing_at(address: str) -> set[str]:
-    try:
-        with urllib.request.urlopen(f"http://{address}/api/v1/alerts", timeout=5) as answer:
-            alerts = json.load(answer)["data"]["alerts"]
-    except OSError:  # it has not started yet
+    data = ask(address, "alerts")
+    if not isinstance(data, dict):
         return {"not started"}
+    alerts = data["alerts"]
     assert all(alert["labels"].get("job", "pumps") == "pumps" for alert in alerts)
     return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
+
+
+def value_at(address: str, metric: str) -> float | None:
+    """Return what Prometheus has scraped last of a metric without labels of its own."""
+    data = ask(address, f"query?query={urllib.parse.quote(metric)}")
+    assert data is None or isinstance(data, dict)
+    return float(data["result"][0]["value"][1]) if data and data["result"] else None
 
 
 def wait(firing: Callable[[], set[str]], expected: set[str], turn: Callable[[], object]) -> None:
@@ -121,8 +151,7 @@ def mend(metrics: Metrics) -> None:
 def test_the_rules_fire_and_are_silent_again(
     metrics: Metrics, firing: Callable[[], set[str]]
 ) -> None:
-    rules = (ROOT / "deploy" / "prometheus" / "stream-detector.rules.yml").read_text()
-    names = set(re.findall(r"alert: (\w+)", rules))
+    names = set(re.findall(r"alert: (\w+)", RULES.read_text()))
     wait(firing, set(), lambda: None)
     time.sleep(1)
     assert firing() == set()
@@ -130,3 +159,47 @@ def test_the_rules_fire_and_are_silent_again(
     of_counters = {"AlertsLate", "StateLost", "Retrying", "DeadLetters", "ManyAnomalous"}
     left = {f"StreamDetector{name}" for name in of_counters}
     wait(firing, left, lambda: mend(metrics))
+
+
+@pytest.mark.kafka
+@pytest.mark.usefixtures("prometheus_tools")
+def test_a_rule_as_it_is_shipped_fires_on_a_running_detector(
+    kafka: str,
+    topic_options: dict[str, str],
+    halving_bundle: Path,
+    command_line: CommandLine,
+    tmp_path: Path,
+) -> None:
+    words = [word for option in topic_options.items() for word in option]
+    detector = command_line.start(
+        "detect", halving_bundle, "--bootstrap-servers", kafka, *words, "--metrics-port", 0
+    )
+    detector.wait_for(" ready ")
+    (port,) = re.findall(r"metrics address=\S+:(\d+)", detector.output)
+    settings = ConnectionSettings(bootstrap_servers=kafka)
+
+    def send(value: bytes, n_records: int) -> None:
+        topic = topic_options["--input-topic"]
+        client.produce([OutputRecord(topic, b"pump", value)] * n_records)
+        client.flush(10_000)
+
+    def wait_for_rejected(n_records: int) -> None:
+        wait(
+            lambda: {str(value_at(address, "stream_detector_rejected_in_a_row"))},
+            {f"{n_records:.1f}"},
+            lambda: None,
+        )
+
+    with (
+        prometheus(tmp_path, int(port), RULES.read_text()) as address,
+        closing(connect(settings)) as client,
+    ):
+        send(b"another program's record", 99)
+        wait_for_rejected(99)
+        time.sleep(1)
+        assert firing_at(address) == set()
+        send(b"another program's record", 1)
+        wait(lambda: firing_at(address), {"StreamDetectorAllRejected"}, lambda: None)
+        send(orjson.dumps({"values": [0.5] * 140}), 1)
+        wait_for_rejected(0)
+        wait(lambda: firing_at(address), set(), lambda: None)
