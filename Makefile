@@ -92,7 +92,7 @@ lock: ## renew requirements.lock and deploy/image.lock from pyproject.toml; need
 	printf 'hatchling\neditables\n' | uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--extra all --generate-hashes --no-header --no-annotate --output-file requirements.lock pyproject.toml -
 	printf 'hatchling\npooch\n' | uv pip compile --quiet --universal --python-version 3.11 --constraint requirements.lock \
-		--extra confluent --extra registry --extra console --extra otel \
+		--extra confluent --extra registry --extra console --extra route --extra otel \
 		--generate-hashes --no-header --no-annotate --output-file deploy/image.lock pyproject.toml -
 
 clean: ## remove .venv and every cache; bundles stay

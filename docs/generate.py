@@ -33,9 +33,18 @@ from stream_detector.bundle.manifest import Manifest
 from stream_detector.cli import app
 from stream_detector.core.codec.formats import CONTENT_TYPES, FORMATS
 from stream_detector.log_events import LOG_EVENTS
+from stream_detector.outputs.routing.calendars import Calendar, WeeklyWindow
+from stream_detector.outputs.routing.config import AlertmanagerRoute, AppriseRoute, WebhookRoute
+from stream_detector.outputs.routing.matching import Match
 from stream_detector.recipes.section import tables_of
 from stream_detector.recipes.sections import Recipe
-from stream_detector.settings import ENVIRONMENT_PREFIX, ConnectionSettings, DetectSettings
+from stream_detector.settings import (
+    ENVIRONMENT_PREFIX,
+    ConnectionSettings,
+    DetectSettings,
+    RouteSettings,
+)
+from stream_detector.telemetry import Metrics, RouteMetrics
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -101,10 +110,17 @@ def blocks() -> dict[str, str]:
     found = {
         "commands": "\n\n".join(_commands()),
         "settings": _table(
-            ("Setting", "Flag", "Environment", "Default", "Meaning"), _settings(DetectSettings)
+            ("Setting", "Flag", "Environment", "Default", "Meaning"),
+            _settings(DetectSettings, "detect"),
         ),
+        "route settings": _table(
+            ("Setting", "Flag", "Environment", "Default", "Meaning"),
+            _settings(RouteSettings, "route", leaving_out=ConnectionSettings),
+        ),
+        "routes": "\n\n".join(_routes()),
         "recipe": "\n\n".join(_recipe()),
-        "metrics": _table(("Metric", "Type", "Labels", "Meaning"), _metrics()),
+        "metrics": _table(("Metric", "Type", "Labels", "Meaning"), _metrics(Metrics)),
+        "route metrics": _table(("Metric", "Type", "Labels", "Meaning"), _metrics(RouteMetrics)),
         "rules": _table(("Rule", "Fires while", "For", "Severity", "Meaning"), rule_rows()),
         "log events": "\n\n".join(_log_events()),
         "exit codes": _table(("Code", "Raised as", "Meaning"), _exit_codes()),
@@ -199,11 +215,18 @@ def _parameter_row(parameter: Any, callback: Any) -> Row:
     return name, default, f"{meaning}{_one_of(values)}"
 
 
-def _settings(section: type[ConnectionSettings]) -> Iterator[Row]:
-    """Yield a row for each setting of `detect`."""
+def _settings(
+    section: type[ConnectionSettings],
+    command: str,
+    leaving_out: type[ConnectionSettings] | None = None,
+) -> Iterator[Row]:
+    """Yield a row for each setting of a command, but for those that another section has."""
     root: Any = typer.main.get_command(app)
-    flags = {option.name: option.opts[0] for option in root.commands["detect"].params}
+    flags = {option.name: option.opts[0] for option in root.commands[command].params}
+    known = set() if leaving_out is None else set(leaving_out.model_fields)
     for name, field in section.model_fields.items():
+        if name in known:
+            continue
         flag = flags.get(name) or flags.get(name.removesuffix("_s"))
         default = "" if field.default is None else f"`{str(field.default).lower()}`"
         if isinstance(field.default, str):
@@ -215,6 +238,23 @@ def _settings(section: type[ConnectionSettings]) -> Iterator[Row]:
             default,
             _meaning(name, field),
         )
+
+
+def _routes() -> Iterator[str]:
+    """Yield a section for each table of a file of routes."""
+    tables: list[type[BaseModel]] = [AlertmanagerRoute, WebhookRoute, AppriseRoute]
+    yield "## `[[route]]`"
+    yield _kinds("sink", tables)
+    yield _table(("Key", "Of `sink`", "Default", "Meaning"), _keys_of_kinds("sink", tables))
+    for title, table in (
+        ("`match` of a route", Match),
+        ("`[[calendar]]`", Calendar),
+        ("`weekly` of a calendar", WeeklyWindow),
+    ):
+        yield f"## {title}"
+        yield _summary(table).partition("Examples --")[0].strip()
+        fields = {field.alias or name: field for name, field in table.model_fields.items()}
+        yield _table(("Key", "Default", "Meaning"), _keys(fields))
 
 
 def _recipe() -> Iterator[str]:
@@ -261,7 +301,7 @@ def _keys(fields: dict[str, FieldInfo]) -> Iterator[Row]:
     """Yield a row for each key."""
     for name, field in fields.items():
         value = list(field.default) if isinstance(field.default, tuple) else field.default
-        default = "-" if value in (None, "") else f"`{value}`"
+        default = "-" if value in (None, "") or isinstance(value, BaseModel) else f"`{value}`"
         default = "required" if field.is_required() else default
         yield f"`{name}`", default, _meaning(name, field)
 
@@ -296,9 +336,9 @@ def _one_of(values: list[Any]) -> str:
     return f". One of {', '.join(f'`{value}`' for value in values)}" if values else ""
 
 
-def _metrics() -> Iterator[Row]:
-    """Yield a row for each metric."""
-    for each in metric_table().values():
+def _metrics(command: type[Metrics | RouteMetrics]) -> Iterator[Row]:
+    """Yield a row for each metric of a command."""
+    for each in metric_table(command).values():
         labels = ", ".join(f"`{label}`" for label in each.labels)
         yield f"`{each.name}`", each.kind, labels, each.meaning
 
@@ -330,7 +370,7 @@ def _exit_codes() -> Iterator[Row]:
     coded = [error for error in found if "exit_code" in vars(error)]
     for error in sorted(coded, key=lambda error: error.exit_code):
         yield str(error.exit_code), f"`{error.__name__}`", _first_line(error)
-    yield "130", "", "Ended by Ctrl-C, except for `detect`, `alerts` and `broker`."
+    yield "130", "", "Ended by Ctrl-C, except for `detect`, `route`, `alerts` and `broker`."
 
 
 def _error_tree() -> str:

@@ -1,4 +1,4 @@
-"""The metrics of `detect` as its code has them, and expressions that name them."""
+"""The metrics of `detect` and `route` as their code has them, and expressions that name them."""
 
 from functools import cache
 from string import Template
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from prometheus_client.metrics import MetricWrapperBase
 
-from stream_detector.telemetry import Metrics
+from stream_detector.telemetry import Metrics, RouteMetrics
 
 
 class Metric(NamedTuple):
@@ -19,10 +19,10 @@ class Metric(NamedTuple):
 
 
 @cache
-def metric_table() -> dict[str, Metric]:
-    """Return all metrics by the name that they have in the code, which is short."""
+def metric_table(command: type[Metrics | RouteMetrics] = Metrics) -> dict[str, Metric]:
+    """Return all metrics of a command by the name that they have in the code, which is short."""
     found = {}
-    for attribute, metric in vars(Metrics()).items():
+    for attribute, metric in vars(command()).items():
         if isinstance(metric, MetricWrapperBase):
             family = next(iter(metric.describe()))
             name = f"{family.name}_total" if family.type == "counter" else family.name

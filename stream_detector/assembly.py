@@ -279,6 +279,30 @@ def connect_reader(
     return connect(settings, topics=[topic], offset_reset=offset_reset)
 
 
+def connect_to_route(
+    settings: ConnectionSettings,
+    topic: str,
+    group: str,
+    offset_reset: Literal["earliest", "latest"] = "earliest",
+) -> Client:
+    """Return a client that reads a topic of alerts as a member of a group, and writes.
+
+    Parameters
+    ----------
+    settings
+        How to reach Kafka, and with which library.
+    topic
+        What to read.
+    group
+        Consumer group of a route.
+    offset_reset
+        Where reading starts without a committed offset.
+    """
+    from stream_detector.clients import connect
+
+    return connect(settings, topics=[topic], group=group, offset_reset=offset_reset)
+
+
 def connect_writer(settings: ConnectionSettings) -> Client:
     """Return a client that only produces."""
     from stream_detector.clients import connect

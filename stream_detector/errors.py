@@ -11,6 +11,7 @@
     │   ├── RecordSchemaError      its schema is not known, or cannot be used
     │   ├── RecordOrderError       too late to be put in order
     │   ├── AlertRefusedError      usable, but Kafka did not take its alert
+    │   ├── AlertUndeliveredError  a sink of a route did not take an alert
     │   └── KeyLimitError          its key is new, and its partition has keys_max keys
     ├── DatasetError               exit 6; missing, or its sha256 differs
     ├── BundleError                exit 3; half a model is never served
@@ -91,6 +92,10 @@ class RecordOrderError(DataError):
 
 class AlertRefusedError(DataError):
     """The topic of the alerts did not take the alert of a record."""
+
+
+class AlertUndeliveredError(DataError):
+    """A sink of a route did not take an alert."""
 
 
 class KeyLimitError(DataError):

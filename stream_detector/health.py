@@ -6,6 +6,7 @@ one process and for several. They ask Kafka nothing.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
@@ -16,6 +17,18 @@ polled for so long, and gives them to another one."""
 ANSWER_S_MAX = 30.0
 """How long ago Kafka may have answered. A batch takes up to 20 s, and on a quiet topic Kafka is
 asked after 5 s."""
+
+
+class HealthReport(Protocol):
+    """Says whether a command works, and whether it is ready."""
+
+    def why_stuck(self) -> list[str]:
+        """Return why the process should be killed and started again; empty where it works."""
+        ...
+
+    def why_not_ready(self) -> list[str]:
+        """Return why it does not do its work now; empty where it does."""
+        ...
 
 
 class Health:

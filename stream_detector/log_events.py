@@ -259,6 +259,54 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
         "A record of a topic of alerts holds no alert, and is skipped.",
         {"topic": "The topic", "reason": "What is wrong with it"},
     ),
+    "routing": LogEvent(
+        "`route` begins.",
+        {"topic": "Topic of alerts", "routes": "Names of the routes"},
+    ),
+    "alert-silenced": LogEvent(
+        "A silence or a calendar holds an event of an alert back from a route; it is not sent.",
+        {
+            "route": "Name of the route",
+            "key": "Series key",
+            "alert_id": "Id of the alert",
+            "number": "Number of the event within the alert",
+            "why": "Which silence or calendar",
+        },
+    ),
+    "sink-failed": LogEvent(
+        "A sink did not take what it was sent; written at most every 5 seconds.",
+        {
+            "route": "Name of the route",
+            "reason": "Why, without secrets",
+            "again_in_s": "Seconds until the next attempt",
+        },
+    ),
+    "sink-answers": LogEvent(
+        "A sink takes what it is sent again.",
+        {"route": "Name of the route", "after_s": "Seconds since the first failure"},
+    ),
+    "alerts-not-delivered": LogEvent(
+        "A sink refused alerts, or took them in none of all attempts; they are dead letters now.",
+        {
+            "route": "Name of the route",
+            "n_alerts": "How many",
+            "first": "Topic, partition and offset of the first",
+            "reason": "Why, without secrets",
+        },
+    ),
+    "alerts-given-up": LogEvent(
+        "Of open alerts nothing was heard for eight days; their close will not be sent.",
+        {"route": "Name of the route", "n_alerts": "How many"},
+    ),
+    "route-retrying": LogEvent(
+        "Kafka or a Schema Registry failed; the route connects again and reads on from what was "
+        "committed.",
+        {"route": "Name of the route", "reason": "Error"},
+    ),
+    "routing-stopped": LogEvent(
+        "Every route has committed what was delivered and left its group.",
+        {"n_routes": "How many"},
+    ),
     "rows-sorted": LogEvent(
         "Rows of a file of samples are not in the order of time, and are sorted.",
         {

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import MetricsHandler
 
 from stream_detector.errors import ConfigError
-from stream_detector.health import Health
+from stream_detector.health import Health, HealthReport
 from stream_detector.limits import own_shortage
 from stream_detector.telemetry import log_event
 
@@ -56,7 +56,7 @@ class MetricsServer:
     """
 
     def __init__(
-        self, registry: CollectorRegistry, host: str, port: int, health: Health | None = None
+        self, registry: CollectorRegistry, host: str, port: int, health: HealthReport | None = None
     ) -> None:
         try:
             self._server = _Server(registry, host, port, health or Health(registry))
@@ -87,7 +87,7 @@ class MetricsServer:
 class _Handler(MetricsHandler):
     """Answers one request."""
 
-    health: Health
+    health: HealthReport
 
     def do_GET(self) -> None:
         """Answer `/metrics`, `/livez` and `/readyz`; any other address is not found."""
@@ -122,7 +122,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, registry: CollectorRegistry, host: str, port: int, health: Health) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, host: str, port: int, health: HealthReport
+    ) -> None:
         self._opened_at_s: dict[Any, float] = {}  # by connection, the oldest first
         self._lock = threading.Lock()
         self._logged_at_s = -LOG_EVERY_S

@@ -332,6 +332,31 @@ class DetectSettings(ConnectionSettings):
         return self
 
 
+class RouteSettings(ConnectionSettings):
+    """Settings of one run of `stream-detector route`; what it sends where is said by its routes."""
+
+    alerts_topic: str = Field(default="alerts", min_length=1, description="Topic of alerts to read")
+    dead_letter_topic: str = Field(
+        default="dead-letters",
+        min_length=1,
+        description="Topic for alerts that a sink did not take",
+    )
+    metrics_port: Port | None = Field(
+        default=None, description="Serve Prometheus metrics and health on this port"
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address on which metrics and health are served"
+    )
+    log_format: LogFormat = Field(
+        default="text",
+        description="Form of the log lines: text, or json for one JSON object a line",
+    )
+    stop_when_idle_s: PositiveFloat | None = Field(
+        default=None,
+        description="Stop after so many seconds in which there was nothing to read or send",
+    )
+
+
 SettingsT = TypeVar("SettingsT", bound=ConnectionSettings)
 
 
@@ -341,7 +366,7 @@ def load_settings(kind: type[SettingsT], file: AnyPath | None = None, **flags: A
     Parameters
     ----------
     kind
-        `ConnectionSettings` or `DetectSettings`.
+        `ConnectionSettings`, `DetectSettings` or `RouteSettings`.
     file
         A TOML file whose keys are the field names.
     flags
@@ -370,9 +395,10 @@ def _read_file(kind: type[ConnectionSettings], file: AnyPath) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         message = f"settings file {file} cannot be read: {error}"
         raise ConfigError(message) from None
-    unknown = sorted(set(values) - set(DetectSettings.model_fields))
+    fields = {*DetectSettings.model_fields, *RouteSettings.model_fields}
+    unknown = sorted(set(values) - fields)
     if unknown:
-        known = ", ".join(sorted(DetectSettings.model_fields))
+        known = ", ".join(sorted(fields))
         message = f"settings file {file}: unknown {', '.join(unknown)}; known are {known}"
         raise ConfigError(message)
     return {name: value for name, value in values.items() if name in kind.model_fields}

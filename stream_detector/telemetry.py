@@ -307,6 +307,46 @@ class Metrics:
         return timed_reconstruct
 
 
+class RouteMetrics:
+    """The metrics of `route`, all beginning with `stream_detector_route_`."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.events = Counter(
+            "stream_detector_route_events",
+            "Events of alerts that a route has read, by outcome: due, to be sent; noted, of an "
+            "alert that was sent and is as severe as before; not_matched; silenced, by a silence "
+            "or a calendar; duplicate; not_an_alert",
+            ["route", "outcome"],
+            registry=registry,
+        )
+        self.deliveries = Counter(
+            "stream_detector_route_deliveries",
+            "Attempts to deliver, by outcome: delivered; failed, to be tried again or given up; "
+            "dead_letter, given up",
+            ["route", "outcome"],
+            registry=registry,
+        )
+        self.open_alerts = Gauge(
+            "stream_detector_route_open_alerts",
+            "Alerts that were sent and are open",
+            ["route"],
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "stream_detector_route_waiting_events",
+            "Events that wait to be sent; at 10,000 no more are read",
+            ["route"],
+            registry=registry,
+        )
+        self.failing = Gauge(
+            "stream_detector_route_failing",
+            "1 while the sink takes nothing, else 0",
+            ["route"],
+            registry=registry,
+        )
+
+
 def log_event(level: int, event: str, **fields: Any) -> None:
     """Write one log line: the event, then its fields as `name=value`."""
     if logger.isEnabledFor(level):

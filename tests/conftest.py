@@ -23,6 +23,7 @@ from certificates import Certificates, find_missing_tool
 from local_registry import LocalRegistry, LocalRegistryError
 
 if TYPE_CHECKING:
+    from alertmanager import Alertmanager
     from selenium.webdriver import Chrome
 
 DOCKER_IMAGE = "confluentinc/cp-kafka:7.9.1"  # Apache Kafka 3.9 in KRaft mode
@@ -34,8 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for expected in (
         # kafka-python reads its message schemas this way when it is imported.
         "ignore:(read|open)_text is deprecated:DeprecationWarning",
-        # It leaves the sockets of connections that failed, or that were being made when it was
-        # closed, to the garbage collector.
+        # apprise looks for a module of the standard library that newer versions of Python lack.
+        "ignore:'imghdr' is deprecated:DeprecationWarning",
+        # kafka-python leaves the sockets of connections that failed, or that were being made when
+        # it was closed, to the garbage collector.
         r"ignore:Exception ignored in. <socket.*('0\.0\.0\.0'|raddr=)"
         ":pytest.PytestUnraisableExceptionWarning",
     ):
@@ -163,6 +166,26 @@ def prometheus_tools() -> None:
     missing = [name for name in ("prometheus", "promtool") if shutil.which(name) is None]
     if missing:
         _skip_or_fail(f"needs {' and '.join(missing)} on PATH")
+
+
+@pytest.fixture(scope="session")
+def alertmanager_tools() -> None:
+    """Alertmanager and its amtool, as Debian's package `prometheus-alertmanager` has them."""
+    missing = [name for name in ("prometheus-alertmanager", "amtool") if shutil.which(name) is None]
+    if missing:
+        _skip_or_fail(f"needs {' and '.join(missing)} on PATH")
+
+
+@pytest.fixture(scope="module")
+def alertmanager(
+    alertmanager_tools: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["Alertmanager"]:
+    """A real Alertmanager."""
+    from alertmanager import running_alertmanager
+
+    del alertmanager_tools
+    with running_alertmanager(tmp_path_factory.mktemp("alertmanager")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ _COMMANDS = (
     "doctor",
     "detect",
     "alerts",
+    "route",
     "console",
     "dead_letters",
     "replay",

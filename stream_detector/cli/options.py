@@ -30,16 +30,18 @@ def examples(*commands: str) -> str:
     return "\n".join(("Examples:", "", "```text", *commands, "```"))
 
 
-def setting_help(field: str) -> str:
+def setting_help(field: str, kind: type[ConnectionSettings] = DetectSettings) -> str:
     """Return a setting's description and its default."""
-    setting = DetectSettings.model_fields[field]
+    setting = kind.model_fields[field]
     default = "" if setting.default in (None, False) else f" Default {setting.default}."
     return f"{setting.description}.{default}"
 
 
-def setting_option(field: str, **options: Any) -> Any:
+def setting_option(
+    field: str, kind: type[ConnectionSettings] = DetectSettings, **options: Any
+) -> Any:
     """Return an option whose help is the setting's description and default."""
-    return typer.Option(help=setting_help(field), show_default=False, **options)
+    return typer.Option(help=setting_help(field, kind), show_default=False, **options)
 
 
 BundlePath = Annotated[Path, typer.Argument(help="Folder that `train` wrote.", show_default=False)]

@@ -312,8 +312,8 @@ class Rejected:
         What is wrong with it; class and message become the dead letter's headers.
     stage
         Where it was found: "decode", "check" for values that cannot be scored, "keys" for a new key
-        that is one too many, "order" for samples that came too late, or "publish" where its alert
-        was refused.
+        that is one too many, "order" for samples that came too late, "publish" where its alert
+        was refused, or "deliver" where a sink of a route did not take it.
     """
 
     index: int

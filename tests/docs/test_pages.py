@@ -55,7 +55,8 @@ NOT_RUN = Counter(
 )
 """How many blocks of each page the tests cannot run; the pages say why."""
 
-BROKER_PORT, METRICS_PORT = "9092", "9108"
+BROKER_PORT = "9092"
+PORTS = (BROKER_PORT, "9108", "9093", "8077", "2525")
 """The ports that pages name."""
 
 SUPPORT = ROOT / "tests" / "support"
@@ -76,7 +77,8 @@ COMMANDS |= {
 PROGRAMS = {
     *("stream-detector", "python", "make", "pip", "docker", "kafka-topics.sh", "kafka-acls.sh"),
     *("curl", "cat", "head", "grep", "kill", "wait", "ls", "mkdir"),
-    *("cut", ".", "cd", "ln", "echo", "kubectl", "base64"),
+    *("cut", ".", "cd", "ln", "echo", "kubectl", "base64", "sleep"),
+    *("prometheus-alertmanager", "amtool"),
 }
 
 
@@ -243,7 +245,11 @@ def printed(
     "page",
     [pytest.param(page, marks=marks_of(script)) for page, script in SCRIPTS.items()],
 )
-def test_a_page_runs(page: str, printed: dict[str, Future[str]]) -> None:
+def test_a_page_runs(
+    page: str, printed: dict[str, Future[str]], request: pytest.FixtureRequest
+) -> None:
+    if "prometheus-alertmanager" in SCRIPTS[page]:
+        request.getfixturevalue("alertmanager_tools")
     text = printed[page].result()
     for block in output_of_commands(page):
         words = set(re.findall(r"\b[^\W\d_]{3,}\b", block.text))
@@ -269,7 +275,7 @@ def run_page(script: str, environment: dict[str, str], folder: Path) -> str:
     for name in ("models", "producers", "docs/examples", "docs/alert.example.json"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(ROOT / name)
-    ports = {BROKER_PORT: str(free_port()), METRICS_PORT: str(free_port())}
+    ports = {each: str(free_port()) for each in PORTS}
     for shown, own in ports.items():
         script = re.sub(rf"\b{shown}\b", own, script)
     environment = environment | {

@@ -5,7 +5,7 @@ Pure. A dead letter is the record byte for byte, with the reason in headers afte
     key, value                                   those of the record
     its headers                                  as they were, in order
     __connect.errors.topic, partition, offset    where the record is
-    __connect.errors.stage                       "decode", "check", "order" or "publish"
+    __connect.errors.stage                       "decode", "check", "order", "publish", "deliver"
     __connect.errors.exception.class.name        as RecordShapeError
     __connect.errors.exception.message           what is wrong, and what to do
     stream-detector.left-out                     only where parts were too large or unreadable
@@ -74,7 +74,7 @@ class Reason(NamedTuple):
     source
         Where the record is.
     stage
-        Where it was rejected: "decode", "check", "order" or "publish".
+        Where it was rejected: "decode", "check", "keys", "order", "publish" or "deliver".
     error, message
         Class and text of the error.
     """

@@ -1,0 +1,78 @@
+"""Which alerts a route or a silence is about. Pure."""
+
+from fnmatch import fnmatchcase
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from stream_detector.core.alerting.alert import Alert, AlertReason
+
+VALUES_MAX = 1_000
+"""Most values of one key of a matcher."""
+
+TEXT_CHARACTERS_MAX = 1_024
+
+
+def _as_list(value: object) -> object:
+    """Return one text as a list of it."""
+    return [value] if isinstance(value, str) else value
+
+
+Text = Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS_MAX)]
+Texts = Annotated[
+    list[Text] | None, BeforeValidator(_as_list), Field(min_length=1, max_length=VALUES_MAX)
+]
+Reasons = Annotated[
+    list[AlertReason] | None, BeforeValidator(_as_list), Field(min_length=1, max_length=VALUES_MAX)
+]
+
+
+class Match(BaseModel):
+    """Conditions on an alert; it has to meet all that are given, and of each one value.
+
+    Examples
+    --------
+    >>> Match(key=["pump-*"]).describe()
+    'key=pump-*'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    key: Texts = Field(
+        default=None, description="Series keys; `*` stands for any characters, `?` for one"
+    )
+    severity: Texts = Field(default=None, description="Severities, by name")
+    feature: Texts = Field(
+        default=None,
+        description="Features, with `*` and `?` as in key: the one whose error is largest, or the "
+        "one that is missing",
+    )
+    reason: Reasons = Field(default=None, description="Reasons of the event")
+
+    def takes(self, alert: Alert) -> bool:
+        """Return whether an alert meets the conditions."""
+        return (
+            _fits(alert.key, self.key)
+            and (self.severity is None or alert.severity in self.severity)
+            and (self.feature is None or _fits(feature_of(alert), self.feature))
+            and (self.reason is None or alert.reason in self.reason)
+        )
+
+    def describe(self) -> str:
+        """Return the conditions on one line; `all` where there are none."""
+        given = self.model_dump(exclude_none=True)
+        return " ".join(f"{name}={','.join(texts)}" for name, texts in given.items()) or "all"
+
+
+def feature_of(alert: Alert) -> str | None:
+    """Return the feature whose error is largest, or that is missing; None where none is named."""
+    if alert.feature is not None or alert.explanation is None:
+        return alert.feature
+    return next((each.name for each in alert.explanation.features), None)
+
+
+def _fits(text: str | None, patterns: list[str] | None) -> bool:
+    """Return whether a text fits one of some patterns, of which None takes all."""
+    if patterns is None:
+        return True
+    return text is not None and any(fnmatchcase(text, each) for each in patterns)
