@@ -48,6 +48,9 @@ ALERTS_MAX = 100
 LOOKS_MAX = 2
 """Most keys that are looked at at a time; others wait."""
 
+WAITING_MAX = 16
+"""Most questions of a kind that wait for their turn; one more is refused."""
+
 _PAGE = {
     "/": ("console.html", "text/html"),
     "/console.css": ("console.css", "text/css"),
@@ -201,6 +204,34 @@ def take_alerts(board: AlertBoard, schemas: SchemaSource, batch: RecordBatch) ->
             board.add_foreign()
 
 
+class Turns:
+    """Lets a few questions of a kind be worked on at a time, and so many wait.
+
+    Parameters
+    ----------
+    n_at_a_time
+        How many are worked on.
+    """
+
+    def __init__(self, n_at_a_time: int) -> None:
+        self._turns = asyncio.Semaphore(n_at_a_time)
+        self._n_left = n_at_a_time + WAITING_MAX
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many wait as may."""
+        return self._n_left == 0
+
+    async def run(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return what some work gives, once it is its turn; not where it is full."""
+        self._n_left -= 1
+        try:
+            async with self._turns:
+                return await run_in_threadpool(work)
+        finally:
+            self._n_left += 1
+
+
 def make_app(page: LivePage, password: str | None) -> ASGIApp:
     """Return the page as an ASGI application.
 
@@ -215,9 +246,9 @@ def make_app(page: LivePage, password: str | None) -> ASGIApp:
     routes = [
         *(Route(path, _file(*names)) for path, names in _PAGE.items()),
         Route("/lanes", partial(_lanes, page)),
-        Route("/key", partial(_look, page, asyncio.Semaphore(LOOKS_MAX))),
-        Route("/what-if", partial(_try_out, page, asyncio.Semaphore(1))),
-        Route("/dead-letters", partial(_letters, page, asyncio.Semaphore(1))),
+        Route("/key", partial(_look, page, Turns(LOOKS_MAX))),
+        Route("/what-if", partial(_try_out, page, Turns(1))),
+        Route("/dead-letters", partial(_letters, page, Turns(1))),
         Route("/bokeh.js", _script()),
         Route("/events", events),
     ]
@@ -244,7 +275,7 @@ def _script() -> Callable[[Request], Response]:
     return endpoint
 
 
-async def _look(page: LivePage, looks: asyncio.Semaphore, request: Request) -> Response:
+async def _look(page: LivePage, looks: Turns, request: Request) -> Response:
     """Answer with what a key looked like, or with why it cannot be said."""
     asked = request.query_params
     end_ms, span_ms = _number(asked.get("end_ms")), _number(asked.get("span_ms"))
@@ -255,7 +286,7 @@ async def _look(page: LivePage, looks: asyncio.Semaphore, request: Request) -> R
     return await _answer(looks, partial(page.look, question))
 
 
-async def _try_out(page: LivePage, turns: asyncio.Semaphore, request: Request) -> Response:
+async def _try_out(page: LivePage, turns: Turns, request: Request) -> Response:
     """Answer with which alerts other settings would have given."""
     asked = request.query_params
     own = page.what_if.own
@@ -275,18 +306,20 @@ async def _try_out(page: LivePage, turns: asyncio.Semaphore, request: Request) -
     return await _answer(turns, partial(page.what_if.try_out, wanted, hours, newest_ms))
 
 
-async def _letters(page: LivePage, turns: asyncio.Semaphore, _: Request) -> Response:
+async def _letters(page: LivePage, turns: Turns, _: Request) -> Response:
     """Answer with dead letters by reason."""
     return await _answer(turns, partial(read_letters, page.take_snapshot))
 
 
-async def _answer(turns: asyncio.Semaphore, work: Callable[[], dict[str, Any]]) -> Response:
-    """Answer with what some work gives, or with why it cannot be said; few work at a time."""
-    async with turns:
-        try:
-            answer = await run_in_threadpool(work)
-        except StreamDetectorError as error:
-            return JSONResponse({"problem": str(error)}, 503)
+async def _answer(turns: Turns, work: Callable[[], dict[str, Any]]) -> Response:
+    """Answer with what some work gives, or with why it cannot be said."""
+    if turns.is_full:
+        problem = f"{WAITING_MAX} such questions wait for their turn; ask again in a while"
+        return JSONResponse({"problem": problem}, 503)
+    try:
+        answer = await turns.run(work)
+    except StreamDetectorError as error:
+        return JSONResponse({"problem": str(error)}, 503)
     return Response(orjson.dumps(answer), media_type="application/json")
 
 

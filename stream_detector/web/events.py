@@ -1,7 +1,6 @@
 """Server-sent events: a picture a second to each open page, and sooner where alerts came."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 
@@ -17,9 +16,6 @@ the page at once, and any number of them cost two pictures a second."""
 
 CHECK_S = 0.05
 """How often it is looked whether something is new."""
-
-SEND_S_MAX = 10.0
-"""How long a page may take to read one; after that its connection ends."""
 
 STREAMS_MAX = 64
 """Most pages that are kept up to date at a time."""
@@ -64,7 +60,7 @@ class EventStreams:
         return self._newest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send pictures until the page goes, or is too slow."""
+        """Send pictures until the page goes; a connection that does not read them ends."""
         if self.n_streams >= STREAMS_MAX:
             await send({"type": "http.response.start", "status": 503, "headers": []})
             await send({"type": "http.response.body", "body": b"too many pages are open\n"})
@@ -73,13 +69,12 @@ class EventStreams:
         request = Request(scope, receive)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-            with contextlib.suppress(TimeoutError):  # the page does not read: its connection ends
-                while not await request.is_disconnected():
-                    event = self.newest(EVERY_S / 2)
-                    body = {"type": "http.response.body", "body": event, "more_body": True}
-                    await asyncio.wait_for(send(body), SEND_S_MAX)
-                    until_s = time.monotonic() + EVERY_S
-                    while self.newest(EVERY_S) is event and time.monotonic() < until_s:
-                        await asyncio.sleep(CHECK_S)
+            while not await request.is_disconnected():
+                event = self.newest(EVERY_S / 2)
+                body = {"type": "http.response.body", "body": event, "more_body": True}
+                await send(body)  # waits for a slow page, which is then sent what is newest
+                until_s = time.monotonic() + EVERY_S
+                while self.newest(EVERY_S) is event and time.monotonic() < until_s:
+                    await asyncio.sleep(CHECK_S)
         finally:
             self.n_streams -= 1

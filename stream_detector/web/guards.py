@@ -1,4 +1,4 @@
-"""Who may ask the page for anything, and how long a connection may say nothing.
+"""Who may ask the page for anything, and how long a connection may say or read nothing.
 
 Every request goes through `Guard`: the host that it names, the password, the method. Every answer
 leaves with headers that forbid scripts, frames and requests to anywhere else.
@@ -7,8 +7,11 @@ leaves with headers that forbid scripts, frames and requests to anywhere else.
 import base64
 import binascii
 import hmac
+import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
+import h11
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,10 +21,15 @@ if TYPE_CHECKING:
     import asyncio
 
 CONNECTIONS_MAX = 256
-"""Most connections at a time; one more is closed at once."""
+"""Most connections at a time."""
 
 SILENCE_S_MAX = 10.0
 """How long a connection may be without a request that is being answered."""
+
+READ_S_MAX = 10.0
+"""How long a connection may leave its buffers full; after that it ends."""
+
+FULL = b"too many connections are open\n"
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -115,27 +123,86 @@ def _has_password(headers: Headers, password: str) -> bool:
 
 
 class GuardedProtocol(H11Protocol):
-    """A connection that is closed where there are too many, and where it says nothing."""
+    """A connection that ends where it says nothing, or does not read what it is sent.
+
+    Where there are too many, the oldest of those that ask for nothing makes room; if all are being
+    answered, the new one is told so.
+    """
+
+    _watch: "asyncio.TimerHandle | None" = None
+    _stall: "asyncio.TimerHandle | None" = None
+    _made_at_s = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        is_answered = self.cycle is None or self.cycle.response_complete
+        return is_answered or self.transport.is_closing()  # one that closes may wait for its reader
 
     def connection_made(self, transport: Any) -> None:
-        """Take a connection, unless there are too many."""
+        """Take a connection, or refuse it."""
         super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS_MAX:
-            transport.abort()
+        self._made_at_s = self.loop.time()
+        if len(self.connections) > CONNECTIONS_MAX and not self._make_room():
+            self._refuse()
             return
         self._watch = self.loop.call_later(SILENCE_S_MAX, self._end_if_silent)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection."""
-        watch: asyncio.TimerHandle | None = getattr(self, "_watch", None)
-        if watch is not None:
-            watch.cancel()
+        for timer in (self._watch, self._stall):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Give a reader that has let all buffers fill up some time to go on."""
+        super().pause_writing()
+        self._stall = self.loop.call_later(READ_S_MAX, self._end_unread)
+
+    def resume_writing(self) -> None:
+        """Go on once the reader does."""
+        super().resume_writing()
+        if self._stall is not None:
+            self._stall.cancel()
+
+    def _make_room(self) -> bool:
+        """End the oldest other connection that asks for nothing; say whether there was one."""
+        others = [each for each in self.connections if each is not self and _is_idle(each)]
+        if not others:
+            return False
+        oldest = min(others, key=lambda each: getattr(each, "_made_at_s", 0.0))
+        self.connections.discard(oldest)
+        oldest.transport.abort()
+        return True
+
+    def _refuse(self) -> None:
+        """Say that there are too many, and close."""
+        self.connections.discard(self)
+        own = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(FULL))}
+        headers = [*(HEADERS | own | {"connection": "close"}).items()]
+        for event in (
+            h11.Response(status_code=503, reason=b"Service Unavailable", headers=headers),
+            h11.Data(data=FULL),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _end_unread(self) -> None:
+        """End the connection; the system, too, forgets what was not read."""
+        own = self.transport.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     def _end_if_silent(self) -> None:
         """Close the connection unless a request is being answered; then look again later."""
-        is_idle = self.cycle is None or self.cycle.response_complete
-        if is_idle or self.transport.is_closing():  # one that closes may wait for its reader
+        if self.is_idle:
             self.transport.abort()
             return
         self._watch = self.loop.call_later(SILENCE_S_MAX, self._end_if_silent)
+
+
+def _is_idle(protocol: Any) -> bool:
+    """Return whether a connection of the server is one of ours that asks for nothing."""
+    return isinstance(protocol, GuardedProtocol) and protocol.is_idle

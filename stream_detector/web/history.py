@@ -112,22 +112,28 @@ class History:
         BrokerError
             If no broker answers.
         """
-        with closing(self.connect()) as client:
-            client.poll(1, 0)  # the first poll assigns the partitions
-            wanted = {each for each in client.assignment() if partition in (None, each.partition)}
-            first, end = client.beginning_offsets(wanted), client.end_offsets(wanted)
-            known = self.marks.before(stretch.start_ms)
-            if known is None:
-                client.pause(client.assignment() - wanted)
+        known = self.marks.before(stretch.start_ms)
+        if known is None:
+            with closing(self.connect()) as client:
+                wanted = _assign(client, partition)
+                first, end = client.beginning_offsets(wanted), client.end_offsets(wanted)
                 known = _find_offsets(client, first, end, stretch.start_ms)
         until = self.marks.after(stretch.end_ms) or {}
-        starts = {each: max(known.get(each, first[each]), first[each]) for each in wanted}
-        ends = {each: min(until.get(each, end[each]), end[each]) for each in wanted}
         # kafka-python reads on poorly where partitions were paused, sought and resumed often.
         with closing(self.connect()) as client:
-            client.poll(1, 0)
-            client.pause(client.assignment() - wanted)
+            wanted = _assign(client, partition)
+            first, end = client.beginning_offsets(wanted), client.end_offsets(wanted)
+            starts = {each: max(known.get(each, first[each]), first[each]) for each in wanted}
+            ends = {each: min(until.get(each, end[each]), end[each]) for each in wanted}
             yield from _read(client, starts, ends)
+
+
+def _assign(client: Client, partition: int | None) -> set[TopicPartition]:
+    """Return the partitions that are to be read, one or all, and pause the others."""
+    client.poll(1, 0)  # the first poll assigns the partitions
+    wanted = {each for each in client.assignment() if partition in (None, each.partition)}
+    client.pause(client.assignment() - wanted)
+    return wanted
 
 
 def _read(client: Client, starts: Offsets, ends: Offsets) -> Iterator[RecordBatch]:

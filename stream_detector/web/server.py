@@ -17,6 +17,10 @@ WAIT_S = 5.0
 
 _BACKLOG = 256
 
+_SEND_BYTES = 128 * 1_024
+"""What the system holds of an answer that is not read yet, doubled by Linux; it would be megabytes
+for each connection otherwise."""
+
 
 @contextmanager
 def serve(console: LivePage, host: str, port: int, password: str | None) -> Iterator[str]:
@@ -92,6 +96,7 @@ def _listen(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:

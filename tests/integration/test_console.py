@@ -15,6 +15,7 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 
 from stream_detector.assembly import connect_writer, make_service
 from stream_detector.cli.console import make_console
+from stream_detector.core.features import Features
 from stream_detector.core.records import OutputRecord
 from stream_detector.ports import Client, SystemClock
 from stream_detector.settings import DetectSettings, load_settings
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.kafka
 
 HOSTILE = "<img src=x onerror='window.wasRun = 1'>\u202e<b>\n"
 SHOWN = "<img src=x onerror='window.wasRun = 1'>\\u202e<b>\\n"
+FEATURES = Features(("<img src=y onerror='window.wasRun = 2'>",), units=("<b>V",))
 APPEARS_S_MAX = 3.0
 WIDTHS = (390, 1200)
 
@@ -55,7 +57,7 @@ def live(
     kafka: str, module_topics: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Live]:
     """Serve the page while a detector runs."""
-    pumps = open_pumps(tmp_path_factory.mktemp("bundle"))
+    pumps = open_pumps(tmp_path_factory.mktemp("bundle"), features=FEATURES)
     settings = load_settings(
         DetectSettings,
         bootstrap_servers=kafka,
@@ -130,7 +132,7 @@ def test_a_fault_is_on_the_page_within_three_seconds(page: Chrome, live: Live) -
     seconds = wait(lambda: key in text(page, "#open tbody"))
     assert seconds < APPEARS_S_MAX
     row = text(page, "#open tbody")
-    assert "observed 4 where 2 was expected" in row
+    assert "observed 4 <b>V where 2 was expected" in row
     assert "4.00" in row
     live.send(key, *[0.5] * 6)
     time.sleep(4.0)  # windows of a later time, since those above are known
@@ -171,7 +173,7 @@ def test_a_key_has_its_signal_its_reconstruction_and_its_scores(page: Chrome, li
     assert max(columns(page, "scores")["y"]) == 3.0
     assert len(columns(page, "alerts")["x0"]) == 1
     assert evaluate(page, "document.querySelector('#chart').offsetHeight") > 300
-    assert "observed 3 where 1.5 was expected" in text(page, "#words")
+    assert f'"{FEATURES.names[0]}": observed 3 <b>V where 1.5 was expected' in text(page, "#words")
     # Back to a time that the console did not read as it came: half of the samples are older.
     before = text(page, "#key-note")
     page.find_element("id", "earlier").click()
@@ -212,7 +214,9 @@ def test_other_settings_are_tried(page: Chrome, live: Live) -> None:
 
 def test_dead_letters_are_shown_by_reason(page: Chrome, live: Live) -> None:
     value = b"<script>window.wasRun = 1</script>"
+    header = ("content-type", b"<img src=z onerror='window.wasRun = 3'>")
     live.client.produce([OutputRecord(live.topic, HOSTILE.encode(), value)])
+    live.client.produce([OutputRecord(live.topic, HOSTILE.encode(), value, (header,))])
     live.client.flush(10_000)
 
     def shown() -> str:
@@ -222,6 +226,7 @@ def test_dead_letters_are_shown_by_reason(page: Chrome, live: Live) -> None:
         return text(page, "#letters")
 
     wait(lambda: "RecordDecodeError" in shown())
+    wait(lambda: "<img src=z" in shown())
     assert value.decode() in text(page, "#letters")
     assert SHOWN in text(page, "#letters")
 

@@ -18,6 +18,7 @@ from stream_detector.assembly import Served, open_bundle
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.alerting.alert import Alert, encode_alert
 from stream_detector.core.codec.samples import encode_samples
+from stream_detector.core.features import Features
 from stream_detector.core.records import OutputRecord, TopicPartition
 from stream_detector.outputs.dead_letters import Snapshot
 from stream_detector.ports import NoSchemas, SystemClock
@@ -31,14 +32,17 @@ from stream_detector.web.server import serve
 from stream_detector.web.what_if import WhatIf
 
 
-def open_pumps(folder: Path, n_steps: int = 4) -> Served:
+def open_pumps(folder: Path, n_steps: int = 4, features: Features | None = None) -> Served:
     """Return a bundle of samples of one feature, one a second, in windows side by side.
 
     Its network halves. A window is anomalous where the mean size of its values is above 1, and its
     anomaly score is that mean. An alert closes 4 s after its last anomalous window.
     """
-    make_bundle_of_samples(folder / "pumps", n_steps, close_after_ms=4_000, no_data_after_ms=None)
-    return open_bundle(folder / "pumps")
+    path = folder / "pumps"
+    make_bundle_of_samples(
+        path, n_steps, features=features, close_after_ms=4_000, no_data_after_ms=None
+    )
+    return open_bundle(path)
 
 
 def make_memory_page(broker: MemoryBroker, served: Served) -> LivePage:

@@ -69,14 +69,21 @@ def make_bundle(
 
 
 def make_bundle_of_samples(
-    path: Path, n_steps: int = 20, n_features: int = 1, **alerting: int | None
+    path: Path,
+    n_steps: int = 20,
+    n_features: int = 1,
+    features: Features | None = None,
+    **alerting: int | None,
 ) -> None:
     """Write a bundle for samples, one a second, in windows side by side.
 
-    Keys of the recipe's `[alerting]` may be given.
+    Keys of the recipe's `[alerting]` may be given, and the features with their units.
     """
     recipe = load_recipe(ROOT / "models" / "smd-dense.toml")
     data = recipe.data.model_copy(update={"name": "csv", "series": None, "path": "pumps.csv"})
+    if features is not None and features.units:
+        units = dict(zip(features.names, features.units, strict=True))
+        data = data.model_copy(update={"units": units})
     changes: dict[str, object] = {"steps": n_steps, "features": n_features, "stride": n_steps}
     changes |= {"sample_interval_ms": 1_000.0, "gap_ms_max": None}
     window = recipe.window.model_copy(update=changes)
@@ -84,7 +91,7 @@ def make_bundle_of_samples(
     made = recipe.model_copy(
         update={"name": "pumps", "data": data, "window": window, "alerting": rules}
     )
-    make_bundle(path, made)
+    make_bundle(path, made, features=features)
 
 
 def scaling_network(n_steps: int, n_features: int, factor: float) -> bytes:

@@ -1,7 +1,6 @@
 """The page as a browser asks for it, from topics in this process."""
 
 import re
-import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -179,41 +178,6 @@ def test_an_address_that_is_taken_is_refused(pumps: Served) -> None:
             pass
 
 
-def test_a_connection_that_asks_nothing_is_closed(
-    pumps: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(guards, "SILENCE_S_MAX", 0.3)
-    Stream(broker := MemoryBroker(), pumps)
-    with served(make_memory_page(broker, pumps)) as address:
-        where = urlsplit(address)
-        with socket.create_connection((where.hostname, where.port), timeout=5) as slow:
-            slow.sendall(b"GET / HTTP/1.1\r\nHost: local")
-            with pytest.raises(ConnectionError):
-                raise ConnectionResetError if not slow.recv(1) else AssertionError
-        # One that is sent pictures is not.
-        assert wait_for_picture(address, lambda each: each["topics"][0]["is_connected"])
-
-
-def test_of_many_connections_only_some_are_held_and_the_page_answers(
-    pumps: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(guards, "CONNECTIONS_MAX", 5)
-    Stream(broker := MemoryBroker(), pumps)
-    with served(make_memory_page(broker, pumps)) as address:
-        where = urlsplit(address)
-        held = [socket.create_connection((where.hostname, where.port)) for _ in range(4)]
-        assert ask(address, "/")[0] == 200
-        held.append(socket.create_connection((where.hostname, where.port)))
-        ended = False
-        for _ in range(5):
-            with pytest.raises(OSError):  # noqa: PT011  (reset, or no answer at all)
-                ended = ask(address, "/")[0] == 200
-        assert not ended
-        for each in held:
-            each.close()
-        assert ask(address, "/")[0] == 200
-
-
 def test_what_is_new_comes_before_the_time_of_the_next_picture(
     pumps: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,10 +212,3 @@ def test_what_is_new_makes_no_more_pictures_than_two_a_second(
     versions.append(4)
     assert streams.newest(60.0) is streams.newest(60.0)
     assert made == [1, 2, 3, 4]
-
-
-def test_pages_beyond_the_most_are_refused(pumps: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "STREAMS_MAX", 0)
-    Stream(broker := MemoryBroker(), pumps)
-    with served(make_memory_page(broker, pumps)) as address:
-        assert ask(address, "/events")[0] == 503
