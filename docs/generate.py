@@ -272,9 +272,20 @@ def _recipe() -> Iterator[str]:
         yield _summary(tables[0]) if len(tables) == 1 else f"The keys depend on `{tag}`."
         if len(tables) == 1:
             yield _table(("Key", "Default", "Meaning"), _keys(tables[0].model_fields))
+            yield from _named_tables(name, tables[0])
         else:
             yield _kinds(tag, tables)
             yield _table(("Key", f"Of `{tag}`", "Default", "Meaning"), _keys_of_kinds(tag, tables))
+
+
+def _named_tables(path: str, table: type[BaseModel]) -> Iterator[str]:
+    """Yield a section for each key of a table that holds tables by name."""
+    for name, field in table.model_fields.items():
+        _, tables, _ = tables_of(field)
+        if tables and get_origin(field.annotation) is dict:
+            yield f"### `[{path}.{name}.NAME]`"
+            yield _summary(tables[0])
+            yield _table(("Key", "Default", "Meaning"), _keys(tables[0].model_fields))
 
 
 def _summary(table: type[BaseModel]) -> str:

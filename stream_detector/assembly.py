@@ -7,6 +7,7 @@ Kafka library never loads the other.
 
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from stream_detector.bundle import Bundle, read_bundle
@@ -23,7 +24,7 @@ from stream_detector.core.windowing.admission import KEYS_MAX
 from stream_detector.errors import missing_topics
 from stream_detector.files import AnyPath
 from stream_detector.ports import Client, NoSchemas, SchemaSource, SystemClock
-from stream_detector.recipes import Recipe, override_input
+from stream_detector.recipes import Recipe, override_tables
 from stream_detector.schemas.mapping import open_mapping
 from stream_detector.settings import ConnectionSettings, DetectSettings, EngineName
 
@@ -55,7 +56,7 @@ def open_bundle(
     model_rows_max: int = WINDOWS_MAX,
     observe: Callable[[Reconstruct], Reconstruct] = lambda reconstruct: reconstruct,
     keys_max: int = KEYS_MAX,
-    input_changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Served:
     """Read a bundle, load its network and run its self-test.
 
@@ -71,9 +72,10 @@ def open_bundle(
         Wraps the network of the detector, to measure it.
     keys_max
         Most keys with state in one partition.
-    input_changes
-        Keys of the recipe's `[input]` that this run changes. State and alerts then bear a version
-        of their own, because the same records mean other samples.
+    changes
+        What this run changes of the recipe's tables `input` and `alerting`. With another `input`
+        state and alerts bear a version of their own, because the same records mean other samples;
+        with another `alerting` alerts bear its digest.
 
     Raises
     ------
@@ -87,10 +89,12 @@ def open_bundle(
     bundle.check_self_test(reconstruct)
     scorer = bundle.scorer(observe(reconstruct))
     own, name = bundle.manifest.recipe, bundle.reference
-    recipe = override_input(own, input_changes or {})
+    recipe = override_tables(own, changes or {})
     if recipe.input != own.input:
         name = name.with_input(recipe.input.model_dump_json(exclude_none=True))
     detector = build_detector(recipe, scorer, name, model_rows_max, keys_max, bundle.features)
+    if recipe.alerting != own.alerting:
+        detector = replace(detector, rules_digest=recipe.alerting.digest)
     return Served(bundle, detector, reconstruct)
 
 
@@ -101,7 +105,7 @@ def build_detector(
     model_rows_max: int = WINDOWS_MAX,
     keys_max: int = KEYS_MAX,
     features: Features | None = None,
-) -> Detector:
+) -> WindowDetector | SampleDetector:
     """Return the detector that a recipe describes, with any scorer.
 
     Parameters
@@ -122,6 +126,8 @@ def build_detector(
     window, alerting = recipe.window, recipe.alerting
     features = features or Features.generated(window.features)
     mapping = open_mapping(recipe.input, features.names)
+    rules = alerting.business_rules(features)
+    rules_digest = None if rules is None else alerting.digest
     if window.record == "samples":
         return SampleDetector(
             bundle=bundle,
@@ -133,6 +139,8 @@ def build_detector(
             keys_max=keys_max,
             mapping=mapping,
             rhythm=scorer.checks.rhythm_check if isinstance(scorer, CheckScorer) else None,
+            rules=rules,
+            rules_digest=rules_digest,
         )
     return WindowDetector(
         bundle=bundle,
@@ -145,6 +153,8 @@ def build_detector(
         image=window.image,
         mapping=mapping,
         incident_within_ms=alerting.rules.incident_within_ms,
+        rules=rules,
+        rules_digest=rules_digest,
     )
 
 

@@ -61,8 +61,8 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
         },
     ),
     "alerts-closed": LogEvent(
-        "Alerts whose state is lost were closed, with the reason `bundle_changed` or "
-        "`state_reset`.",
+        "Alerts whose state is lost were closed, with the reason `bundle_changed`, `rules_changed` "
+        "or `state_reset`.",
         {"n_alerts": "How many; `stopped` does not count them"},
     ),
     "alerts-left-open": LogEvent(
@@ -199,10 +199,12 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
     "state-reset": LogEvent(
         "A partition starts with empty state; its keys warm up again.",
         {
-            "reason": "`no_checkpoint`, `bundle_changed`, `repartitioned` or `retention`",
+            "reason": "`no_checkpoint`, `bundle_changed`, `rules_changed`, `repartitioned` or "
+            "`retention`",
             "at": "Topic, partition and offset",
             "n_records_lost": "`retention`: offsets that were deleted before they were read",
             "committed_by": "`bundle_changed`: first 12 digits of the other bundle's version",
+            "rules_before": "`rules_changed`: digest of the `[alerting]` table before, or `own`",
             "n_partitions_before": "`repartitioned`: partitions that the topic had",
             "restore_offset": "`retention`: restore offset",
             "kept_from": "`retention`: first offset that the topic still has",

@@ -220,6 +220,11 @@ class DetectSettings(ConnectionSettings):
         description="Keys of the recipe's [input] that differ in this run, as a table of the file, "
         "as JSON in the environment, or --set input.KEY=VALUE",
     )
+    alerting: dict[str, Any] = Field(
+        default={},
+        description="Keys of the recipe's [alerting] that differ in this run, as a table of the "
+        "file, as JSON in the environment, or --set alerting.KEY=VALUE",
+    )
     delivery: Delivery = Field(
         default="at_least_once",
         description="Whether a failure can repeat alerts (at_least_once) or not (exactly_once)",
@@ -292,6 +297,11 @@ class DetectSettings(ConnectionSettings):
         description="Send a span for each batch, and the metrics, to an OpenTelemetry collector, "
         "which OpenTelemetry's own OTEL_... variables name; needs the otel extra",
     )
+
+    @property
+    def changes(self) -> dict[str, dict[str, Any]]:
+        """Return what this run changes of a bundle's recipe, by table."""
+        return {"input": self.input, "alerting": self.alerting}
 
     def group_of(self, bundle_name: str) -> str:
         """Return the consumer group of a detector with this bundle.

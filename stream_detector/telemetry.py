@@ -105,8 +105,8 @@ class Metrics:
         self.restores = self._counter(
             "restores",
             "Assigned partitions by how their state was restored: replayed; new, without a "
-            "committed offset; or empty, because of no_checkpoint, bundle_changed, repartitioned "
-            "or retention",
+            "committed offset; or empty, because of no_checkpoint, bundle_changed, rules_changed, "
+            "repartitioned or retention",
             "outcome",
         )
         self.restoring = Gauge(

@@ -15,7 +15,7 @@ from stream_detector.cli.options import (
     Set,
     SettingsFile,
     examples,
-    input_changes,
+    run_changes,
     setting_option,
 )
 from stream_detector.cli.terminal import StopFlag, say
@@ -94,12 +94,10 @@ def console(
         client=client,
         engine=engine,
         content_type=content_type,
-        input=input_changes(overrides),
+        **run_changes(overrides),
     )
     password = None if password_file is None else read_password(password_file)
-    served = open_bundle(
-        bundle, settings.engine, settings.model_rows_max, input_changes=settings.input
-    )
+    served = open_bundle(bundle, settings.engine, settings.model_rows_max, changes=settings.changes)
     run_console(make_console(served, settings), host, port, password)
 
 

@@ -55,7 +55,7 @@ def run_detect(bundle: Path, settings: DetectSettings, worker: int | None = None
         settings.model_rows_max,
         metrics.timed,
         settings.keys_max,
-        settings.input,
+        settings.changes,
     )
     require_content_type(settings.content_type, served)
     service = make_service(served, settings, metrics)

@@ -15,7 +15,7 @@ from stream_detector.cli.options import (
     Set,
     SettingsFile,
     examples,
-    input_changes,
+    run_changes,
     setting_option,
 )
 from stream_detector.cli.terminal import (
@@ -79,10 +79,10 @@ def doctor(
         bootstrap_servers=bootstrap_servers,
         client=client,
         content_type=content_type,
-        input=input_changes(overrides),
+        **run_changes(overrides),
     )
     seconds = parse_duration_s(read_for, "--for")
-    served = open_bundle(bundle, engine, input_changes=settings.input)
+    served = open_bundle(bundle, engine, changes=settings.changes)
     require_content_type(settings.content_type, served)
     examination = Examination(served.detector, served.bundle.scaler, settings.content_type)
     schemas = make_schemas(settings, served.detector)

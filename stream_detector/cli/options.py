@@ -10,7 +10,7 @@ import typer
 
 from stream_detector.cli.terminal import parse_duration_s
 from stream_detector.errors import ConfigError
-from stream_detector.recipes import parse_overrides
+from stream_detector.recipes import RUN_TABLES, parse_overrides
 from stream_detector.recipes.columns import FEATURE_NAME, ColumnMap, is_time_format
 from stream_detector.settings import (
     ClientName,
@@ -108,7 +108,9 @@ SettingsFile = Annotated[
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="Change a key of the recipe's [input] for this run, as in input.key=device."
+        "--set",
+        help="Change a key of the recipe's [input] or [alerting] for this run, as in "
+        "input.key=device or alerting.features.pressure.direction=below.",
     ),
 ]
 
@@ -119,20 +121,34 @@ def input_changes(overrides: Sequence[str] | None) -> dict[str, Any] | None:
     Raises
     ------
     ConfigError
-        If an override is malformed, or is one of another table, which a bundle has fixed.
+        If an override is malformed, or is one of another table.
     """
-    if not overrides:
-        return None
-    values = parse_overrides(overrides)
-    changes = values.pop("input", {})
-    if values or not isinstance(changes, dict):
-        others = ", ".join(values) or "input"
+    return _changes(overrides, ("input",)).get("input")
+
+
+def run_changes(overrides: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+    """Return what `--set` changes of a bundle's recipe, by table.
+
+    Raises
+    ------
+    ConfigError
+        If an override is malformed, or is one of a table that a bundle has fixed.
+    """
+    return _changes(overrides, RUN_TABLES)
+
+
+def _changes(overrides: Sequence[str] | None, tables: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return what overrides change of these tables."""
+    values = parse_overrides(overrides or [])
+    others = [each for each in values if each not in tables or not isinstance(values[each], dict)]
+    if others:
+        known = " or ".join(f"{each}.KEY=VALUE" for each in tables)
         message = (
-            f"--set: expected input.KEY=VALUE, received {others}; all else is part of the bundle: "
-            "train another"
+            f"--set: expected {known}, received {', '.join(others)}; all else is part of the "
+            "bundle: train another"
         )
         raise ConfigError(message)
-    return changes
+    return values
 
 
 class SaidColumns(NamedTuple):

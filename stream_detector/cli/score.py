@@ -18,10 +18,12 @@ from stream_detector.cli.options import (
     Long,
     OutFile,
     SaidColumns,
+    Set,
     Time,
     TimeFormat,
     WindowFile,
     examples,
+    run_changes,
 )
 from stream_detector.cli.terminal import csv_rows, say
 from stream_detector.core.scoring.reconstruction_error import ErrorKind
@@ -80,6 +82,7 @@ def score(
     long: Long = None,
     features: FeatureNames = None,
     engine: Engine = "onnx",
+    overrides: Set = None,
 ) -> None:
     """Score the windows of a file, bit for bit as `detect` scores them live.
 
@@ -102,7 +105,7 @@ def score(
     from stream_detector.assembly import open_bundle
     from stream_detector.cli.sources import file_parts
 
-    served = open_bundle(bundle, engine)
+    served = open_bundle(bundle, engine, changes=run_changes(overrides))
     said = SaidColumns(key, time, time_format, label, features, long)
     if points:
         _score_points(served, file, out, said)
@@ -133,9 +136,10 @@ def _scores_of(
         If a window has a value that cannot be scored.
     """
     try:
-        if found.intervals is None:
+        if not served.detector.keeps_state:
             return served.detector.score(found.windows)
-        return cast("SampleDetector", served.detector).score(found.windows, found.intervals)
+        detector = cast("SampleDetector", served.detector)
+        return detector.score(found.windows, found.intervals, found.keys)
     except RecordValueError:
         scorer = served.detector.scorer
         row = int(np.flatnonzero(~usable_windows(scorer, found.windows))[0])

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.alerting.alert import RaisedAlert
+from stream_detector.core.alerting.alert import RaisedAlert, with_rules_digest
 from stream_detector.core.alerting.incidents import join_incidents
 from stream_detector.core.alerting.tracking import ScoredWindow, open_alert
 from stream_detector.core.codec.decoding import Decoded
@@ -25,6 +25,7 @@ from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
 from stream_detector.core.results import Counts, Scores, Step
+from stream_detector.core.scoring.business_rules import BusinessRules
 from stream_detector.core.scoring.explanation import WindowContext
 from stream_detector.core.scoring.scorer import (
     WINDOWS_MAX,
@@ -59,6 +60,11 @@ class Detector(Protocol):
     @property
     def features(self) -> Features:
         """Names of the features."""
+        ...
+
+    @property
+    def rules_digest(self) -> str | None:
+        """Names the rules of alerts; None where they are the bundle's own."""
         ...
 
     @property
@@ -169,6 +175,10 @@ class WindowDetector:
         `stream_detector.core.codec.json_format` says.
     incident_within_ms
         As in `AlertRules`.
+    rules
+        Which deviations are of interest; None where all are.
+    rules_digest
+        Names the rules of alerts, for the alerts; None where they are the bundle's own.
     """
 
     bundle: BundleReference
@@ -181,6 +191,8 @@ class WindowDetector:
     image: ImageShape | None = None
     mapping: InputMapping | None = None
     incident_within_ms: int | None = None
+    rules: BusinessRules | None = None
+    rules_digest: str | None = None
 
     @property
     def keeps_state(self) -> bool:
@@ -210,7 +222,7 @@ class WindowDetector:
             usable, bad = self._usable(decoded)
             rejected += sorted([*decoded.rejected, *bad], key=lambda each: each.index)
             if len(usable.windows):
-                found = self.scorer.score(usable.windows)
+                found = self._ruled(self.scorer.score(usable.windows))
                 alerts += self._alerts(keyed, usable, found)
                 indices.append(usable.indices)
                 scores.append(found.scores)
@@ -219,6 +231,7 @@ class WindowDetector:
         counts = Counts(records={**outcomes, "dead_letter": len(rejected)}, windows=outcomes)
         if alerts and isinstance(state, IncidentState):
             alerts, begun = join_incidents(alerts, state.incidents, self.incident_within_ms)
+            alerts = with_rules_digest(alerts, self.rules_digest)
             state = replace(state, incidents=begun)
         return Step(state, merged, alerts, rejected, counts)
 
@@ -265,7 +278,12 @@ class WindowDetector:
     def score(self, windows: FloatArray) -> NDArray[np.float64]:
         """Return the score of each window; see `Detector.score`."""
         check_shape(windows, self.shape)
-        return score_windows(self.scorer, windows, self.model_rows_max)
+        change = None if self.rules is None else self.rules.changes(self.scorer.threshold)
+        return score_windows(self.scorer, windows, self.model_rows_max, change)
+
+    def _ruled(self, found: WindowScores) -> WindowScores:
+        """Return scores as the business rules leave them."""
+        return found if self.rules is None else self.rules.apply(found, self.scorer.threshold)
 
     def _usable(self, decoded: Decoded) -> tuple[Decoded, list[Rejected]]:
         """Return the windows that can be scored, and the records of the others."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.alerting.alert import RaisedAlert
+from stream_detector.core.alerting.alert import RaisedAlert, with_rules_digest
 from stream_detector.core.alerting.batch import AlertBatch, AlertPolicy, KeyedAlerts, ScoredSlice
 from stream_detector.core.alerting.incidents import join_incidents
 from stream_detector.core.alerting.no_data import NoDataPolicy, no_data_alerts
@@ -25,6 +25,7 @@ from stream_detector.core.features import Features
 from stream_detector.core.key_scales import KeyUnits
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
 from stream_detector.core.results import ClockFault, ClockNotice, Counts, Outcome, Scores, Step
+from stream_detector.core.scoring.business_rules import BusinessRules, RowUnits
 from stream_detector.core.scoring.rhythm import RhythmCheck
 from stream_detector.core.scoring.scorer import (
     NO_SCORES,
@@ -81,6 +82,10 @@ class SampleDetector:
     rhythm
         What looks at when the peaks came that windows are cut round; None where nothing does. With
         it the threshold of the scorer is 1.
+    rules
+        Which deviations are of interest; None where all are.
+    rules_digest
+        Names the rules of alerts, for the alerts; None where they are the bundle's own.
     """
 
     bundle: BundleReference
@@ -92,6 +97,8 @@ class SampleDetector:
     keys_max: int = KEYS_MAX
     mapping: InputMapping | None = None
     rhythm: RhythmCheck | None = None
+    rules: BusinessRules | None = None
+    rules_digest: str | None = None
 
     @property
     def keeps_state(self) -> bool:
@@ -155,6 +162,7 @@ class SampleDetector:
         raised = [*alerts.raised, *self._no_data(batch, completed, indices)]
         raised.sort(key=lambda each: each.record)
         raised, begun = join_incidents(raised, state.incidents, self.alerting.incident_within_ms)
+        raised = with_rules_digest(raised, self.rules_digest)
         state = replace(state, new_keys=followed.state, incidents=begun)
         rejected = _in_order([*decoded.rejected, *late])
         # A window that came in the warm-up of a new key lacks nothing but the key's scale.
@@ -177,7 +185,10 @@ class SampleDetector:
         return no_data_alerts(policy, batch, completed, indices)
 
     def score(
-        self, windows: FloatArray, intervals: PeakIntervals | None = None
+        self,
+        windows: FloatArray,
+        intervals: PeakIntervals | None = None,
+        keys: Sequence[str] | None = None,
     ) -> NDArray[np.float64]:
         """Return the score of each window; see `Detector.score`.
 
@@ -187,9 +198,13 @@ class SampleDetector:
             As there.
         intervals
             How far the peaks are apart that the windows are cut round; None looks at no rhythm.
+        keys
+            Series key of each window, for business rules where each key has a scale of its own;
+            None takes the fleet's.
         """
         check_shape(windows, (self.windows.n_steps, self.windows.n_features))
-        scores = score_windows(self.scorer, windows, self.model_rows_max)
+        change = None if self.rules is None else self.rules.changes(self.scorer.threshold, keys)
+        scores = score_windows(self.scorer, windows, self.model_rows_max, change)
         if self.rhythm is None or intervals is None:
             return scores
         return self.rhythm.limits.lift(scores, intervals)
@@ -300,6 +315,9 @@ class SampleDetector:
             if units is not None:
                 filled = units.transform_in_place(filled, rows[is_usable])
             found = self.scorer.score(filled) if len(filled) else NO_SCORES
+            if self.rules is not None:
+                of_keys = None if units is None else RowUnits.of_keys(units, rows[is_usable])
+                found = self.rules.apply(found, self.scorer.threshold, of_keys)
             if self.rhythm is not None and completed.intervals is not None:
                 found = self.rhythm.join(found, completed.intervals.of(rows[is_usable]))
             scores[rows[is_usable]] = found.scores

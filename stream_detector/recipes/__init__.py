@@ -23,6 +23,7 @@ _PROBLEMS_MAX = 50
 """Most problems that one message lists."""
 
 __all__ = [
+    "RUN_TABLES",
     "BundleName",
     "DataSection",
     "NetworkSection",
@@ -30,7 +31,9 @@ __all__ = [
     "apply_overrides",
     "combination_problems",
     "load_recipe",
+    "override_alerting",
     "override_input",
+    "override_tables",
     "parse_overrides",
     "parse_recipe",
     "shipped_recipe",
@@ -138,6 +141,72 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         key_path, _, text = override.partition("=")
         _apply(values, override if text.strip() else f"{key_path}=''")
     return values
+
+
+RUN_TABLES = ("input", "alerting")
+"""Tables of a bundle's recipe that a run may change: nothing that was fitted depends on them."""
+
+
+def override_tables(recipe: Recipe, changes: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    """Return a recipe whose tables `[input]` and `[alerting]` are changed for a run.
+
+    Parameters
+    ----------
+    recipe
+        Of a bundle.
+    changes
+        Of each of `RUN_TABLES` what is changed; see `override_input` and `override_alerting`.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, or values do not fit; the message lists every problem.
+    """
+    recipe = override_input(recipe, changes.get("input", {}))
+    return override_alerting(recipe, changes.get("alerting", {}))
+
+
+def override_alerting(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Return a recipe whose table `[alerting]` is changed for a run.
+
+    Parameters
+    ----------
+    recipe
+        Of a bundle.
+    changes
+        Keys of the table and their values, those of tables in it among them. An empty text removes
+        a key.
+
+    Raises
+    ------
+    ConfigError
+        As `override_input`.
+    """
+    if not changes:
+        return recipe
+    if "no_data_after_ms" in changes:
+        message = (
+            "alerting.no_data_after_ms: expected only what a run may change, for the state of keys "
+            "depends on this one: train another bundle"
+        )
+        raise ConfigError(message)
+    values = recipe.model_dump(exclude_defaults=True)
+    values["alerting"] = _merged(recipe.alerting.model_dump(exclude_none=True), changes)
+    return parse_recipe(values, where=f"{recipe.name} with the [alerting] of this run")
+
+
+def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table with changes, those in its tables included."""
+    merged = dict(table)
+    for name, value in changes.items():
+        if isinstance(value, Mapping):
+            own = merged.get(name)
+            merged[name] = _merged(own if isinstance(own, Mapping) else {}, value)
+        elif value == "":
+            merged.pop(name, None)
+        elif value is not None:
+            merged[name] = value
+    return merged
 
 
 def override_input(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

@@ -1,12 +1,20 @@
 """The table `[alerting]` of a recipe."""
 
-from typing import Annotated
+import hashlib
+from math import inf
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from stream_detector.core.alerting.tracking import OPEN_WITHIN_MAX, AlertRules
+from stream_detector.core.features import Features, list_names
+from stream_detector.core.scoring.business_rules import BusinessRules, FeatureRule
+from stream_detector.errors import ConfigError
 from stream_detector.recipes.section import PositiveFloat, Section
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 ALERT_MS_MAX = 7 * 24 * 3_600_000
 """A week. Bounds how many records a restore replays to rebuild an open alert."""
@@ -31,11 +39,54 @@ SeverityName = Annotated[
 ]
 
 
+class FeatureRules(Section):
+    """Which deviations of a feature are of interest; all of them if nothing is given."""
+
+    direction: Literal["above", "below", "both"] = Field(
+        default="both",
+        description="On which side of the expected value an observed one must be",
+    )
+    deviation_min: NotNegative = Field(
+        default=0.0,
+        description="Least distance of the two, in the unit of the signal",
+    )
+    relative_deviation_min: NotNegative = Field(
+        default=0.0,
+        description="Least distance of the two, as a part of the expected value: 0.1 is a tenth",
+    )
+    valid_min: Number | None = Field(
+        default=None,
+        description="Values from here to valid_max are valid, and never of interest; without end "
+        "if valid_max is not given",
+    )
+    valid_max: Number | None = Field(
+        default=None,
+        description="Values from valid_min to here are valid, and never of interest; without "
+        "beginning if valid_min is not given",
+    )
+    ignore: bool = Field(default=False, description="Whether nothing of the feature is of interest")
+
+    @property
+    def rule(self) -> FeatureRule:
+        """Return the rule."""
+        valid = None
+        if self.valid_min is not None or self.valid_max is not None:
+            low = -inf if self.valid_min is None else self.valid_min
+            valid = low, inf if self.valid_max is None else self.valid_max
+        return FeatureRule(
+            direction=self.direction,
+            deviation_min=self.deviation_min,
+            relative_deviation_min=self.relative_deviation_min,
+            valid=valid,
+            is_ignored=self.ignore,
+        )
+
+
 class AlertingSection(Section):
     """How severe an alert is, and when it opens, is updated and closes.
 
-    All keys but `severity` and `incident_within_ms` are for `record = "samples"` only: a record
-    that is a whole window opens an alert of its own.
+    All keys but `severity`, `incident_within_ms` and `features` are for `record = "samples"` only:
+    a record that is a whole window opens an alert of its own.
     """
 
     severity: dict[SeverityName, PositiveFloat] = Field(
@@ -89,6 +140,38 @@ class AlertingSection(Section):
         "an alert opens: no_data or feature_missing; below window.key_ttl_ms, no such alerts if "
         "not given",
     )
+
+    features: dict[str, FeatureRules] = Field(
+        default={},
+        description="Business rules of features, by name: which deviations are of interest",
+    )
+
+    def business_rules(self, features: Features) -> BusinessRules | None:
+        """Return the rules of a bundle's features, None where there are none.
+
+        Raises
+        ------
+        ConfigError
+            If a rule is of a feature that the bundle does not have.
+        """
+        unknown = sorted(set(self.features) - set(features.names))
+        if unknown:
+            message = (
+                f"alerting.features: expected the features {list_names(features.names)}, received "
+                f"{list_names(unknown)}"
+            )
+            raise ConfigError(message)
+        if not self.features:
+            return None
+        nothing = FeatureRules()
+        rules = [self.features.get(name, nothing).rule for name in features.names]
+        return BusinessRules(rules, features)
+
+    @property
+    def digest(self) -> str:
+        """Return 16 hexadecimal digits that name the table."""
+        text = self.model_dump_json(exclude_defaults=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def levels(self) -> tuple[tuple[str, float], ...]:

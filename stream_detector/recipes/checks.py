@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from stream_detector.core.state.warm_up import N_VALUES_MIN
-from stream_detector.recipes.alerting import AlertingSection
+from stream_detector.recipes.alerting_checks import alerting_problems
 from stream_detector.recipes.datasets import (
     DATASETS,
     PARQUET_SUFFIXES,
@@ -51,9 +51,7 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _calibration_problems(tables)
     yield from _check_problems(tables, values.get("check"))
     yield from rhythm_problems(tables, values.get("check"))
-    yield from _severity_problems(tables["alerting"])
-    yield from _life_cycle_problems(tables["alerting"])
-    yield from _no_data_problems(tables["alerting"], tables["window"])
+    yield from alerting_problems(tables["alerting"], tables["window"])
     yield from input_problems(tables["input"], tables["window"].get("record"))
 
 
@@ -347,54 +345,3 @@ def _check_problems(tables: Mapping[str, Mapping[str, Any]], checks: object) -> 
         )
     if kind == "checks" and window.get("steps") == 1:
         yield "window.steps: expected at least 2 with scorer.kind = 'checks', received 1"
-
-
-def _severity_problems(alerting: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a severity table that leaves some anomalous scores without a severity."""
-    severity = alerting.get("severity", {"warning": 1.0})
-    if not isinstance(severity, Mapping) or not severity:
-        return
-    levels = [level for level in severity.values() if isinstance(level, int | float)]
-    if levels and min(levels) != 1.0:
-        yield (
-            "alerting.severity: expected the lowest level to be 1.0, where anomalous begins, "
-            f"received {min(levels)!r}"
-        )
-    if len(set(levels)) < len(levels):
-        yield f"alerting.severity: expected different levels, received {levels!r}"
-
-
-def _life_cycle_problems(alerting: Mapping[str, Any]) -> Iterator[str]:
-    """Yield numbers with which an alert could never open, or never close as recovered."""
-    fields = AlertingSection.model_fields
-    for smaller, larger in (("open_after", "open_within"), ("close_after_ms", "open_ms_max")):
-        low = alerting.get(smaller, fields[smaller].default)
-        high = alerting.get(larger, fields[larger].default)
-        if isinstance(low, int) and isinstance(high, int) and low > high:
-            yield f"alerting.{smaller}: expected at most {larger} = {high}, received {low}"
-
-
-def _no_data_problems(alerting: Mapping[str, Any], window: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a time after which every sample, or no key that still has state, would be missed."""
-    after = alerting.get("no_data_after_ms")
-    if not is_number(after):
-        return
-    record = window.get("record")
-    if record in ("window", "image"):
-        yield (
-            "alerting.no_data_after_ms: expected only with window.record = 'samples', received "
-            f"{after!r} with {record!r}"
-        )
-        return
-    interval = window.get("sample_interval_ms", 0)
-    if is_number(interval) and after <= interval:
-        yield (
-            "alerting.no_data_after_ms: expected more than window.sample_interval_ms = "
-            f"{interval!r}, received {after!r}: every sample would be missed"
-        )
-    ttl = window.get("key_ttl_ms", WindowSection.model_fields["key_ttl_ms"].default)
-    if is_number(ttl) and after >= ttl:
-        yield (
-            f"alerting.no_data_after_ms: expected less than window.key_ttl_ms = {ttl!r}, received "
-            f"{after!r}: the key would have expired by then"
-        )

@@ -1,7 +1,7 @@
 """The base class of the tables of a recipe, and types that several of them use."""
 
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple, get_args, get_origin
+from typing import Annotated, NamedTuple, TypeGuard, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -51,7 +51,7 @@ def tables_of(field: FieldInfo) -> Tables:
     return Tables(str(tag) if tag is not None else "", classes, is_list)
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Return whether a value of a recipe is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 

@@ -40,7 +40,8 @@ class Checkpoints:
             How many partitions the topic has now.
         """
         version = self._context.detector.bundle.version
-        return OffsetAndMetadata(offset, CommitMetadata(plan, version, n_partitions).encode())
+        metadata = CommitMetadata(plan, version, n_partitions, self._rules)
+        return OffsetAndMetadata(offset, metadata.encode())
 
     def encode_empty(self, offset: int, n_partitions: int) -> OffsetAndMetadata:
         """Return what to commit where there is nothing to restore: no state, and no alert open."""
@@ -105,8 +106,16 @@ class Checkpoints:
         is_repartitioned = metadata.n_partitions != n_partitions
         if is_repartitioned and not self._context.settings.accept_repartition:
             return None  # nothing is done then
-        is_lost = is_repartitioned or min(offset, plan.offset) < first
-        return "state_reset" if is_lost and detector.keeps_state else None
+        if not detector.keeps_state:
+            return None
+        if is_repartitioned or min(offset, plan.offset) < first:
+            return "state_reset"
+        return None if metadata.rules == self._rules else "rules_changed"
+
+    @property
+    def _rules(self) -> str:
+        """Return the digest of the rules of alerts, empty where they are the bundle's own."""
+        return self._context.detector.rules_digest or ""
 
     def reset_state(
         self, outcome: str, partition: TopicPartition, offset: int, **facts: object
@@ -154,6 +163,9 @@ class Checkpoints:
             self.reset_state("bundle_changed", partition, offset, committed_by=committed_by)
         elif before != n_partitions and not self._context.settings.accept_repartition:
             raise _repartitioned(partition, before, n_partitions)
+        elif metadata.rules != self._rules:
+            before_rules = metadata.rules or "own"
+            self.reset_state("rules_changed", partition, offset, rules_before=before_rules)
         elif before != n_partitions:
             self.reset_state("repartitioned", partition, offset, n_partitions_before=before)
         elif plan.offset < first:

@@ -8,10 +8,11 @@ failed transaction are handled in the same way:
 1. **Ask.** When partitions are assigned, ask the broker for their committed offsets C and for the
    first offsets that it still keeps (`Restorer.open_partitions`).
 2. **Choose.** Decode the restore plan from the metadata of the commit. It cannot be used if it is
-   missing (`no_checkpoint`), was made by another bundle (`bundle_changed`) or with another number
-   of partitions (`repartitioned`), or if R is no longer kept (`retention`). Then the partition
-   starts at C with empty state, and the log line `state-reset` says why. Alerts whose
-   state is lost are closed first (`stream_detector.service.takeover`).
+   missing (`no_checkpoint`), was made by another bundle (`bundle_changed`), by other rules of
+   alerts (`rules_changed`) or with another number of partitions (`repartitioned`), or if R is no
+   longer kept (`retention`). Then the partition starts at C with empty state, and the log line
+   `state-reset` says why. Alerts whose state is lost are closed first
+   (`stream_detector.service.takeover`).
 3. **Seek.** Otherwise open the partition in the state and continue reading at R.
 4. **Replay without scores.** Records before the plan's `score_from_offset` S only fill windows and
    set the stream time (`Restorer.replay`).

@@ -1,9 +1,10 @@
 """Close the alerts whose state is lost, before the first record is judged without that state.
 
 State is lost where another bundle takes over, which has no use for it (reason `bundle_changed`),
-and where it cannot be restored: retention deleted records that a replay needs, or the topic has
-more partitions (reason `state_reset`). What was open is then read from where readers see it, the
-alerts topic. For each such partition, with its committed offset C:
+where the rules of alerts were changed (`rules_changed`), and where it cannot be restored: retention
+deleted records that a replay needs, or the topic has more partitions (`state_reset`). What was open
+is then read from where readers see it, the alerts topic. For each such partition, with its
+committed offset C:
 
 1. **Search.** Read the alerts topic backwards, block by block, for events of the alerts of the
    bundle that committed C. Each commit says how many alerts were open, so reading stops once all of

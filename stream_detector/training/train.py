@@ -101,6 +101,7 @@ def train(
     dataset, trimmed = trim_strange(recipe, dataset)
     names = _features(recipe, dataset).names
     open_mapping(table, names)  # refuses features that the data has not
+    recipe.alerting.business_rules(_features(recipe, dataset))  # so do rules of them
     units_of(recipe.data.units, names)  # likewise
     split = split_normal(recipe, dataset)
     scaler = fit_scaler(

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.alerting.tracking import OPEN_WITHIN_MAX
+from stream_detector.core.alerting.tracking import OPEN_WITHIN_MAX, AlertRules
 from stream_detector.core.detector import Detector, WindowDetector
 from stream_detector.core.records import FloatArray, RecordBatch
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.explanation import WindowContext
-from stream_detector.core.scoring.scorer import Finding, Scorer, WindowScores
+from stream_detector.core.scoring.scorer import CountFeatures, Finding, Scorer, WindowScores
 from stream_detector.web.alert_board import shown_alert
 from stream_detector.web.history import RECORDS_MAX, History, Stretch
 from stream_detector.web.key_view import KeyView
@@ -90,7 +90,12 @@ class _Scored:
         def explain(index: int, context: WindowContext) -> Finding:
             return self.scorer.score(own[index : index + 1]).explain(0, context)
 
-        return WindowScores(scores, explain)
+        def restrict(rows: NDArray[np.intp], count: CountFeatures) -> WindowScores:
+            again = self.scorer.score(own[rows])
+            assert again.restrict is not None  # noqa: S101  (it was there with the bundle's own)
+            return again.restrict(np.arange(len(rows)), count)
+
+        return WindowScores(scores, explain, restrict)
 
 
 @dataclass(slots=True)
@@ -123,13 +128,21 @@ class WhatIf:
 
     @property
     def own(self) -> Settings:
-        """Return the settings of the bundle."""
-        rules = self.view.served.bundle.manifest.recipe.alerting
+        """Return the settings of the detector."""
+        rules = self._rules
         return Settings(1.0, rules.open_after, rules.open_within, rules.close_after_ms)
+
+    @property
+    def _rules(self) -> AlertRules:
+        """Return the rules of alerts; of whole windows, which have none, those of the recipe."""
+        detector = self.view.served.detector
+        if isinstance(detector, SampleDetector):
+            return detector.alerting
+        return self.view.served.bundle.manifest.recipe.alerting.rules
 
     def nearest(self, wanted: Settings) -> Settings:
         """Return settings that can be had."""
-        rules = self.view.served.bundle.manifest.recipe.alerting
+        rules = self._rules
         within = min(max(wanted.open_within, 1), OPEN_WITHIN_MAX)
         return Settings(
             min(max(wanted.factor, FACTOR_MIN), FACTOR_MAX),

@@ -56,6 +56,7 @@ DESIGNED_FIELDS = [
     "detected_at_ms",
     "feature",
     "incident_id",
+    "rules_digest",
 ]
 """Always these names: readers of the topic rely on them."""
 

@@ -74,7 +74,7 @@ def test_what_another_input_left_behind_is_not_continued(tmp_path: Path) -> None
     path = write_bundle(tmp_path / "b", {"preset": "flat", "key": "device", "time": "timestamp_ms"})
     broker = broker_with("key in the value")
     run(broker, open_bundle(path).detector, "at_least_once", is_interrupted=False)
-    changed = open_bundle(path, input_changes={"key": "device|machine"}).detector
+    changed = open_bundle(path, changes={"input": {"key": "device|machine"}}).detector
     service_on(broker, "samples", "at_least_once", detector=changed).run()
     versions = {
         CommitMetadata.decode(saved.metadata, "").bundle_version

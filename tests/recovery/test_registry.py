@@ -127,7 +127,7 @@ def test_avro_needs_a_registry_or_a_schema(detector: Detector, tmp_path: Path) -
     path = tmp_path / "reading.avsc"
     path.write_text(FLAT.text)
     table = {**FLAT.table, "avro_schema": str(path)}
-    own = open_bundle(write_bundle(tmp_path / "json", {}), input_changes=table).detector
+    own = open_bundle(write_bundle(tmp_path / "json", {}), changes={"input": table}).detector
     path.unlink()
     batch = broker_with_records().connect(topics=["telemetry"]).poll(1, 0)
     assert make_schemas(DetectSettings(), own).attach(batch) is batch

@@ -213,13 +213,14 @@ def lose_state(broker: MemoryBroker, what: str) -> dict[str, Any]:
         elif what == "unread":
             broker.truncate("telemetry", number, saved.next_offset + 1)
         else:
-            changed = metadata._replace(n_partitions=1).encode()
+            other = {"rules": "d" * 16} if what == "rules" else {"n_partitions": 1}
+            changed = metadata._replace(**other).encode()
             broker.committed[GROUP][place] = saved._replace(metadata=changed)
     return {"accept_repartition": what == "repartitioned"}
 
 
 @each_delivery
-@pytest.mark.parametrize("what", ["retention", "unread", "repartitioned"])
+@pytest.mark.parametrize("what", ["retention", "unread", "repartitioned", "rules"])
 def test_alerts_whose_state_cannot_be_restored_close_once(delivery: str, what: str) -> None:
     for fault in (None, Fault("flush", ABORT), Fault("commit", ABORT), Fault("commit", PAUSE)):
         broker = stopped_with_open_alerts(delivery)
@@ -229,7 +230,8 @@ def test_alerts_whose_state_cannot_be_restored_close_once(delivery: str, what: s
         broker.faults = [fault] if fault else []
         run_until_it_ends(lambda: service_on(broker, "samples", delivery, **changes))  # noqa: B023
         after = events(broker)[n_before:]
-        closed = [each for each in after if each["reason"] == "state_reset"]
+        reason = "rules_changed" if what == "rules" else "state_reset"
+        closed = [each for each in after if each["reason"] == reason]
         assert {each["alert_id"] for each in closed} == left
         assert after[: len(closed)] == closed
         assert {each["event"] for each in closed} == {"close"}

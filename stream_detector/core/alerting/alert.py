@@ -45,11 +45,12 @@ AlertReason = Literal[
     "bundle_changed",
     "state_reset",
     "clock_set",
+    "rules_changed",
     "no_data",
     "feature_missing",
     "data_again",
 ]
-"""Why an event was published: the first three open an alert, the next two update it, and the six
+"""Why an event was published: the first three open an alert, the next two update it, and the seven
 after these close it. Of the last three, which are about data that does not come, two open an alert
 and one closes it."""
 
@@ -192,9 +193,10 @@ class Alert:
         sends nothing) or `feature_missing` (a feature has no value). Update: `severity` (it rose)
         or `periodic`. Close: `recovered`, `data_again`, `max_duration` (the alert was open, its key
         active, or its feature missing, for too long), `key_expired` (no more samples), `clock_set`
-        (the key's clock was set back), `bundle_changed` (another bundle took over) or `state_reset`
-        (the alert's state could not be restored). Events of the last two repeat the alert's last
-        one, and their source is where records are judged without that state.
+        (the key's clock was set back), `bundle_changed` (another bundle took over),
+        `rules_changed` (the rules of alerts were changed) or `state_reset` (the alert's state could
+        not be restored). Events of the last three repeat the alert's last one, and their source is
+        where records are judged without that state.
     continues_alert_id
         `alert_id` of the alert that this one continues because that one was open for too long; null
         where it continues none.
@@ -211,6 +213,9 @@ class Alert:
         opened within the recipe's `incident_within_ms` of the incident's first one, of whatever
         keys. Null where the recipe groups none, and in later events of an alert once its partition
         has had 12 further incidents.
+    rules_digest
+        16 hexadecimal digits that name the `[alerting]` table by which the alert was made, where it
+        has business rules or this run changed it; else null: then it is the bundle's own.
     """
 
     schema_version: int
@@ -247,6 +252,7 @@ class Alert:
     detected_at_ms: int
     feature: str | None = None
     incident_id: str | None = None
+    rules_digest: str | None = None
 
 
 class RaisedAlert(NamedTuple):
@@ -255,6 +261,13 @@ class RaisedAlert(NamedTuple):
     record: int
     alert: Alert
     key: bytes | None
+
+
+def with_rules_digest(raised: Sequence[RaisedAlert], digest: str | None) -> list[RaisedAlert]:
+    """Return alert events that name the rules by which they were made, if that is needed."""
+    if digest is None:
+        return list(raised)
+    return [each._replace(alert=replace(each.alert, rules_digest=digest)) for each in raised]
 
 
 def severity_of(anomaly_score: float, severities: Sequence[tuple[str, float]]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
-from stream_detector.core.scoring.checks import Looks
+from stream_detector.core.scoring.checks import ALL_FEATURES, Looks, largest
 from stream_detector.core.scoring.explanation import (
     N_UNRELIABLE_MAX,
     Explanation,
@@ -27,7 +27,7 @@ from stream_detector.core.scoring.normal_scores import NormalScores
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import value_errors
 from stream_detector.core.scoring.rhythm import RhythmCheck, RhythmLimits
-from stream_detector.core.scoring.scorer import Finding, WindowScores
+from stream_detector.core.scoring.scorer import CountFeatures, Finding, WindowScores
 from stream_detector.core.scoring.sentences import CheckFacts
 from stream_detector.core.scoring.statistics import LOG_FLOOR, WindowView
 
@@ -82,6 +82,17 @@ class _Looked(NamedTuple):
     errors: NDArray[np.float64]
     ratios: NDArray[np.float64]
 
+    def some(self, rows: NDArray[np.intp]) -> "_Looked":
+        """Return some of the windows."""
+        view = self.view
+        return _Looked(
+            self.windows[rows],
+            self.reconstructions[rows],
+            WindowView(view.scaled[rows], view.errors[rows], view.n_short, view.n_peak),
+            self.errors[rows],
+            self.ratios[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CheckScorer:
@@ -127,7 +138,81 @@ class CheckScorer:
         def explain_window(index: int, context: WindowContext) -> Finding:
             return self._find(looked, index, context)
 
-        return WindowScores(scores, explain_window)
+        def restrict(rows: NDArray[np.intp], count: CountFeatures) -> WindowScores:
+            return self._restricted(looked.some(rows), count)
+
+        return WindowScores(scores, explain_window, restrict)
+
+    def _restricted(self, looked: _Looked, count: CountFeatures) -> WindowScores:
+        """Return the scores of windows from the looks alone that are at features that count.
+
+        The look at all features together is left out where one that does not count is farther from
+        normal than all that do: of that look nobody knows whose fault it is. Where it is joined
+        from looks at single features, those that do not count are taken as normal.
+        """
+        looks, before, members = self.checks.looks, looked.view, self.checks.members
+        expected = self.network.scaler.inverse(looked.reconstructions)
+        n_steps, of_steps = expected.shape[1], self._counts(looked, expected, count)
+        of_looks = np.stack(
+            [
+                of_steps[self._n_looked_at(name, n_steps)][:, feature]
+                for name, feature in zip(looks.statistics, looks.features.tolist(), strict=True)
+            ],
+            axis=1,
+        )  # (n_windows, n_looks)
+        counts = of_steps[n_steps]  # (n_windows, n_features)
+        is_together = looks.features == ALL_FEATURES  # (n_looks,)
+        kept = largest(np.where(of_looks & ~is_together, looked.ratios, 0))  # (n_windows,)
+        gone = largest(np.where(of_looks | is_together, 0, looked.ratios))  # (n_windows,)
+        errors_of_members, of_all = looked.errors, looked.ratios
+        if members.combine == "together":
+            is_kept = (gone <= kept) & counts.any(axis=1)  # (n_windows,)
+            of_all = np.where(is_kept[:, np.newaxis], of_all, 0)
+        else:
+            errors_of_members = members.without(looked.errors, counts)
+            joined = members.join(errors_of_members)
+            of_all = np.minimum(of_all, looks.ratios(looks.values(before, joined)))
+        of_one = np.where(of_looks, looked.ratios, 0)
+        ratios = np.where(is_together, of_all, of_one)  # (n_windows, n_looks)
+        errors = np.where(counts[:, np.newaxis], before.errors, np.float32(0))
+        view = WindowView(before.scaled, errors, before.n_short, before.n_peak)
+        left = _Looked(looked.windows, looked.reconstructions, view, errors_of_members, ratios)
+
+        def explain_window(index: int, context: WindowContext) -> Finding:
+            return self._find(left, index, context)
+
+        return WindowScores(looks.scores(ratios), explain_window)
+
+    def _counts(
+        self, looked: _Looked, expected: NDArray[np.float64], count: CountFeatures
+    ) -> dict[int, NDArray[np.bool_]]:
+        """Return which features count in so many of the newest steps, (n_windows, n_features) each.
+
+        Where the mean of a feature is out of its limits, the mean and its normal median are what is
+        compared, for a network follows a feature that is shifted; else observed and expected values
+        are.
+        """
+        looks, inverse = self.checks.looks, self.network.scaler.inverse
+        n_steps, n_features = expected.shape[1:]
+        of_mean = np.array([name == "mean" for name in looks.statistics], dtype=np.bool_)
+        features = looks.features[of_mean]
+        middles = np.zeros(n_features, np.float32)
+        middles[features] = looks.middles[of_mean]
+        is_off = np.zeros((len(expected), n_features), dtype=np.bool_)
+        for feature, ratios in zip(features.tolist(), looked.ratios[:, of_mean].T, strict=True):
+            is_off[:, feature] |= ratios > 1
+        means = inverse(looked.view.mean[:, np.newaxis])  # (n_windows, 1, n_features)
+        by_mean = count(means, np.broadcast_to(inverse(middles), means.shape))
+        return {
+            n: np.where(is_off, by_mean, count(looked.windows[:, -n:], expected[:, -n:]))
+            for n in {n_steps, self.checks.n_short, self.checks.n_peak}
+        }
+
+    def _n_looked_at(self, name: str, n_steps: int) -> int:
+        """Return how many of the newest steps a number is of."""
+        if name in _OF_PEAK:
+            return self.checks.n_peak
+        return self.checks.n_short if name.startswith("short_") else n_steps
 
     def _look(self, windows: FloatArray) -> _Looked:
         """Return the ratios of windows, with what they were computed from."""

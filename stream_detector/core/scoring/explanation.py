@@ -253,6 +253,8 @@ class WindowEvidence:
         Between two steps; 0 where unknown, and then every time is that of the first step.
     imputed
         Which values were missing, shape (n_steps, n_features); None where none was.
+    counts
+        Which features count, shape (n_features,); None where all do.
     """
 
     window: FloatArray
@@ -261,6 +263,7 @@ class WindowEvidence:
     start_ms: float
     sample_interval_ms: float
     imputed: NDArray[np.bool_] | None = None
+    counts: NDArray[np.bool_] | None = None
 
 
 def explain(
@@ -303,6 +306,8 @@ def explain(
     errors = value_errors(scored.scaled, scored.reconstruction, error_kind)
     if error_kind == "bce":
         np.maximum(errors, 0, out=errors)  # (n_steps, n_features)
+    if scored.counts is not None:
+        errors[:, ~scored.counts] = 0
     if errors.shape[1] == 1:
         shares, step_errors = [1.0], errors[:, 0]
     else:

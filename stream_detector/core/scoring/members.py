@@ -81,6 +81,23 @@ class Members:
         joined: NDArray[np.float64] = np.stack([each.mean(axis=1) for each in groups], axis=1)
         return joined
 
+    def without(
+        self, errors: NDArray[np.float64], counts: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Return errors of members of single features, at their medians where these do not count.
+
+        Parameters
+        ----------
+        errors
+            From `member_errors`, shape (n_windows, n_members).
+        counts
+            Which features count, shape (n_windows, n_features).
+        """
+        n_features = counts.shape[1]
+        own = [_feature_of(each) for each in self.neighbours]
+        features = np.array([*range(n_features), *range(n_features), *own], dtype=np.intp)
+        return np.where(counts[:, features], errors, self.middles)
+
     def unreliable(self, errors: NDArray[np.float64]) -> NDArray[np.int8]:
         """Return which features are not believed, where each is looked at alone.
 

@@ -18,9 +18,14 @@ from stream_detector.core.scoring.explanation import (
     explain,
 )
 from stream_detector.core.scoring.image_explanation import explain_image
-from stream_detector.core.scoring.reconstruction_error import ErrorKind, window_errors
+from stream_detector.core.scoring.reconstruction_error import (
+    ErrorKind,
+    mean_errors,
+    value_errors,
+    window_errors,
+)
 from stream_detector.core.scoring.scaling import Scaler
-from stream_detector.core.scoring.scorer import SCALED_MAX, Finding, WindowScores
+from stream_detector.core.scoring.scorer import SCALED_MAX, CountFeatures, Finding, WindowScores
 from stream_detector.errors import NonFiniteScoreError
 
 
@@ -109,7 +114,33 @@ class ReconstructionScorer:
             )
             return Finding(self._explain(evidence), reconstruction_error=float(errors[index]))
 
-        return WindowScores(errors, explain_window)
+        def restrict(rows: NDArray[np.intp], count: CountFeatures) -> WindowScores:
+            parts = (windows[rows], scaled[rows], reconstructions[rows])
+            return self._restricted(*parts, count)
+
+        return WindowScores(errors, explain_window, restrict)
+
+    def _restricted(
+        self,
+        windows: FloatArray,
+        scaled: FloatArray,
+        reconstructions: FloatArray,
+        count: CountFeatures,
+    ) -> WindowScores:
+        """Return the scores of windows from the features alone that count."""
+        counts = count(windows, self.scaler.inverse(reconstructions))  # (n_windows, n_features)
+        errors = value_errors(scaled, reconstructions, self.error_kind)
+        left = np.where(counts[:, np.newaxis], errors, np.minimum(errors, np.float32(0)))
+        scores = mean_errors(left)  # (n_windows,)
+
+        def explain_window(index: int, context: WindowContext) -> Finding:
+            evidence = WindowEvidence(
+                windows[index], scaled[index], reconstructions[index], *context, counts[index]
+            )
+            error = float(mean_errors(errors[index : index + 1])[0])
+            return Finding(self._explain(evidence), reconstruction_error=error)
+
+        return WindowScores(scores, explain_window)
 
     def reconstruct_windows(self, windows: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return windows as the network sees them, and as it reconstructs them.

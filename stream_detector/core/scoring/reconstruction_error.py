@@ -52,7 +52,17 @@ def window_errors(
     >>> window_errors(x, x + np.float32([0.0, 2.0]).reshape(2, 1, 1), "mse")
     array([0., 4.])
     """
-    errors = value_errors(windows, reconstructions, kind)  # (n_windows, n_steps, n_features)
+    return mean_errors(value_errors(windows, reconstructions, kind))
+
+
+def mean_errors(errors: FloatArray) -> NDArray[np.float64]:
+    """Return the mean of the errors of each window, float64, shape (n_windows,).
+
+    Parameters
+    ----------
+    errors
+        From `value_errors`, C-contiguous, shape (n_windows, n_steps, n_features).
+    """
     n_windows = len(errors)
     n_values = errors[0].size if n_windows else 1
     flat = errors.reshape(n_windows, n_values)  # (n_windows, n_steps * n_features)

@@ -82,6 +82,27 @@ class Finding(NamedTuple):
         return self._replace(explanation=replace(explanation, sentence=sentence), facts=facts)
 
 
+class CountFeatures(Protocol):
+    """Says which features of windows count, by what was observed and expected there."""
+
+    def __call__(
+        self, observed: NDArray[np.floating], expected: NDArray[np.floating], /
+    ) -> NDArray[np.bool_]:
+        """Return which features count.
+
+        Parameters
+        ----------
+        observed, expected
+            Of each window that is asked for, shape (n_windows, n, n_features), in the unit in which
+            the scorer was given windows.
+
+        Returns
+        -------
+        Shape (n_windows, n_features).
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowScores:
     """Scores of some windows, and what explains each of them.
@@ -92,10 +113,16 @@ class WindowScores:
         Float64, shape (n_windows,), range [0, inf), finite.
     explain
         Says of the window with this index where its score comes from. Called for few windows only.
+    restrict
+        Returns the scores of the windows with these indices, shape (n,), from the features alone
+        that count; all others are taken as if they were expected. Called for windows above the
+        threshold only; None where a scorer expects no values, and then there can be no business
+        rules (`stream_detector.core.scoring.business_rules`).
     """
 
     scores: NDArray[np.float64]
     explain: Callable[[int, WindowContext], Finding]
+    restrict: "Callable[[NDArray[np.intp], CountFeatures], WindowScores] | None" = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -197,7 +224,10 @@ def value_range(values: FloatArray, *, nan_is_missing: bool = False) -> FloatArr
 
 
 def score_windows(
-    scorer: Scorer, windows: FloatArray, windows_max: int = WINDOWS_MAX
+    scorer: Scorer,
+    windows: FloatArray,
+    windows_max: int = WINDOWS_MAX,
+    change: Callable[[WindowScores, slice], WindowScores] | None = None,
 ) -> NDArray[np.float64]:
     """Score any number of windows, slice by slice.
 
@@ -209,6 +239,8 @@ def score_windows(
         Float32, shape (n_windows, n_steps, n_features), unit: the signal's.
     windows_max
         Most windows in one call of the scorer.
+    change
+        Takes the scores of some of the windows, and which these are; None changes none.
 
     Returns
     -------
@@ -229,7 +261,9 @@ def score_windows(
             row = int(np.flatnonzero(~usable_windows(scorer, part))[0])
             message = f"window {start + row}: {describe_bad_value(scorer, part[row])}"
             raise RecordValueError(message)
-        scores.append(scorer.score(part).scores)
+        some = slice(start, start + len(part))
+        found = scorer.score(part)
+        scores.append((found if change is None else change(found, some)).scores)
     return np.concatenate(scores)
 
 

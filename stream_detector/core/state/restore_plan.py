@@ -77,11 +77,14 @@ class CommitMetadata(NamedTuple):
         What scored.
     n_partitions
         How many partitions the topic had; with another number, keys are in other partitions.
+    rules
+        Digest of the rules of alerts; empty where they were the bundle's own.
     """
 
     restore_plan: RestorePlan
     bundle_version: str
     n_partitions: int
+    rules: str = ""
 
     def encode(self) -> str:
         """Return the metadata as JSON: about 250 characters, and the scales of new keys."""
@@ -104,6 +107,8 @@ class CommitMetadata(NamedTuple):
             fields["scales"] = restore_plan.scales
         if restore_plan.incidents:
             fields["incidents"] = restore_plan.incidents
+        if self.rules:
+            fields["rules"] = self.rules
         return orjson.dumps(fields).decode()
 
     @classmethod
@@ -133,6 +138,7 @@ class CommitMetadata(NamedTuple):
             jump = _jump_of(fields.get("jump"))
             scales = str(fields.get("scales", ""))
             incidents = tuple(map(int, fields.get("incidents", ())))
+            rules = str(fields.get("rules", ""))
         except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as error:
             message = (
                 f"the offset committed for {where} carries metadata of another program "
@@ -145,7 +151,7 @@ class CommitMetadata(NamedTuple):
             *(offset, stream_time_ms, score_from_offset, has_active_keys, digest),
             *(n_open, jump, scales, incidents),
         )
-        return cls(restore_plan, bundle_version, n_partitions)
+        return cls(restore_plan, bundle_version, n_partitions, rules)
 
 
 def _jump_of(value: Any) -> Jump | None:

@@ -79,10 +79,10 @@ def test_a_run_may_change_where_things_are(tmp_path: Path, expected: dict[int, F
         for each in records_of(OF_PRESETS[0], "t")
     ]
     changes: dict[str, Any] = {"key": "machine"}
-    served = open_bundle(path, input_changes=changes)
+    served = open_bundle(path, changes={"input": changes})
     assert found_in(records, served.detector).scores == expected[2].scores
     plain = open_bundle(path)
     assert not found_in(records, plain.detector).scores
     assert served.detector.bundle.version != plain.detector.bundle.version
-    unchanged = open_bundle(path, input_changes={"key": "device"})
+    unchanged = open_bundle(path, changes={"input": {"key": "device"}})
     assert unchanged.detector.bundle == plain.detector.bundle

@@ -25,6 +25,9 @@ def test_metadata_reads_back(jump: Jump | None) -> None:
     metadata = CommitMetadata(PLAN._replace(jump=jump), "1" * 64, 3)
     assert CommitMetadata.decode(metadata.encode(), "t[0]@7") == metadata
     assert ("jump" in orjson.loads(metadata.encode())) == (jump is not None)
+    assert "rules" not in orjson.loads(metadata.encode())
+    other = metadata._replace(rules="0123456789abcdef")
+    assert CommitMetadata.decode(other.encode(), "t[0]@7") == other
 
 
 @pytest.mark.parametrize("jump", [1, [1], [1, "x", 2], {"a": 1}, [None, 1, 2]])

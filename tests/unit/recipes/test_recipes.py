@@ -215,6 +215,27 @@ def test_all_problems_at_once_each_with_key_expected_and_received() -> None:
             ["alerting.flood_alerts_max=0"],
             "alerting.flood_alerts_max: expected greater than or equal to 1",
         ),
+        (
+            ["alerting.features.p.deviation_min=-1"],
+            "alerting.features.p.deviation_min: expected greater than or equal to 0, received -1",
+        ),
+        (
+            ["alerting.features.p.relative_deviation_min=-0.1"],
+            "alerting.features.p.relative_deviation_min: expected greater than or equal to 0",
+        ),
+        (
+            ["alerting.features.p.valid_min=3", "alerting.features.p.valid_max=2"],
+            "alerting.features.p.valid_min: expected at most valid_max = 2, received 3",
+        ),
+        (
+            ["alerting.features.p.direction=up"],
+            "alerting.features.p.direction: expected 'above', 'below' or 'both', received 'up'",
+        ),
+        (
+            ["alerting.features.p.direktion=above"],
+            "alerting.features.p.direktion: expected one of the keys direction, deviation_min",
+        ),
+        (["alerting.features.p=5"], "alerting.features.p: expected"),
         (["alerting.cooldown_ms=-1"], "alerting.cooldown_ms: expected greater than or equal to 0"),
         (["network.output_activation=linear", "threshold.error=bce"], "threshold.error: bce needs"),
         (["training.loss=bce", "scaling.kind=none"], "training.loss: bce is defined on [0, 1]"),

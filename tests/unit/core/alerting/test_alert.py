@@ -93,6 +93,7 @@ def test_an_alert_is_json_with_the_published_fields() -> None:
         "detected_at_ms": 1_700_000_000_500,
         "feature": None,
         "incident_id": None,
+        "rules_digest": None,
     }
 
 

@@ -110,7 +110,7 @@ def test_what_is_committed_leaves_room_for_them() -> None:
         scales="s" * SCALES_CHARACTERS_MAX,
         incidents=(253_402_300_799_999,) * N_INCIDENTS,
     )
-    metadata = CommitMetadata(largest, "f" * 64, 10**5)
+    metadata = CommitMetadata(largest, "f" * 64, 10**5, "f" * 16)
     text = metadata.encode()
     assert len(text) <= METADATA_CHARACTERS_MAX
     assert CommitMetadata.decode(text, "t[0]@7") == metadata

@@ -175,5 +175,6 @@ def test_what_follows_from_a_score_is_null_and_can_be_read_back() -> None:
         "continues_alert_id",
         "feature",
         "incident_id",
+        "rules_digest",
     }
     assert parse_alert(value) == replace(opened, detected_at_ms=7)
