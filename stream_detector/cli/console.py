@@ -131,7 +131,7 @@ def make_console(served: "Served", settings: DetectSettings) -> "LivePage":
     from stream_detector.web.what_if import WhatIf
 
     detector, clock = served.detector, SystemClock()
-    board = AlertBoard(closes=detector.keeps_state)
+    board = AlertBoard.of(detector)
     watch = InputWatch(detector, make_schemas(settings, detector), settings.content_type, clock)
     ways = (
         (settings.alerts_topic, partial(take_alerts, board, schemas_for(settings)), N_ALERTS_BACK),

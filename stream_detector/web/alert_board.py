@@ -8,13 +8,15 @@ import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from heapq import nsmallest
 from math import inf
 from statistics import median
 from typing import Any
 
 from stream_detector.core.alerting.alert import Alert
+from stream_detector.core.detector import Detector, WindowDetector
+from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.text import printable, shorten
+from stream_detector.web.incident_rows import rows_of, without_picture
 
 OPEN_MAX = 10_000
 """Most open alerts that are kept. Beyond it those without an event for the longest go."""
@@ -23,7 +25,7 @@ EVENTS_MAX = 2_000
 """Most events that are kept."""
 
 SHOWN_MAX = 100
-"""Most open alerts in one picture of the board."""
+"""Most rows of open alerts in one picture of the board."""
 
 EVENTS_SHOWN_MAX = 30
 """Most events in one picture of the board."""
@@ -46,19 +48,33 @@ class AlertBoard:
     ----------
     closes
         Whether alerts are closed; those about whole windows are not.
+    incident_within_ms
+        How far apart incidents of several partitions may begin that are shown as one.
     """
 
     closes: bool
+    incident_within_ms: int | None = None
     n_alerts: int = 0
     n_not_alerts: int = 0
     n_left_out: int = 0
     n_events: int = 0
     _open: OrderedDict[str, dict[str, Any]] = field(default_factory=OrderedDict)
     _closed: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    _began_ms: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=EVENTS_MAX))
     _minutes: Counter[int] = field(default_factory=Counter)
     _latencies_ms: deque[int] = field(default_factory=lambda: deque(maxlen=_LATENCIES_MAX))
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, detector: Detector) -> "AlertBoard":
+        """Return the empty board of what a detector publishes."""
+        within_ms = None
+        if isinstance(detector, SampleDetector):
+            within_ms = detector.alerting.incident_within_ms
+        elif isinstance(detector, WindowDetector):
+            within_ms = detector.incident_within_ms
+        return cls(detector.keeps_state, within_ms)
 
     def add(self, alert: Alert) -> None:
         """Add one event; one that is known already changes nothing."""
@@ -81,6 +97,7 @@ class AlertBoard:
                     self._closed.popitem(last=False)
                 return
             self._open[alert.alert_id] = shown
+            self._note_incident(alert)
             if len(self._open) > OPEN_MAX:
                 self._open.popitem(last=False)
                 self.n_left_out += 1
@@ -94,13 +111,14 @@ class AlertBoard:
         """Return what the page shows now, as values that JSON has."""
         with self._lock:
             self._expire(now_ms)
-            worst = nsmallest(SHOWN_MAX, self._open.values(), key=_worst_first)
+            open_alerts, within_ms = self._open.values(), self.incident_within_ms
+            rows = rows_of(open_alerts, self._began_ms, within_ms, SHOWN_MAX)
             newest = list(self._events)[: -EVENTS_SHOWN_MAX - 1 : -1]
             minute = now_ms // 60_000
             return {
                 "n_open": len(self._open),
-                "open": list(map(_without_picture, worst)),
-                "events": list(map(_without_picture, newest)),
+                "open": rows,
+                "events": list(map(without_picture, newest)),
                 "a_minute": [self._minutes[minute - N_MINUTES + 1 + at] for at in range(N_MINUTES)],
                 "latency_ms_p50": median(self._latencies_ms) if self._latencies_ms else None,
                 "n_alerts": self.n_alerts,
@@ -140,6 +158,18 @@ class AlertBoard:
         start_ms, end_ms = shown["span_ms"]
         return start_ms, inf if self.closes and shown["event"] != "close" else end_ms
 
+    def _note_incident(self, alert: Alert) -> None:
+        """Note when the incident of an open alert began, as far as its alerts say."""
+        name = alert.incident_id
+        if name is None:
+            return
+        began_ms = self._began_ms.pop(name, alert.opened_ms)
+        self._began_ms[name] = min(began_ms, alert.opened_ms)
+        if len(self._began_ms) > OPEN_MAX:  # each open alert names one at most
+            named = {each["incident"] for each in self._open.values()}
+            for old in [each for each in self._began_ms if each not in named]:
+                del self._began_ms[old]
+
     def _count_minute(self, minute: int) -> None:
         """Count an alert; of the minutes only the newest are kept."""
         self._minutes[minute] += 1
@@ -160,16 +190,6 @@ class AlertBoard:
             del self._open[name]
 
 
-def _worst_first(shown: dict[str, Any]) -> tuple[float, int]:
-    """Return by what open alerts are sorted."""
-    return -(shown["score"] or 0.0), -shown["event_time_ms"]
-
-
-def _without_picture(shown: dict[str, Any]) -> dict[str, Any]:
-    """Return what is sent of an alert each second: a heat map is six thousand characters."""
-    return {name: value for name, value in shown.items() if name != "heat_map"}
-
-
 def shown_alert(alert: Alert) -> dict[str, Any]:
     """Return what is kept of an alert, as values that JSON has.
 
@@ -183,6 +203,7 @@ def shown_alert(alert: Alert) -> dict[str, Any]:
         "event_number": alert.event_number,
         "key": alert.key,
         "name": name_of(alert.key),
+        "incident": alert.incident_id,
         "reason": alert.reason,
         "severity": _short(alert.severity),
         "score": alert.anomaly_score,

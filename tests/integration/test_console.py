@@ -283,3 +283,18 @@ def test_the_focus_stays_while_alerts_come(page: Chrome, live: Live) -> None:
     live.send(f"other-{time.time_ns()}", 0.5, 3.0)
     wait(lambda: "other-" in text(page, "#open tbody"))
     assert evaluate(page, "document.activeElement.dataset.place") == name
+
+
+def test_alerts_of_one_incident_are_one_row_until_it_is_opened(page: Chrome, live: Live) -> None:
+    names = [f"line-{time.time_ns()}-{number}" for number in range(3)]
+    for number, name in enumerate(names):
+        live.send(name, 0.5, 3.0 + number)
+    wait(lambda: names[2] in text(page, "#events tbody"))
+    button = "'#open button[aria-expanded=false]'"
+    wait(lambda: evaluate(page, f"document.querySelector({button}) !== null"))
+    assert not all(name in text(page, "#open tbody") for name in names)
+    evaluate(page, f"document.querySelectorAll({button}).forEach((each) => each.click())")
+    wait(lambda: all(name in text(page, "#open tbody") for name in names))
+    closing = "document.querySelectorAll('#open button[aria-expanded=true]')"
+    evaluate(page, f"{closing}.forEach((each) => each.click())")
+    wait(lambda: not all(name in text(page, "#open tbody") for name in names))

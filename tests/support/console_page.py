@@ -48,7 +48,7 @@ def open_pumps(folder: Path, n_steps: int = 4, features: Features | None = None)
 def make_memory_page(broker: MemoryBroker, served: Served) -> LivePage:
     """Return a page on the topics `alerts` and `telemetry` of a broker."""
     detector, clock = served.detector, SystemClock()
-    board = AlertBoard(closes=detector.keeps_state)
+    board = AlertBoard.of(detector)
     watch = InputWatch(detector, NoSchemas(), None, clock)
     readers = [
         TopicReader(topic, "memory", partial(broker.connect, topics=[topic]), take, 1_000)

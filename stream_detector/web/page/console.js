@@ -94,18 +94,41 @@ function keyCell(shown) {
   return make("td", "key", button);
 }
 
+const opened = new Set(); // incidents whose alerts are shown one by one
+
+function alertRow(shown, kind = "") {
+  return make("tr", kind,
+    make("td", "number", number(shown.score, 2)),
+    make("td", "", shown.severity),
+    keyCell(shown),
+    make("td", "words", shown.sentence),
+    make("td", "number", time(shown.opened_ms)));
+}
+
+function incidentRows(shown) {
+  const row = alertRow(shown);
+  if (shown.n_alerts === 1) return [row];
+  const isOpen = opened.has(shown.incident);
+  const button = make("button", "", shown.n_keys > 1 ? `one of ${number(shown.n_keys)} keys` : `one of ${number(shown.n_alerts)} alerts`);
+  button.type = "button";
+  button.dataset.place = `incident ${shown.incident}`;
+  button.setAttribute("aria-expanded", String(isOpen));
+  button.addEventListener("click", () => {
+    if (!opened.delete(shown.incident)) opened.add(shown.incident);
+    showNow(last);
+  });
+  row.children[2].append(" ", button);
+  return isOpen ? [row, ...shown.others.map((each) => alertRow(each, "of-incident"))] : [row];
+}
+
 function showNow(picture) {
   showFigures(picture);
   const alerts = picture.alerts;
-  const [more, left] = [alerts.n_open - alerts.open.length, alerts.n_left_out];
+  const shown = alerts.open.reduce((sum, each) => sum + each.n_alerts, 0);
+  const [more, left] = [alerts.n_open - shown, alerts.n_left_out];
   byId("open-note").textContent = (more > 0 ? `${number(more)} more are open. ` : "")
     + (left > 0 ? `${number(left)} that had no event for the longest are no longer counted.` : "");
-  fill("open", alerts.open.map((each) => make("tr", "",
-    make("td", "number", number(each.score, 2)),
-    make("td", "", each.severity),
-    keyCell(each),
-    make("td", "words", each.sentence),
-    make("td", "number", time(each.opened_ms)))), "No alert is open.");
+  fill("open", alerts.open.flatMap(incidentRows), "No alert is open.");
   fill("events", alerts.events.map((each) => make("tr", "",
     make("td", "number", time(each.event_time_ms)),
     make("td", "", each.event),

@@ -42,7 +42,8 @@ def test_a_fault_is_on_the_page_until_its_alert_closes(pumps: Served) -> None:
         stream.send(sample_record("a", start_ms + 4_000, 1.5, 1.5, 1.5, 1.5))
         stream.send(sample_record(HOSTILE, start_ms, 9, 9, 9, 9))
         picture = wait_for_picture(address, lambda each: each["alerts"]["n_open"] == 2)
-        worst, other = picture["alerts"]["open"]
+        (worst,) = picture["alerts"]["open"]  # of one incident
+        (other,) = worst["others"]
         assert (worst["key"], worst["score"]) == (HOSTILE, 9)
         assert worst["name"] == '<img src=x onerror=alert(1)>"\\u202e'
         assert (other["key"], other["score"], other["severity"]) == ("a", 1.5, "warning")
