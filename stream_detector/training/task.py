@@ -60,6 +60,8 @@ class Task:
     def compile(self, model: Any) -> None:
         """Compile a model to reconstruct its input."""
         model.compile(optimizer=self.optimizer(), loss=_KERAS_LOSSES[self.training.loss])
+        # Its variables would be made in the first step, which TensorFlow would then trace twice.
+        model.optimizer.build(model.trainable_variables)
 
     def report(self, epoch: int, loss: float) -> None:
         """Report a finished epoch, counted from 1."""
