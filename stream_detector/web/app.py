@@ -27,8 +27,9 @@ from stream_detector.web.alert_board import AlertBoard, name_of, overlap, shown_
 from stream_detector.web.events import EventStreams
 from stream_detector.web.guards import Guard
 from stream_detector.web.history import History, Stretch
+from stream_detector.web.images import as_values
 from stream_detector.web.input_watch import InputWatch
-from stream_detector.web.key_view import KeyView
+from stream_detector.web.key_view import ALERTS_MAX, KeyView
 from stream_detector.web.letters import read_letters
 from stream_detector.web.reading import TopicReader
 from stream_detector.web.what_if import Settings, WhatIf
@@ -42,9 +43,6 @@ WINDOWS_SPAN_MS = 20_000.0
 
 SPAN_MS_MAX = 7 * 86_400_000
 HOURS_MAX = 24.0
-ALERTS_MAX = 100
-"""Most alerts of a key that are shown, the newest."""
-
 LOOKS_MAX = 2
 """Most keys that are looked at at a time; others wait."""
 
@@ -118,9 +116,11 @@ class LivePage:
     def look(self, question: "Question") -> dict[str, Any]:
         """Return what a key looked like over some time, as values that JSON has."""
         partition, newest_ms = self.watch.lanes.place_of(question.key)
-        usual_ms = SPAN_WINDOWS * self.key_view.lead_ms / 2
+        window_ms = self.key_view.lead_ms / 2
+        usual_ms = SPAN_WINDOWS * window_ms
         if not self.board.closes:
             usual_ms = max(usual_ms, WINDOWS_SPAN_MS)
+            newest_ms += bool(newest_ms) * round(window_ms)  # it is known when the newest began
         span_ms = question.span_ms or usual_ms
         end_ms = (newest_ms or self.clock.now_ms()) if question.end_ms is None else question.end_ms
         stretch = Stretch(end_ms - span_ms, end_ms)
@@ -129,7 +129,10 @@ class LivePage:
         lines = self.key_view.look(question.key, batches, stretch)
         found = self.board.of_key(question.key, map(shown_alert, lines.alerts))
         alerts, spans = self._within(found, stretch)
-        chosen = charts.chosen_features(lines)
+        is_image = self.key_view.served.bundle.image is not None
+        chosen = (
+            [] if is_image else charts.chosen_features(lines)
+        )  # a column of pixels says nothing
         columns = charts.columns_of(lines, chosen, spans)
         features = self.key_view.served.bundle.features
         names = charts.feature_names(features, chosen)
@@ -140,8 +143,9 @@ class LivePage:
             "newest_ms": newest_ms,
             "n_samples": len(lines.times_ms),
             "n_scores": len(lines.scores_ms),
-            "n_features_left_out": len(features) - len(chosen),
+            "n_features_left_out": 0 if is_image else len(features) - len(chosen),
             "alerts": alerts[::-1],
+            "images": as_values(lines.images),
             "names": names,
             "columns": columns,
             "item": charts.draw(columns, names, stretch, is_dark=question.is_dark)

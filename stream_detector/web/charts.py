@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from bokeh.embed import json_item
 from bokeh.layouts import column
-from bokeh.models import ColumnDataSource, HoverTool, PlainText, Range1d
+from bokeh.models import ColumnDataSource, HoverTool, PlainText, Range1d, Title
 from bokeh.plotting import figure
 from bokeh.settings import settings
 from numpy.typing import NDArray
@@ -25,8 +25,11 @@ N_FEATURES_MAX = 6
 """Most features drawn: those that were farthest from their reconstruction."""
 
 SCRIPT = "bokeh.min.js"
-_NAME_CHARACTERS_MAX = 40
-_HEIGHT, _SCORE_HEIGHT = 190, 150
+_NAME_CHARACTERS_MAX = 32
+_N_TICKS = 3
+"""About how many times stand at the axis: more would overlap on a telephone."""
+
+_HEIGHT, _SCORE_HEIGHT = 200, 170
 
 Columns = dict[str, dict[str, list[float | None]]]
 
@@ -124,7 +127,7 @@ def draw(
     times = Range1d(start=stretch.start_ms, end=stretch.end_ms, name="times")
     panels = []
     for place, name in enumerate(names):
-        panel = _panel(times, _HEIGHT, shorten(printable(name), _NAME_CHARACTERS_MAX), colours)
+        panel = _panel(times, _HEIGHT, name, colours)
         _shade(panel, sources["alerts"], colours)
         made, signal = sources[f"made-{place}"], sources[f"signal-{place}"]
         panel.varea(
@@ -159,11 +162,11 @@ def _panel(times: Range1d, height: int, name: str, colours: Colours) -> Any:
         background_fill_color=None,
         border_fill_color=None,
         outline_line_color=None,
-        min_border_left=62,
+        min_border_left=45,
     )
-    panel.yaxis.axis_label = PlainText(text=name)
-    panel.yaxis.axis_label_text_font_style = "normal"
-    panel.yaxis.axis_label_text_color = colours.ink
+    panel.title = Title(text=PlainText(text=name), text_font_style="normal")
+    panel.title.text_color = colours.ink
+    panel.xaxis.ticker.desired_num_ticks = _N_TICKS
     panel.axis.major_label_text_color = colours.ink
     for line in ("axis_line_color", "major_tick_line_color", "minor_tick_line_color"):
         setattr(panel.axis, line, colours.grid)
@@ -199,7 +202,7 @@ def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
 
 
 def feature_names(features: Features, chosen: Sequence[int]) -> list[str]:
-    """Return the names of the features that are drawn, with their units."""
+    """Return the names of the features that are drawn, for people, with their units."""
     units = [features.unit_name(each) for each in chosen]
-    names = [features.names[each] for each in chosen]
+    names = [shorten(printable(features.names[each]), _NAME_CHARACTERS_MAX) for each in chosen]
     return [f"{name} ({unit})" if unit else name for name, unit in zip(names, units, strict=True)]

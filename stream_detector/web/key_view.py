@@ -7,7 +7,7 @@ empty state. So a window whose key is far from what it was trained on has the sa
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from stream_detector.core.scoring.scorer import Scorer, WindowScores
 from stream_detector.estimator.running import reconstruct_windows
 from stream_detector.ports import SchemaSource
 from stream_detector.web.history import Stretch
+from stream_detector.web.images import KeyImage, images_of
 from stream_detector.web.input_watch import series_keys, window_starts
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ GAP_INTERVALS = 5
 
 POINTS_MAX = 5_000
 """Most points of a line."""
+
+ALERTS_MAX = 100
+"""Most alerts of a key that are shown, the newest."""
+
+VALUES_MAX = 2**24
+"""Most values of windows, and of samples, that are kept while a key is read; the oldest go."""
 
 
 class Lines(NamedTuple):
@@ -55,6 +62,8 @@ class Lines(NamedTuple):
         End of each window and score / threshold, shape (n_windows,).
     alerts
         The last event of each alert that the detector finds, in the order of the records.
+    images
+        Where records are images, some of them.
     """
 
     times_ms: NDArray[np.float64]
@@ -65,11 +74,12 @@ class Lines(NamedTuple):
     scores_ms: NDArray[np.float64]
     anomaly_scores: NDArray[np.float64]
     alerts: tuple[Alert, ...] = ()
+    images: tuple[KeyImage, ...] = ()
 
 
 @dataclass(slots=True)
 class _Keeping:
-    """The same scorer, which keeps the windows that it scored."""
+    """The same scorer, which keeps the newest windows that it scored."""
 
     scorer: Scorer
     windows: list[FloatArray] = field(default_factory=list)
@@ -91,6 +101,7 @@ class _Keeping:
     def score(self, windows: FloatArray) -> WindowScores:
         """Score windows, and keep them."""
         self.windows.append(windows.copy())
+        _drop_oldest(self.windows)
         return self.scorer.score(windows)
 
 
@@ -140,6 +151,12 @@ class KeyView:
             lines = self._look_at_samples(replace(detector, scorer=keeping), key, batches)
         elif isinstance(detector, WindowDetector):
             lines = self._look_at_windows(replace(detector, scorer=keeping), key, batches)
+            if detector.image is not None and keeping.windows:
+                windows = np.concatenate(keeping.windows)
+                times_ms = lines.scores_ms[-len(windows) :] - (len(windows[0]) - 1)
+                scores = lines.anomaly_scores[-len(windows) :]
+                images = images_of(detector, windows, times_ms, scores, stretch)
+                lines = lines._replace(images=images)
         else:
             message = f"expected a detector of samples or windows, received {detector!r}"
             raise TypeError(message)
@@ -163,20 +180,23 @@ class KeyView:
         n_features = len(features)
         times, values = [np.empty(0)], [np.empty((0, n_features))]
         starts, ends, scores = [np.empty(0)], [np.empty(0)], [np.empty(0)]
-        alerts: dict[str, Alert] = {}
+        alerts, n_dropped = dict[str, Alert](), 0
         for batch in self._own(key, batches):
             decoded = self._decode(detector, batch)
             times.append(decoded.times_ms)
             values.append(features.to_unit(decoded.values.astype(np.float64)))
+            n_dropped += _drop_oldest(values)
             step = detector.step(state, batch, self.content_type)
             state = step.state
             alerts |= {each.alert.alert_id: each.alert for each in step.alerts}
+            for oldest in list(alerts)[:-ALERTS_MAX]:
+                del alerts[oldest]
             found = step.scores
             if found.start_ms is not None and found.end_ms is not None:
                 starts.append(found.start_ms.astype(np.float64))
                 ends.append(found.end_ms.astype(np.float64))
                 scores.append(found.anomaly_scores)
-        order = np.argsort(joined := np.concatenate(times), kind="stable")
+        order = np.argsort(joined := np.concatenate(times)[n_dropped:], kind="stable")
         signal = joined[order], np.concatenate(values)[order]
         scored = np.concatenate(ends), np.concatenate(scores)
         lines = self._lines(key, detector.scorer, signal, np.concatenate(starts), scored)
@@ -211,7 +231,7 @@ class KeyView:
         alerts: list[Alert] = []
         for batch in self._own(key, batches):
             step = detector.step(state, batch, self.content_type)
-            alerts += [each.alert for each in step.alerts]
+            alerts = [*alerts, *(each.alert for each in step.alerts)][-ALERTS_MAX:]
             times_ms = window_starts(detector, batch, self.content_type)
             starts.append(times_ms[step.scores.indices].astype(np.float64))
             scores.append(step.scores.anomaly_scores)
@@ -222,7 +242,8 @@ class KeyView:
             windows = keeping.windows
         nothing = np.empty((0, *detector.shape), np.float32)
         flat = np.concatenate([nothing, *windows]).reshape(-1, detector.shape[1])
-        times = (start_ms[:, None] + steps).ravel()
+        kept_ms = start_ms[len(start_ms) - len(flat) // len(steps) :]
+        times = (kept_ms[:, None] + steps).ravel()
         order = np.argsort(times, kind="stable")
         values = detector.features.to_unit(flat.astype(np.float64))
         scored = start_ms + steps[-1], np.concatenate(scores)
@@ -246,9 +267,17 @@ class KeyView:
         if isinstance(keeping, _Keeping) and keeping.windows and holds_signal:
             windows = np.concatenate(keeping.windows)
             rebuilt = reconstruct_windows(self.served, windows, [key] * len(windows))
-            made_ms, made = _put_together(start_ms, rebuilt, self.interval_ms)
+            made_ms, made = _put_together(start_ms[-len(windows) :], rebuilt, self.interval_ms)
         widths = _half_widths(signal, (made_ms, made), scored, self.interval_ms)
         return Lines(*signal, made_ms, made, widths, *scored)
+
+
+def _drop_oldest(parts: list[Any]) -> int:
+    """Drop the oldest arrays while all have more than `VALUES_MAX` values; return their rows."""
+    n_dropped = 0
+    while len(parts) > 1 and sum(each.size for each in parts) > VALUES_MAX:
+        n_dropped += len(parts.pop(0))
+    return n_dropped
 
 
 def _put_together(

@@ -5,16 +5,25 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from browser import evaluate, read_log, resize
-from console_page import open_pumps, sample_record
+from console_page import (
+    make_memory_page,
+    open_images,
+    open_pumps,
+    sample_record,
+    send_images,
+    served,
+)
 from selenium.webdriver import ActionChains, Chrome, Keys
 
 from stream_detector.assembly import connect_writer, make_service
 from stream_detector.cli.console import make_console
+from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.features import Features
 from stream_detector.core.records import OutputRecord
 from stream_detector.ports import Client, SystemClock
@@ -298,3 +307,29 @@ def test_alerts_of_one_incident_are_one_row_until_it_is_opened(page: Chrome, liv
     closing = "document.querySelectorAll('#open button[aria-expanded=true]')"
     evaluate(page, f"{closing}.forEach((each) => each.click())")
     wait(lambda: not all(name in text(page, "#open tbody") for name in names))
+
+
+def test_images_are_shown_beside_their_heat_maps(browser: Chrome, tmp_path: Path) -> None:
+    broker, images = MemoryBroker(), open_images(tmp_path)
+    now_ms = SystemClock().now_ms()
+    sent = send_images(broker, "camera", now_ms - 60_000, [20, 255, 30])
+    resize(browser, 390)
+    with served(make_memory_page(broker, images)) as address:
+        browser.get(f"{address}/#key?key=camera")
+        wait(lambda: evaluate(browser, "document.querySelectorAll('#images figure').length") == 3)
+        assert evaluate(browser, "document.querySelectorAll('#images .anomalous').length") == 1
+        pixels = """(async () => {
+            const image = document.querySelectorAll('#images figure')[1].querySelector('img');
+            await image.decode();
+            const canvas = document.createElement('canvas');
+            [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+            canvas.getContext('2d').drawImage(image, 0, 0);
+            const { data } = canvas.getContext('2d').getImageData(0, 0, 28, 28);
+            return [...data].filter((_, at) => at % 4 === 0);
+        })()"""
+        assert evaluate(browser, pixels) == sent[1].ravel().tolist()
+        assert evaluate(browser, "document.documentElement.scrollWidth") <= 390
+        boxes = "[...document.querySelectorAll('#images img')].map((each) => each.offsetTop)"
+        tops = evaluate(browser, boxes)
+        assert tops[::2] == tops[1::2]
+        assert [each for each in read_log(browser) if each["level"] != "INFO"] == []

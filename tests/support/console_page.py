@@ -3,7 +3,7 @@
 import base64
 import http.client
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import orjson
-from halving_bundle import make_bundle_of_samples
+from halving_bundle import make_bundle, make_bundle_of_samples
+from numpy.typing import NDArray
 
 from stream_detector.assembly import Served, open_bundle
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.alerting.alert import Alert, encode_alert
+from stream_detector.core.codec.image_format import encode_image
 from stream_detector.core.codec.samples import encode_samples
 from stream_detector.core.features import Features
 from stream_detector.core.records import OutputRecord, TopicPartition
@@ -43,6 +45,37 @@ def open_pumps(folder: Path, n_steps: int = 4, features: Features | None = None)
         path, n_steps, features=features, close_after_ms=4_000, no_data_after_ms=None
     )
     return open_bundle(path)
+
+
+def open_images(folder: Path) -> Served:
+    """Return a bundle of grey images of 28 x 28 pixels, anomalous where the mean is above a half.
+
+    Its network halves.
+    """
+    make_bundle(folder / "images", "fashion-basic")
+    return open_bundle(folder / "images")
+
+
+def send_images(
+    broker: MemoryBroker, key: str, start_ms: int, levels: Sequence[int]
+) -> list[NDArray[np.uint8]]:
+    """Write an image a second to the input topic; gives them.
+
+    All have a square of this level, and the last row and column are dark.
+    """
+    for topic in ("telemetry", "alerts"):
+        broker.create_topic(topic)
+    sent = []
+    for number, level in enumerate(levels):
+        pixels = np.full((28, 28), level, np.uint8)
+        pixels[-1], pixels[:, -1] = 0, 0
+        value, time_ms = encode_image(pixels, 1, "png"), start_ms + 1_000 * number
+        header = ("content-type", b"image/png")
+        broker.feed(
+            "telemetry", [OutputRecord("telemetry", key.encode(), value, (header,), time_ms)]
+        )
+        sent.append(pixels)
+    return sent
 
 
 def make_memory_page(broker: MemoryBroker, served: Served) -> LivePage:

@@ -77,6 +77,9 @@ function fill(id, rows, empty) {
     cell.colSpan = byId(id).tHead.rows[0].cells.length;
     rows = [make("tr", "", cell)];
   }
+  // On a narrow page each cell stands below the name of its column.
+  const names = [...byId(id).tHead.rows[0].cells].map((cell) => cell.textContent);
+  for (const row of rows) [...row.cells].forEach((cell, at) => { cell.dataset.column = names[at]; });
   // What has the keyboard's focus is found again: a row that is redrawn must not lose it.
   const focused = document.activeElement;
   const place = focused && body.contains(focused) ? focused.dataset.place : null;
@@ -283,6 +286,7 @@ function startKey(parameters) {
   looked.shown = null;
   byId("head-key").textContent = looked.key;
   byId("words").replaceChildren();
+  byId("images").replaceChildren();
   clearChart();
   showKey();
 }
@@ -308,7 +312,8 @@ async function showKey() {
   looked.shown = shown;
   byId("head-key").textContent = shown.name;
   byId("key-note").textContent = noteOf(shown);
-  showWords(shown.alerts);
+  showImages(shown.images);
+  showWords(shown.alerts, shown.images);
   await showChart(shown);
 }
 
@@ -322,19 +327,38 @@ function noteOf(shown) {
   return parts.join(" ");
 }
 
-function showWords(alerts) {
+function pngImage(base64, description) {
+  const image = make("img", "");
+  image.src = `data:image/png;base64,${base64.replace(/[^A-Za-z0-9+/=]/g, "")}`;
+  image.alt = description;
+  return image;
+}
+
+const HEAT_MAP = "Where in the image the error is: the brighter, the larger";
+
+// Images, each beside the heat map of its error.
+function showImages(images) {
+  byId("images").replaceChildren(...images.map((each) => {
+    const when = time(each.time_ms);
+    const heat = pngImage(each.heat_map, HEAT_MAP);
+    heat.style.filter = `brightness(${each.brightness})`;
+    const pair = make("div", "", pngImage(each.image, `The image of ${when}`), heat);
+    const caption = make("figcaption", "", `${when}, score ${number(each.anomaly_score, 2)}`);
+    return make("figure", each.anomaly_score > 1 ? "anomalous" : "", pair, caption);
+  }));
+  byId("key-legend").hidden = images.length > 0;
+  byId("images-note").hidden = images.length === 0;
+}
+
+function showWords(alerts, images) {
+  const seen = new Set(images.map((each) => each.time_ms));
   const items = alerts.map((each) => {
     const isClosed = each.event === "close";
     const when = isClosed ? `${time(each.span_ms[0])} to ${time(each.span_ms[1], false)}, closed, ${each.reason}`
       : `since ${time(each.span_ms[0])}, open`;
     const span = make("time", "", `${when}, score ${number(each.score, 2)}, ${each.severity}`);
     const item = make("li", isClosed ? "closed" : "", span, each.sentence || each.reason);
-    if (each.heat_map) {
-      const image = make("img", "");
-      image.src = `data:image/png;base64,${each.heat_map.replace(/[^A-Za-z0-9+/=]/g, "")}`;
-      image.alt = "Where in the image the error is: the brighter, the larger";
-      item.append(image);
-    }
+    if (each.heat_map && !seen.has(each.span_ms[0])) item.append(pngImage(each.heat_map, HEAT_MAP));
     return item;
   });
   byId("words").replaceChildren(...(items.length ? items : [make("li", "closed", "No alert here.")]));

@@ -88,7 +88,7 @@ def test_a_few_lost_samples_are_no_gap(pumps: Served, second_s: int, n_points: i
 def test_a_key_that_is_not_there_has_no_lines(pumps: Served) -> None:
     Stream(broker := MemoryBroker(), pumps)
     lines = look(pumps, broker, "absent", Stretch(0, second(0)))
-    assert [len(each) for each in lines] == [0, 0, 0, 0, 1, 0, 0, 0]
+    assert [len(each) for each in lines] == [0, 0, 0, 0, 1, 0, 0, 0, 0]
 
 
 def test_records_that_are_whole_windows_follow_each_other(
@@ -307,6 +307,8 @@ def test_features_are_named_with_their_units() -> None:
     features = Features(("t", "<b>", "p"), units=("", "°C", "bar"))
     assert charts.feature_names(features, [0, 1, 2]) == ["t", "<b> (°C)", "p (bar)"]
     assert charts.feature_names(Features(("t", "p")), [1]) == ["p"]
+    (long,) = charts.feature_names(Features(("p" * 200,), units=("bar",)), [0])
+    assert (len(long), long[-6:]) == (38, " (bar)")
 
 
 def test_columns_have_null_for_what_is_no_number() -> None:
@@ -322,6 +324,7 @@ def test_names_that_look_like_tex_stay_plain_text() -> None:
     times = np.array([0.0, 1.0])
     lines = Lines(times, np.ones((2, 1)), times, np.ones((2, 1)), np.ones(1), times, times)
     columns = charts.columns_of(lines, [0], [])
-    item = charts.draw(columns, ["$$x$$\u202e"], Stretch(0, 1), is_dark=False)
+    names = charts.feature_names(Features(("$$x$$\u202e",)), [0])
+    item = charts.draw(columns, names, Stretch(0, 1), is_dark=False)
     assert '{"text":"$$x$$\\\\u202e"}' in orjson.dumps(item).decode()
     assert '"name":"PlainText"' in orjson.dumps(item).decode()
