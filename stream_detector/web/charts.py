@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from bokeh.embed import json_item
 from bokeh.layouts import column
-from bokeh.models import ColumnDataSource, HoverTool, PlainText, Range1d, Title
+from bokeh.models import ColumnDataSource, HoverTool, PlainText, Range1d
 from bokeh.plotting import figure
 from bokeh.settings import settings
 from numpy.typing import NDArray
@@ -164,9 +164,11 @@ def _panel(times: Range1d, height: int, name: str, colours: Colours) -> Any:
         outline_line_color=None,
         min_border_left=45,
     )
-    panel.title = Title(text=PlainText(text=name), text_font_style="normal")
-    panel.title.text_color = colours.ink
-    panel.xaxis.ticker.desired_num_ticks = _N_TICKS
+    title: Any = panel.title
+    title.text, title.text_font_style = PlainText(text=name), "normal"
+    title.text_color = colours.ink
+    ticker: Any = panel.xaxis.ticker
+    ticker.desired_num_ticks = _N_TICKS
     panel.axis.major_label_text_color = colours.ink
     for line in ("axis_line_color", "major_tick_line_color", "minor_tick_line_color"):
         setattr(panel.axis, line, colours.grid)

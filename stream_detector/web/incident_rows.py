@@ -12,6 +12,9 @@ from typing import Any
 OTHERS_MAX = 50
 """Most alerts of a row beside its worst."""
 
+ALL_OTHERS_MAX = 300
+"""Most of them in all rows together, those of the worst rows: a picture is sent twice a second."""
+
 
 def rows_of(
     alerts: Iterable[Mapping[str, Any]],
@@ -35,7 +38,8 @@ def rows_of(
     Returns
     -------
     Each is the worst alert of its incident, with `n_alerts` and `n_keys` of them, and the `others`,
-    the worst first, at most `OTHERS_MAX`. Heat maps, of six thousand characters, are left out.
+    the worst first, at most `OTHERS_MAX` and in all rows `ALL_OTHERS_MAX`. Heat maps, of six
+    thousand characters, are left out.
     """
     of: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     rows: list[list[Mapping[str, Any]]] = []
@@ -51,7 +55,12 @@ def rows_of(
             rows.append([])
         rows[-1] += of[name]
     ordered = (sorted(each, key=worst_first) for each in rows)
-    return [_row(each) for each in nsmallest(n_max, ordered, key=lambda each: worst_first(each[0]))]
+    found: list[dict[str, Any]] = []
+    n_left = ALL_OTHERS_MAX
+    for row in nsmallest(n_max, ordered, key=lambda each: worst_first(each[0])):
+        found.append(_row(row, min(OTHERS_MAX, n_left)))
+        n_left -= len(found[-1]["others"])
+    return found
 
 
 def worst_first(shown: Mapping[str, Any]) -> tuple[float, int]:
@@ -64,11 +73,11 @@ def without_picture(shown: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if name != "heat_map"}
 
 
-def _row(alerts: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the row of some alerts, the worst first."""
+def _row(alerts: list[Mapping[str, Any]], n_others: int) -> dict[str, Any]:
+    """Return the row of some alerts, the worst first, with so many beside its worst."""
     return {
         **without_picture(alerts[0]),
         "n_alerts": len(alerts),
         "n_keys": len({each["key"] for each in alerts}),
-        "others": [without_picture(each) for each in alerts[1 : OTHERS_MAX + 1]],
+        "others": [without_picture(each) for each in alerts[1 : n_others + 1]],
     }

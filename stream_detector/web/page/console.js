@@ -121,7 +121,15 @@ function incidentRows(shown) {
     showNow(last);
   });
   row.children[2].append(" ", button);
-  return isOpen ? [row, ...shown.others.map((each) => alertRow(each, "of-incident"))] : [row];
+  if (!isOpen) return [row];
+  const others = shown.others.map((each) => alertRow(each, "of-incident"));
+  const nMore = shown.n_alerts - 1 - others.length;
+  if (nMore > 0) {
+    const cell = make("td", "note", `and ${plural(nMore, "further alert")}`);
+    cell.colSpan = row.cells.length;
+    others.push(make("tr", "of-incident", cell));
+  }
+  return [row, ...others];
 }
 
 function showNow(picture) {

@@ -6,6 +6,7 @@ import pytest
 
 from stream_detector.core.alerting.alert import Alert, AlertEvent, Source
 from stream_detector.core.records import BundleReference
+from stream_detector.web import incident_rows
 from stream_detector.web.alert_board import AlertBoard
 from stream_detector.web.incident_rows import OTHERS_MAX, rows_of
 
@@ -55,6 +56,18 @@ def test_a_row_is_bounded() -> None:
     alerts = [shown(f"k{number}", 2.0, "x") for number in range(OTHERS_MAX + 2)]
     (row,) = rows_of(alerts, {"x": 0}, 1, 10)
     assert (row["n_alerts"], len(row["others"])) == (OTHERS_MAX + 2, OTHERS_MAX)
+
+
+def test_all_rows_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incident_rows, "ALL_OTHERS_MAX", 7)
+    alerts = [
+        shown(f"{name}{number}", 9.0 - place, name)
+        for place, name in enumerate("abc")
+        for number in range(5)
+    ]
+    rows = rows_of(alerts, dict.fromkeys("abc", 0) | {"b": 10, "c": 20}, 1, 10)
+    assert [len(each["others"]) for each in rows] == [4, 3, 0]
+    assert [each["n_alerts"] for each in rows] == [5, 5, 5]
 
 
 def event(key: str, opened_ms: int, incident: str, kind: AlertEvent = "open") -> Alert:
