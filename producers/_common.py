@@ -36,7 +36,7 @@ def window_parser(
     description: str | None, formats: Sequence[str], n_records: int
 ) -> argparse.ArgumentParser:
     """Return a parser with the flags of the producers of whole windows."""
-    parser = _new_parser(description)
+    parser = new_parser(description)
     add = parser.add_argument
     add("--rate", type=float, default=100.0, help="records a second (%(default)s)")
     add("--format", choices=formats, default=formats[0], help="of values (%(default)s)")
@@ -46,7 +46,7 @@ def window_parser(
 
 def sample_parser(description: str | None, speed: float, chunk: int) -> argparse.ArgumentParser:
     """Return a parser with the flags of the producers of samples."""
-    parser = _new_parser(description)
+    parser = new_parser(description)
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument("--speed", type=float, default=speed, help="1 is real time (%(default)s)")
     pace.add_argument("--rate", type=float, help="records a second, instead of --speed")
@@ -79,7 +79,7 @@ def send_windows(
     arguments
         Topic and connection, as parsed.
     """
-    with _connected(arguments) as client, Progress() as progress:
+    with connected(arguments) as client, Progress() as progress:
         task = progress.add_task(arguments.topic, total=len(windows))
         summary = replay(
             windows,
@@ -116,7 +116,7 @@ def send_samples(
         start_ms=_start_ms(samples, arguments),
         faults=Faults(**{kind: flags[kind] for kind in (*FAULTS, "seed", "delay_ms")}),
     )
-    with _connected(arguments) as client, Progress() as progress:
+    with connected(arguments) as client, Progress() as progress:
         task = progress.add_task(arguments.topic, total=None)
         summary = replay_samples(
             samples,
@@ -139,7 +139,7 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(f"error: {error}")
 
 
-def _new_parser(description: str | None) -> argparse.ArgumentParser:
+def new_parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser with the flags that all producers have."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=description, formatter_class=raw)
@@ -151,7 +151,7 @@ def _new_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 @contextmanager
-def _connected(arguments: argparse.Namespace) -> Iterator[Client]:
+def connected(arguments: argparse.Namespace) -> Iterator[Client]:
     """Connect to Kafka while the block lasts."""
     servers, library = arguments.bootstrap_servers, arguments.client
     settings = load_settings(ConnectionSettings, bootstrap_servers=servers, client=library)

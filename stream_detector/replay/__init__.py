@@ -8,6 +8,7 @@ records of samples, and `fleet` makes many series out of a few recordings.
 from stream_detector.replay.chunking import Chunks, chunk
 from stream_detector.replay.faults import FaultCounts, Faults
 from stream_detector.replay.fleet import concatenate, make_fleet
+from stream_detector.replay.live import replay_live
 from stream_detector.replay.pacing import LABEL_HEADER, Progress, ReplaySummary
 from stream_detector.replay.samples import (
     SampleProgress,
@@ -34,5 +35,6 @@ __all__ = [
     "concatenate",
     "make_fleet",
     "replay",
+    "replay_live",
     "replay_samples",
 ]

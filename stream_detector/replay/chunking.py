@@ -135,13 +135,13 @@ def whole_times(parts: Iterable[Samples]) -> Iterator[Samples]:
         samples = part if rest is None else concatenate([rest, part])
         n_whole = int(np.searchsorted(samples.times_ms, samples.times_ms[-1]))
         if n_whole:
-            yield _rows(samples, slice(0, n_whole))
-        rest = _rows(samples, slice(n_whole, None))
+            yield rows_of(samples, slice(0, n_whole))
+        rest = rows_of(samples, slice(n_whole, None))
     if rest is not None:
         yield rest
 
 
-def _rows(samples: Samples, rows: slice) -> Samples:
+def rows_of(samples: Samples, rows: slice) -> Samples:
     """Return some rows of samples."""
     labels = None if samples.labels is None else samples.labels[rows]
     columns = samples.series[rows], samples.times_ms[rows], samples.values[rows]

@@ -438,3 +438,16 @@ def load_producer(name: str, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module  # type: ignore[return-value]
+
+
+def test_the_live_pumps_have_a_file_to_train_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    producer = load_producer("live_pumps", monkeypatch)
+    file = tmp_path / "normal.csv"
+    monkeypatch.setattr(sys, "argv", ["live_pumps.py", "--normal", str(file), "--pumps", "2"])
+    producer.main()
+    lines = file.read_text().splitlines()
+    assert lines[0].startswith("key,timestamp_ms,temperature,pressure,vibration,label")
+    assert {line.partition(",")[0] for line in lines[1:]} == {"pump-00", "pump-01"}
+    assert capsys.readouterr().out == f"{len(lines) - 1:,} samples of 2 pumps to {file}\n"
