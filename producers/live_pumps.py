@@ -38,7 +38,8 @@ def main() -> None:
         write_fleet(Fleet(fleet.trained_on, ()), arguments.normal)
         print(f"{len(fleet.trained_on):,} samples of {n_pumps} pumps to {arguments.normal}")
         return
-    for fault in fleet.faults[:n_pumps]:
+    first = {fault.key: fault for fault in reversed(fleet.faults)}
+    for fault in sorted(first.values(), key=lambda fault: fault.start_ms):
         start = datetime.fromtimestamp(fault.start_ms / 1_000, UTC)
         print(f"{start:%H:%M:%S} {fault.kind} of {fault.feature} at {fault.key}", flush=True)
     with connected(arguments) as client:

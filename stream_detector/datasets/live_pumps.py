@@ -18,7 +18,7 @@ TRAIN_HOURS, PAST_HOURS, LIVE_HOURS = 1.5, 1.0, 8.0
 """What is trained on, how much of the past there is, and how long the pumps then run."""
 
 FIRST_FAULT_S, FAULT_EVERY_S = 15, 30
-KIND_ORDER = ("shift", "noise", "stuck", "oscillation", "dead", "drift", "spike")
+KIND_ORDER = ("shift", "spike", "noise", "oscillation", "stuck", "dead", "drift")
 """Which kind of fault begins first: those that are seen soonest."""
 
 _HOUR_MS = 3_600_000
@@ -62,7 +62,7 @@ def fleet_around(now_ms: int, n_pumps: int = N_PUMPS, past_hours: float = PAST_H
     --------
     >>> fleet = fleet_around(1_800_000_000_000, n_pumps=3, past_hours=0.1)
     >>> [(each.key, each.kind, each.start_ms - 1_800_000_000_000) for each in fleet.faults[:2]]
-    [('pump-02', 'dead', 15000.0), ('pump-01', 'drift', 45000.0)]
+    [('pump-00', 'spike', 15000.0), ('pump-02', 'dead', 45000.0)]
     """
     hours = TRAIN_HOURS + PAST_HOURS
     samples, faults = simulate(0, n_pumps=n_pumps, train_hours=hours, test_hours=LIVE_HOURS)

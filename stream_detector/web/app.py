@@ -156,15 +156,17 @@ class LivePage:
     def _within(
         self, alerts: Sequence[dict[str, Any]], stretch: Stretch
     ) -> tuple[list[dict[str, Any]], list[Stretch]]:
-        """Return the newest alerts in a stretch, and when each was; one that is open lasts."""
-        inside = [
-            (each, extent) for each in alerts if overlap(extent := self.board.extent(each), stretch)
-        ][-ALERTS_MAX:]
-        spans = [
-            Stretch(start, min(end, max(each["span_ms"][1], stretch.end_ms)))
-            for each, (start, end) in inside
+        """Return the newest alerts in a stretch, and from the fault's start to when each closed."""
+        inside = [each for each in alerts if overlap(self.board.extent(each), stretch)][
+            -ALERTS_MAX:
         ]
-        return [each for each, _ in inside], spans
+        spans = []
+        for each in inside:
+            start_ms, end_ms = self.board.extent(each)
+            if each["event"] == "close":
+                end_ms = max(end_ms, each["event_time_ms"])
+            spans.append(Stretch(start_ms, min(end_ms, max(each["span_ms"][1], stretch.end_ms))))
+        return inside, spans
 
 
 class Question(NamedTuple):

@@ -50,13 +50,14 @@ NOT_RUN = Counter(
         "docs/tutorials/ecg5000.md": 1,
         "docs/tutorials/index.md": 1,
         "docs/tutorials/init.md": 1,
+        "docs/tutorials/live.md": 1,
         "docs/tutorials/python.md": 1,
     }
 )
 """How many blocks of each page the tests cannot run; the pages say why."""
 
 BROKER_PORT = "9092"
-PORTS = (BROKER_PORT, "9108", "9093", "8077", "2525")
+PORTS = (BROKER_PORT, "9108", "9093", "8077", "2525", "8100")
 """The ports that pages name."""
 
 SUPPORT = ROOT / "tests" / "support"
@@ -78,7 +79,7 @@ PROGRAMS = {
     *("stream-detector", "python", "make", "pip", "docker", "kafka-topics.sh", "kafka-acls.sh"),
     *("curl", "cat", "head", "grep", "kill", "wait", "ls", "mkdir"),
     *("cut", ".", "cd", "ln", "echo", "kubectl", "base64", "sleep"),
-    *("prometheus-alertmanager", "amtool"),
+    *("prometheus", "promtool", "prometheus-alertmanager", "amtool"),
 }
 
 

@@ -171,6 +171,9 @@ def _become_command(link: socket.socket, message: bytes, descriptors: list[int])
     for number, given in enumerate(descriptors):
         os.dup2(given, number)
         os.close(given)
+    # A stream keeps whether it can be sought, and this one may be a pipe now.
+    now = sys.stdout
+    sys.stdout = os.fdopen(1, "w", encoding=now.encoding, errors=now.errors, closefd=False)
     folder, environment, program, arguments = json.loads(message)
     os.chdir(folder)
     os.environ.clear()

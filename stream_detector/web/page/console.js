@@ -57,7 +57,7 @@ function showFigures(picture) {
     ["keys with scores", number(picture.input.n_warm)],
     ["keys warming up", number(picture.input.n_warming)],
     ["keys silent", number(picture.input.n_silent)],
-    ["event to alert, median", duration(picture.alerts.latency_ms_p50)],
+    ["latency, median", duration(picture.alerts.latency_ms_p50)],
   ];
   byId("figures").replaceChildren(
     ...figures.map(([name, value]) => make("div", "", make("dt", "", name), make("dd", "", value))),

@@ -184,7 +184,8 @@ def test_the_page_asks_for_a_key(address: str) -> None:
     assert answer["columns"]["scores"]["y"] == [0.5] * 4 + [3.0] + [0.5] * 5
     (alert,) = answer["alerts"]
     assert alert["sentence"].startswith("feature_0: observed 3 where 1.5 was expected")
-    assert answer["columns"]["alerts"] == {"x0": [second(16)], "x1": [second(19)]}
+    # From the start of the fault to the close, 4 s after its last window.
+    assert answer["columns"]["alerts"] == {"x0": [second(16)], "x1": [second(23)]}
     assert answer["item"] is None
     made = answer["columns"]["made-0"]
     assert made["high"][0] - made["low"][0] == pytest.approx(0.5)
