@@ -275,6 +275,14 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
             "why": "Which silence or calendar",
         },
     ),
+    "no-silences": LogEvent(
+        "The topic of silences does not exist, so nothing is silenced.",
+        {"topic": "The topic"},
+    ),
+    "not-a-silence": LogEvent(
+        "A record of the topic of silences holds none, and is skipped.",
+        {"topic": "The topic", "reason": "What is wrong with it"},
+    ),
     "sink-failed": LogEvent(
         "A sink did not take what it was sent; written at most every 5 seconds.",
         {

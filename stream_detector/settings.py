@@ -351,6 +351,11 @@ class RouteSettings(ConnectionSettings):
         min_length=1,
         description="Topic for alerts that a sink did not take",
     )
+    silences_topic: str = Field(
+        default="silences",
+        min_length=1,
+        description="Topic of silences; one that does not exist holds none",
+    )
     metrics_port: Port | None = Field(
         default=None, description="Serve Prometheus metrics and health on this port"
     )

@@ -34,9 +34,14 @@ async def take_webhook(
     writer.write(b"Content-Length: 0\r\nConnection: close\r\n\r\n")
     await writer.drain()
     writer.close()
-    events = json.loads(body) if is_ours else []
-    for event in events if isinstance(events, list) else [events]:
-        say(f"webhook {event['type']} {event['data']['severity']} key {event['data']['key']}")
+    found = json.loads(body) if is_ours else []
+    events = found if isinstance(found, list) else [found]
+    keys = sorted({each["data"]["key"] for each in events})
+    if len(keys) > 1:
+        say(f"webhook {len(events)} events of {len(keys)} keys together: {', '.join(keys)}")
+        return
+    for each in events:
+        say(f"webhook {each['type']} {each['data']['severity']} key {each['data']['key']}")
 
 
 async def take_mail(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -37,6 +37,7 @@ _COMMANDS = (
     "detect",
     "alerts",
     "route",
+    "silence",
     "console",
     "dead_letters",
     "replay",

@@ -29,7 +29,7 @@ def broker(
     ] = 9092,
     topics: Annotated[
         str, typer.Option(help="Topics to create, NAME:PARTITIONS,...")
-    ] = "telemetry:4,alerts:1,dead-letters:1",
+    ] = "telemetry:4,alerts:1,dead-letters:1,silences:1",
 ) -> None:
     """Run an embedded broker for trials, until Ctrl-C. It keeps its records in memory only.
 

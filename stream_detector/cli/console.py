@@ -35,6 +35,9 @@ EXAMPLES = examples(
 N_ALERTS_BACK = 50_000
 """Events of alerts before the end of their topic with which the page begins."""
 
+N_SILENCES_BACK = 100_000
+"""Records of silences before the end of their topic with which the page begins."""
+
 N_RECORDS_BACK = 50_000
 """Records before the end of the input topic with which the page begins."""
 
@@ -52,6 +55,9 @@ def console(
     input_topic: Annotated[str | None, setting_option("input_topic")] = None,
     alerts_topic: Annotated[str | None, setting_option("alerts_topic")] = None,
     dead_letter_topic: Annotated[str | None, setting_option("dead_letter_topic")] = None,
+    silences_topic: Annotated[
+        str, typer.Option(help="Topic of silences; one that does not exist holds none.")
+    ] = "silences",
     host: Annotated[
         str,
         typer.Option(
@@ -98,7 +104,7 @@ def console(
     )
     password = None if password_file is None else read_password(password_file)
     served = open_bundle(bundle, settings.engine, settings.model_rows_max, changes=settings.changes)
-    run_console(make_console(served, settings), host, port, password)
+    run_console(make_console(served, settings, silences_topic), host, port, password)
 
 
 def require_extra() -> None:
@@ -115,7 +121,9 @@ def require_extra() -> None:
         raise ConfigError(message)
 
 
-def make_console(served: "Served", settings: DetectSettings) -> "LivePage":
+def make_console(
+    served: "Served", settings: DetectSettings, silences_topic: str = "silences"
+) -> "LivePage":
     """Return the console of a bundle and its topics; nothing is read yet."""
     from functools import partial
 
@@ -136,6 +144,7 @@ def make_console(served: "Served", settings: DetectSettings) -> "LivePage":
     ways = (
         (settings.alerts_topic, partial(take_alerts, board, schemas_for(settings)), N_ALERTS_BACK),
         (settings.input_topic, watch.take, N_RECORDS_BACK),
+        (silences_topic, board.silences.take, N_SILENCES_BACK),
     )
     readers = [
         TopicReader(
@@ -144,6 +153,7 @@ def make_console(served: "Served", settings: DetectSettings) -> "LivePage":
             partial(connect_reader, settings, topic),
             take,
             n_back,
+            is_optional=topic == silences_topic,
         )
         for topic, take, n_back in ways
     ]

@@ -46,6 +46,7 @@ def route(
     dead_letter_topic: Annotated[
         str | None, setting_option("dead_letter_topic", RouteSettings)
     ] = None,
+    silences_topic: Annotated[str | None, setting_option("silences_topic", RouteSettings)] = None,
     client: Client = None,
     settings_file: SettingsFile = None,
     metrics_port: Annotated[int | None, setting_option("metrics_port", RouteSettings)] = None,
@@ -82,6 +83,7 @@ def route(
         alerts_topic=alerts_topic,
         bootstrap_servers=bootstrap_servers,
         dead_letter_topic=dead_letter_topic,
+        silences_topic=silences_topic,
         client=client,
         metrics_port=metrics_port,
         log_format=log_format,
@@ -116,7 +118,7 @@ def run_routes(file: "RouteFile", settings: RouteSettings) -> None:
 
     set_up_logging(logging.INFO, settings.log_format)
     metrics = RouteMetrics()
-    runners = make_runners(file, settings, metrics, lambda _: None)
+    runners = make_runners(file, settings, metrics)
     _require_topics(settings)
     threads = RouteThreads(runners)
     with ExitStack() as stack:

@@ -15,6 +15,8 @@ from typing import Any
 from stream_detector.core.alerting.alert import Alert
 from stream_detector.core.detector import Detector, WindowDetector
 from stream_detector.core.sample_detector import SampleDetector
+from stream_detector.outputs.routing.matching import AlertFacts, feature_of
+from stream_detector.outputs.routing.silences import SilenceBook
 from stream_detector.text import printable, shorten
 from stream_detector.web.incident_rows import rows_of, without_picture
 
@@ -50,10 +52,13 @@ class AlertBoard:
         Whether alerts are closed; those about whole windows are not.
     incident_within_ms
         How far apart incidents of several partitions may begin that are shown as one.
+    silences
+        Which alerts are silenced.
     """
 
     closes: bool
     incident_within_ms: int | None = None
+    silences: SilenceBook = field(default_factory=SilenceBook)
     n_alerts: int = 0
     n_not_alerts: int = 0
     n_left_out: int = 0
@@ -117,7 +122,7 @@ class AlertBoard:
             minute = now_ms // 60_000
             return {
                 "n_open": len(self._open),
-                "open": rows,
+                "open": list(map(self._with_silences, rows)),
                 "events": list(map(without_picture, newest)),
                 "a_minute": [self._minutes[minute - N_MINUTES + 1 + at] for at in range(N_MINUTES)],
                 "latency_ms_p50": median(self._latencies_ms) if self._latencies_ms else None,
@@ -170,6 +175,16 @@ class AlertBoard:
             for old in [each for each in self._began_ms if each not in named]:
                 del self._began_ms[old]
 
+    def _with_silences(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a row with the silence, in words, that holds each of its alerts; or empty."""
+        others = [{**each, "silenced": self._silence_of(each)} for each in row["others"]]
+        return {**row, "silenced": self._silence_of(row), "others": others}
+
+    def _silence_of(self, shown: dict[str, Any]) -> str:
+        """Return which silence holds an open alert; empty where none does."""
+        facts = AlertFacts(**{name: shown[name] for name in AlertFacts._fields})
+        return _short(self.silences.why_held(facts) or "")
+
     def _count_minute(self, minute: int) -> None:
         """Count an alert; of the minutes only the newest are kept."""
         self._minutes[minute] += 1
@@ -214,6 +229,7 @@ def shown_alert(alert: Alert) -> dict[str, Any]:
         "span_ms": _span(alert),
         "detected_ms": alert.detected_at_ms,
         "heat_map": image.heat_map if image is not None else None,
+        "feature": feature_of(alert),
     }
 
 

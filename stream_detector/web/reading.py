@@ -36,6 +36,8 @@ class TopicReader:
         Is given each batch that is not empty.
     n_back
         How many records before the end to begin with, of all partitions together.
+    is_optional
+        Whether the topic need not be there: then nothing about it is a problem.
 
     Attributes
     ----------
@@ -54,6 +56,7 @@ class TopicReader:
     connect: Callable[[], Client]
     take: Callable[[RecordBatch], None]
     n_back: int
+    is_optional: bool = False
     problem: str | None = None
     n_records: int = 0
     lag_records: int = 0
@@ -68,7 +71,8 @@ class TopicReader:
                     with closing(self.connect()) as client:
                         self._follow(client, stop)
                 except StreamDetectorError as error:
-                    self.is_connected, self.problem = False, str(error)
+                    self.is_connected = False
+                    self.problem = None if self.is_optional else str(error)
                     stop.wait(RETRY_S)
         finally:
             if not stop.is_set():  # an error of ours, which the thread's hook prints

@@ -71,15 +71,18 @@ N_WORDS_MISSING_MAX = 1
 one epoch an alert may have another severity."""
 
 COMMANDS = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+GROUPS = ("dead-letters", "silence")
 COMMANDS |= {
-    f"dead-letters {name}": command
-    for name, command in COMMANDS.pop("dead-letters").commands.items()
+    f"{group} {name}": command
+    for group in GROUPS
+    for name, command in COMMANDS.pop(group).commands.items()
 }
 PROGRAMS = {
     *("stream-detector", "python", "make", "pip", "docker", "kafka-topics.sh", "kafka-acls.sh"),
     *("curl", "cat", "head", "grep", "kill", "wait", "ls", "mkdir"),
     *("cut", ".", "cd", "ln", "echo", "kubectl", "base64", "sleep"),
     *("prometheus", "promtool", "prometheus-alertmanager", "amtool"),
+    *("until", "while", "do", "done"),
 }
 
 
@@ -89,7 +92,7 @@ def lines_of(program: str, blocks: list[Block] = BLOCKS) -> list[list[str]]:
 
 def command_of(words: list[str]) -> tuple[str, list[str]]:
     """Return the name of the command that a line runs, and the words after it."""
-    n_words = 3 if words[1] == "dead-letters" else 2
+    n_words = 3 if words[1] in GROUPS else 2
     return " ".join(words[1:n_words]), words[n_words:]
 
 

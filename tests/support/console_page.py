@@ -84,10 +84,18 @@ def make_memory_page(broker: MemoryBroker, served: Served) -> LivePage:
     board = AlertBoard.of(detector)
     watch = InputWatch(detector, NoSchemas(), None, clock)
     readers = [
-        TopicReader(topic, "memory", partial(broker.connect, topics=[topic]), take, 1_000)
+        TopicReader(
+            topic,
+            "memory",
+            partial(broker.connect, topics=[topic]),
+            take,
+            1_000,
+            topic == "silences",
+        )
         for topic, take in (
             ("alerts", partial(take_alerts, board, NoSchemas())),
             ("telemetry", watch.take),
+            ("silences", board.silences.take),
         )
     ]
     history = History("telemetry", partial(broker.connect, topics=["telemetry"]), watch.marks)

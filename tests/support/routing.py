@@ -17,6 +17,7 @@ from stream_detector.outputs.alerts import parse_alert
 from stream_detector.outputs.routing.delivery import RouteContext
 from stream_detector.outputs.routing.outbox import Outbox
 from stream_detector.outputs.routing.runner import RouteRunner
+from stream_detector.outputs.routing.silences import SilenceTopic
 from stream_detector.outputs.routing.state import RoutedEvent, RouteState, Rules
 from stream_detector.outputs.sinks import Sink, SinkError
 from stream_detector.ports import NoSchemas
@@ -135,6 +136,8 @@ class RouteWorld:
     ----------
     why_held
         May be changed at any time.
+    has_silences
+        Whether silences are read from the topic `silences`.
     """
 
     sink: Sink
@@ -146,6 +149,7 @@ class RouteWorld:
     broker: MemoryBroker = field(init=False)
     metrics: RouteMetrics = field(default_factory=RouteMetrics)
     why_held: Callable[[Alert], str | None] = lambda _: None
+    has_silences: bool = False
     runner: RouteRunner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -157,6 +161,9 @@ class RouteWorld:
     def start(self, **options: Any) -> RouteRunner:
         """Start the route; one that ran before is to be killed first."""
         self.client = self.connect(**options)
+        silences = SilenceTopic(
+            "silences", lambda: self.broker.connect(topics=["silences"]), self.clock
+        )
         context = RouteContext(
             "pager",
             self.client,
@@ -165,10 +172,11 @@ class RouteWorld:
             self.clock,
             self.metrics,
             self.attempts_max,
+            silences=silences if self.has_silences else None,
         )
 
         def why_held(alert: Alert) -> str | None:
-            return self.why_held(alert)
+            return silences.book.why_held(alert) or self.why_held(alert)
 
         state = RouteState(self.rules, why_held)
         self.runner = RouteRunner(context, state, self.make_outbox(), why_held)

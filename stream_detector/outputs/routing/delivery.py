@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from stream_detector.core.codec.dead_letters import encode_dead_letter
 from stream_detector.core.records import Rejected
 from stream_detector.errors import AlertUndeliveredError
+from stream_detector.outputs.routing.silences import SilenceTopic
 from stream_detector.outputs.routing.state import RoutedEvent
 from stream_detector.outputs.sinks import Sink, SinkError
 from stream_detector.ports import Client, Clock, SchemaSource
@@ -48,6 +49,8 @@ class RouteContext:
         The topic of those.
     broker_timeout_s
         How long Kafka may be away.
+    silences
+        What silences alerts; None where nothing does.
     """
 
     name: str
@@ -59,6 +62,7 @@ class RouteContext:
     attempts_max: int | None = None
     dead_letter_topic: str = "dead-letters"
     broker_timeout_s: float = 60.0
+    silences: SilenceTopic | None = None
 
 
 class Deliverer:

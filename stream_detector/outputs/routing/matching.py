@@ -1,7 +1,7 @@
 """Which alerts a route or a silence is about. Pure."""
 
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -27,6 +27,24 @@ Reasons = Annotated[
 ]
 
 
+class AlertFacts(NamedTuple):
+    """What of an alert is matched, and when it was.
+
+    Parameters
+    ----------
+    key, severity, reason, event_time_ms
+        As in `Alert`.
+    feature
+        The feature whose error is largest, or that is missing; None where none is named.
+    """
+
+    key: str
+    severity: str
+    feature: str | None
+    reason: str
+    event_time_ms: int
+
+
 class Match(BaseModel):
     """Conditions on an alert; it has to meet all that are given, and of each one value.
 
@@ -49,19 +67,27 @@ class Match(BaseModel):
     )
     reason: Reasons = Field(default=None, description="Reasons of the event")
 
-    def takes(self, alert: Alert) -> bool:
+    def takes(self, alert: Alert | AlertFacts) -> bool:
         """Return whether an alert meets the conditions."""
+        facts = alert if isinstance(alert, AlertFacts) else facts_of(alert)
         return (
-            _fits(alert.key, self.key)
-            and (self.severity is None or alert.severity in self.severity)
-            and (self.feature is None or _fits(feature_of(alert), self.feature))
-            and (self.reason is None or alert.reason in self.reason)
+            _fits(facts.key, self.key)
+            and (self.severity is None or facts.severity in self.severity)
+            and (self.feature is None or _fits(facts.feature, self.feature))
+            and (self.reason is None or facts.reason in self.reason)
         )
 
     def describe(self) -> str:
         """Return the conditions on one line; `all` where there are none."""
         given = self.model_dump(exclude_none=True)
         return " ".join(f"{name}={','.join(texts)}" for name, texts in given.items()) or "all"
+
+
+def facts_of(alert: Alert) -> AlertFacts:
+    """Return what of an alert is matched."""
+    return AlertFacts(
+        alert.key, alert.severity, feature_of(alert), alert.reason, alert.event_time_ms
+    )
 
 
 def feature_of(alert: Alert) -> str | None:

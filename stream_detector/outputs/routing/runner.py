@@ -156,6 +156,8 @@ class RouteRunner:
         self._pace()
         batch = self.context.client.poll(POLL_RECORDS_MAX, 0 if is_due else POLL_MS)
         again = self._take_assignment()
+        if self.context.silences is not None:  # one that was made before an alert holds it
+            self.context.silences.catch_up(is_quick=not len(batch))
         n_read = self._take_in(batch, again)
         self._end_restores()
         n_sent = 0

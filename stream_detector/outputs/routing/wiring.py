@@ -1,10 +1,10 @@
 """Make the routes that a file describes, and run each in a thread of its own."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from stream_detector.assembly import connect_to_route, schemas_for
+from stream_detector.assembly import connect_reader, connect_to_route, schemas_for
 from stream_detector.core.alerting.alert import Alert
 from stream_detector.outputs.routing.calendars import Calendar
 from stream_detector.outputs.routing.config import (
@@ -19,6 +19,7 @@ from stream_detector.outputs.routing.config import (
 from stream_detector.outputs.routing.delivery import RouteContext
 from stream_detector.outputs.routing.outbox import Outbox
 from stream_detector.outputs.routing.runner import RouteRunner
+from stream_detector.outputs.routing.silences import SilenceTopic
 from stream_detector.outputs.routing.state import RouteState, Rules
 from stream_detector.outputs.sinks import Sink
 from stream_detector.outputs.sinks.alertmanager import PATH, AlertmanagerSink
@@ -33,8 +34,6 @@ TURN_S_MAX = 300.0
 """How long a turn of a route may take; the group then takes its partitions."""
 
 _WATCH_S = 0.1
-
-WhyHeld = Callable[[Alert], str | None]
 
 
 def make_sink(route: BaseRoute, clock: Clock) -> Sink:
@@ -67,7 +66,7 @@ def _http_post(route: AlertmanagerRoute | WebhookRoute, url: str) -> HttpPost:
 
 
 def make_runner(
-    route: BaseRoute, context: RouteContext, calendars: Sequence[Calendar], silences: WhyHeld
+    route: BaseRoute, context: RouteContext, calendars: Sequence[Calendar]
 ) -> RouteRunner:
     """Return a route that has not begun.
 
@@ -79,15 +78,13 @@ def make_runner(
         What it works with.
     calendars
         In whose times it is quiet.
-    silences
-        Says which silence holds an alert back; None where none does.
     """
 
     def why_held(alert: Alert) -> str | None:
         for each in calendars:
             if each.is_quiet(alert.event_time_ms):
                 return f"calendar {each.name}"
-        return silences(alert)
+        return None if context.silences is None else context.silences.book.why_held(alert)
 
     if isinstance(route, EventRoute):
         every_ms = None if route.repeat_interval_s is None else round(route.repeat_interval_s * 1e3)
@@ -99,7 +96,7 @@ def make_runner(
 
 
 def make_runners(
-    file: RouteFile, settings: RouteSettings, metrics: RouteMetrics, silences: WhyHeld
+    file: RouteFile, settings: RouteSettings, metrics: RouteMetrics
 ) -> list[RouteRunner]:
     """Return the routes of a file; each has a connection of its own, which is not made yet.
 
@@ -109,6 +106,8 @@ def make_runners(
         As `make_sink`.
     """
     clock = SystemClock()
+    topic = settings.silences_topic
+    silences = SilenceTopic(topic, lambda: connect_reader(settings, topic), clock)
     sinks = [make_sink(route, clock) for route in file.route]
     return [
         make_runner(
@@ -125,9 +124,9 @@ def make_runners(
                 attempts_max=route.attempts_max if isinstance(route, EventRoute) else None,
                 dead_letter_topic=settings.dead_letter_topic,
                 broker_timeout_s=settings.broker_timeout_s,
+                silences=silences,
             ),
             file.calendars_of(route),
-            silences,
         )
         for route, sink in zip(file.route, sinks, strict=True)
     ]

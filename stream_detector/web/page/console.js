@@ -97,14 +97,26 @@ function keyCell(shown) {
   return make("td", "key", button);
 }
 
+function severityCell(shown) {
+  const cell = make("td", "", shown.severity);
+  if (shown.silenced) cell.append(" ", make("span", "badge", "silenced"));
+  return cell;
+}
+
+function wordsCell(shown) {
+  const cell = make("td", "words", shown.sentence);
+  if (shown.silenced) cell.append(" ", make("small", "", shown.silenced));
+  return cell;
+}
+
 const opened = new Set(); // incidents whose alerts are shown one by one
 
 function alertRow(shown, kind = "") {
   return make("tr", kind,
     make("td", "number", number(shown.score, 2)),
-    make("td", "", shown.severity),
+    severityCell(shown),
     keyCell(shown),
-    make("td", "words", shown.sentence),
+    wordsCell(shown),
     make("td", "number", time(shown.opened_ms)));
 }
 

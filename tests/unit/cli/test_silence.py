@@ -1,0 +1,113 @@
+"""The commands `silence add`, `list` and `expire`, on a memory broker."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from stream_detector.clients.memory import MemoryBroker
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> MemoryBroker:
+    """Return the broker that everything connects to here."""
+    made = MemoryBroker()
+    made.create_topic("silences")
+    monkeypatch.setattr(
+        "stream_detector.clients.connect", lambda _, **options: made.connect(**options)
+    )
+    return made
+
+
+def ms_of(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1_000)
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_silence_is_added_listed_and_ended(run: Run) -> None:
+    words = ("--key", "pump-*", "--key", "fan-1", "--severity", "warning", "--by", "anna")
+    code, printed, _ = run("silence", "add", *words, "--for", "2h", "--why", "bearings", "--json")
+    assert code == 0
+    added = json.loads(printed)
+    assert added["match"] == {"key": ["pump-*", "fan-1"], "severity": ["warning"]}
+    assert (added["by"], added["why"], added["state"]) == ("anna", "bearings", "active")
+    assert added["until_ms"] - added["from_ms"] == 7_200_000
+    now_ms = datetime.now(UTC).timestamp() * 1_000
+    assert abs(now_ms - added["from_ms"]) < 60_000
+    code, printed, _ = run("silence", "list")
+    assert printed.startswith(f"{added['silence_id']}  active   2")
+    assert printed.endswith("  key=pump-*,fan-1 severity=warning  by anna: bearings\n")
+    assert run("silence", "list", "--json")[1] == json.dumps(added, separators=(",", ":")) + "\n"
+    code, printed, _ = run("silence", "expire", added["silence_id"], "--json")
+    assert (code, json.loads(printed)["state"]) == (0, "expired")
+    code, printed, errors = run("silence", "list")
+    assert (code, printed, errors) == (
+        0,
+        "",
+        "no silence; --all lists also those that have ended\n",
+    )
+    assert json.loads(run("silence", "list", "--all", "--json")[1])["state"] == "expired"
+    code, _, errors = run("silence", "expire", added["silence_id"])
+    assert code == 2
+    assert "has ended at" in errors
+
+
+@pytest.mark.usefixtures("broker")
+def test_times_have_a_zone_or_are_utc_and_a_silence_may_be_one_to_come(run: Run) -> None:
+    times = ("--from", "2100-12-01T06:00+01:00", "--until", "2100-12-01T08:00")
+    code, printed, _ = run("silence", "add", "--all", *times, "--why", "x")
+    assert code == 0
+    silence_id, state, start, end, match, *_ = printed.split()
+    assert (state, match) == ("pending", "all")
+    assert (ms_of(start), ms_of(end)) == (
+        ms_of("2100-12-01T05:00+00:00"),
+        ms_of("2100-12-01T08:00+00:00"),
+    )
+    code, printed, _ = run("silence", "expire", silence_id, "--json")
+    found = json.loads(printed)
+    assert found["until_ms"] == found["from_ms"]  # it never begins
+
+
+@pytest.mark.usefixtures("broker")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--for", "1h"], "expected conditions such as --key, or --all"),
+        (["--key", "a", "--all", "--for", "1h"], "received both"),
+        (["--key", "a"], "expected one of --until and --for, received none"),
+        (["--key", "a", "--for", "1h", "--until", "2100-01-01"], "received both"),
+        (["--key", "a", "--for", "soon"], "--for: expected a time above zero"),
+        (["--key", "a", "--until", "soon"], "--until: expected a time such as"),
+        (["--key", "a", "--until", "2000-01-01"], "--until: expected a time after"),
+        (["--key", "a", "--from", "x", "--for", "1h"], "--from: expected a time such as"),
+        (["--reason", "odd", "--for", "1h"], "--reason: Input should be"),
+        (["--key", "", "--for", "1h"], "--key: String should have at least 1"),
+        (["--key", "a", "--by", "x" * 2_000, "--for", "1h"], "--by: String should have at most"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_option(run: Run, words: list[str], said: str) -> None:
+    code, _, errors = run("silence", "add", "--why", "x", *words)
+    assert code == 2
+    assert said in errors
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_silence_that_is_not_there_is_named(run: Run) -> None:
+    code, _, errors = run("silence", "expire", "abc")
+    assert (code, "abc: no such silence on silences" in errors) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("list",), ("expire", "abc"), ("add", "--all", "--for", "1h", "--why", "x")],
+)
+def test_a_topic_that_is_not_there_comes_with_the_command_that_makes_it(
+    run: Run, broker: MemoryBroker, words: tuple[str, ...]
+) -> None:
+    del broker.logs["silences"]
+    code, _, errors = run("silence", *words)
+    assert code == 4
+    assert "--create --topic silences --partitions 1 --config cleanup.policy=compact" in errors
