@@ -265,7 +265,8 @@ def number_text(value: float, beside: float) -> str:
 
 def _of_facts(facts: CheckFacts, name: str, unit: str) -> str:
     """Say what a check found."""
-    observed, band = _measured(_observed(facts), unit), _band(facts)
+    observed, band = _texts(facts)
+    observed = _measured(observed, unit)
     normally = "" if band is None else f"; it normally varies by {band}"
     if facts.kind == "noise":
         return f"{name} varies by {observed}{normally}"
@@ -340,10 +341,10 @@ def _of_unreliable(explanation: Explanation) -> str:
 
 def _of_change(facts: CheckFacts, name: str, unit: str) -> str:
     """Say how far a feature moved, in one step or over a time."""
-    band = _band(facts)
+    observed, band = _texts(facts)
     is_step = facts.kind == "peak"
     up, down = ("jumped", "dropped") if is_step else ("rose", "fell")
-    change = _measured(number_text(abs(facts.observed), _width(facts)), unit)
+    change = _measured(observed.removeprefix("-"), unit)
     within = f" within {duration_text(facts.duration_ms)}" if facts.duration_ms else ""
     what = "its largest steps are normally" if is_step else "it normally changes by"
     normally = "" if band is None else f"; {what} {band}"
@@ -382,21 +383,30 @@ def _of_image(image: ImageExplanation) -> str:
     return f"{rows}, {columns} {'differs' if n_rows == n_columns == 1 else 'differ'}"
 
 
-def _observed(facts: CheckFacts) -> str:
-    """Return the number that was observed, with fewer digits the farther it is from normal."""
-    beside = 0.0
-    if facts.low is not None and facts.high is not None:
-        beyond = max(facts.low - facts.observed, facts.observed - facts.high)
-        beside = max(beyond, _width(facts))
-    return number_text(facts.observed, beside)
+def _texts(facts: CheckFacts) -> tuple[str, str | None]:
+    """Return what was observed, and what is normal, as text; None where that is unknown.
+
+    What was observed has fewer digits the farther it is from normal. Where it is so close that it
+    would read like the end that it is beyond, both have the digits that tell them apart.
+    """
+    seen = abs(facts.observed) if facts.kind == "peak" else facts.observed
+    ends, width = (facts.low, facts.high), _width(facts)
+    beside = width
+    if facts.kind not in ("peak", "slope") and facts.low is not None and facts.high is not None:
+        beside = max(facts.low - seen, seen - facts.high, width)
+    observed = number_text(seen, beside)
+    texts = [None if each is None else number_text(each, width) for each in ends]
+    for at, end in enumerate(ends):
+        if end is None or texts[at] != observed:
+            continue
+        beyond = seen - end if at else end - seen
+        if beyond > _NOTHING * abs(end):
+            observed, texts[at] = (number_text(each, _PART * beyond) for each in (seen, end))
+    return observed, _band(*texts)
 
 
-def _band(facts: CheckFacts) -> str | None:
-    """Return what is normal; None where that is unknown."""
-    width = _width(facts)
-    low, high = (
-        None if each is None else number_text(each, width) for each in (facts.low, facts.high)
-    )
+def _band(low: str | None, high: str | None) -> str | None:
+    """Return what is normal from the texts of its ends."""
     if low is None or high is None:
         return f"at least {low}" if low else f"at most {high}" if high else None
     return low if low == high else f"{low} to {high}"

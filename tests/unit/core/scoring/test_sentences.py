@@ -39,6 +39,35 @@ def explanation_of(
     ("facts", "sentence"),
     [
         (
+            CheckFacts(0, "spike", 3.3127, 0, 0.4, 3.3024),
+            "pressure reached 3.31; it is normally between 0.4 and 3.3",
+        ),
+        (
+            CheckFacts(0, "spike", 0.3912, 0, 0.4, 3.3),
+            "pressure reached 0.391; it is normally between 0.4 and 3.3",
+        ),
+        (
+            CheckFacts(0, "level", 3.3, 0, 0.4, 3.3),
+            "pressure is at 3.3; it is normally between 0.4 and 3.3",
+        ),
+        (
+            CheckFacts(0, "flat", 0.014162, 60_000, 0.014238),
+            "pressure varied by only 0.01416 for 60 s; it normally varies by at least 0.01424",
+        ),
+        (
+            CheckFacts(0, "noise", 0.39512, 0, None, 0.39496),
+            "pressure varies by 0.3951; it normally varies by at most 0.395",
+        ),
+        (
+            CheckFacts(0, "peak", -0.28124, 1_000, None, 0.28117),
+            "pressure dropped by 0.28124 within 1 s; its largest steps are normally at most "
+            "0.28117",
+        ),
+        (
+            CheckFacts(0, "slope", -0.5042, 60_000, -0.5, 0.5),
+            "pressure fell by 0.504 within 60 s; it normally changes by -0.5 to 0.5",
+        ),
+        (
             CheckFacts(0, "flat", 0.0, 60_000, 0.03, 0.21, at=4.02),
             "pressure stayed at 4.02 for 60 s; it normally varies by 0.03 to 0.21",
         ),
