@@ -55,15 +55,14 @@ RULES = st.tuples(
     st.sampled_from([0.0, 0.0, 1.0, 3.0, 7.3]),
     st.sampled_from([1.0, 3.0, 20.0]),
 ).map(rules_of)
+MISSING = st.sampled_from([None] * 6 + [0, 1, 2])
+"""The feature that is missing, or with 2 all of them."""
+JITTERS = st.sampled_from([0.0, 0.0, 0.2, -0.2, 0.45, -1.5])
 SAMPLES = st.lists(
-    st.tuples(
-        st.sampled_from(STEPS),
-        st.sampled_from([0.0, 0.0, 0.2, -0.2, 0.45, -1.5]),  # jitter
-        st.sampled_from([None] * 6 + [0, 1, 2]),  # the feature, or with 2 all, that is missing
-    ),
-    min_size=1,
-    max_size=5,
-)
+    st.tuples(st.sampled_from(STEPS), JITTERS, MISSING), min_size=1, max_size=5
+) | st.lists(
+    st.tuples(st.sampled_from([0.1875, 0.3125, 0.4375]), st.just(0.0), MISSING), max_size=9
+).map(lambda crowded: [(1.0, 0.0, None), *crowded])
 # Partition, key, how far behind the record is, how long the key was idle before or how far its
 # clock was set back, samples.
 RECORDS = st.lists(
@@ -93,7 +92,8 @@ def stream_of(plans: list[Any], rules: WindowRules) -> list[Record]:
         values: list[tuple[float, ...]] = []
         for step, jitter, missing in samples:
             time_ms += step * rules.sample_interval_ms
-            times.append(round(time_ms + (jitter - behind) * rules.sample_interval_ms, 3))
+            # As read, to a sixteenth of a millisecond: sums of such times are exact.
+            times.append(round(16 * (time_ms + (jitter - behind) * rules.sample_interval_ms)) / 16)
             value = len(records) * 8.0 + len(values)
             whole = (value, *[-value - at for at in range(1, rules.n_features)])
             lacks = [missing in (at, 2) for at in range(rules.n_features)]

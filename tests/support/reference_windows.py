@@ -82,7 +82,7 @@ class Result:
 
 @dataclass
 class _Cell:
-    """All samples of one half interval: the time of the first, and what they brought together."""
+    """All samples of one cell: its time, and what they brought together."""
 
     time_ms: float
     values: list[float]
@@ -109,6 +109,7 @@ class _Series:
     held: tuple[float, tuple[float, ...]] | None = None
     behind: tuple[float, float] | None = None
     known: dict[int, _Cell] = field(default_factory=dict)
+    opened_ms: dict[int, float] = field(default_factory=dict)
     newest: _Cell | None = None
     waiting: list[_Cell] = field(default_factory=list)
     last_ms: float | None = None
@@ -293,7 +294,8 @@ def _is_repeat(
 ) -> bool:
     """Put a sample into its cell; return whether it brought nothing that can be used."""
     half = _half(time_ms, rules)
-    cell = series.known.get(half)
+    cell = _cell_of(series, rules, time_ms)
+    series.opened_ms.setdefault(half, time_ms)
     if cell is None:
         had_parts = series.newest is not None and series.newest.came_in_parts
         is_whole = not any(map(math.isnan, values))
@@ -302,11 +304,26 @@ def _is_repeat(
         series.newest = cell
         series.waiting = sorted([*series.waiting, cell], key=lambda each: each.time_ms)
         return False
+    series.known[half] = cell
     if cell.is_used and rules.allowed_lateness_ms > 0:
         return True
     has_brought = cell.fill(values)
     cell.came_in_parts |= has_brought
     return cell.is_used or not has_brought
+
+
+def _cell_of(series: _Series, rules: WindowRules, time_ms: float) -> _Cell | None:
+    """Return the cell of a sample, None for a new one."""
+    half, quarter_ms = _half(time_ms, rules), rules.sample_interval_ms / 4
+    if half in series.known:
+        return series.known[half]
+    if abs(series.opened_ms.get(half - 1, math.inf) - time_ms) < quarter_ms:
+        return series.known[half - 1]
+    if abs(series.opened_ms.get(half + 1, math.inf) - time_ms) < quarter_ms:
+        cell = series.known[half + 1]
+        cell.time_ms = time_ms
+        return cell
+    return None
 
 
 def _is_due(cell: _Cell, series: _Series, rules: WindowRules) -> bool:

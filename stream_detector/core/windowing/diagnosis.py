@@ -21,7 +21,7 @@ which found a peak, has the reason `no_peaks`.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -75,6 +75,9 @@ N_GAPS_MIN = 2
 
 N_NAMES_MAX = 5
 """Most features that a message names."""
+
+MANY_CELLS = 1.25
+"""Samples in an interval beyond which parts of a sample may lie too far apart to meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,20 +258,42 @@ class Diagnosis:
         return is_empty
 
     def _describe_missing(self, slot: int) -> str:
-        """Return how many values of a series are missing, and which features never come."""
-        health, rules = self.health, self.rules
-        n_cells = health.elapsed_ms[slot] / rules.sample_interval_ms + 1
-        n_used = health.n_samples[slot] - health.n_late[slot] - health.n_repeated[slot]
-        n_values = n_used * rules.n_features - health.n_missing[slot].sum()
-        share = float(np.clip(1 - n_values / (n_cells * rules.n_features), 0, 1))
+        """Return how many values of a series are missing, of which features, and why if known."""
+        health, rules, names = self.health, self.rules, self.features.names
+        n_intervals = health.elapsed_ms[slot] / rules.sample_interval_ms
+        n_cells = max(n_intervals, int(health.n_intervals[slot])) + 1
+        n_values = health.n_samples[slot] - health.n_missing[slot]  # (n_features,)
+        n_dropped = health.n_late[slot] + health.n_repeated[slot]
+        n_used = n_values.sum() - n_dropped * rules.n_features
+        share = float(np.clip(1 - n_used / (n_cells * rules.n_features), 0, 1))
         text = f"{share:.0%} of the values are missing, expected at most "
         text += "none" if rules.missing == "reject" else f"{rules.missing_share_max:.0%}"
         empty = np.flatnonzero(self._is_empty(np.array([slot]))[0]).tolist()
-        if not empty:
-            return text
-        shown = ", ".join(self.features.names[each] for each in empty[:N_NAMES_MAX])
-        more = f" and {len(empty) - N_NAMES_MAX} more" if len(empty) > N_NAMES_MAX else ""
-        return f"{text}; no value at all of feature {shown}{more}"
+        if empty:
+            text += f"; no value at all of feature {_listed(names[each] for each in empty)}"
+        elif rules.n_features > 1:
+            lacking = np.flatnonzero(n_values < (1 - rules.missing_share_max) * n_cells).tolist()
+            shares = (f"{names[each]} ({1 - n_values[each] / n_cells:.0%})" for each in lacking)
+            text += f"; of feature {_listed(shares)}" if lacking else ""
+        if n_cells > MANY_CELLS * (n_intervals + 1):
+            text += f"; {self._how_parts_meet(n_cells / (n_intervals + 1))}"
+        return text
+
+    def _how_parts_meet(self, n_each: float) -> str:
+        """Return what keeps samples from being parts of one, where so many come an interval."""
+        interval_ms = self.rules.sample_interval_ms
+        return (
+            f"{n_each:.1f} samples come in each {interval_ms:g} ms, and parts of a sample are "
+            f"sure to meet only less than {interval_ms / 4:g} ms apart: give all parts of a sample "
+            "the same time"
+        )
+
+
+def _listed(texts: Iterable[str]) -> str:
+    """Return the first texts with commas between them, and how many more there are."""
+    found = [*texts]
+    more = f" and {len(found) - N_NAMES_MAX} more" if len(found) > N_NAMES_MAX else ""
+    return f"{', '.join(found[:N_NAMES_MAX])}{more}"
 
 
 def typical_interval_ms(health: SeriesHealth, slots: Indices) -> NDArray[np.float64]:

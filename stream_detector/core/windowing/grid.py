@@ -29,7 +29,8 @@ from stream_detector.core.records import FloatArray
 from stream_detector.core.windowing.arrays import Indices, is_group_start
 from stream_detector.core.windowing.key_columns import NO_WINDOW, KeyColumns
 from stream_detector.core.windowing.keyed_state import KeyedState
-from stream_detector.core.windowing.reordering import InOrder, half_intervals
+from stream_detector.core.windowing.reordering import InOrder
+from stream_detector.core.windowing.repeats import half_intervals
 from stream_detector.core.windowing.rules import WindowRules
 
 ROWS_AT_ONCE = 256

@@ -37,6 +37,9 @@ class KeyColumns:
         Cells since the series started, or started again after a gap; counted up to n_steps.
     is_parted
         Whether the key's newest cell came in parts (`stream_detector.core.windowing.parts`).
+    is_joined
+        Whether the half interval after that of `last_ms` belongs to the same cell
+        (`stream_detector.core.windowing.repeats`).
     restored_ms
         From when on the key's samples are the same for a reader who starts at the partition's last
         restore point (`stream_detector.core.state.sample_state`): inf until that reader's clock
@@ -54,6 +57,7 @@ class KeyColumns:
     last_cell: NDArray[np.int32]
     span: NDArray[np.int32]
     is_parted: NDArray[np.bool_]
+    is_joined: NDArray[np.bool_]
     restored_ms: NDArray[np.float64]
     replay_newest_ms: NDArray[np.float64]
     replay_from_ms: NDArray[np.float64]
@@ -81,6 +85,7 @@ class KeyColumns:
             last_cell=np.full(n_slots, NO_WINDOW, dtype=np.int32),
             span=np.zeros(n_slots, dtype=np.int32),
             is_parted=np.zeros(n_slots, dtype=np.bool_),
+            is_joined=np.zeros(n_slots, dtype=np.bool_),
             restored_ms=np.full(n_slots, -np.inf),
             replay_newest_ms=np.full(n_slots, -np.inf),
             replay_from_ms=np.full(n_slots, np.nan),
@@ -110,7 +115,9 @@ class KeyColumns:
         """
         mixed = names.copy()  # (n_slots,)
         cells = self.last_cell.astype(np.uint64) << np.uint64(32) | self.span.astype(np.uint64)
-        cells |= self.is_parted.astype(np.uint64) << np.uint64(31)  # a bit that a span leaves free
+        # Bits that a span leaves free.
+        cells |= self.is_parted.astype(np.uint64) << np.uint64(31)
+        cells |= self.is_joined.astype(np.uint64) << np.uint64(30)
         times = (self.newest_ms, self.seen_ms, self.last_ms)
         for bits in (*(each.view(np.uint64) for each in times), cells):  # (n_slots,) each
             mixed ^= bits

@@ -47,7 +47,9 @@ class ReorderBuffer:
     Samples that are held until another confirms their time are kept in one, too.
 
     A sample whose time is `KeyColumns.last_ms` of its key waits no more: it is here only to tell
-    whether what comes for its cell repeats it (`stream_detector.core.windowing.parts`).
+    whether what comes for its cell repeats it (`stream_detector.core.windowing.parts`). Where two
+    halves are one cell (`stream_detector.core.windowing.repeats`), the second one is a sample of
+    its own, without values.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Samples that come in parts: each feature in a record of its own, the others missing there.
 
-Pure. All samples of one half interval of absolute time belong to one cell. The first to arrive
+Pure. Samples that lie close together belong to one cell (`repeats`). The first to arrive
 gives the cell its time, and of each feature the first value that is not missing counts. A sample
 that brings no value that the cell lacks is a repeat.
 

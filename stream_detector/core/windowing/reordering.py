@@ -14,9 +14,8 @@ One key, a sample every 10 ms, `allowed_lateness_ms` 20::
     3        51           51       30         50         51 repeats 50
     4        25           51                  50         25 is late: 26 ms behind
 
-Two samples belong to the same cell if they lie in the same half interval of absolute time, here
-50 to 55. The first to arrive is kept, and the other is a repeat of it, unless it brings values that
-the first one lacks (`parts`).
+Two samples may belong to the same cell (`repeats`), here those from 50 to 55. The first to arrive
+is kept, and the other repeats it, unless it brings values that the first one lacks (`parts`).
 """
 
 from dataclasses import dataclass, replace
@@ -37,6 +36,13 @@ from stream_detector.core.windowing.clock_filter import follow_clocks
 from stream_detector.core.windowing.key_clocks import Arrived, Followed
 from stream_detector.core.windowing.keyed_state import KeyedState, ReorderBuffer
 from stream_detector.core.windowing.parts import NEVER, merge_parts
+from stream_detector.core.windowing.repeats import (
+    FROM_BUFFER,
+    Cells,
+    Samples,
+    find_cells,
+    find_repeats_in_order,
+)
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import (
     Arrivals,
@@ -96,64 +102,16 @@ class InOrder:
     silences: Silences | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Samples:
-    """Samples as columns: session, time, row in the values and record, each (n_samples,).
-
-    `newest` is the newest time of the session before the sample, -inf where the sample waited
-    before the batch; the record of such a one is -1.
-    """
-
-    session_of: Indices
-    times: NDArray[np.float64]
-    rows: Indices
-    records: Indices
-    newest: NDArray[np.float64]
-
-    def where(self, mask: NDArray[np.bool_] | Indices) -> "_Samples":
-        """Return some of the samples."""
-        return _Samples(
-            self.session_of[mask],
-            self.times[mask],
-            self.rows[mask],
-            self.records[mask],
-            self.newest[mask],
-        )
-
-
 class _Sorted(NamedTuple):
     """Samples of a batch that are released and that wait, and the records of those that repeat.
 
     `waiting` is None where the reorder buffer stays as it is.
     """
 
-    released: _Samples
-    waiting: _Samples | None
+    released: Samples
+    waiting: Samples | None
     repeating: Indices
     values: FloatArray
-
-
-def half_intervals(times_ms: NDArray[np.float64], interval_ms: float) -> NDArray[np.float64]:
-    """Return the number of the half interval of absolute time in which each time lies.
-
-    Parameters
-    ----------
-    times_ms
-        Any shape, milliseconds since 1970-01-01 UTC; NaN stays NaN.
-    interval_ms
-        Time between two samples.
-
-    Returns
-    -------
-    Whole numbers as float64, same shape.
-
-    Examples
-    --------
-    >>> half_intervals(np.array([0.0, 4.9, 5.0, 51.0]), 10.0)
-    array([ 0.,  0.,  1., 10.])
-    """
-    halves: NDArray[np.float64] = np.floor(times_ms / (interval_ms / 2))
-    return halves
 
 
 def reorder_samples(
@@ -222,16 +180,16 @@ def reorder_samples(
 
 
 def _without_waiting(
-    samples: _Samples, sessions: KeySessions, values: FloatArray, rules: WindowRules
+    samples: Samples, sessions: KeySessions, values: FloatArray, rules: WindowRules
 ) -> _Sorted:
     """Release every sample as it arrives: none is missing a value."""
-    samples, is_repeat = _find_repeats(samples, sessions.columns.last_ms, rules.sample_interval_ms)
+    is_repeat = find_repeats_in_order(samples, sessions, rules.sample_interval_ms)  # (n_samples,)
     released = samples.where(~is_repeat) if is_repeat.any() else samples
     return _Sorted(released, None, samples.records[is_repeat], values)
 
 
 def _wait_for_late(
-    samples: _Samples,
+    samples: Samples,
     keyed_state: KeyedState,
     sessions: KeySessions,
     values: FloatArray,
@@ -243,23 +201,64 @@ def _wait_for_late(
     """
     lateness_ms = rules.allowed_lateness_ms
     samples, values = _with_buffered(samples, keyed_state, sessions, values)
-    samples, is_repeat = _find_repeats(samples, sessions.columns.last_ms, rules.sample_interval_ms)
-    is_first = ~is_repeat  # (n_samples,), of a cell that waits
+    cells = find_cells(samples, sessions, rules.sample_interval_ms)
+    samples, is_repeat, firsts = cells.samples, cells.is_repeat, cells.firsts
+    was_used = is_repeat[firsts]  # (n_cells,), before the batch
     if is_repeat.any():
-        firsts = np.flatnonzero(is_first | is_group_start(samples.session_of))  # (n_cells,)
-        cell_of = np.repeat(np.arange(len(firsts)), np.diff(np.append(firsts, len(is_first))))
+        cell_of = np.repeat(np.arange(len(firsts)), np.diff(np.append(firsts, len(is_repeat))))
         # A part may come after its cell was released, but not in time for an earlier cell.
         was_waiting = samples.times[firsts][cell_of] + lateness_ms >= samples.newest  # (n_samples,)
-        is_usable = is_first[firsts][cell_of] & was_waiting  # (n_samples,)
+        is_usable = ~was_used[cell_of] & was_waiting  # (n_samples,)
         merged = merge_parts(values[samples.rows], firsts, is_usable)
         values[samples.rows[firsts]] = merged.values  # joined with those that waited: a copy
-        is_repeat &= ~(merged.is_new & is_usable)
-    kept = samples.where(is_first)
-    newest_now = sessions.after.newest_ms[kept.session_of]  # (n_kept,)
-    is_released = kept.times + lateness_ms < newest_now  # (n_kept,)
-    return _Sorted(
-        kept.where(is_released), kept.where(~is_released), samples.records[is_repeat], values
-    )
+        is_repeat = is_repeat & ~(merged.is_new & is_usable)
+    newest_now = sessions.after.newest_ms[samples.session_of[firsts]]  # (n_cells,)
+    is_released = ~was_used & (samples.times[firsts] + lateness_ms < newest_now)  # (n_cells,)
+    is_waiting = ~was_used & ~is_released  # (n_cells,)
+    waiting = samples.where(firsts[is_waiting])
+    if len(cells.joined_to):
+        waiting, values = _with_joined(
+            waiting, cells.joined.where(is_waiting[cells.joined_to]), values
+        )
+    _note_joined(cells, was_used | is_released, sessions)
+    return _Sorted(samples.where(firsts[is_released]), waiting, samples.records[is_repeat], values)
+
+
+def _with_joined(
+    waiting: Samples, joined: Samples, values: FloatArray
+) -> tuple[Samples, FloatArray]:
+    """Return what waits, and the halves that belong to it, which have no values of their own.
+
+    Only when the first sample of each half came tells what else belongs to the cell.
+    """
+    nothing = np.full((1, values.shape[1]), np.nan, dtype=np.float32)
+    both = Samples(
+        np.concatenate([waiting.session_of, joined.session_of]),
+        np.concatenate([waiting.times, joined.times]),
+        np.concatenate([waiting.rows, np.full(len(joined.rows), len(values))]),
+        np.concatenate([waiting.records, joined.records]),
+        np.concatenate([waiting.newest, joined.newest]),
+    )  # (n_waiting + n_joined,)
+    order = np.lexsort((both.times, both.session_of))  # (n_waiting + n_joined,)
+    return both.where(order), np.concatenate([values, nothing])
+
+
+def _note_joined(cells: Cells, is_used: NDArray[np.bool_], sessions: KeySessions) -> None:
+    """Fill in `KeySessions.after.is_joined` by the last cell of each session that was used.
+
+    Parameters
+    ----------
+    cells
+        Samples in their cells.
+    is_used
+        Whether each cell was used before the batch or is released, shape (n_cells,).
+    sessions
+        Sessions of the batch.
+    """
+    of_cells = cells.samples.session_of[cells.firsts]  # (n_cells,)
+    has_joined = cells.is_repeat[cells.firsts] & sessions.columns.is_joined[of_cells]  # (n_cells,)
+    has_joined[cells.joined_to] = True
+    sessions.after.is_joined[of_cells[is_used]] = has_joined[is_used]
 
 
 def _may_have_parts(keyed_state: KeyedState, sessions: KeySessions, values: FloatArray) -> bool:
@@ -269,7 +268,7 @@ def _may_have_parts(keyed_state: KeyedState, sessions: KeySessions, values: Floa
 
 
 def _wait_for_parts(
-    samples: _Samples,
+    samples: Samples,
     keyed_state: KeyedState,
     sessions: KeySessions,
     values: FloatArray,
@@ -280,7 +279,7 @@ def _wait_for_parts(
     Fills in `KeySessions.after.is_parted`.
     """
     samples, values = _with_buffered(samples, keyed_state, sessions, values)
-    samples, is_repeat = _find_repeats(samples, sessions.columns.last_ms, rules.sample_interval_ms)
+    is_repeat = find_repeats_in_order(samples, sessions, rules.sample_interval_ms)  # (n_samples,)
     is_first = ~is_repeat | is_group_start(samples.session_of)  # (n_samples,)
     firsts = np.flatnonzero(is_first)  # (n_cells,)
     if not len(firsts):
@@ -288,7 +287,7 @@ def _wait_for_parts(
     cell_of = np.cumsum(is_first) - 1  # (n_samples,)
     cells = samples.where(firsts)
     is_used = is_repeat[firsts]  # (n_cells,), released before the batch
-    was_kept = cells.records < 0  # (n_cells,), in the reorder buffer
+    was_kept = cells.records == FROM_BUFFER  # (n_cells,), in the reorder buffer
     merged = merge_parts(values[samples.rows], firsts, (~is_used | was_kept)[cell_of])
     column = sessions.columns.is_parted[cells.session_of]  # (n_cells,)
     is_parted = merged.has_parts | (column & (is_used | was_kept))  # (n_cells,)
@@ -324,19 +323,19 @@ def _by_session(arrivals: Arrivals, sessions: KeySessions, by_key: Indices) -> A
     return Arrived(sessions.of_records[records], arrivals.times_ms[rows], rows, records)
 
 
-def _with_newest(used: Arrived, sessions: KeySessions) -> tuple[_Samples, NDArray[np.float64]]:
+def _with_newest(used: Arrived, sessions: KeySessions) -> tuple[Samples, NDArray[np.float64]]:
     """Return samples with the newest time before each one; and that after it, (n_samples,)."""
     is_first = is_group_start(used.session_of)  # (n_samples,)
     initial = sessions.columns.newest_ms[used.session_of[is_first]]  # (n_sessions_here,)
     newest = running_maximum(used.times_ms, is_first, initial)  # (n_samples,)
     newest_before = np.concatenate([[-np.inf], newest[:-1]])[: len(newest)]  # (n_samples,)
     newest_before[is_first] = initial
-    return _Samples(*used, newest=newest_before), newest
+    return Samples(*used, newest=newest_before), newest
 
 
 def _with_buffered(
-    arrived: _Samples, keyed_state: KeyedState, sessions: KeySessions, values: FloatArray
-) -> tuple[_Samples, FloatArray]:
+    arrived: Samples, keyed_state: KeyedState, sessions: KeySessions, values: FloatArray
+) -> tuple[Samples, FloatArray]:
     """Return the samples of the batch and those that waited before it, by session.
 
     Within a session those that waited come first, and then the others as they arrived. The values
@@ -348,11 +347,11 @@ def _with_buffered(
     # What an expired session left waiting is dropped.
     is_continued = np.isfinite(sessions.columns.seen_ms[first])  # (n_waiting,)
     rows = np.flatnonzero((sessions.slots[first] == waiting.slots) & is_continued)  # (n_touched,)
-    joined = _Samples(
+    joined = Samples(
         np.concatenate([first[rows], arrived.session_of]),
         np.concatenate([waiting.times_ms[rows], arrived.times]),
         np.concatenate([rows + len(values), arrived.rows]),
-        np.concatenate([np.full(len(rows), -1), arrived.records]),
+        np.concatenate([np.full(len(rows), FROM_BUFFER), arrived.records]),
         np.concatenate([np.full(len(rows), -np.inf), arrived.newest]),
     )  # (n_touched + n_samples,)
     order = np.argsort(joined.session_of, kind="stable")  # (n_touched + n_samples,)
@@ -360,7 +359,7 @@ def _with_buffered(
 
 
 def _buffer_after(
-    waiting: _Samples, keyed_state: KeyedState, sessions: KeySessions, values: FloatArray
+    waiting: Samples, keyed_state: KeyedState, sessions: KeySessions, values: FloatArray
 ) -> ReorderBuffer:
     """Return the reorder buffer after the batch, without samples of sessions that have ended."""
     waiting = waiting.where(sessions.is_last[waiting.session_of])
@@ -374,7 +373,7 @@ def _buffer_after(
 
 
 def _first_newer(
-    arrived: _Samples,
+    arrived: Samples,
     newest: NDArray[np.float64],
     session_of: Indices,
     times_ms: NDArray[np.float64],
@@ -396,30 +395,3 @@ def _first_newer(
     wanted = np.searchsorted(ranked, times_ms, side="right")  # (n_wanted,)
     at = np.searchsorted(arrived.session_of * factor + ranks, session_of * factor + wanted)
     return arrived.records[at]  # (n_wanted,)
-
-
-def _find_repeats(
-    samples: _Samples, last_ms: NDArray[np.float64], interval_ms: float
-) -> tuple[_Samples, NDArray[np.bool_]]:
-    """Return the samples by session and time, and which of them repeat an earlier one.
-
-    Parameters
-    ----------
-    samples
-        By session, and those of a session in the order of arrival.
-    last_ms
-        Time of each session's last sample that is not among `samples`, shape (n_sessions,); NaN or
-        -inf where there is none.
-    interval_ms
-        Time between two samples.
-    """
-    halves = half_intervals(samples.times, interval_ms)  # (n_samples,)
-    is_first = is_group_start(samples.session_of)  # (n_samples,)
-    falls = (halves[1:] < halves[:-1]) & ~is_first[1:]  # (n_samples - 1,)
-    if falls.any():
-        order = np.lexsort((halves, samples.session_of))  # stable: the first to arrive stays first
-        samples, halves = samples.where(order), halves[order]
-    before = np.concatenate([[np.nan], halves[:-1]])[: len(halves)]  # (n_samples,)
-    before[is_first] = half_intervals(last_ms, interval_ms)[samples.session_of[is_first]]
-    is_repeat: NDArray[np.bool_] = halves == before  # (n_samples,)
-    return samples, is_repeat

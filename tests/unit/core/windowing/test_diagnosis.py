@@ -196,8 +196,30 @@ def test_many_missing_values_are_a_share() -> None:
     reason, text = diagnose(samples)[b"pump"]
     assert (reason, text) == (
         "missing_values",
-        "33% of the values are missing, expected at most 25%",
+        "33% of the values are missing, expected at most 25%; of feature feature_1 (66%)",
     )
+
+
+@pytest.mark.parametrize("lateness_ms", [0, 1])
+@pytest.mark.parametrize(("apart_ms", "is_told"), [(249, False), (250, True)])
+def test_parts_too_far_apart_to_meet_are_said(
+    apart_ms: int, is_told: bool, lateness_ms: int
+) -> None:
+    parts = ((0.0, np.nan), (np.nan, 0.0))
+    samples: list[Sample] = [
+        (b"pump", 0, 1_000.0 * at + 400 + apart_ms * part, parts[part])
+        for at in range(60)
+        for part in (0, 1)
+    ]
+    found = diagnose(samples, batch_size=7, allowed_lateness_ms=lateness_ms)
+    assert (b"pump" in found) is is_told
+    if is_told:
+        assert found[b"pump"] == (
+            "missing_values",
+            "50% of the values are missing, expected at most 25%; of feature feature_0 (50%), "
+            "feature_1 (50%); 2.0 samples come in each 1000 ms, and parts of a sample are sure to "
+            "meet only less than 250 ms apart: give all parts of a sample the same time",
+        )
 
 
 def test_late_samples() -> None:

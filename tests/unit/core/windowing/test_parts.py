@@ -96,6 +96,24 @@ def test_a_cell_is_a_half_interval(size: int, time_ms: float, n_cells: int) -> N
     assert found[0][1] == 0  # the time is that of the first part
 
 
+@pytest.mark.parametrize("rules", [AT_ONCE, LATE, replace(LATE, allowed_lateness_ms=900.0)])
+@pytest.mark.parametrize("size", [1, 7, 100])
+@pytest.mark.parametrize("phase_ms", [-3.0, 2.0, 248.0, 497.0, 747.0, 999.0])
+def test_parts_meet_whatever_the_phase_of_the_clock(
+    rules: WindowRules, size: int, phase_ms: float
+) -> None:
+    rules = replace(rules, sample_interval_ms=1_000.0, gap_ms_max=4_000.0, key_ttl_ms=10_000.0)
+    jitter_ms = (0, 3, -2, 1, 5, -4)
+    times = [1_000.0 * step + phase_ms + jitter_ms[step % 6] for step in range(20)]
+    pairs = [[(at, 1.0, NAN), (at + 6, NAN, 5.0)] for at in times]
+    found, repeats = released_by([part for pair in pairs for part in pair], rules, size)
+    is_late = rules.allowed_lateness_ms > 0
+    whole = found if is_late else found[1:]  # else the first is used before its second part came
+    assert [values for *_, tag, other in whole if (values := (tag, other))] == [(1, 5)] * len(whole)
+    assert len(whole) >= 19
+    assert repeats == ([] if is_late else [1])
+
+
 @pytest.mark.parametrize("size", [1, 100])
 @pytest.mark.parametrize(("newest_ms", "is_used"), [(21.0, True), (21.0625, False)])
 def test_a_part_comes_in_time_until_its_cell_is_released(
