@@ -10,6 +10,7 @@
     │   ├── RecordValueError       NaN, infinite, or far outside what the bundle can score
     │   ├── RecordSchemaError      its schema is not known, or cannot be used
     │   ├── RecordOrderError       too late to be put in order
+    │   ├── RecordDeletionError    a row was deleted; counted only, and no dead letter
     │   ├── AlertRefusedError      usable, but Kafka did not take its alert
     │   ├── AlertUndeliveredError  a sink of a route did not take an alert
     │   └── KeyLimitError          its key is new, and its partition has keys_max keys
@@ -88,6 +89,10 @@ class RecordSchemaError(DataError):
 
 class RecordOrderError(DataError):
     """A record arrived too late to be put in order."""
+
+
+class RecordDeletionError(DataError):
+    """A record says that a row was deleted: with `input.deletions` it is counted, no dead letter."""
 
 
 class AlertRefusedError(DataError):

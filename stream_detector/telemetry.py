@@ -193,7 +193,8 @@ class Metrics:
             "the series before it had a complete window; buffered, between two complete windows; "
             "warm_up, before the first one, or if a new key had no scale yet for a window that it "
             "completed; held, if all of its samples are far ahead and wait for another that "
-            "confirms their time; late; duplicate; dead_letter",
+            "confirms their time; late; duplicate; dead_letter; "
+            "deletion, if it only says that a row was deleted",
             "outcome",
         )
         self.rejected = self._counter(

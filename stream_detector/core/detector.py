@@ -24,7 +24,7 @@ from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
-from stream_detector.core.results import Counts, Scores, Step
+from stream_detector.core.results import Counts, Scores, Step, count_unused, divide_rejected
 from stream_detector.core.scoring.business_rules import BusinessRules
 from stream_detector.core.scoring.explanation import WindowContext
 from stream_detector.core.scoring.scorer import (
@@ -220,20 +220,22 @@ class WindowDetector:
         rejected: list[Rejected] = []
         for keyed, decoded in self.decode(batch, content_type):
             usable, bad = self._usable(decoded)
-            rejected += sorted([*decoded.rejected, *bad], key=lambda each: each.index)
+            rejected += [*decoded.rejected, *bad]
             if len(usable.windows):
                 found = self._ruled(self.scorer.score(usable.windows))
                 alerts += self._alerts(keyed, usable, found)
                 indices.append(usable.indices)
                 scores.append(found.scores)
+        unusable, deletions = divide_rejected(rejected)
         merged = Scores(np.concatenate(indices), np.concatenate(scores), self.scorer.threshold)
         outcomes = {"normal": len(merged) - len(alerts), "anomalous": len(alerts)}
-        counts = Counts(records={**outcomes, "dead_letter": len(rejected)}, windows=outcomes)
+        unused = count_unused(unusable, deletions)
+        counts = Counts(records={**outcomes, **unused}, windows=outcomes)
         if alerts and isinstance(state, IncidentState):
             alerts, begun = join_incidents(alerts, state.incidents, self.incident_within_ms)
             alerts = with_rules_digest(alerts, self.rules_digest)
             state = replace(state, incidents=begun)
-        return Step(state, merged, alerts, rejected, counts)
+        return Step(state, merged, alerts, unusable, counts, deletions=deletions)
 
     def decode(
         self, batch: RecordBatch, content_type: ContentType | None = None

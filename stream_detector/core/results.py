@@ -1,6 +1,6 @@
 """The results of one batch: scores, alerts, rejected records, counts and the next state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -11,6 +11,7 @@ from stream_detector.core.alerting.alert import RaisedAlert
 from stream_detector.core.records import Rejected
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.windowing.series_health import SeriesFacts
+from stream_detector.errors import RecordDeletionError
 
 Outcome = Literal[
     "normal",
@@ -22,6 +23,7 @@ Outcome = Literal[
     "late",
     "duplicate",
     "dead_letter",
+    "deletion",
 ]
 
 ClockFault = Literal["outlier", "clock_set", "since_boot", "record_time"]
@@ -100,7 +102,8 @@ class Counts:
         gap that ended a series before its first complete window. One that completed no window is
         held if all of its samples are, in warm-up while its key has had no window since its series
         started, and else buffered: its samples wait for the rest of their window. One whose windows
-        came before a new key had a scale is in warm-up, too.
+        came before a new key had a scale is in warm-up, too. One that only says that a row was
+        deleted is a deletion.
     windows
         Windows by outcome: normal, anomalous, missing, and warm_up, those of a key without a scale.
     samples
@@ -126,6 +129,20 @@ class Counts:
     n_suppressed: int = 0
 
 
+def divide_rejected(rejected: Iterable[Rejected]) -> tuple[list[Rejected], list[int]]:
+    """Return the records to set aside, and which only say that a row was deleted; both in order."""
+    ordered = sorted(rejected, key=lambda each: each.index)
+    deletions = [each.index for each in ordered if isinstance(each.error, RecordDeletionError)]
+    if deletions:
+        ordered = [each for each in ordered if not isinstance(each.error, RecordDeletionError)]
+    return ordered, deletions
+
+
+def count_unused(rejected: Sequence[Rejected], deletions: Sequence[int]) -> dict[str, int]:
+    """Return how many records had an outcome without any use of them."""
+    return {"dead_letter": len(rejected), **({"deletion": len(deletions)} if deletions else {})}
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """The result of one batch.
@@ -147,6 +164,8 @@ class Step:
         used.
     clock_notices
         Keys whose clock was wrong.
+    deletions
+        Records that say that a row was deleted, ascending: they are only counted.
     unknown_keys
         Keys of windows that have the fleet's scale, because training did not know them; none where
         all keys have the same.
@@ -165,3 +184,4 @@ class Step:
     unknown_keys: Sequence[bytes] = ()
     new_keys: Sequence[bytes] = ()
     fitted_keys: Sequence[bytes] = ()
+    deletions: Sequence[int] = ()

@@ -4,7 +4,7 @@ Pure, as `stream_detector.core.detector`, for the other record shape: a record h
 series, and the windows are cut here.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -24,7 +24,16 @@ from stream_detector.core.detector import check_shape
 from stream_detector.core.features import Features
 from stream_detector.core.key_scales import KeyUnits
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
-from stream_detector.core.results import ClockFault, ClockNotice, Counts, Outcome, Scores, Step
+from stream_detector.core.results import (
+    ClockFault,
+    ClockNotice,
+    Counts,
+    Outcome,
+    Scores,
+    Step,
+    count_unused,
+    divide_rejected,
+)
 from stream_detector.core.scoring.business_rules import BusinessRules, RowUnits
 from stream_detector.core.scoring.rhythm import RhythmCheck
 from stream_detector.core.scoring.scorer import (
@@ -133,9 +142,10 @@ class SampleDetector:
         threshold = self.scorer.threshold
         batch, decoded = self._decode(batch, content_type)
         state, decoded = self._admit(_of_samples(state), batch, decoded)
+        rejected, deletions = divide_rejected(decoded.rejected)
         if not len(decoded.indices):
-            counts = Counts(records={"dead_letter": len(batch)})
-            return Step(state, _no_scores(threshold), [], _in_order(decoded.rejected), counts)
+            found, counts = _no_scores(threshold), Counts(records=count_unused(rejected, deletions))
+            return Step(state, found, [], rejected, counts, deletions=deletions)
         completed = cut_windows(state.windows, self.windows, _arrivals(batch, decoded))
         indices = decoded.indices  # (n_usable,)
         known = KeyedAlerts(state.alerts, state.gaps)
@@ -156,7 +166,7 @@ class SampleDetector:
         )
         late = _late_records(completed, decoded)
         judged = _Judged(scores, threshold, None if units is None else units.is_warm_up)
-        counts = _count(len(batch), decoded, completed, judged)
+        counts = _count(count_unused(rejected, deletions), decoded, completed, judged)
         counts.n_suppressed = alerts.n_suppressed
         state = replace(state, windows=completed.state, alerts=after.alerts, gaps=after.gaps)
         raised = [*alerts.raised, *self._no_data(batch, completed, indices)]
@@ -164,14 +174,14 @@ class SampleDetector:
         raised, begun = join_incidents(raised, state.incidents, self.alerting.incident_within_ms)
         raised = with_rules_digest(raised, self.rules_digest)
         state = replace(state, new_keys=followed.state, incidents=begun)
-        rejected = _in_order([*decoded.rejected, *late])
+        rejected, _ = divide_rejected([*rejected, *late])
         # A window that came in the warm-up of a new key lacks nothing but the key's scale.
         is_sound = is_scored if units is None else is_scored | units.is_warm_up  # (n_windows,)
         series = SeriesFacts(completed, is_sound, decoded.counts, decoded.values)
         notices = _clock_notices(completed)
         unknown = [] if units is None else _keys_at(completed, units.is_fleet[units.rows])
         news = (unknown, followed.begun, followed.fitted)
-        return Step(state, found, raised, rejected, counts, series, notices, *news)
+        return Step(state, found, raised, rejected, counts, series, notices, *news, deletions)
 
     def _no_data(
         self, batch: RecordBatch, completed: WindowBatch, indices: NDArray[np.intp]
@@ -356,11 +366,6 @@ def _no_scores(threshold: float) -> Scores:
     return Scores(np.empty(0, np.intp), np.empty(0), threshold, nothing, nothing)
 
 
-def _in_order(rejected: Iterable[Rejected]) -> list[Rejected]:
-    """Return rejected records in the order of the batch."""
-    return sorted(rejected, key=lambda each: each.index)
-
-
 def _late_records(completed: WindowBatch, decoded: DecodedSamples) -> Iterator[Rejected]:
     """Yield the records with samples that came too late."""
     for first in completed.late:
@@ -404,9 +409,9 @@ class _Judged(NamedTuple):
 
 
 def _count(
-    n_records: int, decoded: DecodedSamples, completed: WindowBatch, judged: _Judged
+    unused: Mapping[str, int], decoded: DecodedSamples, completed: WindowBatch, judged: _Judged
 ) -> Counts:
-    """Return how many records, samples and windows had which outcome."""
+    """Return how many records, samples and windows had which outcome, with the unused records."""
     scores, threshold, is_warm_up = judged
     number = {name: number for number, name in enumerate(_OUTCOMES)}
     # Later lines take precedence.
@@ -425,12 +430,11 @@ def _count(
     outcome[completed.n_late > 0] = number["late"]
     n_each = np.bincount(outcome, minlength=len(_OUTCOMES)).tolist()
     records: dict[str, int] = {name: n for name, n in zip(_OUTCOMES, n_each, strict=True) if n}
-    records["dead_letter"] = n_records - len(decoded.indices)
     n_anomalous = int((scores > threshold).sum())
     n_scored = int(is_scored.sum())
     n_late, n_repeated = int(completed.n_late.sum()), int(completed.n_repeated.sum())
     return Counts(
-        records=records,
+        records={**records, **unused},
         windows={
             "normal": n_scored - n_anomalous,
             "anomalous": n_anomalous,

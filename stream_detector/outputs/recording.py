@@ -17,6 +17,7 @@ from stream_detector.core.codec.paths import describe_leaves
 from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.features import Features
 from stream_detector.core.records import Headers, RecordBatch, Samples, SeriesColumns
+from stream_detector.core.results import divide_rejected
 from stream_detector.errors import ConfigError, DataError, DatasetError
 from stream_detector.ports import Clock, SystemClock
 from stream_detector.recipes.input import InputSection, parse_input
@@ -190,6 +191,7 @@ def _decode(batch: RecordBatch, topic: str, table: InputSection, features: Featu
     keys, found = decode(1.0)
     if (found.counts > 1).any():  # all but the first sample of a record follow at the interval
         _, found = decode(_interval_ms(found, [keys[row] for row in found.indices.tolist()]))
+    rejected, _ = divide_rejected(found.rejected)
     if not len(found.indices):
         why = str(found.rejected[0].error) if found.rejected else "it is empty"
         message = f"topic {topic}: expected records of samples, received no usable ones: {why}"
@@ -202,8 +204,8 @@ def _decode(batch: RecordBatch, topic: str, table: InputSection, features: Featu
         times_ms=found.times_ms,
         values=found.values,
     )
-    rejection = str(found.rejected[0].error) if found.rejected else ""
-    return Recording(samples, features.names, len(found.rejected), rejection, table)
+    rejection = str(rejected[0].error) if rejected else ""
+    return Recording(samples, features.names, len(rejected), rejection, table)
 
 
 def _no_metadata(index: int) -> NoReturn:

@@ -144,6 +144,12 @@ class InputSection(Section):
         "a missing value, as long as there is another feature; reject if not given",
     )
 
+    deletions: Literal["reject", "skip"] | None = Field(
+        default=None,
+        description="Records without a value (tombstones), or with null in the place of `values`: "
+        "reject makes them dead letters, skip only counts them; reject if not given",
+    )
+
     @property
     def is_given(self) -> bool:
         """Whether there is such a table."""
@@ -257,6 +263,7 @@ class InputSection(Section):
             readings=_place_of(found.get("readings")),
             is_text=found.get("numbers") == "text" or found.get("format") == "csv",
             may_lack=found.get("absent") == "missing",
+            deleted=Place.parse(values) if found.get("deletions") == "skip" else None,
             delimiter=found.get("delimiter", ","),
         )
 

@@ -63,6 +63,7 @@ PRESETS: Mapping[PresetName, Mapping[str, Any]] = {
     "debezium": {
         "time": "payload.ts_ms|ts_ms",
         "values": "payload.after|after",
+        "deletions": "skip",
     },
     "cloudevents": {
         "key": "subject|source",

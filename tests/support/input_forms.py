@@ -126,20 +126,23 @@ def float32_records(n_features: int, topic: str) -> list[OutputRecord]:
     ]
 
 
-def write_bundle(path: Path, table: dict[str, Any], n_features: int = 2) -> Path:
+def write_bundle(
+    path: Path, table: dict[str, Any], n_features: int = 2, record: str = "samples"
+) -> Path:
     """Write a bundle that needs no training and reads records by a table."""
     recipe = parse_recipe(
         {
             "name": "pumps",
             "data": {"name": "csv", "path": "pumps.csv"},
             "window": {
-                "record": "samples",
+                "record": record,
                 "steps": N_STEPS,
-                "stride": 2,
                 "features": n_features,
                 "sample_interval_ms": INTERVAL_MS,
                 # So that the parts of a sample may wait for each other.
-                "allowed_lateness_ms": INTERVAL_MS,
+                **(
+                    {"stride": 2, "allowed_lateness_ms": INTERVAL_MS} if record == "samples" else {}
+                ),
             },
             "input": table,
             "scaling": {"kind": "none"},

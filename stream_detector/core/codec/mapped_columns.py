@@ -89,7 +89,8 @@ def read_plain_columns(
     except NOT_PLAIN:
         return None
     numbers = _numbers(found, places, len(values))  # (n_records, n_columns)
-    if len(features) > 1 and numbers.shape[1] != len(features):
+    may_be_deletion = mapping.deleted is not None and np.isnan(numbers).all(axis=1).any()
+    if may_be_deletion or (len(features) > 1 and numbers.shape[1] != len(features)):
         return None
     per_record = numbers.shape[1] // len(features)
     counts = np.full(len(values), per_record, dtype=np.intp)  # (n_records,)

@@ -28,7 +28,7 @@ from stream_detector.core.codec.json_format import OWN
 from stream_detector.core.codec.keys import unusable_keys
 from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.codec.plain_documents import read_plain_documents
-from stream_detector.core.codec.readings import DocumentSamples, read_documents
+from stream_detector.core.codec.readings import DocumentSamples, deletion, read_documents
 from stream_detector.core.codec.samples import find_header, join_samples, with_header_times
 from stream_detector.core.codec.scalars import invalid_place, read_time
 from stream_detector.core.codec.schema_records import groups_of, read_with_schemas
@@ -147,6 +147,7 @@ def read_mapped(
     if content_type is None and form.shape == "mapped":
         content_type = mapping.format
     groups, unusable = group_by_format(batch.values, batch.headers, content_type, form.shape)
+    unusable |= _tombstones(batch, unusable, mapping)
     keys = list(batch.keys())
     rejected: dict[int, DataError] = {}
     parts: list[RawSamples] = []
@@ -173,6 +174,16 @@ def read_mapped(
     if bad_keys:
         samples = samples.select(~np.isin(samples.rows, list(bad_keys)))
     return MappedRecords(keys, samples, reasons)
+
+
+def _tombstones(
+    batch: RecordBatch, unusable: dict[int, DataError], mapping: InputMapping
+) -> dict[int, DataError]:
+    """Return the records without a value, where those say that a row was deleted."""
+    if mapping.deleted is None:
+        return {}
+    rows = (row for row in unusable if batch.values[row] is None)
+    return {row: deletion("no value (a tombstone)") for row in rows}
 
 
 def _read_group(

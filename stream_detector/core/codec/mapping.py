@@ -117,6 +117,9 @@ class InputMapping:
         Whether numbers may be text.
     may_lack
         Whether a record may lack features, which are then missing values.
+    deleted
+        Where null says that a row was deleted, as a record without a value does; such records are
+        only counted. None where they are dead letters.
     delimiter
         Between two cells of a line of CSV.
     schema
@@ -134,5 +137,6 @@ class InputMapping:
     readings: Place | None = None
     is_text: bool = False
     may_lack: bool = False
+    deleted: Place | None = None
     delimiter: str = ","
     schema: Any = None

@@ -90,6 +90,8 @@ def plain_samples(
         numbers, counts = _numbers(documents, mapping, features)
     except NOT_PLAIN:
         return None
+    if mapping.deleted is not None and np.isnan(numbers).all(axis=1).any():
+        return None  # it may be the record of a deletion
     return DocumentSamples(RawSamples(rows, counts, numbers, first_ms, {}, []), keys)
 
 

@@ -6,6 +6,7 @@ must give the same values, bit for bit.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -27,10 +28,14 @@ from stream_detector.core.features import Features
 from stream_detector.errors import (
     DataError,
     RecordDecodeError,
+    RecordDeletionError,
     RecordShapeError,
     RecordValueError,
 )
 from stream_detector.text import brief
+
+_BASE64 = re.compile(r"(?=.*[A-Z0-9+/=])(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}[A-Za-z0-9+/=]=)?")
+"""Text that may be base64, and no word in small letters."""
 
 Scopes = tuple[Any, ...]
 """A reading and the objects around it, the innermost first."""
@@ -142,6 +147,9 @@ def read_document(document: Any, mapping: InputMapping, features: Features) -> R
     >>> read.key, read.values.tolist(), read.times_ms
     (b'7', [[1.0, nan]], None)
     """
+    if mapping.deleted is not None and find((document,), mapping.deleted.path) is None:
+        deleted = deletion(f"null at {mapping.deleted.text!r}")
+        raise deleted
     readings: list[Scopes] = [(document,)]
     if mapping.readings is not None:
         readings = list(expand(document, mapping.readings.path))
@@ -174,6 +182,11 @@ def read_document(document: Any, mapping: InputMapping, features: Features) -> R
         raise RecordShapeError(message)
     order = sorted(range(len(times)), key=times.__getitem__)
     return Read(key, values[order], [times[at] for at in order])
+
+
+def deletion(received: str) -> RecordDeletionError:
+    """Return what a record is that says that a row was deleted."""
+    return RecordDeletionError(f"expected a row, received {received}: it was deleted")
 
 
 def _as_float(number: float | None) -> float | None:
@@ -291,6 +304,11 @@ def _number_at(value: Any, key: str, text: str, *, is_text: bool) -> float:
     hint = ""
     if type(value) is str and read_number(value, is_text=True) is not None:
         hint = '; set input.numbers = "text" where numbers are text'
+    elif type(value) is str and _BASE64.fullmatch(value):
+        hint = (
+            "; if it is a decimal in base64, as Kafka Connect writes it, let the connector write "
+            "numbers: decimal.format = NUMERIC, or decimal.handling.mode = double of Debezium"
+        )
     message = f"input.{key}: expected a number at {text!r}, received {brief(value)!r}{hint}"
     raise RecordDecodeError(message)
 

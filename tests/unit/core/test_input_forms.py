@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import orjson
 import pytest
 from input_forms import (
     FORMS,
@@ -23,7 +25,12 @@ from input_runs import Found, run
 from stream_detector.assembly import open_bundle
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.detector import Detector
-from stream_detector.core.records import OutputRecord
+from stream_detector.core.records import (
+    OutputRecord,
+    RecordBatch,
+    RecordMetadata,
+    series_columns,
+)
 from stream_detector.recipes.presets import PRESETS
 
 
@@ -34,6 +41,19 @@ def found_in(records: list[OutputRecord], detector: Detector) -> Found:
     producer.produce(records)
     producer.flush(1_000)
     return run(broker.connect(topics=["t"]), detector, len(records))
+
+
+def value_batch(values: list[bytes | None]) -> RecordBatch:
+    """Return a batch of records without headers."""
+    metadata = [RecordMetadata("t", 0, at, START_MS, b"own", ()) for at in range(len(values))]
+    return RecordBatch(
+        values,
+        None,
+        {},
+        metadata.__getitem__,
+        lambda: series_columns(metadata),
+        lambda: np.arange(len(values)),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +106,24 @@ def test_a_run_may_change_where_things_are(tmp_path: Path, expected: dict[int, F
     assert served.detector.bundle.version != plain.detector.bundle.version
     unchanged = open_bundle(path, changes={"input": {"key": "device"}})
     assert unchanged.detector.bundle == plain.detector.bundle
+
+
+@pytest.mark.parametrize("record", ["samples", "window"])
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_deletions_are_counted_and_are_no_dead_letters(
+    record: str, is_alone: bool, tmp_path: Path
+) -> None:
+    table = {"preset": "debezium", "key": "payload.after.device"}
+    path = write_bundle(tmp_path / "b", table, record=record)
+    detector = open_bundle(path).detector
+    deletion = b'{"payload": {"before": {}, "after": null, "op": "d", "ts_ms": 5}}'
+    column = [1.0] * (N_STEPS if record == "window" else 1)
+    row = {"device": "a", "temperature": column, "pressure": column}
+    usable = [] if is_alone else [orjson.dumps({"payload": {"after": row, "ts_ms": START_MS}})]
+    batch = value_batch([deletion, None, b"no JSON", *usable])
+    step = detector.step(detector.initial_state(), batch)
+    assert [each.index for each in step.rejected] == [2]
+    assert list(step.deletions) == [0, 1]
+    assert (step.counts.records["deletion"], step.counts.records["dead_letter"]) == (2, 1)
+    assert sum(step.counts.records.values()) == len(batch)
+    assert len(step.scores) == (len(usable) if record == "window" else 0)

@@ -10,6 +10,7 @@ from sparkplug_forms import by_hand, payload_of
 from stream_detector.core.codec.mapped_samples import decode_mapped_samples
 from stream_detector.core.features import Features
 from stream_detector.core.records import RecordBatch, RecordMetadata, series_columns
+from stream_detector.errors import RecordDeletionError
 from stream_detector.recipes.input import InputSection
 from stream_detector.recipes.presets import PRESETS
 from stream_detector.schemas.mapping import open_mapping
@@ -123,7 +124,7 @@ CONNECT = {
 }
 """Apache Kafka, JsonConverter with `schemas.enable`."""
 
-DEBEZIUM = {
+DEBEZIUM: dict[str, Any] = {
     "schema": {"type": "struct", "name": "dbserver1.inventory.readings.Envelope"},
     "payload": {
         "before": None,
@@ -267,7 +268,7 @@ def decode(table: dict[str, Any], names: tuple[str, ...], value: Any) -> Any:
     assert mapping is not None
     metadata = RecordMetadata("t", 0, 0, SENT_MS, b"own", ())
     batch = RecordBatch(
-        [value if isinstance(value, bytes) else orjson.dumps(value)],
+        [value if value is None or isinstance(value, bytes) else orjson.dumps(value)],
         None,
         {},
         lambda _: metadata,
@@ -279,3 +280,124 @@ def decode(table: dict[str, Any], names: tuple[str, ...], value: Any) -> Any:
 
 def test_each_preset_has_a_documented_record() -> None:
     assert {name.partition(",")[0] for name in CASES} == set(PRESETS)
+
+
+def debezium(**payload: Any) -> Any:
+    """Return a change event as documented, with other things in its payload."""
+    return {"schema": DEBEZIUM["schema"], "payload": {**DEBEZIUM["payload"], **payload}}
+
+
+ROW = {"id": 1004, "temperature": 21.5}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"op": "r", "source": {"snapshot": "true", "ts_ms": 1465491411000}},
+        {"op": "u", "before": {"id": 1004, "temperature": 3.0}},
+        {"op": "u", "ts_us": 1465491411815000, "ts_ns": 1465491411815000000, "transaction": {}},
+    ],
+)
+@pytest.mark.parametrize("has_schemas", [True, False])
+def test_a_change_of_any_kind_has_the_row_after_it(
+    payload: dict[str, Any], has_schemas: bool
+) -> None:
+    event = debezium(**payload)
+    _, found = decode(
+        {"preset": "debezium"}, ("temperature",), event if has_schemas else event["payload"]
+    )
+    assert [str(each.error) for each in found.rejected] == []
+    assert (found.values.tolist(), found.times_ms.tolist()) == ([[21.5]], [1465491411815])
+
+
+@pytest.mark.parametrize(
+    ("table", "value", "received"),
+    [
+        ({}, debezium(op="d", before=ROW, after=None), "null at 'payload.after|after'"),
+        ({}, debezium(op="d", after=None)["payload"], "null at 'payload.after|after'"),
+        ({}, debezium(op="t", after=None), "null at 'payload.after|after'"),  # truncated
+        ({}, None, "no value (a tombstone)"),
+        (
+            {"features": {"temperature": "payload.after.temperature"}},
+            debezium(op="d", after=None),
+            "null at 'payload.after|after'",
+        ),
+        (
+            {"key": "payload.after.id"},
+            debezium(op="d", after=None),
+            "null at 'payload.after|after'",
+        ),
+    ],
+)
+def test_a_deletion_is_told_from_what_cannot_be_read(
+    table: dict[str, Any], value: Any, received: str
+) -> None:
+    _, found = decode({"preset": "debezium", **table}, ("temperature",), value)
+    (rejected,) = found.rejected
+    assert type(rejected.error) is RecordDeletionError
+    assert str(rejected.error) == f"expected a row, received {received}: it was deleted"
+
+
+@pytest.mark.parametrize(
+    ("table", "value", "message"),
+    [
+        ({"deletions": "reject"}, debezium(op="d", after=None), "received nothing; the record has"),
+        ({"deletions": "reject"}, None, "received no value (a tombstone)"),
+        ({}, b"", "received an empty value"),
+        ({}, {"payload": {"op": "m", "message": {"prefix": "p"}}}, "received nothing"),
+        ({}, debezium(after='{"temperature": 2}'), "received nothing; the record"),  # MongoDB
+    ],
+)
+def test_what_is_no_deletion_is_a_dead_letter(
+    table: dict[str, Any], value: Any, message: str
+) -> None:
+    _, found = decode({"preset": "debezium", **table}, ("temperature", "id"), value)
+    (rejected,) = found.rejected
+    assert type(rejected.error) is not RecordDeletionError
+    assert message in str(rejected.error)
+
+
+@pytest.mark.parametrize(
+    ("time", "time_unit", "written"),
+    [
+        ("payload.after.at", "ms", SENT_MS),  # io.debezium.time.Timestamp, connect.data.Timestamp
+        ("payload.after.at", "us", SENT_MS * 1_000),  # io.debezium.time.MicroTimestamp
+        ("payload.after.at", "ns", SENT_MS * 1_000_000),  # io.debezium.time.NanoTimestamp
+        ("payload.after.at", "iso8601", "2026-01-01T00:00:00Z"),  # io.debezium.time.ZonedTimestamp
+        ("payload.source.ts_ms", "ms", 5),
+    ],
+)
+def test_a_row_may_have_the_time(time: str, time_unit: str, written: Any) -> None:
+    event = debezium(after={**ROW, "at": written}, source={"ts_ms": SENT_MS})
+    table = {"preset": "debezium", "time": time, "time_unit": time_unit}
+    _, found = decode(table, ("temperature",), event)
+    assert found.times_ms.tolist() == [SENT_MS]
+
+
+@pytest.mark.parametrize(
+    ("preset", "value"),
+    [
+        ("debezium", debezium(after={**ROW, "temperature": "D3J5"})),
+        ("connect-envelope", {**CONNECT, "payload": {"id": "p1", "temperature": "AMs="}}),
+    ],
+)
+def test_a_decimal_in_base64_says_what_to_set(preset: str, value: Any) -> None:
+    _, found = decode({"preset": preset}, ("temperature",), value)
+    assert "decimal.format = NUMERIC" in str(found.rejected[0].error)
+
+
+@pytest.mark.parametrize("word", ["idle", "on", "D3J", "Überlauf"])
+def test_a_word_is_no_decimal(word: str) -> None:
+    _, found = decode({"preset": "flat"}, ("temperature",), {"temperature": word})
+    assert "decimal" not in str(found.rejected[0].error)
+
+
+def test_the_converter_of_kafka_connect_writes_null_for_what_is_missing() -> None:
+    value = {**CONNECT, "payload": {"id": "p1", "temperature": None}}
+    _, found = decode({"preset": "connect-envelope"}, ("temperature",), value)
+    assert np.isnan(found.values).tolist() == [[True]]
+
+
+def test_the_converter_without_schemas_writes_the_payload_alone() -> None:
+    _, found = decode({"values": ""}, ("temperature",), CONNECT["payload"])
+    assert found.values.tolist() == [[21.5]]

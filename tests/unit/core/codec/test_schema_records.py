@@ -251,3 +251,22 @@ def test_a_batch_that_is_cut_keeps_its_schemas() -> None:
     assert reasons(decode(AVRO | FLAT.table, part)) == {}
     bare = replace(part, schemas={})
     assert isinstance(decode(AVRO | FLAT.table, bare).samples.rejected[0].error, DataError)
+
+
+@pytest.mark.parametrize("deletions", ["skip", "reject"])
+def test_a_change_event_of_a_deletion_is_told_from_one_without_values(deletions: str) -> None:
+    form = next(each for each in FORMS if each.name == "change event")
+    event = {"before": None, "source": {"table": "t", "ids": []}, "op": "d", "ts_ms": START_MS}
+    row = {"device": "a", **VALUES}
+    values: list[bytes | None] = [
+        framed(7, encode(form.schema, {**event, "after": after})) for after in (row, None)
+    ]
+    found = decode(
+        {**AVRO, "preset": "debezium", "key": "after.device", "deletions": deletions},
+        batch_of([*values, None], {7: form}),
+    )
+    kinds = {each.index: type(each.error).__name__ for each in found.samples.rejected}
+    is_skipped = deletions == "skip"
+    assert set(kinds) == {1, 2}
+    assert {name == "RecordDeletionError" for name in kinds.values()} == {is_skipped}
+    assert found.samples.indices.tolist() == [0]
