@@ -2,7 +2,8 @@
 
     python benchmarks/records.py
 
-Also Avro, whose records name a schema as a Schema Registry's clients write it. Prints, for each
+Also Avro, Protobuf and JSON Schema, whose records name a schema as a Schema Registry's clients
+write it. Prints, for each
 form, records a second of decoding alone, and the ratio to `{"values": [..]}` in the same round:
 median and range over the rounds. Nothing of Kafka is measured, so a ratio of all that `detect` does
 is nearer to 1.
@@ -19,6 +20,8 @@ from typing import Any
 import fastavro
 import numpy as np
 import orjson
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 
 from stream_detector.core.codec.mapped_samples import decode_mapped_samples
 from stream_detector.core.codec.samples import decode_samples
@@ -26,6 +29,8 @@ from stream_detector.core.features import Features
 from stream_detector.core.records import RecordBatch, RecordMetadata, SeriesColumns
 from stream_detector.recipes.input import InputSection
 from stream_detector.schemas.avro import AvroSchema
+from stream_detector.schemas.proto_text import parse_proto
+from stream_detector.schemas.protobuf import ProtobufSchema
 
 N_RECORDS = 32_768
 """Records of a batch: the default of `poll_records_max`."""
@@ -42,9 +47,12 @@ FORMS = {
     "avro, key inside": {"preset": "flat", "format": "avro", "key": "device"},
     "avro, any may be null": {"preset": "flat", "format": "avro"},
     "avro, with an array": {"preset": "flat", "format": "avro"},
+    "protobuf": {"preset": "flat", "format": "protobuf"},
+    "json schema": {"preset": "flat"},
 }
 
 SCHEMA_ID = 7
+HEAD = b"\0" + SCHEMA_ID.to_bytes(4)
 
 
 def main() -> int:
@@ -108,6 +116,10 @@ def mapped_run(
     values = []
     schema = avro_schema(name, features)
     schemas: dict[int | str, Any] = {SCHEMA_ID: AvroSchema(orjson.dumps(schema).decode())}
+    reading: Any = None
+    if name == "protobuf":
+        schemas[SCHEMA_ID] = ProtobufSchema(protobuf_text(features))
+        reading = protobuf_class(features)
     for at, row in enumerate(numbers.astype(float).tolist()):
         named = dict(zip(features.names, row, strict=True))
         ts: object = START_MS + at
@@ -120,6 +132,10 @@ def mapped_run(
         record = {"ts": ts, **device, **inner}
         if "avro" in name:
             values.append(avro_value(schema, record))
+        elif name == "protobuf":
+            values.append(HEAD + b"\0" + reading(**record).SerializeToString())
+        elif name == "json schema":
+            values.append(HEAD + orjson.dumps(record))
         else:
             values.append(orjson.dumps(record))
     mapping = InputSection.model_validate(table).mapping(features.names)
@@ -153,9 +169,24 @@ def avro_schema(name: str, features: Features) -> Any:
 def avro_value(schema: Any, record: dict[str, Any]) -> bytes:
     """Return a record as a Schema Registry's clients write it."""
     stream = BytesIO()
-    stream.write(b"\0" + SCHEMA_ID.to_bytes(4))
+    stream.write(HEAD)
     fastavro.schemaless_writer(stream, schema, {"device": "pump-1", "tags": ["a"], **record})
     return stream.getvalue()
+
+
+def protobuf_text(features: Features) -> str:
+    """Return the schema of records as Protobuf."""
+    fields = [f"double {name} = {at};" for at, name in enumerate(features.names, start=2)]
+    return f'syntax = "proto3"; message Reading {{ int64 ts = 1; {" ".join(fields)} }}'
+
+
+def protobuf_class(features: Features) -> Any:
+    """Return the class of the message that writes records."""
+    pool = DescriptorPool()
+    pool.AddSerializedFile(
+        parse_proto(protobuf_text(features), "reading.proto").SerializeToString()
+    )
+    return GetMessageClass(pool.FindMessageTypeByName("Reading"))
 
 
 def _no_metadata(index: int) -> RecordMetadata:

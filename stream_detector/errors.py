@@ -92,7 +92,7 @@ class RecordOrderError(DataError):
 
 
 class RecordDeletionError(DataError):
-    """A record says that a row was deleted: with `input.deletions` it is counted, no dead letter."""
+    """A record says that a row was deleted; with `input.deletions` it is only counted."""
 
 
 class AlertRefusedError(DataError):

@@ -32,7 +32,8 @@ def open_mapping(table: InputSection, features: Sequence[str]) -> InputMapping |
         return None
     schema = _schema_of(table)
     if schema is None and table.preset == "sparkplug-b" and mapping.format == "protobuf":
-        schema = load_protobuf("sparkplug").SparkplugSchema()
+        by_alias = table.feature_name == "alias"
+        schema = load_protobuf("sparkplug").SparkplugSchema(by_alias=by_alias)
     return replace(mapping, schema=schema)
 
 

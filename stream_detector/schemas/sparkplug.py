@@ -81,12 +81,19 @@ class SparkplugSchema:
     A document has `metrics`, each with `name` and `value`; where they have a time, a metric has
     `timestamp` and the document `payload_timestamp`. A boolean is 0 or 1, null is None, and a
     value that is no number, or one whose sign is not known, is text that says so.
+
+    Parameters
+    ----------
+    by_alias
+        Whether metrics are told apart by `alias` in place of `name`; those without one are left
+        out.
     """
 
     layout: AvroLayout | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, *, by_alias: bool = False) -> None:
         self._payload = payload_class()
+        self._by_alias = by_alias
 
     def read_document(self, value: bytes) -> Any:
         """Return what a payload holds.
@@ -96,7 +103,7 @@ class SparkplugSchema:
         RecordDecodeError
             If it is none: bad data.
         RecordShapeError
-            If one of its metrics has no name: bad data.
+            If one of its metrics has no name, and `by_alias` is not given: bad data.
         """
         try:
             payload = self._payload.FromString(value)
@@ -104,7 +111,10 @@ class SparkplugSchema:
             message = f"Sparkplug B: expected a payload, received {value[:20]!r}: {error}"
             raise RecordDecodeError(message) from None
         sent = {"payload_timestamp": payload.timestamp} if payload.HasField("timestamp") else {}
-        return {**sent, "metrics": [_document_of(metric) for metric in payload.metrics]}
+        metrics = payload.metrics
+        if self._by_alias:
+            metrics = [metric for metric in metrics if metric.HasField("alias")]
+        return {**sent, "metrics": [_document_of(each, self._by_alias) for each in metrics]}
 
     def read_documents(self, values: Sequence[bytes]) -> list[Any] | None:
         """Return None: payloads have readings, which are read one by one."""
@@ -112,18 +122,19 @@ class SparkplugSchema:
         return None
 
 
-def _document_of(metric: Any) -> dict[str, Any]:
-    """Return a metric as a document; raise where it has no name."""
-    if not metric.name:
+def _document_of(metric: Any, by_alias: bool) -> dict[str, Any]:
+    """Return a metric as a document; raise where it has no name, and needs one."""
+    if not metric.name and not by_alias:
         received = "a metric without a name"
         if metric.HasField("alias"):
             received = f"the alias {metric.alias} alone, whose name only a birth message tells"
         message = (
             f"Sparkplug B: expected metrics with names, received {received}; let the edge node "
-            "send names, or the bridge between MQTT and Kafka write them in place of aliases"
+            "send names, or the bridge between MQTT and Kafka write them in place of aliases; or "
+            'set input.feature_name = "alias", and the alias of each feature in input.features'
         )
         raise RecordShapeError(message)
-    found: dict[str, Any] = {"name": _text(metric.name)}
+    found: dict[str, Any] = {"alias": metric.alias} if by_alias else {"name": _text(metric.name)}
     if metric.HasField("timestamp"):
         found["timestamp"] = metric.timestamp
     kind = metric.WhichOneof("value")

@@ -401,3 +401,48 @@ def test_the_converter_of_kafka_connect_writes_null_for_what_is_missing() -> Non
 def test_the_converter_without_schemas_writes_the_payload_alone() -> None:
     _, found = decode({"values": ""}, ("temperature",), CONNECT["payload"])
     assert found.values.tolist() == [[21.5]]
+
+
+BY_ALIAS = {"feature_name": "alias", "features": {"temperature": "3", "pressure": "4"}}
+BIRTH: list[dict[str, Any]] = [
+    {"name": b"bdSeq", "datatype": 8, "long_value": 0},
+    {"name": b"Boiler/T", "alias": 3, "datatype": 9, "float_value": 20.0},
+    {"name": b"Boiler/p", "alias": 4, "datatype": 9, "float_value": 2.0},
+    {"name": b"Boiler/other", "alias": 5, "datatype": 12, "string_value": b"on"},
+]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        (BIRTH, [20.0, 2.0]),
+        ([{"alias": 4, "float_value": 3.0}, {"alias": 3, "float_value": 21.5}], [21.5, 3.0]),
+        ([{"alias": 3, "float_value": 21.5}, {"alias": 5, "string_value": b"off"}], [21.5, np.nan]),
+    ],
+)
+def test_features_may_go_by_the_aliases_of_sparkplug(
+    metrics: list[dict[str, Any]], expected: list[float]
+) -> None:
+    table = {"preset": "sparkplug-b", **BY_ALIAS}
+    _, found = decode(table, ("temperature", "pressure"), payload_of(metrics, SENT_MS))
+    assert [str(each.error) for each in found.rejected] == []
+    np.testing.assert_array_equal(found.values, [expected])
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        ([{"alias": 34, "float_value": 1.0}], "expected one of 3, 4 at 'alias', received 34"),
+        ([{"name": b"3", "float_value": 1.0}], "received nothing"),
+    ],
+)
+def test_aliases_that_are_not_known_are_named(metrics: list[dict[str, Any]], message: str) -> None:
+    table = {"preset": "sparkplug-b", **BY_ALIAS}
+    _, found = decode(table, ("temperature", "pressure"), payload_of(metrics, SENT_MS))
+    assert message in str(found.rejected[0].error)
+
+
+def test_an_alias_without_a_name_says_how_to_go_by_aliases() -> None:
+    value = payload_of([{"alias": 3, "float_value": 1.0}], SENT_MS)
+    _, found = decode({"preset": "sparkplug-b"}, ("temperature",), value)
+    assert 'set input.feature_name = "alias"' in str(found.rejected[0].error)
