@@ -11,6 +11,7 @@ from stream_detector.core.alerting.alert import RaisedAlert
 from stream_detector.core.records import Rejected
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.windowing.series_health import SeriesFacts
+from stream_detector.core.windowing.window_batch import WindowBatch
 from stream_detector.errors import RecordDeletionError
 
 Outcome = Literal[
@@ -50,6 +51,20 @@ class ClockNotice(NamedTuple):
     key: bytes
     time_ms: float
     newest_ms: float
+
+
+def clock_notices(completed: WindowBatch) -> list[ClockNotice]:
+    """Return the keys of a batch whose clock was wrong."""
+    outliers, sets, early = completed.outliers, completed.clock_sets, completed.early_starts
+    faults: list[ClockFault] = ["outlier"] * len(outliers)
+    faults += ["clock_set"] * len(sets)
+    faults += ["since_boot"] * len(early)
+    events = [*outliers, *sets, *early]
+    keys = completed.state.keys_of(np.array([each.slot for each in events], dtype=np.intp))
+    return [
+        ClockNotice(fault, key, each.time_ms, each.newest_ms)
+        for fault, key, each in zip(faults, keys, events, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

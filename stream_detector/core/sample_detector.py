@@ -25,12 +25,11 @@ from stream_detector.core.features import Features
 from stream_detector.core.key_scales import KeyUnits
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
 from stream_detector.core.results import (
-    ClockFault,
-    ClockNotice,
     Counts,
     Outcome,
     Scores,
     Step,
+    clock_notices,
     count_unused,
     divide_rejected,
 )
@@ -178,7 +177,7 @@ class SampleDetector:
         # A window that came in the warm-up of a new key lacks nothing but the key's scale.
         is_sound = is_scored if units is None else is_scored | units.is_warm_up  # (n_windows,)
         series = SeriesFacts(completed, is_sound, decoded.counts, decoded.values)
-        notices = _clock_notices(completed)
+        notices = clock_notices(completed)
         unknown = [] if units is None else _keys_at(completed, units.is_fleet[units.rows])
         news = (unknown, followed.begun, followed.fitted)
         return Step(state, found, raised, rejected, counts, series, notices, *news, deletions)
@@ -379,20 +378,6 @@ def _late_records(completed: WindowBatch, decoded: DecodedSamples) -> Iterator[R
             "correct the sender's clock, or train with a larger window.allowed_lateness_ms"
         )
         yield Rejected(int(decoded.indices[row]), RecordOrderError(message), "order")
-
-
-def _clock_notices(completed: WindowBatch) -> list[ClockNotice]:
-    """Return the keys whose clock was wrong."""
-    outliers, sets, early = completed.outliers, completed.clock_sets, completed.early_starts
-    faults: list[ClockFault] = ["outlier"] * len(outliers)
-    faults += ["clock_set"] * len(sets)
-    faults += ["since_boot"] * len(early)
-    events = [*outliers, *sets, *early]
-    keys = completed.state.keys_of(np.array([each.slot for each in events], dtype=np.intp))
-    return [
-        ClockNotice(fault, key, each.time_ms, each.newest_ms)
-        for fault, key, each in zip(faults, keys, events, strict=True)
-    ]
 
 
 def _keys_at(completed: WindowBatch, is_meant: NDArray[np.bool_]) -> list[bytes]:
