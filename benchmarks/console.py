@@ -207,7 +207,9 @@ class Windows:
         if view == "lanes":
             times = [self.browser.execute_async_script(SEARCH, each) for each in ("pump-0123", "")]
             return {"search_ms": max(times)}
-        is_other = "document.querySelector('#key-note').textContent !== before"
+        is_other = (
+            "![before, 'Reading …'].includes(document.querySelector('#key-note').textContent)"
+        )
         return {"key_ms": max(self._click(f"#{each}", is_other) for each in ("earlier", "newest"))}
 
     def _click(self, selector: str, is_answered: str) -> float:

@@ -150,16 +150,13 @@ def test_a_fault_is_on_the_page_within_three_seconds(page: Chrome, live: Live) -
 
 
 def test_figures_say_how_keys_are(page: Chrome) -> None:
-    wait(lambda: "keys with scores" in text(page, "#figures"))
-    figures = dict(
-        evaluate(
-            page,
-            "[...document.querySelectorAll('#figures div')].map("
-            "(each) => [each.children[0].textContent, each.children[1].textContent])",
-        )
-    )
-    assert int(figures["keys with scores"]) >= 2
-    assert figures["keys silent"] == "0"
+    def figures() -> dict[str, str]:
+        pairs = "[each.children[0].textContent, each.children[1].textContent]"
+        script = f"[...document.querySelectorAll('#figures div')].map((each) => {pairs})"
+        return dict(evaluate(page, script))
+
+    wait(lambda: int(figures().get("keys with scores", "0")) >= 2)
+    assert figures()["keys silent"] == "0"
     assert not page.find_element("id", "problem").is_displayed()
 
 

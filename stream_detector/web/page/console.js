@@ -283,6 +283,7 @@ async function showLanes() {
 
 const isDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 const looked = { key: null, end: null, span: null, shown: null, names: "", asked: 0 };
+const READING = "Reading …";
 let bokeh = null;
 
 // The script of the charts is a megabyte: it comes with the first key that is looked at.
@@ -319,7 +320,7 @@ async function showKey() {
   if (looked.end !== null) parameters.set("end_ms", String(looked.end));
   if (looked.around !== null) parameters.set("end_ms", String(looked.around + 300000));
   if (looked.names === "") parameters.set("figure", "1");
-  if (!looked.shown) byId("key-note").textContent = "Reading …";
+  if (!looked.shown) byId("key-note").textContent = READING;
   const answer = await fetch(`/key?${parameters}`);
   const shown = await answer.json();
   if (asked !== looked.asked) return;
@@ -427,6 +428,7 @@ function move(change) {
   if (!looked.shown) return;
   const { start_ms: start, end_ms: end } = looked.shown;
   change(end - start, end, start);
+  byId("key-note").textContent = READING;
   showKey().catch(() => {});
 }
 
