@@ -29,6 +29,7 @@ JOINED_BYTES_MAX = 3_900
 """Longest text of joined offsets: Kafka keeps 4,096 bytes beside an offset."""
 
 _VERSION = "r1"
+_REST = "+"
 _BASE = 36
 
 Outcome = Literal["due", "noted", "not_matched", "silenced", "duplicate"]
@@ -129,13 +130,17 @@ class Position(NamedTuple):
         Offsets before it of the events with which alerts joined, ascending.
     repeated_ms
         Until when every repeat that was due has been sent.
+    is_rest
+        Whether these were too many to be stored, some thousand: then `joined` is the first of them,
+        and from there on whatever the route takes has joined.
     """
 
     joined: tuple[int, ...] = ()
     repeated_ms: int = 0
+    is_rest: bool = False
 
     def encode(self, next_offset: int) -> str:
-        """Return this as text; the oldest offsets are left out where there are too many.
+        """Return this as text, which always fits.
 
         Examples
         --------
@@ -143,9 +148,10 @@ class Position(NamedTuple):
         'r1 1000 5,2'
         """
         back = [_digits(next_offset - each) for each in self.joined]
-        while sum(map(len, back)) + len(back) > JOINED_BYTES_MAX:
-            back = back[1 + len(back) // 10 :]
-        return f"{_VERSION} {self.repeated_ms} {','.join(back) or '-'}"
+        text = ",".join(back) or "-"
+        if len(text) > JOINED_BYTES_MAX:
+            text = f"{back[0]}{_REST}"
+        return f"{_VERSION} {self.repeated_ms} {text}"
 
     @classmethod
     def decode(cls, text: str, next_offset: int) -> "Position":
@@ -154,17 +160,18 @@ class Position(NamedTuple):
         Examples
         --------
         >>> Position.decode("r1 1000 5,2", 12)
-        Position(joined=(7, 10), repeated_ms=1000)
+        Position(joined=(7, 10), repeated_ms=1000, is_rest=False)
         >>> Position.decode("of another program", 12)
-        Position(joined=(), repeated_ms=0)
+        Position(joined=(), repeated_ms=0, is_rest=False)
         """
         words = text.split(" ")
         if len(words) != 3 or words[0] != _VERSION:  # noqa: PLR2004
             return cls()
         try:
-            back = [int(each, _BASE) for each in words[2].split(",") if each != "-"]
-            joined = tuple(next_offset - each for each in back)
-            return cls(tuple(sorted(each for each in joined if each >= 0)), int(words[1]))
+            text = words[2].removesuffix(_REST)
+            back = [int(each, _BASE) for each in text.split(",") if each != "-"]
+            joined = tuple(sorted(next_offset - each for each in back if each <= next_offset))
+            return cls(joined, int(words[1]), words[2].endswith(_REST))
         except ValueError:
             return cls()
 
@@ -218,7 +225,9 @@ class RouteState:
         alert = event.alert
         joined = self._joined.get(alert.alert_id)
         if joined is None:
-            if event.metadata.offset in position.joined:
+            if event.metadata.offset in position.joined or (
+                position.is_rest and self._refusal(alert) is None
+            ):
                 self._join(event, position.repeated_ms)
                 self.on_sent([event])
         elif alert.event_number > joined.newest.alert.event_number:
@@ -290,13 +299,16 @@ class RouteState:
 
     def _first(self, event: RoutedEvent, now_ms: int) -> Outcome:
         """Take in an event of an alert that has not joined."""
-        alert = event.alert
+        refusal = self._refusal(event.alert)
+        if refusal is None:
+            self._join(event, now_ms)
+        return refusal or "due"
+
+    def _refusal(self, alert: Alert) -> Outcome | None:
+        """Return why an alert that has not joined does not join with an event; None if it does."""
         if alert.event == "close" or not self._rules.match.takes(alert):
             return "not_matched"
-        if self._why_held(alert) is not None:
-            return "silenced"
-        self._join(event, now_ms)
-        return "due"
+        return None if self._why_held(alert) is None else "silenced"
 
     def _next(self, joined: Joined, event: RoutedEvent) -> Outcome:
         """Take in the next event of an alert that has joined."""

@@ -234,14 +234,29 @@ def test_offsets_before_the_beginning_are_left_out() -> None:
     assert Position.decode("r1 7 b,a,1", 10) == Position((0, 9), 7)
 
 
-def test_as_many_joined_alerts_as_fit_are_stored_the_newest_first() -> None:
-    many = Position(tuple(range(10_000)), START_MS)
-    text = many.encode(1_000_000)
-    assert JOINED_BYTES_MAX / 2 < len(text) < 4_000
-    kept = Position.decode(text, 1_000_000).joined
-    assert kept == tuple(range(10_000 - len(kept), 10_000))
+def test_where_too_many_have_joined_all_that_the_route_takes_have() -> None:
     few = Position((0, 5, 123_456), 1)
     assert Position.decode(few.encode(200_000), 200_000) == few
+    fits = Position(tuple(range(JOINED_BYTES_MAX // 5)), 1)  # four digits and a comma each
+    assert Position.decode(fits.encode(1_000_000), 1_000_000) == fits
+    many = Position(tuple(range(7, 10_000)), START_MS)
+    text = many.encode(1_000_000)
+    assert len(text) < 100
+    position = Position.decode(text, 1_000_000)
+    assert position == Position((7,), START_MS, is_rest=True)
+    state = make_state(match=Match(key=["a", "b"]))
+    for at, alert in enumerate([*life_of("a"), *life_of("b")[:2], *life_of("c")[:2]]):
+        state.replay(routed(alert, 7 + at), position)
+    assert [each.alert.alert_id for each in state.open] == ["b"]
+
+
+def test_the_text_beside_an_offset_is_as_long_as_kafka_takes() -> None:
+    for n_joined in range(1, 5_000, 13):
+        position = Position(tuple(range(n_joined)), START_MS)
+        text = position.encode(1_000_000)
+        assert len(text) < 4_000
+        assert Position.decode(text, 1_000_000).joined[0] == 0
+    assert Position.decode(Position(tuple(range(700)), 1).encode(999), 999).joined[-1] == 699
 
 
 def test_an_alert_keeps_the_incident_that_its_later_events_do_not_name() -> None:
