@@ -46,10 +46,11 @@ from stream_detector.settings import ConnectionSettings
 __all__ = ["ConfluentClient"]
 
 # How many messages are taken at once: where nothing is known of their sizes, and first in a poll;
-# then so many times as many as before.
+# then so many times as many as before. And how many are read ahead of a poll.
 _TAKEN_UNKNOWN = 16
 _TAKEN_FIRST = 2_048
 _GROWTH = 4
+_AHEAD_MAX = 16_384
 
 # Longest single wait for the answer to a commit.
 _COMMIT_TICK_S = 0.001
@@ -181,7 +182,7 @@ class ConfluentClient(KafkaClient):
         are asked for as would fit if they were as large as those before.
         """
         state, bytes_max = self._state, self._settings.poll_bytes_max
-        n_bytes, n_asked = sum(map(len, state.read_ahead)), self._n_fitting
+        n_bytes, n_asked = sum(map(len, state.read_ahead)), min(_TAKEN_FIRST, self._n_fitting)
         while True:
             n_taken = len(state.read_ahead)  # fewer than before where a partition was revoked
             n_fitting = (bytes_max - n_bytes) * n_taken // max(n_bytes, 1)
@@ -194,8 +195,7 @@ class ConfluentClient(KafkaClient):
             if len(messages) < n_asked:
                 break
             n_asked *= _GROWTH
-        n_fitting = bytes_max * len(state.read_ahead) // max(n_bytes, 1)
-        self._n_fitting = max(1, min(_TAKEN_FIRST, n_fitting))
+        self._n_fitting = max(1, bytes_max * len(state.read_ahead) // max(n_bytes, 1))
 
     def _next_offsets(self, consumer: Any, messages: list[Message]) -> dict[TopicPartition, int]:
         """Return the positions after `messages`; a partition revoked meanwhile has none."""
@@ -258,15 +258,18 @@ class ConfluentClient(KafkaClient):
         """Return the broker's answer to the commit that is under way.
 
         The library's own wait has no limit: it lasts for as long as a broker hangs. Its answer
-        comes by a callback, which only `consume` calls; a message that comes with it is kept for
-        the next poll.
+        comes by a callback, which only `consume` calls; messages that come with it are kept for
+        the next poll. Of those that are queued as many are taken at once as it has room for: one by
+        one they cost several times as much.
         """
         self._state.commit_answers.clear()
         deadline_s = time.monotonic() + _limits.REQUEST_TIMEOUT_MS / 1000
         while not self._state.commit_answers:
             if time.monotonic() >= deadline_s:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
-            self._state.keep(consumer.consume(1, _COMMIT_TICK_S))
+            n_room = min(self._n_fitting, _AHEAD_MAX) - len(self._state.read_ahead)
+            queued = consumer.consume(min(_TAKEN_FIRST, n_room), 0) if n_room > 0 else []
+            self._state.keep(queued or consumer.consume(1, _COMMIT_TICK_S))
         return self._state.commit_answers.pop()
 
     def _fetch_committed(

@@ -75,9 +75,12 @@ class ConsumerState:
 
     def first_read_ahead(self) -> dict[TopicPartition, int]:
         """Return the first offset that was read ahead of each partition."""
+        ahead = self.read_ahead
+        places = list(zip(map(Message.topic, ahead), map(Message.partition, ahead), strict=True))
         return {
-            TopicPartition(each.topic() or "", each.partition() or 0): each.offset() or 0
-            for each in reversed(self.read_ahead)
+            TopicPartition(topic or "", number or 0): ahead[places.index((topic, number))].offset()
+            or 0
+            for topic, number in set(places)
         }
 
     def positions(self, theirs: list[Any]) -> dict[TopicPartition, int]:

@@ -1,5 +1,7 @@
 """Messages of confluent-kafka as the columns of a `RecordBatch`."""
 
+from itertools import chain
+
 import confluent_kafka
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -128,7 +130,8 @@ def _readable_headers(message: Message, bad_name: bytes) -> Unreadable:
 def _series(messages: list[Message]) -> SeriesColumns:
     """Return keys, partitions and times of all messages; a message without a time has -1."""
     n_messages = len(messages)
-    times = np.array(list(map(Message.timestamp, messages)), dtype=np.int64).reshape(-1, 2)
+    pairs = chain.from_iterable(map(Message.timestamp, messages))  # of kind and time
+    times = np.fromiter(pairs, np.int64, 2 * n_messages).reshape(-1, 2)
     return SeriesColumns(
         keys=list(map(Message.key, messages)),
         partitions=np.fromiter(map(Message.partition, messages), np.int64, n_messages),

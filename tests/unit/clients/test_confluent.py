@@ -62,6 +62,32 @@ def test_a_sought_offset_is_the_position_until_the_library_got_there() -> None:
     assert state.positions([theirs(FIRST)]) == {}
 
 
+class BusyConsumer:
+    """Stands for a consumer with many queued messages and the answer to a commit behind some."""
+
+    def __init__(self, state: ConsumerState, n_calls: int) -> None:
+        self.asked: list[int] = []
+        self._state, self._n_calls = state, n_calls
+
+    def consume(self, n_messages: int, timeout_s: float) -> list[Any]:
+        del timeout_s
+        self.asked.append(n_messages)
+        if len(self.asked) == self._n_calls:
+            self._state.commit_answers.append((None, []))
+        message = confluent_kafka.Message(topic="telemetry", partition=0, value=b"four")
+        return [message] * n_messages
+
+
+def test_what_is_queued_during_a_commit_is_taken_in_bulk_as_far_as_a_poll_has_room() -> None:
+    client = ConfluentClient(ConnectionSettings(poll_bytes_max=4 * 3_000), Subscription())
+    filling = BusyConsumer(client._state, 0)
+    client._consume(filling, 5_000, 0.0)
+    assert sum(filling.asked) == 3_000
+    waiting = BusyConsumer(client._state, 5)
+    client._await_commit(waiting)
+    assert waiting.asked == [2_048, 952, 1, 1, 1]
+
+
 def test_members_rebalance_cooperatively_and_may_be_static() -> None:
     config = consumer_config(Subscription(("telemetry",), "g", instance_id="one"))
     assert config["partition.assignment.strategy"] == "cooperative-sticky"
