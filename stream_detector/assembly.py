@@ -197,7 +197,10 @@ def make_service(served: Served, settings: DetectSettings, metrics: "Metrics") -
     client = connect_to_detect(settings, served.bundle.reference.name)
     schemas = make_schemas(settings, served.detector)
     schemas.register_alerts()
-    return Service(client, served.detector, settings, metrics, SystemClock(), schemas)
+    detector = served.detector
+    if settings.scores_topic is not None and isinstance(detector, WindowDetector | SampleDetector):
+        detector = replace(detector, gives_details=True)
+    return Service(client, detector, settings, metrics, SystemClock(), schemas)
 
 
 def make_schemas(settings: DetectSettings, detector: Detector) -> SchemaSource:

@@ -196,6 +196,14 @@ class DetectSettings(ConnectionSettings):
         min_length=1,
         description="Topic for dead letters: records that cannot be used",
     )
+    scores_topic: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Topic for every score, one record a window; none are published if not given",
+    )
+    scores_format: Literal["json", "float32"] = Field(
+        default="json", description="Format of the scores that are published"
+    )
     dead_letter_bytes_max: Annotated[int, Field(ge=4_096)] = Field(
         default=1_048_000,
         description="Largest dead letter, key, value and headers together; a larger one is sent "
@@ -299,6 +307,12 @@ class DetectSettings(ConnectionSettings):
     )
 
     @property
+    def topics(self) -> tuple[str, ...]:
+        """Return the topics that must exist, the input topic first."""
+        scores = () if self.scores_topic is None else (self.scores_topic,)
+        return (self.input_topic, self.alerts_topic, self.dead_letter_topic, *scores)
+
+    @property
     def changes(self) -> dict[str, dict[str, Any]]:
         """Return what this run changes of a bundle's recipe, by table."""
         return {"input": self.input, "alerting": self.alerting}
@@ -332,11 +346,14 @@ class DetectSettings(ConnectionSettings):
     @model_validator(mode="after")
     def _require_distinct_topics(self) -> "DetectSettings":
         """Refuse to feed the detector its own output."""
-        topics = (self.input_topic, self.alerts_topic, self.dead_letter_topic)
-        if len(set(topics)) < len(topics):
+        names = ["input_topic", "alerts_topic", "dead_letter_topic"]
+        names += ["scores_topic"] * (self.scores_topic is not None)
+        if len(set(self.topics)) < len(names):
+            *others, last = names
+            number = {3: "three", 4: "four"}[len(names)]
             message = (
-                "input_topic, alerts_topic and dead_letter_topic must be three different topics, "
-                f"received {', '.join(topics)}"
+                f"{', '.join(others)} and {last} must be {number} different topics, "
+                f"received {', '.join(self.topics)}"
             )
             raise ValueError(message)
         return self

@@ -36,6 +36,7 @@ _COMMANDS = (
     "doctor",
     "detect",
     "alerts",
+    "scores",
     "route",
     "silence",
     "console",

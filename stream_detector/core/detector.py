@@ -24,7 +24,14 @@ from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.codec.windows import decode_windows
 from stream_detector.core.features import Features
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
-from stream_detector.core.results import Counts, Scores, Step, count_unused, divide_rejected
+from stream_detector.core.results import (
+    Counts,
+    ScoreDetails,
+    Scores,
+    Step,
+    count_unused,
+    divide_rejected,
+)
 from stream_detector.core.scoring.business_rules import BusinessRules
 from stream_detector.core.scoring.explanation import WindowContext
 from stream_detector.core.scoring.scorer import (
@@ -179,6 +186,8 @@ class WindowDetector:
         Which deviations are of interest; None where all are.
     rules_digest
         Names the rules of alerts, for the alerts; None where they are the bundle's own.
+    gives_details
+        Whether steps say what scores are made of.
     """
 
     bundle: BundleReference
@@ -193,6 +202,7 @@ class WindowDetector:
     incident_within_ms: int | None = None
     rules: BusinessRules | None = None
     rules_digest: str | None = None
+    gives_details: bool = False
 
     @property
     def keeps_state(self) -> bool:
@@ -218,6 +228,7 @@ class WindowDetector:
         scores: list[NDArray[np.float64]] = [np.empty(0)]
         alerts: list[RaisedAlert] = []
         rejected: list[Rejected] = []
+        details: list[ScoreDetails] = []
         for keyed, decoded in self.decode(batch, content_type):
             usable, bad = self._usable(decoded)
             rejected += [*decoded.rejected, *bad]
@@ -226,8 +237,12 @@ class WindowDetector:
                 alerts += self._alerts(keyed, usable, found)
                 indices.append(usable.indices)
                 scores.append(found.scores)
+                if self.gives_details:
+                    details.append(self._details(keyed, usable, found))
         unusable, deletions = divide_rejected(rejected)
         merged = Scores(np.concatenate(indices), np.concatenate(scores), self.scorer.threshold)
+        if details:
+            merged = replace(merged, details=ScoreDetails.joined(details))
         outcomes = {"normal": len(merged) - len(alerts), "anomalous": len(alerts)}
         unused = count_unused(unusable, deletions)
         counts = Counts(records={**outcomes, **unused}, windows=outcomes)
@@ -303,6 +318,21 @@ class WindowDetector:
         ]
         usable = Decoded(indices[is_usable], windows[is_usable], decoded.timestamps_ms, ())
         return usable, rejected
+
+    def _details(self, batch: RecordBatch, decoded: Decoded, found: WindowScores) -> ScoreDetails:
+        """Return whose scores they are, and what they are made of."""
+        record_metadata = [batch.metadata(index) for index in decoded.indices.tolist()]
+        given = decoded.timestamps_ms
+        start_ms = np.array(
+            [
+                given.get(index, metadata.timestamp_ms)
+                for index, metadata in zip(decoded.indices.tolist(), record_metadata, strict=True)
+            ],
+            dtype=np.int64,
+        )
+        end_ms = start_ms + round((self.shape[0] - 1) * self.sample_interval_ms)
+        keys = [each.key for each in record_metadata]
+        return ScoreDetails(keys, start_ms, end_ms, found.made_of())
 
     def _alerts(
         self, batch: RecordBatch, decoded: Decoded, found: WindowScores

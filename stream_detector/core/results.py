@@ -1,7 +1,7 @@
 """The results of one batch: scores, alerts, rejected records, counts and the next state."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from stream_detector.core.alerting.alert import RaisedAlert
 from stream_detector.core.records import Rejected
+from stream_detector.core.scoring.scorer import ScoreParts
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.windowing.series_health import SeriesFacts
 from stream_detector.core.windowing.window_batch import WindowBatch
@@ -67,6 +68,37 @@ def clock_notices(completed: WindowBatch) -> list[ClockNotice]:
     ]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreDetails:
+    """Whose scores they are, and what they are made of.
+
+    Parameters
+    ----------
+    keys
+        Series key of each window; None where its record has none. Length n_windows.
+    start_ms, end_ms
+        Times of the first and last sample of each window, int64, shape (n_windows,).
+    parts
+        What the scores are made of; its checks and features in no column where a scorer does not
+        say.
+    """
+
+    keys: Sequence[bytes | None]
+    start_ms: NDArray[np.int64]
+    end_ms: NDArray[np.int64]
+    parts: ScoreParts
+
+    @classmethod
+    def joined(cls, details: "Sequence[ScoreDetails]") -> "ScoreDetails":
+        """Return the details of windows one after the other; at least one."""
+        return cls(
+            [key for each in details for key in each.keys],
+            np.concatenate([each.start_ms for each in details]),
+            np.concatenate([each.end_ms for each in details]),
+            ScoreParts.joined([each.parts for each in details]),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Scores of the windows of one batch.
@@ -82,6 +114,8 @@ class Scores:
     start_ms, end_ms
         Times of the first and last sample of each window, int64, shape (n_windows,); None where
         records are whole windows.
+    details
+        More about them, if the detector is to give it.
     """
 
     indices: NDArray[np.intp]
@@ -89,9 +123,25 @@ class Scores:
     threshold: float
     start_ms: NDArray[np.int64] | None = None
     end_ms: NDArray[np.int64] | None = None
+    details: ScoreDetails | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def with_details(self, keys: Sequence[bytes | None], parts: ScoreParts) -> "Scores":
+        """Return the scores of windows cut from samples, with what they are made of.
+
+        Parameters
+        ----------
+        keys
+            Of each record of the batch.
+        parts
+            Of the same windows.
+        """
+        assert self.start_ms is not None and self.end_ms is not None  # noqa: S101, PT018  (samples)
+        of = [keys[index] for index in self.indices.tolist()]
+        details = ScoreDetails(of, self.start_ms, self.end_ms, parts)
+        return replace(self, details=details)
 
     @property
     def anomaly_scores(self) -> NDArray[np.float64]:

@@ -4,9 +4,9 @@ Pure, as `stream_detector.core.detector`, for the other record shape: a record h
 series, and the windows are cut here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,19 +26,20 @@ from stream_detector.core.key_scales import KeyUnits
 from stream_detector.core.records import BundleReference, FloatArray, RecordBatch, Rejected
 from stream_detector.core.results import (
     Counts,
-    Outcome,
     Scores,
     Step,
     clock_notices,
     count_unused,
     divide_rejected,
 )
+from stream_detector.core.sample_counts import Judged, count_outcomes
 from stream_detector.core.scoring.business_rules import BusinessRules, RowUnits
 from stream_detector.core.scoring.rhythm import RhythmCheck
 from stream_detector.core.scoring.scorer import (
     NO_SCORES,
     SCALED_MAX,
     WINDOWS_MAX,
+    ScoreParts,
     Scorer,
     score_windows,
     value_range,
@@ -57,10 +58,6 @@ from stream_detector.core.windowing.sessions import Arrivals
 from stream_detector.core.windowing.window_batch import WindowBatch, WindowState
 from stream_detector.core.windowing.windows import assign_windows
 from stream_detector.errors import DataError, KeyLimitError, RecordOrderError, RecordValueError
-
-_OUTCOMES: tuple[Outcome, ...] = (
-    "buffered", "warm_up", "held", "unscored", "normal", "anomalous", "duplicate", "late"
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +91,8 @@ class SampleDetector:
         Which deviations are of interest; None where all are.
     rules_digest
         Names the rules of alerts, for the alerts; None where they are the bundle's own.
+    gives_details
+        Whether steps say what scores are made of.
     """
 
     bundle: BundleReference
@@ -107,6 +106,7 @@ class SampleDetector:
     rhythm: RhythmCheck | None = None
     rules: BusinessRules | None = None
     rules_digest: str | None = None
+    gives_details: bool = False
 
     @property
     def keeps_state(self) -> bool:
@@ -153,19 +153,18 @@ class SampleDetector:
         if self.features.key_scales is not None:
             units = units_of(followed, completed, self.features.key_scales)
         alerts = AlertBatch(self._policy, known, batch, completed, indices, units)
-        scores = self._score_windows(completed, units, alerts)  # (n_windows,)
+        parts: list[ScoreParts] = []
+        scores = self._score_windows(completed, units, alerts, parts)  # (n_windows,)
         after = alerts.finish()
         is_scored = np.isfinite(scores)
-        found = Scores(
-            indices[completed.records[is_scored]],
-            scores[is_scored],
-            threshold,
-            completed.start_ms[is_scored],
-            completed.end_ms[is_scored],
-        )
+        times = completed.start_ms[is_scored], completed.end_ms[is_scored]
+        found = Scores(indices[completed.records[is_scored]], scores[is_scored], threshold, *times)
+        if parts:
+            found = found.with_details(batch.series().keys, ScoreParts.joined(parts))
         late = _late_records(completed, decoded)
-        judged = _Judged(scores, threshold, None if units is None else units.is_warm_up)
-        counts = _count(count_unused(rejected, deletions), decoded, completed, judged)
+        judged = Judged(scores, threshold, None if units is None else units.is_warm_up)
+        unused = count_unused(rejected, deletions)
+        counts = count_outcomes(unused, decoded, completed, judged)
         counts.n_suppressed = alerts.n_suppressed
         state = replace(state, windows=completed.state, alerts=after.alerts, gaps=after.gaps)
         raised = [*alerts.raised, *self._no_data(batch, completed, indices)]
@@ -298,13 +297,18 @@ class SampleDetector:
         return decoded.without(errors)
 
     def _score_windows(
-        self, completed: WindowBatch, units: KeyUnits | None, alerts: AlertBatch
+        self,
+        completed: WindowBatch,
+        units: KeyUnits | None,
+        alerts: AlertBatch,
+        parts: list[ScoreParts],
     ) -> NDArray[np.float64]:
         """Return the score of each window, NaN where it has none.
 
         That is where too many of its values are missing, and where its key is in warm-up.
 
-        Alerts advance slice by slice, so that no more windows are held than one call has.
+        Alerts advance slice by slice, so that no more windows are held than one call has. What the
+        scores are made of is added to `parts`, if it is wanted.
         """
         scores = np.full(len(completed), np.nan)  # (n_windows,)
         for start in range(0, len(completed), self.model_rows_max):
@@ -330,6 +334,8 @@ class SampleDetector:
             if self.rhythm is not None and completed.intervals is not None:
                 found = self.rhythm.join(found, completed.intervals.of(rows[is_usable]))
             scores[rows[is_usable]] = found.scores
+            if self.gives_details and len(found):
+                parts.append(found.made_of())
             alerts.add_windows(ScoredSlice(rows, scores[rows], places, found, imputed))
         return scores
 
@@ -383,57 +389,3 @@ def _late_records(completed: WindowBatch, decoded: DecodedSamples) -> Iterator[R
 def _keys_at(completed: WindowBatch, is_meant: NDArray[np.bool_]) -> list[bytes]:
     """Return the keys of some windows, shape (n_windows,), each once."""
     return completed.state.keys_of(np.unique(completed.slots[is_meant]))
-
-
-class _Judged(NamedTuple):
-    """Scores of the windows of a batch, shape (n_windows,), and which came in a key's warm-up."""
-
-    scores: NDArray[np.float64]
-    threshold: float
-    is_warm_up: NDArray[np.bool_] | None
-
-
-def _count(
-    unused: Mapping[str, int], decoded: DecodedSamples, completed: WindowBatch, judged: _Judged
-) -> Counts:
-    """Return how many records, samples and windows had which outcome, with the unused records."""
-    scores, threshold, is_warm_up = judged
-    number = {name: number for number, name in enumerate(_OUTCOMES)}
-    # Later lines take precedence.
-    outcome = np.where(completed.is_warm, number["buffered"], number["warm_up"])  # (n_records,)
-    is_scored = np.isfinite(scores)  # (n_windows,)
-    outcome[completed.n_held == decoded.counts] = number["held"]
-    outcome[completed.gap_records[completed.is_cold_gap]] = number["unscored"]
-    outcome[completed.records[~is_scored]] = number["unscored"]
-    n_warm_up = 0
-    if is_warm_up is not None:
-        outcome[completed.records[is_warm_up]] = number["warm_up"]
-        n_warm_up = int(is_warm_up.sum())
-    outcome[completed.records[is_scored]] = number["normal"]
-    outcome[completed.records[scores > threshold]] = number["anomalous"]
-    outcome[completed.n_repeated == decoded.counts] = number["duplicate"]
-    outcome[completed.n_late > 0] = number["late"]
-    n_each = np.bincount(outcome, minlength=len(_OUTCOMES)).tolist()
-    records: dict[str, int] = {name: n for name, n in zip(_OUTCOMES, n_each, strict=True) if n}
-    n_anomalous = int((scores > threshold).sum())
-    n_scored = int(is_scored.sum())
-    n_late, n_repeated = int(completed.n_late.sum()), int(completed.n_repeated.sum())
-    return Counts(
-        records={**records, **unused},
-        windows={
-            "normal": n_scored - n_anomalous,
-            "anomalous": n_anomalous,
-            "missing": len(scores) - n_scored - n_warm_up,
-            **({} if is_warm_up is None else {"warm_up": n_warm_up}),
-        },
-        samples={
-            "used": completed.n_used,
-            "late": n_late,
-            "duplicate": n_repeated,
-            "outlier": len(completed.outliers),
-        },
-        n_missing_values=int(np.isnan(decoded.values).sum()),
-        n_gaps=len(completed.gap_slots),
-        n_idle_keys=len(completed.expired.slots),
-        n_clock_sets=len(completed.clock_sets),
-    )

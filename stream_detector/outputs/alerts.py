@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stream_detector.assembly import connect_reader, require_topic, schemas_for
 from stream_detector.core.alerting.alert import Alert, Source
-from stream_detector.core.records import TopicPartition
+from stream_detector.core.records import RecordBatch, TopicPartition
 from stream_detector.errors import ConfigError, DataError, RecordDecodeError
 from stream_detector.ports import Client, Clock, SystemClock
 from stream_detector.settings import ConnectionSettings, load_settings
@@ -140,6 +140,22 @@ def read_values(
     BrokerError
         If the topic does not exist or no broker answers.
     """
+    batches = read_batches(
+        settings, topic, from_beginning=from_beginning, idle_s=idle_s, is_stopping=is_stopping
+    )
+    for batch in batches:
+        yield from (value for value in batch.values if value is not None)
+
+
+def read_batches(
+    settings: ConnectionSettings,
+    topic: str,
+    *,
+    from_beginning: bool,
+    idle_s: float | None,
+    is_stopping: Callable[[], bool],
+) -> Iterator[RecordBatch]:
+    """Yield the records of a topic as they come; parameters and errors as of `read_values`."""
     client = connect_reader(settings, topic, "earliest" if from_beginning else "latest")
     with closing(client):
         require_topic(client, topic, settings.bootstrap_servers)
@@ -150,7 +166,7 @@ def read_values(
                 busy_at_s = time.monotonic()
             elif idle_s is not None and time.monotonic() - busy_at_s >= idle_s:
                 return
-            yield from (value for value in batch.values if value is not None)
+            yield batch
 
 
 def parse_alert(value: bytes) -> Alert:

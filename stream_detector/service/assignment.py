@@ -97,8 +97,7 @@ class Assignment:
         if self.n_partitions:
             return
         settings = self._context.settings
-        topics = (settings.input_topic, settings.alerts_topic, settings.dead_letter_topic)
-        counts = {topic: self._context.client.n_partitions(topic) for topic in topics}
+        counts = {each: self._context.client.n_partitions(each) for each in settings.topics}
         missing = [topic for topic, count in counts.items() if count == 0]
         if missing:
             raise missing_topics(settings.bootstrap_servers, missing)

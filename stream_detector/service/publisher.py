@@ -17,6 +17,7 @@ from stream_detector.core.codec.dead_letters import (
 )
 from stream_detector.core.records import OutputRecord, RecordBatch, Rejected
 from stream_detector.core.results import Step
+from stream_detector.core.score_records import encode_scores
 from stream_detector.errors import AlertRefusedError, BrokerError, RecordRefusedError, Refusal
 from stream_detector.service.context import RunContext
 from stream_detector.service.refusals import Change, Refusals
@@ -26,7 +27,7 @@ DEAD_LETTER_ROOM = 400
 
 
 class Output(NamedTuple):
-    """An alert or a dead letter that is to be published.
+    """A score, an alert or a dead letter that is to be published.
 
     Parameters
     ----------
@@ -35,21 +36,23 @@ class Output(NamedTuple):
     row
         Which record of the batch it is about.
     content
-        What it says.
+        What it says; None of a score.
     """
 
     record: OutputRecord
     row: int
-    content: RaisedAlert | Rejected
+    content: RaisedAlert | Rejected | None
 
     @property
     def name(self) -> str:
         """Return what it is, in words."""
+        if self.content is None:
+            return "score"
         return "alert" if isinstance(self.content, RaisedAlert) else "dead letter"
 
 
 class Publisher:
-    """Writes alerts and dead letters.
+    """Writes scores, alerts and dead letters.
 
     Parameters
     ----------
@@ -72,7 +75,7 @@ class Publisher:
         self._set_aside: set[int] = set()
 
     def publish(self, batch: RecordBatch, step: Step) -> None:
-        """Write alerts and dead letters and wait until all are acknowledged.
+        """Write scores, alerts and dead letters and wait until all are acknowledged.
 
         Raises
         ------
@@ -80,7 +83,7 @@ class Publisher:
             If they are not acknowledged. After `Client.abort` they may all be published again.
         """
         self.n_alerts = self.n_dead_letters = self.n_left_out = 0
-        if not step.alerts and not step.rejected:
+        if not step.alerts and not step.rejected and step.scores.details is None:
             return
         self._set_aside.clear()
         self._refusals.begin_step()
@@ -90,9 +93,15 @@ class Publisher:
         self._count(batch, published, now_ms)
 
     def _outputs(self, batch: RecordBatch, step: Step, now_ms: int) -> Iterator[Output]:
-        """Yield the alerts of a step and then its dead letters."""
+        """Yield the scores of a step, its alerts and then its dead letters."""
+        settings = self._context.settings
+        if settings.scores_topic is not None:
+            names = self._context.detector.features.names
+            found = encode_scores(step.scores, names, settings.scores_topic, settings.scores_format)
+            for row, record in zip(step.scores.indices.tolist(), found, strict=False):
+                yield Output(record, row, None)
         for raised in step.alerts:
-            topic = self._context.settings.alerts_topic
+            topic = settings.alerts_topic
             record = encode_alert(raised.alert, topic, raised.key, now_ms)
             record = self._context.schemas.write_alert(record)
             yield Output(record, raised.record, raised)
@@ -206,6 +215,12 @@ class Publisher:
             setting = f"message.timestamp.{'after' if is_ahead else 'before'}.max.ms"
             self._note(batch, output, setting, "with the time of sending")
             return output._replace(record=without_time(record))
+        if output.content is None:
+            message = (
+                f"{_place(batch, output)}: its score has {record.n_bytes:,} bytes, and topic "
+                f"{record.topic} takes at most {limit:,.0f}; raise its max.message.bytes"
+            )
+            raise BrokerError(message)
         if isinstance(output.content, RaisedAlert):
             reason = (
                 f"the alert has {record.n_bytes:,} bytes, and topic {record.topic} takes at most "
@@ -247,6 +262,8 @@ class Publisher:
                 if timestamp_ms >= 0:
                     # A sender's clock may be ahead of ours.
                     metrics.latency.observe(max(0, now_ms - timestamp_ms) / 1000)
+                continue
+            if content is None:
                 continue
             self.n_dead_letters += 1
             self.n_left_out += is_left_out(record)

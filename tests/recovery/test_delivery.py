@@ -5,6 +5,8 @@ least once an alert may be published again, with the same bytes.
 """
 
 import itertools
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -17,7 +19,14 @@ from delivery_service import (  # tests/support
     service_on,
     undisturbed,
 )
-from delivery_stream import DELIVERIES, N_PARTITIONS, N_RECORDS, SHAPES, record_of
+from delivery_stream import (
+    DELIVERIES,
+    N_PARTITIONS,
+    N_RECORDS,
+    SHAPES,
+    detector_of,
+    record_of,
+)
 
 from stream_detector.clients.memory import ABORT, PAUSE, Aborted, Fault, MemoryBroker, Operation
 from stream_detector.core.records import RecordBatch, TopicPartition
@@ -123,6 +132,35 @@ def test_crash_after_crash_changes_nothing(shape: str, delivery: str) -> None:
     ]
     assert run_until_it_ends(broker, shape, delivery) > 10
     assert_complete(broker, shape, delivery)
+
+
+def scores_after(shape: str, delivery: str, faults: list[Fault]) -> Counter[bytes]:
+    """Return the scores that are there in the end, the service started again after each crash."""
+    broker = broker_of(shape)
+    broker.create_topic("scores")
+    broker.faults = faults
+    plain: Any = detector_of(shape)
+    detector = replace(plain, gives_details=True)
+    while True:
+        try:
+            service_on(broker, shape, delivery, detector=detector, scores_topic="scores").run()
+        except Aborted:
+            continue
+        return Counter(record.value or b"" for record in broker.records("scores"))
+
+
+@each_shape
+@each_delivery
+def test_scores_are_published_as_alerts_are(shape: str, delivery: str) -> None:
+    expected = scores_after(shape, delivery, [])
+    assert set(expected.values()) == {1}
+    assert len(expected) > 50
+    for operation in ("produce", "flush", "commit"):
+        faults = [Fault(operation, ABORT, nth, nth % 2 == 0) for nth in range(2, 12, 3)]
+        found = scores_after(shape, delivery, faults)
+        assert found.keys() == expected.keys()
+        if delivery == "exactly_once":
+            assert found == expected
 
 
 @each_delivery

@@ -98,6 +98,9 @@ def test_two_topics_that_are_one_are_refused() -> None:
     assert "three different topics, received a, b, a" in problem(
         input_topic="a", alerts_topic="b", dead_letter_topic="a"
     )
+    assert "scores_topic must be four different topics, received a, b, c, b" in problem(
+        input_topic="a", alerts_topic="b", dead_letter_topic="c", scores_topic="b"
+    )
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from stream_detector.core.features import Features
 from stream_detector.core.key_scales import KeyUnits
 from stream_detector.core.scoring.explanation import WORST_SHARE_MIN, WindowContext
-from stream_detector.core.scoring.scorer import Finding, WindowScores
+from stream_detector.core.scoring.scorer import Finding, ScoreParts, WindowScores
 
 Direction = Literal["above", "below", "both"]
 
@@ -155,7 +155,13 @@ class BusinessRules:
                 return left.explain(places[index], context)
             return found.explain(index, context)
 
-        return WindowScores(scores, explain_window)
+        def parts() -> ScoreParts:
+            made_of, of_left = found.made_of(), left.made_of()
+            of_checks, of_features = made_of.of_checks.copy(), made_of.of_features.copy()
+            of_checks[rows], of_features[rows] = of_left.of_checks, of_left.of_features
+            return ScoreParts(made_of.checks, of_checks, of_features)
+
+        return WindowScores(scores, explain_window, parts=parts)
 
     def changes(
         self, threshold: float, keys: Sequence[str] | None = None

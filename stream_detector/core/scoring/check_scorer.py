@@ -4,6 +4,7 @@ Pure, with a network that is: the same windows give the same scores, bit for bit
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -141,7 +142,8 @@ class CheckScorer:
         def restrict(rows: NDArray[np.intp], count: CountFeatures) -> WindowScores:
             return self._restricted(looked.some(rows), count)
 
-        return WindowScores(scores, explain_window, restrict)
+        parts = partial(self.checks.looks.parts, looked.ratios, windows.shape[2])
+        return WindowScores(scores, explain_window, restrict, parts)
 
     def _restricted(self, looked: _Looked, count: CountFeatures) -> WindowScores:
         """Return the scores of windows from the looks alone that are at features that count.
@@ -181,7 +183,8 @@ class CheckScorer:
         def explain_window(index: int, context: WindowContext) -> Finding:
             return self._find(left, index, context)
 
-        return WindowScores(looks.scores(ratios), explain_window)
+        parts = partial(looks.parts, ratios, counts.shape[1])
+        return WindowScores(looks.scores(ratios), explain_window, parts=parts)
 
     def _counts(
         self, looked: _Looked, expected: NDArray[np.float64], count: CountFeatures

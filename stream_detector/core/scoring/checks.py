@@ -25,6 +25,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.scoring.scorer import ScoreParts
 from stream_detector.core.scoring.statistics import WindowView
 
 CheckKind = Literal["shape", "peak", "flat", "noise", "level", "shift", "rhythm"]
@@ -194,6 +195,21 @@ class Looks:
         if not found.any():
             return int(ratios.argmax())
         return int(np.where(ranks == ranks[found].min(), ratios, -np.inf).argmax())
+
+    def parts(self, ratios: NDArray[np.float64], n_features: int) -> ScoreParts:
+        """Return the largest ratio of each check and of each feature, at least 0.
+
+        Parameters
+        ----------
+        ratios
+            Shape (n_windows, n_looks).
+        n_features
+            Features of a window.
+        """
+        checks = tuple(dict.fromkeys(self.checks))
+        of_checks = [largest(ratios[:, self.is_of(each)]) for each in checks]
+        of_features = [largest(ratios[:, self.features == each]) for each in range(n_features)]
+        return ScoreParts(checks, np.stack(of_checks, axis=1), np.stack(of_features, axis=1))
 
     @property
     def ranks(self) -> NDArray[np.intp]:

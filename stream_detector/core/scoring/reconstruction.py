@@ -20,12 +20,19 @@ from stream_detector.core.scoring.explanation import (
 from stream_detector.core.scoring.image_explanation import explain_image
 from stream_detector.core.scoring.reconstruction_error import (
     ErrorKind,
+    errors_by_feature,
     mean_errors,
     value_errors,
     window_errors,
 )
 from stream_detector.core.scoring.scaling import Scaler
-from stream_detector.core.scoring.scorer import SCALED_MAX, CountFeatures, Finding, WindowScores
+from stream_detector.core.scoring.scorer import (
+    SCALED_MAX,
+    CountFeatures,
+    Finding,
+    ScoreParts,
+    WindowScores,
+)
 from stream_detector.errors import NonFiniteScoreError
 
 
@@ -118,7 +125,10 @@ class ReconstructionScorer:
             parts = (windows[rows], scaled[rows], reconstructions[rows])
             return self._restricted(*parts, count)
 
-        return WindowScores(errors, explain_window, restrict)
+        def parts() -> ScoreParts:
+            return _parts_of(value_errors(scaled, reconstructions, self.error_kind))
+
+        return WindowScores(errors, explain_window, restrict, parts)
 
     def _restricted(
         self,
@@ -140,7 +150,7 @@ class ReconstructionScorer:
             error = float(mean_errors(errors[index : index + 1])[0])
             return Finding(self._explain(evidence), reconstruction_error=error)
 
-        return WindowScores(scores, explain_window)
+        return WindowScores(scores, explain_window, parts=lambda: _parts_of(left))
 
     def reconstruct_windows(self, windows: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return windows as the network sees them, and as it reconstructs them.
@@ -178,3 +188,8 @@ class ReconstructionScorer:
         if self.image is not None:
             return explain_image(evidence, self.image, self.error_kind)
         return explain(evidence, self.scaler, self.error_kind, self.normal_errors)
+
+
+def _parts_of(errors: FloatArray) -> ScoreParts:
+    """Return what scores are made of, from the error of each value; see `value_errors`."""
+    return ScoreParts((), np.empty((len(errors), 0)), errors_by_feature(errors))

@@ -55,6 +55,23 @@ def window_errors(
     return mean_errors(value_errors(windows, reconstructions, kind))
 
 
+def errors_by_feature(errors: FloatArray) -> NDArray[np.float64]:
+    """Return the mean of the errors of each feature of each window, at least 0.
+
+    Parameters
+    ----------
+    errors
+        From `value_errors`, shape (n_windows, n_steps, n_features).
+
+    Returns
+    -------
+    Shape (n_windows, n_features), float64; no bit of a window's depends on the others.
+    """
+    columns = np.ascontiguousarray(errors.transpose(0, 2, 1))  # (n_windows, n_features, n_steps)
+    means: NDArray[np.float64] = np.maximum(columns, 0).mean(axis=2, dtype=np.float64)
+    return means
+
+
 def mean_errors(errors: FloatArray) -> NDArray[np.float64]:
     """Return the mean of the errors of each window, float64, shape (n_windows,).
 

@@ -29,7 +29,7 @@ from stream_detector.core.scoring.explanation import (
     WindowContext,
 )
 from stream_detector.core.scoring.normal_scores import NormalScores
-from stream_detector.core.scoring.scorer import Finding, WindowScores
+from stream_detector.core.scoring.scorer import Finding, ScoreParts, WindowScores
 from stream_detector.core.windowing.pauses import PeakIntervals
 
 RHYTHM: CheckKind = "rhythm"
@@ -153,7 +153,13 @@ class RhythmCheck:
                 return finding
             return finding._replace(check=RHYTHM, facts=rhythm)
 
-        return WindowScores(scores, explain_window)
+        def parts() -> ScoreParts:
+            inner = found.made_of()
+            own = ratios.max(axis=1, initial=0.0, keepdims=True)  # (n_windows, 1)
+            of_checks = np.concatenate([inner.of_checks, own], axis=1)
+            return ScoreParts((*inner.checks, RHYTHM), of_checks, inner.of_features)
+
+        return WindowScores(scores, explain_window, parts=parts)
 
     def _explain(
         self, intervals: PeakIntervals, ratios: NDArray[np.float64], index: int

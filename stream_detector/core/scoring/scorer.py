@@ -103,6 +103,33 @@ class CountFeatures(Protocol):
         ...
 
 
+class ScoreParts(NamedTuple):
+    """What scores are made of, for those who want more than the score.
+
+    Parameters
+    ----------
+    checks
+        Names of the checks; none where a scorer has none.
+    of_checks
+        How far from normal each check finds a window, shape (n_windows, n_checks), range [0, inf);
+        above 1 is anomalous.
+    of_features
+        The same of each feature, shape (n_windows, n_features): its largest look of any check, or
+        its part of the score, in the score's unit, where a scorer has no checks. No column where a
+        scorer does not say.
+    """
+
+    checks: tuple[str, ...]
+    of_checks: NDArray[np.float64]
+    of_features: NDArray[np.float64]
+
+    @classmethod
+    def joined(cls, parts: "Sequence[ScoreParts]") -> "ScoreParts":
+        """Return the parts of windows one after the other; at least one."""
+        of_checks, of_features = zip(*(each[1:] for each in parts), strict=True)
+        return cls(parts[0].checks, np.concatenate(of_checks), np.concatenate(of_features))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowScores:
     """Scores of some windows, and what explains each of them.
@@ -118,14 +145,24 @@ class WindowScores:
         that count; all others are taken as if they were expected. Called for windows above the
         threshold only; None where a scorer expects no values, and then there can be no business
         rules (`stream_detector.core.scoring.business_rules`).
+    parts
+        Returns what the scores are made of; None where a scorer does not say.
     """
 
     scores: NDArray[np.float64]
     explain: Callable[[int, WindowContext], Finding]
     restrict: "Callable[[NDArray[np.intp], CountFeatures], WindowScores] | None" = None
+    parts: Callable[[], ScoreParts] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def made_of(self) -> ScoreParts:
+        """Return what the scores are made of, nothing where the scorer does not say."""
+        if self.parts is not None:
+            return self.parts()
+        nothing = np.empty((len(self), 0))
+        return ScoreParts((), nothing, nothing)
 
 
 def _explain_nothing(index: int, context: WindowContext) -> Finding:
