@@ -41,6 +41,9 @@ PROMETHEUS = "127.0.0.1:19090"
 RULES = ROOT / "deploy" / "prometheus" / "stream-detector.rules.yml"
 WIDE, NARROW = 1_000, 390
 FACTOR = 1.5
+INCIDENT = "#open button:not(.key)"
+"""Opens the row of an incident, of several keys."""
+
 SETTLE_S = 2.0
 N_COLOURS = 128
 """Of a picture: enough for text and lines, and a third of the bytes."""
@@ -143,7 +146,9 @@ def send_another_program(servers: str) -> None:
 def look(browser: "Chrome", address: str) -> None:
     """Wait for the faults and take the pictures."""
     show(browser, address, "now", WIDE)
-    wait(lambda: count(browser, "#open button") > 1)
+    wait(lambda: count(browser, INCIDENT))
+    browser.execute_script("document.querySelector(arguments[0]).click()", INCIDENT)
+    wait(lambda: count(browser, "#open button.key") > 1)
     take(browser, "console-now")
     show(browser, address, "key?key=pump-04", WIDE)
     wait(lambda: count(browser, "#words li"))

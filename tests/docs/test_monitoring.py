@@ -60,6 +60,11 @@ def test_promtool_takes_the_rules() -> None:
 
 
 @pytest.mark.usefixtures("prometheus_tools")
+def test_promtool_takes_the_configuration_of_the_compose_file() -> None:
+    assert f"{len(RULES)} rules found" in promtool("check", "config", PROMETHEUS / "prometheus.yml")
+
+
+@pytest.mark.usefixtures("prometheus_tools")
 def test_each_rule_fires_beyond_its_edge_and_not_at_it() -> None:
     assert "SUCCESS" in promtool("test", "rules", TESTS_FILE)
     cases = [

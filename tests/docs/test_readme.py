@@ -30,7 +30,7 @@ def test_it_names_the_two_commands() -> None:
 
 def test_its_picture_is_there() -> None:
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
-    assert pictures == ["docs/pictures/alert.png"]
+    assert pictures == ["docs/pictures/console-key.png"]
     assert (ROOT / pictures[0]).stat().st_size < 200_000
 
 
