@@ -110,7 +110,7 @@ class Bench:
     def __init__(self, make_detector: Callable[..., WindowDetector]) -> None:
         self.broker = MemoryBroker(now_ms=lambda: NOW_MS)
         self.clock = FixedClock()
-        for topic in ("telemetry", "alerts", "dead-letters"):
+        for topic in ("telemetry", "alerts", "dead-letters", "scores"):
             self.broker.create_topic(topic)
         self._make_detector = make_detector
 
@@ -118,9 +118,19 @@ class Bench:
         for topic in ("alerts", "dead-letters"):
             self.broker.topic_settings[topic] = dict(settings)
 
-    def service(self, delivery: str = "at_least_once", *, is_readable: bool = True) -> Service:
+    def service(
+        self,
+        delivery: str = "at_least_once",
+        *,
+        is_readable: bool = True,
+        scores_topic: str | None = None,
+    ) -> Service:
         settings = load_settings(
-            DetectSettings, group=GROUP, delivery=delivery, stop_when_idle_s=1.0
+            DetectSettings,
+            group=GROUP,
+            delivery=delivery,
+            stop_when_idle_s=1.0,
+            scores_topic=scores_topic,
         )
         client = self.broker.connect(
             topics=["telemetry"],
@@ -129,7 +139,8 @@ class Bench:
         )
         if not is_readable:
             vars(client)["topic_settings"] = lambda _: {}
-        detector = self._make_detector(reconstruct=np.zeros_like)
+        has_scores = scores_topic is not None
+        detector = self._make_detector(reconstruct=np.zeros_like, gives_details=has_scores)
         return Service(client, detector, settings, Metrics(), self.clock)
 
     def feed(self, *records: OutputRecord) -> None:
@@ -286,6 +297,25 @@ def test_a_topic_that_takes_no_dead_letter_at_all_ends_the_process(bench: Bench)
     bench.feed(bad(value=b"?" * 5_000))
     with pytest.raises(BrokerError, match=r"telemetry\[0\]@0.*dead-letters.*max.message.bytes"):
         bench.service().run()
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_scores_are_there_once_beside_an_alert_that_is_refused(bench: Bench, delivery: str) -> None:
+    bench.configure({"max.message.bytes": "4000"})
+    bench.feed(*(bad(key=b"\xff" * 900, value=ANOMALOUS) for _ in range(3)))
+    bench.service(delivery, scores_topic="scores").run()
+    scores = [orjson.loads(each.value or b"") for each in bench.broker.records("scores")]
+    assert [each["score"] for each in scores] == [scores[0]["score"]] * 3
+    assert not bench.alerts()
+    assert len(bench.letters()) == 3
+    assert bench.is_done()
+
+
+def test_a_score_that_its_topic_does_not_take_ends_the_process(bench: Bench) -> None:
+    bench.broker.topic_settings["scores"] = {"max.message.bytes": "200"}
+    bench.feed(bad(value=ANOMALOUS))
+    with pytest.raises(BrokerError, match=r"telemetry\[0\]@0: its score has .*topic scores takes"):
+        bench.service(scores_topic="scores").run()
 
 
 def test_alerts_refused_for_their_time_end_the_process(bench: Bench) -> None:
