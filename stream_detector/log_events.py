@@ -276,7 +276,8 @@ LOG_EVENTS: Mapping[str, LogEvent] = {
         },
     ),
     "no-silences": LogEvent(
-        "The topic of silences does not exist, so nothing is silenced.",
+        "The topic of silences does not exist, so nothing is silenced; it is looked for once a "
+        "minute.",
         {"topic": "The topic"},
     ),
     "not-a-silence": LogEvent(

@@ -119,9 +119,12 @@ def wait(is_done: Callable[[], bool], what: Callable[[], object]) -> None:
 
 @pytest.mark.kafka
 @pytest.mark.slow
-@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
-def test_a_route_that_is_killed_loses_nothing(
+@pytest.mark.parametrize(
+    ("client", "number"), [("kafka-python", signal.SIGKILL), ("confluent", signal.SIGTERM)]
+)
+def test_a_route_that_is_killed_or_ended_loses_nothing(
     client: str,
+    number: signal.Signals,
     kafka: str,
     topics: Callable[..., str],
     alertmanager: "Alertmanager",
@@ -130,6 +133,7 @@ def test_a_route_that_is_killed_loses_nothing(
     tmp_path: Path,
 ) -> None:
     receiver.posts.clear()
+    receiver.n_refused = 0
     name = f"test-{time.time_ns()}"
     alerts_topic, letters_topic = topics(2), topics(1)
     (tmp_path / "secret").write_text(f"{SECRET}\n")
@@ -156,10 +160,10 @@ secret_file = "{tmp_path}/secret"
     first = command_line.start("route", *options, "--client", client)
     send(settings, alerts_topic, [life[0] for life in lives])
     wait(lambda: receiver.n_refused > 1, lambda: first.output)
-    wait(lambda: len(alertmanager.firing()) == 20, lambda: first.output)
     receiver.status = 200
+    wait(lambda: len(alertmanager.firing()) == 20, lambda: first.output)
     wait(lambda: len(receiver.posts) >= 5, lambda: first.output)
-    first.process.kill()
+    first.process.send_signal(number)  # after a SIGKILL the group waits for it to come back
     first.process.wait()
     send(settings, alerts_topic, [life[1] for life in lives])
     assert len(alertmanager.firing()) == 20

@@ -6,6 +6,7 @@ times: a replay is silenced as the stream was.
 """
 
 import logging
+import math
 import threading
 import uuid
 from collections.abc import Callable
@@ -31,6 +32,9 @@ READ_S_MAX = 30.0
 
 RENEW_S = 1.0
 """How often new silences are asked for while no alerts come."""
+
+MISSING_S = 60.0
+"""How often a topic that is not there is looked for: clients wait 2 s for one that may be new."""
 
 _POLL_RECORDS_MAX = 1_000
 _POLL_MS = 200
@@ -158,7 +162,7 @@ class SilenceTopic:
         self._clock = clock
         self._client: Client | None = None
         self._is_missing = False
-        self._read_at_s = -RENEW_S
+        self._read_at_s = -math.inf
         self._lock = threading.Lock()
 
     def catch_up(self, *, is_quick: bool = False) -> None:
@@ -176,7 +180,8 @@ class SilenceTopic:
         """
         with self._lock:
             now_s = self._clock.monotonic_s()
-            if (is_quick or self._is_missing) and now_s - self._read_at_s < RENEW_S:
+            renew_s = MISSING_S if self._is_missing else RENEW_S if is_quick else 0.0
+            if now_s - self._read_at_s < renew_s:
                 return
             client = self._client or self._connect()
             self._client = client

@@ -12,6 +12,7 @@ from stream_detector.errors import BrokerUnavailableError, RecordDecodeError
 from stream_detector.outputs.routing import silences as module
 from stream_detector.outputs.routing.matching import Match
 from stream_detector.outputs.routing.silences import (
+    MISSING_S,
     RENEW_S,
     Silence,
     SilenceTopic,
@@ -116,10 +117,15 @@ def test_a_topic_that_is_not_there_holds_none_until_it_is(
     with caplog.at_level(logging.WARNING, logger.name):
         for _ in range(3):
             topic.catch_up()
-            clock.sleep(RENEW_S)
+            clock.sleep(MISSING_S)
     assert [each.event for each in caplog.records] == ["no-silences"]  # type: ignore[attr-defined]
+    topic.catch_up()
     broker.create_topic("silences", 2)
     write(broker, make_silence())
+    clock.sleep(MISSING_S - 0.001)
+    topic.catch_up()
+    assert not topic.book.all()
+    clock.sleep(0.001)
     topic.catch_up()
     assert len(topic.book.all()) == 1
 
