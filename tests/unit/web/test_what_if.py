@@ -62,6 +62,18 @@ def changes_of(found: dict[str, Any]) -> list[tuple[str, str, float]]:
     return [(each["change"], each["key"], each["score"]) for each in found["alerts"]]
 
 
+def test_business_rules_hold_for_other_settings_too(
+    pumps: Served, past: tuple[MemoryBroker, list[Alert]]
+) -> None:
+    """A deviation is half of the level, so rules leave the alerts of the levels 2 and 3."""
+    rules = {"features": {"feature_0": {"deviation_min": 1.0}}, "open_within": 2}
+    ruled = open_bundle(pumps.bundle.path, changes={"alerting": rules})
+    tries = make_what_if(ruled, past[0])
+    assert tries.own.open_within == 2
+    found = try_out(tries, close_after_ms=8_000)
+    assert changes_of(found) == [("stays", "a", 3.0), ("stays", "b", 2.0)]
+
+
 def test_the_bundles_own_settings_give_the_alerts_that_were_published(
     pumps: Served, past: tuple[MemoryBroker, list[Alert]]
 ) -> None:
