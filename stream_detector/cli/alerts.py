@@ -19,8 +19,11 @@ from stream_detector.cli.terminal import StopFlag, say, time_text, write_line
 from stream_detector.text import json_line, printable, quoted, shorten
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stream_detector.core.alerting.alert import Alert
     from stream_detector.core.scoring.explanation import Explanation
+    from stream_detector.settings import ConnectionSettings
 
 EXAMPLES = examples(
     "stream-detector alerts --from-beginning --stop-when-idle 5s",
@@ -65,6 +68,10 @@ def alerts(
             "are read from their topic."
         ),
     ] = None,
+    silences_topic: Annotated[
+        str | None,
+        typer.Option(help="Topic of silences; a line then says which of them holds its alert."),
+    ] = None,
     client: Client = None,
     settings_file: SettingsFile = None,
 ) -> None:
@@ -81,6 +88,7 @@ def alerts(
 
     settings = connection_settings(bootstrap_servers, client, settings_file)
     idle_s = seconds(stop_when_idle, "--stop-when-idle")
+    why_held = _silences(settings, silences_topic)
     stop = StopFlag()
     with stop.on_signals(), saving_images(settings, save_images) as save:
         values = read_values(
@@ -94,13 +102,30 @@ def alerts(
             values, settings, lambda problem: say(f"skipped a record that is {problem}")
         )
         for text, alert in found:
-            write_line(json_line(text.decode()) if as_json else describe(alert))
+            write_line(json_line(text.decode()) if as_json else describe(alert, why_held(alert)))
             sys.stdout.flush()
             save(alert)
 
 
-def describe(alert: "Alert") -> str:
-    """Return one line about an event of an alert."""
+def _silences(settings: "ConnectionSettings", topic: str | None) -> "Callable[[Alert], str | None]":
+    """Return what says which silence of a topic holds an alert; nothing without a topic."""
+    from stream_detector.assembly import connect_reader
+    from stream_detector.outputs.routing.silences import SilenceTopic
+    from stream_detector.ports import SystemClock
+
+    if topic is None:
+        return lambda _: None
+    silences = SilenceTopic(topic, lambda: connect_reader(settings, topic), SystemClock())
+
+    def why_held(alert: "Alert") -> str | None:
+        silences.catch_up(is_quick=True)
+        return silences.book.why_held(alert)
+
+    return why_held
+
+
+def describe(alert: "Alert", held: str | None = None) -> str:
+    """Return one line about an event of an alert, which a silence may hold."""
     score, source = alert.anomaly_score, alert.source
     summary = f"  for {alert.n_alerts} alerts" if alert.is_summary else ""
     # The last field, so it needs no quotes; alerts of others may hold anything.
@@ -112,7 +137,8 @@ def describe(alert: "Alert") -> str:
         f"{time_text(alert.event_time_ms)}  {alert.event:<6} {alert.reason:<12}  "
         f"{alert.severity:<8}  score {'-' if score is None else f'{score:.2f}':>6}{check}  "
         f"key {key}  {_about(alert)}{summary}  "
-        f"{topic}[{source.partition}]@{source.offset}  {alert.alert_id[:8]}{sentence}"
+        f"{topic}[{source.partition}]@{source.offset}  {alert.alert_id[:8]}"
+        f"{f'  silenced {quoted(held, NAME_CHARACTERS_MAX)}' if held else ''}{sentence}"
     )
 
 

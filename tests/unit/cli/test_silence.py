@@ -5,8 +5,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from routing import START_MS, make_event_alert, publish
 
 from stream_detector.clients.memory import MemoryBroker
+from stream_detector.outputs.routing.matching import Match
+from stream_detector.outputs.routing.silences import encode_silence, new_silence
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -111,3 +114,19 @@ def test_a_topic_that_is_not_there_comes_with_the_command_that_makes_it(
     code, _, errors = run("silence", *words)
     assert code == 4
     assert "--create --topic silences --partitions 1 --config cleanup.policy=compact" in errors
+
+
+def test_alerts_say_which_silence_holds_them(run: Run, broker: MemoryBroker) -> None:
+    broker.create_topic("alerts")
+    publish(broker, [make_event_alert("pump-1"), make_event_alert("fan-1")])
+    silence = new_silence(Match(key=["pump-*"]), START_MS, START_MS + 1, "anna", "bearings")
+    broker.feed("silences", [encode_silence(silence, "silences")])
+    reading = ("alerts", "--from-beginning", "--stop-when-idle", "100ms")
+    code, printed, _ = run(*reading, "--silences-topic", "silences")
+    pump, fan = printed.splitlines()
+    assert code == 0
+    assert f'  silenced "silence {silence.silence_id} by anna: bearings"  vibration' in pump
+    assert "silenced" not in fan
+    plain = run(*reading)[1].splitlines()
+    assert plain[1] == fan
+    assert "silenced" not in plain[0]
