@@ -12,7 +12,7 @@ import numpy as np
 
 from stream_detector.assembly import connect_writer, embedded_broker, open_bundle
 from stream_detector.cli.console import make_console, require_extra, run_console
-from stream_detector.cli.demo import Run, detecting, running, wait_until
+from stream_detector.cli.demo_run import Run, detecting, running, wait_until
 from stream_detector.cli.generate_data import write_fleet
 from stream_detector.cli.terminal import print_table, time_text
 from stream_detector.cli.train import train_with_progress

@@ -10,7 +10,7 @@ import pytest
 from halving_bundle import make_bundle_of_samples
 
 from stream_detector.assembly import embedded_broker, open_bundle
-from stream_detector.cli import demo, demo_fleet
+from stream_detector.cli import demo, demo_fleet, demo_run
 from stream_detector.datasets import live_pumps
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import load_recipe, shipped_recipe
@@ -53,7 +53,7 @@ def test_the_fleet_is_on_the_page_until_a_signal(
     looking = threading.Thread(target=look)
     with embedded_broker() as broker:
         served = open_bundle(tmp_path / "pumps")
-        run = demo.Run(served, broker.bootstrap_servers, broker.create_topic)
+        run = demo_run.Run(served, broker.bootstrap_servers, broker.create_topic)
         looking.start()
         demo_fleet.stream_fleet(run, 0)
         looking.join()
