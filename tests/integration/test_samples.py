@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +17,7 @@ from stream_detector.core.results import Outcome, Step
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.datasets import load_samples
 from stream_detector.datasets.windowing import cut_samples
+from stream_detector.evaluation.offline import run_offline
 from stream_detector.ports import SystemClock
 from stream_detector.replay import Faults, SampleReplayOptions, replay_samples
 from stream_detector.replay.faults import NO_FAULTS
@@ -155,6 +157,59 @@ def test_live_is_offline_for_both_clients_and_any_chunking(
     assert by_key[0] == by_key[1]
     events = [each["event"] for each in alerts["confluent"]]
     assert {"open", "close"} <= set(events)
+
+
+def told(alert: dict[str, Any], incidents: list[str]) -> tuple[Any, ...]:
+    """Return what an alert says whatever its topic is called; its incident as a number."""
+    incident = alert["incident_id"]
+    if incident is not None and incident not in incidents:
+        incidents.append(incident)
+    names = ("key", "event", "opened_ms", "event_time_ms", "score", "reason", "rules_digest")
+    said = [alert[name] for name in names]
+    return (*said, alert["sentence"], incident and incidents.index(incident))
+
+
+def test_with_business_rules_and_incidents_live_is_offline_for_both_clients(
+    kafka: str,
+    served: Served,
+    signal: Samples,
+    topics: Callable[..., str],
+    command_line: CommandLine,
+) -> None:
+    rules = {"features": {served.detector.features.names[0]: {"ignore": True}}}
+    changed = open_bundle(
+        served.bundle.path, changes={"alerting": {**rules, "incident_within_ms": 10_000}}
+    )
+    some = part_of(signal, 20_000)
+    assert isinstance(changed.detector, SampleDetector)
+    expected: list[tuple[Any, ...]] = []
+    incidents: list[str] = []
+    run_offline(changed.detector, some, lambda each: expected.append(told(asdict(each), incidents)))
+    without: list[object] = []
+    assert isinstance(served.detector, SampleDetector)
+    run_offline(served.detector, some, without.append)
+    assert 0 < len(expected) < len(without)
+    assert 1 < len(incidents) < sum(each[1] == "open" for each in expected)
+    topic = topics(1, **KEEP)
+    send(kafka, topic, some, chunk_samples=1, content_type="float32")
+    for client in ("kafka-python", "confluent"):
+        outputs = (topics(1), topics(1))
+        detect(changed, kafka, client, (topic, *outputs), 3_000)
+        seen: list[str] = []
+        found = [told(each, seen) for each in read_alerts(command_line, kafka, outputs[0])]
+        assert found == expected
+
+
+def part_of(samples: Samples, length_ms: float) -> Samples:
+    """Return the first samples of all series."""
+    is_first = samples.times_ms < samples.times_ms.min() + length_ms  # (n_samples,)
+    return replace(
+        samples,
+        series=samples.series[is_first],
+        times_ms=samples.times_ms[is_first],
+        values=samples.values[is_first],
+        labels=None,
+    )
 
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
