@@ -31,18 +31,18 @@ def ms_of(text: str) -> int:
 
 @pytest.mark.usefixtures("broker")
 def test_a_silence_is_added_listed_and_ended(run: Run) -> None:
-    words = ("--key", "pump-*", "--key", "fan-1", "--severity", "warning", "--by", "anna")
+    words = ("--key", "pump-*", "--key", "fan-1", "--severity", "warning", "--by", "ops")
     code, printed, _ = run("silence", "add", *words, "--for", "2h", "--why", "bearings", "--json")
     assert code == 0
     added = json.loads(printed)
     assert added["match"] == {"key": ["pump-*", "fan-1"], "severity": ["warning"]}
-    assert (added["by"], added["why"], added["state"]) == ("anna", "bearings", "active")
+    assert (added["by"], added["why"], added["state"]) == ("ops", "bearings", "active")
     assert added["until_ms"] - added["from_ms"] == 7_200_000
     now_ms = datetime.now(UTC).timestamp() * 1_000
     assert abs(now_ms - added["from_ms"]) < 60_000
     code, printed, _ = run("silence", "list")
     assert printed.startswith(f"{added['silence_id']}  active   2")
-    assert printed.endswith("  key=pump-*,fan-1 severity=warning  by anna: bearings\n")
+    assert printed.endswith("  key=pump-*,fan-1 severity=warning  by ops: bearings\n")
     assert run("silence", "list", "--json")[1] == json.dumps(added, separators=(",", ":")) + "\n"
     code, printed, _ = run("silence", "expire", added["silence_id"], "--json")
     assert (code, json.loads(printed)["state"]) == (0, "expired")
@@ -119,13 +119,13 @@ def test_a_topic_that_is_not_there_comes_with_the_command_that_makes_it(
 def test_alerts_say_which_silence_holds_them(run: Run, broker: MemoryBroker) -> None:
     broker.create_topic("alerts")
     publish(broker, [make_event_alert("pump-1"), make_event_alert("fan-1")])
-    silence = new_silence(Match(key=["pump-*"]), START_MS, START_MS + 1, "anna", "bearings")
+    silence = new_silence(Match(key=["pump-*"]), START_MS, START_MS + 1, "ops", "bearings")
     broker.feed("silences", [encode_silence(silence, "silences")])
     reading = ("alerts", "--from-beginning", "--stop-when-idle", "100ms")
     code, printed, _ = run(*reading, "--silences-topic", "silences")
     pump, fan = printed.splitlines()
     assert code == 0
-    assert f'  silenced "silence {silence.silence_id} by anna: bearings"  vibration' in pump
+    assert f'  silenced "silence {silence.silence_id} by ops: bearings"  vibration' in pump
     assert "silenced" not in fan
     plain = run(*reading)[1].splitlines()
     assert plain[1] == fan

@@ -28,10 +28,10 @@ def test_an_open_alert_shows_the_silence_that_holds_it(pumps: Served) -> None:
         assert shown(picture) == {"a": "", "b": ""}
         broker.create_topic("silences")
         match = Match(key=["a"], feature=["*"], severity=["critical"])
-        silence = new_silence(match, start_ms, start_ms + 60_000, "anna", "bearings\x1b")
+        silence = new_silence(match, start_ms, start_ms + 60_000, "ops", "bearings\x1b")
         broker.feed("silences", [encode_silence(silence, "silences")])
         picture = wait_for_picture(address, lambda each: any(shown(each).values()))
         assert shown(picture) == {
-            "a": f"silence {silence.silence_id} by anna: bearings\\x1b",
+            "a": f"silence {silence.silence_id} by ops: bearings\\x1b",
             "b": "",
         }

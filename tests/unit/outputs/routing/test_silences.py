@@ -25,7 +25,7 @@ from stream_detector.telemetry import logger
 
 
 def make_silence(key: str = "*", start_ms: int = START_MS, n_ms: int = 60_000) -> Silence:
-    return new_silence(Match(key=[key]), start_ms, start_ms + n_ms, "anna", "bearings")
+    return new_silence(Match(key=[key]), start_ms, start_ms + n_ms, "ops", "bearings")
 
 
 def write(broker: MemoryBroker, *silences: Silence) -> None:
@@ -71,7 +71,7 @@ def test_a_silence_is_read_as_it_was_written() -> None:
         "match": {"key": ["pump-1"]},
         "from_ms": START_MS,
         "until_ms": START_MS + 60_000,
-        "by": "anna",
+        "by": "ops",
         "why": "bearings",
     }
     assert silence.silence_id != make_silence().silence_id

@@ -22,7 +22,7 @@ def box() -> Iterator[Mailbox]:
 
 
 def make_sink(box: Mailbox) -> AppriseSink:
-    url = f"mailto://127.0.0.1:{box.port}?from=pumps@example.com&to=anna@example.com&mode=insecure"
+    url = f"mailto://127.0.0.1:{box.port}?from=pumps@example.com&to=oncall@example.com&mode=insecure"
     return AppriseSink("mail", url)
 
 
@@ -30,7 +30,7 @@ def test_an_alert_is_a_mail(box: Mailbox) -> None:
     box.mails.clear()
     make_sink(box).deliver([routed(EXAMPLE)], [])
     (mail,) = box.mails
-    assert "anna@example.com" in str(mail["To"])
+    assert "oncall@example.com" in str(mail["To"])
     assert mail["Subject"] == (
         "pump-7 is open: vibration: observed 6.2 where 1.2 was expected, for 2 s"
     )
