@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from stream_detector.assembly import open_bundle
 from stream_detector.core.detector import Detector
-from stream_detector.core.records import RecordBatch, RecordMetadata, Samples, series_columns
+from stream_detector.core.records import RecordBatch, Samples, SeriesColumns
 from stream_detector.datasets import load_samples, mitdb
 from stream_detector.datasets.base import BASE_MS
 from stream_detector.datasets.windowing import cut_samples
@@ -119,22 +119,17 @@ def batch_of(samples: Samples, start: int) -> RecordBatch:
     """Return the records of one batch, as float32."""
     stop = min(start + CHUNK * RECORDS_A_BATCH, len(samples) - CHUNK + 1)
     firsts = range(start, stop, CHUNK)
-    headers = [("content-type", b"application/vnd.stream-detector.float32")]
-    metadata = [
-        RecordMetadata("ecg", 0, first // CHUNK, round(samples.times_ms[first]), b"106", ())
-        for first in firsts
-    ]
     values = [
         np.asarray(samples.values[first : first + CHUNK], "<f4").tobytes() for first in firsts
     ]
-    return RecordBatch(
-        values,
-        [headers] * len(values),
-        {},
-        metadata.__getitem__,
-        lambda: series_columns(metadata),
-        lambda: np.array([each.offset for each in metadata], np.int64),
+    n_records, numbers = len(firsts), np.array(firsts)
+    series = SeriesColumns(
+        keys=[b"106"] * n_records,
+        partitions=np.zeros(n_records, np.int64),
+        timestamps_ms=np.rint(samples.times_ms[numbers]).astype(np.int64),
     )
+    headers = [[("content-type", b"application/vnd.stream-detector.float32")]] * n_records
+    return RecordBatch.from_columns("ecg", values, series, numbers // CHUNK, headers)
 
 
 def seconds_of(detector: Detector, batches: list[RecordBatch]) -> float:

@@ -36,7 +36,7 @@ from confluent_kafka import Producer
 from rich.progress import track
 
 from stream_detector.assembly import Served, open_bundle
-from stream_detector.core.records import RecordBatch, RecordMetadata, SeriesColumns
+from stream_detector.core.records import RecordBatch, SeriesColumns
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.recipes import load_recipe
@@ -109,14 +109,8 @@ class Fleet:
         samples = self.random.normal(0.0, 0.1, shape).astype(np.float32)
         pairs = zip(samples, times.tolist(), strict=True)
         values = [encode(each, time_ms, content_type) for each, time_ms in pairs]
-        return RecordBatch(
-            values,
-            None,
-            {},
-            lambda row: RecordMetadata("telemetry", 0, row, int(times[row]), keys[row], ()),
-            lambda: SeriesColumns(keys, np.zeros(n_records, np.int64), times),
-            lambda: np.arange(n_records, dtype=np.int64),
-        )
+        series = SeriesColumns(keys, np.zeros(n_records, np.int64), times)
+        return RecordBatch.from_columns("telemetry", values, series, range(n_records))
 
 
 def encode(samples: Any, time_ms: int, content_type: str) -> bytes:

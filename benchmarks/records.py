@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -26,7 +27,7 @@ from google.protobuf.message_factory import GetMessageClass
 from stream_detector.core.codec.mapped_samples import decode_mapped_samples
 from stream_detector.core.codec.samples import decode_samples
 from stream_detector.core.features import Features
-from stream_detector.core.records import RecordBatch, RecordMetadata, SeriesColumns
+from stream_detector.core.records import RecordBatch, SeriesColumns
 from stream_detector.recipes.input import InputSection
 from stream_detector.schemas.avro import AvroSchema
 from stream_detector.schemas.proto_text import parse_proto
@@ -143,9 +144,8 @@ def mapped_run(
     series = SeriesColumns(
         [b"d"] * N_RECORDS, np.zeros(N_RECORDS, np.int64), np.full(N_RECORDS, START_MS)
     )
-    batch = RecordBatch(
-        values, None, {}, _no_metadata, lambda: series, lambda: series.partitions, schemas=schemas
-    )
+    batch = RecordBatch.from_columns("t", values, series, range(N_RECORDS))
+    batch = replace(batch, schemas=schemas)
 
     def run() -> int:
         found = decode_mapped_samples(batch, None, mapping, features=features, interval_ms=1_000)
@@ -187,10 +187,6 @@ def protobuf_class(features: Features) -> Any:
         parse_proto(protobuf_text(features), "reading.proto").SerializeToString()
     )
     return GetMessageClass(pool.FindMessageTypeByName("Reading"))
-
-
-def _no_metadata(index: int) -> RecordMetadata:
-    raise AssertionError(index)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from confluent_kafka import Producer
 
 from stream_detector.assembly import open_bundle
 from stream_detector.core.detector import Detector
-from stream_detector.core.records import FloatArray, RecordBatch, RecordMetadata, SeriesColumns
+from stream_detector.core.records import FloatArray, RecordBatch, SeriesColumns
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.check_scorer import CheckScorer
 from stream_detector.core.scoring.scorer import Scorer
@@ -118,14 +118,8 @@ class Fleet:
         values = [each.tobytes() for each in self._values[steps % len(self._values), columns]]
         keys = [self.keys[column] for column in columns.tolist()]
         times = START_MS + 1_000 * steps  # (n_records,)
-        return RecordBatch(
-            values,
-            None,
-            {},
-            lambda row: RecordMetadata("telemetry", 0, row, int(times[row]), keys[row], ()),
-            lambda: SeriesColumns(keys, np.zeros(n_records, np.int64), times),
-            lambda: numbers,
-        )
+        series = SeriesColumns(keys, np.zeros(n_records, np.int64), times)
+        return RecordBatch.from_columns("telemetry", values, series, numbers)
 
 
 def measure_scores(detectors: Mapping[str, SampleDetector], rounds: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.record_sizes import BATCH_OVERHEAD, n_header_bytes, n_varint_bytes
 from stream_detector.errors import DataError
 
 FloatArray = NDArray[np.float32]
@@ -69,11 +70,10 @@ TOPIC_BYTES_MAX = 1_048_588
 """Largest batch of records that a topic accepts unless it is configured otherwise: Kafka's default
 of `max.message.bytes`."""
 
+_COLUMNS = ("keys", "partitions", "times", "offsets", "headers")
+
 SchemaId = int | str
 """Number of a schema in its registry, or its GUID: hexadecimal digits with hyphens."""
-
-_BATCH_OVERHEAD = 61
-"""Bytes of a batch before its first record."""
 
 
 class TopicPartition(NamedTuple):
@@ -196,6 +196,66 @@ class RecordBatch:
     keys_alone: Callable[[], Sequence[bytes | None]] | None = None
     schemas: Mapping[SchemaId, Any] = field(default_factory=dict)
 
+    @classmethod
+    def from_columns(
+        cls,
+        topic: str,
+        values: Sequence[bytes | None],
+        series: SeriesColumns,
+        offsets: Sequence[int] | NDArray[np.int64],
+        headers: Sequence[Headers | None] | None = None,
+    ) -> Self:
+        """Return records of one topic whose columns are at hand.
+
+        Parameters
+        ----------
+        topic
+            Where they are in Kafka.
+        values, headers
+            As in the batch. Length n_records.
+        series
+            Their keys, partitions and times; whole numbers of any kind.
+        offsets
+            Offset of each record, ascending within a partition, shape (n_records,).
+
+        Raises
+        ------
+        ValueError
+            If a column has another length than `values`.
+
+        Examples
+        --------
+        >>> series = SeriesColumns([b"a", None], np.array([3, 3]), np.array([1_000, -1]))
+        >>> batch = RecordBatch.from_columns("t", [b"1", b"2"], series, [7, 9])
+        >>> batch.metadata(1).place, *batch.next_offsets.values()
+        ('t[3]@9', 10)
+        """
+        keys, partitions, times_ms = series
+        partitions, times_ms = np.asarray(partitions, np.int64), np.asarray(times_ms, np.int64)
+        places = np.asarray(offsets, np.int64)  # (n_records,)
+        own = [None] * len(values) if headers is None else headers
+        lengths = (len(keys), len(partitions), len(times_ms), len(places), len(own))
+        for name, n_received in zip(_COLUMNS, lengths, strict=True):
+            if n_received != len(values):
+                message = f"expected {len(values)} {name}, one a record, received {n_received}"
+                raise ValueError(message)
+
+        def metadata(index: int) -> RecordMetadata:
+            place = int(partitions[index]), int(places[index]), int(times_ms[index])
+            return RecordMetadata(topic, *place, keys[index], own[index] or ())
+
+        return cls(
+            values=values,
+            headers=own if any(own) else None,
+            next_offsets={
+                TopicPartition(topic, number): int(places[partitions == number].max()) + 1
+                for number in np.unique(partitions).tolist()
+            },
+            metadata=metadata,
+            series=lambda: SeriesColumns(keys, partitions, times_ms),
+            offsets=lambda: places,
+        )
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "series", cache(self.series))
         object.__setattr__(self, "offsets", cache(self.offsets))
@@ -297,7 +357,7 @@ class OutputRecord(NamedTuple):
         content = sum(max(0, size) + n_varint_bytes(size) for size in sizes)
         # Attributes, time and offset within the batch are a byte each.
         n_record = 3 + content + n_header_bytes(self.headers)
-        return _BATCH_OVERHEAD + n_varint_bytes(n_record) + n_record
+        return BATCH_OVERHEAD + n_varint_bytes(n_record) + n_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,33 +448,3 @@ class BundleReference:
         """
         text = f"{self.version} {description}"
         return replace(self, version=hashlib.sha256(text.encode()).hexdigest())
-
-
-def n_header_bytes(headers: Headers) -> int:
-    """Return what headers take in a record: names, values, and how long each of them is.
-
-    Examples
-    --------
-    >>> n_header_bytes([])
-    1
-    >>> n_header_bytes([("a", b"xy"), ("", None)])
-    8
-    """
-    n_bytes = n_varint_bytes(len(headers))
-    for name, value in headers:
-        n_name = len(name.encode(errors="replace"))
-        n_value = len(value) if value is not None else -1
-        n_bytes += n_varint_bytes(n_name) + n_name + n_varint_bytes(n_value) + max(0, n_value)
-    return n_bytes
-
-
-def n_varint_bytes(number: int) -> int:
-    """Return how many bytes a number takes in a record of Kafka, 7 bits each and one for the sign.
-
-    Examples
-    --------
-    >>> [n_varint_bytes(number) for number in (-1, 0, 63, 64, 8_191, 8_192)]
-    [1, 1, 1, 2, 2, 3]
-    """
-    magnitude = number if number >= 0 else -number - 1
-    return max(1, -(-(magnitude.bit_length() + 1) // 7))

@@ -15,10 +15,8 @@ from stream_detector.core.features import to_float32
 from stream_detector.core.records import (
     FloatArray,
     RecordBatch,
-    RecordMetadata,
     Samples,
     SeriesColumns,
-    TopicPartition,
 )
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.explanation import Explanation
@@ -305,31 +303,10 @@ def _window_alerts(detector: WindowDetector, table: WindowTable, rows: Rows) -> 
     name, n_channels = ("json", 1) if image is None else ("png", image.n_channels)
     exact: NDArray[Any] = table.exact
     values = [encode_window(exact[row], name, n_channels) for row in numbers]
-    batch = _batch(values, keys, numbers, times_ms)
+    series = SeriesColumns(keys, np.zeros(len(rows), np.int64), times_ms)
+    batch = RecordBatch.from_columns(_TOPIC, values, series, numbers)
     step = detector.step(detector.initial_state(), batch)
     return [raised.alert for raised in step.alerts]
-
-
-def _batch(
-    values: list[bytes],
-    keys: Sequence[bytes | None],
-    offsets: Sequence[int],
-    times_ms: NDArray[np.int64],
-) -> RecordBatch:
-    """Return values as records of one partition."""
-
-    def metadata(index: int) -> RecordMetadata:
-        where = (_TOPIC, 0, offsets[index], int(times_ms[index]))
-        return RecordMetadata(*where, keys[index], ())
-
-    return RecordBatch(
-        values=values,
-        headers=None,
-        next_offsets={TopicPartition(_TOPIC, 0): max(offsets, default=-1) + 1},
-        metadata=metadata,
-        series=lambda: SeriesColumns(keys, np.zeros(len(keys), np.int64), times_ms),
-        offsets=lambda: np.array(offsets, np.int64),
-    )
 
 
 def reconstruct_windows(served: Served, windows: FloatArray, keys: Sequence[str]) -> FloatArray:

@@ -18,10 +18,8 @@ from stream_detector.core.alerting.alert import Alert
 from stream_detector.core.codec.samples import encode_samples
 from stream_detector.core.records import (
     RecordBatch,
-    RecordMetadata,
     Samples,
     SeriesColumns,
-    TopicPartition,
 )
 from stream_detector.core.results import Step
 from stream_detector.core.sample_detector import SampleDetector
@@ -287,24 +285,16 @@ def _batches(samples: Samples) -> Iterator[tuple[Rows, RecordBatch]]:
 def _batch(samples: Samples, keys: Sequence[bytes], rows: Rows, offset: int) -> RecordBatch:
     """Return some samples as records, one each, the first of them at an offset."""
     times_ms = samples.times_ms[rows]  # (n_records,)
-    record_keys = [keys[number] for number in samples.series[rows].tolist()]
-    record_ms = np.rint(times_ms).astype(np.int64)  # (n_records,)
-
-    def metadata(index: int) -> RecordMetadata:
-        where = (_TOPIC, 0, offset + index, int(record_ms[index]))
-        return RecordMetadata(*where, record_keys[index], ())
-
-    return RecordBatch(
-        values=[
-            encode_samples(samples.values[row : row + 1], "json", time_ms)
-            for row, time_ms in zip(rows.tolist(), times_ms.tolist(), strict=True)
-        ],
-        headers=None,
-        next_offsets={TopicPartition(_TOPIC, 0): offset + len(rows)},
-        metadata=metadata,
-        series=lambda: SeriesColumns(record_keys, np.zeros(len(rows), np.int64), record_ms),
-        offsets=lambda: np.arange(offset, offset + len(rows)),
+    values = [
+        encode_samples(samples.values[row : row + 1], "json", time_ms)
+        for row, time_ms in zip(rows.tolist(), times_ms.tolist(), strict=True)
+    ]
+    series = SeriesColumns(
+        keys=[keys[number] for number in samples.series[rows].tolist()],
+        partitions=np.zeros(len(rows), np.int64),
+        timestamps_ms=np.rint(times_ms).astype(np.int64),
     )
+    return RecordBatch.from_columns(_TOPIC, values, series, range(offset, offset + len(rows)))
 
 
 def _closed(spans: Iterable[AlertSpan], samples: Samples) -> list[AlertSpan]:

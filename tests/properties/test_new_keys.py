@@ -81,13 +81,8 @@ def batch_of(records: list[Record], n_features: int, rows: range) -> RecordBatch
         )
         for row in rows
     ]
-    return RecordBatch(
-        values,
-        None,
-        {},
-        metadata.__getitem__,
-        lambda: series_columns(metadata),
-        lambda: np.array(list(rows), np.int64),
+    return RecordBatch.from_columns(
+        "t", values, series_columns(metadata), np.array(list(rows), np.int64)
     )
 
 

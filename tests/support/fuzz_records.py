@@ -67,16 +67,10 @@ class Sent(NamedTuple):
 
 def batch_of(sent: Sequence[Sent]) -> RecordBatch:
     """Return records as one poll gives them."""
-    record_metadata = [each.metadata for each in sent]
+    metadata = [each.metadata for each in sent]
+    values, offsets = [each.value for each in sent], [each.offset for each in sent]
     headers = [each.headers for each in sent]
-    return RecordBatch(
-        [each.value for each in sent],
-        headers if any(headers) else None,
-        {},
-        record_metadata.__getitem__,
-        lambda: series_columns(record_metadata),
-        lambda: np.array([each.offset for each in record_metadata], dtype=np.int64),
-    )
+    return RecordBatch.from_columns("t", values, series_columns(metadata), offsets, headers)
 
 
 def unpack(data: bytes) -> tuple[int, list[Sent]]:

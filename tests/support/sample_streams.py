@@ -20,8 +20,7 @@ from stream_detector.core.records import (
     FloatArray,
     Headers,
     RecordBatch,
-    RecordMetadata,
-    series_columns,
+    SeriesColumns,
 )
 from stream_detector.core.results import Step
 from stream_detector.core.sample_detector import SampleDetector
@@ -196,19 +195,14 @@ def record_of(partition: int, key: bytes, kind: str, times: list[int], samples: 
 
 
 def batch_of(sent: list[Sent], start: int = 0, offsets: list[int] | None = None) -> RecordBatch:
-    numbers = offsets or list(range(start, start + len(sent)))
-    record_metadata = [
-        RecordMetadata("t", each.partition, number, each.timestamp_ms, each.key, each.headers)
-        for number, each in zip(numbers, sent, strict=True)
-    ]
-    return RecordBatch(
-        [each.value for each in sent],
-        [each.headers for each in sent],
-        {},
-        record_metadata.__getitem__,
-        lambda: series_columns(record_metadata),
-        lambda: np.array(numbers, dtype=np.int64),
+    series = SeriesColumns(
+        keys=[each.key for each in sent],
+        partitions=np.array([each.partition for each in sent], np.int64),
+        timestamps_ms=np.array([each.timestamp_ms for each in sent], np.int64),
     )
+    values, headers = [each.value for each in sent], [each.headers for each in sent]
+    numbers = offsets or range(start, start + len(sent))
+    return RecordBatch.from_columns("t", values, series, numbers, headers)
 
 
 def shrink(windows: FloatArray) -> FloatArray:

@@ -13,9 +13,7 @@ from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import (
     Headers,
     RecordBatch,
-    RecordMetadata,
-    TopicPartition,
-    series_columns,
+    SeriesColumns,
 )
 from stream_detector.datasets.fetch import MIRROR_VARIABLE
 from stream_detector.telemetry import logger
@@ -44,18 +42,9 @@ def make_batch() -> Callable[..., RecordBatch]:
         key: bytes | None = b"pump-7",
         timestamp_ms: int = 1_000,
     ) -> RecordBatch:
-        def metadata(index: int) -> RecordMetadata:
-            own = (headers[index] if headers else None) or ()
-            return RecordMetadata("telemetry", 3, 100 + index, timestamp_ms + index, key, own)
-
-        return RecordBatch(
-            values,
-            headers,
-            {TopicPartition("telemetry", 3): 100 + len(values)},
-            metadata,
-            lambda: series_columns([metadata(index) for index in range(len(values))]),
-            lambda: np.arange(100, 100 + len(values), dtype=np.int64),
-        )
+        numbers = np.arange(len(values))
+        series = SeriesColumns([key] * len(values), np.full(len(values), 3), timestamp_ms + numbers)
+        return RecordBatch.from_columns("telemetry", values, series, 100 + numbers, headers)
 
     return make
 

@@ -14,7 +14,6 @@ from stream_detector.core.records import (
     SeriesColumns,
     TopicPartition,
     Unreadable,
-    series_columns,
 )
 
 # The end of a partition, and a missing right on the group that we neither join nor commit to.
@@ -70,16 +69,9 @@ def to_batch(messages: list[Message], next_offsets: dict[TopicPartition, int]) -
 
 def undecodable_record(where: TopicPartition, offset: int, reason: str) -> RecordBatch:
     """Return a batch with the one record at an offset, of which only the place is known."""
+    series = SeriesColumns([None], np.array([where.partition]), np.array([-1]))
     headers = undecodable(reason)
-    metadata = RecordMetadata(where.topic, where.partition, offset, -1, None, headers)
-    return RecordBatch(
-        values=[None],
-        headers=[headers],
-        next_offsets={where: offset + 1},
-        metadata=lambda _: metadata,
-        series=lambda: series_columns([metadata]),
-        offsets=lambda: np.array([offset], np.int64),
-    )
+    return RecordBatch.from_columns(where.topic, [None], series, [offset], [headers])
 
 
 def _headers(messages: list[Message]) -> list[Headers | None]:

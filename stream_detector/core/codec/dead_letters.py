@@ -17,13 +17,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from stream_detector.core.record_sizes import n_header_bytes
 from stream_detector.core.records import (
     Headers,
     OutputRecord,
     RecordMetadata,
     Rejected,
     Unreadable,
-    n_header_bytes,
 )
 
 LEFT_OUT_HEADER = "stream-detector.left-out"

@@ -3,7 +3,6 @@
 import csv
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,13 +144,11 @@ def live_errors(bundle: Path, file: Path) -> list[float]:
         ]
         texts = [(row["flow"] or None, row["pressure"]) for row in some]
         values = [[[text and float(text) for text in pair]] for pair in texts]
-        batch = RecordBatch(
+        batch = RecordBatch.from_columns(
+            "t",
             [orjson.dumps({"values": each}) for each in values],
-            None,
-            {},
-            record_metadata.__getitem__,
-            partial(series_columns, record_metadata),
-            partial(np.array, [each.offset for each in record_metadata], np.int64),
+            series_columns(record_metadata),
+            [each.offset for each in record_metadata],
         )
         step = served.detector.step(state, batch)
         assert not step.rejected

@@ -67,13 +67,8 @@ def batch_of(start: int, stop: int) -> RecordBatch:
         orjson.dumps({"values": [SIGNALS[key][row // len(KEYS)].tolist()]})
         for key, row in zip(keys, range(start, stop), strict=True)
     ]
-    return RecordBatch(
-        values,
-        None,
-        {},
-        metadata.__getitem__,
-        lambda: series_columns(metadata),
-        lambda: np.array([each.offset for each in metadata], np.int64),
+    return RecordBatch.from_columns(
+        "telemetry", values, series_columns(metadata), [each.offset for each in metadata]
     )
 
 

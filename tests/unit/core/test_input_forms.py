@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import pytest
 from input_forms import (
@@ -46,14 +45,7 @@ def found_in(records: list[OutputRecord], detector: Detector) -> Found:
 def value_batch(values: list[bytes | None]) -> RecordBatch:
     """Return a batch of records without headers."""
     metadata = [RecordMetadata("t", 0, at, START_MS, b"own", ()) for at in range(len(values))]
-    return RecordBatch(
-        values,
-        None,
-        {},
-        metadata.__getitem__,
-        lambda: series_columns(metadata),
-        lambda: np.arange(len(values)),
-    )
+    return RecordBatch.from_columns("t", values, series_columns(metadata), range(len(values)))
 
 
 @pytest.fixture(scope="module")

@@ -112,14 +112,7 @@ def step_by(
         for row, time_ms in enumerate(times_ms)
     ]
     values = [orjson.dumps({"values": [[row % 5]]}) for row in range(len(times_ms))]
-    batch = RecordBatch(
-        values,
-        None,
-        {},
-        metadata.__getitem__,
-        lambda: series_columns(metadata),
-        lambda: np.arange(len(values)),
-    )
+    batch = RecordBatch.from_columns("t", values, series_columns(metadata), range(len(values)))
     return detector_of().step(state, batch)
 
 

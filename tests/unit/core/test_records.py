@@ -1,6 +1,9 @@
 """Batches as columns, and scores."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from stream_detector.core.records import (
@@ -8,9 +11,11 @@ from stream_detector.core.records import (
     RecordMetadata,
     SeriesColumns,
     TopicPartition,
+    Unreadable,
     series_columns,
 )
 from stream_detector.core.results import Scores
+from stream_detector.errors import DataError
 
 
 def test_scores_compare_with_the_threshold_as_doubles() -> None:
@@ -79,3 +84,68 @@ def test_a_selection_holds_the_columns_of_its_rows() -> None:
     assert part.offsets().tolist() == [11, 13]
     assert part.metadata(1) == RECORDS[3]
     assert part.next_offsets == {TopicPartition("t", 1): 14}
+
+
+ZEROS = np.zeros(4, np.int64)
+
+
+def of_columns(**changes: Any) -> RecordBatch:
+    """Return `RECORDS` made of columns."""
+    narrow: Any = np.array([each.partition for each in RECORDS], np.int32)
+    series = SeriesColumns(
+        keys=[each.key for each in RECORDS],
+        partitions=narrow,
+        timestamps_ms=np.array([each.timestamp_ms for each in RECORDS]),
+    )
+    columns: dict[str, Any] = {
+        "values": [b"x"] * 4,
+        "series": series,
+        "offsets": [10, 11, 12, 13],
+    } | changes
+    return RecordBatch.from_columns("t", **columns)
+
+
+def test_columns_make_the_batch_that_records_make() -> None:
+    batch = of_columns()
+    assert [batch.metadata(at) for at in range(4)] == RECORDS
+    assert all(type(each) is int for each in batch.metadata(0)[1:4])
+    assert batch.headers is None
+    assert batch.next_offsets == {TopicPartition("t", 0): 13, TopicPartition("t", 1): 14}
+    assert batch.offsets().tolist() == [10, 11, 12, 13]
+    columns, expected = batch.series(), series_columns(RECORDS)
+    assert list(columns.keys) == list(batch.keys()) == expected.keys
+    for one, other in zip(columns[1:], expected[1:], strict=True):
+        assert (str(one.dtype), one.tolist()) == ("int64", other.tolist())
+
+
+def test_headers_that_no_record_has_are_none() -> None:
+    own: list[Any] = [None, (), [("a", b"1")], None]
+    batch = of_columns(headers=own)
+    assert batch.headers is own
+    assert [batch.metadata(at).headers for at in range(4)] == [(), (), own[2], ()]
+    assert of_columns(headers=[None, (), [], None]).headers is None
+    unreadable = Unreadable((), DataError("why"), {})
+    assert of_columns(headers=[unreadable, None, None, None]).headers is not None
+
+
+def test_no_columns_make_an_empty_batch() -> None:
+    nothing = SeriesColumns([], ZEROS[:0], ZEROS[:0])
+    batch = RecordBatch.from_columns("t", [], nothing, [], [])
+    assert (len(batch), batch.next_offsets, batch.headers) == (0, {}, None)
+    assert batch.offsets().shape == batch.series().partitions.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"offsets": [10, 11, 12]}, "expected 4 offsets, one a record, received 3"),
+        ({"headers": [None] * 5}, "expected 4 headers, one a record, received 5"),
+        ({"headers": []}, "expected 4 headers, one a record, received 0"),
+        ({"series": SeriesColumns([b"a"], ZEROS[:4], ZEROS[:4])}, "expected 4 keys"),
+        ({"series": SeriesColumns([b"a"] * 4, ZEROS[:1], ZEROS[:4])}, "expected 4 partitions"),
+        ({"series": SeriesColumns([b"a"] * 4, ZEROS[:4], ZEROS[:3])}, "expected 4 times"),
+    ],
+)
+def test_columns_of_another_length_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        of_columns(**changes)

@@ -64,16 +64,14 @@ def batch_of(*sent: Sent | bytes, start: int = 100) -> RecordBatch:
         )
         for row, each in enumerate(records)
     ]
-    return RecordBatch(
+    return RecordBatch.from_columns(
+        "telemetry",
         [
             each if isinstance(each, bytes) else orjson.dumps({"values": each.values})
             for each in sent
         ],
-        None,
-        {},
-        record_metadata.__getitem__,
-        lambda: series_columns(record_metadata),
-        lambda: np.array([each.offset for each in record_metadata], np.int64),
+        series_columns(record_metadata),
+        [each.offset for each in record_metadata],
     )
 
 

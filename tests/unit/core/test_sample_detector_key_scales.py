@@ -56,13 +56,8 @@ def batch_of(records: list[Record], start: int = 0) -> RecordBatch:
         orjson.dumps({"values": [[None if bar is None else bar + 1_000, c]]})
         for _, _, (bar, c) in records
     ]
-    return RecordBatch(
-        values,
-        None,
-        {},
-        metadata.__getitem__,
-        lambda: series_columns(metadata),
-        lambda: np.array([each.offset for each in metadata], np.int64),
+    return RecordBatch.from_columns(
+        "telemetry", values, series_columns(metadata), [each.offset for each in metadata]
     )
 
 
@@ -258,14 +253,7 @@ def test_a_full_table_gives_further_keys_the_scale_of_the_fleet() -> None:
         for row, key in enumerate([b"first", b"second"] * 24)
     ]
     values = [orjson.dumps({"values": [[float(row % 7)] * n_features]}) for row in range(48)]
-    batch = RecordBatch(
-        values,
-        None,
-        {},
-        metadata.__getitem__,
-        lambda: series_columns(metadata),
-        lambda: np.arange(48),
-    )
+    batch = RecordBatch.from_columns("telemetry", values, series_columns(metadata), range(48))
     step = detector.step(detector.initial_state(), batch)
     assert (step.new_keys, step.fitted_keys, step.unknown_keys) == (
         [b"first"], [b"first"], [b"second"]

@@ -1,7 +1,6 @@
 """The offline run: scores and alerts are those of a stream, each sample gets its scores."""
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -90,13 +89,8 @@ def live(detector: SampleDetector, samples: Samples, n_at_once: int) -> list[Any
             )
             for row in rows
         ]
-        batch = RecordBatch(
-            values=values,
-            headers=None,
-            next_offsets={},
-            metadata=found.__getitem__,
-            series=partial(series_columns, found),
-            offsets=partial(np.arange, start, start + len(rows)),
+        batch = RecordBatch.from_columns(
+            "live", values, series_columns(found), range(start, start + len(rows))
         )
         step = detector.step(state, batch)
         scores += step.scores.scores.tolist()

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import pytest
 from avro_forms import FLAT, framed
@@ -41,13 +40,8 @@ def registry_of(url: str, **settings: Any) -> SchemaRegistry:
 
 def batch_of(values: list[bytes | None], headers: Any = None) -> RecordBatch:
     metadata = [RecordMetadata("t", 0, at, 0, b"k", ()) for at in range(len(values))]
-    return RecordBatch(
-        values,
-        headers,
-        {},
-        metadata.__getitem__,
-        lambda: series_columns(metadata),
-        lambda: np.arange(len(values)),
+    return RecordBatch.from_columns(
+        "t", values, series_columns(metadata), range(len(values)), headers
     )
 
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import orjson
 import pytest
 from detectors import make_sample_detector
@@ -41,13 +40,11 @@ def batch_of(sent: list[Sent], start: int) -> RecordBatch:
         RecordMetadata("telemetry", 0, start + row, NOW_MS + time_ms, key, ())
         for row, (key, time_ms, _) in enumerate(sent)
     ]
-    return RecordBatch(
+    return RecordBatch.from_columns(
+        "telemetry",
         [orjson.dumps({"values": [values]}) for *_, values in sent],
-        None,
-        {},
-        record_metadata.__getitem__,
-        lambda: series_columns(record_metadata),
-        lambda: np.array([each.offset for each in record_metadata], np.int64),
+        series_columns(record_metadata),
+        [each.offset for each in record_metadata],
     )
 
 

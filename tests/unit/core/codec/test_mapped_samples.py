@@ -48,13 +48,12 @@ def batch_of(values: list[Any], headers: list[Headers] | None = None) -> RecordB
         RecordMetadata("t", 3, number, START_MS, b"own", () if headers is None else headers[number])
         for number in range(len(values))
     ]
-    return RecordBatch(
+    return RecordBatch.from_columns(
+        "t",
         [each if isinstance(each, bytes) else orjson.dumps(each) for each in values],
+        series_columns(metadata),
+        range(len(values)),
         headers,
-        {},
-        metadata.__getitem__,
-        lambda: series_columns(metadata),
-        lambda: np.arange(len(values)),
     )
 
 

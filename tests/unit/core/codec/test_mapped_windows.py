@@ -38,13 +38,8 @@ def batch_of(
         )
         for at in range(len(values))
     ]
-    return RecordBatch(
-        values,
-        headers,
-        {},
-        metadata.__getitem__,
-        lambda: series_columns(metadata),
-        lambda: np.arange(len(values)),
+    return RecordBatch.from_columns(
+        "t", values, series_columns(metadata), range(len(values)), headers
     )
 
 

@@ -47,13 +47,12 @@ def batch_of(samples: Sequence[Sample]) -> RecordBatch:
         RecordMetadata("telemetry", partition, row, NOW_MS + int(time_ms), key, header)
         for row, (key, partition, time_ms, _) in enumerate(samples)
     ]
-    return RecordBatch(
+    return RecordBatch.from_columns(
+        "telemetry",
         [np.array(values, np.float32).tobytes() for *_, values in samples],
+        series_columns(found),
+        range(len(samples)),
         [header] * len(samples),
-        {},
-        found.__getitem__,
-        lambda: series_columns(found),
-        lambda: np.arange(len(samples)),
     )
 
 
