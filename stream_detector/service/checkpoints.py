@@ -85,7 +85,7 @@ class Checkpoints:
         elif self._context.detector.keeps_state:
             plan = self._usable_plan(partition, checkpoint, first, n_partitions)
         else:
-            plan = RestorePlan.nothing(offset, self._incidents(partition, checkpoint, n_partitions))
+            plan = RestorePlan.nothing(offset, self._incidents(partition, checkpoint))
         return plan or RestorePlan.nothing(max(offset, first))
 
     def why_lost(
@@ -136,14 +136,11 @@ class Checkpoints:
         log_event(logging.WARNING, "state-reset", reason=outcome, at=place, **facts)
 
     def _incidents(
-        self, partition: TopicPartition, checkpoint: OffsetAndMetadata, n_partitions: int
+        self, partition: TopicPartition, checkpoint: OffsetAndMetadata
     ) -> tuple[int, ...]:
         """Return the incidents that a detector of whole windows goes on with."""
         metadata = commit_metadata(partition, checkpoint)
-        if metadata is None or (metadata.bundle_version, metadata.n_partitions) != (
-            self._context.detector.bundle.version,
-            n_partitions,
-        ):
+        if metadata is None or metadata.bundle_version != self._context.detector.bundle.version:
             return ()
         return metadata.restore_plan.incidents
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import raw_records
 from delivery_service import PassingClock
 from delivery_stream import alert_bytes, dead_letter_bytes, detector_of, record_of
@@ -211,12 +212,20 @@ def find_letters(job: Job, offsets: Collection[int] = POSITIONS) -> dict[int, De
 def expected_of(
     shape: str, topic: str, records: list[OutputRecord], letters: Mapping[int, DeadLetter]
 ) -> Published:
-    """Return what must be published: of poison what was found, of the others what memory gives."""
+    """Return what must be published: of poison what was found, of the others what memory gives.
+
+    A poison whose alert was refused is judged as any other record, and begins an incident as such.
+    """
+    refused = {
+        offset: each
+        for offset, each in letters.items()
+        if each.reason is not None and each.reason.error == "AlertRefusedError"
+    }
     broker = MemoryBroker(now_ms=lambda: 0)
     for name in (topic, "alerts", "dead-letters"):
         broker.create_topic(name)
     for offset, record in enumerate(records):
-        is_poison = offset in letters
+        is_poison = offset in letters and offset not in refused
         broker.append(record._replace(value=b"?", headers=()) if is_poison else record)
     settings = load_settings(
         DetectSettings, input_topic=topic, group="g", poll_records_max=10, stop_when_idle_s=1.0
@@ -229,12 +238,15 @@ def expected_of(
         logging.disable(logging.NOTSET)
     expected: Published = Counter()
     for metadata, value in broker.records("alerts"):
-        expected[alert_bytes(value, metadata.key, metadata.headers)] += 1
+        if orjson.loads(value or b"")["source"]["offset"] not in refused:
+            expected[alert_bytes(value, metadata.key, metadata.headers)] += 1
+    for letter in refused.values():
+        expected[dead_letter_bytes(letter.value, letter.metadata.key, letter.metadata.headers)] += 1
     for stored in broker.records("dead-letters"):
         reason = decode_dead_letter(*stored).reason
         assert reason is not None
-        letter = letters.get(reason.source.offset)
-        metadata, value = (letter.metadata, letter.value) if letter else stored
+        found = letters.get(reason.source.offset)
+        metadata, value = (found.metadata, found.value) if found else stored
         expected[dead_letter_bytes(value, metadata.key, metadata.headers)] += 1
     return expected
 
