@@ -25,6 +25,7 @@ PURE = {
         "operator",
         "re",
         "struct",
+        "types",
         "typing",
         "warnings",
         "zlib",
