@@ -50,7 +50,7 @@ def cuts_of(sent: Sequence[Sent], sizes: list[int]) -> list[range]:
     return batches
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     plans=PLANS,
     stream=STREAMS,
@@ -96,7 +96,7 @@ def describe(state: DetectorState) -> str:
     return ", ".join(name for name, has in facts.items() if has)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(plans=PLANS, stream=STREAMS, share=st.floats(0.1, 0.9), in_order=st.booleans())
 def test_parts_of_a_state_continue_as_the_whole(
     plans: list[Any], stream: Stream, share: float, in_order: bool

@@ -14,6 +14,7 @@ from sample_streams import START_MS, Sent, published_by, record_of
 from stream_detector.core.alerting.alert import Alert
 from stream_detector.core.alerting.tracking import AlertRules
 from stream_detector.core.records import FloatArray, Samples
+from stream_detector.core.state.snapshot import dump, load
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.datasets.windowing import cut_samples
 from stream_detector.recipes.peaks import PeaksSection
@@ -145,6 +146,16 @@ def test_what_a_restore_gives_is_what_was_lost(end: int) -> None:
     restored = replayed(DETECTOR, sent, committed, [5] * 40)
     rest = [run(DETECTOR, each, sent, end, [17] * 40)[1] for each in (state, restored)]
     assert published_by(rest[0]) == published_by(rest[1])
+
+
+@pytest.mark.parametrize("end", [270, 420])
+def test_a_snapshot_continues_as_the_state_it_was_made_of(end: int) -> None:
+    sent = sent_of()
+    state, *_ = run(DETECTOR, begun(DETECTOR, sent), sent[:end], 0, [11] * 30)
+    loaded = load([dump(state, "v1")], DETECTOR.initial_state(), "v1")
+    rest = [run(DETECTOR, each, sent, end, [17] * 40) for each in (state, loaded)]
+    assert published_by(rest[0][1]) == published_by(rest[1][1])
+    assert rest[0][2] == rest[1][2]
 
 
 def test_windows_to_train_on_are_no_pauses() -> None:
