@@ -153,7 +153,10 @@ def test_idle_connections_leave_the_process_its_files(served: Served) -> None:
     n_before = served.ask("count")
     with idle_connections(served.port, 250):
         assert "stream_detector_lag_records" in scrape(served.port)
-        assert served.ask("count") <= n_before + CONNECTIONS_MAX + 4  # some are being closed
+        deadline_s = time.monotonic() + 5  # threads close those that made room
+        while served.ask("count") > n_before + CONNECTIONS_MAX + 1:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
         assert "stream_detector_lag_records" in scrape(served.port)
 
 

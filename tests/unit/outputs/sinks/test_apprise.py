@@ -22,7 +22,9 @@ def box() -> Iterator[Mailbox]:
 
 
 def make_sink(box: Mailbox) -> AppriseSink:
-    url = f"mailto://127.0.0.1:{box.port}?from=pumps@example.com&to=oncall@example.com&mode=insecure"
+    url = (
+        f"mailto://127.0.0.1:{box.port}?from=pumps@example.com&to=oncall@example.com&mode=insecure"
+    )
     return AppriseSink("mail", url)
 
 
