@@ -320,6 +320,24 @@ def test_a_paused_partition_gives_nothing_until_it_is_resumed(world: World) -> N
 
 
 @on_real_and_memory
+def test_one_partition_after_the_other_may_be_read_alone(world: World) -> None:
+    topic = world.make_topic(3)
+    partitions = [TopicPartition(topic, number) for number in range(3)]
+    writer, reader = world.connect(), world.connect(topic)
+    for number in range(3):
+        send(writer, *numbered(topic, 100, number))
+    reader.poll(1, 0)
+    for turn, offset in enumerate((3, 50, 97, 10, 80, 0, 33)):
+        where = partitions[turn % 3]
+        reader.pause(partitions)
+        reader.seek(where, offset)
+        reader.resume([where])
+        batch = reader.poll(64, 5_000)  # more than the partition has left, in some turns
+        assert batch.offsets().tolist() == list(range(offset, min(offset + 64, 100)))
+        assert set(batch.next_offsets) == {where}
+
+
+@on_real_and_memory
 def test_records_read_ahead_before_a_pause_come_after_it(world: World) -> None:
     topic = world.make_topic(2)
     partitions = [TopicPartition(topic, number) for number in range(2)]

@@ -26,6 +26,7 @@ from stream_detector.clients.kafka_python.membership import (
     forget_fetched_offsets,
     mend_joins,
 )
+from stream_detector.clients.kafka_python.paused_records import let_parked_records_return
 from stream_detector.clients.kafka_python.poll_budget import PollBudget, bound_polls
 from stream_detector.clients.kafka_python.producer import KafkaPythonProducer
 from stream_detector.clients.kafka_python.records import to_batch
@@ -89,6 +90,7 @@ class KafkaPythonClient(KafkaClient):
 
     def _fetch(self, consumer: Any, n_records_max: int, timeout_ms: int) -> RecordBatch:
         self._budget.begin_poll()
+        let_parked_records_return(consumer)
         try:
             polled = consumer.poll(timeout_ms=timeout_ms, max_records=n_records_max)
         except DECODING_ERRORS:
