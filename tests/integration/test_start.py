@@ -16,7 +16,7 @@ from stream_detector.telemetry import Metrics
 pytestmark = pytest.mark.kafka
 
 READY_S_MAX = 1.5
-N_TRIES = 3
+N_TRIES = 6
 """The machine may be busy: the best of so many starts counts."""
 
 

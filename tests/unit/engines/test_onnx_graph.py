@@ -165,10 +165,10 @@ def test_a_network_that_halves_is_loaded(tmp_path: Path) -> None:
 def test_what_train_does_not_write_is_refused_at_once(
     make: Callable[[], ModelProto], tmp_path: Path
 ) -> None:
-    before, began_s = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before, began_s = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(BundleIntegrityError, match="train does not write such a network") as caught:
         load(tmp_path, make())
-    assert time.monotonic() - began_s < 1
+    assert time.process_time() - began_s < 1  # the machine may be busy
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
     assert len(str(caught.value)) < 500
     assert str(caught.value).isprintable()
