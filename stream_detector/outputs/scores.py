@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-from stream_detector.core.records import RecordBatch
 from stream_detector.core.score_records import PublishedScore, decode_score
 from stream_detector.errors import DataError
 from stream_detector.outputs.alerts import read_batches
@@ -44,18 +43,11 @@ def read_scores(
         settings, topic, from_beginning=from_beginning, idle_s=idle_s, is_stopping=is_stopping
     )
     for batch in batches:
-        yield from scores_of(batch, on_problem)
-
-
-def scores_of(
-    batch: RecordBatch, on_problem: Callable[[DataError], None]
-) -> Iterator[PublishedScore]:
-    """Yield the scores of some records; see `read_scores`."""
-    for index, value in enumerate(batch.values):
-        if value is None:
-            continue
-        metadata = batch.metadata(index)
-        try:
-            yield decode_score(metadata.key, value, metadata.headers)
-        except DataError as problem:
-            on_problem(problem)
+        for index, value in enumerate(batch.values):
+            if value is None:
+                continue
+            metadata = batch.metadata(index)
+            try:
+                yield decode_score(metadata.key, value, metadata.headers)
+            except DataError as problem:
+                on_problem(problem)

@@ -69,7 +69,7 @@ def worst_first(shown: Mapping[str, Any]) -> tuple[float, int]:
 
 
 def without_picture(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is sent of an alert each second."""
+    """Return what a picture has of an alert."""
     return {name: value for name, value in shown.items() if name != "heat_map"}
 
 
