@@ -192,6 +192,8 @@ class Facts(_Part):
     self_test: SelfTest
     recipe: Recipe
     history: dict[str, tuple[Finite, ...]] = {}
+    # A bundle of one device is written as it was before there were several.
+    n_devices: Annotated[int, Field(ge=1, exclude_if=lambda n_devices: n_devices == 1)] = 1
     warnings: tuple[str, ...] = ()
     left_out: LeftOut | None = None
 

@@ -57,6 +57,17 @@ def import_keras() -> ModuleType:
     return keras
 
 
+def list_devices() -> list[str]:
+    """Return the devices that Keras runs on, such as "gpu:0"; those of the CPU without a GPU.
+
+    Raises
+    ------
+    ConfigError
+        If Keras or its backend is not installed.
+    """
+    return _device_names(import_keras())
+
+
 def has_gpu() -> bool:
     """Return whether Keras has a GPU to run on.
 
@@ -65,7 +76,7 @@ def has_gpu() -> bool:
     ConfigError
         If Keras or its backend is not installed.
     """
-    return any(name.startswith("gpu") for name in _device_names(import_keras()))
+    return any(name.startswith("gpu") for name in list_devices())
 
 
 def require_tensorflow() -> None:

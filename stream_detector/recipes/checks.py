@@ -253,6 +253,7 @@ def _fitting_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
                 yield f"training.{key}: expected a value, received none"
             elif tables["training"][key] == 0:
                 yield f"training.{key}: expected greater than or equal to 1, received 0"
+        yield from _device_problems(network, tables["training"])
         return
     components = network.get("components")
     steps, features = window.get("steps"), window.get("features", 1)
@@ -262,6 +263,23 @@ def _fitting_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         yield (
             f"network.components: expected at most the {steps * features} values of a window, "
             f"received {components}"
+        )
+
+
+def _device_problems(network: Mapping[str, Any], training: Mapping[str, Any]) -> Iterator[str]:
+    """Yield devices that cannot share the windows of a batch."""
+    devices, batch_size = training.get("devices", 1), training.get("batch_size")
+    if devices != 1 and network.get("kind") == "adversarial":
+        yield (
+            "training.devices: expected only with a network that has one loss, received "
+            f"{devices!r} with network.kind = 'adversarial'; set training.devices = 1"
+        )
+    if not (is_number(devices) and is_number(batch_size)) or devices < 1 or batch_size < 1:
+        return
+    if batch_size % devices:
+        yield (
+            f"training.batch_size: expected a multiple of training.devices = {devices}, which "
+            f"share it evenly, received {batch_size}"
         )
 
 

@@ -12,7 +12,6 @@ from pydantic_core import PydanticCustomError
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.evaluation import PositiveClass
 from stream_detector.core.scoring.checks import CHECK_KINDS
-from stream_detector.core.scoring.reconstruction_error import ErrorKind
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.core.windowing.rules import MissingRule, WindowRules
 from stream_detector.recipes.alerting import AlertingSection
@@ -28,12 +27,12 @@ from stream_detector.recipes.scorers import (
 )
 from stream_detector.recipes.section import (
     COUNT_MAX,
-    PositiveFloat,
     PositiveInt,
     Section,
     one_of,
 )
 from stream_detector.recipes.thresholds import ThresholdSection
+from stream_detector.recipes.training import TrainingSection
 from stream_detector.recipes.units import UnitTable
 
 GAP_INTERVALS_MIN = 1.5
@@ -322,52 +321,6 @@ class ScalingSection(Section):
         "gets its level and deviation, which never change again; until then its windows have no "
         "score. 20 or more; 0 gives such keys the median of all keys at once, and is the only "
         "value round peaks",
-    )
-
-
-class TrainingSection(Section):
-    """How the network is fitted."""
-
-    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = Field(
-        default="adam", description="Keras optimizer, with Keras' defaults but for the rate"
-    )
-    learning_rate: PositiveFloat = Field(
-        default=0.001, description="Learning rate of the optimizer"
-    )
-    loss: ErrorKind = Field(
-        default="mae",
-        description="Loss between window and reconstruction: mean absolute error, mean squared "
-        "error or binary cross-entropy",
-    )
-    epochs: Count = Field(
-        default=0,
-        description="Passes over all training windows; required unless network.kind is pca, which "
-        "is fitted without any",
-    )
-    patience: PositiveInt | None = Field(
-        default=None,
-        description="Stop once the loss of held-out windows has not fallen for this many epochs, "
-        "and keep the weights of the epoch with the lowest; all epochs are run if not given",
-    )
-    batch_size: Count = Field(
-        default=0,
-        description="Windows of one optimizer step; required unless network.kind is pca, which has "
-        "none",
-    )
-    noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        default=0.0,
-        description="Standard deviation of the Gaussian noise added to the scaled input, which is "
-        "then clipped to [0, 1]; the network learns to remove it",
-    )
-    trim: bool = Field(
-        default=False,
-        description="Whether labels are ignored and normal windows found without them: those like "
-        "most windows of their key are trained on, the others are left out",
-    )
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
-        default=0,
-        description="Seed of the initial weights, the order of windows, the held-out windows and "
-        "all noise",
     )
 
 

@@ -20,6 +20,7 @@ from stream_detector.engines.onnx import load_onnx
 from stream_detector.networks import build_network
 from stream_detector.networks.export import export_keras, export_onnx
 from stream_detector.recipes import Recipe
+from stream_detector.training.devices import choose_devices, sharing
 from stream_detector.training.fitting import fit_network
 from stream_detector.training.splits import Fold, Rows, Split, assign_folds, cross_fit
 from stream_detector.training.task import History, OnEpoch, Task, with_noise
@@ -31,11 +32,12 @@ windows before them."""
 
 @dataclass(frozen=True, slots=True)
 class FittedNetwork:
-    """The network's two files, and the losses of each epoch."""
+    """The network's two files, the losses of each epoch, and how many devices fitted it."""
 
     network_keras: bytes
     network_onnx: bytes
     history: History
+    n_devices: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,20 +163,22 @@ def _fit(
     require_tensorflow()  # before minutes of fitting, not at the export after them
     keras = import_keras()
     training, window = recipe.training, recipe.window
+    devices = choose_devices(recipe)
     keras.utils.set_random_seed(training.seed)
     rng = np.random.default_rng(training.seed)
     fit = with_noise(scaler.transform(windows), training.noise, rng)
     validation = None
     if held_out is not None:
         validation = with_noise(scaler.transform(held_out), training.noise, rng)
-    task = Task(training, fit, validation, on_epoch)
+    task = Task(training, fit, validation, on_epoch).shared(len(devices))
     shape = (window.steps, window.features, window.channels)
-    network = build_network(recipe.network, *shape)
-    history = fit_network(network, recipe.network, task)
+    with sharing(devices):
+        network = build_network(recipe.network, *shape)
+        history = fit_network(network, recipe.network, task)
     # A new network with the same weights, so that the files hold no state of the fitting.
     fitted = build_network(recipe.network, *shape)
     fitted.set_weights(network.get_weights())
-    return FittedNetwork(export_keras(fitted), export_onnx(fitted), history)
+    return FittedNetwork(export_keras(fitted), export_onnx(fitted), history, len(devices))
 
 
 def load_scorer(recipe: Recipe, scaler: Scaler, fitted: FittedNetwork) -> ReconstructionScorer:

@@ -1,13 +1,13 @@
 """What a network is fitted to, and with which settings: shared by all ways of fitting."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stream_detector.core.records import FloatArray
-from stream_detector.recipes.sections import TrainingSection
+from stream_detector.recipes.training import TrainingSection
 
 OnEpoch = Callable[[int, float], None]
 """Called after each epoch with its number, counted from 1, and its mean training loss."""
@@ -27,6 +27,11 @@ class Pairs(NamedTuple):
 
     inputs: FloatArray
     targets: FloatArray
+
+    def shared(self, n_devices: int) -> "Pairs":
+        """Return a whole number of windows for each device: without the last few."""
+        n_kept = len(self.inputs) - len(self.inputs) % n_devices
+        return self if n_kept == len(self.inputs) else Pairs(*(each[:n_kept] for each in self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,14 @@ class Task:
     fit: Pairs
     validation: Pairs | None
     on_epoch: OnEpoch | None
+
+    def shared(self, n_devices: int) -> "Task":
+        """Return the task with windows that devices share evenly.
+
+        A device without a window in the last batch would have a loss that is no number.
+        """
+        validation = self.validation and self.validation.shared(n_devices)
+        return replace(self, fit=self.fit.shared(n_devices), validation=validation)
 
     def optimizer(self) -> Any:
         """Return a new optimizer; models that are fitted separately cannot share one."""

@@ -46,8 +46,10 @@ from stream_detector.training.calibration import (
 )
 from stream_detector.training.checks import CheckFitter
 from stream_detector.training.data import load_windows
+from stream_detector.training.devices import choose_devices
 from stream_detector.training.kept_windows import count_left_out
 from stream_detector.training.network import (
+    FittedNetwork,
     cross_fit_networks,
     fit_final,
     load_scorer,
@@ -55,7 +57,7 @@ from stream_detector.training.network import (
 )
 from stream_detector.training.origin import features_of_few_steps, features_of_few_steps_by_key
 from stream_detector.training.splits import Rows, Split, split_normal
-from stream_detector.training.task import History, OnEpoch, with_noise
+from stream_detector.training.task import OnEpoch, with_noise
 from stream_detector.training.trimming import trim_strange
 
 
@@ -94,13 +96,13 @@ def train(
         If the bundle cannot be written, or the network gives a non-finite error.
     """
     check_target(out, recipe.name, overwrite=overwrite)
-    table = recipe.input.decided(recipe.data.time_format)
-    recipe = recipe.model_copy(update={"input": table})
+    choose_devices(recipe)  # before minutes of loading
+    recipe = recipe.model_copy(update={"input": recipe.input.decided(recipe.data.time_format)})
     dataset = load_windows(recipe, data=data)
     fingerprint = dataset.fingerprint  # the data are the same, whatever is left out
     dataset, trimmed = trim_strange(recipe, dataset)
     names = _features(recipe, dataset).names
-    open_mapping(table, names)  # refuses features that the data has not
+    open_mapping(recipe.input, names)  # refuses features that the data has not
     recipe.alerting.business_rules(_features(recipe, dataset))  # so do rules of them
     units_of(recipe.data.units, names)  # likewise
     split = split_normal(recipe, dataset)
@@ -124,7 +126,7 @@ def train(
         scorer, calibration = _calibrate(recipe, dataset, split.calibrate_rows, found, network)
     else:
         scorer, calibration = fitter.finish(dataset, network, found)
-    facts = _facts(recipe, dataset, split, scorer, fitted.history, calibration)
+    facts = _facts(recipe, dataset, split, scorer, fitted, calibration)
     trained_on = facts.data.model_copy(update={"fingerprint": fingerprint})
     warnings = facts.warnings if trimmed is None else (*facts.warnings, trimmed)
     is_trimmed = recipe.training.trim or trimmed is not None
@@ -224,7 +226,7 @@ def _facts(
     dataset: Dataset,
     split: Split,
     scorer: ReconstructionScorer | CheckScorer,
-    history: History,
+    fitted: FittedNetwork,
     calibration: Calibration,
 ) -> Facts:
     """Return the content of the manifest, with the metrics on the test part."""
@@ -261,7 +263,8 @@ def _facts(
             score=float(score_windows(scorer, window)[0]),
         ),
         recipe=recipe,
-        history={name: tuple(losses) for name, losses in history.items()},
+        history={name: tuple(losses) for name, losses in fitted.history.items()},
+        n_devices=fitted.n_devices,
         warnings=tuple(_warnings(recipe, dataset, split, scorer.threshold)),
     )
 

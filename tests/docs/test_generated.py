@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from stream_detector.core.alerting.alert import Alert
 from stream_detector.log_events import LOG_EVENTS
-from stream_detector.recipes.sections import TrainingSection
+from stream_detector.recipes.training import TrainingSection
 
 ROOT = Path(__file__).parents[2]
 

@@ -24,7 +24,7 @@ from stream_detector.recipes.networks import (
     PcaNetwork,
     VariationalNetwork,
 )
-from stream_detector.recipes.sections import TrainingSection
+from stream_detector.recipes.training import TrainingSection
 from stream_detector.training.components import N_FIT_MAX, principal_components
 from stream_detector.training.fitting import fit_network
 from stream_detector.training.task import Pairs, Task, with_noise

@@ -170,6 +170,24 @@ def test_all_problems_at_once_each_with_key_expected_and_received() -> None:
             ["training.patience=3"],
             "training.patience: expected only with held-out windows to stop by, received 3",
         ),
+        *(
+            ([f"training.devices={each}"], "training.devices: expected 'all', or a number of")
+            for each in ("0", "true", "some", "2.0", "[2]")
+        ),
+        (
+            ["training.devices=3", "training.batch_size=64"],
+            "training.batch_size: expected a multiple of training.devices = 3, which share it "
+            "evenly, received 64",
+        ),
+        (
+            ["training.devices=128", "training.batch_size=64"],
+            "training.batch_size: expected a multiple of training.devices = 128",
+        ),
+        (
+            ["network.kind=adversarial", "training.devices=all"],
+            "training.devices: expected only with a network that has one loss, received 'all' with "
+            "network.kind = 'adversarial'; set training.devices = 1",
+        ),
         (["training.patience=0"], "training.patience: expected greater than or equal to 1"),
         (
             ["network.kind=adversarial", "training.patience=3", "threshold.calibrate_on=held-out"],
@@ -665,3 +683,9 @@ def test_principal_components_may_be_all_values_of_a_window_and_need_no_training
     assert load_recipe(path, [*changes, "training="]).n_epochs == 1
     assert load_recipe(path, [*changes, "training.epochs=7"]).n_epochs == 1
     assert load_recipe(path, ["training.epochs=7"]).n_epochs == 7
+
+
+@pytest.mark.parametrize("devices", ["1", "2", "64", "'all'"])
+def test_devices_that_share_a_batch_evenly_are_accepted(devices: str) -> None:
+    recipe = load_recipe(TUTORIAL, [f"training.devices={devices}", "training.batch_size=64"])
+    assert repr(recipe.training.devices) == devices
