@@ -7,25 +7,31 @@ description, or a page that is written by hand leaves out something that the cod
 """
 
 import argparse
-import inspect
 import json
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import orjson
 import typer
 from alert_example import PARTS, example, schema
+from field_tables import (
+    Row,
+    as_table,
+    first_line,
+    meaning_of,
+    one_of,
+    recipe_tables,
+    route_tables,
+)
 from grafana_dashboard import dashboard_file
 from log_calls import log_calls
 from metric_table import metric_table
 from prometheus_rules import rows as rule_rows
 from prometheus_rules import rules_file
-from pydantic import BaseModel, SecretStr
-from pydantic.fields import FieldInfo
 
 import stream_detector
 from stream_detector import errors
@@ -33,11 +39,6 @@ from stream_detector.bundle.manifest import Manifest
 from stream_detector.cli import app
 from stream_detector.core.codec.formats import CONTENT_TYPES, FORMATS
 from stream_detector.log_events import LOG_EVENTS
-from stream_detector.outputs.routing.calendars import Calendar, WeeklyWindow
-from stream_detector.outputs.routing.config import AlertmanagerRoute, AppriseRoute, WebhookRoute
-from stream_detector.outputs.routing.matching import Match
-from stream_detector.recipes.section import tables_of
-from stream_detector.recipes.sections import Recipe
 from stream_detector.settings import (
     ENVIRONMENT_PREFIX,
     ConnectionSettings,
@@ -52,8 +53,6 @@ SCHEMA = ROOT / "docs" / "alert.schema.json"
 EXAMPLE = ROOT / "docs" / "alert.example.json"
 RULES = ROOT / "deploy" / "prometheus" / "stream-detector.rules.yml"
 DASHBOARD = ROOT / "deploy" / "grafana" / "stream-detector.json"
-
-Row = tuple[str, ...]
 
 _BLOCK = re.compile(
     r"^<!-- generated: (?P<name>.+) -->\n.*?^<!-- end of generated: (?P=name) -->\n",
@@ -109,30 +108,30 @@ def blocks() -> dict[str, str]:
     """Return the generated parts by name."""
     found = {
         "commands": "\n\n".join(_commands()),
-        "settings": _table(
+        "settings": as_table(
             ("Setting", "Flag", "Environment", "Default", "Meaning"),
             _settings(DetectSettings, "detect"),
         ),
-        "route settings": _table(
+        "route settings": as_table(
             ("Setting", "Flag", "Environment", "Default", "Meaning"),
             _settings(RouteSettings, "route", leaving_out=ConnectionSettings),
         ),
-        "routes": "\n\n".join(_routes()),
-        "recipe": "\n\n".join(_recipe()),
-        "metrics": _table(("Metric", "Type", "Labels", "Meaning"), _metrics(Metrics)),
-        "route metrics": _table(("Metric", "Type", "Labels", "Meaning"), _metrics(RouteMetrics)),
-        "rules": _table(("Rule", "Fires while", "For", "Severity", "Meaning"), rule_rows()),
+        "routes": "\n\n".join(route_tables()),
+        "recipe": "\n\n".join(recipe_tables()),
+        "metrics": as_table(("Metric", "Type", "Labels", "Meaning"), _metrics(Metrics)),
+        "route metrics": as_table(("Metric", "Type", "Labels", "Meaning"), _metrics(RouteMetrics)),
+        "rules": as_table(("Rule", "Fires while", "For", "Severity", "Meaning"), rule_rows()),
         "log events": "\n\n".join(_log_events()),
-        "exit codes": _table(("Code", "Raised as", "Meaning"), _exit_codes()),
+        "exit codes": as_table(("Code", "Raised as", "Meaning"), _exit_codes()),
         "error tree": _error_tree(),
-        "record formats": _table(
+        "record formats": as_table(
             ("`content-type` header", "`--format` of `replay`", "`content_type` setting", "Holds"),
             _record_formats(),
         ),
-        "record errors": _table(("Class", "Meaning"), _record_errors()),
-        "alert fields": _table(("Field", "Type", "Meaning"), _alert_fields()),
+        "record errors": as_table(("Class", "Meaning"), _record_errors()),
+        "alert fields": as_table(("Field", "Type", "Meaning"), _alert_fields()),
         "alert example": f"```json\n{_pretty(example().value)}\n```",
-        "alert headers": _table(("Header", "Example"), _alert_headers()),
+        "alert headers": as_table(("Header", "Example"), _alert_headers()),
         "python names": "\n\n".join(_names()),
     }
     return {name: re.sub(r" +$", "", text, flags=re.MULTILINE) for name, text in found.items()}
@@ -193,7 +192,7 @@ def _command(name: str, command: Any, rest: str) -> str:
         f"## `{title}`" if title == name else f"### `{title}`",
         f"`{' '.join(words).rstrip()}`",
         re.sub(r"(?<!\n)\n(?!\n)", " ", command.help.strip()),
-        _table(("Argument or option", "Default", "Meaning"), rows),
+        as_table(("Argument or option", "Default", "Meaning"), rows),
         (command.epilog or "").strip(),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -212,7 +211,7 @@ def _parameter_row(parameter: Any, callback: Any) -> Row:
     meaning = parameter.help.rstrip(".")
     is_shown = parameter.default not in (None, False, True, ..., [], ())
     default = "required" if parameter.required else f"`{parameter.default}`" if is_shown else ""
-    return name, default, f"{meaning}{_one_of(values)}"
+    return name, default, f"{meaning}{one_of(values)}"
 
 
 def _settings(
@@ -236,115 +235,8 @@ def _settings(
             f"`{flag}`" if flag else "",
             f"`{ENVIRONMENT_PREFIX}{name.upper()}`",
             default,
-            _meaning(name, field),
+            meaning_of(name, field),
         )
-
-
-def _routes() -> Iterator[str]:
-    """Yield a section for each table of a file of routes."""
-    tables: list[type[BaseModel]] = [AlertmanagerRoute, WebhookRoute, AppriseRoute]
-    yield "## `[[route]]`"
-    yield _kinds("sink", tables)
-    yield _table(("Key", "Of `sink`", "Default", "Meaning"), _keys_of_kinds("sink", tables))
-    for title, table in (
-        ("`match` of a route", Match),
-        ("`[[calendar]]`", Calendar),
-        ("`weekly` of a calendar", WeeklyWindow),
-    ):
-        yield f"## {title}"
-        yield _summary(table).partition("Examples --")[0].strip()
-        fields = {field.alias or name: field for name, field in table.model_fields.items()}
-        yield _table(("Key", "Default", "Meaning"), _keys(fields))
-
-
-def _recipe() -> Iterator[str]:
-    """Yield a section for each table of a recipe, the keys outside of any table first."""
-    plain = {
-        name: field for name, field in Recipe.model_fields.items() if not tables_of(field).classes
-    }
-    yield "## Top level"
-    yield _table(("Key", "Default", "Meaning"), _keys(plain))
-    for name, field in Recipe.model_fields.items():
-        tag, tables, is_list = tables_of(field)
-        if not tables:
-            continue
-        yield f"## `[[{name}]]`" if is_list else f"## `[{name}]`"
-        yield _summary(tables[0]) if len(tables) == 1 else f"The keys depend on `{tag}`."
-        if len(tables) == 1:
-            yield _table(("Key", "Default", "Meaning"), _keys(tables[0].model_fields))
-            yield from _named_tables(name, tables[0])
-        else:
-            yield _kinds(tag, tables)
-            yield _table(("Key", f"Of `{tag}`", "Default", "Meaning"), _keys_of_kinds(tag, tables))
-
-
-def _named_tables(path: str, table: type[BaseModel]) -> Iterator[str]:
-    """Yield a section for each key of a table that holds tables by name."""
-    for name, field in table.model_fields.items():
-        _, tables, _ = tables_of(field)
-        if tables and get_origin(field.annotation) is dict:
-            yield f"### `[{path}.{name}.NAME]`"
-            yield _summary(tables[0])
-            yield _table(("Key", "Default", "Meaning"), _keys(tables[0].model_fields))
-
-
-def _summary(table: type[BaseModel]) -> str:
-    """Return what a table is, in the words of its class."""
-    text = inspect.getdoc(table) or ""
-    return re.sub(r"(?<!\n)\n(?!\n)", " ", text)
-
-
-def _kinds(tag: str, tables: list[type[BaseModel]]) -> str:
-    """Return a table of kinds."""
-    rows = [
-        (", ".join(f"`{kind}`" for kind in _kinds_of(tag, each)), _first_line(each))
-        for each in tables
-    ]
-    return _table((f"`{tag}`", "What"), rows)
-
-
-def _kinds_of(tag: str, table: type[BaseModel]) -> tuple[str, ...]:
-    """Return the values of the key that tells kinds apart."""
-    return get_args(table.model_fields[tag].annotation)
-
-
-def _keys(fields: dict[str, FieldInfo]) -> Iterator[Row]:
-    """Yield a row for each key."""
-    for name, field in fields.items():
-        value = list(field.default) if isinstance(field.default, tuple) else field.default
-        default = "-" if value in (None, "") or isinstance(value, BaseModel) else f"`{value}`"
-        default = "required" if field.is_required() else default
-        yield f"`{name}`", default, _meaning(name, field)
-
-
-def _keys_of_kinds(tag: str, tables: list[type[BaseModel]]) -> Iterator[Row]:
-    """Yield the keys of all kinds, those that mean the same in several once."""
-    kinds: dict[Row, list[str]] = {}
-    for table in tables:
-        fields = {name: field for name, field in table.model_fields.items() if name != tag}
-        for row in _keys(fields):
-            kinds.setdefault(row, []).extend(_kinds_of(tag, table))
-    n_kinds = sum(len(_kinds_of(tag, table)) for table in tables)
-    for (key, default, meaning), names in sorted(kinds.items(), key=lambda row: -len(row[1])):
-        of = "all" if len(names) == n_kinds else ", ".join(f"`{name}`" for name in names)
-        yield key, of, default, meaning
-
-
-def _meaning(name: str, field: FieldInfo) -> str:
-    """Return a description with the values that are accepted, where they are few."""
-    if not field.description:
-        message = f"{name}: expected a description, found none"
-        raise SystemExit(message)
-    parts = (field.annotation, *get_args(field.annotation))
-    values = [value for part in parts if get_origin(part) is Literal for value in get_args(part)]
-    if SecretStr in parts:
-        return f"{field.description}. Never shown or logged"
-    return f"{field.description}{_one_of(values)}"
-
-
-def _one_of(values: list[Any]) -> str:
-    """Return a clause that lists accepted values."""
-    return f". One of {', '.join(f'`{value}`' for value in values)}" if values else ""
 
 
 def _metrics(command: type[Metrics | RouteMetrics]) -> Iterator[Row]:
@@ -370,7 +262,7 @@ def _log_events() -> Iterator[str]:
         yield f"## `{name}`"
         yield f"{calls[name].level}. {event.meaning}"
         rows = [(f"`{field}`", meaning) for field, meaning in event.fields.items()]
-        yield _table(("Field", "Meaning"), rows)
+        yield as_table(("Field", "Meaning"), rows)
 
 
 def _exit_codes() -> Iterator[Row]:
@@ -380,7 +272,7 @@ def _exit_codes() -> Iterator[Row]:
     found = errors.StreamDetectorError.__subclasses__()
     coded = [error for error in found if "exit_code" in vars(error)]
     for error in sorted(coded, key=lambda error: error.exit_code):
-        yield str(error.exit_code), f"`{error.__name__}`", _first_line(error)
+        yield str(error.exit_code), f"`{error.__name__}`", first_line(error)
     yield "130", "", "Ended by Ctrl-C, except for `detect`, `route`, `alerts` and `broker`."
 
 
@@ -408,12 +300,7 @@ def _record_formats() -> Iterator[Row]:
 def _record_errors() -> Iterator[Row]:
     """Yield a row for each reason why a record is a dead letter."""
     for error in errors.DataError.__subclasses__():
-        yield f"`{error.__name__}`", _first_line(error)
-
-
-def _first_line(described: type) -> str:
-    """Return the first line of a docstring."""
-    return (described.__doc__ or "").strip().splitlines()[0]
+        yield f"`{error.__name__}`", first_line(error)
 
 
 def _alert_fields() -> Iterator[Row]:
@@ -456,12 +343,6 @@ def _pretty(value: bytes | None) -> str:
     """Return JSON for people: one field a line, lists of plain values on one line."""
     text = json.dumps(orjson.loads(value or b""), indent=2)
     return re.sub(r"\[([^][{}]*)\]", lambda found: f"[{' '.join(found[1].split())}]", text)
-
-
-def _table(columns: Row, rows: Iterable[Row]) -> str:
-    """Return a Markdown table."""
-    lines = [columns, ("---",) * len(columns), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 if __name__ == "__main__":
