@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SPARK := $(VENV)/.spark-installed
 MIRROR := $(wildcard ../shared/data)
 
 # Tests start the program a thousand times: Python is to keep what it compiles.
@@ -24,6 +25,11 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+# Spark is an archive of 450 MB that only its tests need; all that it needs itself is there already.
+$(SPARK): tests/spark.lock $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --no-build-isolation --requirement tests/spark.lock
+	touch $@
+
 # A mirror of the data sets beside the checkout saves the downloads; see docs/how-to/send-data.md.
 ifneq ($(MIRROR),)
 demo check test coverage lowest soak zoo bench: export STREAM_DETECTOR_DATA ?= $(abspath $(MIRROR))
@@ -36,7 +42,7 @@ system-deps: ## install what the tests need beyond Python and make, by apt (Debi
 	.ci/system-deps
 
 lint: $(INSTALLED) ## lint, format, types, import contracts and documentation
-	@$(MAKE) --no-print-directory --jobs=2 lint-types lint-rest
+	@$(MAKE) --no-print-directory --jobs=2 lint-types lint-rest $(WITH_LINT)
 
 lint-types: $(INSTALLED)
 	$(BIN)/mypy --strict
@@ -57,15 +63,16 @@ check: lint ## the same, and the fast unit tests
 SIDE_BY_SIDE = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 TEST_PROCESSES ?= 6
 
+test: WITH_LINT := $(SPARK)
 test: lint ## make lint, then every test; those on a real Kafka need one, Docker, or Java and Maven
 	$(BIN)/pytest -q $(SIDE_BY_SIDE)
 
-coverage: $(INSTALLED) ## every test, and which lines and branches of the package they reach
+coverage: $(INSTALLED) $(SPARK) ## every test, and which lines and branches of the package they reach
 	$(BIN)/pytest -q $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered
 
 lowest: ## every test with the lowest versions that pyproject.toml asks for; needs uv
 	uv venv --quiet --clear --python $(PYTHON) $(VENV)-lowest
-	uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --editable '.[all]'
+	uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --editable '.[all,spark]'
 	$(VENV)-lowest/bin/pytest -q $(SIDE_BY_SIDE) --override-ini filterwarnings=default
 
 docs: $(INSTALLED) ## the documentation as a site on http://127.0.0.1:8000

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from stream_detector.bundle import Bundle, read_bundle
-from stream_detector.core.codec.formats import ContentType, find_format
+from stream_detector.core.codec.formats import FORMATS, ContentType, RecordShape, find_format
 from stream_detector.core.codec.mapping import InputMapping
 from stream_detector.core.detector import Detector, WindowDetector
 from stream_detector.core.features import Features
@@ -21,7 +21,7 @@ from stream_detector.core.scoring.check_scorer import CheckScorer
 from stream_detector.core.scoring.reconstruction import Reconstruct
 from stream_detector.core.scoring.scorer import WINDOWS_MAX, Scorer
 from stream_detector.core.windowing.admission import KEYS_MAX
-from stream_detector.errors import missing_topics
+from stream_detector.errors import ConfigError, missing_topics
 from stream_detector.files import AnyPath
 from stream_detector.ports import Client, NoSchemas, SchemaSource, SystemClock
 from stream_detector.recipes import Recipe, override_tables
@@ -197,10 +197,41 @@ def make_service(served: Served, settings: DetectSettings, metrics: "Metrics") -
     client = connect_to_detect(settings, served.bundle.reference.name)
     schemas = make_schemas(settings, served.detector)
     schemas.register_alerts()
-    detector = served.detector
-    if settings.scores_topic is not None and isinstance(detector, WindowDetector | SampleDetector):
-        detector = replace(detector, gives_details=True)
+    detector = with_details(served.detector, settings)
     return Service(client, detector, settings, metrics, SystemClock(), schemas)
+
+
+def with_details(detector: Detector, settings: DetectSettings) -> Detector:
+    """Return the detector, whose steps say what scores are made of if these are published."""
+    if settings.scores_topic is not None and isinstance(detector, WindowDetector | SampleDetector):
+        return replace(detector, gives_details=True)
+    return detector
+
+
+def require_content_type(content_type: ContentType | None, served: Served) -> None:
+    """Refuse a format that the records of a bundle cannot have.
+
+    Raises
+    ------
+    ConfigError
+        If they cannot: images for a bundle that takes none, or records of another program without
+        an `[input]` that says how they are read.
+    """
+    bundle, detector = served.bundle, served.detector
+    if content_type is None:
+        return
+    shape: RecordShape = bundle.manifest.recipe.window.record
+    if detector.mapping is not None and shape != "image":
+        shape = "mapped"
+    known = [each for each in FORMATS if each.serves(shape)]
+    if content_type not in [each.name for each in known]:
+        names = " or ".join(each.name for each in known)
+        message = (
+            f"content_type: expected {names}, because bundle {bundle.path} takes no other records, "
+            f"received {content_type!r}; leave it out, or give a bundle of such records or an "
+            "[input] that reads them"
+        )
+        raise ConfigError(message)
 
 
 def make_schemas(settings: DetectSettings, detector: Detector) -> SchemaSource:

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stream_detector.cli.terminal import StopFlag, describe_error, waiting
-from stream_detector.core.codec.formats import FORMATS, ContentType, RecordShape
 from stream_detector.errors import ConfigError
 from stream_detector.settings import DetectSettings
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from stream_detector.assembly import Served
     from stream_detector.core.records import RecordBatch
     from stream_detector.core.results import Step
     from stream_detector.otlp import OtlpExport
@@ -43,7 +41,7 @@ def run_detect(bundle: Path, settings: DetectSettings, worker: int | None = None
     StreamDetectorError
         If the bundle cannot be used, or the service failed.
     """
-    from stream_detector.assembly import make_service, open_bundle
+    from stream_detector.assembly import make_service, open_bundle, require_content_type
     from stream_detector.log_lines import set_up_logging
     from stream_detector.telemetry import Metrics, log_event
 
@@ -91,32 +89,6 @@ def log_failure(error: Exception) -> int:
     kind = type(error).__name__
     log_event(logging.ERROR, "failed", error=kind, exit_code=code, reason=reason)
     return code
-
-
-def require_content_type(content_type: ContentType | None, served: "Served") -> None:
-    """Refuse a format that the records of a bundle cannot have.
-
-    Raises
-    ------
-    ConfigError
-        If they cannot: images for a bundle that takes none, or records of another program without
-        an `[input]` that says how they are read.
-    """
-    bundle, detector = served.bundle, served.detector
-    if content_type is None:
-        return
-    shape: RecordShape = bundle.manifest.recipe.window.record
-    if detector.mapping is not None and shape != "image":
-        shape = "mapped"
-    known = [each for each in FORMATS if each.serves(shape)]
-    if content_type not in [each.name for each in known]:
-        names = " or ".join(each.name for each in known)
-        message = (
-            f"content_type: expected {names}, because bundle {bundle.path} takes no other records, "
-            f"received {content_type!r}; leave it out, or give a bundle of such records or an "
-            "[input] that reads them"
-        )
-        raise ConfigError(message)
 
 
 def _otlp_export(service: "Service", metrics: "Metrics") -> "OtlpExport":

@@ -67,8 +67,13 @@ def doctor(
 
     Exits with 1 if nothing would be scored.
     """
-    from stream_detector.assembly import connect_reader, make_schemas, open_bundle, require_topic
-    from stream_detector.cli.detect_process import require_content_type
+    from stream_detector.assembly import (
+        connect_reader,
+        make_schemas,
+        open_bundle,
+        require_content_type,
+        require_topic,
+    )
     from stream_detector.doctor import Examination, Reading, make_report, read_recent
     from stream_detector.ports import SystemClock
 

@@ -10,7 +10,7 @@ import typer
 
 from stream_detector.cli.terminal import parse_duration_s
 from stream_detector.errors import ConfigError
-from stream_detector.recipes import RUN_TABLES, parse_overrides
+from stream_detector.recipes import changes_of_run
 from stream_detector.recipes.columns import FEATURE_NAME, ColumnMap, is_time_format
 from stream_detector.settings import (
     ClientName,
@@ -123,7 +123,7 @@ def input_changes(overrides: Sequence[str] | None) -> dict[str, Any] | None:
     ConfigError
         If an override is malformed, or is one of another table.
     """
-    return _changes(overrides, ("input",)).get("input")
+    return changes_of_run(overrides or [], ("input",)).get("input")
 
 
 def run_changes(overrides: Sequence[str] | None) -> dict[str, dict[str, Any]]:
@@ -134,21 +134,7 @@ def run_changes(overrides: Sequence[str] | None) -> dict[str, dict[str, Any]]:
     ConfigError
         If an override is malformed, or is one of a table that a bundle has fixed.
     """
-    return _changes(overrides, RUN_TABLES)
-
-
-def _changes(overrides: Sequence[str] | None, tables: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return what overrides change of these tables."""
-    values = parse_overrides(overrides or [])
-    others = [each for each in values if each not in tables or not isinstance(values[each], dict)]
-    if others:
-        known = " or ".join(f"{each}.KEY=VALUE" for each in tables)
-        message = (
-            f"--set: expected {known}, received {', '.join(others)}; all else is part of the "
-            "bundle: train another"
-        )
-        raise ConfigError(message)
-    return values
+    return changes_of_run(overrides or [])
 
 
 class SaidColumns(NamedTuple):

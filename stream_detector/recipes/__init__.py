@@ -147,6 +147,35 @@ RUN_TABLES = ("input", "alerting")
 """Tables of a bundle's recipe that a run may change: nothing that was fitted depends on them."""
 
 
+def changes_of_run(
+    overrides: Sequence[str], tables: Sequence[str] = RUN_TABLES
+) -> dict[str, dict[str, Any]]:
+    """Return what overrides change of a bundle's recipe, by table.
+
+    Parameters
+    ----------
+    overrides
+        As in `parse_overrides`.
+    tables
+        Those that may be changed.
+
+    Raises
+    ------
+    ConfigError
+        If one is malformed, or is one of another table.
+    """
+    values = parse_overrides(overrides)
+    others = [each for each in values if each not in tables or not isinstance(values[each], dict)]
+    if others:
+        known = " or ".join(f"{each}.KEY=VALUE" for each in tables)
+        message = (
+            f"--set: expected {known}, received {', '.join(others)}; all else is part of the "
+            "bundle: train another"
+        )
+        raise ConfigError(message)
+    return values
+
+
 def override_tables(recipe: Recipe, changes: Mapping[str, Mapping[str, Any]]) -> Recipe:
     """Return a recipe whose tables `[input]` and `[alerting]` are changed for a run.
 

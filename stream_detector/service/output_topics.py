@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from stream_detector.core.alerting.alert import ALERT_BYTES_MAX
 from stream_detector.ports import Client
-from stream_detector.service.publisher import DEAD_LETTER_ROOM
+from stream_detector.service.outputs import DEAD_LETTER_ROOM
 from stream_detector.service.topic_limits import UNLIMITED_MS, TopicLimits
 from stream_detector.settings import DetectSettings
 from stream_detector.telemetry import log_event

@@ -6,49 +6,15 @@ the time of sending, or with a key, and a header says so.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from stream_detector.core.alerting.alert import RaisedAlert, encode_alert
-from stream_detector.core.codec.dead_letters import (
-    encode_dead_letter,
-    is_left_out,
-    with_place_as_key,
-    without_time,
-)
-from stream_detector.core.records import OutputRecord, RecordBatch, Rejected
+from stream_detector.core.alerting.alert import RaisedAlert
+from stream_detector.core.codec.dead_letters import is_left_out, with_place_as_key, without_time
+from stream_detector.core.records import RecordBatch, Rejected
 from stream_detector.core.results import Step
-from stream_detector.core.score_records import encode_scores
 from stream_detector.errors import AlertRefusedError, BrokerError, RecordRefusedError, Refusal
 from stream_detector.service.context import RunContext
+from stream_detector.service.outputs import Output, OutputWriter
 from stream_detector.service.refusals import Change, Refusals
-
-DEAD_LETTER_ROOM = 400
-"""Bytes that a batch and many small headers add at most to what `encode_dead_letter` counts."""
-
-
-class Output(NamedTuple):
-    """A score, an alert or a dead letter that is to be published.
-
-    Parameters
-    ----------
-    record
-        As it is sent.
-    row
-        Which record of the batch it is about.
-    content
-        What it says; None of a score.
-    """
-
-    record: OutputRecord
-    row: int
-    content: RaisedAlert | Rejected | None
-
-    @property
-    def name(self) -> str:
-        """Return what it is, in words."""
-        if self.content is None:
-            return "score"
-        return "alert" if isinstance(self.content, RaisedAlert) else "dead letter"
 
 
 class Publisher:
@@ -71,6 +37,7 @@ class Publisher:
     def __init__(self, context: RunContext) -> None:
         self.n_alerts = self.n_dead_letters = self.n_left_out = 0
         self._context = context
+        self._writer = OutputWriter(context.settings, context.detector, context.schemas)
         self._refusals = Refusals(context)
         self._set_aside: set[int] = set()
 
@@ -88,47 +55,9 @@ class Publisher:
         self._set_aside.clear()
         self._refusals.begin_step()
         now_ms = self._context.clock.now_ms()
-        published = self._send(batch, list(self._outputs(batch, step, now_ms)))
+        published = self._send(batch, list(self._writer.outputs(batch, step, now_ms)))
         self._refusals.end_step()
         self._count(batch, published, now_ms)
-
-    def _outputs(self, batch: RecordBatch, step: Step, now_ms: int) -> Iterator[Output]:
-        """Yield the scores of a step, its alerts and then its dead letters."""
-        settings = self._context.settings
-        if settings.scores_topic is not None:
-            names = self._context.detector.features.names
-            found = encode_scores(step.scores, names, settings.scores_topic, settings.scores_format)
-            for row, record in zip(step.scores.indices.tolist(), found, strict=False):
-                yield Output(record, row, None)
-        for raised in step.alerts:
-            topic = settings.alerts_topic
-            record = encode_alert(raised.alert, topic, raised.key, now_ms)
-            record = self._context.schemas.write_alert(record)
-            yield Output(record, raised.record, raised)
-        for rejected in step.rejected:
-            yield self._dead_letter(batch, rejected)
-
-    def _dead_letter(
-        self, batch: RecordBatch, rejected: Rejected, n_bytes_max: float | None = None
-    ) -> Output:
-        """Return the dead letter of a record.
-
-        Parameters
-        ----------
-        batch
-            Holds the record.
-        rejected
-            Why it is set aside.
-        n_bytes_max
-            Largest `OutputRecord.n_bytes` that its topic takes, where that is known.
-        """
-        value, metadata = batch.values[rejected.index], batch.metadata(rejected.index)
-        topic = self._context.settings.dead_letter_topic
-        bytes_max = self._context.settings.dead_letter_bytes_max
-        if n_bytes_max is not None:
-            bytes_max = min(bytes_max, int(n_bytes_max) - DEAD_LETTER_ROOM)
-        record = encode_dead_letter(rejected, value, metadata, topic, bytes_max)
-        return Output(record, rejected.index, rejected)
 
     def _send(self, batch: RecordBatch, outputs: list[Output]) -> list[Output]:
         """Send outputs until all are acknowledged, and return them as they were published."""
@@ -227,7 +156,7 @@ class Publisher:
                 f"{limit:,.0f}; raise its max.message.bytes"
             )
             return self._set_alert_aside(batch, output, reason, "max.message.bytes")
-        smaller = self._dead_letter(batch, output.content, limit)
+        smaller = self._writer.dead_letter(batch, output.content, limit)
         if smaller.record.n_bytes >= record.n_bytes:
             message = (
                 f"{_place(batch, output)}: its dead letter cannot have fewer than "
@@ -243,7 +172,8 @@ class Publisher:
     ) -> Output:
         """Return a dead letter of the record whose alert was refused."""
         self._note(batch, output, setting, "a dead letter of its record")
-        return self._dead_letter(batch, Rejected(output.row, AlertRefusedError(reason), "publish"))
+        rejected = Rejected(output.row, AlertRefusedError(reason), "publish")
+        return self._writer.dead_letter(batch, rejected)
 
     def _note(self, batch: RecordBatch, output: Output, setting: str, published_as: str) -> None:
         """Keep for the log that an output is changed."""

@@ -46,6 +46,7 @@ NOT_RUN = Counter(
         "docs/how-to/run-on-kafka.md": 1,
         "docs/how-to/schema-registry.md": 3,
         "docs/how-to/security.md": 2,
+        "docs/how-to/spark.md": 2,
         "docs/how-to/workers.md": 1,
         "docs/tutorials/ecg5000.md": 1,
         "docs/tutorials/index.md": 1,

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from input_forms import write_bundle
 
-from stream_detector.assembly import open_bundle
-from stream_detector.cli.detect_process import require_content_type
+from stream_detector.assembly import open_bundle, require_content_type
 from stream_detector.cli.options import input_changes, run_changes
 from stream_detector.errors import ConfigError
 

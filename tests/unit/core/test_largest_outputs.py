@@ -36,7 +36,7 @@ from stream_detector.core.scoring.image_explanation import HEAT_MAP_BYTES_MAX
 from stream_detector.core.scoring.sentences import SENTENCE_CHARACTERS_MAX
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.errors import DataError
-from stream_detector.service.publisher import DEAD_LETTER_ROOM
+from stream_detector.service.outputs import DEAD_LETTER_ROOM
 from stream_detector.settings import DetectSettings
 
 LONG = -2.2250738585072014e-308

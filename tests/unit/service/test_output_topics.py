@@ -9,7 +9,7 @@ from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.alerting.alert import ALERT_BYTES_MAX
 from stream_detector.core.records import TOPIC_BYTES_MAX
 from stream_detector.service.output_topics import check_output_topics, find_problems
-from stream_detector.service.publisher import DEAD_LETTER_ROOM
+from stream_detector.service.outputs import DEAD_LETTER_ROOM
 from stream_detector.settings import DetectSettings, load_settings
 
 UNLIMITED = str(2**63 - 1)

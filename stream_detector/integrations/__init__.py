@@ -1,0 +1,1 @@
+"""The detector inside engines that others run."""

@@ -1,0 +1,128 @@
+"""Spark in local mode, in this process: one Java process, with the source and sink of Kafka.
+
+Spark itself is of the archive `pyspark`, which `make test` installs by tests/spark.lock; the jars
+for Kafka come from Maven once and stay in the user's cache folder. Needs Java 17 and Maven.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+VERSION = "4.2.0"
+
+JAVA_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xss4m")
+"""For sessions that live for a test: half the work of starting, and less speed under load."""
+
+N_TASKS = 2
+"""Tasks at a time, and parts into which state is divided unless a test says otherwise."""
+
+
+class LocalSparkError(Exception):
+    """Spark can not be had here; the message says why."""
+
+
+def options_of(folder: Path) -> dict[str, str]:
+    """Return the options of a session whose files are in this folder.
+
+    Raises
+    ------
+    LocalSparkError
+        If Java, Maven or the archive `pyspark` is missing.
+    """
+    missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+    if missing:
+        raise LocalSparkError(f"Spark needs {' and '.join(missing)} on PATH")
+    try:
+        import pyspark
+    except ImportError as error:
+        message = "Spark is not installed: make test does, or pip install -r tests/spark.lock"
+        raise LocalSparkError(message) from error
+    del pyspark
+    return {
+        "spark.master": f"local[{N_TASKS}]",
+        "spark.jars": ",".join(str(each) for each in sorted(_fetch_jars().glob("*.jar"))),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.memory": "1g",
+        "spark.driver.extraJavaOptions": " ".join(
+            (*JAVA_OPTIONS, f"-Dderby.system.home={folder}", f"-Djava.io.tmpdir={folder}")
+        ),
+        "spark.pyspark.python": sys.executable,
+        "spark.pyspark.driver.python": sys.executable,
+        "spark.local.dir": str(folder),
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.sql.shuffle.partitions": str(N_TASKS),
+        "spark.sql.session.timeZone": "UTC",
+        "spark.log.level": "ERROR",
+    }
+
+
+@contextmanager
+def open_session(folder: Path, **options: str) -> Iterator[Any]:
+    """Start Spark and stop it in the end.
+
+    Parameters
+    ----------
+    folder
+        For its files.
+    options
+        More options, by Spark's names.
+    """
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName("tests")
+    for name, value in {**options_of(folder), **options}.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+def _fetch_jars() -> Path:
+    """Return the folder with Spark's jars for Kafka, filling it by Maven the first time."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "stream-detector" / "spark-kafka" / VERSION
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Maven's own store is not made for two at a time; brokers fill theirs under the same lock.
+    lock_path = cache / "stream-detector" / "kafka" / "lock"
+    lock_path.parent.mkdir(parents=True, exist_ok=True)
+    with lock_path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _fill(folder)
+    return folder
+
+
+def _fill(folder: Path) -> None:
+    """Make a folder with the jars: under another name first, so that half is never all."""
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{VERSION}-"))
+    command = [
+        shutil.which("mvn") or "mvn",
+        "--batch-mode",
+        "--quiet",
+        "--file",
+        str(Path(__file__).with_name("spark_pom.xml")),
+        f"-Dspark.version={VERSION}",
+        "dependency:copy-dependencies",
+        "-DincludeScope=runtime",
+        f"-DoutputDirectory={partial}",
+    ]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        shutil.rmtree(partial)
+        end = done.stdout.decode(errors="replace")[-1_000:]
+        raise LocalSparkError(f"Maven did not fetch Spark's jars for Kafka: {end}")
+    partial.rename(folder)
