@@ -10,15 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.datasets.files.columns import canonical, refuse_empty, to_numbers
+from stream_detector.datasets.files.csv_rows import Parsed, Split, Wanted, open_csv
+from stream_detector.datasets.files.dialect import Dialect
 from stream_detector.datasets.files.parquet import index_of, plain, read_table
-from stream_detector.datasets.files.reading import (
-    check_lengths,
-    csv_blocks,
-    first_block,
-    name_columns,
-    read_dialect,
-    take_header,
-)
+from stream_detector.datasets.files.reading import check_lengths, name_columns, take_header
 from stream_detector.datasets.files.several import files_of, is_parquet_source
 from stream_detector.datasets.files.times import MISSING_WORDS
 from stream_detector.errors import DatasetError
@@ -144,31 +139,41 @@ def _csv_columns(path: Path, as_text: frozenset[int] = frozenset()) -> list[RawC
     A column that turns out not to be numbers further down is read again, as text: keeping the text
     of all columns would take many times the memory of their numbers.
     """
-    dialect = read_dialect(path)
-    blocks = csv_blocks(path, dialect)
-    first = first_block(path, blocks)
-    names, _ = name_columns(take_header(path, *first, dialect))
-    top = first[1][0] if first[1] else [""] * len(names)
-    numbers: list[list[NDArray[np.float64]]] = [[] for _ in names]
-    texts: list[list[str]] = [[] for _ in names]
-    for rows, lines in chain([first], blocks):
-        check_lengths(path, rows, lines, len(names))
-        for at, cells in enumerate(zip(*lines, strict=True)):
-            block = None if at in as_text else _numbers(dialect.plain(cells))
-            if block is not None:
-                numbers[at].append(block)
-            elif at in as_text:
-                texts[at].extend(cells)
-            else:
-                return _csv_columns(path, as_text | {at})
-    if not numbers[0] and not texts[0]:
+    with open_csv(path) as reader:
+        header, first = take_header(path, reader.first(), reader.dialect)
+        names, _ = name_columns(header)
+        top = first.lines[0] if first.lines else [""] * len(names)
+        parts: list[list[Any]] = [[] for _ in names]
+        as_number = [at for at in range(len(names)) if at not in as_text]
+        wanted = Wanted(as_number, None, sorted(as_text), blank_is_missing=True)
+        for block in chain([first], reader.rest(wanted)):
+            if isinstance(block, Split):
+                check_lengths(path, block, len(names))
+            for at, column in _block_columns(block, wanted, reader.dialect).items():
+                if column is None:
+                    return _csv_columns(path, as_text | {at})
+                parts[at].append(column)
+    if not parts[0]:
         refuse_empty(path)
     return [
-        RawColumn(name, None, texts[at], first=top[at])
+        RawColumn(name, None, [*chain(*parts[at])], first=top[at])
         if at in as_text
-        else RawColumn(name, np.concatenate(numbers[at]), first=top[at])
+        else RawColumn(name, np.concatenate(parts[at]), first=top[at])
         for at, name in enumerate(names)
     ]
+
+
+def _block_columns(
+    block: Split | Parsed, wanted: Wanted, dialect: Dialect
+) -> dict[int, NDArray[np.float64] | Sequence[str] | None]:
+    """Return the columns of some rows by their places; None for one that is not all numbers."""
+    if isinstance(block, Parsed):
+        numbers = dict(zip(wanted.numbers, block.numbers.T, strict=True))
+        return {**numbers, **dict(zip(wanted.texts, block.texts, strict=True))}
+    columns = enumerate(zip(*block.lines, strict=True))
+    return {
+        at: cells if at in wanted.texts else _numbers(dialect.plain(cells)) for at, cells in columns
+    }
 
 
 def _numbers(cells: Sequence[str | None]) -> NDArray[np.float64] | None:

@@ -135,7 +135,9 @@ class Columns:
     def texts(self, name: str) -> list[str] | None:
         """Return a named column as text, empty where a cell is missing; None if there is none."""
         cells = self.named.get(name)
-        return None if cells is None else [_text(cell) for cell in cells]
+        if cells is None or {*map(type, cells)} == {str}:
+            return cells
+        return [_text(cell) for cell in cells]
 
     def labels(self) -> NDArray[np.int8] | None:
         """Return the column `label`, None if there is none; refuse values other than 0 and 1."""
@@ -324,7 +326,7 @@ def roles_of(path: Path, names: Sequence[str], columns: ColumnMap) -> list[str |
 def convert_times(
     path: Path,
     named: dict[str, list[Any]],
-    rows: Sequence[int],
+    rows: Sequence[int] | NDArray[np.int64],
     columns: ColumnMap,
     headers: Mapping[str, str | int],
     decided: str = "",

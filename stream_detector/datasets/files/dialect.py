@@ -1,6 +1,6 @@
 """How a CSV file is written: encoding, separator, decimals, comments; decided once a file.
 
-The first lines decide. The module `csv` does the reading, and everything is decided so that a file
+The first lines decide. Others do the reading (`csv_rows`), and everything is decided so that a file
 of commas, points and UTF-8 is read as ever.
 """
 
@@ -22,6 +22,7 @@ _ENCODING_NAMES = {"utf-16": "UTF-16", "utf-16-le": "UTF-16", "utf-16-be": "UTF-
 _ENCODING_NAMES |= {"cp1252": "Windows-1252", "latin-1": "Latin-1"}
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS_POINT = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+(?:,\d+)?")
+_HAS_MARK = re.compile(r"[.,]")
 _THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
@@ -73,7 +74,9 @@ class Dialect:
         >>> Dialect(separator=";", has_decimal_commas=True).plain(["1.234,5", "-,5", "7", "a,5"])
         ['1234.5', '-.5', '7', 'a,5']
         """
-        return [_plain(cell) for cell in cells] if self.has_decimal_commas else cells
+        if not self.has_decimal_commas or not _HAS_MARK.search("".join(cells)):
+            return cells
+        return [_plain(cell) for cell in cells]
 
 
 def _plain(cell: str) -> str:

@@ -1,15 +1,12 @@
 """Read a user's CSV or Parquet file into columns.
 
-CSV needs no extra package; it is read in blocks of rows, which are converted to numbers column by
-column. Parquet needs the train extra.
+CSV needs no extra package, and takes less time with pyarrow, which Parquet needs. Both are read in
+blocks of rows.
 """
 
-import csv
-import io
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +23,14 @@ from stream_detector.datasets.files.columns import (
     roles_of,
     to_numbers,
 )
-from stream_detector.datasets.files.dialect import Dialect, find_dialect
+from stream_detector.datasets.files.csv_rows import Parsed, Split, Wanted, open_csv
+from stream_detector.datasets.files.dialect import Dialect
 from stream_detector.datasets.files.parquet import parquet_parts
-from stream_detector.datasets.files.remedies import is_number, layout_problem
+from stream_detector.datasets.files.remedies import is_number
 from stream_detector.datasets.files.several import alike, files_of, is_parquet_source, stacked
-from stream_detector.datasets.files.times import find_time
+from stream_detector.datasets.files.times import find_time, to_milliseconds
 from stream_detector.errors import DatasetError
-from stream_detector.files import open_regular
-from stream_detector.recipes.columns import BY_NAME, FEATURE_NAME, ColumnMap
+from stream_detector.recipes.columns import BY_NAME, FEATURE_NAME, TIME_UNITS_MS, ColumnMap
 from stream_detector.telemetry import log_event
 from stream_detector.text import printable, read_csv_cell
 
@@ -43,7 +40,6 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("stream_detector.datasets.files")
 """Says how a file was read: nothing of `detect`, so no event of its log."""
 
-_BLOCK_ROWS = 4096
 _N_IN_SEQUENCE_MIN = 3
 
 
@@ -107,37 +103,24 @@ def column_parts(
 
 def _csv_parts(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> Iterator[Columns]:
     """Yield the rows of a CSV file with or without a header."""
-    dialect = read_dialect(path)
-    blocks = csv_blocks(path, dialect)
-    first = first_block(path, blocks)
-    names, headers = name_columns(take_header(path, *first, dialect))
-    check_lengths(path, *first, len(names))
-    if blank_is_missing and first[1]:
-        columns = find_time(names, dialect.plain(first[1][0]), columns)
-    roles = roles_of(path, names, columns)
-    for at, header in enumerate(headers):  # a separator at the end of every line
-        if _is_nameless(header) and not any(line[at].strip() for line in first[1]):
-            roles[at] = None
-    if not first[0]:
-        refuse_empty(path)
-    in_pandas = {role or "": header for role, header in zip(roles, headers, strict=True)}
-    layout = _Layout(path, dialect, names, headers, roles, is_blank_missing=blank_is_missing)
-    time_format = ""
-    for rows, lines in chain([first], blocks):
-        check_lengths(path, rows, lines, len(names))
-        values, named = layout.values(rows, lines), layout.named(lines)
-        time_format = convert_times(path, named, rows, columns, in_pandas, time_format)
-        yield Columns(
-            path,
-            layout.value_names,
-            values,
-            named,
-            np.array(rows),
-            in_pandas,
-            chosen=columns,
-            form=dialect.words,
-            time_format=time_format,
-        )
+    with open_csv(path) as reader:
+        dialect = reader.dialect
+        header, first = take_header(path, reader.first(), dialect)
+        names, headers = name_columns(header)
+        check_lengths(path, first, len(names))
+        if blank_is_missing and first.lines:
+            columns = find_time(names, dialect.plain(first.lines[0]), columns)
+        roles = roles_of(path, names, columns)
+        for at, each in enumerate(headers):  # a separator at the end of every line
+            if _is_nameless(each) and not any(line[at].strip() for line in first.lines):
+                roles[at] = None
+        if not first.rows:
+            refuse_empty(path)
+        layout = _Layout(path, dialect, names, headers, roles, is_blank_missing=blank_is_missing)
+        part = layout.columns(first, columns)
+        yield part
+        for block in reader.rest(layout.wanted(part.time_format)):
+            yield layout.columns(block, columns, part.time_format)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,31 +145,100 @@ class _Layout:
         """Return the names of the columns of values."""
         return [self.names[at] for at in self._value_at]
 
-    def values(self, rows: Sequence[int], lines: Sequence[Sequence[str]]) -> "NDArray[np.float64]":
+    @property
+    def _named_at(self) -> dict[str, int]:
+        """Return the place of each named column."""
+        named = (*NAMED, FEATURE_NAME)
+        return {name: self.roles.index(name) for name in named if name in self.roles}
+
+    def _has_numeric_times(self, time_format: str) -> bool:
+        """Return whether times of this format are numbers, which samples take as they are."""
+        has_times = "timestamp_ms" in self._named_at
+        return self.is_blank_missing and has_times and time_format in TIME_UNITS_MS
+
+    def wanted(self, time_format: str) -> Wanted:
+        """Return what is to be read of each row."""
+        texts = self._named_at
+        is_numeric = self._has_numeric_times(time_format)
+        time = texts.pop("timestamp_ms") if is_numeric else None
+        return Wanted(self._value_at, time, [*texts.values()], self.is_blank_missing)
+
+    def columns(self, block: Split | Parsed, chosen: ColumnMap, time_format: str = "") -> Columns:
+        """Return the columns of some rows.
+
+        Parameters
+        ----------
+        block
+            The rows.
+        chosen
+            Which column is what.
+        time_format
+            Format of the times of the rows before; empty for the first ones.
+        """
+        if isinstance(block, Parsed):
+            values, named = block.numbers, self._parsed_named(block)
+        else:
+            check_lengths(self.path, block, len(self.names))
+            values, named = self._values(block), self._named(block)
+        in_pandas = {
+            role or "": header for role, header in zip(self.roles, self.headers, strict=True)
+        }
+        time_format = convert_times(self.path, named, block.rows, chosen, in_pandas, time_format)
+        if self._has_numeric_times(time_format):
+            named["timestamp_ms"] = _numbers(named["timestamp_ms"])
+        return Columns(
+            self.path,
+            self.value_names,
+            values,
+            named,
+            np.asarray(block.rows),
+            in_pandas,
+            chosen=chosen,
+            form=self.dialect.words,
+            time_format=time_format,
+        )
+
+    def _values(self, split: Split) -> "NDArray[np.float64]":
         """Return the values of some lines, shape (n_lines, n_values)."""
-        values = np.empty((len(lines), len(self._value_at)))
+        values = np.empty((len(split.lines), len(self._value_at)))
         for number, at in enumerate(self._value_at):
-            cells = self.dialect.plain([line[at] for line in lines])
+            cells = self.dialect.plain([line[at] for line in split.lines])
             is_missing = self.is_blank_missing
             try:
                 values[:, number] = to_numbers(cells, blank_is_missing=is_missing)
             except ValueError:
                 column = self.names[at], self.headers[at], cells
-                refuse_column(self.path, rows, *column, may_be_missing=is_missing)
+                refuse_column(self.path, split.rows, *column, may_be_missing=is_missing)
         return values
 
-    def named(self, lines: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
+    def _named(self, split: Split) -> dict[str, list[Any]]:
         """Return the cells of the named columns in some lines."""
-        named: dict[str, list[Any]] = {}
-        for name in (*NAMED, FEATURE_NAME):
-            if name in self.roles:
-                at = self.roles.index(name)
-                cells = [line[at] for line in lines]
-                is_text = name in (*TEXTS, FEATURE_NAME)
-                named[name] = [
-                    *(map(read_csv_cell, cells) if is_text else self.dialect.plain(cells))
-                ]
-        return named
+        return {
+            name: self._taken(name, [line[at] for line in split.lines])
+            for name, at in self._named_at.items()
+        }
+
+    def _parsed_named(self, parsed: Parsed) -> dict[str, list[Any]]:
+        """Return the same of rows that pyarrow read."""
+        names = [*self._named_at]
+        numbers = {} if parsed.times is None else {"timestamp_ms": parsed.times.tolist()}
+        texts = [name for name in names if name not in numbers]
+        cells = numbers | dict(zip(texts, map(self._taken, texts, parsed.texts), strict=True))
+        return {name: cells[name] for name in names}
+
+    def _taken(self, name: str, cells: Sequence[str]) -> list[Any]:
+        """Return the cells of a named column as they are meant."""
+        if name not in (*TEXTS, FEATURE_NAME):
+            return [*self.dialect.plain(cells)]
+        if "'" not in "".join(cells):  # no cell is marked
+            return [*cells]
+        return [*map(read_csv_cell, cells)]
+
+
+def _numbers(cells: list[Any]) -> list[Any]:
+    """Return times as numbers; as they are where one is none, which is refused later."""
+    times_ms = to_milliseconds(cells, "ms")
+    return times_ms.tolist() if np.isfinite(times_ms).all() else cells
 
 
 def _is_nameless(header: str | int) -> bool:
@@ -208,32 +260,29 @@ def name_columns(headers: Sequence[str | int]) -> tuple[list[str], list[str | in
     return names, in_pandas
 
 
-def take_header(
-    path: Path, rows: list[int], lines: list[list[str]], dialect: Dialect
-) -> Sequence[str | int]:
-    """Remove the header from the first block and return it; without one, number the columns.
+def take_header(path: Path, first: Split, dialect: Dialect) -> tuple[Sequence[str | int], Split]:
+    """Return the header of a file and its first rows without it; without one, number the columns.
 
     Returns
     -------
-    The header as the file has it, or numbers from 0.
+    The header as the file has it, or numbers from 0, and the rows.
     """
-    first = lines[0]
-    numbers = dialect.plain(first)
+    top = first.lines[0]
+    numbers = dialect.plain(top)
     if all(map(is_number, numbers)):
-        every = (dialect.plain(line) for line in lines)
+        every = (dialect.plain(line) for line in first.lines)
         if not _is_sequence(numbers) or all(map(_is_sequence, every)):
-            return list(range(len(first)))
+            return list(range(len(top))), first
         log_event(
             logging.WARNING,
             "header-of-numbers",
             file=path,
-            header=f"{first[0].strip()}, {first[1].strip()}, .., {first[-1].strip()}",
+            header=f"{top[0].strip()}, {top[1].strip()}, .., {top[-1].strip()}",
             reason="the numbers of the first row are in sequence, so it is read as a header and "
             "not as values; give the columns other names if that is right, or put a row of names "
             "above it if it is not",
         )
-    del rows[0]
-    return lines.pop(0)
+    return top, Split(first.rows[1:], first.lines[1:])
 
 
 def _is_sequence(cells: Sequence[str]) -> bool:
@@ -245,80 +294,9 @@ def _is_sequence(cells: Sequence[str]) -> bool:
     return bool(steps[0] > 0 and np.allclose(steps, steps[0], rtol=1e-9, atol=0))
 
 
-Block = tuple[list[int], list[list[str]]]
-"""Line numbers and cells of some lines."""
-
-
-def first_block(path: Path, blocks: Iterator[Block]) -> Block:
-    """Return the first block of a file; DatasetError if there is none, or it is no plain CSV."""
-    first = next(blocks, None)
-    if first is None:
-        refuse_empty(path)
-    problem = layout_problem(path, first[1])
-    if problem is not None:
-        message = f"{path}: {problem}"
-        raise DatasetError(message)
-    return first
-
-
-def read_dialect(path: Path) -> Dialect:
-    """Return how a CSV file is written.
-
-    Raises
-    ------
-    DatasetError
-        If it cannot be read.
-    """
-    try:
-        with open_regular(path) as file:
-            return find_dialect(file)
-    except OSError as error:
-        message = f"{path} cannot be read as CSV: {error}; give a CSV file"
-        raise DatasetError(message) from None
-
-
-def csv_blocks(path: Path, dialect: Dialect) -> Iterator[Block]:
-    """Yield blocks of line numbers and cells of all lines that are not blank or comments."""
-    rows: list[int] = []
-    lines: list[list[str]] = []
-    width: int | None = None
-    try:
-        with (
-            open_regular(path) as opened,
-            io.TextIOWrapper(opened, encoding=dialect.encoding, newline="") as file,
-        ):
-            for _ in range(dialect.n_skipped):
-                file.readline()
-            reader = csv.reader(file, delimiter=dialect.separator)
-            for cells in reader:
-                if not cells or (width and "#" in cells[0] and _is_comment(cells, width)):
-                    continue
-                width = width or len(cells)
-                rows.append(dialect.n_skipped + reader.line_num)
-                lines.append(cells)
-                if len(rows) == _BLOCK_ROWS:
-                    yield rows, lines
-                    rows, lines = [], []
-    except UnicodeDecodeError as error:
-        message = f"{path} cannot be read as CSV: {error}; write it as UTF-8"
-        raise DatasetError(message) from None
-    except (OSError, csv.Error) as error:
-        message = f"{path} cannot be read as CSV: {error}; give a comma-separated UTF-8 file"
-        raise DatasetError(message) from None
-    if rows:
-        yield rows, lines
-
-
-def _is_comment(cells: Sequence[str], width: int) -> bool:
-    """Return whether a line is a comment: it begins as one, and is no row of the table."""
-    return cells[0].lstrip().startswith("#") and (len(cells) != width or width == 1)
-
-
-def check_lengths(
-    path: Path, rows: Sequence[int], lines: Sequence[Sequence[str]], n_columns: int
-) -> None:
+def check_lengths(path: Path, split: Split, n_columns: int) -> None:
     """Refuse a line with another number of cells than the first one."""
-    for row, cells in zip(rows, lines, strict=True):
+    for row, cells in zip(*split, strict=True):
         if len(cells) == n_columns:
             continue
         message = (

@@ -1,7 +1,7 @@
 """Read a user's samples from CSV or Parquet, one sample of one series in each row.
 
 The column timestamp_ms and the optional columns key, label, label_kind and label_feature are found
-by name; every other column is a feature. CSV needs no extra package; Parquet needs pandas.
+by name; every other column is a feature. CSV needs no extra package; Parquet needs pyarrow.
 """
 
 import logging

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.datasets.files.iso_times import iso_at_once
 from stream_detector.datasets.files.remedies import is_date
 from stream_detector.recipes.columns import TIME_UNITS_MS, ColumnMap
 
@@ -161,6 +162,9 @@ def to_milliseconds(cells: Sequence[Any], time_format: str) -> NDArray[np.float6
         # Divided, since 1e-3 is no exact number.
         return numbers * factor if factor >= 1 else numbers / round(1 / factor)
     if time_format == "iso":
+        times_ms = iso_at_once(cells)
+        if times_ms is not None:
+            return times_ms
         return np.array([_iso_ms(cell) for cell in cells], dtype=np.float64)
     return np.array([_pattern_ms(cell, time_format) for cell in cells], dtype=np.float64)
 

@@ -1,7 +1,7 @@
 """Read a user's windows from CSV or Parquet, one window in each row.
 
 Value columns may have any header, and a CSV file may have none. Three optional columns are found by
-name: key, timestamp_ms and label. CSV needs no extra package; Parquet needs pandas.
+name: key, timestamp_ms and label. CSV needs no extra package; Parquet needs pyarrow.
 """
 
 from collections.abc import Iterator, Sequence

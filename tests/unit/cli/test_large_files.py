@@ -14,7 +14,7 @@ from stream_detector.assembly import Served, open_bundle
 from stream_detector.cli import sources
 from stream_detector.core.features import Features
 from stream_detector.core.key_scales import KeyScales
-from stream_detector.datasets.files import ordering, reading
+from stream_detector.datasets.files import csv_rows, ordering
 from stream_detector.datasets.files.samples import read_samples
 from stream_detector.datasets.files.windows import read_windows
 from stream_detector.datasets.windowing import cut_samples
@@ -33,8 +33,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read 97 lines at a time, and merge runs of few rows."""
-    monkeypatch.setattr(reading, "_BLOCK_ROWS", 97)
+    """Read about 97 lines at a time, and merge runs of few rows."""
+    monkeypatch.setattr(csv_rows, "_FIRST_ROWS", 97)
+    monkeypatch.setattr(csv_rows, "_BLOCK_CHARACTERS", 2_000)
     monkeypatch.setattr(ordering, "_ROWS_A_RUN", 300)
     monkeypatch.setattr(ordering, "_BYTES_IN_MEMORY", 1_000)
     monkeypatch.setattr(sources, "_BYTES_AT_ONCE", 1)
