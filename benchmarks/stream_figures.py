@@ -15,7 +15,7 @@ from stream_detector.core.records import Samples
 from stream_detector.core.results import Step
 from stream_detector.datasets import mitdb, smd
 from stream_detector.datasets.base import BASE_MS
-from stream_detector.datasets.windowing import CutWindows
+from stream_detector.datasets.cutting import CutWindows
 from stream_detector.telemetry import Metrics
 
 RATE = mitdb.SAMPLES_PER_SECOND

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
+from stream_detector.core.windowing.arrays import is_group_start
 from stream_detector.core.windowing.key_columns import NO_WINDOW, KeyColumns
 
 FREE = -1
@@ -246,9 +247,7 @@ class KeyedState:
         """
         slots: NDArray[np.intp] = np.empty(len(keys), dtype=np.intp)  # (n_records,)
         added: list[tuple[int, bytes, int]] = []
-        numbers = np.unique(partitions)  # (n_partitions,)
-        for partition in numbers.tolist():
-            rows = np.flatnonzero(partitions == partition) if len(numbers) > 1 else None
+        for partition, rows in _rows_by_partition(partitions):
             names = keys if rows is None else [keys[row] for row in rows.tolist()]
             known = self._slots.get(partition, {})
             found = list(map(known.get, names))
@@ -404,9 +403,8 @@ class KeyedState:
         """Replace the digests of some keys, shape (n,), and update the sums of their partitions."""
         change = digests - self._digests[slots]  # (n,), modulo 2^64, as the sums are
         self._digests[slots] = digests
-        numbers = self.partitions[slots]  # (n,)
-        for partition in self._slots:
-            added = int(change.sum(dtype=np.uint64, where=numbers == partition))
+        for partition, rows in _rows_by_partition(self.partitions[slots]):
+            added = int((change if rows is None else change[rows]).sum(dtype=np.uint64))
             self._sums[partition] = (self._sums.get(partition, 0) + added) % 2**64
 
     def _release(self, slots: NDArray[np.intp]) -> None:
@@ -424,6 +422,22 @@ class KeyedState:
         self.feature_ms[slots] = np.nan
         self.reorder_buffer = self.reorder_buffer.without(slots)
         self.held = self.held.without(slots)
+
+
+def _rows_by_partition(
+    partitions: NDArray[np.integer],
+) -> Iterator[tuple[int, NDArray[np.intp] | None]]:
+    """Yield each partition with the rows that it has, ascending; None for all of one alone.
+
+    However many partitions there are, each row is looked at once.
+    """
+    order = np.argsort(partitions, kind="stable")  # (n_rows,)
+    starts = np.flatnonzero(is_group_start(partitions[order]))  # (n_partitions,)
+    numbers = partitions[order[starts]].tolist()
+    if len(numbers) == 1:
+        yield numbers[0], None
+        return
+    yield from zip(numbers, np.split(order, starts[1:]), strict=False)
 
 
 def _extend(array: NDArray[_Type], n_more: int, fill_value: float) -> NDArray[_Type]:
