@@ -2,7 +2,7 @@
 
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast
 
 import numpy as np
 import typer
@@ -26,8 +26,11 @@ from stream_detector.cli.options import (
     run_changes,
 )
 from stream_detector.cli.terminal import csv_rows, say
-from stream_detector.core.scoring.reconstruction_error import ErrorKind
-from stream_detector.core.scoring.scorer import describe_bad_value, usable_windows
+from stream_detector.core.scoring.scorer import (
+    describe_bad_value,
+    score_column,
+    usable_windows,
+)
 from stream_detector.errors import ConfigError, DatasetError, RecordValueError
 from stream_detector.text import shorten
 
@@ -158,9 +161,8 @@ def columns_of(score_kind: str) -> tuple[str, ...]:
     >>> columns_of("mae")[3], columns_of("checks")[3]
     ('reconstruction_error', 'score')
     """
-    if score_kind in get_args(ErrorKind):
-        return SCORE_COLUMNS
-    return tuple("score" if name == "reconstruction_error" else name for name in SCORE_COLUMNS)
+    own = score_column(score_kind)
+    return tuple(own if name == "reconstruction_error" else name for name in SCORE_COLUMNS)
 
 
 def _score_points(served: "Served", file: Path, out: Path | None, said: SaidColumns) -> None:

@@ -19,7 +19,6 @@ from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.windowing.pauses import PeakIntervals
-from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.datasets import (
     IMAGE_DATASET_NAMES,
     Dataset,
@@ -27,6 +26,7 @@ from stream_detector.datasets import (
     load_images,
     load_samples,
 )
+from stream_detector.datasets.cutting import samples_at_once
 from stream_detector.datasets.feature_order import in_order
 from stream_detector.datasets.files.images import read_images
 from stream_detector.datasets.files.ordering import in_time_order
@@ -45,7 +45,6 @@ SAMPLE_INTERVALS_MS = {name: DATASETS[name].sample_interval_ms for name in built
 """Data sets of samples, with the time between two samples in milliseconds."""
 
 
-_BYTES_AT_ONCE = 1 << 26
 _SAMPLES_AT_ONCE = 65_536
 
 
@@ -164,7 +163,7 @@ def _cut_file(
 ) -> Iterator[FileWindows]:
     """Yield the windows that are cut from a file in which each row is a sample."""
     rules = recipe.rules
-    parts = in_time_order(sample_parts(file, features, columns), _n_at_once(rules))
+    parts = in_time_order(sample_parts(file, features, columns), samples_at_once(rules))
     first = next(parts)
     unscored: list[Samples] = []  # until there is a window, to say why there is none
     n_windows, n_missing, n_warm_up = 0, 0, 0
@@ -185,12 +184,6 @@ def _cut_file(
         require_windows(found, str(file), concatenate(unscored), rules, features)
     if n_missing:
         say(f"{n_missing} windows lack too many values to be scored")
-
-
-def _n_at_once(rules: WindowRules) -> int:
-    """Return of how many samples the windows are cut together, so that these take little memory."""
-    n_bytes = rules.frame.n_steps * (rules.n_features + 1) * 4  # of a window, with its labels
-    return min(max(_BYTES_AT_ONCE * rules.stride // n_bytes, 1_024), _SAMPLES_AT_ONCE)
 
 
 def load_named_dataset(

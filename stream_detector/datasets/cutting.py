@@ -32,6 +32,7 @@ from stream_detector.core.windowing.sessions import Arrivals
 from stream_detector.core.windowing.window_batch import WindowBatch, WindowState
 
 _SAMPLES_AT_ONCE = 65_536
+_WINDOWS_BYTES = 1 << 26
 _STATE_BYTES = 1 << 26
 """Most bytes of the windows under way of keys that are cut together."""
 
@@ -299,6 +300,12 @@ def _rows(samples: Samples, rows: slice) -> Samples:
         values=samples.values[rows],
         labels=None if samples.labels is None else samples.labels[rows],
     )
+
+
+def samples_at_once(rules: WindowRules) -> int:
+    """Return of how many samples the windows are cut together, so that these take little memory."""
+    n_bytes = rules.frame.n_steps * (rules.n_features + 1) * 4  # of a window, with its labels
+    return min(max(_WINDOWS_BYTES * rules.stride // n_bytes, 1_024), _SAMPLES_AT_ONCE)
 
 
 def _joined(

@@ -7,7 +7,7 @@ class that fits `Scorer`; detectors, alerts and the command line know nothing el
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stream_detector.core.features import Features, LinearUnit
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.explanation import Explanation, WindowContext, name_features
+from stream_detector.core.scoring.reconstruction_error import ErrorKind
 from stream_detector.core.scoring.sentences import CheckFacts, Facts, sentence_of
 from stream_detector.errors import RecordValueError
 
@@ -224,6 +225,17 @@ class Scorer(Protocol):
             If a score is not finite: the scorer cannot be trusted.
         """
         ...
+
+
+def score_column(score_kind: str) -> str:
+    """Return what a column with scores of a kind is called.
+
+    Examples
+    --------
+    >>> score_column("mae"), score_column("checks")
+    ('reconstruction_error', 'score')
+    """
+    return "reconstruction_error" if score_kind in get_args(ErrorKind) else "score"
 
 
 def all_in_range(scorer: Scorer, values: FloatArray) -> bool:

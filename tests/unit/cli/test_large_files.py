@@ -11,9 +11,9 @@ import pytest
 from halving_bundle import make_bundle
 
 from stream_detector.assembly import Served, open_bundle
-from stream_detector.cli import sources
 from stream_detector.core.features import Features
 from stream_detector.core.key_scales import KeyScales
+from stream_detector.datasets import cutting
 from stream_detector.datasets.files import csv_rows, ordering
 from stream_detector.datasets.files.samples import read_samples
 from stream_detector.datasets.files.windows import read_windows
@@ -38,7 +38,7 @@ def in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_rows, "_BLOCK_CHARACTERS", 2_000)
     monkeypatch.setattr(ordering, "_ROWS_A_RUN", 300)
     monkeypatch.setattr(ordering, "_BYTES_IN_MEMORY", 1_000)
-    monkeypatch.setattr(sources, "_BYTES_AT_ONCE", 1)
+    monkeypatch.setattr(cutting, "_WINDOWS_BYTES", 1)
 
 
 @pytest.fixture
