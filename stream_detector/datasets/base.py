@@ -11,6 +11,7 @@ from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.stream_evaluation import LabelledEvent
 from stream_detector.core.windowing.pauses import PeakIntervals
+from stream_detector.datasets.window_stream import WindowStream
 
 BASE_MS = 1_767_225_600_000.0
 """2026-01-01T00:00Z: time of the first sample of a recording without dates."""
@@ -44,6 +45,9 @@ class Dataset:
     train_intervals, test_intervals
         How far the peaks are apart that windows are cut round; None where nothing asks. No window
         to train on stands for a pause.
+    stream
+        All training windows, where `train` and `test` are only some that were drawn; None where
+        they are all there are.
     """
 
     name: str
@@ -61,11 +65,13 @@ class Dataset:
     key_scales: KeyScales | None = None
     train_intervals: PeakIntervals | None = None
     test_intervals: PeakIntervals | None = None
+    stream: WindowStream | None = None
 
     def in_float32(self, origin: tuple[float, ...] = ()) -> "Dataset":
         """Return the windows of a file, which are float64, without an origin and as float32."""
         train, test = (to_float32(windows, origin) for windows in (self.train, self.test))
-        return replace(self, train=train, test=test, origin=origin)
+        stream = None if self.stream is None else replace(self.stream, origin=origin)
+        return replace(self, train=train, test=test, origin=origin, stream=stream)
 
     def in_key_units(self, features: Features) -> "Dataset":
         """Return the windows, which have keys, in the units that these have in a bundle."""
@@ -77,7 +83,12 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Return the sha256 of all windows and labels, by which a bundle identifies its data."""
+        """Return the sha256 of all windows and labels, by which a bundle identifies its data.
+
+        Those that were not drawn count too.
+        """
+        if self.stream is not None:
+            return self.stream.fingerprint
         digest = hashlib.sha256()
         for array in (self.train, self.train_labels, self.test, self.test_labels):
             if array is None:

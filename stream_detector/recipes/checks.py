@@ -48,6 +48,7 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from key_scale_problems(tables["window"], tables["scaling"])
     yield from _range_problems(tables)
     yield from _fitting_problems(tables)
+    yield from _stream_problems(tables)
     yield from _calibration_problems(tables)
     yield from _check_problems(tables, values.get("check"))
     yield from rhythm_problems(tables, values.get("check"))
@@ -280,6 +281,29 @@ def _device_problems(network: Mapping[str, Any], training: Mapping[str, Any]) ->
         yield (
             f"training.batch_size: expected a multiple of training.devices = {devices}, which "
             f"share it evenly, received {batch_size}"
+        )
+
+
+def _stream_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what needs all windows in memory, where only some are held."""
+    n_windows, training = tables["data"].get("n_windows_in_memory"), tables["training"]
+    if n_windows is None:
+        return
+    record, kind = tables["window"].get("record"), tables["network"].get("kind")
+    if record != "window":
+        yield (
+            "data.n_windows_in_memory: expected only with window.record = 'window', received it "
+            f"with {record!r}"
+        )
+    if training.get("trim"):
+        yield (
+            "training.trim: expected only with all windows in memory, received true with "
+            f"data.n_windows_in_memory = {n_windows!r}; label what is not normal"
+        )
+    if kind == "adversarial":
+        yield (
+            "data.n_windows_in_memory: expected only with a network that has one loss, received "
+            f"{n_windows!r} with network.kind = 'adversarial'"
         )
 
 

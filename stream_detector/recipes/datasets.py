@@ -78,13 +78,13 @@ def _series(loader: str, n_features: int, interval_ms: float, example: str) -> D
     return DatasetEntry({"samples": loader}, keys, keys, window, interval_ms, example)
 
 
-def _file() -> DatasetEntry:
+def _file(*keys: str) -> DatasetEntry:
     """Return a user's file, which holds windows or samples of any shape."""
     loaders: dict[RecordKind, str] = {
         "window": "files.windows:load",
         "samples": "files.samples:load",
     }
-    return DatasetEntry(loaders, ("path", *COLUMN_KEYS, *ROW_KEYS), ("path",))
+    return DatasetEntry(loaders, ("path", *COLUMN_KEYS, *ROW_KEYS, *keys), ("path",))
 
 
 def _given() -> DatasetEntry:
@@ -104,7 +104,7 @@ DATASETS: Mapping[str, DatasetEntry] = {
     "mnist": _images(),
     "fashion-mnist": _images(),
     "csv": _file(),
-    "parquet": _file(),
+    "parquet": _file("n_windows_in_memory"),
     "memory": _given(),
 }
 

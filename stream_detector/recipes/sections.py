@@ -171,6 +171,15 @@ class DataSection(Section):
         description="Number of windows, training and test part together: synthetic-ecg makes this "
         "many, 5000 if not given; of images the first ones are read, all if not given",
     )
+    n_windows_in_memory: Annotated[int, Field(ge=100, le=COUNT_MAX)] | None = Field(
+        default=None,
+        # A bundle of windows in memory is written as it was before they could be elsewhere.
+        exclude_if=lambda n_windows: n_windows is None,
+        description="Parquet files of windows only: most windows that are held in memory. Of a "
+        "file with more so many are drawn, by training.seed, to calibrate and to test on, and the "
+        "network is fitted to all others too, read from the file in each epoch; all are held if "
+        "not given",
+    )
     normal: Classes | None = Field(
         default=None, description="Images only: the classes that are normal; all if not given"
     )

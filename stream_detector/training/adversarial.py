@@ -25,7 +25,7 @@ def fit(network: Any, section: AdversarialNetwork, task: Task) -> History:
     """Fit the autoencoder in place; see `stream_detector.training.fitting.fit_network`."""
     adversaries = _Adversaries(network, section, task)
     rng = np.random.default_rng(task.training.seed)
-    inputs, targets = task.fit
+    inputs, targets = task.held
     n_batches = -(-len(inputs) // task.training.batch_size)
     history: History = {"loss": []}
     for epoch in range(1, task.training.epochs + 1):

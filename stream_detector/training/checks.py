@@ -129,6 +129,7 @@ class CheckFitter:
         """
         starts, keys = dataset.train_timestamps_ms, dataset.train_keys
         is_wanted = self._section.trim and dataset.train_labels is None
+        is_wanted &= dataset.stream is None  # else those that are not in memory would stay
         if not is_wanted or starts is None or keys is None:
             return dataset, None
         looks = self._looks(has_courses=self._may_have_courses)

@@ -26,11 +26,11 @@ def fit(network: Any, task: Task) -> History:
     with the mean squared error.
     """
     n_latent = network.get_layer("encoder").output_shape[-1]
-    middle, axes = principal_components(task.fit.targets, n_latent)
+    middle, axes = principal_components(task.held.targets, n_latent)
     encoder_bias = -(middle @ axes)  # (n_latent,)
     weights = (axes, encoder_bias, axes.T, middle)
     network.set_weights([each.astype(np.float32) for each in weights])
-    history = {"loss": [_squared_error(task.fit, middle, axes)]}
+    history = {"loss": [_squared_error(task.held, middle, axes)]}
     if task.validation is not None:
         history["validation_loss"] = [_squared_error(task.validation, middle, axes)]
     task.report(1, history["loss"][0])

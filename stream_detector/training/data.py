@@ -19,6 +19,7 @@ from stream_detector.datasets import (
     load_samples,
 )
 from stream_detector.datasets.files.samples import load as load_sample_file
+from stream_detector.datasets.files.streaming import load_streamed
 from stream_detector.datasets.files.windows import load as load_window_file
 from stream_detector.datasets.sampling import draw_each, draw_share
 from stream_detector.datasets.windowing import to_windows
@@ -60,7 +61,7 @@ def load_windows(
         if features is not None:
             return to_windows(samples, recipe.rules, features)
         return _cut_and_scale(recipe, samples)
-    dataset = _load_whole(section, recipe.window.features) if data is None else data
+    dataset = _load_whole(recipe) if data is None else data
     if not isinstance(dataset, Dataset):
         message = "data: expected windows, since the recipe's records are, received samples"
         raise TypeError(message)
@@ -180,13 +181,23 @@ def _origin_of(dataset: Dataset) -> tuple[float, ...]:
     return choose_origin(values, groups, names, f"data {dataset.name}")
 
 
-def _load_whole(section: DataSection, n_features: int) -> Dataset:
+def _load_whole(recipe: Recipe) -> Dataset:
     """Load a data set whose records are whole windows or images."""
+    section, n_features = recipe.data, recipe.window.features
     if section.name in IMAGE_DATASET_NAMES:
         choice = ImageChoice(
             section.normal, section.anomalous, section.anomalous_from, section.n_windows
         )
         return load_images(section.name, choice)
+    if section.path is not None and section.n_windows_in_memory is not None:
+        return load_streamed(
+            Path(section.path),
+            n_features,
+            section.n_windows_in_memory,
+            recipe.training.seed,
+            columns=section.columns,
+            test_share=section.test_share,
+        )
     if section.path is not None:
         return load_window_file(
             Path(section.path),

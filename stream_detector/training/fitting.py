@@ -54,11 +54,9 @@ def _fit_with_keras(model: Any, task: Task) -> History:
         on_epoch_end=lambda epoch, logs: task.report(epoch + 1, float(logs["loss"]))
     )
     history = model.fit(
-        *task.fit,
+        **task.fit.arguments(task.training.batch_size),
         validation_data=task.validation,
         epochs=task.training.epochs,
-        batch_size=task.training.batch_size,
-        shuffle=True,
         verbose=0,
         callbacks=[report, *_early_stopping(task)],
     ).history

@@ -15,6 +15,7 @@ from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.scoring.scorer import score_windows
 from stream_detector.datasets import Dataset
+from stream_detector.datasets.window_stream import WindowStream
 from stream_detector.engines.backend import import_keras, require_tensorflow
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.networks import build_network
@@ -23,7 +24,8 @@ from stream_detector.recipes import Recipe
 from stream_detector.training.devices import choose_devices, sharing
 from stream_detector.training.fitting import fit_network
 from stream_detector.training.splits import Fold, Rows, Split, assign_folds, cross_fit
-from stream_detector.training.task import History, OnEpoch, Task, with_noise
+from stream_detector.training.streaming import StreamedPairs
+from stream_detector.training.task import History, OnEpoch, Pairs, Task, with_noise
 
 Look = Callable[[ReconstructionScorer, FloatArray, FloatArray], NDArray[np.float64]]
 """Returns what is found of other windows, the last argument, with a network that was fitted to the
@@ -32,11 +34,24 @@ windows before them."""
 
 @dataclass(frozen=True, slots=True)
 class FittedNetwork:
-    """The network's two files, the losses of each epoch, and how many devices fitted it."""
+    """A network's files, and how it was fitted.
+
+    Parameters
+    ----------
+    network_keras, network_onnx
+        The two files.
+    history
+        Losses of each epoch.
+    n_windows
+        Windows that it was fitted to.
+    n_devices
+        Devices that shared them.
+    """
 
     network_keras: bytes
     network_onnx: bytes
     history: History
+    n_windows: int
     n_devices: int
 
 
@@ -64,13 +79,14 @@ def fit_final(
     recipe: Recipe, scaler: Scaler, split: Split, crossed: Crossed | None, on_epoch: OnEpoch | None
 ) -> FittedNetwork:
     """Fit the network of the bundle; windows held out for the threshold validate it."""
+    windows = _to_fit(recipe, split.fit, split.stream)
     if recipe.threshold.calibrate_on == "held-out":
-        return _fit(recipe, scaler, split.fit, split.calibrate, on_epoch)
+        return _fit(recipe, scaler, windows, split.calibrate, on_epoch)
     if crossed is None:
-        return _fit(recipe, scaler, split.fit, None, on_epoch)
+        return _fit(recipe, scaler, windows, None, on_epoch)
     # Nothing is held out to stop by, so it is fitted for as long as was best for the folds.
     final = _with_epochs(recipe, crossed.n_epochs, patience=None)
-    return _fit(final, scaler, split.fit, None, _later(recipe, on_epoch, recipe.threshold.folds))
+    return _fit(final, scaler, windows, None, _later(recipe, on_epoch, recipe.threshold.folds))
 
 
 def cross_fit_networks(
@@ -91,20 +107,24 @@ def cross_fit_networks(
     """
     n_best: list[float] = []
 
-    def n_steps(windows: FloatArray) -> int:
+    def n_steps(windows: FloatArray | WindowStream) -> int:
         """Return how many steps an epoch has, a batch that is not full included."""
         if recipe.network.is_closed_form:
             return 1
         return math.ceil(len(windows) / recipe.training.batch_size)
 
+    stream, n_final = dataset.stream, n_steps(_to_fit(recipe, dataset.normal_train, dataset.stream))
+
     def fit_and_look(fold: Fold) -> NDArray[np.float64]:
         windows, others = dataset.train[fold.fit_rows], dataset.train[fold.score_rows]
+        apart = None if stream is None else stream.without(fold.score_rows)
+        to_fit = _to_fit(recipe, windows, apart)
         # As many steps of the optimizer as the final network: with fewer its errors would be larger
         # than those that it calibrates.
-        share = n_steps(windows) / n_steps(dataset.normal_train)
+        share = n_steps(to_fit) / n_final
         part = _with_epochs(recipe, math.ceil(round(recipe.training.epochs / share, 6)))
         report = _later(recipe, on_epoch, len(n_best), share)
-        fitted = _fit(part, scaler, windows, others, report)
+        fitted = _fit(part, scaler, to_fit, others, report)
         n_best.append(share * _best_epoch(fitted.history))
         return look(load_scorer(recipe, scaler, fitted), windows, others)
 
@@ -152,21 +172,33 @@ def _later(
     return count_on
 
 
+def _to_fit(
+    recipe: Recipe, windows: FloatArray, stream: WindowStream | None
+) -> FloatArray | WindowStream:
+    """Return what a network is fitted to; one in closed form takes the windows in memory."""
+    return windows if stream is None or recipe.network.is_closed_form else stream
+
+
 def _fit(
     recipe: Recipe,
     scaler: Scaler,
-    windows: FloatArray,
+    windows: FloatArray | WindowStream,
     held_out: FloatArray | None,
     on_epoch: OnEpoch | None,
 ) -> FittedNetwork:
     """Fit a network to scaled windows; those held out, if any, validate it."""
+    fit: Pairs | StreamedPairs
     require_tensorflow()  # before minutes of fitting, not at the export after them
     keras = import_keras()
     training, window = recipe.training, recipe.window
     devices = choose_devices(recipe)
     keras.utils.set_random_seed(training.seed)
     rng = np.random.default_rng(training.seed)
-    fit = with_noise(scaler.transform(windows), training.noise, rng)
+    if isinstance(windows, WindowStream):
+        n_mixed = recipe.data.n_windows_in_memory or len(windows)
+        fit = StreamedPairs(windows, scaler, training.noise, training.seed, n_mixed)
+    else:
+        fit = with_noise(scaler.transform(windows), training.noise, rng)
     validation = None
     if held_out is not None:
         validation = with_noise(scaler.transform(held_out), training.noise, rng)
@@ -178,7 +210,10 @@ def _fit(
     # A new network with the same weights, so that the files hold no state of the fitting.
     fitted = build_network(recipe.network, *shape)
     fitted.set_weights(network.get_weights())
-    return FittedNetwork(export_keras(fitted), export_onnx(fitted), history, len(devices))
+    n_windows = task.fit.n_windows
+    return FittedNetwork(
+        export_keras(fitted), export_onnx(fitted), history, n_windows, len(devices)
+    )
 
 
 def load_scorer(recipe: Recipe, scaler: Scaler, fitted: FittedNetwork) -> ReconstructionScorer:

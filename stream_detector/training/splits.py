@@ -15,6 +15,7 @@ from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.checks import is_fitted
 from stream_detector.core.scoring.thresholds import N_WINDOWS_MIN
 from stream_detector.datasets import Dataset
+from stream_detector.datasets.window_stream import WindowStream
 from stream_detector.errors import DatasetError
 from stream_detector.recipes import Recipe
 
@@ -46,12 +47,15 @@ class Split:
         `threshold.calibrate_on = "train"` and `"cross-fit"`.
     fit_rows, calibrate_rows
         Which of the training windows these are.
+    stream
+        The windows that the network is fitted to, where `fit` are only those in memory.
     """
 
     fit: FloatArray
     calibrate: FloatArray
     fit_rows: Rows
     calibrate_rows: Rows
+    stream: WindowStream | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +94,7 @@ def split_normal(recipe: Recipe, dataset: Dataset) -> Split:
         raise DatasetError(message)
     if recipe.threshold.calibrate_on != "held-out":
         windows = dataset.normal_train
-        return Split(windows, windows, normal, normal)
+        return Split(windows, windows, normal, normal, dataset.stream)
     if recipe.window.record == "samples":
         fit, held_out = _split_by_time(recipe, dataset, normal)
     else:
@@ -102,7 +106,8 @@ def split_normal(recipe: Recipe, dataset: Dataset) -> Split:
             f"{len(held_out)} of {len(normal)} that share no sample; {remedy(recipe)}"
         )
         raise DatasetError(message)
-    return Split(dataset.train[fit], dataset.train[held_out], fit, held_out)
+    stream = None if dataset.stream is None else dataset.stream.without(held_out)
+    return Split(dataset.train[fit], dataset.train[held_out], fit, held_out, stream)
 
 
 def normal_rows(dataset: Dataset) -> Rows:

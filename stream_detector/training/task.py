@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from stream_detector.core.records import FloatArray
 from stream_detector.recipes.training import TrainingSection
+
+if TYPE_CHECKING:
+    from stream_detector.training.streaming import StreamedPairs
 
 OnEpoch = Callable[[int, float], None]
 """Called after each epoch with its number, counted from 1, and its mean training loss."""
@@ -28,10 +31,19 @@ class Pairs(NamedTuple):
     inputs: FloatArray
     targets: FloatArray
 
+    @property
+    def n_windows(self) -> int:
+        """Return the number of windows."""
+        return len(self.inputs)
+
     def shared(self, n_devices: int) -> "Pairs":
         """Return a whole number of windows for each device: without the last few."""
-        n_kept = len(self.inputs) - len(self.inputs) % n_devices
-        return self if n_kept == len(self.inputs) else Pairs(*(each[:n_kept] for each in self))
+        n_kept = self.n_windows - self.n_windows % n_devices
+        return self if n_kept == self.n_windows else Pairs(*(each[:n_kept] for each in self))
+
+    def arguments(self, batch_size: int) -> dict[str, Any]:
+        """Return what Keras' `fit` is to be called with, as to windows and batches."""
+        return {"x": self.inputs, "y": self.targets, "batch_size": batch_size, "shuffle": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +55,7 @@ class Task:
     training
         The recipe's `[training]`.
     fit
-        Windows to fit to.
+        Windows to fit to, in memory or not.
     validation
         Windows held out, None where there are none.
     on_epoch
@@ -51,7 +63,7 @@ class Task:
     """
 
     training: TrainingSection
-    fit: Pairs
+    fit: "Pairs | StreamedPairs"
     validation: Pairs | None
     on_epoch: OnEpoch | None
 
@@ -62,6 +74,14 @@ class Task:
         """
         validation = self.validation and self.validation.shared(n_devices)
         return replace(self, fit=self.fit.shared(n_devices), validation=validation)
+
+    @property
+    def held(self) -> Pairs:
+        """Return the windows to fit to, for networks that need all of them at once."""
+        if not isinstance(self.fit, Pairs):
+            message = "expected windows in memory to fit to, received a stream of them"
+            raise TypeError(message)
+        return self.fit
 
     def optimizer(self) -> Any:
         """Return a new optimizer; models that are fitted separately cannot share one."""

@@ -28,7 +28,7 @@ from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.check_scorer import CheckScorer
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import feature_errors, window_errors
-from stream_detector.core.scoring.scaling import fit_scaler
+from stream_detector.core.scoring.scaling import Scaler, fit_scaler, fit_scaler_by_parts
 from stream_detector.core.scoring.scorer import WINDOWS_MAX, score_windows, usable_windows
 from stream_detector.core.scoring.thresholds import THRESHOLD_MIN
 from stream_detector.datasets import Dataset, SampleDataset
@@ -106,9 +106,7 @@ def train(
     recipe.alerting.business_rules(_features(recipe, dataset))  # so do rules of them
     units_of(recipe.data.units, names)  # likewise
     split = split_normal(recipe, dataset)
-    scaler = fit_scaler(
-        recipe.scaling.kind, dataset.train if recipe.scaling.fit_on == "all" else split.fit
-    )
+    scaler = _fit_scaler(recipe, dataset, split)
     fitter = CheckFitter(recipe) if recipe.scorer.kind == "checks" else None
     look = score_others if fitter is None else fitter.look
     is_crossed = recipe.threshold.calibrate_on == "cross-fit"
@@ -182,6 +180,15 @@ def evaluate_on(
     return found, errors
 
 
+def _fit_scaler(recipe: Recipe, dataset: Dataset, split: Split) -> Scaler:
+    """Fit the scaling; medians, which one pass does not give, to windows in memory."""
+    kind, is_every = recipe.scaling.kind, recipe.scaling.fit_on == "all"
+    if split.stream is None or dataset.stream is None or kind not in ("min-max", "standard"):
+        return fit_scaler(kind, dataset.train if is_every else split.fit)
+    stream = dataset.stream.every if is_every else split.stream
+    return fit_scaler_by_parts(kind, (windows for _, windows in stream.parts()))
+
+
 def _calibrate(
     recipe: Recipe,
     dataset: Dataset,
@@ -247,7 +254,7 @@ def _facts(
             name=dataset.name,
             split=dataset.split,
             fingerprint=dataset.fingerprint,
-            n_windows=len(split.fit),
+            n_windows=fitted.n_windows,
         ),
         threshold=Threshold(
             value=scorer.threshold,

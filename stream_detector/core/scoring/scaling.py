@@ -4,8 +4,9 @@ Pure: fitted once on training windows, stored in the bundle, applied to every
 window offline and live by the same code.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,6 +191,79 @@ def fit_scaler(kind: str, windows: FloatArray) -> Scaler:
         spread = samples.std(axis=0)
     elif kind == "pixels":
         spread = np.full(n_features, PIXEL_MAX)
+    return _by_spread(kind, offset, spread)
+
+
+def fit_scaler_by_parts(kind: str, parts: Iterable[FloatArray]) -> Scaler:
+    """Fit a scaler to training windows that come some at a time.
+
+    Parameters
+    ----------
+    kind
+        "min-max" or "standard": what one pass over the windows can tell. With the first the scaler
+        is that of `fit_scaler`; with the second sums are rounded in another order.
+    parts
+        Each as the windows of `fit_scaler`; together they have at least one.
+
+    Raises
+    ------
+    ValueError
+        If `kind` is another, or there are no windows: the caller's mistake.
+
+    Examples
+    --------
+    >>> windows = np.arange(8, dtype=np.float32).reshape(4, 2, 1)
+    >>> fit_scaler_by_parts("standard", [windows[:1], windows[1:]]).offset
+    array([3.5], dtype=float32)
+    """
+    if kind not in ("min-max", "standard"):
+        message = f"scaling kind: expected min-max or standard, received {kind!r}"
+        raise ValueError(message)
+    found: _Moments | None = None
+    for windows in parts:
+        if len(windows):
+            of_part = _Moments.of(windows)
+            found = of_part if found is None else found.joined(of_part)
+    if found is None:
+        message = "scaling needs windows to fit to, received none"
+        raise ValueError(message)
+    if kind == "min-max":
+        return _by_spread(kind, found.low, found.high - found.low)
+    return _by_spread(kind, found.mean, np.sqrt(found.squares / found.n))
+
+
+class _Moments(NamedTuple):
+    """Extremes, mean, and sum of squared deviations of some samples, each (n_features,)."""
+
+    n: int
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, windows: FloatArray) -> "_Moments":
+        """Return those of windows, at least one."""
+        samples = windows.reshape(-1, windows.shape[-1]).astype(np.float64)  # (n, n_features)
+        mean = samples.mean(axis=0)
+        squares = np.square(samples - mean).sum(axis=0)
+        return cls(len(samples), samples.min(axis=0), samples.max(axis=0), mean, squares)
+
+    def joined(self, other: "_Moments") -> "_Moments":
+        """Return those of both; about the joint mean, squares gain by how far means are apart."""
+        n = self.n + other.n
+        apart = other.mean - self.mean
+        return _Moments(
+            n,
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
+            self.mean + apart * (other.n / n),
+            self.squares + other.squares + np.square(apart) * (self.n * other.n / n),
+        )
+
+
+def _by_spread(kind: str, offset: NDArray[np.float64], spread: NDArray[np.float64]) -> Scaler:
+    """Return the scaler that brings a spread to 1, where there is one."""
     scale = 1.0 / np.where(spread >= SPREAD_MIN, spread, 1.0)  # (n_features,)
     return Scaler(kind, offset.astype(np.float32), scale.astype(np.float32))
 

@@ -52,7 +52,7 @@ def parquet_parts(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> 
     """
     before = None
     for table in _tables(path, columns):
-        before = _to_part(path, table, columns, before, blank_is_missing=blank_is_missing)
+        before = to_part(path, table, columns, before, blank_is_missing=blank_is_missing)
         yield before
     if before is None:
         refuse_empty(path)
@@ -71,10 +71,10 @@ def to_columns(path: Path, table: Any, *, blank_is_missing: bool, columns: Colum
         See `parquet_parts`.
     """
     table = _with_ranges(table, columns)
-    return _to_part(path, table, columns, blank_is_missing=blank_is_missing).with_labels()
+    return to_part(path, table, columns, blank_is_missing=blank_is_missing).with_labels()
 
 
-def _to_part(
+def to_part(
     path: Path,
     table: Any,
     columns: ColumnMap,
@@ -82,7 +82,15 @@ def _to_part(
     *,
     blank_is_missing: bool,
 ) -> Columns:
-    """Return the columns of some rows; `before` are those of the rows before them."""
+    """Return the columns of some rows.
+
+    Parameters
+    ----------
+    path, table, columns, blank_is_missing
+        See `to_columns`.
+    before
+        Those of the rows before them, which say what each column is; None for the first.
+    """
     if not table.num_rows:
         refuse_empty(path)
     names = [
@@ -134,13 +142,13 @@ def _tables(path: Path, columns: ColumnMap) -> Iterator[Any]:
     if path.is_dir():
         yield read_table(path)
         return
-    with _opened(path) as parquet:
+    with opened(path) as parquet:
         from pyarrow import Table  # noqa: PLC0415  (part of the train extra)
 
         with parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
             is_unique = len({*schema.names}) == len(schema.names)  # or it cannot be read
-            if is_unique and not _wanted_index(schema, columns):
+            if is_unique and not wanted_index(schema, columns):
                 for batch in file.iter_batches(_ROWS_A_PART):
                     yield Table.from_batches([batch])
                 return
@@ -149,12 +157,12 @@ def _tables(path: Path, columns: ColumnMap) -> Iterator[Any]:
 
 def read_table(path: Path) -> Any:
     """Return the table of a file or folder, in which the index of a pandas table is a column."""
-    with _opened(path) as parquet:
+    with opened(path) as parquet:
         return parquet.read_table(path)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
     """Yield the module that reads Parquet, having opened a file once; map its errors."""
     try:
         from pyarrow import ArrowException, parquet  # noqa: PLC0415  (part of the train extra)
@@ -175,7 +183,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _with_ranges(table: Any, columns: ColumnMap) -> Any:
     """Return a table with those columns of `NAMED` that pandas saved as a range of numbers only."""
-    for each in _wanted_index(table.schema, columns):
+    for each in wanted_index(table.schema, columns):
         ends: list[Any] = [each.get(end) for end in ("start", "stop", "step")]
         if all(isinstance(end, int) for end in ends) and ends[2]:
             numbers = range(*ends)
@@ -184,7 +192,7 @@ def _with_ranges(table: Any, columns: ColumnMap) -> Any:
     return table
 
 
-def _wanted_index(schema: Any, columns: ColumnMap) -> list[dict[str, Any]]:
+def wanted_index(schema: Any, columns: ColumnMap) -> list[dict[str, Any]]:
     """Return the ranges of an index that may be one of `NAMED`."""
     wanted = (*NAMED, columns.key, columns.time, columns.label)
     return [

@@ -23,7 +23,9 @@ from stream_detector.errors import DatasetError
 from stream_detector.files import AnyPath
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
 
-_TEST_SHARE = 0.2
+TEST_SHARE = 0.2
+"""Share of labelled windows that are the test part, where nothing else is said."""
+
 _N_OF_KEY_MIN = 5
 """A fifth of fewer windows is none."""
 
@@ -193,8 +195,9 @@ def to_dataset(
         See `load`.
     """
     if test_share is None:
-        test_share = 0.0 if table.labels is None else _TEST_SHARE
-    is_test = _is_last(table, test_share)
+        test_share = 0.0 if table.labels is None else TEST_SHARE
+    keys = None if table.keys is None else np.array(table.keys)
+    is_test = last_of_keys(keys, table.timestamps_ms, len(table.windows), test_share)
     labels, times = table.labels, table.timestamps_ms
     windows: Any = table.exact if exact else table.windows
 
@@ -215,13 +218,26 @@ def to_dataset(
     )
 
 
-def _is_last(table: WindowTable, share: float) -> NDArray[np.bool_]:
-    """Return which windows are among the last share of their key, shape (n_windows,)."""
-    n_windows = len(table.windows)
-    keys = table.keys if table.keys is not None else ("",) * n_windows
-    _, numbers, counts = np.unique(np.array(keys), return_inverse=True, return_counts=True)
+def last_of_keys(
+    keys: NDArray[Any] | None, timestamps_ms: NDArray[np.int64] | None, n_windows: int, share: float
+) -> NDArray[np.bool_]:
+    """Return which windows are among the last share of their key, shape (n_windows,).
+
+    Parameters
+    ----------
+    keys
+        Key of each window, or its number, shape (n_windows,); None where all have the same.
+    timestamps_ms
+        Its time, shape (n_windows,); None where only the order says which is later.
+    n_windows
+        At least one.
+    share
+        In [0, 1).
+    """
+    keys = np.zeros(n_windows, np.int8) if keys is None else keys
+    _, numbers, counts = np.unique(keys, return_inverse=True, return_counts=True)
     group = np.where(counts[numbers] < _N_OF_KEY_MIN, -1, numbers)  # (n_windows,)
-    times = table.timestamps_ms if table.timestamps_ms is not None else np.zeros(n_windows)
+    times = timestamps_ms if timestamps_ms is not None else np.zeros(n_windows)
     order = np.lexsort((np.arange(n_windows), times, group))  # group by group, in time
     starts = np.flatnonzero(np.diff(group[order], prepend=group[order][0] - 1))  # (n_groups,)
     sizes = np.diff(starts, append=n_windows)  # (n_groups,)

@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
+from present import present
 
 from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.datasets.files.streaming import load_streamed
 from stream_detector.engines.backend import import_keras
 from stream_detector.engines.onnx_graph import check_graph
 from stream_detector.networks import build_network
@@ -27,6 +31,7 @@ from stream_detector.recipes.networks import (
 from stream_detector.recipes.training import TrainingSection
 from stream_detector.training.components import N_FIT_MAX, principal_components
 from stream_detector.training.fitting import fit_network
+from stream_detector.training.streaming import StreamedPairs
 from stream_detector.training.task import Pairs, Task, with_noise
 
 pytestmark = [
@@ -147,7 +152,7 @@ def test_every_activation_can_be_exported_and_loaded(activation: Activation) -> 
 def test_encoder_and_decoder_are_the_whole_and_names_never_count_up(name: str) -> None:
     first, second = (fresh(SECTIONS[name]) for _ in range(2))
     assert first.input_shape == first.output_shape == (None, *SHAPE)
-    windows = task().fit.inputs
+    windows = task().held.inputs
     encoder, decoder = (first.get_layer(role) for role in ("encoder", "decoder"))
     np.testing.assert_array_equal(
         decoder.predict_on_batch(encoder.predict_on_batch(windows)), first.predict_on_batch(windows)
@@ -193,22 +198,22 @@ def test_principal_components_reconstruct_best_and_do_not_ask_for_the_settings()
     given = Task(given.training, given.fit, given.validation, lambda *each: reported.append(each))
     network = fresh(PCA)
     history = fit_network(network, PCA, given)
-    rows = given.fit.targets.reshape(64, -1).astype(np.float64)
+    rows = given.held.targets.reshape(64, -1).astype(np.float64)
     around = rows - rows.mean(axis=0)
     left = np.linalg.svd(around, compute_uv=False)[3:]
     assert history["loss"] == [pytest.approx(np.square(left).sum() / rows.size, rel=1e-6)]
     assert reported == [(1, history["loss"][0])]
-    for pairs, losses in zip((given.fit, given.validation), history.values(), strict=True):
+    for pairs, losses in zip((given.held, given.validation), history.values(), strict=True):
         assert pairs is not None
         error = network.predict_on_batch(pairs.targets) - pairs.targets
         assert losses == [pytest.approx(float(np.square(error).mean()), rel=1e-3, abs=1e-8)]
-    latent = network.get_layer("encoder").predict_on_batch(given.fit.inputs)
+    latent = network.get_layer("encoder").predict_on_batch(given.held.inputs)
     np.testing.assert_allclose(latent.mean(axis=0), 0, atol=1e-5)
 
 
 def test_principal_components_fit_to_what_is_to_be_given_and_not_to_its_noise() -> None:
     given = task(validation=False)
-    noisy = Pairs(given.fit.inputs[::-1].copy(), given.fit.targets)
+    noisy = Pairs(given.held.inputs[::-1].copy(), given.held.targets)
     weights = []
     for fit in (given.fit, noisy):
         network = fresh(PCA)
@@ -219,7 +224,7 @@ def test_principal_components_fit_to_what_is_to_be_given_and_not_to_its_noise() 
 
 
 def test_principal_components_beyond_the_number_of_windows_are_nothing() -> None:
-    windows = task().fit.targets[:2]
+    windows = task().held.targets[:2]
     _, axes = principal_components(windows, 5)
     assert axes.shape == (24, 5)
     np.testing.assert_allclose(np.square(axes).sum(axis=0), [1, 1, 0, 0, 0], atol=1e-12)
@@ -256,7 +261,7 @@ def test_l1_makes_codes_sparse_and_counts_in_the_loss() -> None:
         for network, section in zip(networks, (plain, sparse), strict=True)
     ]
     latent = [
-        network.get_layer("encoder").predict_on_batch(given.fit.inputs) for network in networks
+        network.get_layer("encoder").predict_on_batch(given.held.inputs) for network in networks
     ]
     assert losses[1] > losses[0]
     assert np.abs(latent[1]).mean() < 0.2 * np.abs(latent[0]).mean()
@@ -287,7 +292,7 @@ def test_codes_come_to_look_gaussian() -> None:
     given = task(n_windows=256, epochs=30)
     network = fresh(section)
     fit_network(network, section, given)
-    latent = network.get_layer("encoder").predict_on_batch(given.fit.inputs)
+    latent = network.get_layer("encoder").predict_on_batch(given.held.inputs)
     assert np.abs(latent.mean(axis=0)).max() < 0.5
     assert latent.std(axis=0).max() < 2.0
 
@@ -302,15 +307,15 @@ def test_playing_against_the_discriminator_draws_codes_near_and_leaves_the_decod
     before = decoder.get_weights()
     adversaries, rng = _Adversaries(network, ADVERSARIAL, given), np.random.default_rng(0)
     for _ in range(300):
-        adversaries.fit_batch(given.fit.inputs, rng)
-    latent = encoder.predict_on_batch(given.fit.inputs)
+        adversaries.fit_batch(given.held.inputs, rng)
+    latent = encoder.predict_on_batch(given.held.inputs)
     assert np.abs(latent.mean(axis=0)).max() < 2.5
     for index, array in enumerate(before):
         np.testing.assert_array_equal(array, decoder.get_weights()[index])
 
 
 def test_noise_is_seen_and_not_to_be_given() -> None:
-    windows = task().fit.inputs
+    windows = task().held.inputs
     inputs, targets = with_noise(windows, 0.2, np.random.default_rng(0))
     assert targets is windows
     assert inputs.dtype == np.float32
@@ -351,3 +356,33 @@ def test_every_kind_fits_with_another_backend() -> None:
     if done.returncode == 77:
         pytest.skip("needs JAX: pip install jax")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["dense", "sparse", "vae"])
+def test_windows_read_while_fitting_give_the_same_bits_as_in_memory_in_the_same_order(
+    tmp_path: Path, name: str
+) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    given = task(121, epochs=1)
+    values = given.held.inputs.reshape(121, -1)
+    table = pyarrow.table({f"v{at}": column for at, column in enumerate(values.T)})
+    parquet.write_table(table, tmp_path / "windows.parquet", row_group_size=13)
+    stream = present(load_streamed(tmp_path / "windows.parquet", SHAPE[1], 100, 0).stream)
+    plain = Scaler("none", np.zeros(2, np.float32), np.ones(2, np.float32))
+    streamed = StreamedPairs(stream, plain, noise=0.0, seed=0, n_mixed=30)
+    network = fresh(SECTIONS[name])
+    history = fit_network(network, SECTIONS[name], replace(given, fit=streamed))
+
+    class InOrder(Pairs):
+        """Windows in memory that are not shuffled."""
+
+        def arguments(self, batch_size: int) -> dict[str, Any]:
+            return {**super().arguments(batch_size), "shuffle": False}
+
+    inputs = np.concatenate([batch.inputs for batch in streamed.batches(0, 16)])
+    assert len(inputs) == 121
+    other = fresh(SECTIONS[name])
+    in_memory = replace(given, fit=InOrder(inputs, inputs))
+    assert fit_network(other, SECTIONS[name], in_memory) == history
+    for one, another in zip(network.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, another)

@@ -20,6 +20,7 @@ MODELS = Path(__file__).parents[3] / "models"
 TUTORIAL = MODELS / "ecg5000-dense.toml"
 SAMPLES = MODELS / "mitdb-dense.toml"
 TELEMETRY = MODELS / "telemetry.toml"
+STREAMED = ("data.name=parquet", "data.path=folder", "data.n_windows_in_memory=1000")
 
 
 def refusal(*overrides: str) -> str:
@@ -187,6 +188,30 @@ def test_all_problems_at_once_each_with_key_expected_and_received() -> None:
             ["network.kind=adversarial", "training.devices=all"],
             "training.devices: expected only with a network that has one loss, received 'all' with "
             "network.kind = 'adversarial'; set training.devices = 1",
+        ),
+        (
+            ["data.n_windows_in_memory=1000"],
+            "data.n_windows_in_memory: expected only with data.name = parquet, received 1000",
+        ),
+        (
+            ["data.name=csv", "data.path=a.csv", "data.n_windows_in_memory=1000"],
+            "data.n_windows_in_memory: expected only with data.name = parquet, received 1000",
+        ),
+        ([*STREAMED, "data.n_windows_in_memory=99"], "expected greater than or equal to 100"),
+        (
+            [*STREAMED, "window.record=samples", "window.sample_interval_ms=1"],
+            "data.n_windows_in_memory: expected only with window.record = 'window', received it "
+            "with 'samples'",
+        ),
+        (
+            [*STREAMED, "training.trim=true"],
+            "training.trim: expected only with all windows in memory, received true with "
+            "data.n_windows_in_memory = 1000; label what is not normal",
+        ),
+        (
+            [*STREAMED, "network.kind=adversarial", "network.discriminator_units=[4]"],
+            "data.n_windows_in_memory: expected only with a network that has one loss, received "
+            "1000 with network.kind = 'adversarial'",
         ),
         (["training.patience=0"], "training.patience: expected greater than or equal to 1"),
         (

@@ -21,7 +21,8 @@ from stream_detector.engines.keras import load_keras
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import Recipe, load_recipe
-from stream_detector.training import train
+from stream_detector.training import load_windows, train
+from stream_detector.training.data import load_trained_on
 from stream_detector.training.key_scales import N_SAMPLES_MIN
 from stream_detector.training.splits import split_normal
 
@@ -395,3 +396,81 @@ def test_keys_with_too_few_samples_are_warned_of(tmp_path: Path) -> None:
     bundle = train(load_recipe(SYNTHETIC.with_name("smd-dense.toml"), changes), tmp_path / "b")
     (warning,) = [each for each in bundle.manifest.warnings if "keys with too few" in each]
     assert warning.endswith("which have the median scale of all keys: 1, such as new\\x1b")
+
+
+def write_waves(folder: Path) -> None:
+    """Write two files of 300 windows each, in row groups of 70: waves, and noise for anomalies."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(2):
+        labels = (rng.random(300) < 0.05).astype(np.int8)
+        phases = rng.uniform(0, 6, (300, 1))
+        values = np.sin(phases + np.arange(8)) + rng.normal(0, 0.02 + labels[:, None], (300, 8))
+        columns = {f"v{at}": column for at, column in enumerate(values.T)} | {"label": labels}
+        path = folder / f"part-{number}.parquet"
+        parquet.write_table(pyarrow.table(columns), path, row_group_size=70)
+
+
+def streamed_recipe(folder: Path, *overrides: str) -> Recipe:
+    keys = ("data.name=parquet", "data.n_windows_in_memory=200", "window.steps=8")
+    return own_recipe(folder, *keys, "window.features=1", "training.batch_size=16", *overrides)
+
+
+def test_a_network_is_fitted_to_windows_that_are_not_in_memory(tmp_path: Path) -> None:
+    write_waves(tmp_path / "waves")
+    recipe = streamed_recipe(tmp_path / "waves", "training.epochs=6", "training.patience=3")
+    bundle = train(recipe, tmp_path / "bundle")
+    manifest, metrics = bundle.manifest, present(bundle.manifest.metrics)
+    held = load_windows(recipe)
+    stream = present(held.stream)
+    assert manifest.data.n_windows == len(stream) - manifest.threshold.n_windows
+    assert 400 < manifest.data.n_windows < 480
+    assert manifest.threshold.n_windows == round(0.2 * len(held.normal_train))
+    assert manifest.data.fingerprint == held.fingerprint
+    assert len(present(load_trained_on(bundle)).train) == len(held.train)
+    assert isinstance(metrics["auroc"], float)
+    assert metrics["auroc"] > 0.9
+    # The same normal windows scale the values as in memory.
+    memory = train(streamed_recipe(tmp_path / "waves", IN_MEMORY), tmp_path / "memory")
+    low, high = (bundle.scaler.offset, bundle.scaler.offset + 1 / bundle.scaler.scale)
+    np.testing.assert_allclose(memory.scaler.offset, low, rtol=0.05)
+    np.testing.assert_allclose(memory.scaler.offset + 1 / memory.scaler.scale, high, rtol=0.05)
+    assert memory.manifest.data.n_windows < 480
+    assert train(recipe, tmp_path / "again").manifest.version == manifest.version
+
+
+IN_MEMORY = "data.n_windows_in_memory=600"
+
+
+def test_where_all_windows_are_in_memory_nothing_differs(tmp_path: Path) -> None:
+    write_waves(tmp_path / "waves")
+    names = ("data.n_windows_in_memory=", IN_MEMORY)
+    bundles = [train(streamed_recipe(tmp_path / "waves", each), tmp_path / "b") for each in names]
+    first, second = (each.manifest.model_dump(exclude={"version", "recipe"}) for each in bundles)
+    assert first == second
+
+
+def test_checks_are_calibrated_on_windows_in_memory_by_networks_that_were_fitted_to_all_others(
+    tmp_path: Path,
+) -> None:
+    write_waves(tmp_path / "waves")
+    epochs: list[int] = []
+    crossed = ["threshold.method=false_alarm_share", "threshold.quantile="]
+    crossed += ["threshold.calibrate_on=cross-fit", "threshold.calibration_share="]
+    crossed += ["threshold.folds=2", "threshold.false_alarm_share=0.05", "scorer.kind=checks"]
+    recipe = streamed_recipe(tmp_path / "waves", *crossed, "check=[{kind='shape'}]")
+    bundle = train(recipe, tmp_path / "bundle", lambda epoch, _: epochs.append(epoch))
+    held = load_windows(recipe)
+    assert bundle.manifest.data.n_windows == len(present(held.stream))
+    assert bundle.manifest.threshold.n_windows == len(held.normal_train)
+    assert epochs == [1, 1, 2, 2, 3]
+    # In closed form it is fitted to the windows in memory.
+    plain = ["network.kind=pca", "network.components=2", "training.epochs=", "network.units="]
+    plain += ["network.activation=", "network.output_activation=", "training.batch_size="]
+    other = train(
+        streamed_recipe(tmp_path / "waves", *crossed, "check=[{kind='shape'}]", *plain),
+        tmp_path / "other",
+        overwrite=True,
+    )
+    assert other.manifest.data.n_windows == len(held.normal_train)

@@ -1,0 +1,79 @@
+"""Windows to train on that are too many for memory, read from their file as often as needed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.records import FloatArray
+
+if TYPE_CHECKING:
+    from stream_detector.datasets.files.row_groups import WindowSource
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowStream:
+    """Training windows in a file, of which a data set holds some.
+
+    Parameters
+    ----------
+    source
+        Reads them.
+    is_train
+        Which windows of the source are training windows, shape (n_windows of the source,).
+    is_used
+        Which of these are read: the normal ones at first, same shape.
+    rows
+        Which windows of the source the training windows of the data set are, ascending.
+    fingerprint
+        Sha256 of all windows and labels of the source.
+    origin
+        What is taken from each feature before values are rounded to float32.
+    """
+
+    source: "WindowSource"
+    is_train: NDArray[np.bool_]
+    is_used: NDArray[np.bool_]
+    rows: NDArray[np.intp]
+    fingerprint: str
+    origin: tuple[float, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of windows that are read."""
+        return int(np.count_nonzero(self.is_used))
+
+    @property
+    def every(self) -> "WindowStream":
+        """Return all training windows, the anomalous ones included."""
+        return replace(self, is_used=self.is_train)
+
+    def without(self, rows: NDArray[np.intp]) -> "WindowStream":
+        """Return the windows without some of those that the data set holds.
+
+        Parameters
+        ----------
+        rows
+            Which training windows of the data set.
+        """
+        is_used = self.is_used.copy()
+        is_used[self.rows[rows]] = False
+        return replace(self, is_used=is_used)
+
+    def parts(self, order: Sequence[int] | None = None) -> Iterator[tuple[int, FloatArray]]:
+        """Yield windows some at a time, each part with the number of its row group.
+
+        Parameters
+        ----------
+        order
+            Row groups in the order in which they are read; None for that of the file. Within one
+            the windows have the order of the file.
+        """
+        starts = self.source.starts
+        for number in range(len(starts)) if order is None else order:
+            start = starts[number]
+            for table in self.source.read(number, self.origin):
+                is_used = self.is_used[start : start + len(table.windows)]  # (n_windows,)
+                start += len(table.windows)
+                yield number, table.windows[is_used]
