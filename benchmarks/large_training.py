@@ -8,7 +8,6 @@ keys of the recipe can be changed by `--set`.
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +17,8 @@ import pyarrow
 from common import ROOT
 from large_files import run_program
 from pyarrow import parquet
+
+from stream_detector.core.records import FloatArray
 
 RECIPE = ROOT / "models" / "synthetic-ecg-dense.toml"
 N_STEPS = 256
@@ -32,9 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, nargs="+", default=[1.0])
     parser.add_argument("--held", type=int, default=50_000, help="windows in memory")
-    parser.add_argument(
-        "--folder", type=Path, help="where the windows are written; a temporary one"
-    )
+    parser.add_argument("--folder", type=Path, help="to write to, for a while")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     chosen = parser.parse_args()
     print("| windows | on disk | written in | peak of resident memory | trained in |")
@@ -55,7 +54,6 @@ def main() -> None:
             run = run_program("train", RECIPE, *words, "--out", Path(folder) / "bundle")
         cells = f"{n_windows:,} x {N_STEPS} | {on_disk:.2f} GB | {written_s:.0f} s"
         print(f"| {cells} | {run.peak_mib:.0f} MiB | {run.seconds:.0f} s |", flush=True)
-        sys.stdout.flush()
 
 
 def write_windows(folder: Path, gigabytes: float) -> int:
@@ -74,13 +72,14 @@ def write_windows(folder: Path, gigabytes: float) -> int:
     return n_groups * GROUP_ROWS
 
 
-def waves(rng: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def waves(rng: np.random.Generator) -> FloatArray:
     """Return the windows of a row group: waves of any phase, of one of a few lengths."""
     phases = rng.uniform(0, 2 * np.pi, (GROUP_ROWS, 1)).astype(np.float32)
     lengths = rng.integers(2, 6, (GROUP_ROWS, 1)).astype(np.float32)
     steps = np.arange(N_STEPS, dtype=np.float32) * np.float32(2 * np.pi / N_STEPS)
     noise = rng.standard_normal((GROUP_ROWS, N_STEPS), dtype=np.float32)
-    return np.sin(lengths * steps + phases) + np.float32(0.05) * noise
+    found: FloatArray = np.sin(lengths * steps + phases) + np.float32(0.05) * noise
+    return found
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from stream_detector.datasets import (
     load_samples,
 )
 from stream_detector.datasets.files.samples import load as load_sample_file
-from stream_detector.datasets.files.streaming import load_streamed
+from stream_detector.datasets.files.streaming import check_memory, load_streamed
 from stream_detector.datasets.files.windows import load as load_window_file
 from stream_detector.datasets.sampling import draw_each, draw_share
 from stream_detector.datasets.windowing import to_windows
@@ -199,6 +199,8 @@ def _load_whole(recipe: Recipe) -> Dataset:
             test_share=section.test_share,
         )
     if section.path is not None:
+        if section.name == "parquet":
+            check_memory(Path(section.path))
         return load_window_file(
             Path(section.path),
             n_features,

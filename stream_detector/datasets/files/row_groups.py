@@ -36,6 +36,8 @@ class RowGroup:
         The file, and which of its row groups.
     n_rows, n_before
         Rows in it, and rows of the file before it.
+    n_columns
+        Columns of the file.
     partition
         Names and values of the columns that the path of the file stands for, as in
         `key=pump-1/part-0.parquet`.
@@ -45,6 +47,7 @@ class RowGroup:
     number: int
     n_rows: int
     n_before: int
+    n_columns: int
     partition: tuple[tuple[str, Any], ...] = ()
 
 
@@ -68,7 +71,7 @@ class WindowSource:
 
     def __init__(self, path: Path, n_features: int = 1, columns: ColumnMap = BY_NAME) -> None:
         self.path = path
-        self.groups = tuple(each for each in _find_groups(path) if each.n_rows)
+        self.groups = tuple(each for each in find_groups(path) if each.n_rows)
         if not self.groups:
             refuse_empty(path)
         self._n_features, self._columns = n_features, columns
@@ -121,8 +124,14 @@ class WindowSource:
             before, n_before = self._first or part, n_before + len(part.rows)
 
 
-def _find_groups(path: Path) -> Iterator[RowGroup]:
-    """Yield the row groups of all files."""
+def find_groups(path: Path) -> Iterator[RowGroup]:
+    """Yield the row groups of a file, a pattern or a folder, in their order.
+
+    Raises
+    ------
+    DatasetError
+        If one cannot be read.
+    """
     for each in files_of(path):
         if not each.is_dir():
             yield from _groups_of(each)
@@ -141,10 +150,11 @@ def _find_groups(path: Path) -> Iterator[RowGroup]:
 def _groups_of(path: Path, partition: tuple[tuple[str, Any], ...] = ()) -> Iterator[RowGroup]:
     """Yield the row groups of one file."""
     with opened(path) as parquet, parquet.ParquetFile(path) as file:
-        sizes = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
+        found = file.metadata
+        sizes = [found.row_group(at).num_rows for at in range(found.num_row_groups)]
     n_before = 0
     for number, n_rows in enumerate(sizes):
-        yield RowGroup(path, number, n_rows, n_before, partition)
+        yield RowGroup(path, number, n_rows, n_before, found.num_columns, partition)
         n_before += n_rows
 
 

@@ -196,8 +196,10 @@ def to_dataset(
     """
     if test_share is None:
         test_share = 0.0 if table.labels is None else TEST_SHARE
-    keys = None if table.keys is None else np.array(table.keys)
-    is_test = last_of_keys(keys, table.timestamps_ms, len(table.windows), test_share)
+    numbers = None
+    if table.keys is not None:
+        numbers = np.unique(np.array(table.keys), return_inverse=True)[1]  # (n_windows,)
+    is_test = last_of_keys(numbers, table.timestamps_ms, len(table.windows), test_share)
     labels, times = table.labels, table.timestamps_ms
     windows: Any = table.exact if exact else table.windows
 
@@ -219,14 +221,17 @@ def to_dataset(
 
 
 def last_of_keys(
-    keys: NDArray[Any] | None, timestamps_ms: NDArray[np.int64] | None, n_windows: int, share: float
+    numbers: NDArray[Any] | None,
+    timestamps_ms: NDArray[np.int64] | None,
+    n_windows: int,
+    share: float,
 ) -> NDArray[np.bool_]:
     """Return which windows are among the last share of their key, shape (n_windows,).
 
     Parameters
     ----------
-    keys
-        Key of each window, or its number, shape (n_windows,); None where all have the same.
+    numbers
+        Number of each window's key, from 0, shape (n_windows,); None where all have the same.
     timestamps_ms
         Its time, shape (n_windows,); None where only the order says which is later.
     n_windows
@@ -234,17 +239,19 @@ def last_of_keys(
     share
         In [0, 1).
     """
-    keys = np.zeros(n_windows, np.int8) if keys is None else keys
-    _, numbers, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    group = np.where(counts[numbers] < _N_OF_KEY_MIN, -1, numbers)  # (n_windows,)
-    times = timestamps_ms if timestamps_ms is not None else np.zeros(n_windows)
-    order = np.lexsort((np.arange(n_windows), times, group))  # group by group, in time
-    starts = np.flatnonzero(np.diff(group[order], prepend=group[order][0] - 1))  # (n_groups,)
-    sizes = np.diff(starts, append=n_windows)  # (n_groups,)
-    place = np.arange(n_windows) - np.repeat(starts, sizes)  # (n_windows,), within the group
-    n_train = np.repeat(sizes - (share * sizes).astype(np.intp), sizes)  # (n_windows,)
+    numbers = np.zeros(n_windows, np.int8) if numbers is None else numbers
+    is_few = np.bincount(numbers) < _N_OF_KEY_MIN  # (n_keys,)
+    group = np.where(is_few[numbers], numbers.dtype.type(-1), numbers)  # (n_windows,)
+    sorted_by = (group,) if timestamps_ms is None else (timestamps_ms, group)
+    order = np.lexsort(sorted_by)  # group by group, in time, and then as in the file
+    starts = np.flatnonzero(np.diff(group[order], prepend=group.dtype.type(-2)))  # (n_groups,)
+    ends = np.append(starts[1:], n_windows)
+    # Arrays of one byte a window: there may be very many.
+    change = np.zeros(n_windows + 1, np.int8)
+    change[ends - (share * (ends - starts)).astype(np.intp)] += 1
+    change[ends] -= 1
     is_test = np.zeros(n_windows, dtype=np.bool_)
-    is_test[order] = place >= n_train
+    is_test[order] = np.cumsum(change[:-1], dtype=np.int8) > 0
     return is_test
 
 
