@@ -48,6 +48,7 @@ NOT_RUN = Counter(
         "docs/how-to/security.md": 2,
         "docs/how-to/spark.md": 2,
         "docs/how-to/workers.md": 1,
+        "docs/tutorials/backfill.md": 4,
         "docs/tutorials/ecg5000.md": 1,
         "docs/tutorials/index.md": 1,
         "docs/tutorials/init.md": 1,

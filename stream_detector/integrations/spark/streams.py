@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.streaming import StatefulProcessor, StatefulProcessorHandle
 
+from stream_detector.assembly import make_schemas
 from stream_detector.core.detector import Detector, WindowDetector
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.state.snapshot import dump, load
@@ -96,7 +97,9 @@ def score_stream(
     given |= {"alerts_topic": alerts_topic, "dead_letter_topic": dead_letter_topic}
     _require_kafka_source(records)
     spark = records.sparkSession
-    shared, served = share_bundle(spark, bundle, load_settings(DetectSettings, **given))
+    asked = load_settings(DetectSettings, **given)
+    shared, served = share_bundle(spark, bundle, asked)
+    make_schemas(asked, served.detector)  # refuses what workers would
     rows = records.select(*RECORD_COLUMNS)
     if not needs_state(served.detector):
         return rows.mapInArrow(BatchScorer(shared), OUTPUT_SCHEMA)

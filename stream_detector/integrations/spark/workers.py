@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -35,6 +36,7 @@ from stream_detector.core.records import Headers, OutputRecord, RecordBatch, Ser
 from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.errors import BundleMismatchError
 from stream_detector.files import AnyPath
+from stream_detector.ports import SchemaSource
 from stream_detector.service.outputs import OutputWriter
 from stream_detector.settings import DetectSettings
 
@@ -130,9 +132,18 @@ class OpenBundle:
         self.shared = shared
         self.served = served
         self.detector = with_details(served.detector, shared.settings)
-        self.schemas = make_schemas(shared.settings, self.detector)
-        self.schemas.register_alerts()
-        self._writer = OutputWriter(shared.settings, self.detector, self.schemas)
+
+    @cached_property
+    def schemas(self) -> SchemaSource:
+        """Where schemas of records come from; tables have none, so they ask no registry."""
+        schemas = make_schemas(self.shared.settings, self.detector)
+        schemas.register_alerts()
+        return schemas
+
+    @cached_property
+    def _writer(self) -> OutputWriter:
+        """What writes the outputs of steps."""
+        return OutputWriter(self.shared.settings, self.detector, self.schemas)
 
     @property
     def made_by(self) -> str:
@@ -193,13 +204,12 @@ def share_bundle(
     BundleError
         If it is missing, changed, made for something else, or fails its self-test.
     ConfigError
-        If the settings do not fit the bundle, or need a library that is not installed.
+        If the settings do not fit the bundle.
     """
     text = str(bundle)
     is_shipped = not text.startswith(ON_WORKERS)
     path = text.removeprefix(ON_WORKERS)
     served = _open(path, settings)
-    make_schemas(settings, served.detector)
     version = served.bundle.reference.version
     place = _ship(spark, served) if is_shipped else path
     return SharedBundle(place, is_shipped, version, settings), served
