@@ -48,6 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 # The modules that take longest: some wait for brokers, some compute, and these alternate.
 LONGEST = (
     "integration/test_faults.py",
+    "integration/test_spark.py",
     "docs/test_pages.py",
     "unit/training/test_train.py",
     "integration/test_main_job.py",

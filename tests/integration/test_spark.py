@@ -123,7 +123,7 @@ RUNS = [
     Run("images"),
     Run("heartbeats"),
     Run("pumps"),
-    Run("odd ones", 7, 3, "America/New_York", is_on_workers=True),
+    Run("odd ones", 5, 3, "America/New_York", is_on_workers=True),
 ]
 """The page's program judges the beats, and the job that is killed the odd ones once more."""
 
@@ -196,7 +196,7 @@ def test_killed_in_a_micro_batch_and_started_again_nothing_is_lost(
     arguments = [
         *(str(judged.bundle), "--bootstrap-servers", kafka, "--checkpoint", str(checkpoint)),
         *("--input-topic", judged.topic, "--alerts-topic", alerts, "--dead-letter-topic", letters),
-        *("--trigger", "available-now", "--max-offsets", str(judged.n_records // 8)),
+        *("--trigger", "available-now", "--max-offsets", str(judged.n_records // 4)),
         *("--kafka", "client.id=job"),
     ]
     while not is_in_a_micro_batch(checkpoint):

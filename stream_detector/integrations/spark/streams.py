@@ -39,6 +39,7 @@ from stream_detector.integrations.spark.workers import (
     in_order,
     output_batch,
     output_rows,
+    pieces_in_order,
     records_of,
     share_bundle,
 )
@@ -69,7 +70,7 @@ def score_stream(
     Parameters
     ----------
     records
-        Of Spark's Kafka source, with the option `includeHeaders`; a stream or, to try it, a batch.
+        A stream of Spark's Kafka source, with the option `includeHeaders`.
     bundle
         The bundle's folder, which Spark ships to its workers; `local:` before the path ships
         nothing: it is there on the driver and on every worker.
@@ -156,8 +157,9 @@ class BatchScorer:
         for batch in batches:
             if not batch.num_rows:
                 continue
-            for table in by_topic(in_order([pa.Table.from_batches([batch])])):
-                _, outputs = bundle.step(bundle.detector.initial_state(), records_of(table))
+            for table in by_topic(pa.Table.from_batches([batch])):
+                records = records_of(in_order(table))
+                _, outputs = bundle.step(bundle.detector.initial_state(), records)
                 yield output_batch(outputs)
 
 
@@ -187,13 +189,14 @@ class PartitionProcessor(StatefulProcessor):  # type: ignore[misc]  # pyspark is
         """Yield what the packed records of a partition led to."""
         del key, timerValues
         bundle = self._shared.open()
-        batch = records_of(in_order([_from_bytes(row.records) for row in rows]))
-        partition = int(batch.series().partitions[0])
-        state = self._load(bundle, partition, int(batch.offsets()[0]))
-        state, outputs = bundle.step(state, batch)
+        pieces = pieces_in_order(_from_bytes(row.records) for row in rows)
+        partition, first = (pieces[0][name][0].as_py() for name in ("partition", "offset"))
+        state = self._load(bundle, partition, first)
+        for piece in pieces:
+            state, outputs = bundle.step(state, records_of(piece))
+            for each in output_rows(outputs):
+                yield Row(**each)
         self._save(dump(state, bundle.made_by, [partition]))
-        for row in output_rows(outputs):
-            yield Row(**row)
 
     def close(self) -> None:
         """Do nothing: the bundle stays open for the worker's next task."""

@@ -11,9 +11,10 @@ import atexit
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -45,9 +46,6 @@ ON_WORKERS = "local:"
 
 OPEN_MAX = 4
 """Most bundles that a worker process keeps open."""
-
-STEP_RECORDS_MAX = 32_768
-"""Most records of one step; what it finds does not depend on it."""
 
 RECORD_COLUMNS = ("key", "value", "topic", "partition", "offset", "timestamp", "headers")
 """Columns of Spark's Kafka source that are read, `headers` with its option `includeHeaders`."""
@@ -164,16 +162,11 @@ class OpenBundle:
         batch
             Those of a partition in the order of their offsets.
         """
-        content_type, found = self.shared.settings.content_type, list[OutputRecord]()
-        for start in range(0, len(batch), STEP_RECORDS_MAX):
-            rows = np.arange(start, min(start + STEP_RECORDS_MAX, len(batch)))
-            part = batch if len(rows) == len(batch) else batch.select(rows, {})
-            part = self.schemas.attach(part)
-            step = self.detector.step(state, part, content_type)
-            now_ms = time.time_ns() // 1_000_000
-            found += [each.record for each in self._writer.outputs(part, step, now_ms)]
-            state = step.state
-        return state, found
+        batch = self.schemas.attach(batch)
+        step = self.detector.step(state, batch, self.shared.settings.content_type)
+        now_ms = time.time_ns() // 1_000_000
+        found = [each.record for each in self._writer.outputs(batch, step, now_ms)]
+        return step.state, found
 
 
 _OPEN: list[OpenBundle] = []
@@ -246,11 +239,27 @@ def records_of(table: pa.Table | pa.RecordBatch) -> RecordBatch:
     )
 
 
-def in_order(tables: Sequence[pa.Table]) -> pa.Table:
-    """Return the rows of some tables in one, by topic, partition and offset."""
-    table = tables[0] if len(tables) == 1 else pa.concat_tables(tables)
-    names = ("topic", "partition", "offset")
-    return table.sort_by([(name, "ascending") for name in names])
+def in_order(table: pa.Table) -> pa.Table:
+    """Return the rows of a topic by partition and offset; as they are, where they are so already.
+
+    A shuffle gives no order, and what a program did to the records before may have changed it.
+    """
+    if _is_in_order(table):
+        return table
+    return table.sort_by([("partition", "ascending"), ("offset", "ascending")])
+
+
+def pieces_in_order(tables: Iterable[pa.Table]) -> list[pa.Table]:
+    """Return the rows of a partition, given in any pieces, in pieces that follow each other.
+
+    They stay the pieces that they are unless they overlap: then they are one.
+    """
+    pieces = sorted(map(in_order, tables), key=lambda each: each["offset"][0].as_py())
+    if all(
+        one["offset"][-1].as_py() < other["offset"][0].as_py() for one, other in pairwise(pieces)
+    ):
+        return pieces
+    return [in_order(pa.concat_tables(pieces))]
 
 
 def by_topic(table: pa.Table) -> Iterator[pa.Table]:
@@ -308,6 +317,15 @@ def _ship(spark: SparkSession, served: Served) -> str:
             archive.writestr(file, content)
     spark.sparkContext.addArchive(str(path))
     return name
+
+
+def _is_in_order(table: pa.Table) -> bool:
+    """Return whether partition and offset ascend together."""
+    partitions = table["partition"].to_numpy(zero_copy_only=False)  # (n_records,)
+    offsets = table["offset"].to_numpy(zero_copy_only=False)  # (n_records,)
+    is_next = partitions[1:] > partitions[:-1]
+    is_same = partitions[1:] == partitions[:-1]
+    return bool((is_next | (is_same & (offsets[1:] > offsets[:-1]))).all())
 
 
 def _objects(column: pa.ChunkedArray | pa.Array) -> list[Any]:

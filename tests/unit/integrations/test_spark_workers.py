@@ -9,10 +9,13 @@ from typing import Any
 
 import orjson
 import pytest
+from avro_forms import FLAT, framed
+from fake_registry import fake_registry
+from input_forms import NAMES, PARTITIONS, samples_of, write_bundle
 from sample_streams import START_MS
 from spark_inputs import CASES, N_PARTITIONS, Case, lines_of
 
-from stream_detector.assembly import open_bundle, with_details
+from stream_detector.assembly import make_schemas, open_bundle, with_details
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import OutputRecord
 from stream_detector.errors import BundleMismatchError, StateError
@@ -67,7 +70,8 @@ def detected(broker: MemoryBroker, bundle: Path, settings: DetectSettings) -> li
     client = broker.connect(topics=["telemetry"], group="g")
     served = open_bundle(bundle, changes=settings.changes)
     detector = with_details(served.detector, settings)
-    Service(client, detector, settings, Metrics(), SystemClock()).run()
+    schemas = make_schemas(settings, detector)
+    Service(client, detector, settings, Metrics(), SystemClock(), schemas).run()
     return [
         OutputRecord(topic, each.metadata.key, each.value, each.metadata.headers)
         for topic in ("alerts", "dead-letters")
@@ -144,7 +148,6 @@ def test_whatever_the_micro_batches_all_is_as_detect_writes_it(
 ) -> None:
     case, bundle = CASES[name], bundles(name)
     monkeypatch.setattr(streams, "PART_BYTES", 700)
-    monkeypatch.setattr(workers, "STEP_RECORDS_MAX", 50)
     broker = filled_broker(case)
     expected = detected(broker, bundle, DetectSettings(**SETTINGS, **case.settings))
     found = streamed(broker, shared(bundle, **case.settings), [31, 7, 90], seed=1)
@@ -210,6 +213,30 @@ def test_a_batch_of_several_topics_is_judged_topic_by_topic(bundles: Any) -> Non
     assert sum(map(len, tables)) == whole.num_rows
 
 
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        ([[3, 5], [1, 2], [7]], [[1, 2], [3, 5], [7]]),
+        ([[5, 3], [2, 1]], [[1, 2], [3, 5]]),
+        ([[1, 4], [3, 5]], [[1, 3, 4, 5]]),
+        ([[1, 4], [4, 5]], [[1, 4, 4, 5]]),
+    ],
+)
+def test_pieces_of_a_partition_are_put_in_order_and_joined_where_they_overlap(
+    pieces: list[list[int]], expected: list[list[int]]
+) -> None:
+    tables = [pa.table({"partition": [0] * len(each), "offset": each}) for each in pieces]
+    found = workers.pieces_in_order(tables)
+    assert [each["offset"].to_pylist() for each in found] == expected
+
+
+def test_rows_that_are_in_order_are_not_copied() -> None:
+    table = pa.table({"partition": [0, 0, 1], "offset": [7, 9, 2]})
+    assert workers.in_order(table) is table
+    other = pa.table({"partition": [1, 0, 0], "offset": [2, 9, 7]})
+    assert workers.in_order(other) == table
+
+
 def test_scores_are_written_as_detect_writes_them(bundles: Any) -> None:
     case, bundle = CASES["heartbeats"], bundles("heartbeats")
     broker = filled_broker(case)
@@ -225,6 +252,30 @@ def test_scores_are_written_as_detect_writes_them(bundles: Any) -> None:
     assert expected == sorted(
         (each.key, each.value, list(each.headers)) for each in found if each.topic == "scores"
     )
+
+
+def test_schemas_of_records_and_alerts_come_from_a_registry(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle", {"format": "avro", **FLAT.table})
+    broker = MemoryBroker(now_ms=lambda: START_MS)
+    broker.create_topic("telemetry", PARTITIONS)
+    broker.create_topic("alerts")
+    broker.create_topic("dead-letters")
+    for each in samples_of(len(NAMES)):
+        value = framed(1, FLAT.encode(each.key, each.time_ms, each.values))
+        place = int(each.key[-1]) - 1
+        broker.append(OutputRecord("telemetry", None, value, [], each.time_ms, place))
+    with fake_registry() as fake:
+        fake.add(1, FLAT.text)
+        fake.answers["/subjects/alerts-value/versions"] = (200, {"id": 9})
+        given: dict[str, Any] = {"schema_registry_url": fake.url, "alerts_format": "avro"}
+        expected = detected(broker, bundle, DetectSettings(**SETTINGS, **given))
+        found = streamed(broker, shared(bundle, **given), [20], seed=3)
+    assert [each.value[:5] for each in found if each.value] == len(expected) * [b"\0\0\0\0\x09"]
+    timeless = [
+        sorted((each.key, list(each.headers), len(each.value or b"")) for each in some)
+        for some in (found, expected)
+    ]
+    assert timeless[0] == timeless[1] != []
 
 
 def test_a_worker_opens_a_bundle_once_and_keeps_a_few(
