@@ -11,7 +11,7 @@ MIRROR := $(wildcard ../shared/data)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install system-deps demo lint lint-types lint-rest check test coverage lowest docs fuzz faults soak zoo bench lock clean
+.PHONY: help install system-deps demo lint lint-types lint-rest check test coverage flink lowest docs fuzz faults soak zoo bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -32,7 +32,7 @@ $(SPARK): tests/spark.lock $(INSTALLED)
 
 # A mirror of the data sets beside the checkout saves the downloads; see docs/how-to/send-data.md.
 ifneq ($(MIRROR),)
-demo check test coverage lowest soak zoo bench: export STREAM_DETECTOR_DATA ?= $(abspath $(MIRROR))
+demo check test coverage flink lowest soak zoo bench: export STREAM_DETECTOR_DATA ?= $(abspath $(MIRROR))
 endif
 
 demo: $(INSTALLED) ## train, stream, detect and read the alerts back, in one table; DEMO_ARGS=--console for the page
@@ -75,6 +75,21 @@ lowest: ## every test with the lowest versions that pyproject.toml asks for; nee
 	uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --editable '.[all,spark]'
 	$(VENV)-lowest/bin/pytest -q $(SIDE_BY_SIDE) --override-ini filterwarnings=default
 
+# PyFlink's dependencies are of other versions than ours, so it has an environment of its own.
+FLINK := $(VENV)-flink
+FLINK_INSTALLED := $(FLINK)/.installed
+
+flink: $(INSTALLED) $(FLINK_INSTALLED) ## the jobs of examples/flink on a real Kafka: needs Java and Maven
+	FLINK_PYTHON=$(abspath $(FLINK)/bin/python) $(BIN)/pytest -q tests/integration/test_flink.py
+
+$(FLINK_INSTALLED): examples/flink/requirements.lock examples/flink/pom.xml pyproject.toml
+	test -x $(FLINK)/bin/python || $(PYTHON) -m venv $(FLINK)
+	$(FLINK)/bin/python -m pip install --quiet --require-hashes --requirement examples/flink/requirements.lock
+	$(FLINK)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	mvn --batch-mode --quiet --file examples/flink/pom.xml dependency:copy-dependencies \
+		-DoutputDirectory=$$($(FLINK)/bin/python -c 'import pyflink; print(pyflink.__path__[0])')/lib
+	touch $@
+
 docs: $(INSTALLED) ## the documentation as a site on http://127.0.0.1:8000
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
@@ -95,13 +110,15 @@ zoo: $(INSTALLED) ## train and measure every recipe of models/, for an hour, and
 bench: $(INSTALLED) ## throughput against a bare poll loop and peers; BENCH_ARGS="--json FILE" ...
 	$(BIN)/python benchmarks/throughput.py $(BENCH_ARGS)
 
-lock: ## renew requirements.lock and deploy/image.lock from pyproject.toml; needs uv
+lock: ## renew requirements.lock, deploy/image.lock and that of examples/flink from pyproject.toml; needs uv
 	printf 'hatchling\neditables\n' | uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--extra all --generate-hashes --no-header --no-annotate --output-file requirements.lock pyproject.toml -
 	printf 'hatchling\npooch\n' | uv pip compile --quiet --universal --python-version 3.11 --constraint requirements.lock \
 		--extra confluent --extra registry --extra console --extra route --extra otel \
 		--generate-hashes --no-header --no-annotate --output-file deploy/image.lock pyproject.toml -
+	printf 'apache-flink==2.3.0\nhatchling\neditables\n' | uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --output-file examples/flink/requirements.lock pyproject.toml -
 
 clean: ## remove .venv and every cache; bundles stay
-	rm -rf $(VENV) $(VENV)-lowest build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-flink build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -43,6 +43,7 @@ NOT_RUN = Counter(
         "docs/how-to/containers.md": 4,
         "docs/how-to/evaluate.md": 1,
         "docs/how-to/exactly-once.md": 1,
+        "docs/how-to/flink.md": 3,
         "docs/how-to/run-on-kafka.md": 1,
         "docs/how-to/schema-registry.md": 3,
         "docs/how-to/security.md": 2,
