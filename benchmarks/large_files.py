@@ -29,6 +29,7 @@ class Run(NamedTuple):
 
     peak_mib: float
     seconds: float
+    cpu_s: float
 
 
 def main() -> None:
@@ -40,8 +41,8 @@ def main() -> None:
     parser.add_argument("--by-key", action="store_true", help="the rows of each key together")
     parser.add_argument("--replay", action="store_true", help="send the file to a real Kafka")
     chosen = parser.parse_args()
-    print("| file | peak of resident memory | time |")
-    print("|---|---|---|")
+    print("| file | peak of resident memory | time | CPU time |")
+    print("|---|---|---|---|")
     for megabytes in chosen.megabytes:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "large.csv"
@@ -50,8 +51,8 @@ def main() -> None:
                 run = replay(chosen.bundle, path)
             else:
                 run = run_program("score", chosen.bundle, path, "--out", os.devnull)
-        cells = f"{megabytes:,} MB | {run.peak_mib:.0f} MiB | {run.seconds:.0f} s"
-        print(f"| {cells} |", flush=True)
+        times = f"{run.seconds:.0f} s | {run.cpu_s:.0f} s"
+        print(f"| {megabytes:,} MB | {run.peak_mib:.0f} MiB | {times} |", flush=True)
 
 
 def write_large(source: Path, path: Path, megabytes: int, *, is_by_key: bool) -> None:
@@ -89,7 +90,8 @@ def run_program(*words: object) -> Run:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{words[0]} ended with {os.waitstatus_to_exitcode(status)}")
-    return Run(usage.ru_maxrss / 1_024, time.monotonic() - started_s)
+    cpu_s = usage.ru_utime + usage.ru_stime
+    return Run(usage.ru_maxrss / 1_024, time.monotonic() - started_s, cpu_s)
 
 
 if __name__ == "__main__":

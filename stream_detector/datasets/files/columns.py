@@ -40,6 +40,8 @@ TEXTS = ("key", *LABEL_NOTES)
 TRUTH = {"false": 0.0, "true": 1.0}
 """Words that are read as numbers: pandas writes columns of truth values so."""
 
+_N_UNREAD_SHOWN = 3
+
 _WHOLE_MAX = 2.0**53
 """Up to here float64 holds every integer exactly."""
 
@@ -73,6 +75,8 @@ class Columns:
         How the file is written, in words.
     time_format
         Format of its times; empty where there are none.
+    unread
+        Names of the columns that are neither values nor named.
     """
 
     path: Path
@@ -85,6 +89,7 @@ class Columns:
     chosen: ColumnMap = BY_NAME
     form: Sequence[str] = ()
     time_format: str = ""
+    unread: Sequence[str] = ()
 
     @property
     def described(self) -> str:
@@ -97,7 +102,10 @@ class Columns:
         if FEATURE_NAME in self.named:
             parts.append(f"one value a row, named by column {self.headers.get(FEATURE_NAME)!r}")
         n_values = len(self.value_names)
-        return ", ".join([*parts, f"{n_values} column{'s' * (n_values != 1)} of values"])
+        parts.append(f"{n_values} column{'s' * (n_values != 1)} of values")
+        n_more = len(self.unread) - _N_UNREAD_SHOWN
+        names = [*self.unread[:_N_UNREAD_SHOWN], *([f"{n_more} more"] if n_more > 0 else [])]
+        return ", ".join([*parts, *([f"not read: {', '.join(names)}"] if names else [])])
 
     @property
     def _time_form(self) -> str:

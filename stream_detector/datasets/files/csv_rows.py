@@ -118,9 +118,6 @@ def open_csv(path: Path) -> Iterator["CsvReader"]:
     except OSError as error:
         message = f"{path} cannot be read as CSV: {error}; give a CSV file"
         raise DatasetError(message) from None
-    except csv.Error as error:
-        message = f"{path} cannot be read as CSV: {error}; give a comma-separated UTF-8 file"
-        raise DatasetError(message) from None
 
 
 class CsvReader:
@@ -181,14 +178,22 @@ class CsvReader:
     def _split(self, lines: Iterable[str], n_lines: int = 0, n_rows: int = 0) -> Split:
         """Split so many lines or rows, 0 for all, and whatever belongs to the last of them."""
         reader = csv.reader(lines, delimiter=self.dialect.separator)
-        split = Split([], [])
-        for cells in reader:
-            if cells and not ("#" in cells[0] and self._is_comment(cells)):
-                self._n_cells = self._n_cells or len(cells)
-                split.rows.append(self._n_lines + reader.line_num)
-                split.lines.append(cells)
-            if 0 < n_lines <= reader.line_num or 0 < n_rows == len(split.rows):
-                break
+        split, ended = Split([], []), 0
+        try:
+            for cells in reader:
+                ended = reader.line_num
+                if cells and not ("#" in cells[0] and self._is_comment(cells)):
+                    self._n_cells = self._n_cells or len(cells)
+                    split.rows.append(self._n_lines + ended)
+                    split.lines.append(cells)
+                if 0 < n_lines <= ended or 0 < n_rows == len(split.rows):
+                    break
+        except csv.Error as error:
+            message = (
+                f"{self._path}, row {self._n_lines + ended + 1} cannot be read as CSV: {error}; "
+                "a quote that is not closed makes one cell of all that follows: close or remove it"
+            )
+            raise DatasetError(message) from None
         self._n_lines += reader.line_num
         return split
 
@@ -273,13 +278,26 @@ class _Arrow:
         wanted, columns = self.wanted, iter(table.columns)
         numbers = np.empty((len(rows), len(wanted.numbers)))
         for at, column in zip(range(len(wanted.numbers)), columns, strict=False):
-            numbers[:, at] = column.to_numpy()
+            numbers[:, at] = _floats(column)
             if np.isnan(numbers[:, at]).sum() != column.null_count:  # C knows "nan(1)"
                 return None
-        times = None if wanted.time is None else next(columns).to_numpy()
+        times = None if wanted.time is None else _floats(next(columns))
         if times is not None and not np.isfinite(times).all():
             return None
-        texts = [
-            column.to_numpy().tolist() for _, column in zip(wanted.texts, columns, strict=False)
-        ]
+        texts = [column.to_pylist() for _, column in zip(wanted.texts, columns, strict=False)]
         return Parsed(rows, numbers, times, texts)
+
+
+def _floats(column: Any) -> NDArray[np.float64]:
+    """Return a column of floats, NaN where it is null, from its buffers as Arrow defines them.
+
+    `to_numpy` and `fill_null` would load pandas: 50 MiB and a third of a second.
+    """
+    array = column.combine_chunks()
+    validity, data = array.buffers()
+    here = slice(array.offset, array.offset + len(array))
+    floats = np.frombuffer(data, np.float64)[here]
+    if not array.null_count:
+        return floats
+    is_valid = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")[here]
+    return np.where(is_valid, floats, np.nan)

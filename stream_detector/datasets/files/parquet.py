@@ -134,6 +134,7 @@ def to_part(
         columns,
         ("Parquet",),
         time_format,
+        [name for name, role in zip(names, roles, strict=True) if role is None],
     )
 
 

@@ -146,6 +146,12 @@ class _Layout:
         return [self.names[at] for at in self._value_at]
 
     @property
+    def _unread(self) -> list[str]:
+        """Return the names of the columns that are not looked at."""
+        columns = zip(self.names, self.headers, self.roles, strict=True)
+        return [name for name, header, role in columns if role is None and not _is_nameless(header)]
+
+    @property
     def _named_at(self) -> dict[str, int]:
         """Return the place of each named column."""
         named = (*NAMED, FEATURE_NAME)
@@ -196,6 +202,7 @@ class _Layout:
             chosen=chosen,
             form=self.dialect.words,
             time_format=time_format,
+            unread=self._unread,
         )
 
     def _values(self, split: Split) -> "NDArray[np.float64]":
@@ -301,6 +308,15 @@ def check_lengths(path: Path, split: Split, n_columns: int) -> None:
             continue
         message = (
             f"{path}, row {row}: expected {n_columns} columns as in the first row, "
-            f"received {len(cells)}; make all rows the same length"
+            f"received {len(cells)}; {_remedy_for_row(row, cells)}"
         )
         raise DatasetError(message)
+
+
+def _remedy_for_row(row: int, cells: Sequence[str]) -> str:
+    """Return what to do about a row with another number of cells than the first one."""
+    # Where a quote is still open at the end of a file, the cell has the end of the last line too.
+    n_breaks = sum(cell.count("\n") for cell in cells) - cells[-1].endswith("\n")
+    if n_breaks < 1:
+        return "make all rows the same length"
+    return f"it begins on line {row - n_breaks}, with a quote that is closed late or never: mend it"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from present import present
 
+from stream_detector.datasets.files.reading import read_columns
 from stream_detector.datasets.files.samples import load, read_samples
 from stream_detector.datasets.files.windows import read_windows
 from stream_detector.errors import DatasetError
@@ -132,3 +133,28 @@ def test_without_labels_there_is_a_test_part_only_where_it_is_asked_for(tmp_path
     path.write_text(f"timestamp_ms,a\n{rows}")
     assert len(load(path).test) == 0
     assert len(load(path, test_share=0.2).test) == 2
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ((), ""),
+        (("device",), ", not read: device"),
+        (("a", "b", "c"), ", not read: a, b, c"),
+        (("a", "b", "c", "d", "e"), ", not read: a, b, c, 2 more"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_that_are_not_read_are_said(
+    tmp_path: Path, others: tuple[str, ...], said: str, kind: str
+) -> None:
+    path = tmp_path / f"a.{kind}"
+    names = ("timestamp_ms", "flow", *others)
+    if kind == "csv":
+        numbers = ",".join("1" * len(names))
+        path.write_text(f"{','.join(names)},\n{numbers},\n")
+    else:
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.table({name: [1] for name in names}), path)
+    read = read_columns(path, blank_is_missing=True, columns=ColumnMap(features=("flow",)))
+    assert read.described.endswith(f", 1 column of values{said}")

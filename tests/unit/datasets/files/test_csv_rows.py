@@ -1,6 +1,7 @@
 """pyarrow reads the blocks that are regular, `csv` the others, and both give the same."""
 
 import csv
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_a_cell_may_be_as_long_as_csv_takes_it(tmp_path: Path) -> None:
     limit = csv.field_size_limit()
     path = tmp_path / "a.csv"
     path.write_text(f"k,{START},1,2\n{'k' * (limit + 1)},{START},1,2\n")
-    with pytest.raises(DatasetError, match="field larger than field limit"):
+    with pytest.raises(DatasetError, match=r"row 2 cannot be read as CSV: field larger than"):
         list(blocks(path))
     path.write_text(f"k,{START},1,2\n{'k' * limit},{START},1,2\n")
     assert [type(each) for each in blocks(path)] == [Split]
@@ -150,6 +151,27 @@ def test_a_cell_may_go_on_behind_its_block(tmp_path: Path, row: str, texts: list
     assert len(cells) == 3
     assert cells[2].count("\n") == 1
     assert (list(first.rows), list(second.rows)) == ([3], [4])
+
+
+@pytest.mark.parametrize(("n_after", "end"), [(1, ""), (3, "\n"), (20_000, "\n")])
+def test_a_quote_that_is_not_closed_is_said_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_after: int, end: str
+) -> None:
+    monkeypatch.setattr(csv_rows, "_FIRST_ROWS", 3)
+    path = tmp_path / "a.csv"
+    rows = [
+        "key,timestamp_ms,a",
+        *[f"k,{START},1"] * 7,
+        f'"k,{START},1',
+        *[f"k,{START},1"] * n_after,
+    ]
+    path.write_text("\n".join(rows) + end)
+    if n_after == 20_000:
+        what = r"a.csv, row 9 cannot be read as CSV: .* a quote that is not closed"
+    else:
+        what = rf"a.csv, row {9 + n_after}: expected 3 .* received 1; it begins on line 9, with a q"
+    with pytest.raises(DatasetError, match=what):
+        read_samples(path)
 
 
 def test_nothing_is_missing_where_blanks_are_refused(tmp_path: Path) -> None:
@@ -211,6 +233,37 @@ def test_files_are_read_the_same_without_pyarrow(
     np.testing.assert_array_equal(found[2].exact, other[2].exact)
     assert found[2].timestamps_ms is not None
     np.testing.assert_array_equal(found[2].timestamps_ms, other[2].timestamps_ms)
+
+
+def test_missing_values_stand_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_rows, "_BLOCK_CHARACTERS", 1 << 18)
+    path = tmp_path / "a.csv"
+    is_missing = np.random.default_rng(3).random(1_001) < 0.3
+    rows = [f"k,{row},{'' if each else row},1" for row, each in enumerate(is_missing)]
+    path.write_text("\n".join([LINE.strip(), *rows]))
+    (found,) = blocks(path)
+    assert isinstance(found, Parsed)
+    np.testing.assert_array_equal(
+        found.numbers[:, 0], np.where(is_missing, np.nan, np.arange(1_001))
+    )
+
+
+def test_pandas_is_not_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"{LINE}k,1,,2\n")
+    code = (
+        "import pathlib, sys; from stream_detector.datasets.files import csv_rows\n"
+        "with csv_rows.open_csv(pathlib.Path(sys.argv[1])) as reader:\n"
+        "    csv_rows._FIRST_ROWS = 1; reader.first()\n"
+        "    wanted = csv_rows.Wanted([2, 3], 1, [0], blank_is_missing=True)\n"
+        "    print(*(type(each).__name__ for each in reader.rest(wanted)), 'pandas' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, path], check=True, capture_output=True, text=True
+    )
+    assert found.stdout == "Parsed False\n"
 
 
 def test_times_are_numbers_whichever_way_they_are_read(
