@@ -199,6 +199,14 @@ def test_whole_windows_have_the_scores_of_the_command(spark: Any, tables: Any, b
         assert scored(tables.score_table(found, beats)) == expected
 
 
+def digits(folder: Path) -> Path:
+    """Return a bundle of images."""
+    path = folder / "digits"
+    if not path.exists():
+        make_bundle(path, "digit-one")
+    return path
+
+
 def test_bytes_are_windows_and_images(spark: Any, tables: Any, folder: Path, beats: Path) -> None:
     windows = load_dataset("ecg5000").test[:5]
     rows = [(window.astype("<f4").tobytes(), number) for number, window in enumerate(windows)]
@@ -208,11 +216,10 @@ def test_bytes_are_windows_and_images(spark: Any, tables: Any, folder: Path, bea
     scores = {row.place: row.reconstruction_error for row in found.collect()}
     detector = open_bundle(beats).detector
     assert scores == dict(enumerate(detector.score(windows).tolist()))
-    make_bundle(folder / "digits", "digit-one")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 28, 28)).astype(np.uint8)
     images = [(encode_image(each, 1, "png"),) for each in pixels]
-    found = tables.score_table(spark.createDataFrame(images, "values binary"), folder / "digits")
-    detector = open_bundle(folder / "digits").detector
+    found = tables.score_table(spark.createDataFrame(images, "values binary"), digits(folder))
+    detector = open_bundle(digits(folder)).detector
     expected = detector.score(pixels.astype(np.float32)).tolist()
     assert sorted(row.reconstruction_error for row in found.collect()) == sorted(expected)
 
@@ -466,8 +473,8 @@ def test_a_training_set_is_the_same_however_its_table_is_shared_out(
     spark: Any, functions: Any, tables: Any, pumps: Path, folder: Path
 ) -> None:
     samples = second_by_second(spark, 6_000).unionAll(second_by_second(spark, 6_000, "b"))
-    at = functions.timestamp_millis("timestamp_ms")
-    samples = samples.withColumn("note", functions.lit("x")).withColumn("at", at)
+    time = functions.timestamp_millis("timestamp_ms")
+    samples = samples.withColumn("note", functions.lit("x")).withColumn("timestamp_ms", time)
     spans = spans_of(spark, ("a", 2_000, 2_019, True), ("b", 4_000, 4_999, True))
     found = []
     for number, table in enumerate((samples, samples.repartition(7, "pressure"))):
@@ -476,15 +483,12 @@ def test_a_training_set_is_the_same_however_its_table_is_shared_out(
         tables.training_table(table, spans, pumps, str(path), share=0.4, seed=number // 2)
         found.append(pq.read_table(path))
     assert found[0].equals(found[1])
-    assert found[0].column_names == samples.columns
+    assert found[0].column_names == ["key", "timestamp_ms", *PUMP_FEATURES.names]
     assert 0.2 < len(found[0]) / 12_000 < 0.6
     tables.training_table(samples, spans, pumps, str(folder / "other"), share=0.4, seed=1)
     assert not pq.read_table(folder / "other").equals(found[0])
     recipe = open_bundle(pumps).bundle.manifest.recipe
-    features = list(PUMP_FEATURES.names)
-    data = recipe.data.model_copy(
-        update={"path": str(folder / "sample-0"), "features": tuple(features)}
-    )
+    data = recipe.data.model_copy(update={"path": str(folder / "sample-0")})
     train = load_windows(recipe.model_copy(update={"data": data}))
     assert train.feature_names == PUMP_FEATURES.names
     assert train.train_keys is not None
@@ -496,6 +500,31 @@ def test_a_training_set_is_the_same_however_its_table_is_shared_out(
         assert start + 19 < first or start > last
 
 
+def test_whole_windows_are_trained_on_without_those_that_reach_into_a_span(
+    spark: Any, tables: Any, beats: Path, folder: Path
+) -> None:
+    packed = spark.read.parquet(str(beats.with_name("beats-packed.parquet")))
+    rows = packed.selectExpr("key", "timestamp_ms", "steps as values", "1 as extra")
+    recipe = open_bundle(beats).bundle.manifest.recipe
+    assert recipe.rules.span_ms == 0  # its interval is not known, so a window is a moment
+    spans = spans_of(spark, ("beat-1", 8, 15, True), ("beat-2", 10, 15, True))
+    tables.training_table(rows, spans, beats, folder / "beats-month", share=1.0)
+    kept = {
+        (key, at) for key, seconds in seconds_of(folder / "beats-month").items() for at in seconds
+    }
+    left_out = {("beat-1", 8), ("beat-1", 15)}
+    assert kept == {(f"beat-{number % 7}", number) for number in range(N_BEATS)} - left_out
+    data = {"name": "parquet", "split": None, "path": str(folder / "beats-month")}
+    data_of = recipe.data.model_copy(update=data)
+    windows = load_windows(recipe.model_copy(update={"data": data_of})).train
+    assert windows.shape == (N_BEATS - 2, 140, 1)
+    ragged = rows.selectExpr("key", "timestamp_ms", "slice(values, 1, 139) as values")
+    words = message_of(
+        lambda: tables.training_table(ragged, spans, beats, folder / "ragged", share=1.0), Exception
+    )
+    assert "table of windows, column values: expected 140 numbers" in words
+
+
 def test_what_cannot_be_trained_on_is_refused(
     spark: Any, tables: Any, pumps: Path, beats: Path, folder: Path
 ) -> None:
@@ -503,12 +532,17 @@ def test_what_cannot_be_trained_on_is_refused(
     path = str(folder / "refused")
 
     def write(**changes: Any) -> None:
-        given = {"samples": table, "anomalous": spans, "bundle": pumps, "path": path, "share": 1.0}
+        given = {"rows": table, "anomalous": spans, "bundle": pumps, "path": path, "share": 1.0}
         tables.training_table(**given | changes)
 
     for share in (0.0, -0.1, 1.1, float("nan")):
         assert "share: expected" in message_of(lambda each=share: write(share=each), ConfigError)
-    assert "whole windows" not in message_of(lambda: write(bundle=beats), ConfigError)
+    assert "or 140 columns of values" in message_of(lambda: write(bundle=beats))
+    images = table.selectExpr("key", "timestamp_ms", "binary(key) as values")
+    assert "received images" in message_of(
+        lambda: write(rows=images, bundle=digits(folder)), ConfigError
+    )
+    assert "(binary): expected arrays" in message_of(lambda: write(rows=images, bundle=beats))
     words = message_of(lambda: write(anomalous=spans.drop("window_end_ms")))
     assert "table of alerts: expected a column window_end_ms" in words
     words = message_of(lambda: write(anomalous=spans.withColumn("window_end_ms", spans.key)))

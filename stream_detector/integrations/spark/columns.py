@@ -32,7 +32,7 @@ from stream_detector.errors import DatasetError
 from stream_detector.recipes.columns import FEATURE_NAME, LABEL_NOTES, TIME_UNITS_MS, ColumnMap
 from stream_detector.text import shorten
 
-KEY, TIME, LABEL = "key", "timestamp_ms", "label"
+PLACES = KEY, TIME, LABEL = "key", "timestamp_ms", "label"
 """What columns are that are found by name, and what they are called from then on."""
 
 _WHOLE = (T.ByteType, T.ShortType, T.IntegerType, T.LongType)
@@ -66,7 +66,7 @@ class Roles(NamedTuple):
     @property
     def values(self) -> tuple[str, ...]:
         """Return the roles of columns of values, in the order of the table."""
-        named = (KEY, TIME, LABEL, FEATURE_NAME, *LABEL_NOTES)
+        named = (*PLACES, FEATURE_NAME, *LABEL_NOTES)
         return tuple(role for role in self.names if role not in named)
 
     def require(self, role: str, what: str) -> Column:
@@ -141,6 +141,39 @@ class Roles(NamedTuple):
         """
         self._check(role, NUMBERS, "numbers", "double")
         return column(self.names[role]).cast("double")
+
+    def places(self) -> list[Column]:
+        """Return the columns with key, time and label, and what else is said of a label."""
+        return [column(self.names[each]) for each in (*PLACES, *LABEL_NOTES) if each in self.names]
+
+    def features(self, features: Features) -> list[Column]:
+        """Return the columns of the features of a bundle, or of their names and values.
+
+        Raises
+        ------
+        DatasetError
+            If one is missing or has another type.
+        """
+        if FEATURE_NAME in self.names:
+            (value,) = self.values
+            self.numbers(value)
+            return [column(self.names[FEATURE_NAME]), column(self.names[value])]
+        names = self.matching(features)
+        for name in names:
+            self.numbers(name)
+        return [column(self.names[name]) for name in names]
+
+    def matching(self, features: Features) -> list[str]:
+        """Return the roles that are the features of a bundle, in its order.
+
+        Raises
+        ------
+        DatasetError
+            If one is missing.
+        """
+        is_known = features.names if features.are_named else self.values
+        known = [name for name in self.values if name in is_known]
+        return [known[place] for place in match_features(known, features, self.where)]
 
     def _check(self, role: str, kinds: tuple[type, ...], what: str, cast: str) -> None:
         """Refuse a column of another type."""
@@ -221,9 +254,8 @@ def samples_columns(roles: Roles, features: Features) -> DataFrame:
         named = [each.alias(value_name(at)) for at, each in enumerate(chosen)]
         # By key alone, so that rows are shared out once.
         return rows.repartition(KEY).groupBy(KEY, TIME).agg(*named)
-    known = [name for name in roles.values if name in features.names or not features.are_named]
-    places = match_features(known, features, roles.where)
-    values = [roles.numbers(known[place]).alias(value_name(at)) for at, place in enumerate(places)]
+    names = roles.matching(features)
+    values = [roles.numbers(name).alias(value_name(at)) for at, name in enumerate(names)]
     return roles.table.select(key, time_ms, *values)
 
 

@@ -40,17 +40,18 @@ from stream_detector.integrations.spark.columns import (
 from stream_detector.integrations.spark.windows import (
     END,
     START,
+    WINDOWS,
     WindowLayout,
     cut_batch,
     cut_schema,
     score_batch,
+    value_columns,
 )
 from stream_detector.integrations.spark.workers import ON_WORKERS, SharedBundle, share_bundle
-from stream_detector.recipes import Recipe
 from stream_detector.recipes.columns import BY_NAME
 from stream_detector.settings import DetectSettings, load_settings
 
-SAMPLES, WINDOWS, ALERTS = "table of samples", "table of windows", "table of alerts"
+SAMPLES, ALERTS = "table of samples", "table of alerts"
 """What messages call tables."""
 
 IS_ANOMALOUS = "is_anomalous"
@@ -95,7 +96,12 @@ def windows_table(samples: DataFrame, bundle: AnyPath) -> DataFrame:
     """
     shared, served = share_bundle(samples.sparkSession, bundle, load_settings(DetectSettings))
     recipe = served.bundle.manifest.recipe
-    _require_samples(recipe, "windows_table")
+    if recipe.window.record != "samples":
+        message = (
+            "windows_table: expected a bundle whose records are samples, received one of "
+            f"{recipe.window.record}s, which are windows already: give them to score_table"
+        )
+        raise ConfigError(message)
     roles = find_roles(samples, recipe.data.columns, SAMPLES)
     columns = samples_columns(roles, served.bundle.features)
     # The values last, so that of two samples of one time always the same one comes first.
@@ -161,7 +167,7 @@ def score_table(
 
 
 def training_table(
-    samples: DataFrame,
+    rows: DataFrame,
     anomalous: DataFrame,
     bundle: AnyPath,
     path: AnyPath,
@@ -169,24 +175,24 @@ def training_table(
     share: float = 0.1,
     seed: int = 0,
 ) -> None:
-    """Write samples to train on, without the spans of anomalous windows.
+    """Write rows to train on, without the spans of anomalous windows.
 
-    The rows are those of the table, with all of its columns, in the order of key and time: `train`
-    reads them by the same recipe with `--set data.path=PATH`. Which are chosen depends on the seed,
-    their key and their time alone, so the same table gives the same rows in the same order, however
-    it is shared out. They come in blocks of time of some window lengths, so that windows can be cut
-    from them, and no window reaches over what was left out.
+    They are rows of the table, samples or whole windows, with the columns that `train` reads by the
+    same recipe with `--set data.path=PATH`, in the order of key and time. Which are chosen depends
+    on the seed, their key and their time alone, so the same table gives the same rows in the same
+    order, however it is shared out. They come in blocks of time of some window lengths, so that
+    windows can be cut from samples, and no window reaches over what was left out.
 
     Parameters
     ----------
-    samples
-        As for `windows_table`.
+    rows
+        Samples as for `windows_table`, or whole windows as for `score_table`, no images, with key
+        and time. An array of values becomes a column for each value.
     anomalous
         Windows to leave out: `key`, `window_start_ms` and `window_end_ms`, as `score_table` returns
         and alerts have them. With a column `is_anomalous`, those where it is true.
     bundle
-        The bundle's folder, of a bundle whose records are samples. It says which column is what,
-        and how long windows and gaps are.
+        The bundle's folder. It says which column is what, and how long windows and gaps are.
     path
         Where to write Parquet: any place that Spark can write to, where there is nothing yet.
     share
@@ -199,26 +205,28 @@ def training_table(
     DatasetError
         If a column is missing or has another type, or no row is left.
     ConfigError
-        If records of the bundle are whole windows, or the share is out of range.
+        If the bundle is for images, or the share is out of range.
     BundleError
         If the bundle cannot be read.
     """
     if not 0 < share <= 1:
         message = f"share: expected a number above 0 and up to 1, received {share}"
         raise ConfigError(message)
-    served = read_bundle(str(bundle).removeprefix(ON_WORKERS))
-    recipe = served.manifest.recipe
-    _require_samples(recipe, "training_table")
-    roles = find_roles(samples, recipe.data.columns, SAMPLES)
-    row = F.struct(*map(column, samples.columns)).alias("row")
-    rows = samples.select(row, roles.key().alias(KEY), roles.time_ms().alias(TIME))
-    chosen = rows.where(_is_chosen(recipe.rules, share, seed))
-    kept = _without(chosen, _spans(anomalous, recipe.rules))
+    opened = read_bundle(str(bundle).removeprefix(ON_WORKERS))
+    recipe = opened.manifest.recipe
+    is_samples = recipe.window.record == "samples"
+    roles = find_roles(rows, recipe.data.columns, SAMPLES if is_samples else WINDOWS)
+    values = roles.features(opened.features) if is_samples else value_columns(roles, recipe)
+    row = F.struct(*roles.places(), *values).alias("row")
+    keyed = rows.select(row, roles.key().alias(KEY), roles.time_ms().alias(TIME))
+    chosen = keyed.where(_is_chosen(recipe.rules, share, seed))
+    length_ms = 0.0 if is_samples else recipe.rules.span_ms
+    kept = _without(chosen, _spans(anomalous, recipe.rules, length_ms))
     kept.orderBy(KEY, TIME, "row").select("row.*").write.parquet(str(path))
-    if samples.sparkSession.read.parquet(str(path)).isEmpty():
+    if rows.sparkSession.read.parquet(str(path)).isEmpty():
         message = (
-            f"{path}: expected at least one row to train on, received none: the {SAMPLES} is empty,"
-            f" or all of it is left out; give more, or a share above {share}"
+            f"{path}: expected at least one row to train on, received none: the {roles.where} is "
+            f"empty, or all of it is left out; give more, or a share above {share}"
         )
         raise DatasetError(message)
 
@@ -257,27 +265,24 @@ class _WindowScorer:
             yield pa.RecordBatch.from_arrays([*batch.columns, *map(pa.array, added)], self._names)
 
 
-def _require_samples(recipe: Recipe, function: str) -> None:
-    """Refuse a bundle whose records are whole windows."""
-    if recipe.window.record != "samples":
-        message = (
-            f"{function}: expected a bundle whose records are samples, received one of "
-            f"{recipe.window.record}s, which are windows already: give them to score_table"
-        )
-        raise ConfigError(message)
-
-
 def _is_chosen(rules: WindowRules, share: float, seed: int) -> Column:
     """Return whether the block of time that a row is in is trained on."""
     # A block that is not chosen is a gap.
-    block_ms = ceil(max(WINDOWS_A_BLOCK * rules.frame.span_ms, 2 * rules.gap_ms_max))
+    block_ms = ceil(max(WINDOWS_A_BLOCK * rules.frame.span_ms, 2 * rules.gap_ms_max, 1.0))
     block = F.floor(F.col(TIME) / F.lit(float(block_ms)))
     number = F.xxhash64(F.lit(seed).cast("long"), F.col(KEY), block)
     return F.pmod(number, F.lit(_SHARES)) < F.lit(share * _SHARES)
 
 
-def _spans(anomalous: DataFrame, rules: WindowRules) -> DataFrame:
+def _spans(anomalous: DataFrame, rules: WindowRules, length_ms: float) -> DataFrame:
     """Return spans to leave out: key, start and end, wider than a gap, both ends included.
+
+    Parameters
+    ----------
+    anomalous, rules
+        The windows, and how they were cut.
+    length_ms
+        How long a row lasts from its time on.
 
     Raises
     ------
@@ -298,7 +303,7 @@ def _spans(anomalous: DataFrame, rules: WindowRules) -> DataFrame:
     margin_ms = F.greatest(F.lit(least_ms), missing_ms / F.lit(2.0))
     return anomalous.select(
         roles.key().alias(KEY),
-        (ends[START] - margin_ms).alias(START),
+        (ends[START] - margin_ms - F.lit(length_ms)).alias(START),
         (ends[END] + margin_ms).alias(END),
     )
 

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from stream_detector.assembly import Served
@@ -27,14 +28,17 @@ from stream_detector.core.scoring.scorer import describe_bad_value, usable_windo
 from stream_detector.core.timestamps import describe_time
 from stream_detector.core.windowing.pauses import PeakIntervals
 from stream_detector.datasets.cutting import CutWindows
-from stream_detector.errors import DatasetError, RecordValueError
+from stream_detector.errors import ConfigError, DatasetError, RecordValueError
 from stream_detector.integrations.spark.columns import (
     KEY,
     NUMBERS,
     TIME,
+    Roles,
+    column,
     find_roles,
     to_numpy,
 )
+from stream_detector.recipes import Recipe
 from stream_detector.text import shorten
 
 START, END, VALUES = "window_start_ms", "window_end_ms", "values"
@@ -129,18 +133,7 @@ class WindowLayout:
         if VALUES in table.columns:
             _check_packed(table, is_image=recipe.window.record == "image")
             return cls((VALUES,), True, *places)
-        n_values = recipe.window.steps * recipe.window.features
-        if recipe.window.record == "image" or len(roles.values) != n_values:
-            message = (
-                f"{WINDOWS}: expected a column {VALUES}, or {n_values} columns of values "
-                f"({recipe.window.steps} steps x {recipe.window.features} features) beside the "
-                f"columns {KEY} and {TIME}, received {len(roles.values)}: "
-                f"{shorten(', '.join(roles.values), 200)}"
-            )
-            raise DatasetError(message)
-        for role in roles.values:
-            roles.numbers(role)  # checks its type
-        return cls(tuple(roles.names[role] for role in roles.values), False, *places)
+        return cls(_value_names(roles, recipe), False, *places)
 
     def read(self, batch: pa.RecordBatch, served: Served) -> FloatArray:
         """Return the windows of some rows as a scorer takes them.
@@ -163,13 +156,13 @@ class WindowLayout:
         if not self.is_packed:
             exact = np.column_stack([_float64(batch[name]) for name in self.values])
         else:
-            column = batch[VALUES]
-            if column.null_count:
-                row = int(np.flatnonzero(to_numpy(pc.is_null(column)))[0])
+            packed = batch[VALUES]
+            if packed.null_count:
+                row = int(np.flatnonzero(to_numpy(pc.is_null(packed)))[0])
                 raise self.refusal(batch, row, VALUES, "expected a window, received null")
-            if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+            if pa.types.is_binary(packed.type) or pa.types.is_large_binary(packed.type):
                 return self._decoded(batch, served, shape)
-            exact = self._flat(batch, column, shape)
+            exact = self._flat(batch, packed, shape)
         origin = () if is_cut else np.tile(features.origin, shape[0])
         return to_float32(exact, origin).reshape(-1, *shape)
 
@@ -187,13 +180,13 @@ class WindowLayout:
         return DatasetError(message)
 
     def _flat(
-        self, batch: pa.RecordBatch, column: pa.Array, shape: tuple[int, int]
+        self, batch: pa.RecordBatch, packed: pa.Array, shape: tuple[int, int]
     ) -> NDArray[np.float64]:
         """Return the numbers of a column of arrays, shape (n_windows, n_values)."""
         lengths = [shape[0] * shape[1]]
-        if pa.types.is_nested(column.type.value_type):
+        if pa.types.is_nested(packed.type.value_type):
             lengths = [*shape]
-        flat, n_before = column, 1
+        flat, n_before = packed, 1
         for n_expected in lengths:
             counts = pc.fill_null(pc.list_value_length(flat), 0)
             bad = np.flatnonzero(to_numpy(counts) != n_expected)
@@ -241,6 +234,57 @@ def score_batch(layout: WindowLayout, batch: pa.RecordBatch, served: Served) -> 
         at = int(np.flatnonzero(~scorer.in_range(windows[row]).reshape(-1))[0])
         name = VALUES if layout.is_packed else layout.values[at]
         raise layout.refusal(batch, row, name, describe_bad_value(scorer, windows[row])) from None
+
+
+def value_columns(roles: Roles, recipe: Recipe) -> list[Column]:
+    """Return a column for each value of whole windows, those of an array one after the other.
+
+    Parameters
+    ----------
+    roles
+        Which column of the table is what.
+    recipe
+        Of whole windows.
+
+    Raises
+    ------
+    ConfigError
+        If the windows are images.
+    DatasetError
+        If there are no such columns.
+    """
+    if recipe.window.record == "image":
+        message = "training_table: expected a bundle of samples or whole windows, received images"
+        raise ConfigError(message)
+    if VALUES not in roles.table.columns:
+        return [column(name) for name in _value_names(roles, recipe)]
+    _check_packed(roles.table, is_image=False)
+    kind, values = roles.table.schema[VALUES].dataType, column(VALUES)
+    if isinstance(kind, T.BinaryType):
+        message = f"{WINDOWS}, column {VALUES} (binary): expected arrays of numbers to train on"
+        raise DatasetError(message)
+    if isinstance(kind.elementType, T.ArrayType):
+        values = F.flatten(values)
+    n_values = recipe.window.steps * recipe.window.features
+    message = f"{WINDOWS}, column {VALUES}: expected {n_values} numbers; leave the row out"
+    whole = F.when(F.size(values) == n_values, values).otherwise(F.raise_error(F.lit(message)))
+    return [F.get(whole, F.lit(at)).alias(f"v{at}") for at in range(n_values)]
+
+
+def _value_names(roles: Roles, recipe: Recipe) -> tuple[str, ...]:
+    """Return the columns of values, one each, in the order of the window."""
+    n_values = recipe.window.steps * recipe.window.features
+    if recipe.window.record == "image" or len(roles.values) != n_values:
+        message = (
+            f"{WINDOWS}: expected a column {VALUES}, or {n_values} columns of values "
+            f"({recipe.window.steps} steps x {recipe.window.features} features) beside the "
+            f"columns {KEY} and {TIME}, received {len(roles.values)}: "
+            f"{shorten(', '.join(roles.values), 200)}"
+        )
+        raise DatasetError(message)
+    for role in roles.values:
+        roles.numbers(role)  # checks its type
+    return tuple(roles.names[role] for role in roles.values)
 
 
 def _check_cut(table: DataFrame, served: Served) -> None:
