@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 from doc_pages import read_blocks
 from local_spark import LocalSparkError, open_session, options_of
-from spark_inputs import CASES, N_PARTITIONS, Lines, detect, lines_in, send
+from spark_inputs import CASES, N_PARTITIONS, Lines, detect, lines_in, send, send_aborted
 
 from stream_detector.clients import connect
 from stream_detector.core.records import TopicPartition
@@ -76,6 +76,7 @@ def judge(
         bundle = tmp_path_factory.mktemp("bundles") / "bundle"
         case.make_bundle(bundle)
         topic, *outputs = (module_topics(n, **KEEP) for n in (N_PARTITIONS, 1, 1))
+        send_aborted(kafka, topic)
         n_records = send(kafka, case.records(topic))
         detect(bundle, settings_of(kafka, topic, *outputs, **case.settings), n_records)
         return Judged(bundle, topic, n_records, lines_in(kafka, *outputs))
@@ -103,6 +104,7 @@ def read_stream(spark: Any, kafka: str, topic: str, n_most: int) -> Any:
         .option("subscribe", topic)
         .option("startingOffsets", "earliest")
         .option("includeHeaders", "true")
+        .option("kafka.isolation.level", "read_committed")
         .option("maxOffsetsPerTrigger", n_most)
         .load()
     )

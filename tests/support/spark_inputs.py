@@ -221,11 +221,29 @@ def send(servers: str, records: Iterator[OutputRecord]) -> int:
     return len(every)
 
 
-def detect(bundle: Path, settings: DetectSettings, n_records: int) -> None:
-    """Let the service of `detect` read a topic of so many records to its end."""
+def send_aborted(servers: str, topic: str) -> None:
+    """Write a record to each partition in a transaction, and abort it: nobody may judge them."""
+    settings = ConnectionSettings(bootstrap_servers=servers, client="confluent")
+    writer = connect(settings, transactional_id=f"aborted-{topic}")
+    with closing(writer):
+        writer.produce(OutputRecord(topic, b"k", b"?", partition=n) for n in range(N_PARTITIONS))
+        writer.flush(30_000)
+        writer.abort()
+
+
+def detect(
+    bundle: Path,
+    settings: DetectSettings,
+    n_records: int,
+    on_read: Callable[[int], object] = lambda _: None,
+) -> None:
+    """Let the service of `detect` read a topic of so many records to its end.
+
+    After each batch `on_read` is called with how many were read so far.
+    """
     served = open_bundle(bundle, changes=settings.changes)
     topic = settings.input_topic
-    client = connect(settings, topics=[topic], group=f"detect-{topic}")
+    client = connect(settings, topics=[topic], group=settings.group or f"detect-{topic}")
     service = Service(client, served.detector, settings, Metrics(), SystemClock())
     n_read = 0
 
@@ -233,6 +251,7 @@ def detect(bundle: Path, settings: DetectSettings, n_records: int) -> None:
         nonlocal n_read
         del step
         n_read += len(batch)
+        on_read(n_read)
         if n_read >= n_records:
             service.stop()
 

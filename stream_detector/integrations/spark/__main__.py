@@ -83,6 +83,7 @@ def _write(chosen: argparse.Namespace, settings: DetectSettings) -> DataStreamWr
         **{f"kafka.{name}": value for name, value in _pairs(chosen.kafka, "--kafka").items()},
     }
     source = {
+        "kafka.isolation.level": "read_committed",  # as `detect` reads
         **kafka,
         "subscribe": settings.input_topic,
         "startingOffsets": chosen.starting_offsets,

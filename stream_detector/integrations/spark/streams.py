@@ -53,7 +53,7 @@ STATE_STORE_KEY = "spark.sql.streaming.stateStore.providerClass"
 PART_BYTES = 1_048_576
 """Longest part of a snapshot in the state store: RocksDB is made for small values."""
 
-_PACKED_SCHEMA = "topic string, partition int, records binary"
+PACKED_SCHEMA = "topic string, partition int, records binary"
 _PACKED = pa.schema([("topic", pa.string()), ("partition", pa.int32()), ("records", pa.binary())])
 
 
@@ -105,7 +105,7 @@ def score_stream(
     if not needs_state(served.detector):
         return rows.mapInArrow(BatchScorer(shared), OUTPUT_SCHEMA)
     _require_state_store(spark)
-    packed = rows.mapInArrow(pack, _PACKED_SCHEMA)
+    packed = rows.mapInArrow(pack, PACKED_SCHEMA)
     return packed.groupBy("topic", "partition").transformWithState(
         PartitionProcessor(shared), OUTPUT_SCHEMA, "Append", "None"
     )
@@ -135,7 +135,7 @@ def pack(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
                 is_of_topic = pc.equal(table["topic"], place["topic"])
                 is_of_partition = pc.equal(table["partition"], place["partition"])
                 own = table.filter(pc.and_(is_of_topic, is_of_partition))
-            rows.append({**place, "records": _to_bytes(own)})
+            rows.append({**place, "records": to_bytes(own)})
         yield pa.RecordBatch.from_pylist(rows, schema=_PACKED)
 
 
@@ -189,7 +189,7 @@ class PartitionProcessor(StatefulProcessor):  # type: ignore[misc]  # pyspark is
         """Yield what the packed records of a partition led to."""
         del key, timerValues
         bundle = self._shared.open()
-        pieces = pieces_in_order(_from_bytes(row.records) for row in rows)
+        pieces = pieces_in_order(from_bytes(row.records) for row in rows)
         partition, first = (pieces[0][name][0].as_py() for name in ("partition", "offset"))
         state = self._load(bundle, partition, first)
         for piece in pieces:
@@ -230,7 +230,7 @@ class PartitionProcessor(StatefulProcessor):  # type: ignore[misc]  # pyspark is
             number += 1
 
 
-def _to_bytes(table: pa.Table) -> bytes:
+def to_bytes(table: pa.Table) -> bytes:
     """Return a table in Arrow's stream format."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -239,7 +239,7 @@ def _to_bytes(table: pa.Table) -> bytes:
     return found
 
 
-def _from_bytes(packed: bytes) -> pa.Table:
+def from_bytes(packed: bytes) -> pa.Table:
     """Return a table given in Arrow's stream format."""
     with pa.ipc.open_stream(packed) as reader:
         return reader.read_all()

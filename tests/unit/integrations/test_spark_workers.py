@@ -206,7 +206,7 @@ def test_a_batch_of_several_topics_is_judged_topic_by_topic(bundles: Any) -> Non
     rows = packed.to_pylist()
     places = [(row["topic"], row["partition"]) for row in rows]
     assert sorted(places) == [("t0", 0), ("t0", 1), ("t1", 0), ("t1", 1)]
-    tables = [streams._from_bytes(row["records"]) for row in rows]
+    tables = [streams.from_bytes(row["records"]) for row in rows]
     for place, table in zip(places, tables, strict=True):
         rows = table.select(["topic", "partition"]).to_pylist()
         assert {(row["topic"], row["partition"]) for row in rows} == {place}
