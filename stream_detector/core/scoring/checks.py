@@ -18,6 +18,7 @@ measures how far a number is from its median, in units in which 1 is where it is
 is anomalous iff one of its looks is; that look names check and feature.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
@@ -73,10 +74,14 @@ SPREAD_MIN = 0.15
 or a factor of 1.16 of a logarithm. Without it, what hardly varied in training would be anomalous
 with the slightest change."""
 
-_SCALES_MIN: Mapping[str, float] = {"short_shift": 1.5, "interval": 0.15, "change": 0.15}
-"""Least distance from the median at which some numbers are anomalous, since a short quiet training
-part says too little of what comes. A shift is in units of what a window itself varies by, and
-intervals are logarithms."""
+_STUCK = math.log(4)
+"""A feature is stuck that varies by less than a quarter of its usual variation."""
+
+_SCALES_MIN: Mapping[str, float] = {"sd": _STUCK, "mean_step": _STUCK, "short_shift": 1.5}
+"""Least distance from the median at which some numbers are anomalous, others `SPREAD_MIN`, since a
+short quiet training part says too little of what comes. How little a feature varies has a lower end
+that training comes close to: just below it, a feature is calm, not stuck. A shift is in units of
+what a window itself varies by."""
 
 _FAR_END = 0.999
 """Quantile of normal windows at the far end."""
@@ -283,7 +288,7 @@ def calibrate_looks(looks: Looks, values: NDArray[np.float64], fit: FitThreshold
         scales[is_of] *= fit(largest(ratios[:, is_of]))
     looks = replace(looks, scales=scales)
     scales = scales * fit(largest(looks.ratios(values)))
-    least = np.array([_SCALES_MIN.get(name, 0.0) for name in looks.statistics])
+    least = np.array([_SCALES_MIN.get(name, SPREAD_MIN) for name in looks.statistics])
     return replace(looks, scales=np.maximum(scales, least))
 
 

@@ -13,6 +13,7 @@ from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.checks import (
     ALL_FEATURES,
     CHECK_KINDS,
+    SPREAD_MIN,
     calibrate_looks,
     largest,
     looks_of,
@@ -41,7 +42,7 @@ def faulty(kind: str) -> FloatArray:
     if kind == "spike":
         values[25] += 1.5
     elif kind == "stuck":
-        values[5:] = values[5]
+        values[:] = values[0]
     elif kind == "shift":
         values += 0.5
     elif kind == "fall":
@@ -244,6 +245,25 @@ def test_without_a_shape_the_score_is_the_largest_ratio() -> None:
     ratios = np.full((2, len(looks)), -1.0)
     ratios[1, 3] = 0.7
     assert looks.scores(ratios).tolist() == [0.0, 0.7]
+
+
+def test_a_feature_is_stuck_where_it_varies_by_less_than_a_quarter_of_its_usual_variation() -> None:
+    looks = looks_of(("flat",), 1, has_courses=False)
+    values = np.log(np.linspace(0.9, 1.1, 101))[:, np.newaxis].repeat(len(looks), axis=1)
+    calibrated = calibrate_looks(looks, values, lambda scores: max(float(scores.max()), 1e-9))
+    assert calibrated.scales.tolist() == [np.log(4)] * 2
+    variation = np.log([[0.2501] * 2, [0.2499] * 2])
+    assert (calibrated.scores(calibrated.ratios(variation)) > 1).tolist() == [False, True]
+
+
+def test_a_side_on_which_training_had_nothing_begins_no_nearer_than_a_seventh_of_a_spread() -> None:
+    looks = looks_of(("level",), 1, has_courses=False)
+    values = np.zeros((100, len(looks)))
+    values[:20] = 3.0  # never below the median
+    calibrated = calibrate_looks(looks, values, lambda scores: max(float(scores.max()), 1e-9))
+    below = calibrated.signs < 0
+    assert calibrated.scales[below].tolist() == [SPREAD_MIN] * 3
+    assert (calibrated.scales[~below] > 1).all()
 
 
 @pytest.mark.parametrize(
