@@ -119,6 +119,12 @@ def test_a_page_is_short(page: str) -> None:
         assert read_page(page).count("\n") <= N_LINES_MAX
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_table_is_cut_in_two(page: str) -> None:
+    rows = re.findall(r"^\|.*\n\n(\|.*)\n(.*)", read_page(page), re.MULTILINE)
+    assert [row for row, below in rows if not re.fullmatch(r"[|:\- ]+", below)] == []
+
+
 def test_the_programs_shown_are_known() -> None:
     shown = {words[0] for block in BLOCKS for words in block.command_lines}
     assert shown - PROGRAMS == set()
