@@ -100,7 +100,11 @@ REGULAR = st.tuples(
 WITH_ANOTHER = st.tuples(REGULAR, st.integers(0, 4), CELLS).map(
     lambda drawn: [*drawn[0][: drawn[1]], drawn[2], *drawn[0][drawn[1] + 1 :]]
 )
-OTHERS = st.one_of(WITH_ANOTHER, WITH_ANOTHER, st.lists(CELLS, min_size=1, max_size=6))
+UNEVEN = st.sampled_from([[""], ["# note"], ["a"], ["a", *"12345"]])
+WITH_BREAK = st.tuples(REGULAR, st.sampled_from(['"x\ny"', '"', '"x', 'x"y', "\ufeff"])).map(
+    lambda drawn: [*drawn[0][:-1], drawn[1]]
+)
+OTHERS = st.one_of(WITH_ANOTHER, UNEVEN, WITH_BREAK, st.lists(CELLS, min_size=1, max_size=6))
 ROWS = st.tuples(
     st.lists(REGULAR, min_size=1, max_size=5),
     st.lists(OTHERS, max_size=2),
