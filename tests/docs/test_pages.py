@@ -83,7 +83,7 @@ COMMANDS |= {
 PROGRAMS = {
     *("stream-detector", "python", "make", "pip", "docker", "kafka-topics.sh", "kafka-acls.sh"),
     *("curl", "cat", "head", "grep", "kill", "wait", "ls", "mkdir"),
-    *("cut", ".", "cd", "ln", "echo", "kubectl", "base64", "sleep"),
+    *("cut", ".", "cd", "ln", "echo", "kubectl", "flink", "base64", "sleep"),
     *("prometheus", "promtool", "prometheus-alertmanager", "amtool"),
     *("until", "while", "do", "done"),
 }
