@@ -76,7 +76,7 @@ def calibration_warnings(recipe: Recipe, dataset: Dataset, split: Split) -> Iter
         yield (
             f"the threshold is fitted to {n_windows} normal windows, and its method wants at least "
             f"{method.n_windows_wanted}, so the rate of false alarms may be another than asked "
-            f"for; {remedy(recipe)}"
+            f"for; {remedy(recipe, dataset)}"
         )
     if method.wants_anomalous and len(normal_rows(dataset)) == len(dataset.train):
         yield (

@@ -103,7 +103,7 @@ def split_normal(recipe: Recipe, dataset: Dataset) -> Split:
         message = (
             f"data {dataset.name}: expected at least {N_FIT_MIN} normal windows to fit to and "
             f"{N_WINDOWS_MIN} others to calibrate the threshold on, received {len(fit)} and "
-            f"{len(held_out)} of {len(normal)} that share no sample; {remedy(recipe)}"
+            f"{len(held_out)} of {len(normal)} that share no sample; {remedy(recipe, dataset)}"
         )
         raise DatasetError(message)
     stream = None if dataset.stream is None else dataset.stream.without(held_out)
@@ -145,7 +145,7 @@ def assign_folds(recipe: Recipe, dataset: Dataset) -> tuple[Fold, ...]:
         message = (
             f"data {dataset.name}: expected at least {N_FIT_MIN} normal windows to fit to in each "
             f"of {n_folds} folds, received {n_fewest} of {len(normal)} that share no sample with "
-            f"those to calibrate on; {remedy(recipe)}"
+            f"those to calibrate on; {remedy(recipe, dataset)}"
         )
         raise DatasetError(message)
     return tuple(found)
@@ -183,15 +183,19 @@ def cross_fit(
     return rows[order], scores[order]
 
 
-def remedy(recipe: Recipe) -> str:
+def remedy(recipe: Recipe, dataset: Dataset) -> str:
     """Return how there are more windows to calibrate a threshold on."""
-    steps = ", take fewer window.steps" if recipe.window.record == "samples" else ""
+    more = "add more data"
+    if dataset.stream is not None:
+        more = "hold more windows, by data.n_windows_in_memory"
+    if recipe.window.record == "samples":
+        more += ", take fewer window.steps"
     if recipe.threshold.calibrate_on == "train":
-        return f"add more data{steps}"
+        return more
     if recipe.threshold.calibrate_on == "cross-fit":
-        return f"add more data{steps}, or set threshold.calibrate_on = 'train'"
+        return f"{more}, or set threshold.calibrate_on = 'train'"
     return (
-        f"add more data{steps}, or set a larger threshold.calibration_share, or "
+        f"{more}, or set a larger threshold.calibration_share, or "
         "threshold.calibrate_on = 'cross-fit' or 'train'"
     )
 

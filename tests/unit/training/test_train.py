@@ -431,6 +431,7 @@ def test_a_network_is_fitted_to_windows_that_are_not_in_memory(tmp_path: Path) -
     assert len(present(load_trained_on(bundle)).train) == len(held.train)
     assert isinstance(metrics["auroc"], float)
     assert metrics["auroc"] > 0.9
+    assert "; hold more windows, by data.n_windows_in_memory, or" in manifest.warnings[0]
     # The same normal windows scale the values as in memory.
     memory = train(streamed_recipe(tmp_path / "waves", IN_MEMORY), tmp_path / "memory")
     low, high = (bundle.scaler.offset, bundle.scaler.offset + 1 / bundle.scaler.scale)
