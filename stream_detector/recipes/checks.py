@@ -305,6 +305,12 @@ def _stream_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             "data.n_windows_in_memory: expected only with a network that has one loss, received "
             f"{n_windows!r} with network.kind = 'adversarial'"
         )
+    devices = training.get("devices", 1)
+    if devices != 1:
+        yield (
+            "training.devices: expected 1 with data.n_windows_in_memory, since windows that are "
+            f"read while a network is fitted go to one device, received {devices!r}"
+        )
 
 
 def _calibration_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

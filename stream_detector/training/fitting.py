@@ -51,10 +51,10 @@ def _fit_with_keras(model: Any, task: Task) -> History:
 
     task.compile(model)
     report = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: task.report(epoch + 1, float(logs["loss"]))
+        on_epoch_end=lambda epoch, logs: task.report(epoch + 1, float(logs["loss"])),
     )
     history = model.fit(
-        **task.fit.arguments(task.training.batch_size),
+        **task.fit.arguments(task.training),
         validation_data=task.validation,
         epochs=task.training.epochs,
         verbose=0,

@@ -12,8 +12,7 @@ the rows of the file are in random order, this is as good as a draw of all.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import count
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,11 @@ from numpy.typing import NDArray
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.datasets.window_stream import WindowStream
+from stream_detector.recipes.training import TrainingSection
 from stream_detector.training.task import Pairs, with_noise
+
+_PREFETCHED = 2
+"""Batches that are ready before they are needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,6 @@ class StreamedPairs:
         Of the training.
     n_mixed
         How many windows are held to be mixed; a part of a row group may come on top.
-    n_devices
-        How many devices share a batch evenly.
     """
 
     stream: WindowStream
@@ -48,25 +49,25 @@ class StreamedPairs:
     noise: float
     seed: int
     n_mixed: int
-    n_devices: int = 1
 
     @property
     def n_windows(self) -> int:
         """Return the number of windows of an epoch."""
-        n_windows = len(self.stream)
-        return n_windows - n_windows % self.n_devices
+        return len(self.stream)
 
-    def shared(self, n_devices: int) -> "StreamedPairs":
-        """Return a whole number of windows for each device: without the last few of an epoch."""
-        return replace(self, n_devices=n_devices)
-
-    def arguments(self, batch_size: int) -> dict[str, Any]:
+    def arguments(self, training: TrainingSection) -> dict[str, Any]:
         """Return what Keras' `fit` is to be called with, as to windows and batches."""
+        import tensorflow  # noqa: PLC0415  (slow to load)
+
+        windows = tensorflow.TensorSpec((None, *self.stream.source.shape), tensorflow.float32)
+        batches = tensorflow.data.Dataset.from_generator(
+            lambda: self._epochs(training), output_signature=(windows, windows)
+        )
         return {
-            "x": self._epochs(batch_size),
+            "x": batches.prefetch(_PREFETCHED),
             "shuffle": False,  # that is done
-            "steps_per_epoch": -(-self.n_windows // batch_size),
-            "validation_batch_size": batch_size,
+            "steps_per_epoch": -(-self.n_windows // training.batch_size),
+            "validation_batch_size": training.batch_size,
         }
 
     def batches(self, epoch: int, batch_size: int) -> Iterator[Pairs]:
@@ -75,7 +76,7 @@ class StreamedPairs:
         The same epoch of the same seed has the same batches.
         """
         rng = np.random.default_rng([self.seed, epoch])
-        size, n_left = batch_size, self.n_windows
+        size = batch_size
         rest: Pairs | None = None
         for held in self._held(rng):
             order = rng.permutation(held.n_windows)  # (n_held,)
@@ -83,17 +84,21 @@ class StreamedPairs:
             # What is left of the windows before is completed to a batch with the first of these.
             ends = np.arange(size - n_before, len(order) + 1, size).tolist()
             for start, end in zip([0, *ends], ends, strict=False):
-                n_left -= size
                 yield _joined(rest, _of(held, order[start:end]))
                 rest = None
             rest = _joined(rest, _of(held, order[ends[-1] if ends else 0 :]))
-        if n_left and rest is not None:
-            yield _of(rest, np.arange(n_left))
+        if rest is not None and rest.n_windows:
+            yield rest
 
-    def _epochs(self, batch_size: int) -> Iterator[tuple[FloatArray, ...]]:
-        """Yield the batches of all epochs, one after the other, as Keras takes them."""
-        for epoch in count():
-            yield from map(tuple, self.batches(epoch, batch_size))
+    def _epochs(self, training: TrainingSection) -> Iterator[tuple[FloatArray, FloatArray]]:
+        """Yield the batches of all epochs, one after the other.
+
+        TensorFlow takes the memory of an array without a copy and may write into it, so inputs and
+        targets must not be one array here: weights were seen to depend on chance.
+        """
+        for epoch in range(training.epochs):
+            for inputs, targets in self.batches(epoch, training.batch_size):
+                yield inputs, targets.copy()
 
     def _held(self, rng: np.random.Generator) -> Iterator[Pairs]:
         """Yield as many windows as may be held, of row groups in random order."""

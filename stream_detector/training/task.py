@@ -41,9 +41,10 @@ class Pairs(NamedTuple):
         n_kept = self.n_windows - self.n_windows % n_devices
         return self if n_kept == self.n_windows else Pairs(*(each[:n_kept] for each in self))
 
-    def arguments(self, batch_size: int) -> dict[str, Any]:
+    def arguments(self, training: TrainingSection) -> dict[str, Any]:
         """Return what Keras' `fit` is to be called with, as to windows and batches."""
-        return {"x": self.inputs, "y": self.targets, "batch_size": batch_size, "shuffle": True}
+        size = training.batch_size
+        return {"x": self.inputs, "y": self.targets, "batch_size": size, "shuffle": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,10 @@ class Task:
 
         A device without a window in the last batch would have a loss that is no number.
         """
+        if n_devices == 1:
+            return self
         validation = self.validation and self.validation.shared(n_devices)
-        return replace(self, fit=self.fit.shared(n_devices), validation=validation)
+        return replace(self, fit=self.held.shared(n_devices), validation=validation)
 
     @property
     def held(self) -> Pairs:

@@ -87,6 +87,12 @@ class WindowSource:
         return sum(group.n_rows for group in self.groups)
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Return steps and features of a window."""
+        n_values = 0 if self._first is None else len(self._first.value_names)
+        return n_values // self._n_features, self._n_features
+
+    @property
     def starts(self) -> list[int]:
         """Return how many windows there are before each row group, shape (n_groups,)."""
         return [0, *np.cumsum([group.n_rows for group in self.groups])[:-1].tolist()]

@@ -376,8 +376,8 @@ def test_windows_read_while_fitting_give_the_same_bits_as_in_memory_in_the_same_
     class InOrder(Pairs):
         """Windows in memory that are not shuffled."""
 
-        def arguments(self, batch_size: int) -> dict[str, Any]:
-            return {**super().arguments(batch_size), "shuffle": False}
+        def arguments(self, training: TrainingSection) -> dict[str, Any]:
+            return {**super().arguments(training), "shuffle": False}
 
     inputs = np.concatenate([batch.inputs for batch in streamed.batches(0, 16)])
     assert len(inputs) == 121

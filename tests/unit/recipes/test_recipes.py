@@ -204,6 +204,11 @@ def test_all_problems_at_once_each_with_key_expected_and_received() -> None:
             "with 'samples'",
         ),
         (
+            [*STREAMED, "training.devices=all"],
+            "training.devices: expected 1 with data.n_windows_in_memory, since windows that are "
+            "read while a network is fitted go to one device, received 'all'",
+        ),
+        (
             [*STREAMED, "training.trim=true"],
             "training.trim: expected only with all windows in memory, received true with "
             "data.n_windows_in_memory = 1000; label what is not normal",
