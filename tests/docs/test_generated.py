@@ -15,6 +15,7 @@ from log_calls import LogCalls, log_calls
 from present import present
 from pydantic import TypeAdapter
 
+from stream_detector.bundle.manifest import FORMAT_VERSION
 from stream_detector.core.alerting.alert import Alert
 from stream_detector.log_events import LOG_EVENTS
 from stream_detector.recipes.training import TrainingSection
@@ -78,6 +79,12 @@ def load(name: str) -> dict[str, Any]:
 def test_nothing_generated_is_stale() -> None:
     done = generate("--check")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_of_the_bundle_names_its_format_version() -> None:
+    page = (ROOT / "docs" / "reference" / "bundle.md").read_text()
+    assert f"## `manifest.json`, format version {FORMAT_VERSION}\n" in page
+    assert f"\n| `format_version` | {FORMAT_VERSION} |\n" in page
 
 
 def test_an_alert_has_the_designed_fields_in_their_order() -> None:
