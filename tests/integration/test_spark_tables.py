@@ -4,7 +4,7 @@ import csv
 import os
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +90,7 @@ def beats(folder: Path, data_folder: Path) -> Path:
         "key": [f"beat-{number % 7}" for number in range(N_BEATS)],
         "timestamp_ms": START_MS + 1_000 * np.arange(N_BEATS),
     }
-    packed = {
-        "array": pa.array(windows.tolist()),
-        "floats": pa.array(windows.tolist(), pa.list_(pa.float32())),
-        "steps": pa.array(windows[:, :, None].tolist()),
-    }
+    packed = {"values": pa.array(windows[:, :, None].tolist())}  # arrays of steps
     pq.write_table(pa.table(columns | packed), folder / "beats-packed.parquet")
     columns |= {f"v{at}": windows[:, at] for at in range(140)}
     pq.write_table(pa.table(columns), folder / "beats.parquet")
@@ -157,6 +153,26 @@ def pumps(folder: Path) -> Path:
     return folder / "pumps"
 
 
+@contextmanager
+def session_of(
+    spark: Any, n_partitions: int = 2, n_rows: int = 10_000, time_zone: str = "UTC"
+) -> Iterator[None]:
+    """Let Spark share tables out in so many parts and hand so many rows to Python at a time."""
+    options = {
+        "spark.sql.shuffle.partitions": n_partitions,
+        "spark.sql.execution.arrow.maxRecordsPerBatch": n_rows,
+        "spark.sql.session.timeZone": time_zone,
+    }
+    before = {name: spark.conf.get(name) for name in options}
+    for name, value in options.items():
+        spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            spark.conf.set(name, value)
+
+
 def by_command(bundle: Path, file: Path) -> Rows:
     """Return what the command `score` writes of a file, by key and start."""
     out = file.with_suffix(".scores.csv")
@@ -194,9 +210,8 @@ def test_whole_windows_have_the_scores_of_the_command(spark: Any, tables: Any, b
     assert found.columns[: len(table.columns)] == table.columns
     assert scored(found) == expected
     packed = spark.read.parquet(str(beats.with_name("beats-packed.parquet"))).repartition(4)
-    for name in ("array", "floats", "steps"):
-        found = packed.select("key", "timestamp_ms", packed[name].alias("values"))
-        assert scored(tables.score_table(found, beats)) == expected
+    found = tables.score_table(packed.select("key", "timestamp_ms", "values"), beats)
+    assert scored(found) == expected
 
 
 def digits(folder: Path) -> Path:
@@ -234,11 +249,10 @@ def test_samples_have_the_windows_and_scores_of_the_command(
     samples = spark.read.parquet(str(bundle.with_name(f"{name}-table")))
     found = []
     for n_partitions, n_rows in ((1, 10_000), (5, 97)):
-        spark.conf.set("spark.sql.shuffle.partitions", n_partitions)
-        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", n_rows)
-        windows = tables.windows_table(samples, bundle)
-        found.append(windows_of(windows))
-        assert scored(tables.score_table(windows, bundle)) == expected
+        with session_of(spark, n_partitions, n_rows):
+            windows = tables.windows_table(samples, bundle)
+            found.append(windows_of(windows))
+            assert scored(tables.score_table(windows, bundle)) == expected
     assert found[0] == found[1]
     assert len(found[0]) == len(expected)
 
@@ -265,15 +279,14 @@ def test_columns_are_found_by_name_and_times_may_have_any_type(
     # What records of a topic look like says nothing of a table.
     bundle = changed_bundle(folder / "avro", input={"format": "avro"})
     assert windows_of(tables.windows_table(other, bundle)) == expected
-    spark.conf.set("spark.sql.session.timeZone", "America/Lima")
     for time in (
         "timestamp_millis(timestamp_ms)",
         "timestamp_ntz'2026-01-01' + make_dt_interval(0, 0, 0, (timestamp_ms - %d) / 1000)",
         "cast(timestamp_ms as decimal(20, 3))",
     ):
         typed = plain.withColumn("timestamp_ms", functions.expr(time.replace("%d", str(START_MS))))
-        assert windows_of(tables.windows_table(typed, pumps)) == expected, time
-    spark.conf.set("spark.sql.session.timeZone", "UTC")
+        with session_of(spark, time_zone="America/Lima"):
+            assert windows_of(tables.windows_table(typed, pumps)) == expected, time
     named = {"name": "csv", "path": "x.csv", "key": "pump", "time": "at", "time_format": "us"}
     renamed = plain.selectExpr(
         "key as pump", "timestamp_ms * 1000 as at", "1 as extra", *PUMP_FEATURES.names
@@ -478,9 +491,9 @@ def test_a_training_set_is_the_same_however_its_table_is_shared_out(
     spans = spans_of(spark, ("a", 2_000, 2_019, True), ("b", 4_000, 4_999, True))
     found = []
     for number, table in enumerate((samples, samples.repartition(7, "pressure"))):
-        spark.conf.set("spark.sql.shuffle.partitions", 1 + 3 * number)
         path = folder / f"sample-{number}"
-        tables.training_table(table, spans, pumps, str(path), share=0.4, seed=number // 2)
+        with session_of(spark, 1 + 3 * number):
+            tables.training_table(table, spans, pumps, str(path), share=0.4)
         found.append(pq.read_table(path))
     assert found[0].equals(found[1])
     assert found[0].column_names == ["key", "timestamp_ms", *PUMP_FEATURES.names]
@@ -504,7 +517,7 @@ def test_whole_windows_are_trained_on_without_those_that_reach_into_a_span(
     spark: Any, tables: Any, beats: Path, folder: Path
 ) -> None:
     packed = spark.read.parquet(str(beats.with_name("beats-packed.parquet")))
-    rows = packed.selectExpr("key", "timestamp_ms", "steps as values", "1 as extra")
+    rows = packed.selectExpr("key", "timestamp_ms", "values", "1 as extra")
     recipe = open_bundle(beats).bundle.manifest.recipe
     assert recipe.rules.span_ms == 0  # its interval is not known, so a window is a moment
     spans = spans_of(spark, ("beat-1", 8, 15, True), ("beat-2", 10, 15, True))
