@@ -28,6 +28,7 @@ from common import (
     fill,
     make_topics,
     normal_beats,
+    processor_s,
     running_broker,
     spread,
     tell,
@@ -66,7 +67,6 @@ from stream_detector.settings import DetectSettings
 
 N_KEYS, N_BATCHES = 1_000, 2
 START_MS = 1_767_225_600_000
-TICKS = os.sysconf("SC_CLK_TCK")
 SESSION = {
     STATE_STORE_KEY: STATE_STORE,
     "spark.master": "local[2]",
@@ -270,26 +270,6 @@ def us_a_record(marks: Sequence[tuple[int, float]]) -> float:
     """Return microseconds a record between the first and the last mark: records and seconds."""
     (n_first, first_s), (n_last, last_s) = marks[0], marks[-1]
     return (last_s - first_s) / (n_last - n_first) * 1e6
-
-
-def processor_s() -> float:
-    """Return the processor time of this process and all below it, those that ended included."""
-    parents: dict[int, int] = {}
-    seconds: dict[int, float] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(") ")[2].split()
-            except OSError:  # it has just ended
-                continue
-            parents[int(entry.name)] = int(fields[1])
-            seconds[int(entry.name)] = sum(map(int, fields[11:15])) / TICKS
-    ours, more = {os.getpid()}, True
-    while more:
-        below = {each for each, parent in parents.items() if parent in ours} - ours
-        ours |= below
-        more = bool(below)
-    return sum(seconds[each] for each in ours)
 
 
 if __name__ == "__main__":
