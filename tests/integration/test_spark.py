@@ -219,7 +219,8 @@ def kill_in_a_micro_batch(
     command = [sys.executable, "-m", "stream_detector.integrations.spark", *arguments, *options]
     place = TopicPartition(alerts, 0)
     log = (folder / "job.log").open("ab")
-    job = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    own = {name: value for name, value in os.environ.items() if name != "PYSPARK_PYTHON"}
+    job = subprocess.Popen(command, stdout=log, stderr=log, env=own, start_new_session=True)
     deadline_s, n_committed, committed = time.monotonic() + KILL_TIMEOUT_S, 0, -1
     client = connect(ConnectionSettings(bootstrap_servers=kafka, client="confluent"))
     with log, closing(client):

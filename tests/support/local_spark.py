@@ -15,6 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# What Spark's workers run: any `python3` on the path, if nothing is said. Programs inherit it.
+os.environ["PYSPARK_PYTHON"] = sys.executable
+
 VERSION = "4.2.0"
 
 JAVA_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xss4m")
@@ -56,8 +59,6 @@ def options_of(folder: Path) -> dict[str, str]:
         "spark.driver.extraJavaOptions": " ".join(
             (*JAVA_OPTIONS, f"-Dderby.system.home={folder}", f"-Djava.io.tmpdir={folder}")
         ),
-        "spark.pyspark.python": sys.executable,
-        "spark.pyspark.driver.python": sys.executable,
         "spark.local.dir": str(folder),
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.sql.shuffle.partitions": str(N_STATE_PARTITIONS),

@@ -1,6 +1,7 @@
 """A stream of Kafka, scored in Spark, as a job: `python -m stream_detector.integrations.spark`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -114,7 +115,13 @@ def _write(chosen: argparse.Namespace, settings: DetectSettings) -> DataStreamWr
 
 
 def _session(options: Mapping[str, str]) -> SparkSession:
-    """Return the session, which keeps state where `score_stream` needs it."""
+    """Return the session, which keeps state where `score_stream` needs it.
+
+    Its workers run this Python, if none is given: Spark's own default is any `python3` on the path,
+    and it heeds `spark.pyspark.python` only where spark-submit starts the job.
+    """
+    python = options.get("spark.pyspark.python", sys.executable)
+    os.environ.setdefault("PYSPARK_PYTHON", python)
     builder = SparkSession.builder.appName("stream-detector")
     for name, value in {STATE_STORE_KEY: STATE_STORE, **options}.items():
         builder = builder.config(name, value)
