@@ -19,7 +19,8 @@ from stream_detector.engines.keras import load_keras
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.networks import build_network
 from stream_detector.training.fitting import fit_network
-from stream_detector.training.task import Pairs, Task
+from stream_detector.training.pairs import Pairs
+from stream_detector.training.task import Task
 
 N_REPEATS = 3
 N_FIT = 4096

@@ -23,7 +23,7 @@ from stream_detector.report import Findings
 from stream_detector.report.charts import error_histogram, latent_space
 from stream_detector.report.drawing import COLOURS, INK, house_style
 from stream_detector.training import evaluate_on, load_windows
-from stream_detector.training.task import with_noise
+from stream_detector.training.pairs import with_noise
 
 N_SHOWN = 10
 N_DRAWN = 20

@@ -2,15 +2,39 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
 
-if TYPE_CHECKING:
-    from stream_detector.datasets.files.row_groups import WindowSource
+
+class SomeWindows(Protocol):
+    """Windows as they were read."""
+
+    @property
+    def windows(self) -> FloatArray:
+        """Shape (n_windows, n_steps, n_features)."""
+        ...
+
+
+class WindowReader(Protocol):
+    """Reads the windows of files, a row group at a time."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Steps and features of a window."""
+        ...
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """How many windows are before each row group, shape (n_groups,)."""
+        ...
+
+    def read(self, number: int, origin: Sequence[float] = ()) -> Iterator[SomeWindows]:
+        """Yield the windows of a row group, some at a time, less the origin of each feature."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +57,7 @@ class WindowStream:
         What is taken from each feature before values are rounded to float32.
     """
 
-    source: "WindowSource"
+    source: WindowReader
     is_train: NDArray[np.bool_]
     is_used: NDArray[np.bool_]
     rows: NDArray[np.intp]

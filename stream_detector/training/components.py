@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
-from stream_detector.training.task import History, Pairs, Task
+from stream_detector.training.pairs import Pairs
+from stream_detector.training.task import History, Task
 
 N_FIT_MAX = 16_384
 """Most windows that components are fitted to, evenly spread over all; of more, they would hardly be

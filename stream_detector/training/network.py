@@ -23,9 +23,10 @@ from stream_detector.networks.export import export_keras, export_onnx
 from stream_detector.recipes import Recipe
 from stream_detector.training.devices import choose_devices, sharing
 from stream_detector.training.fitting import fit_network
+from stream_detector.training.pairs import Pairs, with_noise
 from stream_detector.training.splits import Fold, Rows, Split, assign_folds, cross_fit
 from stream_detector.training.streaming import StreamedPairs
-from stream_detector.training.task import History, OnEpoch, Pairs, Task, with_noise
+from stream_detector.training.task import History, OnEpoch, Task
 
 Look = Callable[[ReconstructionScorer, FloatArray, FloatArray], NDArray[np.float64]]
 """Returns what is found of other windows, the last argument, with a network that was fitted to the

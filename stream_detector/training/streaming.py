@@ -22,7 +22,7 @@ from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.datasets.window_stream import WindowStream
 from stream_detector.recipes.training import TrainingSection
-from stream_detector.training.task import Pairs, with_noise
+from stream_detector.training.pairs import Pairs, with_noise
 
 _PREFETCHED = 2
 """Batches that are ready before they are needed."""
@@ -104,7 +104,7 @@ class StreamedPairs:
         """Yield as many windows as may be held, of row groups in random order."""
         parts: list[Pairs] = []
         n_held = 0
-        for pairs in self._pairs(rng.permutation(len(self.stream.source.groups))):
+        for pairs in self._pairs(rng.permutation(len(self.stream.source.starts))):
             parts.append(pairs)
             n_held += pairs.n_windows
             if n_held >= self.n_mixed:

@@ -56,8 +56,9 @@ from stream_detector.training.network import (
     score_others,
 )
 from stream_detector.training.origin import features_of_few_steps, features_of_few_steps_by_key
+from stream_detector.training.pairs import with_noise
 from stream_detector.training.splits import Rows, Split, split_normal
-from stream_detector.training.task import OnEpoch, with_noise
+from stream_detector.training.task import OnEpoch
 from stream_detector.training.trimming import trim_strange
 
 

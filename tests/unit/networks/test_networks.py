@@ -31,8 +31,9 @@ from stream_detector.recipes.networks import (
 from stream_detector.recipes.training import TrainingSection
 from stream_detector.training.components import N_FIT_MAX, principal_components
 from stream_detector.training.fitting import fit_network
+from stream_detector.training.pairs import Pairs, with_noise
 from stream_detector.training.streaming import StreamedPairs
-from stream_detector.training.task import Pairs, Task, with_noise
+from stream_detector.training.task import Task
 
 pytestmark = [
     pytest.mark.keras,
