@@ -76,13 +76,12 @@ class StreamedPairs:
         The same epoch of the same seed has the same batches.
         """
         rng = np.random.default_rng([self.seed, epoch])
-        size = batch_size
         rest: Pairs | None = None
         for held in self._held(rng):
             order = rng.permutation(held.n_windows)  # (n_held,)
             n_before = 0 if rest is None else rest.n_windows
             # What is left of the windows before is completed to a batch with the first of these.
-            ends = np.arange(size - n_before, len(order) + 1, size).tolist()
+            ends = np.arange(batch_size - n_before, len(order) + 1, batch_size).tolist()
             for start, end in zip([0, *ends], ends, strict=False):
                 yield _joined(rest, _of(held, order[start:end]))
                 rest = None

@@ -10,7 +10,6 @@ Maven. Tests get one from `tests/conftest.py`; a benchmark puts this folder on
 
 import contextlib
 import fcntl
-import os
 import shutil
 import signal
 import socket
@@ -19,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Self
+
+from maven_jars import MavenError, fetch_jars
 
 VERSIONS = ("3.9.1", "4.2.0")
 START_TIMEOUT_S = 60.0
@@ -289,43 +290,13 @@ def check_serving(bootstrap_servers: str, timeout_s: float) -> None:
 
 def _fetch_jars(version: str) -> Path:
     """Return the folder with Kafka's jars, filling it by Maven the first time."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "stream-detector" / "kafka" / version
-    if folder.exists():
-        return folder
-    missing = find_missing_tools()
-    if missing:
-        raise LocalKafkaError(missing)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Maven's own store is not made for two at a time.
-    with (folder.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            _fill(folder, version)
-    return folder
-
-
-def _fill(folder: Path, version: str) -> None:
-    """Make a folder with Kafka's jars: under another name first, so that half is never all."""
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{version}-"))
-    command = [
-        shutil.which("mvn") or "mvn",
-        "--batch-mode",
-        "--quiet",
-        "--file",
-        str(Path(__file__).with_name("pom.xml")),
-        "--activate-profiles",
-        "reload4j" if version.startswith("3") else "log4j2",
-        f"-Dkafka.version={version}",
-        "dependency:copy-dependencies",
-        "-DincludeScope=runtime",
-        f"-DoutputDirectory={partial}",
-    ]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode:
-        shutil.rmtree(partial)
-        raise LocalKafkaError(f"Maven did not fetch Kafka {version}: {_end_of(done.stdout)}")
-    partial.rename(folder)
+    profile = "reload4j" if version.startswith("3") else "log4j2"
+    options = ("--activate-profiles", profile, f"-Dkafka.version={version}")
+    try:
+        return fetch_jars("kafka", version, "pom.xml", *options)
+    except MavenError as error:
+        message = find_missing_tools() or f"Maven did not fetch Kafka {version}: {error}"
+        raise LocalKafkaError(message) from None
 
 
 def _take_archived_classes(version: str) -> list[str]:

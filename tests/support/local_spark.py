@@ -4,16 +4,15 @@ Spark itself is of the archive `pyspark`, which `make test` installs by tests/sp
 for Kafka come from Maven once and stay in the user's cache folder. Needs Java 17 and Maven.
 """
 
-import fcntl
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from maven_jars import MavenError, fetch_jars
 
 # What Spark's workers run: any `python3` on the path, if nothing is said. Programs inherit it.
 os.environ["PYSPARK_PYTHON"] = sys.executable
@@ -94,38 +93,8 @@ def open_session(folder: Path, **options: str) -> Iterator[Any]:
 
 def _fetch_jars() -> Path:
     """Return the folder with Spark's jars for Kafka, filling it by Maven the first time."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "stream-detector" / "spark-kafka" / VERSION
-    if folder.exists():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Maven's own store is not made for two at a time; brokers fill theirs under the same lock.
-    lock_path = cache / "stream-detector" / "kafka" / "lock"
-    lock_path.parent.mkdir(parents=True, exist_ok=True)
-    with lock_path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            _fill(folder)
-    return folder
-
-
-def _fill(folder: Path) -> None:
-    """Make a folder with the jars: under another name first, so that half is never all."""
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{VERSION}-"))
-    command = [
-        shutil.which("mvn") or "mvn",
-        "--batch-mode",
-        "--quiet",
-        "--file",
-        str(Path(__file__).with_name("spark_pom.xml")),
-        f"-Dspark.version={VERSION}",
-        "dependency:copy-dependencies",
-        "-DincludeScope=runtime",
-        f"-DoutputDirectory={partial}",
-    ]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode:
-        shutil.rmtree(partial)
-        end = done.stdout.decode(errors="replace")[-1_000:]
-        raise LocalSparkError(f"Maven did not fetch Spark's jars for Kafka: {end}")
-    partial.rename(folder)
+    try:
+        return fetch_jars("spark-kafka", VERSION, "spark_pom.xml", f"-Dspark.version={VERSION}")
+    except MavenError as error:
+        message = f"Maven did not fetch Spark's jars for Kafka: {error}"
+        raise LocalSparkError(message) from None
