@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import local_kafka
+import shared_kafka
 from certificates import Certificates, find_missing_tool
 from local_registry import LocalRegistry, LocalRegistryError
 
@@ -32,6 +33,8 @@ MakeTopic = Callable[..., str]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # not one of several processes, but their controller
+        shared_kafka.begin_run()
     for expected in (
         # kafka-python reads its message schemas this way when it is imported.
         "ignore:(read|open)_text is deprecated:DeprecationWarning",
@@ -43,6 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
         ":pytest.PytestUnraisableExceptionWarning",
     ):
         config.addinivalue_line("filterwarnings", expected)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shared_kafka.end_run()
 
 
 # The modules that take longest: some wait for brokers, some compute, and these alternate.
@@ -117,8 +125,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def kafka() -> Iterator[str]:
     """Bootstrap servers of a real Apache Kafka.
 
-    From KAFKA_BOOTSTRAP_SERVERS, else Docker, else a Java process. With none of them tests
-    are skipped on a person's machine and fail in CI.
+    From KAFKA_BOOTSTRAP_SERVERS, else Docker, else a Java process, which all processes of a run
+    share. With none of them tests are skipped on a person's machine and fail in CI.
     """
     given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if given:
@@ -128,13 +136,12 @@ def kafka() -> Iterator[str]:
         yield from _kafka_in_docker()
         return
     try:
-        broker = local_kafka.LocalKafka().__enter__()
+        address = shared_kafka.shared_kafka()
     except local_kafka.LocalKafkaError as error:
         reason = f"no Kafka: KAFKA_BOOTSTRAP_SERVERS is not set, no Docker answers, and {error}"
         _skip_or_fail(reason)
     else:
-        yield broker.bootstrap_servers
-        broker.close()
+        yield address
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
-"""Fuzz one target in this process, up to so many records or seconds; `run.py` starts it.
+"""Fuzz one target after the other, each up to so many records or seconds; `run.py` starts it.
 
-Prints a line "records executions seconds" each second and at the end. The fuzzer ends the process
-itself where an input fails, takes too long or takes too much memory, and leaves that input behind.
+Each line of standard input names a target, its limits and its folder, and each target has a process
+of its own, which is a fork of this one: to prepare the package for the fuzzer takes seconds. It
+prints a line "records executions seconds" each second and at the end. The fuzzer ends it itself
+where an input fails, takes too long or takes too much memory, and leaves that input behind. Then a
+line "ended" with its exit code follows.
 """
 
 import os
@@ -22,6 +25,8 @@ with atheris.instrument_imports(include=["stream_detector"]):
     import targets
 
 warnings.simplefilter("error")
+# The second thread is one of ONNX Runtime that waits.
+warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
 
 
 def main(name: str, n_records: int, n_seconds: int, seed: int, folder: Path) -> None:
@@ -59,7 +64,19 @@ def main(name: str, n_records: int, n_seconds: int, seed: int, folder: Path) -> 
     atheris.Fuzz()
 
 
-if __name__ == "__main__":
-    _, name, *numbers, folder = sys.argv
+def fuzz_in_fork(words: list[str]) -> int:
+    """Fuzz one target in a process of its own, with its errors in the log; gives the exit code."""
+    name, *numbers, place = words
     n_records, n_seconds, seed = map(int, numbers)
-    main(name, n_records, n_seconds, seed, Path(folder))
+    folder = Path(place)
+    process = os.fork()
+    if process == 0:
+        with (folder / "log.txt").open("w") as log:
+            os.dup2(log.fileno(), sys.stderr.fileno())
+        main(name, n_records, n_seconds, seed, folder)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        print("ended", fuzz_in_fork(line.rstrip("\n").split("\t")), flush=True)

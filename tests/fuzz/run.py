@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,33 +47,64 @@ class Row(NamedTuple):
     failures: str
 
 
-def fuzz(target: str, limits: tuple[int, int, int], folder: Path) -> Row:
-    """Fuzz one target in a process of its own; `limits` are records, seconds and the seed."""
-    command = [sys.executable, Path(__file__).with_name("one.py"), target, *limits, folder]
-    folder.mkdir(parents=True)
-    done = ["0", "0", "0"]
-    log = folder / "log.txt"
-    with (
-        log.open("w") as stream,
-        subprocess.Popen(
-            list(map(str, command)),
-            stdout=subprocess.PIPE,
-            stderr=stream,
-            text=True,
-            env=os.environ | {"PYTHONHASHSEED": "0"},  # or the seed alone would not repeat a run
-        ) as process,
-    ):
-        for line in process.stdout or ():
+class Fuzzer:
+    """The process of `one.py`, which fuzzes one target after the other.
+
+    Parameters
+    ----------
+    log
+        Where its errors go, but for those of a target, which has a log of its own.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    @cached_property
+    def _process(self) -> subprocess.Popen[str]:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("w") as stream:
+            return subprocess.Popen(
+                [sys.executable, Path(__file__).with_name("one.py")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                text=True,
+                bufsize=1,
+                # Or the seed alone would not repeat a run.
+                env=os.environ | {"PYTHONHASHSEED": "0"},
+            )
+
+    def fuzz(self, target: str, limits: tuple[int, int, int], folder: Path) -> Row:
+        """Fuzz one target; `limits` are records, seconds and the seed."""
+        commands, lines = self._process.stdin, self._process.stdout
+        assert commands is not None
+        assert lines is not None
+        folder.mkdir(parents=True)
+        commands.write("\t".join(map(str, (target, *limits, folder))) + "\n")
+        done, said, code = ["0", "0", "0"], [], None
+        for line in lines:
             words = line.split()
+            if words[:1] == ["ended"]:
+                code = int(words[1])
+                break
             if len(words) == 3 and words[0].isdecimal():
                 done = words
                 say(f"{target}: {int(words[0]):,} records, {float(words[2]):.0f} s")
             else:
-                stream.write(line)
-    failures = ENDS.get(process.returncode, f"exit code {process.returncode}")
-    if process.returncode:
-        print(f"\n{target}: {failures}, see {log}\n{log.read_text()[-4_000:]}")
-    return Row(target, int(done[0]), int(done[1]), float(done[2]), failures)
+                said.append(line)
+        if code is None:
+            code = self._process.wait()
+        failures = ENDS.get(code, f"exit code {code}")
+        if code:
+            log = folder / "log.txt" if (folder / "log.txt").exists() else self._log
+            printed = "".join([*said, log.read_text()])
+            print(f"\n{target}: {failures}, see {log}\n{printed[-4_000:]}")
+        return Row(target, int(done[0]), int(done[1]), float(done[2]), failures)
+
+    def close(self) -> None:
+        """End the process."""
+        if "_process" in vars(self):
+            self._process.communicate()
 
 
 def change_every_byte(path: Path | None) -> Row:
@@ -129,12 +162,13 @@ def main() -> int:
     keep = asked.keep or Path(tempfile.mkdtemp(prefix="fuzz-"))
     print(f"seed {asked.seed}, logs in {keep}", flush=True)
     rows = []
-    for target in asked.target or ALL:
-        if target == EACH_BYTE:
-            rows.append(change_every_byte(asked.bundle))
-            continue
-        n_records = round(asked.records * SHARES[target])
-        rows.append(fuzz(target, (n_records, asked.seconds, asked.seed), keep / target))
+    with closing(Fuzzer(keep / "log.txt")) as fuzzer:
+        for target in asked.target or ALL:
+            if target == EACH_BYTE:
+                rows.append(change_every_byte(asked.bundle))
+                continue
+            n_records = round(asked.records * SHARES[target])
+            rows.append(fuzzer.fuzz(target, (n_records, asked.seconds, asked.seed), keep / target))
     say("")
     print(table(rows))
     n_records = sum(row.n_records for row in rows if row.target in ("windows", "samples", "mapped"))

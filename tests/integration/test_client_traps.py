@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import kafka as kafka_python
@@ -327,7 +326,7 @@ def test_a_damaged_record_is_an_error_each_time_and_never_a_spin(
     client.produce([OutputRecord(topic, None, marker)])
     client.flush(10_000)
     own_kafka.stop()
-    (segment,) = Path(own_kafka._folder).glob(f"data/{topic}-0/*.log")
+    (segment,) = own_kafka.folder.glob(f"data/{topic}-0/*.log")
     content = segment.read_bytes()
     segment.write_bytes(content.replace(b"damage-me-", b"damaged!!!", 1))
     own_kafka.start()

@@ -302,7 +302,7 @@ def test_ready_takes_under_two_seconds_beside_the_join_and_never_loads_tensorflo
     kafka: str, bundle: Path, topic_options: dict[str, str], command_line: CommandLine
 ) -> None:
     start_s = time.monotonic()
-    running = command_line.start(
+    running = command_line.start_python(
         *("detect", bundle, "--bootstrap-servers", kafka, *flags(topic_options)),
         *("--group", "ready"),
     )

@@ -101,7 +101,7 @@ def test_detect_holds_few_large_records_at_once(
         pytest.skip("the peak of a process' memory is read from /proc")
     topic, alerts, dead = topics(1, max_message_bytes="50000000"), topics(1), topics(1)
     send_alone(kafka, topic, *[(0, bytes(10 * N_BYTES))] * 12, (0, b"small"))
-    running = command_line.start(
+    running = command_line.start_python(
         *("detect", halving_bundle, "--bootstrap-servers", kafka, "--client", client),
         *("--input-topic", topic, "--alerts-topic", alerts, "--dead-letter-topic", dead),
         *("--group", uuid.uuid4().hex, "--metrics-port", "0"),

@@ -172,7 +172,8 @@ def test_a_rule_as_it_is_shipped_fires_on_a_running_detector(
 ) -> None:
     words = [word for option in topic_options.items() for word in option]
     detector = command_line.start(
-        "detect", halving_bundle, "--bootstrap-servers", kafka, *words, "--metrics-port", 0
+        *("detect", halving_bundle, "--bootstrap-servers", kafka, *words, "--metrics-port", 0),
+        *("--group", "scraped"),
     )
     detector.wait_for(" ready ")
     (port,) = re.findall(r"metrics address=\S+:(\d+)", detector.output)

@@ -62,7 +62,7 @@ def test_what_is_used_stays_nearly_the_same_for_seconds(
     bundle = tmp_path / "bundle"
     make_bundle(bundle, load_recipe(RECIPE, CHANGES))
     options = [part for pair in topic_options.items() for part in pair]
-    running = command_line.start(
+    running = command_line.start_python(
         *("detect", bundle, "--bootstrap-servers", kafka, *options, "--group", "soak"),
         *("--client", "confluent", "--delivery", "exactly_once", "--metrics-port", 0),
     )

@@ -35,6 +35,8 @@ pytestmark = [
 
 KEEP = {"retention_ms": "-1"}
 KILL_TIMEOUT_S = 120.0
+LOOK_EVERY_S = 0.01
+"""A micro-batch is much longer between its alerts and its end."""
 
 
 class Judged(NamedTuple):
@@ -234,6 +236,7 @@ def kill_in_a_micro_batch(
                 committed, n_committed = last, client.end_offsets([place])[place]
             assert job.poll() is None, (folder / "job.log").read_text()[-3_000:]
             assert time.monotonic() < deadline_s
+            time.sleep(LOOK_EVERY_S)
         os.killpg(job.pid, signal.SIGKILL)
         job.wait()
 

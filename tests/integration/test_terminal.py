@@ -46,7 +46,7 @@ def test_idle_connections_to_the_metrics_end_nothing(
     where = ["--bootstrap-servers", kafka]
     options = [part for pair in topic_options.items() for part in pair]
     with few_files(256):
-        detect = command_line.start(
+        detect = command_line.start_python(
             *("detect", halving_bundle, *where, *options, "--client", client),
             *("--metrics-port", 0, "--group", f"idle-{client}"),
         )
@@ -88,7 +88,7 @@ def test_what_others_write_harms_no_reader(
     writer.close()
     detect = command_line.run(
         *("detect", halving_bundle, *where, "--input-topic", telemetry, "--alerts-topic", alerts),
-        *("--dead-letter-topic", dead_letters, "--stop-when-idle", "2s"),
+        *("--dead-letter-topic", dead_letters, "--stop-when-idle", "2s", "--group", telemetry),
     )
     shown = command_line.run(
         *("alerts", *where, "--topic", alerts, "--from-beginning", "--stop-when-idle", "2s")

@@ -30,7 +30,7 @@ def test_workers_share_the_work_and_are_started_again_when_they_die(
 ) -> None:
     where = ["--bootstrap-servers", kafka]
     options = [part for pair in topic_options.items() for part in pair]
-    command = command_line.start(
+    command = command_line.start_python(
         *("detect", bundle, *where, *options, "--group", "workers", "--workers", 2),
         *("--delivery", "exactly_once", "--metrics-port", 0),
     )
@@ -75,8 +75,9 @@ def test_a_worker_is_not_started_again_on_a_bundle_that_was_changed_meanwhile(
     bundle = shutil.copytree(halving_bundle, tmp_path / "bundle")
     where = ["--bootstrap-servers", kafka]
     options = [part for pair in topic_options.items() for part in pair]
-    detect = ["detect", bundle, *where, *options, "--delivery", "exactly_once"]
-    command = command_line.start(*detect, "--workers", 2, "--metrics-port", 0)
+    detect = ["detect", bundle, *where, *options, "--group", "workers-of-a-changed-bundle"]
+    detect += ["--delivery", "exactly_once"]
+    command = command_line.start_python(*detect, "--workers", 2, "--metrics-port", 0)
     command.wait_for("ready")
     replay = ["replay", windows_csv, *where, "--topic", topic_options["--input-topic"]]
     command_line.run(*replay)

@@ -1,4 +1,7 @@
-"""The command line as a person runs it: in processes of their own, which end with the test."""
+"""The command line as a person runs it: in processes of their own, which end with the test.
+
+Those that load TensorFlow share one.
+"""
 
 import re
 import signal
@@ -8,12 +11,16 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from command_server import ForkedCommand, command_server
+from keras_commands import keras_commands
 
 RUN_TIMEOUT_S = 120.0
+
+Process = subprocess.Popen[bytes] | ForkedCommand
 
 
 class CommandLine:
@@ -21,26 +28,39 @@ class CommandLine:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._started: list[subprocess.Popen[bytes]] = []
+        self._started: list[Process] = []
 
     def run(self, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; fail the test if it fails, unless that is expected."""
         words = [str(each) for each in arguments]
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            running = command_server().start("stream-detector", words, output, errors)
-            try:
-                code = running.wait(RUN_TIMEOUT_S)
-            finally:
-                running.kill()
+            if words[0] == "train" or "keras" in words:
+                code = keras_commands().run(words, output, errors, RUN_TIMEOUT_S)
+            else:
+                code = _run_fork(words, output, errors)
             done = subprocess.CompletedProcess(words, code, _read(output), _read(errors))
         assert not check or done.returncode == 0, done.stderr
         return done
 
     def start(self, *arguments: object) -> "RunningCommand":
         """Start a command and return at once."""
+        words = [str(each) for each in arguments]
+        return self._started_as(
+            lambda stream: command_server().start("stream-detector", words, stream, stream)
+        )
+
+    def start_python(self, *arguments: object) -> "RunningCommand":
+        """The same in a Python that is started for it: where its memory or its start matters."""
+        command = [sys.executable, "-m", "stream_detector", *(str(each) for each in arguments)]
+        return self._started_as(
+            lambda stream: subprocess.Popen(command, stdout=stream, stderr=stream)
+        )
+
+    def _started_as(self, start: Callable[[IO[bytes]], Process]) -> "RunningCommand":
+        """Return what was started with a log of its own, and end it with the test."""
         log = self._folder / f"log-{len(self._started)}.txt"
         with log.open("wb") as stream:
-            process = subprocess.Popen(self._command(arguments), stdout=stream, stderr=stream)
+            process = start(stream)
         self._started.append(process)
         return RunningCommand(process, log)
 
@@ -51,8 +71,14 @@ class CommandLine:
                 process.kill()
             process.wait()
 
-    def _command(self, arguments: tuple[object, ...]) -> list[str]:
-        return [sys.executable, "-m", "stream_detector", *(str(each) for each in arguments)]
+
+def _run_fork(words: list[str], output: IO[bytes], errors: IO[bytes]) -> int:
+    """Run a command in a process of its own and return its exit code."""
+    running = command_server().start("stream-detector", words, output, errors)
+    try:
+        return running.wait(RUN_TIMEOUT_S)
+    finally:
+        running.kill()
 
 
 def _read(file: IO[bytes]) -> str:
@@ -64,7 +90,7 @@ def _read(file: IO[bytes]) -> str:
 class RunningCommand:
     """A command that was started, and what it has written so far."""
 
-    def __init__(self, process: "subprocess.Popen[bytes] | ForkedCommand", log: Path) -> None:
+    def __init__(self, process: Process, log: Path) -> None:
         self.process = process
         self._log = log
 

@@ -198,7 +198,7 @@ def _load() -> None:
 
     from stream_detector.cli import main
 
-    for name in ("clients.kafka_python.client", "outputs.alerts"):
+    for name in ("clients.confluent.client", "clients.kafka_python.client", "outputs.alerts"):
         importlib.import_module(f"stream_detector.{name}")
     PROGRAMS.update({"stream-detector": main, "fault-worker": fault_worker.main})
 

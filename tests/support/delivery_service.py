@@ -55,13 +55,19 @@ def broker_of(shape: str, n_records: int = N_RECORDS) -> MemoryBroker:
     return broker
 
 
+@cache
+def settings_of(**given: Any) -> DetectSettings:
+    """Return settings, which no run changes: most tests begin many with the same."""
+    return load_settings(DetectSettings, **given)
+
+
 def service_on(
     broker: MemoryBroker, shape: str, delivery: str, metrics: Metrics | None = None, **changes: Any
 ) -> Service:
     detector = changes.pop("detector", None) or detector_of(shape)
     schemas = changes.pop("schemas", None)
     given = {"poll_records_max": 10, "stop_when_idle_s": 1.0, "broker_timeout_s": 60.0} | changes
-    settings = load_settings(DetectSettings, group=GROUP, delivery=delivery, **given)
+    settings = settings_of(group=GROUP, delivery=delivery, **given)
     client = broker.connect(
         topics=["telemetry"],
         group=GROUP,
