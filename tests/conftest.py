@@ -144,9 +144,9 @@ def kafka() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def own_kafka() -> Iterator[local_kafka.LocalKafka]:
-    """A broker of the test's own, to be killed and paused. Needs Java and Maven."""
+@pytest.fixture(scope="module")
+def mortal_kafka() -> Iterator[local_kafka.LocalKafka]:
+    """A broker of the module's own, to be killed and paused. Needs Java and Maven."""
     try:
         broker = local_kafka.LocalKafka().__enter__()
     except local_kafka.LocalKafkaError as error:
@@ -154,6 +154,13 @@ def own_kafka() -> Iterator[local_kafka.LocalKafka]:
     else:
         yield broker
         broker.close()
+
+
+@pytest.fixture
+def own_kafka(mortal_kafka: local_kafka.LocalKafka) -> local_kafka.LocalKafka:
+    """The same, and it serves, whatever the test before did to it."""
+    mortal_kafka.revive()
+    return mortal_kafka
 
 
 @pytest.fixture(scope="session")

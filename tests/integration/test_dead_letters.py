@@ -11,6 +11,7 @@ import kafka as kafka_python
 import pytest
 from command_line import CommandLine
 from fault_stage import read_all
+from local_kafka import LocalKafka
 
 from stream_detector.clients import connect
 from stream_detector.core.codec.dead_letters import REDRIVEN_FROM, encode_dead_letter
@@ -42,6 +43,12 @@ def read(servers: str, topic: str, n_records: int) -> list[tuple[RecordMetadata,
             break
     client.close()
     return found
+
+
+@pytest.fixture(scope="module")
+def kafka(mortal_kafka: LocalKafka) -> str:
+    """A broker that nobody else uses: its groups are counted."""
+    return mortal_kafka.bootstrap_servers
 
 
 @pytest.fixture

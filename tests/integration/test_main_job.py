@@ -295,7 +295,9 @@ def test_a_missing_topic_is_named_with_the_command_that_makes_it(
     )
     assert done.returncode == 4
     assert "--create --topic not-there" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    # On a busy machine the library remarks on its own speed.
+    lines = [each for each in done.stderr.splitlines() if "logger=kafka.net.selector" not in each]
+    assert len(lines) == 1
 
 
 def test_ready_takes_under_two_seconds_beside_the_join_and_never_loads_tensorflow(

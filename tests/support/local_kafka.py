@@ -24,9 +24,13 @@ from maven_jars import MavenError, fetch_jars
 VERSIONS = ("3.9.1", "4.2.0")
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
-QUICK_START = ("-XX:TieredStopAtLevel=1",)
-"""Options of Java for brokers that live for a test: half the work until one serves, and less speed
-under load. Those of the first version take Kafka's classes from an archive, which halves it again
+QUICK_START = (
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+UnlockDiagnosticVMOptions",
+    "-XX:-BytecodeVerificationRemote",
+)
+"""Options of Java for programs that live for a test: half the work until one serves, and less speed
+under load. Brokers of the first version take Kafka's classes from an archive, which halves it again
 and is made the first time."""
 
 CLUSTER_ID = "c3RyZWFtLWRldGVjdG9yMQ"
@@ -209,6 +213,12 @@ class LocalKafka:
     def resume(self) -> None:
         """Let a paused broker continue."""
         self._require_process().send_signal(signal.SIGCONT)
+
+    def revive(self) -> None:
+        """Start the broker if it is dead, and let it continue if it hangs."""
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+        self.resume()
 
     def close(self) -> None:
         """Crash the broker if it still runs, and delete its data."""

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import orjson
-from local_kafka import free_ports
+from local_kafka import QUICK_START, free_ports
 
 VERSION = "2.6.13.Final"
 """The last version but those that need Java 21."""
 
 ARTIFACT = f"io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all"
 START_TIMEOUT_S = 90.0
-JAVA_OPTIONS = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+JAVA_OPTIONS = (*QUICK_START, "-Xmx256m", "-XX:+UseSerialGC")
 
 
 class LocalRegistryError(Exception):
