@@ -75,6 +75,7 @@ def pack_checks(checks: Checks) -> Arrays:
         "look_checks": np.array([CHECK_KINDS.index(each) for each in looks.checks], np.int8),
         "look_middles": looks.middles,
         "look_scales": looks.scales,
+        "look_is_off": looks.signs == 0,
         "n_windows": np.array(normal.n_windows),
         "scores": normal.scores,
         "rhythm": np.empty(0) if checks.rhythm is None else np.array(astuple(checks.rhythm)),
@@ -147,7 +148,7 @@ def unpack_checks(arrays: Mapping[str, NDArray[Any]], n_steps: int, n_features: 
         bare.signs,
         middles=_array(arrays["look_middles"], np.float64, (len(bare),)),
         scales=_positive(arrays["look_scales"], (len(bare),)),
-    )
+    ).without(_array(arrays["look_is_off"], np.bool_, (len(bare),)))
     n_members = n_errors(combine, n_features) + n_neighbours
     members = Members(
         neighbours,

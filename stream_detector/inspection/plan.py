@@ -17,6 +17,9 @@ STEPS = (60, 48, 40, 30, 24, 20, 16, 12, 10, 8)
 _WINDOWS_GOOD, _WINDOWS_MIN = 40, 20
 """Windows that share no sample: what calibration needs to mean something, and to work at all."""
 
+_VALUES_GOOD, _STEPS_LEAST = 600, 16
+"""Values of a window among which a short fault still shows, and steps that a window has anyway."""
+
 _WINDOWS_MANY = 400_000
 _MISSING_SHARE, _MISSING_SHARE_MAX = 0.25, 0.6
 _SECOND_MS, _HOUR_MS, _DAY_MS = 1_000.0, 3_600_000.0, 86_400_000.0
@@ -126,14 +129,19 @@ def choose_steps(timing: Timing, layout: Layout) -> tuple[int, str]:
     DatasetError
         If there are too few samples even for the shortest.
     """
+    n_features = len(layout.features)
+    most = max(_VALUES_GOOD // max(n_features, 1), _STEPS_LEAST)
+    wanted = [n_steps for n_steps in STEPS if n_steps <= most]
     for n_wanted in (_WINDOWS_GOOD, _WINDOWS_MIN):
-        for n_steps in STEPS:
+        for n_steps in wanted:
             n_apart = int((timing.n_cells // n_steps).sum())
             if n_apart >= n_wanted:
                 span = duration(n_steps * timing.sample_interval_ms)
                 why = f"{span}; the data hold {n_apart:,} windows that share no sample"
-                if n_steps < STEPS[0]:
-                    why += f", and too few of {STEPS[0]} steps"
+                if n_steps < wanted[0]:
+                    why += f", and too few of {wanted[0]} steps"
+                if wanted[0] < STEPS[0]:
+                    why += f"; in longer ones of {n_features} features a short fault hardly shows"
                 return n_steps, why
     n_samples = int(timing.n_cells.sum())
     n_least = STEPS[-1] * _WINDOWS_MIN

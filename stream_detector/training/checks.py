@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 from stream_detector.bundle import Calibration
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.check_scorer import Checks, CheckScorer
-from stream_detector.core.scoring.checks import (
-    COURSE,
-    Looks,
-    calibrate_looks,
-    looks_of,
-)
+from stream_detector.core.scoring.checks import COURSE, Looks, looks_of
+from stream_detector.core.scoring.look_limits import calibrate_looks
 from stream_detector.core.scoring.members import (
     N_ERRORS,
     Combine,
@@ -40,6 +36,7 @@ from stream_detector.recipes.scorers import SHORT_STEPS, ChecksScorerSection, Sh
 from stream_detector.training.calibration import calibration_scores, describe
 from stream_detector.training.rhythm import normal_intervals, pause_ms
 from stream_detector.training.splits import normal_rows
+from stream_detector.training.steadiness import training_parts, turn_off
 from stream_detector.training.trimming import describe_faults, find_faults
 
 _FEATURE_AXES, _FEATURE_PROTOTYPES = 8, 256
@@ -142,8 +139,12 @@ class CheckFitter:
         return replace(dataset, train_labels=is_fault.astype(np.int8)), warning
 
     def finish(
-        self, dataset: Dataset, network: ReconstructionScorer, found: NDArray[np.float64]
-    ) -> tuple[CheckScorer, Calibration]:
+        self,
+        dataset: Dataset,
+        network: ReconstructionScorer,
+        found: NDArray[np.float64],
+        names: Sequence[str],
+    ) -> tuple[CheckScorer, Calibration, tuple[str, ...]]:
         """Calibrate the checks, and fit what is kept to all normal windows.
 
         Parameters
@@ -154,10 +155,12 @@ class CheckFitter:
             Fitted to all normal ones.
         found
             What `look` found of each of these.
+        names
+            Names of the features.
 
         Returns
         -------
-        The scorer, and what its threshold reaches.
+        The scorer, what its threshold reaches, and which checks of which features are off.
         """
         rows, method = normal_rows(dataset), self._recipe.threshold.build()
         windows = dataset.train[rows]
@@ -175,6 +178,9 @@ class CheckFitter:
             neighbours, errors, has_errors=self._has_errors, combine=self._combine
         )
         values = looks.with_joined(values, members.join(errors))  # (n_windows, n_looks)
+        parts = training_parts(self._recipe, dataset, rows)
+        scaled = network.scaler.transform(windows[:: -(-len(windows) // WINDOWS_MAX)])
+        looks, warnings = turn_off(looks, values, scaled, parts, names)
 
         def with_times(scores: NDArray[np.float64]) -> CalibrationScores:
             return calibration_scores(self._recipe, dataset, rows, scores)
@@ -184,12 +190,12 @@ class CheckFitter:
 
         intervals, limits = normal_intervals(self._recipe, dataset, rows), None
         if intervals is None:
-            looks = calibrate_looks(looks, values, fit)
+            looks = calibrate_looks(looks, values, fit, parts)
             found_scores = looks.scores(looks.ratios(values))  # (n_windows,)
         else:
             n_looks, both = len(looks), looks.beside(rhythm_looks())
             of_both = np.concatenate([values, rhythm_values(intervals)], axis=1)
-            both = calibrate_looks(both, of_both, fit)
+            both = calibrate_looks(both, of_both, fit, parts)
             looks = both.part(slice(n_looks))
             limits = limits_of(both.part(slice(n_looks, None)), pause_ms(self._recipe))
             found_scores = limits.lift(looks.scores(looks.ratios(values)), intervals)
@@ -197,7 +203,7 @@ class CheckFitter:
         normal = keep_scores(scores)
         checks = Checks(self._n_short, self._n_peak, members, looks, normal, limits)
         scorer = CheckScorer(network, checks)
-        return scorer, describe(method, scores, scorer.threshold)
+        return scorer, describe(method, scores, scorer.threshold), warnings
 
     @property
     def _combine(self) -> Combine:

@@ -121,17 +121,19 @@ def train(
     network = load_scorer(recipe, scaler, fitted)
     found = score_windows(network, split.calibrate) if crossed is None else crossed.found
     scorer: ReconstructionScorer | CheckScorer
+    off: tuple[str, ...] = ()
     if fitter is None:
         scorer, calibration = _calibrate(recipe, dataset, split.calibrate_rows, found, network)
     else:
-        scorer, calibration = fitter.finish(dataset, network, found)
+        scorer, calibration, off = fitter.finish(dataset, network, found, names)
     facts = _facts(recipe, dataset, split, scorer, fitted, calibration)
     trained_on = facts.data.model_copy(update={"fingerprint": fingerprint})
-    warnings = facts.warnings if trimmed is None else (*facts.warnings, trimmed)
+    warnings = (*facts.warnings, *off, *([] if trimmed is None else [trimmed]))
     is_trimmed = recipe.training.trim or trimmed is not None
     left_out = count_left_out(recipe, dataset) if is_trimmed else None
-    changes = {"data": trained_on, "warnings": warnings, "left_out": left_out}
-    facts = facts.model_copy(update=changes)
+    facts = facts.model_copy(
+        update={"data": trained_on, "warnings": warnings, "left_out": left_out}
+    )
     parts = BundleParts(
         fitted.network_keras,
         fitted.network_onnx,

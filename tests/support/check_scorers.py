@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 from stream_detector.core.records import BundleReference, FloatArray
 from stream_detector.core.scoring.check_scorer import Checks, CheckScorer
-from stream_detector.core.scoring.checks import CheckKind, calibrate_looks, looks_of
+from stream_detector.core.scoring.checks import CheckKind, looks_of
+from stream_detector.core.scoring.look_limits import calibrate_looks
 from stream_detector.core.scoring.members import Combine, fit_members, member_errors
 from stream_detector.core.scoring.neighbours import fit_neighbours
 from stream_detector.core.scoring.normal_scores import keep_scores

@@ -18,8 +18,7 @@ measures how far a number is from its median, in units in which 1 is where it is
 is anomalous iff one of its looks is; that look names check and feature.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
@@ -74,21 +73,6 @@ SPREAD_MIN = 0.15
 or a factor of 1.16 of a logarithm. Without it, what hardly varied in training would be anomalous
 with the slightest change."""
 
-_STUCK = math.log(4)
-"""A feature is stuck that varies by less than a quarter of its usual variation."""
-
-_SCALES_MIN: Mapping[str, float] = {"sd": _STUCK, "mean_step": _STUCK, "short_shift": 1.5}
-"""Least distance from the median at which some numbers are anomalous, others `SPREAD_MIN`, since a
-short quiet training part says too little of what comes. How little a feature varies has a lower end
-that training comes close to: just below it, a feature is calm, not stuck. A shift is in units of
-what a window itself varies by."""
-
-_FAR_END = 0.999
-"""Quantile of normal windows at the far end."""
-
-FitThreshold = Callable[[NDArray[np.float64]], float]
-"""Returns the threshold for scores of the calibration windows, shape (n_windows,)."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Looks:
@@ -131,6 +115,10 @@ class Looks:
     def part(self, some: slice) -> "Looks":
         """Return some of the looks."""
         return Looks(*(getattr(self, each.name)[some] for each in fields(self)))
+
+    def without(self, is_off: NDArray[np.bool_]) -> "Looks":
+        """Return the same looks, of which some find nothing anomalous any more; (n_looks,)."""
+        return replace(self, signs=np.where(is_off, 0.0, self.signs))
 
     def values(self, view: WindowView, joined: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the numbers of each window, shape (n_windows, n_looks).
@@ -257,39 +245,6 @@ def looks_of(
         middles=np.zeros(len(rows)),
         scales=np.ones(len(rows)),
     )
-
-
-def calibrate_looks(looks: Looks, values: NDArray[np.float64], fit: FitThreshold) -> Looks:
-    """Calibrate looks on normal windows, so that the largest ratio of a window exceeds 1 as stated.
-
-    Parameters
-    ----------
-    looks
-        From `looks_of`.
-    values
-        Numbers of windows that nothing was fitted to; see `Looks.values`. n_windows >= 1.
-    fit
-        Fits a threshold to scores, at the stated level. It is asked for each look, for the largest
-        look of each check, and for the largest of all: the more looks there are, the farther from
-        normal each of them must be.
-    """
-    middles = np.median(values, axis=0)  # (n_looks,)
-    distances = (values - middles) * looks.signs  # (n_windows, n_looks)
-    ends = np.maximum(np.quantile(distances, _FAR_END, axis=0), SPREAD_MIN)  # (n_looks,)
-    thresholds = [
-        fit(np.maximum(each, 0)) if sign else 1.0
-        for each, sign in zip((distances / ends).T, looks.signs, strict=True)
-    ]
-    looks = replace(looks, middles=middles, scales=ends * np.array(thresholds))
-    scales = looks.scales.copy()
-    ratios = looks.ratios(values)  # (n_windows, n_looks)
-    for check in dict.fromkeys(looks.checks):
-        is_of = looks.is_of(check)
-        scales[is_of] *= fit(largest(ratios[:, is_of]))
-    looks = replace(looks, scales=scales)
-    scales = scales * fit(largest(looks.ratios(values)))
-    least = np.array([_SCALES_MIN.get(name, SPREAD_MIN) for name in looks.statistics])
-    return replace(looks, scales=np.maximum(scales, least))
 
 
 def lifted(course: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:

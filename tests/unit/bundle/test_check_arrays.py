@@ -14,7 +14,8 @@ from stream_detector.bundle.check_arrays import (
     unpack_checks,
 )
 from stream_detector.core.scoring.check_scorer import Checks
-from stream_detector.core.scoring.checks import CHECK_KINDS, calibrate_looks, looks_of
+from stream_detector.core.scoring.checks import CHECK_KINDS, looks_of
+from stream_detector.core.scoring.look_limits import calibrate_looks
 from stream_detector.core.scoring.members import Combine, Members
 from stream_detector.core.scoring.neighbours import fit_neighbours
 from stream_detector.core.scoring.normal_scores import keep_scores
@@ -77,6 +78,19 @@ def test_what_was_changed_of_features_apart_is_refused(name: str, value: Any) ->
     arrays = pack_checks(apart("min-max", has_errors=True)) | {name: value}
     with pytest.raises(ValueError, match="expected"):
         unpack_checks(arrays, N_STEPS, N_FEATURES)
+
+
+def test_looks_that_are_off_stay_off() -> None:
+    checks = make_checks()
+    is_off = np.arange(len(checks.looks)) % 5 == 0
+    checks = replace(checks, looks=checks.looks.without(is_off))
+    again = load_checks(Path("b"), dump_checks(checks), N_STEPS, N_FEATURES)
+    assert (again.looks.signs == 0).tolist() == is_off.tolist()
+    assert again.looks.signs.tolist() == checks.looks.signs.tolist()
+    arrays = pack_checks(checks)
+    for wrong in (is_off[1:], is_off.astype(np.int8)):
+        with pytest.raises(ValueError, match="expected finite bool"):
+            unpack_checks(arrays | {"look_is_off": wrong}, N_STEPS, N_FEATURES)
 
 
 def as_bytes(checks: Checks) -> dict[str, tuple[str, tuple[int, ...], bytes]]:

@@ -67,6 +67,19 @@ def test_windows_are_as_long_as_there_are_enough_of_them(
     assert (found.n_steps, found.window["stride"].value) == (n_steps, stride)
 
 
+@pytest.mark.parametrize(
+    ("n_features", "n_steps"), [(10, 60), (11, 48), (30, 20), (37, 16), (38, 16), (500, 16)]
+)
+def test_windows_of_many_features_are_shorter(n_features: int, n_steps: int) -> None:
+    names = tuple(f"m{number}" for number in range(n_features))
+    found = make_plan(layout(1, names), timing([100_000]), 0.2)
+    assert found.n_steps == n_steps
+    is_shorter = f"in longer ones of {n_features} features" in found.window["steps"].why
+    assert is_shorter == (n_steps < 60)
+    few = make_plan(layout(1, names), timing([300]), 0.2)
+    assert few.n_steps == 12
+
+
 @pytest.mark.parametrize("n_cells", [[159], [7] * 1_000, [8] * 19])
 def test_too_little_data_is_refused_with_what_is_needed(n_cells: list[int]) -> None:
     with pytest.raises(DatasetError, match=r"expected at least 160 samples of keys that have 8"):

@@ -51,7 +51,7 @@ def test_groups_of_neighbours(keys: str, expected: Sequence[tuple[int, int]]) ->
     network, fitter = network_of(windows), CheckFitter(recipe)
     found = fitter.look(network, windows[:100], windows[100:])
     assert found.shape == (100, 2 + len(expected) + 2)  # two errors and two looks
-    scorer, _ = fitter.finish(dataset, network, np.concatenate([found, found]))
+    scorer, *_ = fitter.finish(dataset, network, np.concatenate([found, found]), ["value"])
     groups = scorer.checks.members.neighbours
     assert [(each.n_last, each.axes.shape[1]) for each in groups] == expected
 
@@ -62,7 +62,8 @@ def test_all_groups_are_whitened_and_know_all_windows() -> None:
     dataset = Dataset("mine", "", windows, None, windows[:0], None)
     network, fitter = network_of(windows), CheckFitter(recipe)
     found = fitter.look(network, windows[:100], windows)
-    scorer, calibration = fitter.finish(dataset, network, found)
+    scorer, calibration, off = fitter.finish(dataset, network, found, ["value"])
+    assert off == ()
     for each in scorer.checks.members.neighbours:
         assert len(each.prototypes) == 700
         assert each.factors[0] == 1

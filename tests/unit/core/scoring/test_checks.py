@@ -14,11 +14,11 @@ from stream_detector.core.scoring.checks import (
     ALL_FEATURES,
     CHECK_KINDS,
     SPREAD_MIN,
-    calibrate_looks,
     largest,
     looks_of,
 )
 from stream_detector.core.scoring.explanation import WindowContext
+from stream_detector.core.scoring.look_limits import calibrate_looks
 from stream_detector.core.scoring.members import (
     Combine,
     Members,

@@ -9,13 +9,14 @@ from present import present
 from rhythms import NORMAL, intervals_of, make_rhythm
 
 from stream_detector.core.features import Features
-from stream_detector.core.scoring.checks import calibrate_looks, looks_of
+from stream_detector.core.scoring.checks import looks_of
 from stream_detector.core.scoring.explanation import (
     Explanation,
     FeatureExplanation,
     RhythmExplanation,
     WindowContext,
 )
+from stream_detector.core.scoring.look_limits import calibrate_looks
 from stream_detector.core.scoring.rhythm import limits_of, rhythm_looks, rhythm_values
 from stream_detector.core.scoring.scorer import Finding, WindowScores
 from stream_detector.core.scoring.thresholds import THRESHOLD_MIN

@@ -1,0 +1,94 @@
+"""Turn off looks at features that training does not show the normal state of, and say so."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.checks import Looks
+from stream_detector.core.scoring.look_limits import (
+    Parts,
+    coarse_looks,
+    habitual_looks,
+    parts_of,
+    resolutions,
+    wandering_looks,
+)
+from stream_detector.datasets import Dataset
+from stream_detector.recipes import Recipe
+from stream_detector.text import printable, shorten
+from stream_detector.training.splits import Rows, window_times
+
+_N_SHOWN = 8
+"""Most features that a warning names for each check."""
+
+_WHY_COARSE = (
+    "their values come in steps about as large as they usually vary, so a calm feature is not told "
+    "from a stuck one"
+)
+_WHY_WANDERING = (
+    "in training this went on to what it had not been before, so what is normal is not known; "
+    "train on a longer time if it comes back"
+)
+_WHY_HABIT = (
+    "went on to what they had not been before, and others may do so too; train on a longer time if "
+    "they come back"
+)
+
+
+def training_parts(recipe: Recipe, dataset: Dataset, rows: Rows) -> Parts | None:
+    """Return which fifth of its series each window is in; None of records that are windows."""
+    if recipe.window.record != "samples":
+        return None
+    series, _, ends_ms = window_times(recipe, dataset, rows)
+    return parts_of(series, ends_ms, min(1.0, recipe.rules.stride / recipe.rules.n_steps))
+
+
+def turn_off(
+    looks: Looks,
+    values: NDArray[np.float64],
+    scaled: FloatArray,
+    parts: Parts | None,
+    names: Sequence[str],
+) -> tuple[Looks, tuple[str, ...]]:
+    """Turn off the looks that cannot be calibrated on the windows at hand.
+
+    Parameters
+    ----------
+    looks, values, parts
+        See `wandering_looks`; without parts no look wanders.
+    scaled
+        Some of the windows, scaled, shape (n_some, n_steps, n_features).
+    names
+        Names of the features.
+
+    Returns
+    -------
+    The looks, and sentences that say which checks of which features are off.
+    """
+    is_coarse = coarse_looks(looks, values, resolutions(scaled)) & (looks.signs != 0)
+    left, warnings = looks.without(is_coarse), []
+    if is_coarse.any():
+        warnings.append(f"not judged: {'; '.join(_named(looks, is_coarse, names))}: {_WHY_COARSE}")
+    if parts is None:
+        return left, tuple(warnings)
+    is_wandering = wandering_looks(left, values, parts)
+    is_habit = habitual_looks(left, is_wandering)
+    for named in _named(looks, is_wandering & is_habit, names):
+        check, _, some = named.partition(" of ")
+        warnings.append(f"not judged: {check} of any feature: in training {some} {_WHY_HABIT}")
+    if (is_wandering & ~is_habit).any():
+        named = "; ".join(_named(looks, is_wandering & ~is_habit, names))
+        warnings.append(f"not judged: {named}: {_WHY_WANDERING}")
+    return left.without(is_wandering | is_habit), tuple(warnings)
+
+
+def _named(looks: Looks, is_off: NDArray[np.bool_], names: Sequence[str]) -> Iterator[str]:
+    """Yield each check with the features whose looks are off."""
+    for check in dict.fromkeys(looks.checks):
+        found = np.unique(looks.features[is_off & looks.is_of(check)]).tolist()
+        if found:
+            shown = [shorten(printable(names[at]), 64) for at in found[:_N_SHOWN]]
+            more = f" and {len(found) - _N_SHOWN} more" if len(found) > _N_SHOWN else ""
+            yield f"{check} of {', '.join(shown)}{more}"
