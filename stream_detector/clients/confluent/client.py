@@ -6,6 +6,7 @@ Needs `pip install 'stream-detector[confluent]'`.
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import confluent_kafka
@@ -25,6 +26,7 @@ from stream_detector.clients.confluent.config import (
 from stream_detector.clients.confluent.consumer import (
     ConsumerState,
     committed_metadata,
+    prepare_close,
     seek,
     to_own,
 )
@@ -224,9 +226,18 @@ class ConfluentClient(KafkaClient):
         from the old consumer any more once another one has joined.
         """
         self._state = ConsumerState()
-        closing = threading.Thread(target=consumer.close, name="close consumer", daemon=True)
+        closing = threading.Thread(
+            target=self._leave_and_close, args=(consumer,), name="close consumer", daemon=True
+        )
         closing.start()
         closing.join(_limits.CLOSE_TIMEOUT_MS / 1000)
+
+    def _leave_and_close(self, consumer: Any) -> None:
+        if self._subscription.group is not None:
+            is_static = self._subscription.instance_id is not None
+            with suppress(*LIBRARY_ERRORS):  # it is closed all the same
+                prepare_close(consumer, is_static=is_static)
+        consumer.close()
 
     def _count_partitions(self, topic: str) -> int:
         return self._require_admin().count_partitions(topic)

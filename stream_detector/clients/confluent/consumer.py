@@ -13,6 +13,11 @@ from stream_detector.core.records import TopicPartition
 # How long to wait before seeking again in a partition that the library is only just starting.
 _SEEK_TICK_S = 0.002
 
+# Longest wait for a member's leaving, shorter than `CLOSE_TIMEOUT_MS`; and how long each poll is.
+_LEAVE_S = 2.0
+_LEAVE_TICK_S = 0.01
+_SERVED_AT_ONCE = 1_000
+
 
 @dataclass(slots=True)
 class ConsumerState:
@@ -124,3 +129,37 @@ def seek(consumer: Any, partition: TopicPartition, offset: int) -> None:
             time.sleep(_SEEK_TICK_S)
         else:
             return
+
+
+def prepare_close(consumer: Any, *, is_static: bool) -> None:
+    """Leave the group, or serve what is waiting, so that closing meets no rebalance under way.
+
+    While it closes, the library may serve one rebalance callback too many: its request then waits
+    for ever for a part of the library that has ended, with the interpreter's lock held, so that the
+    whole process stands still (librdkafka issue 4884).
+
+    Parameters
+    ----------
+    consumer
+        One that subscribed. What it read and nobody took is dropped.
+    is_static
+        Whether it has a `group.instance.id`. Such a member keeps its place when it closes, and
+        would lose it by unsubscribing: only the callbacks that wait are served.
+
+    Raises
+    ------
+    KafkaException
+        If the library has given the consumer up; closing it calls nothing back then.
+    """
+    deadline_s = time.monotonic() + _LEAVE_S
+    if not is_static:
+        consumer.unsubscribe()
+    # Callbacks stand in line behind the messages that were fetched: these are dropped by a pause.
+    consumer.pause(consumer.assignment())
+    while time.monotonic() < deadline_s:
+        if consumer.consume(_SERVED_AT_ONCE, 0):
+            continue
+        # The library forgets its member id once it has left, after which it serves no rebalance.
+        if is_static or consumer.memberid() is None:
+            return
+        consumer.consume(1, _LEAVE_TICK_S)
