@@ -46,11 +46,8 @@ _FAR_END = 0.999
 """Quantile of normal windows at the far end."""
 
 _STUCK = math.log(4)
-"""A feature is stuck that varies by less than a quarter of its usual variation."""
-
-_STUCK_BEYOND = math.log(2)
-"""A feature is stuck that varies by less than half of the least that fifths are expected to show:
-what is calmer by little than ever before is calm."""
+"""A feature is stuck that varies by less than a quarter of its usual variation, and of the least
+that fifths are expected to show: what is calmer by little than ever before is calm."""
 
 _SCALES_MIN: Mapping[str, float] = {"sd": _STUCK, "mean_step": _STUCK, "short_shift": 1.5}
 """Least distance from the median at which some numbers are anomalous, others `SPREAD_MIN`, since a
@@ -230,7 +227,7 @@ def calibrate_looks(
     if parts is not None:
         farthest = _farthest(distances, parts)
         expected = farthest.mean(axis=0) + _PART_SDS * farthest.std(axis=0, ddof=1)  # (n_looks,)
-        expected = expected + np.where(looks.is_of("flat"), _STUCK_BEYOND, 0.0)
+        expected = expected + np.where(looks.is_of("flat"), _STUCK, 0.0)
         scales = np.where(_may_wander(looks), np.maximum(scales, expected), scales)
     return replace(looks, scales=np.maximum(scales, _least(looks)))
 
