@@ -68,27 +68,33 @@ def turn_off(
     The looks, and sentences that say which checks of which features are off.
     """
     is_coarse = coarse_looks(looks, values, resolutions(scaled)) & (looks.signs != 0)
-    left, warnings = looks.without(is_coarse), []
-    if is_coarse.any():
-        warnings.append(f"not judged: {'; '.join(_named(looks, is_coarse, names))}: {_WHY_COARSE}")
+    left, warnings = looks.without(is_coarse), [*_not_judged(looks, is_coarse, names, _WHY_COARSE)]
     if parts is None:
         return left, tuple(warnings)
     is_wandering = wandering_looks(left, values, parts)
     is_habit = habitual_looks(left, is_wandering)
-    for named in _named(looks, is_wandering & is_habit, names):
-        check, _, some = named.partition(" of ")
+    for check, some in _named(looks, is_wandering & is_habit, names):
         warnings.append(f"not judged: {check} of any feature: in training {some} {_WHY_HABIT}")
-    if (is_wandering & ~is_habit).any():
-        named = "; ".join(_named(looks, is_wandering & ~is_habit, names))
-        warnings.append(f"not judged: {named}: {_WHY_WANDERING}")
+    warnings += _not_judged(looks, is_wandering & ~is_habit, names, _WHY_WANDERING)
     return left.without(is_wandering | is_habit), tuple(warnings)
 
 
-def _named(looks: Looks, is_off: NDArray[np.bool_], names: Sequence[str]) -> Iterator[str]:
-    """Yield each check with the features whose looks are off."""
+def _not_judged(
+    looks: Looks, is_off: NDArray[np.bool_], names: Sequence[str], why: str
+) -> Iterator[str]:
+    """Yield a sentence about looks at some features, if there are any."""
+    if is_off.any():
+        listed = [f"{check} of {some}" for check, some in _named(looks, is_off, names)]
+        yield f"not judged: {'; '.join(listed)}: {why}"
+
+
+def _named(
+    looks: Looks, is_off: NDArray[np.bool_], names: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield each check whose looks are off, and the names of their features."""
     for check in dict.fromkeys(looks.checks):
         found = np.unique(looks.features[is_off & looks.is_of(check)]).tolist()
         if found:
             shown = [shorten(printable(names[at]), 64) for at in found[:_N_SHOWN]]
             more = f" and {len(found) - _N_SHOWN} more" if len(found) > _N_SHOWN else ""
-            yield f"{check} of {', '.join(shown)}{more}"
+            yield check, ", ".join(shown) + more
