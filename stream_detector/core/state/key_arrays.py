@@ -9,7 +9,7 @@ that wait name the row of their key. With two keys, and one sample that waits::
 """
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -29,11 +29,11 @@ Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 
 _WORDS_A_ROW = 1_021
-"""Numbers of 64 bits in a row of the table of which the check of a large array is made: a prime, so
-that blocks of a file that changed places change it too."""
+"""Numbers of 64 bits in a row of the table of which the check of arrays is made: a prime, so that
+blocks of a file that changed places change it too."""
 
-_TABLE_BYTES_MIN = 16_384
-"""The check of a smaller array is a CRC of its bytes, which is faster there."""
+_LARGE_BYTES_MIN = 1_000_000
+"""Smaller arrays are copied to be checked together, which is faster than each by itself."""
 
 _COLUMNS = {name: getattr(KeyColumns.fresh(0), name).dtype for name in KeyColumns.__slots__}
 
@@ -109,25 +109,23 @@ def layout_of(shape: Shape, sizes: Sizes) -> dict[str, tuple[str, tuple[int, ...
     return layout | {"first_samples": ("<f4", (sizes.n_first_samples, n_features))}
 
 
-def check_of(parts: Iterable[Array]) -> int:
-    """Return 32 bits that change with the bytes of arrays.
+def check_of(parts: Collection[Array]) -> int:
+    """Return 32 bits that change with the bytes of arrays, which lie one after the other in memory.
 
-    A CRC of all bytes would take twice as long as all else. So the numbers of a large array stand
-    in a table, and the CRC is of the sums of its columns, modulo 2^64: whatever changes, one of
-    the sums does, unless several changes in one column cancel out.
-
-    Parameters
-    ----------
-    parts
-        Uint8, shape (n_bytes,) each.
+    A CRC of all bytes would take twice as long as all else. So the numbers stand in a table, of
+    each large array and of all small ones together, and the CRC is of the sums of its columns,
+    modulo 2^64: whatever changes, one of the sums does, unless several changes in one column cancel
+    out.
     """
+    small = b"".join([part.data for part in parts if part.nbytes < _LARGE_BYTES_MIN])
+    large = [part for part in parts if part.nbytes >= _LARGE_BYTES_MIN]
     check = 0
-    for part in parts:
-        n_rows = len(part) // (8 * _WORDS_A_ROW) if len(part) >= _TABLE_BYTES_MIN else 0
-        if n_rows:
-            words = np.frombuffer(part.data, "<u8", n_rows * _WORDS_A_ROW)
-            sums = words.reshape(n_rows, _WORDS_A_ROW).sum(axis=0, dtype="<u8")  # (n_columns,)
-            check = zlib.crc32(sums.data, check)
+    for each in (*large, np.frombuffer(small, np.uint8)):
+        part = each.reshape(-1).view(np.uint8)  # (n_bytes,)
+        n_rows = len(part) // (8 * _WORDS_A_ROW)
+        words = np.frombuffer(part.data, "<u8", n_rows * _WORDS_A_ROW)
+        sums = words.reshape(n_rows, _WORDS_A_ROW).sum(axis=0, dtype="<u8")  # (n_columns,)
+        check = zlib.crc32(sums.data, check)
         check = zlib.crc32(part[8 * _WORDS_A_ROW * n_rows :].data, check)
     return check
 

@@ -55,7 +55,7 @@ from stream_detector.core.state.sample_state import (
 from stream_detector.core.windowing.keyed_state import FREE, Jump
 from stream_detector.errors import StateError
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 
 MADE_BY_CHARACTERS_MAX = 1_024
 """Longest name of what wrote a snapshot."""
@@ -140,14 +140,13 @@ def dump(state: DetectorState, made_by: str, partitions: Sequence[int] | None = 
     facts = _Facts(_origin_of(state, made_by), chosen)
     arrays: Arrays = {}
     if isinstance(state, SampleState):
-        facts, arrays = _of_samples(state, facts)
+        facts, arrays = _of_samples(state, facts, is_all=chosen == known)
     else:
         facts = replace(facts, incidents=_some(_incidents_of(state), chosen))
-    parts = [each.reshape(-1).view(np.uint8) for each in arrays.values()]  # (n_bytes,) each
-    facts = replace(facts, check=check_of(parts))
+    facts = replace(facts, check=check_of(arrays.values()))
     text = orjson.dumps({"fields": _FIELDS, "facts": to_plain(facts)})
     head = _HEAD.pack(_MAGIC, SNAPSHOT_VERSION, zlib.crc32(text), len(text))
-    return b"".join([head, text, *(each.data for each in parts)])
+    return b"".join([head, text, *(each.data for each in arrays.values())])
 
 
 def load(
@@ -227,11 +226,19 @@ def _some(
     return tuple((each, values[each]) for each in partitions if each in values)
 
 
-def _of_samples(state: SampleState, facts: _Facts) -> tuple[_Facts, Arrays]:
-    """Return what a state of samples holds of the partitions of a snapshot."""
+def _of_samples(state: SampleState, facts: _Facts, *, is_all: bool) -> tuple[_Facts, Arrays]:
+    """Return what a state of samples holds of the partitions of a snapshot.
+
+    Parameters
+    ----------
+    is_all
+        Whether these are all that the state knows, which needs no search for them.
+    """
     keyed_state, chosen = state.windows.apply_delta(), facts.partitions
-    slots = np.flatnonzero(np.isin(keyed_state.partitions, chosen))  # (n_keys,)
-    rows = np.full(len(keyed_state.partitions), -1)  # (n_room,)
+    of_slots = keyed_state.partitions  # (n_room,)
+    is_chosen = of_slots != FREE if is_all else np.isin(of_slots, chosen)  # (n_room,)
+    slots = np.flatnonzero(is_chosen)  # (n_keys,)
+    rows = np.full(len(of_slots), -1)  # (n_room,)
     rows[slots] = np.arange(len(slots))
 
     def of_keys(values: Mapping[int, _Value]) -> tuple[tuple[int, _Value], ...]:

@@ -149,7 +149,7 @@ def test_every_other_length_is_found() -> None:
     [
         (b"", "expected at least 24 bytes, received 0 bytes"),
         (b"PK\3\4" * 9, "expected bytes that begin with b'SDSTATE"),
-        (HEAD.pack(b"SDSTATE\0", 2, 0, 0), "expected version 1, received version 2"),
+        (HEAD.pack(b"SDSTATE\0", 1, 0, 0), "expected version 2, received version 1"),
         (SNAPSHOT[:-1], "expected .* bytes of arrays, received"),
         (dump(INCIDENTS, "v1"), "expected kind 'samples', received kind 'whole windows'"),
         (dump(stepped(DETECTOR), "v2"), "expected made_by 'v1', received made_by 'v2'"),
@@ -293,14 +293,17 @@ def test_states_of_no_detector_and_long_names_are_mistakes() -> None:
         dump(INCIDENTS, "v" * (MADE_BY_CHARACTERS_MAX + 1))
 
 
-def test_the_check_of_a_large_array_sees_what_changed_places() -> None:
-    blocks = np.arange(64 * 512, dtype="<u8").reshape(64, 512).copy()  # of 4 KiB
+@pytest.mark.parametrize("n_blocks", [64, 244, 245])  # 1,000,000 bytes lie between the last two
+def test_the_check_of_arrays_sees_what_changed_places(n_blocks: int) -> None:
+    blocks = np.arange(n_blocks * 512, dtype="<u8").reshape(n_blocks, 512).copy()  # of 4 KiB
     swapped = blocks.copy()
     swapped[[4, 36]] = blocks[[36, 4]]
     bit = blocks.copy()
     bit[17, 300] ^= 1
-    checks = {check_of([each.reshape(-1).view(np.uint8)]) for each in (blocks, swapped, bit)}
-    assert len(checks) == 3
+    last = blocks.copy()
+    last[-1, -1] ^= 1
+    assert len({check_of([each]) for each in (blocks, swapped, bit, last)}) == 4
+    assert check_of([blocks]) != check_of([blocks, blocks[:1]])
 
 
 @pytest.mark.parametrize(
