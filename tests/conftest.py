@@ -18,7 +18,12 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 # wait for each other by counting: with one each they take half of the time. Programs inherit it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# Trio would be loaded with Hypothesis, which would seed its generator: no test draws from that one.
+# And of generators that are frozen (`quick_collection`) Hypothesis warns that nothing holds them.
+os.environ.setdefault("HYPOTHESIS_NO_PLUGINS", "1")
+
 import local_kafka
+import quick_collection
 import shared_kafka
 from certificates import Certificates, find_missing_tool
 from local_registry import LocalRegistry, LocalRegistryError
@@ -33,6 +38,7 @@ MakeTopic = Callable[..., str]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(quick_collection)
     if not hasattr(config, "workerinput"):  # not one of several processes, but their controller
         shared_kafka.begin_run()
     for expected in (

@@ -8,6 +8,7 @@ Poisson distribution itself; that of a share is E. B. Wilson's (1927), JASA 22. 
 the formulas are those of common textbooks.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -36,8 +37,7 @@ def rate_interval(n: int, exposure: float) -> Interval:
     """
     if exposure <= 0:
         return Interval(math.nan, math.nan, math.nan)
-    low = _solve(lambda mean: _poisson_cdf(n - 1, mean) - 0.975, n) if n else 0.0
-    high = _solve(lambda mean: _poisson_cdf(n, mean) - 0.025, n)
+    low, high = _poisson_bounds(n)
     return Interval(n / exposure, low / exposure, high / exposure)
 
 
@@ -58,6 +58,14 @@ def share_interval(n: float, n_all: float) -> Interval:
     half = _Z * math.sqrt(share * (1 - share) / n_all + square / (4 * n_all)) / (1 + square)
     low, high = (middle - half if n else 0.0), (middle + half if n < n_all else 1.0)
     return Interval(share, low, high)
+
+
+# A sweep over thresholds counts the same few numbers of alerts again and again.
+@functools.lru_cache(maxsize=4_096)
+def _poisson_bounds(n: int) -> tuple[float, float]:
+    """Return the means between which that of a count of n lies."""
+    low = _solve(lambda mean: _poisson_cdf(n - 1, mean) - 0.975, n) if n else 0.0
+    return low, _solve(lambda mean: _poisson_cdf(n, mean) - 0.025, n)
 
 
 def _poisson_cdf(n: int, mean: float) -> float:

@@ -3,9 +3,9 @@
     python docs_server.py NUMBER
 
 NUMBER is that of a socket that listens already. To load TensorFlow takes longer than an epoch, and
-here it is loaded once for all pages. `init` trains for no more epochs than the recipe that it
-begins with. `docs_command.py` sends the words of a command, the folder it is in and its standard
-output and error; the command's exit code goes back.
+here it is loaded once for all pages. `init` writes a recipe of one epoch. `docs_command.py` sends
+the words of a command, the folder it is in and its standard output and error; the command's exit
+code goes back.
 """
 
 import contextlib
@@ -43,6 +43,13 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
+def _train_briefly() -> None:
+    """Let `init`, which has no option for it, write recipes of one epoch."""
+    training = recipe_text._training
+    recipe_text._BATCHES = 1
+    recipe_text._training = lambda plan, base: training(plan, {**base, "epochs": 1})
+
+
 @contextlib.contextmanager
 def _standard_streams(descriptors: list[int]) -> Iterator[None]:
     """Let standard output and error be others, in every library too."""
@@ -61,5 +68,5 @@ def _standard_streams(descriptors: list[int]) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    recipe_text._BATCHES = 1  # `init` has no option for fewer epochs
+    _train_briefly()
     serve(socket.socket(fileno=int(sys.argv[1])))

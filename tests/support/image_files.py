@@ -1,5 +1,6 @@
 """Image files of every kind, good and bad, for the tests of the image codec."""
 
+import functools
 import io
 import struct
 import zlib
@@ -94,6 +95,7 @@ def bad_files(image: ImageShape = GREY) -> Iterator[tuple[str, bytes, str, str]]
     yield "short", bytes(n_bytes), decode, f"of raw pixels, received {n_bytes} bytes"
 
 
+@functools.cache
 def _text_bomb() -> bytes:
     """Return a comment of 64 MB, compressed to 64 kB."""
     return chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(64_000_000)))

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 pd = pytest.importorskip("pandas")
-sklearn_base = pytest.importorskip("sklearn.base")
 
 from stream_detector import AutoencoderDetector, cli, load_recipe, read_bundle, score, train  # noqa: E402
 from stream_detector.errors import ConfigError  # noqa: E402
@@ -195,7 +194,7 @@ def test_copies_score_the_same(fitted: AutoencoderDetector, faulty: Any) -> None
     expected = fitted.decision_function(faulty)
     for other in (copy.deepcopy(fitted), pickle.loads(pickle.dumps(fitted))):  # noqa: S301
         pd.testing.assert_series_equal(other.decision_function(faulty), expected, check_exact=True)
-    fresh = sklearn_base.clone(fitted)
+    fresh = pytest.importorskip("sklearn.base").clone(fitted)
     assert fresh.get_params() == fitted.get_params()
     with pytest.raises(ValueError, match="not fitted yet: call fit or load first"):
         fresh.predict(faulty)
