@@ -1,12 +1,14 @@
 """Measure the memory and the time that `score` or `replay` takes for large files of samples.
 
 The rows of a file are repeated, each time later, until the file has the size that is asked for:
-in the order of time, or with the rows of each key together, as `--by-key` says.
+in the order of time, or with the rows of each key together, as `--by-key` says. With `--parquet`
+these rows are a folder of Parquet files of a million rows each.
 
     stream-detector generate-data pumps --hours 8 --seed 22 --out pumps.csv
     stream-detector init pumps.csv --yes
     python benchmarks/large_files.py bundles/pumps pumps.csv --megabytes 200 2000
     python benchmarks/large_files.py bundles/pumps pumps.csv --megabytes 20 200 --replay
+    python benchmarks/large_files.py bundles/pumps pumps.csv --megabytes 200 2000 --parquet
 """
 
 import argparse
@@ -19,9 +21,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow
 from common import make_topics, running_broker
+from pyarrow import csv, parquet
 
 MEGABYTE = 1_000_000
+ROWS_A_FILE = 1_000_000
 
 
 class Run(NamedTuple):
@@ -39,6 +44,7 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="with the columns key and timestamp_ms first")
     parser.add_argument("--megabytes", type=int, nargs="+", default=[200])
     parser.add_argument("--by-key", action="store_true", help="the rows of each key together")
+    parser.add_argument("--parquet", action="store_true", help="as a folder of Parquet")
     parser.add_argument("--replay", action="store_true", help="send the file to a real Kafka")
     chosen = parser.parse_args()
     print("| file | peak of resident memory | time | CPU time |")
@@ -47,6 +53,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "large.csv"
             write_large(chosen.file, path, megabytes, is_by_key=chosen.by_key)
+            if chosen.parquet:
+                path = to_folder(path)
             if chosen.replay:
                 run = replay(chosen.bundle, path)
             else:
@@ -72,6 +80,29 @@ def write_large(source: Path, path: Path, megabytes: int, *, is_by_key: bool) ->
             for number in range(n_rounds):
                 later = number * span_ms
                 file.writelines(f"{row[0]},{time_ms + later},{row[2]}\n" for row, time_ms in group)
+
+
+def to_folder(path: Path) -> Path:
+    """Write a CSV file as a folder of Parquet files, and remove it."""
+    folder = path.with_suffix("")
+    folder.mkdir()
+    texts = dict.fromkeys(("label_kind", "label_feature"), pyarrow.string())
+    table = csv.open_csv(path, convert_options=csv.ConvertOptions(column_types=texts))
+    pending: list[pyarrow.RecordBatch] = []
+    for number, batch in enumerate(table):
+        pending.append(batch)
+        if sum(map(len, pending)) >= ROWS_A_FILE:
+            write_file(pending, folder / f"part-{number:06}.parquet")
+    if pending:
+        write_file(pending, folder / "part-last.parquet")
+    path.unlink()
+    return folder
+
+
+def write_file(pending: list[pyarrow.RecordBatch], path: Path) -> None:
+    """Write rows as a file of one row group; none is pending any more."""
+    parquet.write_table(pyarrow.Table.from_batches(pending), path)
+    pending.clear()
 
 
 def replay(bundle: Path, path: Path) -> Run:

@@ -29,7 +29,7 @@ _ROWS_A_PART = 65_536
 
 
 def parquet_parts(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> Iterator[Columns]:
-    """Yield the rows of a Parquet file some at a time, all of them at once of a folder.
+    """Yield the rows of a Parquet file, or of a folder of some, some at a time.
 
     Values may be integers, floats, decimals, truth values, or text that holds numbers, and
     categories of these; null is NaN. A column that is the index of a pandas table is left out,
@@ -141,7 +141,7 @@ def to_part(
 def _tables(path: Path, columns: ColumnMap) -> Iterator[Any]:
     """Yield the rows of a file as tables of Arrow; all at once where they cannot be parted."""
     if path.is_dir():
-        yield read_table(path)
+        yield from _tables_of_folder(path)
         return
     with opened(path) as parquet:
         from pyarrow import Table  # noqa: PLC0415  (part of the train extra)
@@ -154,6 +154,28 @@ def _tables(path: Path, columns: ColumnMap) -> Iterator[Any]:
                     yield Table.from_batches([batch])
                 return
     yield _with_ranges(read_table(path), columns)
+
+
+def _tables_of_folder(path: Path) -> Iterator[Any]:
+    """Yield the rows of all files of a folder, in the order of `read_table` and with its columns."""
+    with opened(path) as parquet:
+        from pyarrow import Table  # noqa: PLC0415  (part of the train extra)
+        from pyarrow.dataset import ParquetFragmentScanOptions  # noqa: PLC0415  (likewise)
+
+        found = parquet.ParquetDataset(path)
+        # Nothing is read before it is needed: a row group may be larger than what is held.
+        as_needed = ParquetFragmentScanOptions(use_buffered_stream=True, pre_buffer=False)
+        for fragment in found.fragments:
+            for batch in fragment.to_batches(
+                schema=found.schema,
+                batch_size=_ROWS_A_PART,
+                batch_readahead=0,
+                fragment_readahead=0,
+                fragment_scan_options=as_needed,
+                use_threads=False,
+            ):
+                if batch.num_rows:
+                    yield Table.from_batches([batch])
 
 
 def read_table(path: Path) -> Any:

@@ -89,7 +89,7 @@ def expected_rows(served: Served, path: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("order", ["by time", "by key", "shuffled"])
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "folder"])
 def test_samples_in_any_order_have_the_same_scores(
     run: Run,
     served: Served,
@@ -110,7 +110,11 @@ def test_samples_in_any_order_have_the_same_scores(
         columns = zip(*[(*row[:2], row[2] or None, row[3]) for row in rows], strict=True)
         names = ("key", "timestamp_ms", "flow", "heat")
         table = pyarrow.table(dict(zip(names, map(list, columns), strict=True)))
-        parquet.write_table(table, path, row_group_size=400)
+        if kind == "parquet":
+            parquet.write_table(table, path, row_group_size=400)
+        else:
+            parquet.write_to_dataset(table, path, partition_cols=["key"])
+            parquet.write_table(table[:0].drop_columns("key"), path / "key=new" / "none.parquet")
         monkeypatch.setattr("stream_detector.datasets.files.parquet._ROWS_A_PART", 97)
     expected = expected_rows(served, path)
     request.getfixturevalue("in_small_parts")

@@ -3,14 +3,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from stream_detector.datasets.files.parquet import to_columns
+from stream_detector.datasets.files.reading import column_parts
 from stream_detector.datasets.files.samples import read_samples
-from stream_detector.datasets.files.several import files_of, holds_tables
+from stream_detector.datasets.files.several import files_of, holds_tables, stacked
 from stream_detector.datasets.files.windows import read_windows
 from stream_detector.errors import DatasetError
 from stream_detector.inspection.table import read_raw
 from stream_detector.recipes import load_recipe
+from stream_detector.recipes.columns import BY_NAME
 
 START = 1_767_225_600_000
 RECIPE = Path(__file__).parents[4] / "models" / "nab-dense.toml"
@@ -121,3 +125,32 @@ def test_a_folder_of_parquet_is_one_table(tmp_path: Path) -> None:
     assert read_raw(tmp_path / "lake").n_rows == 4
     data = [f"data.path={tmp_path / 'lake'}", "data.name=parquet"]
     assert load_recipe(RECIPE, data).data.path == str(tmp_path / "lake")
+
+
+def test_a_folder_of_parquet_is_read_some_rows_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its files have columns of other types and in another order, or lack one."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    times = [START + row for row in range(50)]
+    tables = [
+        {"timestamp_ms": times, "v": [0.5] * 50, "w": [*range(50)]},
+        {"w": [*range(50)], "timestamp_ms": times, "v": [*range(50)]},
+        {"timestamp_ms": times, "w": [*range(50)]},
+    ]
+    for number, table in enumerate(tables):
+        folder = tmp_path / f"key={number}"
+        folder.mkdir()
+        parquet.write_table(pyarrow.table(table), folder / "a.parquet", row_group_size=20)
+    monkeypatch.setattr("stream_detector.datasets.files.parquet._ROWS_A_PART", 16)
+    parts = list(column_parts(tmp_path, blank_is_missing=True))
+    assert max(len(part.rows) for part in parts) == 16
+    found = stacked(tmp_path, parts)
+    at_once = to_columns(
+        tmp_path, parquet.read_table(tmp_path), blank_is_missing=True, columns=BY_NAME
+    )
+    np.testing.assert_array_equal(found.values, at_once.values)
+    np.testing.assert_array_equal(found.rows, at_once.rows)
+    assert found.named == at_once.named
+    assert found.value_names == at_once.value_names
