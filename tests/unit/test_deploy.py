@@ -31,7 +31,7 @@ def read(path: Path) -> dict[str, Any]:
 def manifests() -> dict[str, dict[str, Any]]:
     """Return all manifests by their kind."""
     found = {}
-    for folder in ("base", "keda"):
+    for folder in ("base", "keda", "fill"):
         names = read(KUBERNETES / folder / "kustomization.yaml")["resources"]
         for each in (read(KUBERNETES / folder / name) for name in names if name.endswith(".yaml")):
             found[each["kind"]] = each
@@ -46,7 +46,12 @@ def container(manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def settings() -> DetectSettings:
-    return load_settings(DetectSettings, KUBERNETES / "base" / "detect.toml")
+    """Return what the pods are told, by the file and by their environment."""
+    lines = (KUBERNETES / "base" / "kafka.env").read_text().splitlines()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (line.split("=", 1) for line in lines):
+            patch.setenv(name, value)
+        return load_settings(DetectSettings, KUBERNETES / "base" / "detect.toml")
 
 
 def requires_command(words: list[str]) -> None:
@@ -58,26 +63,70 @@ def requires_command(words: list[str]) -> None:
 
 
 def test_manifests_fit_the_published_schemas(manifests: dict[str, dict[str, Any]]) -> None:
-    expected = {"Deployment", "PodDisruptionBudget", "NetworkPolicy", "PersistentVolumeClaim"}
+    expected = {
+        "Deployment",
+        "PodDisruptionBudget",
+        "NetworkPolicy",
+        "PersistentVolumeClaim",
+        "Pod",
+    }
     assert set(manifests) == {*expected, "ScaledObject"}  # whose schema is KEDA's
     for kind in expected:
         kubernetes_validate.validate(manifests[kind], "1.34", strict=True)
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl on PATH")
-@pytest.mark.parametrize(("folder", "n_manifests"), [("base", 5), ("keda", 6)])
+@pytest.mark.parametrize(("folder", "n_manifests"), [("base", 6), ("keda", 7)])
 def test_kustomize_renders_them(folder: str, n_manifests: int) -> None:
-    command = ["kubectl", "kustomize", str(KUBERNETES / folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    rendered = {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
-    assert len(rendered) == n_manifests
+    found = render(folder)
+    assert len(found) == n_manifests
+    rendered = {each["kind"]: each for each in found}
     pod = rendered["Deployment"]["spec"]["template"]["spec"]
     names = {each["name"]: each for each in pod["volumes"]}
-    made = rendered["ConfigMap"]["metadata"]["name"]
-    assert (
-        names["settings"]["configMap"]["name"] == made != "stream-detector"
-    )  # new with each change
+    (of_kafka, *_), read_from = pod["containers"][0]["envFrom"], names["settings"]["configMap"]
+    made = {each["metadata"]["name"] for each in found if each["kind"] == "ConfigMap"}
+    assert made == {read_from["name"], of_kafka["configMapRef"]["name"]}
+    assert made.isdisjoint({"stream-detector", "stream-detector-kafka"})  # new with each change
     assert pod["containers"][0]["image"].endswith("/stream-detector:0.1.0")
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl on PATH")
+def test_keda_looks_at_what_the_pods_read(settings: DetectSettings) -> None:
+    (scaled,) = (each for each in render("keda") if each["kind"] == "ScaledObject")
+    (trigger,) = scaled["spec"]["triggers"]
+    facts = trigger["metadata"]
+    assert facts["bootstrapServers"] == settings.bootstrap_servers
+    assert (facts["consumerGroup"], facts["topic"]) == (settings.group, settings.input_topic)
+    assert all(isinstance(value, str) for value in facts.values())
+
+
+def render(folder: str) -> list[dict[str, Any]]:
+    """Return the manifests that kustomize makes of a folder."""
+    command = ["kubectl", "kustomize", str(KUBERNETES / folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def test_a_pod_fills_the_claim_that_the_others_read(
+    manifests: dict[str, dict[str, Any]], container: dict[str, Any]
+) -> None:
+    pod = manifests["Pod"]["spec"]
+    reader = manifests["Deployment"]["spec"]["template"]["spec"]
+    claims = [
+        [each["persistentVolumeClaim"] for each in spec["volumes"] if each["name"] == "bundles"]
+        for spec in (pod, reader)
+    ]
+    name = manifests["PersistentVolumeClaim"]["metadata"]["name"]
+    assert claims == [[{"claimName": name}], [{"claimName": name, "readOnly": True}]]
+    (filling,) = pod["containers"]
+    assert filling["securityContext"] == container["securityContext"]
+    assert filling["volumeMounts"] == [{"name": "bundles", "mountPath": "/bundles"}]
+    assert container["args"][1].startswith("/bundles/")
+    assert pod["securityContext"]["runAsUser"] == reader["securityContext"]["runAsUser"]
+    images = [
+        read(KUBERNETES / folder / "kustomization.yaml")["images"] for folder in ("base", "fill")
+    ]
+    assert images[0] == images[1]
 
 
 def test_all_are_about_the_same_pods(manifests: dict[str, dict[str, Any]]) -> None:
@@ -135,20 +184,15 @@ def test_the_pod_has_no_rights_and_a_command_that_is_real(
     requires_command(container["args"])
 
 
-def test_scaling_waits_for_restores(
-    manifests: dict[str, dict[str, Any]], settings: DetectSettings
-) -> None:
+def test_scaling_waits_for_restores(manifests: dict[str, dict[str, Any]]) -> None:
     scaled = manifests["ScaledObject"]["spec"]
     (trigger,) = scaled["triggers"]
-    facts = trigger["metadata"]
     assert trigger["type"] == "kafka"
-    assert facts["bootstrapServers"] == settings.bootstrap_servers
-    assert (facts["consumerGroup"], facts["topic"]) == (settings.group, settings.input_topic)
-    assert all(isinstance(value, str) for value in facts.values())
+    assert trigger["metadata"]["allowIdleConsumers"] == "false"  # no more pods than partitions
     assert scaled["minReplicaCount"] == 1
     behavior = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert behavior["scaleDown"]["stabilizationWindowSeconds"] == 600
-    assert [rule["value"] for each in behavior.values() for rule in each["policies"]] == [1, 1]
+    assert [rule["value"] for each in behavior.values() for rule in each["policies"]] == [1, 25, 1]
 
 
 @pytest.fixture(scope="module")

@@ -48,10 +48,10 @@ def test_an_overload_of_one_partition_has_no_end(model: ModuleType, course: Any)
         # together drain 5,000 a second: after 49 of them less than a second's records is left.
         (0.0, 50 + 49, 17),
         (1.0, 50 + 49, 17),
-        # Six seconds more in which only the first works: 285,000, 19 s of the load. Of its partition
-        # 112,500 are left, 45 s; then 2,500 a second are drained of the 60,000 of the other one.
+        # Six seconds more in which only the first works: 285,000, 19 s of the load. In its
+        # partition are 112,500, 45 s; then 2,500 a second are drained of the other's 60,000.
         (7.0, 56 + 45 + 19, 19),
-        # The first is done after 51 of 59 s; in the other's partition are 570,000, 38 s of the load.
+        # The first is done after 51 of 59 s; in the other partition are 570,000, 38 s of the load.
         (60.0, 109 + 223, 38),
     ],
 )

@@ -157,7 +157,7 @@ def _tables(path: Path, columns: ColumnMap) -> Iterator[Any]:
 
 
 def _tables_of_folder(path: Path) -> Iterator[Any]:
-    """Yield the rows of all files of a folder, in the order of `read_table` and with its columns."""
+    """Yield the rows of a folder's files, in the order and with the columns of `read_table`."""
     with opened(path) as parquet:
         from pyarrow import Table  # noqa: PLC0415  (part of the train extra)
         from pyarrow.dataset import ParquetFragmentScanOptions  # noqa: PLC0415  (likewise)
