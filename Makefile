@@ -18,11 +18,13 @@ help: ## list the targets
 
 install: $(INSTALLED) ## set up .venv, again only when what it is made from has changed
 
+# pip compiles module by module on one processor, and the tests of other projects too.
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	-$(BIN)/python -m compileall -q -j 0 -x '/tests/' $(VENV)/lib
 	touch $@
 
 # Spark is an archive of 450 MB that only its tests need; all that it needs itself is there already.
