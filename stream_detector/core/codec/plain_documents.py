@@ -118,13 +118,19 @@ def times_in(
             raise _NotPlainError
         times_ms = np.array(list(map(datetime.timestamp, dates))) * 1e3  # (n_records,)
     elif isinstance(column, np.ndarray) or set(map(type, column)) <= _NUMBERS:
-        multiply, divide = TO_MS[unit]
-        times_ms = np.array(column, dtype=np.float64) * multiply / divide  # (n_records,)
+        times_ms = _to_ms(np.array(column, dtype=np.float64), unit)  # (n_records,)
     else:
         raise _NotPlainError
     if not ((times_ms >= 0) & (times_ms <= TIMESTAMP_MS_MAX)).all():
         raise _NotPlainError
     return times_ms
+
+
+def _to_ms(times: NDArray[np.float64], unit: TimeUnit) -> NDArray[np.float64]:
+    """Return times in milliseconds; infinite where they are too large for that, so out of range."""
+    multiply, divide = TO_MS[unit]
+    with np.errstate(over="ignore"):
+        return times * multiply / divide
 
 
 def _read_flat(
@@ -146,8 +152,7 @@ def _read_flat(
         paths = ((TIME,),) if mapping.time is None else mapping.time.path
         names = [str(steps[0]) for steps in paths if len(steps) == 1 and steps[0] in at]
         if names:
-            multiply, divide = TO_MS[mapping.time_unit]
-            first_ms = found.numbers[:, at[names[0]]] * multiply / divide
+            first_ms = _to_ms(found.numbers[:, at[names[0]]], mapping.time_unit)
             if not ((first_ms >= 0) & (first_ms <= TIMESTAMP_MS_MAX)).all():
                 return None
         elif mapping.time is not None:

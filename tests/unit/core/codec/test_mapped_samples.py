@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from input_forms import FORMS, INTERVAL_MS, NAMES, START_MS, Form, records_of
 from sparkplug_forms import payload_of
@@ -137,6 +137,8 @@ TEXTS = st.one_of(
     st.lists(st.tuples(NUMBERS, NUMBERS, st.one_of(NUMBERS, st.booleans())), min_size=1),
     st.sampled_from(["s", "ms", "us", "ns"]),
 )
+@example([(0, 0, 1e306)], "s")
+@example([(None, 0, 1e306)], "s")
 def test_bulk_gives_the_bits_of_the_path_that_explains(rows: list[Any], unit: str) -> None:
     table = {"values": "", "time": "ts", "time_unit": unit}
     agree(table, [dict(zip((*NAMES, "ts"), row, strict=True)) for row in rows])
