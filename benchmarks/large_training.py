@@ -2,9 +2,11 @@
 
 Windows are slow waves with noise, made by a seed, in Parquet files of row groups of 16 MB. One
 epoch is trained, with at most so many windows in memory as `--held` says; `--devices` and other
-keys of the recipe can be changed by `--set`.
+keys of the recipe can be changed by `--set`. With `--samples` the files hold samples of several
+keys, in the order of time, which the recipe cuts into windows.
 
     python benchmarks/large_training.py --gigabytes 1 4
+    python benchmarks/large_training.py --gigabytes 0.25 2 --samples
 """
 
 import argparse
@@ -27,6 +29,16 @@ GROUP_ROWS = 16_384
 
 GROUPS_A_FILE = 16
 
+N_KEYS, N_FEATURES, SAMPLE_GROUP_ROWS = 20, 8, 400_000
+"""Samples: keys, features, and rows of a row group, 16 MiB with their times."""
+
+START_MS = 1_767_225_600_000
+WINDOW_KEYS = (f"window.steps={N_STEPS}", "window.sample_interval_ms=0")
+SAMPLE_KEYS = (
+    *("window.record=samples", "window.steps=64", "window.stride=64"),
+    *(f"window.features={N_FEATURES}", "window.sample_interval_ms=1000", "window.gap_ms_max=5000"),
+)
+
 
 def main() -> None:
     """Print a row for each size."""
@@ -34,25 +46,29 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, nargs="+", default=[1.0])
     parser.add_argument("--held", type=int, default=50_000, help="windows in memory")
     parser.add_argument("--folder", type=Path, help="to write to, for a while")
+    parser.add_argument("--samples", action="store_true", help="write samples, not windows")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     chosen = parser.parse_args()
-    print("| windows | on disk | written in | peak of resident memory | trained in |")
+    print("| records | on disk | written in | peak of resident memory | trained in |")
     print("|---|---|---|---|---|")
     for gigabytes in chosen.gigabytes:
         with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
             windows = Path(folder) / "windows"
             started_s = time.monotonic()
-            n_windows = write_windows(windows, gigabytes)
+            write = write_samples if chosen.samples else write_windows
+            n_records = write(windows, gigabytes)
             written_s = time.monotonic() - started_s
             on_disk = sum(each.stat().st_size for each in windows.iterdir()) / 1e9
             keys = [
-                *("data.name=parquet", f"data.path={windows}", f"window.steps={N_STEPS}"),
+                *("data.name=parquet", f"data.path={windows}"),
+                *(SAMPLE_KEYS if chosen.samples else WINDOW_KEYS),
                 *(f"data.n_windows_in_memory={chosen.held}", "training.batch_size=512"),
-                *("window.sample_interval_ms=0", "training.epochs=1", *chosen.set),
+                *("training.epochs=1", *chosen.set),
             ]
             words = [word for key in keys for word in ("--set", key)]
             run = run_program("train", RECIPE, *words, "--out", Path(folder) / "bundle")
-        cells = f"{n_windows:,} x {N_STEPS} | {on_disk:.2f} GB | {written_s:.0f} s"
+        n_values = N_FEATURES if chosen.samples else N_STEPS
+        cells = f"{n_records:,} x {n_values} | {on_disk:.2f} GB | {written_s:.0f} s"
         print(f"| {cells} | {run.peak_mib:.0f} MiB | {run.seconds:.0f} s |", flush=True)
 
 
@@ -70,6 +86,30 @@ def write_windows(folder: Path, gigabytes: float) -> int:
                 values = waves(np.random.default_rng(group))
                 file.write_table(pyarrow.table(list(values.T.copy()), names=names))
     return n_groups * GROUP_ROWS
+
+
+def write_samples(folder: Path, gigabytes: float) -> int:
+    """Write so many gigabytes of samples, each of a time and float32; return how many they are."""
+    folder.mkdir()
+    n_groups = max(round(gigabytes * 1e9 / (SAMPLE_GROUP_ROWS * (8 + 4 * N_FEATURES))), 1)
+    n_times = SAMPLE_GROUP_ROWS // N_KEYS
+    names = [f"f{at}" for at in range(N_FEATURES)]
+    keys = pyarrow.array([f"pump-{at}" for at in range(N_KEYS)]).dictionary_encode()
+    key_column = keys.take(pyarrow.array(np.tile(np.arange(N_KEYS), n_times)))
+    for group in range(n_groups):
+        rng, times = np.random.default_rng(group), np.arange(n_times) + group * n_times
+        phases = np.repeat(times * 0.1, N_KEYS) + np.tile(np.arange(N_KEYS), n_times)
+        noise = rng.standard_normal((N_FEATURES, len(phases)), dtype=np.float32)
+        values = [
+            np.sin(phases * (1 + at / 8)).astype(np.float32) + np.float32(0.05) * each
+            for at, each in enumerate(noise)
+        ]
+        columns = [key_column, START_MS + 1_000 * np.repeat(times, N_KEYS), *values]
+        table = pyarrow.table(columns, names=["key", "timestamp_ms", *names])
+        # Noise does not compress.
+        path = folder / f"part-{group:06}.parquet"
+        parquet.write_table(table, path, compression="none", use_dictionary=["key"])
+    return n_groups * SAMPLE_GROUP_ROWS
 
 
 def waves(rng: np.random.Generator) -> FloatArray:

@@ -55,6 +55,9 @@ class WindowStream:
         Sha256 of all windows and labels of the source.
     origin
         What is taken from each feature before values are rounded to float32.
+    series, start_ms
+        Number of the key and start of each window, shape (n_windows of the source,), of windows
+        that are cut from samples and overlap.
     """
 
     source: WindowReader
@@ -63,6 +66,8 @@ class WindowStream:
     rows: NDArray[np.intp]
     fingerprint: str
     origin: tuple[float, ...] = ()
+    series: NDArray[np.int32] | None = None
+    start_ms: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """Return the number of windows that are read."""
@@ -84,6 +89,10 @@ class WindowStream:
         is_used = self.is_used.copy()
         is_used[self.rows[rows]] = False
         return replace(self, is_used=is_used)
+
+    def only(self, is_wanted: NDArray[np.bool_]) -> "WindowStream":
+        """Return those of the windows that are wanted, shape (n_windows of the source,)."""
+        return replace(self, is_used=self.is_used & is_wanted)
 
     def parts(self, order: Sequence[int] | None = None) -> Iterator[tuple[int, FloatArray]]:
         """Yield windows some at a time, each part with the number of its row group.

@@ -175,7 +175,7 @@ class DataSection(Section):
         default=None,
         # A bundle of windows in memory is written as it was before they could be elsewhere.
         exclude_if=lambda n_windows: n_windows is None,
-        description="Parquet files of windows only: most windows that are held in memory. Of a "
+        description="Parquet files only: most windows that are held in memory. Of a "
         "file with more so many are drawn, by training.seed, to calibrate and to test on, and the "
         "network is fitted to all others too, read from the file in each epoch; all are held if "
         "not given",

@@ -19,6 +19,7 @@ from stream_detector.datasets import (
     load_samples,
 )
 from stream_detector.datasets.files.samples import load as load_sample_file
+from stream_detector.datasets.files.streamed_samples import Choice, load_streamed_samples
 from stream_detector.datasets.files.streaming import check_memory, load_streamed
 from stream_detector.datasets.files.windows import load as load_window_file
 from stream_detector.datasets.sampling import draw_each, draw_share
@@ -57,6 +58,9 @@ def load_windows(
     """
     section = recipe.data
     if recipe.window.record == "samples":
+        n_windows = section.n_windows_in_memory
+        if data is None and section.path is not None and n_windows is not None:
+            return _load_streamed_samples(recipe, section.path, n_windows, features)
         samples = load_training_samples(section, data)
         if features is not None:
             return to_windows(samples, recipe.rules, features)
@@ -81,6 +85,19 @@ def load_windows(
     if section.anomalous_share is not None:
         return draw_share(dataset, section.anomalous_share, seed)
     return dataset
+
+
+def _load_streamed_samples(
+    recipe: Recipe, path: str, n_windows: int, features: Features | None
+) -> Dataset:
+    """Cut the samples of a file into windows, of which only some are held."""
+    section = recipe.data
+    choice = Choice(n_windows, recipe.training.seed, section.columns, section.test_share)
+
+    def mark(samples: Samples) -> Samples:
+        return _marked(samples, section.leave_out) if section.leave_out else samples
+
+    return load_streamed_samples(Path(path), recipe.rules, choice, mark, features)
 
 
 def load_trained_on(bundle: Bundle) -> Dataset | None:

@@ -114,12 +114,11 @@ def cross_fit_networks(
             return 1
         return math.ceil(len(windows) / recipe.training.batch_size)
 
-    stream, n_final = dataset.stream, n_steps(_to_fit(recipe, dataset.normal_train, dataset.stream))
+    n_final = n_steps(_to_fit(recipe, dataset.normal_train, dataset.stream))
 
     def fit_and_look(fold: Fold) -> NDArray[np.float64]:
         windows, others = dataset.train[fold.fit_rows], dataset.train[fold.score_rows]
-        apart = None if stream is None else stream.without(fold.score_rows)
-        to_fit = _to_fit(recipe, windows, apart)
+        to_fit = _to_fit(recipe, windows, fold.stream)
         # As many steps of the optimizer as the final network: with fewer its errors would be larger
         # than those that it calibrates.
         share = n_steps(to_fit) / n_final

@@ -68,10 +68,13 @@ class Fold:
         Windows to fit to: none of them shares a sample with one of `score_rows`.
     score_rows
         Windows that what is fitted then scores.
+    stream
+        What a network is fitted to, where `fit_rows` are only those in memory.
     """
 
     fit_rows: Rows
     score_rows: Rows
+    stream: WindowStream | None = None
 
 
 def split_normal(recipe: Recipe, dataset: Dataset) -> Split:
@@ -95,10 +98,12 @@ def split_normal(recipe: Recipe, dataset: Dataset) -> Split:
     if recipe.threshold.calibrate_on != "held-out":
         windows = dataset.normal_train
         return Split(windows, windows, normal, normal, dataset.stream)
+    stream = dataset.stream
     if recipe.window.record == "samples":
-        fit, held_out = _split_by_time(recipe, dataset, normal)
+        fit, held_out, stream = _split_by_time(recipe, dataset, normal)
     else:
         fit, held_out = _split_at_random(recipe, normal)
+        stream = None if stream is None else stream.without(held_out)
     if len(fit) < N_FIT_MIN or len(held_out) < N_WINDOWS_MIN:
         message = (
             f"data {dataset.name}: expected at least {N_FIT_MIN} normal windows to fit to and "
@@ -106,7 +111,6 @@ def split_normal(recipe: Recipe, dataset: Dataset) -> Split:
             f"{len(held_out)} of {len(normal)} that share no sample; {remedy(recipe, dataset)}"
         )
         raise DatasetError(message)
-    stream = None if dataset.stream is None else dataset.stream.without(held_out)
     return Split(dataset.train[fit], dataset.train[held_out], fit, held_out, stream)
 
 
@@ -131,15 +135,26 @@ def assign_folds(recipe: Recipe, dataset: Dataset) -> tuple[Fold, ...]:
         If a fold would be fitted to too few windows.
     """
     n_folds, normal = recipe.threshold.folds, normal_rows(dataset)
+    stream = dataset.stream
     if recipe.check and not any(is_fitted(each.kind) for each in recipe.check):
-        return (Fold(normal, normal),)
-    if recipe.window.record == "samples":
-        series, starts_ms, ends_ms = window_times(recipe, dataset, normal)
-        folds = fold_blocks(series, starts_ms, ends_ms, n_folds)
+        return (Fold(normal, normal, None if stream is None else stream.without(normal)),)
+    if recipe.window.record == "samples" and stream is not None:
+        found = _streamed_folds(recipe, stream, normal)
     else:
-        numbers = np.random.default_rng(recipe.training.seed).permutation(len(normal)) % n_folds
-        folds = [(numbers != fold, numbers == fold) for fold in range(n_folds)]
-    found = [Fold(normal[fit], normal[score]) for fit, score in folds if score.any()]
+        if recipe.window.record == "samples":
+            folds = fold_blocks(*window_times(recipe, dataset, normal), n_folds)
+        else:
+            numbers = np.random.default_rng(recipe.training.seed).permutation(len(normal)) % n_folds
+            folds = [(numbers != fold, numbers == fold) for fold in range(n_folds)]
+        found = [
+            Fold(
+                normal[fit],
+                normal[score],
+                None if stream is None else stream.without(normal[score]),
+            )
+            for fit, score in folds
+            if score.any()
+        ]
     n_fewest = min(len(fold.fit_rows) for fold in found)
     if n_fewest < N_FIT_MIN:
         message = (
@@ -209,13 +224,46 @@ def _split_at_random(recipe: Recipe, normal: Rows) -> tuple[Rows, Rows]:
     return normal[np.sort(order[n_held_out:])], normal[np.sort(order[:n_held_out])]
 
 
-def _split_by_time(recipe: Recipe, dataset: Dataset, normal: Rows) -> tuple[Rows, Rows]:
+def _streamed_folds(recipe: Recipe, stream: WindowStream, normal: Rows) -> list[Fold]:
+    """Return the folds of windows of which only the normal ones of some rows are in memory."""
+    every = np.flatnonzero(stream.is_used)  # normal, as the others
+    series, starts_ms, ends_ms = _stream_times(recipe, stream)
+    found = []
+    times = series[every], starts_ms[every], ends_ms[every]
+    for masks in fold_blocks(*times, recipe.threshold.folds):
+        fit, score = (np.isin(stream.rows[normal], every[mask]) for mask in masks)
+        is_fit = np.zeros(len(stream.is_used), np.bool_)
+        is_fit[every[masks[0]]] = True
+        if score.any():
+            found.append(Fold(normal[fit], normal[score], stream.only(is_fit)))
+    return found
+
+
+def _split_by_time(
+    recipe: Recipe, dataset: Dataset, normal: Rows
+) -> tuple[Rows, Rows, WindowStream | None]:
     """Share out overlapping windows so that no sample is used for both fitting and calibration."""
-    every = np.arange(len(dataset.train))
-    series, starts_ms, ends_ms = window_times(recipe, dataset, every)
-    share = recipe.threshold.calibration_share
-    rest, held_out = hold_out_blocks(series, starts_ms, ends_ms, share)
-    return normal[rest[normal]], normal[held_out[normal]]
+    stream = dataset.stream
+    if stream is None:
+        times = window_times(recipe, dataset, np.arange(len(dataset.train)))
+    else:
+        times = _stream_times(recipe, stream)
+    rest, held_out = hold_out_blocks(*times, recipe.threshold.calibration_share)
+    if stream is not None:
+        stream = stream.only(rest)
+        rest, held_out = rest[stream.rows], held_out[stream.rows]
+    return normal[rest[normal]], normal[held_out[normal]], stream
+
+
+def _stream_times(
+    recipe: Recipe, stream: WindowStream
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
+    """Return what `window_times` does, of all training windows in a file."""
+    if stream.series is None or stream.start_ms is None:
+        message = "windows cut from samples need keys and times"
+        raise ValueError(message)
+    starts_ms = stream.start_ms.astype(np.float64)  # (n_windows,)
+    return stream.series.astype(np.intp), starts_ms, starts_ms + recipe.rules.span_ms
 
 
 def window_times(

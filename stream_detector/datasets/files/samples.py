@@ -34,7 +34,7 @@ from stream_detector.recipes.columns import BY_NAME, FEATURE_NAME, LABEL_NOTES, 
 from stream_detector.text import printable
 
 _LOGGER = logging.getLogger("stream_detector.datasets.files")
-_TEST_SHARE = 0.2
+TEST_SHARE = 0.2
 _BETWEEN_FEATURES = ";"
 """Separates the names of features in a cell of the column label_feature."""
 
@@ -240,7 +240,7 @@ def to_dataset(
     """
     times_ms, series = table.samples.times_ms, table.samples.series
     if test_share is None:
-        test_share = 0.0 if table.samples.labels is None else _TEST_SHARE
+        test_share = 0.0 if table.samples.labels is None else TEST_SHARE
     is_test = np.zeros(len(times_ms), dtype=np.bool_)
     if test_share:
         n_series = len(table.samples.keys)

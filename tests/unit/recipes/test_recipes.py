@@ -20,6 +20,7 @@ MODELS = Path(__file__).parents[3] / "models"
 TUTORIAL = MODELS / "ecg5000-dense.toml"
 SAMPLES = MODELS / "mitdb-dense.toml"
 TELEMETRY = MODELS / "telemetry.toml"
+OF_SAMPLES = ("window.record=samples", "window.sample_interval_ms=1")
 STREAMED = ("data.name=parquet", "data.path=folder", "data.n_windows_in_memory=1000")
 
 
@@ -199,9 +200,24 @@ def test_all_problems_at_once_each_with_key_expected_and_received() -> None:
         ),
         ([*STREAMED, "data.n_windows_in_memory=99"], "expected greater than or equal to 100"),
         (
-            [*STREAMED, "window.record=samples", "window.sample_interval_ms=1"],
-            "data.n_windows_in_memory: expected only with window.record = 'window', received it "
-            "with 'samples'",
+            [*STREAMED, "window.record=image"],
+            "data.n_windows_in_memory: expected only with window.record = 'window' or 'samples', "
+            "received it with 'image'",
+        ),
+        (
+            [*STREAMED, *OF_SAMPLES, "scaling.per_key=true"],
+            "scaling.per_key: expected only with all windows in memory, received True with "
+            "data.n_windows_in_memory = 1000; set it to false",
+        ),
+        (
+            [*STREAMED, *OF_SAMPLES, "threshold.method=false_alarms_per_day"],
+            "threshold.method: expected only with all windows in memory, received "
+            "'false_alarms_per_day' with data.n_windows_in_memory = 1000; set 'false_alarm_share'",
+        ),
+        (
+            [*STREAMED, *OF_SAMPLES, "window.align=peaks"],
+            "window.align: expected only with all windows in memory, received 'peaks' with "
+            "data.n_windows_in_memory = 1000; leave it out",
         ),
         (
             [*STREAMED, "training.devices=all"],

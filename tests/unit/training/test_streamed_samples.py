@@ -1,0 +1,182 @@
+"""Samples of Parquet that are not held in memory: their windows are those of all at once."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from present import present
+
+from stream_detector.datasets import Dataset, cutting
+from stream_detector.datasets.files import ordering
+from stream_detector.errors import DatasetError
+from stream_detector.recipes import Recipe, load_recipe
+from stream_detector.training import load_windows, train
+from stream_detector.training.data import load_trained_on
+from stream_detector.training.splits import assign_folds, split_normal
+
+pyarrow = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+RECIPE = Path(__file__).parents[3] / "models" / "mitdb-dense.toml"
+START, N_TIMES, N_STEPS = 1_767_225_600_000, 700, 8
+MORE = 10_000
+"""More windows than there are."""
+
+FORMS = ("by time", "by key", "shuffled", "folder")
+
+
+@pytest.fixture(params=FORMS)
+def path(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write samples of three keys with labels, gaps and missing values; read few at a time."""
+    monkeypatch.setattr("stream_detector.datasets.files.parquet._ROWS_A_PART", 97)
+    monkeypatch.setattr(ordering, "_ROWS_A_RUN", 300)
+    monkeypatch.setattr(ordering, "_BYTES_IN_MEMORY", 1_000)
+    monkeypatch.setattr(cutting, "_WINDOWS_BYTES", 1)
+    return write(tmp_path / "samples", request.param)
+
+
+def write(path: Path, form: str, level: float = 0.0) -> Path:
+    rng = np.random.default_rng(3)
+    times = np.repeat(START + 1_000 * np.arange(N_TIMES), 3)
+    times[times > START + 400_000] += 90_000
+    keys = np.tile(["b", "a", "c"], N_TIMES)
+    flow = np.sin(np.arange(3 * N_TIMES) / 9) + rng.normal(0, 0.1, 3 * N_TIMES) + level
+    flow[rng.random(len(flow)) < 0.02] = np.nan
+    label = np.zeros(len(flow), np.int8)
+    label[600:640] = 1
+    heat = rng.normal(size=len(flow))
+    table = {"key": keys, "timestamp_ms": times, "flow": flow, "heat": heat, "label": label}
+    orders = {"by key": np.argsort(keys, kind="stable"), "shuffled": rng.permutation(len(keys))}
+    order = orders.get(form, np.arange(len(keys)))
+    written = pyarrow.table({name: column[order] for name, column in table.items()})
+    if form == "folder":
+        parquet.write_to_dataset(written, path, partition_cols=["key"])
+        return path
+    parquet.write_table(written, path.with_suffix(".parquet"), row_group_size=250)
+    return path.with_suffix(".parquet")
+
+
+def recipe_of(path: Path, n_windows: int | None, *overrides: str) -> Recipe:
+    return load_recipe(
+        RECIPE,
+        [
+            "data.name=parquet", "data.series=", f"data.path={path}", f"window.steps={N_STEPS}",
+            "window.stride=2", "window.features=2", "window.sample_interval_ms=1000",
+            "window.gap_ms_max=5000", "window.missing=interpolate", "window.missing_share_max=0.3",
+            f"data.n_windows_in_memory={n_windows or ''}", "network.units=[4]",
+            "training.epochs=2", "training.batch_size=16", *overrides,
+        ],
+    )  # fmt: skip
+
+
+def both(path: Path, n_windows: int, *overrides: str) -> tuple[Dataset, Dataset]:
+    return (
+        load_windows(recipe_of(path, n_windows, *overrides)),
+        load_windows(recipe_of(path, None, *overrides)),
+    )
+
+
+@pytest.mark.parametrize("options", [[], ["data.test_share=0"], ["data.test_share=0.4"]])
+def test_where_all_windows_are_held_nothing_differs(path: Path, options: list[str]) -> None:
+    found, expected = both(path, MORE, *options)
+    assert len(expected.train) > 500
+    assert (len(expected.test) > 0) == (options != ["data.test_share=0"])
+    for each in fields(Dataset):
+        np.testing.assert_array_equal(getattr(found, each.name), getattr(expected, each.name))
+    assert found.fingerprint == expected.fingerprint
+
+
+def test_what_is_read_are_the_windows_of_all_samples_in_their_order(path: Path) -> None:
+    span = f"data.leave_out=[['a', {START}, {START + 60_000}]]"
+    found, expected = both(path, 150, span)
+    stream = present(found.stream)
+    read = np.concatenate([windows for _, windows in stream.parts()])
+    np.testing.assert_array_equal(read, expected.normal_train)
+    every = np.concatenate([windows for _, windows in stream.every.parts()])
+    np.testing.assert_array_equal(every, expected.train)
+    assert len(stream) == len(read) < len(every)
+    assert found.fingerprint == expected.fingerprint
+    assert len(found.train) + len(found.test) == 150
+    np.testing.assert_array_equal(found.train, expected.train[stream.rows])
+    for name in ("labels", "timestamps_ms"):
+        own, all_of = (getattr(each, f"train_{name}") for each in (found, expected))
+        np.testing.assert_array_equal(own, all_of[stream.rows])
+    keys = present(expected.train_keys)
+    assert found.train_keys == tuple(keys[row] for row in stream.rows.tolist())
+
+
+def test_the_last_window_more_is_not_held(tmp_path: Path) -> None:
+    path = write(tmp_path / "samples", "by time")
+    expected = load_windows(recipe_of(path, None))
+    n_windows = len(expected.train) + len(expected.test)
+    assert load_windows(recipe_of(path, n_windows)).stream is None
+    assert load_windows(recipe_of(path, n_windows - 1)).stream is not None
+
+
+def samples_of(dataset: Dataset, recipe: Recipe, rows: Any) -> set[tuple[str, int]]:
+    """Return key and second of all samples of some training windows."""
+    keys, starts = present(dataset.train_keys), present(dataset.train_timestamps_ms)
+    span = range(0, round(recipe.rules.span_ms) + 1, 1_000)
+    return {(keys[row], int(starts[row]) + later) for row in rows for later in span}
+
+
+def test_no_sample_is_fitted_to_and_calibrated_on(tmp_path: Path) -> None:
+    path = write(tmp_path / "samples", "by time")
+    crossed = ["threshold.calibrate_on=cross-fit", "threshold.folds=3"]
+    crossed.append("threshold.calibration_share=")
+    for options in ([], crossed):
+        recipe = recipe_of(path, 300, *options)
+        held, every = both(path, 300, *options)
+        if options:
+            shares = [(each.score_rows, each.stream) for each in assign_folds(recipe, held)]
+        else:
+            split = split_normal(recipe, held)
+            shares = [(split.calibrate_rows, split.stream)]
+        assert shares
+        for rows, stream in shares:
+            out = samples_of(held, recipe, rows.tolist())
+            fitted = np.flatnonzero(present(stream).is_used)
+            assert len(rows) > 20
+            assert len(fitted) > 200
+            assert out.isdisjoint(samples_of(every, recipe, fitted.tolist()))
+
+
+@pytest.mark.keras
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_bundle_of_samples_that_are_streamed(tmp_path: Path) -> None:
+    path = write(tmp_path / "samples", "shuffled")
+    bundles = [
+        train(recipe_of(path, n_windows), tmp_path / str(n_windows))
+        for n_windows in (None, MORE, 300)
+    ]
+    at_once, held, streamed = (bundle.manifest for bundle in bundles)
+    without = {"version", "recipe"}
+    assert at_once.model_dump(exclude=without) == held.model_dump(exclude=without)
+    names = {each.name for each in bundles[0].path.iterdir()} - {"manifest.json"}
+    assert "network.onnx" in names
+    for name in names:
+        files = [bundle.path / name for bundle in bundles[:2]]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    assert streamed.data.fingerprint == at_once.data.fingerprint
+    assert streamed.data.n_windows == at_once.data.n_windows
+    assert streamed.threshold.n_windows < at_once.threshold.n_windows
+    assert present(load_trained_on(bundles[2])).stream is not None
+
+
+def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
+    far = write(tmp_path / "far", "by time", level=1e9)
+    with pytest.raises(DatasetError, match=r"float32 holds .* received feature flow"):
+        load_windows(recipe_of(far, 300))
+    with pytest.raises(DatasetError, match=r"expected 3 features .*received 2: flow, heat"):
+        load_windows(recipe_of(far, 300, "window.features=3"))
+    path = write(tmp_path / "near", "by time", level=1e3)
+    load_windows(recipe_of(path, 300))
+    with pytest.raises(DatasetError, match="expected at least one window of 900 samples"):
+        load_windows(recipe_of(path, 300, "window.steps=900"))
+    long = {"key": ["a"], "timestamp_ms": [START], "feature": ["flow"], "value": [1.0]}
+    parquet.write_table(pyarrow.table(long), tmp_path / "long.parquet")
+    columns = ("data.feature_name=feature", "data.feature_value=value")
+    with pytest.raises(DatasetError, match="expected a row for each sample"):
+        load_windows(recipe_of(tmp_path / "long.parquet", 300, *columns))
