@@ -75,6 +75,19 @@ class Crossed:
         """Return what was found of some of the windows; all were normal at first."""
         return Crossed(self.found[rows], self.n_epochs)
 
+    def or_larger(self, of_final: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the larger numbers of each window: of other networks, or of the final one.
+
+        Networks differ, and the final one sees a regular signal with larger errors than those of
+        the folds now and then. A window that it was fitted to is not to be anomalous for that.
+
+        Parameters
+        ----------
+        of_final
+            What the final network and its neighbours found of the same windows, as `found`.
+        """
+        return np.maximum(self.found, of_final)
+
 
 def fit_final(
     recipe: Recipe, scaler: Scaler, split: Split, crossed: Crossed | None, on_epoch: OnEpoch | None

@@ -119,7 +119,10 @@ def train(
             crossed = crossed.of(split.calibrate_rows)
     fitted = fit_final(recipe, scaler, split, crossed, on_epoch)
     network = load_scorer(recipe, scaler, fitted)
-    found = score_windows(network, split.calibrate) if crossed is None else crossed.found
+    if crossed is None:
+        found = score_windows(network, split.calibrate)
+    else:
+        found = crossed.or_larger(look(network, split.calibrate, split.calibrate))
     scorer: ReconstructionScorer | CheckScorer
     off: tuple[str, ...] = ()
     if fitter is None:
