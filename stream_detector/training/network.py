@@ -75,19 +75,6 @@ class Crossed:
         """Return what was found of some of the windows; all were normal at first."""
         return Crossed(self.found[rows], self.n_epochs)
 
-    def or_larger(self, of_final: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the larger numbers of each window: of other networks, or of the final one.
-
-        Networks differ, and the final one sees a regular signal with larger errors than those of
-        the folds now and then. A window that it was fitted to is not to be anomalous for that.
-
-        Parameters
-        ----------
-        of_final
-            What the final network and its neighbours found of the same windows, as `found`.
-        """
-        return np.maximum(self.found, of_final)
-
 
 def fit_final(
     recipe: Recipe, scaler: Scaler, split: Split, crossed: Crossed | None, on_epoch: OnEpoch | None
@@ -145,6 +132,31 @@ def cross_fit_networks(
     if recipe.training.patience is None:
         return Crossed(found, recipe.training.epochs)
     return Crossed(found, max(round(float(np.median(n_best))), 1))
+
+
+def calibration_numbers(
+    network: ReconstructionScorer, split: Split, crossed: Crossed | None, look: Look
+) -> NDArray[np.float64]:
+    """Return what the threshold, or the checks, are calibrated on: the numbers of each window.
+
+    Networks differ, and the final one sees a regular signal with larger errors than those of the
+    folds now and then. A window that it was fitted to is not to be anomalous for that, so of a
+    cross-fit the larger number of each window counts.
+
+    Parameters
+    ----------
+    network
+        The final one.
+    split
+        Says which windows calibrate.
+    crossed
+        What other networks found of them; None without a cross-fit, and then these are scores.
+    look
+        What looked at the windows of each fold.
+    """
+    if crossed is None:
+        return score_windows(network, split.calibrate)
+    return np.maximum(crossed.found, look(network, split.calibrate, split.calibrate))
 
 
 def score_others(

@@ -50,6 +50,7 @@ from stream_detector.training.devices import choose_devices
 from stream_detector.training.kept_windows import count_left_out
 from stream_detector.training.network import (
     FittedNetwork,
+    calibration_numbers,
     cross_fit_networks,
     fit_final,
     load_scorer,
@@ -119,10 +120,7 @@ def train(
             crossed = crossed.of(split.calibrate_rows)
     fitted = fit_final(recipe, scaler, split, crossed, on_epoch)
     network = load_scorer(recipe, scaler, fitted)
-    if crossed is None:
-        found = score_windows(network, split.calibrate)
-    else:
-        found = crossed.or_larger(look(network, split.calibrate, split.calibrate))
+    found = calibration_numbers(network, split, crossed, look)
     scorer: ReconstructionScorer | CheckScorer
     off: tuple[str, ...] = ()
     if fitter is None:

@@ -7,10 +7,12 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from present import present
 
 from stream_detector.bundle import Bundle, read_bundle
 from stream_detector.cli.sources import read_file
+from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import feature_errors
 from stream_detector.core.scoring.scorer import score_windows
@@ -228,6 +230,29 @@ def test_a_cross_fit_calibrates_on_every_window_and_fits_to_all(tmp_path: Path) 
     assert calibration is not None
     assert calibration.stated == pytest.approx(0.005)
     assert calibration.reached == pytest.approx(0.005, abs=1 / n_normal)
+
+
+def test_the_larger_score_of_each_window_calibrates_a_cross_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_normal = len(load_dataset("synthetic-ecg", n_windows=600).normal_train)
+
+    def look(
+        _: ReconstructionScorer, fitted: FloatArray, others: FloatArray
+    ) -> NDArray[np.float64]:
+        scores = np.ones(len(others))
+        if len(fitted) == n_normal:
+            scores[-len(others) // 10 :] = 3.0
+        else:
+            scores[: len(others) // 20] = 2.0
+        return scores
+
+    monkeypatch.setattr(sys.modules["stream_detector.training.train"], "score_others", look)
+    overrides = [*SHORT, "training.epochs=1", "threshold.calibrate_on=cross-fit"]
+    overrides += ["threshold.method=quantile", "threshold.quantile=0.88", "threshold.folds=2"]
+    bundle = train(load_recipe(SYNTHETIC, overrides), tmp_path / "bundle")
+    # A twentieth has 2 from the folds, a tenth 3 from the final network: neither alone is enough.
+    assert bundle.manifest.threshold.value == 2.0
 
 
 def test_a_cross_fit_fits_for_as_long_as_was_best_for_the_folds(tmp_path: Path) -> None:
