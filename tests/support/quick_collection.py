@@ -17,8 +17,7 @@ Collectors = Generator[None, list[pytest.Collector], list[pytest.Collector]]
 def pytest_collection() -> Generator[None, object, object]:
     """Let the garbage collector not search what was collected, neither meanwhile nor later.
 
-    A million objects come and all of them stay: to search them takes a fifth of the time here, and
-    a tenth of that of the tests.
+    A million objects come and all of them stay: to search them takes a fifth of the time here.
     """
     gc.disable()
     try:
