@@ -13,6 +13,7 @@ Three spans are compared: the alert's own, the worst span of its worst window, a
 import argparse
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -44,20 +45,18 @@ class Judged(NamedTuple):
     fault: LabelledEvent
 
 
-class Recorder:
-    """Steps as a detector does, and keeps the events of alerts."""
+@dataclass(frozen=True)
+class Recorder(SampleDetector):
+    """A detector that keeps the events of its alerts."""
 
-    def __init__(self, detector: SampleDetector) -> None:
-        self.events: list[Alert] = []
-        self.detector = detector
+    events: list[Alert] = field(default_factory=list)
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.detector, name)
-
-    def step(self, state: DetectorState, batch: RecordBatch, kind: ContentType | None) -> Step:
+    def step(
+        self, state: DetectorState, batch: RecordBatch, content_type: ContentType | None = None
+    ) -> Step:
         """Judge a batch."""
-        step = self.detector.step(state, batch, kind)
-        self.events += [raised.alert for raised in step.alerts]
+        step = super().step(state, batch, content_type)
+        self.events.extend(raised.alert for raised in step.alerts)
         return step
 
 
@@ -69,9 +68,10 @@ def main() -> None:
     chosen = parser.parse_args()
     served = open_bundle(chosen.bundle, "onnx")
     judged = load_judged_samples(chosen.file, "all", served.bundle, with_train=False)
-    recorder = Recorder(cast("SampleDetector", served.detector))
-    run_offline(cast("SampleDetector", recorder), judged.samples)
-    interval_ms = recorder.detector.windows.sample_interval_ms
+    detector = cast("SampleDetector", served.detector)
+    recorder = Recorder(*(getattr(detector, each.name) for each in fields(detector)))
+    run_offline(recorder, judged.samples)
+    interval_ms = recorder.windows.sample_interval_ms
     found = list(closed(recorder.events, judged.faults))
     kinds = sorted({each.fault.kind for each in found})
     print(f"{len(found)} closed alerts that overlap a fault:", dict(count(found)))
