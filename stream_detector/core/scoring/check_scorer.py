@@ -41,6 +41,9 @@ _OF_COURSE, _OF_PEAK = (
 )
 """Numbers that a few steps decide; the others are of all steps that were looked at."""
 
+N_SUSPECTS_MAX = 8
+"""Most features that are put at their usual values, each in turn, to find the one to blame."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checks:
@@ -195,21 +198,22 @@ class CheckScorer:
         compared, for a network follows a feature that is shifted; else observed and expected values
         are.
         """
-        looks, inverse = self.checks.looks, self.network.scaler.inverse
-        n_steps, n_features = expected.shape[1:]
-        of_mean = np.array([name == "mean" for name in looks.statistics], dtype=np.bool_)
-        features = looks.features[of_mean]
-        middles = np.zeros(n_features, np.float32)
-        middles[features] = looks.middles[of_mean]
-        is_off = np.zeros((len(expected), n_features), dtype=np.bool_)
-        for feature, ratios in zip(features.tolist(), looked.ratios[:, of_mean].T, strict=True):
-            is_off[:, feature] |= ratios > 1
-        means = inverse(looked.view.mean[:, np.newaxis])  # (n_windows, 1, n_features)
-        by_mean = count(means, np.broadcast_to(inverse(middles), means.shape))
-        return {
-            n: np.where(is_off, by_mean, count(looked.windows[:, -n:], expected[:, -n:]))
+        windows, inverse = looked.windows, self.network.scaler.inverse
+        n_steps, usual = expected.shape[1], self._usual_values()
+        of_values = {
+            n: count(windows[:, -n:], expected[:, -n:])
             for n in {n_steps, self.checks.n_short, self.checks.n_peak}
         }
+        if usual is None:
+            return of_values
+        is_mean = self._is_of("mean")
+        features = self.checks.looks.features[is_mean]
+        is_off = np.zeros((len(windows), len(usual)), dtype=np.bool_)
+        for feature, ratios in zip(features, looked.ratios[:, is_mean].T, strict=True):
+            is_off[:, feature] |= ratios > 1
+        means = inverse(looked.view.mean[:, np.newaxis])  # (n_windows, 1, n_features)
+        by_mean = count(means, np.broadcast_to(inverse(usual), means.shape))
+        return {n: np.where(is_off, by_mean, counts) for n, counts in of_values.items()}
 
     def _n_looked_at(self, name: str, n_steps: int) -> int:
         """Return how many of the newest steps a number is of."""
@@ -245,7 +249,7 @@ class CheckScorer:
         if network.image is not None:
             explanation, facts = explain_image(evidence, network.image, network.error_kind), None
         else:
-            shares = self._shares(ratios, worst, errors)
+            shares = self._shares(looked, index, worst)
             span = self._span(worst, errors[:, int(np.argmax(shares))])
             explanation = explain_span(evidence, network.scaler, shares, span)
             facts = self._facts(evidence, explanation, worst, float(ratios[worst]))
@@ -284,29 +288,70 @@ class CheckScorer:
     def _normal_errors(self) -> NDArray[np.float64]:
         """Return the median error of each feature, shape (n_features,), where `shape` looks."""
         looks = self.checks.looks
-        is_error = np.array([name == "error" for name in looks.statistics], dtype=np.bool_)
-        errors: NDArray[np.float64] = np.exp(looks.middles[is_error]) - LOG_FLOOR
+        errors: NDArray[np.float64] = np.exp(looks.middles[self._is_of("error")]) - LOG_FLOOR
         return errors
 
-    def _shares(self, ratios: NDArray[np.float64], worst: int, errors: FloatArray) -> list[float]:
+    def _shares(self, looked: _Looked, index: int, worst: int) -> list[float]:
         """Return how much each feature has to do with it; together 1.
 
         Where a look is at the signal of one feature, features are compared by their largest ratios
-        in such looks of the same check. A network that gets one feature wrong gets others wrong
-        too, and those that are easy to reconstruct are then the farthest from normal; so where
-        errors decide, the excess of each feature's error over its normal one counts.
+        in such looks of the same check; where errors decide and normal ones are known, see
+        `_excess`.
         """
-        looks, n_features = self.checks.looks, errors.shape[1]
-        found = np.zeros(n_features)  # (n_features,)
-        if looks.statistics[worst] in _OF_ERRORS:
-            found = np.maximum(errors.mean(axis=0, dtype=np.float64) - self._normal_errors(), 0)
+        looks, n_features = self.checks.looks, looked.windows.shape[2]
+        if looks.statistics[worst] in _OF_ERRORS and self._is_of("error").any():
+            found = self._excess(looked.view.scaled[index], looked.view.errors[index])
         else:
+            found = np.zeros(n_features)  # (n_features,)
             is_alike = looks.is_of(looks.checks[worst]) & (looks.ranks == looks.ranks[worst])
             rows = np.flatnonzero(is_alike & (looks.features >= 0))
-            np.maximum.at(found, looks.features[rows], ratios[rows])
+            np.maximum.at(found, looks.features[rows], looked.ratios[index, rows])
         total = float(found.sum())
         shares: list[float] = (found / total if total else found + 1 / n_features).tolist()
         return shares
+
+    def _excess(self, scaled: FloatArray, errors: FloatArray) -> NDArray[np.float64]:
+        """Return by how much each feature makes the errors larger than normal, (n_features,).
+
+        A network that gets one feature wrong gets others wrong too, and these may be farther from
+        normal than the one to blame. So each of those with the largest errors is put at its usual
+        value, and what that takes from the excess of all errors over their normal ones is its own.
+        Where the usual values are not known, or none takes anything, it is its own excess.
+
+        Parameters
+        ----------
+        scaled, errors
+            Of one window, shape (n_steps, n_features).
+        """
+        normal, usual = self._normal_errors(), self._usual_values()
+        own: NDArray[np.float64] = np.maximum(errors.mean(axis=0, dtype=np.float64) - normal, 0)
+        suspects = np.argsort(-own, kind="stable")[:N_SUSPECTS_MAX]
+        suspects = suspects[own[suspects] > 0]  # (n_suspects,)
+        if usual is None or len(suspects) <= 1:
+            return own
+        replaced = np.repeat(scaled[np.newaxis], len(suspects), axis=0)
+        rows = np.arange(len(suspects))
+        replaced[rows, :, suspects] = usual[suspects, np.newaxis]
+        left = value_errors(replaced, self.network.reconstruct(replaced), self.network.error_kind)
+        others = np.maximum(left.mean(axis=1, dtype=np.float64) - normal, 0)
+        others[rows, suspects] = 0  # (n_suspects, n_features)
+        taken = np.zeros_like(own)
+        taken[suspects] = np.maximum(own.sum() - others.sum(axis=1), 0)
+        return taken if taken.any() else own
+
+    def _usual_values(self) -> FloatArray | None:
+        """Return the median of each feature's mean, scaled; None where no check looks at means."""
+        looks = self.checks.looks
+        is_mean = self._is_of("mean")
+        if not is_mean.any():
+            return None
+        usual = np.zeros(int(looks.features.max()) + 1, np.float32)
+        usual[looks.features[is_mean]] = looks.middles[is_mean]
+        return usual
+
+    def _is_of(self, statistic: str) -> NDArray[np.bool_]:
+        """Return which looks are at one number, shape (n_looks,)."""
+        return np.array([name == statistic for name in self.checks.looks.statistics], np.bool_)
 
     def _span(self, worst: int, errors: NDArray[np.floating]) -> tuple[int, int]:
         """Return the first and the last step that a look is about, both included."""

@@ -180,8 +180,8 @@ class Explanation:
         At most 3 features, those with the largest shares, the largest first; empty for an image.
     shares
         Each feature's part of the window's error, in the bundle's order of features; they sum to 1.
-        Where the bundle knows the normal error of each feature, of the error beyond it. Empty for
-        an image.
+        Where the bundle knows the normal error of each feature, of the error beyond it; with
+        checks, what a feature adds to the errors of others is its own. Empty for an image.
     times_ms
         At most 64 times, spread evenly over the worst span, including its first and last step.
         Empty for an image.

@@ -10,10 +10,12 @@ from present import present
 
 from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring import check_scorer
 from stream_detector.core.scoring.checks import (
     ALL_FEATURES,
     CHECK_KINDS,
     SPREAD_MIN,
+    CheckKind,
     largest,
     looks_of,
 )
@@ -335,6 +337,49 @@ def test_where_errors_decide_the_largest_excess_names_the_feature() -> None:
     found = scored.explain(0, WindowContext(0.0, 1_000.0)).explanation
     assert found.features[0].feature == 2
     assert found.shares[0] < found.shares[2]
+
+
+def leaking(scaled: FloatArray) -> FloatArray:
+    """Get the third feature wrong by some of how far it is off, and the first by more of that."""
+    off = scaled[:, :, 2].mean(axis=1)  # (n_windows,)
+    found = smooth(scaled)
+    found[:, :, 2] = scaled[:, :, 2] + 0.4 * off[:, np.newaxis]
+    found[:, :, 0] += 0.8 * off[:, np.newaxis]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kinds", "n_suspects_max", "feature"),
+    [(("shape", "level"), 2, 2), (("shape", "level"), 1, 0), (("shape",), 2, 0)],
+)
+def test_the_feature_that_makes_others_wrong_is_to_blame_where_its_usual_value_is_known(
+    kinds: tuple[CheckKind, ...],
+    n_suspects_max: int,
+    feature: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(check_scorer, "N_SUSPECTS_MAX", n_suspects_max)
+    scorer = make_scorer(kinds)
+    window = normal_windows(1, seed=4)
+    window[:, :, 2] += 0.2  # two deviations
+    found = replace(scorer, network=replace(scorer.network, reconstruct=leaking))
+    looks = scorer.checks.looks
+    quiet = np.array([name not in ("members", "error") for name in looks.statistics])
+    found = replace(found, checks=replace(scorer.checks, looks=looks.without(quiet)))
+    explanation = found.score(window).explain(0, WindowContext(0.0, 1_000.0)).explanation
+    assert explanation.features[0].feature == feature
+    assert sum(explanation.shares) == pytest.approx(1)
+
+
+def test_without_the_check_shape_the_largest_error_names_the_feature() -> None:
+    scorer = make_scorer(("peak",))
+
+    def spilling(windows: FloatArray) -> FloatArray:
+        return smooth(windows) + np.array([0.2, 0.0, 3.0], np.float32)
+
+    spilled = replace(scorer, network=replace(scorer.network, reconstruct=spilling))
+    found = spilled.score(normal_windows(1, seed=4)).explain(0, WindowContext(0.0, 1_000.0))
+    assert (found.check, found.explanation.features[0].feature) == ("peak", 2)
 
 
 def in_units(*values: float) -> list[float]:
