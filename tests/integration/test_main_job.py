@@ -4,9 +4,9 @@ import csv
 import io
 import itertools
 import json
+import os
 import re
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -300,17 +300,18 @@ def test_a_missing_topic_is_named_with_the_command_that_makes_it(
     assert len(lines) == 1
 
 
-def test_ready_takes_under_two_seconds_beside_the_join_and_never_loads_tensorflow(
+def test_ready_takes_little_computing_and_never_loads_tensorflow(
     kafka: str, bundle: Path, topic_options: dict[str, str], command_line: CommandLine
 ) -> None:
-    start_s = time.monotonic()
     running = command_line.start_python(
         *("detect", bundle, "--bootstrap-servers", kafka, *flags(topic_options)),
         *("--group", "ready"),
     )
     running.wait_for("ready")
-    # The figure itself is in docs/explanation/measurements.md.
-    assert time.monotonic() - start_s < 10
+    # About one second; how soon that is on a quiet machine is in docs/explanation/measurements.md.
+    times = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
+    computed_s = (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+    assert computed_s < 5
     status = Path(f"/proc/{running.process.pid}/status").read_text()
     (resident,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
     assert int(resident.split()[1]) < 250 * 1024

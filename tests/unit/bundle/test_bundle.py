@@ -481,10 +481,10 @@ def test_a_file_of_gigabytes_is_refused_unread(bundle: Bundle) -> None:
     for name in ("network.keras", "network.onnx", "scaler.npz", "manifest.json"):
         content = (bundle.path / name).read_bytes()
         os.truncate(bundle.path / name, 3 * 1024**3)  # sparse: it takes no room
-        began_s = time.monotonic()
+        began_s = time.process_time()
         with pytest.raises(BundleIntegrityError, match=rf"{name}: expected at most"):
             read_bundle(bundle.path)
-        assert time.monotonic() - began_s < 1
+        assert time.process_time() - began_s < 1  # the machine may be busy
         (bundle.path / name).write_bytes(content)
 
 
