@@ -138,23 +138,7 @@ def assign_folds(recipe: Recipe, dataset: Dataset) -> tuple[Fold, ...]:
     stream = dataset.stream
     if recipe.check and not any(is_fitted(each.kind) for each in recipe.check):
         return (Fold(normal, normal, None if stream is None else stream.without(normal)),)
-    if recipe.window.record == "samples" and stream is not None:
-        found = _streamed_folds(recipe, stream, normal)
-    else:
-        if recipe.window.record == "samples":
-            folds = fold_blocks(*window_times(recipe, dataset, normal), n_folds)
-        else:
-            numbers = np.random.default_rng(recipe.training.seed).permutation(len(normal)) % n_folds
-            folds = [(numbers != fold, numbers == fold) for fold in range(n_folds)]
-        found = [
-            Fold(
-                normal[fit],
-                normal[score],
-                None if stream is None else stream.without(normal[score]),
-            )
-            for fit, score in folds
-            if score.any()
-        ]
+    found = _folds(recipe, dataset, normal)
     n_fewest = min(len(fold.fit_rows) for fold in found)
     if n_fewest < N_FIT_MIN:
         message = (
@@ -222,6 +206,23 @@ def _split_at_random(recipe: Recipe, normal: Rows) -> tuple[Rows, Rows]:
     n_held_out = min(max(share, 1), len(normal) - 1)
     # Sorted, so that the order within a part does not depend on the draw.
     return normal[np.sort(order[n_held_out:])], normal[np.sort(order[:n_held_out])]
+
+
+def _folds(recipe: Recipe, dataset: Dataset, normal: Rows) -> list[Fold]:
+    """Return the folds that score something, whatever they are fitted to."""
+    stream, n_folds = dataset.stream, recipe.threshold.folds
+    if recipe.window.record == "samples":
+        if stream is not None:
+            return _streamed_folds(recipe, stream, normal)
+        folds = fold_blocks(*window_times(recipe, dataset, normal), n_folds)
+    else:
+        numbers = np.random.default_rng(recipe.training.seed).permutation(len(normal)) % n_folds
+        folds = [(numbers != fold, numbers == fold) for fold in range(n_folds)]
+    return [
+        Fold(normal[fit], scored, None if stream is None else stream.without(scored))
+        for fit, score in folds
+        if len(scored := normal[score])
+    ]
 
 
 def _streamed_folds(recipe: Recipe, stream: WindowStream, normal: Rows) -> list[Fold]:
