@@ -49,13 +49,14 @@ def _fit_with_keras(model: Any, task: Task) -> History:
     """Fit a model with Keras' own loop."""
     import keras  # noqa: PLC0415  (slow to load)
 
-    task.compile(model)
+    task.compile(model, task.steps_at_a_time())
     report = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: task.report(epoch + 1, float(logs["loss"])),
     )
     history = model.fit(
         **task.fit.arguments(task.training),
-        validation_data=task.validation,
+        shuffle=False,  # that is done
+        validation_data=task.validation and task.validation.batches(task.training.batch_size),
         epochs=task.training.epochs,
         verbose=0,
         callbacks=[report, *_early_stopping(task)],

@@ -3,9 +3,13 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
 from stream_detector.recipes.training import TrainingSection
+
+PREFETCHED = 2
+"""Batches that are ready before they are needed."""
 
 
 class Pairs(NamedTuple):
@@ -26,8 +30,37 @@ class Pairs(NamedTuple):
 
     def arguments(self, training: TrainingSection) -> dict[str, Any]:
         """Return what Keras' `fit` is to be called with, as to windows and batches."""
-        size = training.batch_size
-        return {"x": self.inputs, "y": self.targets, "batch_size": size, "shuffle": True}
+        order = self.draw_order()
+        inputs = self.inputs[order]
+        targets = inputs if self.targets is self.inputs else self.targets[order]
+        return {"x": Pairs(inputs, targets).batches(training.batch_size)}
+
+    def draw_order(self) -> NDArray[np.int64]:
+        """Return the numbers of all windows as Keras' seed has them drawn: the order of each epoch.
+
+        It is that of Keras' own `fit`, given arrays.
+        """
+        import tensorflow  # noqa: PLC0415  (slow to load)
+
+        def draw(_: Any) -> Any:
+            return tensorflow.random.shuffle(tensorflow.range(self.n_windows, dtype="int64"))
+
+        (order,) = tensorflow.data.Dataset.range(1).map(draw)
+        return np.asarray(order)  # (n_windows,)
+
+    def batches(self, size: int) -> Any:
+        """Return TensorFlow's data set of the windows in batches, in order.
+
+        From arrays Keras makes one twice in each epoch, which takes longer than to fit a small
+        network to hundreds of windows.
+        """
+        from tensorflow.data import Dataset, Options  # noqa: PLC0415  (slow to load)
+
+        plain = Options()  # to tune and to rewrite what is this plain takes longer
+        plain.autotune.enabled = False
+        plain.experimental_optimization.apply_default_optimizations = False
+        batches = Dataset.from_tensor_slices(tuple(self)).batch(size)
+        return batches.prefetch(PREFETCHED).with_options(plain)
 
 
 def with_noise(windows: FloatArray, noise: float, rng: np.random.Generator) -> Pairs:

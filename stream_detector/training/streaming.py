@@ -22,10 +22,7 @@ from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.datasets.window_stream import WindowStream
 from stream_detector.recipes.training import TrainingSection
-from stream_detector.training.pairs import Pairs, with_noise
-
-_PREFETCHED = 2
-"""Batches that are ready before they are needed."""
+from stream_detector.training.pairs import PREFETCHED, Pairs, with_noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +61,8 @@ class StreamedPairs:
             lambda: self._epochs(training), output_signature=(windows, windows)
         )
         return {
-            "x": batches.prefetch(_PREFETCHED),
-            "shuffle": False,  # that is done
+            "x": batches.prefetch(PREFETCHED),
             "steps_per_epoch": -(-self.n_windows // training.batch_size),
-            "validation_batch_size": training.batch_size,
         }
 
     def batches(self, epoch: int, batch_size: int) -> Iterator[Pairs]:

@@ -20,6 +20,12 @@ _KERAS_LOSSES = {
     "bce": "binary_crossentropy",
 }
 
+_STEPS_AT_A_TIME = 16
+"""Four times as fast as one by one for a small network. With more, an interrupt waits longer."""
+
+_STEPS_MIN = 500
+"""Steps of a fit, from which on several at a time pay: to trace their loop takes 0.2 s."""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -60,6 +66,18 @@ class Task:
             raise TypeError(message)
         return self.fit
 
+    def steps_at_a_time(self) -> int:
+        """Return how many steps of the optimizer TensorFlow is to take without asking Python.
+
+        The steps are the same. Several devices cannot, and for a few steps it does not pay.
+        """
+        import tensorflow  # noqa: PLC0415  (slow to load)
+
+        if tensorflow.distribute.has_strategy() or not isinstance(self.fit, Pairs):
+            return 1
+        n_steps = self.training.epochs * -(-self.fit.n_windows // self.training.batch_size)
+        return _STEPS_AT_A_TIME if n_steps >= _STEPS_MIN else 1
+
     def optimizer(self) -> Any:
         """Return a new optimizer; models that are fitted separately cannot share one."""
         import keras  # noqa: PLC0415  (slow to load)
@@ -67,9 +85,13 @@ class Task:
         settings = {"learning_rate": self.training.learning_rate}
         return keras.optimizers.get({"class_name": self.training.optimizer, "config": settings})
 
-    def compile(self, model: Any) -> None:
+    def compile(self, model: Any, steps_at_a_time: int = 1) -> None:
         """Compile a model to reconstruct its input."""
-        model.compile(optimizer=self.optimizer(), loss=_KERAS_LOSSES[self.training.loss])
+        model.compile(
+            optimizer=self.optimizer(),
+            loss=_KERAS_LOSSES[self.training.loss],
+            steps_per_execution=steps_at_a_time,
+        )
         # Its variables would be made in the first step, which TensorFlow would then trace twice.
         model.optimizer.build(model.trainable_variables)
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from present import present
 
 from stream_detector.core.records import FloatArray
@@ -359,6 +360,31 @@ def test_every_kind_fits_with_another_backend() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_batches_are_those_of_keras_for_arrays() -> None:
+    """Several steps at a time too: 10 an epoch, the last of fewer windows."""
+    given = task(147, epochs=50)
+    assert given.steps_at_a_time() == 16
+    network, other = fresh(DENSE), fresh(DENSE)
+    import_keras().utils.set_random_seed(3)
+    history = fit_network(network, DENSE, given)
+    import_keras().utils.set_random_seed(3)
+    given.compile(other)
+    arrays = {"x": given.held.inputs, "y": given.held.targets, "batch_size": 16}
+    fitted = other.fit(**arrays, validation_data=given.validation, epochs=50, verbose=0)
+    assert list(history.values()) == list(fitted.history.values())
+    for one, another in zip(network.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, another)
+
+
+def test_several_steps_are_taken_at_a_time_where_that_pays_and_can_be() -> None:
+    import tensorflow as tf
+
+    assert task(160, epochs=49).steps_at_a_time() == 1
+    assert task(160, epochs=50).steps_at_a_time() == 16
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        assert task(160, epochs=50).steps_at_a_time() == 1
+
+
 @pytest.mark.parametrize("name", ["dense", "sparse", "vae"])
 def test_windows_read_while_fitting_give_the_same_bits_as_in_memory_in_the_same_order(
     tmp_path: Path, name: str
@@ -377,8 +403,8 @@ def test_windows_read_while_fitting_give_the_same_bits_as_in_memory_in_the_same_
     class InOrder(Pairs):
         """Windows in memory that are not shuffled."""
 
-        def arguments(self, training: TrainingSection) -> dict[str, Any]:
-            return {**super().arguments(training), "shuffle": False}
+        def draw_order(self) -> NDArray[np.int64]:
+            return np.arange(self.n_windows)
 
     inputs = np.concatenate([batch.inputs for batch in streamed.batches(0, 16)])
     assert len(inputs) == 121
