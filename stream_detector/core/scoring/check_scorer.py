@@ -321,7 +321,7 @@ class CheckScorer:
         Parameters
         ----------
         scaled, errors
-            Of one window, shape (n_steps, n_features).
+            Of one window, shape (n_steps, n_features); errors are 0 of features that do not count.
         """
         normal, usual = self._normal_errors(), self._usual_values()
         own: NDArray[np.float64] = np.maximum(errors.mean(axis=0, dtype=np.float64) - normal, 0)
@@ -335,6 +335,7 @@ class CheckScorer:
         left = value_errors(replaced, self.network.reconstruct(replaced), self.network.error_kind)
         others = np.maximum(left.mean(axis=1, dtype=np.float64) - normal, 0)
         others[rows, suspects] = 0  # (n_suspects, n_features)
+        others[:, ~errors.any(axis=0)] = 0  # those that do not count
         taken = np.zeros_like(own)
         taken[suspects] = np.maximum(own.sum() - others.sum(axis=1), 0)
         return taken if taken.any() else own

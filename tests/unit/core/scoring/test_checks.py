@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from check_scorers import N_SHORT, N_STEPS, make_scorer, normal_windows, smooth
+from numpy.typing import NDArray
 from present import present
 
 from stream_detector.core.features import Features
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring import check_scorer
+from stream_detector.core.scoring.check_scorer import CheckScorer
 from stream_detector.core.scoring.checks import (
     ALL_FEATURES,
     CHECK_KINDS,
@@ -29,6 +31,7 @@ from stream_detector.core.scoring.members import (
     n_errors,
 )
 from stream_detector.core.scoring.neighbours import fit_neighbours
+from stream_detector.core.scoring.reconstruction import Reconstruct
 from stream_detector.core.scoring.sentences import CheckFacts
 from stream_detector.core.scoring.statistics import LOG_FLOOR, WindowView
 from stream_detector.errors import NonFiniteScoreError
@@ -348,6 +351,24 @@ def leaking(scaled: FloatArray) -> FloatArray:
     return found
 
 
+def leaking_scorer(kinds: tuple[CheckKind, ...], reconstruct: Reconstruct) -> CheckScorer:
+    """Return a scorer of which errors alone find anything anomalous."""
+    scorer = make_scorer(kinds)
+    looks = scorer.checks.looks
+    quiet = np.array([name not in ("members", "error") for name in looks.statistics])
+    return CheckScorer(
+        replace(scorer.network, reconstruct=reconstruct),
+        replace(scorer.checks, looks=looks.without(quiet)),
+    )
+
+
+def off_window() -> FloatArray:
+    """Return a window whose third feature is off by two deviations."""
+    window = normal_windows(1, seed=4)
+    window[:, :, 2] += 0.2
+    return window
+
+
 @pytest.mark.parametrize(
     ("kinds", "n_suspects_max", "feature"),
     [(("shape", "level"), 2, 2), (("shape", "level"), 1, 0), (("shape",), 2, 0)],
@@ -359,16 +380,24 @@ def test_the_feature_that_makes_others_wrong_is_to_blame_where_its_usual_value_i
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(check_scorer, "N_SUSPECTS_MAX", n_suspects_max)
-    scorer = make_scorer(kinds)
-    window = normal_windows(1, seed=4)
-    window[:, :, 2] += 0.2  # two deviations
-    found = replace(scorer, network=replace(scorer.network, reconstruct=leaking))
-    looks = scorer.checks.looks
-    quiet = np.array([name not in ("members", "error") for name in looks.statistics])
-    found = replace(found, checks=replace(scorer.checks, looks=looks.without(quiet)))
-    explanation = found.score(window).explain(0, WindowContext(0.0, 1_000.0)).explanation
+    scored = leaking_scorer(kinds, leaking).score(off_window())
+    explanation = scored.explain(0, WindowContext(0.0, 1_000.0)).explanation
     assert explanation.features[0].feature == feature
     assert sum(explanation.shares) == pytest.approx(1)
+
+
+def test_errors_of_a_feature_that_does_not_count_are_nobodys() -> None:
+    def reconstruct(scaled: FloatArray) -> FloatArray:
+        return leaking(scaled) + np.array([0.0, 3.0, 0.0], np.float32)
+
+    def count(observed: NDArray[np.floating], _: NDArray[np.floating]) -> NDArray[np.bool_]:
+        return np.tile([True, False, True], (len(observed), 1))
+
+    scored = leaking_scorer(("shape", "level"), reconstruct).score(off_window())
+    left = present(scored.restrict)(np.array([0]), count)
+    explanation = left.explain(0, WindowContext(0.0, 1_000.0)).explanation
+    assert explanation.features[0].feature == 2
+    assert explanation.shares[1] == 0
 
 
 def test_without_the_check_shape_the_largest_error_names_the_feature() -> None:
