@@ -31,7 +31,7 @@ def run_without(
         secure_kafka.allow(*(grant for grant in grants if grant != missing))
         start_s = time.monotonic()
         done = command_line.run(*command, check=False)
-        assert time.monotonic() - start_s < 10
+        assert time.monotonic() - start_s < 30  # a broker that is away is tried for 60 s
         assert done.returncode == 4, (missing, done.stderr)
         assert MARKER not in done.stdout + done.stderr
         assert "rdkafka" not in done.stderr

@@ -148,7 +148,7 @@ def test_what_cannot_go_away_ends_at_once(
     detect = ("detect", halving_bundle, *flags, "--client", client, "--metrics-port", 0)
     start_s = time.monotonic()
     done = command_line.run(*detect, check=False)
-    assert time.monotonic() - start_s < 10  # a broker that is away is tried for 60 s
+    assert time.monotonic() - start_s < 30  # a broker that is away is tried for 60 s
     assert done.returncode == code, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
