@@ -6,6 +6,7 @@ the program's stack ends. All of it is refused as `OSError` or `ValueError` with
 
 import math
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,13 @@ TOML_BYTES_MAX = 1024 * 1024
 
 TOML_DEPTH_MAX = 32
 """Deepest nesting of tables and arrays; a recipe has three levels."""
+
+_TOO_DEEP = f"it is nested deeper than {TOML_DEPTH_MAX} levels"
+
+_PART_OF_KEY = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+_DEEP_KEY = re.compile(rf"(?<![\w-])(?:{_PART_OF_KEY}){{{TOML_DEPTH_MAX}}}")
+"""All but the last part of a dotted key that is too deep. To read one, `tomllib` takes time by the
+square of its parts: with a megabyte of them, more than an hour."""
 
 NETWORK_BYTES_MAX = 512 * 1024 * 1024
 """Largest network file, 128 million weights. The largest of `models/` has two megabytes."""
@@ -108,11 +116,12 @@ def parse_toml(text: str) -> dict[str, Any]:
     >>> parse_toml("[window]\nsteps = 140")
     {'window': {'steps': 140}}
     """
+    if _DEEP_KEY.search(text):
+        raise ValueError(_TOO_DEEP)
     try:
         values = tomllib.loads(text)
     except RecursionError:
-        message = f"it is nested deeper than {TOML_DEPTH_MAX} levels"
-        raise ValueError(message) from None
+        raise ValueError(_TOO_DEEP) from None
     check_values(values)
     return values
 
@@ -132,8 +141,7 @@ def check_values(values: Mapping[str, Any]) -> None:
             raise ValueError(message)
         level = [inner for each in level for inner in _items(each)]
     if level:
-        message = f"it is nested deeper than {TOML_DEPTH_MAX} levels"
-        raise ValueError(message)
+        raise ValueError(_TOO_DEEP)
 
 
 def _items(value: Any) -> list[Any]:

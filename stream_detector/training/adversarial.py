@@ -20,6 +20,9 @@ _MOMENTUM = 0.5
 """Adam's decay rate of the first moment, for discriminator and encoder. With the usual 0.9 each
 overshoots in turn, and latent codes were seen to collapse."""
 
+_VALIDATED = 32
+"""Windows that are validated at a time."""
+
 
 def fit(network: Any, section: AdversarialNetwork, task: Task) -> History:
     """Fit the autoencoder in place; see `stream_detector.training.fitting.fit_network`."""
@@ -27,6 +30,7 @@ def fit(network: Any, section: AdversarialNetwork, task: Task) -> History:
     rng = np.random.default_rng(task.training.seed)
     inputs, targets = task.held
     n_batches = -(-len(inputs) // task.training.batch_size)
+    validation = task.validation and task.validation.batches(_VALIDATED)
     history: History = {"loss": []}
     for epoch in range(1, task.training.epochs + 1):
         network.reset_metrics()
@@ -36,8 +40,8 @@ def fit(network: Any, section: AdversarialNetwork, task: Task) -> History:
             loss = float(network.train_on_batch(inputs[rows], targets[rows]))
             adversaries.fit_batch(inputs[rows], rng)
         history["loss"].append(loss)
-        if task.validation is not None:
-            validation_loss = network.evaluate(*task.validation, verbose=0)
+        if validation is not None:
+            validation_loss = network.evaluate(validation, verbose=0)
             history.setdefault("validation_loss", []).append(float(validation_loss))
         task.report(epoch, loss)
     return history

@@ -69,6 +69,7 @@ def link_to(target: str) -> object:
         lambda path: path.write_text("a = " + "{a=" * 20_000),
         lambda path: path.write_text(".".join("a" * 20_000) + " = 1"),
         lambda path: path.write_text("[" + ".".join("a" * 20_000) + "]"),
+        lambda path: path.write_text(".".join("a" * (TOML_BYTES_MAX // 2 - 2)) + "=1"),
         lambda path: path.write_text("a = " + "9" * 5_000),
         lambda path: path.write_text("a = 9223372036854775808"),
     ],
@@ -104,6 +105,11 @@ def test_toml_as_deep_and_large_as_the_limits_is_read(tmp_path: Path) -> None:
     assert parse_toml(f"a = {inner}")
     with pytest.raises(ValueError, match="deeper than 32"):
         parse_toml(f"a = [{inner}]")
+    for part in ("a", '"a b"', "'a.b'", "a \t"):
+        assert parse_toml(".".join([part] * TOML_DEPTH_MAX) + " = 1")
+        for key in (".", " . "):
+            with pytest.raises(ValueError, match="deeper than 32"):
+                parse_toml(key.join([part] * (TOML_DEPTH_MAX + 1)) + " = 1")
     assert parse_toml("a = [9223372036854775807, -9223372036854775807, true]")
     with pytest.raises(ValueError, match="64 bits"):
         parse_toml("a = [[-9223372036854775809]]")
