@@ -42,10 +42,11 @@ class Pairs(NamedTuple):
         """
         import tensorflow  # noqa: PLC0415  (slow to load)
 
-        def draw(_: Any) -> Any:
+        def draw() -> Any:
             return tensorflow.random.shuffle(tensorflow.range(self.n_windows, dtype="int64"))
 
-        (order,) = tensorflow.data.Dataset.range(1).map(draw)
+        # As a function of its own, as Keras does: the numbers drawn depend on where they are drawn.
+        order = tensorflow.function(draw, autograph=False)()
         return np.asarray(order)  # (n_windows,)
 
     def batches(self, size: int) -> Any:

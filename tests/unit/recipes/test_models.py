@@ -1,5 +1,7 @@
 """Every shipped recipe: a few steps of training, an evaluation, and the stream that it is for."""
 
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.check_scorer import CheckScorer
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
+from stream_detector.datasets import images
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.recipes import load_recipe
 from stream_detector.service import Service
@@ -30,6 +33,14 @@ pytestmark = [
 MODELS = sorted((Path(__file__).parents[3] / "models").glob("*.toml"))
 FEW = {"data.n_windows": 700, "data.test_each": 20}
 """Where a recipe has such a key already, or is of images."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def images_once() -> Iterator[None]:
+    """Each file of images is unpacked once, not by every recipe: pixels that nobody can write."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "_read", cache(images._read))
+        yield
 
 
 class Clock:
