@@ -184,7 +184,7 @@ def test_what_retention_took_is_counted_and_keys_warm_up(
         each: progress.next_offset + (3, 0)[each.partition] for each, progress in saved.items()
     }
     stage.delete_records(before)
-    last = job.finish()
+    last = job.finish(idle_s=5.0)  # to begin anew takes the library a moment
     assert last.output.count("state-reset reason=retention") == 2
     assert last.output.count("n_records_lost=3") == 1
     job.check_offsets()

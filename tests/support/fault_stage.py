@@ -211,7 +211,7 @@ class Job:
         *flags: str,
         instance: str = "a",
         is_proxied: bool = False,
-        idle_s: float = 1.0,
+        idle_s: float = 2.0,
         settings: dict[str, object] | None = None,
         **plan: object,
     ) -> RunningCommand:
