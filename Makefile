@@ -60,8 +60,7 @@ lint-rest: $(INSTALLED)
 check: lint ## the same, and the fast unit tests
 	$(BIN)/pytest -q -m "not keras and not slow" tests/unit
 
-# Half of the time would be waiting, so more processes than processors. With six on two processors a test costs a
-# fifth more; each takes up to 1.5 GB of memory.
+# Half of the time would be waiting, so more processes than processors; each takes up to 1.5 GB of memory.
 SIDE_BY_SIDE = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 TEST_PROCESSES ?= 4
 
