@@ -29,7 +29,7 @@ _TOO_DEEP = f"it is nested deeper than {TOML_DEPTH_MAX} levels"
 _PART_OF_KEY = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
 _DEEP_KEY = re.compile(rf"(?<![\w-])(?:{_PART_OF_KEY}){{{TOML_DEPTH_MAX}}}")
 """All but the last part of a dotted key that is too deep. To read one, `tomllib` takes time by the
-square of its parts: with a megabyte of them, more than an hour."""
+square of its parts."""
 
 NETWORK_BYTES_MAX = 512 * 1024 * 1024
 """Largest network file, 128 million weights. The largest of `models/` has two megabytes."""

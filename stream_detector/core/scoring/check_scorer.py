@@ -206,7 +206,7 @@ class CheckScorer:
         }
         if usual is None:
             return of_values
-        is_mean = self._is_of("mean")
+        is_mean = self.checks.looks.is_at("mean")
         features = self.checks.looks.features[is_mean]
         is_off = np.zeros((len(windows), len(usual)), dtype=np.bool_)
         for feature, ratios in zip(features, looked.ratios[:, is_mean].T, strict=True):
@@ -288,7 +288,7 @@ class CheckScorer:
     def _normal_errors(self) -> NDArray[np.float64]:
         """Return the median error of each feature, shape (n_features,), where `shape` looks."""
         looks = self.checks.looks
-        errors: NDArray[np.float64] = np.exp(looks.middles[self._is_of("error")]) - LOG_FLOOR
+        errors: NDArray[np.float64] = np.exp(looks.middles[looks.is_at("error")]) - LOG_FLOOR
         return errors
 
     def _shares(self, looked: _Looked, index: int, worst: int) -> list[float]:
@@ -299,7 +299,7 @@ class CheckScorer:
         `_excess`.
         """
         looks, n_features = self.checks.looks, looked.windows.shape[2]
-        if looks.statistics[worst] in _OF_ERRORS and self._is_of("error").any():
+        if looks.statistics[worst] in _OF_ERRORS and looks.is_at("error").any():
             found = self._excess(looked.view.scaled[index], looked.view.errors[index])
         else:
             found = np.zeros(n_features)  # (n_features,)
@@ -343,16 +343,12 @@ class CheckScorer:
     def _usual_values(self) -> FloatArray | None:
         """Return the median of each feature's mean, scaled; None where no check looks at means."""
         looks = self.checks.looks
-        is_mean = self._is_of("mean")
+        is_mean = looks.is_at("mean")
         if not is_mean.any():
             return None
         usual = np.zeros(int(looks.features.max()) + 1, np.float32)
         usual[looks.features[is_mean]] = looks.middles[is_mean]
         return usual
-
-    def _is_of(self, statistic: str) -> NDArray[np.bool_]:
-        """Return which looks are at one number, shape (n_looks,)."""
-        return np.array([name == statistic for name in self.checks.looks.statistics], np.bool_)
 
     def _span(self, worst: int, errors: NDArray[np.floating]) -> tuple[int, int]:
         """Return the first and the last step that a look is about, both included."""

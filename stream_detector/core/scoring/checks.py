@@ -213,6 +213,10 @@ class Looks:
         """Return which looks belong to a check, shape (n_looks,)."""
         return np.array([each == check for each in self.checks], dtype=np.bool_)
 
+    def is_at(self, statistic: str) -> NDArray[np.bool_]:
+        """Return which looks are at one number, shape (n_looks,)."""
+        return np.array([each == statistic for each in self.statistics], dtype=np.bool_)
+
 
 def looks_of(
     checks: Sequence[CheckKind], n_features: int, *, has_courses: bool, has_errors: bool = True

@@ -131,7 +131,7 @@ def coarse_looks(
     -------
     Shape (n_looks,).
     """
-    is_flat, is_sd = looks.is_of("flat"), np.array([name == "sd" for name in looks.statistics])
+    is_flat, is_sd = looks.is_of("flat"), looks.is_at("sd")
     usual = np.zeros(len(smallest))
     for row in np.flatnonzero(is_flat & is_sd).tolist():
         usual[looks.features[row]] = in_scaled_unit("sd", float(np.median(values[:, row])))
@@ -253,6 +253,5 @@ def _may_wander(looks: Looks) -> NDArray[np.bool_]:
 
     The course of all features is of no single one, and a shift is from a feature's own past.
     """
-    is_shift = np.array([name == "short_shift" for name in looks.statistics], dtype=np.bool_)
-    found: NDArray[np.bool_] = (looks.features != ALL_FEATURES) & ~is_shift
+    found: NDArray[np.bool_] = (looks.features != ALL_FEATURES) & ~looks.is_at("short_shift")
     return found
