@@ -72,14 +72,20 @@ def _poisson_cdf(n: int, mean: float) -> float:
     """Return the probability of at most n events where `mean` are expected."""
     if mean <= 0:
         return 1.0
-    logs = [k * math.log(mean) - mean - math.lgamma(k + 1) for k in range(n + 1)]
-    return min(1.0, math.fsum(math.exp(each) for each in logs))
+    log_mean = math.log(mean)
+    logs = (k * log_mean - mean - each for k, each in enumerate(_log_factorials(n)))
+    return min(1.0, math.fsum(map(math.exp, logs)))
+
+
+@functools.lru_cache(maxsize=2)  # one search for a mean asks for those of one n
+def _log_factorials(n: int) -> list[float]:
+    """Return the logarithms of 0!, 1! up to n!."""
+    return [math.lgamma(k + 1) for k in range(n + 1)]
 
 
 def _solve(falling: Callable[[float], float], n: int) -> float:
     """Return the mean at which a function that falls from above 0 to below 0 is 0."""
     low, high = 0.0, n + 10.0 * math.sqrt(n + 1.0) + 10.0
-    for _ in range(100):
-        middle = (low + high) / 2
+    while low < (middle := (low + high) / 2) < high:  # until no number lies between them
         low, high = (middle, high) if falling(middle) > 0 else (low, middle)
     return low

@@ -321,6 +321,18 @@ def false_alarms(
     return false
 
 
+def count_found(
+    events: Sequence[LabelledEvent], alerts: Sequence[AlertSpan], grace_ms: float
+) -> int:
+    """Return how many faults are found, as `evaluate_stream` counts them."""
+    alerts_of = _by_key(alerts)
+    return sum(
+        each.alert is not None
+        for key, own in _by_key(events).items()
+        for each in _match(own, alerts_of.get(key, []), grace_ms)
+    )
+
+
 def _by_key(items: Iterable[_Keyed]) -> dict[str, list[_Keyed]]:
     """Return faults or alerts by their series, each in their order."""
     groups: dict[str, list[_Keyed]] = {}

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from stream_detector.core.intervals import Interval
 from stream_detector.core.records import Samples
-from stream_detector.core.stream_evaluation import AlertSpan, LabelledEvent, evaluate_stream
+from stream_detector.core.stream_evaluation import (
+    AlertSpan,
+    LabelledEvent,
+    count_found,
+    evaluate_stream,
+    false_alarms,
+)
 from stream_detector.evaluation.offline import StreamRun, spans_of
 
 N_LEVELS = 25
@@ -113,15 +119,14 @@ def found_at(
     known = scores[np.isfinite(scores)]
     if not len(known):
         return 0
-    spans, best = spans_of(samples), 0
+    best = 0
     for share in np.geomspace(_RAREST, _MOST_OFTEN, N_LEVELS).tolist():
         above = np.flatnonzero(scores > np.quantile(known, 1 - share))
         episodes = _episodes(samples, above, samples.times_ms[above], close_after_ms)
         if len(episodes) > _EPISODES_MAX:
             break
-        found = evaluate_stream(events, episodes, spans, grace_ms).total
-        if found.alerts.n_false <= n_false_max:
-            best = max(best, found.events.n_found)
+        if len(false_alarms(episodes, events, grace_ms)) <= n_false_max:
+            best = max(best, count_found(events, episodes, grace_ms))
     return best
 
 
