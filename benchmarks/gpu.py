@@ -28,7 +28,7 @@ from common import ROOT, run_worker, tell
 from stream_detector.core.scoring.scaling import fit_scaler
 from stream_detector.recipes import Recipe, load_recipe
 from stream_detector.training import load_windows
-from stream_detector.training.network import fit_final
+from stream_detector.training.network import NetworkFitter, fit_final
 from stream_detector.training.splits import split_normal
 
 WORKER = ROOT / "benchmarks" / "gpu_worker.py"
@@ -89,7 +89,7 @@ def write_networks(folder: Path, names: list[str]) -> None:
         split = split_normal(recipe, load_windows(recipe))
         split = replace(split, fit=split.fit[:N_WINDOWS])
         scaler = fit_scaler(recipe.scaling.kind, split.fit)
-        fitted = fit_final(recipe, scaler, split, None, None)
+        fitted = fit_final(NetworkFitter(recipe, scaler), split, None, None)
         out = folder / name
         out.mkdir(parents=True, exist_ok=True)
         (out / "network.keras").write_bytes(fitted.network_keras)

@@ -8,13 +8,10 @@ the network alone.
 import io
 import json
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip file can name."""
@@ -48,15 +45,13 @@ def export_keras(model: Any) -> bytes:
 
 def export_onnx(model: Any) -> bytes:
     """Return the content of a .onnx file with input `windows` and output `reconstructions`."""
-    import onnx  # noqa: PLC0415  (only this export needs it)
+    import tensorflow  # noqa: PLC0415  (slow to load)
+    import tf2onnx  # noqa: PLC0415  (only this export needs it)
 
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        path = Path(folder) / "network.onnx"
-        # The converter looks up names that NumPy no longer has.
-        warnings.filterwarnings("ignore", message="In the future `np.object`")
-        model(np.zeros((1, *model.input_shape[1:]), dtype=np.float32))  # Keras exports traced calls
-        model.export(path, format="onnx", verbose=False)
-        network = onnx.load(path)
+    # Keras' own export looks through the whole model for tables first, which takes as long again.
+    run = tensorflow.function(lambda windows: model(windows, training=False))
+    windows = tensorflow.TensorSpec((None, *model.input_shape[1:]), tensorflow.float32)
+    network, _ = tf2onnx.convert.from_function(run, [windows])
     _rename(network.graph)
     for value in (*network.graph.input, *network.graph.output):
         n_windows, *dimensions = value.type.tensor_type.shape.dim

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from stream_detector.recipes.networks import (
     AdversarialNetwork,
     DenseNetwork,
@@ -31,38 +33,71 @@ def fit_network(network: Any, section: NetworkSection, task: Task) -> History:
     `loss` and, with validation, `validation_loss` of each epoch. Both include the terms that the
     kind of network adds to the loss.
     """
-    from stream_detector.training import adversarial, variational  # noqa: PLC0415  (load Keras)
+    from stream_detector.training import adversarial  # noqa: PLC0415  (loads Keras)
 
     if isinstance(section, PcaNetwork):
         return components.fit(network, task)
     if isinstance(section, AdversarialNetwork):
         return adversarial.fit(network, section, task)
+    return KerasFit(network, section, task).run(task)
+
+
+def has_keras_loop(section: NetworkSection) -> bool:
+    """Return whether Keras' own loop fits networks of this kind."""
+    return not isinstance(section, PcaNetwork | AdversarialNetwork)
+
+
+class KerasFit:
+    """A network that Keras' own loop fits as often as asked, each time from its first weights.
+
+    Before its first step TensorFlow traces what a step does, which takes longer than to fit a small
+    network. Later fits do without.
+
+    Parameters
+    ----------
+    network, section
+        As in `fit_network`, of a kind that has Keras' loop.
+    task
+        The first fit. Later ones take as many steps at a time; their windows and epochs may differ.
+    """
+
+    def __init__(self, network: Any, section: NetworkSection, task: Task) -> None:
+        self.network = network
+        self._model = _model_to_fit(network, section, task)
+        task.compile(self._model, task.steps_at_a_time())
+        self._variables = [*self._model.variables, *self._model.optimizer.variables]
+        self._first = [np.array(each) for each in self._variables]
+
+    def run(self, task: Task) -> History:
+        """Fit the network; see `fit_network`."""
+        import keras  # noqa: PLC0415  (slow to load)
+
+        for variable, value in zip(self._variables, self._first, strict=True):
+            variable.assign(value)
+        report = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: task.report(epoch + 1, float(logs["loss"])),
+        )
+        history = self._model.fit(
+            **task.fit.arguments(task.training),
+            shuffle=False,  # that is done
+            validation_data=task.validation and task.validation.batches(task.training.batch_size),
+            epochs=task.training.epochs,
+            verbose=0,
+            callbacks=[report, *_early_stopping(task)],
+        ).history
+        names = {"loss": "loss", "val_loss": "validation_loss"}
+        return {names[name]: [float(loss) for loss in losses] for name, losses in history.items()}
+
+
+def _model_to_fit(network: Any, section: NetworkSection, task: Task) -> Any:
+    """Return the network with what its kind adds to the loss."""
+    from stream_detector.training import variational  # noqa: PLC0415  (loads Keras)
+
     if isinstance(section, VariationalNetwork):
-        model = variational.with_drawn_latent(network, section, task.training.seed)
-        return _fit_with_keras(model, task)
+        return variational.with_drawn_latent(network, section, task.training.seed)
     if isinstance(section, DenseNetwork) and section.latent_l1:
         _regularize_latent(network, section.latent_l1)
-    return _fit_with_keras(network, task)
-
-
-def _fit_with_keras(model: Any, task: Task) -> History:
-    """Fit a model with Keras' own loop."""
-    import keras  # noqa: PLC0415  (slow to load)
-
-    task.compile(model, task.steps_at_a_time())
-    report = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: task.report(epoch + 1, float(logs["loss"])),
-    )
-    history = model.fit(
-        **task.fit.arguments(task.training),
-        shuffle=False,  # that is done
-        validation_data=task.validation and task.validation.batches(task.training.batch_size),
-        epochs=task.training.epochs,
-        verbose=0,
-        callbacks=[report, *_early_stopping(task)],
-    ).history
-    names = {"loss": "loss", "val_loss": "validation_loss"}
-    return {names[name]: [float(loss) for loss in losses] for name, losses in history.items()}
+    return network
 
 
 def _early_stopping(task: Task) -> list[Any]:

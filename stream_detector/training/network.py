@@ -21,8 +21,9 @@ from stream_detector.engines.onnx import load_onnx
 from stream_detector.networks import build_network
 from stream_detector.networks.export import export_keras, export_onnx
 from stream_detector.recipes import Recipe
+from stream_detector.recipes.training import TrainingSection
 from stream_detector.training.devices import choose_devices, sharing
-from stream_detector.training.fitting import fit_network
+from stream_detector.training.fitting import KerasFit, fit_network, has_keras_loop
 from stream_detector.training.pairs import Pairs, with_noise
 from stream_detector.training.splits import Fold, Rows, Split, assign_folds, cross_fit
 from stream_detector.training.streaming import StreamedPairs
@@ -76,29 +77,106 @@ class Crossed:
         return Crossed(self.found[rows], self.n_epochs)
 
 
+class NetworkFitter:
+    """Fits networks of one recipe one after another, each as if it was the only one.
+
+    Parameters
+    ----------
+    recipe
+        Says how; its epochs are those of a fit unless that has others.
+    scaler
+        Of the windows.
+    """
+
+    def __init__(self, recipe: Recipe, scaler: Scaler) -> None:
+        self.recipe = recipe
+        self.scaler = scaler
+        self._fits: dict[int, KerasFit] = {}
+
+    def fit(
+        self,
+        windows: FloatArray | WindowStream,
+        held_out: FloatArray | None,
+        on_epoch: OnEpoch | None,
+        training: TrainingSection | None = None,
+    ) -> FittedNetwork:
+        """Fit a network to scaled windows; those held out, if any, validate it."""
+        require_tensorflow()  # before minutes of fitting, not at the export after them
+        devices = choose_devices(self.recipe)
+        import_keras().utils.set_random_seed(self.recipe.training.seed)
+        task = self._task(windows, held_out, training or self.recipe.training, on_epoch)
+        task = task.shared(len(devices))
+        with sharing(devices):
+            network, history = self._run(task)
+        # A new network with the same weights, so that the files hold no state of the fitting.
+        fitted = self._build()
+        fitted.set_weights(network.get_weights())
+        n_windows = task.fit.n_windows
+        return FittedNetwork(
+            export_keras(fitted), export_onnx(fitted), history, n_windows, len(devices)
+        )
+
+    def _task(
+        self,
+        windows: FloatArray | WindowStream,
+        held_out: FloatArray | None,
+        training: TrainingSection,
+        on_epoch: OnEpoch | None,
+    ) -> Task:
+        fit: Pairs | StreamedPairs
+        rng = np.random.default_rng(training.seed)
+        scale = self.scaler.transform
+        if isinstance(windows, WindowStream):
+            n_mixed = self.recipe.data.n_windows_in_memory or len(windows)
+            fit = StreamedPairs(windows, self.scaler, training.noise, training.seed, n_mixed)
+        else:
+            fit = with_noise(scale(windows), training.noise, rng)
+        validation = None
+        if held_out is not None:
+            validation = with_noise(scale(held_out), training.noise, rng)
+        return Task(training, fit, validation, on_epoch)
+
+    def _run(self, task: Task) -> tuple[Any, History]:
+        """Return a network that was fitted, and its losses."""
+        section = self.recipe.network
+        if not has_keras_loop(section):
+            network = self._build()
+            return network, fit_network(network, section, task)
+        n_steps = task.steps_at_a_time()
+        if n_steps not in self._fits:
+            self._fits[n_steps] = KerasFit(self._build(), section, task)
+        kept = self._fits[n_steps]
+        return kept.network, kept.run(task)
+
+    def _build(self) -> Any:
+        window = self.recipe.window
+        return build_network(self.recipe.network, window.steps, window.features, window.channels)
+
+
 def fit_final(
-    recipe: Recipe, scaler: Scaler, split: Split, crossed: Crossed | None, on_epoch: OnEpoch | None
+    networks: NetworkFitter, split: Split, crossed: Crossed | None, on_epoch: OnEpoch | None
 ) -> FittedNetwork:
     """Fit the network of the bundle; windows held out for the threshold validate it."""
+    recipe = networks.recipe
     windows = _to_fit(recipe, split.fit, split.stream)
     if recipe.threshold.calibrate_on == "held-out":
-        return _fit(recipe, scaler, windows, split.calibrate, on_epoch)
+        return networks.fit(windows, split.calibrate, on_epoch)
     if crossed is None:
-        return _fit(recipe, scaler, windows, None, on_epoch)
+        return networks.fit(windows, None, on_epoch)
     # Nothing is held out to stop by, so it is fitted for as long as was best for the folds.
-    final = _with_epochs(recipe, crossed.n_epochs, patience=None)
-    return _fit(final, scaler, windows, None, _later(recipe, on_epoch, recipe.threshold.folds))
+    final = _with_epochs(recipe.training, crossed.n_epochs, patience=None)
+    return networks.fit(windows, None, _later(recipe, on_epoch, recipe.threshold.folds), final)
 
 
 def cross_fit_networks(
-    recipe: Recipe, scaler: Scaler, dataset: Dataset, look: Look, on_epoch: OnEpoch | None
+    networks: NetworkFitter, dataset: Dataset, look: Look, on_epoch: OnEpoch | None
 ) -> Crossed:
     """Look at every normal training window with a network that was not fitted to it.
 
     Parameters
     ----------
-    recipe, scaler
-        Say how networks are fitted.
+    networks
+        Fits them.
     dataset
         The windows.
     look
@@ -106,6 +184,7 @@ def cross_fit_networks(
     on_epoch
         Called after each epoch; those of all networks are counted on.
     """
+    recipe = networks.recipe
     n_best: list[float] = []
 
     def n_steps(windows: FloatArray | WindowStream) -> int:
@@ -122,11 +201,12 @@ def cross_fit_networks(
         # As many steps of the optimizer as the final network: with fewer its errors would be larger
         # than those that it calibrates.
         share = n_steps(to_fit) / n_final
-        part = _with_epochs(recipe, math.ceil(round(recipe.training.epochs / share, 6)))
+        training = recipe.training
+        part = _with_epochs(training, math.ceil(round(training.epochs / share, 6)))
         report = _later(recipe, on_epoch, len(n_best), share)
-        fitted = _fit(part, scaler, to_fit, others, report)
+        fitted = networks.fit(to_fit, others, report, part)
         n_best.append(share * _best_epoch(fitted.history))
-        return look(load_scorer(recipe, scaler, fitted), windows, others)
+        return look(load_scorer(recipe, networks.scaler, fitted), windows, others)
 
     _, found = cross_fit(assign_folds(recipe, dataset), fit_and_look)
     if recipe.training.patience is None:
@@ -173,10 +253,9 @@ def _best_epoch(history: History) -> int:
     return int(np.argmin(losses)) + 1
 
 
-def _with_epochs(recipe: Recipe, n_epochs: int, **others: Any) -> Recipe:
-    """Return a recipe that fits for other epochs."""
-    training = recipe.training.model_copy(update={"epochs": n_epochs, **others})
-    return recipe.model_copy(update={"training": training})
+def _with_epochs(training: TrainingSection, n_epochs: int, **others: Any) -> TrainingSection:
+    """Return settings that fit for other epochs."""
+    return training.model_copy(update={"epochs": n_epochs, **others})
 
 
 def _later(
@@ -202,43 +281,6 @@ def _to_fit(
 ) -> FloatArray | WindowStream:
     """Return what a network is fitted to; one in closed form takes the windows in memory."""
     return windows if stream is None or recipe.network.is_closed_form else stream
-
-
-def _fit(
-    recipe: Recipe,
-    scaler: Scaler,
-    windows: FloatArray | WindowStream,
-    held_out: FloatArray | None,
-    on_epoch: OnEpoch | None,
-) -> FittedNetwork:
-    """Fit a network to scaled windows; those held out, if any, validate it."""
-    fit: Pairs | StreamedPairs
-    require_tensorflow()  # before minutes of fitting, not at the export after them
-    keras = import_keras()
-    training, window = recipe.training, recipe.window
-    devices = choose_devices(recipe)
-    keras.utils.set_random_seed(training.seed)
-    rng = np.random.default_rng(training.seed)
-    if isinstance(windows, WindowStream):
-        n_mixed = recipe.data.n_windows_in_memory or len(windows)
-        fit = StreamedPairs(windows, scaler, training.noise, training.seed, n_mixed)
-    else:
-        fit = with_noise(scaler.transform(windows), training.noise, rng)
-    validation = None
-    if held_out is not None:
-        validation = with_noise(scaler.transform(held_out), training.noise, rng)
-    task = Task(training, fit, validation, on_epoch).shared(len(devices))
-    shape = (window.steps, window.features, window.channels)
-    with sharing(devices):
-        network = build_network(recipe.network, *shape)
-        history = fit_network(network, recipe.network, task)
-    # A new network with the same weights, so that the files hold no state of the fitting.
-    fitted = build_network(recipe.network, *shape)
-    fitted.set_weights(network.get_weights())
-    n_windows = task.fit.n_windows
-    return FittedNetwork(
-        export_keras(fitted), export_onnx(fitted), history, n_windows, len(devices)
-    )
 
 
 def load_scorer(recipe: Recipe, scaler: Scaler, fitted: FittedNetwork) -> ReconstructionScorer:

@@ -50,6 +50,7 @@ from stream_detector.training.devices import choose_devices
 from stream_detector.training.kept_windows import count_left_out
 from stream_detector.training.network import (
     FittedNetwork,
+    NetworkFitter,
     calibration_numbers,
     cross_fit_networks,
     fit_final,
@@ -111,14 +112,18 @@ def train(
     scaler = _fit_scaler(recipe, dataset, split)
     fitter = CheckFitter(recipe) if recipe.scorer.kind == "checks" else None
     look = score_others if fitter is None else fitter.look
-    is_crossed = recipe.threshold.calibrate_on == "cross-fit"
-    crossed = cross_fit_networks(recipe, scaler, dataset, look, on_epoch) if is_crossed else None
+    networks = NetworkFitter(recipe, scaler)
+    crossed = (
+        cross_fit_networks(networks, dataset, look, on_epoch)
+        if recipe.threshold.calibrate_on == "cross-fit"
+        else None
+    )
     if fitter is not None and crossed is not None and not recipe.training.trim:
         dataset, trimmed = fitter.trim(dataset, crossed.found)
         if trimmed is not None:
             split = split_normal(recipe, dataset)
             crossed = crossed.of(split.calibrate_rows)
-    fitted = fit_final(recipe, scaler, split, crossed, on_epoch)
+    fitted = fit_final(networks, split, crossed, on_epoch)
     network = load_scorer(recipe, scaler, fitted)
     found = calibration_numbers(network, split, crossed, look)
     scorer: ReconstructionScorer | CheckScorer

@@ -31,7 +31,7 @@ from stream_detector.recipes.networks import (
 )
 from stream_detector.recipes.training import TrainingSection
 from stream_detector.training.components import N_FIT_MAX, principal_components
-from stream_detector.training.fitting import fit_network
+from stream_detector.training.fitting import KerasFit, fit_network
 from stream_detector.training.pairs import Pairs, with_noise
 from stream_detector.training.streaming import StreamedPairs
 from stream_detector.training.task import Task
@@ -192,6 +192,19 @@ def test_same_seed_same_weights(name: str) -> None:
     assert len(one) == len(again)
     for index, array in enumerate(one):
         np.testing.assert_array_equal(array, again[index])
+
+
+@pytest.mark.parametrize("name", ["sparse", "vae"])
+def test_a_network_is_fitted_again_as_if_it_was_the_first_time(name: str) -> None:
+    given, other = task(), task(n_windows=48, epochs=2, patience=1)
+    alone = fresh(SECTIONS[name])
+    expected = fit_network(alone, SECTIONS[name], given)
+    kept = KerasFit(fresh(SECTIONS[name]), SECTIONS[name], other)
+    kept.run(other)
+    import_keras().utils.set_random_seed(0)
+    assert kept.run(given) == expected
+    for one, again in zip(alone.get_weights(), kept.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, again)
 
 
 def test_principal_components_reconstruct_best_and_do_not_ask_for_the_settings() -> None:
