@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from present import present
 
 from stream_detector.core.alerting.alert import Alert
-from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance, expire
+from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance, advance_quiet, expire
 from stream_detector.core.alerting.put_back import ADDED_MAX
 from stream_detector.core.alerting.tracking import AlertRules, ScoredWindow
 from stream_detector.core.records import BundleReference, RecordMetadata
@@ -97,15 +97,27 @@ def tell(windows: list[ScoredWindow], rules: AlertRules, *, is_every_one: bool =
     alerts: SeriesAlerts | None = None
     events: list[Alert] = []
     n_suppressed = 0
+    quiet_ms: list[int] = []
     for window in windows:
-        if not is_every_one and alerts is None and not window.is_anomalous:
+        is_quiet = alerts is None or alerts.is_quiet
+        if not is_every_one and is_quiet and not window.is_anomalous:
+            quiet_ms.append(window.end_ms)
             continue
+        alerts = pass_time(alerts, quiet_ms, rules)
+        quiet_ms = []
         found = advance(alerts, window, rules, BUNDLE)
         alerts = found.alerts
         events += found.events
         n_suppressed += found.n_suppressed
         assert_bounded(alerts, rules)
+    alerts = pass_time(alerts, quiet_ms, rules)
     return Story(events, [window.end_ms for window in windows], n_suppressed, alerts)
+
+
+def pass_time(
+    alerts: SeriesAlerts | None, quiet_ms: list[int], rules: AlertRules
+) -> SeriesAlerts | None:
+    return advance_quiet(alerts, quiet_ms, rules) if alerts is not None and quiet_ms else alerts
 
 
 def assert_bounded(alerts: SeriesAlerts | None, rules: AlertRules) -> None:
@@ -266,7 +278,7 @@ def test_no_alert_goes_uncounted_in_a_flood(
 
 
 @given(steps=WINDOWS, rules=RULES)
-def test_windows_that_cannot_matter_may_be_left_out(
+def test_windows_that_cannot_matter_may_be_left_out_and_quiet_ones_are_one_step(
     steps: list[tuple[int, float]], rules: AlertRules
 ) -> None:
     windows = windows_of(steps)

@@ -13,6 +13,8 @@ After a reset, alerts owe nothing to the time before it, so they follow from a b
 a key does, and can be restored by replaying that past.
 """
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from stream_detector.core.alerting.tracking import AlertRules, ScoredWindow
@@ -86,14 +88,15 @@ def on_anomalous(
     )
 
 
-def on_normal(activity: KeyActivity, window: ScoredWindow, rules: AlertRules) -> KeyActivity | None:
-    """Return the activity after a normal window; None where the key is no longer active."""
-    end_ms, quiet_ms = window.end_ms, activity.quiet_ms
-    n_quiet = min(activity.n_quiet + 1, rules.open_within)
-    if quiet_ms is None and end_ms - activity.last_ms >= max(
-        rules.close_after_ms, rules.flood_window_ms
-    ):
-        quiet_ms = end_ms
+def on_normal(
+    activity: KeyActivity, ends_ms: Sequence[int], rules: AlertRules
+) -> KeyActivity | None:
+    """Return the activity after some normal windows; None where the key is no longer active."""
+    end_ms, quiet_ms = ends_ms[-1], activity.quiet_ms
+    n_quiet = min(activity.n_quiet + len(ends_ms), rules.open_within)
+    quiet_from_ms = activity.last_ms + max(rules.close_after_ms, rules.flood_window_ms)
+    if quiet_ms is None and end_ms >= quiet_from_ms:
+        quiet_ms = ends_ms[bisect_left(ends_ms, quiet_from_ms)]
     is_over = quiet_ms is not None and end_ms - quiet_ms >= rules.cooldown_ms
     if is_over and n_quiet >= rules.open_within - 1:
         return None

@@ -1,18 +1,19 @@
 """The alerts of all keys, carried through one batch of samples record by record.
 
-Pure. Only active keys, and keys that become active, are looked at one by one.
+Pure. Only active keys, and keys that become active, are looked at one by one; of an active key
+without an open alert, the normal windows between two others are one step.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.alerting.alert import Alert, AlertReason, RaisedAlert
-from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance, expire
+from stream_detector.core.alerting.lifecycle import SeriesAlerts, advance, advance_quiet, expire
 from stream_detector.core.alerting.tracking import AlertRules, ScoredWindow
 from stream_detector.core.features import Features, linear_units
 from stream_detector.core.key_scales import KeyUnits
@@ -139,6 +140,7 @@ class AlertBatch:
         self._units = units
         self._alerts = dict(known.alerts)
         self._gaps = dict(known.gaps)
+        self._quiet_ends_ms: dict[int, list[int]] = {}  # by slot, since its last other window
         self._key_events = iter(sorted(_key_events(completed, indices)))
         self._next_key_event = next(self._key_events, None)
 
@@ -153,26 +155,40 @@ class AlertBatch:
                 [np.fromiter(self._alerts, np.intp, len(self._alerts)), slots[is_anomalous]]
             )
             of_interest = np.isin(slots, watched)
-        for at in np.flatnonzero(of_interest).tolist():
-            row = int(some.rows[at])
-            index = int(self._indices[completed.records[row]])
-            start_ms, end_ms = int(completed.start_ms[row]), int(completed.end_ms[row])
+        places = np.flatnonzero(of_interest)
+        rows = some.rows[places]
+        columns = (
+            places,
+            slots[places],
+            self._indices[completed.records[rows]],
+            completed.start_ms[rows],
+            completed.end_ms[rows],
+            some.scores[places],
+        )
+        for at, slot, index, start_ms, end_ms, score in zip(*map(_listed, columns), strict=True):
             self._process_until((index, end_ms))
+            alerts = self._alerts.get(slot)
+            if not score > threshold and (alerts is None or alerts.is_quiet):
+                if alerts is not None:
+                    self._quiet_ends_ms.setdefault(slot, []).append(end_ms)
+                continue
             window = ScoredWindow(
                 metadata=lambda index=index: self._batch.metadata(index),  # type: ignore[misc]
                 start_ms=start_ms,
                 end_ms=end_ms,
-                score=float(some.scores[at]),
+                score=score,
                 threshold=threshold,
                 score_kind=self._policy.score_kind,
                 explain=lambda at=at, start_ms=start_ms: self._explain(some, at, start_ms),  # type: ignore[misc]
                 sample_interval_ms=self._policy.sample_interval_ms,
             )
-            self._advance(int(slots[at]), index, window)
+            self._advance(slot, index, window)
 
     def finish(self) -> KeyedAlerts:
         """Return the state of the active keys after the batch."""
         self._process_until((len(self._batch), inf))
+        for slot in list(self._quiet_ends_ms):
+            self._advance_quiet(slot)
         idle = set(self._completed.expired.idle.tolist())
         gaps = {slot: times for slot, times in self._gaps.items() if slot not in idle}
         return KeyedAlerts(self._alerts, gaps)
@@ -216,15 +232,26 @@ class AlertBatch:
 
     def _advance(self, slot: int, index: int, window: ScoredWindow) -> None:
         """Advance the alerts of one key by one window."""
+        self._advance_quiet(slot)
         led_to = advance(self._alerts.get(slot), window, self._policy.rules, self._policy.bundle)
-        if led_to.alerts is None:
-            self._alerts.pop(slot, None)
-        else:
-            self._alerts[slot] = led_to.alerts
+        self._set(slot, led_to.alerts)
         self.n_suppressed += led_to.n_suppressed
         if led_to.events:
             key = self._batch.metadata(index).key or b""
             self._raise(index, key, led_to.events, self._gaps.get(slot, ()))
+
+    def _advance_quiet(self, slot: int) -> None:
+        """Advance the alerts of one key by the quiet windows since its last other one."""
+        ends_ms, alerts = self._quiet_ends_ms.pop(slot, None), self._alerts.get(slot)
+        if ends_ms is not None and alerts is not None:
+            self._set(slot, advance_quiet(alerts, ends_ms, self._policy.rules))
+
+    def _set(self, slot: int, alerts: SeriesAlerts | None) -> None:
+        """Keep the state of one key; None where it is not active."""
+        if alerts is None:
+            self._alerts.pop(slot, None)
+        else:
+            self._alerts[slot] = alerts
 
     def _raise(
         self, index: int, key: bytes, events: tuple[Alert, ...], gaps: tuple[int, ...]
@@ -278,6 +305,12 @@ def _key_events(completed: WindowBatch, indices: NDArray[np.intp]) -> list[_KeyE
     for (record, at_ms, slot, reason), key in zip(ended, keys, strict=True):
         events.append(_KeyEvent(record, -inf, at_ms, key, slot, reason))
     return events
+
+
+def _listed(column: NDArray[Any]) -> list[Any]:
+    """Return the values of an array as Python's own numbers."""
+    values: list[Any] = column.tolist()
+    return values
 
 
 def _never() -> Finding:

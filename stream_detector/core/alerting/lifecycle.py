@@ -9,6 +9,7 @@ ordinary life cycle continues without publishing, and the summary counts its ale
 key that stays active are reset at fixed times: the open alert closes, and another continues it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -78,6 +79,11 @@ class SeriesAlerts:
     activity: KeyActivity | None = None
 
     @property
+    def is_quiet(self) -> bool:
+        """Return whether no alert is open, and none is suppressed by a summary."""
+        return self.open is None and self.flood is None
+
+    @property
     def published(self) -> OpenAlert | None:
         """Return the alert that readers see as open: during a flood the summary."""
         return self.open if self.flood is None else self.flood.summary
@@ -128,13 +134,15 @@ def advance(
         if not window.is_anomalous:
             return Advance(None, (), 0)
         alerts = _NOTHING
+    if not window.is_anomalous and alerts.is_quiet:
+        return Advance(advance_quiet(alerts, [window.end_ms], rules), (), 0)
     history = alerts.history << 1 | window.is_anomalous
     now = _without_expired(alerts, history, window.end_ms, rules)
     before = now.activity
     if window.is_anomalous:
         now = replace(now, activity=on_anomalous(before, window, rules))
     elif before is not None:
-        now = replace(now, activity=on_normal(before, window, rules))
+        now = replace(now, activity=on_normal(before, [window.end_ms], rules))
     may_open = (
         window.is_anomalous and now.closed_ms is None and history.bit_count() >= rules.open_after
     )
@@ -150,6 +158,33 @@ def advance(
     else:
         found = Advance(now, (), 0)
     return found._replace(alerts=None) if found.alerts == _NOTHING else found
+
+
+def advance_quiet(
+    alerts: SeriesAlerts, ends_ms: Sequence[int], rules: AlertRules
+) -> SeriesAlerts | None:
+    """Advance a key without an open alert by its next windows, none of which is anomalous.
+
+    Nothing but time passes, so all of them are one step: a key is active for long after its alert.
+
+    Parameters
+    ----------
+    alerts
+        State of the key; it is quiet.
+    ends_ms
+        Ends of the windows, ascending; at least one.
+    rules
+        From the recipe.
+
+    Returns
+    -------
+    State of the key after the last of them; None where it has none.
+    """
+    history = alerts.history << min(len(ends_ms), rules.open_within)
+    now = _without_expired(alerts, history, ends_ms[-1], rules)
+    if now.activity is not None:
+        now = replace(now, activity=on_normal(now.activity, ends_ms, rules))
+    return None if now == _NOTHING else now
 
 
 def expire(

@@ -89,9 +89,10 @@ def test_a_reset_leaves_the_last_window_counted() -> None:
 def test_a_key_is_active_until_the_flood_window_and_the_cooldown_have_passed(
     quiet_ms: int, over_ms: int | None
 ) -> None:
-    activity = on_normal(active_at(0), window_at(quiet_ms, 0.5), RULES)
+    activity = on_normal(active_at(0), [10, quiet_ms], RULES)
     assert activity is not None
     assert activity.quiet_ms == (None if over_ms is None else quiet_ms)
     if over_ms is not None:
-        assert on_normal(activity, window_at(over_ms - 1, 0.5), RULES) is not None
-        assert on_normal(activity, window_at(over_ms, 0.5), RULES) is None
+        assert on_normal(activity, [over_ms - 1], RULES) is not None
+        assert on_normal(activity, [over_ms], RULES) is None
+        assert on_normal(active_at(0), [10, quiet_ms, over_ms], RULES) is None
