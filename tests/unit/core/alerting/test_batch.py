@@ -15,7 +15,7 @@ STREAM = Stream(
 
 
 def sent_as(samples: str, key: bytes = b"k") -> list[Sent]:
-    """Return a record a sample: x is anomalous, a point is not, and after a comma there is a gap."""
+    """Return a record a sample: x is anomalous, a point is not, a comma is a gap."""
     sent, at_ms = [], START_MS
     for each in samples:
         if each == ",":
