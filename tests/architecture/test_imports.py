@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[2]
 TRAINING = {"keras", "tensorflow", "torch", "jax", "pandas", "sklearn", "matplotlib", "pooch"}
 KAFKA = {"kafka", "confluent_kafka"}
 PURE = {
-    *("base64", "collections", "collections.abc", "contextlib", "csv", "dataclasses", "datetime"),
+    *("base64", "bisect", "collections", "collections.abc", "contextlib", "csv", "dataclasses"),
     *(
+        "datetime",
         "functools",
         "hashlib",
         "io",
