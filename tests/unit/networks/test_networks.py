@@ -389,6 +389,18 @@ def test_batches_are_those_of_keras_for_arrays() -> None:
         np.testing.assert_array_equal(one, another)
 
 
+def test_many_networks_are_fitted_without_a_word_of_tensorflow(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`init` fits six and more; what TensorFlow says of functions that it traces helps nobody."""
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.get_logger(), "propagate", True)
+    for _ in range(8):
+        task(16).held.draw_order()
+    assert not caplog.records
+
+
 def test_several_steps_are_taken_at_a_time_where_that_pays_and_can_be() -> None:
     import tensorflow as tf
 
