@@ -31,7 +31,7 @@ PURE = {
         "warnings",
         "zlib",
     ),
-    *("numpy", "numpy.lib.stride_tricks", "numpy.typing", "orjson", "simdjson", "PIL"),
+    *("numpy", "numpy.typing", "orjson", "simdjson", "PIL"),
 }
 """All that the core may import: arrays, parsers, and parts of the standard library that do no I/O.
 What is not imported any more goes from here too."""

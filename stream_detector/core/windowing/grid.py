@@ -22,11 +22,10 @@ is segment 0, whose first window is complete; its other two, and that of segment
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
-from stream_detector.core.windowing.arrays import Indices, is_group_start
+from stream_detector.core.windowing.arrays import Indices, is_group_start, runs_of
 from stream_detector.core.windowing.key_columns import NO_WINDOW, KeyColumns
 from stream_detector.core.windowing.keyed_state import KeyedState
 from stream_detector.core.windowing.reordering import InOrder
@@ -250,7 +249,7 @@ class SegmentBuffer:
         n_features = self.values.shape[1]
         if not len(cells):
             return np.empty((0, n_steps, n_features), dtype=np.float32)
-        runs = sliding_window_view(self.values.reshape(-1), n_steps * n_features)
+        runs = runs_of(self.values.reshape(-1), n_steps * n_features)
         windows: FloatArray = runs[cells * n_features].reshape(-1, n_steps, n_features)
         return windows  # (n, n_steps, n_features)
 
@@ -311,8 +310,8 @@ def _copy_rows(
     n_steps, n_features = keyed_state.rows.shape[1:]
     rows = keyed_state.rows.reshape(-1, n_steps * n_features)  # (n_slots, n_steps * n_features)
     flat = buffer.values.reshape(-1)  # (n_cells * n_features,)
-    runs = sliding_window_view(flat, n_steps * n_features, writeable=True)
-    start_runs = sliding_window_view(buffer.is_start, n_steps, writeable=True)
+    runs = runs_of(flat, n_steps * n_features)
+    start_runs = runs_of(buffer.is_start, n_steps)
     for start in range(0, len(slots), ROWS_AT_ONCE):
         some = slice(start, start + ROWS_AT_ONCE)
         runs[begins[some] * n_features] = rows[slots[some]]  # (n_some, n_steps * n_features)

@@ -18,11 +18,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
-from stream_detector.core.windowing.arrays import Indices, is_group_end
+from stream_detector.core.windowing.arrays import Indices, is_group_end, runs_of
 from stream_detector.core.windowing.grid import (
     ROWS_AT_ONCE,
     Aligned,
@@ -232,7 +231,7 @@ class _Rows:
         rows = self.buffer.gather(starts, self.n_steps)  # (n_rows, n_steps, n_features)
         is_beyond = np.arange(self.n_steps) > last_cells[:, np.newaxis]  # (n_rows, n_steps)
         rows[is_beyond] = np.nan
-        begins = sliding_window_view(self.buffer.is_start, self.n_steps)[starts] & ~is_beyond
+        begins = runs_of(self.buffer.is_start, self.n_steps)[starts] & ~is_beyond
         return rows, np.packbits(begins, axis=1)  # (n_rows, ceil(n_steps / 8))
 
 
