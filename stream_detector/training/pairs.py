@@ -46,7 +46,7 @@ class Pairs(NamedTuple):
             return tensorflow.random.shuffle(tensorflow.range(self.n_windows, dtype="int64"))
 
         # As a function of its own, as Keras does: the numbers drawn depend on where they are drawn.
-        # Called without its trace, TensorFlow would warn after five networks that it is slow.
+        # Its trace is called, for after five functions TensorFlow warns that tracing is slow.
         order = tensorflow.function(draw, autograph=False).get_concrete_function()()
         return np.asarray(order)  # (n_windows,)
 

@@ -7,7 +7,7 @@ without an open alert, the normal windows between two others are one step.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,7 +165,9 @@ class AlertBatch:
             completed.end_ms[rows],
             some.scores[places],
         )
-        for at, slot, index, start_ms, end_ms, score in zip(*map(_listed, columns), strict=True):
+        for at, slot, index, start_ms, end_ms, score in zip(
+            *(column.tolist() for column in columns), strict=True
+        ):
             self._process_until((index, end_ms))
             alerts = self._alerts.get(slot)
             if not score > threshold and (alerts is None or alerts.is_quiet):
@@ -305,12 +307,6 @@ def _key_events(completed: WindowBatch, indices: NDArray[np.intp]) -> list[_KeyE
     for (record, at_ms, slot, reason), key in zip(ended, keys, strict=True):
         events.append(_KeyEvent(record, -inf, at_ms, key, slot, reason))
     return events
-
-
-def _listed(column: NDArray[Any]) -> list[Any]:
-    """Return the values of an array as Python's own numbers."""
-    values: list[Any] = column.tolist()
-    return values
 
 
 def _never() -> Finding:
