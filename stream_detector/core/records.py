@@ -294,17 +294,17 @@ class RecordBatch:
         next_offsets
             What to commit once they are processed.
         """
+        if len(rows) == len(self):
+            return replace(self, next_offsets=next_offsets)
         numbers = rows.tolist()
-        headers = None if self.headers is None else [self.headers[row] for row in numbers]
 
         def series() -> SeriesColumns:
-            whole = self.series()
-            keys = [whole.keys[row] for row in numbers]
-            return SeriesColumns(keys, whole.partitions[rows], whole.timestamps_ms[rows])
+            keys, partitions, times_ms = self.series()
+            return SeriesColumns([keys[row] for row in numbers], partitions[rows], times_ms[rows])
 
         return RecordBatch(
             values=[self.values[row] for row in numbers],
-            headers=headers,
+            headers=self.headers and [self.headers[row] for row in numbers],
             next_offsets=next_offsets,
             metadata=lambda index: self.metadata(numbers[index]),
             series=series,

@@ -27,8 +27,9 @@ BLOCK = 16
 """Windows of one matrix product. A larger one hardly costs less, and of 64 and 512 prototypes the
 library makes several threads, which take sixty times as long where the processor is busy."""
 
-_ROWS_AT_ONCE = 1_024
-"""Distances to all prototypes are held for so many windows at once."""
+_ROWS_AT_ONCE = 256
+"""Distances to all prototypes are held for so many windows at once: of 512 prototypes, half a MiB,
+which the cache of a processor holds."""
 
 
 @dataclass(frozen=True, eq=False)

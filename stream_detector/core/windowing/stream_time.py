@@ -27,7 +27,7 @@ and two keys with the same wrong clock cost the others one restart. Everything f
 records in their order, whatever the batches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -43,6 +43,10 @@ from stream_detector.core.windowing.arrays import (
 )
 from stream_detector.core.windowing.keyed_state import Jump, KeyedState, name_of
 from stream_detector.core.windowing.rules import WindowRules
+
+_N_ALONE = 64
+"""Records that are taken one by one where one does not follow on, before all that are left are
+compared again: otherwise a stream of jumps would compare them all with each record."""
 
 
 class Reach(NamedTuple):
@@ -127,12 +131,15 @@ def advance_stream_time(
         if before is None and not is_beyond[rows].any():
             continue
         of_partition = order[rows]
-        columns = [each[of_partition].tolist() for each in (first, steady, last)]
-        names = [keys[row] for row in of_partition.tolist()]
         clock = PartitionClock(float(initial[at]), before, rules)
-        after_ms = clock.advance_all(names, columns)
+        after_ms = clock.advance_all(
+            lambda row, of=of_partition: keys[of[row]],  # type: ignore[misc]
+            first[of_partition],
+            steady[of_partition],
+            last[of_partition],
+        )
         running[rows] = after_ms
-        shifted[rows] = [initial[at], *after_ms[:-1]]
+        shifted[rows] = np.append(initial[at], after_ms[:-1])
         ends[partition], jumps[partition] = clock.now_ms, clock.jump
     before_ms, after = np.empty_like(running), np.empty_like(running)  # (n_records,)
     before_ms[order], after[order] = shifted, running
@@ -181,25 +188,54 @@ class PartitionClock:
         self._gap_ms = rules.gap_ms_max
         self._ttl_ms = rules.key_ttl_ms
 
-    def advance_all(self, keys: Sequence[bytes], columns: Sequence[Sequence[float]]) -> list[float]:
-        """Take records and return the stream time after each.
+    def advance_all(
+        self,
+        key_of: Callable[[int], bytes],
+        first_ms: NDArray[np.float64],
+        steady_ms: NDArray[np.float64],
+        last_ms: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Take records and return the stream time after each, shape (n_records,).
 
         Parameters
         ----------
-        keys
-            Key of each record.
-        columns
-            The three times of each record's `Reach`.
+        key_of
+            Returns the key of one of the records.
+        first_ms, steady_ms, last_ms
+            The times of each record's `Reach`, each of shape (n_records,).
         """
-        after_ms: list[float] = []
-        for key, first_ms, steady_ms, last_ms in zip(keys, *columns, strict=True):
-            is_plain = steady_ms == last_ms and first_ms <= self.now_ms + self._gap_ms
-            if is_plain and self.jump is None and self.now_ms > -inf:
-                self.now_ms = max(self.now_ms, steady_ms)  # what `advance` does, without a call
-            else:
-                self.advance(key, Reach(first_ms, steady_ms, last_ms))
-            after_ms.append(self.now_ms)
+        after_ms = np.empty_like(last_ms)
+        done, n_records = 0, len(last_ms)
+        while done < n_records:
+            following = self._follow_on(first_ms[done:], steady_ms[done:], last_ms[done:])
+            after_ms[done : done + len(following)] = following
+            done += len(following)
+            end = min(done + _N_ALONE, n_records)
+            for row in range(done, end):
+                reach = Reach(float(first_ms[row]), float(steady_ms[row]), float(last_ms[row]))
+                after_ms[row] = self.advance(key_of(row), reach)
+            done = end
         return after_ms
+
+    def _follow_on(
+        self,
+        first_ms: NDArray[np.float64],
+        steady_ms: NDArray[np.float64],
+        last_ms: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Take the first of some records, as many as follow on from the stream time in one step.
+
+        Returns
+        -------
+        The stream time after each, shape (n_taken,): what `advance` does, without a call a record.
+        """
+        if self.jump is not None:
+            return np.empty(0)
+        running = np.maximum.accumulate(np.append(self.now_ms, last_ms))  # (n_records + 1,)
+        is_beyond = (first_ms > running[:-1] + self._gap_ms) | (steady_ms < last_ms)
+        n_taken = int(is_beyond.argmax()) if is_beyond.any() else len(is_beyond)
+        self.now_ms = float(running[n_taken])
+        return running[1 : n_taken + 1]
 
     def advance(self, key: bytes, reach: Reach) -> float:
         """Take one more record and return the stream time after it."""

@@ -86,6 +86,16 @@ def test_a_selection_holds_the_columns_of_its_rows() -> None:
     assert part.next_offsets == {TopicPartition("t", 1): 14}
 
 
+def test_a_selection_of_all_rows_is_the_batch_with_other_offsets() -> None:
+    batch = Counting().batch
+    part = batch.select(np.arange(4), {TopicPartition("t", 1): 14})
+    assert part.values is batch.values
+    assert part.series() is batch.series()
+    assert part.metadata(3) == RECORDS[3]
+    assert part.next_offsets == {TopicPartition("t", 1): 14}
+    assert len(batch.select(np.arange(1, 4), {})) == 3
+
+
 ZEROS = np.zeros(4, np.int64)
 
 

@@ -42,6 +42,20 @@ def test_records_that_follow_on_advance_it() -> None:
     assert after((b"a", [0]), (b"a", [40]), (b"b", [81])) == [0, 40, 40]
 
 
+@pytest.mark.parametrize("share_beyond", [0.0, 0.01, 0.5])
+def test_many_records_advance_it_as_each_by_itself(share_beyond: float) -> None:
+    rng = np.random.default_rng(11)
+    now, records = 0.0, list[Record]()
+    for _ in range(400):
+        # The record after the next gap of 40 may be exactly as far as follows on, or one further.
+        is_beyond = rng.random() < share_beyond
+        now += float(rng.choice([41, 3_000] if is_beyond else [-30, 5, 40]))
+        records.append(
+            (rng.choice([b"a", b"b", b"c"]).item(), [now, now + 50][: rng.integers(1, 3)])
+        )
+    assert len(set(after(*records))) > 50
+
+
 def test_a_record_advances_it_as_far_as_its_samples_follow_on() -> None:
     assert after((b"a", [0, 10, 50]), (b"a", [60, 100, 141, 150])) == [50, 100]
     assert after((b"a", [0, 10]), (b"a", [20, 500]), (b"b", [510])) == [10, 20, 500]
