@@ -287,12 +287,12 @@ def cut_by_key(
             if begin >= n_more:
                 cutting = Cutting(rules, features, is_by_key=True)
             rows = slice(*np.append(starts, len(samples))[[begin, end]].tolist())
-            yield cutting.add(_rows(samples, rows), np.empty((rows.stop - rows.start, 0)))[0]
+            yield cutting.add(some_samples(samples, rows), np.empty((rows.stop - rows.start, 0)))[0]
             last = keys[end - 1]
 
 
-def _rows(samples: Samples, rows: slice) -> Samples:
-    """Return some samples, of the same series."""
+def some_samples(samples: Samples, rows: slice | NDArray[np.intp]) -> Samples:
+    """Return some of the samples, with the keys of all."""
     return replace(
         samples,
         series=samples.series[rows],

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from stream_detector.errors import ConfigError
 from stream_detector.files import AnyPath, check_values, parse_toml, read_toml
 from stream_detector.recipes.checks import combination_problems
+from stream_detector.recipes.datasets import COLUMN_KEYS, ROW_KEYS, is_file
 from stream_detector.recipes.networks import NetworkSection
 from stream_detector.recipes.section import tables_of
 from stream_detector.recipes.sections import BundleName, DataSection, Recipe
@@ -273,11 +274,20 @@ def shipped_recipe(name: str) -> Path:
 
 
 def _drop_replaced_data(values: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Remove, in place, what describes the data set of a recipe if the overrides replace it."""
-    keys = {override.partition("=")[0].strip() for override in overrides}
-    if "data.name" in keys:
-        values.pop("data", None)
-    if any(key.startswith("data.") for key in keys):
+    """Remove, in place, what describes the data set of a recipe if the overrides replace it.
+
+    From a file to a file of another format, what says which column is which stays.
+    """
+    given = {
+        key.strip(): text.strip()
+        for key, _, text in (override.partition("=") for override in overrides)
+    }
+    table = values.get("data")
+    if "data.name" in given and isinstance(table, dict):
+        names = table.get("name"), _parse_value(given["data.name"])
+        stays = (*COLUMN_KEYS, *ROW_KEYS) if all(map(is_file, names)) else ()
+        values["data"] = {key: value for key, value in table.items() if key in stays}
+    if any(key.startswith("data.") for key in given):
         values.pop("published", None)
 
 

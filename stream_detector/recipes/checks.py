@@ -295,8 +295,11 @@ def _stream_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             "data.n_windows_in_memory: expected only with window.record = 'window' or 'samples', "
             f"received it with {record!r}"
         )
-    if record == "samples":
-        yield from _streamed_samples_problems(tables, n_windows)
+    if tables["window"].get("align") == "peaks":
+        yield (
+            "window.align: expected only with all windows in memory, received 'peaks' with "
+            f"data.n_windows_in_memory = {n_windows!r}; leave it out"
+        )
     if training.get("trim"):
         yield (
             "training.trim: expected only with all windows in memory, received true with "
@@ -313,23 +316,6 @@ def _stream_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             "training.devices: expected 1 with data.n_windows_in_memory, since windows that are "
             f"read while a network is fitted go to one device, received {devices!r}"
         )
-
-
-def _streamed_samples_problems(
-    tables: Mapping[str, Mapping[str, Any]], n_windows: object
-) -> Iterator[str]:
-    """Yield what looks at all samples of a key, where only some windows are held."""
-    for name, value, remedy in (
-        ("window.align", "peaks", "leave it out"),
-        ("scaling.per_key", True, "set it to false"),
-        ("threshold.method", "false_alarms_per_day", "set 'false_alarm_share'"),
-    ):
-        section, key = name.split(".")
-        if tables[section].get(key) == value:
-            yield (
-                f"{name}: expected only with all windows in memory, received {value!r} with "
-                f"data.n_windows_in_memory = {n_windows!r}; {remedy}"
-            )
 
 
 def _calibration_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -109,6 +109,17 @@ DATASETS: Mapping[str, DatasetEntry] = {
 }
 
 
+def is_file(name: object) -> bool:
+    """Return whether `data.name` stands for a user's file.
+
+    Examples
+    --------
+    >>> is_file("parquet"), is_file("pumps"), is_file(None)
+    (True, False, False)
+    """
+    return isinstance(name, str) and name in DATASETS and "path" in DATASETS[name].keys
+
+
 def names_of(record: RecordKind) -> tuple[str, ...]:
     """Return the data sets whose records are of one kind.
 

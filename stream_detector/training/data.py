@@ -8,6 +8,7 @@ import numpy as np
 
 from stream_detector.bundle import Bundle
 from stream_detector.core.features import Features, to_float32
+from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import Samples
 from stream_detector.datasets import (
     IMAGE_DATASET_NAMES,
@@ -28,6 +29,7 @@ from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import DataSection, Recipe
 from stream_detector.training.key_scales import fit_key_scales, fit_window_scales
 from stream_detector.training.origin import choose_origin
+from stream_detector.training.splits import BLOCK_SPANS
 
 
 def load_windows(
@@ -91,13 +93,25 @@ def _load_streamed_samples(
     recipe: Recipe, path: str, n_windows: int, features: Features | None
 ) -> Dataset:
     """Cut the samples of a file into windows, of which only some are held."""
-    section = recipe.data
-    choice = Choice(n_windows, recipe.training.seed, section.columns, section.test_share)
+    section, where = recipe.data, f"data {Path(path).name}"
 
     def mark(samples: Samples) -> Samples:
         return _marked(samples, section.leave_out) if section.leave_out else samples
 
-    return load_streamed_samples(Path(path), recipe.rules, choice, mark, features)
+    def fit_scales(samples: Samples) -> KeyScales:
+        return fit_key_scales(samples, samples.values, where)
+
+    is_per_day = recipe.threshold.method == "false_alarms_per_day"
+    choice = Choice(
+        n_windows,
+        recipe.training.seed,
+        section.columns,
+        section.test_share,
+        BLOCK_SPANS * recipe.rules.span_ms if is_per_day else None,
+        mark,
+        fit_scales if recipe.scaling.per_key else None,
+    )
+    return load_streamed_samples(Path(path), recipe.rules, choice, features)
 
 
 def load_trained_on(bundle: Bundle) -> Dataset | None:

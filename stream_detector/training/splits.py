@@ -25,9 +25,9 @@ N_NORMAL_MIN = 20
 N_FIT_MIN = 10
 """Fewest windows that a network is fitted to."""
 
-_BLOCK_SPANS = 16
+BLOCK_SPANS = 16
 _HELD_OUT_BLOCKS_MIN = 2
-"""A held-out block is `_BLOCK_SPANS` windows long, or shorter if that is needed to have
+"""A held-out block is `BLOCK_SPANS` windows long, or shorter if that is needed to have
 `_HELD_OUT_BLOCKS_MIN` of them."""
 
 Rows = NDArray[np.intp]
@@ -379,7 +379,7 @@ def _blocks(
     """Return in which blocks of time, numbered from 0, windows of a series begin and end."""
     starts, ends = starts_ms - starts_ms.min(), ends_ms - starts_ms.min()  # (n_rows,)
     longest = ends.max() * share / _HELD_OUT_BLOCKS_MIN
-    block_ms = max(min(_BLOCK_SPANS * float((ends - starts).max()), longest), 1e-9)
+    block_ms = max(min(BLOCK_SPANS * float((ends - starts).max()), longest), 1e-9)
     return np.floor(starts / block_ms), np.floor(ends / block_ms)
 
 

@@ -5,32 +5,32 @@ are those of all samples at once, since the same code cuts them batch by batch.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.features import Features, to_float32
-from stream_detector.core.records import FloatArray, Samples
+from stream_detector.core.features import Features
+from stream_detector.core.key_scales import KeyScales
+from stream_detector.core.records import Samples
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.window_batch import WindowState
 from stream_detector.datasets.base import Dataset
-from stream_detector.datasets.cutting import assign, samples_at_once
+from stream_detector.datasets.cutting import assign, samples_at_once, some_samples
 from stream_detector.datasets.files.ordering import in_time_order
 from stream_detector.datasets.files.reading import column_parts
-from stream_detector.datasets.files.samples import TEST_SHARE, sample_parts
+from stream_detector.datasets.files.sample_survey import Mark, SampleSurvey, SomeSamples
+from stream_detector.datasets.files.samples import sample_parts
 from stream_detector.datasets.files.window_file import WindowFile
 from stream_detector.datasets.window_stream import WindowStream
 from stream_detector.errors import DatasetError
 from stream_detector.recipes.columns import FEATURE_NAME, ColumnMap
 
-_LOSS_MAX = 2.0**-10
-"""Largest error of rounding to float32, as a share of the variation; as in `training.origin`."""
-
-Mark = Callable[[Samples], Samples]
+FitScales = Callable[[Samples], KeyScales]
 
 
 class Choice(NamedTuple):
@@ -42,16 +42,26 @@ class Choice(NamedTuple):
         Most windows to hold, and what draws them where there are more.
     columns, test_share
         See `stream_detector.datasets.files.samples.load`.
+    block_ms
+        Length of the blocks of time of a key that are drawn where there are more; None draws single
+        windows. How often windows are anomalous a day is seen from those that follow each other.
+    mark
+        Labels samples that are left out.
+    fit_scales
+        Fits the scale of each key to samples; None where all keys have the same.
     """
 
     n_windows_max: int
     seed: int
     columns: ColumnMap
     test_share: float | None
+    block_ms: float | None
+    mark: Mark
+    fit_scales: FitScales | None
 
 
 def load_streamed_samples(
-    path: Path, rules: WindowRules, choice: Choice, mark: Mark, features: Features | None = None
+    path: Path, rules: WindowRules, choice: Choice, features: Features | None = None
 ) -> Dataset:
     """Cut the samples of a file into windows, hold some, and read the others when they are needed.
 
@@ -63,11 +73,9 @@ def load_streamed_samples(
         How windows are cut, each stride.
     choice
         What of it is wanted.
-    mark
-        Labels samples that are left out.
     features
-        The features of a bundle, in whose order the windows have theirs; None keeps the order of
-        the file.
+        The features of a bundle, in whose order the windows have theirs, and to whose scales of
+        keys they are brought; None keeps the order of the file, and fits these scales.
 
     Returns
     -------
@@ -88,10 +96,10 @@ def load_streamed_samples(
             f"data, or train with window.features = {len(names)}"
         )
         raise DatasetError(message)
-    survey = _Survey(path, names)
-    read = sample_parts(path, features, choice.columns, exact=True)
-    parts = in_time_order(survey.follow(read, mark), samples_at_once(rules))
-    train, test, keys = _cut(parts, rules, survey, choice.test_share)
+    survey, parts = _in_order(path, names, rules, choice, features)
+    fit_scales = choice.fit_scales if features is None else None
+    some = None if fit_scales is None else SomeSamples(survey, choice.n_windows_max * rules.n_steps)
+    train, test, keys = _cut(_divided(parts, survey, choice.test_share), rules, some)
     if not len(train):
         message = (
             f"{path}: expected at least one window of {rules.n_steps} samples "
@@ -100,91 +108,20 @@ def load_streamed_samples(
             "the recipe's [window]"
         )
         raise DatasetError(message)
-    return _dataset(path, (train, test), keys, survey, choice)
+    scales = None if features is None else features.key_scales
+    if fit_scales is not None and some is not None:
+        scales = fit_scales(some.joined())
+    found = _Cut((train, test), keys, survey, scales)
+    return _dataset(path.name, found, choice)
 
 
-@dataclass(slots=True)
-class _Survey:
-    """What is to be known of all samples before the first window is cut.
+class _Cut(NamedTuple):
+    """The windows of the training part and of the test part, with their keys by number."""
 
-    Parameters
-    ----------
-    path, names
-        The file and its features, for messages.
-    """
-
-    path: Path
-    names: tuple[str, ...]
-    has_labels: bool = False
-    is_labelled: bool = False
-    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
-    moments: dict[str, "_Moments"] = field(default_factory=dict)
-    lost: Any = 0.0
-
-    def follow(self, parts: Iterable[Samples], mark: Mark) -> Iterator[Samples]:
-        """Yield samples marked and as float32, and keep what is to be known of them."""
-        for part in parts:
-            self.has_labels = part.labels is not None
-            marked = mark(part)
-            self.is_labelled = marked.labels is not None
-            values = to_float32(part.values)
-            self._add(part, values)
-            yield replace(marked, values=values)
-        self._require_float32()
-
-    def limits(self, keys: tuple[str, ...], share: float | None) -> NDArray[np.float64]:
-        """Return after which time the samples of each key are the test part, shape (n_keys,)."""
-        if share is None:
-            share = TEST_SHARE if self.has_labels else 0.0
-        start, end = np.array([self.spans[key] for key in keys]).T
-        limits: NDArray[np.float64] = end - share * (end - start)
-        return limits if share else np.full(len(keys), np.inf)
-
-    def _add(self, part: Samples, values: FloatArray) -> None:
-        """Add the times of keys, and what rounding loses of their variation."""
-        for number in np.unique(part.series).tolist():
-            key, own = part.keys[number], part.series == number
-            start, end = part.times_ms[own].min(), part.times_ms[own].max()
-            known = self.spans.get(key, (start, end))
-            self.spans[key] = min(start, known[0]), max(end, known[1])
-            moments = self.moments.setdefault(key, _Moments(part.values.shape[1]))
-            moments.add(part.values[own])
-        self.lost = self.lost + np.nansum((part.values - values) ** 2, axis=0)
-
-    def _require_float32(self) -> None:
-        """Refuse features of which float32 loses too much."""
-        around = sum(each.around for each in self.moments.values())
-        for at in np.flatnonzero((self.lost > _LOSS_MAX**2 * around) & (around > 0)).tolist():
-            message = (
-                f"{self.path}: expected values that float32 holds as they are, where not all "
-                f"windows are in memory, received feature {self.names[at]}, of which rounding "
-                "loses more than a thousandth of the variation; subtract an offset before"
-            )
-            raise DatasetError(message)
-
-
-class _Moments:
-    """Number, sum and squares of the values of a key, less the first value of each feature."""
-
-    def __init__(self, n_features: int) -> None:
-        self._first = np.full(n_features, np.nan)
-        self._count, self._total, self._squares = np.zeros((3, n_features))
-
-    def add(self, values: NDArray[np.float64]) -> None:
-        """Add values, shape (n_samples, n_features); NaN is missing."""
-        is_there = ~np.isnan(values)
-        first = values[is_there.argmax(axis=0), np.arange(values.shape[1])]  # (n_features,)
-        self._first = np.where(np.isnan(self._first), first, self._first)
-        centred = np.where(is_there, values - self._first, 0.0)
-        self._count += is_there.sum(axis=0)
-        self._total += centred.sum(axis=0)
-        self._squares += (centred**2).sum(axis=0)
-
-    @property
-    def around(self) -> NDArray[np.float64]:
-        """Return the sum of the squares round the mean of each feature, shape (n_features,)."""
-        found: NDArray[np.float64] = self._squares - self._total**2 / np.maximum(self._count, 1)
-        return found
+    files: tuple[WindowFile, WindowFile]
+    keys: tuple[str, ...]
+    survey: SampleSurvey
+    scales: KeyScales | None
 
 
 def _names_of(path: Path, columns: ColumnMap) -> tuple[str, ...]:
@@ -200,8 +137,42 @@ def _names_of(path: Path, columns: ColumnMap) -> tuple[str, ...]:
     return tuple(first.value_names)
 
 
+def _in_order(
+    path: Path,
+    names: Sequence[str],
+    rules: WindowRules,
+    choice: Choice,
+    features: Features | None,
+) -> tuple[SampleSurvey, Iterator[Samples]]:
+    """Return samples in the order of their times, and what is to be known of all of them.
+
+    Where float32 does not hold the values of a file as they are, it is read again with an origin.
+    """
+    origin = () if features is None else features.origin
+    while True:
+        survey = SampleSurvey(path, names, origin)
+        read = sample_parts(path, features, choice.columns, exact=True)
+        parts = in_time_order(survey.follow(read, choice.mark), samples_at_once(rules))
+        first = [*islice(parts, 1)]  # all were read before
+        better = survey.better_origin()
+        if origin or not better:
+            survey.require_float32()
+            return survey, chain(first, parts)
+        origin = better
+
+
+def _divided(
+    parts: Iterable[Samples], survey: SampleSurvey, share: float | None
+) -> Iterator[tuple[Samples, Samples]]:
+    """Yield samples to train on and samples to test on, of the same keys."""
+    for part in parts:
+        is_test = part.times_ms > survey.test_begins(part.keys, share)[part.series]  # (n_samples,)
+        train, test = (some_samples(part, np.flatnonzero(each)) for each in (~is_test, is_test))
+        yield train, test
+
+
 def _cut(
-    parts: Iterator[Samples], rules: WindowRules, survey: _Survey, share: float | None
+    divided: Iterable[tuple[Samples, Samples]], rules: WindowRules, some: SomeSamples | None
 ) -> tuple[WindowFile, WindowFile, tuple[str, ...]]:
     """Return the windows of the training part and of the test part, and the keys of both."""
     wider = replace(rules, n_features=rules.n_features + 1)  # the label
@@ -209,38 +180,31 @@ def _cut(
     states = [WindowState.empty(wider), WindowState.empty(wider)]
     keys: tuple[str, ...] = ()
     numbers: dict[bytes, int] = {}
-    limits = np.empty(0)
-    for part in parts:
+    for both in divided:
         if not keys:
-            keys = part.keys
+            keys = both[0].keys
             numbers = {key.encode(): number for number, key in enumerate(keys)}
-            limits = survey.limits(keys, share)
-        is_test = part.times_ms > limits[part.series]  # (n_samples,)
-        labels = np.zeros(len(part)) if part.labels is None else part.labels
-        values = np.column_stack([part.values, labels]).astype(np.float32)
-        for at, rows in enumerate((np.flatnonzero(~is_test), np.flatnonzero(is_test))):
-            some = Samples(keys, part.series[rows], part.times_ms[rows], part.values[rows])
-            for batch, _ in assign(some, wider, values[rows], states[at]):
+        if some is not None:
+            some.add(both[0])
+        for at, part in enumerate(both):
+            labels = np.zeros(len(part)) if part.labels is None else part.labels
+            values = np.column_stack([part.values, labels]).astype(np.float32)
+            for batch, _ in assign(part, wider, values, states[at]):
                 files[at].add(batch, numbers)
                 states[at] = batch.state
     return files[0], files[1], keys
 
 
-def _dataset(
-    path: Path,
-    files: tuple[WindowFile, WindowFile],
-    keys: tuple[str, ...],
-    survey: _Survey,
-    choice: Choice,
-) -> Dataset:
+def _dataset(name: str, found: _Cut, choice: Choice) -> Dataset:
     """Return the windows, or as many as may be held."""
+    files, keys, survey, scales = found
+    if scales is not None:
+        for file in files:
+            file.in_key_units(scales, keys)
     n_train, n_windows = len(files[0]), sum(map(len, files))
     drawn = np.arange(n_windows)
     if n_windows > choice.n_windows_max:
-        random = np.random.default_rng(choice.seed)
-        drawn = np.sort(
-            random.choice(n_windows, choice.n_windows_max, replace=False, shuffle=False)
-        )
+        drawn = _draw(files, choice)
     rows = [drawn[drawn < n_train], drawn[drawn >= n_train] - n_train]
     held = [file.windows_of(each) for file, each in zip(files, rows, strict=True)]
     labels: list[Any] = [file.labels if survey.is_labelled else None for file in files]
@@ -258,7 +222,7 @@ def _dataset(
         for each, of, at in zip(labels, series, rows, strict=True)
     ]
     return Dataset(
-        name=path.name,
+        name=name,
         split="",
         train=held[0],
         train_labels=of_rows[0][0],
@@ -269,11 +233,40 @@ def _dataset(
         train_timestamps_ms=starts[0][rows[0]],
         test_timestamps_ms=starts[1][rows[1]],
         feature_names=survey.names,
+        origin=survey.origin,
+        key_scales=scales,
         stream=stream,
     )
 
 
-def _fingerprint(files: tuple[WindowFile, WindowFile], labels: list[Any]) -> str:
+def _draw(files: Sequence[WindowFile], choice: Choice) -> NDArray[np.intp]:
+    """Draw windows, or blocks of them, and return their rows, ascending.
+
+    Of the last block that is drawn, the first windows are taken, so that there are as many as may
+    be held.
+
+    Parameters
+    ----------
+    files
+        The windows, which are numbered on from one file to the next; more than may be held.
+    choice
+        How long a block is, and how many windows may be held.
+    """
+    random, n_wanted = np.random.default_rng(choice.seed), choice.n_windows_max
+    if choice.block_ms is None:
+        n_windows = sum(map(len, files))
+        return np.sort(random.choice(n_windows, n_wanted, replace=False, shuffle=False))
+    series = np.concatenate([file.series for file in files])
+    blocks = np.concatenate([file.start_ms for file in files]) // max(round(choice.block_ms), 1)
+    blocks -= blocks.min()
+    part = np.repeat(np.arange(len(files)), [*map(len, files)])  # (n_windows,)
+    blocks += (part * (int(series.max()) + 1) + series) * (int(blocks.max()) + 1)
+    distinct, numbers = np.unique(blocks, return_inverse=True)
+    order = np.argsort(random.permutation(len(distinct))[numbers], kind="stable")  # (n_windows,)
+    return np.sort(order[:n_wanted])
+
+
+def _fingerprint(files: Sequence[WindowFile], labels: list[Any]) -> str:
     """Return the `Dataset.fingerprint` of all windows."""
     digest = hashlib.sha256()
     for file, each in zip(files, labels, strict=True):

@@ -17,6 +17,7 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import FloatArray
 from stream_detector.core.windowing.imputation import impute_windows
 from stream_detector.core.windowing.rules import WindowRules
@@ -72,6 +73,8 @@ class WindowFile:
         self._series: list[NDArray[np.int32]] = []
         self._start_ms: list[NDArray[np.int64]] = []
         self._labels: list[NDArray[np.int8]] = []
+        self._scales: KeyScales | None = None
+        self._scale_rows = np.empty(0, np.intp)  # (n_keys,)
 
     def __len__(self) -> int:
         return sum(group.n_windows for group in self._groups)
@@ -126,6 +129,18 @@ class WindowFile:
         labels = np.nanmax(received[usable, :, self._rules.n_features], axis=1, initial=0)
         self._labels.append(labels.astype(np.int8))
 
+    def in_key_units(self, scales: KeyScales, keys: Sequence[str]) -> None:
+        """Read windows in the units of their keys from now on.
+
+        Parameters
+        ----------
+        scales
+            The scale of each key.
+        keys
+            The keys by number.
+        """
+        self._scales, self._scale_rows = scales, scales.rows(map(str.encode, keys))
+
     def read(self, number: int, origin: Sequence[float] = ()) -> Iterator[StoredWindows]:
         """Yield the windows of a group, all at once; nothing is to be taken from their values."""
         if any(origin):
@@ -139,7 +154,10 @@ class WindowFile:
         cells = np.frombuffer(data[:n_bytes], "<f4").reshape(-1, n_columns)
         begins = np.frombuffer(data[n_bytes:], _BEGIN)
         rows = begins[:, None] + np.arange(self._rules.n_steps)  # (n_windows, n_steps)
-        yield StoredWindows(self._imputed(cells[rows]))
+        windows = self._imputed(cells[rows])
+        if self._scales is not None:
+            windows = self._scales.transform(windows, self._scale_rows[self._series[number]])
+        yield StoredWindows(windows)
 
     def windows_of(self, rows: NDArray[np.intp]) -> FloatArray:
         """Return some windows, ascending, shape (n_rows, n_steps, n_features)."""

@@ -124,6 +124,17 @@ def test_own_data_by_overrides() -> None:
     assert recipe.data.path == "beats.csv"
 
 
+def test_another_format_of_a_file_has_the_same_columns(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    lines = TUTORIAL.read_text().replace('name = "ecg5000"', 'name = "csv"', 1)
+    own.write_text(lines.replace('split = "tutorial"', 'path = "a.csv"\nkey = "pump"\nlabel = ""'))
+    data = load_recipe(own, ["data.name=parquet", "data.path=b.parquet"]).data
+    assert (data.name, data.path, data.key, data.label) == ("parquet", "b.parquet", "pump", "")
+    with pytest.raises(ConfigError, match=r"data\.path: expected the path of a file"):
+        load_recipe(own, ["data.name=parquet"])
+    assert load_recipe(own, ["data.name=ecg5000"]).data.key is None
+
+
 @pytest.mark.parametrize("override", ["epochs", "=3", "training.=3", "name.epochs=3"])
 def test_malformed_override_is_refused(override: str) -> None:
     assert repr(override) in refusal(override)
@@ -203,16 +214,6 @@ def test_all_problems_at_once_each_with_key_expected_and_received() -> None:
             [*STREAMED, "window.record=image"],
             "data.n_windows_in_memory: expected only with window.record = 'window' or 'samples', "
             "received it with 'image'",
-        ),
-        (
-            [*STREAMED, *OF_SAMPLES, "scaling.per_key=true"],
-            "scaling.per_key: expected only with all windows in memory, received True with "
-            "data.n_windows_in_memory = 1000; set it to false",
-        ),
-        (
-            [*STREAMED, *OF_SAMPLES, "threshold.method=false_alarms_per_day"],
-            "threshold.method: expected only with all windows in memory, received "
-            "'false_alarms_per_day' with data.n_windows_in_memory = 1000; set 'false_alarm_share'",
         ),
         (
             [*STREAMED, *OF_SAMPLES, "window.align=peaks"],

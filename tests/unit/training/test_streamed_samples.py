@@ -1,5 +1,6 @@
 """Samples of Parquet that are not held in memory: their windows are those of all at once."""
 
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from present import present
 
+from stream_detector.core.key_scales import KeyScales
 from stream_detector.datasets import Dataset, cutting
 from stream_detector.datasets.files import ordering
 from stream_detector.errors import DatasetError
@@ -19,7 +21,7 @@ from stream_detector.training.splits import assign_folds, split_normal
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
-RECIPE = Path(__file__).parents[3] / "models" / "mitdb-dense.toml"
+MODELS = Path(__file__).parents[3] / "models"
 START, N_TIMES, N_STEPS = 1_767_225_600_000, 700, 8
 MORE = 10_000
 """More windows than there are."""
@@ -37,12 +39,13 @@ def path(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     return write(tmp_path / "samples", request.param)
 
 
-def write(path: Path, form: str, level: float = 0.0) -> Path:
+def write(path: Path, form: str, level: float = 0.0, level_of_c: float | None = None) -> Path:
     rng = np.random.default_rng(3)
     times = np.repeat(START + 1_000 * np.arange(N_TIMES), 3)
     times[times > START + 400_000] += 90_000
     keys = np.tile(["b", "a", "c"], N_TIMES)
     flow = np.sin(np.arange(3 * N_TIMES) / 9) + rng.normal(0, 0.1, 3 * N_TIMES) + level
+    flow[keys == "c"] += 0.0 if level_of_c is None else level_of_c - level
     flow[rng.random(len(flow)) < 0.02] = np.nan
     label = np.zeros(len(flow), np.int8)
     label[600:640] = 1
@@ -58,9 +61,11 @@ def write(path: Path, form: str, level: float = 0.0) -> Path:
     return path.with_suffix(".parquet")
 
 
-def recipe_of(path: Path, n_windows: int | None, *overrides: str) -> Recipe:
+def recipe_of(
+    path: Path, n_windows: int | None, *overrides: str, recipe: str = "mitdb-dense"
+) -> Recipe:
     return load_recipe(
-        RECIPE,
+        MODELS / f"{recipe}.toml",
         [
             "data.name=parquet", "data.series=", f"data.path={path}", f"window.steps={N_STEPS}",
             "window.stride=2", "window.features=2", "window.sample_interval_ms=1000",
@@ -78,19 +83,36 @@ def both(path: Path, n_windows: int, *overrides: str) -> tuple[Dataset, Dataset]
     )
 
 
-@pytest.mark.parametrize("options", [[], ["data.test_share=0"], ["data.test_share=0.4"]])
+PER_KEY = "scaling.per_key=true"
+
+
+def parts_of(scales: KeyScales | None) -> tuple[Any, ...] | None:
+    if scales is None:
+        return None
+    return scales.keys, scales.offset.tolist(), scales.scale.tolist()
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["data.test_share=0"], ["data.test_share=0.4"], [PER_KEY, "data.test_share=0"]]
+)
 def test_where_all_windows_are_held_nothing_differs(path: Path, options: list[str]) -> None:
     found, expected = both(path, MORE, *options)
     assert len(expected.train) > 500
-    assert (len(expected.test) > 0) == (options != ["data.test_share=0"])
-    for each in fields(Dataset):
-        np.testing.assert_array_equal(getattr(found, each.name), getattr(expected, each.name))
+    assert (len(expected.test) > 0) == ("data.test_share=0" not in options)
+    assert (expected.key_scales is not None) == (PER_KEY in options)
+    assert parts_of(found.key_scales) == parts_of(expected.key_scales)
+    for each in {each.name for each in fields(Dataset)} - {"key_scales"}:
+        np.testing.assert_array_equal(getattr(found, each), getattr(expected, each))
     assert found.fingerprint == expected.fingerprint
 
 
-def test_what_is_read_are_the_windows_of_all_samples_in_their_order(path: Path) -> None:
+@pytest.mark.parametrize("options", [[], [PER_KEY]])
+def test_what_is_read_are_the_windows_of_all_samples_in_their_order(
+    path: Path, options: list[str]
+) -> None:
     span = f"data.leave_out=[['a', {START}, {START + 60_000}]]"
-    found, expected = both(path, 150, span)
+    found, expected = both(path, 150, span, *options)
+    assert parts_of(found.key_scales) == parts_of(expected.key_scales)
     stream = present(found.stream)
     read = np.concatenate([windows for _, windows in stream.parts()])
     np.testing.assert_array_equal(read, expected.normal_train)
@@ -113,6 +135,50 @@ def test_the_last_window_more_is_not_held(tmp_path: Path) -> None:
     n_windows = len(expected.train) + len(expected.test)
     assert load_windows(recipe_of(path, n_windows)).stream is None
     assert load_windows(recipe_of(path, n_windows - 1)).stream is not None
+
+
+PER_DAY = ("threshold.method=false_alarms_per_day", "threshold.calibrate_on=cross-fit")
+WITHOUT_SHARE = ("threshold.calibration_share=", "threshold.k=", "threshold.false_alarms_per_day=9")
+
+
+def test_false_alarms_a_day_are_counted_in_blocks_of_windows_that_follow_each_other(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path / "samples", "by time")
+    found, expected = both(path, 150, *PER_DAY, *WITHOUT_SHARE)
+    block_ms = 16 * (N_STEPS - 1) * 1_000
+    held, every = (
+        Counter(
+            (part, key, start // block_ms)
+            for part, keys, starts in (
+                ("train", each.train_keys, each.train_timestamps_ms),
+                ("test", each.test_keys, each.test_timestamps_ms),
+            )
+            for key, start in zip(present(keys), present(starts).tolist(), strict=True)
+        )
+        for each in (found, expected)
+    )
+    assert sum(held.values()) == 150
+    assert [held[block] < every[block] for block in held].count(True) <= 1  # the last one
+    assert len(held) > 3
+    of_seed = load_windows(recipe_of(path, 150, *PER_DAY, *WITHOUT_SHARE, "training.seed=1"))
+    assert of_seed.train_timestamps_ms is not found.train_timestamps_ms
+    assert of_seed.train.tolist() != found.train.tolist()
+
+
+def test_values_that_float32_does_not_hold_get_an_origin(tmp_path: Path) -> None:
+    far, near = (
+        load_windows(recipe_of(write(tmp_path / f"{level:.0e}", "folder", level), 150))
+        for level in (1e9, 0.0)
+    )
+    origin, none = far.origin
+    assert abs(origin - 1e9) < 2
+    assert none == 0
+    np.testing.assert_allclose(far.train[..., 0], near.train[..., 0] - (origin - 1e9), atol=1e-6)
+    np.testing.assert_array_equal(far.train[..., 1], near.train[..., 1])
+    stream = present(far.stream)
+    read = np.concatenate([windows for _, windows in stream.every.parts()])
+    np.testing.assert_array_equal(read[stream.rows], far.train)
 
 
 def samples_of(dataset: Dataset, recipe: Recipe, rows: Any) -> set[tuple[str, int]]:
@@ -145,10 +211,12 @@ def test_no_sample_is_fitted_to_and_calibrated_on(tmp_path: Path) -> None:
 
 @pytest.mark.keras
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_a_bundle_of_samples_that_are_streamed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", ["mitdb-dense", "telemetry"])
+def test_a_bundle_of_samples_that_are_streamed(tmp_path: Path, recipe: str) -> None:
     path = write(tmp_path / "samples", "shuffled")
+    options = [] if recipe == "mitdb-dense" else ["data.test_share=0.2"]
     bundles = [
-        train(recipe_of(path, n_windows), tmp_path / str(n_windows))
+        train(recipe_of(path, n_windows, *options, recipe=recipe), tmp_path / str(n_windows))
         for n_windows in (None, MORE, 300)
     ]
     at_once, held, streamed = (bundle.manifest for bundle in bundles)
@@ -166,11 +234,11 @@ def test_a_bundle_of_samples_that_are_streamed(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
-    far = write(tmp_path / "far", "by time", level=1e9)
-    with pytest.raises(DatasetError, match=r"float32 holds .* received feature flow"):
-        load_windows(recipe_of(far, 300))
+    apart = write(tmp_path / "apart", "by time", 1e9, level_of_c=1e3)
+    with pytest.raises(DatasetError, match=r"feature flow .* smaller than what float32 can hold"):
+        load_windows(recipe_of(apart, 300))
     with pytest.raises(DatasetError, match=r"expected 3 features .*received 2: flow, heat"):
-        load_windows(recipe_of(far, 300, "window.features=3"))
+        load_windows(recipe_of(apart, 300, "window.features=3"))
     path = write(tmp_path / "near", "by time", level=1e3)
     load_windows(recipe_of(path, 300))
     with pytest.raises(DatasetError, match="expected at least one window of 900 samples"):
