@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.style
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 CLASSES = ("normal", "anomalous")
@@ -41,7 +42,7 @@ _STYLE: dict[str, Any] = {
     "legend.fontsize": 9,
     "legend.frameon": False,
     "lines.linewidth": 1.4,
-    "savefig.transparent": True,
+    **dict.fromkeys(("figure.facecolor", "figure.edgecolor", "axes.facecolor"), "none"),
     "svg.fonttype": "none",  # keep text as text, to search, copy and read aloud
 }
 
@@ -69,7 +70,10 @@ def to_svg(figure: Figure, name: str, dpi: int = DPI) -> str:
     with mpl.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
         # The text stays text, and the reader's browser has the characters that this font lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(buffer, format="svg", metadata=nothing, dpi=dpi)
+        canvas = FigureCanvasSVG(figure)
+        _lay_out(figure)
+        figure.dpi = dpi
+        canvas.print_svg(buffer, metadata=nothing)  # type: ignore[no-untyped-call]
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)  # an HTML page needs no namespaces
@@ -77,6 +81,14 @@ def to_svg(figure: Figure, name: str, dpi: int = DPI) -> str:
     text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.DOTALL)
     text = re.sub(r"<metadata>.*?</metadata>\n?", "", text, flags=re.DOTALL)
     return text.replace(INK, "currentColor")
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place what the figure holds. Matplotlib's `savefig` would draw it all, unseen, to do this."""
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
+        figure.set_layout_engine("none")
 
 
 def mark_threshold(axes: Axes, threshold: float, *, is_upright: bool) -> None:
