@@ -7,6 +7,7 @@ the network alone.
 
 import io
 import json
+import os
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -48,6 +49,8 @@ def export_onnx(model: Any) -> bytes:
     import tensorflow  # noqa: PLC0415  (slow to load)
     import tf2onnx  # noqa: PLC0415  (only this export needs it)
 
+    # To go on without an optimization that fails, it would copy the graph before each of them.
+    os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
     # Keras' own export looks through the whole model for tables first, which takes as long again.
     run = tensorflow.function(lambda windows: model(windows, training=False))
     windows = tensorflow.TensorSpec((None, *model.input_shape[1:]), tensorflow.float32)
