@@ -5,7 +5,6 @@ import inspect
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -33,13 +32,17 @@ def by_module(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-each_module = pytest.mark.parametrize("path", MODULES, ids=by_module)
+@pytest.fixture(scope="module", params=MODULES, ids=by_module)
+def path(request: pytest.FixtureRequest) -> Path:
+    """Return a module; all tests of one come before those of the next, and it is parsed once."""
+    found: Path = request.param
+    return found
 
 
-def functions(path: Path) -> Iterator[Function]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, Function):
-            yield node
+@pytest.fixture(scope="module")
+def nodes(path: Path) -> list[ast.AST]:
+    """Return what a module is made of, itself first."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def n_lines(function: Function) -> int:
@@ -90,25 +93,25 @@ def test_public_functions_take_paths_as_text() -> None:
         assert not bare, (function.__name__, bare)
 
 
-@each_module
-def test_a_module_is_short_and_says_what_it_is(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert text.count("\n") <= N_LINES_MAX
-    assert ast.get_docstring(ast.parse(text))
+def test_a_module_is_short_and_says_what_it_is(path: Path, nodes: list[ast.AST]) -> None:
+    assert path.read_text(encoding="utf-8").count("\n") <= N_LINES_MAX
+    module = nodes[0]
+    assert isinstance(module, ast.Module)
+    assert ast.get_docstring(module)
 
 
-@each_module
-def test_functions_are_short_with_few_parameters(path: Path) -> None:
+def test_functions_are_short_with_few_parameters(path: Path, nodes: list[ast.AST]) -> None:
     is_command_line = path.is_relative_to(PACKAGE / "cli")
-    for function in functions(path):
+    for function in nodes:
+        if not isinstance(function, Function):
+            continue
         place = f"{function.name} at {by_module(path)}:{function.lineno}"
         assert n_lines(function) <= N_FUNCTION_LINES_MAX, place
         assert is_command_line or n_parameters(function) <= N_PARAMETERS_MAX, place
 
 
-@each_module
-def test_nothing_runs_code_from_data(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def test_nothing_runs_code_from_data(nodes: list[ast.AST]) -> None:
+    for node in nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in ("eval", "exec", "compile", "__import__")
         names: list[str] = []
@@ -120,10 +123,9 @@ def test_nothing_runs_code_from_data(path: Path) -> None:
             assert name.split(".")[0] not in ("pickle", "dill", "cloudpickle", "marshal", "shelve")
 
 
-@each_module
-def test_exception_is_caught_only_where_the_program_ends(path: Path) -> None:
+def test_exception_is_caught_only_where_the_program_ends(path: Path, nodes: list[ast.AST]) -> None:
     is_allowed = path.is_relative_to(PACKAGE / "cli")
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.ExceptHandler):
             caught = ast.unparse(node.type) if node.type else "BaseException"
             assert is_allowed or caught not in ("Exception", "BaseException"), node.lineno
@@ -135,13 +137,16 @@ TERMINAL = PACKAGE / "cli" / "terminal.py"
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in MODULES if path.is_relative_to(PACKAGE / "cli")], ids=by_module
+    "path",
+    [path for path in MODULES if path.is_relative_to(PACKAGE / "cli")],
+    ids=by_module,
+    indirect=True,
 )
-def test_commands_print_through_the_terminal_module_alone(path: Path) -> None:
+def test_commands_print_through_the_terminal_module_alone(path: Path, nodes: list[ast.AST]) -> None:
     """It escapes foreign text, such as keys and names, so nothing may go past it."""
     if path == TERMINAL:
         return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             assert name.rpartition(".")[2] not in PRINTERS, f"{by_module(path)}:{node.lineno}"
