@@ -80,6 +80,8 @@ class Place(NamedTuple):
     n_steps
         Length of a window. Two windows before each fault and after it stay without one, and one
         window where a series is short.
+    n_apart
+        Least number of samples between two faults: what an alert needs to close.
     seed
         The same seed gives the same faults.
     first
@@ -87,6 +89,7 @@ class Place(NamedTuple):
     """
 
     n_steps: int
+    n_apart: int = 0
     seed: int = 0
     first: int = 0
 
@@ -122,7 +125,7 @@ def inject(
     values = np.array(normal.values, dtype=np.float64)  # (n_samples, n_features), a copy
     faults: list[LabelledEvent] = []
     places = [np.flatnonzero(normal.series == number) for number in range(len(normal.keys))]
-    rests = [_rest(n_steps, len(rows)) for rows in places]
+    rests = [max(_rest(n_steps, len(rows)), -(-place.n_apart // 2)) for rows in places]
     at = [rest + int(rng.integers(max(rest // 2, 1))) for rest in rests]
     is_open = [True] * len(places)
     number = first

@@ -1,6 +1,7 @@
 """From what a file holds to the windows and alerts of a recipe, each value with its reason."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ _WINDOWS_GOOD, _WINDOWS_MIN = 40, 20
 
 _VALUES_GOOD, _STEPS_LEAST = 600, 16
 """Values of a window among which a short fault still shows, and steps that a window has anyway."""
+
+_WINDOWS_BETWEEN = 10
+"""Windows, end to end, in whose time people expect one false alarm at most."""
 
 _WINDOWS_MANY = 400_000
 _MISSING_SHARE, _MISSING_SHARE_MAX = 0.25, 0.6
@@ -118,7 +122,8 @@ def make_plan(
     alerting = _choose_alerting(interval, n_steps)
     if no_data_ms <= ALERT_MS_MAX:
         alerting["no_data_after_ms"] = Chosen(round(no_data_ms), why_no_data)
-    return Plan(window, alerting, tuple(_limits(timing, n_steps)), days, n_windows)
+    limits = [*_limits(timing, n_steps), *_slow(span_ms / _DAY_MS, false_alarms_per_day)]
+    return Plan(window, alerting, tuple(limits), days, n_windows)
 
 
 def choose_steps(timing: Timing, layout: Layout) -> tuple[int, str]:
@@ -134,7 +139,7 @@ def choose_steps(timing: Timing, layout: Layout) -> tuple[int, str]:
     wanted = [n_steps for n_steps in STEPS if n_steps <= most]
     for n_wanted in (_WINDOWS_GOOD, _WINDOWS_MIN):
         for n_steps in wanted:
-            n_apart = int((timing.n_cells // n_steps).sum())
+            n_apart = _n_apart(timing, n_steps)
             if n_apart >= n_wanted:
                 span = duration(n_steps * timing.sample_interval_ms)
                 why = f"{span}; the data hold {n_apart:,} windows that share no sample"
@@ -146,12 +151,20 @@ def choose_steps(timing: Timing, layout: Layout) -> tuple[int, str]:
     n_samples = int(timing.n_cells.sum())
     n_least = STEPS[-1] * _WINDOWS_MIN
     message = (
-        f"expected at least {n_least} samples of keys that have {STEPS[-1]} or more, to cut "
+        f"expected at least {n_least} samples of keys that have more than {STEPS[-1]}, to cut "
         f"{_WINDOWS_MIN} windows of {STEPS[-1]} steps that share no sample, received {n_samples} "
         f"of {len(layout.keys)} keys: with so few, neither what is normal nor how often a false "
         "alarm comes can be told; collect more, from normal operation"
     )
     raise DatasetError(message)
+
+
+def _n_apart(timing: Timing, n_steps: int) -> int:
+    """Return how many windows the data hold that share no sample.
+
+    A key with no more samples than a window makes none: the newest still waits for earlier ones.
+    """
+    return int((timing.n_cells[timing.n_cells > n_steps] // n_steps).sum())
 
 
 def _choose_stride(timing: Timing, n_steps: int) -> tuple[int, int]:
@@ -257,7 +270,7 @@ def _choose_alerting(interval: float, n_steps: int) -> dict[str, Chosen]:
 def _limits(timing: Timing, n_steps: int) -> list[str]:
     """Return what the data do not allow to promise."""
     limits = []
-    n_apart = int((timing.n_cells // n_steps).sum())
+    n_apart = _n_apart(timing, n_steps)
     if n_apart < 10 * _WINDOWS_GOOD:
         limits.append(
             f"the data hold {n_apart} windows of {n_steps} steps that share no sample: expect more "
@@ -293,6 +306,18 @@ def _limits(timing: Timing, n_steps: int) -> list[str]:
             "a recipe of their own for them"
         )
     return limits
+
+
+def _slow(window_days: float, false_alarms_per_day: float) -> Iterator[str]:
+    """Yield that false alarms would be many beside the length of a window, if they would."""
+    fewer = 1 / (_WINDOWS_BETWEEN * window_days)
+    if false_alarms_per_day > fewer:
+        n_between = 1 / (false_alarms_per_day * window_days)
+        yield (
+            f"{false_alarms_per_day:g} false alarms a day and key are one in the time of "
+            f"{n_between:.2g} windows, since samples are that slow: ask for fewer, such as "
+            f"--false-alarms-per-day {fewer:.1g}"
+        )
 
 
 def duration(milliseconds: float) -> str:

@@ -1,5 +1,6 @@
 """Try a detector on normal samples with artificial faults: what it finds, how fast, how wrongly."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -126,10 +127,12 @@ def try_out(
     quiet = run_offline(detector, dataset.test)
     untouched = evaluate_stream(events, quiet.alerts, spans_of(dataset.test), grace)
     on_pass(1, n_passes + 1)
+    close_steps = math.ceil(detector.alerting.close_after_ms / rules.sample_interval_ms)
+    n_apart = rules.n_steps + close_steps
     spread, names = spreads(normal_samples(dataset.train)), detector.features.names
     passes = _Passes()
     while passes.n_runs < n_passes and len(passes.events) < EACH_WANTED * len(KINDS):
-        place = Place(rules.n_steps, seed, len(passes.events))
+        place = Place(rules.n_steps, n_apart, seed, len(passes.events))
         faulty = inject(normal, spread, names, place)
         if not faulty.faults:
             break

@@ -37,7 +37,11 @@ from stream_detector.training.calibration import calibration_scores, describe
 from stream_detector.training.rhythm import normal_intervals, pause_ms
 from stream_detector.training.splits import normal_rows
 from stream_detector.training.steadiness import training_parts, turn_off
-from stream_detector.training.trimming import describe_faults, find_faults
+from stream_detector.training.trimming import (
+    describe_faults,
+    describe_too_many,
+    find_faults,
+)
 
 _FEATURE_AXES, _FEATURE_PROTOTYPES = 8, 256
 """Most principal components and normal windows for neighbours of a single feature."""
@@ -122,7 +126,8 @@ class CheckFitter:
 
         Returns
         -------
-        The data set, with labels if there are such windows, and then a sentence that names them.
+        The data set, with labels if there are such windows, and a sentence that names them; or
+        without labels and with a sentence that they are too many.
         """
         starts, keys = dataset.train_timestamps_ms, dataset.train_keys
         is_wanted = self._section.trim and dataset.train_labels is None
@@ -132,8 +137,9 @@ class CheckFitter:
         looks = self._looks(has_courses=self._may_have_courses)
         series = np.unique(np.array(keys), return_inverse=True)[1]  # (n_windows,)
         is_fault = find_faults(looks, found[:, -len(looks) :], series)
-        if not is_fault.any():
-            return dataset, None
+        too_many = describe_too_many(is_fault)
+        if too_many is not None or not is_fault.any():
+            return dataset, too_many
         ends_ms = starts.astype(np.float64) + self._recipe.rules.span_ms  # (n_windows,)
         warning = describe_faults(is_fault, keys, starts, ends_ms, _WHY_FAULTS)
         return replace(dataset, train_labels=is_fault.astype(np.int8)), warning

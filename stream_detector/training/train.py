@@ -135,8 +135,8 @@ def train(
     facts = _facts(recipe, dataset, split, scorer, fitted, calibration)
     trained_on = facts.data.model_copy(update={"fingerprint": fingerprint})
     warnings = (*facts.warnings, *off, *([] if trimmed is None else [trimmed]))
-    is_trimmed = recipe.training.trim or trimmed is not None
-    left_out = count_left_out(recipe, dataset) if is_trimmed else None
+    is_trimmed = trimmed is not None and dataset.train_labels is not None
+    left_out = count_left_out(recipe, dataset) if recipe.training.trim or is_trimmed else None
     facts = facts.model_copy(
         update={"data": trained_on, "warnings": warnings, "left_out": left_out}
     )

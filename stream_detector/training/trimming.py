@@ -33,6 +33,10 @@ FAR = 1.5
 """How many times as far from normal as the farthest windows of most keys a fault is at least. On
 a simulated fleet of 20 without faults, one window of 2,000 was beyond 1.5."""
 
+FAULT_SHARE_MAX = 0.2
+"""Largest share of the windows that are faults. Where more of them look like some, keys differ from
+each other, or have so few windows that most show little of what is normal."""
+
 _N_SHOWN = 5
 
 
@@ -72,6 +76,25 @@ def find_faults(
     usual = np.maximum(np.median(farthest, axis=0), SPREAD_MIN)  # (n_looks,)
     is_far: NDArray[np.bool_] = (distances > FAR * usual).any(axis=1)
     return is_far
+
+
+def describe_too_many(is_fault: NDArray[np.bool_]) -> str | None:
+    """Say that so many windows look like faults that none is one; None where they are fewer.
+
+    Parameters
+    ----------
+    is_fault
+        From `find_faults`, shape (n_windows,).
+    """
+    share = float(is_fault.mean())
+    if share <= FAULT_SHARE_MAX:
+        return None
+    return (
+        f"{int(is_fault.sum()):,} of {len(is_fault):,} training windows ({share:.1%}) are unlike "
+        "those of most keys, too many to be faults, and none was left out: either keys differ from "
+        "each other, or they have too few windows to show what most have; give more data of each, "
+        "or label what is not normal"
+    )
 
 
 def describe_faults(

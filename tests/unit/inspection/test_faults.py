@@ -79,10 +79,20 @@ def test_faults_are_apart_and_the_same_for_the_same_seed() -> None:
             assert following.start_ms - one.end_ms >= 2 * N_STEPS * 1_000
 
 
+@pytest.mark.parametrize("n_apart", [4 * N_STEPS + 1, 9 * N_STEPS])
+def test_an_alert_can_close_between_two_faults(n_apart: int) -> None:
+    found = inject(normal(), np.ones((2, 2)), NAMES, Place(N_STEPS, n_apart, seed=3))
+    for key in ("k0", "k1"):
+        own = sorted(fault for fault in found.faults if fault.key == key)
+        steps = [after.start_ms - before.end_ms for before, after in pairwise(own)]
+        assert len(steps) > 2
+        assert min(steps) >= n_apart * 1_000
+
+
 def test_passes_go_through_all_kinds_and_features() -> None:
     sd, seen, n_faults = np.ones((2, 2)), set(), 0
     while n_faults < 2 * len(KINDS):
-        found = inject(normal(), sd, NAMES, Place(N_STEPS, 0, n_faults)).faults
+        found = inject(normal(), sd, NAMES, Place(N_STEPS, first=n_faults)).faults
         seen |= {(fault.kind, fault.features[0]) for fault in found}
         n_faults += len(found)
     assert len(seen) == 2 * len(KINDS)

@@ -56,7 +56,8 @@ def plan(n_cells: list[int], interval_ms: float = 1_000.0, **facts: object) -> P
         ([59] * 100, 48, 1),
         ([200], 10, 1),
         ([160], 8, 1),
-        ([8] * 20, 8, 1),
+        ([9] * 20, 8, 1),
+        ([40] * 300, 30, 2),
         ([10_000_000], 60, 15),
     ],
 )
@@ -80,9 +81,11 @@ def test_windows_of_many_features_are_shorter(n_features: int, n_steps: int) -> 
     assert few.n_steps == 12
 
 
-@pytest.mark.parametrize("n_cells", [[159], [7] * 1_000, [8] * 19])
+@pytest.mark.parametrize("n_cells", [[159], [8] * 1_000, [9] * 19])
 def test_too_little_data_is_refused_with_what_is_needed(n_cells: list[int]) -> None:
-    with pytest.raises(DatasetError, match=r"expected at least 160 samples of keys that have 8"):
+    with pytest.raises(
+        DatasetError, match=r"expected at least 160 samples of keys that have more than 8,"
+    ):
         plan(n_cells)
 
 
@@ -165,3 +168,20 @@ def test_every_plan_makes_a_valid_recipe_with_a_reason_for_each_key(
     bare = [lines[at] for at in keys if not lines[at - 1].startswith("#")]
     assert bare == ['name = "pumps"', lines[keys[1]]] or bare == [lines[keys[1]]]
     assert max(map(len, (line for line in lines if line.startswith("#")))) <= 100
+
+
+@pytest.mark.parametrize(
+    ("interval_ms", "is_said"), [(1_000.0, False), (720_000.0, False), (720_001.0, True)]
+)
+def test_a_rate_of_false_alarms_that_is_much_for_slow_samples_is_said(
+    interval_ms: float, is_said: bool
+) -> None:
+    limits = " ".join(plan([100_000], interval_ms).limits)  # 60 samples every 12 min are 12 h
+    assert ("0.2 false alarms a day and key are one in the time of 10 windows" in limits) == is_said
+    assert ("--false-alarms-per-day 0.2" in limits) == is_said
+
+
+def test_a_rate_for_daily_samples_is_proposed() -> None:
+    limits = " ".join(plan([10_000], 86_400_000.0).limits)
+    assert "one in the time of 0.083 windows" in limits
+    assert "--false-alarms-per-day 0.002" in limits

@@ -15,6 +15,7 @@ from stream_detector.training.trimming import (
     FAR,
     N_KEYS_MIN,
     describe_faults,
+    describe_too_many,
     find_faults,
     find_strange,
     trim_strange,
@@ -77,6 +78,13 @@ def test_spans_are_named_by_key_and_time() -> None:
     assert text.index("a from 1970-01-01T00:00:05") < text.index("b from 1970-01-01T00:00:00")
     assert text.count(" from ") == 3
     assert "set scorer.trim = false" in text
+
+
+@pytest.mark.parametrize(("n_faults", "is_too_many"), [(0, False), (4, False), (5, True)])
+def test_more_than_a_fifth_of_the_windows_are_no_faults(n_faults: int, is_too_many: bool) -> None:
+    text = describe_too_many(np.arange(20) < n_faults)
+    assert (text is not None) == is_too_many
+    assert text is None or text.startswith("5 of 20 training windows (25.0%) are unlike those")
 
 
 def test_many_spans_are_counted() -> None:
