@@ -60,7 +60,8 @@ Interval = Annotated[
     typer.Option(help="Time between two rows of a file without times, such as 5s; default 1s."),
 ]
 FalseAlarms = Annotated[
-    float, typer.Option(min=0.001, max=1000.0, help="False alarms of a key that you accept.")
+    float,
+    typer.Option(min=1e-5, max=1000.0, help="False alarms a day and key that you accept."),
 ]
 RecipeOnly = Annotated[
     bool, typer.Option("--recipe-only", help="Write the recipe and do not train.")
