@@ -19,6 +19,7 @@ from stream_detector.inspection.table import RawTable, feature_values, read_raw
 from stream_detector.inspection.timing import Timing, measure
 from stream_detector.inspection.warm_up import choose_warm_up
 from stream_detector.recipes import Recipe, load_recipe
+from stream_detector.recipes.datasets import name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Target:
         ConfigError
             If the recipe, or the bundle of another one, is there and may not be replaced.
         """
-        name = recipe_name(data.stem if out is None else out.stem)
+        name = recipe_name(name_of(data) if out is None else out.stem)
         recipe = out or Path(f"{name}.toml")
         if recipe.exists() and not is_replacing:
             question = f"{recipe} is there; replace it?"

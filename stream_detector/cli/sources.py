@@ -38,7 +38,7 @@ from stream_detector.datasets.windowing import cut_in_parts, require_windows
 from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import Recipe
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
-from stream_detector.recipes.datasets import DATASETS, built_in, is_table, names_with
+from stream_detector.recipes.datasets import DATASETS, built_in, is_table, name_of, names_with
 from stream_detector.replay import concatenate
 
 SAMPLE_INTERVALS_MS = {name: DATASETS[name].sample_interval_ms for name in built_in("samples")}
@@ -294,7 +294,7 @@ def load_feed(
             message = f"{error}; or give --samples, where a row is a sample and not a whole window"
             raise DatasetError(message) from None
         keys = list(table.keys) if table.keys is not None else None
-        return Feed(source, table.exact, keys or number(path.stem, table.windows), table.labels)
+        return Feed(source, table.exact, keys or number(name_of(path), table.windows), table.labels)
     if source in IMAGE_DATASET_NAMES:
         if split is not None:
             takers = " or ".join(names_with("split"))

@@ -13,6 +13,7 @@ from stream_detector.inspection.labels import find_label, looks_like_label
 from stream_detector.inspection.table import RawColumn, RawTable, is_nothing
 from stream_detector.inspection.times import find_times
 from stream_detector.recipes.columns import LABEL_NOTES, ColumnMap
+from stream_detector.recipes.datasets import name_of
 from stream_detector.text import shorten
 
 Role = Literal["key", "time", "label", "feature", "left out"]
@@ -270,7 +271,7 @@ def _key(
     """Return the name of the column of keys, "" if there is none, and the series of each row."""
     table = found.table
     nothing = np.zeros(table.n_rows, np.intp)
-    alone = _Grouping("", nothing, (table.path.stem,), *_steadiness(nothing, times_ms))
+    alone = _Grouping("", nothing, (name_of(table.path),), *_steadiness(nothing, times_ms))
     if said.key == "":
         return "", alone.series, alone.keys
     if said.key:

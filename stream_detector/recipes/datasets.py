@@ -164,12 +164,24 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() in PARQUET_SUFFIXES
 
 
+def name_of(path: Path) -> str:
+    """Return the name of a file without what its name ends with, `.csv.gz` as a whole.
+
+    Examples
+    --------
+    >>> name_of(Path("d/pumps.csv.gz")), name_of(Path("pumps.v2.csv")), name_of(Path("pumps"))
+    ('pumps', 'pumps.v2', 'pumps')
+    """
+    is_compressed = path.name.lower().endswith(".csv.gz")
+    return path.with_suffix("").stem if is_compressed else path.stem
+
+
 def is_table(path: Path) -> bool:
     """Return whether a file is CSV or Parquet, from its name.
 
     Examples
     --------
-    >>> is_table(Path("a.csv")), is_table(Path("a.png"))
-    (True, False)
+    >>> is_table(Path("a.csv")), is_table(Path("a.CSV.gz")), is_table(Path("a.png"))
+    (True, True, False)
     """
-    return is_parquet(path) or path.suffix.lower() == ".csv"
+    return is_parquet(path) or path.name.lower().endswith((".csv", ".csv.gz"))

@@ -15,7 +15,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from stream_detector.datasets.files.columns import refuse_empty
 from stream_detector.datasets.files.dialect import Dialect, find_dialect
+from stream_detector.datasets.files.file_kinds import opened_csv
 from stream_detector.datasets.files.remedies import layout_problem
 from stream_detector.datasets.files.times import MISSING_WORDS
 from stream_detector.errors import DatasetError
@@ -108,9 +109,9 @@ def open_csv(path: Path) -> Iterator["CsvReader"]:
         If it cannot be read as CSV, at any time until it is closed.
     """
     try:
-        with open_regular(path) as opened:
-            dialect = find_dialect(opened)
-            with io.TextIOWrapper(opened, encoding=dialect.encoding, newline="") as file:
+        with open_regular(path) as opened, opened_csv(path, opened) as (plain, is_compressed):
+            dialect = replace(find_dialect(plain), is_compressed=is_compressed)
+            with io.TextIOWrapper(plain, encoding=dialect.encoding, newline="") as file:
                 yield CsvReader(path, dialect, file)
     except UnicodeDecodeError as error:
         message = f"{path} cannot be read as CSV: {error}; write it as UTF-8"

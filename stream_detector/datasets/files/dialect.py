@@ -9,7 +9,7 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import BufferedReader
+from typing import IO
 
 from stream_detector.datasets.files.remedies import is_number
 
@@ -40,12 +40,15 @@ class Dialect:
         Whether numbers have commas for decimals, and may have points between thousands.
     n_skipped
         Lines above the header: comments, and what is for Excel alone.
+    is_compressed
+        Whether the file is compressed with gzip.
     """
 
     encoding: str = "utf-8-sig"
     separator: str = ","
     has_decimal_commas: bool = False
     n_skipped: int = 0
+    is_compressed: bool = False
 
     @property
     def words(self) -> list[str]:
@@ -64,6 +67,7 @@ class Dialect:
             *(["decimal comma"] if self.has_decimal_commas else []),
             *([_ENCODING_NAMES[self.encoding]] if self.encoding in _ENCODING_NAMES else []),
             *([skipped] if self.n_skipped else []),
+            *(["gzip"] if self.is_compressed else []),
         ]
 
     def plain(self, cells: Sequence[str]) -> Sequence[str]:
@@ -87,7 +91,7 @@ def _plain(cell: str) -> str:
     return text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else cell
 
 
-def find_dialect(file: BufferedReader) -> Dialect:
+def find_dialect(file: IO[bytes]) -> Dialect:
     """Return how an opened CSV file is written; it is at its beginning again afterwards.
 
     Parameters
@@ -133,7 +137,7 @@ def _has_decimal_point(cell: str) -> bool:
     return "." in cell and is_number(cell)
 
 
-def _encoding(file: BufferedReader) -> str:
+def _encoding(file: IO[bytes]) -> str:
     """Return the encoding of a file; one of eight bits where it is no Unicode."""
     start = file.read(_CHUNK)
     for bom, encoding in _BOMS.items():

@@ -26,7 +26,7 @@ from stream_detector.datasets.files.columns import (
 from stream_detector.datasets.files.csv_rows import Parsed, Split, Wanted, open_csv
 from stream_detector.datasets.files.dialect import Dialect
 from stream_detector.datasets.files.parquet import parquet_parts
-from stream_detector.datasets.files.remedies import is_number
+from stream_detector.datasets.files.remedies import is_date, is_number
 from stream_detector.datasets.files.several import alike, files_of, is_parquet_source, stacked
 from stream_detector.datasets.files.times import find_time, to_milliseconds
 from stream_detector.errors import DatasetError
@@ -276,6 +276,10 @@ def take_header(path: Path, first: Split, dialect: Dialect) -> tuple[Sequence[st
     """
     top = first.lines[0]
     numbers = dialect.plain(top)
+    if _has_dates_and_numbers(numbers) and _has_dates_and_numbers(
+        dialect.plain(first.lines[min(1, len(first.lines) - 1)])
+    ):
+        return list(range(len(top))), first
     if all(map(is_number, numbers)):
         every = (dialect.plain(line) for line in first.lines)
         if not _is_sequence(numbers) or all(map(_is_sequence, every)):
@@ -290,6 +294,12 @@ def take_header(path: Path, first: Split, dialect: Dialect) -> tuple[Sequence[st
             "above it if it is not",
         )
     return top, Split(first.rows[1:], first.lines[1:])
+
+
+def _has_dates_and_numbers(cells: Sequence[str]) -> bool:
+    """Return whether cells are dates and numbers, both, and nothing else: values, and no names."""
+    kinds = {"number" if is_number(cell) else is_date(cell) for cell in cells if cell.strip()}
+    return kinds == {"number", True}
 
 
 def _is_sequence(cells: Sequence[str]) -> bool:

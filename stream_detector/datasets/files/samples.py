@@ -31,6 +31,7 @@ from stream_detector.datasets.files.times import is_time_name
 from stream_detector.errors import DatasetError
 from stream_detector.files import AnyPath
 from stream_detector.recipes.columns import BY_NAME, FEATURE_NAME, LABEL_NOTES, ColumnMap
+from stream_detector.recipes.datasets import name_of
 from stream_detector.text import printable
 
 _LOGGER = logging.getLogger("stream_detector.datasets.files")
@@ -359,7 +360,7 @@ def _series(
     if keys is None:
         scales = None if features is None else features.key_scales
         only = scales.keys[0].decode() if scales is not None and len(scales) == 1 else None
-        return (only or columns.path.stem,), np.zeros(len(columns.rows), dtype=np.intp)
+        return (only or name_of(columns.path),), np.zeros(len(columns.rows), dtype=np.intp)
     if "" in keys:
         message = (
             f"{columns.path}, row {columns.rows[keys.index('')]}, column key: expected the name of "

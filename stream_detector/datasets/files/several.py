@@ -9,7 +9,7 @@ import numpy as np
 
 from stream_detector.datasets.files.columns import Columns
 from stream_detector.errors import DatasetError
-from stream_detector.recipes.datasets import PARQUET_SUFFIXES, is_parquet, is_table
+from stream_detector.recipes.datasets import PARQUET_SUFFIXES, is_parquet, is_table, name_of
 
 _WILD = frozenset("*?[")
 
@@ -81,7 +81,7 @@ def alike(first: Columns, part: Columns, *, is_keyed: bool) -> Columns:
     """
     _require_same(first, part)
     if is_keyed and "key" not in part.named:
-        named = {"key": [part.path.stem] * len(part.rows), **part.named}
+        named = {"key": [name_of(part.path)] * len(part.rows), **part.named}
         part = replace(part, named=named)
     return part.with_values([list(part.value_names).index(name) for name in first.value_names])
 
