@@ -20,7 +20,7 @@ if sys.argv[1:]:
     open_bundle(sys.argv[1])
 for _ in range(3):
     before = page_faults()
-    arrays = [np.ones(1_500_000) for _ in range(4)]  # 48 MB
+    arrays = [np.ones(1_150_000) for _ in range(3)]  # 28 MB
     del arrays
     print(page_faults() - before)
 """
