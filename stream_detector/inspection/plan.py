@@ -256,15 +256,22 @@ def _choose_no_data(timing: Timing, n_steps: int, n_allowed: float) -> tuple[flo
 def _choose_alerting(interval: float, n_steps: int) -> dict[str, Chosen]:
     """Return when alerts are updated and close."""
     span_ms = n_steps * interval
-    close = min(max(round(span_ms / 2), 1_000), ALERT_MS_MAX)
-    update = min(max(round(span_ms), 60_000), ALERT_MS_MAX)
-    longest = min(max(round(10 * span_ms), 600_000, close), ALERT_MS_MAX)
+    close = _within(span_ms / 2, 1_000, "half a window without an anomaly ends an alert")
+    longest = _within(10 * span_ms, 600_000, "ten windows; then a new alert goes on with it")
     return {
-        "close_after_ms": Chosen(close, "half a window without an anomaly ends an alert"),
-        "update_interval_ms": Chosen(update, "an open alert is published again so often"),
-        "open_ms_max": Chosen(longest, "ten windows; then a new alert goes on with it"),
-        "flood_window_ms": Chosen(longest, "as long as an alert may be open"),
+        "close_after_ms": close,
+        "update_interval_ms": _within(span_ms, 60_000, "an open alert is published again so often"),
+        "open_ms_max": longest,
+        "flood_window_ms": Chosen(longest.value, "as long as an alert may be open"),
     }
+
+
+def _within(milliseconds: float, least: int, why: str) -> Chosen:
+    """Return a time of alerts, and why, where the limits are not what decides."""
+    value = min(max(round(milliseconds), least), ALERT_MS_MAX)
+    if value == ALERT_MS_MAX:
+        return Chosen(value, f"the longest there is: {why}")
+    return Chosen(value, f"{why}; {duration(least)} at least" if value == least else why)
 
 
 def _limits(timing: Timing, n_steps: int) -> list[str]:

@@ -185,3 +185,21 @@ def test_a_rate_for_daily_samples_is_proposed() -> None:
     limits = " ".join(plan([10_000], 86_400_000.0).limits)
     assert "one in the time of 0.083 windows" in limits
     assert "--false-alarms-per-day 0.002" in limits
+
+
+ENDS = "half a window without an anomaly ends an alert"
+
+
+@pytest.mark.parametrize(
+    ("interval_ms", "close_ms", "why"),
+    [
+        (1.0, 1_000, f"{ENDS}; 1 s at least"),
+        (34.0, 1_020, ENDS),
+        (20_160_000.0, 604_800_000, f"the longest there is: {ENDS}"),
+    ],
+)
+def test_a_limit_of_alerts_that_decides_is_said(
+    interval_ms: float, close_ms: int, why: str
+) -> None:
+    chosen = plan([100_000], interval_ms).alerting["close_after_ms"]
+    assert (chosen.value, chosen.why) == (close_ms, why)
