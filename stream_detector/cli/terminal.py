@@ -308,13 +308,15 @@ class _Notes(logging.Handler):
         self.addFilter(_is_note)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line of a record; what is only said, and no warning, is said once."""
+        """Write the line of a record; one of ours only once, such as of a file read again."""
         message = record.getMessage()
         if record.levelno >= logging.WARNING:
-            say(f"{record.levelname.lower()}: {message}")
-        elif message not in self._said:
+            message = f"{record.levelname.lower()}: {message}"
+        if record.name.startswith("stream_detector"):
+            if message in self._said:
+                return
             self._said.add(message)
-            say(message)
+        say(message)
 
 
 def _console() -> Console:

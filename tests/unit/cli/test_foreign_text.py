@@ -483,6 +483,23 @@ def test_what_a_library_logs_is_a_note(
     assert err == f"warning: broker {printable(NASTY)}\n"
 
 
+def test_what_is_logged_twice_of_a_file_is_said_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "lastResort", None)
+    terminal.set_up_streams()
+    assert logging.lastResort is not None
+    for name in ("stream_detector", "kafka"):
+        for level in (logging.WARNING, logging.WARNING, logging.ERROR):
+            logging.lastResort.handle(logging.LogRecord(name, level, "", 0, "again", (), None))
+    err = capsys.readouterr().err
+    assert err.splitlines() == [
+        "warning: again",
+        "error: again",
+        *["warning: again", "warning: again", "error: again"],
+    ]
+
+
 def test_standard_output_takes_any_text(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with out.open("w", encoding="ascii") as stream, pytest.MonkeyPatch.context() as patch:
