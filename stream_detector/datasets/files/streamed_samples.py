@@ -154,11 +154,13 @@ def _in_order(
         read = sample_parts(path, features, choice.columns, exact=True)
         parts = in_time_order(survey.follow(read, choice.mark), samples_at_once(rules))
         first = [*islice(parts, 1)]  # all were read before
-        better = survey.better_origin()
-        if origin or not better:
+        better = survey.better_origin() if features is None else ()
+        if better and not origin:
+            origin = better
+            continue
+        if features is None:
             survey.require_float32()
-            return survey, chain(first, parts)
-        origin = better
+        return survey, chain(first, parts)
 
 
 def _divided(

@@ -1,7 +1,7 @@
 """Samples of Parquet that are not held in memory: their windows are those of all at once."""
 
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from present import present
 
+from stream_detector.core.features import Features
 from stream_detector.core.key_scales import KeyScales
 from stream_detector.datasets import Dataset, cutting
 from stream_detector.datasets.files import ordering
@@ -171,11 +172,16 @@ def test_values_that_float32_does_not_hold_get_an_origin(tmp_path: Path) -> None
         load_windows(recipe_of(write(tmp_path / f"{level:.0e}", "folder", level), 150))
         for level in (1e9, 0.0)
     )
-    origin, none = far.origin
+    origin_of = far.origin
+    origin, none = origin_of
     assert abs(origin - 1e9) < 2
     assert none == 0
     np.testing.assert_allclose(far.train[..., 0], near.train[..., 0] - (origin - 1e9), atol=1e-6)
     np.testing.assert_array_equal(far.train[..., 1], near.train[..., 1])
+    plain = Features(("flow", "heat"))  # of a bundle of other data, which had no origin
+    path = tmp_path / "1e+09"
+    assert load_windows(recipe_of(path, 150), plain).origin == ()
+    assert load_windows(recipe_of(path, 150), replace(plain, origin=origin_of)).origin == origin_of
     stream = present(far.stream)
     read = np.concatenate([windows for _, windows in stream.every.parts()])
     np.testing.assert_array_equal(read[stream.rows], far.train)
