@@ -5,6 +5,7 @@ from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
+from drawing import one_of_each
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -55,13 +56,13 @@ RULES = st.tuples(
     st.integers(1, 3),
     st.integers(1, 60),
 ).map(rules_of)
-ERRORS = st.sampled_from([0.0, 0.1, THRESHOLD, 0.31, 0.5, 0.7, 0.9, 1.3])
+ERRORS = [0.0, 0.1, THRESHOLD, 0.31, 0.5, 0.7, 0.9, 1.3]
 # (time since the window before, error): mostly short steps, and errors on both sides.
-ANY = st.lists(st.tuples(st.sampled_from([1, 1, 1, 2, 5, 30]), ERRORS), max_size=60)
+ANY = st.lists(one_of_each([1, 1, 1, 2, 5, 30], ERRORS), max_size=60)
 # Some windows of an error, then some normal ones, again and again: what floods are made of.
-BURSTS = st.lists(
-    st.tuples(st.integers(1, 3), ERRORS, st.integers(1, 6)), min_size=5, max_size=20
-).map(lambda bursts: [(1, e) for n, error, m in bursts for e in [error] * n + [0.1] * m])
+BURSTS = st.lists(one_of_each([1, 2, 3], ERRORS, range(1, 7)), min_size=5, max_size=20).map(
+    lambda bursts: [(1, e) for n, error, m in bursts for e in [error] * n + [0.1] * m]
+)
 WINDOWS = ANY | BURSTS | st.tuples(BURSTS, ANY, BURSTS).map(lambda parts: [*chain(*parts)])
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 from detectors import make_sample_detector
+from drawing import one_of_each
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -25,11 +26,11 @@ ALERTING = AlertRules(1, 1, 60_000, 40, 0, 100, 10, 100, (("warning", 1.0),))
 
 # Key, intervals since the record before it, number of samples, and their values in turn.
 PLANS = st.lists(
-    st.tuples(
-        st.sampled_from([0, 0, 1, 1, 2, 3]),
-        st.sampled_from([0, 0, 1, 1, 4, 4, 9, 30]),
-        st.integers(1, 9),
-        st.sampled_from([(0.0,), (0.1, 0.3), (0.2,), (1.0, 0.0), (50.0,), (None, 0.1)]),
+    one_of_each(
+        [0, 0, 1, 1, 2, 3],
+        [0, 0, 1, 1, 4, 4, 9, 30],
+        range(1, 10),
+        [(0.0,), (0.1, 0.3), (0.2,), (1.0, 0.0), (50.0,), (None, 0.1)],
     ),
     min_size=20,
     max_size=80,

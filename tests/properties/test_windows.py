@@ -8,6 +8,7 @@ from itertools import chain, compress
 from typing import Any
 
 import numpy as np
+from drawing import one_of_each
 from hypothesis import event, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -55,24 +56,24 @@ RULES = st.tuples(
     st.sampled_from([0.0, 0.0, 1.0, 3.0, 7.3]),
     st.sampled_from([1.0, 3.0, 20.0]),
 ).map(rules_of)
-MISSING = st.sampled_from([None] * 6 + [0, 1, 2])
+MISSING = [None] * 6 + [0, 1, 2]
 """The feature that is missing, or with 2 all of them."""
-JITTERS = st.sampled_from([0.0, 0.0, 0.2, -0.2, 0.45, -1.5])
-SAMPLES = st.lists(
-    st.tuples(st.sampled_from(STEPS), JITTERS, MISSING), min_size=1, max_size=5
-) | st.lists(
-    st.tuples(st.sampled_from([0.1875, 0.3125, 0.4375]), st.just(0.0), MISSING), max_size=9
+JITTERS = [0.0, 0.0, 0.2, -0.2, 0.45, -1.5]
+SAMPLES = st.lists(one_of_each(STEPS, JITTERS, MISSING), min_size=1, max_size=5) | st.lists(
+    one_of_each([0.1875, 0.3125, 0.4375], [0.0], MISSING), max_size=9
 ).map(lambda crowded: [(1.0, 0.0, None), *crowded])
 # Partition, key, how far behind the record is, how long the key was idle before or how far its
 # clock was set back, samples.
 RECORDS = st.lists(
     st.tuples(
-        st.integers(0, 1),
-        st.integers(0, 2),
-        st.sampled_from([0] * 12 + [2, 5, 9, 2, 5, 9, 60, -60, 61, -500]),
-        st.sampled_from([0.0] * 15 + [1.5, -1.5, -0.3]),
+        one_of_each(
+            [0, 1],
+            [0, 1, 2],
+            [0] * 12 + [2, 5, 9, 2, 5, 9, 60, -60, 61, -500],
+            [0.0] * 15 + [1.5, -1.5, -0.3],
+        ),
         SAMPLES,
-    ),
+    ).map(lambda drawn: (*drawn[0], drawn[1])),
     min_size=10,
     max_size=40,
 )

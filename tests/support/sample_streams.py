@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import orjson
 from detectors import make_sample_detector
+from drawing import one_of_each
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -113,15 +114,15 @@ STREAMS = st.builds(
     stride=st.integers(1, 5),
     lateness_ms=st.sampled_from([0, 0, 10, 35]),
     ttl_ms=st.sampled_from([100, 300, 10_000]),
-    alerting=st.tuples(
-        st.sampled_from([1, 1, 2, 3]),
-        st.integers(1, 2),
-        st.sampled_from([1, 20, 100]),
-        st.sampled_from([1, 10, 50]),
-        st.sampled_from([0, 0, 30]),
-        st.sampled_from([10, 60, 500]),
-        st.sampled_from([1, 1, 3]),
-        st.sampled_from([1, 200, 1_000]),
+    alerting=one_of_each(
+        [1, 1, 2, 3],
+        [1, 2],
+        [1, 20, 100],
+        [1, 10, 50],
+        [0, 0, 30],
+        [10, 60, 500],
+        [1, 1, 3],
+        [1, 200, 1_000],
     ),
     missing=st.sampled_from(["hold", "interpolate", "reject"]),
     no_data_ms=st.sampled_from([None, None, 10, 25, 60]),
@@ -130,10 +131,10 @@ STREAMS = st.builds(
     incident_ms=st.sampled_from([None, 1, 30, 300]),
 )
 SAMPLES = st.lists(
-    st.tuples(
-        st.sampled_from([1, 1, 1, 1, 1, 1, 1, 1, 0, 2, 5]),
-        st.sampled_from([0.0, 0.1, 0.2, 0.3, 3.5, 9.0, -9.0, None]),
-        st.sampled_from([0.0, 0.1, 0.2, 0.3, None]),
+    one_of_each(
+        [1, 1, 1, 1, 1, 1, 1, 1, 0, 2, 5],
+        [0.0, 0.1, 0.2, 0.3, 3.5, 9.0, -9.0, None],
+        [0.0, 0.1, 0.2, 0.3, None],
     ),
     min_size=1,
     max_size=5,
@@ -145,13 +146,15 @@ BAD = ("junk", "no key", "tombstone", "huge", "seconds", "content type", "shape"
 # Partition, key, how far behind, how long before (or how far the clock is set back), what, samples.
 PLANS = st.lists(
     st.tuples(
-        st.sampled_from([0, 0, 1]),
-        st.sampled_from([0, 0, 0, 1, 2]),
-        st.sampled_from([0] * 12 + [2, 6, 2, 6, 100_000, -100_000, 9, -9]),
-        st.sampled_from([0] * 18 + [50, 2_000, -50]),
+        one_of_each(
+            [0, 0, 1],
+            [0, 0, 0, 1, 2],
+            [0] * 12 + [2, 6, 2, 6, 100_000, -100_000, 9, -9],
+            [0] * 18 + [50, 2_000, -50],
+        ),
         st.sampled_from(KINDS * 5 + BAD),
         SAMPLES,
-    ),
+    ).map(lambda drawn: (*drawn[0], *drawn[1:])),
     min_size=10,
     max_size=50,
 )
