@@ -1,5 +1,6 @@
 """The command `init`: from a file of samples to a recipe, a bundle, and what to expect of it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ from stream_detector.cli.options import (
     input_changes,
     seconds,
 )
-from stream_detector.cli.terminal import print_json
+from stream_detector.cli.terminal import print_json, say
 from stream_detector.errors import ConfigError
 from stream_detector.recipes.input import parse_input
 from stream_detector.settings import DetectSettings, load_settings
@@ -158,11 +159,16 @@ def _make(
     from stream_detector.cli.init_views import report_of, show_made, show_next
     from stream_detector.inspection.roles import Said
     from stream_detector.inspection.table import read_raw
-    from stream_detector.inspection.whole_windows import find_windows
+    from stream_detector.inspection.whole_windows import find_windows, why_samples
 
     table = read_raw(data)
-    windows = find_windows(table) if choices.said == Said() else None
-    if windows is not None:
+    said = choices.said
+    is_open = replace(said, label=None, normal_label=None) == Said() and choices.interval_s is None
+    windows = find_windows(table, said.label, said.normal_label) if is_open else None
+    why = None if windows is None else why_samples(table, windows)
+    if why is not None:
+        say(f"{data}: {why}")
+    elif windows is not None:
         from stream_detector.cli.init_windows import init_windows
 
         init_windows(table, windows, target, is_training=is_training, as_json=as_json)

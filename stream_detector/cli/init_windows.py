@@ -30,8 +30,15 @@ def init_windows(
     told = (
         f"{path.name}: {layout.n_rows:,} rows, each row is a whole window of {n_steps} values "
         f"({layout.values[0]} to {layout.values[-1]}); {layout.n_normal:,} are normal. "
-        "If a row is one sample with many features, say which column is the time with --time"
+        "If a row is one sample with many features, say which column is the time with --time, or "
+        "how far rows are apart with --interval"
     )
+    if layout.maybe_label:
+        say(
+            f"note: column {layout.maybe_label} has few different whole numbers, as labels have: "
+            f"if it is no value, give --label {layout.maybe_label} --normal-label and what normal "
+            "rows have"
+        )
     report: dict[str, object] = {
         "data": str(path),
         "recipe": str(target.recipe),

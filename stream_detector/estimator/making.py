@@ -26,6 +26,7 @@ from stream_detector.inspection.whole_windows import (
     compose_array,
     compose_windows,
     find_windows,
+    why_samples,
 )
 from stream_detector.recipes import Recipe, apply_overrides, parse_recipe
 from stream_detector.training import load_windows
@@ -116,7 +117,11 @@ def _holds_windows(given: Given, wishes: Wishes) -> bool:
         return wishes.record == "window" or given.window_shape is not None
     if given.index is None:
         return len(given.names) >= N_VALUES_MIN
-    return wishes.said == Said() and find_windows(given.raw()) is not None
+    if wishes.said != Said():
+        return False
+    raw = given.raw()
+    layout = find_windows(raw)
+    return layout is not None and why_samples(raw, layout) is None
 
 
 def _prepare_windows(given: Given, wishes: Wishes) -> Prepared:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,15 @@ N_VALUES_MIN = 16
 
 N_ROWS_MIN = 50
 """With fewer windows there is too little to learn from and to calibrate on."""
+
+_N_ROWS_COMPARED, _N_APART_MAX = 5_000, 64
+_MORE_ALIKE = 0.05
+"""By how much rows are more alike than columns where they are samples. Of four servers of 38
+metrics the two correlations were 0.51 and 0.41 at the closest. Of windows of ECG, servers and pumps
+rows were less alike than columns, if only by 0.003 where windows overlap and are in order."""
+
+_LABELS_MAX = 10
+"""Most different labels of a column that is not called so."""
 
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 _FALSE_ALARM_SHARE = 0.005
@@ -41,6 +50,9 @@ class WindowLayout:
         What the label of a normal row is; None for 0.
     n_normal, n_rows
         How many rows are normal, and how many there are.
+    maybe_label
+        Name of a column among the values that may be one of labels: the first or the last, with
+        few different whole numbers. "" where there is none.
     """
 
     values: tuple[str, ...]
@@ -48,14 +60,26 @@ class WindowLayout:
     normal_label: str | None
     n_normal: int
     n_rows: int
+    maybe_label: str = ""
 
 
-def find_windows(table: RawTable) -> WindowLayout | None:
-    """Return what the columns are, None where the rows are no windows."""
+def find_windows(
+    table: RawTable, label: str | None = None, normal_label: str | None = None
+) -> WindowLayout | None:
+    """Return what the columns are, None where the rows are no windows.
+
+    Parameters
+    ----------
+    table
+        The file.
+    label, normal_label
+        What a person said: the name of the column of labels, "" for none, and the label of a normal
+        row; None leaves it to be found out.
+    """
     runs: list[list[str]] = [[]]
     last = ("", 0)
     for column in table.columns:
-        match = _NUMBERED.fullmatch(column.name)
+        match = _NUMBERED.fullmatch(column.name) if column.name != label else None
         found = (match[1], int(match[2])) if match and column.numbers is not None else ("", 0)
         is_next = match is not None and found == (last[0], last[1] + 1) and bool(runs[-1])
         if not is_next:
@@ -67,8 +91,12 @@ def find_windows(table: RawTable) -> WindowLayout | None:
     rest = [column for column in table.columns if column.name not in values]
     if len(values) < N_VALUES_MIN or find_times(rest, None, is_said=False) is not None:
         return None
-    labels = find_label(rest, None, is_said=False)
-    # The last number of a file without a header may be a label, as in UCR's files the first.
+    if label:
+        rest = [column for column in rest if column.name == label]
+        if not rest:
+            return None
+    is_wanted = label != ""
+    labels = find_label(rest, normal_label, is_said=bool(label)) if is_wanted else None
     is_normal = np.ones(table.n_rows, np.bool_) if labels is None else labels.is_normal
     return WindowLayout(
         values,
@@ -76,6 +104,59 @@ def find_windows(table: RawTable) -> WindowLayout | None:
         None if labels is None else labels.normal_label,
         int(is_normal.sum()),
         table.n_rows,
+        _maybe_label(table, values) if labels is None and is_wanted else "",
+    )
+
+
+def _maybe_label(table: RawTable, values: Sequence[str]) -> str:
+    """Return the column with the first or last value if it looks like labels, as UCR's files have.
+
+    A file without a header does not say.
+    """
+    n_different = {}
+    for column in table.columns:
+        if column.name in values and column.numbers is not None:
+            different = np.unique(column.numbers)
+            is_whole = bool((different == np.round(different)).all())
+            n_different[column.name] = (len(different), is_whole)
+    usual = float(np.median([n for n, _ in n_different.values()]))
+    for name in (values[-1], values[0]):
+        n, is_whole = n_different[name]
+        if is_whole and 1 < n <= _LABELS_MAX < usual:
+            return name
+    return ""
+
+
+def why_samples(table: RawTable, layout: WindowLayout) -> str | None:
+    """Return why rows with numbered columns are samples; None where they are windows.
+
+    Samples follow each other: each is like the one before it. In a window it is the columns that
+    follow each other, each like the one before it, or of several features like the one so many
+    columns before it.
+
+    Parameters
+    ----------
+    table, layout
+        The file, and what its columns would be.
+    """
+    by_name = {column.name: column.numbers for column in table.columns}
+    columns = [by_name[name] for name in layout.values]
+    values = np.stack([each[:_N_ROWS_COMPARED] for each in columns if each is not None], axis=1)
+    values = values - np.nanmean(values, axis=0)  # (n_rows, n_values)
+    spread = np.nanstd(values, axis=0)
+    scaled = np.nan_to_num(values[:, spread > 0] / spread[spread > 0])
+    n_values = scaled.shape[1]
+    if len(scaled) < N_ROWS_MIN or n_values <= 1:
+        return None
+    of_rows = float((scaled[1:] * scaled[:-1]).mean())
+    apart = range(1, min(n_values // 2, _N_APART_MAX) + 1)
+    of_columns = max(float((scaled[:, each:] * scaled[:, :-each]).mean()) for each in apart)
+    if of_rows <= of_columns + _MORE_ALIKE:
+        return None
+    return (
+        f"each row is a sample of {len(layout.values)} features and no window: it is like the row "
+        f"before it (correlation {of_rows:.2f}) more than a column is like its neighbours "
+        f"({of_columns:.2f}); if each is a window, train a recipe with window.record = 'window'"
     )
 
 

@@ -9,7 +9,11 @@ from stream_detector.errors import DatasetError
 from stream_detector.files import read_toml
 from stream_detector.inspection.recipe_text import plain
 from stream_detector.inspection.table import read_raw
-from stream_detector.inspection.whole_windows import compose_windows, find_windows
+from stream_detector.inspection.whole_windows import (
+    compose_windows,
+    find_windows,
+    why_samples,
+)
 from stream_detector.recipes import parse_recipe, shipped_recipe
 from stream_detector.training import load_windows
 
@@ -52,6 +56,68 @@ def test_a_file_with_times_or_few_columns_is_one_of_samples(tmp_path: Path) -> N
     (tmp_path / "timed.csv").write_text("\n".join(["time," + lines[0], *timed[1:]]) + "\n")
     assert find_windows(read_raw(tmp_path / "timed.csv")) is None
     assert find_windows(read_raw(tmp_path / "many.csv")) is not None
+
+
+SERVERS = ("1-6", "2-1", "2-7", "3-3")
+
+
+@pytest.mark.parametrize("name", [f"smd/train/machine-{each}.txt.gz" for each in SERVERS])
+def test_rows_that_follow_each_other_are_samples(data_folder: Path, name: str) -> None:
+    table = read_raw(data_folder / name)
+    layout = find_windows(table)
+    assert layout is not None
+    assert len(layout.values) == 38
+    why = why_samples(table, layout)
+    assert why is not None
+    assert why.startswith("each row is a sample of 38 features and no window: it is like the row")
+
+
+@pytest.mark.parametrize("n_features", [1, 3])
+@pytest.mark.parametrize("is_in_order", [True, False])
+def test_columns_that_follow_each_other_are_windows(
+    tmp_path: Path, n_features: int, is_in_order: bool
+) -> None:
+    rng = np.random.default_rng(5)
+    signal = np.cumsum(rng.normal(size=(400, n_features)), axis=0)
+    windows = np.stack([signal[at : at + 30].ravel() for at in range(0, 360, 3)])
+    if not is_in_order:
+        windows = rng.permutation(windows)
+    names = ",".join(f"v{at}" for at in range(windows.shape[1]))
+    path = tmp_path / "windows.csv"
+    np.savetxt(path, windows, delimiter=",", header=names, comments="")
+    table = read_raw(path)
+    layout = find_windows(table)
+    assert layout is not None
+    assert why_samples(table, layout) is None
+
+
+def test_a_label_without_a_name_is_noticed_and_can_be_said(data_folder: Path) -> None:
+    table = read_raw(data_folder / "ecg5000" / "ecg.csv.gz")
+    layout = find_windows(table)
+    assert layout is not None
+    assert why_samples(table, layout) is None
+    assert (len(layout.values), layout.maybe_label, layout.label) == (141, "141", "")
+    said = find_windows(table, "141", "1")
+    assert said is not None
+    assert (len(said.values), said.maybe_label, said.label) == (140, "", "141")
+    assert (said.n_normal, said.normal_label) == (2919, "1")
+    nothing = find_windows(table, "")
+    assert nothing is not None
+    assert (len(nothing.values), nothing.maybe_label) == (141, "")
+    assert find_windows(table, "absent") is None
+
+
+def test_the_first_column_may_be_the_label_and_values_of_many_kinds_are_none(
+    tmp_path: Path,
+) -> None:
+    names = [f"v{number}" for number in range(24)]
+    lines = write(tmp_path / "beats.csv", names).read_text().splitlines()
+    for n_kinds, expected in ((10, "v0"), (11, "")):
+        changed = [f"{at % n_kinds},{line.partition(',')[2]}" for at, line in enumerate(lines[1:])]
+        (tmp_path / "ucr.csv").write_text("\n".join([lines[0], *changed]) + "\n")
+        layout = find_windows(read_raw(tmp_path / "ucr.csv"))
+        assert layout is not None
+        assert layout.maybe_label == expected
 
 
 def test_too_few_windows_are_refused(tmp_path: Path) -> None:
