@@ -165,15 +165,14 @@ def is_parquet(path: Path) -> bool:
 
 
 def name_of(path: Path) -> str:
-    """Return the name of a file without what its name ends with, `.csv.gz` as a whole.
+    """Return the name of a file without what it ends with, that before `.gz` included.
 
     Examples
     --------
     >>> name_of(Path("d/pumps.csv.gz")), name_of(Path("pumps.v2.csv")), name_of(Path("pumps"))
     ('pumps', 'pumps.v2', 'pumps')
     """
-    is_compressed = path.name.lower().endswith(".csv.gz")
-    return path.with_suffix("").stem if is_compressed else path.stem
+    return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
 
 
 def is_table(path: Path) -> bool:
