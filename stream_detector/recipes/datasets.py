@@ -175,6 +175,17 @@ def name_of(path: Path) -> str:
     return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
 
 
+def is_text_table(path: Path) -> bool:
+    """Return whether a file may be CSV, from its name: compressed or not, also as `.txt`.
+
+    Examples
+    --------
+    >>> is_text_table(Path("a.csv")), is_text_table(Path("a.TXT.gz")), is_text_table(Path("a.pq"))
+    (True, True, False)
+    """
+    return path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".txt"))
+
+
 def is_table(path: Path) -> bool:
     """Return whether a file is CSV or Parquet, from its name.
 

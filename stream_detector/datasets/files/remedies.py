@@ -4,11 +4,11 @@ The lines write a second file beside the first, so that obeying a message destro
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from pathlib import Path
 
-from stream_detector.recipes.datasets import is_parquet
+from stream_detector.recipes.datasets import is_parquet, name_of
 
 _BLANKS = r"\s+"
 _NUMERIC_DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?:[ T]+\d{1,2}:\d{2}.*)?")
@@ -63,7 +63,8 @@ def mend(path: Path, change: str = "", *, read: str = "", write: str = "") -> st
     in Python: import pandas; t = pandas.read_csv('a.csv', sep=';');
     t.to_csv('a.mended.csv', index=False); then give a.mended.csv
     """
-    mended = path.with_name(f"{path.stem}.mended{path.suffix}")
+    name = name_of(path)
+    mended = path.with_name(f"{name}.mended{path.name.removeprefix(name)}")
     kind = "parquet" if is_parquet(path) else "csv"
     if kind == "parquet":
         read = write = ""
@@ -141,6 +142,23 @@ def remedy_for_cell(
     change = f"t = t[pandas.to_numeric(t[{column!r}], errors='coerce').notna()]"
     mended = mend(path, change, **headerless)
     return f"a window has a number at each step: correct the cell or remove the row, {mended}"
+
+
+def with_times(path: Path, headers: Iterable[str | int]) -> str:
+    """Return how the rows of a file without times get some, one second apart.
+
+    Parameters
+    ----------
+    path
+        The file.
+    headers
+        Headers of its columns, numbers where it has none.
+    """
+    is_headerless = any(isinstance(each, int) for each in headers)
+    numbered = "t.columns = [str(at + 1) for at in t.columns]; " * is_headerless
+    change = f"{numbered}t.insert(0, 'timestamp_ms', 1_000 * t.index)"
+    mended = mend(path, change, read="header=None" * is_headerless)
+    return f"if it has no times and rows are 1 s apart, {mended}"
 
 
 def layout_problem(path: Path, lines: Sequence[Sequence[str]]) -> str | None:

@@ -25,7 +25,7 @@ from stream_detector.datasets.files.extra import refuse_extra, refuse_row_number
 from stream_detector.datasets.files.long_form import widened
 from stream_detector.datasets.files.ordering import TimeWatch
 from stream_detector.datasets.files.reading import column_parts, read_columns
-from stream_detector.datasets.files.remedies import mend, to_milliseconds
+from stream_detector.datasets.files.remedies import mend, to_milliseconds, with_times
 from stream_detector.datasets.files.several import stacked
 from stream_detector.datasets.files.times import is_time_name
 from stream_detector.errors import DatasetError
@@ -345,7 +345,7 @@ def _where_time_is(columns: Columns) -> str:
             f"; if {name} is the time, name it timestamp_ms (and multiply it by 1000 if it is in "
             f"seconds), {mend(columns.path, change)}"
         )
-    return ""
+    return f"; {with_times(columns.path, columns.headers.values())}"
 
 
 def _series(

@@ -9,7 +9,13 @@ import numpy as np
 
 from stream_detector.datasets.files.columns import Columns
 from stream_detector.errors import DatasetError
-from stream_detector.recipes.datasets import PARQUET_SUFFIXES, is_parquet, is_table, name_of
+from stream_detector.recipes.datasets import (
+    PARQUET_SUFFIXES,
+    is_parquet,
+    is_table,
+    is_text_table,
+    name_of,
+)
 
 _WILD = frozenset("*?[")
 
@@ -52,8 +58,10 @@ def is_parquet_source(path: Path) -> bool:
 
 def holds_tables(path: Path) -> bool:
     """Return whether a path means CSV or Parquet files: by its name, or as a folder of some."""
-    return is_table(path) or (
-        path.is_dir() and (_has_parquet(path) or any(map(is_table, path.iterdir())))
+    return (
+        is_parquet(path)
+        or is_text_table(path)
+        or (path.is_dir() and (_has_parquet(path) or any(map(is_table, path.iterdir()))))
     )
 
 

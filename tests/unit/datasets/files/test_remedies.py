@@ -1,5 +1,6 @@
 """Files that are nearly right: what is wrong is named, and obeying the message mends it."""
 
+import gzip
 import logging
 import re
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ from present import present
 
 from stream_detector.datasets import load_samples
 from stream_detector.datasets.files.samples import read_samples
+from stream_detector.datasets.files.several import holds_tables
 from stream_detector.datasets.files.windows import read_windows
 from stream_detector.errors import DatasetError
 
@@ -50,6 +52,20 @@ def test_blanks_between_cells_are_named_and_the_message_mends_it(tmp_path: Path)
     path = write(tmp_path, "1.5  -2 3\n3  4.25 5\n")
     mended = obey(refused(read_windows, path, "blanks"))
     assert read_windows(mended).windows[:, :, 0].tolist() == [[1.5, -2, 3], [3, 4.25, 5]]
+
+
+@pytest.mark.parametrize("header", ["a,b\n", ""])
+@pytest.mark.parametrize("name", ["mine.csv", "mine.txt.gz"])
+def test_rows_without_times_get_some(tmp_path: Path, header: str, name: str) -> None:
+    path = tmp_path / name
+    text = f"{header}1.5,2\n3,4\n5,6\n".encode()
+    path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    mended = obey(refused(read_samples, path, "if it has no times and rows are 1 s apart"))
+    assert holds_tables(mended)
+    found = read_samples(mended)
+    assert found.feature_names == (("a", "b") if header else ("1", "2"))
+    assert found.samples.times_ms.tolist() == [0, 1_000, 2_000]
+    assert found.samples.values.tolist() == [[1.5, 2], [3, 4], [5, 6]]
 
 
 def test_a_header_marked_as_a_comment_is_a_header(tmp_path: Path) -> None:
