@@ -268,10 +268,11 @@ def _choose_alerting(interval: float, n_steps: int) -> dict[str, Chosen]:
 
 def _within(milliseconds: float, least: int, why: str) -> Chosen:
     """Return a time of alerts, and why, where the limits are not what decides."""
-    value = min(max(round(milliseconds), least), ALERT_MS_MAX)
-    if value == ALERT_MS_MAX:
-        return Chosen(value, f"the longest there is: {why}")
-    return Chosen(value, f"{why}; {duration(least)} at least" if value == least else why)
+    if milliseconds < least:
+        return Chosen(least, f"{why}; {duration(least)} at least")
+    if milliseconds > ALERT_MS_MAX:
+        return Chosen(ALERT_MS_MAX, f"the longest there is: {why}")
+    return Chosen(round(milliseconds), why)
 
 
 def _limits(timing: Timing, n_steps: int) -> list[str]:

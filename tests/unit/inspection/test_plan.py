@@ -194,8 +194,10 @@ ENDS = "half a window without an anomaly ends an alert"
     ("interval_ms", "close_ms", "why"),
     [
         (1.0, 1_000, f"{ENDS}; 1 s at least"),
-        (34.0, 1_020, ENDS),
-        (20_160_000.0, 604_800_000, f"the longest there is: {ENDS}"),
+        (1_000 / 30, 1_000, ENDS),
+        (20_159_999.0, 604_799_970, ENDS),
+        (20_160_000.0, 604_800_000, ENDS),
+        (20_160_001.0, 604_800_000, f"the longest there is: {ENDS}"),
     ],
 )
 def test_a_limit_of_alerts_that_decides_is_said(
