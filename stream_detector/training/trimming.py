@@ -33,9 +33,10 @@ FAR = 1.5
 """How many times as far from normal as the farthest windows of most keys a fault is at least. On
 a simulated fleet of 20 without faults, one window of 2,000 was beyond 1.5."""
 
-FAULT_SHARE_MAX = 0.2
+FAULT_SHARE_MAX = 0.1
 """Largest share of the windows that are faults. Where more of them look like some, keys differ from
-each other, or have so few windows that most show little of what is normal."""
+each other, or have so few windows that most show little of what is normal. On simulated fleets with
+faults of a kind each hour or two, 1.7 % do."""
 
 _N_SHOWN = 5
 
