@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from key_samples import RULES, Record, arrivals  # tests/support
+from present import present
 
-from stream_detector.core.windowing.silences import Silences
+from stream_detector.core.windowing.silences import Silences, silent_keys
 from stream_detector.core.windowing.window_batch import WindowState
 from stream_detector.core.windowing.windows import assign_windows
 
@@ -51,6 +53,24 @@ def test_the_worked_example_record_by_record() -> None:
 @pytest.mark.parametrize(("time_ms", "is_silent"), [(50.0, False), (50.0625, True)])
 def test_a_key_is_silent_after_more_than_the_limit(time_ms: float, is_silent: bool) -> None:
     assert bool(silences_of([(b"a", [0]), (b"b", [time_ms])])) is is_silent
+
+
+@pytest.mark.parametrize(("time_ms", "is_silent"), [(50.0, False), (50.0625, True)])
+def test_a_key_was_silent_after_more_than_the_limit(time_ms: float, is_silent: bool) -> None:
+    # Both records of the key are in one batch, so that the silence is over by its end.
+    found = silences_of([(b"a", [0]), (b"b", [time_ms]), (b"a", [time_ms])])
+    assert found == [(b"a", 0, 1, 2, False)] * is_silent
+
+
+@pytest.mark.parametrize(("time_ms", "is_silent"), [(50.0, False), (50.0625, True)])
+def test_a_key_is_among_the_silent_ones_after_more_than_the_limit(
+    time_ms: float, is_silent: bool
+) -> None:
+    batch = assign_windows(
+        WindowState.empty(SILENT), SILENT, arrivals((b"a", [0]), (b"b", [time_ms]))
+    )
+    silent = silent_keys(batch.state.apply_delta(), present(SILENT.no_data_after_ms))
+    assert batch.state.keys_of(np.flatnonzero(silent)) == [b"a"] * is_silent
 
 
 def test_a_key_alone_in_its_partition_is_never_silent() -> None:
