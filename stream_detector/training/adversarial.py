@@ -14,7 +14,6 @@ import numpy as np
 
 from stream_detector.core.records import FloatArray
 from stream_detector.recipes.networks import AdversarialNetwork
-from stream_detector.training.adam import Adam
 from stream_detector.training.task import History, Task
 
 _MOMENTUM = 0.5
@@ -58,7 +57,7 @@ class _Adversaries:
         self._deceiver = keras.Model(windows, self._discriminator(self._encoder(windows)))
         task.compile(network)
         for model in (self._discriminator, self._deceiver):
-            optimizer = Adam(task.training.learning_rate, beta_1=_MOMENTUM)
+            optimizer = keras.optimizers.Adam(task.training.learning_rate, beta_1=_MOMENTUM)
             model.compile(optimizer=optimizer, loss="binary_crossentropy")
 
     def fit_batch(self, inputs: FloatArray, rng: np.random.Generator) -> None:

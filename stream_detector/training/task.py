@@ -82,11 +82,7 @@ class Task:
         """Return a new optimizer; models that are fitted separately cannot share one."""
         import keras  # noqa: PLC0415  (slow to load)
 
-        from stream_detector.training.adam import Adam  # noqa: PLC0415  (loads Keras)
-
         settings = {"learning_rate": self.training.learning_rate}
-        if self.training.optimizer == "adam":
-            return Adam(**settings)
         return keras.optimizers.get({"class_name": self.training.optimizer, "config": settings})
 
     def compile(self, model: Any, steps_at_a_time: int = 1) -> None:
