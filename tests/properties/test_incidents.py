@@ -34,7 +34,9 @@ def test_a_stream_has_the_incidents_that_a_list_of_its_alerts_has(
         if near:
             assert alert.incident_id == near[0].name
         elif alert.event == "open":
-            assert alert.incident_id not in [each.name for each in known]
+            # One of the same moment that is no longer kept has the same name: it is the same one.
+            others = [each.name for each in known if each.first_ms != alert.opened_ms]
+            assert alert.incident_id not in others
             known.append(Known(alert.opened_ms, alert.incident_id))
         else:
             assert alert.incident_id is None
