@@ -291,8 +291,8 @@ def cut_by_key(
             last = keys[end - 1]
 
 
-def some_samples(samples: Samples, rows: slice | NDArray[np.intp]) -> Samples:
-    """Return some of the samples, with the keys of all."""
+def some_samples(samples: Samples, rows: slice | NDArray[np.intp] | NDArray[np.bool_]) -> Samples:
+    """Return some of the samples, or all in another order, with the same keys."""
     return replace(
         samples,
         series=samples.series[rows],

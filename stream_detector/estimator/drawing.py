@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stream_detector.assembly import Served
 from stream_detector.core.features import to_float32
 from stream_detector.core.sample_detector import SampleDetector
+from stream_detector.datasets.cutting import some_samples
 from stream_detector.datasets.windowing import cut_with_rows, join_windows
 from stream_detector.estimator.inputs import Given
 from stream_detector.estimator.running import (
@@ -18,7 +19,6 @@ from stream_detector.estimator.running import (
     read_window_rows,
     reconstruct_windows,
     score_samples,
-    some_samples,
 )
 from stream_detector.evaluation.offline import run_offline
 

@@ -22,6 +22,7 @@ from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.scoring.explanation import Explanation
 from stream_detector.core.scoring.scorer import WINDOWS_MAX, Scorer, WindowScores
 from stream_detector.datasets.base import BASE_MS
+from stream_detector.datasets.cutting import some_samples
 from stream_detector.datasets.files.columns import Columns
 from stream_detector.datasets.files.samples import to_samples
 from stream_detector.datasets.files.windows import WindowTable, to_windows
@@ -249,17 +250,6 @@ def _sample_alerts(detector: SampleDetector, given: SampleRows, row: int) -> lis
     found: list[Alert] = []
     run_offline(only, own, found.append)
     return found
-
-
-def some_samples(samples: Samples, rows: Rows) -> Samples:
-    """Return some samples, of the same series."""
-    return replace(
-        samples,
-        series=samples.series[rows],
-        times_ms=samples.times_ms[rows],
-        values=samples.values[rows],
-        labels=None,
-    )
 
 
 @dataclass(slots=True)

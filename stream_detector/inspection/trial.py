@@ -16,6 +16,7 @@ from stream_detector.core.stream_evaluation import (
     labelled_events,
 )
 from stream_detector.datasets.base import SampleDataset
+from stream_detector.datasets.cutting import some_samples
 from stream_detector.evaluation.figures import grace_ms
 from stream_detector.evaluation.offline import StreamRun, run_offline, spans_of
 from stream_detector.inspection.faults import KINDS, Place, inject, spreads
@@ -157,14 +158,7 @@ def normal_samples(samples: Samples) -> Samples:
     """Return the samples that no label marks as anomalous."""
     if samples.labels is None:
         return samples
-    rows = samples.labels == 0
-    return replace(
-        samples,
-        series=samples.series[rows],
-        times_ms=samples.times_ms[rows],
-        values=samples.values[rows],
-        labels=None,
-    )
+    return replace(some_samples(samples, samples.labels == 0), labels=None)
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from stream_detector.core.records import Samples
 from stream_detector.core.timestamps import STEP_MS, follow, keep
+from stream_detector.datasets.cutting import some_samples
 from stream_detector.replay.fleet import concatenate
 
 _ROWS_AHEAD = 64
@@ -152,14 +153,7 @@ def _series_after_series(samples: Samples) -> Samples:
     """Return the samples one series after the other; unchanged if they are so already."""
     if not (np.diff(samples.series) < 0).any():
         return samples
-    order = np.argsort(samples.series, kind="stable")
-    return Samples(
-        keys=samples.keys,
-        series=samples.series[order],
-        times_ms=samples.times_ms[order],
-        values=samples.values[order],
-        labels=None if samples.labels is None else samples.labels[order],
-    )
+    return some_samples(samples, np.argsort(samples.series, kind="stable"))
 
 
 def _is_new_series(samples: Samples) -> NDArray[np.bool_]:

@@ -19,6 +19,7 @@ from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.stream_evaluation import LabelledEvent, event_rows
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.datasets.base import SampleDataset
+from stream_detector.datasets.cutting import some_samples
 from stream_detector.datasets.feature_order import match_features
 from stream_detector.datasets.files.columns import NAMED, Columns, canonical
 from stream_detector.datasets.files.extra import refuse_extra, refuse_row_numbers
@@ -253,8 +254,8 @@ def to_dataset(
     return SampleDataset(
         name=name,
         split="",
-        train=_part(samples, ~is_test),
-        test=_part(samples, is_test),
+        train=some_samples(samples, ~is_test),
+        test=some_samples(samples, is_test),
         feature_names=table.feature_names,
         faults=table.faults,
     )
@@ -288,17 +289,6 @@ def _faults(columns: Columns, samples: Samples) -> tuple[LabelledEvent, ...]:
         start_ms, end_ms = float(samples.times_ms[first]), float(samples.times_ms[last])
         faults.append(LabelledEvent(key, start_ms, end_ms, kinds[first].strip(), tuple(names)))
     return tuple(faults)
-
-
-def _part(samples: Samples, chosen: NDArray[np.bool_]) -> Samples:
-    """Return the chosen samples, of the same series."""
-    return Samples(
-        keys=samples.keys,
-        series=samples.series[chosen],
-        times_ms=samples.times_ms[chosen],
-        values=samples.values[chosen],
-        labels=None if samples.labels is None else samples.labels[chosen],
-    )
 
 
 def _check_names(columns: Columns) -> None:

@@ -169,8 +169,7 @@ def _divided(
     """Yield samples to train on and samples to test on, of the same keys."""
     for part in parts:
         is_test = part.times_ms > survey.test_begins(part.keys, share)[part.series]  # (n_samples,)
-        train, test = (some_samples(part, np.flatnonzero(each)) for each in (~is_test, is_test))
-        yield train, test
+        yield some_samples(part, ~is_test), some_samples(part, is_test)
 
 
 def _cut(

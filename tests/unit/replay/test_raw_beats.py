@@ -17,7 +17,7 @@ from stream_detector.core.records import FloatArray, RecordBatch
 from stream_detector.core.results import Step
 from stream_detector.core.scoring.scaling import fit_scaler
 from stream_detector.datasets import Dataset, load_samples
-from stream_detector.estimator.running import some_samples
+from stream_detector.datasets.cutting import some_samples
 from stream_detector.recipes import load_recipe
 from stream_detector.replay import ReplayOptions, SampleReplayOptions, replay, replay_samples
 from stream_detector.service import Service
