@@ -105,10 +105,10 @@ def _keep_freed_memory() -> None:
     """Have the allocator keep up to 32 MiB that are freed.
 
     Each step makes and frees arrays of some MiB. glibc returns as much to the kernel at once, page
-    by page, and asks for it again with the next array: a twelfth of the time of `detect`. It keeps
-    twice the size of the largest block that was ever freed, of those up to 32 MiB. So one is, which
-    nothing was written to; other allocators do not care. A larger one would have records of 10 MB
-    lie among small blocks, and more memory in use for ever.
+    by page, and asks for it again with the next array. It keeps twice the size of the largest block
+    that was ever freed, of those up to 32 MiB. So one is, which nothing was written to; other
+    allocators do not care. A larger one would have records of 10 MB lie among small blocks, and
+    more memory in use for ever.
     """
     np.empty((16 << 20) - (64 << 10), np.uint8)
 

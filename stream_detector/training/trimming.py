@@ -35,8 +35,8 @@ a simulated fleet of 20 without faults, one window of 2,000 was beyond 1.5."""
 
 FAULT_SHARE_MAX = 0.1
 """Largest share of the windows that are faults. Where more of them look like some, keys differ from
-each other, or have so few windows that most show little of what is normal. On simulated fleets with
-faults of a kind each hour or two, 1.7 % do."""
+each other, or have so few windows that most show little of what is normal. On simulated fleets of
+20 pumps with 45 faults in eight hours, 1.7 % do (`benchmarks/fleet.py --mixed`)."""
 
 _N_SHOWN = 5
 

@@ -27,7 +27,7 @@ and two keys with the same wrong clock cost the others one restart. Everything f
 records in their order, whatever the batches.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -132,11 +132,9 @@ def advance_stream_time(
             continue
         of_partition = order[rows]
         clock = PartitionClock(float(initial[at]), before, rules)
+        names = [keys[row] for row in of_partition.tolist()]
         after_ms = clock.advance_all(
-            lambda row, of=of_partition: keys[of[row]],  # type: ignore[misc]
-            first[of_partition],
-            steady[of_partition],
-            last[of_partition],
+            names, first[of_partition], steady[of_partition], last[of_partition]
         )
         running[rows] = after_ms
         shifted[rows] = np.append(initial[at], after_ms[:-1])
@@ -190,7 +188,7 @@ class PartitionClock:
 
     def advance_all(
         self,
-        key_of: Callable[[int], bytes],
+        keys: Sequence[bytes],
         first_ms: NDArray[np.float64],
         steady_ms: NDArray[np.float64],
         last_ms: NDArray[np.float64],
@@ -199,8 +197,8 @@ class PartitionClock:
 
         Parameters
         ----------
-        key_of
-            Returns the key of one of the records.
+        keys
+            Key of each record.
         first_ms, steady_ms, last_ms
             The times of each record's `Reach`, each of shape (n_records,).
         """
@@ -213,7 +211,7 @@ class PartitionClock:
             end = min(done + _N_ALONE, n_records)
             for row in range(done, end):
                 reach = Reach(float(first_ms[row]), float(steady_ms[row]), float(last_ms[row]))
-                after_ms[row] = self.advance(key_of(row), reach)
+                after_ms[row] = self.advance(keys[row], reach)
             done = end
         return after_ms
 

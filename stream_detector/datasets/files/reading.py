@@ -276,9 +276,7 @@ def take_header(path: Path, first: Split, dialect: Dialect) -> tuple[Sequence[st
     """
     top = first.lines[0]
     numbers = dialect.plain(top)
-    if _has_dates_and_numbers(numbers) and _has_dates_and_numbers(
-        dialect.plain(first.lines[min(1, len(first.lines) - 1)])
-    ):
+    if all(_has_dates_and_numbers(dialect.plain(line)) for line in first.lines[:2]):
         return list(range(len(top))), first
     if all(map(is_number, numbers)):
         every = (dialect.plain(line) for line in first.lines)
@@ -298,8 +296,8 @@ def take_header(path: Path, first: Split, dialect: Dialect) -> tuple[Sequence[st
 
 def _has_dates_and_numbers(cells: Sequence[str]) -> bool:
     """Return whether cells are dates and numbers, both, and nothing else: values, and no names."""
-    kinds = {"number" if is_number(cell) else is_date(cell) for cell in cells if cell.strip()}
-    return kinds == {"number", True}
+    others = [cell for cell in cells if cell.strip() and not is_number(cell)]
+    return bool(others) and any(map(is_number, cells)) and all(map(is_date, others))
 
 
 def _is_sequence(cells: Sequence[str]) -> bool:
