@@ -4,12 +4,10 @@ The column timestamp_ms and the optional columns key, label, label_kind and labe
 by name; every other column is a feature. CSV needs no extra package; Parquet needs pyarrow.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,31 +15,25 @@ from numpy.typing import NDArray
 from stream_detector.core.features import NAME_CHARACTERS_MAX, Features, to_float32
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.stream_evaluation import LabelledEvent, event_rows
-from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.datasets.base import SampleDataset
 from stream_detector.datasets.cutting import some_samples
 from stream_detector.datasets.feature_order import match_features
-from stream_detector.datasets.files.columns import NAMED, Columns, canonical
+from stream_detector.datasets.files.columns import NAMED, Columns
 from stream_detector.datasets.files.extra import refuse_extra, refuse_row_numbers
-from stream_detector.datasets.files.long_form import widened
+from stream_detector.datasets.files.long_form import LongRows, widened
 from stream_detector.datasets.files.ordering import TimeWatch
 from stream_detector.datasets.files.reading import column_parts, read_columns
 from stream_detector.datasets.files.remedies import mend, to_milliseconds, with_times
-from stream_detector.datasets.files.several import stacked
+from stream_detector.datasets.files.sample_times import times_of
 from stream_detector.datasets.files.times import is_time_name
 from stream_detector.errors import DatasetError
 from stream_detector.files import AnyPath
 from stream_detector.recipes.columns import BY_NAME, FEATURE_NAME, LABEL_NOTES, ColumnMap
 from stream_detector.recipes.datasets import name_of
-from stream_detector.text import printable
 
-_LOGGER = logging.getLogger("stream_detector.datasets.files")
 TEST_SHARE = 0.2
 _BETWEEN_FEATURES = ";"
 """Separates the names of features in a cell of the column label_feature."""
-
-_SECONDS_LIKE = (1e9, 1e10)
-"""Seconds of the years 2001 to 2286; as milliseconds they would be days of early 1970."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,8 +132,8 @@ def sample_parts(
 ) -> Iterator[Samples]:
     """Yield the samples of a file some at a time, in its order, whatever their times.
 
-    They are those of `read_samples`. A file in which each row has one value is read as a whole,
-    since the values of a sample may be anywhere in it.
+    They are those of `read_samples`. Of a file in which each row has one value, the values of a
+    sample may be anywhere, so its samples come in the order of their times, once all was read.
 
     Parameters
     ----------
@@ -158,15 +150,13 @@ def sample_parts(
     path = Path(path)
     parts = column_parts(path, blank_is_missing=True, columns=columns)
     first = next(parts)
+    parts = (part.with_labels() for part in chain([first], parts))
+    rows = LongRows(path, parts) if FEATURE_NAME in first.named else None
     watch = TimeWatch(path)
-    if FEATURE_NAME in first.named:
-        _LOGGER.info(
-            "%s", printable(f"{path}: held in memory, since the values of a sample may be anywhere")
-        )
-        first, parts = widened(stacked(path, [first, *parts])), iter(())
-    for number, received in enumerate(chain([first], parts)):
-        part = _checked(received.with_labels(), features, is_first=not number)
-        samples = replace(_samples(part, features), labels=part.labels())
+    for number, received in enumerate(parts if rows is None else rows.widened()):
+        part = _checked(received, features, is_first=not number)
+        samples = _samples(part, features, () if rows is None else rows.keys)
+        samples = replace(samples, labels=part.labels())
         watch.add(part, samples)
         yield replace(samples, values=np.ascontiguousarray(part.values)) if exact else samples
     watch.warn()
@@ -187,10 +177,12 @@ def _checked(columns: Columns, features: Features | None, *, is_first: bool) -> 
     return columns.with_values(match_features(columns.value_names, features, str(columns.path)))
 
 
-def _samples(columns: Columns, features: Features | None) -> Samples:
-    """Return the rows of columns as samples without labels."""
-    keys, series = _series(columns, features)
-    times_ms = _times_ms(columns)
+def _samples(
+    columns: Columns, features: Features | None, known_keys: Sequence[str] = ()
+) -> Samples:
+    """Return the rows of columns as samples without labels, whose keys come after known ones."""
+    keys, series = _series(columns, features, known_keys)
+    times_ms = times_of(columns)
     values = _values(columns, () if features is None else features.origin)
     return Samples(keys=keys, series=series, times_ms=times_ms, values=values)
 
@@ -339,9 +331,9 @@ def _where_time_is(columns: Columns) -> str:
 
 
 def _series(
-    columns: Columns, features: Features | None
+    columns: Columns, features: Features | None, known: Sequence[str]
 ) -> tuple[tuple[str, ...], NDArray[np.intp]]:
-    """Return the keys in order of appearance, and the number of each sample's key.
+    """Return known keys and others in order of appearance, and the number of each sample's key.
 
     A file without keys is the series that the bundle knows, where it knows one alone: it may have
     been trained on a file of another name.
@@ -358,50 +350,9 @@ def _series(
             "only one series"
         )
         raise DatasetError(message)
-    numbers: dict[str, int] = {}
+    numbers = {key: number for number, key in enumerate(known)}
     series = [numbers.setdefault(key, len(numbers)) for key in keys]
     return tuple(numbers), np.array(series, dtype=np.intp)
-
-
-def _times_ms(columns: Columns) -> NDArray[np.float64]:
-    """Return the column timestamp_ms, refusing values that are not times in milliseconds."""
-    cells = columns.named["timestamp_ms"]
-    try:
-        times_ms = np.array(cells, dtype=np.float64)
-    except (TypeError, ValueError):
-        times_ms = np.array([_number(cell) for cell in cells])
-    bad = np.flatnonzero(~np.isfinite(times_ms))
-    if len(bad):
-        cell = cells[bad[0]]
-        _refuse_time(
-            columns,
-            bad[0],
-            f"expected a number, received {cell!r}; {columns.remedy('timestamp_ms', cell)}",
-        )
-    bad = np.flatnonzero((times_ms < 0) | (times_ms > TIMESTAMP_MS_MAX))
-    if len(bad):
-        what = (
-            "expected milliseconds since 1970-01-01 UTC up to the year 9999, received "
-            f"{times_ms[bad[0]]:.16g}; correct the cell, or convert the column to milliseconds"
-        )
-        _refuse_time(columns, bad[0], what)
-    low, high = _SECONDS_LIKE
-    bad = np.flatnonzero((times_ms >= low) & (times_ms < high))
-    if len(bad):
-        what = (
-            f"expected milliseconds since 1970-01-01 UTC, received {times_ms[bad[0]]:.0f}, which "
-            "looks like seconds; multiply the column by 1000"
-        )
-        _refuse_time(columns, bad[0], what)
-    return times_ms
-
-
-def _number(cell: object) -> float:
-    """Return the number in a cell, NaN if there is none."""
-    try:
-        return float(cell)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return float("nan")
 
 
 def _time_order(columns: Columns, samples: Samples) -> NDArray[np.intp]:
@@ -415,14 +366,6 @@ def _time_order(columns: Columns, samples: Samples) -> NDArray[np.intp]:
     if not watch.n_back:
         return np.arange(len(samples))
     return np.argsort(samples.times_ms, kind="stable")
-
-
-def _refuse_time(columns: Columns, row: int, what: str) -> NoReturn:
-    """Raise for one cell of the column of times."""
-    header = columns.headers.get("timestamp_ms", "timestamp_ms")
-    name = header if isinstance(header, int) else canonical(header)
-    message = f"{columns.path}, row {columns.rows[row]}, column {name}: {what}"
-    raise DatasetError(message)
 
 
 def _values(columns: Columns, origin: Sequence[float]) -> FloatArray:

@@ -21,6 +21,7 @@ from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.window_batch import WindowState
 from stream_detector.datasets.base import Dataset
 from stream_detector.datasets.cutting import assign, samples_at_once, some_samples
+from stream_detector.datasets.files.long_form import feature_names
 from stream_detector.datasets.files.ordering import in_time_order
 from stream_detector.datasets.files.reading import column_parts
 from stream_detector.datasets.files.sample_survey import Mark, SampleSurvey, SomeSamples
@@ -85,8 +86,8 @@ def load_streamed_samples(
     Raises
     ------
     DatasetError
-        As `stream_detector.datasets.files.samples.load`, and if each row has one value, if float32
-        does not hold the values as they are, or if there is no window to train on.
+        As `stream_detector.datasets.files.samples.load`, and if float32 does not hold the values as
+        they are, or if there is no window to train on.
     """
     names = _names_of(path, choice.columns) if features is None else features.names
     if len(names) != rules.n_features:
@@ -125,15 +126,11 @@ class _Cut(NamedTuple):
 
 
 def _names_of(path: Path, columns: ColumnMap) -> tuple[str, ...]:
-    """Return the features of a file in which each row is a sample."""
-    first = next(column_parts(path, blank_is_missing=True, columns=columns))
+    """Return the features of a file; all rows are read where each has the value of one."""
+    parts = column_parts(path, blank_is_missing=True, columns=columns)
+    first = next(parts)
     if FEATURE_NAME in first.named:
-        message = (
-            f"{path}: expected a row for each sample, where not all windows are in memory, "
-            "received one for each value; write a column for each feature, or leave out "
-            "data.n_windows_in_memory"
-        )
-        raise DatasetError(message)
+        return feature_names(path, chain([first], parts))
     return tuple(first.value_names)
 
 

@@ -12,7 +12,7 @@ from present import present
 from stream_detector.core.features import Features
 from stream_detector.core.key_scales import KeyScales
 from stream_detector.datasets import Dataset, cutting
-from stream_detector.datasets.files import ordering
+from stream_detector.datasets.files import long_form, ordering
 from stream_detector.errors import DatasetError
 from stream_detector.recipes import Recipe, load_recipe
 from stream_detector.training import load_windows, train
@@ -23,17 +23,19 @@ pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
 MODELS = Path(__file__).parents[3] / "models"
+LONG = "_long.parquet"
 START, N_TIMES, N_STEPS = 1_767_225_600_000, 700, 8
 MORE = 10_000
 """More windows than there are."""
 
-FORMS = ("by time", "by key", "shuffled", "folder")
+FORMS = ("by time", "by key", "shuffled", "folder", "long", "long by feature", "long shuffled")
 
 
 @pytest.fixture(params=FORMS)
 def path(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Write samples of three keys with labels, gaps and missing values; read few at a time."""
     monkeypatch.setattr("stream_detector.datasets.files.parquet._ROWS_A_PART", 97)
+    monkeypatch.setattr(long_form, "_ROWS_AT_ONCE", 64)
     monkeypatch.setattr(ordering, "_ROWS_A_RUN", 300)
     monkeypatch.setattr(ordering, "_BYTES_IN_MEMORY", 1_000)
     monkeypatch.setattr(cutting, "_WINDOWS_BYTES", 1)
@@ -52,6 +54,8 @@ def write(path: Path, form: str, level: float = 0.0, level_of_c: float | None = 
     label[600:640] = 1
     heat = rng.normal(size=len(flow))
     table = {"key": keys, "timestamp_ms": times, "flow": flow, "heat": heat, "label": label}
+    if form.startswith("long"):
+        return write_long(path.with_name(path.name + LONG), form, table)
     orders = {"by key": np.argsort(keys, kind="stable"), "shuffled": rng.permutation(len(keys))}
     order = orders.get(form, np.arange(len(keys)))
     written = pyarrow.table({name: column[order] for name, column in table.items()})
@@ -62,12 +66,38 @@ def write(path: Path, form: str, level: float = 0.0, level_of_c: float | None = 
     return path.with_suffix(".parquet")
 
 
+def write_long(path: Path, form: str, samples: dict[str, Any]) -> Path:
+    """Write a row for each value, of which some are missing, and some are there twice."""
+    rng = np.random.default_rng(4)
+    rows = np.tile(np.arange(2 * 3 * N_TIMES), 2)
+    rows = rows[rng.random(len(rows)) < np.where(np.arange(len(rows)) < len(rows) // 2, 0.97, 0.1)]
+    sample, feature = np.divmod(rows, 2)
+    values = np.where(feature, samples["heat"][sample], samples["flow"][sample])
+    table = {
+        "key": samples["key"][sample],
+        "timestamp_ms": samples["timestamp_ms"][sample],
+        "feature": np.array(["flow", "heat"])[feature],
+        "value": values + np.arange(len(rows)) / len(rows),  # no two are the same
+        "label": samples["label"][sample] * (feature == 1),
+    }
+    order = np.arange(len(rows))
+    if form == "long by feature":
+        order = np.argsort(feature, kind="stable")
+    if form == "long shuffled":
+        order = rng.permutation(len(rows))
+    written = pyarrow.table({name: column[order] for name, column in table.items()})
+    parquet.write_table(written, path, row_group_size=250)
+    return path
+
+
 def recipe_of(
     path: Path, n_windows: int | None, *overrides: str, recipe: str = "mitdb-dense"
 ) -> Recipe:
+    is_long = path.name.endswith(LONG)
     return load_recipe(
         MODELS / f"{recipe}.toml",
         [
+            *(["data.feature_name=feature", "data.feature_value=value"] if is_long else []),
             "data.name=parquet", "data.series=", f"data.path={path}", f"window.steps={N_STEPS}",
             "window.stride=2", "window.features=2", "window.sample_interval_ms=1000",
             "window.gap_ms_max=5000", "window.missing=interpolate", "window.missing_share_max=0.3",
@@ -249,8 +279,23 @@ def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
     load_windows(recipe_of(path, 300))
     with pytest.raises(DatasetError, match="expected at least one window of 900 samples"):
         load_windows(recipe_of(path, 300, "window.steps=900"))
-    long = {"key": ["a"], "timestamp_ms": [START], "feature": ["flow"], "value": [1.0]}
-    parquet.write_table(pyarrow.table(long), tmp_path / "long.parquet")
-    columns = ("data.feature_name=feature", "data.feature_value=value")
-    with pytest.raises(DatasetError, match="expected a row for each sample"):
-        load_windows(recipe_of(tmp_path / "long.parquet", 300, *columns))
+    long = write(tmp_path / "samples", "long")
+    with pytest.raises(DatasetError, match=r"expected 3 features .*received 2: flow, heat"):
+        load_windows(recipe_of(long, 300, "window.features=3"))
+    with pytest.raises(DatasetError, match="features rpm in the column feature, received flow, h"):
+        load_windows(recipe_of(long, 300, "data.features=['flow', 'rpm']"))
+    without = parquet.read_table(long).drop_columns(["timestamp_ms"])
+    parquet.write_table(without, long)
+    with pytest.raises(DatasetError, match="expected a column of times, by which the features"):
+        load_windows(recipe_of(long, 300))
+
+
+def test_named_features_of_a_row_each_come_in_their_order(tmp_path: Path) -> None:
+    path = write(tmp_path / "samples", "long shuffled")
+    chosen = "data.features=['heat', 'flow']"
+    found, expected = both(path, 150, chosen)
+    assert found.feature_names == ("heat", "flow")
+    assert found.fingerprint == expected.fingerprint
+    one = ("data.features=['heat']", "window.features=1")
+    found, expected = both(path, 150, *one)
+    assert found.fingerprint == expected.fingerprint

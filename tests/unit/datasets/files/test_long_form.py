@@ -1,11 +1,15 @@
 """Files with one value a row give the samples of a file with a column for each feature."""
 
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stream_detector.core.features import Features
+from stream_detector.datasets.files import long_form
+from stream_detector.datasets.files.ordering import in_time_order
 from stream_detector.datasets.files.reading import read_columns
 from stream_detector.datasets.files.samples import load, read_samples, sample_parts
 from stream_detector.errors import ConfigError, DatasetError
@@ -117,14 +121,100 @@ def test_a_recipe_needs_both_names_and_samples() -> None:
         load_recipe(windows, both)
 
 
+def write_many(path: Path, seed: int, n_rows: int = 120) -> Path:
+    """Write rows of few keys, times and features, so that many meet, and some are there twice."""
+    rng = np.random.default_rng(seed)
+    keys, times, names = (rng.integers(0, n, n_rows) for n in (3, 12, 4))
+    tags = ["temp", "flow", "", "rpm"]
+    rows = [
+        f"p{key};{START + 1_000 * at};{tags[name]};{number / 7!r};{('ok', 'bad')[number % 9 == 0]}"
+        for number, (key, at, name) in enumerate(zip(keys, times, names, strict=True))
+    ]
+    path.write_text("\n".join(["device;ts;tag;value;state", *rows]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("wanted", [(), ("rpm", "temp")])
 def test_samples_in_parts_are_those_of_the_file_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, wanted: tuple[str, ...]
+) -> None:
+    n_at_once = 1 + seed % 10
+    monkeypatch.setattr(long_form, "_ROWS_AT_ONCE", n_at_once)
+    path, names = write_many(tmp_path / "a.csv", seed), wanted or ("flow", "temp", "rpm")
+    columns = replace(LONG, label="state", normal_label="ok", features=wanted)
+    features, n_at_most = Features(names, (0.25,) * len(names)), 3 * len(names) * 12 + n_at_once
+    whole = read_samples(path, features, columns)
+    for exact, values in ((False, whole.samples.values), (True, whole.exact)):
+        parts = list(sample_parts(path, features, columns, exact=exact))
+        assert {each.keys for each in parts} == {whole.samples.keys}
+        times = [set(each.times_ms.tolist()) for each in parts]
+        assert all(first.isdisjoint(second) for first, second in combinations(times, 2))
+        assert max(map(len, parts)) <= n_at_most
+        (found,) = in_time_order(parts, 1_000)
+        order = np.argsort(whole.samples.times_ms, kind="stable")
+        np.testing.assert_array_equal(found.values, values[order])
+        for name in ("series", "times_ms", "labels"):
+            expected = getattr(whole.samples, name)[order]
+            np.testing.assert_array_equal(getattr(found, name), expected)
+
+
+def test_keys_of_other_features_are_not_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv")
+    columns = replace(LONG, features=("flow",))
+    path.write_text(path.read_text() + "p3;2026-01-01T00:00:03Z;temp;1\n")
+    (*parts,) = sample_parts(path, Features(("flow",)), columns)
+    assert {each.keys for each in parts} == {("p1", "p2")}
+
+
+def test_a_file_without_keys_is_one_series_in_parts_too(tmp_path: Path) -> None:
+    path = tmp_path / "tank.csv"
+    path.write_text(f"ts,tag,value\n{START},flow,1\n{START},temp,2\n{START + 1000},flow,3\n")
+    (*parts,) = sample_parts(path, Features(("flow", "temp")), replace(LONG, key=""))
+    assert [each.keys for each in parts] == [("tank",), ("tank",)]
+    np.testing.assert_array_equal(parts[0].values, [[1, 2]])
+    np.testing.assert_array_equal(parts[1].values, [[3, np.nan]])
+
+
+def test_rows_that_go_back_are_said_but_not_those_of_one_feature_after_another(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path, features = write(tmp_path / "a.csv"), Features(("flow", "temp"))
-    with caplog.at_level("INFO", "stream_detector"):
-        (found,) = sample_parts(path, features, LONG)
-    assert "a.csv: held in memory, since the values of a sample may be anywhere" in caplog.text
-    whole = read_samples(path, features, LONG).samples
-    assert found.keys == whole.keys
-    for name in ("series", "times_ms", "values"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    path = tmp_path / "a.csv"
+    header = "device,ts,tag,value"
+    rows = [f"p1,{START + at},{tag},{at}" for tag in ("flow", "temp") for at in range(3)]
+    path.write_text("\n".join([header, *rows]) + "\n")
+    list(sample_parts(path, Features(("flow", "temp")), LONG))
+    assert "rows-sorted" not in caplog.text
+    rows[4:] = rows[:3:-1]
+    path.write_text("\n".join([header, *rows]) + "\n")
+    list(sample_parts(path, Features(("flow", "temp")), LONG))
+    assert "rows-sorted" in caplog.text
+    assert "row=7" in caplog.text
+    assert "p1 temp" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ("p1,x,flow,1", r"a.csv, row 5002, column ts: expected a number, received 'x'"),
+        (f",{START},flow,1", r"a.csv, row 5002, column key: expected the name of a series"),
+        (f"p1,{START + 1},temp,1e39", r"a.csv, row 5002, column temp: expected a finite number"),
+        (f"p1,{START},temp,x", r"a.csv, row 5002, column value: expected a number, received 'x'"),
+    ],
+)
+def test_what_is_wrong_far_down_is_named_by_its_row(tmp_path: Path, row: str, what: str) -> None:
+    path = tmp_path / "a.csv"
+    rows = [f"p1,{START + 1_000 * number},flow,{number}" for number in range(5_000)]
+    path.write_text("\n".join(["device,ts,tag,value", *rows, row]) + "\n")
+    with pytest.raises(DatasetError, match=what):
+        list(sample_parts(path, columns=replace(LONG, time_format="ms")))
+
+
+def test_a_file_without_names_of_features_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"device,ts,tag,value\np1,{START},,1\n")
+    what = "expected names of features in the column tag, received $"
+    with pytest.raises(DatasetError, match=what):
+        read_samples(path, columns=LONG)
+    with pytest.raises(DatasetError, match=what):
+        list(sample_parts(path, columns=LONG))
