@@ -39,7 +39,8 @@ WINDOW_SHOWN_MS = 600_000
 NAME_CHARACTERS_MAX = 256
 _LATENCIES_MAX = 200
 _CLOSED_MAX = 10_000
-"""Ended alerts whose ids are kept, so that a repeated event does not open them again."""
+"""Ended alerts whose ids are kept, so that a repeated event does not open them again, and one that
+continues them is shown since they opened."""
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class AlertBoard:
     n_events: int = 0
     _open: OrderedDict[str, dict[str, Any]] = field(default_factory=OrderedDict)
     _closed: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    _since_ms: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _began_ms: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=EVENTS_MAX))
     _minutes: Counter[int] = field(default_factory=Counter)
@@ -88,10 +90,10 @@ class AlertBoard:
             number = known["event_number"] if known else self._closed.get(alert.alert_id, 0)
             if alert.event_number <= number:
                 return
-            shown = shown_alert(alert)
+            shown = {**shown_alert(alert), "since_ms": self._note_since(alert)}
             self._events.append(shown)
             self.n_events += 1
-            if alert.event == "open":
+            if alert.event == "open" and alert.continues_alert_id is None:
                 self.n_alerts += 1
                 self._count_minute(alert.detected_at_ms // 60_000)
                 self._latencies_ms.append(alert.detected_at_ms - alert.event_time_ms)
@@ -162,6 +164,16 @@ class AlertBoard:
         """Return from when to when an alert is; one that is open has no end."""
         start_ms, end_ms = shown["span_ms"]
         return start_ms, inf if self.closes and shown["event"] != "close" else end_ms
+
+    def _note_since(self, alert: Alert) -> int:
+        """Return since when an alert is open, with those that it continues, as far as is known."""
+        since_ms = self._since_ms.pop(alert.alert_id, None)
+        if since_ms is None:
+            since_ms = self._since_ms.get(alert.continues_alert_id or "", alert.opened_ms)
+        self._since_ms[alert.alert_id] = since_ms
+        if len(self._since_ms) > _CLOSED_MAX + OPEN_MAX:
+            self._since_ms.popitem(last=False)
+        return since_ms
 
     def _note_incident(self, alert: Alert) -> None:
         """Note when the incident of an open alert began, as far as its alerts say."""

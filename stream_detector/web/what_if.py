@@ -210,19 +210,29 @@ class WhatIf:
         *,
         is_recalled: bool,
     ) -> list[dict[str, Any]]:
-        """Return the alerts of records, each as its last event says, with when it closed."""
+        """Return the worst event of each alert of records, and when it closed.
+
+        Alerts that continue each other are one.
+        """
         detector = self.view.served.detector
         scorer = _Scored(detector.scorer, settings.factor, kept, is_recalled)
         changed = _changed(detector, scorer, settings)
         state, alerts = changed.initial_state(), dict[str, dict[str, Any]]()
+        first_ids: dict[str, str] = {}
         for batch in batches:
             step = changed.step(state, batch, self.view.content_type)
             state = step.state
             for raised in step.alerts:
-                shown = shown_alert(raised.alert)
-                is_over = raised.alert.event == "close" or not detector.keeps_state
-                shown["closed_ms"] = raised.alert.event_time_ms if is_over else None
-                alerts[raised.alert.alert_id] = shown
+                alert, shown = raised.alert, shown_alert(raised.alert)
+                first = first_ids.get(alert.continues_alert_id or "", alert.alert_id)
+                first = first_ids.setdefault(alert.alert_id, first)
+                known = alerts.get(first, shown)
+                is_over = alert.event == "close" or not detector.keeps_state
+                alerts[first] = {
+                    **max(shown, known, key=lambda each: each["score"] or 0.0),
+                    "opened_ms": known["opened_ms"],
+                    "closed_ms": alert.event_time_ms if is_over else None,
+                }
         return sorted(alerts.values(), key=lambda each: int(each["opened_ms"]))
 
 

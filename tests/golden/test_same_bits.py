@@ -174,6 +174,8 @@ def alert_bytes(alert: dict[str, Any]) -> bytes:
     assert alert["explanation"].pop("unreliable") == []
     assert alert["explanation"].pop("rhythm") is None
     assert {alert.pop(name) for name in ("check", "false_alarms_per_day", "p_value")} == {None}
+    if (alert["event"], alert["reason"]) == ("close", "continued"):
+        alert["reason"] = "max_duration"
     return orjson.dumps(first_names(alert))
 
 

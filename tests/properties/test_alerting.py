@@ -230,16 +230,23 @@ def test_each_event_comes_when_the_rules_say(
             assert calm_ms >= rules.close_after_ms
         if event.reason == "recovered" and event.is_summary and event.continues_alert_id is None:
             assert age_ms >= rules.flood_window_ms
-        if event.reason == "max_duration":
+        is_continued = (event.event, event.reason) == ("close", "continued")
+        if event.reason == "max_duration" or is_continued:
             assert age_ms >= rules.open_ms_max or is_turn
         if event.reason in ("anomalous", "flood") and previous is not None and not is_turn:
             assert at_ms - previous.event_time_ms >= rules.cooldown_ms
-        if event.reason == "continued":
+        goes_on = (event.event, event.reason) == ("open", "continued")
+        if goes_on:
             assert previous is not None
-            assert (previous.event, previous.reason) == ("close", "max_duration")
+            assert previous.event == "close"
+            assert previous.reason in ("continued", "max_duration")
             assert event.continues_alert_id == previous.alert_id
+        if previous is not None and previous.event == "close":
+            is_at_once = goes_on and previous.event_time_ms == at_ms
+            assert (previous.reason == "continued") == is_at_once
         assert event.is_summary or event.n_alerts == 1
         previous = event
+    assert previous is None or (previous.event, previous.reason) != ("close", "continued")
 
 
 @given(steps=WINDOWS, rules=RULES)

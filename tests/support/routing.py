@@ -60,12 +60,25 @@ def make_event_alert(
 
 def life_of(name: str, at_ms: int = START_MS) -> list[Alert]:
     """Return an open, a rise and a close, 10 s after each other."""
-    more = {"opened_ms": at_ms}
+    more = {"opened_ms": at_ms, "severity": "critical", "anomaly_score": 9.0}
     return [
         make_event_alert(name, at_ms=at_ms),
-        make_event_alert(name, "update", 2, at_ms=at_ms + 10_000, severity="critical", **more),
-        make_event_alert(name, "close", 3, at_ms=at_ms + 20_000, severity="critical", **more),
+        make_event_alert(name, "update", 2, at_ms=at_ms + 10_000, **more),
+        make_event_alert(name, "close", 3, at_ms=at_ms + 20_000, **more),
     ]
+
+
+def chain_of(names: str) -> list[Alert]:
+    """Return alerts each of which continues the one before; only the last recovers."""
+    events = []
+    for former, name in zip(["", *names], names, strict=False):
+        opened, risen, closed = life_of(name)
+        if former:
+            opened = replace(opened, reason="continued", continues_alert_id=former)
+        if name != names[-1]:
+            closed = replace(closed, reason="continued")
+        events += [opened, risen, closed]
+    return events
 
 
 def routed(alert: Alert, offset: int = 0, partition: int = 0) -> RoutedEvent:

@@ -51,8 +51,8 @@ AlertReason = Literal[
     "data_again",
 ]
 """Why an event was published: the first three open an alert, the next two update it, and the seven
-after these close it. Of the last three, which are about data that does not come, two open an alert
-and one closes it."""
+after these close it, as `continued` does. Of the last three, which are about data that does not
+come, two open an alert and one closes it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -191,12 +191,13 @@ class Alert:
         Why this event was published. Open: `anomalous`, `continued` (it continues an alert that was
         open for too long), `flood` (a summary instead of one alert too many), `no_data` (the key
         sends nothing) or `feature_missing` (a feature has no value). Update: `severity` (it rose)
-        or `periodic`. Close: `recovered`, `data_again`, `max_duration` (the alert was open, its key
-        active, or its feature missing, for too long), `key_expired` (no more samples), `clock_set`
-        (the key's clock was set back), `bundle_changed` (another bundle took over),
-        `rules_changed` (the rules of alerts were changed) or `state_reset` (the alert's state could
-        not be restored). Events of the last three repeat the alert's last one, and their source is
-        where records are judged without that state.
+        or `periodic`. Close: `recovered`, `data_again`, `continued` (the alert was open for too
+        long, and the next event of its key opens one that continues it), `max_duration` (the alert
+        was open, its key active, or its feature missing, for too long), `key_expired` (no more
+        samples), `clock_set` (the key's clock was set back), `bundle_changed` (another bundle took
+        over), `rules_changed` (the rules of alerts were changed) or `state_reset` (the alert's
+        state could not be restored). Events of the last three repeat the alert's last one, and
+        their source is where records are judged without that state.
     continues_alert_id
         `alert_id` of the alert that this one continues because that one was open for too long; null
         where it continues none.

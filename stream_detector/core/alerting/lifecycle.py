@@ -264,7 +264,7 @@ class _Transition(NamedTuple):
         if self.window.end_ms - last_anomalous_ms >= self.rules.close_after_ms:
             return "recovered"
         if self.window.end_ms - opened_ms >= self.rules.open_ms_max:
-            return "max_duration"
+            return "continued" if self.window.is_anomalous else "max_duration"
         return None
 
 
@@ -293,11 +293,13 @@ def _reset_alerts(now: SeriesAlerts, transition: _Transition) -> Advance:
     opened = now.published
     continues_alert_id = None if now.flood is None else now.flood.continues_alert_id
     events: tuple[Alert, ...] = ()
+    is_continued = activity.n_anomalous >= rules.open_after
     if opened is not None:
-        events = (transition.close(add_window(opened, window, rules.severities), "max_duration"),)
+        opened = add_window(opened, window, rules.severities)
+        events = (transition.close(opened, "continued" if is_continued else "max_duration"),)
         continues_alert_id = events[0].alert_id
     reset = SeriesAlerts(history=now.history & 1, activity=activity.reset())
-    if activity.n_anomalous < rules.open_after:
+    if not is_continued:
         return Advance(reset, events, 0)
     is_flood = activity.is_flood(rules)
     reason: AlertReason = "flood" if is_flood else "anomalous"
@@ -390,7 +392,9 @@ def _continue_summary(
     summary = replace(summary, n_alerts=summary.n_alerts + n_opened)
     is_too_long = transition.window.end_ms - summary.alert.opened_ms >= transition.rules.open_ms_max
     if is_over or is_too_long:
-        closed = transition.close(summary, "recovered" if is_over else "max_duration")
+        goes_on = flood.suppressed is not None and transition.window.is_anomalous
+        reason: AlertReason = "continued" if goes_on else "max_duration"
+        closed = transition.close(summary, "recovered" if is_over else reason)
         return replace(flood, summary=None, continues_alert_id=closed.alert_id), (closed,)
     updated = transition.update(summary, severity)
     events = () if updated is None else (updated.alert,)

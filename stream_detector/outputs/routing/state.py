@@ -13,6 +13,7 @@ silences and calendars say by then::
     read from 7: A joins at 7, B does not, A is brought up to date at 9, C joins at 10; live from 12
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
@@ -83,11 +84,15 @@ class Rules:
         Whether updates are sent whose severity is as before.
     repeat_ms
         An open alert is sent again so often; None never.
+    follows
+        Whether an alert that continues another is that one to whoever is told: neither the close of
+        the one nor the open of the other is sent, as if it were an update.
     """
 
     match: Match = field(default_factory=Match)
     updates: bool = False
     repeat_ms: int | None = None
+    follows: bool = False
 
 
 @dataclass(slots=True)
@@ -96,10 +101,10 @@ class Joined:
 
     Parameters
     ----------
-    offset
-        Of the event with which it joined.
+    offsets
+        Of the event with which it joined, and of those with which others continued it.
     since_ms
-        When that was detected; repeats come at whole intervals from then on.
+        When the first was detected; repeats come at whole intervals from then on.
     newest
         Its newest event.
     due
@@ -112,7 +117,7 @@ class Joined:
         Whether it has closed; it is kept until that was sent.
     """
 
-    offset: int
+    offsets: list[int]
     since_ms: int
     newest: RoutedEvent
     due: RoutedEvent
@@ -213,6 +218,9 @@ class RouteState:
         now_ms
             The time of this machine; repeats of an alert that joins are those after it.
         """
+        former = self._former(event)
+        if former is not None:
+            return self._next(former, event)
         joined = self._joined.get(event.alert.alert_id)
         if joined is None:
             return self._first(event, now_ms)
@@ -223,17 +231,18 @@ class RouteState:
     def replay(self, event: RoutedEvent, position: Position) -> None:
         """Take in an event from before the committed offset: what was sent is known, not sent."""
         alert = event.alert
-        joined = self._joined.get(alert.alert_id)
+        former = self._former(event)
+        joined = former or self._joined.get(alert.alert_id)
         if joined is None:
             if event.metadata.offset in position.joined or (
                 position.is_rest and self._refusal(alert) is None
             ):
                 self._join(event, position.repeated_ms)
                 self.on_sent([event])
-        elif alert.event_number > joined.newest.alert.event_number:
+        elif former is not None or alert.event_number > joined.newest.alert.event_number:
             joined.newest = event
-            has_risen = alert.severity != joined.due.alert.severity
-            if not (has_risen and self._why_held(alert) is not None):
+            is_held = _has_risen(joined, alert) and self._why_held(alert) is not None
+            if not (is_held or self._is_followed(alert)):
                 joined.due = event
                 self.on_sent([event])
 
@@ -252,7 +261,7 @@ class RouteState:
     def on_sent(self, events: Iterable[RoutedEvent]) -> None:
         """Note that events have arrived at the sink; one whose close has is known no more."""
         for event in events:
-            joined = self._joined.get(event.alert.alert_id)
+            joined = self._joined.get(event.alert.alert_id) or self._awaiting(event)
             if joined is None:
                 continue
             if event.alert.event == "close":
@@ -290,8 +299,10 @@ class RouteState:
         found: dict[TopicPartition, list[int]] = {each: [] for each in next_offsets}
         for each in self._joined.values():
             partition = each.newest.partition
-            if partition in found and each.offset < next_offsets[partition]:
-                found[partition].append(each.offset)
+            if partition in found:
+                place = bisect_left(each.offsets, next_offsets[partition])
+                found[partition] += each.offsets[max(0, place - 1) : place]
+                del each.offsets[: max(0, place - 1)]
         return {
             partition: Position(tuple(sorted(offsets)), now_ms)
             for partition, offsets in found.items()
@@ -313,22 +324,41 @@ class RouteState:
     def _next(self, joined: Joined, event: RoutedEvent) -> Outcome:
         """Take in the next event of an alert that has joined."""
         alert, joined.newest = event.alert, event
-        has_risen = alert.severity != joined.due.alert.severity
+        if self._is_followed(alert):
+            return "noted"
+        has_risen = _has_risen(joined, alert)
         if alert.event == "close":
             joined.is_closed = True
             return "due"
         if (has_risen or self._rules.updates) and self._why_held(alert) is None:
             joined.due = event
             return "due"
-        if joined.sent is joined.due and not has_risen:
+        if joined.sent is joined.due and alert.severity == joined.due.alert.severity:
             joined.due = joined.sent = event
         return "noted"
+
+    def _former(self, event: RoutedEvent) -> Joined | None:
+        """Return what has joined and is continued by an event; it bears the name of that now."""
+        name = event.alert.continues_alert_id or ""
+        if not self._rules.follows or event.alert.event != "open" or name not in self._joined:
+            return None
+        former = self._joined[event.alert.alert_id] = self._joined.pop(name)
+        former.offsets.append(event.metadata.offset)
+        return former
+
+    def _is_followed(self, alert: Alert) -> bool:
+        """Return whether an alert closes because another continues it, which is not told."""
+        return self._rules.follows and (alert.event, alert.reason) == ("close", "continued")
+
+    def _awaiting(self, event: RoutedEvent) -> Joined | None:
+        """Return what has been continued since an event of it was to be sent."""
+        return next((each for each in self._joined.values() if each.due is event), None)
 
     def _join(self, event: RoutedEvent, repeated_ms: int) -> None:
         """Note that an alert was sent, unless it can neither be updated nor closed."""
         alert = event.alert
         if not is_whole_window(alert):
-            joined = Joined(event.metadata.offset, alert.detected_at_ms, event, event)
+            joined = Joined([event.metadata.offset], alert.detected_at_ms, event, event)
             joined.n_repeats = self._n_intervals(joined, repeated_ms)
             self._joined[alert.alert_id] = joined
 
@@ -337,6 +367,15 @@ class RouteState:
         if self._rules.repeat_ms is None:
             return 0
         return max(0, (now_ms - joined.since_ms) // self._rules.repeat_ms)
+
+
+def _has_risen(joined: Joined, alert: Alert) -> bool:
+    """Return whether an event is severer than what was to be sent.
+
+    An alert that continues another begins with its own first window, which may be less severe.
+    """
+    due = joined.due.alert
+    return alert.severity != due.severity and (alert.anomaly_score or 0) > (due.anomaly_score or 0)
 
 
 def is_whole_window(alert: Alert) -> bool:

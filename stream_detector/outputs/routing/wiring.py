@@ -88,7 +88,8 @@ def make_runner(
 
     if isinstance(route, EventRoute):
         every_ms = None if route.repeat_interval_s is None else round(route.repeat_interval_s * 1e3)
-        rules = Rules(route.match, route.updates, every_ms)
+        is_read = isinstance(route, AppriseRoute)  # by people; programs are told of each id
+        rules = Rules(route.match, route.updates, every_ms, follows=is_read)
         outbox = Outbox(route.group_window_s or 0.0, route.rate_per_minute)
     else:
         rules, outbox = Rules(route.match), Outbox(is_together=True)

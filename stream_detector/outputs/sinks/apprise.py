@@ -67,7 +67,7 @@ class AppriseSink:
 def message_of(events: Sequence[RoutedEvent]) -> tuple[str, str]:
     """Return the title and the text of a message about events; foreign text in it is printable."""
     first = events[0].alert
-    title = f"{_key_of(first)} {_WORDS[first.event]}: {_sentence_of(first)}"
+    title = f"{_key_of(first)} {_word_of(first)}: {_sentence_of(first)}"
     if len(events) > 1:
         keys = sorted({_key_of(each.alert) for each in events})
         title = f"{len(events)} events of alerts, keys: {', '.join(keys)}"
@@ -79,11 +79,17 @@ def _text_of(event: RoutedEvent) -> str:
     alert = event.alert
     score = "" if alert.anomaly_score is None else f", score {alert.anomaly_score:.2f}"
     facts = [
-        f"{_key_of(alert)} {_WORDS[alert.event]} ({alert.reason}): {_sentence_of(alert)}",
+        f"{_key_of(alert)} {_word_of(alert)} ({alert.reason}): {_sentence_of(alert)}",
         f"severity {printable(alert.severity)}{score}, event time {_time(alert.event_time_ms)}",
         f"bundle {printable(alert.bundle.name)}, id {printable(event.event_id)}",
     ]
     return "\n".join(facts)
+
+
+def _word_of(alert: Alert) -> str:
+    """Return what has become of an alert."""
+    is_update = alert.event == "open" and alert.continues_alert_id is not None
+    return _WORDS["update" if is_update else alert.event]
 
 
 def _key_of(alert: Alert) -> str:

@@ -117,7 +117,7 @@ function alertRow(shown, kind = "") {
     severityCell(shown),
     keyCell(shown),
     wordsCell(shown),
-    make("td", "number", time(shown.opened_ms)));
+    make("td", "number", time(shown.since_ms)));
 }
 
 function incidentRows(shown) {

@@ -54,6 +54,19 @@ def test_repeated_and_late_events_change_nothing() -> None:
     assert [each["event"] for each in picture["events"]] == ["close", "update", "open"]
 
 
+def test_an_alert_that_continues_others_is_one_that_is_open_since_the_first() -> None:
+    board = AlertBoard(closes=True)
+    for number in range(3):
+        former = alert(number - 1).alert_id if number else None
+        more: dict[str, Any] = {"continues_alert_id": former}
+        board.add(alert(number, opened_ms=NOW_MS + number, **more))
+        board.add(alert(number, "update", 2, opened_ms=NOW_MS + number, **more))
+        (row,) = board.picture(NOW_MS)["open"]
+        assert (row["since_ms"], row["opened_ms"]) == (NOW_MS, NOW_MS + number)
+        board.add(alert(number, "close", 3, reason="continued", **more))
+    assert board.picture(NOW_MS)["n_alerts"] == 1
+
+
 def test_beyond_the_most_open_alerts_those_longest_without_an_event_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -89,6 +89,16 @@ def test_the_bundles_own_settings_give_the_alerts_that_were_published(
     ]
 
 
+def test_alerts_that_continue_each_other_are_one(
+    pumps: Served, past: tuple[MemoryBroker, list[Alert]]
+) -> None:
+    changes = {"alerting": {"open_ms_max": 4_000, "close_after_ms": 4_000}}
+    found = try_out(make_what_if(open_bundle(pumps.bundle.path, changes=changes), past[0]))
+    assert changes_of(found) == [("stays", "a", 1.5), ("stays", "a", 3.0), ("stays", "b", 2.0)]
+    closed_ms = [each["closed_ms"] - each["opened_ms"] for each in found["alerts"]]
+    assert closed_ms == [4_000, 8_000, 4_000]
+
+
 @pytest.mark.parametrize(
     ("factor", "expected"),
     [

@@ -173,7 +173,7 @@ def test_an_alert_open_too_long_goes_on_in_another() -> None:
     events = key.see("111.2...")
     assert brief(events) == [
         "0 open anomalous",
-        "4 close max_duration",
+        "4 close continued",
         "4 open continued",
         "7 close recovered",
     ]
@@ -250,7 +250,7 @@ def test_cooldown_holds_behind_a_summary_too() -> None:
 def test_a_summary_open_too_long_goes_on_in_another_where_it_still_counts() -> None:
     key = flooded(open_ms_max=4)
     events = key.see("1.1.1.1")
-    assert brief(events) == ["4 open flood", "8 close max_duration", "8 open continued"]
+    assert brief(events) == ["4 open flood", "8 close continued", "8 open continued"]
     assert [each.n_alerts for each in events] == [1, 3, 1]
     assert events[2].continues_alert_id == events[0].alert_id
     assert events[2].is_summary
@@ -275,14 +275,14 @@ def test_a_summary_closed_at_a_normal_window_ends_silently_in_calm() -> None:
 def test_an_alert_behind_a_summary_may_go_on_for_long_and_counts_once() -> None:
     key = flooded(open_ms_max=6, flood_window_ms=40)
     events = key.see("1" * 20)
-    assert brief(events)[:3] == ["4 open flood", "10 close max_duration", "10 open continued"]
+    assert brief(events)[:3] == ["4 open flood", "10 close continued", "10 open continued"]
     assert key.n_suppressed == 0
     assert all(each.n_alerts == 1 for each in events)
 
 
 def test_goings_on_count_for_no_flood() -> None:
     key = Key(open_ms_max=2, flood_alerts_max=1, flood_window_ms=100)
-    assert {each.reason for each in key.see("1" * 20)} == {"anomalous", "max_duration", "continued"}
+    assert {each.reason for each in key.see("1" * 20)} == {"anomalous", "continued"}
 
 
 def test_an_idle_key_s_alert_is_closed() -> None:

@@ -4,16 +4,18 @@ import logging
 from functools import partial
 
 import pytest
-from routing import START_MS, RecordingSink, RouteWorld, life_of, make_event_alert
+from routing import START_MS, RecordingSink, RouteWorld, chain_of, life_of, make_event_alert
 
 from stream_detector.clients.memory import Fault
 from stream_detector.core.codec.dead_letters import decode_dead_letter
 from stream_detector.core.records import OutputRecord, TopicPartition
 from stream_detector.errors import BrokerError, BrokerUnavailableError
 from stream_detector.outputs.routing import outbox as outbox_module
+from stream_detector.outputs.routing.config import AppriseRoute, WebhookRoute
 from stream_detector.outputs.routing.delivery import BACKOFF_S_MIN
 from stream_detector.outputs.routing.outbox import Outbox
 from stream_detector.outputs.routing.state import Rules
+from stream_detector.outputs.routing.wiring import make_runner
 from stream_detector.outputs.sinks import SinkError
 from stream_detector.telemetry import logger
 
@@ -332,3 +334,20 @@ def test_retention_that_ate_an_open_alert_does_no_harm(sink: RecordingSink) -> N
     assert sink.ids == ["a-1", "a-2", "b-1"]
     assert world.committed == 4
     assert TopicPartition("alerts", 0) in world.client.assignment()
+
+
+def test_people_are_told_of_alerts_that_continue_each_other_as_of_one() -> None:
+    mail = AppriseRoute(name="mail", sink="apprise", url="mailto://127.0.0.1")
+    hook = WebhookRoute(name="hook", sink="webhook", url="https://hooks.example/a")
+    told = {}
+    for route in (mail, hook):
+        world = RouteWorld(RecordingSink())
+        world.runner = make_runner(route, world.runner.context, [])
+        world.publish(*chain_of("ab"))
+        world.settle()
+        assert isinstance(world.sink, RecordingSink)
+        told[route.name] = world.sink.ids
+    assert told == {
+        "mail": ["a-1", "a-2", "b-3"],
+        "hook": ["a-1", "a-2", "a-3", "b-1", "b-2", "b-3"],
+    }

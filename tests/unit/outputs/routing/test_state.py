@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from routing import START_MS, life_of, make_event_alert, routed
+from routing import START_MS, chain_of, life_of, make_event_alert, routed
 
 from stream_detector.core.alerting.alert import Alert, alert_id
 from stream_detector.core.records import TopicPartition
@@ -270,3 +270,86 @@ def test_an_alert_keeps_the_incident_that_its_later_events_do_not_name() -> None
     assert state.complete(other) is other
     plain = routed(replace(risen, alert_id="b"))
     assert state.complete(plain) is plain
+
+
+def test_alerts_that_continue_each_other_are_one_to_people() -> None:
+    state = make_state(follows=True)
+    found = [add_sent(state, routed(each, at)) for at, each in enumerate(chain_of("abc"))]
+    rest = ["noted", "noted", "noted"]
+    assert found == ["due", "due", "noted", *rest, "noted", "noted", "due"]
+    assert state.open == []
+    programs = make_state()
+    assert {add_sent(programs, routed(each)) for each in chain_of("abc")} == {"due"}
+
+
+def test_an_alert_that_continues_one_is_told_where_it_is_severer() -> None:
+    opened, risen, closed = chain_of("ab")[:3]
+    follower = chain_of("ab")[3]
+    calm = replace(follower, event_number=2, event="update", reason="periodic")
+    again = replace(risen, alert_id="b", event_number=3)
+    worse = replace(again, event_number=4, severity="emergency", anomaly_score=9.5)
+    state = make_state(follows=True)
+    events = [opened, risen, closed, follower, calm, again, worse]
+    found = [add_sent(state, routed(each)) for each in events]
+    assert found == ["due", "due", "noted", "noted", "noted", "noted", "due"]
+    from_calm = make_state(follows=True)
+    for each in (opened, replace(closed, event_number=2)):
+        add_sent(from_calm, routed(each))
+    severer = replace(follower, severity="critical", anomaly_score=9.0)
+    assert from_calm.add(routed(severer), 0) == "due"
+
+
+def test_with_updates_an_alert_that_continues_one_is_an_update() -> None:
+    state = make_state(follows=True, updates=True)
+    found = [add_sent(state, routed(each)) for each in chain_of("ab")]
+    assert found == ["due", "due", "noted", "due", "due", "due"]
+
+
+def test_an_alert_that_continues_an_unknown_one_is_a_new_one() -> None:
+    state = make_state(follows=True)
+    assert [state.add(routed(each), 0) for each in chain_of("ab")[3:]] == ["due"] * 3
+
+
+def test_repeats_go_on_where_an_alert_is_continued_before_it_was_sent() -> None:
+    state = make_state(follows=True, repeat_ms=1_000)
+    opened, _, closed, follower = map(routed, chain_of("ab")[:4])
+    for each in (opened, closed, follower):
+        state.add(each, START_MS)
+    assert state.repeats(START_MS + 1_000) == []
+    state.on_sent([opened])
+    assert [each.event_id for each in state.repeats(START_MS + 2_000)] == ["b-1.2"]
+
+
+@pytest.mark.parametrize(
+    ("next_offset", "joined", "told"),
+    [
+        (1, 0, ["due", "noted", "noted", "noted", "due"]),
+        (2, 0, ["noted", "noted", "noted", "due"]),
+        (3, 0, ["noted", "noted", "due"]),
+        (4, 3, ["due", "due"]),  # how severe the alert was that it continues is not known any more
+        (5, 3, ["due"]),
+    ],
+)
+def test_after_a_restart_in_a_chain_its_end_is_told(
+    next_offset: int, joined: int, told: list[Outcome]
+) -> None:
+    events = [routed(each, at) for at, each in enumerate(chain_of("ab"))]
+    before, after = make_state(follows=True), make_state(follows=True)
+    for each in events[:5]:  # further than is committed where one has not arrived at the sink
+        add_sent(before, each)
+    position = before.positions({P0: next_offset}, START_MS)[P0]
+    assert position.joined == (joined,)
+    for each in events[:next_offset]:
+        after.replay(each, position)
+    assert [add_sent(after, each) for each in events[next_offset:]] == told
+    assert after.open == []
+
+
+def test_a_chain_is_known_again_where_all_that_a_route_takes_has_joined() -> None:
+    events = [routed(each, at) for at, each in enumerate(chain_of("ab"))]
+    state = make_state(follows=True)
+    for each in events[:5]:
+        state.replay(each, Position((0,), 0, is_rest=True))
+    assert [each.alert.alert_id for each in state.open] == ["b"]
+    assert add_sent(state, events[5]) == "due"
+    assert state.open == []

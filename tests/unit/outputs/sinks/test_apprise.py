@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from mailbox_server import Mailbox, receiving_mail
-from routing import EXAMPLE, life_of, make_event_alert, routed
+from routing import EXAMPLE, chain_of, life_of, make_event_alert, routed
 
 from stream_detector.errors import ConfigError
 from stream_detector.outputs.sinks import SinkError
@@ -90,3 +90,8 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(ConfigError, match=r"pip install 'stream-detector\[route\]'"):
         AppriseSink("mail", "json://127.0.0.1")
+
+
+def test_an_alert_that_continues_another_has_not_just_opened() -> None:
+    opened = chain_of("ab")[3]
+    assert message_of([routed(opened)])[0].startswith("b is open: ")
