@@ -117,7 +117,10 @@ def init(
     writes them to a CSV file beside the recipe, and goes on with that file; --set says where in
     its records key, time and features are. Needs the train extra.
     """
+    from stream_detector.cli.init_columns import Choices, refuse_to_ask
+    from stream_detector.cli.init_recipe import Target
     from stream_detector.inspection.roles import Said
+    from stream_detector.recipes.datasets import name_of
 
     given = tuple(name.strip() for name in features.split(",")) if features else ()
     names = (None, None) if long is None else SaidColumns(long=long).long_names
@@ -129,9 +132,10 @@ def init(
             message = f"init: expected a file or --from-topic TOPIC, received {received}; give one"
             raise ConfigError(message)
         from stream_detector.cli.init_topic import record_topic
-        from stream_detector.inspection.recipe_text import recipe_name
 
-        out = out or Path(f"{recipe_name(from_topic)}.toml")
+        if not yes:
+            refuse_to_ask()
+        target = Target.of(from_topic, out, bundle, is_replacing=overwrite)
         settings = load_settings(
             DetectSettings,
             settings_file,
@@ -139,13 +143,14 @@ def init(
             client=client,
             input=input_changes(overrides),
         )
-        data, table = record_topic(settings, from_topic, minutes, out)
+        data, table = record_topic(settings, from_topic, minutes, target.recipe)
+        servers = f" --bootstrap-servers {bootstrap_servers}" if bootstrap_servers else ""
+        target = replace(target, topic=from_topic + servers)
+        known = replace(said, key="key", time="timestamp_ms", time_format="ms")
+        said = replace(known, why="as recorded")
     else:
         table = parse_input(input_changes(overrides) or {}).model_dump(exclude_none=True)
-    from stream_detector.cli.init_columns import Choices
-    from stream_detector.cli.init_recipe import Target
-
-    target = Target.of(data, out, bundle, is_replacing=overwrite)
+        target = Target.of(name_of(data), out, bundle, is_replacing=overwrite)
     choices = Choices(said, not yes, interval_s, false_alarms_per_day, table)
     _make(data, target, choices, is_training=not recipe_only, as_json=as_json)
 

@@ -48,6 +48,19 @@ def show_columns(table: RawTable, layout: Layout) -> None:
         write_line(f"note: {note}")
 
 
+def refuse_to_ask() -> None:
+    """Refuse a run that would ask where there is nobody, before anything takes time.
+
+    Raises
+    ------
+    ConfigError
+        If there is no terminal.
+    """
+    if not sys.stdin.isatty():
+        message = "init: expected a terminal to ask, received none; give --yes to take its guess"
+        raise ConfigError(message)
+
+
 def agree_on_columns(given: RawTable, choices: Choices) -> tuple[RawTable, Layout]:
     """Return what the columns are, as was said, guessed, and agreed to where there is a terminal.
 
@@ -64,9 +77,7 @@ def agree_on_columns(given: RawTable, choices: Choices) -> tuple[RawTable, Layou
     table, layout = find_layout(given, said)
     if not choices.is_asking:
         return table, layout
-    if not sys.stdin.isatty():
-        message = "init: expected a terminal to ask, received none; give --yes to take its guess"
-        raise ConfigError(message)
+    refuse_to_ask()
     while True:
         show_columns(table, layout)
         if is_agreed("are these the key, time, label and features?"):

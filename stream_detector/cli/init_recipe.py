@@ -19,7 +19,6 @@ from stream_detector.inspection.table import RawTable, feature_values, read_raw
 from stream_detector.inspection.timing import Timing, measure
 from stream_detector.inspection.warm_up import choose_warm_up
 from stream_detector.recipes import Recipe, load_recipe
-from stream_detector.recipes.datasets import name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +33,29 @@ class Target:
         The file and the folder.
     is_replacing
         Whether what is there may be replaced.
+    topic
+        The topic that its data were read from, and options of the commands that read it; empty for
+        a file.
     """
 
     name: str
     recipe: Path
     bundle: Path
     is_replacing: bool
+    topic: str = ""
 
     @classmethod
     def of(
-        cls, data: Path, out: Path | None, bundle: Path | None, *, is_replacing: bool
+        cls, name: str, out: Path | None, bundle: Path | None, *, is_replacing: bool
     ) -> "Target":
-        """Return what is written for a file, refusing to replace a recipe without being asked to.
+        """Return what is written for data of a name, never replacing a recipe without being asked.
 
         Raises
         ------
         ConfigError
             If the recipe, or the bundle of another one, is there and may not be replaced.
         """
-        name = recipe_name(name_of(data) if out is None else out.stem)
+        name = recipe_name(name if out is None else out.stem)
         recipe = out or Path(f"{name}.toml")
         if recipe.exists() and not is_replacing:
             question = f"{recipe} is there; replace it?"

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stream_detector.cli.terminal import StopFlag, csv_rows, progress_bar, say
+from stream_detector.core.windowing.diagnosis import WHAT_TO_DO
 from stream_detector.inspection.plan import duration
 from stream_detector.outputs.recording import Recording, record_samples
 from stream_detector.settings import DetectSettings
@@ -75,6 +76,13 @@ def record_topic(settings: DetectSettings, topic: str, minutes: float, out: Path
     if recording.n_rejected:
         first = recording.first_rejection
         say(f"{recording.n_rejected:,} records were rejected, the first: {first}")
+    if recording.spread_keys:
+        keys = recording.spread_keys
+        shown = ", ".join([*keys[:5], *(["..."] if len(keys) > 5 else [])])  # noqa: PLR2004
+        say(
+            f"warning: {len(keys):,} keys have records on several partitions, where no detector "
+            f"puts them together: {shown}; {WHAT_TO_DO['key_on_several_partitions']}"
+        )
     return Recorded(path, recording.table.model_dump(exclude_none=True))
 
 

@@ -129,7 +129,12 @@ def show_next(made: "Made", target: "Target") -> None:
 
 
 def next_steps(made: "Made", target: "Target") -> list[str]:
-    """Return the commands that run the detector, and one that sends a record."""
+    """Return the commands that run the detector, and those that send records where none come."""
+    if target.topic:
+        return [
+            f"stream-detector doctor {target.bundle} --topic {target.topic}",
+            f"stream-detector detect {target.bundle} --input-topic {target.topic}",
+        ]
     commands = [
         f"stream-detector detect {target.bundle} --input-topic telemetry",
         f"stream-detector replay {made.table.path} --bundle {target.bundle} --topic telemetry "

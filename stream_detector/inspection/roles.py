@@ -58,6 +58,8 @@ class Said:
     feature_name, feature_value
         As there, for tables in which each row has the value of one feature; `features` are then
         names in the first.
+    why
+        Who says so.
     """
 
     key: str | None = None
@@ -68,6 +70,7 @@ class Said:
     features: tuple[str, ...] = ()
     feature_name: str | None = None
     feature_value: str | None = None
+    why: str = "as you said"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +146,7 @@ def find_roles(table: RawTable, said: Said) -> Layout:
     found = _Finding(table)
     for name, role in ((said.key, "key"), (said.label, "label")):
         if name:
-            found.why[_name_in(table, name)] = (role, "as you said")  # type: ignore[assignment]
+            found.why[_name_in(table, name)] = (role, said.why)  # type: ignore[assignment]
     time, time_format, times_ms = _time(found, said)
     normal_label, is_normal = _label(found, said)
     key, series, keys = _key(found, said, times_ms)
@@ -206,7 +209,7 @@ def _time(found: _Finding, said: Said) -> tuple[str, str, NDArray[np.float64]]:
         return "", "ms", np.empty(0)
     if said.time_format and not np.isfinite(best.times_ms).any():
         _refuse_time(found.table, best.name, said.time_format)
-    found.why[best.name] = ("time", "as you said" if said.time else best.why)
+    found.why[best.name] = ("time", said.why if said.time else best.why)
     for other in best.others:
         found.why[other] = ("left out", f"is a time too, and {best.name} was taken")
     if best.time_of_day:

@@ -1,11 +1,13 @@
 """Record the newest samples of a topic, as one table of samples."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_detector.assembly import connect_reader, require_topic, schemas_for
 from stream_detector.core.codec.discovery import find_features, find_time_unit
@@ -18,15 +20,22 @@ from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.features import Features
 from stream_detector.core.records import Headers, RecordBatch, Samples, SeriesColumns
 from stream_detector.core.results import divide_rejected
+from stream_detector.core.windowing.parts import merge_parts
 from stream_detector.errors import ConfigError, DataError, DatasetError
-from stream_detector.ports import Clock, SystemClock
+from stream_detector.outputs.offsets import Offsets, find_newest
+from stream_detector.ports import Client, Clock, SystemClock
 from stream_detector.recipes.input import InputSection, parse_input
 from stream_detector.schemas.mapping import open_mapping
 from stream_detector.settings import ConnectionSettings, DetectSettings
 
 _POLL_RECORDS_MAX, _POLL_MS = 2_000, 200
-_RECORDS_TRIED = 200
-"""So many records are looked at to find out which features there are."""
+_RECORDS_TRIED = 2_000
+"""So many records, spread evenly, are looked at to find out which features there are: the first
+ones alone may all be of one key, or of one feature."""
+
+_READ_WHOLE = 50_000
+"""A topic that holds fewer records is read from its beginning: that takes less time than to find
+out where the newest ones begin."""
 
 OnProgress = Callable[[int, float], None]
 """Takes the number of records read so far, and the milliseconds that they span."""
@@ -45,6 +54,8 @@ class Recording(NamedTuple):
         Records that could not be used.
     first_rejection
         What was wrong with the first of them; empty if there is none.
+    spread_keys
+        Keys whose records are on several partitions: no detector can put them together.
     table
         How the records were read: the `[input]` of a recipe for them, with the unit of their times.
     """
@@ -53,6 +64,7 @@ class Recording(NamedTuple):
     features: tuple[str, ...]
     n_rejected: int
     first_rejection: str
+    spread_keys: tuple[str, ...] = ()
     table: InputSection = InputSection()
 
 
@@ -64,6 +76,7 @@ class _Records:
     headers: list[Headers | None] = field(default_factory=list)
     keys: list[bytes | None] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
+    partitions: list[int] = field(default_factory=list)
     oldest_ms: int = 2**63
     newest_ms: int = 0
 
@@ -75,10 +88,9 @@ class _Records:
     @property
     def batch(self) -> RecordBatch:
         """Return the records as one batch, of whose places in Kafka nothing is known."""
-        n_records = len(self.values)
         series = SeriesColumns(
             self.keys,
-            np.zeros(n_records, dtype=np.int64),
+            np.array(self.partitions, dtype=np.int64),
             np.array(self.times_ms, dtype=np.int64),
         )
         headers = self.headers if any(self.headers) else None
@@ -92,6 +104,7 @@ class _Records:
         self.values += batch.values
         self.headers += [None] * len(batch) if batch.headers is None else batch.headers
         self.keys += series.keys
+        self.partitions += series.partitions.tolist()
         times_ms = series.timestamps_ms.tolist()
         self.times_ms += times_ms
         self.oldest_ms = min([self.oldest_ms, *times_ms])
@@ -106,6 +119,7 @@ class _Records:
             self.headers = [self.headers[row] for row in rows]
             self.keys = [self.keys[row] for row in rows]
             self.times_ms = [self.times_ms[row] for row in rows]
+            self.partitions = [self.partitions[row] for row in rows]
             self.oldest_ms = min(self.times_ms)
 
 
@@ -148,11 +162,14 @@ def record_samples(
     given = settings.input if isinstance(settings, DetectSettings) else {}
     table = parse_input(given).with_schema_text()
     clock = clock or SystemClock()
-    start_ms, deadline_s = clock.now_ms(), clock.monotonic_s() + span_ms / 1_000
+    deadline_s = clock.monotonic_s() + span_ms / 1_000
     records, n_kept = _Records(), 0
-    client = connect_reader(settings, topic)
-    with closing(client):
-        require_topic(client, topic, settings.bootstrap_servers)
+    starts = _find_starts(settings, topic, span_ms)
+    with closing(connect_reader(settings, topic)) as client:
+        client.poll(1, 0)  # the first poll assigns the partitions
+        ends = client.end_offsets(starts)
+        for each, offset in starts.items():
+            client.seek(each, offset)
         while not is_stopping():
             batch = client.poll(_POLL_RECORDS_MAX, _POLL_MS)
             records.add(batch)
@@ -160,12 +177,16 @@ def record_samples(
                 records.keep_newest(span_ms)
                 n_kept = len(records.values)
             on_progress(len(records.values), records.span_ms)
-            is_at_end = not len(batch) or records.newest_ms >= start_ms
-            if is_at_end and records.span_ms >= span_ms:
-                break
-            if clock.monotonic_s() >= deadline_s:
+            is_over = records.span_ms >= span_ms or clock.monotonic_s() >= deadline_s
+            if is_over and _is_past(client, ends):
                 break
     records.keep_newest(span_ms)
+    if not records.values:
+        message = (
+            f"topic {topic}: expected records of samples, received none: it is empty, and nothing "
+            "came while it was read; send some, or give a file"
+        )
+        raise DatasetError(message)
     batch = records.batch
     if not table.is_given:
         return _decode(batch, topic, table, _features_of(records, topic))
@@ -174,6 +195,24 @@ def record_samples(
     batch = schemas_for(settings, probe).attach(batch)
     features, table = _find_out(batch, topic, table, probe)
     return _decode(batch, topic, table, features)
+
+
+def _find_starts(settings: ConnectionSettings, topic: str, span_ms: float) -> Offsets:
+    """Return the offsets at which reading begins: of many records, where the newest ones do."""
+    with closing(connect_reader(settings, topic)) as client:
+        require_topic(client, topic, settings.bootstrap_servers)
+        client.poll(1, 0)  # the first poll assigns the partitions
+        first = client.beginning_offsets(client.assignment())
+        end = client.end_offsets(first)
+        if sum(end[each] - first[each] for each in first) <= _READ_WHOLE:
+            return first
+        return find_newest(client, first, end, span_ms)
+
+
+def _is_past(client: Client, ends: Offsets) -> bool:
+    """Return whether reading has come to some offsets."""
+    positions = client.positions(ends)
+    return all(positions.get(each, 0) >= end for each, end in ends.items())
 
 
 def _decode(batch: RecordBatch, topic: str, table: InputSection, features: Features) -> Recording:
@@ -193,19 +232,49 @@ def _decode(batch: RecordBatch, topic: str, table: InputSection, features: Featu
         _, found = decode(_interval_ms(found, [keys[row] for row in found.indices.tolist()]))
     rejected, _ = divide_rejected(found.rejected)
     if not len(found.indices):
-        why = str(found.rejected[0].error) if found.rejected else "it is empty"
+        why = str(found.rejected[0].error) if found.rejected else "they hold none"
         message = f"topic {topic}: expected records of samples, received no usable ones: {why}"
+        if why.startswith("input.features.") and len(features.names) > 1:
+            message += (
+                f"; where records have some of {', '.join(features.names[:5])} each, --set "
+                "input.absent=missing takes what they lack as missing values"
+            )
         raise DatasetError(message)
     numbers: dict[bytes | None, int] = {}
     own = [numbers.setdefault(keys[row], len(numbers)) for row in found.indices.tolist()]
+    names = tuple((key or b"").decode("utf-8", "backslashreplace") for key in numbers)
     samples = Samples(
-        keys=tuple((key or b"").decode("utf-8", "backslashreplace") for key in numbers),
+        keys=names,
         series=np.repeat(np.array(own, dtype=np.intp), found.counts),
         times_ms=found.times_ms,
         values=found.values,
     )
+    places = np.unique([own, batch.series().partitions[found.indices]], axis=1)[0]  # (n_places,)
+    spread = tuple(names[key] for key in np.flatnonzero(np.bincount(places) > 1).tolist())
     rejection = str(rejected[0].error) if rejected else ""
-    return Recording(samples, features.names, len(rejected), rejection, table)
+    joined = _join_parts(samples)
+    return Recording(joined, features.names, len(rejected), rejection, spread, table)
+
+
+def _join_parts(samples: Samples) -> Samples:
+    """Put samples of one key and time together that each bring some of the values."""
+    order = np.lexsort((samples.times_ms, samples.series))  # (n_samples,)
+    places = np.stack([samples.series[order], samples.times_ms[order]])  # (2, n_samples)
+    is_first = np.append(True, (np.diff(places, axis=1) != 0).any(axis=0))
+    firsts = np.flatnonzero(is_first)  # (n_cells,)
+    merged = merge_parts(samples.values[order], firsts, np.ones(len(order), dtype=np.bool_))
+    values = samples.values.copy()
+    values[order[firsts]] = merged.values
+    # A repeat of what is there is kept, so that it is seen.
+    is_repeat = ~merged.is_new & ~np.isnan(samples.values[order]).all(axis=1)
+    rows = np.sort(order[is_first | is_repeat])
+    return Samples(samples.keys, samples.series[rows], samples.times_ms[rows], values[rows])
+
+
+def _spread(n_records: int) -> NDArray[np.intp]:
+    """Return the rows of the records that are looked at."""
+    rows = np.linspace(0, n_records - 1, min(n_records, _RECORDS_TRIED))
+    return np.unique(rows.astype(np.intp))
 
 
 def _no_metadata(index: int) -> NoReturn:
@@ -225,7 +294,7 @@ def _probe_table(table: InputSection) -> InputSection:
 def _find_out(
     batch: RecordBatch, topic: str, table: InputSection, probe: InputMapping
 ) -> tuple[Features, InputSection]:
-    """Return the features that the first records have, and the table with the unit of their times.
+    """Return the features that some records have, and the table with the unit of their times.
 
     Raises
     ------
@@ -235,8 +304,8 @@ def _find_out(
         If the unit is to be found and cannot be.
     """
     resolved = table.resolved()
-    first = batch.select(np.arange(len(batch))[:_RECORDS_TRIED], {})
-    documents = documents_in(first, probe)
+    rows = _spread(len(batch))
+    documents = documents_in(batch.select(rows, {}), probe)
     if resolved.get("time_unit") == "auto":
         unit = find_time_unit(documents, probe)
         if unit is None:
@@ -246,37 +315,52 @@ def _find_out(
             )
             raise ConfigError(message)
         table = table.model_copy(update={"time_unit": unit})
-    features = find_features(documents, probe, list(resolved.get("features", {})))
+    named, is_whole = list(resolved.get("features", {})), resolved.get("absent") != "missing"
+    features = find_features(documents, probe, named, is_common=is_whole and probe.tags is None)
     if features is None:
-        shown = describe_leaves(documents[0]) if documents else "no record could be read"
+        shown = describe_leaves(documents[0]) if documents else "none could be decoded"
         message = (
-            f"topic {topic}: expected features as [input] says, received none among the first "
-            f"{min(len(batch), _RECORDS_TRIED)} records; {shown}"
+            f"topic {topic}: expected features as [input] says, received none in {len(rows)} "
+            f"records; {shown}; say where they are with --set input.values=PATH, or where each is "
+            "with --set input.features.NAME=PATH; numbers that are text need --set "
+            "input.numbers=text"
         )
         raise DatasetError(message)
     return features, table
 
 
 def _features_of(records: _Records, topic: str) -> Features:
-    """Return the features that the first records have."""
-    names: dict[str, None] = {}
-    n_values = 0
-    for value in records.values[:_RECORDS_TRIED]:
+    """Return the features that some records have."""
+    names: Counter[str] = Counter()
+    n_values = n_named = 0
+    tried = [records.values[row] for row in _spread(len(records.values)).tolist()]
+    for value in tried:
         sample = _first_sample(value)
         if isinstance(sample, Mapping):
-            names |= dict.fromkeys(sample)
+            names.update(list(sample))
+            n_named += 1
         elif isinstance(sample, Sequence):
             n_values = max(n_values, len(sample))
-    if names:
-        return Features(tuple(names))
+    common = tuple(name for name, n_records in names.items() if 2 * n_records >= n_named)
+    if common:
+        return Features(common)
     if n_values:
         return Features.generated(n_values)
     message = (
         f"topic {topic}: expected JSON records of samples, such as "
-        '{"values": {"temperature": 65.1}}, received none among the first '
-        f"{min(len(records.values), _RECORDS_TRIED)}; send some, or write the samples to a file"
+        f'{{"values": {{"temperature": 65.1}}}}, received none in {len(tried)}; '
+        f"{_describe(tried[-1])}; of others --set input.preset=flat takes the numbers at the top, "
+        "and other keys of [input] say where else things are"
     )
     raise DatasetError(message)
+
+
+def _describe(value: bytes | None) -> str:
+    """Return what a record holds that is no sample."""
+    try:
+        return describe_leaves(parse_json(value or b""))
+    except DataError as error:
+        return str(error)
 
 
 def _first_sample(value: bytes | None) -> Any:

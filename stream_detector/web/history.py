@@ -7,15 +7,13 @@ Before that, the offset is found by asking for single records, half and half, by
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
 from stream_detector.core.records import RecordBatch, TopicPartition
-from stream_detector.errors import BrokerUnavailableError
+from stream_detector.outputs.offsets import Offsets, find_offsets
 from stream_detector.ports import Client
 
 RECORDS_MAX = 200_000
@@ -26,15 +24,8 @@ READ_S_MAX = 20.0
 
 MARK_EVERY_MS = 5_000
 _MARKS_MAX = 2_000
-CLOSE_ENOUGH = 500
-"""A stretch begins up to so many records early in a partition: reading them takes less time than
-asking once more."""
-
-_PROBE_RECORDS_MAX = 500
 _POLL_MS = 200
 _POLL_RECORDS_MAX = 5_000
-
-Offsets = Mapping[TopicPartition, int]
 
 
 class Stretch(NamedTuple):
@@ -117,7 +108,7 @@ class History:
             with closing(self.connect()) as client:
                 wanted = _assign(client, partition)
                 first, end = client.beginning_offsets(wanted), client.end_offsets(wanted)
-                known = _find_offsets(client, first, end, stretch.start_ms)
+                known = find_offsets(client, first, end, stretch.start_ms)
         until = self.marks.after(stretch.end_ms) or {}
         # kafka-python reads on poorly where partitions were paused, sought and resumed often.
         with closing(self.connect()) as client:
@@ -149,51 +140,3 @@ def _read(client: Client, starts: Offsets, ends: Offsets) -> Iterator[RecordBatc
             yield batch
         positions = client.positions(left)
         left -= {each for each, offset in positions.items() if offset >= ends[each]}
-
-
-def _find_offsets(client: Client, first: Offsets, end: Offsets, time_ms: float) -> Offsets:
-    """Return an offset of each partition before its first record at a time, or close to it.
-
-    The times of Kafka's records are compared, which ascend well enough. All partitions are asked at
-    once, since an answer takes up to half a second however many there are.
-    """
-    low, high = dict(first), dict(end)
-    left = set(first)
-    while True:
-        done = {each for each in left if high[each] - low[each] <= CLOSE_ENOUGH}
-        client.pause(done)
-        left -= done
-        if not left:
-            return low
-        middles = {each: (low[each] + high[each]) // 2 for each in left}
-        for each, (offset, record_ms) in _first_records(client, middles, end).items():
-            if offset >= high[each] or record_ms >= time_ms:
-                high[each] = middles[each]
-            else:
-                low[each] = offset + 1
-
-
-def _first_records(
-    client: Client, offsets: Offsets, ends: Offsets
-) -> dict[TopicPartition, tuple[int, float]]:
-    """Return offset and time of the first record from an offset on; the end where there is none."""
-    for partition, offset in offsets.items():
-        client.seek(partition, offset)
-    found: dict[TopicPartition, tuple[int, float]] = {}
-    until_s = time.monotonic() + READ_S_MAX
-    while len(found) < len(offsets):
-        if time.monotonic() > until_s:
-            missing = min(offsets.keys() - found.keys())
-            message = f"{missing.topic}[{missing.partition}] gave no record for {READ_S_MAX:.0f} s"
-            raise BrokerUnavailableError(message)
-        batch = client.poll(_PROBE_RECORDS_MAX, _POLL_MS)
-        _, rows = np.unique(batch.series().partitions, return_index=True)
-        for row in rows.tolist():
-            metadata = batch.metadata(row)
-            partition = TopicPartition(metadata.topic, metadata.partition)
-            if metadata.offset >= offsets.get(partition, ends[partition]):
-                found.setdefault(partition, (metadata.offset, float(metadata.timestamp_ms)))
-        for partition, at in client.positions(offsets.keys() - found.keys()).items():
-            if at >= ends[partition]:
-                found[partition] = ends[partition], float("inf")
-    return found

@@ -4,7 +4,8 @@ Pure. Only for making a recipe from a topic: nothing of a running detector is gu
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stream_detector.core.codec.mapping import InputMapping, TimeUnit, is_inside
@@ -17,7 +18,11 @@ _PER_SECOND: dict[TimeUnit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**
 
 
 def find_features(
-    documents: Sequence[Any], mapping: InputMapping, named: Sequence[str] = ()
+    documents: Sequence[Any],
+    mapping: InputMapping,
+    named: Sequence[str] = (),
+    *,
+    is_common: bool = False,
 ) -> Features | None:
     """Return the features that documents have, in the order in which they come.
 
@@ -29,6 +34,8 @@ def find_features(
         Where the object of features, the array of values or the tags are; without features.
     named
         Features whose paths are known.
+    is_common
+        Whether to leave out features that less than half of the readings have, null included.
 
     Returns
     -------
@@ -40,9 +47,13 @@ def find_features(
     >>> mapping = InputMapping(time=Place.parse("ts"), values=Place.parse(""))
     >>> find_features([{"ts": 5, "t": 21.5, "name": "a"}, {"h": 3}], mapping).names
     ('t', 'h')
+    >>> documents = [{"t": 21.5}, {"t": None}, {"t": 3, "h": 2}]
+    >>> find_features(documents, mapping, is_common=True).names
+    ('t',)
     """
     names = dict.fromkeys(named)
-    n_values = 0
+    there: Counter[str] = Counter()
+    n_values = n_readings = 0
     own = {
         steps
         for place in (mapping.key, mapping.time)
@@ -58,13 +69,15 @@ def find_features(
         for steps in mapping.values.path if mapping.values is not None else ((),):
             found = find(scopes[:1], (steps,))
             if isinstance(found, dict):
-                for each, value in found.items():
-                    is_number = _is_number(value, is_text=mapping.is_text)
-                    if is_number and (*steps, each) not in own:
-                        names[each] = None
+                n_readings += 1
+                there.update(list(found))
+                numbers = _numbers_in(found, is_text=mapping.is_text)
+                names |= {each: None for each in numbers if (*steps, each) not in own}
             elif isinstance(found, list) and found:
                 first = found[0]
                 n_values = max(n_values, len(first if isinstance(first, list) else found))
+    if is_common:
+        names = {each: None for each in names if 2 * there[each] >= n_readings or each in named}
     if names:
         return Features(tuple(names))
     return Features.generated(n_values) if n_values else None
@@ -106,6 +119,11 @@ def _readings(documents: Sequence[Any], mapping: InputMapping) -> Iterator[tuple
             yield (document,)
         else:
             yield from expand(document, mapping.readings.path)
+
+
+def _numbers_in(found: Mapping[str, Any], *, is_text: bool) -> list[str]:
+    """Return the names of the numbers in an object."""
+    return [name for name, value in found.items() if _is_number(value, is_text=is_text)]
 
 
 def _is_number(value: Any, *, is_text: bool) -> bool:

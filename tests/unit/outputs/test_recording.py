@@ -110,13 +110,79 @@ def test_reading_ends_when_the_time_is_over(broker: MemoryBroker) -> None:
 
 
 def test_a_topic_without_samples_is_refused(broker: MemoryBroker) -> None:
-    with pytest.raises(DatasetError, match="expected JSON records of samples"):
+    with pytest.raises(DatasetError, match="received none: it is empty"):
         record(0.1)
     feed(broker, ("a", START, b"\x00\x01"))
-    with pytest.raises(DatasetError, match="received none among the first 1"):
+    with pytest.raises(DatasetError, match="received none in 1; not JSON"):
+        record(0.1)
+    feed(broker, ("a", START, {"ts": 5, "flow": 7}))
+    with pytest.raises(DatasetError, match=r"has ts, flow; of others --set input\.preset=flat"):
         record(0.1)
     with pytest.raises(BrokerError, match="no such topic"):
         record_samples(ConnectionSettings(), "absent", MINUTE)
+
+
+def test_of_a_large_topic_the_newest_samples_are_read(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time is up at once: whoever began at the beginning would have the oldest ones."""
+    monkeypatch.setattr("stream_detector.outputs.recording._READ_WHOLE", 3_999)
+    feed(broker, *[("a", START + 100 * at, {"values": {"flow": at}}) for at in range(4_000)])
+    found = record(0.01)
+    assert found.samples.values[[0, -1], 0].tolist() == [3_993, 3_999]
+
+
+def test_reading_goes_on_to_the_end_when_its_time_is_over(broker: MemoryBroker) -> None:
+    feed(broker, *[("a", START + at, {"values": {"flow": at}}) for at in range(5_000)])
+    assert record(0.01).samples.values[-1].tolist() == [4_999]
+
+
+def test_a_feature_that_comes_late_and_seldom_is_found(broker: MemoryBroker) -> None:
+    tags = ["A"] * 2_000 + ["B"] * 2
+    feed(broker, *[("m", START + at, {"tag": tag, "v": 1}) for at, tag in enumerate(tags)])
+    assert record_by(feature_name="tag", feature_value="v").features == ("A", "B")
+
+
+def test_samples_that_come_in_parts_are_put_together(broker: MemoryBroker) -> None:
+    parts = [("A", 1, 0), ("B", 5, 0), ("B", 6, 1), ("A", 2, 1), ("A", 2, 1), ("B", None, 1)]
+    for tag, value, at in parts:
+        feed(broker, ("m", START + at, {"tag": tag, "value": value, "ts": START + at}))
+    found = record_by(feature_name="tag", feature_value="value", time="ts")
+    assert found.features == ("A", "B")
+    assert found.samples.times_ms.tolist() == [START, START + 1, START + 1]
+    np.testing.assert_array_equal(found.samples.values, [[1, 5], [2, 6], [2, np.nan]])
+
+
+def test_keys_on_several_partitions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = MemoryBroker()
+    broker.create_topic("telemetry", 2)
+    monkeypatch.setattr(
+        "stream_detector.clients.connect", lambda _, **options: broker.connect(**options)
+    )
+    for partition, key in ((0, b"a"), (0, b"b"), (1, b"b"), (0, b"b"), (1, b"c")):
+        value = b'{"values": {"flow": 1}}'
+        broker.feed("telemetry", [OutputRecord("telemetry", key, value, (), START)], partition)
+    assert record().spread_keys == ("b",)
+
+
+@pytest.mark.parametrize(("n_humid", "names"), [(4, ("flow",)), (5, ("flow", "humidity"))])
+def test_a_feature_of_few_records_is_left_out(
+    broker: MemoryBroker, n_humid: int, names: tuple[str, ...]
+) -> None:
+    """Of the records one has it by mistake, or each lacks it that is to be used."""
+    samples = [{"flow": at} | ({"humidity": 1} if at < n_humid else {}) for at in range(10)]
+    feed(broker, *[("a", START + at, {"values": each}) for at, each in enumerate(samples)])
+    assert record().features == names
+    assert record_by(values="values").features == names
+    assert record_by(values="values", absent="missing").features == ("flow", "humidity")
+
+
+def test_what_to_do_where_records_have_some_of_the_features(broker: MemoryBroker) -> None:
+    feed(broker, ("a", START, {"ts": START, "flow": 1}), ("a", START, {"ts": START, "heat": 1}))
+    with pytest.raises(DatasetError, match=r"of flow, heat each, --set input\.absent=missing"):
+        record_by(preset="flat")
+    found = record_by(preset="flat", absent="missing")
+    assert found.samples.values.tolist() == [[1, 1]]
 
 
 def record_by(**table: Any) -> Recording:

@@ -17,6 +17,7 @@ from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.codec.windows import encode_window
 from stream_detector.core.features import Features
 from stream_detector.core.records import OutputRecord, TopicPartition
+from stream_detector.outputs import offsets
 from stream_detector.ports import NoSchemas
 from stream_detector.web import alert_board, charts, history
 from stream_detector.web.history import History, Marks, Stretch
@@ -113,7 +114,7 @@ def test_records_that_are_whole_windows_follow_each_other(
 def test_the_first_record_at_a_time_is_found(
     time_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "CLOSE_ENOUGH", 0)
+    monkeypatch.setattr(offsets, "CLOSE_ENOUGH", 0)
     broker = MemoryBroker()
     broker.create_topic("telemetry", 3)
     seconds = [[0, 1, 2, 2, 3, 7], [6], []]
@@ -123,7 +124,7 @@ def test_the_first_record_at_a_time_is_found(
     client = broker.connect(topics=["telemetry"])
     client.poll(1, 0)
     ends = {TopicPartition("telemetry", at): len(each) for at, each in enumerate(seconds)}
-    found = history._find_offsets(client, dict.fromkeys(ends, 0), ends, second(time_s))
+    found = offsets.find_offsets(client, dict.fromkeys(ends, 0), ends, second(time_s))
     expected = [sum(at < time_s for at in each) for each in seconds]
     assert [found[each] for each in ends] == expected
 
