@@ -4,11 +4,12 @@ Read from, strongest first: command-line flags, environment variables that
 start with `STREAM_DETECTOR_`, a TOML file (`--settings FILE`), the defaults.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -19,9 +20,16 @@ from pydantic_settings import (
 from stream_detector.core.codec.formats import ContentType
 from stream_detector.core.windowing.admission import KEYS_MAX
 from stream_detector.errors import ConfigError
-from stream_detector.files import AnyPath, read_toml
+from stream_detector.files import AnyPath
+from stream_detector.settings_sources import (
+    ENVIRONMENT_PREFIX,
+    describe_problems,
+    read_settings_file,
+    refuse_misspelt_variables,
+)
 
-ENVIRONMENT_PREFIX = "STREAM_DETECTOR_"
+_SERVER = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+)(:\d{1,5})?")
+"""A host, or an IPv6 address in brackets, and its port; 9092 where it has none."""
 
 WORKERS_MAX = 1_024
 """Most processes that one command starts."""
@@ -101,6 +109,15 @@ class ConnectionSettings(BaseSettings):
         description="PEM file of the certificate authorities to trust for the Schema Registry; "
         "those of the system if not given",
     )
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _check_servers(cls, value: str) -> str:
+        """Refuse what no library could connect to."""
+        if not all(_SERVER.fullmatch(each.strip()) for each in value.split(",")):
+            message = "expected HOST:PORT, with commas between several and no http://"
+            raise ValueError(message)
+        return value
 
     @model_validator(mode="after")
     def _require_sasl_fields(self) -> "ConnectionSettings":
@@ -409,38 +426,14 @@ def load_settings(kind: type[SettingsT], file: AnyPath | None = None, **flags: A
     ConfigError
         If the file cannot be read, a key is unknown or a value does not fit.
     """
-    from_file = _read_file(kind, file) if file is not None else {}
+    known = {*DetectSettings.model_fields, *RouteSettings.model_fields}
+    refuse_misspelt_variables(known)
+    values = read_settings_file(file, known) if file is not None else {}
+    # One file may serve every command.
+    from_file = {name: value for name, value in values.items() if name in kind.model_fields}
     given = {name: value for name, value in flags.items() if value is not None}
     try:
         return kind(_file=from_file, **given)  # type: ignore[call-arg]
     except ValidationError as error:
-        raise ConfigError(_describe(error)) from None
-
-
-def _read_file(kind: type[ConnectionSettings], file: AnyPath) -> dict[str, Any]:
-    """Return the settings of a file that `kind` has; one file may serve every command.
-
-    A key that no command knows is refused.
-    """
-    try:
-        values = read_toml(file)
-    except (OSError, ValueError) as error:
-        message = f"settings file {file} cannot be read: {error}"
-        raise ConfigError(message) from None
-    fields = {*DetectSettings.model_fields, *RouteSettings.model_fields}
-    unknown = sorted(set(values) - fields)
-    if unknown:
-        known = ", ".join(sorted(fields))
-        message = f"settings file {file}: unknown {', '.join(unknown)}; known are {known}"
-        raise ConfigError(message)
-    return {name: value for name, value in values.items() if name in kind.model_fields}
-
-
-def _describe(error: ValidationError) -> str:
-    """Return every problem of a validation, one clause each, values left out (secrets)."""
-    clauses = []
-    for problem in error.errors(include_url=False, include_input=False):
-        name = ".".join(str(part) for part in problem["loc"])
-        text = problem["msg"].removeprefix("Value error, ")
-        clauses.append(f"{name}: {text}" if name else text)
-    return "settings: " + "; ".join(clauses)
+        problems = error.errors(include_url=False)
+        raise ConfigError(describe_problems(problems, given, file)) from None

@@ -7,11 +7,11 @@ import pytest
 from doc_pages import read_blocks, read_page
 
 from stream_detector.settings import (
-    ENVIRONMENT_PREFIX,
     ConnectionSettings,
     DetectSettings,
     load_settings,
 )
+from stream_detector.settings_sources import ENVIRONMENT_PREFIX
 
 PAGE = "docs/how-to/security.md"
 DOCUMENT = read_page(PAGE)

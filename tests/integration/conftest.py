@@ -9,7 +9,8 @@ import pytest
 from command_line import CommandLine  # tests/support
 from halving_bundle import make_bundle
 
-from stream_detector.settings import ENVIRONMENT_PREFIX, ConnectionSettings
+from stream_detector.settings import ConnectionSettings
+from stream_detector.settings_sources import ENVIRONMENT_PREFIX
 
 GiveSettings = Callable[[dict[str, str], str], list[str]]
 

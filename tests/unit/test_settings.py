@@ -8,11 +8,11 @@ from pydantic import SecretStr, ValidationError
 
 from stream_detector.errors import ConfigError
 from stream_detector.settings import (
-    ENVIRONMENT_PREFIX,
     ConnectionSettings,
     DetectSettings,
     load_settings,
 )
+from stream_detector.settings_sources import ENVIRONMENT_PREFIX
 
 SASL = {
     "security_protocol": "SASL_SSL",
@@ -127,7 +127,8 @@ def test_an_impossible_value_is_refused_by_name(field: str, value: object) -> No
     [
         ("group = ", "cannot be read"),
         ('gruop = "x"\nengin = "onnx"', "unknown engin, gruop; known are accept_repartition"),
-        ("group = 5", "group: "),
+        ("group = 5", "group: Input should be a valid string, received 5, from the file "),
+        ("sasl_password = 5", "sasl_password: Input should be a valid string, from the file "),
     ],
 )
 def test_a_file_with_a_mistake_is_refused(tmp_path: Path, text: str, words: str) -> None:
@@ -147,8 +148,36 @@ def test_one_file_serves_every_command(tmp_path: Path) -> None:
     assert load_settings(DetectSettings, file).group == "x"
 
 
+def test_a_wrong_value_says_what_was_received_and_from_where(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STREAM_DETECTOR_WORKERS", "two")
+    assert "'two', from STREAM_DETECTOR_WORKERS" in problem()
+    assert problem(workers="three").endswith("received 'three'")
+
+
+def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAM_DETECTOR_GRUOP", "x")
+    with pytest.raises(ConfigError, match=r"GRUOP: .* did you mean STREAM_DETECTOR_GROUP\?"):
+        load_settings(ConnectionSettings)  # of another command, too
+
+
+@pytest.mark.parametrize("servers", ["a", "a:1, b-c.d:2", "[::1]:9092", "127.0.0.1:65535,b"])
+def test_servers_are_hosts_with_ports(servers: str) -> None:
+    assert load_settings(ConnectionSettings, bootstrap_servers=servers).bootstrap_servers == servers
+
+
+@pytest.mark.parametrize("servers", ["http://a:1", "a:port", "a:1,", "a:1 b:2", "::1", "a:100000"])
+def test_what_is_no_server_is_refused(servers: str) -> None:
+    found = problem(bootstrap_servers=servers)
+    assert found.endswith(f"with commas between several and no http://, received {servers!r}")
+
+
 def test_unrelated_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAM_DETECTOR_DATA", "/data")
+    monkeypatch.setenv("STREAM_DETECTOR_METRICS_SERVICE_PORT", "9108")  # of Kubernetes
+    monkeypatch.setenv("STREAM_DETECTOR_SERVICE_PORT_METRICS", "9108")
+    monkeypatch.setenv("STREAM_DETECTOR_ALERTS_PORT", "tcp://10.0.0.1:9108")
     monkeypatch.setenv("GROUP", "other")
     assert load_settings(DetectSettings).group is None
 
