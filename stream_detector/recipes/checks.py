@@ -295,11 +295,6 @@ def _stream_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             "data.n_windows_in_memory: expected only with window.record = 'window' or 'samples', "
             f"received it with {record!r}"
         )
-    if tables["window"].get("align") == "peaks":
-        yield (
-            "window.align: expected only with all windows in memory, received 'peaks' with "
-            f"data.n_windows_in_memory = {n_windows!r}; leave it out"
-        )
     if training.get("trim"):
         yield (
             "training.trim: expected only with all windows in memory, received true with "

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_detector.bundle import Bundle
 from stream_detector.core.features import Features, to_float32
@@ -22,12 +23,13 @@ from stream_detector.datasets import (
 from stream_detector.datasets.files.samples import load as load_sample_file
 from stream_detector.datasets.files.streamed_samples import Choice, load_streamed_samples
 from stream_detector.datasets.files.streaming import check_memory, load_streamed
+from stream_detector.datasets.files.window_file import WindowFile
 from stream_detector.datasets.files.windows import load as load_window_file
 from stream_detector.datasets.sampling import draw_each, draw_share
 from stream_detector.datasets.windowing import to_windows
 from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import DataSection, Recipe
-from stream_detector.training.key_scales import fit_key_scales, fit_window_scales
+from stream_detector.training.key_scales import fit_file_scales, fit_key_scales, fit_window_scales
 from stream_detector.training.origin import choose_origin
 from stream_detector.training.splits import BLOCK_SPANS
 
@@ -101,6 +103,11 @@ def _load_streamed_samples(
     def fit_scales(samples: Samples) -> KeyScales:
         return fit_key_scales(samples, samples.values, where)
 
+    def fit_of_file(
+        file: WindowFile, keys: tuple[str, ...], labels: NDArray[np.int8] | None
+    ) -> KeyScales:
+        return fit_file_scales(file, keys, labels, where)
+
     is_per_day = recipe.threshold.method == "false_alarms_per_day"
     choice = Choice(
         n_windows,
@@ -110,6 +117,7 @@ def _load_streamed_samples(
         BLOCK_SPANS * recipe.rules.span_ms if is_per_day else None,
         mark,
         fit_scales if recipe.scaling.per_key else None,
+        fit_of_file if recipe.scaling.per_key else None,
     )
     return load_streamed_samples(Path(path), recipe.rules, choice, features)
 

@@ -15,6 +15,7 @@ from stream_detector.core.key_scales import KEY_SCALES_BYTES_MAX, KEY_SCALES_MAX
 from stream_detector.core.records import FloatArray, Samples
 from stream_detector.core.scoring.scaling import SPREAD_MIN, robust_spread
 from stream_detector.datasets import Dataset
+from stream_detector.datasets.files.window_file import WindowFile
 from stream_detector.errors import DatasetError
 
 N_SAMPLES_MIN = 20
@@ -99,12 +100,51 @@ def fit_window_scales(dataset: Dataset, where: str) -> KeyScales:
     numbers_of = {key: number for number, key in enumerate(keys)}
     series = np.array([numbers_of[key] for key in of_windows], dtype=np.intp)  # (n_windows,)
     parts = _normal_by_key(series, dataset.train_labels, len(keys))
+    return _of_moments(keys, parts, _moments(dataset.train), where)
+
+
+def fit_file_scales(
+    file: WindowFile, keys: Sequence[str], labels: NDArray[np.int8] | None, where: str
+) -> KeyScales:
+    """Do what `fit_window_scales` does with windows that are too many for memory.
+
+    Parameters
+    ----------
+    file
+        The windows.
+    keys, labels
+        Their keys by number, and the label of each, shape (n_windows,), None if they have none.
+    where
+        Name of the data, for messages.
+
+    Raises
+    ------
+    DatasetError
+        As there.
+    """
+    series = file.series.astype(np.intp)  # (n_windows,)
+    numbers, firsts = np.unique(series, return_index=True)
+    numbers = numbers[np.argsort(firsts)]  # (n_keys,), of those that have windows
+    places = np.zeros(len(keys), np.intp)
+    places[numbers] = np.arange(len(numbers))
+    parts = _normal_by_key(places[series], labels, len(numbers))
+    groups = (part for number in range(len(file.starts)) for part in file.read(number))
+    moments = np.concatenate([_moments(part.windows) for part in groups], axis=1)
+    return _of_moments([keys[number] for number in numbers.tolist()], parts, moments, where)
+
+
+def _moments(windows: FloatArray) -> NDArray[np.float64]:
+    """Return means and deviations of windows, shape (2, n_windows, n_features)."""
+    return np.stack([windows.mean(axis=1, dtype=np.float64), windows.std(axis=1, dtype=np.float64)])
+
+
+def _of_moments(
+    keys: Sequence[str], parts: Sequence[NDArray[np.intp]], moments: NDArray[np.float64], where: str
+) -> KeyScales:
+    """Return the scales of keys, given the rows of their normal windows, and `_moments` of all."""
     numbers = _with_enough(parts, where, "windows")
-    means = dataset.train.mean(axis=1, dtype=np.float64)  # (n_windows, n_features)
-    spreads = dataset.train.std(axis=1, dtype=np.float64)
-    found = np.array(
-        [[np.median(each[parts[at]], axis=0) for each in (means, spreads)] for at in numbers]
-    )  # (n_fitted, 2, n_features)
+    medians = [np.median(moments[:, parts[at]], axis=1) for at in numbers]
+    found = np.array(medians)  # (n_fitted, 2, n_features)
     found[:, 1] = np.where(found[:, 1] >= SPREAD_MIN, found[:, 1], 0.0)
     return _checked([keys[number] for number in numbers], found, where)
 

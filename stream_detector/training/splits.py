@@ -228,7 +228,7 @@ def _folds(recipe: Recipe, dataset: Dataset, normal: Rows) -> list[Fold]:
 def _streamed_folds(recipe: Recipe, stream: WindowStream, normal: Rows) -> list[Fold]:
     """Return the folds of windows of which only the normal ones of some rows are in memory."""
     every = np.flatnonzero(stream.is_used)  # normal, as the others
-    series, starts_ms, ends_ms = _stream_times(recipe, stream)
+    series, starts_ms, ends_ms = stream_times(recipe, stream)
     found = []
     times = series[every], starts_ms[every], ends_ms[every]
     for masks in fold_blocks(*times, recipe.threshold.folds):
@@ -248,7 +248,7 @@ def _split_by_time(
     if stream is None:
         times = window_times(recipe, dataset, np.arange(len(dataset.train)))
     else:
-        times = _stream_times(recipe, stream)
+        times = stream_times(recipe, stream)
     rest, held_out = hold_out_blocks(*times, recipe.threshold.calibration_share)
     if stream is not None:
         stream = stream.only(rest)
@@ -256,7 +256,7 @@ def _split_by_time(
     return normal[rest[normal]], normal[held_out[normal]], stream
 
 
-def _stream_times(
+def stream_times(
     recipe: Recipe, stream: WindowStream
 ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
     """Return what `window_times` does, of all training windows in a file."""

@@ -32,6 +32,7 @@ from stream_detector.errors import DatasetError
 from stream_detector.recipes.columns import FEATURE_NAME, ColumnMap
 
 FitScales = Callable[[Samples], KeyScales]
+FitWindowScales = Callable[[WindowFile, tuple[str, ...], NDArray[np.int8] | None], KeyScales]
 
 
 class Choice(NamedTuple):
@@ -50,6 +51,8 @@ class Choice(NamedTuple):
         Labels samples that are left out.
     fit_scales
         Fits the scale of each key to samples; None where all keys have the same.
+    fit_window_scales
+        Does so to windows round peaks, their keys by number and their labels.
     """
 
     n_windows_max: int
@@ -59,6 +62,7 @@ class Choice(NamedTuple):
     block_ms: float | None
     mark: Mark
     fit_scales: FitScales | None
+    fit_window_scales: FitWindowScales | None
 
 
 def load_streamed_samples(
@@ -71,7 +75,7 @@ def load_streamed_samples(
     path
         A Parquet file, a pattern that several fit, or a folder of them.
     rules
-        How windows are cut, each stride.
+        How windows are cut.
     choice
         What of it is wanted.
     features
@@ -98,12 +102,13 @@ def load_streamed_samples(
         )
         raise DatasetError(message)
     survey, parts = _in_order(path, names, rules, choice, features)
-    fit_scales = choice.fit_scales if features is None else None
+    fit_scales = choice.fit_scales if features is None and rules.peaks is None else None
     some = None if fit_scales is None else SomeSamples(survey, choice.n_windows_max * rules.n_steps)
     train, test, keys = _cut(_divided(parts, survey, choice.test_share), rules, some)
     if not len(train):
         message = (
-            f"{path}: expected at least one window of {rules.n_steps} samples "
+            f"{path}: expected at least one window{' round a peak' * (rules.peaks is not None)} of "
+            f"{rules.n_steps} samples "
             f"{rules.sample_interval_ms:g} ms apart to train on, received samples that make none "
             f"({train.n_missing} windows have too many missing values); give more data, or check "
             "the recipe's [window]"
@@ -112,6 +117,8 @@ def load_streamed_samples(
     scales = None if features is None else features.key_scales
     if fit_scales is not None and some is not None:
         scales = fit_scales(some.joined())
+    elif features is None and choice.fit_window_scales is not None and rules.peaks is not None:
+        scales = choice.fit_window_scales(train, keys, train.labels if survey.is_labelled else None)
     found = _Cut((train, test), keys, survey, scales)
     return _dataset(path.name, found, choice)
 
@@ -174,7 +181,8 @@ def _cut(
 ) -> tuple[WindowFile, WindowFile, tuple[str, ...]]:
     """Return the windows of the training part and of the test part, and the keys of both."""
     wider = replace(rules, n_features=rules.n_features + 1)  # the label
-    files = [WindowFile(rules), WindowFile(rules)]
+    # A person says what a pause is, no data.
+    files = [WindowFile(rules, has_pauses=False), WindowFile(rules)]
     states = [WindowState.empty(wider), WindowState.empty(wider)]
     keys: tuple[str, ...] = ()
     numbers: dict[bytes, int] = {}
@@ -207,6 +215,10 @@ def _dataset(name: str, found: _Cut, choice: Choice) -> Dataset:
     held = [file.windows_of(each) for file, each in zip(files, rows, strict=True)]
     labels: list[Any] = [file.labels if survey.is_labelled else None for file in files]
     series, starts = [file.series for file in files], [file.start_ms for file in files]
+    intervals = [
+        None if file.intervals is None else file.intervals.of(each)
+        for file, each in zip(files, rows, strict=True)
+    ]
     stream = None
     if len(drawn) < n_windows:
         is_normal = np.ones(n_train, np.bool_) if labels[0] is None else labels[0] == 0
@@ -233,6 +245,8 @@ def _dataset(name: str, found: _Cut, choice: Choice) -> Dataset:
         feature_names=survey.names,
         origin=survey.origin,
         key_scales=scales,
+        train_intervals=intervals[0],
+        test_intervals=intervals[1],
         stream=stream,
     )
 

@@ -5,6 +5,9 @@ they begin, a group for each batch of samples. With windows of 4 cells each 2::
 
     cells    1 2 3 4 5 6 7 8
     begins   0   2   4            windows 1 2 3 4, 3 4 5 6 and 5 6 7 8
+
+Windows round peaks hardly overlap, and have values of their own within a band: their cells are
+those windows, one after the other.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import FloatArray
 from stream_detector.core.windowing.imputation import impute_windows
+from stream_detector.core.windowing.pauses import PeakIntervals
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.window_batch import WindowBatch
 from stream_detector.errors import DatasetError
@@ -55,7 +59,9 @@ class WindowFile:
     Parameters
     ----------
     rules
-        How they are cut, each stride. The cells have the label as one more feature.
+        How they are cut. The cells have the label as one more feature.
+    has_pauses
+        Whether windows are kept that stand for a pause between peaks.
 
     Attributes
     ----------
@@ -63,8 +69,9 @@ class WindowFile:
         Windows left out because too many of their values are missing.
     """
 
-    def __init__(self, rules: WindowRules) -> None:
+    def __init__(self, rules: WindowRules, *, has_pauses: bool = True) -> None:
         self.n_missing = 0
+        self._has_pauses = has_pauses
         self._rules, self._file = rules, TemporaryFile()  # noqa: SIM115  (as long as this lives)
         finalize(self, self._file.close)
         # What was prepared for a fit that has ended may still be read.
@@ -73,6 +80,7 @@ class WindowFile:
         self._series: list[NDArray[np.int32]] = []
         self._start_ms: list[NDArray[np.int64]] = []
         self._labels: list[NDArray[np.int8]] = []
+        self._intervals: list[PeakIntervals] = []
         self._scales: KeyScales | None = None
         self._scale_rows = np.empty(0, np.intp)  # (n_keys,)
 
@@ -104,6 +112,11 @@ class WindowFile:
         """Return which windows have a sample with the label 1, shape (n_windows,)."""
         return np.concatenate([np.empty(0, np.int8), *self._labels])
 
+    @property
+    def intervals(self) -> PeakIntervals | None:
+        """Return how far the peaks of windows are apart; None where nothing asks."""
+        return PeakIntervals.joined(self._intervals) if self._intervals else None
+
     def add(self, batch: WindowBatch, numbers: Mapping[bytes, int]) -> None:
         """Write the windows of a batch.
 
@@ -117,10 +130,17 @@ class WindowFile:
         received = batch.gather(slice(None))  # (n_windows, n_steps, n_features + 1)
         usable = np.flatnonzero(~np.isnan(self._imputed(received)).any(axis=(1, 2)))
         self.n_missing += len(received) - len(usable)
+        if batch.intervals is not None:
+            if not self._has_pauses:
+                usable = usable[~batch.intervals.is_pause[usable]]
+            self._intervals.append(batch.intervals.of(usable))
         if not len(usable):
             return
-        cells, begins = batch.buffer.values, batch.cells[usable].astype(_BEGIN)
-        start = self._write(cells.tobytes() + begins.tobytes())
+        cells, begins = batch.buffer.values, batch.cells[usable]
+        if self._rules.peaks is not None:
+            cells = received[usable].reshape(-1, received.shape[2])
+            begins = np.arange(len(usable)) * self._rules.n_steps
+        start = self._write(cells.tobytes() + begins.astype(_BEGIN).tobytes())
         self._groups.append(_Group(start, len(cells), len(self), len(usable)))
         keys = batch.state.keys_of(batch.slots[usable])
         self._series.append(np.array([numbers[key] for key in keys], np.int32))

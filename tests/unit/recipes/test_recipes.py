@@ -216,11 +216,6 @@ def test_all_problems_at_once_each_with_key_expected_and_received() -> None:
             "received it with 'image'",
         ),
         (
-            [*STREAMED, *OF_SAMPLES, "window.align=peaks"],
-            "window.align: expected only with all windows in memory, received 'peaks' with "
-            "data.n_windows_in_memory = 1000; leave it out",
-        ),
-        (
             [*STREAMED, "training.devices=all"],
             "training.devices: expected 1 with data.n_windows_in_memory, since windows that are "
             "read while a network is fitted go to one device, received 'all'",
