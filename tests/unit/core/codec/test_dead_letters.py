@@ -46,12 +46,16 @@ def test_a_dead_letter_says_why_in_kafka_connect_s_headers() -> None:
     ]
 
 
-def test_a_dead_letter_of_a_record_without_time_has_none() -> None:
-    metadata = ORIGIN._replace(timestamp_ms=-1)
-    record = encode_dead_letter(
-        Rejected(0, RecordDecodeError("why")), None, metadata, "dead", 4_096
-    )
-    assert record.timestamp_ms is None
+@pytest.mark.parametrize(("own_ms", "expected_ms"), [(-1, None), (0, 0)])
+def test_a_dead_letter_and_its_redrive_have_the_time_of_the_record(
+    own_ms: int, expected_ms: int | None
+) -> None:
+    metadata = ORIGIN._replace(timestamp_ms=own_ms)
+    why = Rejected(0, RecordDecodeError("why"))
+    record = encode_dead_letter(why, None, metadata, "dead", 4_096)
+    assert record.timestamp_ms == expected_ms
+    letter = decode_dead_letter(metadata._replace(headers=record.headers), record.value)
+    assert encode_redrive(letter, None).timestamp_ms == expected_ms
 
 
 def bytes_of(record: OutputRecord) -> int:

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_detector.core.codec import csv_format, influx_format
-from stream_detector.core.codec.mapping import InputMapping
-from stream_detector.core.codec.paths import describe_leaves, leaves, parse_path
+from stream_detector.core.codec.discovery import find_time_unit
+from stream_detector.core.codec.mapping import InputMapping, Place
+from stream_detector.core.codec.paths import MISSING, describe_leaves, find, leaves, parse_path
+from stream_detector.core.timestamps import SECONDS_MAX, SECONDS_MIN
 from stream_detector.errors import DataError, RecordDecodeError
 
 LINES: list[tuple[bytes, Any]] = [
@@ -90,6 +92,24 @@ def test_what_is_no_line_of_csv_is_refused(value: bytes) -> None:
 def test_what_is_no_path_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected a"):
         parse_path(text)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [("0", 5), ("1", 6), ("2", MISSING), ("9" * 5_000, MISSING)]
+)
+def test_an_item_of_an_array_is_there_up_to_its_last(step: str, expected: object) -> None:
+    assert find([{"a": [5, 6]}], parse_path(f"a.{step}")) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "unit"),
+    [
+        *((SECONDS_MIN - 1, None), (SECONDS_MIN, "s"), (SECONDS_MAX - 1, "s"), (SECONDS_MAX, None)),
+        *((SECONDS_MIN * 10**3, "ms"), (SECONDS_MAX * 10**9 - 10**6, "ns")),
+    ],
+)
+def test_a_time_of_this_century_tells_its_unit(number: int, unit: str | None) -> None:
+    assert find_time_unit([{"ts": number}], InputMapping(time=Place.parse("ts"))) == unit
 
 
 @given(

@@ -158,6 +158,13 @@ def agree(table: dict[str, Any], documents: list[Any]) -> None:
         same(plain, read_documents(values, rows, parse_json, mapping, FEATURES))
 
 
+def test_each_sample_of_a_record_may_have_a_time() -> None:
+    columns = {"ts": [START_MS, START_MS + 5], "temperature": [1, 2], "pressure": [3, 4]}
+    found = decode({"time": "ts", "values": ""}, [columns]).samples
+    assert found.times_ms.tolist() == columns["ts"]
+    assert found.values.tolist() == [[1, 3], [2, 4]]
+
+
 FLAT = {"preset": "flat"}
 TAGS = {"time": "ts", "feature_name": "tag", "feature_value": "value"}
 GOOD = {"ts": START_MS, "temperature": 1, "pressure": 2}

@@ -129,6 +129,7 @@ def test_missing_and_unknown_names_in_a_record_are_listed(values: object, expect
         (1, [None, 2], [[NAN], [2]]),
         (2, [[1, None], [None, None]], [[1, NAN], [NAN, NAN]]),
         (2, [None, 2], [[NAN, 2]]),
+        (3, [[1, 2.5, None]], [[1, 2.5, NAN]]),
     ],
 )
 def test_what_a_record_may_hold(n_features: int, values: Any, expected: Any) -> None:

@@ -8,6 +8,7 @@ import pytest
 from avro_forms import FLAT, FORMS, NULLABLE, AvroForm, encode, framed, record_of
 from input_forms import INTERVAL_MS, NAMES, START_MS
 
+from stream_detector.core.codec.avro_columns import AvroField, AvroLayout, read_columns
 from stream_detector.core.codec.mapped_samples import MappedSamples, decode_mapped_samples
 from stream_detector.core.codec.mapped_windows import decode_mapped_windows
 from stream_detector.core.codec.samples import decode_samples
@@ -270,3 +271,29 @@ def test_a_change_event_of_a_deletion_is_told_from_one_without_values(deletions:
     assert set(kinds) == {1, 2}
     assert {name == "RecordDeletionError" for name in kinds.values()} == {is_skipped}
     assert found.samples.indices.tolist() == [0]
+
+
+STATE = AvroField(("state",), "enum", size=2)
+COUNT = AvroField(("count",), "whole")
+ITEMS = AvroField(("items",), "array", inside=(AvroField((), "float"),))
+ONE = np.float32(1.5).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("order", "value", "expected"),
+    [
+        *(([COUNT], b"\x7f", -64), ([COUNT], b"\x80\x01", 64)),
+        *(([COUNT], b"\xff\x7f", -8_192), ([COUNT], b"\x80\x80\x01", 8_192)),
+        *(([STATE, COUNT], b"\0\2", 1), ([STATE, COUNT], b"\2\2", 1)),
+        *(([STATE, COUNT], b"\4\2", None), ([STATE, COUNT], b"\1\2", None)),
+        *(([ITEMS], b"\2" + ONE + b"\0", [1.5]), ([ITEMS], b"\2" + ONE, None)),
+        *(([ITEMS], b"\0\0", None), ([ITEMS], b"\2" + ONE + b"\0\0", None)),
+    ],
+)
+def test_what_is_read_as_columns_at_its_limits(
+    order: list[AvroField], value: bytes, expected: Any
+) -> None:
+    wanted = order[-1].path
+    found = read_columns([value] * 2, 0, AvroLayout.of(order), [wanted])
+    columns = None if found is None else np.asarray(found[wanted]).tolist()
+    assert columns == (None if expected is None else [expected] * 2)

@@ -83,8 +83,8 @@ def test_json_values_become_float32(value: bytes, expected: list[float]) -> None
 
 
 def test_json_features_lie_side_by_side() -> None:
-    decoded = decode_json(b'{"values":[[1,2],[3,4],[5,6]]}', shape=(3, 2))
-    assert decoded.windows.tolist() == [[[1, 2], [3, 4], [5, 6]]]
+    decoded = decode_json(b'{"values":[[1,2.5],[3,4],[5,6]]}', shape=(3, 2))
+    assert decoded.windows.tolist() == [[[1, 2.5], [3, 4], [5, 6]]]
 
 
 @pytest.mark.parametrize(
