@@ -1,5 +1,6 @@
 """When a key is active, when its alerts are reset, and when bursts are a flood: at the boundary."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -96,3 +97,13 @@ def test_a_key_is_active_until_the_flood_window_and_the_cooldown_have_passed(
         assert on_normal(activity, [over_ms - 1], RULES) is not None
         assert on_normal(activity, [over_ms], RULES) is None
         assert on_normal(active_at(0), [10, quiet_ms, over_ms], RULES) is None
+
+
+@pytest.mark.parametrize(("n_quiet", "is_active"), [(1, True), (2, False)])
+def test_a_key_is_active_until_its_history_holds_no_anomalous_window(
+    n_quiet: int, is_active: bool
+) -> None:
+    rules = replace(RULES, open_within=3)
+    ends_ms = [500] * n_quiet  # long after the flood window and the cooldown
+    quiet = on_normal(active_at(0)._replace(quiet_ms=200), ends_ms, rules)
+    assert (quiet is not None) == is_active

@@ -1,6 +1,7 @@
 """Alerts of keys through batches: what normal windows change, though they are not looked at."""
 
 import pytest
+from present import present
 from sample_streams import INTERVAL_MS, START_MS, Sent, Stream, record_of, steps_of
 
 VALUES = {"x": (1, 9.0, 0.3), ".": (1, 0.1, 0.2)}
@@ -32,10 +33,10 @@ def sent_as(samples: str, key: bytes = b"k") -> list[Sent]:
         ("x.x", ["open"]),
         ("x..x", []),  # the second one is too far from the first
         ("x.....x", []),
-        ("x.,x", []),  # a gap counts as a window that is not anomalous
+        ("x.,x.", []),  # a gap counts as a window that is not anomalous
         ("xx.xx", ["open", "close"]),  # it cools down
         ("xx..xx", ["open", "close", "open"]),
-        ("xx.,xx", ["open", "close", "open"]),
+        ("xx.,xx.", ["open", "close", "open", "close"]),
     ],
 )
 def test_normal_windows_between_two_others_count_wherever_a_batch_ends(
@@ -47,3 +48,13 @@ def test_normal_windows_between_two_others_count_wherever_a_batch_ends(
             steps = steps_of(sent, STREAM, sizes, model_rows_max)
             found = [alert.event for _, step in steps for _, alert, _ in step.alerts]
             assert found == events, (sizes, model_rows_max)
+
+
+def test_an_alert_that_closes_at_a_gap_counts_it() -> None:
+    # The last sample makes sure of the one after the gap.
+    [(_, step)] = steps_of(sent_as("xx,x."), STREAM, [], 100)
+    found = [
+        (alert.event, alert.event_time_ms - START_MS, present(alert.explanation).n_gaps)
+        for _, alert, _ in step.alerts
+    ]
+    assert found == [("open", INTERVAL_MS, 0), ("close", 7 * INTERVAL_MS, 1)]

@@ -183,6 +183,11 @@ def test_an_alert_open_too_long_goes_on_in_another() -> None:
     assert (second.n_windows, second.event_number, second.opened_ms) == (1, 1, 4)
 
 
+def test_an_alert_opens_at_a_reset_with_just_as_many_anomalous_windows_as_it_takes() -> None:
+    key = Key(open_ms_max=4, cooldown_ms=100, open_after=2, open_within=64)
+    assert brief(key.see("1.......1")) == ["8 open anomalous"]
+
+
 def test_an_alert_open_too_long_at_a_normal_window_just_closes() -> None:
     key = Key(open_ms_max=4, cooldown_ms=2)
     events = key.see("11.1.11")
@@ -213,6 +218,14 @@ def test_one_alert_too_many_opens_a_summary_that_counts_the_others() -> None:
     assert (closed.alert_id, closed.is_summary, closed.n_alerts) == (opened.alert_id, True, 3)
     assert (closed.n_anomalous, closed.last_anomalous_ms, closed.event_number) == (3, 8, 2)
     assert key.alerts is None
+
+
+@pytest.mark.parametrize(
+    ("text", "second"), [("1...1", "4 open flood"), ("1....1", "5 open anomalous")]
+)
+def test_an_alert_counts_towards_a_flood_within_the_flood_window(text: str, second: str) -> None:
+    key = Key(flood_alerts_max=1, flood_window_ms=5, close_after_ms=1)
+    assert brief(key.see(text)) == ["0 open anomalous", "1 close recovered", second]
 
 
 def test_a_summary_is_updated_like_any_alert() -> None:
