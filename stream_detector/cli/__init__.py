@@ -34,6 +34,7 @@ _COMMANDS = (
     "latent",
     "generate_data",
     "doctor",
+    "capture",
     "detect",
     "alerts",
     "scores",

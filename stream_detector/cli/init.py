@@ -1,6 +1,7 @@
 """The command `init`: from a file of samples to a recipe, a bundle, and what to expect of it."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -131,7 +132,8 @@ def init(
             received = "neither" if data is None else "both"
             message = f"init: expected a file or --from-topic TOPIC, received {received}; give one"
             raise ConfigError(message)
-        from stream_detector.cli.init_topic import record_topic
+        from stream_detector.cli.topic_samples import write_newest
+        from stream_detector.outputs.recording import record_samples
 
         if not yes:
             refuse_to_ask()
@@ -143,7 +145,9 @@ def init(
             client=client,
             input=input_changes(overrides),
         )
-        data, table = record_topic(settings, from_topic, minutes, target.recipe)
+        data = target.recipe.with_name(f"{target.recipe.stem}.samples.csv")
+        read = partial(record_samples, settings, from_topic)
+        table = write_newest(read, from_topic, minutes, data).table.model_dump(exclude_none=True)
         servers = f" --bootstrap-servers {bootstrap_servers}" if bootstrap_servers else ""
         target = replace(target, topic=from_topic + servers)
         known = replace(said, key="key", time="timestamp_ms", time_format="ms")

@@ -249,17 +249,22 @@ class SampleDetector:
         state = replace(state, refused_at={**state.refused_at, **refused_at})
         return state, decoded.without(errors, "keys")
 
-    def _decode(
+    def decode(
         self, batch: RecordBatch, content_type: ContentType | None
     ) -> tuple[RecordBatch, DecodedSamples]:
-        """Return the batch, with the keys of its series, and the samples that can be scored."""
+        """Return the batch, with the keys of its series, and the samples that its records hold.
+
+        Parameters
+        ----------
+        batch, content_type
+            As in `step`.
+        """
         interval_ms = self.windows.sample_interval_ms
         if self.mapping is not None:
-            batch, decoded = decode_mapped_samples(
+            return decode_mapped_samples(
                 batch, content_type, self.mapping, features=self.features, interval_ms=interval_ms
             )
-            return batch, self._in_range(batch, decoded)
-        decoded = decode_samples(
+        return batch, decode_samples(
             batch.values,
             batch.headers,
             batch.series(),
@@ -267,6 +272,12 @@ class SampleDetector:
             features=self.features,
             interval_ms=interval_ms,
         )
+
+    def _decode(
+        self, batch: RecordBatch, content_type: ContentType | None
+    ) -> tuple[RecordBatch, DecodedSamples]:
+        """Return the batch, with the keys of its series, and the samples that can be scored."""
+        batch, decoded = self.decode(batch, content_type)
         return batch, self._in_range(batch, decoded)
 
     def _in_range(self, batch: RecordBatch, decoded: DecodedSamples) -> DecodedSamples:

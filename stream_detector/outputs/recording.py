@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.assembly import connect_reader, require_topic, schemas_for
+from stream_detector.assembly import connect_reader, make_schemas, require_topic, schemas_for
 from stream_detector.core.codec.discovery import find_features, find_time_unit
 from stream_detector.core.codec.json_format import parse_json
 from stream_detector.core.codec.mapped_records import documents_in
@@ -20,6 +20,7 @@ from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.features import Features
 from stream_detector.core.records import Headers, RecordBatch, Samples, SeriesColumns
 from stream_detector.core.results import divide_rejected
+from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.windowing.parts import merge_parts
 from stream_detector.errors import ConfigError, DataError, DatasetError
 from stream_detector.outputs.offsets import Offsets, find_newest
@@ -161,6 +162,52 @@ def record_samples(
     """
     given = settings.input if isinstance(settings, DetectSettings) else {}
     table = parse_input(given).with_schema_text()
+    batch = _read(settings, topic, span_ms, clock, is_stopping, on_progress)
+    if not table.is_given:
+        return _decode(batch, topic, table, _features_of(batch.values, topic))
+    probe = open_mapping(_probe_table(table), ())
+    assert probe is not None  # noqa: S101  (narrows the type)
+    batch = schemas_for(settings, probe).attach(batch)
+    features, table = _find_out(batch, topic, table, probe)
+    return _decode(batch, topic, table, features)
+
+
+def record_samples_for(
+    detector: SampleDetector,
+    settings: DetectSettings,
+    span_ms: float,
+    *,
+    clock: Clock | None = None,
+    is_stopping: Callable[[], bool] = lambda: False,
+    on_progress: OnProgress = lambda _n_records, _span_ms: None,
+) -> Recording:
+    """Read the newest samples of the input topic as a detector reads them.
+
+    Parameters
+    ----------
+    detector
+        Says which features there are, and where in the records things are.
+    settings
+        How to reach Kafka, the topic, and the format of records that do not name theirs.
+    span_ms, clock, is_stopping, on_progress
+        As in `record_samples`, with the same errors.
+    """
+    topic = settings.input_topic
+    batch = _read(settings, topic, span_ms, clock, is_stopping, on_progress)
+    batch = make_schemas(settings, detector).attach(batch)
+    batch, found = detector.decode(batch, settings.content_type)
+    return _recording(batch, found, topic, detector.features, InputSection())
+
+
+def _read(
+    settings: ConnectionSettings,
+    topic: str,
+    span_ms: float,
+    clock: Clock | None,
+    is_stopping: Callable[[], bool],
+    on_progress: OnProgress,
+) -> RecordBatch:
+    """Return the newest records of a topic as one batch; see `record_samples`."""
     clock = clock or SystemClock()
     deadline_s = clock.monotonic_s() + span_ms / 1_000
     records, n_kept = _Records(), 0
@@ -187,14 +234,7 @@ def record_samples(
             "came while it was read; send some, or give a file"
         )
         raise DatasetError(message)
-    batch = records.batch
-    if not table.is_given:
-        return _decode(batch, topic, table, _features_of(records, topic))
-    probe = open_mapping(_probe_table(table), ())
-    assert probe is not None  # noqa: S101  (narrows the type)
-    batch = schemas_for(settings, probe).attach(batch)
-    features, table = _find_out(batch, topic, table, probe)
-    return _decode(batch, topic, table, features)
+    return records.batch
 
 
 def _find_starts(settings: ConnectionSettings, topic: str, span_ms: float) -> Offsets:
@@ -219,17 +259,29 @@ def _decode(batch: RecordBatch, topic: str, table: InputSection, features: Featu
     """Return the samples that records hold."""
     mapping = open_mapping(table, features.names)
 
-    def decode(interval_ms: float) -> tuple[Sequence[bytes | None], DecodedSamples]:
+    def decode(interval_ms: float) -> tuple[RecordBatch, DecodedSamples]:
         how: dict[str, Any] = {"features": features, "interval_ms": interval_ms}
         if mapping is None:
             series = batch.series()
-            return series.keys, decode_samples(batch.values, batch.headers, series, None, **how)
-        keyed, samples = decode_mapped_samples(batch, None, mapping, **how)
-        return keyed.keys(), samples
+            return batch, decode_samples(batch.values, batch.headers, series, None, **how)
+        return decode_mapped_samples(batch, None, mapping, **how)
 
-    keys, found = decode(1.0)
+    keyed, found = decode(1.0)
     if (found.counts > 1).any():  # all but the first sample of a record follow at the interval
+        keys = keyed.keys()
         _, found = decode(_interval_ms(found, [keys[row] for row in found.indices.tolist()]))
+    return _recording(keyed, found, topic, features, table)
+
+
+def _recording(
+    batch: RecordBatch,
+    found: DecodedSamples,
+    topic: str,
+    features: Features,
+    table: InputSection,
+) -> Recording:
+    """Return the samples that were found in records; see `Recording`."""
+    keys = batch.keys()
     rejected, _ = divide_rejected(found.rejected)
     if not len(found.indices):
         why = str(found.rejected[0].error) if found.rejected else "they hold none"
@@ -243,11 +295,14 @@ def _decode(batch: RecordBatch, topic: str, table: InputSection, features: Featu
     numbers: dict[bytes | None, int] = {}
     own = [numbers.setdefault(keys[row], len(numbers)) for row in found.indices.tolist()]
     names = tuple((key or b"").decode("utf-8", "backslashreplace") for key in numbers)
+    values: NDArray[Any] = found.values
+    if features.origin:
+        values = features.to_unit(values.astype(np.float64))
     samples = Samples(
         keys=names,
         series=np.repeat(np.array(own, dtype=np.intp), found.counts),
         times_ms=found.times_ms,
-        values=found.values,
+        values=values,
     )
     places = np.unique([own, batch.series().partitions[found.indices]], axis=1)[0]  # (n_places,)
     spread = tuple(names[key] for key in np.flatnonzero(np.bincount(places) > 1).tolist())
@@ -329,11 +384,11 @@ def _find_out(
     return features, table
 
 
-def _features_of(records: _Records, topic: str) -> Features:
+def _features_of(values: Sequence[bytes | None], topic: str) -> Features:
     """Return the features that some records have."""
     names: Counter[str] = Counter()
     n_values = n_named = 0
-    tried = [records.values[row] for row in _spread(len(records.values)).tolist()]
+    tried = [values[row] for row in _spread(len(values)).tolist()]
     for value in tried:
         sample = _first_sample(value)
         if isinstance(sample, Mapping):

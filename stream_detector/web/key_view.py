@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from stream_detector.assembly import Served
 from stream_detector.core.alerting.alert import Alert
 from stream_detector.core.codec.formats import ContentType
-from stream_detector.core.codec.mapped_samples import decode_mapped_samples
-from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import FloatArray, RecordBatch
 from stream_detector.core.sample_detector import SampleDetector
@@ -182,7 +180,7 @@ class KeyView:
         starts, ends, scores = [np.empty(0)], [np.empty(0)], [np.empty(0)]
         alerts, n_dropped = dict[str, Alert](), 0
         for batch in self._own(key, batches):
-            decoded = self._decode(detector, batch)
+            _, decoded = detector.decode(batch, self.content_type)
             times.append(decoded.times_ms)
             values.append(features.to_unit(decoded.values.astype(np.float64)))
             n_dropped += _drop_oldest(values)
@@ -201,26 +199,6 @@ class KeyView:
         scored = np.concatenate(ends), np.concatenate(scores)
         lines = self._lines(key, detector.scorer, signal, np.concatenate(starts), scored)
         return lines._replace(alerts=tuple(alerts.values()))
-
-    def _decode(self, detector: SampleDetector, batch: RecordBatch) -> DecodedSamples:
-        """Return the samples of records of one key."""
-        features, interval_ms = detector.features, detector.windows.sample_interval_ms
-        if detector.mapping is not None:
-            return decode_mapped_samples(
-                batch,
-                self.content_type,
-                detector.mapping,
-                features=features,
-                interval_ms=interval_ms,
-            ).samples
-        return decode_samples(
-            batch.values,
-            batch.headers,
-            batch.series(),
-            self.content_type,
-            features=features,
-            interval_ms=interval_ms,
-        )
 
     def _look_at_windows(
         self, detector: WindowDetector, key: str, batches: Iterator[RecordBatch]

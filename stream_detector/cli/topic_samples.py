@@ -1,45 +1,34 @@
-"""Samples of a topic for the command `init`, written to a file."""
+"""Samples of a topic, read and written to a file, for the commands `init` and `capture`."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from stream_detector.cli.terminal import StopFlag, csv_rows, progress_bar, say
 from stream_detector.core.windowing.diagnosis import WHAT_TO_DO
 from stream_detector.inspection.plan import duration
-from stream_detector.outputs.recording import Recording, record_samples
-from stream_detector.settings import DetectSettings
+from stream_detector.outputs.recording import Recording
+
+N_KEYS_SHOWN = 5
 
 
-class Recorded(NamedTuple):
-    """What was recorded of a topic.
-
-    Parameters
-    ----------
-    path
-        The file with its samples.
-    table
-        Keys of `[input]` by which its records were read; empty where they need none.
-    """
-
-    path: Path
-    table: dict[str, Any]
-
-
-def record_topic(settings: DetectSettings, topic: str, minutes: float, out: Path) -> Recorded:
-    """Record the newest minutes of a topic to a CSV file beside the recipe.
+def write_newest(
+    read: Callable[..., Recording], topic: str, minutes: float, path: Path | None
+) -> Recording:
+    """Write the newest minutes of a topic to a CSV file, and say what they hold.
 
     Parameters
     ----------
-    settings
-        How to reach Kafka, and in `input` where in the records things are.
+    read
+        Reads the topic: `record_samples` or `record_samples_for`, given all but `span_ms`,
+        `is_stopping` and `on_progress`.
     topic
         The topic.
     minutes
-        How much to record.
-    out
-        The recipe to write.
+        How much is wanted.
+    path
+        The file to write; None writes to standard output.
 
     Raises
     ------
@@ -61,32 +50,28 @@ def record_topic(settings: DetectSettings, topic: str, minutes: float, out: Path
                 description=f"reading {topic}, minutes of {n_records:,} records",
             )
 
-        recording = record_samples(
-            settings,
-            topic,
-            60_000 * minutes,
-            is_stopping=lambda: stop.is_set,
-            on_progress=on_progress,
+        recording = read(
+            span_ms=60_000 * minutes, is_stopping=lambda: stop.is_set, on_progress=on_progress
         )
-    path = out.with_name(f"{out.stem}.samples.csv")
     write_recording(recording, path)
     samples = recording.samples
     span = duration(float(np.ptp(samples.times_ms)))
-    say(f"{len(samples):,} samples of {len(samples.keys):,} keys in {span} written to {path}")
+    note = f"{len(samples):,} samples of {len(samples.keys):,} keys in {span}"
+    say(note if path is None else f"{note} written to {path}")
     if recording.n_rejected:
         first = recording.first_rejection
-        say(f"{recording.n_rejected:,} records were rejected, the first: {first}")
+        say(f"{recording.n_rejected:,} of the records were rejected, the first: {first}")
     if recording.spread_keys:
         keys = recording.spread_keys
-        shown = ", ".join([*keys[:5], *(["..."] if len(keys) > 5 else [])])  # noqa: PLR2004
+        shown = ", ".join([*keys[:N_KEYS_SHOWN], *(["..."] if len(keys) > N_KEYS_SHOWN else [])])
         say(
             f"warning: {len(keys):,} keys have records on several partitions, where no detector "
             f"puts them together: {shown}; {WHAT_TO_DO['key_on_several_partitions']}"
         )
-    return Recorded(path, recording.table.model_dump(exclude_none=True))
+    return recording
 
 
-def write_recording(recording: Recording, path: Path) -> None:
+def write_recording(recording: Recording, path: Path | None) -> None:
     """Write samples as CSV, in the order in which they came.
 
     Raises
