@@ -53,7 +53,21 @@ def brief(value: object, n_characters_max: int = 40) -> str:
     try:
         return str(value)[:n_characters_max]
     except RecursionError:
-        return f"a {type(value).__name__} of arrays or objects too deep within each other"
+        return f"{json_kind(value)} of arrays or objects too deep within each other"
+
+
+def json_kind(value: object) -> str:
+    """Return what a value of JSON is, in the words of JSON.
+
+    Examples
+    --------
+    >>> [json_kind(each) for each in (None, True, {}, [], "a", 1.5)]
+    ['null', 'true or false', 'an object', 'an array', 'a text', 'a number']
+    """
+    if value is None:
+        return "null"
+    kinds = ((bool, "true or false"), (dict, "an object"), (list, "an array"), (str, "a text"))
+    return next((words for kind, words in kinds if isinstance(value, kind)), "a number")
 
 
 def shorten(text: str, n_characters_max: int = ERROR_CHARACTERS_MAX) -> str:

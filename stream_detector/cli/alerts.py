@@ -15,7 +15,7 @@ from stream_detector.cli.options import (
     examples,
     seconds,
 )
-from stream_detector.cli.terminal import StopFlag, say, time_text, write_line
+from stream_detector.cli.terminal import Skips, StopFlag, time_text, write_line
 from stream_detector.text import json_line, printable, quoted, shorten
 
 if TYPE_CHECKING:
@@ -98,9 +98,7 @@ def alerts(
             idle_s=idle_s,
             is_stopping=lambda: stop.is_set,
         )
-        found = parse_alerts(
-            values, settings, lambda problem: say(f"skipped a record that is {problem}")
-        )
+        found = parse_alerts(values, settings, Skips())
         for text, alert in found:
             write_line(json_line(text.decode()) if as_json else describe(alert, why_held(alert)))
             sys.stdout.flush()

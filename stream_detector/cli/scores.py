@@ -14,7 +14,7 @@ from stream_detector.cli.options import (
     examples,
     seconds,
 )
-from stream_detector.cli.terminal import StopFlag, say, time_text, write_line
+from stream_detector.cli.terminal import Skips, StopFlag, time_text, write_line
 from stream_detector.text import json_line, quoted
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def scores(
         found = read_scores(
             settings,
             topic,
-            lambda problem: say(f"skipped a record that is {problem}"),
+            Skips(),
             from_beginning=from_beginning,
             idle_s=idle_s,
             is_stopping=lambda: stop.is_set,

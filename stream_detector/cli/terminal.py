@@ -6,6 +6,7 @@ name, path or message can move the cursor, forge a line or be read as Rich's mar
 
 import contextlib
 import csv
+import errno
 import json
 import logging
 import math
@@ -39,6 +40,9 @@ _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 PROGRESS_EVERY_S = 10.0
 """Time between two lines about a task where there is no terminal for a progress bar."""
+
+N_SKIPS_SAID = 10
+"""So many skipped records have a line each: a topic of something else has millions."""
 
 NOTE_CHARACTERS_MAX = 8_192
 """Longest note or error. They repeat what files and flags hold, which may be of any length."""
@@ -101,8 +105,26 @@ def describe_error(error: Exception) -> tuple[int, str]:
     """Return the exit code and the message for what ended a command."""
     if isinstance(error, StreamDetectorError):
         return error.exit_code, str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return 1, f"the disk that is written to is full: {error}; free some of it"
     hint = "run it again as `stream-detector --debug ...` for the traceback"
     return 1, f"unexpected {type(error).__name__}: {error}; {hint}"
+
+
+class Skips:
+    """Say of records that are skipped what is wrong with them: of many, of each tenfold only."""
+
+    def __init__(self) -> None:
+        self._n_skipped = 0
+
+    def __call__(self, problem: Exception) -> None:
+        """Count one, and say what it is where its turn has come."""
+        self._n_skipped += 1
+        n_skipped = self._n_skipped
+        if n_skipped <= N_SKIPS_SAID:
+            say(f"skipped a record that is {problem}")
+        elif n_skipped == 10 ** (len(str(n_skipped)) - 1):
+            say(f"skipped {n_skipped:,} records so far, the last of them {problem}")
 
 
 def is_agreed(question: str) -> bool:

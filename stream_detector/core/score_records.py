@@ -158,8 +158,11 @@ def decode_score(key: bytes | None, value: bytes, headers: Headers) -> Published
             {str(name): float(each) for name, each in fields["checks"].items()},
             {str(name): float(each) for name, each in fields["features"].items()},
         )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        message = f"not a score: {type(error).__name__}: {error}"
+    except KeyError as error:
+        message = f"not a score: {error} is missing"
+        raise RecordDecodeError(message) from None
+    except (ValueError, TypeError, AttributeError) as error:
+        message = f"not a score: {error}"
         raise RecordDecodeError(message) from None
 
 

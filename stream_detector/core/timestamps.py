@@ -145,13 +145,14 @@ def invalid_time(name: str, received: object, unit: str = "milliseconds") -> Rec
     Examples
     --------
     >>> print(invalid_time("timestamp_ms", "noon"))
-    timestamp_ms: expected milliseconds since 1970 up to the year 9999, received 'noon'
+    timestamp_ms: expected milliseconds since 1970 up to the year 9999, received the text 'noon'
     """
+    shown = brief(received, 80)
     try:
-        words = looks_like(float(brief(received, 80)))
+        words = looks_like(float(shown))
     except ValueError:
         words = ""
     return RecordValueError(
         f"{name}: expected {unit} since 1970 up to the year 9999, received "
-        f"{brief(received, 80)!r}{words}"
+        f"{f'the text {shown!r}' if isinstance(received, str) else shown}{words}"
     )

@@ -48,7 +48,7 @@ from stream_detector.errors import (
     RecordDecodeError,
     RecordValueError,
 )
-from stream_detector.text import brief
+from stream_detector.text import brief, json_kind
 
 OWN = "values"
 """Name of a media type whose records look as here whatever `[input]` says of others."""
@@ -236,7 +236,7 @@ def _parse_object(value: bytes) -> dict[str, Any]:
     """Return the JSON object of a record's value, which has `"values"`."""
     document = parse_json(value)
     if not isinstance(document, dict) or VALUES not in document:
-        found = sorted(document) if isinstance(document, dict) else type(document).__name__
+        found = sorted(document) if isinstance(document, dict) else json_kind(document)
         message = (
             f'JSON value: expected an object with "values", received {brief(found, 80)}; the '
             "recipe's [input] says where values are in other records"
@@ -289,7 +289,7 @@ def _window_values(values: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
     """Return the numbers of `"values"`, flat or nested, shape (n_steps * n_features,)."""
     n_steps, n_features = shape
     if not isinstance(values, list):
-        message = f'"values": expected an array, received {type(values).__name__}'
+        message = f'"values": expected an array, received {json_kind(values)}'
         raise RecordDecodeError(message)
     is_nested = bool(values) and all(type(row) is list for row in values)
     if not is_nested and n_features > 1:

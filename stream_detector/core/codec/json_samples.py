@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stream_detector.core.features import Features
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX, invalid_time
 from stream_detector.errors import RecordDecodeError, RecordOrderError, RecordShapeError
-from stream_detector.text import brief
+from stream_detector.text import brief, json_kind
 
 VALUES, TIME, TIMES = "values", "timestamp_ms", "timestamps_ms"
 """Keys of a JSON record."""
@@ -139,7 +139,7 @@ def sample_values(values: Any, features: Features) -> NDArray[np.float64]:
     if isinstance(values, dict):
         values = [values]
     if not isinstance(values, list):
-        message = f'"values": expected an array of samples, received {type(values).__name__}'
+        message = f'"values": expected an array of samples, received {json_kind(values)}'
         raise RecordDecodeError(message)
     if not values:
         message = '"values": expected at least one sample, received none'

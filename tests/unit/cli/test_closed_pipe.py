@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from alerts import make_alert
 from halving_bundle import make_bundle, untrained_network  # tests/support
 
 from stream_detector import cli
+from stream_detector.cli.terminal import describe_error
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.alerting.alert import encode_alert
 from stream_detector.core.codec.dead_letters import encode_dead_letter
@@ -134,6 +136,13 @@ def test_output_that_cannot_be_written_is_an_error(
 ) -> None:
     assert run_into(os.open("/dev/full", os.O_WRONLY), line) == 1
     assert "No space left on device" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_named_wherever_it_is_met() -> None:
+    """Commands that write line by line meet it before their last output is written."""
+    code, message = describe_error(OSError(errno.ENOSPC, "No space left on device"))
+    assert (code, message[:39]) == (1, "the disk that is written to is full: [E")
+    assert describe_error(OSError(errno.EIO, "broken"))[1].startswith("unexpected OSError")
 
 
 def test_an_error_keeps_its_exit_code_where_nobody_reads(run_into: RunInto) -> None:

@@ -507,3 +507,17 @@ def test_standard_output_takes_any_text(tmp_path: Path) -> None:
         terminal.set_up_streams()
         terminal.write_line("µ漢" + FILE_NAME)
     assert out.read_text(encoding="utf-8") == "µ漢" + printable(FILE_NAME) + "\n"
+
+
+def test_of_many_foreign_records_few_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    skips = terminal.Skips()
+    for number in range(1, 1_001):
+        skips(ValueError(f"number {number}"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] + lines[9:] == [
+        "skipped a record that is number 1",
+        "skipped a record that is number 2",
+        "skipped a record that is number 10",
+        "skipped 100 records so far, the last of them number 100",
+        "skipped 1,000 records so far, the last of them number 1000",
+    ]

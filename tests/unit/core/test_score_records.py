@@ -180,3 +180,8 @@ def test_each_whole_window_has_its_key_and_times() -> None:
         for each in read(encode_scores(step.scores, ("a",), "s", "json"))
     ]
     assert found == [(f"k{at}", START_MS + at, START_MS + at + 30, float(at)) for at in range(3)]
+
+
+def test_a_score_without_a_field_says_which() -> None:
+    with pytest.raises(RecordDecodeError, match="not a score: 'window_start_ms' is missing"):
+        decode_score(None, b'{"key":1}', ())

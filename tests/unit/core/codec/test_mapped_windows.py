@@ -116,7 +116,7 @@ def test_a_window_of_another_length_is_named_and_its_neighbours_are_used() -> No
         (1, "expected 3 steps of 2 features, received 1 steps"),
         (
             3,
-            "time: expected milliseconds since 1970 up to the year 9999, received '5.0', which "
+            "time: expected milliseconds since 1970 up to the year 9999, received 5.0, which "
             "looks like milliseconds since boot; add the time at which the device started",
         ),
     ]
