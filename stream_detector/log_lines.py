@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,13 @@ from stream_detector.text import json_line, quoted, shorten
 
 LIBRARIES = {"kafka": "kafka-library", "opentelemetry": "otlp-library", "py": "python-warning"}
 """Events of lines that others wrote, by the first part of their loggers' names."""
+
+REPEATS_S = 10.0
+"""A library's line that differs from one before in its numbers only is left out for so long: while
+a broker or a topic is away, kafka-python writes ten a second."""
+
+_KINDS_MAX = 100
+_NUMBERS = re.compile(r"\d+(\.\d+)?")
 
 
 def set_up_logging(level: int, log_format: LogFormat = "text", worker: int | None = None) -> None:
@@ -33,12 +41,33 @@ def set_up_logging(level: int, log_format: LogFormat = "text", worker: int | Non
     more = {} if worker is None else {"worker": worker}
     handler.setFormatter((_JsonFormatter if log_format == "json" else _TextFormatter)(more))
     logging.captureWarnings(capture=True)
+    handler.addFilter(_Repeats())
     libraries = [logging.getLogger(name) for name in ("kafka", "opentelemetry", "py.warnings")]
     levels = [level, *[logging.WARNING] * len(libraries)]
     for each, its_level in zip((logger, *libraries), levels, strict=True):
         each.handlers = [handler]
         each.propagate = False
         each.setLevel(its_level)
+
+
+class _Repeats(logging.Filter):
+    """Leaves out lines of libraries that repeat one of the last seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said_at: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a line is written; the project's own always are."""
+        if hasattr(record, "event"):
+            return True
+        kind = record.name, _NUMBERS.sub("0", record.getMessage())
+        if record.created < self._said_at.get(kind, -REPEATS_S) + REPEATS_S:
+            return False
+        if len(self._said_at) >= _KINDS_MAX:
+            self._said_at.clear()
+        self._said_at[kind] = record.created
+        return True
 
 
 class _TextFormatter(logging.Formatter):

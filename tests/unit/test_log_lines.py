@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import warnings
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,34 @@ def test_every_line_of_a_worker_carries_its_number() -> None:
     first, second = log.getvalue().splitlines()
     assert first.endswith("Z INFO ready topic=t worker=0")
     assert second.endswith('Z WARNING kafka-library logger=kafka.conn reason="no broker" worker=0')
+
+
+def test_a_library_that_repeats_itself_is_heard_every_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = set_up("text", None)
+    now = [1_767_225_600.0]
+    factory = logging.getLogRecordFactory()
+
+    def make(*args: Any, **more: Any) -> logging.LogRecord:
+        record = factory(*args, **more)
+        record.created = now[0]
+        return record
+
+    monkeypatch.setattr("logging._logRecordFactory", make)
+    kafka = logging.getLogger("kafka.net.manager")
+    for at in (0, 1, 9.9, 10, 19.9):
+        now[0] = 1_767_225_600.0 + at
+        kafka.error("bootstrap-0 failed (backoff %s secs)", at)
+        log_event(logging.WARNING, "retrying", at=at)
+    kafka.error("another")
+    lines = [line.split(" ", 1)[1] for line in log.getvalue().splitlines()]
+    assert sum("retrying" in line for line in lines) == 5
+    assert [line[-24:] for line in lines if "bootstrap-0" in line] == [
+        'failed (backoff 0 secs)"',
+        'ailed (backoff 10 secs)"',
+    ]
+    assert "another" in lines[-1]
 
 
 def test_a_line_of_json_is_one_object() -> None:
