@@ -145,7 +145,8 @@ def mend(metrics: Metrics) -> None:
     metrics.rejected_in_a_row.set(0)
     metrics.unscored_keys.labels("late").set(0)
     metrics.silent_keys.set(0)
-    metrics.bundle_info.remove("pumps", "v2")
+    metrics.bundle_info.clear()
+    metrics.bundle_info.labels("pumps", "v1").set(1)
 
 
 def test_the_rules_fire_and_are_silent_again(
