@@ -70,8 +70,6 @@ def _poisson_bounds(n: int) -> tuple[float, float]:
 
 def _poisson_cdf(n: int, mean: float) -> float:
     """Return the probability of at most n events where `mean` are expected."""
-    if mean <= 0:
-        return 1.0
     log_mean = math.log(mean)
     logs = (k * log_mean - mean - each for k, each in enumerate(_log_factorials(n)))
     return min(1.0, math.fsum(map(math.exp, logs)))

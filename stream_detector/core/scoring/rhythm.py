@@ -149,7 +149,7 @@ class RhythmCheck:
                 false_alarms_per_day=self.normal.false_alarms_per_day(score),
                 p_value=self.normal.p_value(score),
             )
-            if rhythm.kind != "missing" and ratios[index].max() < found.scores[index]:
+            if rhythm.kind != "missing" and ratios[index].max() <= found.scores[index]:
                 return finding
             return finding._replace(check=RHYTHM, facts=rhythm)
 

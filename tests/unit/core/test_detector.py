@@ -204,10 +204,13 @@ def test_a_bad_value_of_several_features_is_named_by_step_and_feature(
 def test_the_largest_value_still_scored_is_scored(
     make_batch: MakeBatch, make_detector: MakeDetector
 ) -> None:
-    largest = float(np.nextafter(np.float32(SCALED_MAX), np.float32(0)))
-    batch = make_batch([flat(largest), flat(-largest)])
+    largest = np.float32(SCALED_MAX)
+    batch = make_batch(
+        [flat(float(each)) for each in (largest, -largest, np.nextafter(largest, np.inf))]
+    )
     step = make_detector().step(IncidentState(), batch)
     assert step.scores.scores.tolist() == [largest, largest]
+    assert [each.index for each in step.rejected] == [2]
 
 
 def test_scaling_that_overflows_is_put_aside_without_a_warning(

@@ -24,6 +24,11 @@ def test_a_share_has_wilsons_interval(n: int, n_all: int, low: float, high: floa
     assert share_interval(n, n_all) == pytest.approx((n / n_all, low, high), abs=1e-3)
 
 
+def test_a_share_of_all_is_up_to_exactly_1_and_of_none_down_to_0() -> None:
+    for n in range(1, 100):
+        assert (share_interval(n, n).high, share_interval(0, n).low) == (1, 0)
+
+
 def test_without_anything_to_count_in_nothing_is_known() -> None:
     assert all(map(math.isnan, rate_interval(0, 0.0)))
     assert all(map(math.isnan, share_interval(0, 0)))

@@ -116,6 +116,29 @@ def step_by(
     return detector_of().step(state, batch)
 
 
+def step_of(*records: tuple[bytes, list[int]]) -> Step:
+    """Step through one batch of these samples at once, from the start."""
+    metadata = [
+        RecordMetadata("t", 0, row, START_MS, key, ()) for row, (key, _) in enumerate(records)
+    ]
+    values = [orjson.dumps({"values": samples}) for _, samples in records]
+    batch = RecordBatch.from_columns("t", values, series_columns(metadata), range(len(values)))
+    return detector_of().step(detector_of().initial_state(), batch)
+
+
+def test_the_window_that_ends_with_the_warm_up_is_the_last_of_it() -> None:
+    step = step_of((b"new", [at % 5 for at in range(N_SAMPLES + 10)]))
+    assert step.fitted_keys == [b"new"]
+    # A window ends with each second sample from the fourth on, so one with the warm-up.
+    assert (step.counts.windows["warm_up"], len(step.scores)) == (9, 5)
+
+
+def test_as_many_keys_have_a_place_as_there_are() -> None:
+    names = [b"%d" % at for at in range(n_places(1) + 1)]
+    step = step_of(*((name, [1]) for name in names))
+    assert step.new_keys == names[:-1]
+
+
 @pytest.mark.parametrize(("n_before", "is_fitted"), [(0, True), (1, False)])
 def test_a_warm_up_begins_anew_with_each_period(n_before: int, is_fitted: bool) -> None:
     times_ms = [START_MS + 10 * at for at in range(-n_before, N_SAMPLES - n_before)]

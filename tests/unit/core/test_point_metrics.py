@@ -63,6 +63,15 @@ def test_vus_pr_depends_on_the_order_of_scores_only() -> None:
     assert vus_pr(np.exp(5 * scores), labels) == vus_pr(scores, labels)
 
 
+FIRST_HIGHEST = (np.arange(20.0)[::-1], flags(20, 3, 4).astype(np.int8))
+
+
+@pytest.mark.parametrize("given", [*CASES, FIRST_HIGHEST])
+def test_vus_pr_is_the_same_backwards(given: Case) -> None:
+    scores, labels = given
+    assert vus_pr(scores[::-1], labels[::-1]) == pytest.approx(vus_pr(scores, labels), abs=1e-12)
+
+
 def test_a_sample_without_a_score_counts_as_the_lowest() -> None:
     scores, labels = THREE
     first = scores.copy()

@@ -1,5 +1,6 @@
 """What is committed with an offset reads back as it was, a jump of stream time included."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -7,7 +8,7 @@ import pytest
 from sample_streams import Stream, batch_of, stream_of  # tests/support
 
 from stream_detector.core.state.restore_plan import CommitMetadata, RestorePlan
-from stream_detector.core.state.sample_state import SampleState
+from stream_detector.core.state.sample_state import NO_DIGEST, SampleState
 from stream_detector.core.windowing.keyed_state import Jump, name_of
 from stream_detector.errors import StateError
 
@@ -63,3 +64,21 @@ def test_a_held_sample_is_part_of_the_digest_and_comes_back() -> None:
         held = each.windows.apply_delta().held
         assert held.times_ms.tolist() == [1_767_225_600_410 + 1_000_000]
         assert held.values.shape == (1, 2)
+
+
+@pytest.mark.parametrize(("refused_at", "is_exact"), [(4, True), (5, False)])
+def test_a_digest_is_of_a_past_without_refused_records(refused_at: int, is_exact: bool) -> None:
+    detector = Stream(4, 4, 0, 100_000, ALERTING, "hold").detector(5)
+    state = detector.initial_state().open_partition(0, 5)
+    assert isinstance(state, SampleState)
+    _, plans = replace(state, refused_at={0: refused_at}).restore_plans({0: 6})
+    assert plans[0].offset == 5
+    assert (plans[0].digest != NO_DIGEST) is is_exact
+
+
+@pytest.mark.parametrize(("next_offset", "offsets"), [(5, [5]), (6, [5, 6])])
+def test_a_restore_point_is_behind_the_one_before(next_offset: int, offsets: list[int]) -> None:
+    detector = Stream(4, 4, 0, 100_000, ALERTING, "hold").detector(5)
+    state, _ = detector.initial_state().open_partition(0, 5).restore_plans({0: next_offset})
+    assert isinstance(state, SampleState)
+    assert [each.offset for each in state.restore_points[0]] == offsets

@@ -270,6 +270,15 @@ def outcomes_of(*sent: Sent, **changes: Any) -> list[str]:
     return outcomes
 
 
+def test_a_score_of_exactly_the_threshold_is_normal() -> None:
+    above = float(np.nextafter(np.float32(1), np.float32(2)))
+    for value, name in ((1.0, "normal"), (above, "anomalous")):
+        step = step_of(Sent(b"a", 0, [value] * 4))
+        assert step.counts.records == {name: 1, "dead_letter": 0}
+        assert step.counts.windows[name] == 1
+        assert len(step.alerts) == (name == "anomalous")
+
+
 def test_gaps_are_said_in_the_alerts_of_the_time_after() -> None:
     detector = detector_of(stride=4)
     detector = replace(detector, alerting=replace(detector.alerting, flood_window_ms=250))

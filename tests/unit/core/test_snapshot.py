@@ -293,6 +293,14 @@ def test_states_of_no_detector_and_long_names_are_mistakes() -> None:
         dump(INCIDENTS, "v" * (MADE_BY_CHARACTERS_MAX + 1))
 
 
+@pytest.mark.parametrize("n_bytes", [999_992, 1_000_000, 1_000_008])  # the smallest large array
+def test_the_check_of_arrays_sees_each_array_of_any_size(n_bytes: int) -> None:
+    plain = np.zeros(n_bytes // 8, "<u8")
+    changed = plain.copy()
+    changed[7] = 1
+    assert check_of([plain, plain[:3]]) != check_of([changed, plain[:3]])
+
+
 @pytest.mark.parametrize("n_blocks", [64, 244, 245])  # 1,000,000 bytes lie between the last two
 def test_the_check_of_arrays_sees_what_changed_places(n_blocks: int) -> None:
     blocks = np.arange(n_blocks * 512, dtype="<u8").reshape(n_blocks, 512).copy()  # of 4 KiB

@@ -53,11 +53,15 @@ def test_a_run_takes_kind_and_features_from_the_known_fault_that_it_overlaps() -
         LabelledEvent("a", 2, 9, "stuck", ("flow", "heat")),
         LabelledEvent("a", 0.5, 0.9, "before"),
         LabelledEvent("a", 3, 9, "after"),
+        LabelledEvent("b", 3.5, 3.9, "before"),
     ]
     assert labelled_events(samples, known) == [
         LabelledEvent("a", 1, 2, "stuck", ("flow", "heat")),
         LabelledEvent("b", 4, 5),
     ]
+    for touching in (LabelledEvent("b", 3, 4, "until"), LabelledEvent("b", 5, 6, "from")):
+        [*_, last] = labelled_events(samples, [*known, touching])
+        assert last == LabelledEvent("b", 4, 5, touching.kind)
 
 
 @pytest.mark.parametrize(

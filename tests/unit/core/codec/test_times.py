@@ -11,7 +11,13 @@ from stream_detector.core.codec.mapped_windows import decode_mapped_windows
 from stream_detector.core.codec.samples import AHEAD_MS_MAX, DecodedSamples, decode_samples
 from stream_detector.core.features import Features
 from stream_detector.core.records import Headers, RecordBatch, RecordMetadata, series_columns
-from stream_detector.core.timestamps import SECONDS_MAX, SECONDS_MIN, TIMESTAMP_MS_MAX, looks_like
+from stream_detector.core.timestamps import (
+    SECONDS_MAX,
+    SECONDS_MIN,
+    TIMESTAMP_MS_MAX,
+    describe_time,
+    looks_like,
+)
 from stream_detector.recipes.input import InputSection
 from stream_detector.schemas.mapping import open_mapping
 
@@ -148,3 +154,14 @@ def test_a_sample_may_be_an_hour_ahead_of_its_record_and_no_longer(own_ms: int) 
 )
 def test_what_a_number_at_a_limit_looks_like(time_ms: float, unit: str) -> None:
     assert (unit in looks_like(time_ms)) if unit else (looks_like(time_ms) == "")
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "text"),
+    [
+        *((0, "1970-01-01T00:00:00.000Z"), (TIMESTAMP_MS_MAX, "9999-12-31T23:59:59.999Z")),
+        *((-1, "-1"), (TIMESTAMP_MS_MAX + 1, "253402300800000")),
+    ],
+)
+def test_a_time_at_a_limit_is_a_date_or_a_number(time_ms: int, text: str) -> None:
+    assert describe_time(time_ms) == text

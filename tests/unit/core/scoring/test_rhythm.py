@@ -88,9 +88,11 @@ def test_a_score_is_lifted_as_by_any_check() -> None:
 
 
 def test_the_check_that_is_farther_from_normal_is_named() -> None:
-    joined = RHYTHM.join(found_of(0.9, 1.99, 2.01), intervals_of([450] * 3))
-    named = [joined.explain(at, CONTEXT).check for at in range(3)]
-    assert named == ["rhythm", "rhythm", "shape"]
+    [*_, ratio] = RHYTHM.limits.ratios(intervals_of([450])).max(axis=1).tolist()
+    scores = (0.9, float(np.nextafter(ratio, 0)), ratio, 2.01)
+    joined = RHYTHM.join(found_of(*scores), intervals_of([450] * 4))
+    named = [joined.explain(at, CONTEXT).check for at in range(4)]
+    assert named == ["rhythm", "rhythm", "shape", "shape"]
     assert present(joined.explain(2, CONTEXT).explanation.rhythm).kind == "early"
 
 

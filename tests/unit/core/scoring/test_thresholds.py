@@ -184,6 +184,7 @@ class TestShare:
         with pytest.raises(ConfigError, match=r"expected at least 0\.3 with 10 normal") as caught:
             FalseAlarmShareThreshold(0.01).fit(plain(np.ones(10)))
         assert "a larger share" in str(caught.value)
+        assert "overlap" not in str(caught.value)
         assert "per_day" not in str(caught.value)
 
     def test_windows_that_overlap_give_a_level_no_lower(self) -> None:
