@@ -62,8 +62,8 @@ def capture(
     `score` take it as it is, and `train` as the data of the bundle's recipe: to train again when
     what is normal has changed, or to try another recipe on what the stream holds.
 
-    Waits for more where the topic holds fewer minutes; Ctrl-C writes what there is. Joins no group,
-    and commits nothing.
+    Waits for more where the topic holds fewer minutes; Ctrl-C writes what there is. Holds all of it
+    in memory while it reads. Joins no group, and commits nothing.
     """
     from stream_detector.assembly import open_bundle, require_content_type
     from stream_detector.cli.topic_samples import write_newest
