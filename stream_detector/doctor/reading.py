@@ -1,9 +1,9 @@
 """Read the newest records of a topic, and those that come meanwhile, for some seconds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from stream_detector.core.records import RecordBatch
+from stream_detector.core.records import RecordBatch, TopicPartition
 from stream_detector.ports import Client, Clock
 
 N_RECORDS_MAX = 50_000
@@ -63,13 +63,31 @@ def read_recent(
     partitions = sorted(client.assignment())
     begins, ends = client.beginning_offsets(partitions), client.end_offsets(partitions)
     reading.n_partitions = len(partitions)
-    reading.n_kept = sum(ends[each] - begins[each] for each in partitions)
-    for each in partitions:
-        n_each = max(1, N_RECORDS_MAX // len(partitions))
-        client.seek(each, max(begins[each], ends[each] - n_each))
+    held = {each: ends[each] - begins[each] for each in partitions}
+    reading.n_kept = sum(held.values())
+    for each, n_read in shares(held, N_RECORDS_MAX).items():
+        client.seek(each, ends[each] - n_read)
     while clock.monotonic_s() < deadline_s and not is_stopping():
         batch = client.poll(_POLL_RECORDS_MAX, _POLL_MS)
         if len(batch):
             yield batch
         positions = client.positions(partitions)
         reading.is_complete = all(positions.get(each, 0) >= ends[each] for each in partitions)
+
+
+def shares(held: Mapping[TopicPartition, int], n_most: int) -> dict[TopicPartition, int]:
+    """Return how many records to read of each partition: alike, where all hold so many.
+
+    What a short partition leaves is for the longer ones.
+
+    Examples
+    --------
+    >>> a, b, c = (TopicPartition("telemetry", number) for number in range(3))
+    >>> shares({a: 10, b: 100, c: 1_000}, 300) == {a: 10, b: 100, c: 190}
+    True
+    """
+    found, left = {}, n_most
+    for number, each in enumerate(sorted(held, key=held.__getitem__)):
+        found[each] = min(held[each], left // (len(held) - number))
+        left -= found[each]
+    return found

@@ -1,11 +1,12 @@
 """Follow a topic from a little before its end, whatever happens to the broker."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 
 from stream_detector.core.records import RecordBatch, TopicPartition
+from stream_detector.doctor.reading import shares
 from stream_detector.errors import StreamDetectorError, missing_topics
 from stream_detector.ports import Client
 
@@ -106,21 +107,3 @@ class TopicReader:
             # A topic that was made again, or cut by retention, has no such offset.
             self._positions[each] = at if first[each] <= at <= end[each] else back
             client.seek(each, self._positions[each])
-
-
-def shares(held: Mapping[TopicPartition, int], n_most: int) -> dict[TopicPartition, int]:
-    """Return how many records to read of each partition: alike, where all hold so many.
-
-    What a short partition leaves is for the longer ones.
-
-    Examples
-    --------
-    >>> a, b, c = (TopicPartition("telemetry", number) for number in range(3))
-    >>> shares({a: 10, b: 100, c: 1_000}, 300) == {a: 10, b: 100, c: 190}
-    True
-    """
-    found, left = {}, n_most
-    for number, each in enumerate(sorted(held, key=held.__getitem__)):
-        found[each] = min(held[each], left // (len(held) - number))
-        left -= found[each]
-    return found
