@@ -147,15 +147,19 @@ def init(
         )
         data = target.recipe.with_name(f"{target.recipe.stem}.samples.csv")
         read = partial(record_samples, settings, from_topic)
-        table = write_newest(read, from_topic, minutes, data).table.model_dump(exclude_none=True)
+        recording = write_newest(read, from_topic, minutes, data)
+        table, needed = recording.table.model_dump(exclude_none=True), recording.needed
         servers = f" --bootstrap-servers {bootstrap_servers}" if bootstrap_servers else ""
         target = replace(target, topic=from_topic + servers)
         known = replace(said, key="key", time="timestamp_ms", time_format="ms")
         said = replace(known, why="as recorded")
+        if needed and "feature_name" not in table and said.label is None:
+            said = replace(said, features=given or needed, label="")
     else:
+        needed = ()
         table = parse_input(input_changes(overrides) or {}).model_dump(exclude_none=True)
         target = Target.of(name_of(data), out, bundle, is_replacing=overwrite)
-    choices = Choices(said, not yes, interval_s, false_alarms_per_day, table)
+    choices = Choices(said, not yes, interval_s, false_alarms_per_day, table, needed)
     _make(data, target, choices, is_training=not recipe_only, as_json=as_json)
 
 
@@ -163,7 +167,7 @@ def _make(
     data: Path, target: "Target", choices: "Choices", *, is_training: bool, as_json: bool
 ) -> None:
     """Write the recipe, train and try it, and show what was found."""
-    from stream_detector.cli.init_columns import agree_on_columns
+    from stream_detector.cli.init_columns import agree_on_columns, warn_of_rejection
     from stream_detector.cli.init_recipe import make_recipe
     from stream_detector.cli.init_views import report_of, show_made, show_next
     from stream_detector.inspection.roles import Said
@@ -182,7 +186,9 @@ def _make(
 
         init_windows(table, windows, target, is_training=is_training, as_json=as_json)
         return
-    made = make_recipe(*agree_on_columns(table, choices), target, choices)
+    table, layout = agree_on_columns(table, choices)
+    warn_of_rejection(layout, choices.needed)
+    made = make_recipe(table, layout, target, choices)
     report = report_of(made, target)
     if not as_json:
         show_made(made, target)

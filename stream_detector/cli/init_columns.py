@@ -1,7 +1,7 @@
 """What the columns of a file are, for the command `init`: shown, asked for, agreed to."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,8 @@ class Choices:
         Of a key.
     table
         Keys of `[input]`, for the recipe.
+    needed
+        Features without which records of the topic would be rejected; empty if there are none.
     """
 
     said: Said
@@ -35,6 +37,7 @@ class Choices:
     interval_s: float | None
     false_alarms_per_day: float
     table: Mapping[str, Any] = field(default_factory=dict)
+    needed: tuple[str, ...] = ()
 
 
 def show_columns(table: RawTable, layout: Layout) -> None:
@@ -46,6 +49,17 @@ def show_columns(table: RawTable, layout: Layout) -> None:
     print_table(title, ("column", "is", "because"), rows, is_text=True)
     for note in layout.notes:
         write_line(f"note: {note}")
+
+
+def warn_of_rejection(layout: Layout, needed: Sequence[str]) -> None:
+    """Say which features of a topic's records the detector will not have, and what follows."""
+    left_out = [name for name in needed if name not in layout.features]
+    if left_out:
+        say(
+            f"warning: {', '.join(left_out)} left out, and records with a feature that the bundle "
+            f"does not have are dead letters: keep all with --features {','.join(needed)}, or send "
+            "records without"
+        )
 
 
 def refuse_to_ask() -> None:

@@ -68,6 +68,16 @@ class Recording(NamedTuple):
     spread_keys: tuple[str, ...] = ()
     table: InputSection = InputSection()
 
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Return the features that a detector of these records needs: others are in none of them.
+
+        Empty where records have features by name and may have more.
+        """
+        is_by_name = self.table.is_given and "feature_name" not in self.table.resolved()
+        is_numbered = self.features == Features.generated(len(self.features)).names
+        return () if is_by_name and not is_numbered else self.features
+
 
 @dataclass(slots=True)
 class _Records:

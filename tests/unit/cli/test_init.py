@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -245,6 +246,60 @@ def test_samples_of_a_topic_become_a_file_and_a_recipe(
     assert "601 samples of 1 keys in 10 min written to live.samples.csv" in err
     recipe = load_recipe(Path("live.toml"))
     assert (recipe.data.path, recipe.data.features) == ("live.samples.csv", ("flow", "heat"))
+
+
+@pytest.mark.parametrize(
+    ("table", "features", "is_warned"),
+    [
+        ({}, "flow,fixed", False),
+        ({"values": "values"}, "flow", False),
+        ({"values": "array"}, "feature_0,feature_1", False),
+        ({"feature_name": "tag", "feature_value": "value"}, "flow", True),
+    ],
+)
+def test_a_detector_for_a_topic_reads_its_records(
+    run: Run, monkeypatch: pytest.MonkeyPatch, table: dict[str, str], features: str, is_warned: bool
+) -> None:
+    """What is always the same is left out only where records may hold more than the features."""
+    broker = MemoryBroker()
+    broker.create_topic("pumps")
+    monkeypatch.setattr(
+        "stream_detector.clients.connect", lambda _, **options: broker.connect(**options)
+    )
+    rng = np.random.default_rng(0)
+    for step in range(900):
+        flow, tag = rng.normal(), ("flow", "fixed")[step % 2]
+        value: dict[str, Any] = {"values": {"flow": flow, "fixed": 5}, "array": [flow, 5]}
+        value |= {"tag": tag, "value": 5 if step % 2 else flow}
+        at = step - step % 2 if "feature_name" in table else step  # both tags of a time
+        record = OutputRecord("pumps", b"a", json.dumps(value).encode(), (), START + 1_000 * at)
+        broker.feed("pumps", [record])
+    flags: list[str | int] = ["--minutes", 10, "--yes", "--recipe-only", "--out", "live.toml"]
+    for key, path in table.items():
+        flags += ["--set", f"input.{key}={path}"]
+    code, _, err = run("--from-topic", "pumps", *flags)
+    assert code == 0, err
+    assert ",".join(load_recipe(Path("live.toml")).data.features or ()) == features
+    assert ("fixed left out, and records with a feature" in err) is is_warned
+
+
+def test_features_that_records_would_be_rejected_for_are_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = MemoryBroker()
+    broker.create_topic("pumps")
+    monkeypatch.setattr(
+        "stream_detector.clients.connect", lambda _, **options: broker.connect(**options)
+    )
+    rng = np.random.default_rng(0)
+    for step in range(900):
+        value = json.dumps({"values": {"flow": rng.normal(), "heat": rng.normal()}}).encode()
+        broker.feed("pumps", [OutputRecord("pumps", b"a", value, (), START + 1_000 * step)])
+    flags = ("--minutes", 10, "--yes", "--recipe-only", "--out", "live.toml", "--features", "heat")
+    code, _, err = run("--from-topic", "pumps", *flags)
+    assert code == 0, err
+    assert "warning: flow left out" in err
+    assert "keep all with --features flow,heat" in err
 
 
 def test_a_topic_of_other_records_becomes_a_recipe_that_reads_them(
