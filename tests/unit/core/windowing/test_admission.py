@@ -45,6 +45,12 @@ def test_there_is_room_again_once_a_key_has_expired(time_ms: float, expected: li
     assert refused(records, 2) == expected
 
 
+@pytest.mark.parametrize(("time_ms", "expected"), [(250.0, [4]), (250.0625, [])])
+def test_a_key_ahead_of_stream_time_expires_as_others(time_ms: float, expected: list[int]) -> None:
+    records: list[Record] = [(b"a", [0]), (b"b", [150]), (b"a", [100, 200]), (b"a", [time_ms])]
+    assert refused([*records, (b"c", [251])], 2) == expected
+
+
 def test_a_refused_record_does_not_advance_the_stream_time() -> None:
     records: list[Record] = [(b"a", [0]), (b"b", [50]), (b"c", [10_000]), (b"c", [60])]
     assert refused(records, 2) == [2, 3]

@@ -78,6 +78,7 @@ def test_a_late_sample_nearby_leaves_a_held_one_and_one_far_behind_does_not() ->
         ([0, 10, 20, 30, 40], "LLLLS"),
         ([0, 10, 5, 20, 30, 40], "LLLLLS"),  # 5 is late within the run, and does not end it
         ([0, 10, -31, 19, 29], "LLLSU"),  # -31 begins another run
+        ([0, 10, -30, 19, 29], "LLLLL"),  # -30 does not
         ([0, 10, 530, 20, 30, 40], "LLULLL"),  # a sample of the old series ends the run
         ([0, 10, 900, 20, 30, 40], "LLHLLL"),  # and so does one at a third place
         ([0, 1_000, 50, 60], "LHLL"),
@@ -192,6 +193,17 @@ def test_a_held_sample_of_a_key_that_expires_is_an_outlier() -> None:
         )
         assert [event[2:] for each in found for event in each.outliers] == [(60, 10)]
         assert len(found[-1].state.apply_delta().held.slots) == 0
+
+
+def test_a_key_has_a_history_once_a_reader_from_there_has_its_clock() -> None:
+    state, found = cut((b"a", [0, 10, 20]))[0].state, []
+    state.apply_delta().begin_restore_point(0)
+    for time_ms in (30, 40, 50, 60):
+        batch = assign_windows(state, RULES, arrivals((b"a", [time_ms])))
+        state = batch.state
+        found.append([state.apply_delta().has_history(0, needed_ms) for needed_ms in (0.0, 20.0)])
+    # The first sample of a reader is not confirmed; with the second it is, so from 30 ms on.
+    assert found == [[False, False], [True, False], [True, True], [True, True]]
 
 
 def test_held_values_are_those_of_their_key() -> None:

@@ -221,6 +221,86 @@ def test_parts_too_far_apart_to_meet_are_said(
         )
 
 
+def test_a_hint_of_parts_needs_a_quarter_more_samples_than_intervals() -> None:
+    for n_parts, is_told in ((11, False), (12, True)):
+        parts = series([1_000.0 * at + 650 for at in range(n_parts)], (np.nan, 0.0))
+        wholes = series([1_000.0 * at + 400 for at in range(44)], (0.0, np.nan))
+        found = diagnose(sorted([*wholes, *parts], key=lambda each: each[2]))
+        assert found[b"pump"][0] == "missing_values"
+        assert ("samples come in each" in found[b"pump"][1]) is is_told
+
+
+@pytest.mark.parametrize(
+    ("n_missing", "end"), [(5, "feature_3, feature_4"), (6, "feature_3, feature_4 and 1 more")]
+)
+def test_as_many_features_as_fit_are_named(n_missing: int, end: str) -> None:
+    reason, text = diagnose(series(every(1_000, 11), [np.nan] * n_missing + [0.0]))[b"pump"]
+    assert reason == "missing_values"
+    assert text.endswith(f"no value at all of feature feature_0, feature_1, feature_2, {end}")
+
+
+def test_only_a_feature_that_misses_more_than_it_may_is_named() -> None:
+    samples: list[Sample] = [
+        (b"pump", 0, time_ms, (np.nan if at % 3 else 0.0, 0.0 if at % 4 else np.nan))
+        for at, time_ms in enumerate(every(1_000, 100))
+    ]
+    assert diagnose(samples)[b"pump"][1].endswith("; of feature feature_0 (66%)")
+    alone: list[Sample] = [(key, at, time_ms, values[:1]) for key, at, time_ms, values in samples]
+    assert diagnose(alone)[b"pump"][1].endswith("are missing, expected at most 25%")
+
+
+@pytest.mark.parametrize(
+    ("times_ms", "reason"),
+    [
+        # Half of the samples are late, or repeat others.
+        ([each for at in range(30) for each in (1e7 + 2_000 * at, 30_000.0 - 1_000 * at)], "late"),
+        ([2_000.0 * (at // 2) for at in range(60)], "duplicates"),
+        ([7_000, 7_100], "warm_up"),
+        (every(2_000, 9), "warm_up"),
+    ],
+)
+def test_a_reason_needs_half_of_the_samples_and_ten_of_them(
+    times_ms: list[float], reason: str
+) -> None:
+    assert diagnose(series(times_ms))[b"pump"][0] == reason
+
+
+def test_samples_just_so_far_apart_are_no_reason() -> None:
+    found = diagnose(series(every(2_000, 10)), missing_share_max=0.5)
+    assert found[b"pump"][0] == "warm_up"
+
+
+@pytest.mark.parametrize(("n_repeated", "expected"), [(40, []), (41, ["duplicates"])])
+def test_a_series_that_was_scored_is_overdue_after_so_many_repeats(
+    n_repeated: int, expected: list[str]
+) -> None:
+    found = diagnose(series([*every(1_000, 20), *[19_000.0] * n_repeated]))
+    assert [reason for reason, _ in found.values()] == expected
+
+
+def test_a_series_without_samples_since_then_has_no_reason() -> None:
+    detector, health = detector_of(), SeriesHealth(1)
+    state = detector.step(detector.initial_state(), batch_of(series([0], key=b"old"))).state
+    state = add(health, detector, state, series([0], key=b"new"))
+    assert list(read(health, detector, state)) == [b"new"]
+
+
+def test_a_distance_of_the_longest_gap_is_none() -> None:
+    for apart_ms, n_gaps in ((20_000, 0), (20_001, 1)):
+        detector, health = detector_of(), SeriesHealth(1)
+        times_ms = [0, 1_000, 1_000 + apart_ms, 2_000 + apart_ms]
+        add(health, detector, detector.initial_state(), series(times_ms))
+        assert health.n_gaps[0] == n_gaps
+
+
+def test_a_window_that_failed_in_the_record_of_a_scored_one_does_not_count() -> None:
+    for n_good, n_unscored in ((N_STEPS, 0), (N_STEPS - 1, 1)):
+        detector, health = detector_of(), SeriesHealth(1)
+        record = [0.0, *[np.nan] * (N_STEPS - 2), 0.0, *[0.0] * n_good]
+        add(health, detector, detector.initial_state(), series([0], record))
+        assert health.n_unscored[0] == n_unscored
+
+
 def test_late_samples() -> None:
     samples = [*series([1e7]), *series(every(1_000, 30)[::-1])]
     reason, text = diagnose(samples)[b"pump"]

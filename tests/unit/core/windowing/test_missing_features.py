@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from key_samples import RULES, arrivals  # tests/support
+from present import present
 
 from stream_detector.core.windowing.window_batch import WindowState
 from stream_detector.core.windowing.windows import assign_windows
@@ -60,6 +61,15 @@ def test_it_is_missing_after_more_than_the_limit(time_ms: float, is_missing: boo
 @pytest.mark.parametrize(("time_ms", "n_changes"), [(40.0, 1), (40.0625, 2)])
 def test_it_is_given_up_after_more_than_the_time_to_live(time_ms: float, n_changes: int) -> None:
     assert len(changes_of([(0, 1), (30, NAN), (time_ms, NAN)])) == n_changes
+
+
+def test_it_ends_with_a_key_that_sends_and_expires_in_one_batch() -> None:
+    records = arrivals((b"a", [0]), (b"a", [30]), (b"b", [70]), (b"b", [75]))
+    values = np.array([[1], [NAN], [1], [1]], np.float32)
+    batch = assign_windows(WindowState.empty(MISSED), MISSED, replace(records, values=values))
+    changes = present(batch.missing_features)
+    found = zip(changes.records.tolist(), changes.since_ms.tolist(), changes.what, strict=True)
+    assert sorted(found) == [(1, 0, "begins"), (3, 0, "expired")]
 
 
 def test_without_the_rule_nothing_is_followed() -> None:

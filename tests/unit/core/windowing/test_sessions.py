@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from key_samples import RULES as KEY_RULES
 from key_samples import arrivals  # tests/support
 
@@ -53,6 +54,12 @@ def test_a_key_that_is_silent_to_the_end_is_idle() -> None:
     keyed_state, stream_time, sessions = sessions_of(records)
     expired = find_expired(keyed_state, records.partitions, sessions, stream_time, TTL_MS)
     assert (expired.records.tolist(), expired.idle.tolist()) == ([2], [0])
+
+
+@pytest.mark.parametrize(("time_ms", "is_expired"), [(100.0, False), (100.0625, True)])
+def test_a_key_expires_after_more_than_its_time_to_live(time_ms: float, is_expired: bool) -> None:
+    _, _, sessions = sessions_of(arrivals((b"a", [0]), (b"b", [time_ms]), (b"a", [150])))
+    assert bool((sessions.expired_ms == TTL_MS).any()) is is_expired
 
 
 def test_a_late_record_does_not_turn_stream_time_back() -> None:

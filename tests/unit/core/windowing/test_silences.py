@@ -73,5 +73,24 @@ def test_a_key_is_among_the_silent_ones_after_more_than_the_limit(
     assert batch.state.keys_of(np.flatnonzero(silent)) == [b"a"] * is_silent
 
 
+@pytest.mark.parametrize(
+    ("time_ms", "expected"), [(100.0, (b"a", 0, 1, -1, False)), (100.0625, (b"a", 0, 1, 1, True))]
+)
+def test_a_silent_key_expires_after_more_than_its_time_to_live(
+    time_ms: float, expected: Found
+) -> None:
+    assert silences_of([(b"a", [0]), (b"b", [time_ms])]) == [expected]
+
+
+def test_a_silence_begins_in_the_batch_that_passes_the_limit() -> None:
+    assert silences_of([(b"a", [0]), (b"b", [50]), (b"b", [51])], 2) == [(b"a", 0, 2, -1, False)]
+
+
+def test_a_silence_begins_after_a_first_time_that_was_wrong() -> None:
+    times = [(b"x", 9_000), (b"a", 0), (b"a", 100), (b"b", 160), (b"b", 161), (b"b", 162)]
+    found = silences_of([(key, [time]) for key, time in times])
+    assert found == [(b"a", 100, 3, -1, False)]
+
+
 def test_a_key_alone_in_its_partition_is_never_silent() -> None:
     assert silences_of([(b"a", [0]), (b"a", [99])]) == []

@@ -108,6 +108,27 @@ def test_what_is_not_confirmed_is_kept_for_the_next_batch() -> None:
     assert advance((b"a", [0]), (b"a", [10])).jumps == {0: None}
 
 
+@pytest.mark.parametrize(
+    ("records", "jump"),
+    [
+        ([(b"a", [70, 110]), (b"b", [80, 150])], None),
+        ([(b"a", [70, 110]), (b"b", [80, 151])], (b"b", 151)),
+        ([(b"a", [0]), (b"b", [500]), (b"c", [540])], None),
+        ([(b"a", [0]), (b"b", [500]), (b"c", [541])], (b"c", 541)),
+    ],
+)
+def test_what_is_within_reach_of_stream_time_is_no_jump(
+    records: list[Record], jump: tuple[bytes, float] | None
+) -> None:
+    expected = None if jump is None else Jump(name_of(jump[0]), jump[1], jump[1])
+    assert advance(*records).jumps == {0: expected}
+
+
+def test_a_jump_that_comes_again_is_as_long_as_it_was() -> None:
+    jumps: list[Record] = [(b"b", [5_000, 5_040]), (b"b", [5_000]), (b"c", [5_030])]
+    assert after((b"a", [0]), *jumps) == [0, 0, 0, 5_030]
+
+
 def test_each_partition_has_its_own() -> None:
     some = arrivals((b"a", [500]), (b"a", [0]), (b"b", [9]), partitions=[0, 1, 1])
     state = KeyedState(n_steps=4, n_features=1)

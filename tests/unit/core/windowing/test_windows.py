@@ -71,6 +71,24 @@ def test_after_a_gap_a_series_starts_again(pause: float, n_gaps: int) -> None:
         assert (some.gap_ms.tolist(), some.gap_records.tolist()) == ([61], [1])
 
 
+@pytest.mark.parametrize(("n_before", "is_cold"), [(3, True), (4, False)])
+def test_a_gap_is_cold_where_fewer_samples_than_a_window_came_before(
+    n_before: int, is_cold: bool
+) -> None:
+    records: list[Record] = [(b"a", every_10_ms(0, n_before)), (b"a", [100, 110])]
+    assert cut_all(RULES, *records).is_cold_gap.tolist() == [is_cold]
+    first = cut_all(RULES, records[0])
+    second = assign_windows(first.state, RULES, arrivals(records[1]))
+    assert second.is_cold_gap.tolist() == [is_cold]
+
+
+def test_a_key_is_warm_until_a_sample_after_the_gap_is_released() -> None:
+    rules = replace(RULES, allowed_lateness_ms=20.0)
+    first = cut_all(rules, (b"a", every_10_ms(0, 8)), (b"a", [200, 210]))
+    some = assign_windows(first.state, rules, arrivals((b"a", [215]), (b"a", [230])))
+    assert some.is_warm.tolist() == [True, False]
+
+
 def test_a_key_is_in_warm_up_again_after_a_gap() -> None:
     some = cut_all(RULES, (b"a", every_10_ms(0, 4)), (b"a", [100, 110]))
     assert some.is_warm.tolist() == [True, False]
