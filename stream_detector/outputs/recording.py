@@ -1,39 +1,33 @@
 """Record the newest samples of a topic, as one table of samples."""
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_detector.assembly import connect_reader, make_schemas, require_topic, schemas_for
-from stream_detector.core.codec.discovery import find_features, find_time_unit
-from stream_detector.core.codec.json_format import parse_json
-from stream_detector.core.codec.mapped_records import documents_in
 from stream_detector.core.codec.mapped_samples import decode_mapped_samples
-from stream_detector.core.codec.mapping import InputMapping
-from stream_detector.core.codec.paths import describe_leaves
 from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.features import Features
 from stream_detector.core.records import Headers, RecordBatch, Samples, SeriesColumns
 from stream_detector.core.results import divide_rejected
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.windowing.parts import merge_parts
-from stream_detector.errors import ConfigError, DataError, DatasetError
+from stream_detector.errors import DatasetError
 from stream_detector.outputs.offsets import Offsets, find_newest
+from stream_detector.outputs.topic_features import (
+    find_json_features,
+    find_mapped_features,
+    probe_table,
+)
 from stream_detector.ports import Client, Clock, SystemClock
 from stream_detector.recipes.input import InputSection, parse_input
 from stream_detector.schemas.mapping import open_mapping
 from stream_detector.settings import ConnectionSettings, DetectSettings
 
 _POLL_RECORDS_MAX, _POLL_MS = 2_000, 200
-_RECORDS_TRIED = 2_000
-"""So many records, spread evenly, are looked at to find out which features there are: the first
-ones alone may all be of one key, or of one feature."""
-
 _READ_WHOLE = 50_000
 """A topic that holds fewer records is read from its beginning: that takes less time than to find
 out where the newest ones begin."""
@@ -174,11 +168,11 @@ def record_samples(
     table = parse_input(given).with_schema_text()
     batch = _read(settings, topic, span_ms, clock, is_stopping, on_progress)
     if not table.is_given:
-        return _decode(batch, topic, table, _features_of(batch.values, topic))
-    probe = open_mapping(_probe_table(table), ())
+        return _decode(batch, topic, table, find_json_features(batch.values, topic))
+    probe = open_mapping(probe_table(table), ())
     assert probe is not None  # noqa: S101  (narrows the type)
     batch = schemas_for(settings, probe).attach(batch)
-    features, table = _find_out(batch, topic, table, probe)
+    features, table = find_mapped_features(batch, topic, table, probe)
     return _decode(batch, topic, table, features)
 
 
@@ -305,7 +299,7 @@ def _recording(
     numbers: dict[bytes | None, int] = {}
     own = [numbers.setdefault(keys[row], len(numbers)) for row in found.indices.tolist()]
     names = tuple((key or b"").decode("utf-8", "backslashreplace") for key in numbers)
-    values: NDArray[Any] = found.values
+    values: Any = found.values
     if features.origin:
         values = features.to_unit(values.astype(np.float64))
     samples = Samples(
@@ -336,108 +330,9 @@ def _join_parts(samples: Samples) -> Samples:
     return Samples(samples.keys, samples.series[rows], samples.times_ms[rows], values[rows])
 
 
-def _spread(n_records: int) -> NDArray[np.intp]:
-    """Return the rows of the records that are looked at."""
-    rows = np.linspace(0, n_records - 1, min(n_records, _RECORDS_TRIED))
-    return np.unique(rows.astype(np.intp))
-
-
 def _no_metadata(index: int) -> NoReturn:
     """Refuse to say more of a record: nothing here asks."""
     raise NotImplementedError(index)
-
-
-def _probe_table(table: InputSection) -> InputSection:
-    """Return a table by which documents can be read whose features are not known."""
-    without: dict[str, Any] = {"features": None, "time_unit": None}
-    resolved = table.resolved()
-    if "feature_name" not in resolved:
-        without["values"] = resolved.get("values", "values")
-    return table.model_copy(update=without)
-
-
-def _find_out(
-    batch: RecordBatch, topic: str, table: InputSection, probe: InputMapping
-) -> tuple[Features, InputSection]:
-    """Return the features that some records have, and the table with the unit of their times.
-
-    Raises
-    ------
-    DatasetError
-        If none of them has any.
-    ConfigError
-        If the unit is to be found and cannot be.
-    """
-    resolved = table.resolved()
-    rows = _spread(len(batch))
-    documents = documents_in(batch.select(rows, {}), probe)
-    if resolved.get("time_unit") == "auto":
-        unit = find_time_unit(documents, probe)
-        if unit is None:
-            message = (
-                f"topic {topic}: input.time_unit: expected times whose unit can be told, received "
-                f"none at {resolved.get('time')!r}; name s, ms, us, ns or iso8601"
-            )
-            raise ConfigError(message)
-        table = table.model_copy(update={"time_unit": unit})
-    named, is_whole = list(resolved.get("features", {})), resolved.get("absent") != "missing"
-    features = find_features(documents, probe, named, is_common=is_whole and probe.tags is None)
-    if features is None:
-        shown = describe_leaves(documents[0]) if documents else "none could be decoded"
-        message = (
-            f"topic {topic}: expected features as [input] says, received none in {len(rows)} "
-            f"records; {shown}; say where they are with --set input.values=PATH, or where each is "
-            "with --set input.features.NAME=PATH; numbers that are text need --set "
-            "input.numbers=text"
-        )
-        raise DatasetError(message)
-    return features, table
-
-
-def _features_of(values: Sequence[bytes | None], topic: str) -> Features:
-    """Return the features that some records have."""
-    names: Counter[str] = Counter()
-    n_values = n_named = 0
-    tried = [values[row] for row in _spread(len(values)).tolist()]
-    for value in tried:
-        sample = _first_sample(value)
-        if isinstance(sample, Mapping):
-            names.update(list(sample))
-            n_named += 1
-        elif isinstance(sample, Sequence):
-            n_values = max(n_values, len(sample))
-    common = tuple(name for name, n_records in names.items() if 2 * n_records >= n_named)
-    if common:
-        return Features(common)
-    if n_values:
-        return Features.generated(n_values)
-    message = (
-        f"topic {topic}: expected JSON records of samples, such as "
-        f'{{"values": {{"temperature": 65.1}}}}, received none in {len(tried)}; '
-        f"{_describe(tried[-1])}; of others --set input.preset=flat takes the numbers at the top, "
-        "and other keys of [input] say where else things are"
-    )
-    raise DatasetError(message)
-
-
-def _describe(value: bytes | None) -> str:
-    """Return what a record holds that is no sample."""
-    try:
-        return describe_leaves(parse_json(value or b""))
-    except DataError as error:
-        return str(error)
-
-
-def _first_sample(value: bytes | None) -> Any:
-    """Return the first sample of a JSON record, None where it holds none."""
-    try:
-        values = parse_json(value or b"")["values"]
-        if isinstance(values, Mapping):
-            return values
-        first = values[0]
-    except (DataError, ValueError, TypeError, LookupError):
-        return None
-    return first if isinstance(first, Mapping | list) else values
 
 
 def _interval_ms(found: DecodedSamples, keys: Sequence[bytes | None]) -> float:
