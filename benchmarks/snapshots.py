@@ -42,6 +42,9 @@ def main() -> int:
     data = dump(state, BUNDLE.version)
     n_row = 4 * RULES.n_steps * RULES.n_features
     print(f"{len(data) / options.keys:,.0f} bytes a key, {n_row:,} of them the row")
+    measure(
+        "a copy of the bytes alone", lambda: bytes(memoryview(data)), options.keys, options.rounds
+    )
     measure("dump", lambda: dump(state, BUNDLE.version), options.keys, options.rounds)
     empty = detector.initial_state
     measure("load", lambda: load([data], empty(), BUNDLE.version), options.keys, options.rounds)

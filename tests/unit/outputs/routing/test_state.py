@@ -239,6 +239,10 @@ def test_where_too_many_have_joined_all_that_the_route_takes_have() -> None:
     assert Position.decode(few.encode(200_000), 200_000) == few
     fits = Position(tuple(range(JOINED_BYTES_MAX // 5)), 1)  # four digits and a comma each
     assert Position.decode(fits.encode(1_000_000), 1_000_000) == fits
+    longest = Position((0, *range(200_000, 200_779)), 1)  # five digits, then four
+    text = longest.encode(1_700_000)
+    assert len(text.split(" ")[2]) == JOINED_BYTES_MAX
+    assert Position.decode(text, 1_700_000) == longest
     many = Position(tuple(range(7, 10_000)), START_MS)
     text = many.encode(1_000_000)
     assert len(text) < 100
