@@ -8,7 +8,7 @@ import pytest
 from sample_streams import Stream, batch_of, stream_of  # tests/support
 
 from stream_detector.core.state.restore_plan import CommitMetadata, RestorePlan
-from stream_detector.core.state.sample_state import NO_DIGEST, SampleState
+from stream_detector.core.state.sample_state import NO_DIGEST, RestorePoint, SampleState
 from stream_detector.core.windowing.keyed_state import Jump, name_of
 from stream_detector.errors import StateError
 
@@ -74,6 +74,20 @@ def test_a_digest_is_of_a_past_without_refused_records(refused_at: int, is_exact
     _, plans = replace(state, refused_at={0: refused_at}).restore_plans({0: 6})
     assert plans[0].offset == 5
     assert (plans[0].digest != NO_DIGEST) is is_exact
+
+
+@pytest.mark.parametrize(("behind_ms", "score_from"), [(0.0, 3), (1 / 16, 9)])
+def test_the_last_values_of_features_come_back_from_before_them(
+    behind_ms: float, score_from: int
+) -> None:
+    detector = Stream(4, 4, 0, 100_000, ALERTING, "hold", no_data_ms=50).detector(5)
+    sent = stream_of(samples(*[0] * 10))
+    state = detector.step(detector.initial_state().open_partition(0, 0), batch_of(sent)).state
+    assert isinstance(state, SampleState)
+    at_ms = state.windows.apply_delta().stream_times_ms[0] - behind_ms
+    points = (RestorePoint(3, 0), RestorePoint(9, at_ms), RestorePoint(10, at_ms))
+    _, plans = replace(state, restore_points={0: points}).restore_plans({0: 10})
+    assert plans[0].score_from_offset == score_from
 
 
 @pytest.mark.parametrize(("next_offset", "offsets"), [(5, [5]), (6, [5, 6])])

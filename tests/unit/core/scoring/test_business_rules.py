@@ -1,5 +1,6 @@
 """Business rules: what each demands, at its boundary, and what the scorers make of it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from stream_detector.core.scoring.business_rules import (
     FeatureRule,
     RowUnits,
 )
+from stream_detector.core.scoring.check_scorer import CheckScorer
+from stream_detector.core.scoring.checks import ALL_FEATURES
 from stream_detector.core.scoring.explanation import WindowContext
 from stream_detector.core.scoring.scorer import Scorer, WindowScores
 
@@ -168,3 +171,13 @@ def test_the_alert_speaks_of_what_is_left(checks: Scorer) -> None:
     assert finding.check == "peak"
     assert finding.explanation.features[0].feature == 0
     assert finding.explanation.shares[2] == 0.0
+
+
+def test_where_no_feature_is_looked_at_alone_all_count_together() -> None:
+    scorer = make_check_scorer(("shape",))
+    looks = scorer.checks.looks
+    together = replace(scorer.checks, looks=looks.without(looks.features != ALL_FEATURES))
+    found = CheckScorer(scorer.network, together).score(odd_windows())
+    left = rules_of(EVERYTHING, EVERYTHING, IGNORED).apply(found, 1.0)
+    assert found.scores[3] > 1
+    assert left.scores[3] == found.scores[3]

@@ -386,6 +386,19 @@ def test_the_feature_that_makes_others_wrong_is_to_blame_where_its_usual_value_i
     assert sum(explanation.shares) == pytest.approx(1)
 
 
+def test_a_feature_without_an_excess_is_not_to_blame() -> None:
+    def reconstruct(scaled: FloatArray) -> FloatArray:
+        """Get the first feature wrong by how far the third is off, and the third right."""
+        found = leaking(scaled)
+        found[:, :, 2] = scaled[:, :, 2]
+        return found
+
+    scored = leaking_scorer(("shape", "level"), reconstruct).score(off_window())
+    explanation = scored.explain(0, WindowContext(0.0, 1_000.0)).explanation
+    assert explanation.features[0].feature == 0
+    assert explanation.shares[2] == 0
+
+
 def test_errors_of_a_feature_that_does_not_count_are_nobodys() -> None:
     def reconstruct(scaled: FloatArray) -> FloatArray:
         return leaking(scaled) + np.array([0.0, 3.0, 0.0], np.float32)

@@ -116,6 +116,9 @@ def test_the_brightest_pixel_must_be_brighter_than_others() -> None:
     assert box(explained(errors)) == (0, 3, 0, 3)
     errors[1, 2] = 1.1001
     assert box(explained(errors)) == (1, 1, 2, 2)
+    errors = np.full((4, 4), 10.0)
+    errors[1, 2] = 11.0
+    assert box(explained(errors)) == (1, 1, 2, 2)
 
 
 def test_the_heat_map_is_the_mean_error_of_each_pixel() -> None:

@@ -40,6 +40,16 @@ def test_a_feature_that_hardly_changes_stays_finite(kind: str, spread: float) ->
     assert np.isfinite(scaler.transform(windows)).all()
 
 
+def test_the_least_spread_that_float32_can_divide_by_is_one() -> None:
+    least = np.finfo(np.float32).smallest_normal
+    below = np.nextafter(least, np.float32(0))
+    for spread, scale in ((least, 1 / least), (below, 1)):
+        windows = np.array([[[0.0], [spread]]], np.float32)
+        assert fit_scaler("min-max", windows).scale.tolist() == [scale]
+        values = 2 * np.float64(spread) * np.array([1, -1, 0, 0, 0, 0, 0, 0])  # of that deviation
+        assert robust_spread(values) == (0, spread if spread == least else 0)
+
+
 def test_transform_makes_a_new_float32_array() -> None:
     before = WINDOWS.copy()
     scaled = fit_scaler("min-max", WINDOWS).transform(WINDOWS)

@@ -278,6 +278,23 @@ def test_a_series_that_was_scored_is_overdue_after_so_many_repeats(
     assert [reason for reason, _ in found.values()] == expected
 
 
+@pytest.mark.parametrize(("n_used", "is_overdue"), [(41, True), (42, False)])
+def test_a_series_is_overdue_with_as_many_samples_dropped_as_used(
+    n_used: int, is_overdue: bool
+) -> None:
+    samples = [(b"pump", 0, 1e6 + 900 * at, (0.0 if at % 3 else np.nan,)) for at in range(n_used)]
+    dropped = [*[1e6 + 900 * (n_used - 1)] * 20, *(5e5 - 1_000 * at for at in range(21))]
+    found = diagnose([*samples, *series(dropped)])
+    assert [reason for reason, _ in found.values()] == ["missing_values"] * is_overdue
+
+
+def test_samples_that_are_dropped_for_two_reasons_are_no_gaps() -> None:
+    used = [1e6 + 1_000 * at for at in range(19)]
+    late = [5e5 - 1_000 * at for at in range(21)]
+    found = diagnose(series([*used, *used[-1:] * 20, *late]))
+    assert [reason for reason, _ in found.values()] == ["warm_up"]
+
+
 def test_a_series_without_samples_since_then_has_no_reason() -> None:
     detector, health = detector_of(), SeriesHealth(1)
     state = detector.step(detector.initial_state(), batch_of(series([0], key=b"old"))).state
