@@ -9,6 +9,7 @@ these rows are a folder of Parquet files of a million rows each.
     python benchmarks/large_files.py bundles/pumps pumps.csv --megabytes 200 2000
     python benchmarks/large_files.py bundles/pumps pumps.csv --megabytes 20 200 --replay
     python benchmarks/large_files.py bundles/pumps pumps.csv --megabytes 200 2000 --parquet
+    python benchmarks/large_files.py bundles/pumps pumps.csv --megabytes 20 200 --points
 """
 
 import argparse
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, nargs="+", default=[200])
     parser.add_argument("--by-key", action="store_true", help="the rows of each key together")
     parser.add_argument("--parquet", action="store_true", help="as a folder of Parquet")
+    parser.add_argument("--points", action="store_true", help="score each sample")
     parser.add_argument("--replay", action="store_true", help="send the file to a real Kafka")
     chosen = parser.parse_args()
     print("| file | peak of resident memory | time | CPU time |")
@@ -58,7 +60,8 @@ def main() -> None:
             if chosen.replay:
                 run = replay(chosen.bundle, path)
             else:
-                run = run_program("score", chosen.bundle, path, "--out", os.devnull)
+                options = ["--points"] if chosen.points else []
+                run = run_program("score", chosen.bundle, path, "--out", os.devnull, *options)
         times = f"{run.seconds:.0f} s | {run.cpu_s:.0f} s"
         print(f"| {megabytes:,} MB | {run.peak_mib:.0f} MiB | {times} |", flush=True)
 

@@ -1,5 +1,6 @@
 """The command `score`."""
 
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -26,6 +27,7 @@ from stream_detector.cli.options import (
     run_changes,
 )
 from stream_detector.cli.terminal import csv_rows, say
+from stream_detector.core.records import Samples
 from stream_detector.core.scoring.scorer import (
     describe_bad_value,
     score_column,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from stream_detector.assembly import Served
     from stream_detector.cli.sources import FileWindows
     from stream_detector.core.sample_detector import SampleDetector
+    from stream_detector.evaluation.point_stream import ScoredPoints
 
 SCORE_COLUMNS = (
     "key",
@@ -176,30 +179,48 @@ def _score_points(served: "Served", file: Path, out: Path | None, said: SaidColu
         If the file cannot be used.
     """
     from stream_detector.cli.unknown_keys import warn_of_unknown_keys
-    from stream_detector.datasets.files.samples import read_samples
-    from stream_detector.evaluation.offline import point_scores, run_offline
+    from stream_detector.datasets.files.ordering import FileOrder, in_time_order
+    from stream_detector.datasets.files.samples import sample_parts
+    from stream_detector.evaluation.offline import SAMPLES_AT_ONCE
+    from stream_detector.evaluation.point_stream import PointStream
 
     recipe = served.bundle.manifest.recipe
     if recipe.window.record != "samples":
         message = "--points: only for a bundle whose records are samples; leave it out"
         raise ConfigError(message)
-    columns = said.over(recipe.data.columns.lenient)
-    samples = read_samples(file, served.bundle.features, columns).exact_samples
-    warn_of_unknown_keys(samples.keys, served.bundle.features)
-    detector = cast("SampleDetector", served.detector)
-    run = run_offline(detector, samples)
-    scores = point_scores(run, samples, detector.windows.sample_interval_ms)
-    if run.first_rejection:
-        say(f"{sum(run.rejected.values()):,} samples cannot be scored: {run.first_rejection}")
-    threshold = repr(run.threshold)
-    cells = ([*map(_cell, column.tolist())] for column in (samples.times_ms, *scores))
-    is_anomalous = np.where(scores.causal > run.threshold, "true", "false").tolist()
+    columns, order = said.over(recipe.data.columns.lenient), FileOrder(file)
+    parts = sample_parts(file, served.bundle.features, columns, numbered=True)
+    ordered = order.numbered(in_time_order(order.follow(parts), SAMPLES_AT_ONCE))
+    first = next(ordered)  # all of the file is read before
+    warn_of_unknown_keys(first.keys, served.bundle.features)
+    stream = PointStream(cast("SampleDetector", served.detector))
+    scored = (_by_place(points) for points in stream.score(chain([first], ordered)))
+    found = in_time_order((each for each in scored if len(each)), SAMPLES_AT_ONCE)
+    top = next(found)  # all is scored before
+    if stream.first_rejection:
+        n_rejected = sum(stream.rejected.values())
+        say(f"{n_rejected:,} samples cannot be scored: {stream.first_rejection}")
     with csv_rows(out) as write_row:
         write_row(POINT_COLUMNS)
-        for series, time, causal, put_back, anomalous in zip(
-            samples.series.tolist(), *cells, is_anomalous, strict=True
-        ):
-            write_row((samples.keys[series], time, causal, put_back, threshold, anomalous))
+        for part in chain([top], found):
+            for row in _point_rows(part, served.detector.scorer.threshold):
+                write_row(row)
+
+
+def _by_place(points: "ScoredPoints") -> Samples:
+    """Return points in the form in which they are sorted: their time is their place in the file."""
+    values = np.column_stack([points.times_ms, points.causal, points.put_back])
+    return Samples(points.keys, points.series, points.numbers, values)
+
+
+def _point_rows(part: Samples, threshold: float) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of the output for some points."""
+    cells = ([*map(_cell, column.tolist())] for column in part.values.T)
+    is_anomalous = np.where(part.values[:, 1] > threshold, "true", "false").tolist()
+    for series, time, causal, put_back, anomalous in zip(
+        part.series.tolist(), *cells, is_anomalous, strict=True
+    ):
+        yield part.keys[series], time, causal, put_back, repr(threshold), anomalous
 
 
 def _cell(number: float) -> str:

@@ -7,9 +7,9 @@ silent key expires can then be another, since each partition has a stream time o
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,15 @@ from stream_detector.core.records import (
 )
 from stream_detector.core.results import Step
 from stream_detector.core.sample_detector import SampleDetector
-from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.stream_evaluation import AlertSpan
+from stream_detector.datasets.cutting import some_samples
+
+if TYPE_CHECKING:
+    from stream_detector.core.state.detector_state import DetectorState
 
 Rows = NDArray[np.intp]
 
-_SAMPLES_AT_ONCE = 16_384
+SAMPLES_AT_ONCE = 16_384
 _TOPIC = "samples"
 SILENCE = "no_data"
 """The check of an alert about a key that sends nothing."""
@@ -96,6 +99,28 @@ class PointScores(NamedTuple):
 
     causal: NDArray[np.float64]
     put_back: NDArray[np.float64]
+
+
+class OfflineRun:
+    """A detector that is run over samples, some at a time.
+
+    Parameters
+    ----------
+    detector
+        The detector of a bundle.
+    """
+
+    def __init__(self, detector: SampleDetector) -> None:
+        self._detector = replace(detector, mapping=None)  # these records are our own
+        self._state: DetectorState = detector.initial_state()
+        self._offset = 0
+
+    def step(self, samples: Samples) -> Step:
+        """Return what comes of the next samples, in the order of their times, one a record."""
+        batch = _batch(samples, self._offset)
+        step = self._detector.step(self._state, batch, "json")
+        self._state, self._offset = step.state, self._offset + len(samples)
+        return step
 
 
 @dataclass(slots=True)
@@ -167,14 +192,14 @@ def run_offline(
     -------
     Scores and alerts, bit for bit those of a stream of these samples. No samples give none.
     """
-    detector = replace(detector, mapping=None)  # these records are our own
-    gathered, state = _Gathered(), _initial_state(detector)
-    for rows, batch in _batches(samples):
-        step = detector.step(state, batch, "json")
+    gathered, run = _Gathered(), OfflineRun(detector)
+    order = np.argsort(samples.times_ms, kind="stable")  # (n_samples,)
+    for start in range(0, len(samples), SAMPLES_AT_ONCE):
+        rows = order[start : start + SAMPLES_AT_ONCE]
+        step = run.step(some_samples(samples, rows))
         gathered.add(step, rows, samples)
         for raised in step.alerts:
             on_alert(raised.alert)
-        state = step.state
     return StreamRun(
         rows=np.concatenate([np.empty(0, np.intp), *gathered.rows]),
         start_ms=np.concatenate([np.empty(0, np.int64), *gathered.start_ms]),
@@ -268,33 +293,19 @@ def newest_windows(run: StreamRun, samples: Samples, interval_ms: float) -> Rows
     return newest
 
 
-def _initial_state(detector: SampleDetector) -> DetectorState:
-    """Return the state before the first sample."""
-    return detector.initial_state()
-
-
-def _batches(samples: Samples) -> Iterator[tuple[Rows, RecordBatch]]:
-    """Yield the samples in the order of time as batches of records, with their rows."""
-    order = np.argsort(samples.times_ms, kind="stable")  # (n_samples,)
-    keys = [key.encode() for key in samples.keys]
-    for start in range(0, len(samples), _SAMPLES_AT_ONCE):
-        rows = order[start : start + _SAMPLES_AT_ONCE]
-        yield rows, _batch(samples, keys, rows, start)
-
-
-def _batch(samples: Samples, keys: Sequence[bytes], rows: Rows, offset: int) -> RecordBatch:
-    """Return some samples as records, one each, the first of them at an offset."""
-    times_ms = samples.times_ms[rows]  # (n_records,)
+def _batch(samples: Samples, offset: int) -> RecordBatch:
+    """Return samples as records, one each, the first of them at an offset."""
     values = [
         encode_samples(samples.values[row : row + 1], "json", time_ms)
-        for row, time_ms in zip(rows.tolist(), times_ms.tolist(), strict=True)
+        for row, time_ms in enumerate(samples.times_ms.tolist())
     ]
+    keys = [key.encode() for key in samples.keys]
     series = SeriesColumns(
-        keys=[keys[number] for number in samples.series[rows].tolist()],
-        partitions=np.zeros(len(rows), np.int64),
-        timestamps_ms=np.rint(times_ms).astype(np.int64),
+        keys=[keys[number] for number in samples.series.tolist()],
+        partitions=np.zeros(len(samples), np.int64),
+        timestamps_ms=np.rint(samples.times_ms).astype(np.int64),
     )
-    return RecordBatch.from_columns(_TOPIC, values, series, range(offset, offset + len(rows)))
+    return RecordBatch.from_columns(_TOPIC, values, series, range(offset, offset + len(samples)))
 
 
 def _closed(spans: Iterable[AlertSpan], samples: Samples) -> list[AlertSpan]:

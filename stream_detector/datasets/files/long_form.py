@@ -49,7 +49,7 @@ def widened(columns: Columns) -> Columns:
     _require_times(columns)
     received = dict.fromkeys(columns.texts(FEATURE_NAME) or [])
     places = _places(columns, received)
-    columns = _wanted(columns)
+    columns = columns.with_rows(_wanted_rows(columns))
     feature = np.array([places[name] for name in columns.texts(FEATURE_NAME) or []], np.intp)
     _, series = _series(columns)
     first, at = _samples_of(series, times_of(columns))
@@ -84,10 +84,13 @@ class LongRows:
     keys
         In the order of their first rows, once the first part was widened; none if the file has no
         column of keys.
+    firsts
+        How many rows of the file came before the first row of each sample of the newest part.
     """
 
     def __init__(self, path: Path, parts: Iterable[Columns]) -> None:
         self.keys: tuple[str, ...] = ()
+        self.firsts = np.empty(0)
         self._path, self._parts = path, iter(parts)
         self._numbers: dict[str, int] = {}
         """Number of each name of a feature, in the order of the file."""
@@ -111,27 +114,33 @@ class LongRows:
             yield self._samples(rows, head)
 
     def _packed(self, parts: Iterable[Columns]) -> Iterator[Samples]:
-        """Yield the rows as samples of three values: number of the feature, value, and row."""
-        watch, numbers = TimeWatch(self._path), self._numbers
+        """Yield the rows as samples of four values: number of the feature, value, row, rows before.
+
+        Rows of several files are counted anew in each, those before are not.
+        """
+        watch, numbers, n_before = TimeWatch(self._path), self._numbers, 0
         for received in parts:
             for name in received.texts(FEATURE_NAME) or []:
                 numbers.setdefault(name, len(numbers))
-            part = _wanted(received)
-            if not len(part.rows):
+            kept = _wanted_rows(received)
+            part, before = received.with_rows(kept), n_before + kept
+            n_before += len(received.rows)
+            if not len(kept):
                 continue
             feature = [numbers[name] for name in part.texts(FEATURE_NAME) or []]
-            values = np.column_stack([feature, part.values[:, 0], part.rows])  # (n_rows, 3)
+            values = np.column_stack([feature, part.values[:, 0], part.rows, before])
             samples = Samples(*_series(part), times_of(part), values, part.labels())
-            watch.add(part, _by_feature(samples, tuple(numbers)))
+            watch.add(part.rows, _by_feature(samples, tuple(numbers)))
             yield samples
         watch.warn()
         self._places = _places(replace(received, path=self._path), numbers)
 
     def _samples(self, rows: Samples, head: Columns) -> Columns:
         """Return the samples that rows make, in the form of the file."""
-        numbers, values, row = rows.values.T
+        numbers, values, row, before = rows.values.T
         places = np.array([self._places.get(name, -1) for name in self._numbers], np.intp)
         first, at = _samples_of(rows.series, rows.times_ms)
+        self.firsts = before[first]
         named: dict[str, list[Any]] = {"timestamp_ms": rows.times_ms[first].tolist()}
         if self.keys:
             named["key"] = [rows.keys[number] for number in rows.series[first].tolist()]
@@ -179,12 +188,12 @@ def _places(columns: Columns, received: Collection[str]) -> dict[str, int]:
     return {name: place for place, name in enumerate(features)}
 
 
-def _wanted(columns: Columns) -> Columns:
-    """Return the rows of features that are wanted."""
+def _wanted_rows(columns: Columns) -> Rows:
+    """Return which rows are of features that are wanted."""
     chosen = frozenset(columns.chosen.features)
     names = columns.texts(FEATURE_NAME) or []
     kept = [at for at, name in enumerate(names) if (name in chosen if chosen else name)]
-    return columns.with_rows(np.array(kept, np.intp))
+    return np.array(kept, np.intp)
 
 
 def _series(columns: Columns) -> tuple[tuple[str, ...], Rows]:

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import Samples
-from stream_detector.datasets.files.columns import Columns
 from stream_detector.errors import DatasetError
 from stream_detector.telemetry import log_event
 
@@ -46,8 +45,8 @@ class TimeWatch:
     _first: tuple[int, str] = (0, "")
     _newest_ms: dict[str, float] = field(default_factory=dict)
 
-    def add(self, columns: Columns, samples: Samples) -> None:
-        """Look at the next rows of the file."""
+    def add(self, numbers: NDArray[np.int64], samples: Samples) -> None:
+        """Look at the next rows of the file, which have these numbers in the log."""
         series, times_ms, keys = samples.series, samples.times_ms, samples.keys
         before = np.array([self._newest_ms.get(key, -np.inf) for key in keys])  # (n_series,)
         order = np.argsort(series, kind="stable")  # series by series, in file order
@@ -56,7 +55,7 @@ class TimeWatch:
         back = order[times_ms[order] < last_ms]
         if len(back) and not self.n_back:
             row = int(back.min())
-            self._first = int(columns.rows[row]), keys[series[row]]
+            self._first = int(numbers[row]), keys[series[row]]
         self.n_back += len(back)
         ends = order[np.roll(is_new, -1)]  # the last row of each series
         for number, time_ms in zip(series[ends].tolist(), times_ms[ends].tolist(), strict=True):
@@ -77,6 +76,38 @@ class TimeWatch:
             reason="times of a key go backwards in the file, so its rows are sorted by time; check "
             "the column of times if that is unexpected",
         )
+
+
+class FileOrder:
+    """The order of `read_samples`: that of the file, or of time where times of a key go backwards.
+
+    So samples that were brought into the order of their times find their places again.
+
+    Parameters
+    ----------
+    path
+        The file, whose samples have how many rows came before as the last column of their values.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._times, self._rows = TimeWatch(path), TimeWatch(path)
+
+    def follow(self, parts: Iterable[Samples]) -> Iterator[Samples]:
+        """Yield the samples of the file, in the order of its rows or in that of their times."""
+        for part in parts:
+            rows = part.values[:, -1].astype(np.int64)
+            self._times.add(rows, part)
+            self._rows.add(rows, replace(part, times_ms=part.values[:, -1]))
+            yield part
+
+    def numbered(self, parts: Iterable[Samples]) -> Iterator[Samples]:
+        """Yield samples in the order of time; the last column of values is now their place."""
+        n_before = 0
+        for part in parts:
+            if self._times.n_back or self._rows.n_back:
+                part.values[:, -1] = n_before + np.arange(len(part))
+            n_before += len(part)
+            yield part
 
 
 def in_time_order(parts: Iterable[Samples], n_at_once: int) -> Iterator[Samples]:

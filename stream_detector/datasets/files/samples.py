@@ -129,6 +129,7 @@ def sample_parts(
     columns: ColumnMap = BY_NAME,
     *,
     exact: bool = False,
+    numbered: bool = False,
 ) -> Iterator[Samples]:
     """Yield the samples of a file some at a time, in its order, whatever their times.
 
@@ -141,13 +142,15 @@ def sample_parts(
         As there.
     exact
         Keep the values in float64 as the file has them.
+    numbered
+        Put how many rows of the file came before each sample beside its exact values.
 
     Raises
     ------
     DatasetError
         As there, once the row is reached.
     """
-    path = Path(path)
+    path, n_before = Path(path), 0
     parts = column_parts(path, blank_is_missing=True, columns=columns)
     first = next(parts)
     parts = (part.with_labels() for part in chain([first], parts))
@@ -157,8 +160,14 @@ def sample_parts(
         part = _checked(received, features, is_first=not number)
         samples = _samples(part, features, () if rows is None else rows.keys)
         samples = replace(samples, labels=part.labels())
-        watch.add(part, samples)
-        yield replace(samples, values=np.ascontiguousarray(part.values)) if exact else samples
+        watch.add(part.rows, samples)
+        if exact:
+            samples = replace(samples, values=np.ascontiguousarray(part.values))
+        if numbered:
+            before = n_before + np.arange(len(samples)) if rows is None else rows.firsts
+            samples = replace(samples, values=np.column_stack([part.values, before]))
+        n_before += len(samples)
+        yield samples
     watch.warn()
 
 
@@ -361,7 +370,7 @@ def _time_order(columns: Columns, samples: Samples) -> NDArray[np.intp]:
     Where each series is in order, they stay as they are.
     """
     watch = TimeWatch(columns.path)
-    watch.add(columns, samples)
+    watch.add(columns.rows, samples)
     watch.warn()
     if not watch.n_back:
         return np.arange(len(samples))

@@ -4,16 +4,23 @@ import csv
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import orjson
 import pytest
 from halving_bundle import make_bundle  # tests/support
 
+from stream_detector.assembly import open_bundle
 from stream_detector.cli.score import POINT_COLUMNS, SCORE_COLUMNS
 from stream_detector.core.features import Features
+from stream_detector.datasets.files.samples import read_samples
+from stream_detector.evaluation.offline import point_scores, run_offline
 from stream_detector.recipes import load_recipe
+from stream_detector.recipes.columns import ColumnMap
+
+if TYPE_CHECKING:
+    from stream_detector.core.sample_detector import SampleDetector
 
 MODELS = Path(__file__).parents[3] / "models"
 START = 1_767_225_600_000
@@ -242,3 +249,55 @@ def test_a_report_needs_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     code, _, error = run("evaluate", "bundle", "--dataset", "pumps.csv", "--report", "r.html")
     assert code == 2
     assert "it needs the train extra" in error
+
+
+def as_long(text: str) -> str:
+    """Return a table with one value a row, the rows of one feature after those of the other."""
+    rows = list(csv.DictReader(text.splitlines()))
+    lines = [
+        f"{row['key']},{row['timestamp_ms']},{name},{row[name]}"
+        for name in ("heat", "flow")
+        for row in rows
+    ]
+    return "\n".join(["key,timestamp_ms,tag,value", *lines]) + "\n"
+
+
+def in_form(form: str) -> tuple[str, list[str]]:
+    """Return the samples in another order or form, and the options that are needed for it."""
+    head, *lines = pumps_text(is_labelled=False).splitlines()
+    if "by key" in form:
+        lines.sort(key=lambda line: line[0], reverse=True)
+    if "shuffled" in form:
+        lines = [lines[at] for at in np.random.default_rng(1).permutation(len(lines))]
+    text = "\n".join([head, *lines]) + "\n"
+    return (as_long(text), ["--long", "tag,value"]) if "long" in form else (text, [])
+
+
+@pytest.mark.parametrize(
+    "form", ["by time", "by key", "shuffled", "long", "long by key", "long shuffled"]
+)
+def test_points_are_those_of_the_file_held_in_its_order(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    text, options = in_form(form)
+    (tmp_path / "file.csv").write_text(text)
+    monkeypatch.setattr("stream_detector.datasets.files.csv_rows._BLOCK_CHARACTERS", 5_000)
+    monkeypatch.setattr("stream_detector.datasets.files.long_form._ROWS_AT_ONCE", 50)
+    monkeypatch.setattr("stream_detector.evaluation.offline.SAMPLES_AT_ONCE", 37)
+    monkeypatch.setattr("stream_detector.evaluation.point_stream._SAMPLES_AT_ONCE", 60)
+    code, out, error = run("score", "bundle", "file.csv", "--points", *options)
+    assert code == 0, error
+    columns = ColumnMap(feature_name="tag", feature_value="value").lenient
+    served = open_bundle(tmp_path / "bundle")
+    samples = read_samples(tmp_path / "file.csv", served.bundle.features, columns).exact_samples
+    detector = cast("SampleDetector", served.detector)
+    whole = run_offline(detector, samples)
+    scores = point_scores(whole, samples, 1_000.0)
+    found = [line.split(",") for line in out.splitlines()[1:]]
+    assert [row[0] for row in found] == [samples.keys[at] for at in samples.series.tolist()]
+    assert [float(row[1]) for row in found] == samples.times_ms.tolist()
+    for at, expected in ((2, scores.causal), (3, scores.put_back)):
+        np.testing.assert_array_equal([float(row[at] or "nan") for row in found], expected)
+    is_anomalous = (scores.causal > whole.threshold).tolist()
+    assert [row[5] == "true" for row in found] == is_anomalous
+    assert True in is_anomalous

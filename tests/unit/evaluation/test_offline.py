@@ -100,7 +100,7 @@ def live(detector: SampleDetector, samples: Samples, n_at_once: int) -> list[Any
 
 
 def test_scores_and_alerts_are_those_of_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream_detector.evaluation.offline._SAMPLES_AT_ONCE", 13)
+    monkeypatch.setattr("stream_detector.evaluation.offline.SAMPLES_AT_ONCE", 13)
     rng = np.random.default_rng(1)
     signal = [[float(x) for x in rng.normal(0, 0.8, 60)] for _ in range(3)]
     signal[0][30:34] = [9.0] * 4
