@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -158,6 +159,14 @@ def test_figures_say_how_keys_are(page: Chrome) -> None:
     wait(lambda: int(figures().get("keys with scores", "0")) >= 2)
     assert figures()["keys silent"] == "0"
     assert not page.find_element("id", "problem").is_displayed()
+
+
+def test_durations_have_a_unit_in_which_they_are_read(page: Chrome) -> None:
+    limits_ms = [999, 599_000, 600_000, 7_199_000, 7_200_000, 172_799_000, 172_800_000]
+    script = resources.files("stream_detector.web").joinpath("page", "console.js").read_text("utf-8")
+    words = script[: script.index("function fill(")]
+    shown = page.execute_script(f"{words}; return arguments[0].map(duration)", limits_ms)
+    assert shown == ["999 ms", "599.0 s", "10 min", "120 min", "2.0 h", "48.0 h", "2.0 days"]
 
 
 def test_a_key_that_looks_like_markup_is_text(page: Chrome, live: Live) -> None:

@@ -64,10 +64,14 @@ function showFigures(picture) {
   );
 }
 
+// Below how many milliseconds a unit is taken, how many it has, its name, and digits behind the point.
+const UNITS = [[1e3, 1, "ms", 0], [600e3, 1e3, "s", 1], [7200e3, 60e3, "min", 0], [172800e3, 3600e3, "h", 1],
+  [Infinity, 86400e3, "days", 1]];
+
 function duration(ms) {
   if (ms === null || ms === undefined) return "–";
-  if (ms < 1000) return `${Math.round(ms)} ms`;
-  return ms < 600000 ? `${number(ms / 1000, 1)} s` : `${number(ms / 60000)} min`;
+  const [, size, unit, nDigits] = UNITS.find(([below]) => ms < below);
+  return `${number(ms / size, nDigits)} ${unit}`;
 }
 
 function fill(id, rows, empty) {
