@@ -163,7 +163,8 @@ def test_figures_say_how_keys_are(page: Chrome) -> None:
 
 def test_durations_have_a_unit_in_which_they_are_read(page: Chrome) -> None:
     limits_ms = [999, 599_000, 600_000, 7_199_000, 7_200_000, 172_799_000, 172_800_000]
-    script = resources.files("stream_detector.web").joinpath("page", "console.js").read_text("utf-8")
+    page_files = resources.files("stream_detector.web").joinpath("page")
+    script = page_files.joinpath("console.js").read_text("utf-8")
     words = script[: script.index("function fill(")]
     shown = page.execute_script(f"{words}; return arguments[0].map(duration)", limits_ms)
     assert shown == ["999 ms", "599.0 s", "10 min", "120 min", "2.0 h", "48.0 h", "2.0 days"]
