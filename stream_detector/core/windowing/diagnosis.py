@@ -134,18 +134,20 @@ class Diagnosis:
         slots = np.flatnonzero(is_known & is_asked)  # (n,)
         is_slow, is_empty = self._is_slow(slots), self._is_empty(slots).any(axis=1)  # (n,)
         n_samples, n_gaps = health.n_samples[slots], health.n_gaps[slots]  # (n,)
+        n_late, n_repeated = health.n_late[slots], health.n_repeated[slots]  # (n,)
+        is_dropped = 2 * (n_late + n_repeated) >= n_samples  # (n,), half of what came
         has_no_peaks = self._has_no_peaks(slots, is_overdue)  # (n,)
         symptoms = (
             self._is_shared(slots),
-            2 * health.n_late[slots] >= n_samples,
-            2 * health.n_repeated[slots] >= n_samples,
+            is_dropped & (n_late >= n_repeated),
+            is_dropped,
             is_slow,
             is_empty | (health.n_unscored[slots] > 0),
             (n_gaps > 0) & ~has_no_peaks,
             has_no_peaks,
         )  # (n,) each, in the order of `REASONS`
         is_new = ~health.was_scored[slots]  # (n,)
-        is_hopeless = symptoms[1] | symptoms[2] | is_slow | is_empty  # (n,), if it goes on so
+        is_hopeless = is_dropped | is_slow | is_empty  # (n,), if it goes on so
         has_gaps_only = (n_gaps > 0) & (n_gaps == health.n_intervals[slots])  # (n,)
         is_early = is_new & (has_gaps_only | (is_hopeless & (n_samples >= N_SAMPLES_MIN)))  # (n,)
         # A window that has failed already, and nothing to make the next one better.

@@ -278,21 +278,27 @@ def test_a_series_that_was_scored_is_overdue_after_so_many_repeats(
     assert [reason for reason, _ in found.values()] == expected
 
 
-@pytest.mark.parametrize(("n_used", "is_overdue"), [(41, True), (42, False)])
-def test_a_series_is_overdue_with_as_many_samples_dropped_as_used(
-    n_used: int, is_overdue: bool
+@pytest.mark.parametrize(
+    ("n_late", "n_repeated", "reason"),
+    [
+        (21, 20, "late"),
+        (20, 20, "late"),
+        (20, 21, "duplicates"),
+        (10, 9, "late"),
+        (9, 9, "warm_up"),
+    ],
+)
+def test_of_samples_that_are_dropped_for_two_reasons_the_one_of_more_is_named(
+    n_late: int, n_repeated: int, reason: str
 ) -> None:
-    samples = [(b"pump", 0, 1e6 + 900 * at, (0.0 if at % 3 else np.nan,)) for at in range(n_used)]
-    dropped = [*[1e6 + 900 * (n_used - 1)] * 20, *(5e5 - 1_000 * at for at in range(21))]
-    found = diagnose([*samples, *series(dropped)])
-    assert [reason for reason, _ in found.values()] == ["missing_values"] * is_overdue
-
-
-def test_samples_that_are_dropped_for_two_reasons_are_no_gaps() -> None:
-    used = [1e6 + 1_000 * at for at in range(19)]
-    late = [5e5 - 1_000 * at for at in range(21)]
-    found = diagnose(series([*used, *used[-1:] * 20, *late]))
-    assert [reason for reason, _ in found.values()] == ["warm_up"]
+    late = [-1_000.0 * at for at in range(500, 500 + n_late)]
+    new, scored = (
+        diagnose(series([*every(1_000, n_used), *every(1_000, n_used)[-1:] * n_repeated, *late]))
+        for n_used in (N_STEPS - 1, N_STEPS)
+    )
+    assert [found for found, _ in new.values()] == [reason]
+    is_overdue = n_late + n_repeated > 2 * N_STEPS
+    assert [found for found, _ in scored.values()] == [reason] * is_overdue
 
 
 def test_a_series_without_samples_since_then_has_no_reason() -> None:
