@@ -62,9 +62,10 @@ def test_named_features_are_those_of_the_column(tmp_path: Path) -> None:
         read_samples(path, columns=columns)
 
 
-def test_a_sample_is_labelled_if_one_of_its_values_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("labelled", ["flow;1,5", "temp;20,5"])
+def test_a_sample_is_labelled_if_one_of_its_values_is(tmp_path: Path, labelled: str) -> None:
     path = write(tmp_path / "a.csv", "device;ts;tag;value;label", ";0")
-    path.write_text(path.read_text().replace("flow;1,5;0", "flow;1,5;1"))
+    path.write_text(path.read_text().replace(f"{labelled};0", f"{labelled};1"))
     labels = read_samples(path, columns=LONG).samples.labels
     assert labels is not None
     assert labels.tolist() == [1, 0, 0, 0]
@@ -157,6 +158,31 @@ def test_samples_in_parts_are_those_of_the_file_held(
         for name in ("series", "times_ms", "labels"):
             expected = getattr(whole.samples, name)[order]
             np.testing.assert_array_equal(getattr(found, name), expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_samples_are_numbered_by_the_rows_before_them_in_all_files(
+    tmp_path: Path, seed: int
+) -> None:
+    first, second = (
+        write_many(tmp_path / f"{name}.csv", 2 * seed + at) for at, name in enumerate("ab")
+    )
+    columns, names = replace(LONG, features=("flow",)), Features(("flow",))
+    (*parts,) = sample_parts(tmp_path / "*.csv", names, columns, numbered=True)
+    rows = [line.split(";") for each in (first, second) for line in each.read_text().split()[1:]]
+    found = [
+        (part.keys[number], time_ms, before)
+        for part in parts
+        for number, time_ms, before in zip(
+            part.series.tolist(), part.times_ms.tolist(), part.values[:, -1].tolist(), strict=True
+        )
+    ]
+    expected: dict[tuple[str, float], int] = {}
+    for number, (key, time, tag, *_) in enumerate(rows):
+        if tag == "flow":
+            expected.setdefault((key, float(time)), number)
+    assert {(key, time_ms): before for key, time_ms, before in found} == expected
+    assert len(found) == len(expected)
 
 
 def test_keys_of_other_features_are_not_there(tmp_path: Path) -> None:
