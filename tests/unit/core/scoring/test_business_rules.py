@@ -23,6 +23,7 @@ from stream_detector.core.scoring.check_scorer import CheckScorer
 from stream_detector.core.scoring.checks import ALL_FEATURES
 from stream_detector.core.scoring.explanation import WindowContext
 from stream_detector.core.scoring.scorer import Scorer, WindowScores
+from stream_detector.core.scoring.statistics import WindowView
 
 INF = float("inf")
 CONTEXT = WindowContext(1_000.0, 10.0)
@@ -181,3 +182,19 @@ def test_where_no_feature_is_looked_at_alone_all_count_together() -> None:
     left = rules_of(EVERYTHING, EVERYTHING, IGNORED).apply(found, 1.0)
     assert found.scores[3] > 1
     assert left.scores[3] == found.scores[3]
+
+
+@pytest.mark.parametrize(("beyond", "is_left"), [(0.0, False), (2.0**-20, True)])
+def test_means_are_compared_where_one_is_out_of_its_limits(beyond: float, is_left: bool) -> None:
+    scorer, window = make_check_scorer(), odd_windows()[1:2]  # the network follows its level
+    looks = scorer.checks.looks
+    scaled, _ = scorer.network.reconstruct_windows(window)
+    mean = float(WindowView(scaled, scaled, 1, 2).mean[0, 2])
+    is_mean = looks.is_at("mean") & (looks.features == 2)
+    middles = np.where(is_mean, mean - 32 - beyond, looks.middles)
+    scales = np.where(is_mean, 32, looks.scales)  # so that its ratio is 1, or hardly above
+    moved = replace(scorer.checks, looks=replace(looks, middles=middles, scales=scales))
+    found = CheckScorer(scorer.network, moved).score(window)
+    rules = rules_of(IGNORED, IGNORED, FeatureRule(deviation_min=1.0))
+    assert found.scores[0] > 1
+    assert bool(rules.apply(found, 1.0).scores[0] > 1) is is_left
