@@ -4,12 +4,13 @@ A window of a week is meant in local time, as clocks there show it: 02:00 to 04:
 the night on which clocks go forward, and three where they go back.
 """
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -17,6 +18,7 @@ Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 MINUTES_A_DAY = 24 * 60
 
+_TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,16 +33,26 @@ def _known_zone(name: str) -> str:
 
 
 def _known_date(text: str) -> str:
-    """Refuse what is no date."""
+    """Refuse what is no date, and other forms of one (20261225), which no day would equal."""
     try:
-        date.fromisoformat(text)
+        is_date = date.fromisoformat(text).isoformat() == text
     except ValueError:
+        is_date = False
+    if not is_date:
         kind, message = "date", "Input should be a date such as 2026-12-25"
-        raise PydanticCustomError(kind, message) from None
+        raise PydanticCustomError(kind, message)
     return text
 
 
-TimeOfDay = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$")]
+def _known_time(text: str) -> str:
+    """Refuse what is no time of day."""
+    if not _TIME_OF_DAY.fullmatch(text):
+        kind, message = "time_of_day", "Input should be a time such as 02:00, at most 24:00"
+        raise PydanticCustomError(kind, message)
+    return text
+
+
+TimeOfDay = Annotated[str, AfterValidator(_known_time)]
 
 
 class WeeklyWindow(BaseModel):
@@ -83,6 +95,14 @@ class Calendar(BaseModel):
     dates: list[Annotated[str, AfterValidator(_known_date)]] = Field(
         default=[], max_length=10_000, description="Whole days, such as 2026-12-25"
     )
+
+    @model_validator(mode="after")
+    def _require_times(self) -> "Calendar":
+        """Refuse a calendar that is never quiet."""
+        if not self.weekly and not self.dates:
+            kind, message = "calendar", "Input should have times in weekly or dates"
+            raise PydanticCustomError(kind, message)
+        return self
 
     def is_quiet(self, time_ms: int) -> bool:
         """Return whether a time, milliseconds since 1970-01-01 UTC, is in this calendar.

@@ -182,7 +182,7 @@ class RouteFile(_Part):
 
     @model_validator(mode="after")
     def _check_names(self) -> "RouteFile":
-        """Refuse names that are given twice, and calendars that are not there."""
+        """Refuse names that are given twice, and calendars that are not there or of no route."""
         problems = [
             f"{kind} {name}: expected each name once"
             for kind, found in (("route", self.route), ("calendar", self.calendar))
@@ -194,6 +194,12 @@ class RouteFile(_Part):
             for each in self.route
             for name in each.quiet
             if name not in known
+        ]
+        named = {name for each in self.route for name in each.quiet}
+        problems += [
+            f"calendar {name}: expected a route that names it in quiet, received none; remove it, "
+            "or name it"
+            for name in sorted(known - named)
         ]
         if problems:
             kind = "names"

@@ -59,6 +59,7 @@ quiet = ["nights"]
 
 [[calendar]]
 name = "nights"
+dates = ["2026-12-25"]
 """)
     return path
 

@@ -113,10 +113,13 @@ def test_a_time_that_is_no_date_is_not_quiet(time_ms: int) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"time_zone": "Mars/Crater"},
-        {"time_zone": "../../etc/passwd"},
+        {"time_zone": "Mars/Crater", "dates": ["2026-12-25"]},
+        {"time_zone": "../../etc/passwd", "dates": ["2026-12-25"]},
         {"dates": ["2026-02-30"]},
         {"dates": ["tomorrow"]},
+        {"dates": ["20261225"]},  # a date to Python, and equal to no day as it is compared
+        {"dates": ["2026-W52-5"]},
+        {},
         {"weekly": [{"days": ["sun"], "from": "2:00", "until": "04:00"}]},
         {"weekly": [{"days": ["sun"], "from": "02:00", "until": "24:01"}]},
         {"weekly": [{"days": ["sunday"], "from": "02:00", "until": "04:00"}]},

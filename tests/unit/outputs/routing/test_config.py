@@ -33,7 +33,7 @@ def refusal(tmp_path: Path, text: str) -> str:
 
 def test_a_file_of_routes_is_read(tmp_path: Path) -> None:
     path = tmp_path / "routes.toml"
-    quiet = '[[calendar]]\nname = "nights"\n'
+    quiet = '[[calendar]]\nname = "nights"\ndates = ["2026-12-25"]\n'
     path.write_text(ISSUED + HOOK + 'quiet = ["nights"]\ngroup_window_s = 5\n' + quiet)
     file = load_routes(path)
     pager, hook = file.route
@@ -66,6 +66,15 @@ def test_a_file_of_routes_is_read(tmp_path: Path) -> None:
         (ISSUED + 'labels = { "a-b" = "c" }\n', "route pager: labels.a-b"),
         ('[[route]]\nname = "m"\nsink = "apprise"\n', "one of url, url_file and url_env"),
         (HOOK + '[[calendar]]\nname = "n"\ntime_zone = "Mars"\n', "calendar n: time_zone:"),
+        (HOOK + '[[calendar]]\nname = "n"\n', "calendar n: Input should have times in weekly"),
+        (
+            HOOK + '[[calendar]]\nname = "n"\ndates = ["2026-12-25"]\n',
+            "calendar n: expected a route that names it in quiet",
+        ),
+        (
+            HOOK + '[[calendar]]\nname = "n"\nweekly = [{ from = "2:00", until = "03:00" }]\n',
+            "calendar n: weekly.0.from: Input should be a time such as 02:00, at most 24:00",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, text: str, said: str) -> None:
