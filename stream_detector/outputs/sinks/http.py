@@ -11,6 +11,7 @@ from stream_detector.errors import ConfigError
 from stream_detector.outputs.sinks import SinkError
 from stream_detector.text import printable, shorten
 
+_REDIRECTS = range(300, 400)
 _TRY_LATER = (408, 425, 429)
 _SERVER_ERROR = 500
 _ANSWER_BYTES_MAX = 2_048
@@ -92,6 +93,8 @@ class HttpPost:
         except (http.client.HTTPException, OSError):
             said = ""
         said = shorten(printable(said.strip()), _SHOWN_CHARACTERS_MAX)
+        if error.code in _REDIRECTS:
+            said = "redirects are not followed, so give the address where it leads to"
         message = f"{self._host} answers {error.code}" + (f": {said}" if said else "")
         is_final = error.code < _SERVER_ERROR and error.code not in _TRY_LATER
         return SinkError(message, is_final=is_final)

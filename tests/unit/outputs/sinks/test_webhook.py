@@ -102,7 +102,7 @@ def test_a_status_says_whether_another_attempt_can_help(
 
 def test_a_redirect_is_not_followed(receiver: HttpReceiver) -> None:
     receiver.status, receiver.location = 307, f"{receiver.url}/elsewhere"
-    with pytest.raises(SinkError, match="answers 307"):
+    with pytest.raises(SinkError, match="answers 307: redirects are not followed"):
         make_sink(receiver).deliver([routed(EXAMPLE)], [])
     assert (receiver.n_refused, receiver.posts) == (1, [])
 
