@@ -124,3 +124,16 @@ def test_it_is_logged_once_after_each_logged_outage_that_kafka_answers_again(
         "retrying",
         "connected-again after_s=0",
     ]
+
+
+def test_lines_and_the_end_come_at_their_moment(
+    policy: RetryPolicy, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    began_s = clock.now_s
+    fail(policy)
+    clock.now_s = began_s + LOG_EVERY_S
+    policy.record_failure(AWAY)
+    assert [record.getMessage().partition(" ")[0] for record in caplog.records] == ["retrying"] * 2
+    clock.now_s = began_s + 10.0
+    with pytest.raises(BrokerUnavailableError, match="gave up after 10 s"):
+        policy.record_failure(AWAY)
