@@ -301,13 +301,17 @@ def load_feed(
             message = f"--split: only for {takers}, received {split!r} with {source}; leave it out"
             raise ConfigError(message)
         return feed_of(load_images(source), part)
+    known = (*built_in("window"), *IMAGE_DATASET_NAMES)
+    if source not in known:
+        names = ", ".join((*known, *(f"{name}:SERIES" for name in SAMPLE_INTERVALS_MS)))
+        message = (
+            f"data set: expected one of {names}, or a .csv or .parquet file, received {source!r}"
+        )
+        raise ConfigError(message)
     try:
-        data = load_dataset(source, split=split)
+        return feed_of(load_dataset(source, split=split), part)
     except ValueError as error:
-        names = ", ".join(f"{name}:SERIES" for name in SAMPLE_INTERVALS_MS)
-        message = f"{error}; or give {names}, or a .csv or .parquet file"
-        raise ConfigError(message) from None
-    return feed_of(data, part)
+        raise ConfigError(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

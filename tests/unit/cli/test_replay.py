@@ -278,6 +278,7 @@ def test_another_interval_than_the_bundle_s_is_refused(
         ("mitdb:106 --format png", "expected json or values or float32, received 'png'"),
         ("ones.csv --format png", "ones.csv cannot be sent as png: pixels: expected whole numbers"),
         ("ecg5000 --samples", "source of samples: expected mitdb:SERIES"),
+        ("csv", "expected one of ecg5000, synthetic-ecg, mnist, fashion-mnist, mitdb:SERIES"),
         ("pumps.csv --samples --chunk 3", "--interval-ms: expected the time between samples"),
         ("absent --bundle absent", "absent"),
     ],
