@@ -1,7 +1,7 @@
 """Find the offsets of a topic at which some time begins, by the times of Kafka's records."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -16,13 +16,34 @@ CLOSE_ENOUGH = 500
 """A stretch begins up to so many records early in a partition: reading them takes less time than
 asking once more."""
 
+AHEAD_MS_MAX = 3_600_000
+"""Times of records that are further ahead of this machine's are of wrong clocks. Newer brokers take
+none that is an hour ahead of theirs (`message.timestamp.after.max.ms`)."""
+
 _PROBE_RECORDS_MAX = 500
 _POLL_MS = 200
 
 Offsets = Mapping[TopicPartition, int]
 
 
-def find_newest(client: Client, first: Offsets, end: Offsets, span_ms: float) -> Offsets:
+def newest_time(times_ms: Iterable[float], now_ms: float) -> float:
+    """Return the newest of some times, 0 where there is none.
+
+    One that is far ahead of the time now is of a wrong clock, unless all are.
+
+    Examples
+    --------
+    >>> newest_time([1_000, 2_000, 2_000 + 2 * AHEAD_MS_MAX], 2_500)
+    2000
+    """
+    times_ms = list(times_ms)
+    near = [each for each in times_ms if each <= now_ms + AHEAD_MS_MAX]
+    return max(near or times_ms, default=0.0)
+
+
+def find_newest(
+    client: Client, first: Offsets, end: Offsets, span_ms: float, now_ms: float
+) -> Offsets:
     """Return offsets from which on each partition has the newest records of a topic.
 
     Parameters
@@ -33,6 +54,8 @@ def find_newest(client: Client, first: Offsets, end: Offsets, span_ms: float) ->
         Where its partitions begin and end.
     span_ms
         How far before the newest record reading should begin.
+    now_ms
+        The time now; see `newest_time`.
 
     Raises
     ------
@@ -41,7 +64,7 @@ def find_newest(client: Client, first: Offsets, end: Offsets, span_ms: float) ->
     """
     late = {each: max(first[each], end[each] - CLOSE_ENOUGH) for each in end}
     times_ms = [time_ms for _, time_ms in first_records(client, late, end).values()]
-    newest_ms = max((each for each in times_ms if each < float("inf")), default=0.0)
+    newest_ms = newest_time((each for each in times_ms if each < float("inf")), now_ms)
     return find_offsets(client, first, end, newest_ms - span_ms)
 
 

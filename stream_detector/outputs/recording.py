@@ -16,7 +16,7 @@ from stream_detector.core.results import divide_rejected
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.windowing.parts import merge_parts
 from stream_detector.errors import DatasetError
-from stream_detector.outputs.offsets import Offsets, find_newest
+from stream_detector.outputs.offsets import Offsets, find_newest, newest_time
 from stream_detector.outputs.topic_features import (
     find_json_features,
     find_mapped_features,
@@ -75,18 +75,19 @@ class Recording(NamedTuple):
 
 @dataclass(slots=True)
 class _Records:
-    """Records that were read, as columns."""
+    """Records that were read, as columns; `now_ms` is the time now, see `newest_time`."""
 
+    now_ms: int
     values: list[bytes | None] = field(default_factory=list)
     headers: list[Headers | None] = field(default_factory=list)
     keys: list[bytes | None] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
     partitions: list[int] = field(default_factory=list)
-    oldest_ms: int = 2**63
-    newest_ms: int = 0
+    oldest_ms: float = 2**63
+    newest_ms: float = 0
 
     @property
-    def span_ms(self) -> int:
+    def span_ms(self) -> float:
         """Return the time from the oldest record to the newest."""
         return max(self.newest_ms - self.oldest_ms, 0)
 
@@ -105,7 +106,7 @@ class _Records:
 
     def add(self, batch: RecordBatch) -> None:
         """Add the records of one poll."""
-        series = batch.series()
+        series, known = batch.series(), [self.newest_ms] if self.values else []
         self.values += batch.values
         self.headers += [None] * len(batch) if batch.headers is None else batch.headers
         self.keys += series.keys
@@ -113,7 +114,7 @@ class _Records:
         times_ms = series.timestamps_ms.tolist()
         self.times_ms += times_ms
         self.oldest_ms = min([self.oldest_ms, *times_ms])
-        self.newest_ms = max([self.newest_ms, *times_ms])
+        self.newest_ms = newest_time([*known, *times_ms], self.now_ms)
 
     def keep_newest(self, span_ms: float) -> None:
         """Drop the records that are further behind the newest one."""
@@ -214,8 +215,8 @@ def _read(
     """Return the newest records of a topic as one batch; see `record_samples`."""
     clock = clock or SystemClock()
     deadline_s = clock.monotonic_s() + span_ms / 1_000
-    records, n_kept = _Records(), 0
-    starts = _find_starts(settings, topic, span_ms)
+    records, n_kept = _Records(clock.now_ms()), 0
+    starts = _find_starts(settings, topic, span_ms, records.now_ms)
     with closing(connect_reader(settings, topic)) as client:
         client.poll(1, 0)  # the first poll assigns the partitions
         ends = client.end_offsets(starts)
@@ -241,7 +242,9 @@ def _read(
     return records.batch
 
 
-def _find_starts(settings: ConnectionSettings, topic: str, span_ms: float) -> Offsets:
+def _find_starts(
+    settings: ConnectionSettings, topic: str, span_ms: float, now_ms: float
+) -> Offsets:
     """Return the offsets at which reading begins: of many records, where the newest ones do."""
     with closing(connect_reader(settings, topic)) as client:
         require_topic(client, topic, settings.bootstrap_servers)
@@ -250,7 +253,7 @@ def _find_starts(settings: ConnectionSettings, topic: str, span_ms: float) -> Of
         end = client.end_offsets(first)
         if sum(end[each] - first[each] for each in first) <= _READ_WHOLE:
             return first
-        return find_newest(client, first, end, span_ms)
+        return find_newest(client, first, end, span_ms, now_ms)
 
 
 def _is_past(client: Client, ends: Offsets) -> bool:

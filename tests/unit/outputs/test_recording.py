@@ -15,6 +15,7 @@ from stream_detector.settings import ConnectionSettings, DetectSettings
 
 START = 1_767_225_600_000
 MINUTE = 60_000
+HOUR = 60 * MINUTE
 
 
 @pytest.fixture
@@ -130,6 +131,27 @@ def test_of_a_large_topic_the_newest_samples_are_read(
     feed(broker, *[("a", START + 100 * at, {"values": {"flow": at}}) for at in range(4_000)])
     found = record(0.01)
     assert found.samples.values[[0, -1], 0].tolist() == [3_993, 3_999]
+
+
+@pytest.mark.parametrize("read_whole", [0, 10_000])
+@pytest.mark.parametrize(("ahead_ms", "n_samples"), [(HOUR + 1, 62), (HOUR, 1)])
+def test_a_record_of_a_wrong_clock_is_not_the_newest(
+    broker: MemoryBroker,
+    monkeypatch: pytest.MonkeyPatch,
+    read_whole: int,
+    ahead_ms: int,
+    n_samples: int,
+) -> None:
+    monkeypatch.setattr("stream_detector.outputs.recording._READ_WHOLE", read_whole)
+    seconds = [*range(1_000), HOUR // 1_000 + ahead_ms / 1_000, 1_000]
+    feed(broker, *[("a", START + 1_000 * at, {"values": {"flow": at}}) for at in seconds])
+    assert len(record().samples) == n_samples
+
+
+def test_where_all_records_are_ahead_the_newest_of_them_counts(broker: MemoryBroker) -> None:
+    times_ms = [START + 3 * HOUR + 1_000 * at for at in range(1_000)]
+    feed(broker, *[("a", time_ms, {"values": {"flow": 1}}) for time_ms in times_ms])
+    assert len(record().samples) == 61
 
 
 def test_reading_goes_on_to_the_end_when_its_time_is_over(broker: MemoryBroker) -> None:
