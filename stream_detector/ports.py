@@ -185,6 +185,13 @@ class Client(Protocol):
         """
         ...
 
+    def has_fetched(self) -> bool:
+        """Return whether partitions are assigned, and the broker was read from for each of them.
+
+        Until then it is not known that nothing is there. Asks the broker nothing.
+        """
+        ...
+
     def n_partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 where it does not exist."""
         ...

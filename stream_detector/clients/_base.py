@@ -212,6 +212,13 @@ class KafkaClient(ABC):
         has_answered, self._has_answered = self._has_answered, False
         return has_answered
 
+    def has_fetched(self) -> bool:
+        """Return whether partitions are assigned, and the broker was read from for each of them."""
+        assigned = self.assignment()
+        with self._mapped_errors():
+            ends = [self._last_known_end(self._consumer, each) for each in assigned]
+        return bool(ends) and None not in ends
+
     def n_partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 where it does not exist."""
         with self._mapped_errors():

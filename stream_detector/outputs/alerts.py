@@ -162,7 +162,7 @@ def read_batches(
         busy_at_s = time.monotonic()
         while not is_stopping():
             batch = client.poll(_POLL_RECORDS_MAX, _POLL_MS)
-            if len(batch):
+            if len(batch) or not client.has_fetched():
                 busy_at_s = time.monotonic()
             elif idle_s is not None and time.monotonic() - busy_at_s >= idle_s:
                 return

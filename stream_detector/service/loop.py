@@ -378,11 +378,14 @@ class Service:
             self.context.metrics.show_state(self._state.counts())
 
     def _is_idle(self) -> bool:
-        """Return whether no record has come for `stop_when_idle_s` since the service was ready."""
+        """Return whether no record has come for `stop_when_idle_s` since all could be read."""
         limit_s = self.context.settings.stop_when_idle_s
-        if limit_s is None or not self.is_ready:
+        if limit_s is None:
             return False
-        return self.context.clock.monotonic_s() - self._busy_at_s >= limit_s
+        now_s = self.context.clock.monotonic_s()
+        if not self.is_ready or not self.context.client.has_fetched():
+            self._busy_at_s = now_s
+        return now_s - self._busy_at_s >= limit_s
 
     def _recover(self, error: StreamDetectorError) -> None:
         """Drop connections and state, so that the next poll restores them; give up in the end."""

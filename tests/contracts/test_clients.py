@@ -339,6 +339,29 @@ def test_an_answer_is_told_once(world: World) -> None:
     assert [client.has_answered() for _ in range(2)] == [True, False]
 
 
+def test_nothing_is_taken_for_empty_before_it_was_fetched(world: World) -> None:
+    topic, name = world.make_topic(2), group()
+    client = world.connect(topic, group=name)
+    assert not client.has_fetched()
+    poll_until(client.has_fetched, client)  # both partitions are empty
+    send(client, OutputRecord(topic, None, b"0", partition=0))
+    (batch,) = read(client, 1)
+    client.commit(offsets_to_commit(batch))
+    client.close()
+    assert not client.has_fetched()
+
+    send(world.connect(), OutputRecord(topic, None, b"1", partition=1))
+    again = world.connect(topic, group=name)
+    found: list[bytes | None] = []
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not again.has_fetched():
+        assert time.monotonic() < deadline_s
+        found += again.poll(10, 10).values
+    found += again.poll(10, 2_000).values
+    assert found == [b"1"]
+    assert again.has_fetched()
+
+
 def test_silence_is_broken_by_an_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_limits, "PROBE_AFTER_S", 0.5)
     topic = world.make_topic()

@@ -193,6 +193,10 @@ class MemoryClient:
         has_answered, self._has_answered = self._has_answered, False
         return has_answered
 
+    def has_fetched(self) -> bool:
+        """Return whether partitions are assigned; a poll has then read all of them."""
+        return bool(self._positions)
+
     def n_partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 where it does not exist."""
         return len(self._broker.logs.get(topic, ()))

@@ -167,7 +167,7 @@ class RouteRunner:
             self._commit()
         self._show()
         is_busy = bool(n_read or n_sent or len(self._outbox) or self._partitions.live_from)
-        if is_busy or not self.is_assigned:
+        if is_busy or not self.context.client.has_fetched():
             self._busy_s = self.context.clock.monotonic_s()
         return is_busy
 

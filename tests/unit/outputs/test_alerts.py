@@ -6,7 +6,7 @@ import pytest
 from alerts import make_alert
 
 import stream_detector
-from stream_detector.clients.memory import EOF, MemoryBroker
+from stream_detector.clients.memory import EOF, MemoryBroker, MemoryClient
 from stream_detector.core.alerting.alert import Alert, encode_alert
 from stream_detector.core.records import BundleReference, OutputRecord, RecordMetadata
 from stream_detector.core.scoring.explanation import Explanation, FeatureExplanation
@@ -77,6 +77,16 @@ def test_without_from_beginning_only_new_alerts_are_read(
     broker.feed("alerts", [record_of(alert)])
     values = read_values(ConnectionSettings(), "alerts", idle_s=0.01)
     assert list(values) == []
+
+
+def test_what_is_slow_to_come_at_first_is_waited_for(
+    broker: MemoryBroker, alert: Alert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.feed("alerts", [EOF, EOF, record_of(alert), EOF, record_of(alert)])
+    answers = iter([False, False])
+    monkeypatch.setattr(MemoryClient, "has_fetched", lambda _: next(answers, True))
+    values = read_values(ConnectionSettings(), "alerts", from_beginning=True, idle_s=1e-9)
+    assert len(list(values)) == 1
 
 
 def test_reading_stops_when_asked(broker: MemoryBroker, alert: Alert) -> None:

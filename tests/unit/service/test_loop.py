@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 import pytest
 
-from stream_detector.clients.memory import EOF, PAUSE, Fault, MemoryBroker
+from stream_detector.clients.memory import EOF, PAUSE, Fault, MemoryBroker, MemoryClient
 from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import FloatArray, OutputRecord, RecordBatch
 from stream_detector.core.results import Step
@@ -285,6 +285,20 @@ def test_idle_counts_from_the_last_record(
 ) -> None:
     feed(broker, *[EOF] * 3, NORMAL, *[EOF] * 3, NORMAL)
     assert serve().run().n_records == 2
+
+
+@pytest.mark.parametrize(("n_waits", "n_records"), [(0, 0), (20, 1)])
+def test_idle_counts_from_when_all_partitions_could_be_read(
+    n_waits: int,
+    n_records: int,
+    broker: RecordingBroker,
+    serve: Callable[..., Service],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    feed(broker, *[EOF] * 20, NORMAL)
+    answers = iter([False] * n_waits)
+    monkeypatch.setattr(MemoryClient, "has_fetched", lambda _: next(answers, True))
+    assert serve().run().n_records == n_records
 
 
 def test_a_service_that_was_stopped_does_not_start(

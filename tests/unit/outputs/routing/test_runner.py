@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from routing import START_MS, RecordingSink, RouteWorld, chain_of, life_of, make_event_alert
 
-from stream_detector.clients.memory import Fault
+from stream_detector.clients.memory import Fault, MemoryClient
 from stream_detector.core.codec.dead_letters import decode_dead_letter
 from stream_detector.core.records import OutputRecord, TopicPartition
 from stream_detector.errors import BrokerError, BrokerUnavailableError
@@ -35,6 +35,18 @@ def test_events_are_sent_in_their_order_and_committed(sink: RecordingSink) -> No
     assert world.committed == 6
     world.settle()
     assert len(sink.sent) == 6
+
+
+def test_a_route_is_not_idle_before_all_partitions_could_be_read(
+    sink: RecordingSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = RouteWorld(sink)
+    answers = iter([False, True])
+    monkeypatch.setattr(MemoryClient, "has_fetched", lambda _: next(answers))
+    for expected_s in (0.0, 5.0):
+        world.clock.sleep(5.0)
+        world.runner.turn()
+        assert world.runner.idle_s == expected_s
 
 
 def test_a_route_that_is_new_may_begin_with_the_next_alert(sink: RecordingSink) -> None:
