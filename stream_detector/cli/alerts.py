@@ -9,8 +9,11 @@ import typer
 from stream_detector.cli.options import (
     ONLINE,
     Client,
+    FromBeginning,
+    JsonLines,
     Servers,
     SettingsFile,
+    StopWhenIdle,
     connection_settings,
     examples,
     seconds,
@@ -48,19 +51,9 @@ def register(app: typer.Typer) -> None:
 def alerts(
     topic: Annotated[str, typer.Option(help="Topic of the alerts.")] = "alerts",
     bootstrap_servers: Servers = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write each alert as one line of JSON.")
-    ] = False,
-    from_beginning: Annotated[
-        bool,
-        typer.Option(
-            "--from-beginning",
-            help="Start with the oldest alert kept instead of the next one published.",
-        ),
-    ] = False,
-    stop_when_idle: Annotated[
-        str | None, typer.Option(help="Stop after so long without an alert, such as 5s.")
-    ] = None,
+    as_json: JsonLines = False,
+    from_beginning: FromBeginning = False,
+    stop_when_idle: StopWhenIdle = None,
     save_images: Annotated[
         Path | None,
         typer.Option(

@@ -12,6 +12,7 @@ from stream_detector.cli.options import (
     ONLINE,
     BundlePath,
     Client,
+    InputTopic,
     OutFile,
     Servers,
     Set,
@@ -43,9 +44,7 @@ def register(app: typer.Typer) -> None:
 
 def capture(
     bundle: BundlePath,
-    topic: Annotated[
-        str | None, typer.Option(help="Topic to read; default the setting input_topic.")
-    ] = None,
+    topic: InputTopic = None,
     minutes: Annotated[
         float, typer.Option(min=0.1, help="How much to read, by the times of the records.")
     ] = 30.0,

@@ -14,6 +14,7 @@ from stream_detector.cli.options import (
     Servers,
     Set,
     SettingsFile,
+    StopWhenIdle,
     examples,
     run_changes,
     seconds,
@@ -65,9 +66,7 @@ def detect(
         str | None,
         typer.Option(help="How long to retry while no broker answers, such as 90s. Default 60s."),
     ] = None,
-    stop_when_idle: Annotated[
-        str | None, typer.Option(help="Stop after so long without a record, such as 5s.")
-    ] = None,
+    stop_when_idle: StopWhenIdle = None,
 ) -> None:
     """Read records from a topic, score them and publish alerts, until SIGTERM or Ctrl-C.
 

@@ -10,6 +10,7 @@ from stream_detector.cli.options import (
     BundlePath,
     Client,
     Engine,
+    InputTopic,
     Json,
     Servers,
     Set,
@@ -44,9 +45,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     bundle: BundlePath,
-    topic: Annotated[
-        str | None, typer.Option(help="Topic to read; default the setting input_topic.")
-    ] = None,
+    topic: InputTopic = None,
     bootstrap_servers: Servers = None,
     client: Client = None,
     content_type: Annotated[ContentType | None, setting_option("content_type")] = None,

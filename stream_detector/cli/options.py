@@ -61,6 +61,7 @@ OutFileOrFolder = Annotated[
         "--out", help="CSV to write, default standard output; for images a folder of PNGs."
     ),
 ]
+JsonLines = Annotated[bool, typer.Option("--json", help="Write each as one line of JSON.")]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object instead of a table.")]
 Part = Literal["test", "all"]
 Engine = Annotated[EngineName, typer.Option(help="What runs the network.")]
@@ -103,7 +104,20 @@ Client = Annotated[ClientName | None, setting_option("client")]
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="TOML file of settings; flags win over it.")
 ]
-
+InputTopic = Annotated[
+    str | None,
+    typer.Option("--topic", help="Topic to read; default the setting input_topic."),
+]
+FromBeginning = Annotated[
+    bool,
+    typer.Option(
+        "--from-beginning",
+        help="Start with the oldest that is kept instead of the next one published.",
+    ),
+]
+StopWhenIdle = Annotated[
+    str | None, typer.Option(help="Stop after so long without a record, such as 5s.")
+]
 
 Set = Annotated[
     list[str] | None,

@@ -8,8 +8,11 @@ import typer
 from stream_detector.cli.options import (
     ONLINE,
     Client,
+    FromBeginning,
+    JsonLines,
     Servers,
     SettingsFile,
+    StopWhenIdle,
     connection_settings,
     examples,
     seconds,
@@ -40,19 +43,9 @@ def register(app: typer.Typer) -> None:
 def scores(
     topic: Annotated[str, typer.Option(help="Topic of the scores.")] = "scores",
     bootstrap_servers: Servers = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write each score as one line of JSON.")
-    ] = False,
-    from_beginning: Annotated[
-        bool,
-        typer.Option(
-            "--from-beginning",
-            help="Start with the oldest score kept instead of the next one published.",
-        ),
-    ] = False,
-    stop_when_idle: Annotated[
-        str | None, typer.Option(help="Stop after so long without a score, such as 5s.")
-    ] = None,
+    as_json: JsonLines = False,
+    from_beginning: FromBeginning = False,
+    stop_when_idle: StopWhenIdle = None,
     client: Client = None,
     settings_file: SettingsFile = None,
 ) -> None:

@@ -21,6 +21,11 @@ shortest interval between two samples."""
 TIMESTAMP_MS_MAX = 253_402_300_799_999
 """The last millisecond of the year 9999: a larger number is not a time in milliseconds."""
 
+AHEAD_MS_MAX = 3_600_000
+"""A time that is further ahead of the clock it is compared with is of a wrong clock, which must not
+decide for others: it would expire all other keys of its partition, and empty a page of newest
+events. Newer brokers take no record that is an hour ahead (`message.timestamp.after.max.ms`)."""
+
 SECONDS_MIN, SECONDS_MAX = 1_000_000_000, 10_000_000_000
 """Seconds since 1970 from 2001 to 2286; as milliseconds they would all lie in early 1970. A smaller
 number is milliseconds since a device started (up to 11 days), or counts from another beginning."""

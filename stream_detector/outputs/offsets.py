@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from stream_detector.core.records import TopicPartition
+from stream_detector.core.timestamps import AHEAD_MS_MAX
 from stream_detector.errors import BrokerUnavailableError
 from stream_detector.ports import Client
 
@@ -15,10 +16,6 @@ ANSWER_S_MAX = 20.0
 CLOSE_ENOUGH = 500
 """A stretch begins up to so many records early in a partition: reading them takes less time than
 asking once more."""
-
-AHEAD_MS_MAX = 3_600_000
-"""Times of records that are further ahead of this machine's are of wrong clocks. Newer brokers take
-none that is an hour ahead of theirs (`message.timestamp.after.max.ms`)."""
 
 _PROBE_RECORDS_MAX = 500
 _POLL_MS = 200

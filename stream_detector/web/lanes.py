@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.timestamps import AHEAD_MS_MAX
 from stream_detector.web.alert_board import name_of
 
 KEYS_MAX = 20_000
@@ -27,9 +28,6 @@ SHOWN_MAX = 200
 
 SILENT_MS = 60_000
 """A key without a record for so long is silent."""
-
-AHEAD_MS_MAX = 3_600_000
-"""How far ahead of the machine's clock an event may be: a wrong clock must not empty all lanes."""
 
 LEVEL_NORMAL_MAX = 100
 """Highest level of a cell whose score is at most 1; level 0 has no score."""

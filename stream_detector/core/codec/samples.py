@@ -25,6 +25,7 @@ from stream_detector.core.codec.keys import unusable_keys
 from stream_detector.core.features import Features, to_float32
 from stream_detector.core.records import FloatArray, Headers, Rejected, SeriesColumns
 from stream_detector.core.timestamps import (
+    AHEAD_MS_MAX,
     SECONDS_MAX,
     SECONDS_MIN,
     TIMESTAMP_MS_MAX,
@@ -34,10 +35,6 @@ from stream_detector.core.timestamps import (
     looks_like,
 )
 from stream_detector.errors import DataError, RecordValueError
-
-AHEAD_MS_MAX = 3_600_000
-"""How far the samples of a record may be ahead of the record's own time, apart from the time that
-they span. One sender's clock far in the future would expire all other keys of its partition."""
 
 _RECORDS_AT_ONCE = 4096
 """Records decoded together: one of them that is not plain sends so many through the slow path."""

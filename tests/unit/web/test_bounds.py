@@ -13,6 +13,7 @@ import stream_detector.web.alert_board as boards
 from stream_detector.core.alerting.alert import Alert
 from stream_detector.core.records import BundleReference, RecordMetadata
 from stream_detector.core.scoring.explanation import Explanation, ImageExplanation
+from stream_detector.core.timestamps import AHEAD_MS_MAX
 from stream_detector.web import lanes
 from stream_detector.web.alert_board import AlertBoard
 from stream_detector.web.lanes import BIN_MS, N_BINS, Lanes
@@ -173,7 +174,7 @@ def test_lanes_end_with_the_newest_time_and_drop_what_is_older() -> None:
 def test_one_wrong_clock_does_not_empty_the_lanes() -> None:
     board = Lanes()
     add(board, "a", NOW_MS, 0.5)
-    add(board, "b", NOW_MS + lanes.AHEAD_MS_MAX + 1, 0.5)
+    add(board, "b", NOW_MS + AHEAD_MS_MAX + 1, 0.5)
     assert cells(board, "a")[-1] == 50
     assert cells(board, "b") == [0] * N_BINS
 

@@ -8,10 +8,11 @@ from input_forms import FORMS, KEYS, NAMES, Form, Sample
 from stream_detector.core.codec.formats import CONTENT_TYPES
 from stream_detector.core.codec.mapped_samples import decode_mapped_samples
 from stream_detector.core.codec.mapped_windows import decode_mapped_windows
-from stream_detector.core.codec.samples import AHEAD_MS_MAX, DecodedSamples, decode_samples
+from stream_detector.core.codec.samples import DecodedSamples, decode_samples
 from stream_detector.core.features import Features
 from stream_detector.core.records import Headers, RecordBatch, RecordMetadata, series_columns
 from stream_detector.core.timestamps import (
+    AHEAD_MS_MAX,
     SECONDS_MAX,
     SECONDS_MIN,
     TIMESTAMP_MS_MAX,
