@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from math import inf, isfinite
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def find_newest(
     """
     late = {each: max(first[each], end[each] - CLOSE_ENOUGH) for each in end}
     times_ms = [time_ms for _, time_ms in first_records(client, late, end).values()]
-    newest_ms = newest_time((each for each in times_ms if each < float("inf")), now_ms)
+    newest_ms = newest_time(filter(isfinite, times_ms), now_ms)
     return find_offsets(client, first, end, newest_ms - span_ms)
 
 
@@ -81,7 +82,7 @@ def find_offsets(client: Client, first: Offsets, end: Offsets, time_ms: float) -
             return low
         middles = {each: (low[each] + high[each]) // 2 for each in left}
         for each, (offset, record_ms) in first_records(client, middles, end).items():
-            if offset >= high[each] or record_ms >= time_ms:
+            if record_ms >= time_ms:
                 high[each] = middles[each]
             else:
                 low[each] = offset + 1
@@ -111,5 +112,5 @@ def first_records(
                 found.setdefault(partition, (metadata.offset, float(metadata.timestamp_ms)))
         for partition, at in client.positions(offsets.keys() - found.keys()).items():
             if at >= ends[partition]:
-                found[partition] = ends[partition], float("inf")
+                found[partition] = ends[partition], inf
     return found

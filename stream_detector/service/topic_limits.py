@@ -71,7 +71,7 @@ class TopicLimits:
         now_ms
             The broker's time, milliseconds since 1970-01-01 UTC.
         """
-        if self.bytes_max < inf and record.n_bytes > self.bytes_max:
+        if record.n_bytes > self.bytes_max:
             return "size"
         if self.needs_key and record.key is None:
             return "content"

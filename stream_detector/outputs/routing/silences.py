@@ -10,6 +10,7 @@ import math
 import threading
 import uuid
 from collections.abc import Callable
+from heapq import nsmallest
 from typing import Literal
 
 import orjson
@@ -124,9 +125,8 @@ class SilenceBook:
                 topic, reason = metadata.topic, str(problem)
                 log_event(logging.WARNING, "not-a-silence", topic=topic, reason=reason)
         n_over = len(known) - SILENCES_MAX
-        if n_over > 0:
-            for each in sorted(known.values(), key=lambda silence: silence.until_ms)[:n_over]:
-                del known[each.silence_id]
+        for each in nsmallest(n_over, known.values(), key=lambda silence: silence.until_ms):
+            del known[each.silence_id]
         self._silences = known
 
     def all(self) -> list[Silence]:

@@ -7,11 +7,11 @@ from alerts import make_alert
 
 import stream_detector
 from stream_detector.clients.memory import EOF, MemoryBroker, MemoryClient
-from stream_detector.core.alerting.alert import Alert, encode_alert
+from stream_detector.core.alerting.alert import Alert, Source, encode_alert
 from stream_detector.core.records import BundleReference, OutputRecord, RecordMetadata
 from stream_detector.core.scoring.explanation import Explanation, FeatureExplanation
 from stream_detector.errors import BrokerError, ConfigError, RecordDecodeError
-from stream_detector.outputs.alerts import parse_alert, read_values
+from stream_detector.outputs.alerts import SourceReader, parse_alert, read_values
 from stream_detector.settings import ConnectionSettings
 
 START_MS = 1_700_000_000_000
@@ -115,3 +115,20 @@ def test_a_topic_that_does_not_exist_is_refused(broker: MemoryBroker) -> None:
 def test_a_value_that_is_not_an_alert_is_refused(value: bytes, words: str) -> None:
     with pytest.raises(RecordDecodeError, match=words):
         parse_alert(value)
+
+
+def test_the_record_of_an_alert_is_waited_for(broker: MemoryBroker) -> None:
+    broker.create_topic("telemetry")
+    broker.feed("telemetry", [EOF, EOF, b"first", b"second"])  # two polls that return nothing
+    reader = SourceReader(lambda topic: broker.connect(topics=[topic]))
+    assert reader.read(Source("telemetry", 0, 0)) == b"first"
+    assert reader.read(Source("telemetry", 0, 1)) == b"second"
+
+
+def test_the_record_of_an_alert_may_be_gone(broker: MemoryBroker) -> None:
+    broker.create_topic("telemetry")
+    broker.feed("telemetry", [b"first", b"second"])
+    broker.truncate("telemetry", 0, 1)
+    reader = SourceReader(lambda topic: broker.connect(topics=[topic]))
+    assert reader.read(Source("telemetry", 0, 0)) is None
+    assert reader.read(Source("telemetry", 0, 1)) == b"second"

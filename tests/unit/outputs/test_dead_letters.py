@@ -136,11 +136,15 @@ def test_a_document_has_every_byte(broker: MemoryBroker) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "0:", ":0", "a:0", "-1:0", "0:-1", "0:1:2", "²:0", "0: 1"]
+    "text", ["", "0", "0:", ":0", "a:0", "-1:0", "0:-1", "0:1:2", "²:0", "0: 1", "0:" + 20 * "1"]
 )
 def test_another_form_of_location_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected PARTITION:OFFSET"):
         parse_location(text)
+
+
+def test_the_largest_offset_is_a_location() -> None:
+    assert parse_location(f"0:{2**63 - 1}") == Location(0, 2**63 - 1)
 
 
 class SleepyClock:

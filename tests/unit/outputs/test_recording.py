@@ -98,6 +98,12 @@ def test_samples_of_one_record_follow_at_the_interval(broker: MemoryBroker) -> N
     assert np.diff(record().samples.times_ms).tolist() == [100] * 11
 
 
+def test_of_repeated_times_none_counts_as_the_interval(broker: MemoryBroker) -> None:
+    times_ms = [START, START, START, START + 400]
+    feed(broker, *[("a", time_ms, {"values": [[1], [2], [3], [4]]}) for time_ms in times_ms])
+    assert np.unique(np.diff(np.unique(record().samples.times_ms))).tolist() == [100]
+
+
 def test_records_that_cannot_be_used_are_counted(broker: MemoryBroker) -> None:
     feed(broker, ("a", START, {"values": {"flow": 1}}), ("a", START, b"nothing"))
     found = record()
@@ -108,6 +114,16 @@ def test_records_that_cannot_be_used_are_counted(broker: MemoryBroker) -> None:
 def test_reading_ends_when_the_time_is_over(broker: MemoryBroker) -> None:
     feed(broker, ("a", START, {"values": {"flow": 1}}))
     assert len(record(0.2).samples) == 1
+
+
+@pytest.mark.parametrize(("span_ms", "is_enough"), [(MINUTE - 1, False), (MINUTE, True)])
+def test_reading_ends_when_the_records_span_the_time(
+    broker: MemoryBroker, span_ms: int, is_enough: bool
+) -> None:
+    feed(broker, *[("a", START + at_ms, {"values": {"flow": 1}}) for at_ms in (0, span_ms)])
+    clock = FakeClock()
+    record_samples(ConnectionSettings(), "telemetry", MINUTE, clock=clock)
+    assert (clock.seconds < 60) is is_enough
 
 
 def test_a_topic_without_samples_is_refused(broker: MemoryBroker) -> None:
@@ -205,6 +221,13 @@ def test_what_to_do_where_records_have_some_of_the_features(broker: MemoryBroker
         record_by(preset="flat")
     found = record_by(preset="flat", absent="missing")
     assert found.samples.values.tolist() == [[1, 1]]
+
+
+def test_the_only_feature_can_be_no_missing_value(broker: MemoryBroker) -> None:
+    feed(broker, ("a", START, {"ts": START}), ("a", START, {"ts": "late", "flow": 1}))
+    with pytest.raises(DatasetError, match=r"no usable ones: input\.features\.flow") as raised:
+        record_by(preset="flat")
+    assert "input.absent" not in str(raised.value)
 
 
 def record_by(**table: Any) -> Recording:

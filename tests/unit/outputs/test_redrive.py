@@ -59,6 +59,12 @@ def test_a_plan_counts_what_is_sent_and_what_is_not(broker: MemoryBroker) -> Non
     ]
 
 
+def test_the_first_20_incomplete_dead_letters_are_described(broker: MemoryBroker) -> None:
+    plan = make_plan(snapshot_of(broker, *[dead_letter(at, 400) for at in range(21)]), EVERYTHING)
+    assert plan.n_incomplete == 21
+    assert [line.partition(" ")[0] for line in plan.incomplete] == [f"0:{at}" for at in range(20)]
+
+
 def test_a_limit_takes_the_first_and_a_topic_lets_the_key_choose(broker: MemoryBroker) -> None:
     snapshot = snapshot_of(broker, *map(dead_letter, range(5)))
     plan = make_plan(snapshot, RedriveChoice(Selection(), to="vitals", limit=2))

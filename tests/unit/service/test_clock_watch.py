@@ -245,10 +245,21 @@ def test_times_since_boot_are_said_and_judged(
     assert len(broker.records("alerts")) >= 1
 
 
+def test_no_more_than_five_keys_are_named(
+    broker: MemoryBroker, serve: Callable[..., Service], caplog: pytest.LogCaptureFixture
+) -> None:
+    broker.feed("telemetry", [sample(JSON, 5_000, key=b"k%d" % number) for number in range(6)])
+    with caplog.at_level(logging.WARNING):
+        serve().run()
+    (line,) = said(caplog)
+    assert 'n=6 keys="k0, k1, k2, k3, k4" ' in line
+
+
 @pytest.mark.parametrize(
     ("time_ms", "words"),
     [
         (1_767_225_600, "which looks like seconds"),
+        (1_000_000_000, "which looks like seconds"),
         (1_767_225_600_000_000, "which looks like microseconds"),
         (1_767_225_600_000_000_000, "which looks like nanoseconds"),
         (NOW_MS, None),

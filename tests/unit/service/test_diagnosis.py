@@ -201,6 +201,14 @@ def test_warm_up_is_said_once_nothing_was_scored_for_half_a_minute(
     assert f"the first record came {at_s - 1:.0f} s ago" in line
 
 
+def test_warm_up_is_said_after_exactly_half_a_minute(
+    broker: MemoryBroker, serve: Callable[..., Service]
+) -> None:
+    broker.feed("telemetry", samples("pump", [0]))
+    first_at_s = CHECK_EVERY_S  # of the first poll, so that each look is at a whole multiple
+    assert run(serve(), seconds_each=CHECK_EVERY_S) == [first_at_s + WARM_UP_S_MAX]
+
+
 def test_warm_up_is_not_worth_a_line_while_others_are_scored(
     broker: MemoryBroker, serve: Callable[..., Service], caplog: pytest.LogCaptureFixture
 ) -> None:

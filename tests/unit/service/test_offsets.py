@@ -73,6 +73,14 @@ def test_a_loss_in_one_partition_is_not_one_in_another(
     assert batch.values == [b"2", b"4", b"3"]
 
 
+def test_what_is_deleted_after_it_was_polled_is_no_loss(
+    broker: MemoryBroker, gaps: OffsetGaps
+) -> None:
+    broker.truncate("telemetry", 1, 2)
+    batch = batch_of((FIRST, 2), (SECOND, 0), (SECOND, 1))  # of the first, two are missing
+    assert gaps.check(batch, ()) == (batch, {})
+
+
 def test_records_behind_a_loss_within_a_batch_are_polled_again(
     broker: MemoryBroker, client: MemoryClient, gaps: OffsetGaps
 ) -> None:

@@ -18,7 +18,7 @@ from stream_detector.errors import BrokerError, RecordRefusedError
 from stream_detector.ports import SystemClock
 from stream_detector.service import Service
 from stream_detector.service.publisher import Publisher
-from stream_detector.service.refusals import LIMITS_KEPT_S
+from stream_detector.service.refusals import LIMITS_KEPT_S, Refusals
 from stream_detector.settings import DetectSettings, load_settings
 from stream_detector.telemetry import Metrics
 
@@ -243,6 +243,13 @@ def test_small_outputs_are_sent_in_requests_that_the_topic_takes(bench: Bench) -
     assert bench.is_done()
     assert bench.alerts() == Counter(range(0, 200, 2))
     assert [letter.left_out for letter in bench.letters()] == [{}] * 100
+
+
+def test_half_of_what_was_refused_is_sent_together(bench: Bench) -> None:
+    refusals, records = Refusals(bench.service(is_readable=False).context), [bad()] * 4
+    error = RecordRefusedError("too large", dict.fromkeys(range(4), "size"), range(4))
+    assert refusals.learn([(each, "size") for each in records], error)
+    assert refusals.n_together(records) == 2
 
 
 def test_a_size_is_refused_above_the_limit_and_not_at_it(bench: Bench) -> None:

@@ -90,6 +90,16 @@ def test_the_line_is_written_again_after_ten_minutes(caplog: pytest.LogCaptureFi
     assert [each["keys"] for each in lines(caplog)] == ["a", "b"]
 
 
+def test_only_so_many_keys_are_kept_apart(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream_detector.service.unknown_keys.N_KEYS_KEPT", 2)
+    with caplog.at_level(logging.WARNING, "stream_detector"):
+        service, _ = serve([b"a", b"b", b"c"], KNOWN)
+    assert [each["keys"] for each in lines(caplog)] == ["a", "b"]
+    assert service.totals.n_unknown_keys == 2
+
+
 @pytest.mark.parametrize("features", [KNOWN, Features(("x",))])
 def test_nothing_is_said_where_all_keys_are_known_or_have_one_scale(
     features: Features, caplog: pytest.LogCaptureFixture

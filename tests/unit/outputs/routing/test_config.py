@@ -89,6 +89,12 @@ def test_every_problem_is_said_at_once_and_no_value(tmp_path: Path) -> None:
     assert "hunter2" not in found
 
 
+@pytest.mark.parametrize(("n_unknown", "rest"), [(20, ""), (21, "; and 1 more")])
+def test_of_many_problems_the_rest_is_counted(tmp_path: Path, n_unknown: int, rest: str) -> None:
+    found = refusal(tmp_path, HOOK + "".join(f"a{number} = 1\n" for number in range(n_unknown)))
+    assert found.endswith(f"a19: unknown key{rest}")
+
+
 def test_a_secret_is_read_from_a_file_or_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,15 @@ def test_a_rise_that_was_held_back_is_due_with_the_next_update() -> None:
     assert [each.alert for each in state.open] == [later]
 
 
+def test_an_alert_has_risen_where_its_score_has() -> None:
+    opened, risen, _ = life_of("a")
+    score = opened.anomaly_score or 0.0
+    for rise, outcome in ((0.0, "noted"), (0.01, "due")):
+        state = make_state()
+        add_sent(state, routed(opened))
+        assert add_sent(state, routed(replace(risen, anomaly_score=score + rise))) == outcome
+
+
 def test_what_is_known_of_an_open_alert_is_its_newest_event_of_that_severity() -> None:
     opened = make_event_alert("a")
     later = replace(opened, event="update", event_number=2, reason="periodic")
