@@ -18,7 +18,8 @@ from stream_detector.cli.options import (
     seconds,
     setting_option,
 )
-from stream_detector.cli.terminal import StopFlag, print_json, write_line
+from stream_detector.cli.terminal import StopFlag, print_json, say, write_line
+from stream_detector.errors import ConfigError
 from stream_detector.settings import LogFormat, RouteSettings, load_settings
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ def route(
     ] = None,
     is_check: Annotated[
         bool,
-        typer.Option("--check", help="Print the routes, a line each, and neither read nor send."),
+        typer.Option(
+            "--check",
+            help="Print the routes, a line each, and what keeps one from sending, such as a "
+            "secret that is missing; neither read nor send.",
+        ),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --check: write each route as one line of JSON.")
@@ -90,7 +95,7 @@ def route(
         stop_when_idle_s=seconds(stop_when_idle, "--stop-when-idle"),
     )
     if is_check:
-        _print_routes(file, as_json=as_json)
+        _check_routes(file, as_json=as_json)
         return
     try:
         run_routes(file, settings)
@@ -149,6 +154,27 @@ def _require_topics(settings: RouteSettings) -> None:
     with closing(connect_writer(settings)) as client:
         for topic in (settings.alerts_topic, settings.dead_letter_topic):
             require_topic(client, topic, settings.bootstrap_servers)
+
+
+def _check_routes(file: "RouteFile", *, as_json: bool) -> None:
+    """Print what each route does, and say what is wrong with it.
+
+    Raises
+    ------
+    ConfigError
+        If secrets or libraries are missing, or addresses are none; the message lists them all.
+    """
+    from stream_detector.outputs.routing.matching import note_severities
+    from stream_detector.outputs.routing.wiring import sink_problems
+
+    _print_routes(file, as_json=as_json)
+    for each in file.route:
+        note = note_severities(each.match)
+        if note is not None:
+            say(f"note: route {each.name}: {note}")
+    problems = sink_problems(file)
+    if problems:
+        raise ConfigError("; ".join(problems))
 
 
 def _print_routes(file: "RouteFile", *, as_json: bool) -> None:

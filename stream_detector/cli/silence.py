@@ -74,7 +74,9 @@ def add(
     key: Annotated[
         Values, typer.Option(help="Only these keys; `*` and `?` stand for any characters.")
     ] = None,
-    severity: Annotated[Values, typer.Option(help="Only these severities.")] = None,
+    severity: Annotated[
+        Values, typer.Option(help="Only these severities, as recipes name them.")
+    ] = None,
     feature: Annotated[Values, typer.Option(help="Only alerts about these features.")] = None,
     reason: Annotated[Values, typer.Option(help="Only events with these reasons.")] = None,
     is_all: Annotated[bool, typer.Option("--all", help="Silence every alert.")] = False,
@@ -98,6 +100,7 @@ def add(
     It holds alerts that meet every condition given, and of each condition one value; an option can
     be given several times.
     """
+    from stream_detector.outputs.routing.matching import note_severities
     from stream_detector.outputs.routing.silences import new_silence
 
     match = _match({"key": key, "severity": severity, "feature": feature, "reason": reason})
@@ -116,6 +119,9 @@ def add(
     except ValidationError as error:
         raise ConfigError(_problem("silence add", error)) from None
     _write(silence, settings)
+    note = note_severities(match)
+    if note is not None:
+        say(f"note: {note}")
     _print([silence], as_json=as_json)
 
 

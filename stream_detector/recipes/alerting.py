@@ -23,6 +23,9 @@ SEVERITIES_MAX = 16
 SEVERITY_CHARACTERS_MAX = 64
 """Names of severities are labels of metrics."""
 
+USUAL_SEVERITIES = {"warning": 1.0, "critical": 2.0}
+"""Those of a recipe that names none, each with the anomaly score it starts at."""
+
 AlertSpan = Annotated[int, Field(ge=1, le=ALERT_MS_MAX)]
 
 
@@ -90,7 +93,7 @@ class AlertingSection(Section):
     """
 
     severity: dict[SeverityName, PositiveFloat] = Field(
-        default={"warning": 1.0, "critical": 2.0},
+        default=USUAL_SEVERITIES,
         min_length=1,
         max_length=SEVERITIES_MAX,
         description="Names of the severities, each with the anomaly score it starts at; the lowest "

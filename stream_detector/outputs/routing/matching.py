@@ -6,6 +6,8 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from stream_detector.core.alerting.alert import Alert, AlertReason
+from stream_detector.recipes.alerting import USUAL_SEVERITIES
+from stream_detector.text import printable
 
 VALUES_MAX = 1_000
 """Most values of one key of a matcher."""
@@ -81,6 +83,27 @@ class Match(BaseModel):
         """Return the conditions on one line; `all` where there are none."""
         given = self.model_dump(exclude_none=True)
         return " ".join(f"{name}={','.join(texts)}" for name, texts in given.items()) or "all"
+
+
+def note_severities(match: Match) -> str | None:
+    """Return what to know of severities that most recipes do not have; None where there are none.
+
+    Any name may be right, since a recipe chooses its own; one that is wrong matches no alert ever.
+
+    Examples
+    --------
+    >>> note_severities(Match(severity=["warning", "critcal"]))
+    'no alert has the severity critcal, unless its recipe names it in alerting.severity; others \
+have warning, critical'
+    """
+    unusual = [each for each in match.severity or [] if each not in USUAL_SEVERITIES]
+    if not unusual:
+        return None
+    names = ", ".join(printable(each) for each in unusual)
+    return (
+        f"no alert has the severity {names}, unless its recipe names it in alerting.severity; "
+        f"others have {', '.join(USUAL_SEVERITIES)}"
+    )
 
 
 def facts_of(alert: Alert) -> AlertFacts:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from stream_detector.assembly import connect_reader, connect_to_route, schemas_for
 from stream_detector.core.alerting.alert import Alert
+from stream_detector.errors import ConfigError
 from stream_detector.outputs.routing.calendars import Calendar
 from stream_detector.outputs.routing.config import (
     AlertmanagerRoute,
@@ -55,6 +56,20 @@ def make_sink(route: BaseRoute, clock: Clock) -> Sink:
     assert isinstance(route, AppriseRoute)  # noqa: S101  (the last of the union)
     url = route.url or Secret("url", route.url_file, route.url_env).read(route.name) or ""
     return AppriseSink(route.name, url)
+
+
+def sink_problems(file: RouteFile) -> list[str]:
+    """Return what keeps routes of a file from sending, one problem a route.
+
+    Secrets are read, and none is in a problem; no sink is reached.
+    """
+    clock, problems = SystemClock(), []
+    for route in file.route:
+        try:
+            make_sink(route, clock)
+        except ConfigError as error:
+            problems.append(str(error))
+    return problems
 
 
 def _http_post(route: AlertmanagerRoute | WebhookRoute, url: str) -> HttpPost:

@@ -90,12 +90,16 @@ def test_each_route_is_sent_what_it_matches(
     assert set(broker.committed) == {"stream-detector-route-pager", "stream-detector-route-hook"}
 
 
-def test_check_prints_the_routes_and_reads_nothing(run: Run, config: Path) -> None:
-    code, printed, _ = run("route", "--config", config, "--check")
-    assert (code, printed.splitlines()) == (
-        0,
-        ["pager  alertmanager  key=pump-*", "hook  webhook  all  quiet nights"],
-    )
+CHECKED = ["pager  alertmanager  key=pump-*", "hook  webhook  all  quiet nights"]
+
+
+def test_check_prints_the_routes_and_reads_nothing(
+    run: Run, broker: MemoryBroker, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK_SECRET", "hunter2")
+    del broker.logs["alerts"]  # no broker is asked
+    code, printed, errors = run("route", "--config", config, "--check")
+    assert (code, printed.splitlines(), errors) == (0, CHECKED, "")
     code, printed, _ = run("route", "--config", config, "--check", "--json")
     assert [json.loads(line) for line in printed.splitlines()][1] == {
         "name": "hook",
@@ -104,6 +108,46 @@ def test_check_prints_the_routes_and_reads_nothing(run: Run, config: Path) -> No
         "match": {},
         "quiet": ["nights"],
     }
+
+
+def test_check_says_which_secrets_are_missing_and_shows_none(
+    run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HOOK_SECRET", raising=False)
+    (tmp_path / "token").write_text("hunter2\nhunter3\n")
+    config.write_text(f"""{config.read_text()}
+[[route]]
+name = "one"
+sink = "webhook"
+url = "http://one"
+authorization_file = "{tmp_path}/token"
+
+[[route]]
+name = "two"
+sink = "webhook"
+url = "http://two"
+secret_file = "{tmp_path}/nothing"
+""")
+    code, printed, errors = run("route", "--config", config, "--check")
+    assert (code, printed.splitlines()[:2]) == (2, CHECKED)
+    assert "HOOK_SECRET: expected a text, received none; sink one: authorization: expec" in errors
+    assert f"; route two: secret_file {tmp_path}/nothing cannot be read: No such file" in errors
+    assert "hunter" not in printed + errors
+    assert "pager" not in errors
+
+
+def test_check_notes_severities_that_most_recipes_do_not_have(
+    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK_SECRET", "hunter2")
+    text = config.read_text()
+    config.write_text(text.replace('key = "pump-*"', 'severity = ["warning", "critcal"]'))
+    code, _, errors = run("route", "--config", config, "--check")
+    assert code == 0
+    assert errors == (
+        "note: route pager: no alert has the severity critcal, unless its recipe names it in "
+        "alerting.severity; others have warning, critical\n"
+    )
 
 
 def test_a_secret_that_is_not_there_ends_it_before_anything_is_sent(

@@ -98,6 +98,20 @@ def test_what_is_wrong_is_said_with_its_option(run: Run, words: list[str], said:
 
 
 @pytest.mark.usefixtures("broker")
+@pytest.mark.parametrize(
+    ("severity", "n_notes"), [("warning", 0), ("critical", 0), ("Critical", 1), ("page", 1)]
+)
+def test_a_severity_that_most_recipes_do_not_have_is_noted(
+    run: Run, severity: str, n_notes: int
+) -> None:
+    words = ("--severity", severity, "--for", "1h", "--why", "x", "--json")
+    code, printed, errors = run("silence", "add", *words)
+    assert (code, json.loads(printed)["match"]) == (0, {"severity": [severity]})
+    assert errors.count(f"note: no alert has the severity {severity}, unless") == n_notes
+    assert len(errors.splitlines()) == n_notes
+
+
+@pytest.mark.usefixtures("broker")
 def test_a_silence_that_is_not_there_is_named(run: Run) -> None:
     code, _, errors = run("silence", "expire", "abc")
     assert (code, "abc: no such silence on silences" in errors) == (2, True)
