@@ -11,6 +11,7 @@ from stream_detector.core.alerting.alert import RaisedAlert
 from stream_detector.core.records import Rejected
 from stream_detector.core.scoring.scorer import ScoreParts
 from stream_detector.core.state.detector_state import DetectorState
+from stream_detector.core.timestamps import describe_time, looks_like
 from stream_detector.core.windowing.series_health import SeriesFacts
 from stream_detector.core.windowing.window_batch import WindowBatch
 from stream_detector.errors import RecordDeletionError
@@ -32,6 +33,18 @@ ClockFault = Literal["outlier", "clock_set", "since_boot", "record_time"]
 """What was wrong with a key's clock: it was so for one sample, it was set back, its times look like
 milliseconds since a device started, or the time of the Kafka record is in another unit."""
 
+CLOCK_ADVICE: Mapping[ClockFault, str] = {
+    "outlier": "correct the sender's clock; a sample that is far ahead is used only if another "
+    "one confirms it",
+    "clock_set": "nothing, if the clock was wrong before; else correct the sender's clock: the "
+    "key started over, and is in warm-up until its next window is complete",
+    "since_boot": "send milliseconds since 1970, or leave the time out: then that of the Kafka "
+    "record counts; windows are scored, but alerts bear these dates",
+    "record_time": "let the producer set the record's time in milliseconds since 1970; alerts "
+    "bear these dates",
+}
+"""How to mend each, in one clause."""
+
 
 class ClockNotice(NamedTuple):
     """A key whose clock was wrong.
@@ -52,6 +65,13 @@ class ClockNotice(NamedTuple):
     key: bytes
     time_ms: float
     newest_ms: float
+
+    def describe(self) -> str:
+        """Return the times in words."""
+        time = f"{describe_time(self.time_ms)}{looks_like(self.time_ms).partition(';')[0]}"
+        if self.fault in ("outlier", "clock_set"):
+            return f"received {time}, while the newest was {describe_time(self.newest_ms)}"
+        return f"received {self.time_ms:.16g}: {time}"
 
 
 def clock_notices(completed: WindowBatch) -> list[ClockNotice]:

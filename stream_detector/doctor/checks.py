@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -15,14 +14,19 @@ from stream_detector.core.windowing.diagnosis import (
     samples_apart,
 )
 from stream_detector.core.windowing.rules import WindowRules
-from stream_detector.doctor.examination import Examination, Subject
+from stream_detector.doctor.clock_check import check_clock
+from stream_detector.doctor.examination import Examination
+from stream_detector.doctor.findings import (
+    N_SHOWN,
+    Finding,
+    Status,
+    check_rejected,
+    count_keys,
+    duration_text,
+    shown_key,
+)
 from stream_detector.doctor.reading import Reading
-from stream_detector.text import printable, shorten
-
-Status = Literal["ok", "warning", "problem"]
-
-AHEAD_MS_MAX = 60_000
-"""How far a sender's clock may be ahead of this machine's."""
+from stream_detector.text import printable
 
 OUTSIDE_SHARE_MAX = 0.05
 """Share of the values that may lie outside of the range trained on."""
@@ -35,30 +39,6 @@ N_KEYS_MIN, KEYS_SHARE_MAX = 20, 0.8
 
 FAST_MAX = 0.75
 """Shortest time between samples, in intervals of the bundle."""
-
-_N_SHOWN = 5
-_CHARACTERS_MAX = 64
-
-
-class Finding(NamedTuple):
-    """What one check found.
-
-    Parameters
-    ----------
-    check
-        Its name.
-    status
-        A problem keeps records from being scored.
-    found
-        What was seen, and what was expected.
-    what_to_do
-        Empty where all is well.
-    """
-
-    check: str
-    status: Status
-    found: str
-    what_to_do: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +84,7 @@ def make_report(examination: Examination, reading: Reading, now_ms: int) -> Repo
         _check_features(examination),
         _check_keys(examination),
         _check_partitioning(examination),
-        _check_clock(examination, now_ms),
+        check_clock(examination, now_ms),
         *series.check(),
         _check_values(examination),
         *_check_unknown_keys(examination),
@@ -137,26 +117,13 @@ def _check_records(examination: Examination, reading: Reading) -> Finding:
     return Finding("records", "ok", found)
 
 
-def _check_rejected(
-    examination: Examination, check: str, subject: Subject, advice: str
-) -> Finding | None:
-    """Return a finding on records that are rejected for one reason, None where there are none."""
-    n_rejected = examination.rejected[subject]
-    if not n_rejected:
-        return None
-    place, n_records = examination.examples[subject], examination.n_records
-    found = f"{n_rejected:,} of {n_records:,} records rejected, such as {place.where}: "
-    status: Status = "problem" if n_rejected == n_records else "warning"
-    return Finding(check, status, found + place.error, advice)
-
-
 def _check_format(examination: Examination) -> Finding:
     """Check that the records can be decoded."""
     advice = (
         "name the format with --content-type and the content_type setting, send the header, or say "
         "with [input] where in the records things are"
     )
-    finding = _check_rejected(examination, "format", "format", advice)
+    finding = check_rejected(examination, "format", "format", advice)
     return finding or Finding("format", "ok", "all records could be decoded")
 
 
@@ -167,18 +134,18 @@ def _check_features(examination: Examination) -> Finding:
     if isinstance(detector, WindowDetector):
         shape = f"{detector.shape[0]} steps of {shape}"
     advice = f"send {shape}, or train a bundle for what is sent"
-    finding = _check_rejected(examination, "features", "features", advice)
+    finding = check_rejected(examination, "features", "features", advice)
     return finding or Finding("features", "ok", f"the bundle expects {shape}, and so it is")
 
 
 def _check_keys(examination: Examination) -> Finding:
     """Check that each record says of which series it is."""
     advice = "set the key of each record to the name of its series, or say where it is: input.key"
-    finding = _check_rejected(examination, "keys", "keys", advice)
+    finding = check_rejected(examination, "keys", "keys", advice)
     if finding is not None:
         return finding
     keys = [key for key in examination.partitions_of if key is not None]
-    found = _count_keys(len(keys), keys)
+    found = count_keys(len(keys), keys)
     is_of_samples = not isinstance(examination.detector, WindowDetector)
     if is_of_samples and len(keys) >= max(N_KEYS_MIN, KEYS_SHARE_MAX * examination.n_records):
         found += f"; {examination.n_records:,} records, so that most keys have one record"
@@ -192,31 +159,11 @@ def _check_partitioning(examination: Examination) -> Finding:
     spread = [key for key, found in known if key is not None and len(found) > 1]
     if not spread:
         return Finding("partitioning", "ok", "each key is on one partition")
-    found = f"on several partitions: {_count_keys(len(spread), spread)}"
+    found = f"on several partitions: {count_keys(len(spread), spread)}"
     # A whole window stands for itself, wherever it lies.
     is_window = isinstance(examination.detector, WindowDetector)
     status: Status = "ok" if is_window else "problem"
     return Finding("partitioning", status, found, WHAT_TO_DO["key_on_several_partitions"])
-
-
-def _check_clock(examination: Examination, now_ms: int) -> Finding:
-    """Check that times are right, and samples in order."""
-    advice = "send milliseconds since 1970-01-01 UTC, and correct the sender's clock"
-    finding = _check_rejected(examination, "clock", "clock", advice)
-    if finding is not None:
-        return finding
-    finding = _check_rejected(examination, "clock", "order", WHAT_TO_DO["late"])
-    if finding is not None:
-        n_late, n_samples = examination.samples["late"], examination.samples.total()
-        is_most = 2 * n_late >= n_samples
-        return finding._replace(status="problem" if is_most else "warning")
-    if not np.isfinite(examination.newest_ms):
-        return Finding("clock", "ok", "no time could be read")
-    ahead_ms = examination.newest_ms - now_ms
-    if ahead_ms > AHEAD_MS_MAX:
-        found = f"the newest time is {_duration(ahead_ms)} ahead of this machine's"
-        return Finding("clock", "warning", found, "correct the clock of the sender or of this one")
-    return Finding("clock", "ok", f"the newest time is {_duration(max(-ahead_ms, 0.0))} ago")
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +195,7 @@ class _Series:
         warming = found.with_reason("warm_up")
         health = diagnosis.health
         n_on_their_way = int((health.n_intervals[warming] > 0).sum())
-        return cls(examination, found, int(health.was_scored.sum()), n_on_their_way)
+        return cls(examination, found, len(examination.scored_keys), n_on_their_way)
 
     def check(self) -> Iterator[Finding]:
         """Yield the findings on rate, gaps, missing values and warm-up."""
@@ -280,9 +227,9 @@ class _Series:
         slots = self.found.with_reason(reason).tolist()
         if not slots:
             return None
-        keys = [diagnosis.keyed_state.keys[slot] or b"" for slot in slots[:_N_SHOWN]]
+        keys = [diagnosis.keyed_state.keys[slot] or b"" for slot in slots[:N_SHOWN]]
         detail = printable(diagnosis.describe(slots[0], reason))
-        found = f"{_count_keys(len(slots), keys)}: {detail}"
+        found = f"{count_keys(len(slots), keys)}: {detail}"
         return Finding(check, "problem", found, WHAT_TO_DO[reason])
 
     def _check_rate(self, rules: WindowRules) -> Finding:
@@ -313,13 +260,24 @@ class _Series:
         if finding is None:
             return Finding("warm-up", "ok", "every key has had a complete window")
         found = f"{finding.found}; {'a window' if rules.peaks is None else 'a search'} takes "
-        found += _duration(rules.frame.span_ms)
+        found += duration_text(rules.frame.span_ms)
+        n_again = self._n_again()
+        if n_again:
+            found += f"; {n_again:,} of these had windows before, and started over"
         return finding._replace(status="warning", found=found)
+
+    def _n_again(self) -> int:
+        """Return how many keys are in warm-up once more."""
+        diagnosis = self.examination.diagnosis
+        if diagnosis is None or self.found is None:
+            return 0
+        slots, keys = self.found.with_reason("warm_up").tolist(), diagnosis.keyed_state.keys
+        return sum(keys[slot] in self.examination.scored_keys for slot in slots)
 
 
 def _check_values(examination: Examination) -> Finding:
     """Check that the values lie where those lay that the bundle was trained on."""
-    finding = _check_rejected(
+    finding = check_rejected(
         examination, "value range", "values", "send the unit and the sensor that was trained on"
     )
     if finding is not None:
@@ -370,8 +328,8 @@ def _check_unknown_keys(examination: Examination) -> Iterator[Finding]:
     yield Finding(
         "known keys",
         "warning",
-        f"keys not known to training: {_count_keys(len(unknown), unknown)}; training knew "
-        f"{len(scales):,}, such as {', '.join(map(_shown, scales.keys[:_N_SHOWN]))}",
+        f"keys not known to training: {count_keys(len(unknown), unknown)}; training knew "
+        f"{len(scales):,}, such as {', '.join(map(shown_key, scales.keys[:N_SHOWN]))}",
         f"{_of_new_keys(examination)}: train again with data of these keys, or send the keys that "
         "it was trained on",
     )
@@ -387,24 +345,3 @@ def _of_new_keys(examination: Examination) -> str:
         f"scale; of a partition's new keys {n_places(len(examination.detector.features)):,} get "
         "one, and others have the median scale of all known keys"
     )
-
-
-def _count_keys(n_keys: int, keys: Sequence[bytes]) -> str:
-    """Return how many keys there are, and the first of them."""
-    if not n_keys:
-        return "no keys"
-    shown = ", ".join(map(_shown, keys[:_N_SHOWN]))
-    return f"{n_keys:,} {'key' if n_keys == 1 else 'keys'}, such as {shown}"
-
-
-def _duration(milliseconds: float) -> str:
-    """Return a time in the largest unit of which it has two."""
-    for unit, unit_ms in (("days", 86_400_000), ("hours", 3_600_000), ("minutes", 60_000)):
-        if milliseconds >= 2 * unit_ms:
-            return f"{milliseconds / unit_ms:,.1f} {unit}"
-    return f"{milliseconds / 1000:.1f} s"
-
-
-def _shown(key: bytes) -> str:
-    """Return a key as text that is safe to show."""
-    return shorten(printable(key.decode(errors="backslashreplace")), _CHARACTERS_MAX)

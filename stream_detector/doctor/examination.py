@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from stream_detector.errors import (
     RecordSchemaError,
     RecordShapeError,
 )
+
+if TYPE_CHECKING:
+    from stream_detector.core.results import ClockFault, ClockNotice
 
 Subject = Literal["format", "features", "values", "keys", "clock", "order"]
 """What is wrong with a rejected record."""
@@ -106,6 +109,10 @@ class Examination:
         Times between successive samples of a key, of each batch an array.
     unknown_keys
         Keys that training did not know, where each key has a scale of its own.
+    scored_keys
+        Keys of samples of which a window was scored, also if they started over since.
+    clock_faults
+        What was wrong with clocks of keys, with the first time that it was so of each key.
     diagnosis
         Why series are not scored; None where records are whole windows, or none could be used.
     """
@@ -127,6 +134,8 @@ class Examination:
         self.newest_ms = -np.inf
         self.intervals_ms: list[NDArray[np.float64]] = []
         self.unknown_keys: dict[bytes, None] = {}
+        self.scored_keys: set[bytes] = set()
+        self.clock_faults: dict[ClockFault, dict[bytes, ClockNotice]] = {}
         self.diagnosis: Diagnosis | None = None
         self._content_type = content_type
         self._state = detector.initial_state()
@@ -142,6 +151,8 @@ class Examination:
         self.n_gaps += step.counts.n_gaps
         self.samples.update(step.counts.samples)
         self.unknown_keys.update(dict.fromkeys([*step.unknown_keys, *step.new_keys]))
+        for notice in step.clock_notices:
+            self.clock_faults.setdefault(notice.fault, {}).setdefault(notice.key, notice)
         for each in step.rejected:
             self._add_rejected(batch, each)
         for key, partition in self._places(batch, step.series):
@@ -184,6 +195,7 @@ class Examination:
     def _add_samples(self, facts: SeriesFacts) -> None:
         """Count what a batch of samples held."""
         windows = facts.windows
+        self.scored_keys.update(windows.state.keys_of(windows.slots[facts.is_scored]))
         if self.diagnosis is None:
             health = SeriesHealth(windows.rules.n_features)
             features = self.detector.features

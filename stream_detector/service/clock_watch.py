@@ -5,12 +5,11 @@ later at most every ten minutes, and what is left before the end of the run.
 """
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stream_detector.core.records import RecordBatch
-from stream_detector.core.results import ClockFault, ClockNotice, Step
-from stream_detector.core.timestamps import SECONDS_MIN, describe_time, looks_like
+from stream_detector.core.results import CLOCK_ADVICE, ClockFault, ClockNotice, Step
+from stream_detector.core.timestamps import SECONDS_MIN, looks_like
 from stream_detector.service.context import RunContext
 from stream_detector.telemetry import log_event
 from stream_detector.text import printable, shorten
@@ -20,17 +19,6 @@ LOG_EVERY_S = 600.0
 
 N_KEYS_SHOWN = 5
 _KEY_CHARACTERS_MAX = 64
-
-_WHAT_TO_DO: Mapping[ClockFault, str] = {
-    "outlier": "correct the sender's clock; a sample that is far ahead is used only if another "
-    "one confirms it",
-    "clock_set": "nothing, if the clock was wrong before; else correct the sender's clock: the "
-    "key started over, and is in warm-up until its next window is complete",
-    "since_boot": "send milliseconds since 1970, or leave the time out: then that of the Kafka "
-    "record counts; windows are scored, but alerts bear these dates",
-    "record_time": "let the producer set the record's time in milliseconds since 1970; alerts "
-    "bear these dates",
-}
 
 
 @dataclass(slots=True)
@@ -100,20 +88,14 @@ class ClockWatch:
 
 def _log(fault: ClockFault, unsaid: _Unsaid) -> None:
     """Write the line about one fault."""
-    first = unsaid.first
-    detail = f"{describe_time(first.time_ms)}{looks_like(first.time_ms).partition(';')[0]}"
-    if fault in ("outlier", "clock_set"):
-        detail = f"received {detail}, while the newest was {describe_time(first.newest_ms)}"
-    else:
-        detail = f"received {first.time_ms:.16g}: {detail}"
     log_event(
         logging.WARNING,
         "clock",
         fault=fault,
         n=unsaid.n,
         keys=", ".join(map(_shown, unsaid.keys)),
-        detail=detail,
-        what_to_do=_WHAT_TO_DO[fault],
+        detail=unsaid.first.describe(),
+        what_to_do=CLOCK_ADVICE[fault],
     )
 
 

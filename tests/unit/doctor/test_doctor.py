@@ -319,6 +319,93 @@ def test_a_clock_ahead_of_this_machine_is_a_warning(broker: MemoryBroker) -> Non
         assert finding(report, "clock").found == f"the newest time is {text} ago"
 
 
+def of_keys(times_s: Iterable[float], keys: Iterable[str]) -> list[OutputRecord]:
+    return [each for time_s in times_s for key in keys for each in samples([time_s], key=key)]
+
+
+DAY_S = 86_400
+PUMPS = ["p1", "p2", "p3"]
+
+
+def test_a_clock_that_is_set_back_is_named_and_its_keys_count_as_scored(
+    broker: MemoryBroker,
+) -> None:
+    broker.feed("telemetry", of_keys([*range(DAY_S, DAY_S + 60), *range(35)], PUMPS))
+    report = examine(broker, now_ms=NOW_MS + 1_000 * (DAY_S + 60))
+    assert unwell(report) == {"clock": "warning", "warm-up": "warning"}
+    clock = finding(report, "clock")
+    assert clock.found == (
+        "3 keys, such as p1, p2, p3: the clock was set back, received 2026-01-01T00:00:20.000Z, "
+        "while the newest was 2026-01-02T00:00:59.000Z; 60 of 285 samples were late"
+    )
+    assert clock.what_to_do.startswith("nothing, if the clock was wrong before; else correct")
+    assert "; 3 of these had windows before, and started over" in finding(report, "warm-up").found
+    assert (report.n_keys, report.n_keys_scored, report.n_windows) == (3, 3, 9)
+    assert "9 windows scored, 100% of the complete ones; 3 of 3 keys" in (
+        finding(report, "scored").found
+    )
+
+
+def test_keys_in_their_first_warm_up_did_not_start_over(broker: MemoryBroker) -> None:
+    broker.feed("telemetry", samples(range(10)))
+    report = examine(broker)
+    assert "started over" not in finding(report, "warm-up").found
+    assert (report.n_keys, report.n_keys_scored) == (1, 0)
+
+
+def test_a_sample_far_ahead_is_named(broker: MemoryBroker) -> None:
+    ahead = samples([DAY_S], key="p2")
+    broker.feed("telemetry", [*of_keys(range(30), PUMPS), *ahead, *of_keys(range(30, 60), PUMPS)])
+    report = examine(broker)
+    assert unwell(report) == {"clock": "warning"}
+    assert finding(report, "clock").found == (
+        "1 key, such as p2: a sample was far ahead and not used, received "
+        "2026-01-02T00:00:00.000Z, while the newest was 2026-01-01T00:00:29.000Z"
+    )
+
+
+def test_a_clock_that_was_set_back_says_what_to_do_where_another_is_ahead(
+    broker: MemoryBroker,
+) -> None:
+    ahead = samples([DAY_S], key="p2")
+    broker.feed("telemetry", [*of_keys(range(30), PUMPS), *ahead, *of_keys(range(30, 60), PUMPS)])
+    broker.feed("telemetry", of_keys(range(-DAY_S, -DAY_S + 40), PUMPS))
+    clock = finding(examine(broker), "clock")
+    assert "1 key, such as p2: a sample was far ahead" in clock.found
+    assert "3 keys, such as p1, p2, p3: the clock was set back" in clock.found
+    assert clock.what_to_do.startswith("nothing, if the clock was wrong before")
+
+
+@pytest.mark.parametrize(("n_back", "status"), [(47, "problem"), (46, "warning")])
+def test_wrong_clocks_are_a_problem_where_half_of_the_samples_are_late(
+    broker: MemoryBroker, n_back: int, status: str
+) -> None:
+    back = [-DAY_S * each for each in range(n_back)]
+    broker.feed("telemetry", samples([*range(45), DAY_S, 45, *back]))
+    clock = finding(examine(broker), "clock")
+    assert "a sample was far ahead" in clock.found
+    assert clock.found.endswith(f"; {n_back} of {47 + n_back} samples were late")
+    assert clock.status == status
+
+
+def test_times_since_boot_are_a_warning(broker: MemoryBroker) -> None:
+    broker.feed("telemetry", samples([1_000 - NOW_MS / 1_000 + each for each in range(60)]))
+    report = examine(broker)
+    assert unwell(report) == {"clock": "warning"}
+    assert finding(report, "clock").found == (
+        "1 key, such as pump: times are none of today, received 1059000: "
+        "1970-01-01T00:17:39.000Z, which looks like milliseconds since boot"
+    )
+
+
+def test_whole_windows_of_1970_are_a_warning(broker: MemoryBroker) -> None:
+    text = orjson.dumps({"values": [[0.0]] * 4})
+    broker.feed("telemetry", [OutputRecord("telemetry", b"a", text, (), 1_767_225_600)])
+    report = examine(broker, make_window_detector())
+    assert unwell(report) == {"clock": "warning"}
+    assert "1767225600, which looks like seconds; multiply" in finding(report, "clock").found
+
+
 def test_keys_are_shown_safely(broker: MemoryBroker) -> None:
     for key in ("\x1b[31m\n", "[/red]"):
         broker.feed("telemetry", samples(range(0, 40, 2), key=key))
