@@ -15,6 +15,15 @@ def quiet_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "PROGRESS_EVERY_S", 3_600)
 
 
+@pytest.fixture(autouse=True)
+def own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the program have the name that a test gives it, also under `python -m pytest`.
+
+    A program that is a package's `__main__` is called by the package's name in messages.
+    """
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", None)
+
+
 @pytest.fixture
 def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
