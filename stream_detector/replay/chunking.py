@@ -90,7 +90,7 @@ def chunk(samples: Samples, sample_interval_ms: float | None, chunk_samples: int
         message = f"chunk_samples must be at least 1 sample a record, received {chunk_samples}"
         raise ValueError(message)
     if sample_interval_ms is not None and not 0 < sample_interval_ms < np.inf:
-        message = f"sample_interval_ms must be above 0, received {sample_interval_ms}"
+        message = f"sample_interval_ms must be above 0 and finite, received {sample_interval_ms}"
         raise ValueError(message)
     ordered = _series_after_series(samples)
     is_new = _is_new_series(ordered)

@@ -53,7 +53,7 @@ class Faults:
             if not 0 <= getattr(self, name) <= 1
         ]
         if not 0 <= self.delay_ms < np.inf:
-            problems.append(f"delay_ms: expected 0 or more, received {self.delay_ms}")
+            problems.append(f"delay_ms: expected 0 or more and finite, received {self.delay_ms}")
         if self.seed < 0:
             problems.append(f"seed: expected 0 or more, received {self.seed}")
         if problems:
@@ -164,7 +164,7 @@ def _swap_neighbours(
     first record is in no pair, so that any two neighbours can be one.
     """
     n_sent = len(records)
-    if not faults.shuffle or n_sent < 2:  # noqa: PLR2004  (a pair)
+    if not faults.shuffle or not n_sent:
         return records, 0
     draws = _random(faults, "shuffle", len(series) + int(series.max()) + 1)
     of_record, of_series = draws[: len(series)], draws[len(series) :]

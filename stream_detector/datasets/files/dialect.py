@@ -179,8 +179,7 @@ def _is_header(lines: Sequence[str], separator: str) -> bool:
     if len(rows) < len(lines) or len(lines) < 2 or not lines[0].lstrip().startswith("#"):  # noqa: PLR2004
         return False
     header, first = rows
-    is_same = len(header) == len(first) and (len(header) > 1 or not any(map(is_number, header)))
-    return is_same and any(is_number(_plain(cell)) for cell in first)
+    return len(header) == len(first) and any(is_number(_plain(cell)) for cell in first)
 
 
 def _separator(lines: Sequence[str]) -> str:
@@ -195,8 +194,7 @@ def _separator(lines: Sequence[str]) -> str:
             return separator
     # Ragged rows: the header alone decides, and what is wrong is said once the rows are read.
     widths_of_first = {each: _width(rows, each) for each in _SEPARATORS}
-    best = max(_SEPARATORS, key=lambda each: (widths_of_first[each], each == ","))
-    return best if widths_of_first[best] > 1 else ","
+    return max(_SEPARATORS, key=lambda each: (widths_of_first[each], each == ","))
 
 
 def _width(lines: Sequence[str], separator: str) -> int:

@@ -25,7 +25,7 @@ _LABEL = re.compile(
     r"ground_?truth"
 )
 _N_CODES_MAX = 20
-_FRACTIONS_MIN = 0.9
+_WHOLE_MAX = 0.1
 _COUNTING_MAX = 0.5
 
 
@@ -108,7 +108,7 @@ def _by_values(values: NDArray[np.float64]) -> dict[int, tuple[str, str]]:
         for at in np.flatnonzero(is_counter).tolist():
             step = f"{steps[0, at]:g}"
             found[at] = f"counts on by {step} from row to row, so it is an index", "index"
-    if is_whole.sum() <= (1 - _FRACTIONS_MIN) * n_values + 1:
+    if is_whole.sum() - 1 <= _WHOLE_MAX * n_values:  # beside the label itself
         for at in (0, n_values - 1):  # where labels stand
             codes = np.unique(values[:, at])
             if is_whole[at] and at not in found and 1 < len(codes) <= _N_CODES_MAX:

@@ -48,6 +48,22 @@ def test_what_is_not_there_cannot_be_drawn(data: Dataset) -> None:
         draw_share(data, 0.0001, seed=0)
 
 
+@pytest.fixture
+def few() -> Dataset:
+    """Return four normal test windows and two anomalous ones."""
+    windows, labels = np.arange(6, dtype=np.float32).reshape(6, 1, 1), np.array([0, 0, 1, 0, 1, 0])
+    return Dataset("few", "", windows, None, windows, labels.astype(np.int8))
+
+
+def test_all_that_are_there_can_be_drawn_and_no_more(few: Dataset) -> None:
+    assert present(draw_each(few, 2, seed=0).test_labels).tolist().count(0) == 2
+    with pytest.raises(DatasetError, match="expected 3 anomalous test windows"):
+        draw_each(few, 3, seed=0)
+    assert len(draw_share(few, 2 / 6, seed=0).test) == 6
+    with pytest.raises(DatasetError, match="needs 3 anomalous windows beside 4 normal ones"):
+        draw_share(few, 3 / 7, seed=0)
+
+
 def test_without_labels_nothing_can_be_drawn(data: Dataset) -> None:
     bare = Dataset("own", "", data.train, None, data.test, None)
     with pytest.raises(DatasetError, match="labelled test part"):

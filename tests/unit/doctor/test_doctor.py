@@ -239,7 +239,8 @@ def test_a_feature_that_never_comes_is_named(broker: MemoryBroker) -> None:
 @pytest.mark.parametrize(
     ("scaling", "value", "is_well"),
     [
-        *(("min-max", 1.5, True), ("min-max", 1.51, False), ("min-max", -0.51, False)),
+        *(("min-max", 1.5, True), ("min-max", 1.51, False)),
+        *(("min-max", -0.5, True), ("min-max", -0.51, False)),
         *(("standard", 6.0, True), ("standard", -6.1, False)),
         *(("robust", 20.0, True), ("robust", -20.1, False)),
         *(("none", 1e6, True),),
@@ -254,6 +255,15 @@ def test_values_outside_of_what_was_trained_on(
     assert finding(report, "value range").found.startswith(
         f"feature feature_0: {value:g} to {value:g}"
     )
+
+
+@pytest.mark.parametrize(("n_outside", "is_well"), [(3, True), (4, False)])
+def test_a_twentieth_of_the_values_may_be_outside(
+    broker: MemoryBroker, n_outside: int, is_well: bool
+) -> None:
+    broker.feed("telemetry", samples(range(60 - n_outside)))
+    broker.feed("telemetry", samples(range(60 - n_outside, 60), [2.0]))
+    assert ("value range" not in unwell(examine(broker, scaling="min-max"))) == is_well
 
 
 @pytest.mark.parametrize(
@@ -307,6 +317,26 @@ def test_all_windows_anomalous_is_a_warning(broker: MemoryBroker) -> None:
     broker.feed("telemetry", samples(range(60), [9.0]))
     report = examine(broker)
     assert (unwell(report), report.would_score) == ({"scored": "warning"}, True)
+
+
+@pytest.mark.parametrize(("n_anomalous", "is_well"), [(2, True), (3, False)])
+def test_more_than_half_of_the_windows_anomalous_is_a_warning(
+    broker: MemoryBroker, n_anomalous: int, is_well: bool
+) -> None:
+    normal_s = (4 - n_anomalous) * N_STEPS
+    broker.feed("telemetry", samples(range(normal_s)))
+    broker.feed("telemetry", samples(range(normal_s, 4 * N_STEPS), [9.0]))
+    assert ("scored" not in unwell(examine(broker))) == is_well
+
+
+@pytest.mark.parametrize(
+    ("times_s", "status"), [([10, 11, 5], "warning"), ([10, 11, 5, 6], "problem")]
+)
+def test_half_of_the_samples_late_is_a_problem(
+    broker: MemoryBroker, times_s: list[float], status: str
+) -> None:
+    broker.feed("telemetry", samples(times_s))
+    assert finding(examine(broker), "clock").status == status
 
 
 def test_a_clock_ahead_of_this_machine_is_a_warning(broker: MemoryBroker) -> None:

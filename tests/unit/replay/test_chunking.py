@@ -129,7 +129,8 @@ def test_no_samples_give_no_records(interval_ms: float | None) -> None:
     [
         ([0.0], 10, 0, "chunk_samples must be at least 1"),
         ([0.0], 0, 1, "sample_interval_ms must be above 0"),
-        ([0.0], float("nan"), 1, "sample_interval_ms must be above 0, received nan"),
+        ([0.0], float("nan"), 1, "sample_interval_ms must be above 0 and finite, received nan"),
+        ([0.0], float("inf"), 1, "sample_interval_ms must be above 0 and finite, received inf"),
         ([0.0, float("nan")], 10, 1, "finite times"),
         ([1.0, 0.0], 10, 1, "series 'a': expected times that do not go backwards"),
     ],

@@ -13,6 +13,7 @@ from stream_detector.clients.memory import MemoryBroker, StoredRecord
 from stream_detector.core.codec.formats import CONTENT_TYPES
 from stream_detector.core.codec.samples import encode_samples
 from stream_detector.core.records import Samples
+from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.replay import (
     FaultCounts,
     Faults,
@@ -225,11 +226,22 @@ def test_impossible_options_are_refused(options: dict[str, object], words: str) 
         SampleReplayOptions(**options)  # type: ignore[arg-type]
 
 
-def test_times_and_values_that_no_record_can_carry_are_refused(broker: MemoryBroker) -> None:
-    samples = make_samples()
-    samples.times_ms[:] -= 2 * BASE_MS
+@pytest.mark.parametrize("start_ms", [0, TIMESTAMP_MS_MAX])
+def test_times_from_1970_to_the_year_9999_can_be_sent(broker: MemoryBroker, start_ms: int) -> None:
+    send(broker, make_samples(n_samples=1), start_ms=start_ms)
+    assert {each.metadata.timestamp_ms for each in broker.records(TOPIC)} == {start_ms}
+
+
+@pytest.mark.parametrize("start_ms", [-1, TIMESTAMP_MS_MAX + 1])
+def test_times_before_1970_or_after_the_year_9999_are_refused(
+    broker: MemoryBroker, start_ms: int
+) -> None:
     with pytest.raises(ValueError, match="give start_ms to shift them"):
-        send(broker, samples)
+        send(broker, make_samples(n_samples=1), start_ms=start_ms)
+    assert broker.records(TOPIC) == []
+
+
+def test_values_that_no_record_can_carry_are_refused(broker: MemoryBroker) -> None:
     samples = make_samples()
     samples.values[3, 1] = np.inf
     with pytest.raises(ValueError, match="received an infinity"):
@@ -328,6 +340,22 @@ def test_shuffled_records_swap_with_a_neighbour_of_their_series() -> None:
     assert n_moved > 380  # all but the first or last of some series
 
 
+def test_two_records_alone_can_swap_places(broker: MemoryBroker) -> None:
+    for seed in range(8):  # in half of the series the first record stays where it is
+        send(broker, make_samples(n_series=1, n_samples=8), faults=Faults(shuffle=1.0, seed=seed))
+    times_ms = [each.metadata.timestamp_ms for each in broker.records(TOPIC)]
+    assert {*zip(times_ms[::2], times_ms[1::2], strict=True)} == {
+        (BASE_MS, BASE_MS + 40),
+        (BASE_MS + 40, BASE_MS),
+    }
+
+
+def test_a_delay_of_no_time_is_behind_what_is_due_at_the_same_time(broker: MemoryBroker) -> None:
+    send(broker, make_samples(), faults=Faults(delay=0.5, delay_ms=0))
+    times_ms = [each.metadata.timestamp_ms for each in broker.records(TOPIC)]
+    assert times_ms == sorted(times_ms)
+
+
 def test_lost_values_are_missing_and_counted() -> None:
     summary, records = sent_with(Faults(nan=0.1))
     n_missing = sum(int(np.isnan(values_of(record)).sum()) for record in records)
@@ -335,19 +363,23 @@ def test_lost_values_are_missing_and_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"drop": 1.1}, {"nan": -0.1}, {"delay": float("nan")}, {"delay_ms": -1}, {"seed": -1}]
+    "wrong",
+    [
+        *({"drop": 1.1}, {"nan": -0.1}, {"delay": float("nan")}, {"seed": -1}),
+        *({"delay_ms": -1}, {"delay_ms": float("inf")}),
+    ],
 )
 def test_impossible_faults_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"faults: {next(iter(wrong))}: expected"):
         Faults(**wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("n_days", "is_logged"), [(6.9, False), (7.1, True)])
+@pytest.mark.parametrize(("more_ms", "is_logged"), [(0, False), (1, True)])
 def test_times_that_a_topic_would_not_keep_are_logged(
-    broker: MemoryBroker, caplog: pytest.LogCaptureFixture, n_days: float, is_logged: bool
+    broker: MemoryBroker, caplog: pytest.LogCaptureFixture, more_ms: int, is_logged: bool
 ) -> None:
     clock = SteppedClock()
-    clock.time_s = BASE_MS / 1000 + n_days * 86_400
+    clock.time_s = (BASE_MS + 7 * 86_400_000 + more_ms) / 1000
     send(broker, make_samples(), clock)
     assert ("retention.ms" in caplog.text) == is_logged
 

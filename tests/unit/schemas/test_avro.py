@@ -158,6 +158,20 @@ def test_schemas_have_bounds() -> None:
         AvroSchema(orjson.dumps(record_of("R", *fields)).decode())
 
 
+def test_a_schema_has_a_largest_number_of_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(avro_layout, "TYPES_MAX", 3)
+    AvroSchema(orjson.dumps(record_of("R", ("a", "long"), ("b", "long"))).decode())
+    with pytest.raises(ValueError, match="at most 3 types"):
+        AvroSchema(
+            orjson.dumps(record_of("R", ("a", "long"), ("b", "long"), ("c", "long"))).decode()
+        )
+
+
+def test_a_value_may_have_no_bytes() -> None:
+    schema = record_of("R", ("f", {"type": "fixed", "name": "F", "size": 0}), ("a", "long"))
+    assert AvroSchema(orjson.dumps(schema).decode()).read_document(b"\2")["a"] == 1
+
+
 def test_a_schema_may_use_those_of_other_subjects() -> None:
     unit = orjson.dumps({"type": "enum", "name": "Unit", "symbols": ["C", "F"]}).decode()
     text = '{"type":"record","name":"R","fields":[{"name":"u","type":"Unit"}]}'

@@ -66,6 +66,16 @@ def test_indexes_name_the_message() -> None:
     assert SCHEMA.read_documents([b"\0", b""]) is None
 
 
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(b"\x80\1", "expected the index of"), (b"\x82\1", "expected the indexes of")],
+)
+def test_a_message_has_up_to_64_indexes(count: bytes, said: str) -> None:
+    """None of so many messages within each other is known, but they are read."""
+    with pytest.raises(RecordDecodeError, match=said):
+        SCHEMA.read_document(count + bytes(65))
+
+
 @pytest.mark.parametrize("body", [b"\0\xff", b"\0\x08", b"\2\2\x0a\1\xff", b"\2\2\x12\7\x08\xff"])
 def test_what_is_no_message_is_refused_with_its_name(body: bytes) -> None:
     with pytest.raises(RecordDecodeError, match=r"Protobuf: expected a plant\.v1\."):
@@ -188,7 +198,7 @@ BAD = {
     "expected a .proto file, received": "message R { ` }",
     "couldn't resolve name 'Nope'": 'syntax = "proto3"; message R { Nope n = 1; }',
     "nested at most 64": "message R {" * (DEPTH_MAX + 2),
-    "options nested at most": "option a = " + "{" * (DEPTH_MAX + 3),
+    "options nested at most": "option a = " + "{" * (DEPTH_MAX + 2),
     "cannot be used": 'syntax = "proto3"; message R { double t = 0; }',
     "edition": 'edition = "2023"; message R { double t = 1; }',
 }
@@ -199,6 +209,16 @@ def test_text_that_cannot_be_used_is_refused_with_its_reason(reason: str) -> Non
     with pytest.raises(ValueError, match="cannot be used") as caught:
         ProtobufSchema(BAD[reason])
     assert reason in str(caught.value)
+
+
+def test_messages_and_options_may_be_nested_64_deep() -> None:
+    """The outermost one is nested in none."""
+    n = DEPTH_MAX + 1
+    found = parse_proto("option a = " + "{" * n + "}" * n + "message R {" * n + "}" * n, "r.proto")
+    messages, n_found = found.message_type, 0
+    while messages:
+        messages, n_found = messages[0].nested_type, n_found + 1
+    assert n_found == n
 
 
 @pytest.mark.parametrize("module", [descriptor_pb2, struct_pb2, type_pb2])

@@ -96,7 +96,7 @@ def test_memory_is_bounded(fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch) 
     for number in (1, 2, 3):
         fake.add(number, FLAT.text)
     schemas = RegistrySchemas(registry_of(fake.url), "json")
-    for number in (1, 2, 1, 3, 1, 2, 11, 12, 13, 13, 11):
+    for number in (1, 2, 1, 3, 1, 2, 11, 12, 11, 13, 12, 13, 11):
         schemas.find(number)
     asked = [int(path.rpartition("/")[2]) for path in fake.paths]
     assert asked == [1, 2, 3, 2, 11, 12, 13, 11]
@@ -226,6 +226,26 @@ def test_schemas_that_use_each_other_end(fake: FakeRegistry) -> None:
     fake.answers["/subjects/r/versions/1"] = (200, {"schema": FLAT.text, "references": [own]})
     found = registry_of(fake.url).find(7)
     assert found == "it uses more than 64 other schemas"
+
+
+@pytest.mark.parametrize("is_chain", [True, False])
+def test_a_schema_may_use_64_others(fake: FakeRegistry, is_chain: bool) -> None:
+    """Each uses the one after it, or the first uses all."""
+    for number in range(65):
+        used = [number + 1] * (number < 64) if is_chain else []
+        references = [{"name": f"R{at}", "subject": f"{at}", "version": 1} for at in used]
+        answer = {"schema": FLAT.text, "references": references}
+        fake.answers[f"/subjects/{number}/versions/1"] = (200, answer)
+    for n_used in (64, 65):
+        first = [65 - n_used] if is_chain else range(n_used)
+        references = [{"name": f"R{at}", "subject": f"{at}", "version": 1} for at in first]
+        fake.add(7, FLAT.text, references=references)
+        found = registry_of(fake.url).find(7)
+        if n_used == 64:
+            assert isinstance(found, RegisteredSchema)
+            assert len(found.references) == 64
+        else:
+            assert found == "it uses more than 64 other schemas"
 
 
 def test_a_schema_is_registered(fake: FakeRegistry) -> None:

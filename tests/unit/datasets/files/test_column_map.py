@@ -43,6 +43,14 @@ def test_a_csv_file_is_read_by_the_names_of_a_recipe(tmp_path: Path) -> None:
     assert {(fault.key, fault.kind) for fault in table.faults} == {("a", "Leak"), ("b", "Jam")}
 
 
+def test_one_kind_of_label_alone_says_no_more_than_the_label(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.csv"
+    path.write_text(TEXT.replace("Jam", "Leak"), encoding="utf-8")
+    found = read_samples(path, columns=COLUMNS)
+    assert present(found.samples.labels).tolist() == [0, 1, 0, 1]
+    assert found.faults == ()
+
+
 @pytest.mark.parametrize("kind", ["text", "timestamp", "date"])
 def test_a_parquet_file_is_read_by_the_names_of_a_recipe(tmp_path: Path, kind: str) -> None:
     pyarrow = pytest.importorskip("pyarrow")

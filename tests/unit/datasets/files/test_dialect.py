@@ -123,6 +123,13 @@ def test_decimal_commas_and_points_between_thousands(
     np.testing.assert_array_equal(read_samples(path).exact[:, 0], values)
 
 
+@pytest.mark.parametrize("text", ["1", "1\n", "a\n1\n"])
+def test_a_file_of_a_few_bytes_is_read(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(text)
+    assert read_windows(path).exact.tolist() == [[[1.0]]]
+
+
 def test_keys_and_notes_are_text_whatever_they_look_like(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text(f"key;timestamp_ms;a\n1,5;{START};1,5\n#7;{START};2,5\n")

@@ -184,6 +184,7 @@ def table(extra: Iterable[object], header: str | None, *, at_end: bool = False) 
         ([0, 1] * 20, "class", True, "column class is a label"),
         ([0, 1] * 20, "c", True, "column c holds whole numbers only (0, 1)"),
         ([1, 2, 5, 4] * 10, None, False, "column 1 holds whole numbers only (1, 2, 4, 5)"),
+        ([*range(20)][::-1] * 2, "c", True, "column c holds whole numbers only (0, 1, 2, 3, 4)"),
         ([0, 1] * 20, None, True, "column 7 holds whole numbers only (0, 1)"),
         ([float(START + 1.5 * each) for each in range(40)], "Time", False, "column Time is a time"),
     ],
@@ -198,7 +199,7 @@ def test_a_column_that_is_no_value_is_named_whatever_the_steps(
 ) -> None:
     path = write(tmp_path, table(extra, header, at_end=at_end))
     message = refused(lambda path: read_windows(path, n_steps), path, expected)
-    if "1, 2, 4, 5" in message or "Time" in message:  # no labels yet; no whole milliseconds
+    if "1, 2, " in message or "Time" in message:  # no labels yet; no whole milliseconds
         return
     found = read_windows(obey(message), 6)
     np.testing.assert_array_equal(found.windows[:, :, 0], SIGNAL.astype(np.float32))
@@ -211,6 +212,54 @@ def test_few_rows_are_judged_by_names_alone_unless_a_column_is_too_many(tmp_path
     assert read_windows(path, 7).windows.shape == (19, 7, 1)
     refused(lambda path: read_windows(path, 6), path, "column nr counts on by 1")
     refused(lambda path: read_windows(path, 7), write(tmp_path, "\n".join(rows[:21])), "column nr")
+
+
+@pytest.mark.parametrize("header", ["c", "class"])
+@pytest.mark.parametrize("extra", [[7] * 40, [*range(21), *range(19)][::-1]])
+def test_whole_numbers_that_are_all_one_or_too_many_are_no_labels(
+    tmp_path: Path, extra: list[int], header: str
+) -> None:
+    path = write(tmp_path, table(extra, header, at_end=True))
+    if (header, extra[0]) == ("class", 7):
+        refused(read_windows, path, "column class is a label")
+    else:
+        assert read_windows(path).windows.shape == (40, 7, 1)
+
+
+def test_up_to_twenty_codes_in_a_column_named_so_are_labels(tmp_path: Path) -> None:
+    path = write(tmp_path, table([*range(20)] * 2, "class", at_end=True))
+    refused(read_windows, path, "column class is a label")
+
+
+@pytest.mark.parametrize(("n_whole", "is_label"), [(2, True), (3, False)])
+def test_a_label_is_told_where_a_tenth_of_the_columns_is_whole_too(
+    tmp_path: Path, n_whole: int, is_label: bool
+) -> None:
+    values = RANDOM.normal(size=(30, 10))
+    values[:, -n_whole:] = RANDOM.integers(0, 2, (30, n_whole))
+    path = write(tmp_path, "\n".join(",".join(map(str, row)) for row in values.tolist()))
+    if is_label:
+        refused(read_windows, path, "column 10 holds whole numbers only (0, 1)")
+    else:
+        assert read_windows(path).windows.shape == (30, 10, 1)
+
+
+@pytest.mark.parametrize(("n_counting", "is_index"), [(1, True), (2, False)])
+def test_an_index_is_told_where_less_than_half_of_the_columns_count(
+    tmp_path: Path, n_counting: int, is_index: bool
+) -> None:
+    values = RANDOM.normal(size=(30, 4))
+    values[:, :n_counting] = 0.5 + np.arange(30)[:, None]
+    path = write(tmp_path, "\n".join(",".join(map(str, row)) for row in values.tolist()))
+    if is_index:
+        refused(read_windows, path, "column 1 counts on by 1 from row to row")
+    else:
+        assert read_windows(path).windows.shape == (30, 4, 1)
+
+
+def test_two_columns_are_judged_by_their_names_alone(tmp_path: Path) -> None:
+    rows = "\n".join(f"{row % 2},{value}" for row, value in enumerate(SIGNAL[:, 0].tolist()))
+    assert read_windows(write(tmp_path, "on,a\n" + rows)).windows.shape == (40, 2, 1)
 
 
 def test_ramps_and_whole_numbers_throughout_are_values(tmp_path: Path) -> None:
@@ -227,6 +276,7 @@ def test_ramps_and_whole_numbers_throughout_are_values(tmp_path: Path) -> None:
         ("", "row", "column 2 (without a name) is an index"),
         ("is_anomaly", "row % 2", "column is_anomaly is a label"),
         ("time", "row * 0.5", "column time is a time"),
+        ("time", "row // 2 * 0.5", "column time is a time"),
         ("number", "row", "column number counts the rows of the file"),
     ],
 )
@@ -242,6 +292,21 @@ def test_a_feature_of_samples_that_is_no_value_is_named(
     found = load_samples("csv", path=obey(message))
     assert found.feature_names == ("flow",)
     assert (found.train.labels is None) == ("label" not in message)
+
+
+@pytest.mark.parametrize(("n_rows", "is_index"), [(19, False), (20, True)])
+def test_few_samples_are_judged_by_names_alone(tmp_path: Path, n_rows: int, is_index: bool) -> None:
+    rows = "".join(f"{START + row},{row}\n" for row in range(n_rows))
+    path = write(tmp_path, f"timestamp_ms,number\n{rows}")
+    if is_index:
+        refused(lambda path: load_samples("csv", path=path), path, "number counts the rows")
+    else:
+        assert len(load_samples("csv", path=path).train) == n_rows
+
+
+def test_one_sample_does_not_say_that_a_feature_is_a_time(tmp_path: Path) -> None:
+    path = write(tmp_path, f"timestamp_ms,time\n{START},5\n")
+    assert load_samples("csv", path=path).feature_names == ("time",)
 
 
 @pytest.mark.parametrize("first", [0, 1])

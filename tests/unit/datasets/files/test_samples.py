@@ -71,6 +71,14 @@ def test_without_keys_the_file_is_the_series(csv_file: Callable[..., Path]) -> N
     assert table.samples.labels is None
 
 
+@pytest.mark.parametrize("time_ms", [0, 999_999_999, 10_000_000_000, 253_402_300_799_999])
+def test_times_from_1970_to_the_year_9999_are_milliseconds(
+    csv_file: Callable[..., Path], time_ms: int
+) -> None:
+    table = read_samples(csv_file(f"timestamp_ms,a\n{time_ms},1\n"))
+    assert table.samples.times_ms.tolist() == [time_ms]
+
+
 @pytest.mark.parametrize("cell", ["", " ", "nan", "NaN"])
 def test_an_empty_cell_is_a_missing_value(csv_file: Callable[..., Path], cell: str) -> None:
     text = f"timestamp_ms,a,b\n{START},1,2\n{START + 1},{cell},3\n"
@@ -100,7 +108,9 @@ def test_values_come_by_way_of_float64(csv_file: Callable[..., Path]) -> None:
         ("timestamp_ms,a\nnoon,1\n", "row 2, column timestamp_ms: expected a number, received 'n"),
         ("timestamp_ms,a\nT,1\n,2\n", "row 3, column timestamp_ms: expected a number, received ''"),
         ("timestamp_ms,a\ninf,2\n", "row 2, column timestamp_ms: expected a number"),
-        ("timestamp_ms,a\n1767225600,2\n", "received 1767225600, which looks like seconds"),
+        ("timestamp_ms,a\n1000000000,2\n", "received 1000000000, which looks like seconds"),
+        ("timestamp_ms,a\n9999999999,2\n", "received 9999999999, which looks like seconds"),
+        ("timestamp_ms,a\n253402300800000,2\n", "to the year 9999, received 253402300800000"),
         (
             "timestamp_ms,a\nT,1\nT000,2\n",
             "row 3, column timestamp_ms: expected milliseconds since 1970-01-01 UTC up to the year "

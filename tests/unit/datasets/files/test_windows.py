@@ -58,6 +58,11 @@ def test_csv_with_header_named_columns_and_byte_order_mark(csv_file: Callable[..
     assert (times_ms.dtype, labels.dtype) == (np.dtype(np.int64), np.dtype(np.int8))
 
 
+def test_times_that_float64_does_not_hold_are_exact(csv_file: Callable[..., Path]) -> None:
+    table = read_windows(csv_file(f"a,timestamp_ms\n1,{2**53 + 1}\n"))
+    assert present(table.timestamps_ms).tolist() == [2**53 + 1]
+
+
 def test_blank_lines_are_passed_over(csv_file: Callable[..., Path]) -> None:
     assert read_windows(csv_file("a,b\n\n1,2\n\n3,4\n")).windows.shape == (2, 2, 1)
 
