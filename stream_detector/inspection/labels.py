@@ -1,6 +1,7 @@
 """Find the column that marks rows as anomalous."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -119,18 +120,12 @@ def _as_label(column: RawColumn, normal: str, why: str) -> LabelColumn:
 
 def _values(column: RawColumn) -> list[str]:
     """Return the different labels in a column, the most frequent first, missing ones left out."""
-    cells = column.cells if column.numbers is None else column.numbers.tolist()
-    counts: dict[object, int] = {}
-    for cell in cells:
-        counts[cell] = counts.get(cell, 0) + 1
-        if len(counts) > 100 * _KINDS_MAX:  # also where NaN is counted many times
-            break
-    texts: dict[str, int] = {}
-    for cell, count in counts.items():
-        text = label_text(cell)
-        if text:
-            texts[text] = texts.get(text, 0) + count
-    return sorted(texts, key=lambda text: -texts[text])
+    numbers = column.numbers
+    cells = column.cells if numbers is None else numbers[~np.isnan(numbers)].tolist()
+    texts: Counter[str] = Counter()
+    for cell, count in Counter(cells).items():
+        texts[label_text(cell)] += count
+    return [text for text, _ in texts.most_common() if text]
 
 
 def _normal_of(column: RawColumn) -> str | None:
@@ -141,8 +136,9 @@ def _normal_of(column: RawColumn) -> str | None:
     if column.numbers is not None:
         if "0" in texts:
             return "0"
-        # 1 and -1: as scikit-learn marks inliers and outliers, or the rarer is the anomaly.
-        return texts[0]
+        # 1 and -1: as scikit-learn marks inliers and outliers, or the rarer is the anomaly. Where
+        # most rows have no number, only anomalous rows have one.
+        return "normal" if column.is_missing.mean() > _SHARE_MAX else texts[0]
     word = next((word for word in NORMAL_WORDS if word in texts), None)
     # Where only anomalous rows have a text, an empty cell is normal.
     missing = bool(column.is_missing.any())

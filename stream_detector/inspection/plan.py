@@ -348,9 +348,7 @@ def duration(milliseconds: float) -> str:
 
 
 def _round_up(milliseconds: float) -> float:
-    """Return a time span rounded up to two digits."""
-    if milliseconds <= 0:
-        return 0.0
+    """Return a time span above 0 rounded up to two digits."""
     digit = 10.0 ** (math.floor(math.log10(milliseconds)) - 1)
     return math.ceil(milliseconds / digit - 1e-9) * digit
 

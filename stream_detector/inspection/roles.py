@@ -334,7 +334,7 @@ def _merit(each: _Grouping, alone: _Grouping) -> float:
     gain = (alone.repeated - each.repeated) + (each.regular - alone.regular)
     is_needed = alone.repeated > _REPEATED_MAX or alone.regular < 1 - _REGULAR_GAIN
     if each.is_named or (each.is_maybe and is_needed):
-        return gain + (0.1 if each.is_named else 0.05) if gain > -_REGULAR_GAIN else gain
+        return gain + (0.1 if each.is_named else 0.05)
     return gain - 0.1 if is_needed and gain > _REGULAR_GAIN else min(gain, 0.0)
 
 

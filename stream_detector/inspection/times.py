@@ -121,7 +121,7 @@ def find_times(
 def _with_time_of_day(best: TimeColumn, columns: Sequence[RawColumn]) -> TimeColumn:
     """Return the times with those of a second column added, where the first has dates only."""
     there = best.times_ms[np.isfinite(best.times_ms)]
-    is_dates = len(there) > 1 and not (there % _DAY_MS).any() and len(np.unique(there)) < len(there)
+    is_dates = not (there % _DAY_MS).any() and len(np.unique(there)) < len(there)
     for column in columns if is_dates else ():
         if column.numbers is not None or column.name == best.name:
             continue

@@ -157,8 +157,8 @@ def neat(interval_ms: float) -> float:
 
     Examples
     --------
-    >>> neat(999.6), neat(60_021.0), neat(2.7778)
-    (1000.0, 60000.0, 2.7778)
+    >>> neat(999.6), neat(60_021.0), neat(2.7778), neat(1_020.0), neat(1_021.0)
+    (1000.0, 60000.0, 2.7778, 1000.0, 1021.0)
     """
     nearest = float(_NEAT_MS[np.argmin(np.abs(_NEAT_MS - interval_ms))])
     if abs(nearest - interval_ms) <= _NEAT_SHARE * nearest:
@@ -184,11 +184,11 @@ def _cells(
     interval_ms: float,
     n_series: int,
 ) -> NDArray[np.intp]:
-    """Return how many steps each series covers; a long gap counts as one step."""
+    """Return how many samples each series would have; a long gap counts as one step."""
     steps = np.rint(apart / interval_ms)
     steps = np.where(steps > _LONG_STEPS, 1, np.maximum(steps, 1)) * is_later
     counted = np.bincount(by_series[1:], steps, minlength=n_series)
-    return counted.astype(np.intp) + (np.bincount(by_series, minlength=n_series) > 0)
+    return counted.astype(np.intp) + 1
 
 
 def _runs(

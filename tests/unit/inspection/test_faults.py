@@ -102,6 +102,31 @@ def test_there_is_no_fault_where_there_is_no_room() -> None:
     assert not inject(normal(9), np.ones((2, 2)), NAMES, Place(N_STEPS)).faults
 
 
+@pytest.mark.parametrize(("n_rows", "has_room"), [(10, False), (11, True)])
+def test_a_fault_may_end_a_window_before_the_last_sample(n_rows: int, has_room: bool) -> None:
+    """A fault of a third of the series, and a window before it and after it."""
+    places = [Place(N_STEPS, seed=seed) for seed in range(20)]
+    found = [
+        inject(normal(n_rows, 1), np.ones((1, 2)), NAMES, place, KINDS[-1:]) for place in places
+    ]
+    assert any(each.faults for each in found) is has_room
+
+
+@pytest.mark.parametrize(("n_windows", "n_between"), [(19, 2), (20, 4)])
+def test_in_long_series_faults_are_farther_apart(n_windows: int, n_between: int) -> None:
+    samples = normal(n_windows * N_STEPS, 1)
+    spikes = inject(samples, np.ones((1, 2)), NAMES, Place(N_STEPS), KINDS[:1]).faults
+    apart_ms = [after.start_ms - before.end_ms for before, after in pairwise(spikes)]
+    assert n_between <= min(apart_ms) / (1_000 * N_STEPS) < n_between + 1
+
+
+def test_the_spread_of_what_seldom_changes_is_the_plain_deviation() -> None:
+    samples = normal(100, 1)
+    values = np.zeros((100, 2))
+    values[:10] = 1.0
+    assert spreads(replace(samples, values=values)) == pytest.approx(np.full((1, 2), 0.3))
+
+
 def test_spreads_are_robust_and_of_each_series() -> None:
     samples = normal(2_000)
     values = np.array(samples.values)
@@ -140,6 +165,16 @@ def test_a_trial_counts_what_a_detector_finds() -> None:
     assert shifts["shift 5 sd"].delay_ms <= 4_000
     assert shifts["stuck"].n_found == 0
     assert found.as_dict()["by_kind"][5]["what"] == "shift 5 sd"
+
+
+def test_a_trial_has_twelve_passes_at_most() -> None:
+    rules = WindowRules(N_STEPS, 2, 1, 1_000.0, 4_000.0, 0.0, "hold", 0.5, 3_600_000.0)
+    alerting = AlertRules(1, 1, 1_000, 1_000, 0, 600_000, 10, 600_000, (("warning", 1.0),))
+    detector = make_sample_detector(rules, alerting, features=Features(NAMES))
+    samples, passes = normal(40, 1), list[tuple[int, int]]()  # room for a fault or two
+    data = SampleDataset("pumps", "", samples, samples, NAMES)
+    try_out(detector, data, on_pass=lambda n, of: passes.append((n, of)))
+    assert passes == [(n, 13) for n in range(14)]  # one is without faults
 
 
 def test_a_trial_without_room_has_no_rows() -> None:

@@ -52,6 +52,8 @@ def plan(n_cells: list[int], interval_ms: float = 1_000.0, **facts: object) -> P
         ([100_000], 60, 5),
         ([2_400], 60, 2),
         ([2_399], 48, 2),
+        ([5_060], 60, 5),
+        ([5_059], 60, 4),
         ([60 * 2] * 20, 60, 1),
         ([59] * 100, 48, 1),
         ([200], 10, 1),
@@ -66,6 +68,13 @@ def test_windows_are_as_long_as_there_are_enough_of_them(
 ) -> None:
     found = plan(n_cells)
     assert (found.n_steps, found.window["stride"].value) == (n_steps, stride)
+
+
+@pytest.mark.parametrize(("n_cells", "is_shorter"), [(2_400, False), (2_399, True)])
+def test_windows_that_are_shorter_for_lack_of_data_are_said_to_be(
+    n_cells: int, is_shorter: bool
+) -> None:
+    assert ("too few of 60 steps" in plan([n_cells]).window["steps"].why) is is_shorter
 
 
 @pytest.mark.parametrize(
@@ -104,7 +113,15 @@ def test_gaps_are_interpolated_up_to_what_is_usual() -> None:
 
 @pytest.mark.parametrize(
     ("latest_ms", "lateness_ms"),
-    [(0.0, 500), (500.0, 500), (501.0, 1_000), (1_000.0, 1_000), (1_001.0, 2_000), (9e9, 15_000)],
+    [
+        (0.0, 500),
+        (500.0, 500),
+        (501.0, 1_000),
+        (1_000.0, 1_000),
+        (1_001.0, 2_000),
+        (60_000.0, 60_000),  # the length of a window
+        (60_001.0, 15_000),
+    ],
 )
 def test_samples_wait_as_long_as_rows_were_late(latest_ms: float, lateness_ms: int) -> None:
     found = plan([10_000], latest_ms=latest_ms)
@@ -145,6 +162,43 @@ def test_what_cannot_be_promised_is_said() -> None:
         "another interval (k9 every 5 s)",
     ):
         assert expected in few
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "facts", "words", "is_said"),
+    [
+        (24_000, {}, "expect more or fewer false alarms", False),
+        (23_999, {}, "expect more or fewer false alarms", True),
+        (24_000, {"span_ms": 2 * DAY_MS}, "each key has", False),
+        (24_000, {"span_ms": 2 * DAY_MS - 1}, "each key has", True),
+        (24_000, {"regular_share": 0.6}, "of the samples come at the interval", False),
+        (24_000, {"regular_share": 0.59}, "of the samples come at the interval", True),
+    ],
+)
+def test_a_limit_is_said_from_its_edge_on(
+    n_cells: int, facts: dict[str, float], words: str, is_said: bool
+) -> None:
+    assert (words in " ".join(plan([n_cells], **facts).limits)) is is_said
+
+
+@pytest.mark.parametrize(("share", "is_irregular"), [(0.6, False), (0.59, True)])
+def test_an_interval_that_few_samples_keep_is_said_to_be_irregular(
+    share: float, is_irregular: bool
+) -> None:
+    why = plan([10_000], regular_share=share).window["sample_interval_ms"].why
+    assert ("irregularly" in why) is is_irregular
+
+
+@pytest.mark.parametrize(("n_keys", "shown"), [(3, "k0, k1, k2"), (4, "k0, k1, k2, ..")])
+def test_a_recipe_names_three_keys(n_keys: int, shown: str) -> None:
+    base = read_toml(shipped_recipe("telemetry.toml"))
+    values = compose("pumps", "pumps.csv", layout(n_keys), plan([10_000] * n_keys), base)
+    assert values["data"]["key"].why == f"called as keys are: {shown}"
+
+
+@pytest.mark.parametrize(("length", "n_lines"), [(48, 1), (49, 2)])
+def test_a_comment_has_at_most_a_hundred_characters(length: int, n_lines: int) -> None:
+    assert len(to_text({}, ["a" * 49, "b" * length]).splitlines()) == n_lines
 
 
 @pytest.mark.parametrize("interval_ms", [1.0, 2.7778, 16.667, 1_000.0, 300_000.0, DAY_MS])
@@ -205,3 +259,8 @@ def test_a_limit_of_alerts_that_decides_is_said(
 ) -> None:
     chosen = plan([100_000], interval_ms).alerting["close_after_ms"]
     assert (chosen.value, chosen.why) == (close_ms, why)
+
+
+def test_a_limit_of_alerts_that_is_met_does_not_decide() -> None:
+    close = plan([1_600], 50.0).alerting["close_after_ms"]  # half of 40 samples
+    assert (close.value, close.why) == (1_000, ENDS)

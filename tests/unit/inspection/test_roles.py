@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from stream_detector.datasets.files.samples import read_samples
 from stream_detector.errors import ConfigError
 from stream_detector.inspection.roles import Layout, Said, find_roles
-from stream_detector.inspection.table import read_raw
+from stream_detector.inspection.table import RawColumn, RawTable, read_raw
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 START_MS = START.timestamp() * 1_000
@@ -103,7 +104,9 @@ def test_one_series_has_no_key(write: Write) -> None:
 def test_one_machine_that_is_named_is_a_key(write: Write) -> None:
     fleet = Fleet(1)
     columns = {"machine": ["press-1"] * N_ROWS, "ts": fleet.epoch(1), "flow": fleet.flow}
-    assert layout_of(write(columns)).keys == ("press-1",)
+    layout = layout_of(write(columns))
+    assert layout.keys == ("press-1",)
+    assert layout.why["machine"] == ("key", "called as keys are")
 
 
 def test_a_level_that_changes_within_a_series_is_a_feature(write: Write) -> None:
@@ -112,6 +115,61 @@ def test_a_level_that_changes_within_a_series_is_a_feature(write: Write) -> None
     columns = {"ts": fleet.epoch(1_000), "gear": level, "flow": fleet.flow}
     layout = layout_of(write(columns))
     assert (layout.columns.key, layout.features) == ("", ("gear", "flow"))
+
+
+def roles_of(**columns: Any) -> Layout:
+    """Return what columns of numbers or texts are; `flow` is added as a feature."""
+    n_rows = len(columns["ts"])
+    columns["flow"] = np.random.default_rng(0).normal(size=n_rows)
+    found = []
+    for name, cells in columns.items():
+        is_text = isinstance(cells[0], str)
+        numbers = None if is_text else np.array(cells, np.float64)
+        found.append(RawColumn(name, numbers, cells if is_text else ()))
+    return find_roles(RawTable(Path("fleet.csv"), tuple(found), n_rows), Said())
+
+
+@pytest.mark.parametrize(("n_keys", "key"), [(20, "machine"), (21, "")])
+def test_a_key_has_five_rows_or_more(n_keys: int, key: str) -> None:
+    layout = roles_of(ts=START_MS + np.arange(100), machine=np.arange(100) % n_keys)
+    assert layout.columns.key == key
+
+
+def with_repeats(n_repeats: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return times of a hundred steps, of which some are zero, and which rows repeat a time."""
+    is_repeat = np.arange(101) % 2 == 1
+    is_repeat[2 * n_repeats :] = False
+    return START_MS + 1_000.0 * np.cumsum(~is_repeat), is_repeat
+
+
+@pytest.mark.parametrize(("n_repeats", "is_noted"), [(2, False), (3, True)])
+def test_times_that_repeat_within_a_key_are_noted(n_repeats: int, is_noted: bool) -> None:
+    times_ms, _ = with_repeats(n_repeats)
+    layout = roles_of(ts=times_ms, machine=["press-1"] * 101)
+    noted = f"{n_repeats}% of the rows have the same time as another row of their key"
+    assert any(note.startswith(noted) for note in layout.notes) is is_noted
+
+
+@pytest.mark.parametrize(
+    ("name", "n_repeats", "key"),
+    [("part_id", 2, ""), ("part_id", 3, "part_id"), ("colour", 20, ""), ("colour", 21, "colour")],
+)
+def test_what_tells_repeated_times_apart_is_a_key(name: str, n_repeats: int, key: str) -> None:
+    times_ms, is_repeat = with_repeats(n_repeats)
+    layout = roles_of(ts=times_ms, **{name: np.where(is_repeat, "b", "a").tolist()})
+    assert layout.columns.key == key
+
+
+@pytest.mark.parametrize(
+    ("n_odd", "steps", "key"), [(20, 1.6, ""), (21, 1.6, "part_id"), (21, 1.5, "")]
+)
+def test_a_column_that_may_be_a_key_is_one_where_times_alone_are_irregular(
+    n_odd: int, steps: float, key: str
+) -> None:
+    apart_ms = np.where(np.arange(100) < n_odd, 1_000 * steps, 1_000)
+    times_ms = START_MS + np.append(0, np.cumsum(apart_ms))
+    layout = roles_of(ts=times_ms, part_id=["a"] * 51 + ["b"] * 50)
+    assert layout.columns.key == key
 
 
 @pytest.mark.parametrize("name", ["error_code", "batch_id", "programNo", "mode"])
@@ -233,6 +291,7 @@ LABELS: list[tuple[str, Any, Any, str | None]] = [
     ("fault_code", 0, 7, "0"),
     ("machine_status", "NORMAL", "BROKEN", "normal"),
     ("failure_type", "", "wear", "normal"),
+    ("failure_code", "", 7, "normal"),
     ("attack", 0.0, 1.0, None),
 ]
 
@@ -317,6 +376,28 @@ def test_columns_that_say_nothing_are_left_out_with_the_reason(write: Write) -> 
     assert layout.features == ("flow", "gappy")
     assert layout.why["gappy"] == ("feature", "numbers, 33.5% missing")
     assert layout.columns.key == "pump"
+
+
+COUNTER = "only ever rises, as a meter or a counter does: give its differences"
+
+
+@pytest.mark.parametrize(
+    ("cells", "why"),
+    [
+        (np.arange(50), "numbers"),
+        (np.arange(51), "counts the rows"),
+        (np.arange(51) * 0.5, "numbers"),
+        (np.arange(52) * 0.5, COUNTER),
+        (np.arange(52) // 2, COUNTER),
+        (np.arange(61) // 10, "numbers"),  # a tenth of the steps upwards
+        ((np.arange(61) + 4) // 9, COUNTER),
+        (["1", "x"] * 25, "is text, such as 'x'"),
+        (["1", "x"] * 25 + ["1"], "is numbers, but for cells such as 'x'"),
+    ],
+)
+def test_what_a_column_counts_is_no_feature(cells: Any, why: str) -> None:
+    layout = roles_of(ts=START_MS + 1_000.0 * np.arange(len(cells)), energy=cells)
+    assert layout.why["energy"][1].startswith(why)
 
 
 def test_what_a_person_says_is_not_questioned(write: Write) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stream_detector.core.records import FloatArray
-from stream_detector.inspection.strange import STATISTICS, find_strange, statistics
+from stream_detector.inspection.strange import STATISTICS, StrangeWindows, find_strange, statistics
 
 N_WINDOWS, N_STEPS = 600, 20
 FEATURES = ("flow", "heat")
@@ -77,6 +77,30 @@ def test_nothing_is_left_out_where_little_or_much_is_strange(n_far: int, is_left
     found = find_strange(values, KEYS, STARTS, 1_000, FEATURES)
     assert found.share == pytest.approx(n_far / N_WINDOWS)
     assert bool(found.left_out) is is_left_out
+
+
+@pytest.mark.parametrize(
+    ("share", "is_faulty", "is_left_out"),
+    [
+        (0.002, False, False),
+        (0.0021, True, True),
+        (0.05, True, True),
+        (0.051, True, False),
+    ],
+)
+def test_the_edges_of_what_is_likely_faulty(
+    share: float, is_faulty: bool, is_left_out: bool
+) -> None:
+    found = StrangeWindows((), share, (("a", 0.0, 1.0),))
+    assert (found.is_likely_faulty, bool(found.left_out)) == (is_faulty, is_left_out)
+
+
+@pytest.mark.parametrize(("span_ms", "n_shown"), [(8_000, 1), (7_999, 2)])
+def test_windows_shown_of_a_key_are_five_windows_apart(span_ms: int, n_shown: int) -> None:
+    values = windows()
+    values[100:104:2] += 30  # the two begin 40 s apart
+    found = find_strange(values, KEYS, STARTS, span_ms, FEATURES)
+    assert len([each for each in found.windows if each.spreads > 8]) == n_shown
 
 
 def test_a_stuck_sensor_is_strange() -> None:

@@ -44,6 +44,53 @@ def test_the_interval_survives_jitter_loss_repeats_and_rounding(
     assert timing.missing_share == pytest.approx(0.1, abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("usual_ms", "longer_ms", "interval_ms"),
+    [
+        (100.0, 520.0, 103.08),  # five steps
+        (100.0, 620.0, 100.0),  # six
+        (100.0, 125.0, 110.0),
+        (100.0, 126.0, 100.0),  # doubtful whether it is one step
+        (20.0, 28.0, 20.0),
+        (19.0, 26.6, 22.04),  # times may be rounded to whole milliseconds
+    ],
+)
+def test_what_short_gaps_say_of_the_interval(
+    usual_ms: float, longer_ms: float, interval_ms: float
+) -> None:
+    apart_ms = np.repeat([usual_ms, longer_ms], [60, 40])
+    timing = timing_of(np.append(0.0, np.cumsum(apart_ms)))
+    assert timing.sample_interval_ms == pytest.approx(interval_ms, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("longest_ms", "gaps_ms", "regular_share"),
+    [(1_500.0, [], 1.0), (1_501.0, [1_501.0], 0.99)],
+)
+def test_a_gap_is_longer_than_one_and_a_half_intervals(
+    longest_ms: float, gaps_ms: list[float], regular_share: float
+) -> None:
+    timing = timing_of(np.append(1_000.0 * np.arange(100), 99_000.0 + longest_ms))
+    assert timing.gaps_ms.tolist() == gaps_ms
+    assert timing.regular_share == regular_share
+
+
+def test_repeated_times_are_a_share_of_the_steps() -> None:
+    assert timing_of(1_000.0 * np.array([0, 0, 1, 2])).repeated_share == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("apart_ms", "others"), [(1_500.0, ()), (1_501.0, (("k2", 1_501.0),))])
+def test_keys_with_another_interval_are_half_as_far_off(
+    apart_ms: float, others: tuple[tuple[str, float], ...]
+) -> None:
+    """The key of one row has no interval at all."""
+    series = np.repeat([0, 1, 2, 3], [9, 1, 9, 9])
+    usual, other = 1_000.0 * np.arange(9), apart_ms * np.arange(9)
+    times_ms = np.concatenate([usual, [0.0], other, usual])
+    timing = present(measure(layout(series, times_ms), np.ones((28, 1))))
+    assert timing.other_intervals == others
+
+
 def test_every_key_counts_once_and_others_are_named() -> None:
     series = np.repeat([0, 1, 2], [900, 30, 30])
     times = np.concatenate([5_000.0 * np.arange(900), *(1_000.0 * np.arange(30),) * 2])
@@ -87,6 +134,21 @@ def test_a_feature_that_is_missing_for_long_and_rarely_was_dead(n_rows: int, n_d
     assert (often.n_dead, len(often.runs_ms)) == (0, 49)
 
 
+@pytest.mark.parametrize(("n_there", "n_dead"), [(999, 0), (1_000, 1)])
+def test_a_feature_was_dead_where_that_is_as_rare_as_one_in_a_thousand(
+    n_there: int, n_dead: int
+) -> None:
+    values = np.ones((n_there + 30, 1))
+    values[50:80] = np.nan
+    assert timing_of(1_000.0 * np.arange(len(values)), values).n_dead == n_dead
+
+
+@pytest.mark.parametrize(("n_steps", "n_cells"), [(60, 109), (61, 50)])
+def test_a_gap_is_long_after_more_than_sixty_steps(n_steps: int, n_cells: int) -> None:
+    times_ms = 1_000.0 * np.append(np.arange(49), 48 + n_steps)
+    assert timing_of(times_ms).n_cells.tolist() == [n_cells]
+
+
 def test_a_long_gap_is_none_of_the_data() -> None:
     times = np.append(1_000.0 * np.arange(50), 1e9 + 1_000.0 * np.arange(50))
     assert timing_of(times).n_cells.tolist() == [100]
@@ -104,6 +166,19 @@ def test_lateness_is_of_each_key() -> None:
     series = np.array([0, 1, 0, 1, 1, 1])
     times = np.array([9e6, 1e3, 9e6 + 1e3, 3e3, 2e3, 4e3])
     assert present(measure(layout(series, times), np.ones((6, 1)))).latest_ms == 1_000
+
+
+def test_rows_of_the_same_time_are_not_late() -> None:
+    assert timing_of(1_000.0 * (np.arange(100) // 2)).latest_ms == 0.0
+
+
+@pytest.mark.parametrize(("n_late", "latest_ms"), [(3, 500.0), (4, np.nan)])
+def test_a_file_is_in_no_order_where_more_than_three_of_ten_steps_go_back(
+    n_late: int, latest_ms: float
+) -> None:
+    times_ms = 1_000.0 * np.arange(11)
+    times_ms[1 : 2 * n_late : 2] -= 1_500.0
+    assert timing_of(times_ms).latest_ms == pytest.approx(latest_ms, nan_ok=True)
 
 
 def test_a_file_in_no_order_says_nothing_about_lateness() -> None:

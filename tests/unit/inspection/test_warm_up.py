@@ -51,6 +51,13 @@ def test_one_feature_that_wanders_is_enough() -> None:
     assert chosen(np.hstack([quiet, wandering(50_000, 4_900)])).value == 5_000
 
 
+@pytest.mark.parametrize(("n_unlike", "is_enough"), [(1, True), (2, False)])
+def test_nine_of_ten_stretches_alike_are_enough(n_unlike: int, is_enough: bool) -> None:
+    values = np.tile(np.linspace(-1.0, 1.0, SIZES[0]), 10)[:, np.newaxis]
+    values[: n_unlike * SIZES[0]] += 5.0
+    assert (chosen(values).value == SIZES[0]) is is_enough
+
+
 def test_too_few_samples_tell_nothing() -> None:
     found = chosen(RANDOM.normal(size=(2 * SIZES[0] - 1, 1)))
     assert found.value == SIZES[0]

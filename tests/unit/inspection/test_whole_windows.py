@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from stream_detector.errors import DatasetError
 from stream_detector.files import read_toml
 from stream_detector.inspection.recipe_text import plain
-from stream_detector.inspection.table import read_raw
+from stream_detector.inspection.table import RawColumn, RawTable, read_raw
 from stream_detector.inspection.whole_windows import (
     compose_windows,
+    false_alarm_share,
     find_windows,
     why_samples,
 )
@@ -56,6 +58,41 @@ def test_a_file_with_times_or_few_columns_is_one_of_samples(tmp_path: Path) -> N
     (tmp_path / "timed.csv").write_text("\n".join(["time," + lines[0], *timed[1:]]) + "\n")
     assert find_windows(read_raw(tmp_path / "timed.csv")) is None
     assert find_windows(read_raw(tmp_path / "many.csv")) is not None
+
+
+@pytest.mark.parametrize(("n_values", "are_windows"), [(15, False), (16, True)])
+def test_sixteen_numbered_columns_may_be_a_window(
+    tmp_path: Path, n_values: int, are_windows: bool
+) -> None:
+    path = write(tmp_path / "beats.csv", [f"v{number}" for number in range(n_values)])
+    assert (find_windows(read_raw(path)) is not None) is are_windows
+
+
+def table_of(values: NDArray[np.float64]) -> RawTable:
+    """Return rows of numbered columns."""
+    columns = tuple(RawColumn(f"v{at}", column) for at, column in enumerate(values.T))
+    return RawTable(Path("rows.csv"), columns, len(values))
+
+
+def are_samples(values: NDArray[np.float64]) -> bool:
+    """Return whether rows of numbered columns are samples and no windows."""
+    table = table_of(values)
+    layout = find_windows(table)
+    assert layout is not None
+    return why_samples(table, layout) is not None
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_varying", "expected"),
+    [(50, 16, True), (49, 16, False), (50, 2, True), (50, 1, False)],
+)
+def test_fifty_rows_of_two_columns_tell_whether_they_are_samples(
+    n_rows: int, n_varying: int, expected: bool
+) -> None:
+    steps = np.random.default_rng(0).normal(size=(n_rows, 16))
+    values = np.cumsum(steps, axis=0)
+    values[:, n_varying:] = 0.0
+    assert are_samples(values) is expected
 
 
 SERVERS = ("1-6", "2-1", "2-7", "3-3")
@@ -112,12 +149,35 @@ def test_the_first_column_may_be_the_label_and_values_of_many_kinds_are_none(
 ) -> None:
     names = [f"v{number}" for number in range(24)]
     lines = write(tmp_path / "beats.csv", names).read_text().splitlines()
-    for n_kinds, expected in ((10, "v0"), (11, "")):
+    for n_kinds, expected in ((1, ""), (2, "v0"), (10, "v0"), (11, "")):
         changed = [f"{at % n_kinds},{line.partition(',')[2]}" for at, line in enumerate(lines[1:])]
         (tmp_path / "ucr.csv").write_text("\n".join([lines[0], *changed]) + "\n")
         layout = find_windows(read_raw(tmp_path / "ucr.csv"))
         assert layout is not None
         assert layout.maybe_label == expected
+
+
+@pytest.mark.parametrize(("n_usual", "expected"), [(10, ""), (11, "v0")])
+def test_a_label_has_fewer_values_than_other_columns(n_usual: int, expected: str) -> None:
+    rows = np.arange(110.0)
+    values = np.tile(rows[:, np.newaxis] % n_usual + 0.5, 24)
+    values[:, 0] = rows % 10
+    layout = find_windows(table_of(values))
+    assert layout is not None
+    assert layout.maybe_label == expected
+
+
+def test_as_few_windows_as_can_be_told_are_said() -> None:
+    assert false_alarm_share(600).why == "one normal window in 200"
+    assert false_alarm_share(599).why.startswith("3 of 599 windows")
+
+
+def test_fifty_windows_are_enough(tmp_path: Path) -> None:
+    table = read_raw(write(tmp_path / "beats.csv", [f"v{at}" for at in range(24)], n_rows=50))
+    layout = find_windows(table)
+    assert layout is not None
+    values = compose_windows("beats", table, layout, read_toml(shipped_recipe("telemetry.toml")))
+    assert parse_recipe(plain(values), "test").threshold.method == "false_alarm_share"
 
 
 def test_too_few_windows_are_refused(tmp_path: Path) -> None:
