@@ -83,12 +83,10 @@ class RejectionWatch:
                 self._begin_row()
             following = each.index + 1
             self._add(batch, each)
-            if self._n_in_a_row == N_REJECTED_MIN:
+            if self._n_in_a_row >= N_REJECTED_MIN:
                 self._report()
         if following != len(batch):
             self._begin_row()
-        if self._n_in_a_row > N_REJECTED_MIN:
-            self._report()
         self._context.metrics.rejected_in_a_row.set(self._n_in_a_row)
 
     def finish(self) -> None:

@@ -14,6 +14,7 @@ from delivery_service import GROUP, broker_of, published, service_on
 from delivery_stream import DELIVERIES, N_RECORDS, SHAPES, START_MS, detector_of, record_of
 
 from stream_detector.clients.memory import ABORT, PAUSE, Aborted, Fault, MemoryBroker
+from stream_detector.core.alerting.alert import ALERT_BYTES_MAX
 from stream_detector.core.records import OutputRecord, TopicPartition
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.state.restore_plan import CommitMetadata
@@ -319,6 +320,36 @@ def test_alerts_of_others_and_forged_ones_are_left_alone(changes: dict[str, Any]
     after = broker.records("alerts")[n_before:]
     reasons = [orjson.loads(each.value or b"")["reason"] for each in after]
     assert reasons.count("bundle_changed") == 2
+
+
+@pytest.mark.parametrize(("n_more", "n_closed"), [(0, 1), (1, 0)])
+def test_an_alert_of_the_largest_size_is_closed(n_more: int, n_closed: int) -> None:
+    broker = stopped_with_open_alerts("exactly_once")
+    spoil(broker, explanation="")
+    n_bytes = len(broker.records("alerts")[-1].value or b"") - n_more
+    spoil(broker, alert_id="e" * 32, explanation="x" * (ALERT_BYTES_MAX - n_bytes))
+    new_service(broker, "exactly_once").run()
+    assert sum(name.startswith(b"e" * 32) for name in closes(broker)) == n_closed
+
+
+def test_an_alert_with_the_longest_severity_is_closed() -> None:
+    broker = stopped_with_open_alerts("exactly_once")
+    spoil(broker, severity="x" * 64)
+    new_service(broker, "exactly_once").run()
+    assert sum(name.startswith(b"f" * 32) for name in closes(broker)) == 1
+
+
+@pytest.mark.parametrize(("ahead", "n_closed"), [(-1, 1), (0, 0)])
+def test_what_the_same_bundle_has_not_committed_it_does_not_close(
+    ahead: int, n_closed: int
+) -> None:
+    broker = stopped_with_open_alerts("at_least_once")
+    lose_state(broker, "rules")
+    offset = broker.committed[GROUP][TopicPartition("telemetry", 0)].next_offset + ahead
+    spoil(broker, source={"topic": "telemetry", "partition": 0, "offset": offset})
+    service_on(broker, "samples", "at_least_once").run()
+    found = [(each["alert_id"], each["reason"]) for each in events(broker)]
+    assert found.count(("f" * 32, "rules_changed")) == n_closed
 
 
 @each_delivery
