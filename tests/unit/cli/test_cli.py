@@ -17,6 +17,7 @@ from present import present
 import stream_detector
 from stream_detector import cli
 from stream_detector.cli.alerts import describe
+from stream_detector.cli.options import count_or_names
 from stream_detector.cli.terminal import parse_duration_s, to_json
 from stream_detector.core.alerting.alert import Alert, encode_alert
 from stream_detector.core.records import BundleReference, RecordMetadata
@@ -216,6 +217,12 @@ def test_a_duration_is_a_number_and_a_unit(text: str, seconds: float) -> None:
 def test_any_other_duration_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--x: expected a time above zero"):
         parse_duration_s(text, "--x")
+
+
+def test_features_are_a_number_of_at_least_1_or_names() -> None:
+    assert [count_or_names(text) for text in ("1", "a,b")] == [(1, None), (None, "a,b")]
+    with pytest.raises(ConfigError, match="expected a number of at least 1, or names, received 0"):
+        count_or_names("0")
 
 
 def test_json_for_scripts_has_null_for_nan_and_takes_numpy() -> None:

@@ -306,11 +306,15 @@ def test_show_raw_writes_the_value_and_nothing_else(
     assert written.getvalue() == (value or b"")
 
 
-def test_show_of_an_empty_foreign_record(run: Run, broker: MemoryBroker) -> None:
-    feed(broker, OutputRecord("", None, None, timestamp_ms=-1))
+@pytest.mark.parametrize(("time_ms", "time"), [(-1, "none"), (0, "1970-01-01T00:00:00.000+00:00")])
+def test_show_of_an_empty_foreign_record(
+    run: Run, broker: MemoryBroker, time_ms: int, time: str
+) -> None:
+    feed(broker, OutputRecord("", None, None, timestamp_ms=time_ms))
+    assert ("1970-01-01 00:00" in run("list").out) == (time_ms == 0)
     assert run("show 0:0").out.splitlines() == [
         "dead-letters[0]@0",
-        "  time           none",
+        f"  time           {time}",
         "  class          not a dead letter",
         "  key            none",
         "headers: 0",
@@ -325,6 +329,10 @@ def test_show_of_an_empty_foreign_record(run: Run, broker: MemoryBroker) -> None
         (b"{oops\n\x1b[2J", ["value: 10 bytes, binary", "000000  7b 6f 6f 70 73 0a 1b 5b 32"]),
         (b"plain\ttext\nof two", ["value: 17 bytes, text", r"plain\ttext", "of two"]),
         (b"\xff\x00AB", ["value: 4 bytes, binary", "000000  ff 00 41 42"]),
+        (
+            b"\x1f ~\x7f\xff",
+            ["value: 5 bytes, binary", f"{'000000  1f 20 7e 7f ff':<57}. ~.."],
+        ),
         (b"[" * 200_000, ["value: 200,000 bytes, text", "[" * 8_192]),
         (b'["[\\n 1 ]", 1]', ["value: 14 bytes, JSON", "[", r'  "[\n 1 ]",', "  1", "]"]),
         (b"[[1, 2],\n[NaN]]", ["value: 15 bytes, JSON", "[", "  [1, 2],", "  [NaN]", "]"]),
@@ -345,6 +353,16 @@ def test_of_a_large_value_the_beginning_is_shown() -> None:
     *text, last = describe_value(b"a" * 10_000)
     assert [len(line) for line in text[1:]] == [8_192]
     assert last == "... 1,808 more characters; --raw writes the whole value"
+
+
+@pytest.mark.parametrize(("n_characters", "is_cut"), [(8_192, False), (8_193, True)])
+def test_of_a_long_key_the_beginning_is_shown(
+    run: Run, broker: MemoryBroker, n_characters: int, is_cut: bool
+) -> None:
+    feed(broker, OutputRecord("", b"k" * n_characters, None))
+    shown = run("show 0:0").out
+    assert ("k" * 8_192 in shown, "... 1 more characters" in shown) == (True, is_cut)
+    assert ("more characters" in shown) == is_cut
 
 
 def test_redrive_sends_the_record_as_it_was(run: Run, broker: MemoryBroker) -> None:

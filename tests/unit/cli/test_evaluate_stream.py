@@ -197,6 +197,20 @@ def test_samples_that_make_no_window_are_refused(run: Run, tmp_path: Path) -> No
     assert "times the range trained on" in error
 
 
+@pytest.mark.parametrize("flags", [(), ("--points",)])
+@pytest.mark.parametrize(("value", "is_anomalous"), [(1.0, "false"), (1.0000001, "true")])
+def test_a_score_is_anomalous_above_the_threshold(
+    run: Run, tmp_path: Path, flags: tuple[str, ...], value: float, is_anomalous: str
+) -> None:
+    """The network halves each value, and the threshold is 0.5."""
+    rows = [f"a,{START + 1000 * at},{value!r},{value!r}" for at in range(8)]
+    (tmp_path / "flat.csv").write_text("\n".join(["key,timestamp_ms,flow,heat", *rows]))
+    code, _, error = run("score", "bundle", "flat.csv", "--out", "scores.csv", *flags)
+    assert code == 0, error
+    with (tmp_path / "scores.csv").open(newline="") as stream:
+        assert [*csv.DictReader(stream)][-1]["is_anomalous"] == is_anomalous
+
+
 def test_points_have_a_causal_and_a_put_back_score(run: Run, tmp_path: Path) -> None:
     code, _, error = run("score", "bundle", "pumps.csv", "--points", "--out", "points.csv")
     assert code == 0, error

@@ -1,5 +1,6 @@
 """Heat maps and images of alerts are saved; an alert chooses neither names nor content."""
 
+import base64
 import io
 from collections.abc import Callable
 from dataclasses import replace
@@ -153,6 +154,18 @@ def test_an_alert_chooses_neither_names_nor_content(
     assert names(tmp_path) == ["a"]
     assert names(tmp_path / "a" / "b") == []
     assert saver.summary().endswith("; 8 alerts skipped, whose id or heat map is not valid")
+
+
+@pytest.mark.parametrize(("n_characters", "is_saved"), [(6_144, True), (6_148, False)])
+def test_a_heat_map_has_a_largest_size(
+    saver: ImageSaver, alert: Alert, tmp_path: Path, n_characters: int, is_saved: bool
+) -> None:
+    explanation = present(alert.explanation)
+    content = file_of().ljust(n_characters * 3 // 4, b"\0")
+    image = replace(present(explanation.image), heat_map=base64.b64encode(content).decode())
+    saver.save(replace(alert, explanation=replace(explanation, image=image)))
+    assert len(names(tmp_path / "a" / "b")) == is_saved
+    assert saver.n_skipped == (not is_saved)
 
 
 def test_an_alert_not_about_an_image_is_ignored(saver: ImageSaver, alert: Alert) -> None:

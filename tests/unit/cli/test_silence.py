@@ -85,6 +85,10 @@ def test_times_have_a_zone_or_are_utc_and_a_silence_may_be_one_to_come(run: Run)
         (["--key", "a", "--for", "soon"], "--for: expected a time above zero"),
         (["--key", "a", "--until", "soon"], "--until: expected a time such as"),
         (["--key", "a", "--until", "2000-01-01"], "--until: expected a time after"),
+        (
+            ["--key", "a", "--from", "2100-01-01", "--until", "2100-01-01"],
+            "--until: expected a time after",
+        ),
         (["--key", "a", "--from", "x", "--for", "1h"], "--from: expected a time such as"),
         (["--reason", "odd", "--for", "1h"], "--reason: Input should be"),
         (["--key", "", "--for", "1h"], "--key: String should have at least 1"),

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from detectors import make_sample_detector  # tests/support
 from pulses import STRANGE, pulses, serve_pulses
 
@@ -49,6 +50,17 @@ def test_the_strangest_spans_do_not_overlap_and_name_their_feature() -> None:
     assert all(each.end_ms - each.start_ms == 30 for each in found)
     assert all(each.sentence.startswith(each.feature) for each in found)
     assert found[0].start_ms <= 1_767_225_600_200 <= found[0].end_ms
+
+
+@pytest.mark.parametrize("other", [20, 22])
+def test_spans_that_share_one_sample_overlap(other: int) -> None:
+    """Windows end at sample 21 and begin there; the other value is in one of them alone."""
+    samples, detector = samples_of(), detector_of(stride=3)
+    values = np.zeros_like(samples.values)
+    values[[21, other], 0] = 8.0
+    samples = replace(samples, values=values)
+    (found,) = find_strangest(detector, samples, run_offline(detector, samples))
+    assert (found.key, found.anomaly_score) == ("a", 2.0)
 
 
 def test_no_more_spans_are_named_than_asked_for() -> None:

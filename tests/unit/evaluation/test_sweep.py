@@ -63,7 +63,14 @@ def test_a_level_with_too_many_episodes_is_left_out(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sweep, "_EPISODES_MAX", 1)
     levels = sweep_thresholds(run_of({1: 3.0, 5: 1.5}), samples_of(), [], 1.0, 0.0)
     assert levels[0].factor > 0.5
+    assert levels[0].n_episodes == 1
     assert all(level.n_episodes <= 1 for level in levels)
+
+
+@pytest.mark.parametrize(("score", "n_episodes"), [(0.5, 0), (0.5 + 1e-9, 1)])
+def test_an_episode_is_above_its_level(score: float, n_episodes: int) -> None:
+    lowest = sweep_thresholds(run_of({1: score}), samples_of(), [], 1.0, 0.0)[0]
+    assert (lowest.factor, lowest.n_episodes) == (0.25, n_episodes)
 
 
 def test_no_windows_give_no_episodes() -> None:
@@ -81,3 +88,16 @@ def test_what_scores_of_samples_find_with_few_false_alarms() -> None:
     scores[8] = np.nan
     assert found_at(scores, samples, events, 50_000.0, 0.0, 0) == 2
     assert found_at(np.full(22, np.nan), samples, events, 50_000.0, 0.0, 9) == 0
+    first = [LabelledEvent("a", 0, 0), LabelledEvent("b", 0, 0)]
+    assert found_at(np.ones(22), samples, first, 50_000.0, 0.0, 99) == 0  # none is above another
+
+
+def test_no_more_faults_are_found_than_by_the_most_episodes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events = [LabelledEvent("a", 100_000, 150_000), LabelledEvent("b", 500_000, 500_000)]
+    scores = np.zeros(22)
+    scores[[1, 16]] = 3.0, 1.0
+    for n_episodes_max in (1, 2):
+        monkeypatch.setattr(sweep, "_EPISODES_MAX", n_episodes_max)
+        assert found_at(scores, samples_of(), events, 50_000.0, 0.0, 0) == n_episodes_max

@@ -124,7 +124,14 @@ def parts_of(scales: KeyScales | None) -> tuple[Any, ...] | None:
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["data.test_share=0"], ["data.test_share=0.4"], [PER_KEY, "data.test_share=0"]]
+    "options",
+    [
+        [],
+        ["data.test_share=0"],
+        ["data.test_share=0.4"],
+        [f"data.test_share={1 / 3}"],  # which begins just behind a sample
+        [PER_KEY, "data.test_share=0"],
+    ],
 )
 def test_where_all_windows_are_held_nothing_differs(path: Path, options: list[str]) -> None:
     found, expected = both(path, MORE, *options)

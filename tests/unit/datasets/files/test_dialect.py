@@ -10,6 +10,7 @@ import pytest
 from stream_detector.datasets.files.dialect import find_dialect
 from stream_detector.datasets.files.reading import read_columns
 from stream_detector.datasets.files.samples import read_samples
+from stream_detector.datasets.files.times import epoch_unit
 from stream_detector.datasets.files.windows import read_windows
 from stream_detector.errors import DatasetError
 from stream_detector.files import open_regular
@@ -176,6 +177,14 @@ def test_the_time_is_found_and_its_form(
         f"column {column or 'Unnamed: 0'!r} {form}"
         in read_columns(path, blank_is_missing=True).described
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "unit"),
+    [(6e8 - 1, None), (6e8, "s"), (6e9 - 1, "s"), (6e9, None), (6e11, "ms"), (6e14, "us")],
+)
+def test_numbers_of_our_days_are_times(number: float, unit: str | None) -> None:
+    assert epoch_unit(number) == unit
 
 
 def test_two_columns_that_may_be_the_time_are_not_guessed(tmp_path: Path) -> None:

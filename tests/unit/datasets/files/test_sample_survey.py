@@ -44,6 +44,20 @@ def kept(n_max: int, *ends: int) -> list[tuple[str, float]]:
     )
 
 
+@pytest.mark.parametrize(
+    ("level", "step", "origin"),
+    [(0.1, 0.0, ()), (1.7e9 + 0.1, 0.0, ()), (0.1, 0.1, ()), (1.7e9, 0.5, (1.7e9 + 0.25,))],
+)
+def test_only_what_varies_needs_an_origin(
+    level: float, step: float, origin: tuple[float, ...]
+) -> None:
+    times = np.arange(float(N_ROWS))
+    whole = Samples(("a",), np.zeros(N_ROWS, np.intp), times, level + step * (times[:, None] % 2))
+    survey = SampleSurvey(Path("f.parquet"), ("x",))
+    list(survey.follow([whole], lambda part: part))
+    assert survey.better_origin() == origin
+
+
 def test_all_normal_ones_are_kept_where_there_are_no_more() -> None:
     assert len(kept(24)) == 22
     assert len(kept(23)) == 9 + 5  # 11 of each key at most: every other of 18, and all 6
