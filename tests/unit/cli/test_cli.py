@@ -17,6 +17,7 @@ from present import present
 import stream_detector
 from stream_detector import cli
 from stream_detector.cli.alerts import describe
+from stream_detector.cli.console import read_password
 from stream_detector.cli.options import count_or_names
 from stream_detector.cli.terminal import parse_duration_s, to_json
 from stream_detector.core.alerting.alert import Alert, encode_alert
@@ -217,6 +218,15 @@ def test_a_duration_is_a_number_and_a_unit(text: str, seconds: float) -> None:
 def test_any_other_duration_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--x: expected a time above zero"):
         parse_duration_s(text, "--x")
+
+
+def test_a_password_has_at_least_8_characters(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("pässwort\n", encoding="utf-8")
+    assert read_password(path) == "pässwort"
+    path.write_text("pässwor\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="expected at least 8 characters, received 7"):
+        read_password(path)
 
 
 def test_features_are_a_number_of_at_least_1_or_names() -> None:

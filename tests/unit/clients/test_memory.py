@@ -189,6 +189,53 @@ def test_retention_may_delete_the_first_records(broker: MemoryBroker) -> None:
     assert [record.value for record in broker.records("telemetry")] == [b"3"]
 
 
+def test_any_offset_that_a_log_can_have_may_be_sought(broker: MemoryBroker) -> None:
+    broker.feed("telemetry", [b"1", b"2"])
+    client = broker.connect(topics=["telemetry"])
+    client.poll(10, 0)
+    client.seek(WHERE, 0)
+    assert client.poll(10, 0).values == [b"1", b"2"]
+    client.seek(WHERE, 2**63 - 1)
+    for offset in (-1, 2**63):
+        with pytest.raises(BrokerError, match=f"offset {offset}"):
+            client.seek(WHERE, offset)
+
+
+@pytest.mark.parametrize(
+    ("settings", "taken", "refused"),
+    [
+        (
+            {"max.message.bytes": str(ALERT.n_bytes)},
+            ALERT,
+            ALERT._replace(value=b"alerts"),
+        ),
+        (
+            {"message.timestamp.before.max.ms": "10"},
+            ALERT._replace(timestamp_ms=90),
+            ALERT._replace(timestamp_ms=89),
+        ),
+        (
+            {"message.timestamp.after.max.ms": "10"},
+            ALERT._replace(timestamp_ms=110),
+            ALERT._replace(timestamp_ms=111),
+        ),
+    ],
+)
+def test_a_topic_refuses_what_its_settings_say(
+    settings: dict[str, str], taken: OutputRecord, refused: OutputRecord
+) -> None:
+    broker = MemoryBroker(now_ms=lambda: 100)
+    broker.create_topic("alerts")
+    broker.topic_settings["alerts"] = settings
+    client = broker.connect()
+    client.produce([taken])
+    client.flush(1_000)
+    client.produce([refused])
+    with pytest.raises(BrokerError):
+        client.flush(1_000)
+    assert len(broker.records("alerts")) == 1
+
+
 def test_a_partition_lost_and_returned_between_two_polls_is_newly_assigned(
     broker: MemoryBroker,
 ) -> None:
