@@ -242,6 +242,18 @@ def test_without_a_usable_restore_plan_keys_warm_up_and_the_reset_is_counted(
     assert broker.committed[GROUP][place].next_offset == len(broker.logs["telemetry"][0].records)
 
 
+@pytest.mark.parametrize(("shape", "n_restored"), [("samples", N_PARTITIONS), ("windows", 0)])
+def test_what_has_state_is_restored_although_nothing_more_comes(
+    shape: str, n_restored: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = broker_of(shape, 20)
+    service_on(broker, shape, "exactly_once").run()
+    caplog.set_level("INFO", "stream_detector")
+    service_on(broker, shape, "exactly_once").run()
+    lines = [each.getMessage().partition(" ")[0] for each in caplog.records]
+    assert lines.count("restored") == n_restored
+
+
 def test_another_number_of_partitions_is_refused_until_it_is_accepted() -> None:
     broker = stopped_half_way()
     place = TopicPartition("telemetry", 0)
@@ -262,6 +274,20 @@ def test_records_that_retention_deletes_unread_are_counted(
     assert totals.n_records == N_RECORDS // 2 - 3, "records after the gap were counted twice"
     assert "state-reset reason=retention" in caplog.text
     assert "n_records_lost=3" in caplog.text
+
+
+@pytest.mark.parametrize(("n_unread", "is_loss"), [(0, False), (1, True)])
+def test_what_retention_deletes_after_it_was_read_is_no_loss(
+    n_unread: int, is_loss: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = broker_of("windows", 20)
+    service_on(broker, "windows", "exactly_once").run()
+    end = broker.committed[GROUP][TopicPartition("telemetry", 0)].next_offset
+    for number in range(20, 40):
+        broker.append(record_of(number, "windows"))
+    broker.truncate("telemetry", 0, end + n_unread)
+    service_on(broker, "windows", "exactly_once").run()
+    assert ("state-reset reason=retention" in caplog.text) is is_loss
 
 
 def n_restores(metrics: Metrics, outcome: str) -> float | None:

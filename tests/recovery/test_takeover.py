@@ -387,6 +387,15 @@ def test_alerts_that_cannot_be_found_are_counted(
     assert "alerts-left-open n_alerts=2" in caplog.text
 
 
+def test_a_search_ends_where_the_alerts_topic_begins(caplog: pytest.LogCaptureFixture) -> None:
+    broker = stopped_with_open_alerts("exactly_once")
+    broker.truncate("alerts", 0, len(broker.logs["alerts"][0].records))
+    broker.n_calls.clear()
+    new_service(broker, "exactly_once").run()
+    assert "alerts-left-open n_alerts=2" in caplog.text
+    assert broker.n_calls["poll"] < 100
+
+
 def test_an_alerts_topic_that_may_not_be_read_does_not_stop_the_takeover(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
