@@ -148,13 +148,14 @@ def choose_steps(timing: Timing, layout: Layout) -> tuple[int, str]:
                 if wanted[0] < STEPS[0]:
                     why += f"; in longer ones of {n_features} features a short fault hardly shows"
                 return n_steps, why
-    n_samples = int(timing.n_cells.sum())
-    n_least = STEPS[-1] * _WINDOWS_MIN
+    n_keys = len(layout.keys)
     message = (
-        f"expected at least {n_least} samples of keys that have more than {STEPS[-1]}, to cut "
-        f"{_WINDOWS_MIN} windows of {STEPS[-1]} steps that share no sample, received {n_samples} "
-        f"of {len(layout.keys)} keys: with so few, neither what is normal nor how often a false "
-        "alarm comes can be told; collect more, from normal operation"
+        f"expected at least {STEPS[-1] * _WINDOWS_MIN} samples of keys that have more than "
+        f"{STEPS[-1]}, to cut {_WINDOWS_MIN} windows of {STEPS[-1]} steps that share no sample, "
+        f"received {timing.n_samples:,} of different times, of {n_keys:,} "
+        f"{'key' if n_keys == 1 else 'keys'}, which make {_n_apart(timing, STEPS[-1])}: with so "
+        "few, neither what is normal nor how often a false alarm comes can be told; collect more, "
+        "from normal operation"
     )
     raise DatasetError(message)
 

@@ -45,6 +45,8 @@ class Timing:
         Time between two samples of a series.
     regular_share
         Share of the intervals that are within half of it.
+    n_samples
+        Samples of all series; several of a series with the same time are one.
     n_cells
         Samples that each series would have had without losses and without times between its
         segments, shape (n_series,).
@@ -70,6 +72,7 @@ class Timing:
 
     sample_interval_ms: float
     regular_share: float
+    n_samples: int
     n_cells: NDArray[np.intp]
     gaps_ms: NDArray[np.float64]
     runs_ms: NDArray[np.float64]
@@ -119,6 +122,7 @@ def measure(layout: Layout, values: NDArray[np.float64]) -> Timing | None:
     return Timing(
         sample_interval_ms=interval_ms,
         regular_share=float((np.abs(later - interval_ms) <= _NEAR * interval_ms).mean()),
+        n_samples=int(is_kept.sum()),
         n_cells=n_cells,
         gaps_ms=gaps_ms,
         runs_ms=runs_ms,

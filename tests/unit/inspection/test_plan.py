@@ -22,6 +22,7 @@ def timing(n_cells: list[int], interval_ms: float = 1_000.0, **facts: object) ->
     known = Timing(
         sample_interval_ms=interval_ms,
         regular_share=1.0,
+        n_samples=sum(n_cells),
         n_cells=np.array(n_cells),
         gaps_ms=np.empty(0),
         runs_ms=np.empty(0),
@@ -90,12 +91,22 @@ def test_windows_of_many_features_are_shorter(n_features: int, n_steps: int) -> 
     assert few.n_steps == 12
 
 
-@pytest.mark.parametrize("n_cells", [[159], [8] * 1_000, [9] * 19])
-def test_too_little_data_is_refused_with_what_is_needed(n_cells: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("n_cells", "received"),
+    [
+        ([159], "157 of different times, of 1 key, which make 19:"),
+        ([8] * 1_000, "7,998 of different times, of 1,000 keys, which make 0:"),
+        ([9] * 19, "169 of different times, of 19 keys, which make 19:"),
+    ],
+)
+def test_too_little_data_is_refused_with_what_is_needed_and_what_was_received(
+    n_cells: list[int], received: str
+) -> None:
     with pytest.raises(
         DatasetError, match=r"expected at least 160 samples of keys that have more than 8,"
-    ):
-        plan(n_cells)
+    ) as error:
+        plan(n_cells, n_samples=sum(n_cells) - 2)  # two were lost on the way
+    assert f"received {received}" in str(error.value)
 
 
 def test_an_interval_below_a_millisecond_is_refused() -> None:

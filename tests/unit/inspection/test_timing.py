@@ -108,6 +108,7 @@ def test_gaps_and_runs_of_missing_values_are_found() -> None:
     assert timing.gaps_ms.tolist() == [2_000, 4_000]
     assert timing.runs_ms.tolist() == [4_000]
     assert timing.n_cells.tolist() == [100]
+    assert timing.n_samples == 96
     assert timing.missing_share == pytest.approx(0.07)
     assert timing.span_ms == 99_000
 
@@ -147,6 +148,11 @@ def test_a_feature_was_dead_where_that_is_as_rare_as_one_in_a_thousand(
 def test_a_gap_is_long_after_more_than_sixty_steps(n_steps: int, n_cells: int) -> None:
     times_ms = 1_000.0 * np.append(np.arange(49), 48 + n_steps)
     assert timing_of(times_ms).n_cells.tolist() == [n_cells]
+
+
+def test_samples_with_the_same_time_are_one_of_their_key() -> None:
+    series, times = np.repeat([0, 1], [4, 2]), 1_000.0 * np.array([0, 1, 1, 2, 2, 3])
+    assert present(measure(layout(series, times), np.ones((6, 1)))).n_samples == 5
 
 
 def test_a_long_gap_is_none_of_the_data() -> None:
