@@ -45,7 +45,8 @@ class Running:
     def __init__(self, settings: DetectSettings) -> None:
         client = connect(settings, topics=[settings.input_topic], group=settings.group)
         detector = detector_of("windows")
-        self.service = Service(client, detector, settings, Metrics(), SystemClock())
+        self.metrics = Metrics()
+        self.service = Service(client, detector, settings, self.metrics, SystemClock())
         self._errors: list[BrokerError] = []
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -107,6 +108,8 @@ def test_an_input_topic_that_is_deleted_is_named_with_the_command_that_makes_it(
 
     message = str(running.end())
 
+    (retries,) = running.metrics.retries.collect()
+    assert not retries.samples, "no outage of the broker is seen in it"
     assert f"no such topic on {kafka}: {settings.input_topic}" in message
     assert f"--create --topic {settings.input_topic}" in message
 

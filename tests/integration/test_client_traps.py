@@ -222,7 +222,7 @@ def test_an_absent_broker_is_reported_within_seconds(opened: Connect) -> None:
 
     def try_it(use: Callable[[], object]) -> float:
         start_s = time.monotonic()
-        with pytest.raises(BrokerUnavailableError, match=r"127\.0\.0\.1:1"):
+        with pytest.raises(BrokerUnavailableError, match=r"127\.0\.0\.1:1 .* refused\)"):
             use()
         return time.monotonic() - start_s
 
@@ -255,7 +255,7 @@ def test_a_broker_that_dies_and_comes_back_loses_nothing(
     own_kafka.kill()
 
     start_s = time.monotonic()
-    with pytest.raises(BrokerUnavailableError):
+    with pytest.raises(BrokerUnavailableError, match="Connection refused"):
         _poll_for(client, NOTICED_S, n_records_max=1)  # fetched before the broker died
     client.reset()
     assert time.monotonic() - start_s < NOTICED_S + 5

@@ -35,6 +35,7 @@ from stream_detector.clients.confluent.errors import (
     REFUSALS,
     LibraryLog,
     is_fatal,
+    is_unconnected,
     map_error,
     map_fatal,
 )
@@ -110,8 +111,7 @@ class ConfluentClient(KafkaClient):
 
     def _connect(self) -> dict[str, Any]:
         protocol = self._settings.security_protocol
-        if protocol.endswith("SSL"):
-            check_connection(self._settings)
+        check_connection(self._settings)
         config = connection_config(self._settings) | {
             "logger": self._log,
             # Lost connections reach the error callback; as log lines they come by the hundred.
@@ -349,6 +349,11 @@ class ConfluentClient(KafkaClient):
             # The only fatal error of a consumer, which it does not name: its place is taken.
             return _errors.fenced(self._servers, reason)
         topics, own_id = reading.topics, reading.transactional_id
+        if is_unconnected(reason):
+            try:
+                check_connection(self._settings)
+            except BrokerError as cause:
+                return cause
         return map_error(reason, self._servers, topics, own_id, reading.group)
 
     def _on_error(self, error: KafkaError) -> None:

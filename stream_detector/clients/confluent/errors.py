@@ -171,5 +171,15 @@ class LibraryLog:
 
 def is_fatal(error: object) -> bool:
     """Return whether the library gave up on a producer or consumer; it does not say why."""
+    return bool(_code_of(error) == KafkaError._FATAL)  # noqa: SLF001
+
+
+def is_unconnected(error: object) -> bool:
+    """Return whether the library has no connection; it does not say why."""
+    return _code_of(error) in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)  # noqa: SLF001
+
+
+def _code_of(error: object) -> int | None:
+    """Return the code of an error of the library, None for others."""
     first = error.args[0] if isinstance(error, KafkaException) else error
-    return isinstance(first, KafkaError) and first.code() == KafkaError._FATAL  # noqa: SLF001
+    return first.code() if isinstance(first, KafkaError) else None

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import kafka
+from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata as KafkaOffset
 
 from stream_detector.clients import _errors, _limits
 from stream_detector.clients._base import KafkaClient
+from stream_detector.clients._preflight import check_connection
 from stream_detector.clients._subscription import Subscription
 from stream_detector.clients.kafka_python.config import (
     connection_config,
@@ -115,7 +117,14 @@ class KafkaPythonClient(KafkaClient):
 
     def _probe(self, consumer: Any) -> None:
         assigned = consumer.assignment() or {kafka.TopicPartition(self._subscription.topics[0], 0)}
-        consumer.end_offsets([min(assigned)], timeout_ms=_limits.CONNECT_TIMEOUT_MS)
+        try:
+            consumer.end_offsets([min(assigned)], timeout_ms=_limits.CONNECT_TIMEOUT_MS)
+        except kafka_errors.KafkaTimeoutError:
+            # So it ends for every cause: no connection, and a topic that was deleted.
+            self._drop_consumer()
+            check_connection(self._settings)
+            self._require_existing(self._subscription.topics)
+            raise
 
     def _close_consumer(self, consumer: Any) -> None:
         try:

@@ -16,6 +16,7 @@ from stream_detector.clients.confluent.client import ConfluentClient
 from stream_detector.clients.confluent.config import consumer_config
 from stream_detector.clients.confluent.consumer import ConsumerState
 from stream_detector.clients.confluent.producer import ConfluentProducer
+from stream_detector.clients.embedded import EmbeddedBroker
 from stream_detector.core.records import TopicPartition
 from stream_detector.errors import BrokerError
 from stream_detector.settings import ConnectionSettings
@@ -166,6 +167,29 @@ def test_a_step_of_a_transaction_that_does_not_end_is_given_up(
     assert silent.n_aborted == 0, "it still works on a step and takes no other"
     assert own.require_handle() is next_one
     silent.is_over.set()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("_TRANSPORT", "refused"), ("_ALL_BROKERS_DOWN", "refused"), ("_TIMED_OUT", "_TIMED_OUT")],
+)
+def test_why_there_is_no_connection_is_found_out(code: str, words: str) -> None:
+    client = ConfluentClient(ConnectionSettings(bootstrap_servers="127.0.0.1:1"), Subscription())
+    failed = confluent_kafka.KafkaError(getattr(confluent_kafka.KafkaError, code))
+    error = client._map_error(confluent_kafka.KafkaException(failed))
+    assert words in str(error)
+    assert ("no connection ([Errno 111] Connection refused)" in str(error)) == (words == "refused")
+    assert error.retriable
+
+
+def test_a_broker_that_can_be_connected_to_leaves_the_library_s_words() -> None:
+    with EmbeddedBroker() as broker:
+        settings = ConnectionSettings(bootstrap_servers=broker.bootstrap_servers)
+        failed = confluent_kafka.KafkaError(confluent_kafka.KafkaError._TRANSPORT)
+        error = ConfluentClient(settings, Subscription())._map_error(
+            confluent_kafka.KafkaException(failed)
+        )
+    assert "cannot serve now: _TRANSPORT" in str(error)
 
 
 @pytest.mark.parametrize(
