@@ -19,6 +19,13 @@ REPEATS_S = 10.0
 """A library's line that differs from one before in its numbers only is left out for so long: while
 a broker or a topic is away, kafka-python writes ten a second."""
 
+_OF_CLOSING = re.compile(
+    r"LeaveGroup request |<\w+ \[.*\] \(closed\)>: |.*: failed Transport closed for writes$"
+)
+"""Lines of kafka-python about a connection that it has closed itself while an answer was under way,
+and about a group that did not confirm in time that a member leaves. They come as errors where a
+process ends in order during a rebalance, and nothing follows from them."""
+
 _KINDS_MAX = 100
 _NUMBERS = re.compile(r"\d+(\.\d+)?")
 
@@ -41,6 +48,7 @@ def set_up_logging(level: int, log_format: LogFormat = "text", worker: int | Non
     more = {} if worker is None else {"worker": worker}
     handler.setFormatter((_JsonFormatter if log_format == "json" else _TextFormatter)(more))
     logging.captureWarnings(capture=True)
+    handler.addFilter(_is_of_consequence)
     handler.addFilter(_Repeats())
     libraries = [logging.getLogger(name) for name in ("kafka", "opentelemetry", "py.warnings")]
     levels = [level, *[logging.WARNING] * len(libraries)]
@@ -48,6 +56,11 @@ def set_up_logging(level: int, log_format: LogFormat = "text", worker: int | Non
         each.handlers = [handler]
         each.propagate = False
         each.setLevel(its_level)
+
+
+def _is_of_consequence(record: logging.LogRecord) -> bool:
+    """Return whether a line says something that matters; the project's own always do."""
+    return hasattr(record, "event") or not _OF_CLOSING.match(record.getMessage())
 
 
 class _Repeats(logging.Filter):

@@ -60,6 +60,30 @@ def test_a_library_that_repeats_itself_is_heard_every_ten_seconds(
     assert "another" in lines[-1]
 
 
+CLOSED = "<KafkaTCPTransport [none] (closed)>: Error receiving network data closing socket"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_written"),
+    [
+        ("LeaveGroup request failed: KafkaTimeoutError: Timed out after 3000 ms", False),
+        ("LeaveGroup request for group g failed with error: UnknownMemberIdError", False),
+        ("JoinGroup request failed: KafkaTimeoutError", True),
+        (CLOSED, False),
+        (CLOSED.replace(" (closed)", "").replace("none", "127.0.0.1:9092<-5"), True),
+        ("Metadata refresh: failed Transport closed for writes", False),
+        ("Metadata refresh: failed KafkaConnectionError: 111 ECONNREFUSED", True),
+    ],
+)
+def test_what_kafka_python_says_of_closing_is_not_written(text: str, is_written: bool) -> None:
+    log = set_up("text", None)
+    logging.getLogger("kafka.coordinator").error(text)
+    log_event(logging.INFO, "stopped", reason=text)
+    lines = log.getvalue().splitlines()
+    assert len(lines) == 1 + is_written
+    assert "INFO stopped" in lines[-1]
+
+
 def test_a_line_of_json_is_one_object() -> None:
     log = set_up("json", 1)
     numbers = {"n": 5, "s": 0.5, "is_a": True, "none": None, "nan": float("nan")}
