@@ -11,6 +11,7 @@
     │   ├── RecordSchemaError      its schema is not known, or cannot be used
     │   ├── RecordOrderError       too late to be put in order
     │   ├── RecordDeletionError    a row was deleted; counted only, and no dead letter
+    │   ├── RecordSkippedError     it has other features only; counted only, and no dead letter
     │   ├── AlertRefusedError      usable, but Kafka did not take its alert
     │   ├── AlertUndeliveredError  a sink of a route did not take an alert
     │   └── KeyLimitError          its key is new, and its partition has keys_max keys
@@ -93,6 +94,10 @@ class RecordOrderError(DataError):
 
 class RecordDeletionError(DataError):
     """A record says that a row was deleted; with `input.deletions` it is only counted."""
+
+
+class RecordSkippedError(DataError):
+    """A record has other features only; with `input.other_features` it is only counted."""
 
 
 class AlertRefusedError(DataError):

@@ -194,7 +194,8 @@ class Metrics:
             "warm_up, before the first one, or if a new key had no scale yet for a window that it "
             "completed; held, if all of its samples are far ahead and wait for another that "
             "confirms their time; late; duplicate; dead_letter; "
-            "deletion, if it only says that a row was deleted",
+            "deletion, if it only says that a row was deleted; "
+            "skipped, if it has other features only (input.other_features)",
             "outcome",
         )
         self.rejected = self._counter(

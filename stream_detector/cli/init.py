@@ -167,7 +167,7 @@ def _make(
     data: Path, target: "Target", choices: "Choices", *, is_training: bool, as_json: bool
 ) -> None:
     """Write the recipe, train and try it, and show what was found."""
-    from stream_detector.cli.init_columns import agree_on_columns, warn_of_rejection
+    from stream_detector.cli.init_columns import agree_on_columns, decide_on_others
     from stream_detector.cli.init_recipe import make_recipe
     from stream_detector.cli.init_views import report_of, show_made, show_next
     from stream_detector.inspection.roles import Said
@@ -187,8 +187,7 @@ def _make(
         init_windows(table, windows, target, is_training=is_training, as_json=as_json)
         return
     table, layout = agree_on_columns(table, choices)
-    warn_of_rejection(layout, choices.needed)
-    made = make_recipe(table, layout, target, choices)
+    made = make_recipe(table, layout, target, decide_on_others(layout, choices))
     report = report_of(made, target)
     if not as_json:
         show_made(made, target)

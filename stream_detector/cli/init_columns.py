@@ -1,7 +1,7 @@
 """What the columns of a file are, for the command `init`: shown, asked for, agreed to."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from stream_detector.errors import ConfigError
 from stream_detector.inspection.long_form import find_layout
 from stream_detector.inspection.roles import Layout, Said
 from stream_detector.inspection.table import RawTable
+from stream_detector.recipes.input import parse_input
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,30 @@ def show_columns(table: RawTable, layout: Layout) -> None:
         write_line(f"note: {note}")
 
 
-def warn_of_rejection(layout: Layout, needed: Sequence[str]) -> None:
-    """Say which features of a topic's records the detector will not have, and what follows."""
+def decide_on_others(layout: Layout, choices: Choices) -> Choices:
+    """Say which features of a topic's records the detector will not have, and what follows.
+
+    Returns
+    -------
+    The choices; where records have one feature each, those of the others will be skipped, unless
+    it was said what becomes of them.
+    """
+    table, needed = choices.table, choices.needed
     left_out = [name for name in needed if name not in layout.features]
-    if left_out:
+    if not left_out:
+        return choices
+    has_one_each = "feature_name" in parse_input(table).resolved()
+    if has_one_each and "other_features" not in table:
+        table = {**table, "other_features": "skip"}
+    if table.get("other_features") == "skip":
+        say(f"note: records of {', '.join(left_out)} are only counted: input.other_features = skip")
+    else:
         say(
             f"warning: {', '.join(left_out)} left out, and records with a feature that the bundle "
             f"does not have are dead letters: keep all with --features {','.join(needed)}, or send "
             "records without"
         )
+    return replace(choices, table=table)
 
 
 def refuse_to_ask() -> None:

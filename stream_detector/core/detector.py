@@ -239,18 +239,18 @@ class WindowDetector:
                 scores.append(found.scores)
                 if self.gives_details:
                     details.append(self._details(keyed, usable, found))
-        unusable, deletions = divide_rejected(rejected)
+        unusable, skipped = divide_rejected(rejected)
         merged = Scores(np.concatenate(indices), np.concatenate(scores), self.scorer.threshold)
         if details:
             merged = replace(merged, details=ScoreDetails.joined(details))
         outcomes = {"normal": len(merged) - len(alerts), "anomalous": len(alerts)}
-        unused = count_unused(unusable, deletions)
+        unused = count_unused(unusable, skipped)
         counts = Counts(records={**outcomes, **unused}, windows=outcomes)
         if alerts and isinstance(state, IncidentState):
             alerts, begun = join_incidents(alerts, state.incidents, self.incident_within_ms)
             alerts = with_rules_digest(alerts, self.rules_digest)
             state = replace(state, incidents=begun)
-        return Step(state, merged, alerts, unusable, counts, deletions=deletions)
+        return Step(state, merged, alerts, unusable, counts, skipped=skipped)
 
     def decode(
         self, batch: RecordBatch, content_type: ContentType | None = None

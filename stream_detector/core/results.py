@@ -1,5 +1,6 @@
 """The results of one batch: scores, alerts, rejected records, counts and the next state."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
@@ -14,7 +15,7 @@ from stream_detector.core.state.detector_state import DetectorState
 from stream_detector.core.timestamps import describe_time, looks_like
 from stream_detector.core.windowing.series_health import SeriesFacts
 from stream_detector.core.windowing.window_batch import WindowBatch
-from stream_detector.errors import RecordDeletionError
+from stream_detector.errors import RecordDeletionError, RecordSkippedError
 
 Outcome = Literal[
     "normal",
@@ -27,6 +28,7 @@ Outcome = Literal[
     "duplicate",
     "dead_letter",
     "deletion",
+    "skipped",
 ]
 
 ClockFault = Literal["outlier", "clock_set", "since_boot", "record_time"]
@@ -188,7 +190,7 @@ class Counts:
         held if all of its samples are, in warm-up while its key has had no window since its series
         started, and else buffered: its samples wait for the rest of their window. One whose windows
         came before a new key had a scale is in warm-up, too. One that only says that a row was
-        deleted is a deletion.
+        deleted is a deletion, and one with other features only is skipped.
     windows
         Windows by outcome: normal, anomalous, missing, and warm_up, those of a key without a scale.
     samples
@@ -214,18 +216,26 @@ class Counts:
     n_suppressed: int = 0
 
 
-def divide_rejected(rejected: Iterable[Rejected]) -> tuple[list[Rejected], list[int]]:
-    """Return the records to set aside, and which only say that a row was deleted; both in order."""
+_ONLY_COUNTED: Mapping[type[Exception], Outcome] = {
+    RecordDeletionError: "deletion",
+    RecordSkippedError: "skipped",
+}
+"""Outcomes of records that are not used and no dead letters, by their error."""
+
+
+def divide_rejected(rejected: Iterable[Rejected]) -> tuple[list[Rejected], list[Rejected]]:
+    """Return the records to set aside, and those that are only counted; both in order."""
     ordered = sorted(rejected, key=lambda each: each.index)
-    deletions = [each.index for each in ordered if isinstance(each.error, RecordDeletionError)]
-    if deletions:
-        ordered = [each for each in ordered if not isinstance(each.error, RecordDeletionError)]
-    return ordered, deletions
+    skipped = [each for each in ordered if type(each.error) in _ONLY_COUNTED]
+    if skipped:
+        ordered = [each for each in ordered if type(each.error) not in _ONLY_COUNTED]
+    return ordered, skipped
 
 
-def count_unused(rejected: Sequence[Rejected], deletions: Sequence[int]) -> dict[str, int]:
+def count_unused(rejected: Sequence[Rejected], skipped: Sequence[Rejected]) -> dict[str, int]:
     """Return how many records had an outcome without any use of them."""
-    return {"dead_letter": len(rejected), **({"deletion": len(deletions)} if deletions else {})}
+    outcomes: Counter[str] = Counter(_ONLY_COUNTED[type(each.error)] for each in skipped)
+    return {"dead_letter": len(rejected), **outcomes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +259,9 @@ class Step:
         used.
     clock_notices
         Keys whose clock was wrong.
-    deletions
-        Records that say that a row was deleted, ascending: they are only counted.
+    skipped
+        Records that say that a row was deleted, or that have other features only: they are only
+        counted.
     unknown_keys
         Keys of windows that have the fleet's scale, because training did not know them; none where
         all keys have the same.
@@ -269,4 +280,4 @@ class Step:
     unknown_keys: Sequence[bytes] = ()
     new_keys: Sequence[bytes] = ()
     fitted_keys: Sequence[bytes] = ()
-    deletions: Sequence[int] = ()
+    skipped: Sequence[Rejected] = ()

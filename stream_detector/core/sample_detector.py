@@ -141,10 +141,10 @@ class SampleDetector:
         threshold = self.scorer.threshold
         batch, decoded = self._decode(batch, content_type)
         state, decoded = self._admit(_of_samples(state), batch, decoded)
-        rejected, deletions = divide_rejected(decoded.rejected)
+        rejected, skipped = divide_rejected(decoded.rejected)
         if not len(decoded.indices):
-            found, counts = _no_scores(threshold), Counts(records=count_unused(rejected, deletions))
-            return Step(state, found, [], rejected, counts, deletions=deletions)
+            found, counts = _no_scores(threshold), Counts(records=count_unused(rejected, skipped))
+            return Step(state, found, [], rejected, counts, skipped=skipped)
         completed = cut_windows(state.windows, self.windows, _arrivals(batch, decoded))
         indices = decoded.indices  # (n_usable,)
         known = KeyedAlerts(state.alerts, state.gaps)
@@ -163,7 +163,7 @@ class SampleDetector:
             found = found.with_details(batch.series().keys, ScoreParts.joined(parts))
         late = _late_records(completed, decoded)
         judged = Judged(scores, threshold, None if units is None else units.is_warm_up)
-        unused = count_unused(rejected, deletions)
+        unused = count_unused(rejected, skipped)
         counts = count_outcomes(unused, decoded, completed, judged)
         counts.n_suppressed = alerts.n_suppressed
         state = replace(state, windows=completed.state, alerts=after.alerts, gaps=after.gaps)
@@ -179,7 +179,7 @@ class SampleDetector:
         notices = clock_notices(completed)
         unknown = [] if units is None else _keys_at(completed, units.is_fleet[units.rows])
         news = (unknown, followed.begun, followed.fitted)
-        return Step(state, found, raised, rejected, counts, series, notices, *news, deletions)
+        return Step(state, found, raised, rejected, counts, series, notices, *news, skipped)
 
     def _no_data(
         self, batch: RecordBatch, completed: WindowBatch, indices: NDArray[np.intp]

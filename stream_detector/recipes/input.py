@@ -144,6 +144,11 @@ class InputSection(Section):
         "a missing value, as long as there is another feature; reject if not given",
     )
 
+    other_features: Literal["reject", "skip"] | None = Field(
+        default=None,
+        description="With feature_name, a record whose features are all others than the bundle's: "
+        "reject makes it a dead letter, skip only counts it; reject if not given",
+    )
     deletions: Literal["reject", "skip"] | None = Field(
         default=None,
         description="Records without a value (tombstones), or with null in the place of `values`: "
@@ -263,6 +268,7 @@ class InputSection(Section):
             readings=_place_of(found.get("readings")),
             is_text=found.get("numbers") == "text" or found.get("format") == "csv",
             may_lack=found.get("absent") == "missing",
+            skips_others=found.get("other_features") == "skip",
             deleted=Place.parse(values) if found.get("deletions") == "skip" else None,
             delimiter=found.get("delimiter", ","),
         )
@@ -312,6 +318,11 @@ def input_problems(values: Mapping[str, Any], record: object) -> Iterator[str]:
         yield (
             "input.values: expected only without input.feature_name, received "
             f"{values['values']!r} with {values.get('feature_name')!r}"
+        )
+    if values.get("other_features") is not None and _TAGS[0] not in {*values, *of_preset}:
+        yield (
+            "input.other_features: expected input.feature_name beside it, received "
+            f"{values['other_features']!r} without"
         )
     if values.get("delimiter") is not None and values.get("format") != "csv":
         yield (

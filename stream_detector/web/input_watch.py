@@ -69,7 +69,7 @@ class InputWatch:
                 self._rejected[name] += 1
                 self._examples.setdefault(name, shorten(str(each.error), EXAMPLE_CHARACTERS_MAX))
         is_usable = np.ones(len(batch), np.bool_)
-        is_usable[[*(each.index for each in step.rejected), *step.deletions]] = False
+        is_usable[[each.index for each in (*step.rejected, *step.skipped)]] = False
         usable = np.flatnonzero(is_usable)
         self.lanes.see(
             [keys[row] for row in usable.tolist()], batch.series().partitions[usable], now_ms

@@ -117,6 +117,9 @@ class InputMapping:
         Whether numbers may be text.
     may_lack
         Whether a record may lack features, which are then missing values.
+    skips_others
+        Whether a record whose readings are all of other features is only counted; else it is a dead
+        letter.
     deleted
         Where null says that a row was deleted, as a record without a value does; such records are
         only counted. None where they are dead letters.
@@ -137,6 +140,7 @@ class InputMapping:
     readings: Place | None = None
     is_text: bool = False
     may_lack: bool = False
+    skips_others: bool = False
     deleted: Place | None = None
     delimiter: str = ","
     schema: Any = None

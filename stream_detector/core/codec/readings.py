@@ -30,6 +30,7 @@ from stream_detector.errors import (
     RecordDecodeError,
     RecordDeletionError,
     RecordShapeError,
+    RecordSkippedError,
     RecordValueError,
 )
 from stream_detector.text import brief
@@ -364,7 +365,7 @@ def _tag_samples(
             f"input.feature_name: expected one of {expected} at {shown(tags.name)}, received "
             f"{found}"
         )
-        raise RecordShapeError(message)
+        raise RecordSkippedError(message) if mapping.skips_others else RecordShapeError(message)
     times = sorted(each for each in rows if each is not None)
     ordered = [rows[each] for each in times] or list(rows.values())
     values = np.array(ordered, dtype=np.float64)  # (n_samples, n_features)

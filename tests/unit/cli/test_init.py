@@ -249,16 +249,25 @@ def test_samples_of_a_topic_become_a_file_and_a_recipe(
 
 
 @pytest.mark.parametrize(
-    ("table", "features", "is_warned"),
+    ("table", "features", "others"),
     [
-        ({}, "flow,fixed", False),
-        ({"values": "values"}, "flow", False),
-        ({"values": "array"}, "feature_0,feature_1", False),
-        ({"feature_name": "tag", "feature_value": "value"}, "flow", True),
+        ({}, "flow,fixed", None),
+        ({"values": "values"}, "flow", None),
+        ({"values": "array"}, "feature_0,feature_1", None),
+        ({"feature_name": "tag", "feature_value": "value"}, "flow", "skip"),
+        (
+            {"feature_name": "tag", "feature_value": "value", "other_features": "reject"},
+            "flow",
+            "reject",
+        ),
     ],
 )
 def test_a_detector_for_a_topic_reads_its_records(
-    run: Run, monkeypatch: pytest.MonkeyPatch, table: dict[str, str], features: str, is_warned: bool
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    table: dict[str, str],
+    features: str,
+    others: str | None,
 ) -> None:
     """What is always the same is left out only where records may hold more than the features."""
     broker = MemoryBroker()
@@ -279,8 +288,11 @@ def test_a_detector_for_a_topic_reads_its_records(
         flags += ["--set", f"input.{key}={path}"]
     code, _, err = run("--from-topic", "pumps", *flags)
     assert code == 0, err
-    assert ",".join(load_recipe(Path("live.toml")).data.features or ()) == features
-    assert ("fixed left out, and records with a feature" in err) is is_warned
+    recipe = load_recipe(Path("live.toml"))
+    assert ",".join(recipe.data.features or ()) == features
+    assert recipe.input.other_features == others
+    assert ("fixed left out, and records with a feature" in err) is (others == "reject")
+    assert ("note: records of fixed are only counted" in err) is (others == "skip")
 
 
 def test_features_that_records_would_be_rejected_for_are_named(

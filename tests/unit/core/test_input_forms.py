@@ -100,6 +100,41 @@ def test_a_run_may_change_where_things_are(tmp_path: Path, expected: dict[int, F
     assert unchanged.detector.bundle == plain.detector.bundle
 
 
+TAGS = {"feature_name": "tag", "feature_value": "value"}
+
+
+@pytest.mark.parametrize(("others", "n_skipped"), [("skip", 2), ("reject", 0), (None, 0)])
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_records_of_other_features_are_counted_and_are_no_dead_letters(
+    others: str | None, n_skipped: int, is_alone: bool, tmp_path: Path
+) -> None:
+    table = TAGS | ({} if others is None else {"other_features": others})
+    detector = open_bundle(write_bundle(tmp_path / "b", table)).detector
+    values = [
+        {"tag": "state", "value": "on"},  # what is skipped may be no number
+        {"tag": "speed", "value": 1.5},
+        {"value": 1.5},  # says of no feature, and so of no other one
+        *([] if is_alone else [{"tag": "temperature", "value": 1.5}]),
+    ]
+    batch = value_batch([orjson.dumps(each) for each in values])
+    step = detector.step(detector.initial_state(), batch)
+    assert [each.index for each in step.skipped] == [0, 1][:n_skipped]
+    assert [each.index for each in step.rejected] == [0, 1, 2][n_skipped:]
+    assert step.counts.records.get("skipped", 0) == n_skipped
+    assert step.counts.records["dead_letter"] == 3 - n_skipped
+    assert sum(step.counts.records.values()) == len(batch)
+
+
+def test_readings_of_other_features_beside_one_that_is_known_change_nothing(
+    tmp_path: Path,
+) -> None:
+    table = TAGS | {"readings": "rows", "other_features": "skip"}
+    detector = open_bundle(write_bundle(tmp_path / "b", table)).detector
+    rows = [{"tag": "speed", "value": 2}, {"tag": "pressure", "value": 1.5}]
+    step = detector.step(detector.initial_state(), value_batch([orjson.dumps({"rows": rows})]))
+    assert (step.skipped, step.rejected) == ([], [])
+
+
 @pytest.mark.parametrize("record", ["samples", "window"])
 @pytest.mark.parametrize("is_alone", [True, False])
 def test_deletions_are_counted_and_are_no_dead_letters(
@@ -115,7 +150,7 @@ def test_deletions_are_counted_and_are_no_dead_letters(
     batch = value_batch([deletion, None, b"no JSON", *usable])
     step = detector.step(detector.initial_state(), batch)
     assert [each.index for each in step.rejected] == [2]
-    assert list(step.deletions) == [0, 1]
+    assert [each.index for each in step.skipped] == [0, 1]
     assert (step.counts.records["deletion"], step.counts.records["dead_letter"]) == (2, 1)
     assert sum(step.counts.records.values()) == len(batch)
     assert len(step.scores) == (len(usable) if record == "window" else 0)

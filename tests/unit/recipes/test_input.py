@@ -65,6 +65,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "feature_value": "v",
     },
     "input.time_unit: expected input.time beside it": {"time_unit": "s"},
+    "input.other_features: expected input.feature_name beside it": {"other_features": "skip"},
     "input.delimiter: expected only with input.format = 'csv'": {"delimiter": ";"},
     "input.key: expected a path such as payload.temp; expected a name after 'a.'": {"key": "a..b"},
     "input.time: expected a name after header:": {"time": "header: "},
