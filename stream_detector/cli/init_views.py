@@ -169,7 +169,7 @@ def example_record(made: "Made") -> tuple[str, str] | None:
     record = {"values": values, "timestamp_ms": time_ms}
     # As the file has it: a number may have zeros in front.
     column = made.table.named(made.recipe.data.columns.key or "")
-    key = made.layout.keys[made.layout.series[0]] if column is None else column.first
+    key = (column and column.first) or made.layout.keys[made.layout.series[0]]
     return key, json.dumps(record)
 
 

@@ -34,7 +34,7 @@ class RawColumn:
     is_index
         Whether it is the index of a pandas table.
     first
-        The cell of the first row as text.
+        The cell of the first row as the file has its text; empty for one that is no text.
     """
 
     name: str
@@ -197,7 +197,7 @@ def arrow_columns(path: Path, table: Any) -> list[RawColumn]:
     ):
         name, column = canonical(header) or f"{at} (without a name)", plain(received)
         kind = column.type
-        numbers, cells = None, ()
+        numbers, cells, first = None, (), ""
         if types.is_integer(kind) or types.is_floating(kind):
             numbers = column.cast(float64(), safe=False).to_numpy()
         elif types.is_boolean(kind) or types.is_decimal(kind) or types.is_null(kind):
@@ -206,9 +206,9 @@ def arrow_columns(path: Path, table: Any) -> list[RawColumn]:
         else:
             cells = column.to_pylist()
             texts = all(cell is None or isinstance(cell, str) for cell in cells)
-            numbers = _numbers(cells) if texts else None
+            numbers, first = _numbers(cells) if texts else None, str(cells[0] or "")
         columns.append(
-            RawColumn(name, numbers, () if numbers is not None else cells, header in index)
+            RawColumn(name, numbers, () if numbers is not None else cells, header in index, first)
         )
     return columns
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from stream_detector import cli
 from stream_detector.clients.memory import MemoryBroker
@@ -87,6 +89,25 @@ def test_the_key_of_the_record_is_as_the_file_has_it(run: Run) -> None:
     code, out, err = run("Fleet 7.csv", "--yes", "--recipe-only", "--json")
     assert code == 0, err
     assert json.loads(out)["record"]["key"] == "007"
+
+
+@pytest.mark.parametrize(
+    ("machines", "key"), [(["m1", "m2"], "m1"), (["007", "010"], "007"), ([7, 10], "7")]
+)
+def test_the_key_of_the_record_is_that_of_a_parquet_file(
+    run: Run, machines: list[Any], key: str
+) -> None:
+    rng = np.random.default_rng(0)
+    table = {
+        "when": [START + 1_000 * step for step in range(600) for _ in machines],
+        "machine": machines * 600,
+        "flow": rng.normal(size=1_200),
+    }
+    parquet.write_table(pa.table(table), "fleet.parquet")
+    words = ("--yes", "--recipe-only", "--json", "--key", "machine")
+    code, out, err = run("fleet.parquet", *words)
+    assert code == 0, err
+    assert json.loads(out)["record"]["key"] == key
 
 
 def test_a_file_with_one_value_a_row_gives_the_recipe_of_one_with_a_column_each(run: Run) -> None:
