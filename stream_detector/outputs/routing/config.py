@@ -284,6 +284,14 @@ class Secret(NamedTuple):
         return found
 
 
+def secrets_of(route: BaseRoute) -> list[Secret]:
+    """Return where the secrets of a route are, those that it does not name included."""
+    return [
+        Secret(key, *(getattr(route, f"{key}_{place}", None) for place in ("file", "env")))
+        for key in ("authorization", "secret", "url")
+    ]
+
+
 def _repeated(names: list[str]) -> list[str]:
     """Return the names that are given more than once."""
     return sorted({each for each in names if names.count(each) > 1})

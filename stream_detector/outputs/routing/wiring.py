@@ -1,8 +1,9 @@
 """Make the routes that a file describes, and run each in a thread of its own."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from stream_detector.assembly import connect_reader, connect_to_route, schemas_for
 from stream_detector.core.alerting.alert import Alert
@@ -16,6 +17,7 @@ from stream_detector.outputs.routing.config import (
     RouteFile,
     Secret,
     WebhookRoute,
+    secrets_of,
 )
 from stream_detector.outputs.routing.delivery import RouteContext
 from stream_detector.outputs.routing.outbox import Outbox
@@ -59,17 +61,22 @@ def make_sink(route: BaseRoute, clock: Clock) -> Sink:
 
 
 def sink_problems(file: RouteFile) -> list[str]:
-    """Return what keeps routes of a file from sending, one problem a route.
+    """Return what keeps routes of a file from sending.
 
     Secrets are read, and none is in a problem; no sink is reached.
     """
     clock, problems = SystemClock(), []
     for route in file.route:
-        try:
-            make_sink(route, clock)
-        except ConfigError as error:
-            problems.append(str(error))
-    return problems
+        makers: list[Callable[[], object]] = [
+            *(partial(each.read, route.name) for each in secrets_of(route)),
+            partial(make_sink, route, clock),
+        ]
+        for make in makers:
+            try:
+                make()
+            except ConfigError as error:
+                problems.append(str(error))
+    return list(dict.fromkeys(problems))  # a sink without its secret has the secret's problem
 
 
 def _http_post(route: AlertmanagerRoute | WebhookRoute, url: str) -> HttpPost:
@@ -77,7 +84,11 @@ def _http_post(route: AlertmanagerRoute | WebhookRoute, url: str) -> HttpPost:
     secret = Secret("authorization", route.authorization_file, route.authorization_env)
     authorization = secret.read(route.name)
     headers = {} if authorization is None else {"Authorization": authorization}
-    return HttpPost(url, route.timeout_s, route.cafile, headers)
+    try:
+        return HttpPost(url, route.timeout_s, route.cafile, headers)
+    except ConfigError as error:
+        message = f"route {route.name}: {error}"
+        raise ConfigError(message) from None
 
 
 def make_runner(

@@ -127,11 +127,15 @@ name = "two"
 sink = "webhook"
 url = "http://two"
 secret_file = "{tmp_path}/nothing"
+authorization_env = "NOT_THERE"
 """)
     code, printed, errors = run("route", "--config", config, "--check")
     assert (code, printed.splitlines()[:2]) == (2, CHECKED)
-    assert "HOOK_SECRET: expected a text, received none; sink one: authorization: expec" in errors
+    assert "HOOK_SECRET: expected a text, received none; route one: sink one: author" in errors
     assert f"; route two: secret_file {tmp_path}/nothing cannot be read: No such file" in errors
+    assert "; route two: authorization_env: the environment variable NOT_THERE" in errors
+    assert errors.count("route hook") == errors.count("route one") == 1
+    assert errors.count("route two") == 2
     assert "hunter" not in printed + errors
     assert "pager" not in errors
 
