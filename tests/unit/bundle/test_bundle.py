@@ -33,6 +33,7 @@ from stream_detector.bundle import (
     write_bundle,
     write_content,
 )
+from stream_detector.bundle.arrays import check_archive
 from stream_detector.bundle.folder import BYTES_MAX
 from stream_detector.bundle.manifest import CONTENT, digest, dump_manifest
 from stream_detector.core.detector import WindowDetector
@@ -181,8 +182,10 @@ def test_what_was_left_out_of_training_is_read_back(tmp_path: Path) -> None:
 def test_counts_of_what_was_left_out_that_contradict_are_refused(
     bundle: Bundle, changes: dict[str, Any]
 ) -> None:
-    rewrite_manifest(bundle.path, left_out=LEFT_OUT)
-    assert read_bundle(bundle.path).manifest.left_out is not None
+    every = {"n_windows": 3, "n_left_out": 1, "left_out": [0], "kept": [1, 9]}
+    for right in (LEFT_OUT, LEFT_OUT | {"by_key": [{"key": "", **every}]}):
+        rewrite_manifest(bundle.path, left_out=right)
+        assert read_bundle(bundle.path).manifest.left_out is not None
     rewrite_manifest(bundle.path, left_out=LEFT_OUT | changes)
     with pytest.raises(BundleIntegrityError, match="missing or wrong values: left_out"):
         read_bundle(bundle.path)
@@ -621,6 +624,15 @@ def test_a_scaler_that_inflates_to_gigabytes_is_refused_before_it_does(bundle: B
     with pytest.raises(BundleIntegrityError, match=r"at most 4,194,304 bytes inflated, received 5"):
         read_bundle(bundle.path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
+
+
+def test_an_archive_may_be_as_large_as_is_said() -> None:
+    content = archive_of(a=np.zeros(1_000))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        n_bytes = sum(len(archive.read(name)) for name in archive.namelist())
+    check_archive(content, n_bytes)
+    with pytest.raises(ValueError, match=f"expected at most {n_bytes - 1:,} bytes inflated"):
+        check_archive(content, n_bytes - 1)
 
 
 def test_importing_it_loads_no_engine() -> None:

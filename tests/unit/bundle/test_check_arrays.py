@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stream_detector.bundle.check_arrays import (
+    N_PEAKS_MAX,
     dump_checks,
     load_checks,
     pack_checks,
@@ -18,7 +19,7 @@ from stream_detector.core.scoring.checks import CHECK_KINDS, looks_of
 from stream_detector.core.scoring.look_limits import calibrate_looks
 from stream_detector.core.scoring.members import Combine, Members
 from stream_detector.core.scoring.neighbours import fit_neighbours
-from stream_detector.core.scoring.normal_scores import keep_scores
+from stream_detector.core.scoring.normal_scores import N_KEPT_MAX, keep_scores
 from stream_detector.core.scoring.rhythm import RhythmLimits
 from stream_detector.core.scoring.tails import CalibrationScores
 from stream_detector.errors import BundleIntegrityError
@@ -127,16 +128,18 @@ def test_they_come_back_bit_for_bit(with_times: bool) -> None:
         ("look_checks", np.array([0, 1, 0], np.int8)),
         ("look_middles", np.zeros(3)),
         ("look_scales", np.zeros(37)),
-        ("member_widths", np.array([1.0, 0.0, 1.0])),
-        ("member_middles", np.array([1.0, np.nan, 1.0])),
+        ("member_widths", np.array([1.0, 0.0, 1.0, 1.0, 1.0, 1.0])),
+        ("member_middles", np.array([1.0, np.nan, 1.0, 1.0, 1.0, 1.0])),
         ("scores", np.array([2.0, 1.0])),
         ("scores", np.empty(0)),
+        ("scores", np.zeros(N_KEPT_MAX + 1)),
         ("n_windows", np.array(0)),
         ("tail", np.array([1.0, 0.0, 0.0, 1.0])),
         ("tail", np.array([1.0, 1.0, 0.6, 1.0])),
         ("tail", np.array([1.0, 1.0, 0.1, 0.0])),
         ("tail", np.array([1.0, 1.0])),
         ("peaks", np.array([1.0, 2.0])),
+        ("peaks", np.zeros(N_PEAKS_MAX + 1)),
         ("axes_0", np.zeros((4, 20), np.float32)),
         ("has_errors", np.array(1)),
         ("factors_0", np.ones(5, np.float32)),
@@ -160,6 +163,21 @@ def test_what_was_changed_is_refused(name: str, value: Any) -> None:
     arrays = pack_checks(make_checks()) | {name: value}
     with pytest.raises(ValueError, match="expected"):
         unpack_checks(arrays, N_STEPS, N_FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, np.array(n)) for name in ("n_short", "n_peak") for n in (2, N_STEPS)],
+        *[("scores", scores) for scores in (np.zeros(1), np.zeros(N_KEPT_MAX))],
+        *[("tail", np.array([1.0, 1.0, shape, 1.0])) for shape in (0.0, 0.5)],
+        *[("peaks", peaks) for peaks in (np.empty(0), np.zeros(2), np.zeros(N_PEAKS_MAX))],
+        *[("n_windows", np.array(n)) for n in (1, 2**53)],
+    ],
+)
+def test_what_is_at_its_limit_is_read(name: str, value: Any) -> None:
+    checks = unpack_checks(pack_checks(make_checks()) | {name: value}, N_STEPS, N_FEATURES)
+    assert pack_checks(checks)[name].tolist() == value.tolist()
 
 
 @pytest.mark.parametrize("name", sorted(pack_checks(make_checks())))

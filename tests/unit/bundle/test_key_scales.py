@@ -11,7 +11,7 @@ import pytest
 from fuzz_bundle import check_every_byte
 from halving_bundle import ROOT, make_bundle
 
-from stream_detector.bundle import Bundle, read_bundle
+from stream_detector.bundle import Bundle, arrays, read_bundle
 from stream_detector.bundle.arrays import dump_key_scales
 from stream_detector.bundle.manifest import digest, dump_manifest
 from stream_detector.core.features import Features
@@ -125,6 +125,32 @@ def test_wrong_scales_are_refused(bundle: Bundle, changes: dict[str, Any], words
     put(bundle, archive_of(**changes))
     with pytest.raises(BundleIntegrityError, match=f"key_scales.npz.*{words}"):
         read_bundle(bundle.path)
+
+
+def test_the_smallest_scale_is_read(bundle: Bundle) -> None:
+    smallest = np.finfo(np.float32).smallest_normal
+    put(bundle, archive_of(scale=np.array([[1, smallest], [1, 1]], np.float32)))
+    scales = read_bundle(bundle.path).features.key_scales
+    assert scales is not None
+    assert scales.scale[0, 1] == smallest
+
+
+def test_from_one_key_on_to_the_most_scales_are_read(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key alone has its name by chance, so that a new one is no reason to wait."""
+    monkeypatch.setattr(arrays, "KEY_SCALES_MAX", 2)
+    for n_keys, is_right in ((1, True), (2, True), (3, False)):
+        numbers = np.ones((n_keys, 2), np.float32)
+        lengths = np.ones(n_keys, np.uint32)
+        text = np.arange(97, 97 + n_keys, dtype=np.uint8)
+        put(bundle, archive_of(keys=text, key_lengths=lengths, offset=numbers, scale=numbers))
+        if is_right:
+            warm_up_samples = read_bundle(bundle.path).features.warm_up_samples
+            assert (warm_up_samples > 0) == (n_keys > 1)
+        else:
+            with pytest.raises(BundleIntegrityError, match="expected 1 to 2 different keys"):
+                read_bundle(bundle.path)
 
 
 @pytest.mark.parametrize(

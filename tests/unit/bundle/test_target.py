@@ -12,6 +12,7 @@ from stream_detector.bundle import (
     check_target,
     other_bundle,
     read_bundle,
+    target,
     write_bundle,
 )
 from stream_detector.bundle.manifest import CONTENT, MANIFEST, MAYBE, Facts
@@ -60,6 +61,14 @@ def test_a_manifest_that_cannot_be_read_is_another_bundle_s(bundle: Path, conten
     (bundle / MANIFEST).write_bytes(content)
     assert "--overwrite" in refusal(bundle, "pumps")
     check_target(bundle, "pumps", overwrite=True)
+
+
+def test_a_manifest_is_read_up_to_a_size(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    n_bytes = (bundle / MANIFEST).stat().st_size
+    monkeypatch.setattr(target, "_MANIFEST_BYTES_MAX", n_bytes)
+    assert other_bundle(bundle, "pumps") is None
+    monkeypatch.setattr(target, "_MANIFEST_BYTES_MAX", n_bytes - 1)
+    assert other_bundle(bundle, "pumps") == "a bundle without a manifest"
 
 
 def test_files_without_a_manifest_are_another_bundle_s(bundle: Path) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from stream_detector.clients import _header_check
+from stream_detector.clients._header_check import HeaderCheck
 from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.codec.dead_letters import encode_dead_letter, is_left_out
 from stream_detector.core.detector import WindowDetector
@@ -77,3 +79,17 @@ def test_nothing_is_asked_where_no_record_without_headers_is_rejected(
 ) -> None:
     *_, asked = judge({0: 7}, record(GOOD), record(BAD, ("a", b"1")))
     assert asked == []
+
+
+@pytest.mark.parametrize("n_at_once", [1, 2, 3, 500])
+def test_headers_are_read_again_however_many_records_a_poll_has(
+    monkeypatch: pytest.MonkeyPatch, n_at_once: int
+) -> None:
+    monkeypatch.setattr(_header_check, "_POLL_RECORDS_MAX", n_at_once)
+    broker = MemoryBroker()
+    broker.create_topic("telemetry")
+    broker.feed("telemetry", [record(BAD), *[record(BAD, ("ab", b"1"))] * 4])
+    check = HeaderCheck(lambda topic: broker.connect(topics=[topic]))
+    where = TopicPartition("telemetry", 0)
+    found = check.lost_headers({where: [0, 1, 2, 4]})
+    assert found == {(where, 1): 3, (where, 2): 3, (where, 4): 3}

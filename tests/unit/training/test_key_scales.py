@@ -104,6 +104,15 @@ def test_a_key_with_too_few_samples_has_none_of_its_own() -> None:
         fit_key_scales(samples, values, "data mine")
 
 
+def test_no_more_keys_than_a_bundle_can_hold_have_scales(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_scales, "KEY_SCALES_MAX", 2)
+    samples, values = samples_of([ramp(0, 1)], [ramp(0, 1)])
+    assert len(fit_key_scales(samples, values, "data").keys) == 2
+    samples, values = samples_of([ramp(0, 1)], [ramp(0, 1)], [ramp(0, 1)])
+    with pytest.raises(DatasetError, match="expected 1 to 2 keys .* received 3 of 3"):
+        fit_key_scales(samples, values, "data")
+
+
 def windows_of(
     *columns: list[tuple[float, float]], labels: list[int] | None = None
 ) -> tuple[Dataset, list[str]]:

@@ -57,9 +57,10 @@ def test_an_epoch_has_an_order_of_its_own_and_always_the_same(stream: WindowStre
     assert len({tuple(each) for each in (first, second, other)}) == 3
 
 
-def test_as_many_windows_are_mixed_as_are_held(stream: WindowStream) -> None:
-    """With 60 these are three row groups of 23, with all of them one draw of all."""
-    some = numbers_of(list(StreamedPairs(stream, PLAIN, 0.0, 5, 60).batches(0, 16)))
+@pytest.mark.parametrize("n_mixed", [60, 3 * N_ROWS])
+def test_as_many_windows_are_mixed_as_are_held(stream: WindowStream, n_mixed: int) -> None:
+    """With up to 69 these are three row groups of 23, with all of them one draw of all."""
+    some = numbers_of(list(StreamedPairs(stream, PLAIN, 0.0, 5, n_mixed).batches(0, 16)))
     held = [some[start : start + 3 * N_ROWS] for start in range(0, N_WINDOWS, 3 * N_ROWS)]
     groups = [{number // N_ROWS for number in each} for each in held]
     assert [len(each) for each in groups] == [3, 3, 3, 3, 1]

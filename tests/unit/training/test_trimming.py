@@ -11,6 +11,7 @@ from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.checks import looks_of
 from stream_detector.datasets import Dataset
 from stream_detector.recipes import load_recipe
+from stream_detector.training import trimming
 from stream_detector.training.trimming import (
     FAR,
     N_KEYS_MIN,
@@ -80,6 +81,14 @@ def test_spans_are_named_by_key_and_time() -> None:
     assert "set scorer.trim = false" in text
 
 
+@pytest.mark.parametrize(("start_ms", "n_spans"), [(59_000, 1), (59_001, 2)])
+def test_windows_that_meet_are_one_span(start_ms: int, n_spans: int) -> None:
+    starts = np.array([0, start_ms], np.int64)
+    ends = starts + 59_000.0
+    text = describe_faults(np.ones(2, np.bool_), ("a", "a"), starts, ends, WHY)
+    assert text.count(" from ") == n_spans
+
+
 @pytest.mark.parametrize(("n_faults", "is_too_many"), [(0, False), (2, False), (3, True)])
 def test_more_than_a_tenth_of_the_windows_are_no_faults(n_faults: int, is_too_many: bool) -> None:
     text = describe_too_many(np.arange(20) < n_faults)
@@ -87,8 +96,8 @@ def test_more_than_a_tenth_of_the_windows_are_no_faults(n_faults: int, is_too_ma
     assert text is None or text.startswith("3 of 20 training windows (15.0%) are unlike those")
 
 
-def test_many_spans_are_counted() -> None:
-    n_windows = 12
+@pytest.mark.parametrize(("n_windows", "more"), [(5, ""), (12, ", and 7 more spans")])
+def test_many_spans_are_counted(n_windows: int, more: str) -> None:
     start_ms = 100_000 * np.arange(n_windows, dtype=np.int64)
     text = describe_faults(
         np.ones(n_windows, np.bool_),
@@ -98,7 +107,7 @@ def test_many_spans_are_counted() -> None:
         WHY,
     )
     assert text.count(" from ") == 5
-    assert "and 7 more spans" in text
+    assert f"Z{more}; if they are normal" in text
 
 
 def beats(n_windows: int, seed: int = 0) -> FloatArray:
@@ -120,6 +129,17 @@ def test_windows_unlike_most_of_their_key_are_strange() -> None:
     found = find_strange(windows, np.zeros(120, np.intp))
     assert np.flatnonzero(found).tolist() == STRANGE
     assert not find_strange(beats(120), np.zeros(120, np.intp)).any()
+
+
+@pytest.mark.parametrize("n_compared_max", [40, 4_096])
+def test_the_first_and_the_last_window_are_compared_with_others_alone(
+    monkeypatch: pytest.MonkeyPatch, n_compared_max: int
+) -> None:
+    monkeypatch.setattr(trimming, "_N_COMPARED_MAX", n_compared_max)
+    windows = beats(120)
+    windows[[0, 119], 3:9, 0] += 6
+    found = np.flatnonzero(find_strange(windows, np.zeros(120, np.intp)))
+    assert {0, 119} <= {*found.tolist()}
 
 
 def test_a_signal_far_from_zero_is_judged_as_one_at_zero() -> None:
