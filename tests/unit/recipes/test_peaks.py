@@ -122,6 +122,16 @@ def test_what_is_just_within_is_taken(override: str) -> None:
     assert beats(override).peaks is not None
 
 
+def test_times_are_of_so_many_samples_at_least() -> None:
+    least = ("peaks.refractory_ms=60", "peaks.search_ms=80", "peaks.context_ms=80")
+    assert beats("window.sample_interval_ms=10", *least).peaks is not None
+
+
+def test_samples_without_a_time_between_them_are_refused_in_words() -> None:
+    with pytest.raises(ConfigError, match="window.sample_interval_ms: expected at least 1"):
+        beats("window.sample_interval_ms=0")
+
+
 def test_windows_round_peaks_need_the_table() -> None:
     with pytest.raises(ConfigError, match=r"peaks: expected with .* received none"):
         load_recipe(MODELS / "mitdb-dense.toml", ["window.align=peaks"])

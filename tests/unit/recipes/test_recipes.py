@@ -154,6 +154,13 @@ def test_all_problems_at_once_each_with_key_expected_and_received() -> None:
         assert part in message
 
 
+@pytest.mark.parametrize(("n_problems", "end"), [(50, "k49"), (51, "and 1 more")])
+def test_of_very_many_problems_the_first_are_named(n_problems: int, end: str) -> None:
+    message = refusal(*(f"data.k{number}=1" for number in range(n_problems)))
+    assert end in message.rpartition(";")[2]
+    assert ("more" in message) == (n_problems > 50)
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -195,6 +202,10 @@ def test_all_problems_at_once_each_with_key_expected_and_received() -> None:
         (
             ["training.devices=128", "training.batch_size=64"],
             "training.batch_size: expected a multiple of training.devices = 128",
+        ),
+        (
+            ["training.devices=2", "training.batch_size=1"],
+            "training.batch_size: expected a multiple of training.devices = 2",
         ),
         (
             ["network.kind=adversarial", "training.devices=all"],
@@ -605,6 +616,34 @@ def test_windows_that_cannot_be_cut_are_refused(overrides: list[str], expected: 
 
 
 @pytest.mark.parametrize(
+    "overrides",
+    [
+        ["sample_interval_ms=1"],
+        ["sample_interval_ms=10", "gap_ms_max=15"],
+        ["sample_interval_ms=10", "gap_ms_max=2560", "key_ttl_ms=2560"],
+        ["allowed_lateness_ms=3600000"],
+    ],
+)
+def test_windows_of_the_smallest_and_the_largest_numbers_can_be_cut(overrides: list[str]) -> None:
+    recipe = load_recipe(SAMPLES, ["window.gap_ms_max=", *(f"window.{each}" for each in overrides)])
+    for each in overrides:
+        name, _, value = each.partition("=")
+        assert getattr(recipe.window, name) == float(value)
+
+
+def test_a_window_has_a_largest_number_of_values() -> None:
+    own = ["data.name=csv", "data.path=x.csv", "data.seed=", "data.n_windows="]
+    assert load_recipe(TUTORIAL, [*own, "window.steps=262144"]).window.steps == 262_144
+    with pytest.raises(ConfigError, match="expected at most 262144 values in a window"):
+        load_recipe(TUTORIAL, [*own, "window.steps=131073", "window.features=2"])
+
+
+def test_a_range_of_one_valid_value_is_one() -> None:
+    changes = [f"alerting.features.p.valid_{each}=3" for each in ("min", "max")]
+    assert load_recipe(TUTORIAL, changes).alerting.features["p"].valid_min == 3
+
+
+@pytest.mark.parametrize(
     ("overrides", "expected"),
     [
         (["no_data_after_ms=3600000"], "less than window.key_ttl_ms = 3600000, received 3600000"),
@@ -625,6 +664,10 @@ def test_data_is_missed_between_those_bounds_and_off_by_default() -> None:
         assert recipe.live_rules.no_data_after_ms == after_ms
     with pytest.raises(ConfigError, match="no_data_after_ms: expected only with"):
         load_recipe(TUTORIAL, ["alerting.no_data_after_ms=1000"])
+    whole = ["window.sample_interval_ms=10", "window.gap_ms_max="]
+    assert load_recipe(SAMPLES, [*whole, "alerting.no_data_after_ms=11"])
+    with pytest.raises(ConfigError, match="expected more than window.sample_interval_ms = 10"):
+        load_recipe(SAMPLES, [*whole, "alerting.no_data_after_ms=10"])
 
 
 @pytest.mark.parametrize(
@@ -725,6 +768,18 @@ def test_principal_components_may_be_all_values_of_a_window_and_need_no_training
     assert load_recipe(path, [*changes, "training="]).n_epochs == 1
     assert load_recipe(path, [*changes, "training.epochs=7"]).n_epochs == 1
     assert load_recipe(path, ["training.epochs=7"]).n_epochs == 7
+
+
+@pytest.mark.parametrize("n_samples", [0, 20, 10_000])
+def test_a_new_key_may_wait_for_so_many_samples(n_samples: int) -> None:
+    recipe = load_recipe(TELEMETRY, [f"scaling.warm_up_samples={n_samples}"])
+    assert recipe.scaling.warm_up_samples == n_samples
+
+
+def test_a_count_may_be_as_large_as_any_other() -> None:
+    most = 2**31 - 1
+    changes = [f"training.{each}={most}" for each in ("devices", "batch_size")]
+    assert load_recipe(TUTORIAL, changes).training.devices == most
 
 
 @pytest.mark.parametrize("devices", ["1", "2", "64", "'all'"])
