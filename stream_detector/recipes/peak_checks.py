@@ -35,7 +35,7 @@ def _frequency_problems(peaks: Mapping[str, Any], interval_ms: float) -> Iterato
         band = peaks.get(key)
         if not isinstance(band, Sequence) or not band or not all(map(is_number, band)):
             continue
-        if list(band) != sorted({*band}) or band[0] <= 0 or band[-1] > 500 / interval_ms:
+        if list(band) != sorted({*band}) or band[-1] > 500 / interval_ms:
             yield (
                 f"peaks.{key}: expected two frequencies, the lower one first, up to "
                 f"{500 / interval_ms:g} Hz, half the samples a second, received {list(band)!r}"

@@ -112,6 +112,16 @@ def tiled(*repeats: int) -> ModelProto:
     return model([node("Tile", ["w", "t"], ["r"])], [integers("t", *repeats)])
 
 
+def tiled_as_listed(*repeats: int) -> ModelProto:
+    """Return the same with the numbers as a list of the tensor, and not as its bytes."""
+    listed = helper.make_tensor("t", TensorProto.INT64, [len(repeats)], repeats)
+    return model([node("Tile", ["w", "t"], ["r"])], [listed])
+
+
+def joined(axis: int) -> ModelProto:
+    return model([node("Concat", ["w", "w"], ["r"], axis=axis)])
+
+
 def padded(pad: int) -> ModelProto:
     weights = numpy_helper.from_array(np.ones((4, 4, 1), np.float32), "k")
     return model([node("Conv", ["w", "k"], ["r"], pads=[pad, pad])], [weights])
@@ -153,6 +163,9 @@ def test_a_network_that_halves_is_loaded(tmp_path: Path) -> None:
         lambda: tiled(1, SIZE_MAX + 1, 1),
         lambda: tiled(SIZE_MAX, SIZE_MAX, 2),
         lambda: tiled(1, -(2**63), 1),
+        lambda: tiled_as_listed(1, SIZE_MAX + 1, 1),
+        lambda: tiled_as_listed(1, -(2**63), 1),
+        lambda: joined(-(2**63)),
         lambda: padded(SIZE_MAX + 1),
         lambda: many(NODES_MAX + 1),
         lambda: model([node("Scan", ["w"], ["r"])]),
@@ -175,7 +188,15 @@ def test_what_train_does_not_write_is_refused_at_once(
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: tiled(1, SIZE_MAX, 1), lambda: padded(SIZE_MAX), lambda: many(NODES_MAX)]
+    "make",
+    [
+        lambda: tiled(1, SIZE_MAX, 1),
+        lambda: tiled(SIZE_MAX, SIZE_MAX, 1),
+        lambda: tiled_as_listed(1, SIZE_MAX, 1),
+        lambda: joined(-1),
+        lambda: padded(SIZE_MAX),
+        lambda: many(NODES_MAX),
+    ],
 )
 def test_the_largest_sizes_are_let_through(make: Callable[[], ModelProto]) -> None:
     check_graph(HERE, make().SerializeToString())

@@ -665,7 +665,8 @@ def test_data_is_missed_between_those_bounds_and_off_by_default() -> None:
     with pytest.raises(ConfigError, match="no_data_after_ms: expected only with"):
         load_recipe(TUTORIAL, ["alerting.no_data_after_ms=1000"])
     whole = ["window.sample_interval_ms=10", "window.gap_ms_max="]
-    assert load_recipe(SAMPLES, [*whole, "alerting.no_data_after_ms=11"])
+    recipe = load_recipe(SAMPLES, [*whole, "alerting.no_data_after_ms=11"])
+    assert recipe.live_rules.no_data_after_ms == 11
     with pytest.raises(ConfigError, match="expected more than window.sample_interval_ms = 10"):
         load_recipe(SAMPLES, [*whole, "alerting.no_data_after_ms=10"])
 

@@ -310,13 +310,19 @@ def test_of_windows_that_overlap_only_the_worst_is_shown(find: Find) -> None:
     )
     findings = find(
         recipe,
-        windows_of(2.0, 3.0, 2.5, 2.2, 2.4, n_steps=4),
-        [0] * 5,
-        keys=("a", "a", "a", "a", "b"),
-        start_ms=np.array([0, 10, 20, 50, 20]),
+        windows_of(2.0, 3.0, 2.5, 2.2, 2.4, 2.3, n_steps=4),
+        [0] * 6,
+        keys=("a", "a", "a", "a", "b", "a"),
+        start_ms=np.array([0, 10, 20, 50, 20, 40]),  # the last begins with the end of the second
     )
     assert findings.worst_false_alarms(6).tolist() == [1, 4, 3]
     assert findings.worst_false_alarms(2).tolist() == [1, 4]
+
+
+def test_a_window_is_scored_as_anomalous_above_the_threshold(find: Find) -> None:
+    findings = find(beat_recipe(), windows_of(1.0, 1.0, 1.001, 1.001), [1, 0, 1, 0])
+    assert findings.worst_misses(9).tolist() == [0]
+    assert findings.worst_false_alarms(9).tolist() == [3]
 
 
 def test_examples_go_from_the_least_error_to_the_largest(find: Find) -> None:

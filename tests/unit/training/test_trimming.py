@@ -84,7 +84,7 @@ def test_spans_are_named_by_key_and_time() -> None:
 @pytest.mark.parametrize(("start_ms", "n_spans"), [(59_000, 1), (59_001, 2)])
 def test_windows_that_meet_are_one_span(start_ms: int, n_spans: int) -> None:
     starts = np.array([0, start_ms], np.int64)
-    ends = starts + 59_000.0
+    ends = starts.astype(np.float64) + 59_000
     text = describe_faults(np.ones(2, np.bool_), ("a", "a"), starts, ends, WHY)
     assert text.count(" from ") == n_spans
 
