@@ -128,7 +128,7 @@ def test_times_are_of_so_many_samples_at_least() -> None:
 
 
 def test_samples_without_a_time_between_them_are_refused_in_words() -> None:
-    with pytest.raises(ConfigError, match="window.sample_interval_ms: expected at least 1"):
+    with pytest.raises(ConfigError, match=r"window.sample_interval_ms: expected at least 1"):
         beats("window.sample_interval_ms=0")
 
 

@@ -667,7 +667,7 @@ def test_data_is_missed_between_those_bounds_and_off_by_default() -> None:
     whole = ["window.sample_interval_ms=10", "window.gap_ms_max="]
     recipe = load_recipe(SAMPLES, [*whole, "alerting.no_data_after_ms=11"])
     assert recipe.live_rules.no_data_after_ms == 11
-    with pytest.raises(ConfigError, match="expected more than window.sample_interval_ms = 10"):
+    with pytest.raises(ConfigError, match=r"expected more than window.sample_interval_ms = 10"):
         load_recipe(SAMPLES, [*whole, "alerting.no_data_after_ms=10"])
 
 

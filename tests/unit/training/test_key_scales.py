@@ -109,7 +109,7 @@ def test_no_more_keys_than_a_bundle_can_hold_have_scales(monkeypatch: pytest.Mon
     samples, values = samples_of([ramp(0, 1)], [ramp(0, 1)])
     assert len(fit_key_scales(samples, values, "data").keys) == 2
     samples, values = samples_of([ramp(0, 1)], [ramp(0, 1)], [ramp(0, 1)])
-    with pytest.raises(DatasetError, match="expected 1 to 2 keys .* received 3 of 3"):
+    with pytest.raises(DatasetError, match=r"expected 1 to 2 keys .* received 3 of 3"):
         fit_key_scales(samples, values, "data")
 
 
