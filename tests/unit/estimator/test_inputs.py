@@ -124,6 +124,12 @@ def test_a_table_of_windows_is_one() -> None:
         prepare(take(pd.DataFrame({"a": series()})), wishes(record="window"))
 
 
+def test_a_window_may_be_one_step() -> None:
+    wanted = wishes(window=1)
+    wanted.check()
+    assert wanted.n_steps == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

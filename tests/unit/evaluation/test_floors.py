@@ -77,6 +77,14 @@ def test_without_training_data_the_floors_that_learn_are_left_out() -> None:
     assert set(score_floors(samples, samples_of(wave(N_STEPS)))) == set(FLOOR_NOTES)
 
 
+@pytest.mark.parametrize(("n_samples", "is_scored"), [(N_STEPS - 1, False), (N_STEPS, True)])
+def test_a_series_as_long_as_a_window_is_scored(n_samples: int, is_scored: bool) -> None:
+    found = score_floors(samples_of(wave(n_samples)), samples_of(wave(200)))
+    scores = found[f"PCA of {N_STEPS} samples"]
+    assert np.isfinite(scores.causal[-1]) == is_scored
+    assert np.isfinite(scores.put_back).all() == is_scored
+
+
 def test_labelled_faults_are_not_learnt() -> None:
     values, labels = wave(400), np.zeros(400, np.int8)
     values[200:240] += 9.0

@@ -198,6 +198,12 @@ def test_a_put_back_score_is_the_mean_of_the_windows_over_a_sample(jitter: bool)
     assert np.isnan(expected).any()
 
 
+def test_a_window_may_be_one_sample() -> None:
+    samples, detector = samples_of([2.0, 0.0, 0.0]), detector_of(n_steps=1)
+    run = run_offline(detector, samples)
+    assert (point_scores(run, samples, 10.0).causal > 0).tolist() == [True, False, False]
+
+
 def test_put_back_scores_keep_small_values_beside_large_ones() -> None:
     samples = samples_of([1e9] * 4 + [0.0] * 8 + [1e-3] * 8)
     run = run_offline(detector_of(), samples)
