@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stream_detector.bundle.manifest import KEY_SCALES, SCALER
 from stream_detector.core.codec.keys import KEY_BYTES_MAX
 from stream_detector.core.key_scales import KEY_SCALES_BYTES_MAX, KEY_SCALES_MAX, KeyScales
+from stream_detector.core.scoring.relative import Relative
 from stream_detector.core.scoring.scaling import SCALER_KINDS, Scaler
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
 from stream_detector.text import printable, shorten
@@ -40,6 +41,10 @@ _SCALE_MIN = float(np.finfo(np.float32).smallest_normal)
 """Smallest scale of a key: 1 / scale, of which the fleet's is the median, must be finite."""
 
 
+_MASKS = ("is_constant", "is_relative", "is_counter")
+"""What a scaler may know of each feature; the last two come together."""
+
+
 def dump_scaler(scaler: Scaler) -> bytes:
     """Return the scaler as the content of an .npz file."""
     buffer = io.BytesIO()
@@ -50,6 +55,9 @@ def dump_scaler(scaler: Scaler) -> bytes:
     }
     if scaler.is_constant is not None:
         arrays["is_constant"] = scaler.is_constant
+    if scaler.relative is not None:
+        arrays["is_relative"] = scaler.relative.is_relative
+        arrays["is_counter"] = scaler.relative.is_counter
     np.savez(buffer, **arrays)
     return buffer.getvalue()
 
@@ -59,12 +67,13 @@ def load_scaler(path: Path, content: bytes, n_features: int) -> Scaler:
     with arrays_of(path, SCALER, content, SCALER_BYTES_MAX) as arrays:
         # What is no array comes back as bytes, and then has another shape than it must.
         offset, scale = (np.asarray(arrays[name]) for name in ("offset", "scale"))
-        is_constant = np.asarray(arrays["is_constant"]) if "is_constant" in arrays else None
-        scaler = Scaler(str(arrays["kind"]), offset, scale, is_constant)
+        masks = {name: np.asarray(arrays[name]) for name in _MASKS if name in arrays}
+        relative = Relative(*(masks[name] for name in _MASKS[1:])) if _MASKS[1] in masks else None
+        scaler = Scaler(str(arrays["kind"]), offset, scale, masks.get("is_constant"), relative)
     _check_array(path, f"{SCALER} offset", scaler.offset, np.float32, (n_features,))
     _check_array(path, f"{SCALER} scale", scaler.scale, np.float32, (n_features,))
-    if scaler.is_constant is not None:
-        _check_array(path, f"{SCALER} is_constant", scaler.is_constant, np.bool_, (n_features,))
+    for name, mask in masks.items():
+        _check_array(path, f"{SCALER} {name}", mask, np.bool_, (n_features,))
     is_usable = np.isfinite(scaler.offset) & np.isfinite(scaler.scale) & (scaler.scale > 0)
     if scaler.kind not in SCALER_KINDS or not is_usable.all():
         first = int(np.argmin(is_usable))

@@ -149,8 +149,9 @@ class Bundle:
         has_fleet = self.key_scales is not None and len(self.key_scales) > 1
         warm_up_samples = self.manifest.recipe.scaling.warm_up_samples if has_fleet else 0
         names, origin = self.manifest.features, self.manifest.origin
-        units = units_of(self.manifest.recipe.data.units, names)
-        return Features(names, origin, self.key_scales, warm_up_samples, units)
+        recipe = self.manifest.recipe
+        units, steps = units_of(recipe.data.units, names), recipe.relative_steps(names)
+        return Features(names, origin, self.key_scales, warm_up_samples, units, steps)
 
     @property
     def reference(self) -> BundleReference:

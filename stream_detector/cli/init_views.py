@@ -23,6 +23,12 @@ def show_made(made: "Made", target: "Target") -> None:
         for table, values in (("window", plan.window), ("alerting", plan.alerting))
         for key, chosen in values.items()
     ]
+    scaling = made.values["scaling"]
+    rows += [
+        (f"scaling.{key}", json.dumps(scaling[key].value), scaling[key].why)
+        for key in ("counters", "relative")
+        if key in scaling
+    ]
     print_table(f"recipe {target.recipe}", ("key", "value", "because"), rows, is_text=True)
     for limit in plan.limits:
         write_line(f"not promised: {limit}")

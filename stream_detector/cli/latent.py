@@ -149,7 +149,7 @@ def reconstruct(
         windows: "FloatArray", keys: Sequence[str], features: "Features"
     ) -> "NDArray[np.float64]":
         _run_scaled(served.bundle, windows, run, f"reconstructing {file.name}")
-        reconstructed = served.bundle.scaler.inverse(np.concatenate(made))
+        reconstructed = served.bundle.scaler.inverse(np.concatenate(made), windows)
         return features.from_key_units(reconstructed, keys)
 
     if window.record == "samples":

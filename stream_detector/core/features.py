@@ -72,6 +72,9 @@ class Features:
     units
         What their values are measured in, such as bar, for people; "" of a feature where that is
         not known. Length n_features, or empty where no unit is known.
+    relative_steps
+        From the means of blocks of how many values a key's deviation is taken, 0 of a feature where
+        it is from one level. Length n_features, or empty where no feature is relative.
 
     Examples
     --------
@@ -84,6 +87,7 @@ class Features:
     key_scales: KeyScales | None = None
     warm_up_samples: int = 0
     units: tuple[str, ...] = ()
+    relative_steps: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)

@@ -256,7 +256,10 @@ class Examination:
         low, high = scaled_range(self.scaler.kind)
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = self.scaler.linear(values)  # (n, n_features)
-            self.values.n_outside += ((scaled < low) | (scaled > high)).sum(axis=0)
+            is_outside = (scaled < low) | (scaled > high)
+        if self.scaler.relative is not None:  # these have no range
+            is_outside[:, self.scaler.relative.is_relative] = False
+        self.values.n_outside += is_outside.sum(axis=0)
         self.values.n_compared += (~np.isnan(values)).sum(axis=0)
 
 

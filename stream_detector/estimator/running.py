@@ -317,5 +317,5 @@ def reconstruct_windows(served: Served, windows: FloatArray, keys: Sequence[str]
         for start in range(0, len(windows), WINDOWS_MAX)
     ]
     nothing = np.empty((0, *windows.shape[1:]), np.float32)
-    inverse = scaler.inverse(np.concatenate([nothing, *made]))
+    inverse = scaler.inverse(np.concatenate([nothing, *made]), windows)
     return to_float32(features.from_key_units(inverse, keys))

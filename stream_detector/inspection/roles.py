@@ -39,8 +39,8 @@ _REPEATED_MAX = 0.02
 """Share of rows with the same time as another of their series, above which they cannot be one."""
 _REGULAR_GAIN = 0.2
 _KEYS_MAX = 50_000
-_N_COURSE_MIN, _RISING_MIN = 50, 0.1
-"""With so many steps, a tenth of them upwards and none downwards, a column is a counter."""
+_N_COURSE_MIN, _SAME_STEP = 50, 1e-6
+"""With so many steps that differ by less than this part of them, a column numbers its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,9 +399,8 @@ def _why_course(values: NDArray[np.float64], series: NDArray[np.intp]) -> str | 
     steps = steps[~np.isnan(steps)]  # beside a missing value
     if len(steps) and not steps.any():
         return "never changes within a key"
-    is_rising = len(steps) > _N_COURSE_MIN and bool((steps >= 0).all())
-    if is_rising and (steps > 0).mean() > _RISING_MIN:
-        return "only ever rises, as a meter or a counter does: give its differences"
+    if len(steps) > _N_COURSE_MIN and np.ptp(steps) <= _SAME_STEP * abs(steps[0]):
+        return "goes on by the same step from row to row, as a row number does"
     return None
 
 

@@ -46,6 +46,7 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _window_problems(tables["window"])
     yield from peak_problems(tables["window"], values.get("peaks"))
     yield from key_scale_problems(tables["window"], tables["scaling"])
+    yield from _scaling_problems(tables["scaling"], tables["window"].get("record"))
     yield from _range_problems(tables)
     yield from _fitting_problems(tables)
     yield from _stream_problems(tables)
@@ -198,27 +199,33 @@ def _window_problems(window: Mapping[str, Any]) -> Iterator[str]:
             yield f"window.key_ttl_ms: expected at least {name} = {least!r}, received {ttl!r}"
 
 
-def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Yield values that need data in [0, 1] where the scaling does not give it."""
-    kind = tables["scaling"].get("kind")
-    sigmoid = tables["network"].get("output_activation") == "sigmoid"
-    record = tables["window"].get("record")
-    if tables["scaling"].get("per_key") is True and record in ("window", "image"):
+def _scaling_problems(scaling: Mapping[str, Any], record: object) -> Iterator[str]:
+    """Yield scaling that the records cannot have."""
+    if scaling.get("per_key") is True and record in ("window", "image"):
         yield (
             "scaling.per_key: expected only with window.record = 'samples', where a key is a "
             f"series, received true with {record!r}"
         )
-    warm_up = tables["scaling"].get("warm_up_samples", 0)
+    for key in ("relative", "counters"):
+        if scaling.get(key) and record == "image":
+            yield f"scaling.{key}: expected only where records are no images, received features"
+    warm_up = scaling.get("warm_up_samples", 0)
     if is_number(warm_up) and 0 < warm_up < N_VALUES_MIN:
         yield (
             f"scaling.warm_up_samples: expected 0 or at least {N_VALUES_MIN}, from which a "
             f"deviation can be told, received {warm_up}"
         )
-    if kind == "pixels" and record != "image":
+    if scaling.get("kind") == "pixels" and record != "image":
         yield (
             "scaling.kind: expected 'pixels' only with window.record = 'image', received it with "
             f"{record!r}"
         )
+
+
+def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield values that need data in [0, 1] where the scaling does not give it."""
+    kind = tables["scaling"].get("kind")
+    sigmoid = tables["network"].get("output_activation") == "sigmoid"
     if sigmoid and kind not in _UNIT_RANGE:
         yield (
             "network.output_activation: a sigmoid gives values in [0, 1] only, expected "

@@ -3,6 +3,7 @@
 The descriptions here are the reference: `docs/generate.py` prints them.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -11,9 +12,11 @@ from pydantic_core import PydanticCustomError
 
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.evaluation import PositiveClass
+from stream_detector.core.features import list_names
 from stream_detector.core.scoring.checks import CHECK_KINDS
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.core.windowing.rules import MissingRule, WindowRules
+from stream_detector.errors import ConfigError
 from stream_detector.recipes.alerting import AlertingSection
 from stream_detector.recipes.columns import TIME_UNITS_MS, ColumnMap, is_time_format
 from stream_detector.recipes.datasets import DATASETS, RecordKind, names_of, names_with
@@ -315,6 +318,20 @@ class ScalingSection(Section):
         description="Training windows that the scaling is fitted to: the normal ones that the "
         "network is trained on, or all, anomalous ones included",
     )
+    relative: Annotated[tuple[ColumnName, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Features that count from the mean of their own window, by name: those whose "
+        "level says nothing, since it goes on to what it never was, such as disk in use; how they "
+        "move within a window is judged as of others",
+        # A bundle without such features is written as it was before there were any.
+        exclude_if=lambda relative: not relative,
+    )
+    counters: Annotated[tuple[ColumnName, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Features that only rise, but where they start again, by name: relative ones, "
+        "which go on from where they were when they start again",
+        exclude_if=lambda counters: not counters,
+    )
     per_key: bool = Field(
         default=False,
         description="Samples only: bring each key to its own normal level and deviation (median "
@@ -401,6 +418,27 @@ class Recipe(Section):
             gap_ms_max=min(window.gap_ms_max or gap_ms, gap_ms),
             peaks=found,
         )
+
+    def relative_steps(self, features: Sequence[str]) -> tuple[int, ...]:
+        """Return the length of a window for each relative feature, 0 for others; none if none is.
+
+        Raises
+        ------
+        ConfigError
+            If `scaling.relative` or `scaling.counters` names a feature that there is not.
+        """
+        scaling = self.scaling
+        for key, names in (("relative", scaling.relative), ("counters", scaling.counters)):
+            unknown = [name for name in names if name not in features]
+            if unknown:
+                message = (
+                    f"scaling.{key}: expected names of the features {list_names(features)}, "
+                    f"received {list_names(unknown)}"
+                )
+                raise ConfigError(message)
+        relative = {*scaling.relative, *scaling.counters}
+        steps = self.window.steps
+        return tuple(steps if name in relative else 0 for name in features) if relative else ()
 
     @property
     def live_rules(self) -> WindowRules:

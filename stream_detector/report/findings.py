@@ -149,13 +149,14 @@ class Findings:
     def redraw(self, rows: Rows) -> Redrawn:
         """Return the windows at some indices with their reconstructions."""
         scaler, features = self.bundle.scaler, self.bundle.features
-        scaled = scaler.transform(self.windows[rows])
+        windows = self.windows[rows]
+        scaled = scaler.transform(windows)
         made = self.reconstruct(scaled)
         errors = value_errors(scaled, made, self.bundle.manifest.threshold.error)
         keys = None if self.keys is None else [self.keys[row] for row in rows.tolist()]
         return Redrawn(
-            features.from_key_units(self.windows[rows].astype(np.float64), keys),
-            features.from_key_units(scaler.inverse(made), keys),
+            features.from_key_units(windows.astype(np.float64), keys),
+            features.from_key_units(scaler.inverse(made, windows), keys),
             errors.mean(axis=1, dtype=np.float64),  # (n_windows, n_features)
         )
 

@@ -100,8 +100,8 @@ def _load_streamed_samples(
     def mark(samples: Samples) -> Samples:
         return _marked(samples, section.leave_out) if section.leave_out else samples
 
-    def fit_scales(samples: Samples) -> KeyScales:
-        return fit_key_scales(samples, samples.values, where)
+    def fit_scales(samples: Samples, names: tuple[str, ...]) -> KeyScales:
+        return fit_key_scales(samples, samples.values, where, recipe.relative_steps(names))
 
     def fit_of_file(
         file: WindowFile, keys: tuple[str, ...], labels: NDArray[np.int8] | None
@@ -200,7 +200,8 @@ def _cut_and_scale(recipe: Recipe, dataset: SampleDataset) -> Dataset:
     features, is_trimmed = Features(names, origin), recipe.training.trim
     if recipe.scaling.per_key and recipe.peaks is None:
         known = replace(samples, labels=None) if is_trimmed else samples
-        scales = fit_key_scales(known, to_float32(samples.values, origin), where)
+        values = to_float32(samples.values, origin)
+        scales = fit_key_scales(known, values, where, recipe.relative_steps(names))
         features = replace(features, key_scales=scales)
     windows = to_windows(dataset, recipe.rules, features)
     if not recipe.scaling.per_key or recipe.peaks is None:

@@ -6,6 +6,7 @@ there, the windows themselves are counted.
 """
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,9 @@ fewer has the fleet's."""
 _LEVEL_MIN = float(np.finfo(np.float32).smallest_normal)
 
 
-def fit_key_scales(samples: Samples, values: FloatArray, where: str) -> KeyScales:
+def fit_key_scales(
+    samples: Samples, values: FloatArray, where: str, relative_steps: Sequence[int] = ()
+) -> KeyScales:
     """Fit an offset and a factor for each key and feature.
 
     The offset is the median of the key's normal samples, and the factor 1 over their robust
@@ -42,6 +45,8 @@ def fit_key_scales(samples: Samples, values: FloatArray, where: str) -> KeyScale
         Their values, float32, shape (n_samples, n_features), without the origin; NaN is missing.
     where
         Name of the data, for messages.
+    relative_steps
+        See `stream_detector.core.features.Features`.
 
     Raises
     ------
@@ -61,7 +66,7 @@ def fit_key_scales(samples: Samples, values: FloatArray, where: str) -> KeyScale
     """
     parts = _normal_by_key(samples.series, samples.labels, len(samples.keys))
     numbers = _with_enough(parts, where, "samples")
-    found = np.array([_of_key(values[parts[number]]) for number in numbers])
+    found = np.array([_of_key(values[parts[number]], relative_steps) for number in numbers])
     return _checked([samples.keys[number] for number in numbers], found, where)
 
 
@@ -189,12 +194,12 @@ def _checked(names: Sequence[str], found: NDArray[np.float64], where: str) -> Ke
     raise DatasetError(message)
 
 
-def _of_key(values: FloatArray) -> NDArray[np.float64]:
+def _of_key(values: FloatArray, relative_steps: Sequence[int]) -> NDArray[np.float64]:
     """Return medians and deviations, shape (2, n_features), of a key's samples; NaN of no value."""
     found = []
-    for column in values.T:
+    for column, n_steps in zip(values.T, relative_steps or repeat(0), strict=False):
         present = column[np.isfinite(column)].astype(np.float64)
-        found.append(robust_spread(present) if len(present) else (np.nan, np.nan))
+        found.append(robust_spread(present, n_steps) if len(present) else (np.nan, np.nan))
     return np.array(found).T
 
 

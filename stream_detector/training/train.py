@@ -28,6 +28,7 @@ from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.check_scorer import CheckScorer
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import feature_errors, window_errors
+from stream_detector.core.scoring.relative import Relative
 from stream_detector.core.scoring.scaling import Scaler, fit_scaler, fit_scaler_by_parts
 from stream_detector.core.scoring.scorer import WINDOWS_MAX, score_windows, usable_windows
 from stream_detector.core.scoring.thresholds import THRESHOLD_MIN
@@ -109,7 +110,7 @@ def train(
     recipe.alerting.business_rules(_features(recipe, dataset))  # so do rules of them
     units_of(recipe.data.units, names)  # likewise
     split = split_normal(recipe, dataset)
-    scaler = _fit_scaler(recipe, dataset, split)
+    scaler = _fit_scaler(recipe, dataset, split, names)
     fitter = CheckFitter(recipe) if recipe.scorer.kind == "checks" else None
     look = score_others if fitter is None else fitter.look
     networks = NetworkFitter(recipe, scaler)
@@ -189,13 +190,17 @@ def evaluate_on(
     return found, errors
 
 
-def _fit_scaler(recipe: Recipe, dataset: Dataset, split: Split) -> Scaler:
+def _fit_scaler(recipe: Recipe, dataset: Dataset, split: Split, names: Sequence[str]) -> Scaler:
     """Fit the scaling; medians, which one pass does not give, to windows in memory."""
     kind, is_every = recipe.scaling.kind, recipe.scaling.fit_on == "all"
+    steps = recipe.relative_steps(names)
+    relative = None
+    if steps:
+        relative = Relative(np.array(steps) > 0, np.isin(names, recipe.scaling.counters))
     if split.stream is None or dataset.stream is None or kind not in ("min-max", "standard"):
-        return fit_scaler(kind, dataset.train if is_every else split.fit)
+        return fit_scaler(kind, dataset.train if is_every else split.fit, relative)
     stream = dataset.stream.every if is_every else split.stream
-    return fit_scaler_by_parts(kind, (windows for _, windows in stream.parts()))
+    return fit_scaler_by_parts(kind, (windows for _, windows in stream.parts()), relative)
 
 
 def _calibrate(

@@ -156,7 +156,7 @@ class CheckScorer:
         from looks at single features, those that do not count are taken as normal.
         """
         looks, before, members = self.checks.looks, looked.view, self.checks.members
-        expected = self.network.scaler.inverse(looked.reconstructions)
+        expected = self.network.scaler.inverse(looked.reconstructions, looked.windows)
         n_steps, of_steps = expected.shape[1], self._counts(looked, expected, count)
         of_looks = np.stack(
             [

@@ -427,7 +427,8 @@ def _features(
 ) -> tuple[FeatureExplanation, ...]:
     """Return expected and observed values of the features with the largest shares."""
     top = sorted(range(len(shares)), key=lambda feature: -shares[feature])[:N_FEATURES_MAX]
-    expected = scaler.inverse(scored.reconstruction[steps])  # (n_points, n_features)
+    made = scaler.inverse(scored.reconstruction[np.newaxis], scored.window[np.newaxis])
+    expected = made[0, steps]  # (n_points, n_features)
     observed = scored.window[steps]  # (n_points, n_features)
     found = []
     for feature in top:

@@ -87,7 +87,7 @@ def facts_of(
     number = float(looks.middles[look] + sign * looks.scales[look] * ratio)
     observed = convert(in_scaled_unit(name, number))
     low, high = (None if each is None else convert(each) for each in _normal(looks, look))
-    values = evidence.window[:, feature].astype(np.float64)  # (n_steps,)
+    values = _course(evidence, scaler)[:, feature]  # (n_steps,)
     n_short, n_peak = steps
     n_steps, at = n_short if name.startswith("short_") else len(values), None
     if name == "short_shift":
@@ -104,6 +104,14 @@ def facts_of(
         observed = float(newest[np.abs(newest - centre).argmax()])
         low, high = centre - reach, centre + reach
     return CheckFacts(feature, kind, observed, n_steps * evidence.sample_interval_ms, low, high, at)
+
+
+def _course(evidence: WindowEvidence, scaler: Scaler) -> NDArray[np.float64]:
+    """Return a window as it was judged, shape (n_steps, n_features): no counter starts again."""
+    if scaler.relative is None:
+        return evidence.window.astype(np.float64)
+    course: NDArray[np.float64] = scaler.relative.without_restarts(evidence.window[np.newaxis])[0]
+    return course
 
 
 def course_facts(

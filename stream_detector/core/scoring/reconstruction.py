@@ -138,7 +138,8 @@ class ReconstructionScorer:
         count: CountFeatures,
     ) -> WindowScores:
         """Return the scores of windows from the features alone that count."""
-        counts = count(windows, self.scaler.inverse(reconstructions))  # (n_windows, n_features)
+        expected = self.scaler.inverse(reconstructions, windows)
+        counts = count(windows, expected)  # (n_windows, n_features)
         errors = value_errors(scaled, reconstructions, self.error_kind)
         left = np.where(counts[:, np.newaxis], errors, np.minimum(errors, np.float32(0)))
         scores = mean_errors(left)  # (n_windows,)

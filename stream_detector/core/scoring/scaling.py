@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.relative import Relative
 
 SCALER_KINDS = ("none", "min-max", "standard", "pixels", "robust")
 
@@ -54,12 +55,15 @@ class Scaler:
     is_constant
         Which features never moved in training, shape (n_features,); for "robust" only, where these
         are limited to `CONSTANT_MAX`. None where no feature is limited.
+    relative
+        Which features count from the mean of their own window; None where none does.
     """
 
     kind: str
     offset: FloatArray
     scale: FloatArray
     is_constant: NDArray[np.bool_] | None = None
+    relative: Relative | None = None
 
     def transform(self, windows: FloatArray) -> FloatArray:
         """Scale windows.
@@ -69,8 +73,7 @@ class Scaler:
         Parameters
         ----------
         windows
-            Float32, shape (n_windows, n_steps, n_features), or samples of shape
-            (n_samples, n_features), unit: the signal's.
+            Float32, shape (n_windows, n_steps, n_features), unit: the signal's.
 
         Returns
         -------
@@ -80,10 +83,10 @@ class Scaler:
         Examples
         --------
         >>> scaler = Scaler("robust", np.float32([2.0]), np.float32([1.0]))
-        >>> scaler.transform(np.float32([[2.0], [12.0], [1002.0]])).round(2).ravel()
+        >>> scaler.transform(np.float32([[[2.0], [12.0], [1002.0]]])).round(2).ravel()
         array([ 0.  ,  8.81, 52.98], dtype=float32)
         """
-        scaled = self.linear(windows)
+        scaled = self.linear(windows if self.relative is None else self.relative.counted(windows))
         if self.kind == "robust":
             if self.is_constant is not None and self.is_constant.any():
                 limited = scaled[..., self.is_constant]  # (.., n_constant)
@@ -116,13 +119,16 @@ class Scaler:
             scaled *= np.tile(self.scale, n_steps)
         return scaled.reshape(shape)
 
-    def inverse(self, scaled: FloatArray) -> NDArray[np.float64]:
+    def inverse(self, scaled: FloatArray, windows: FloatArray | None = None) -> NDArray[np.float64]:
         """Bring scaled values back to the signal's unit.
 
         Parameters
         ----------
         scaled
             Float32, shape (.., n_features), without unit.
+        windows
+            The windows that were scaled or reconstructed, of the shape of `scaled`: where they are
+            is where relative features are. Without them these stay relative.
 
         Returns
         -------
@@ -141,10 +147,12 @@ class Scaler:
             deviations = BEND * np.sinh(within / BEND)
         values: NDArray[np.float64] = np.divide(deviations, self.scale, dtype=np.float64)
         values += self.offset  # (.., n_features)
+        if windows is not None and self.relative is not None:
+            values += self.relative.taken_away(windows)
         return values
 
 
-def fit_scaler(kind: str, windows: FloatArray) -> Scaler:
+def fit_scaler(kind: str, windows: FloatArray, relative: Relative | None = None) -> Scaler:
     """Fit a scaler to training windows.
 
     A feature that never changes keeps the factor 1: it carries no information, and dividing by
@@ -160,6 +168,8 @@ def fit_scaler(kind: str, windows: FloatArray) -> Scaler:
         median 0 and median absolute deviation 1 / 1.4826, with large values bent.
     windows
         Float32, shape (n_windows, n_steps, n_features), n_windows >= 1, finite.
+    relative
+        See `Scaler`.
 
     Raises
     ------
@@ -178,9 +188,9 @@ def fit_scaler(kind: str, windows: FloatArray) -> Scaler:
     if len(windows) == 0:
         message = f"scaling needs windows to fit to, received shape {windows.shape}"
         raise ValueError(message)
-    samples = windows.reshape(-1, windows.shape[-1]).astype(np.float64)  # (n_samples, n_features)
+    samples = _samples(windows, relative)  # (n_samples, n_features)
     if kind == "robust":
-        return _fit_robust(samples)
+        return _fit_robust(samples, relative)
     n_features = samples.shape[1]
     offset, spread = np.zeros(n_features), np.ones(n_features)
     if kind == "min-max":
@@ -191,10 +201,12 @@ def fit_scaler(kind: str, windows: FloatArray) -> Scaler:
         spread = samples.std(axis=0)
     elif kind == "pixels":
         spread = np.full(n_features, PIXEL_MAX)
-    return _by_spread(kind, offset, spread)
+    return _by_spread(kind, offset, spread, relative)
 
 
-def fit_scaler_by_parts(kind: str, parts: Iterable[FloatArray]) -> Scaler:
+def fit_scaler_by_parts(
+    kind: str, parts: Iterable[FloatArray], relative: Relative | None = None
+) -> Scaler:
     """Fit a scaler to training windows that come some at a time.
 
     Parameters
@@ -204,6 +216,8 @@ def fit_scaler_by_parts(kind: str, parts: Iterable[FloatArray]) -> Scaler:
         is that of `fit_scaler`; with the second sums are rounded in another order.
     parts
         Each as the windows of `fit_scaler`; together they have at least one.
+    relative
+        See `Scaler`.
 
     Raises
     ------
@@ -222,14 +236,20 @@ def fit_scaler_by_parts(kind: str, parts: Iterable[FloatArray]) -> Scaler:
     found: _Moments | None = None
     for windows in parts:
         if len(windows):
-            of_part = _Moments.of(windows)
+            of_part = _Moments.of(_samples(windows, relative))
             found = of_part if found is None else found.joined(of_part)
     if found is None:
         message = "scaling needs windows to fit to, received none"
         raise ValueError(message)
     if kind == "min-max":
-        return _by_spread(kind, found.low, found.high - found.low)
-    return _by_spread(kind, found.mean, np.sqrt(found.squares / found.n))
+        return _by_spread(kind, found.low, found.high - found.low, relative)
+    return _by_spread(kind, found.mean, np.sqrt(found.squares / found.n), relative)
+
+
+def _samples(windows: FloatArray, relative: Relative | None) -> NDArray[np.float64]:
+    """Return the samples of windows as they are scaled, shape (n_samples, n_features)."""
+    counted = windows if relative is None else relative.counted(windows)
+    return counted.reshape(-1, windows.shape[-1]).astype(np.float64)
 
 
 class _Moments(NamedTuple):
@@ -242,9 +262,8 @@ class _Moments(NamedTuple):
     squares: NDArray[np.float64]
 
     @classmethod
-    def of(cls, windows: FloatArray) -> "_Moments":
-        """Return those of windows, at least one."""
-        samples = windows.reshape(-1, windows.shape[-1]).astype(np.float64)  # (n, n_features)
+    def of(cls, samples: NDArray[np.float64]) -> "_Moments":
+        """Return those of samples, at least one, shape (n, n_features)."""
         mean = samples.mean(axis=0)
         squares = np.square(samples - mean).sum(axis=0)
         return cls(len(samples), samples.min(axis=0), samples.max(axis=0), mean, squares)
@@ -262,19 +281,27 @@ class _Moments(NamedTuple):
         )
 
 
-def _by_spread(kind: str, offset: NDArray[np.float64], spread: NDArray[np.float64]) -> Scaler:
+def _by_spread(
+    kind: str,
+    offset: NDArray[np.float64],
+    spread: NDArray[np.float64],
+    relative: Relative | None,
+) -> Scaler:
     """Return the scaler that brings a spread to 1, where there is one."""
     scale = 1.0 / np.where(spread >= SPREAD_MIN, spread, 1.0)  # (n_features,)
-    return Scaler(kind, offset.astype(np.float32), scale.astype(np.float32))
+    return Scaler(kind, offset.astype(np.float32), scale.astype(np.float32), relative=relative)
 
 
-def robust_spread(values: NDArray[np.float64]) -> tuple[float, float]:
+def robust_spread(values: NDArray[np.float64], n_steps: int = 0) -> tuple[float, float]:
     """Return the median and the robust standard deviation of the values of one feature.
 
     Parameters
     ----------
     values
         Shape (n_values,), finite, n_values >= 1.
+    n_steps
+        The deviation is from the mean of each block of so many values, as that of a relative
+        feature; with 0 it is from the median of all.
 
     Returns
     -------
@@ -288,21 +315,31 @@ def robust_spread(values: NDArray[np.float64]) -> tuple[float, float]:
     (3.0, 1.4826)
     >>> robust_spread(np.array([5.0, 5.0, 5.0, 9.0]))
     (5.0, 1.7320508075688772)
+    >>> robust_spread(np.array([1.0, 3.0, 901.0, 903.0]), 2)
+    (452.0, 1.4826)
     """
     median = float(np.median(values))
-    spread = _MAD_TO_SD * float(np.median(np.abs(values - median)))
+    deviations = _from_blocks(values, n_steps) if n_steps else values - median
+    spread = _MAD_TO_SD * float(np.median(np.abs(deviations)))
     if not spread >= SPREAD_MIN:
-        spread = float(values.std())
+        spread = float(deviations.std())
     return median, spread if spread >= SPREAD_MIN else 0.0
 
 
-def _fit_robust(samples: NDArray[np.float64]) -> Scaler:
+def _from_blocks(values: NDArray[np.float64], n_steps: int) -> NDArray[np.float64]:
+    """Return how far values are from the mean of their block, of all blocks that are full."""
+    n_steps = min(n_steps, len(values))
+    blocks = values[: len(values) // n_steps * n_steps].reshape(-1, n_steps)
+    deviations: NDArray[np.float64] = blocks - blocks.mean(axis=1, keepdims=True)
+    return deviations.ravel()
+
+
+def _fit_robust(samples: NDArray[np.float64], relative: Relative | None) -> Scaler:
     """Return the scaler by median and median absolute deviation, shape (n_samples, n_features)."""
     found = np.array([robust_spread(column) for column in samples.T])  # (n_features, 2)
     median, spread = found.T
     is_constant = spread == 0  # (n_features,)
     magnitude = np.where(np.abs(median) >= SPREAD_MIN / CONSTANT_SPREAD, np.abs(median), 1.0)
     spread = np.where(is_constant, CONSTANT_SPREAD * magnitude, spread)  # (n_features,)
-    return Scaler(
-        "robust", median.astype(np.float32), (1.0 / spread).astype(np.float32), is_constant
-    )
+    scale = (1.0 / spread).astype(np.float32)
+    return Scaler("robust", median.astype(np.float32), scale, is_constant, relative)

@@ -16,11 +16,15 @@ whatever else is in the batch. Of a window of one feature that is stuck::
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
+
+Floats = TypeVar("Floats", FloatArray, NDArray[np.float64])
+"""An array of one kind of floats."""
 
 LOG_FLOOR = np.float32(1e-3)
 """Added before taking a logarithm: in units of a feature's spread, less than that is nothing."""
@@ -211,6 +215,26 @@ def in_scaled_unit(name: str, value: float) -> float:
     return max(float(np.exp(min(value, 80.0))) - float(LOG_FLOOR), 0.0)
 
 
+def window_means(windows: FloatArray | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of each feature of each window, shape (n_windows, n_features).
+
+    Parameters
+    ----------
+    windows
+        Shape (n_windows, n_steps, n_features), n_steps >= 1. Summed in float64, so that the mean
+        of values near 1e9 is as exact as they are.
+
+    Examples
+    --------
+    >>> window_means(np.float32([[[1.0], [4.0]], [[2e9], [2e9]]])).tolist()
+    [[2.5], [2000000000.0]]
+    """
+    n_steps = windows.shape[1]
+    by_step = np.ascontiguousarray(windows.swapaxes(0, 1), dtype=np.float64)
+    means: NDArray[np.float64] = _sum(by_step) / n_steps
+    return means
+
+
 def _means(errors: FloatArray) -> NDArray[np.float64]:
     """Return the mean of all values of each window, at least 0, shape (n_windows,)."""
     rows = errors.reshape(len(errors), errors.shape[1] * errors.shape[2])
@@ -246,7 +270,7 @@ def _by_step(windows: FloatArray) -> FloatArray:
     return np.ascontiguousarray(columns).reshape(n_steps, n_features, n_windows)
 
 
-def _sum(values: FloatArray) -> FloatArray:
+def _sum(values: Floats) -> Floats:
     """Return the sum over the first axis, whose halves are added until one row is left.
 
     Not `values.sum(axis=0)`, which adds a lone column in another order than one of many.
@@ -256,7 +280,7 @@ def _sum(values: FloatArray) -> FloatArray:
         odd = values[2 * half :]
         values = values[:half] + values[half : 2 * half]
         values[: len(odd)] += odd
-    row: FloatArray = values[0]
+    row: Floats = values[0]
     return row
 
 

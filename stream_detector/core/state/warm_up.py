@@ -210,13 +210,15 @@ def _fit(
     numbers, keys = _partitions(completed, slots), completed.state.keys_of(slots)
     for slot, partition, key in zip(slots.tolist(), numbers.tolist(), keys, strict=True):
         warm_up = warm_ups[slot]
-        scale = fit_scale(warm_up.values, scales)
+        scale = fit_scale(warm_up.values, scales, features.relative_steps)
         places[partition] = places[partition].with_scale(warm_up.name, scale, len(features))
         followed.fitted.append(key)
     followed.state = replace(followed.state, places=places)
 
 
-def fit_scale(values: FloatArray, scales: KeyScales) -> KeyScale:
+def fit_scale(
+    values: FloatArray, scales: KeyScales, relative_steps: Sequence[int] = ()
+) -> KeyScale:
     """Return the scale of a key from its first samples.
 
     Parameters
@@ -226,6 +228,8 @@ def fit_scale(values: FloatArray, scales: KeyScales) -> KeyScale:
     scales
         Of the keys that training knew: a feature that has fewer than `N_VALUES_MIN` values has the
         scale of the fleet, and one that did not move the fleet's deviation.
+    relative_steps
+        See `Features`.
 
     Examples
     --------
@@ -238,7 +242,8 @@ def fit_scale(values: FloatArray, scales: KeyScales) -> KeyScale:
     for feature, column in enumerate(values.T):
         present = column[~np.isnan(column)].astype(np.float64)
         if len(present) >= min(N_VALUES_MIN, len(values)):
-            offset[feature], spread = robust_spread(present)
+            n_steps = relative_steps[feature] if relative_steps else 0
+            offset[feature], spread = robust_spread(present, n_steps)
             if spread:
                 scale[feature] = 1.0 / spread
     return KeyScale(offset, scale)

@@ -145,20 +145,23 @@ class _Moments:
 
 
 class SomeSamples:
-    """Normal training samples of each key, evenly spread over its time.
+    """Normal training samples of each key, in stretches evenly spread over its time.
 
     Parameters
     ----------
     survey
         Has seen all samples.
-    n_samples_max
-        How many of all keys together are kept; all of them where there are no more. A key of which
-        not all are has at least `_N_EACH_MIN`.
+    n_most
+        How many stretches of all keys together are kept; all of them where there are no more. A key
+        of which not all are has at least `_N_EACH_MIN` samples.
+    n_steps
+        Samples of a stretch.
     """
 
-    def __init__(self, survey: SampleSurvey, n_samples_max: int) -> None:
-        n_all = sum(survey.counts.values())
+    def __init__(self, survey: SampleSurvey, n_most: int, n_steps: int) -> None:
+        n_all, n_samples_max = sum(survey.counts.values()), n_most * n_steps
         n_each = n_all if n_all <= n_samples_max else n_samples_max // len(survey.counts)
+        self._n_steps = n_steps
         n_each = max(n_each, _N_EACH_MIN)
         self._every = {key: -(-count // n_each) for key, count in survey.counts.items()}
         self._n_seen = dict.fromkeys(survey.counts, 0)
@@ -172,7 +175,8 @@ class SomeSamples:
             is_normal = samples.labels == 0
         for number in np.unique(samples.series).tolist():
             key, rows = samples.keys[number], np.flatnonzero(is_normal & (samples.series == number))
-            kept.append(rows[-self._n_seen[key] % self._every[key] :: self._every[key]])
+            stretches = (self._n_seen[key] + np.arange(len(rows))) // self._n_steps
+            kept.append(rows[stretches % self._every[key] == 0])
             self._n_seen[key] += len(rows)
         self._parts.append(some_samples(samples, np.concatenate(kept)))
 

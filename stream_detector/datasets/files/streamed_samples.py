@@ -31,7 +31,7 @@ from stream_detector.datasets.window_stream import WindowStream
 from stream_detector.errors import DatasetError
 from stream_detector.recipes.columns import FEATURE_NAME, ColumnMap
 
-FitScales = Callable[[Samples], KeyScales]
+FitScales = Callable[[Samples, tuple[str, ...]], KeyScales]
 FitWindowScales = Callable[[WindowFile, tuple[str, ...], NDArray[np.int8] | None], KeyScales]
 
 
@@ -103,7 +103,7 @@ def load_streamed_samples(
         raise DatasetError(message)
     survey, parts = _in_order(path, names, rules, choice, features)
     fit_scales = choice.fit_scales if features is None and rules.peaks is None else None
-    some = None if fit_scales is None else SomeSamples(survey, choice.n_windows_max * rules.n_steps)
+    some = None if fit_scales is None else SomeSamples(survey, choice.n_windows_max, rules.n_steps)
     train, test, keys = _cut(_divided(parts, survey, choice.test_share), rules, some)
     if not len(train):
         message = (
@@ -116,7 +116,7 @@ def load_streamed_samples(
         raise DatasetError(message)
     scales = None if features is None else features.key_scales
     if fit_scales is not None and some is not None:
-        scales = fit_scales(some.joined())
+        scales = fit_scales(some.joined(), names)
     elif features is None and choice.fit_window_scales is not None and rules.peaks is not None:
         scales = choice.fit_window_scales(train, keys, train.labels if survey.is_labelled else None)
     found = _Cut((train, test), keys, survey, scales)

@@ -39,6 +39,7 @@ from stream_detector.bundle.manifest import CONTENT, digest, dump_manifest
 from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
+from stream_detector.core.scoring.relative import Relative
 from stream_detector.core.scoring.scaling import fit_scaler
 from stream_detector.errors import (
     BundleError,
@@ -202,6 +203,23 @@ def test_a_robust_scaler_is_read_back_with_the_features_that_never_moved(tmp_pat
         put_scaler(bundle, archive_of(**arrays, is_constant=wrong))
         with pytest.raises(BundleMismatchError, match=r"scaler\.npz is_constant: expected bool"):
             read_bundle(bundle.path)
+
+
+def test_a_scaler_is_read_back_with_its_relative_features(tmp_path: Path) -> None:
+    right = {"is_relative": np.array([False, True]), "is_counter": np.array([False, True])}
+    scaler = fit_scaler("robust", np.zeros((1, 3, 2), np.float32), Relative(**right))
+    bundle = write_bundle(tmp_path / "bundle", facts(), BundleParts(b"keras", b"onnx", scaler))
+    assert bundle.scaler.relative is not None
+    assert bundle.scaler.relative.is_relative.tolist() == [False, True]
+    assert bundle.scaler.relative.is_counter.tolist() == [False, True]
+    arrays = {"kind": np.array("robust"), "offset": scaler.offset, "scale": scaler.scale}
+    for name in right:
+        put_scaler(bundle, archive_of(**arrays, **right | {name: np.zeros(3, np.bool_)}))
+        with pytest.raises(BundleMismatchError, match=rf"scaler\.npz {name}: expected bool"):
+            read_bundle(bundle.path)
+    put_scaler(bundle, archive_of(**arrays, is_relative=right["is_relative"]))
+    with pytest.raises(BundleError, match="scaler"):
+        read_bundle(bundle.path)
 
 
 def test_reads_back_what_was_written(bundle: Bundle) -> None:

@@ -69,6 +69,20 @@ def test_a_recipe_is_written_with_a_reason_for_each_key(run: Run) -> None:
     assert "not promised: " in out
 
 
+def test_counters_and_trends_count_from_their_windows(run: Run) -> None:
+    rng, lines = np.random.default_rng(0), ["when,load,total,disk"]
+    for step in range(600):
+        cells = f"{rng.normal(5, 1):.3f},{3 * step % 1_500},{step + rng.normal():.3f}"
+        lines.append(f"{START // 1_000 + 300 * step},{cells}")
+    Path("server.csv").write_text("\n".join(lines) + "\n")
+    code, out, err = run("server.csv", "--yes", "--recipe-only")
+    assert code == 0, err
+    scaling = load_recipe(Path("server.toml")).scaling
+    assert (scaling.counters, scaling.relative) == (("total",), ("disk",))
+    assert "scaling.counters" in out
+    assert "scaling.relative" in out
+
+
 def test_what_is_found_is_one_json_object(run: Run) -> None:
     fleet()
     code, out, err = run("Fleet 7.csv", "--yes", "--recipe-only", "--json")

@@ -48,6 +48,14 @@ def test_a_scale_is_median_and_robust_deviation() -> None:
     assert offset.dtype == scale.dtype == np.dtype(np.float32)
 
 
+def test_a_relative_feature_has_the_deviation_from_blocks() -> None:
+    first = np.column_stack([np.arange(40) // 2 * 50.0 + np.arange(40) % 2 * 2] * 2)
+    offset, scale = fit_scale(first.astype(np.float32), FLEET, (0, 2))
+    assert offset == pytest.approx([476, 476])
+    assert 1 / scale[0] > 300
+    assert 1 / scale[1] == pytest.approx(1.4826)
+
+
 def test_a_feature_that_does_not_move_has_the_fleet_s_deviation() -> None:
     offset, scale = fit_scale(np.full((25, 2), 7, np.float32), FLEET)
     assert (offset.tolist(), scale.tolist()) == ([7, 7], FLEET.scale[2].tolist())

@@ -17,6 +17,7 @@ from stream_detector.core.features import Features
 from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import OutputRecord
 from stream_detector.core.sample_detector import SampleDetector
+from stream_detector.core.scoring.relative import Relative
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.windowing.peaks import PeakRules
 from stream_detector.core.windowing.rules import WindowRules
@@ -78,6 +79,7 @@ def examine(
     detector: WindowDetector | SampleDetector | None = None,
     scaling: str = "none",
     now_ms: int = NOW_MS + 60_000,
+    relative: Relative | None = None,
 ) -> Report:
     """Return the report on the topic, which is read for ten polls."""
     detector = detector or of_samples()
@@ -85,7 +87,8 @@ def examine(
         n_features = detector.shape[1]
     else:
         n_features = detector.windows.n_features
-    scaler = Scaler(scaling, np.zeros(n_features, np.float32), np.ones(n_features, np.float32))
+    one = np.ones(n_features, np.float32)
+    scaler = Scaler(scaling, 0 * one, one, relative=relative)
     examination, reading = Examination(detector, scaler), Reading()
     client = broker.connect(topics=["telemetry"])
     for batch in read_recent(client, PollClock(), 10.0, reading):
@@ -264,6 +267,14 @@ def test_a_twentieth_of_the_values_may_be_outside(
     broker.feed("telemetry", samples(range(60 - n_outside)))
     broker.feed("telemetry", samples(range(60 - n_outside, 60), [2.0]))
     assert ("value range" not in unwell(examine(broker, scaling="min-max"))) == is_well
+
+
+def test_a_relative_feature_has_no_range(broker: MemoryBroker) -> None:
+    broker.feed("telemetry", samples(range(60), [1e6]))
+    yes = np.ones(1, np.bool_)
+    assert "value range" in unwell(examine(broker, scaling="standard"))
+    report = examine(broker, scaling="standard", relative=Relative(yes, ~yes))
+    assert "value range" not in unwell(report)
 
 
 @pytest.mark.parametrize(

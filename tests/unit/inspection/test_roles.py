@@ -367,7 +367,7 @@ def test_columns_that_say_nothing_are_left_out_with_the_reason(write: Write) -> 
         "Unnamed: 0": "counts the rows",
         "firmware": "is always 1.2",
         "rated_kw": "never changes within a key",
-        "energy": "only ever rises, as a meter or a counter does: give its differences",
+        "energy": "goes on by the same step from row to row, as a row number does",
         "note": "is always 'x'",
         "empty": "is empty",
         "rare": "has values in 25% of the rows only",
@@ -448,3 +448,11 @@ def test_parquet_is_read_alike(tmp_path: Path) -> None:
     assert (layout.columns.key, layout.columns.time) == ("pump", "when")
     assert layout.features == ("flow", "on")
     assert layout.times_ms[0] == START_MS
+
+
+@pytest.mark.parametrize(("n_rows", "is_feature"), [(51, True), (52, False)])
+def test_few_rows_do_not_tell_a_row_number(write: Write, n_rows: int, is_feature: bool) -> None:
+    fleet = Fleet(1)
+    columns = {"ts": fleet.epoch(1), "flow": fleet.flow, "twice": 2 * np.arange(N_ROWS)}
+    layout = layout_of(write({name: list(each)[:n_rows] for name, each in columns.items()}))
+    assert ("twice" in layout.features) == is_feature

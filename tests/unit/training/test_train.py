@@ -13,6 +13,7 @@ from present import present
 from stream_detector.bundle import Bundle, read_bundle
 from stream_detector.cli.sources import read_file
 from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.explanation import WindowContext
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import feature_errors
 from stream_detector.core.scoring.scorer import score_windows
@@ -334,6 +335,34 @@ def test_window_that_does_not_fit_the_file_is_refused_before_training(tmp_path: 
     np.savetxt(path, np.zeros((60, 10)), delimiter=",")
     with pytest.raises(ConfigError, match=r"set window\.steps = 5"):
         train(own_recipe(path), tmp_path / "bundle")
+
+
+def test_the_level_of_a_relative_feature_is_not_judged(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    windows = np.random.default_rng(0).normal(size=(60, 4, 2)).astype(np.float32)
+    np.savetxt(path, windows.reshape(60, 8), delimiter=",")
+    bundle = train(own_recipe(path, "scaling.relative=['feature_1']"), tmp_path / "bundle")
+    scorer = bundle.scorer(load_onnx(bundle.network_onnx, 4, 2))
+    higher = windows + np.array([0, 4_096], np.float32)
+    found, again = scorer.score(windows), scorer.score(higher)
+    assert again.scores == pytest.approx(found.scores, rel=1e-2)
+    off = windows + np.array([9, 0], np.float32)
+    assert (scorer.score(off).scores > 2 * found.scores).all()
+    first, second = (
+        each.explain(7, WindowContext(0, 1_000)).explanation.features for each in (found, again)
+    )
+    for one, other in zip(first, second, strict=True):
+        level = 4_096 * one.feature
+        assert other.expected == pytest.approx([level + each for each in one.expected], abs=0.01)
+
+
+@pytest.mark.parametrize("key", ["relative", "counters"])
+def test_relative_features_that_there_are_not_are_refused(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "mine.csv"
+    np.savetxt(path, np.zeros((60, 8)), delimiter=",")
+    expected = rf"scaling\.{key}: expected names of the features feature_0, .*received feature_9"
+    with pytest.raises(ConfigError, match=expected):
+        train(own_recipe(path, f"scaling.{key}=['feature_9']"), tmp_path / "bundle")
 
 
 def test_units_of_other_features_are_refused_before_training(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What looks found, in the unit of the window."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from stream_detector.core.scoring.explanation import (
     WindowEvidence,
 )
 from stream_detector.core.scoring.look_facts import course_facts, facts_of
+from stream_detector.core.scoring.relative import Relative
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.scoring.sentences import CheckFacts
 from stream_detector.core.scoring.statistics import LOG_FLOOR
@@ -92,6 +94,19 @@ def test_a_step_has_its_direction(values: list[float], step: float) -> None:
     assert (found.kind, found.observed, found.duration_ms) == ("peak", step, 1_000)
     assert found.low is None
     assert found.high == pytest.approx(2.0, rel=1e-5)
+
+
+def test_a_counter_that_starts_again_has_not_jumped() -> None:
+    is_second = np.array([False, True])
+    scaler = replace(SCALER, relative=Relative(is_second, is_second))
+    looks = look_of("peak", "max_step", {1: (0.0, 1.0)})
+    window = np.zeros((4, 2), np.float32)
+    window[:, 1] = [500.0, 508.0, 0.0, 4.0]
+    found = facts_of(
+        looks, 0, 2.0, WindowEvidence(window, window, window, 0, 1_000), scaler, (2, 4)
+    )
+    assert found is not None
+    assert found.observed == 8.0
 
 
 def test_a_spike_is_a_value_far_from_the_middle_of_the_window() -> None:

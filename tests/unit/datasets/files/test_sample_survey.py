@@ -27,13 +27,13 @@ def samples() -> Samples:
     return Samples(("a", "b"), series, times, times[:, None], labels)
 
 
-def kept(n_max: int, *ends: int) -> list[tuple[str, float]]:
+def kept(n_most: int, *ends: int, n_steps: int = 1) -> list[tuple[str, float]]:
     """Return what is kept of samples that come in parts."""
     whole = samples()
     survey = SampleSurvey(Path("f.parquet"), ("x",))
     assert sum(len(part) for part in survey.follow([whole], lambda part: part)) == N_ROWS
     assert survey.counts == {"a": 18, "b": 6}
-    found = SomeSamples(survey, n_max)
+    found = SomeSamples(survey, n_most, n_steps)
     for start, end in zip((0, *ends), (*ends, N_ROWS), strict=True):
         found.add(some_samples(whole, np.arange(start, end)))
     joined = found.joined()
@@ -75,3 +75,12 @@ def test_those_of_a_key_are_evenly_spread_over_its_time_however_they_come() -> N
 
 def test_a_key_keeps_some_however_many_there_are() -> None:
     assert len(kept(1)) == 3 + 3
+
+
+def test_those_of_a_stretch_are_kept_together() -> None:
+    # Every fifth stretch of two of the 17 normal ones of one key, and every other of the other's.
+    of_a, of_b = (1.0, 2.0, 14.0, 16.0), (7.0, 11.0, 23.0)
+    expected = [*(("a", each) for each in of_a), *(("b", each) for each in of_b)]
+    assert kept(4, n_steps=2) == expected
+    for ends in ((1,), (2, 15), (0, 12, 12, 23)):
+        assert kept(4, *ends, n_steps=2) == expected
