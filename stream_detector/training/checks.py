@@ -186,7 +186,8 @@ class CheckFitter:
         values = looks.with_joined(values, members.join(errors))  # (n_windows, n_looks)
         parts = training_parts(self._recipe, dataset, rows)
         scaled = network.scaler.transform(windows[:: -(-len(windows) // WINDOWS_MAX)])
-        looks, warnings = turn_off(looks, values, scaled, parts, names)
+        relative = network.scaler.relative
+        looks, warnings = turn_off(looks, values, scaled, parts, names, relative)
 
         def with_times(scores: NDArray[np.float64]) -> CalibrationScores:
             return calibration_scores(self._recipe, dataset, rows, scores)

@@ -15,6 +15,7 @@ from stream_detector.core.scoring.look_limits import (
     resolutions,
     wandering_looks,
 )
+from stream_detector.core.scoring.relative import Relative
 from stream_detector.datasets import Dataset
 from stream_detector.recipes import Recipe
 from stream_detector.text import printable, shorten
@@ -51,6 +52,7 @@ def turn_off(
     scaled: FloatArray,
     parts: Parts | None,
     names: Sequence[str],
+    relative: Relative | None = None,
 ) -> tuple[Looks, tuple[str, ...]]:
     """Turn off the looks that cannot be calibrated on the windows at hand.
 
@@ -62,6 +64,9 @@ def turn_off(
         Some of the windows, scaled, shape (n_some, n_steps, n_features).
     names
         Names of the features.
+    relative
+        Which of them count from the mean of their window. The level of those that are no counters
+        went on to what it had not been, which speaks of others, too.
 
     Returns
     -------
@@ -72,11 +77,21 @@ def turn_off(
     if parts is None:
         return left, tuple(warnings)
     is_wandering = wandering_looks(left, values, parts)
-    is_habit = habitual_looks(left, is_wandering)
-    for check, some in _named(looks, is_wandering & is_habit, names):
+    is_going_on = is_wandering | _level_looks(left, relative)
+    is_habit = habitual_looks(left, is_going_on)
+    for check, some in _named(looks, is_going_on & is_habit, names):
         warnings.append(f"not judged: {check} of any feature: in training {some} {_WHY_HABIT}")
     warnings += _not_judged(looks, is_wandering & ~is_habit, names, _WHY_WANDERING)
     return left.without(is_wandering | is_habit), tuple(warnings)
+
+
+def _level_looks(looks: Looks, relative: Relative | None) -> NDArray[np.bool_]:
+    """Return which looks are at the level of features that go one way, shape (n_looks,)."""
+    if relative is None:
+        return np.zeros(len(looks), dtype=np.bool_)
+    is_trend = relative.is_relative & ~relative.is_counter  # (n_features,)
+    found: NDArray[np.bool_] = looks.is_at("mean") & is_trend[looks.features]
+    return found
 
 
 def _not_judged(

@@ -8,6 +8,7 @@ import pytest
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.checks import Looks, looks_of
 from stream_detector.core.scoring.look_limits import Parts
+from stream_detector.core.scoring.relative import Relative
 from stream_detector.core.scoring.statistics import WindowView
 from stream_detector.datasets import Dataset
 from stream_detector.recipes import Recipe, load_recipe
@@ -86,6 +87,20 @@ def test_where_features_wander_as_a_habit_the_check_is_off_for_all(
     (warning,) = warnings
     start = "not judged: level of any feature: in training m0, m1, m2, m3, m4, m5, m6, m7"
     assert warning.startswith(f"{start}{more} went on to what they had not been before")
+
+
+@pytest.mark.parametrize(("is_counter", "is_habit"), [(False, True), (True, False)])
+def test_a_trend_speaks_of_other_features_and_a_counter_does_not(
+    is_counter: bool, is_habit: bool
+) -> None:
+    windows = windows_of_three()
+    looks, parts, values = look(windows)
+    relative = Relative(np.array([False, False, True]), np.array([False, False, is_counter]))
+    left, warnings = turn_off(looks, values, windows, parts, ["heat", "starts", "disk"], relative)
+    is_off = left.signs[looks.is_of("level") & ~looks.is_at("short_shift")] == 0
+    assert is_off.all() == is_habit
+    some = "any feature: in training heat, disk went on" if is_habit else "heat: in training this"
+    assert f"level of {some}" in warnings[-1]
 
 
 def test_records_that_are_windows_and_short_series_have_no_fifths() -> None:
