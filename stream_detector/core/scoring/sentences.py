@@ -247,6 +247,8 @@ def number_text(value: float, beside: float) -> str:
     ['1013.3', '1013.25', '1010', '1010']
     >>> number_text(0.0312, 0.18), number_text(0.00004, 0.18), number_text(71_234.0, 90_000.0)
     ('0.03', '4e-05', '71000')
+    >>> number_text(86.0, 5_200.0)
+    '90'
     """
     if not isfinite(value):
         return str(value)
@@ -256,6 +258,8 @@ def number_text(value: float, beside: float) -> str:
         n_decimals = -floor(log10(abs(beside) / _PART))
     else:
         n_decimals = _DIGITS - 1 - floor(log10(abs(value)))
+    if abs(value) >= 1:  # one digit at least, in front of the point
+        n_decimals = max(n_decimals, -floor(log10(abs(value))))
     n_digits = floor(log10(abs(value))) + 1 + n_decimals
     if n_digits < 1 or abs(value) >= _FIXED_MAX or n_decimals > _DECIMALS_MAX:
         return f"{value:.{min(max(n_digits, 1), _DIGITS_MAX)}g}"
