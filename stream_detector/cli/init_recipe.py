@@ -14,11 +14,10 @@ from stream_detector.inspection.base import base_recipe
 from stream_detector.inspection.copy import why_copy, with_equal_times, write_copy
 from stream_detector.inspection.plan import Chosen, Plan, make_plan
 from stream_detector.inspection.recipe_text import compose, recipe_name, to_text
-from stream_detector.inspection.relative import choose_relative
 from stream_detector.inspection.roles import Layout
+from stream_detector.inspection.scaling import choose_scaling
 from stream_detector.inspection.table import RawTable, feature_values, read_raw
 from stream_detector.inspection.timing import Timing, measure
-from stream_detector.inspection.warm_up import choose_warm_up
 from stream_detector.recipes import Recipe, load_recipe
 
 
@@ -120,10 +119,7 @@ def make_recipe(table: RawTable, layout: Layout, target: Target, choices: Choice
     rate = choices.false_alarms_per_day
     base = dict(base_recipe(rate)) | ({"input": choices.table} if choices.table else {})
     values = compose(target.name, str(table.path), layout, plan, base)
-    relative = choose_relative(layout, features, plan.n_steps)
-    names = {name for chosen in relative.values() for name in chosen.value}
-    warm_up = choose_warm_up(layout, features[:, [name not in names for name in layout.features]])
-    values["scaling"] = {**values["scaling"], "warm_up_samples": warm_up, **relative}
+    values["scaling"] = {**values["scaling"], **choose_scaling(layout, features, plan.n_steps)}
     recipe = write_values(values, table.path, target)
     return Made(recipe, table, layout, timing, plan, rate, values)
 

@@ -17,10 +17,10 @@ from stream_detector.inspection.long_form import find_layout
 from stream_detector.inspection.plan import make_plan
 from stream_detector.inspection.recipe_text import compose, plain
 from stream_detector.inspection.roles import Layout, Said
+from stream_detector.inspection.scaling import choose_scaling
 from stream_detector.inspection.strange import find_strange_in
 from stream_detector.inspection.table import RawTable, feature_values
 from stream_detector.inspection.timing import measure
-from stream_detector.inspection.warm_up import choose_warm_up
 from stream_detector.inspection.whole_windows import (
     N_VALUES_MIN,
     compose_array,
@@ -164,10 +164,7 @@ def _prepare_samples(given: Given, wishes: Wishes) -> Prepared:
         raise DatasetError(message)
     plan = make_plan(layout, timing, wishes.false_alarms_per_day, wishes.n_steps)
     values = compose(NAME, None, layout, plan, base_recipe(wishes.false_alarms_per_day))
-    values["scaling"] = {
-        **values["scaling"],
-        "warm_up_samples": choose_warm_up(layout, features),
-    }
+    values["scaling"] = {**values["scaling"], **choose_scaling(layout, features, plan.n_steps)}
     if given.index is None:  # files are then matched by the places of their columns
         values["data"] = {key: each for key, each in values["data"].items() if key != "features"}
     recipe = _parsed(values, wishes.overrides)

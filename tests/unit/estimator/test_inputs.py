@@ -114,6 +114,15 @@ def test_what_an_array_holds(shape: tuple[int, ...], record: str, window: tuple[
     assert recipe.data.features is None
 
 
+def test_counters_are_found_in_tables_and_arrays() -> None:
+    both = np.column_stack([series(), 3.0 * (np.arange(400) // 2)])
+    for data, counter in (
+        (pd.DataFrame(both, TIMES, ["a", "total"]), "total"),
+        (both, "feature_1"),
+    ):
+        assert prepare(take(data), wishes()).recipe.scaling.counters == (counter,)
+
+
 def test_a_table_of_windows_is_one() -> None:
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 16)))
     frame["label"] = [0] * 190 + [1] * 10
