@@ -17,6 +17,7 @@ from stream_detector.clients.memory import MemoryBroker
 from stream_detector.core.codec.windows import encode_window
 from stream_detector.core.features import Features
 from stream_detector.core.records import OutputRecord, TopicPartition
+from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.outputs import offsets
 from stream_detector.ports import NoSchemas
 from stream_detector.web import alert_board, charts, history
@@ -265,6 +266,9 @@ def test_a_figure_has_the_columns_by_their_names(address: str, dark: str) -> Non
         ("nan", "", (second(-1), second(39))),
         ("1e400", "x", (second(-1), second(39))),
         (-1, -5, (second(-1), second(39))),
+        (0, 4_000, (-4_000, 0)),
+        (TIMESTAMP_MS_MAX, 4_000, (TIMESTAMP_MS_MAX - 4_000, TIMESTAMP_MS_MAX)),
+        (TIMESTAMP_MS_MAX + 1, "", (second(-1), second(39))),
         (second(20), 1e18, (second(-20), second(20))),
         (second(20), 1, (second(19), second(20))),
         (second(20), 1e12, (second(20) - 7 * 86_400_000, second(20))),
