@@ -144,6 +144,16 @@ def test_reset_returns_to_the_committed_offset(world: World) -> None:
     assert values_of(read(client, 1)) == [b"after"]
 
 
+def test_the_first_offset_is_one_that_can_be_committed(world: World) -> None:
+    topic = world.make_topic()
+    client = world.connect(topic, group=group())
+    send(client, OutputRecord(topic, None, b"x"))
+    read(client, 1)
+    first = {TopicPartition(topic, 0): OffsetAndMetadata(0)}
+    client.commit(first)
+    assert client.committed([*first]) == first
+
+
 def test_offsets_from_before_a_reset_are_refused(world: World) -> None:
     topic = world.make_topic()
     client = world.connect(topic, group=group())
