@@ -89,7 +89,7 @@ def simulate(rng: np.random.Generator) -> tuple[NDArray[np.float64], dict[int, t
     values = np.column_stack([load, latency, errors, np.zeros(n), disk])
     faults = _add_faults(values, rng)
     requests = np.cumsum(np.rint(60 * values[:, 0]))
-    for (feature, _, length), at in zip(FAULTS, sorted(faults), strict=True):
+    for (feature, _, length), at in zip(FAULTS, faults, strict=True):
         if feature == "requests_total":  # the requests of that time are not counted
             requests[at:] -= requests[at : at + length][-1] - requests[at - 1]
             requests[at : at + length] = requests[at - 1]
@@ -98,7 +98,7 @@ def simulate(rng: np.random.Generator) -> tuple[NDArray[np.float64], dict[int, t
     values[:, 3] = requests
     rows = {
         at + step: (1, kind, feature)
-        for (feature, kind, length), at in zip(FAULTS, sorted(faults), strict=True)
+        for (feature, kind, length), at in zip(FAULTS, faults, strict=True)
         for step in range(length)
     }
     return values, rows

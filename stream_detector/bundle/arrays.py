@@ -68,7 +68,9 @@ def load_scaler(path: Path, content: bytes, n_features: int) -> Scaler:
         # What is no array comes back as bytes, and then has another shape than it must.
         offset, scale = (np.asarray(arrays[name]) for name in ("offset", "scale"))
         masks = {name: np.asarray(arrays[name]) for name in _MASKS if name in arrays}
-        relative = Relative(*(masks[name] for name in _MASKS[1:])) if _MASKS[1] in masks else None
+        is_relative, relative = masks.get("is_relative"), None
+        if is_relative is not None:
+            relative = Relative(is_relative, masks["is_counter"])
         scaler = Scaler(str(arrays["kind"]), offset, scale, masks.get("is_constant"), relative)
     _check_array(path, f"{SCALER} offset", scaler.offset, np.float32, (n_features,))
     _check_array(path, f"{SCALER} scale", scaler.scale, np.float32, (n_features,))

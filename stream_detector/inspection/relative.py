@@ -8,7 +8,7 @@ to the next, and so far that the last fifth shares no level with the first: disk
 A temperature that rises from morning to noon does so, too; hence the two days.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,11 +49,8 @@ def choose_relative(layout: Layout, values: NDArray[np.float64], n_steps: int) -
     n_steps
         Samples of a window.
     """
-    order = np.lexsort((layout.times_ms, layout.series))  # (n_rows,), series by series, in time
-    order = order[layout.is_normal[order]]  # (n_normal,)
-    rows = np.split(order, np.flatnonzero(np.diff(layout.series[order])) + 1)
-    series = [_Series(layout.times_ms[some], values[some]) for some in rows]
-    is_counter, is_trend = counters(series), trends(series, n_steps)
+    series = [_Series(layout.times_ms[rows], values[rows]) for rows in layout.normal_rows()]
+    is_counter, is_trend = _counters(series), _trends(series, n_steps)
     found = {
         "counters": Chosen(_named(layout.features, is_counter), _COUNTERS),
         "relative": Chosen(_named(layout.features, is_trend & ~is_counter), _TRENDS),
@@ -73,7 +70,7 @@ class _Series(NamedTuple):
     values: NDArray[np.float64]
 
 
-def counters(series: Iterable[_Series]) -> NDArray[np.bool_]:
+def _counters(series: Sequence[_Series]) -> NDArray[np.bool_]:
     """Return which features are counters, shape (n_features,)."""
     counts = []
     for _, values in series:
@@ -86,7 +83,7 @@ def counters(series: Iterable[_Series]) -> NDArray[np.bool_]:
     return found
 
 
-def trends(series: Iterable[_Series], n_steps: int) -> NDArray[np.bool_]:
+def _trends(series: Sequence[_Series], n_steps: int) -> NDArray[np.bool_]:
     """Return which features have a trend in more than half of the series, shape (n_features,)."""
     has_trend = np.array([_has_trend(each, n_steps) for each in series])  # (n_series, n_features)
     found: NDArray[np.bool_] = has_trend.mean(axis=0) > 0.5  # noqa: PLR2004
@@ -97,18 +94,22 @@ def _has_trend(series: _Series, n_steps: int) -> NDArray[np.bool_]:
     """Return which features of one series have a trend: none where it is too short to tell."""
     times_ms, values = series
     n_windows = len(values) // n_steps
-    nothing = np.zeros(values.shape[1], dtype=np.bool_)
-    if n_windows < _N_PARTS * _PART_WINDOWS_MIN or np.ptp(times_ms) < DAYS_MIN * _DAY_MS:
-        return nothing
+    if not n_windows or np.nanmax(times_ms) - np.nanmin(times_ms) < DAYS_MIN * _DAY_MS:
+        return np.zeros(values.shape[1], dtype=np.bool_)
     windows = values[: n_windows * n_steps].reshape(n_windows, n_steps, -1)
-    with np.errstate(invalid="ignore"):
-        n_present = (~np.isnan(windows)).sum(axis=1)
-        means = np.nansum(windows, axis=1) / n_present  # (n_windows, n_features)
+    n_present = (~np.isnan(windows)).sum(axis=1)  # (n_windows, n_features)
+    sums = np.nansum(windows, axis=1)
+    columns = zip(sums.T, n_present.T, strict=True)
+    return np.array([_goes_one_way(each[n > 0] / n[n > 0]) for each, n in columns])
+
+
+def _goes_one_way(means: NDArray[np.float64]) -> bool:
+    """Return whether the means of windows, in order, go one way, and far; False where too few."""
+    if len(means) < _N_PARTS * _PART_WINDOWS_MIN:
+        return False
     parts = np.array_split(means, _N_PARTS)
-    medians = np.array([np.nanmedian(part, axis=0) for part in parts])
-    moves = np.diff(medians, axis=0)  # (n_parts - 1, n_features); NaN is neither
+    moves = np.diff([np.median(part) for part in parts])  # (n_parts - 1,)
     first, last = parts[0], parts[-1]
-    rises = (moves > 0).all(axis=0) & (np.nanmin(last, axis=0) > np.nanmax(first, axis=0))
-    falls = (moves < 0).all(axis=0) & (np.nanmax(last, axis=0) < np.nanmin(first, axis=0))
-    found: NDArray[np.bool_] = rises | falls
-    return found
+    rises = (moves > 0).all() and last.min() > first.max()
+    falls = (moves < 0).all() and last.max() < first.min()
+    return bool(rises or falls)

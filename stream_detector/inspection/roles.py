@@ -112,6 +112,12 @@ class Layout:
         """Return the names of the features."""
         return self.columns.features
 
+    def normal_rows(self) -> list[NDArray[np.intp]]:
+        """Return the rows of each series that no label marks as anomalous, in the order of time."""
+        order = np.lexsort((self.times_ms, self.series))  # (n_rows,), series by series, in time
+        order = order[self.is_normal[order]]  # (n_normal,)
+        return np.split(order, np.flatnonzero(np.diff(self.series[order])) + 1)
+
 
 @dataclass(slots=True)
 class _Finding:

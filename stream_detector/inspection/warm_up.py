@@ -33,10 +33,7 @@ def choose_warm_up(layout: Layout, values: NDArray[np.float64]) -> Chosen:
     values
         The features, shape (n_rows, n_features); NaN is a missing value.
     """
-    order = np.lexsort((layout.times_ms, layout.series))  # (n_rows,), series by series, in time
-    order = order[layout.is_normal[order]]  # (n_normal,)
-    ends = np.flatnonzero(np.diff(layout.series[order])) + 1
-    parts = [values[rows] for rows in np.split(order, ends)]
+    parts = [values[rows] for rows in layout.normal_rows()]
     what = "a key that is not in the data is not scored before so many samples"
     for n_samples in SIZES:
         found = _are_alike(parts, n_samples)

@@ -109,6 +109,14 @@ def test_most_keys_must_have_the_trend() -> None:
     assert chosen(trend, trend, level) == {"relative": ["a"]}
 
 
+def test_a_feature_that_is_away_for_long_is_judged_by_what_there_is() -> None:
+    values = np.column_stack([np.linspace(0, 10, 800) + noise(800), noise(800)])
+    values[200:400, 0] = np.nan
+    assert chosen(values) == {"relative": ["a"]}
+    values[200:520, 0] = np.nan  # then 48 windows are left
+    assert chosen(values) == {}
+
+
 def test_what_a_label_marks_does_not_count() -> None:
     values = np.concatenate([noise(), np.linspace(20, 30, 100)])[:, np.newaxis]
     assert chosen(values, n_faulty=100) == {}
