@@ -10,12 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from stream_detector.report.drawing import CLASSES, COLOURS, INK, WIDTH, mark_threshold
+from stream_detector.report.drawing import CLASSES, COLOURS, INK, WIDTH, mark_threshold, needs_log
 from stream_detector.report.findings import Findings, principal_components
 
 _N_BINS = 60
-_LOG_FROM = 10
-"""Ratio of the largest error to the median above which errors are drawn on a log scale."""
 _N_FEW = 1_000
 _MARKS_FEW, _MARKS_MANY = (14.0, 0.8), (6.0, 0.4)
 """Size (square points) and opacity of a window's marker, for few windows and for many."""
@@ -46,7 +44,7 @@ def error_histogram(findings: Findings) -> Figure:
         name = f"{CLASSES[label]} ({len(errors)})"
         axes.stairs(counts, edges, fill=True, color=colour, alpha=0.35, label=name)
         axes.stairs(counts, edges, color=colour)
-    if _needs_log(every):
+    if needs_log(every):
         axes.set_xscale("log")
     if min(peaks) < _SMALL_PEAK * max(peaks):
         axes.set_yscale("log")
@@ -62,7 +60,7 @@ def error_scatter(findings: Findings) -> Figure:
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     axes = figure.subplots()
     _scatter(axes, findings, np.arange(len(findings.errors)), findings.errors)
-    if _needs_log(findings.errors):
+    if needs_log(findings.errors):
         axes.set_yscale("log")
     mark_threshold(axes, findings.threshold, is_upright=False)
     axes.set_xlabel("number in the test part")
@@ -121,7 +119,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
         mark = "o" if len(values) == 1 else ""
         axes.plot(epochs, values, color=INK, linestyle=line, marker=mark, label=name)
     every = np.concatenate([np.asarray(values, dtype=np.float64) for values in history.values()])
-    if every.min() > 0 and every.max() > _LOG_FROM * every.min():
+    if needs_log(every, usual=float(every.min())):
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
@@ -145,17 +143,12 @@ def _scatter(
             axes.scatter([], [], color=colour, label=name)  # the legend's marker, large and opaque
 
 
-def _needs_log(errors: NDArray[np.float64]) -> bool:
-    """Return whether a few errors are so large that a linear scale would hide the others."""
-    return bool(errors.min() > 0 and errors.max() > _LOG_FROM * np.median(errors))
-
-
 def _edges(errors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the edges of a histogram's bins, evenly spaced on a linear or a log scale."""
     low, high = float(errors.min()), float(errors.max())
     if low == high:
         high = low + max(abs(low), 1.0) / _N_BINS
-    if _needs_log(errors):
+    if needs_log(errors):
         return np.geomspace(low, high, _N_BINS + 1)
     return np.linspace(low, high, _N_BINS + 1)
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 CLASSES = ("normal", "anomalous")
 COLOURS = ("#2f7fc1", "#d9660a")
@@ -25,6 +27,9 @@ WIDTH = 7.4
 
 DPI, CLOUD_DPI = 160, 110
 """Pixels an inch of what is no vector; fewer in a cloud of lines, where few of them are alike."""
+
+_LOG_FROM = 10
+"""Ratio of the largest value to the usual one above which values are drawn on a log scale."""
 
 _STYLE: dict[str, Any] = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), INK),
@@ -89,6 +94,20 @@ def _lay_out(figure: Figure) -> None:
     if layout is not None:
         layout.execute(figure)
         figure.set_layout_engine("none")
+
+
+def needs_log(values: NDArray[np.float64], usual: float | None = None) -> bool:
+    """Return whether a few values are so large that a linear scale would hide what is usual.
+
+    Parameters
+    ----------
+    values
+        At least one; where any is not above zero, there is no log scale.
+    usual
+        What the largest is compared with; None takes the median.
+    """
+    usual = float(np.median(values)) if usual is None else usual
+    return bool(values.min() > 0 and values.max() > _LOG_FROM * usual)
 
 
 def mark_threshold(axes: Axes, threshold: float, *, is_upright: bool) -> None:

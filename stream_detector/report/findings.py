@@ -84,6 +84,12 @@ class Findings:
         return self.evaluation.threshold
 
     @property
+    def is_anomalous(self) -> NDArray[np.bool_]:
+        """Return which windows are scored as anomalous, shape (n_windows,)."""
+        found: NDArray[np.bool_] = self.errors > self.threshold
+        return found
+
+    @property
     def is_image(self) -> bool:
         """Whether a window is an image."""
         return self.bundle.manifest.recipe.window.record == "image"
@@ -108,12 +114,12 @@ class Findings:
     def worst_misses(self, n_max: int) -> Rows:
         """Return anomalous windows scored as normal, the smallest error first."""
         rows = self.of_class(1)
-        return self._without_overlaps(rows[self.errors[rows] <= self.threshold], n_max)
+        return self._without_overlaps(rows[~self.is_anomalous[rows]], n_max)
 
     def worst_false_alarms(self, n_max: int) -> Rows:
         """Return normal windows scored as anomalous, the largest error first."""
         rows = self.of_class(0)[::-1]
-        return self._without_overlaps(rows[self.errors[rows] > self.threshold], n_max)
+        return self._without_overlaps(rows[self.is_anomalous[rows]], n_max)
 
     def _without_overlaps(self, rows: Rows, n_max: int) -> Rows:
         """Return the first windows, leaving out each that overlaps one already chosen."""

@@ -68,8 +68,7 @@ def _side(findings: Findings) -> int:
 def _show(axes: Axes, image: NDArray[np.float64], colours: str) -> None:
     """Draw one image without interpolation and ticks."""
     scaled = Image.fromarray(image.astype(np.uint8))
-    if max(scaled.size) > _SMALL_SIDE_MAX:
-        scaled.thumbnail((_LARGE_SIDE_MAX, _LARGE_SIDE_MAX))
+    scaled.thumbnail((_LARGE_SIDE_MAX, _LARGE_SIDE_MAX))  # smaller ones stay as they are
     axes.imshow(np.asarray(scaled), cmap=colours, vmin=0, vmax=_PIXEL_MAX, interpolation="none")
     axes.set_xticks([])
     axes.set_yticks([])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stream_detector.core.stream_evaluation import AlertSpan
 from stream_detector.evaluation.strangest import StrangeSpan
-from stream_detector.report.drawing import COLOURS, INK, WIDTH, mark_threshold
+from stream_detector.report.drawing import COLOURS, INK, WIDTH, mark_threshold, needs_log
 from stream_detector.report.stream_findings import StreamFindings
 from stream_detector.text import printable, shorten
 
@@ -27,7 +27,7 @@ _N_BINS = 600
 _N_VECTORS_MAX = 200
 """Most bars of one colour in a lane that are drawn as vectors."""
 
-_NAME_CHARACTERS_MAX = 24
+_NAME_CHARACTERS_MAX = 32
 _FAULT, _ALERT = COLOURS[1], COLOURS[0]
 _UNITS = (("days", 86_400_000.0), ("hours", 3_600_000.0), ("minutes", 60_000.0))
 _SECONDS_MS = 1_000.0
@@ -93,7 +93,7 @@ def feature_lanes(findings: StreamFindings, key: str) -> Figure:
     causal = findings.scores.causal[rows] / findings.run.threshold
     _envelope(axes, time.of(times_ms), causal)
     known = causal[np.isfinite(causal) & (causal > 0)]
-    if len(known) and known.max() > 10 * np.median(known):
+    if len(known) and needs_log(known):
         axes.set_yscale("log")
     mark_threshold(axes, 1.0, is_upright=False)
     axes.set_ylabel("anomaly score")
@@ -170,9 +170,7 @@ def _envelope(axes: Axes, times: NDArray[np.float64], values: NDArray[np.float64
         axes.plot(times, values, color=INK, linewidth=0.6)
         return
     edges = np.linspace(times[0], times[-1], _N_BINS + 1)
-    starts = np.searchsorted(times, edges[:-1])
-    is_filled = np.diff(np.append(starts, len(times))) > 0
-    starts = starts[is_filled]
+    starts = np.unique(np.searchsorted(times, edges[:-1]))  # parts without a sample begin no other
     low, high = (ufunc.reduceat(values, starts) for ufunc in (np.minimum, np.maximum))
     pairs = np.column_stack([low, high]).ravel()  # down and up in each part
     axes.plot(np.repeat(times[starts], 2), pairs, color=INK, linewidth=0.6)
@@ -256,4 +254,4 @@ def _time(start_ms: float, length_ms: float) -> _Time:
 
 def _name(text: str) -> str:
     """Return a name of the data, short and in characters that can be printed."""
-    return shorten(printable(text), 32) if len(text) > _NAME_CHARACTERS_MAX else printable(text)
+    return shorten(printable(text), _NAME_CHARACTERS_MAX)

@@ -170,10 +170,8 @@ def _some(group: Group) -> Group:
     n_windows, n_steps = group.windows.shape[:2]
     n_max = N_GREY_MAX if group.colour == GREY else N_COLOURED_MAX
     n_steps_max = _N_VECTOR_STEPS_MAX if group.colour == INK else _N_STEPS_MAX
-    n_max = max(min(n_max, n_steps_max // n_steps), 1)
-    if n_windows <= n_max:
-        return group._replace(n_all=max(group.n_all, n_windows))
-    rows = np.sort(np.random.default_rng(_SEED).choice(n_windows, n_max, replace=False))
+    n_drawn = min(n_windows, max(min(n_max, n_steps_max // n_steps), 1))
+    rows = np.sort(np.random.default_rng(_SEED).choice(n_windows, n_drawn, replace=False))
     return group._replace(windows=group.windows[rows], n_all=max(group.n_all, n_windows))
 
 

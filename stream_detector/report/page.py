@@ -119,8 +119,7 @@ def _overlaid(findings: Findings) -> Iterator[str]:
     """Yield the windows of the data over each other."""
     bundle = findings.bundle
     windows = overlays.in_signal_unit(bundle, findings.windows, findings.keys)
-    is_anomalous = findings.errors > findings.threshold  # (n_windows,)
-    groups = overlays.judged_groups(windows, is_anomalous, findings.labels)
+    groups = overlays.judged_groups(windows, findings.is_anomalous, findings.labels)
     text = overlays.caption(bundle, has_labels=True)
     drawn = overlays.overlay(bundle, groups)
     yield html.figure(drawn, "overlaid", text[:1].upper() + text[1:], CLOUD_DPI)

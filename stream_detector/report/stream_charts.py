@@ -49,7 +49,7 @@ def false_alarm_chart(findings: StreamFindings) -> Figure:
     levels = findings.levels
     factors = np.array([level.factor for level in levels])
     rates = np.array([level.false_per_day for level in levels])  # (n_levels, 3)
-    least = min(_FEW_A_DAY, *(rates[rates > 0] / 2)) if (rates > 0).any() else _FEW_A_DAY
+    least = min([_FEW_A_DAY, *(rates[rates > 0] / 2)])
     shown = np.maximum(rates, least)
     is_labelled = findings.events is not None
     name = "false alarms a day and key" if is_labelled else "alerts a day and key"

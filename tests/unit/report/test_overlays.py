@@ -22,7 +22,7 @@ from stream_detector.core.stream_evaluation import labelled_events
 from stream_detector.datasets import Dataset
 from stream_detector.evaluation.figures import measure
 from stream_detector.evaluation.offline import point_scores, run_offline
-from stream_detector.report import StreamFindings
+from stream_detector.report import StreamFindings, stream_page
 from stream_detector.report.drawing import COLOURS, INK, house_style
 from stream_detector.report.left_out import left_out_section
 from stream_detector.report.overlays import (
@@ -31,12 +31,13 @@ from stream_detector.report.overlays import (
     N_FEATURES_SHOWN,
     N_GREY_MAX,
     Group,
+    caption,
     in_signal_unit,
     judged_groups,
     overlay,
     with_origin,
 )
-from stream_detector.report.stream_page import N_KEYS_DRAWN, stream_page
+from stream_detector.report.stream_page import N_KEYS_DRAWN
 
 N_FOUND = 34
 """Pulses with a window: those after the context of the first frame, and before the last frame."""
@@ -104,6 +105,8 @@ def test_windows_are_told_apart_by_verdict_and_label() -> None:
 def test_a_panel_for_each_feature_with_time_from_the_peak(served: Served) -> None:
     figure = overlay(served.bundle, [group(3), group(1, COLOURS[1])])
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["flow", "heat"]
+    first, second = (axes.get_position() for axes in figure.axes)
+    assert first.y0 == second.y0
     assert figure.axes[0].get_xlim() == (-200.0, 190.0)
     assert figure.axes[0].get_xlabel() == "time from the peak (ms)"
     assert drawn_in(figure.axes[1]) == [3, 1]
@@ -162,13 +165,25 @@ def test_a_constant_signal_is_drawn(served: Served) -> None:
     assert low < 0 < high
 
 
-def test_of_many_features_the_first_are_drawn(tmp_path: Path) -> None:
-    n_features = N_FEATURES_SHOWN + 1
+def bundle_of(folder: Path, n_features: int) -> Bundle:
     changes = (f"window.features={n_features}", f"peaks.features={[*range(n_features)]}")
     features = Features(tuple(f"f{number}" for number in range(n_features)))
-    bundle = serve_pulses(tmp_path / "bundle", features, *changes).bundle
+    return serve_pulses(folder / "bundle", features, *changes).bundle
+
+
+@pytest.mark.parametrize("n_more", [0, 1])
+def test_of_many_features_the_first_are_drawn(tmp_path: Path, n_more: int) -> None:
+    n_features = N_FEATURES_SHOWN + n_more
+    bundle = bundle_of(tmp_path, n_features)
     figure = overlay(bundle, [group(2, n_features=n_features)])
-    assert [axes.get_title(loc="left") for axes in figure.axes] == list(features.names[:-1])
+    shown = [axes.get_title(loc="left") for axes in figure.axes]
+    assert shown == list(bundle.features.names[:N_FEATURES_SHOWN])
+    assert ("features are shown" in caption(bundle, has_labels=True)) == n_more
+
+
+def test_the_lowest_panels_have_the_axis_of_time(tmp_path: Path) -> None:
+    figure = overlay(bundle_of(tmp_path, 3), [group(2, n_features=3)])
+    assert [bool(axes.get_xlabel()) for axes in figure.axes] == [False, True, True, False]
 
 
 def test_windows_are_shown_in_the_unit_of_the_signal(tmp_path: Path) -> None:
@@ -221,7 +236,7 @@ def test_windows_without_a_score_are_left_out(served: Served) -> None:
 
 @pytest.mark.parametrize("has_labels", [True, False])
 def test_a_report_shows_windows_round_peaks(served: Served, has_labels: bool) -> None:
-    page = Page(stream_page(find(served, pulses(has_labels=has_labels))))
+    page = Page(stream_page.stream_page(find(served, pulses(has_labels=has_labels))))
     text = page.sections["overlaid"]
     assert page.figures.count("overlaid") == 1
     assert "Key a: windows over each other" in text
@@ -233,8 +248,15 @@ def test_a_report_shows_windows_round_peaks(served: Served, has_labels: bool) ->
 
 def test_of_many_keys_some_are_drawn_over_each_other(served: Served) -> None:
     keys = tuple(f"pump-{number}" for number in range(N_KEYS_DRAWN + 1))
-    page = Page(stream_page(find(served, pulses(keys))))
+    page = Page(stream_page.stream_page(find(served, pulses(keys))))
     assert page.figures.count("overlaid") == N_KEYS_DRAWN
+
+
+def test_a_window_at_the_threshold_is_drawn_as_normal(served: Served) -> None:
+    found = find(served, pulses(has_labels=False))
+    scores = np.full_like(found.run.scores, found.run.threshold)
+    (figure,) = stream_page._overlaid(replace(found, run=replace(found.run, scores=scores)))
+    assert f"normal ({N_FOUND})" in figure
 
 
 def test_a_key_without_windows_is_said(served: Served) -> None:
@@ -243,7 +265,7 @@ def test_a_key_without_windows_is_said(served: Served) -> None:
     short = Samples(
         samples.keys, samples.series[kept], samples.times_ms[kept], samples.values[kept]
     )
-    page = Page(stream_page(find(served, short)))
+    page = Page(stream_page.stream_page(find(served, short)))
     assert "Key b has no window with a score." in page.sections["overlaid"]
 
 

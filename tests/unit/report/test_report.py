@@ -21,9 +21,13 @@ from stream_detector.datasets import Dataset
 from stream_detector.engines.onnx import load_onnx
 from stream_detector.errors import ConfigError
 from stream_detector.recipes import Recipe, load_recipe
-from stream_detector.report import Findings, write_report
+from stream_detector.report import Findings, html, page, write_report
+from stream_detector.report.charts import error_histogram
+from stream_detector.report.drawing import needs_log
 from stream_detector.report.findings import principal_components
+from stream_detector.report.images import image_rows, n_in_a_row
 from stream_detector.report.page import report_page
+from stream_detector.report.signals import small_windows, time_unit
 
 MODELS = Path(__file__).parents[3] / "models"
 HOSTILE = '"><script>alert(1)</script>&'
@@ -63,6 +67,13 @@ def beat_recipe(*changes: str) -> Recipe:
     return load_recipe(MODELS / "synthetic-ecg-dense.toml", given)
 
 
+def image_recipe(steps: int, features: int, channels: int) -> Recipe:
+    """Return a recipe of images of so many rows, whose pixels have so many channels."""
+    changes = [f"window.steps={steps}", f"window.features={features}"]
+    changes += [f"window.channels={channels}", "data.name=csv", "data.path=images.csv"]
+    return load_recipe(MODELS / "fashion-basic.toml", changes)
+
+
 def windows_of(*sizes: float, n_steps: int = 140, n_features: int = 1) -> FloatArray:
     """Return windows whose values are all of one size: the error is half of it."""
     signs = np.where(np.arange(n_steps * n_features) % 2, 1, -1).reshape(n_steps, n_features)
@@ -90,13 +101,7 @@ def signals(find: Find) -> Findings:
 
 @pytest.fixture(scope="module")
 def images(find: Find) -> Findings:
-    recipe = load_recipe(
-        MODELS / "fashion-basic.toml",
-        [
-            *("data.name=csv", "data.path=images.csv", "window.steps=4"),
-            *("window.features=9", "window.channels=3"),
-        ],
-    )
+    recipe = image_recipe(4, 9, 3)
     windows = np.random.default_rng(0).uniform(0, 255, size=(12, 4, 9)).astype(np.float32)
     latent = np.zeros((12, 2), np.float32)
     windows *= np.linspace(0.1, 1, 12, dtype=np.float32)[:, np.newaxis, np.newaxis]
@@ -139,9 +144,11 @@ def test_a_report_of_signals_has_every_figure(signals_text: str) -> None:
     assert "anomalous, #4, score 2.00" in windows
     assert all(name in windows for name in ("signal", "reconstruction", "error", "time (ms)"))
     assert "validation_loss" in page.sections["training"]
+    assert "on held-out windows" in page.sections["training"]
     errors = page.sections["errors"]
     assert all(name in errors for name in ("normal (3)", "anomalous (3)", "threshold 0.5"))
     assert "first principal component of the latent code" in page.sections["latent"]
+    assert "Projected on" in page.sections["latent"]
     assert "accuracy" in page.sections["figures"]
     assert "0.6667" in page.sections["figures"]
 
@@ -174,6 +181,7 @@ def test_a_report_of_images_has_every_figure(images_text: str) -> None:
         assert name in page.sections["normal-images"]
     assert page.tags.count("image") > 2 * 3 * 6
     assert "latent_1" in page.sections["latent"]
+    assert "Projected on" not in page.sections["latent"]
 
 
 def test_it_stands_alone(text: str) -> None:
@@ -274,6 +282,14 @@ def test_of_many_features_those_with_the_largest_errors_are_shown(find: Find) ->
     assert ", feature_2" in page.sections["false-alarms"]
 
 
+@pytest.mark.parametrize(("n_features", "is_said"), [(3, False), (4, True)])
+def test_that_features_are_left_out_is_said(find: Find, n_features: int, is_said: bool) -> None:
+    windows = windows_of(0.2, 4.0, n_steps=5, n_features=n_features)
+    recipe = beat_recipe("window.steps=5", f"window.features={n_features}")
+    figure = next(page._typical(find(recipe, windows, [0, 1])))
+    assert ("features with the largest errors are shown" in figure) == is_said
+
+
 @pytest.mark.parametrize("n_features", [1, 2])
 @pytest.mark.parametrize(
     ("name", "shown"),
@@ -321,6 +337,7 @@ def test_of_windows_that_overlap_only_the_worst_is_shown(find: Find) -> None:
 
 def test_a_window_is_scored_as_anomalous_above_the_threshold(find: Find) -> None:
     findings = find(beat_recipe(), windows_of(1.0, 1.0, 1.001, 1.001), [1, 0, 1, 0])
+    assert findings.is_anomalous.tolist() == [False, False, True, True]
     assert findings.worst_misses(9).tolist() == [0]
     assert findings.worst_false_alarms(9).tolist() == [3]
 
@@ -341,20 +358,75 @@ def test_any_errors_can_be_drawn(find: Find, sizes: tuple[float, ...]) -> None:
     assert page.figures.count("errors") == 2
 
 
+@pytest.mark.parametrize(
+    ("values", "is_log"),
+    [([1.0, 1.0, 10.0], False), ([1.0, 1.0, 10.1], True), ([0.0, 1.0, 1.0, 99.0], False)],
+)
+def test_a_log_scale_shows_what_is_usual_beside_values_ten_times_as_large(
+    values: list[float], is_log: bool
+) -> None:
+    assert needs_log(np.array(values)) == is_log
+    assert not needs_log(np.array(values), usual=2.0)
+
+
+@pytest.mark.parametrize(("n_normal", "scale"), [(20, "linear"), (21, "log")])
+def test_a_class_of_few_windows_is_seen_beside_one_of_many(
+    find: Find, n_normal: int, scale: str
+) -> None:
+    sizes, labels = [0.2] * n_normal + [4.0], [0] * n_normal + [1]
+    figure = error_histogram(find(beat_recipe(), windows_of(*sizes), labels))
+    assert figure.axes[0].get_yscale() == scale
+
+
+@pytest.mark.parametrize(
+    ("interval_ms", "unit"), [(999, ("time (ms)", 999)), (1_000, ("time (s)", 1))]
+)
+def test_windows_of_five_seconds_are_shown_in_seconds(
+    find: Find, interval_ms: int, unit: tuple[str, float]
+) -> None:
+    recipe = beat_recipe("window.steps=5", f"window.sample_interval_ms={interval_ms}")
+    findings = find(recipe, windows_of(0.2, 4.0, n_steps=5), [0, 1])
+    assert time_unit(findings.bundle) == unit
+
+
+def test_the_lowest_of_small_windows_have_the_axis_of_time(find: Find) -> None:
+    findings = find(beat_recipe(), windows_of(*[3.0] * 4), [0] * 4)
+    figure = small_windows(findings, np.arange(4))
+    named = [bool(axes.get_xlabel()) for axes in figure.axes]
+    assert named == [False, True, True, True, False, False]
+    assert figure.axes[0].get_title() == "#0, score 3.00"
+
+
+@pytest.mark.parametrize(("side", "n_images"), [(64, 8), (65, 5)])
+def test_of_large_images_fewer_are_in_a_row(find: Find, side: int, n_images: int) -> None:
+    findings = find(image_recipe(side, 9, 3), np.zeros((2, side, 9), np.float32), [0, 1])
+    assert n_in_a_row(findings) == n_images
+
+
+@pytest.mark.parametrize(("channels", "shape"), [(1, (4, 9)), (3, (4, 3, 3))])
+def test_differences_of_images_have_one_number_a_pixel(
+    find: Find, channels: int, shape: tuple[int, ...]
+) -> None:
+    findings = find(image_recipe(4, 9, channels), np.ones((2, 4, 9), np.float32), [0, 1])
+    panels = image_rows(findings, np.array([0])).axes
+    drawn = [np.asarray(axes.images[0].get_array()).shape for axes in panels if axes.images]
+    assert drawn == [shape, shape, shape[:2]]
+
+
+@pytest.mark.parametrize(("n_characters", "is_long"), [(29, False), (30, True)])
+def test_long_texts_in_tables_are_marked(n_characters: int, is_long: bool) -> None:
+    text = html.table(("key",), [("k" * n_characters,)])
+    assert ('<td class="long">' in text) == is_long
+
+
 def test_long_windows_and_large_images_stay_small(find: Find) -> None:
     noise = np.random.default_rng(0)
     windows = noise.normal(size=(20, 5_000, 4)).astype(np.float32) * 2
     recipe = beat_recipe("window.steps=5000", "window.features=4")
     assert len(report_page(find(recipe, windows, [0, 1] * 10))) < SIZE_MAX
-    image_recipe = load_recipe(
-        MODELS / "fashion-basic.toml",
-        [
-            *("data.name=csv", "data.path=images.csv", "window.steps=128"),
-            *("window.features=384", "window.channels=3"),
-        ],
-    )
+    recipe = image_recipe(128, 384, 3)
     windows = noise.integers(0, 256, size=(40, 128, 384)).astype(np.float32)
-    assert len(report_page(find(image_recipe, windows, [0, 1] * 20))) < SIZE_MAX
+    assert len(report_page(find(recipe, windows, [0, 1] * 20))) < SIZE_MAX
 
 
 def test_components_have_the_largest_variance_and_a_fixed_sign() -> None:

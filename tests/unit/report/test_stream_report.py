@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from halving_bundle import make_bundle  # tests/support
 from html_page import Page
+from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 
 from stream_detector.assembly import open_bundle
 from stream_detector.core.features import Features
+from stream_detector.core.intervals import Interval
 from stream_detector.core.records import Samples
 from stream_detector.core.sample_detector import SampleDetector
 from stream_detector.core.stream_evaluation import LabelledEvent, labelled_events
@@ -18,10 +21,11 @@ from stream_detector.errors import ConfigError
 from stream_detector.evaluation.figures import grace_ms, measure, measure_points, window_figures
 from stream_detector.evaluation.offline import point_scores, run_offline
 from stream_detector.evaluation.strangest import find_strangest
-from stream_detector.evaluation.sweep import sweep_thresholds
+from stream_detector.evaluation.sweep import Level, sweep_thresholds
 from stream_detector.recipes import load_recipe
-from stream_detector.report import StreamFindings, write_stream_report
+from stream_detector.report import StreamFindings, lanes, write_stream_report
 from stream_detector.report.html import write_page
+from stream_detector.report.stream_charts import false_alarm_chart, is_drawable, score_histogram
 from stream_detector.report.stream_page import N_KEYS_DRAWN, stream_page
 
 MODELS = Path(__file__).parents[3] / "models"
@@ -99,6 +103,8 @@ def test_a_report_has_lanes_thresholds_and_strange_spans(text: str) -> None:
     assert "1 of 2" in page.sections["figures"]
     assert all(key in page.sections["keys"] for key in ("false alarm", "fault", "alert", "a", "b"))
     assert "minutes since the first sample" in page.sections["keys"]
+    assert "with the most to see" not in page.sections["keys"]
+    assert "held-out" not in page.sections["training"]
     features = page.sections["features"]
     assert all(text in features for text in ("flow", "heat", "anomaly score", "Key a", "Key b"))
     assert "share of faults found" in page.sections["thresholds"]
@@ -188,6 +194,65 @@ def test_few_samples_and_missing_values_are_drawn(tmp_path: Path) -> None:
     silent = replace(samples, values=values, labels=None)
     alone = find(tmp_path / "more", replace(silent, values=samples.values), ("flow", "heat"))
     assert "heat" in Page(stream_page(replace(alone, samples=silent))).sections["features"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "unit_ms"), [("days", 86_400_000), ("hours", 3_600_000), ("minutes", 60_000)]
+)
+def test_time_is_shown_in_a_unit_of_which_there_are_two(unit: str, unit_ms: int) -> None:
+    assert lanes._time(0.0, 2 * unit_ms).unit == unit
+    assert lanes._time(0.0, 2 * unit_ms - 1).unit != unit
+
+
+def test_a_strange_span_is_drawn_with_as_much_before_and_after(findings: StreamFindings) -> None:
+    (axes, *others) = lanes.strange_spans(findings, findings.figures.strangest[:1]).axes
+    times_s = np.asarray(axes.lines[0].get_xdata())
+    assert (times_s[0], times_s[-1]) == (-3.0, 6.0)
+    assert not any(each.lines for each in others)
+
+
+@pytest.mark.parametrize("n_samples", [1_200, 1_201])
+def test_a_long_signal_is_drawn_by_the_least_and_largest_of_parts(n_samples: int) -> None:
+    axes = Figure().subplots()
+    values = -np.arange(float(n_samples))
+    lanes._envelope(axes, -values, values)
+    drawn = np.asarray(axes.lines[0].get_ydata())
+    assert len(drawn) == 1_200
+    assert np.array_equal(drawn, values[:1_200]) == (n_samples == 1_200)
+
+
+@pytest.mark.parametrize(("largest", "scale"), [(10.0, "linear"), (10.1, "log")])
+def test_scores_of_zero_do_not_hide_how_large_others_are(
+    findings: StreamFindings, largest: float, scale: str
+) -> None:
+    causal = np.ones(len(findings.samples))
+    causal[:100], causal[100] = 0.0, largest
+    scores = findings.scores._replace(causal=findings.run.threshold * causal)
+    figure = lanes.feature_lanes(replace(findings, scores=scores), "a")
+    assert figure.axes[-1].get_yscale() == scale
+
+
+def test_windows_without_an_error_do_not_stretch_the_scores(findings: StreamFindings) -> None:
+    scores = findings.run.threshold * np.array([0.0, 0.0, 2.0])
+    figure = score_histogram(replace(findings, run=replace(findings.run, scores=scores)))
+    (bars, _) = figure.axes[0].patches
+    assert isinstance(bars, StepPatch)
+    _, edges, _ = bars.get_data()
+    assert edges[0] == 0.5
+
+
+@pytest.mark.parametrize(("rate", "bottom"), [(0.0, 0.01), (0.008, 0.004), (5.0, 0.01)])
+def test_no_alarm_at_all_is_drawn_below_the_least_rate(
+    findings: StreamFindings, rate: float, bottom: float
+) -> None:
+    levels = [Level(1.0, 1, Interval(rate, rate, rate), 0), Level(2.0, 0, Interval(0, 0, 0), 0)]
+    (line, *_) = false_alarm_chart(replace(findings, levels=levels)).axes[0].lines
+    assert np.asarray(line.get_ydata()).tolist() == [max(rate, bottom), bottom]
+
+
+def test_one_threshold_alone_is_no_chart(findings: StreamFindings) -> None:
+    assert is_drawable(replace(findings, levels=findings.levels[:2]))
+    assert not is_drawable(replace(findings, levels=findings.levels[:1]))
 
 
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
