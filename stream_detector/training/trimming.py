@@ -253,7 +253,7 @@ def _nearest(values: FloatArray, normal: NDArray[np.intp]) -> NDArray[np.float64
     for start in range(0, len(values), _N_COMPARED_MAX):
         part = values[start : start + _N_COMPARED_MAX]
         distances = np.square(part).sum(axis=1)[:, np.newaxis] + lengths - 2 * part @ others.T
-        own = np.flatnonzero((compared >= start) & (compared < start + len(part)))
-        distances[compared[own] - start, own] = np.inf
+        rows = np.arange(start, start + len(part))
+        distances[rows[:, np.newaxis] == compared] = np.inf
         nearest[start : start + len(part)] = np.sqrt(np.maximum(distances.min(axis=1), 0))
     return nearest

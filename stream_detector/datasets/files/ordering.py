@@ -223,12 +223,9 @@ class _Runs:
                 if not len(blocks[at]):
                     blocks[at], rest[at] = self._read(run, n_block)
             # Of runs whose blocks end at the same time, later ones wait for the rest of the first.
-            ends = [
-                (float(block["times_ms"][-1]), at)
-                for at, (block, run) in enumerate(zip(blocks, rest, strict=True))
-                if run.start < run.stop
-            ]
-            limit_ms, last = min(ends, default=(np.inf, len(rest)))
+            limit_ms, last = min(
+                (float(each["times_ms"][-1]), at) for at, each in enumerate(blocks)
+            )
             counts = [
                 int(np.searchsorted(block["times_ms"], limit_ms, "right" if at <= last else "left"))
                 for at, block in enumerate(blocks)

@@ -1,11 +1,13 @@
 """The simulated fleet of pumps: repeatable, with faults that are what their names say."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from stream_detector.core.stream_evaluation import labelled_events
-from stream_detector.datasets import load_samples
+from stream_detector.datasets import load_samples, pumps
 from stream_detector.datasets.base import BASE_MS
 from stream_detector.datasets.pumps import FEATURES, KINDS, Fault, Fleet, simulate
 from stream_detector.errors import DatasetError
@@ -115,6 +117,12 @@ def test_as_a_data_set_the_first_five_hours_are_normal() -> None:
 def test_a_fleet_is_chosen_by_its_seed(seed: str) -> None:
     with pytest.raises(DatasetError, match="expected the seed of a fleet, 0 to 4294967295"):
         load_samples("pumps", series=seed)
+
+
+def test_the_largest_seed_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = partial(simulate, n_pumps=1, train_hours=5.0, test_hours=0.9)
+    monkeypatch.setattr(pumps, "simulate", short)
+    assert load_samples("pumps", series="4294967295").split == "4294967295"
 
 
 def test_short_hours_hold_fewer_faults() -> None:

@@ -10,7 +10,7 @@ import pytest
 from stream_detector.core.features import Features
 from stream_detector.core.records import Samples
 from stream_detector.datasets.files import csv_rows, ordering
-from stream_detector.datasets.files.ordering import in_time_order
+from stream_detector.datasets.files.ordering import TimeWatch, in_time_order
 from stream_detector.datasets.files.samples import read_samples, sample_parts
 from stream_detector.errors import DatasetError
 
@@ -58,6 +58,16 @@ def test_samples_are_sorted_by_time_and_then_by_their_place(
     keys = [each.keys[series] for each in found for series in each.series.tolist()]
     assert keys == [f"k{number % n_keys}" for number in order.tolist()]
     assert all(first.keys == second.keys for first, second in pairwise(found))
+
+
+@pytest.mark.parametrize(("second_ms", "n_back"), [(999, 1), (1_000, 0)])
+def test_times_that_repeat_do_not_go_backwards(second_ms: int, n_back: int) -> None:
+    for parts in ([1_000, second_ms],), ([1_000], [second_ms]):
+        watch = TimeWatch(Path("a.csv"))
+        for part in parts:
+            (samples,) = parts_of(part, [], 1)
+            watch.add(np.arange(len(part)), samples)
+        assert watch.n_back == n_back
 
 
 def test_samples_without_labels_have_none() -> None:
