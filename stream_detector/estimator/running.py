@@ -108,13 +108,11 @@ def _first_rows(read: Columns, rows: Rows, own_rows: Rows) -> Rows:
         The rows that stand for a sample, shape (n_samples,).
     """
     keys = read.keys() or [""] * len(rows)
-    known: dict[object, int] = {}
-    places = zip(keys, read.named[TIMES], strict=True)
-    codes = np.array([known.setdefault(place, len(known)) for place in places])
-    firsts = np.full(len(known), -1)
-    firsts[codes[np.searchsorted(rows, own_rows)]] = own_rows
-    found: Rows = np.where(firsts[codes] < 0, rows, firsts[codes])
-    return found
+    places = list(zip(keys, read.named[TIMES], strict=True))
+    at = np.searchsorted(rows, own_rows).tolist()
+    firsts = {places[number]: row for number, row in zip(at, own_rows.tolist(), strict=True)}
+    found = (firsts.get(place, row) for place, row in zip(places, rows.tolist(), strict=True))
+    return np.fromiter(found, np.intp)
 
 
 def _equal_times(given: Given, key: str | None, interval_ms: float) -> NDArray[np.float64]:

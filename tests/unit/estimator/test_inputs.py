@@ -222,6 +222,18 @@ def test_errors_at_scoring_list_what_there_is(tmp_path: Path) -> None:
     assert beats.predict(np.stack([np.zeros(140), np.full(140, 3.0)])).tolist() == [0, 1]
 
 
+def test_a_window_at_the_threshold_is_normal(tmp_path: Path) -> None:
+    mpl = pytest.importorskip("matplotlib")
+    mpl.use("agg")
+    make_bundle(tmp_path / "beats", "ecg5000-dense")
+    beats = AutoencoderDetector.load(tmp_path / "beats")
+    windows = np.stack([np.full(140, size) for size in (0.0, 1.0, 3.0)])
+    assert beats.predict(windows).tolist() == [0, 0, 1]
+    *_, scores = beats.plot(windows)
+    assert [each.get_x() for each in scores.patches] == [280]
+    mpl.pyplot.close("all")
+
+
 def test_parameters_are_those_of_the_constructor() -> None:
     detector = AutoencoderDetector(window=5, columns={"key": "m"})
     assert repr(detector) == "AutoencoderDetector(window=5, columns={'key': 'm'})"
