@@ -98,6 +98,14 @@ def test_no_client_shows_a_secret(library: str) -> None:
         assert "secret" not in text
 
 
+@pytest.mark.parametrize(("newest", "version"), [(2, (2, 3)), (3, None)])
+def test_kafka_python_is_told_the_version_of_old_brokers(
+    monkeypatch: pytest.MonkeyPatch, newest: int, version: tuple[int, int] | None
+) -> None:
+    monkeypatch.setattr(kafka_python_config, "check_connection", lambda *_: newest)
+    assert kafka_python_config.detect_api_version(ConnectionSettings(), {}) == version
+
+
 def test_connect_returns_the_client_that_the_settings_name() -> None:
     assert isinstance(connect(ConnectionSettings()), KafkaPythonClient)
     assert isinstance(connect(ConnectionSettings(client="confluent")), ConfluentClient)

@@ -11,6 +11,7 @@ confluent_kafka = pytest.importorskip("confluent_kafka")
 
 from stream_detector.clients import _limits
 from stream_detector.clients._subscription import Subscription
+from stream_detector.clients.confluent import client as library_client
 from stream_detector.clients.confluent import producer
 from stream_detector.clients.confluent.client import ConfluentClient
 from stream_detector.clients.confluent.config import consumer_config
@@ -43,6 +44,7 @@ def state() -> ConsumerState:
 def test_positions_lie_before_what_was_read_ahead(state: ConsumerState) -> None:
     library = [theirs(FIRST, 7), theirs(SECOND, 9), theirs(TopicPartition("telemetry", 2))]
     assert state.positions(library) == {FIRST: 5, SECOND: 8}
+    assert ConsumerState().positions([theirs(FIRST, 0), theirs(SECOND)]) == {FIRST: 0}
 
 
 def test_a_revoked_partition_loses_what_was_read_ahead(state: ConsumerState) -> None:
@@ -128,6 +130,23 @@ def test_what_has_nothing_to_do_with_the_library_passes() -> None:
     client = ConfluentClient(ConnectionSettings(), Subscription())
     with pytest.raises(KeyboardInterrupt), client._mapped_errors():
         raise KeyboardInterrupt
+
+
+class Admin:
+    """Stands for what asks a broker for the settings of a topic."""
+
+    def topic_settings(self, topic: str) -> dict[str, str]:
+        return {"topic": topic}
+
+
+@pytest.mark.parametrize(("newest", "found"), [(2, {}), (3, {"topic": "telemetry"})])
+def test_old_brokers_are_not_asked_for_the_settings_of_a_topic(
+    monkeypatch: pytest.MonkeyPatch, newest: int, found: dict[str, str]
+) -> None:
+    monkeypatch.setattr(library_client, "check_connection", lambda _: newest)
+    client = ConfluentClient(ConnectionSettings(), Subscription())
+    monkeypatch.setattr(client, "_require_admin", Admin)
+    assert client._describe_topic("telemetry") == found
 
 
 class SilentProducer:
