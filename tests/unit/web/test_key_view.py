@@ -148,15 +148,47 @@ def test_offsets_that_were_passed_are_remembered() -> None:
     assert marks.before(2_000_000) == {partition: 30}
 
 
-def test_a_question_reads_no_more_than_it_may(
-    pumps: Served, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("n_batches", "oldest"), [(3, None), (4, 10)])
+def test_of_many_offsets_that_were_passed_the_oldest_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch, n_batches: int, oldest: int | None
 ) -> None:
-    monkeypatch.setattr(history, "RECORDS_MAX", 5)
+    monkeypatch.setattr(history, "_MARKS_MAX", 3)
+    marks, partition = Marks(), TopicPartition("telemetry", 0)
+    for number in range(n_batches):
+        marks.add(1_000_000 + number * 5_000, {partition: 10 * (number + 1)})
+    assert marks.after(0) == ({} if oldest is None else {partition: oldest})
+    assert marks.before(1_005_000) == {partition: 10}
+
+
+@pytest.mark.parametrize(("n_records_max", "n_read"), [(4, 4), (5, 6)])
+def test_a_question_reads_no_more_than_it_may(
+    pumps: Served, monkeypatch: pytest.MonkeyPatch, n_records_max: int, n_read: int
+) -> None:
+    monkeypatch.setattr(history, "RECORDS_MAX", n_records_max)
     monkeypatch.setattr(history, "_POLL_RECORDS_MAX", 2)
     Stream(broker := MemoryBroker(), pumps)
     broker.feed("telemetry", [sample_record("a", int(second(at)), at) for at in range(20)])
     lines = look(pumps, broker, "a", Stretch(second(0), second(100)))
-    assert len(lines.times_ms) == 6
+    assert len(lines.times_ms) == n_read
+
+
+def test_a_question_is_answered_once_the_end_is_read(pumps: Served) -> None:
+    Stream(broker := MemoryBroker(), pumps)
+    broker.feed("telemetry", [sample_record("a", int(second(0)), 1.0)])
+    past = History("telemetry", partial(broker.connect, topics=["telemetry"]))
+    batches = past.read(Stretch(second(0), second(1)), None)
+    assert len(next(batches)) == 1
+    n_calls = broker.n_calls["poll"]
+    assert list(batches) == []
+    assert broker.n_calls["poll"] == n_calls
+
+
+def test_an_empty_topic_is_not_waited_for() -> None:
+    broker = MemoryBroker()
+    broker.create_topic("telemetry", 2)
+    past = History("telemetry", partial(broker.connect, topics=["telemetry"]))
+    assert list(past.read(Stretch(second(0), second(1)), None)) == []
+    assert broker.n_calls["poll"] == 2  # one a connection, which assigns the partitions
 
 
 def ask_key(address: str, **question: Any) -> dict[str, Any]:

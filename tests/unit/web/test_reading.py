@@ -94,6 +94,22 @@ def test_after_an_error_reading_goes_on_where_it_was(
         assert following.reader.problem is None
 
 
+def test_the_first_records_of_a_topic_are_read_though_they_came_during_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "RETRY_S", 0.2)
+    broker = MemoryBroker()
+    broker.create_topic("telemetry")
+    with Following(broker, 0) as following:
+        following.wait(lambda: following.reader.is_connected)
+        broker.faults.append(
+            Fault("poll", BrokerUnavailableError("no broker answers"), broker.n_calls["poll"] + 3)
+        )
+        following.wait(lambda: not following.reader.is_connected)
+        broker.feed("telemetry", [sample_record("first", 0, 1)])
+        following.wait(lambda: following.keys == [b"first"])
+
+
 def test_a_topic_that_is_made_again_is_read_from_its_own_beginning(
     broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
