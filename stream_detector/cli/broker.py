@@ -59,7 +59,7 @@ def _parse_topics(text: str) -> dict[str, int]:
     topics = {}
     for item in text.split(","):
         name, _, count = item.partition(":")
-        if not name or not count.isdecimal() or int(count) < 1:
+        if not name or not count.isdecimal() or not int(count):
             message = f"--topics: expected NAME:PARTITIONS,..., received {item!r}"
             raise ConfigError(message)
         topics[name] = int(count)

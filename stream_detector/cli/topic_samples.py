@@ -63,10 +63,10 @@ def write_newest(
         say(f"{recording.n_rejected:,} of the records were rejected, the first: {first}")
     if recording.spread_keys:
         keys = recording.spread_keys
-        shown = ", ".join([*keys[:N_KEYS_SHOWN], *(["..."] if len(keys) > N_KEYS_SHOWN else [])])
         say(
-            f"warning: {len(keys):,} keys have records on several partitions, where no detector "
-            f"puts them together: {shown}; {WHAT_TO_DO['key_on_several_partitions']}"
+            f"warning: {len(keys):,} keys, such as {', '.join(keys[:N_KEYS_SHOWN])}, have records "
+            "on several partitions, where no detector puts them together; "
+            f"{WHAT_TO_DO['key_on_several_partitions']}"
         )
     return recording
 

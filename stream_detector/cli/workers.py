@@ -115,7 +115,7 @@ class Workers:
                     if self._is_over(code):
                         self._workers.remove(worker)
                         exit_code = exit_code or max(code, 0)
-                        self._is_stopping = self._is_stopping or code > 0
+                        self._is_stopping = self._is_stopping or code in PERMANENT
                 elif self._is_stopping and process.pid not in asked_to_stop:
                     asked_to_stop.add(process.pid or 0)
                     process.terminate()

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ import pytest
 from pyarrow import parquet
 
 from stream_detector import cli
+from stream_detector.cli.init_views import false_alarm_text
 from stream_detector.clients.memory import MemoryBroker
+from stream_detector.core.intervals import Interval
 from stream_detector.core.records import OutputRecord
 from stream_detector.recipes import load_recipe
 from stream_detector.recipes.input import InputSection
@@ -390,6 +393,16 @@ def test_an_input_for_a_file_is_kept_in_the_recipe(run: Run) -> None:
 
 
 @pytest.mark.keras
+@pytest.mark.parametrize(("days", "is_short"), [(5.9, True), (6.0, False)])
+def test_days_in_which_fewer_than_three_false_alarms_were_due_are_few(
+    days: float, is_short: bool
+) -> None:
+    trial: Any = SimpleNamespace(
+        false_per_day=Interval(0.0, 0.0, 0.6), n_false=0, days=days, by_reason={}
+    )
+    assert ("extrapolated: so few days" in false_alarm_text(trial, 0.5)) == is_short
+
+
 @pytest.mark.slow
 # Keras converts its variables in a way that NumPy 2 deprecates.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
