@@ -18,6 +18,7 @@ from stream_detector.cli.options import (
     SettingsFile,
     examples,
     input_changes,
+    names_in,
     seconds,
 )
 from stream_detector.cli.terminal import print_json, say
@@ -57,6 +58,7 @@ NormalLabel = Annotated[
 Features = Annotated[
     str | None, typer.Option(help="Columns that are features, with commas between them.")
 ]
+Ignore = Annotated[str | None, typer.Option(help="Columns to leave out, with commas between them.")]
 Interval = Annotated[
     str | None,
     typer.Option(help="Time between two rows of a file without times, such as 5s; default 1s."),
@@ -93,6 +95,7 @@ def init(
     label: Label = None,
     normal_label: NormalLabel = None,
     features: Features = None,
+    ignore: Ignore = None,
     long: Long = None,
     interval: Interval = None,
     false_alarms_per_day: FalseAlarms = 0.2,
@@ -123,9 +126,9 @@ def init(
     from stream_detector.inspection.roles import Said
     from stream_detector.recipes.datasets import name_of
 
-    given = tuple(name.strip() for name in features.split(",")) if features else ()
+    given, ignored = names_in(features), names_in(ignore)
     names = (None, None) if long is None else SaidColumns(long=long).long_names
-    said = Said(key, time, time_format, label, normal_label, given, *names)
+    said = Said(key, time, time_format, label, normal_label, given, *names, ignored=ignored)
     interval_s = seconds(interval, "--interval")
     if data is None or from_topic is not None:
         if data is not None or from_topic is None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from stream_detector.cli.options import names_in
 from stream_detector.cli.terminal import ask, is_agreed, print_table, say, write_line
 from stream_detector.errors import ConfigError
 from stream_detector.inspection.long_form import find_layout
@@ -118,11 +119,7 @@ def agree_on_columns(given: RawTable, choices: Choices) -> tuple[RawTable, Layou
             key=ask("column of the key, empty for none", columns.key or ""),
             time=ask("column of the time, empty for none", columns.time or ""),
             label=ask("column of the label, empty for none", columns.label or ""),
-            features=tuple(
-                name.strip()
-                for name in ask("features, with commas", ", ".join(columns.features)).split(",")
-                if name.strip()
-            ),
+            features=names_in(ask("features, with commas", ", ".join(columns.features))),
         )
         try:
             table, layout = find_layout(given, said)

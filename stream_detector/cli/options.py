@@ -203,8 +203,7 @@ class SaidColumns(NamedTuple):
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Return the names of the features, in order."""
-        names = (name.strip() for name in (self.features or "").split(","))
-        return tuple(name for name in names if name)
+        return names_in(self.features)
 
     @property
     def long_names(self) -> tuple[str, str]:
@@ -255,6 +254,18 @@ class SaidColumns(NamedTuple):
             option = f"--{given[0].replace('_', '-')}"
             message = f"{option}: expected only with {flag} FILE.csv or FILE.parquet; leave it out"
             raise ConfigError(message)
+
+
+def names_in(text: str | None) -> tuple[str, ...]:
+    """Return the names in a text with commas between them.
+
+    Examples
+    --------
+    >>> names_in("flow, kw,"), names_in(None)
+    (('flow', 'kw'), ())
+    """
+    names = (name.strip() for name in (text or "").split(","))
+    return tuple(name for name in names if name)
 
 
 def count_or_names(text: str | None) -> tuple[int | None, str | None]:

@@ -43,8 +43,9 @@ class AutoencoderDetector:
     columns
         What the columns of a table are: any of key, time, time_format, label, normal_label and
         features, as in `[data]` of a recipe; "" says that there is no such column. Those that are
-        left out are found. An index of dates is a column too, called time if it has no name. Where
-        each row has the value of one feature, feature_name and feature_value say in which columns.
+        not said are found, but for those that `ignored` names. An index of dates is a column too,
+        called time if it has no name. Where each row has the value of one feature, feature_name and
+        feature_value say in which columns.
     interval_s
         Seconds between two rows of data without times.
     false_alarms_per_day

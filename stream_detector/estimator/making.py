@@ -83,7 +83,8 @@ class Wishes:
         if ("feature_name" in columns) != ("feature_value" in columns):
             message = "columns: expected feature_name and feature_value together, received one"
             raise ValueError(message)
-        return Said(**columns | {"features": tuple(columns.get("features") or ())})
+        several = {name: tuple(columns.get(name) or ()) for name in ("features", "ignored")}
+        return Said(**columns | several)
 
 
 class Prepared(NamedTuple):

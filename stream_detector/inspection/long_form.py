@@ -30,7 +30,7 @@ def find_layout(table: RawTable, said: Said) -> tuple[RawTable, Layout]:
         The table.
     said
         What a person said; with `feature_name` a row has the value of one feature, and `features`
-        are names in that column.
+        and `ignored` are names in that column.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def find_layout(table: RawTable, said: Said) -> tuple[RawTable, Layout]:
     """
     if said.feature_name is None or said.feature_value is None:
         return table, find_roles(table, said)
-    check_said(table, replace(said, features=()))
+    check_said(table, replace(said, features=(), ignored=()))
     _numbers_of(table, said.feature_value)
     codes, names = _names(table, said)
     kept = np.flatnonzero(np.isin(codes, list(names)))
@@ -98,15 +98,16 @@ def _names(table: RawTable, said: Said) -> tuple[Rows, dict[int, str]]:
     is_missing = column.is_missing
     there = dict.fromkeys(codes[~is_missing].tolist())
     names = {code: texts[code] for code in there}
-    lacking = [name for name in said.features if name not in names.values()]
-    if lacking:
-        message = (
-            f"--features: expected names in the column {column.name} of {table.path}, some of "
-            f"{', '.join(list(names.values())[:50])}, received {lacking[0]!r}"
-        )
-        raise ConfigError(message)
-    if said.features:
-        names = {code: name for code, name in names.items() if name in said.features}
+    for flag, given in (("--features", said.features), ("--ignore", said.ignored)):
+        lacking = [name for name in given if name not in names.values()]
+        if lacking:
+            message = (
+                f"{flag}: expected names in the column {column.name} of {table.path}, some of "
+                f"{', '.join(list(names.values())[:50])}, received {lacking[0]!r}"
+            )
+            raise ConfigError(message)
+    wanted = set(said.features or names.values()).difference(said.ignored)
+    names = {code: name for code, name in names.items() if name in wanted}
     return np.where(is_missing, -1, codes), names
 
 
@@ -116,7 +117,7 @@ def _layout_of_one(table: RawTable, said: Said, codes: Rows) -> Layout:
     one = table.select(np.flatnonzero(codes == numbers[counts.argmax()]))
     others = tuple(each for each in one.columns if each is not one.named(said.feature_name or ""))
     value = said.feature_value or ""
-    plain = replace(said, features=(value,), feature_name=None, feature_value=None)
+    plain = replace(said, features=(value,), ignored=(), feature_name=None, feature_value=None)
     layout = find_roles(replace(one, columns=others), plain)
     if not layout.columns.time:
         message = (

@@ -55,9 +55,11 @@ class Said:
         As in `stream_detector.recipes.columns.ColumnMap`.
     features
         Names of columns.
+    ignored
+        Names of columns that are nothing, not even features.
     feature_name, feature_value
-        As there, for tables in which each row has the value of one feature; `features` are then
-        names in the first.
+        As there, for tables in which each row has the value of one feature; `features` and
+        `ignored` are then names in the first.
     why
         Who says so.
     """
@@ -70,6 +72,7 @@ class Said:
     features: tuple[str, ...] = ()
     feature_name: str | None = None
     feature_value: str | None = None
+    ignored: tuple[str, ...] = ()
     why: str = "as you said"
 
 
@@ -150,6 +153,7 @@ def find_roles(table: RawTable, said: Said) -> Layout:
     """
     check_said(table, said)
     found = _Finding(table)
+    found.why |= {_name_in(table, each): ("left out", said.why) for each in said.ignored}
     for name, role in ((said.key, "key"), (said.label, "label")):
         if name:
             found.why[_name_in(table, name)] = (role, said.why)  # type: ignore[assignment]
@@ -186,6 +190,7 @@ def check_said(table: RawTable, said: Said) -> None:
         ("--time", [said.time]),
         ("--label", [said.label]),
         ("--features", list(said.features)),
+        ("--ignore", list(said.ignored)),
         ("--long", [said.feature_name, said.feature_value]),
     ):
         for name in names:

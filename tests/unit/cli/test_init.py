@@ -127,6 +127,14 @@ def test_the_key_of_the_record_is_that_of_a_parquet_file(
     assert json.loads(out)["record"]["key"] == key
 
 
+def test_columns_can_be_left_out(run: Run) -> None:
+    fleet()
+    code, _, err = run("Fleet 7.csv", "--yes", "--recipe-only", "--ignore", "heat, fault")
+    assert code == 0, err
+    data = load_recipe(Path("fleet-7.toml")).data
+    assert (data.features, data.label) == (("flow",), "")
+
+
 def test_a_file_with_one_value_a_row_gives_the_recipe_of_one_with_a_column_each(run: Run) -> None:
     fleet()
     _, *rows = Path("Fleet 7.csv").read_text().splitlines()

@@ -68,6 +68,12 @@ def test_features_may_be_chosen_and_rows_of_others_make_no_sample(tmp_path: Path
     assert table.n_rows == N_TIMES
 
 
+def test_features_may_be_ignored(tmp_path: Path) -> None:
+    said = Said(ignored=("rpm",), feature_name="tag", feature_value="reading")
+    layout = find_layout(read_raw(write(tmp_path / "long.csv")), said)[1]
+    assert layout.columns.features == ("temp", "flow")
+
+
 @pytest.mark.parametrize(
     ("said", "error", "message"),
     [
@@ -87,6 +93,11 @@ def test_features_may_be_chosen_and_rows_of_others_make_no_sample(tmp_path: Path
             ConfigError,
             r"--features: expected names in the column tag of .*, some of temp, flow, rpm, "
             "received 'heat'",
+        ),
+        (
+            Said(ignored=("heat",), feature_name="tag", feature_value="reading"),
+            ConfigError,
+            r"--ignore: expected names in the column tag of .*, received 'heat'",
         ),
         (
             Said(key="pump", feature_name="tag", feature_value="reading"),

@@ -411,6 +411,18 @@ def test_what_a_person_says_is_not_questioned(write: Write) -> None:
         find_roles(read_raw(path), Said(key="nothing"))
 
 
+def test_a_column_to_ignore_is_neither_feature_nor_key(write: Write) -> None:
+    fleet = Fleet(2)
+    columns = {"ts": fleet.epoch(1), "pump": fleet.machine, "flow": fleet.flow, "kw": fleet.flow}
+    path = write(columns)
+    layout = find_roles(read_raw(path), Said(ignored=("kw", "pump"), features=("flow", "kw")))
+    assert layout.features == ("flow",)
+    assert layout.columns.key == ""
+    assert [layout.why[name] for name in ("kw", "pump")] == [("left out", "as you said")] * 2
+    with pytest.raises(ConfigError, match=r"--ignore: expected a column of .*, received 'speed'"):
+        find_roles(read_raw(path), Said(ignored=("kw", "speed")))
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [
