@@ -127,8 +127,8 @@ def init(
     from stream_detector.recipes.datasets import name_of
 
     given, ignored = names_in(features), names_in(ignore)
-    names = (None, None) if long is None else SaidColumns(long=long).long_names
-    said = Said(key, time, time_format, label, normal_label, given, *names, ignored=ignored)
+    name, value = (None, None) if long is None else SaidColumns(long=long).long_names
+    said = Said(key, time, time_format, label, normal_label, given, name, value, ignored)
     interval_s = seconds(interval, "--interval")
     if data is None or from_topic is not None:
         if data is not None or from_topic is None:
