@@ -16,6 +16,7 @@
     │   ├── AlertUndeliveredError  a sink of a route did not take an alert
     │   └── KeyLimitError          its key is new, and its partition has keys_max keys
     ├── DatasetError               exit 6; missing, or its sha256 differs
+    │   └── TooLargeError          it does not fit into memory
     ├── BundleError                exit 3; half a model is never served
     │   ├── BundleNotFoundError
     │   ├── BundleIntegrityError   a file changed, or the self-test gave another error
@@ -116,6 +117,22 @@ class DatasetError(StreamDetectorError):
     """A data set is missing, or its sha256 is not the known one."""
 
     exit_code = 6
+
+
+class TooLargeError(DatasetError):
+    """Data do not fit into the memory that is free.
+
+    Parameters
+    ----------
+    problem
+        What does not fit, how much it would take, and how much there is.
+    remedy
+        What to do instead. Who knows more of what the data are for puts another in its place.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        self.problem = problem
+        super().__init__(f"{problem}; {remedy}")
 
 
 class BundleError(StreamDetectorError):

@@ -5,7 +5,7 @@ reported without a broker.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -307,24 +307,25 @@ def _window_job(
     chosen: tuple[str, str | None, Literal["test", "all"], int, ColumnMap],
     options: dict[str, Any],
 ) -> Job:
-    """Load the windows of a split and part, and return the job that sends them."""
-    from stream_detector.cli.sources import load_feed
+    """Look at the windows of a split and part, and return the job that sends them."""
+    from stream_detector.cli.sources import load_feeds
     from stream_detector.ports import SystemClock
-    from stream_detector.replay import ReplayOptions
-    from stream_detector.replay import replay as replay_windows
+    from stream_detector.replay import ReplayOptions, replay_parts
 
-    source, feed = chosen[0], load_feed(*chosen)
-    checked = ReplayOptions(**options, keys=feed.keys, labels=feed.label_values)
+    source, (n_windows, feeds) = chosen[0], load_feeds(*chosen)
+    checked = ReplayOptions(**options)
+    parts = (
+        (feed.windows, replace(checked, keys=feed.keys, labels=feed.label_values)) for feed in feeds
+    )
 
     def send(client: "KafkaClient", topic: str, on_progress: OnProgress) -> "ReplaySummary":
         try:
-            return replay_windows(
-                feed.windows,
+            return replay_parts(
+                parts,
                 client,
                 topic,
-                options=checked,
                 clock=SystemClock(),
-                on_progress=lambda n_sent: on_progress(n_sent, len(feed.windows)),
+                on_progress=lambda n_sent: on_progress(n_sent, n_windows),
             )
         except ValueError as error:
             message = f"{source} cannot be sent as {checked.content_type}: {error}"

@@ -33,7 +33,7 @@ from stream_detector.datasets.files.ordering import in_time_order
 from stream_detector.datasets.files.samples import sample_parts
 from stream_detector.datasets.files.several import holds_tables
 from stream_detector.datasets.files.windows import load as load_window_file
-from stream_detector.datasets.files.windows import read_windows, window_parts
+from stream_detector.datasets.files.windows import window_parts
 from stream_detector.datasets.windowing import cut_in_parts, require_windows
 from stream_detector.errors import ConfigError, DatasetError
 from stream_detector.recipes import Recipe
@@ -256,14 +256,16 @@ class Feed:
         return None if self.labels is None else self.labels.tolist()
 
 
-def load_feed(
+def load_feeds(
     source: str,
     split: str | None,
     part: Literal["test", "all"],
     n_features: int = 1,
     columns: ColumnMap = BY_NAME,
-) -> Feed:
-    """Load windows that a person named on the command line.
+) -> tuple[int, Iterator[Feed]]:
+    """Return how many windows there are that a person named, and the windows some at a time.
+
+    A file is read as a whole before, so that it is known to be usable, and is not held.
 
     Parameters
     ----------
@@ -289,12 +291,28 @@ def load_feed(
     path = Path(source)
     if holds_tables(path):
         try:
-            table = read_windows(path, n_features=n_features, columns=columns)
+            n_windows = sum(len(each.windows) for each in _file_feeds(path, n_features, columns))
         except DatasetError as error:
             message = f"{error}; or give --samples, where a row is a sample and not a whole window"
             raise DatasetError(message) from None
-        keys = list(table.keys) if table.keys is not None else None
-        return Feed(source, table.exact, keys or number(name_of(path), table.windows), table.labels)
+        return n_windows, _file_feeds(path, n_features, columns, is_again=True)
+    feed = _load_feed(source, split, part)
+    return len(feed.windows), iter([feed])
+
+
+def _file_feeds(
+    path: Path, n_features: int, columns: ColumnMap, *, is_again: bool = False
+) -> Iterator[Feed]:
+    """Yield the windows of a file some at a time."""
+    n_before = 0
+    for table in window_parts(path, None, n_features, columns=columns, is_again=is_again):
+        keys = table.keys or number(name_of(path), table.windows, n_before)
+        n_before += len(table.windows)
+        yield Feed(str(path), table.exact, list(keys), table.labels)
+
+
+def _load_feed(source: str, split: str | None, part: Literal["test", "all"]) -> Feed:
+    """Load the windows of a data set; see `load_feeds`."""
     if source in IMAGE_DATASET_NAMES:
         if split is not None:
             takers = " or ".join(names_with("split"))
@@ -403,6 +421,6 @@ def feed_of(data: Dataset, part: Literal["test", "all"]) -> Feed:
     return Feed(name, windows, number(data.name, windows), labels)
 
 
-def number(name: str, windows: FloatArray) -> list[str]:
-    """Return a key for each window: the name and the window's number, from 0."""
-    return [f"{name}-{row:05d}" for row in range(len(windows))]
+def number(name: str, windows: FloatArray, n_before: int = 0) -> list[str]:
+    """Return a key for each window: the name and the window's number, after so many others."""
+    return [f"{name}-{row:05d}" for row in range(n_before, n_before + len(windows))]

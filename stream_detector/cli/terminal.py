@@ -107,6 +107,9 @@ def describe_error(error: Exception) -> tuple[int, str]:
         return error.exit_code, str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return 1, f"the disk that is written to is full: {error}; free some of it"
+    if isinstance(error, MemoryError):
+        said = f": {error}" * bool(str(error))
+        return 1, f"no memory is left{said}; give less data at once, or this process more memory"
     hint = "run it again as `stream-detector --debug ...` for the traceback"
     return 1, f"unexpected {type(error).__name__}: {error}; {hint}"
 

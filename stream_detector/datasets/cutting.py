@@ -30,9 +30,13 @@ from stream_detector.core.windowing.peak_windows import cut_windows
 from stream_detector.core.windowing.rules import WindowRules
 from stream_detector.core.windowing.sessions import Arrivals
 from stream_detector.core.windowing.window_batch import WindowBatch, WindowState
+from stream_detector.datasets.files.room import require_memory
 
 _SAMPLES_AT_ONCE = 65_536
 _WINDOWS_BYTES = 1 << 26
+_COPIES = 4
+"""How many times windows are held while those that can be scored are chosen of them."""
+
 _STATE_BYTES = 1 << 26
 """Most bytes of the windows under way of keys that are cut together."""
 
@@ -134,6 +138,11 @@ class Cutting:
         Returns
         -------
         The windows, and what is beside them, shape (n_windows, n_steps, n_columns).
+
+        Raises
+        ------
+        TooLargeError
+            If the windows do not fit into memory, as far as those of the first samples tell.
         """
         numbers = {key.encode(): number for number, key in enumerate(samples.keys)}
         partitions = self._partitions_of(samples.keys)  # (n_series,)
@@ -142,7 +151,8 @@ class Cutting:
         values = np.column_stack([samples.values, labels, beside]).astype(np.float32)
         wider = replace(self._rules, n_features=values.shape[1])
         new_keys, n_before, parts = self._new_keys, self._new_keys.n_warm_up, []
-        for some, _ in assign(samples, wider, values, self._state, partitions):
+        n_done, n_bytes = 0, 0
+        for some, arrivals in assign(samples, wider, values, self._state, partitions):
             self._state = some.state
             is_kept = ~new_keys.follow(some)  # (n_windows,)
             received = some.gather(slice(None))[is_kept]  # (n_kept, n_steps, n_columns)
@@ -150,6 +160,10 @@ class Cutting:
             times = some.start_ms[is_kept], some.end_ms[is_kept]
             intervals = None if some.intervals is None else some.intervals.of(is_kept)
             parts.append(_Part(received, np.array(keys, dtype=np.intp), *times, intervals))
+            n_done, n_bytes = n_done + len(arrivals.keys), n_bytes + received.nbytes
+            if n_done < len(samples):
+                needed = (_COPIES * len(samples) / n_done - 1) * n_bytes
+                require_memory(f"windows of {self._rules.n_steps} samples", needed)
         found, others = _joined(parts, samples, self._rules, values.shape[1])
         n_warm_up, features = (
             new_keys.n_warm_up - n_before,

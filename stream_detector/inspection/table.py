@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,23 @@ from numpy.typing import NDArray
 from stream_detector.datasets.files.columns import canonical, refuse_empty, to_numbers
 from stream_detector.datasets.files.csv_rows import Parsed, Split, Wanted, open_csv
 from stream_detector.datasets.files.dialect import Dialect
-from stream_detector.datasets.files.parquet import index_of, plain, read_table
+from stream_detector.datasets.files.parquet import index_of, plain, read_table, tables_of
 from stream_detector.datasets.files.reading import check_lengths, name_columns, take_header
+from stream_detector.datasets.files.room import (
+    A_PART,
+    bytes_a_row,
+    count_rows,
+    require_memory,
+)
 from stream_detector.datasets.files.several import files_of, is_parquet_source
 from stream_detector.datasets.files.times import MISSING_WORDS
 from stream_detector.errors import DatasetError
+from stream_detector.recipes.columns import BY_NAME
+
+_TIMES = 2
+"""How many times what reading takes is taken while columns are looked at and samples are loaded."""
+
+_REMEDY = f"{A_PART}, and train the recipe on all of it, as docs/how-to/train-at-scale.md says"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,8 +110,14 @@ def read_raw(path: Path) -> RawTable:
     ------
     DatasetError
         If the file is missing or cannot be read, or has no rows or ragged ones.
+    TooLargeError
+        If its rows do not fit into memory; no more than the first were read.
     """
     if is_parquet_source(path):
+        for table in islice(tables_of(path, BY_NAME), 1):
+            some = arrow_columns(path, table)
+            cells = [each.cells for each in some if each.numbers is None]
+            _require_memory(path, len(some) - len(cells), cells)
         return to_raw(path, arrow_columns(path, read_table(path)))
     first, *others = files_of(path)
     if others:
@@ -110,6 +128,11 @@ def read_raw(path: Path) -> RawTable:
         raise DatasetError(message)
     columns = _csv_columns(first)
     return to_raw(path, columns)
+
+
+def _require_memory(path: Path, n_numbers: int, others: Sequence[Sequence[object]]) -> None:
+    """Refuse a file that does not fit into memory; see `bytes_a_row`."""
+    require_memory(str(path), _TIMES * bytes_a_row(n_numbers, others) * count_rows(path), _REMEDY)
 
 
 def to_raw(path: Path, columns: Sequence[RawColumn]) -> RawTable:
@@ -146,6 +169,8 @@ def _csv_columns(path: Path, as_text: frozenset[int] = frozenset()) -> list[RawC
         parts: list[list[Any]] = [[] for _ in names]
         as_number = [at for at in range(len(names)) if at not in as_text]
         wanted = Wanted(as_number, None, sorted(as_text), blank_is_missing=True)
+        texts = [[line[at] for line in first.lines if at < len(line)] for at in as_text]
+        _require_memory(path, len(as_number), texts)
         for block in chain([first], reader.rest(wanted)):
             if isinstance(block, Split):
                 check_lengths(path, block, len(names))

@@ -17,7 +17,7 @@ from stream_detector.replay.samples import (
     SampleTimes,
     replay_samples,
 )
-from stream_detector.replay.windows import ReplayOptions, replay
+from stream_detector.replay.windows import ReplayOptions, replay, replay_parts
 
 __all__ = [
     "LABEL_HEADER",
@@ -36,5 +36,6 @@ __all__ = [
     "make_fleet",
     "replay",
     "replay_live",
+    "replay_parts",
     "replay_samples",
 ]

@@ -1,7 +1,8 @@
 """Send windows to a topic; each record is one whole window."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from stream_detector.core.alerting.alert import REFERENCE_HEADER
 from stream_detector.core.codec.formats import CONTENT_TYPES, FormatName
@@ -101,12 +102,52 @@ def replay(
         an image has values that no pixel can have: the caller's mistake.
     """
     _require_one_each(len(windows), options)
-    schedule = Schedule.at_rate(len(windows), options.rate)
+    return replay_parts([(windows, options)], client, topic, clock=clock, on_progress=on_progress)
 
-    def make(first: int, stop: int) -> Iterator[OutputRecord]:
-        return _records(windows[first:stop], first, topic, options)
 
-    return send([Part(schedule, make)], client, clock, on_progress)
+def replay_parts(
+    parts: Iterable[tuple[FloatArray, ReplayOptions]],
+    client: Client,
+    topic: str,
+    *,
+    clock: Clock,
+    on_progress: Progress = lambda _: None,
+) -> ReplaySummary:
+    """Send windows part by part, so that they need not be held; the rate is that of all of them.
+
+    Parameters
+    ----------
+    parts
+        Some windows at a time, each part with the options of its own windows.
+    client, topic, clock, on_progress
+        See `replay`.
+
+    Returns
+    -------
+    As `replay` of all windows does.
+
+    Raises
+    ------
+    As there, once the part is reached.
+    """
+    return send(_parts(parts, topic), client, clock, on_progress)
+
+
+def _parts(parts: Iterable[tuple[FloatArray, ReplayOptions]], topic: str) -> Iterator[Part]:
+    """Yield the records of each part, due after those before them."""
+    n_before = 0
+    for windows, options in parts:
+        _require_one_each(len(windows), options)
+        make = partial(_made, windows, topic, options)
+        yield Part(Schedule.at_rate(len(windows), options.rate, n_before), make)
+        n_before += len(windows)
+
+
+def _made(
+    windows: FloatArray, topic: str, options: ReplayOptions, first: int, stop: int
+) -> Iterator[OutputRecord]:
+    """Return the records of some windows of a part."""
+    return _records(windows[first:stop], first, topic, options)
 
 
 def _records(

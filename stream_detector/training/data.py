@@ -20,18 +20,23 @@ from stream_detector.datasets import (
     load_images,
     load_samples,
 )
+from stream_detector.datasets.files.room import A_PART, require_memory
 from stream_detector.datasets.files.samples import load as load_sample_file
 from stream_detector.datasets.files.streamed_samples import Choice, load_streamed_samples
-from stream_detector.datasets.files.streaming import check_memory, load_streamed
+from stream_detector.datasets.files.streaming import load_streamed
 from stream_detector.datasets.files.window_file import WindowFile
 from stream_detector.datasets.files.windows import load as load_window_file
 from stream_detector.datasets.sampling import draw_each, draw_share
 from stream_detector.datasets.windowing import to_windows
-from stream_detector.errors import ConfigError, DatasetError
+from stream_detector.errors import ConfigError, DatasetError, TooLargeError
 from stream_detector.recipes import DataSection, Recipe
 from stream_detector.training.key_scales import fit_file_scales, fit_key_scales, fit_window_scales
 from stream_detector.training.origin import choose_origin
 from stream_detector.training.splits import BLOCK_SPANS
+
+_PCA_TIMES, _NETWORK_TIMES = 2, 6
+"""How many times the windows are taken, beside themselves, while components or a network are fitted
+and the threshold is calibrated."""
 
 
 def load_windows(
@@ -59,7 +64,45 @@ def load_windows(
         If the recipe's window does not fit the data.
     DatasetError
         If the data is missing or cannot be used.
+    TooLargeError
+        If it does not fit into memory; with what to set, where it is to be trained on.
     """
+    try:
+        dataset = _load_windows(recipe, features, data)
+        if features is None:
+            times = _PCA_TIMES if recipe.network.kind == "pca" else _NETWORK_TIMES
+            what = f"training on {len(dataset.train):,} windows"
+            require_memory(what, times * dataset.train.nbytes)
+    except TooLargeError as error:
+        if features is not None:
+            raise
+        raise _of_training(recipe, error) from None
+    return dataset
+
+
+def _of_training(recipe: Recipe, error: TooLargeError) -> TooLargeError:
+    """Return an error about data that do not fit into memory with what to set in the recipe."""
+    section, set_to = recipe.data, "data.n_windows_in_memory"
+    where = section.path or f"data {section.name}"
+    remedy = f"hold some of its windows only, --set {set_to}=50000"
+    if section.n_windows_in_memory is not None:
+        remedy = f"hold fewer windows, by a smaller {set_to}"
+    elif section.name == "csv":
+        remedy = (
+            f"write it as Parquet and {remedy} --set data.name=parquet --set data.path=FILE.parquet"
+        )
+    elif section.path is None:
+        return TooLargeError(f"{where}: {error.problem}", "give less data")
+    problem = error.problem.removeprefix(f"{where}: ")
+    return TooLargeError(
+        f"{where}: {problem}", f"{remedy}, as docs/how-to/train-at-scale.md says; or {A_PART}"
+    )
+
+
+def _load_windows(
+    recipe: Recipe, features: Features | None, data: Dataset | SampleDataset | None
+) -> Dataset:
+    """Load a recipe's data as windows; see `load_windows`."""
     section = recipe.data
     if recipe.window.record == "samples":
         n_windows = section.n_windows_in_memory
@@ -239,8 +282,6 @@ def _load_whole(recipe: Recipe) -> Dataset:
             test_share=section.test_share,
         )
     if section.path is not None:
-        if section.name == "parquet":
-            check_memory(Path(section.path))
         return load_window_file(
             Path(section.path),
             n_features,

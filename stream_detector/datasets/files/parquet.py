@@ -51,7 +51,7 @@ def parquet_parts(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> 
         message has file, row, column and type, and says what to do.
     """
     before = None
-    for table in _tables(path, columns):
+    for table in tables_of(path, columns):
         before = to_part(path, table, columns, before, blank_is_missing=blank_is_missing)
         yield before
     if before is None:
@@ -138,7 +138,7 @@ def to_part(
     )
 
 
-def _tables(path: Path, columns: ColumnMap) -> Iterator[Any]:
+def tables_of(path: Path, columns: ColumnMap) -> Iterator[Any]:
     """Yield the rows of a file as tables of Arrow; all at once where they cannot be parted."""
     if path.is_dir():
         yield from _tables_of_folder(path)

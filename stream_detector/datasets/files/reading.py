@@ -27,6 +27,7 @@ from stream_detector.datasets.files.csv_rows import Parsed, Split, Wanted, open_
 from stream_detector.datasets.files.dialect import Dialect
 from stream_detector.datasets.files.parquet import parquet_parts
 from stream_detector.datasets.files.remedies import is_date, is_number
+from stream_detector.datasets.files.room import bytes_a_row, count_rows, require_memory
 from stream_detector.datasets.files.several import alike, files_of, is_parquet_source, stacked
 from stream_detector.datasets.files.times import find_time, to_milliseconds
 from stream_detector.errors import DatasetError
@@ -41,6 +42,10 @@ _LOGGER = logging.getLogger("stream_detector.datasets.files")
 """Says how a file was read: nothing of `detect`, so no event of its log."""
 
 _N_IN_SEQUENCE_MIN = 3
+
+_SAMPLES_TIMES, _WINDOWS_TIMES = 1.3, 2.0
+"""How many times what reading takes is taken at the peak of what follows: samples in the order of
+their times, and windows as float32, in a training part and a test part."""
 
 
 def read_columns(
@@ -64,13 +69,23 @@ def read_columns(
     DatasetError
         If the file is missing or cannot be read, has no rows or ragged ones, or a value is not a
         number. The message has file, row and column, and says what to do.
+    TooLargeError
+        If the rows do not fit into memory; no more than the first were read.
     """
     parts = column_parts(path, blank_is_missing=blank_is_missing, columns=columns)
-    return stacked(path, list(parts)).with_labels()
+    first = next(parts)
+    a_row = bytes_a_row(len(first.value_names) + 1, first.named.values())  # and its number
+    times = _SAMPLES_TIMES if blank_is_missing else _WINDOWS_TIMES
+    require_memory(str(path), times * a_row * count_rows(path))
+    return stacked(path, [first, *parts]).with_labels()
 
 
 def column_parts(
-    path: Path, *, blank_is_missing: bool = False, columns: ColumnMap = BY_NAME
+    path: Path,
+    *,
+    blank_is_missing: bool = False,
+    columns: ColumnMap = BY_NAME,
+    is_again: bool = False,
 ) -> Iterator[Columns]:
     """Yield the rows of a file some at a time, in its order, so that a large one need not be held.
 
@@ -80,6 +95,8 @@ def column_parts(
     ----------
     path, blank_is_missing, columns
         See `read_columns`.
+    is_again
+        Whether the file was read before, so that the log has said how it is read.
 
     Raises
     ------
@@ -94,7 +111,7 @@ def column_parts(
             found = part
             if len(files) > 1:
                 found = alike(first, part, is_keyed=blank_is_missing)
-            if is_first:
+            if is_first and not is_again:
                 n_files = [f"{len(files)} files"] if len(files) > 1 else []
                 described = replace(found, form=[*n_files, *found.form]).described
                 _LOGGER.info("%s", printable(f"{path}: {described}"))

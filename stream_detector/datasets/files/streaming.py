@@ -1,7 +1,6 @@
 """Load windows of Parquet that are too many for memory: some are drawn, the others stay there."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.datasets.base import Dataset
-from stream_detector.datasets.files.row_groups import WindowSource, find_groups
+from stream_detector.datasets.files.row_groups import WindowSource
 from stream_detector.datasets.files.windows import TEST_SHARE, last_of_keys, load
 from stream_detector.datasets.window_stream import WindowStream
-from stream_detector.errors import DatasetError
 from stream_detector.recipes.columns import BY_NAME, ColumnMap
-
-_BYTES_A_VALUE = 16
-"""Twice a float64: what reading a file into memory needs at least, for a moment."""
 
 
 def load_streamed(
@@ -91,38 +86,6 @@ def load_streamed(
         test_timestamps_ms=None if times is None else times[test],
         stream=stream,
     )
-
-
-def check_memory(path: Path, n_bytes: int | None = None) -> None:
-    """Refuse windows that this machine cannot hold, before they fill its memory.
-
-    Parameters
-    ----------
-    path
-        A Parquet file, a pattern that several fit, or a folder of them.
-    n_bytes
-        Memory of the machine; None asks the system, where it can say.
-
-    Raises
-    ------
-    DatasetError
-        If the values alone, as they are read and as they are put side by side, need more.
-    """
-    if n_bytes is None:
-        try:
-            n_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        except (AttributeError, ValueError, OSError):  # not on Windows
-            return
-    groups = list(find_groups(path))
-    n_windows = sum(group.n_rows for group in groups)
-    needed = sum(_BYTES_A_VALUE * group.n_rows * group.n_columns for group in groups)
-    if needed > n_bytes:
-        message = (
-            f"{path}: expected windows that fit into the {n_bytes / 1e9:.1f} GB of memory here, "
-            f"received {n_windows:,} that need {needed / 1e9:.1f} GB at least; hold some of them "
-            "only: --set data.n_windows_in_memory=50000, as docs/how-to/train-at-scale.md says"
-        )
-        raise DatasetError(message)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -93,22 +93,32 @@ def read_windows(
 
 def window_parts(
     path: AnyPath,
-    n_steps: int,
+    n_steps: int | None,
     n_features: int = 1,
     origin: Sequence[float] = (),
     columns: ColumnMap = BY_NAME,
+    *,
+    is_again: bool = False,
 ) -> Iterator[WindowTable]:
     """Yield the windows of a file some at a time, so that a large one need not be held.
 
-    They are those of `read_windows`, of which these are the parameters. What columns hold that are
-    no values is judged by the first rows alone.
+    They are those of `read_windows`. What columns hold that are no values is judged by the first
+    rows alone.
+
+    Parameters
+    ----------
+    path, n_steps, n_features, origin, columns
+        As there.
+    is_again
+        Whether the file was read before, so that the log has said how it is read.
 
     Raises
     ------
     DatasetError
         As there, once the row is reached.
     """
-    for number, part in enumerate(column_parts(Path(path), columns=columns)):
+    parts = column_parts(Path(path), columns=columns, is_again=is_again)
+    for number, part in enumerate(parts):
         read = part.with_labels()
         yield to_windows(read, n_steps, n_features, origin, is_first=number == 0)
 

@@ -1,6 +1,8 @@
 """Pacing, forms and headers of replayed records."""
 
 import json
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from stream_detector.core.codec.image_format import MEDIA_TYPES as IMAGE_TYPES
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.codec.windows import decode_windows, encode_window
 from stream_detector.core.records import FloatArray
-from stream_detector.replay import ReplayOptions, ReplaySummary, replay
+from stream_detector.replay import ReplayOptions, ReplaySummary, replay, replay_parts
 
 TOPIC = "telemetry"
 
@@ -204,3 +206,33 @@ def test_columns_of_another_length_are_refused(broker: MemoryBroker, name: str) 
 def test_impossible_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ReplayOptions(**options)  # type: ignore[arg-type]
+
+
+def test_parts_are_sent_as_all_at_once(broker: MemoryBroker) -> None:
+    windows, keys = windows_of(5), list("abcde")
+    broker.create_topic("parts", 1)
+    whole = ReplayOptions(rate=10.0, keys=keys, labels=[0, 1, 0, 1, 1])
+    sent: dict[str, list[tuple[float, int]]] = {"parts": [], TOPIC: []}
+    clocks = {name: SteppedClock() for name in sent}
+
+    def note(name: str, n_sent: int) -> None:
+        sent[name].append((clocks[name].time_s, n_sent))
+
+    parts = [
+        (windows[rows], replace(whole, keys=keys[rows], labels=[0, 1, 0, 1, 1][rows]))
+        for rows in (slice(2), slice(2, 2), slice(2, 5))
+    ]
+    client = broker.connect()
+    found = replay_parts(
+        parts, client, "parts", clock=clocks["parts"], on_progress=partial(note, "parts")
+    )
+    expected = replay(
+        windows, client, TOPIC, options=whole, clock=clocks[TOPIC], on_progress=partial(note, TOPIC)
+    )
+
+    assert found == expected
+    assert found.n_records == 5
+    assert sent["parts"] == sent[TOPIC]
+    both = ([(each.metadata.key, each.value, each.metadata.headers) for each in broker.records(to)]
+            for to in ("parts", TOPIC))  # fmt: skip
+    assert next(both) == next(both)

@@ -10,7 +10,7 @@ from present import present
 
 from stream_detector.datasets import Dataset
 from stream_detector.datasets.files.row_groups import WindowSource
-from stream_detector.datasets.files.streaming import check_memory, load_streamed
+from stream_detector.datasets.files.streaming import load_streamed
 from stream_detector.datasets.files.windows import load
 from stream_detector.errors import DatasetError
 from stream_detector.recipes.columns import ColumnMap
@@ -196,11 +196,3 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     parquet.write_table(table_of(slice(0)), tmp_path / "none.parquet")
     with pytest.raises(DatasetError, match="has no rows"):
         WindowSource(tmp_path / "none.parquet", N_FEATURES)
-
-
-def test_windows_that_do_not_fit_into_memory_are_refused_with_what_to_set(file: Path) -> None:
-    needed = 16 * N_WINDOWS * 9  # columns
-    check_memory(file, needed)
-    check_memory(file)
-    with pytest.raises(DatasetError, match=r"received 230 that .* data\.n_windows_in_memory=50000"):
-        check_memory(file, needed - 1)
