@@ -16,6 +16,7 @@ from stream_detector.core.codec.formats import CONTENT_TYPES, ContentType, forma
 from stream_detector.core.codec.samples import encode_samples
 from stream_detector.core.records import Headers, OutputRecord, Samples
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
+from stream_detector.datasets.files.room import require_memory
 from stream_detector.ports import Client, Clock
 from stream_detector.replay.chunking import Chunks, chunk, whole_times
 from stream_detector.replay.faults import NO_FAULTS, FaultCounts, Faults, Sending, apply_faults
@@ -32,6 +33,11 @@ from stream_detector.telemetry import log_event
 _DAY_MS = 86_400_000
 USUAL_RETENTION_MS = 7 * _DAY_MS
 """Kafka's default for a topic's retention.ms, which counts from a record's timestamp."""
+
+_HELD_TIMES = 2
+"""How many times samples are held, beside themselves, while they are joined and made records of."""
+
+_REMEDY = "send each in a record of its own and without faults, or only some of them at a time"
 
 SampleTimes = Literal["first", "each"]
 """Whether a record carries the time of its first sample or of each sample."""
@@ -165,6 +171,8 @@ def replay_samples(
         If the broker did not accept a record.
     KeyboardInterrupt
         After all records produced so far have been acknowledged.
+    TooLargeError
+        If samples have to be held, and do not fit into memory; none was sent.
     ValueError
         If a time lies before 1970 or after the year 9999 or goes backwards in its series, or a
         value is infinite, which JSON cannot express: the caller's mistake.
@@ -172,7 +180,7 @@ def replay_samples(
     if isinstance(samples, Samples):
         parts: Iterable[Samples] = [samples]
     elif options.faults != NO_FAULTS or options.chunk_samples > 1:
-        parts = [concatenate(list(samples))]
+        parts = [_joined(samples)]
     else:
         parts = whole_times(samples)
     sending = _Parts(parts, topic, options, clock)
@@ -183,6 +191,16 @@ def replay_samples(
 
     done = send(sending, client, clock, report)
     return SampleReplaySummary(done.n_records, done.seconds, sending.n_made, sending.counts)
+
+
+def _joined(parts: Iterable[Samples]) -> Samples:
+    """Return the samples of all parts as one; refuse them before they fill the memory."""
+    held, n_bytes = [], 0
+    for part in parts:
+        held.append(part)
+        n_bytes += part.values.nbytes + part.times_ms.nbytes + part.series.nbytes
+        require_memory("samples to be sent", _HELD_TIMES * n_bytes, _REMEDY)
+    return concatenate(held)
 
 
 class _Parts:

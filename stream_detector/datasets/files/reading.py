@@ -43,7 +43,7 @@ _LOGGER = logging.getLogger("stream_detector.datasets.files")
 
 _N_IN_SEQUENCE_MIN = 3
 
-_SAMPLES_TIMES, _WINDOWS_TIMES = 1.3, 2.0
+_SAMPLES_TIMES, _WINDOWS_TIMES = 1.4, 2.0
 """How many times what reading takes is taken at the peak of what follows: samples in the order of
 their times, and windows as float32, in a training part and a test part."""
 

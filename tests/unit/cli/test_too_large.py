@@ -205,6 +205,27 @@ def test_a_bad_row_at_the_end_is_found_before_anything_is_sent(
     assert err.endswith("or give --samples, where a row is a sample and not a whole window\n")
 
 
+def test_samples_that_are_held_to_be_sent_are_refused(
+    run: Run, free: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = MemoryBroker()
+    broker.create_topic("telemetry", 1)
+    monkeypatch.setattr("stream_detector.clients.connect", lambda *_, **__: broker.connect())
+    words = ("replay", "samples.csv", "--samples", "--interval-ms", "1000", "--chunk", "2")
+    free.append(2 * 3 * 8 * N_ROWS - 1)  # a value, a time and the number of a series
+    code, _, err = run(*words)
+    assert code == 6
+    assert "error: samples to be sent: expected data that fit into" in err
+    assert err.endswith("; send each in a record of its own and without faults, or only some of "
+                        "them at a time\n")  # fmt: skip
+    assert not broker.records("telemetry")
+    free.append(2 * 3 * 8 * N_ROWS)
+    assert run(*words)[0] == 0
+    assert len(broker.records("telemetry")) == N_ROWS // 2
+    free.append(1)
+    assert run(*words[:-2])[0] == 0  # each in a record of its own
+
+
 def test_memory_that_runs_out_all_the_same_is_named() -> None:
     end = "; give less data at once, or this process more memory"
     assert describe_error(MemoryError()) == (1, f"no memory is left{end}")

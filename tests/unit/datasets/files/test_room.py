@@ -178,20 +178,20 @@ TIMED = 2 * NUMBER + FLOAT + REFERENCES
 
 @pytest.mark.parametrize("kind", ["wide", "keyed", "parquet", "long", "windows"])
 def test_files_that_do_not_fit_are_not_read(tmp_path: Path, free: list[int], kind: str) -> None:
-    path, needed = tmp_path / "data.csv", 1.3 * TIMED * LINES
+    path, needed = tmp_path / "data.csv", 1.4 * TIMED * LINES
     samples_file(path, is_keyed=kind == "keyed")
     columns, is_samples = ColumnMap(), kind != "windows"
     if kind == "keyed":
-        needed = 1.3 * (TIMED + PUMP + REFERENCES) * LINES
+        needed = 1.4 * (TIMED + PUMP + REFERENCES) * LINES
     elif kind == "parquet":
         path = tmp_path / "data.parquet"
         times = np.arange(50) + 1_767_225_600_000
         parquet.write_table(pyarrow.table({"timestamp_ms": times, "v": np.arange(50.0)}), path)
-        needed = 1.3 * (2 * NUMBER + sys.getsizeof(1_767_225_600_000) + REFERENCES) * 50
+        needed = 1.4 * (2 * NUMBER + sys.getsizeof(1_767_225_600_000) + REFERENCES) * 50
     elif kind == "long":
         lines = [f"{1_767_225_600_000 + row},flow,{row / 7}" for row in range(50)]
         path.write_text("\n".join(["timestamp_ms,tag,value", *lines]) + "\n")
-        columns, needed = LONG, 1.3 * (TIMED + FLOW + REFERENCES) * LINES
+        columns, needed = LONG, 1.4 * (TIMED + FLOW + REFERENCES) * LINES
     elif kind == "windows":
         path.write_text("a,b,c\n" + "1,2,3.5\n" * 50)
         needed = 2 * 4 * NUMBER * LINES
