@@ -25,7 +25,8 @@ from stream_detector.errors import DatasetError
 from stream_detector.files import open_regular
 from stream_detector.recipes.columns import FEATURE_NAME, ColumnMap
 
-_ROWS_A_PART = 65_536
+_ROWS_A_PART, _VALUES_A_PART = 65_536, 1 << 21
+"""Most rows of a part, and most cells: 16 MiB as float64."""
 
 
 def parquet_parts(path: Path, *, blank_is_missing: bool, columns: ColumnMap) -> Iterator[Columns]:
@@ -146,14 +147,20 @@ def tables_of(path: Path, columns: ColumnMap) -> Iterator[Any]:
     with opened(path) as parquet:
         from pyarrow import Table  # noqa: PLC0415  (part of the train extra)
 
-        with parquet.ParquetFile(path) as file:
+        # The file is read as it is needed, and not a whole row group of bytes beforehand.
+        with parquet.ParquetFile(path, buffer_size=2**16, pre_buffer=False) as file:
             schema = file.schema_arrow
             is_unique = len({*schema.names}) == len(schema.names)  # or it cannot be read
             if is_unique and not wanted_index(schema, columns):
-                for batch in file.iter_batches(_ROWS_A_PART):
+                for batch in file.iter_batches(_rows_a_part(schema)):
                     yield Table.from_batches([batch])
                 return
     yield _with_ranges(read_table(path), columns)
+
+
+def _rows_a_part(schema: Any) -> int:
+    """Return how many rows are read at once."""
+    return max(min(_ROWS_A_PART, _VALUES_A_PART // max(len(schema.names), 1)), 1)
 
 
 def _tables_of_folder(path: Path) -> Iterator[Any]:
@@ -168,7 +175,7 @@ def _tables_of_folder(path: Path) -> Iterator[Any]:
         for fragment in found.fragments:
             for batch in fragment.to_batches(
                 schema=found.schema,
-                batch_size=_ROWS_A_PART,
+                batch_size=_rows_a_part(found.schema),
                 batch_readahead=0,
                 fragment_readahead=0,
                 fragment_scan_options=as_needed,

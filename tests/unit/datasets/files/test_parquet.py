@@ -13,7 +13,7 @@ from present import present
 
 from stream_detector.datasets import load_dataset, load_samples
 from stream_detector.datasets.files.samples import read_samples
-from stream_detector.datasets.files.windows import read_windows
+from stream_detector.datasets.files.windows import read_windows, window_parts
 from stream_detector.errors import DatasetError
 
 pandas = pytest.importorskip("pandas")
@@ -254,3 +254,26 @@ def test_metadata_of_others_costs_nothing(tmp_path: Path, metadata: bytes) -> No
 def test_half_precision_is_read(write: Callable[..., Path]) -> None:
     cells = pyarrow.array(np.array([1.5, 2.5], np.float16))
     assert read_windows(write({"a": cells})).windows[:, 0, 0].tolist() == [1.5, 2.5]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize(
+    ("n_cells", "n_rows", "expected"),
+    [(30, 99, [10, 10, 5]), (29, 99, [9, 9, 7]), (30, 9, [9, 9, 7]), (2, 99, [1] * 25)],
+)
+def test_parts_have_no_more_rows_or_cells_than_may_be_held(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    n_cells: int,
+    n_rows: int,
+    expected: list[int],
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "wide.parquet"
+    parquet.write_table(pyarrow.table({name: np.arange(25.0) for name in "abc"}), path)
+    monkeypatch.setattr("stream_detector.datasets.files.parquet._VALUES_A_PART", n_cells)
+    monkeypatch.setattr("stream_detector.datasets.files.parquet._ROWS_A_PART", n_rows)
+    parts = window_parts(path if kind == "file" else tmp_path, 3)
+    assert [len(part.windows) for part in parts] == expected
