@@ -12,12 +12,12 @@ from stream_detector.datasets.files.reading import read_columns
 from stream_detector.datasets.files.samples import read_samples
 from stream_detector.datasets.files.several import files_of, holds_tables
 from stream_detector.errors import DatasetError
-
-JSON = b'{"a": 1}\n'
 from stream_detector.recipes.columns import ColumnMap
 
 N_ROWS = 6_000
 """More than those that are split cell by cell."""
+
+JSON = b'{"a": 1}\n'
 
 
 def csv_text() -> str:
