@@ -6,9 +6,9 @@ its own.
 
 Notes
 -----
-Matrix products are taken of blocks of a fixed number of windows, the last one filled up with
-zeros. So the library always multiplies matrices of one shape, and no bit of a window's distance
-depends on how many windows are in the batch; a test compares them at all places of a block.
+Matrix products are taken of one window at a time. Of several, the library sums in an order that
+depends on a window's place, and on the processor: with AVX2 other bits come out from the seventh
+row on. So no bit of a window's distance depends on how many windows are in the batch.
 """
 
 from dataclasses import dataclass, replace
@@ -22,10 +22,6 @@ from stream_detector.core.records import FloatArray
 N_NEAREST = 3
 """Nearest normal windows that count. With the nearest one alone, a single odd window among those
 drawn would make its likes normal."""
-
-BLOCK = 16
-"""Windows of one matrix product. A larger one hardly costs less, and of 64 and 512 prototypes the
-library makes several threads, which take sixty times as long where the processor is busy."""
 
 _ROWS_AT_ONCE = 256
 """Distances to all prototypes are held for so many windows at once: of 512 prototypes, half a MiB,
@@ -219,9 +215,5 @@ def multiply(rows: FloatArray, matrix: FloatArray) -> FloatArray:
     -------
     Float32, shape (n_rows, n_columns).
     """
-    n_rows, n_values = rows.shape
-    n_blocks = -(-n_rows // BLOCK)
-    filled = np.zeros((n_blocks, BLOCK, n_values), np.float32)
-    filled.reshape(-1, n_values)[:n_rows] = rows
-    product: FloatArray = np.matmul(filled, matrix)  # (n_blocks, BLOCK, n_columns)
-    return product.reshape(n_blocks * BLOCK, -1)[:n_rows]
+    product: FloatArray = np.matmul(rows[:, np.newaxis], matrix)  # (n_rows, 1, n_columns)
+    return product[:, 0]
