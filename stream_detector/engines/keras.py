@@ -27,6 +27,9 @@ ROWS_MIN = 64
 """Smallest batch. Smaller matrix products take other code paths and give other bits."""
 ROWS_MAX = 2048
 """Largest batch; more windows are split. It limits the sizes to compile for to six."""
+ROWS_SPARE = 1
+"""Rows at the end of a batch that hold no window: with AVX2, convolutions give the last row other
+bits, in one value of some hundred."""
 ROWS_ONLY = 1024
 """The one batch size of a GPU and of other backends than TensorFlow."""
 
@@ -184,25 +187,28 @@ def _in_fixed_batches(model: Any) -> Callable[[FloatArray], FloatArray]:
     # JAX has nothing else, and would compile a recurrent network again at every call.
     model.compile(jit_compile=import_keras().backend.backend() == "jax")
     shape = tuple(model.output_shape[1:])
-    rows_min, rows_max = _batch_sizes()
+    rows_min, rows_max, n_spare = _batch_sizes()
+    n_at_once = rows_max - n_spare
 
     def run(rows: FloatArray) -> FloatArray:
         results = np.empty((len(rows), *shape), dtype=np.float32)
-        for start in range(0, len(rows), rows_max):
-            part = rows[start : start + rows_max]
-            n_padded = padded_rows(len(part), rows_min)
+        for start in range(0, len(rows), n_at_once):
+            part = rows[start : start + n_at_once]
+            n_padded = padded_rows(len(part) + n_spare, rows_min)
             padded = np.zeros((n_padded, *rows.shape[1:]), dtype=np.float32)
             padded[: len(part)] = part
-            results[start : start + rows_max] = model.predict_on_batch(padded)[: len(part)]
+            results[start : start + n_at_once] = model.predict_on_batch(padded)[: len(part)]
         return results
 
     return run
 
 
-def _batch_sizes() -> tuple[int, int]:
-    """Return the smallest and the largest batch size, which are the same where sizes matter."""
+def _batch_sizes() -> tuple[int, int, int]:
+    """Return the smallest and the largest batch size, and how many rows of each stay empty."""
     is_tensorflow = import_keras().backend.backend() == "tensorflow"
-    return (ROWS_MIN, ROWS_MAX) if is_tensorflow and not has_gpu() else (ROWS_ONLY, ROWS_ONLY)
+    if is_tensorflow and not has_gpu():
+        return ROWS_MIN, ROWS_MAX, ROWS_SPARE
+    return ROWS_ONLY, ROWS_ONLY, 0
 
 
 def padded_rows(n_windows: int, n_rows_min: int = ROWS_MIN) -> int:

@@ -403,13 +403,13 @@ def test_only_jax_compiles_a_network_as_a_whole(
 @pytest.mark.parametrize(
     ("backend", "devices", "expected"),
     [
-        ("tensorflow", ["cpu:0"], [64, 2048, 64]),
-        ("tensorflow", ["gpu:0"], [1024, 1024, 1024, 1024]),
-        ("jax", ["cpu:0"], [1024, 1024, 1024, 1024]),
-        ("torch", ["cpu:0"], [1024, 1024, 1024, 1024]),
+        ("tensorflow", ["cpu:0"], [64, 64, 128, 2048, 2048, 64]),
+        ("tensorflow", ["gpu:0"], [1024] * 3 + [1024] * 2 + [1024] * 2),
+        ("jax", ["cpu:0"], [1024] * 3 + [1024] * 2 + [1024] * 2),
+        ("torch", ["cpu:0"], [1024] * 3 + [1024] * 2 + [1024] * 2),
     ],
 )
-def test_only_tensorflow_on_a_cpu_runs_batches_of_several_sizes(
+def test_only_tensorflow_on_a_cpu_runs_batches_of_several_sizes_whose_last_row_stays_empty(
     monkeypatch: pytest.MonkeyPatch, backend: str, devices: list[str], expected: list[int]
 ) -> None:
     keras = import_keras()
@@ -425,7 +425,7 @@ def test_only_tensorflow_on_a_cpu_runs_batches_of_several_sizes(
         compile=lambda **_: None, output_shape=(None, 3), predict_on_batch=predict_on_batch
     )
     run = _in_fixed_batches(model)
-    for n_windows in (1, 2049):
+    for n_windows in (1, 63, 64, 2047, 2048):
         rows = np.arange(3 * n_windows, dtype=np.float32).reshape(n_windows, 3)
         np.testing.assert_array_equal(run(rows), rows)
     assert sizes == expected
