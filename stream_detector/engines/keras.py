@@ -27,9 +27,9 @@ ROWS_MIN = 64
 """Smallest batch. Smaller matrix products take other code paths and give other bits."""
 ROWS_MAX = 2048
 """Largest batch; more windows are split. It limits the sizes to compile for to six."""
-ROWS_SPARE = 1
-"""Rows at the end of a batch that hold no window: with AVX2, convolutions give the last row other
-bits, in one value of some hundred."""
+ROWS_SPARE = 8
+"""Rows at the end of a batch that hold no window. With AVX2, six rows are multiplied at a time, and
+the last one or two of a batch have other bits where the size leaves them over."""
 ROWS_ONLY = 1024
 """The one batch size of a GPU and of other backends than TensorFlow."""
 
