@@ -133,7 +133,7 @@ def dashboard() -> dict[str, Any]:
     y = 0
     for title, row in ROWS.items():
         panels.append(_placed({"type": "row", "title": title, "panels": []}, len(panels), (0, y)))
-        x, y = 0, y + 1
+        x, y, height = 0, y + 1, 0
         for panel in row:
             height = 4 if panel.kind == "stat" else 8
             if x + panel.width > COLUMNS:

@@ -127,7 +127,7 @@ def inject(
     places = [np.flatnonzero(normal.series == number) for number in range(len(normal.keys))]
     rests = [max(_rest(n_steps, len(rows)), -(-place.n_apart // 2)) for rows in places]
     at = [rest + int(rng.integers(max(rest // 2, 1))) for rest in rests]
-    is_open = [True] * len(places)
+    is_open = [bool(sds.any()) for sds in spread]
     number = first
     while any(is_open):
         for series, rows in enumerate(places):
@@ -138,7 +138,8 @@ def inject(
             if at[series] + length + rest > len(rows):
                 is_open[series] = False
                 continue
-            feature = number // len(kinds) % len(features)
+            moving = np.flatnonzero(spread[series])  # what never moves has no deviation
+            feature = int(moving[number // len(kinds) % len(moving)])
             span = rows[at[series] : at[series] + length]
             sd = float(spread[series, feature])
             values[span, feature] = _changed(values[span, feature], kind, sd, rng)

@@ -134,7 +134,7 @@ def choose_steps(timing: Timing, layout: Layout) -> tuple[int, str]:
     DatasetError
         If there are too few samples even for the shortest.
     """
-    n_features = len(layout.features)
+    n_features = len(layout.features) - len(layout.constant)
     most = max(_VALUES_GOOD // max(n_features, 1), _STEPS_LEAST)
     wanted = [n_steps for n_steps in STEPS if n_steps <= most]
     for n_wanted in (_WINDOWS_GOOD, _WINDOWS_MIN):

@@ -99,6 +99,8 @@ class Layout:
         What a person should know beside.
     time_of_day
         Name of a second column that the times are made of; empty if there is none.
+    constant
+        Names of the features that never change in the file: whatever else they show is anomalous.
     """
 
     columns: ColumnMap
@@ -109,6 +111,7 @@ class Layout:
     is_normal: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
     time_of_day: str = ""
+    constant: tuple[str, ...] = ()
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -161,7 +164,10 @@ def find_roles(table: RawTable, said: Said) -> Layout:
     normal_label, is_normal = _label(found, said)
     key, series, keys = _key(found, said, times_ms)
     features = _features(found, said, series)
-    if not features:
+    constant = tuple(
+        each.name for each in table.columns if each.name in features and each.only is not None
+    )
+    if len(constant) == len(features) and not said.features:
         left = "; ".join(f"{name}: {why}" for name, (_, why) in found.why.items())
         message = (
             f"{table.path}: expected at least one column of numbers that vary, beside key, time "
@@ -173,7 +179,7 @@ def find_roles(table: RawTable, said: Said) -> Layout:
     order = {each.name: found.why[each.name] for each in table.columns}
     notes = tuple(found.notes)
     return Layout(
-        columns, order, series, keys, times_ms, is_normal, notes, time_of_day=found.time_of_day
+        columns, order, series, keys, times_ms, is_normal, notes, found.time_of_day, constant
     )
 
 
@@ -375,9 +381,10 @@ def _features(found: _Finding, said: Said, series: NDArray[np.intp]) -> tuple[st
         if wanted and column.name not in wanted:
             reason = "you named other features"
         if reason is None:
-            share = float(column.is_missing.mean())
+            share, only = float(column.is_missing.mean()), column.only
             missing = f", {share:.1%} missing" if share else ""
-            found.why[column.name] = ("feature", f"numbers{missing}")
+            what = "numbers" if only is None else f"always {only:g}, so others are anomalous"
+            found.why[column.name] = ("feature", f"{what}{missing}")
             features.append(column.name)
         else:
             found.why[column.name] = ("left out", reason)
@@ -397,7 +404,7 @@ def _why_not(column: RawColumn, series: NDArray[np.intp]) -> str | None:
     if missing.mean() > _SPARSE:
         return f"has values in {1 - missing.mean():.0%} of the rows only"
     if there.min() == there.max():
-        return f"is always {there[0]:g}"
+        return None
     return _why_course(column.numbers, series)
 
 

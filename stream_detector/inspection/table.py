@@ -62,6 +62,14 @@ class RawColumn:
             return np.isnan(self.numbers)
         return np.array([is_nothing(cell) for cell in self.cells], dtype=np.bool_)
 
+    @property
+    def only(self) -> float | None:
+        """Return the one number that is in the column; None where there are several, or none."""
+        if self.numbers is None or self.is_missing.all():
+            return None
+        least, most = np.nanmin(self.numbers), np.nanmax(self.numbers)
+        return float(least) if least == most else None
+
     def select(self, rows: NDArray[np.intp]) -> "RawColumn":
         """Return the same column with these rows."""
         if self.numbers is not None:

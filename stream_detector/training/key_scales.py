@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stream_detector.core.codec.keys import KEY_BYTES_MAX
 from stream_detector.core.key_scales import KEY_SCALES_BYTES_MAX, KEY_SCALES_MAX, KeyScales
 from stream_detector.core.records import FloatArray, Samples
-from stream_detector.core.scoring.scaling import SPREAD_MIN, robust_spread
+from stream_detector.core.scoring.scaling import CONSTANT_SPREAD, SPREAD_MIN, robust_spread
 from stream_detector.datasets import Dataset
 from stream_detector.datasets.files.window_file import WindowFile
 from stream_detector.errors import DatasetError
@@ -23,7 +23,7 @@ N_SAMPLES_MIN = 20
 """Fewest normal samples, or windows round peaks, of a key from which a scale is fitted; one with
 fewer has the fleet's."""
 
-_LEVEL_MIN = float(np.finfo(np.float32).smallest_normal)
+_LEVEL_MIN = float(np.finfo(np.float32).smallest_normal) / CONSTANT_SPREAD
 
 
 def fit_key_scales(
@@ -34,8 +34,8 @@ def fit_key_scales(
     The offset is the median of the key's normal samples, and the factor 1 over their robust
     standard deviation (`stream_detector.core.scoring.scaling.robust_spread`). A feature that never
     moved or never came for one key has the deviation that is the median of the other keys, and the
-    median of their offsets where it never came. One that moved for no key is counted in shares of
-    its level, or as it is where that is 0: nothing is known of how far it may move.
+    median of their offsets where it never came. One that moved for no key has `CONSTANT_SPREAD` of
+    its level, or of 1 where that is 0: nothing is known of how far it may move.
 
     Parameters
     ----------
@@ -215,5 +215,6 @@ def _filled(
         if has_moved.any():
             moves[~has_moved] = np.median(moves[has_moved])
         else:
-            moves[:] = np.where(np.abs(levels) >= _LEVEL_MIN, np.abs(levels), 1.0)
+            sizes = np.where(np.abs(levels) >= _LEVEL_MIN, np.abs(levels), 1.0)  # (n_keys,)
+            moves[:] = CONSTANT_SPREAD * sizes
     return offset, spread

@@ -83,11 +83,15 @@ def facts_of(
     if kind is None:
         return None
     unit, sign = _FeatureUnit(scaler, feature), float(looks.signs[look])
+    values = _course(evidence, scaler)[:, feature]  # (n_steps,)
+    if scaler.is_constant is not None and scaler.is_constant[feature]:
+        always = unit.value(0.0)
+        farthest = float(values[np.abs(values - always).argmax()])
+        return CheckFacts(feature, "never", farthest, 0.0, always, always)
     convert = unit.value if kind == "level" else unit.difference
     number = float(looks.middles[look] + sign * looks.scales[look] * ratio)
     observed = convert(in_scaled_unit(name, number))
     low, high = (None if each is None else convert(each) for each in _normal(looks, look))
-    values = _course(evidence, scaler)[:, feature]  # (n_steps,)
     n_short, n_peak = steps
     n_steps, at = n_short if name.startswith("short_") else len(values), None
     if name == "short_shift":

@@ -27,7 +27,8 @@ CONSTANT_MAX = 10.0
 known, so it must not hide what the other features say."""
 
 CONSTANT_SPREAD = 0.01
-"""Deviation that is taken for such a feature: a share of its magnitude, or of 1 where it is 0."""
+"""Deviation that is taken for such a feature where deviations are robust or of each key: a share of
+its magnitude, or of 1 where it is 0."""
 
 _MAD_TO_SD = 1.4826
 """Standard deviation of normally distributed values over their median absolute deviation
@@ -53,8 +54,8 @@ class Scaler:
     scale
         Multiplied with then, shape (n_features,), float32, unit: 1 / the signal's.
     is_constant
-        Which features never moved in training, shape (n_features,); for "robust" only, where these
-        are limited to `CONSTANT_MAX`. None where no feature is limited.
+        Which features never moved in training, shape (n_features,); these are limited to
+        `CONSTANT_MAX`. For "standard" and "robust" only, else None.
     relative
         Which features count from the mean of their own window; None where none does.
     """
@@ -87,10 +88,10 @@ class Scaler:
         array([ 0.  ,  8.81, 52.98], dtype=float32)
         """
         scaled = self.linear(windows if self.relative is None else self.relative.counted(windows))
+        if self.is_constant is not None and self.is_constant.any():
+            limited = scaled[..., self.is_constant]  # (.., n_constant)
+            scaled[..., self.is_constant] = np.clip(limited, -CONSTANT_MAX, CONSTANT_MAX)
         if self.kind == "robust":
-            if self.is_constant is not None and self.is_constant.any():
-                limited = scaled[..., self.is_constant]  # (.., n_constant)
-                scaled[..., self.is_constant] = np.clip(limited, -CONSTANT_MAX, CONSTANT_MAX)
             scaled /= np.float32(BEND)
             np.arcsinh(scaled, out=scaled)
             scaled *= np.float32(BEND)
@@ -158,7 +159,7 @@ def fit_scaler(kind: str, windows: FloatArray, relative: Relative | None = None)
     A feature that never changes keeps the factor 1: it carries no information, and dividing by
     its zero range would make every later change infinite. So does one that changes by less than
     the smallest normal float32, about 1.2e-38, for its factor would not be finite. With "robust"
-    its deviation is `CONSTANT_SPREAD`, and it is limited.
+    its deviation is `CONSTANT_SPREAD`. With "standard" and "robust" it is limited.
 
     Parameters
     ----------
@@ -288,8 +289,10 @@ def _by_spread(
     relative: Relative | None,
 ) -> Scaler:
     """Return the scaler that brings a spread to 1, where there is one."""
-    scale = 1.0 / np.where(spread >= SPREAD_MIN, spread, 1.0)  # (n_features,)
-    return Scaler(kind, offset.astype(np.float32), scale.astype(np.float32), relative=relative)
+    is_constant = spread < SPREAD_MIN  # (n_features,)
+    scale = (1.0 / np.where(is_constant, 1.0, spread)).astype(np.float32)
+    limited = is_constant if kind == "standard" else None
+    return Scaler(kind, offset.astype(np.float32), scale, limited, relative)
 
 
 def robust_spread(values: NDArray[np.float64], n_steps: int = 0) -> tuple[float, float]:

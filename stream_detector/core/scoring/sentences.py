@@ -9,6 +9,7 @@ signal's unit, and the sentence is made of them here::
     noise   vibration varies by 0.9; it normally varies by 0.03 to 0.21
     level   temperature is at 71.2; it is normally between 55 and 68
     slope   temperature rose by 3.1 within 60 s; it normally changes by -0.5 to 0.5
+    never   alarm was at 1; in training it was always 0
     shape   the course of pressure differs from what was learnt: observed 6.2 instead of 4 to 4.3
             for 41 s
 
@@ -31,7 +32,6 @@ What was not believed is added::
 """
 
 from collections.abc import Mapping
-from math import floor, inf, isfinite, log10
 from typing import Literal, NamedTuple
 
 from stream_detector.core.features import LinearUnit
@@ -40,6 +40,13 @@ from stream_detector.core.scoring.explanation import (
     ImageExplanation,
     RhythmExplanation,
     UnreliableReason,
+)
+from stream_detector.core.scoring.quantities import (
+    NOTHING,
+    PART,
+    duration_text,
+    duration_unit,
+    number_text,
 )
 from stream_detector.text import quoted, shorten
 
@@ -64,30 +71,11 @@ _OF_UNKNOWN_KEY = "; training did not know this key, which has the scale of all 
 _STUCK_SHARE = 0.1
 """A feature that varies by less than this part of the least that is normal stays where it is."""
 
-_PART = 15
-"""A number is written to a fifteenth of the difference that matters or less, in powers of ten: of
-0.18 to 0.01, of 13 to 0.1. More digits nobody reads."""
-
-_DIGITS = 3
-"""Digits of a number where nothing says which difference matters."""
-
-_DECIMALS_MAX, _FIXED_MAX, _DIGITS_MAX = 9, 1e12, 15
-"""Numbers with more decimals, or as large, are written with an exponent and so many digits."""
-
-_NOTHING = 1e-6
-"""Part of the difference that matters below which a number is rounding, and written as 0."""
-
-_TENTHS = 1.5
-"""A difference beside which numbers are written to a tenth."""
-
-_UNITS = (("ms", 1.0, 1e3), ("s", 1e3, 120e3), ("min", 60e3, 7_200e3))
-"""Units of durations, their milliseconds, and below how many milliseconds they are used."""
-
-FactKind = Literal["flat", "peak", "spike", "noise", "level", "slope", "shape"]
-"""What was looked at. `spike`, `level` and `shape` are about values, the others about
+FactKind = Literal["flat", "peak", "spike", "noise", "level", "slope", "never", "shape"]
+"""What was looked at. `spike`, `level`, `never` and `shape` are about values, the others about
 differences."""
 
-_OF_VALUES: frozenset[FactKind] = frozenset(("spike", "level", "shape"))
+_OF_VALUES: frozenset[FactKind] = frozenset(("spike", "level", "never", "shape"))
 
 
 class CheckFacts(NamedTuple):
@@ -99,8 +87,8 @@ class CheckFacts(NamedTuple):
         Which feature, counted from 0.
     kind
         What was looked at: how much the feature varied (`flat`, `noise`), its largest step, below
-        zero where it went down (`peak`), its value (`spike` of one step, `level` of all, `shape`),
-        or how far it moved (`slope`).
+        zero where it went down (`peak`), its value (`spike` of one step, `level` of all, `shape`,
+        `never` of a feature that never moved in training), or how far it moved (`slope`).
     observed
         That number, in the unit of the windows that were scored.
     duration_ms
@@ -210,67 +198,9 @@ def no_data_sentence(feature: str | None, duration_ms: float, *, is_over: bool) 
     return f"{what}{_for(duration_ms)}"
 
 
-def duration_text(duration_ms: float) -> str:
-    """Return a duration in the unit in which a person reads it.
-
-    Examples
-    --------
-    >>> [duration_text(each) for each in (2.78, 999.9, 1_000, 119_600, 301_000, 5_400_000, 1e8)]
-    ['2.78 ms', '1000 ms', '1 s', '120 s', '5 min', '90 min', '27.8 h']
-    """
-    unit, size_ms = _unit(duration_ms)
-    beside = _TENTHS if unit in ("min", "h") else 0.0
-    return f"{number_text(duration_ms / size_ms, beside)} {unit}"
-
-
-def _unit(duration_ms: float) -> tuple[str, float]:
-    """Return the unit in which a duration is read, and its milliseconds."""
-    found = (each for each in _UNITS if duration_ms < each[2])
-    unit, size_ms, _ = next(found, ("h", 3_600e3, inf))
-    return unit, size_ms
-
-
-def number_text(value: float, beside: float) -> str:
-    """Return a number with the digits that matter.
-
-    Parameters
-    ----------
-    value
-        The number, finite.
-    beside
-        A difference that matters, such as the width of what is normal. 0 gives the value itself
-        three digits.
-
-    Examples
-    --------
-    >>> [number_text(1013.2546, each) for each in (13.0, 0.18, 250.0, 0.0)]
-    ['1013.3', '1013.25', '1010', '1010']
-    >>> number_text(0.0312, 0.18), number_text(0.00004, 0.18), number_text(71_234.0, 90_000.0)
-    ('0.03', '4e-05', '71000')
-    >>> number_text(86.0, 5_200.0)
-    '90'
-    """
-    if not isfinite(value):
-        return str(value)
-    if not value or abs(value) < _NOTHING * abs(beside) < inf:
-        return "0"
-    if isfinite(beside) and beside:
-        n_decimals = -floor(log10(abs(beside) / _PART))
-    else:
-        n_decimals = _DIGITS - 1 - floor(log10(abs(value)))
-    if abs(value) >= 1:  # one digit at least, in front of the point
-        n_decimals = max(n_decimals, -floor(log10(abs(value))))
-    n_digits = floor(log10(abs(value))) + 1 + n_decimals
-    if n_digits < 1 or abs(value) >= _FIXED_MAX or n_decimals > _DECIMALS_MAX:
-        return f"{value:.{min(max(n_digits, 1), _DIGITS_MAX)}g}"
-    text = f"{round(value, n_decimals):.{max(n_decimals, 0)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
 def _of_facts(facts: CheckFacts, name: str, unit: str) -> str:
     """Say what a check found."""
-    observed, band = _texts(facts)
-    observed = _measured(observed, unit)
+    observed, band = _texts(facts, unit)
     normally = "" if band is None else f"; it normally varies by {band}"
     if facts.kind == "noise":
         return f"{name} varies by {observed}{normally}"
@@ -280,16 +210,22 @@ def _of_facts(facts: CheckFacts, name: str, unit: str) -> str:
             return f"{name} varied by only {observed}{_for(facts.duration_ms)}{normally}"
         at = _measured(number_text(facts.at, _width(facts)), unit)
         return f"{name} stayed at {at}{_for(facts.duration_ms)}{normally}"
-    if facts.kind in ("level", "spike"):
-        between = "" if band is None else f"; it is normally {_between(band)}"
-        return f"{name} {'is at' if facts.kind == 'level' else 'reached'} {observed}{between}"
+    if facts.kind in _OF_VALUES:
+        return _of_value(facts, name, unit)
+    return _of_change(facts, name, unit)
+
+
+def _of_value(facts: CheckFacts, name: str, unit: str) -> str:
+    """Say where a feature is, and where it normally is."""
+    observed, band = _texts(facts, unit)
+    if facts.kind == "never":
+        return f"{name} was at {observed}; in training it was always {band}"
     if facts.kind == "shape":
         instead = "" if band is None else f" instead of {band}"
-        return (
-            f"the course of {name} differs from what was learnt: observed {observed}{instead}"
-            f"{_for(facts.duration_ms)}"
-        )
-    return _of_change(facts, name, unit)
+        what = f"observed {observed}{instead}{_for(facts.duration_ms)}"
+        return f"the course of {name} differs from what was learnt: {what}"
+    between = "" if band is None else f"; it is normally {_between(band)}"
+    return f"{name} {'is at' if facts.kind == 'level' else 'reached'} {observed}{between}"
 
 
 def _measured(number: str, unit: str) -> str:
@@ -300,7 +236,7 @@ def _measured(number: str, unit: str) -> str:
 def _of_rhythm(rhythm: RhythmExplanation) -> str:
     """Say when a peak came, and when it normally does."""
     low_ms, high_ms = rhythm.low_ms, rhythm.high_ms
-    unit, size_ms = _unit(high_ms)
+    unit, size_ms = duration_unit(high_ms)
 
     def text(duration_ms: float) -> str:
         return number_text(duration_ms / size_ms, (high_ms - low_ms) / size_ms)
@@ -345,10 +281,10 @@ def _of_unreliable(explanation: Explanation) -> str:
 
 def _of_change(facts: CheckFacts, name: str, unit: str) -> str:
     """Say how far a feature moved, in one step or over a time."""
-    observed, band = _texts(facts)
+    observed, band = _texts(facts, unit)
     is_step = facts.kind == "peak"
     up, down = ("jumped", "dropped") if is_step else ("rose", "fell")
-    change = _measured(observed.removeprefix("-"), unit)
+    change = observed.removeprefix("-")
     within = f" within {duration_text(facts.duration_ms)}" if facts.duration_ms else ""
     what = "its largest steps are normally" if is_step else "it normally changes by"
     normally = "" if band is None else f"; {what} {band}"
@@ -387,8 +323,8 @@ def _of_image(image: ImageExplanation) -> str:
     return f"{rows}, {columns} {'differs' if n_rows == n_columns == 1 else 'differ'}"
 
 
-def _texts(facts: CheckFacts) -> tuple[str, str | None]:
-    """Return what was observed, and what is normal, as text; None where that is unknown.
+def _texts(facts: CheckFacts, unit: str) -> tuple[str, str | None]:
+    """Return what was observed, with its unit, and what is normal; None where that is unknown.
 
     What was observed has fewer digits the farther it is from normal. Where it is so close that it
     would read like the end that it is beyond, both have the digits that tell them apart.
@@ -396,7 +332,11 @@ def _texts(facts: CheckFacts) -> tuple[str, str | None]:
     seen = abs(facts.observed) if facts.kind == "peak" else facts.observed
     ends, width = (facts.low, facts.high), _width(facts)
     beside = width
-    if facts.kind not in ("peak", "slope") and facts.low is not None and facts.high is not None:
+    if (
+        facts.kind not in ("peak", "slope", "never")
+        and facts.low is not None
+        and facts.high is not None
+    ):
         beside = max(facts.low - seen, seen - facts.high, width)
     observed = number_text(seen, beside)
     texts = [None if each is None else number_text(each, width) for each in ends]
@@ -404,9 +344,9 @@ def _texts(facts: CheckFacts) -> tuple[str, str | None]:
         if end is None or texts[at] != observed:
             continue
         beyond = seen - end if at else end - seen
-        if beyond > _NOTHING * abs(end):
-            observed, texts[at] = (number_text(each, _PART * beyond) for each in (seen, end))
-    return observed, _band(*texts)
+        if beyond > NOTHING * abs(end):
+            observed, texts[at] = (number_text(each, PART * beyond) for each in (seen, end))
+    return _measured(observed, unit), _band(*texts)
 
 
 def _band(low: str | None, high: str | None) -> str | None:
@@ -417,8 +357,10 @@ def _band(low: str | None, high: str | None) -> str | None:
 
 
 def _width(facts: CheckFacts) -> float:
-    """Return how wide normal is; 0 where that is unknown."""
-    return 0.0 if facts.low is None or facts.high is None else facts.high - facts.low
+    """Return how wide normal is; 0 where that is unknown, a tenth of the change where it is 0."""
+    if facts.low is None or facts.high is None:
+        return 0.0
+    return facts.high - facts.low or abs(facts.observed - facts.low) / 10
 
 
 def _between(band: str) -> str:

@@ -298,7 +298,7 @@ def test_samples_of_a_topic_become_a_file_and_a_recipe(
     ("table", "features", "others"),
     [
         ({}, "flow,fixed", None),
-        ({"values": "values"}, "flow", None),
+        ({"values": "values"}, "flow,fixed", None),
         ({"values": "array"}, "feature_0,feature_1", None),
         ({"feature_name": "tag", "feature_value": "value"}, "flow", "skip"),
         (
@@ -315,7 +315,7 @@ def test_a_detector_for_a_topic_reads_its_records(
     features: str,
     others: str | None,
 ) -> None:
-    """What is always the same is left out only where records may hold more than the features."""
+    """A feature is left out with a note where records of it are skipped, else with a warning."""
     broker = MemoryBroker()
     broker.create_topic("pumps")
     monkeypatch.setattr(
@@ -332,6 +332,8 @@ def test_a_detector_for_a_topic_reads_its_records(
     flags: list[str | int] = ["--minutes", 10, "--yes", "--recipe-only", "--out", "live.toml"]
     for key, path in table.items():
         flags += ["--set", f"input.{key}={path}"]
+    if others is not None:
+        flags += ["--ignore", "fixed"]
     code, _, err = run("--from-topic", "pumps", *flags)
     assert code == 0, err
     recipe = load_recipe(Path("live.toml"))

@@ -98,6 +98,12 @@ def test_passes_go_through_all_kinds_and_features() -> None:
     assert len(seen) == 2 * len(KINDS)
 
 
+def test_features_that_never_move_have_no_faults() -> None:
+    sd = np.array([[0.0, 1e-9], [0.0, 0.0]])
+    faults = inject(normal(), sd, NAMES, Place(N_STEPS)).faults
+    assert {(each.key, each.features) for each in faults} == {("k0", NAMES[1:])}
+
+
 def test_there_is_no_fault_where_there_is_no_room() -> None:
     assert not inject(normal(9), np.ones((2, 2)), NAMES, Place(N_STEPS)).faults
 

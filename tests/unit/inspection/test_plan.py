@@ -89,6 +89,8 @@ def test_windows_of_many_features_are_shorter(n_features: int, n_steps: int) -> 
     assert is_shorter == (n_steps < 60)
     few = make_plan(layout(1, names), timing([300]), 0.2)
     assert few.n_steps == 12
+    with_constant = replace(layout(1, (*names, "alarm")), constant=("alarm",))
+    assert make_plan(with_constant, timing([100_000]), 0.2).n_steps == n_steps
 
 
 @pytest.mark.parametrize(

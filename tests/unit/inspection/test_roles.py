@@ -352,7 +352,6 @@ def test_columns_that_say_nothing_are_left_out_with_the_reason(write: Write) -> 
         "ts": fleet.epoch(1),
         "pump": fleet.machine,
         "flow": fleet.flow,
-        "firmware": ["1.2"] * N_ROWS,
         "rated_kw": 10 * fleet.machine,
         "energy": np.arange(N_ROWS) * 0.5,
         "note": ["", "x"] * (N_ROWS // 2),
@@ -365,7 +364,6 @@ def test_columns_that_say_nothing_are_left_out_with_the_reason(write: Write) -> 
     reasons = {name: why for name, (role, why) in layout.why.items() if role == "left out"}
     assert reasons == {
         "Unnamed: 0": "counts the rows",
-        "firmware": "is always 1.2",
         "rated_kw": "never changes within a key",
         "energy": "goes on by the same step from row to row, as a row number does",
         "note": "is always 'x'",
@@ -443,8 +441,19 @@ def test_a_time_that_holds_none_is_refused(write: Write, said: Said, message: st
 def test_a_file_without_features_is_refused_with_the_reasons(write: Write) -> None:
     fleet = Fleet(1)
     path = write({"ts": fleet.epoch(1), "kw": [7] * N_ROWS})
-    with pytest.raises(ConfigError, match=r"received none: .*kw: is always 7"):
+    with pytest.raises(ConfigError, match=r"received none: .*kw: always 7"):
         find_roles(read_raw(path), Said())
+
+
+def test_a_feature_that_never_changes_is_judged_beside_others(write: Write) -> None:
+    fleet = Fleet(1)
+    alarm = ["" if row == 3 else 0 for row in range(N_ROWS)]
+    path = write({"ts": fleet.epoch(1), "flow": fleet.flow, "alarm": alarm, "empty": [""] * N_ROWS})
+    layout = find_roles(read_raw(path), Said())
+    assert (layout.features, layout.constant) == (("flow", "alarm"), ("alarm",))
+    assert layout.why["alarm"] == ("feature", "always 0, so others are anomalous, 0.2% missing")
+    alone = find_roles(read_raw(path), Said(features=("alarm",)))
+    assert (alone.features, alone.constant) == (("alarm",), ("alarm",))
 
 
 def test_parquet_is_read_alike(tmp_path: Path) -> None:

@@ -67,13 +67,13 @@ def test_a_feature_that_never_moved_has_the_deviation_of_the_other_keys() -> Non
     assert scales.offset[:4, 0] == pytest.approx([0, 7, 0, 0])
 
 
-def test_a_feature_that_moved_for_no_key_is_counted_in_shares_of_its_level() -> None:
+def test_a_feature_that_moved_for_no_key_is_counted_in_hundredths_of_its_level() -> None:
     samples, values = samples_of(*[[[level] * N] for level in (4.0, -2.0, 0.0)])
     scales = fit_key_scales(samples, values, "data")
-    assert scales.scale[:3, 0].tolist() == [0.25, 0.5, 1]
+    assert scales.scale[:3, 0].tolist() == [25, 50, 100]
     samples, values = samples_of([[float("nan")] * N])
     scales = fit_key_scales(samples, values, "data")
-    assert (scales.offset[0, 0], scales.scale[0, 0]) == (0, 1)
+    assert (scales.offset[0, 0], scales.scale[0, 0]) == (0, 100)
 
 
 def test_keys_that_no_record_can_have_and_too_large_scales_are_refused(

@@ -48,6 +48,17 @@ def facts(looks: Looks, values: list[float], number: float, look: int = 0) -> Ch
     return facts_of(looks, look, float(ratio), evidence, SCALER, steps=(2, 4))
 
 
+@pytest.mark.parametrize("name", ["sd", "max_step", "mean"])
+def test_of_a_feature_that_never_moved_the_farthest_value_is_named(name: str) -> None:
+    looks = look_of("noise", name, {1: (0.0, 0.15)})
+    window = np.array([[20.0, 20.0], [3.0, 21.0], [99.0, 16.0], [20.0, 20.0]], np.float32)
+    evidence = WindowEvidence(window, window, window, 0, 1_000)
+    for is_constant in (True, False):
+        scaler = replace(SCALER, is_constant=np.array([False, is_constant]))
+        found = facts_of(looks, 0, 9.0, evidence, scaler, steps=(2, 4))
+        assert (found == CheckFacts(1, "never", 16.0, 0.0, 20.0, 20.0)) is is_constant
+
+
 @pytest.mark.parametrize(("name", "kind"), [("sd", "noise"), ("mean_step", "noise")])
 def test_variation_is_a_difference(name: str, kind: str) -> None:
     looks = look_of("noise", name, {1: (log(0.5), log(1.0)), -1: (log(0.5), log(0.25))})

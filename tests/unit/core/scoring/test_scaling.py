@@ -159,6 +159,16 @@ def test_a_feature_that_never_moved_is_limited_to_10_deviations(
     assert np.isnan(scaler.transform(np.full((1, 2), np.nan, np.float32))).all()
 
 
+def test_with_standard_a_feature_that_never_moved_is_limited_and_counted_as_it_is() -> None:
+    scaler = fit_scaler("standard", WINDOWS)
+    assert scaler.is_constant is not None
+    assert scaler.is_constant.tolist() == [False, True]
+    far = np.array([[4, 8], [4 + 11 * 14**0.5, 16], [4, -900]], np.float32)
+    assert scaler.transform(far)[:, 1].tolist() == [3, 10, -10]
+    assert scaler.transform(far)[1, 0] == pytest.approx(11)
+    assert [fit_scaler(kind, WINDOWS).is_constant for kind in ("none", "min-max")] == [None, None]
+
+
 @pytest.mark.parametrize("spread", [1e-45, 1e-40])
 def test_robust_stays_finite_for_a_feature_that_hardly_changes(spread: float) -> None:
     scaler = robust([0, spread], [0, 1])
