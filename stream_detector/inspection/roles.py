@@ -403,7 +403,7 @@ def _why_not(column: RawColumn, series: NDArray[np.intp]) -> str | None:
         return "holds infinite values"
     if missing.mean() > _SPARSE:
         return f"has values in {1 - missing.mean():.0%} of the rows only"
-    if there.min() == there.max():
+    if column.only is not None:
         return None
     return _why_course(column.numbers, series)
 
