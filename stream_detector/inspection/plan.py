@@ -325,8 +325,14 @@ def _slow(window_days: float, false_alarms_per_day: float) -> Iterator[str]:
         yield (
             f"{false_alarms_per_day:g} false alarms a day and key are one in the time of "
             f"{n_between:.2g} windows, since samples are that slow: ask for fewer, such as "
-            f"--false-alarms-per-day {fewer:.1g}"
+            f"--false-alarms-per-day {_rounded_down(fewer):g}"
         )
+
+
+def _rounded_down(number: float) -> float:
+    """Return a positive number down to one significant digit, so that it does not come out more."""
+    unit: float = 10.0 ** math.floor(math.log10(number))
+    return math.floor(number / unit) * unit
 
 
 def duration(milliseconds: float) -> str:

@@ -245,13 +245,18 @@ def test_a_rate_of_false_alarms_that_is_much_for_slow_samples_is_said(
 ) -> None:
     limits = " ".join(plan([100_000], interval_ms).limits)  # 60 samples every 12 min are 12 h
     assert ("0.2 false alarms a day and key are one in the time of 10 windows" in limits) == is_said
-    assert ("--false-alarms-per-day 0.2" in limits) == is_said
+    assert ("--false-alarms-per-day 0.1" in limits) == is_said
 
 
 def test_a_rate_for_daily_samples_is_proposed() -> None:
     limits = " ".join(plan([10_000], 86_400_000.0).limits)
     assert "one in the time of 0.083 windows" in limits
-    assert "--false-alarms-per-day 0.002" in limits
+    assert "--false-alarms-per-day 0.001" in limits
+
+
+def test_the_rate_proposed_is_one_that_is_not_called_too_much() -> None:
+    limits = " ".join(plan([100_000], 900_000.0).limits)  # 15 h: one in ten windows is 0.16 a day
+    assert "--false-alarms-per-day 0.1" in limits
 
 
 ENDS = "half a window without an anomaly ends an alert"
