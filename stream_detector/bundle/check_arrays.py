@@ -21,6 +21,7 @@ from stream_detector.core.scoring.checks import (
 from stream_detector.core.scoring.members import COMBINES, Members, n_errors
 from stream_detector.core.scoring.neighbours import Neighbours
 from stream_detector.core.scoring.normal_scores import N_KEPT_MAX, NormalScores
+from stream_detector.core.scoring.relations import Relations
 from stream_detector.core.scoring.rhythm import RhythmLimits
 from stream_detector.core.scoring.tails import SHAPE_MAX, Tail
 from stream_detector.errors import BundleIntegrityError
@@ -82,6 +83,9 @@ def pack_checks(checks: Checks) -> Arrays:
         "tail": np.empty(0),
         "peaks": np.empty(0),
     }
+    if checks.relations is not None:
+        arrays["relation_weights"] = checks.relations.weights
+        arrays["relation_offsets"] = checks.relations.offsets
     if normal.tail is not None:
         tail = normal.tail
         arrays["tail"] = np.array([tail.base, tail.scale, tail.shape, tail.days])
@@ -158,7 +162,18 @@ def unpack_checks(arrays: Mapping[str, NDArray[Any]], n_steps: int, n_features: 
         combine=combine,
     )
     normal, rhythm = _normal_scores(arrays), _rhythm(arrays)
-    return Checks(n_short, n_peak, members, looks, normal, rhythm)
+    is_judged = (looks.is_of("relation") & (looks.signs != 0)).any()
+    relations = _relations(arrays, n_features) if is_judged else None
+    return Checks(n_short, n_peak, members, looks, normal, rhythm, relations)
+
+
+def _relations(arrays: Mapping[str, NDArray[Any]], n_features: int) -> Relations:
+    """Return how features belong together."""
+    weights = _array(arrays["relation_weights"], np.float32, (n_features, n_features))
+    return Relations(
+        weights=np.ascontiguousarray(weights),
+        offsets=_array(arrays["relation_offsets"], np.float32, (n_features,)),
+    )
 
 
 def _rhythm(arrays: Mapping[str, NDArray[Any]]) -> RhythmLimits | None:

@@ -64,6 +64,8 @@ def compose(
     for table in Recipe.model_fields:
         if table in base and table not in ("name", "description", "data", "window", "published"):
             values[table] = base[table]
+    if len(layout.features) == 1:  # it has no relation to others
+        values["check"] = [each for each in base["check"] if each["kind"] != "relation"]
     # Times of alerts are those of the data at hand.
     alerting = base.get("alerting", {}).items()
     values["alerting"] = {key: value for key, value in alerting if not key.endswith("_ms")}

@@ -122,7 +122,7 @@ class ShapeSection(Section):
 class FeatureCheckSection(Section):
     """A few numbers of each feature, far from those of normal windows."""
 
-    kind: Literal["peak", "flat", "noise", "level", "shift"] = Field(
+    kind: Literal["peak", "flat", "noise", "level", "relation", "shift"] = Field(
         description="What the check looks at"
     )
 

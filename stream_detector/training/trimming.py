@@ -65,7 +65,7 @@ def find_faults(
     >>> looks = looks_of(("flat",), 1, has_courses=False)
     >>> values = np.zeros((24, len(looks)))  # three windows of each of eight keys
     >>> values[::3] = -1.0  # in each key one window varies less than the others
-    >>> values[9] = [-1.6, -1.0]  # and in the fourth key much less
+    >>> values[9] = [-1.6, -1.0, -1.0]  # and in the fourth key much less
     >>> np.flatnonzero(find_faults(looks, values, np.repeat(np.arange(8), 3)))
     array([9])
     """

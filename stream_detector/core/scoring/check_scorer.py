@@ -22,11 +22,12 @@ from stream_detector.core.scoring.explanation import (
     worst_span,
 )
 from stream_detector.core.scoring.image_explanation import explain_image
-from stream_detector.core.scoring.look_facts import course_facts, facts_of
+from stream_detector.core.scoring.look_facts import course_facts, facts_of, relation_facts
 from stream_detector.core.scoring.members import Members, member_errors
 from stream_detector.core.scoring.normal_scores import NormalScores
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import value_errors
+from stream_detector.core.scoring.relations import Relations
 from stream_detector.core.scoring.rhythm import RhythmCheck, RhythmLimits
 from stream_detector.core.scoring.scorer import CountFeatures, Finding, WindowScores
 from stream_detector.core.scoring.sentences import CheckFacts
@@ -62,6 +63,8 @@ class Checks:
     rhythm
         When peaks come normally; None where the recipe has no check `rhythm`. It is not the
         scorer's, which sees windows alone: see `rhythm_check`.
+    relations
+        How features belong together; None where the check `relation` judges none.
     """
 
     n_short: int
@@ -70,6 +73,7 @@ class Checks:
     looks: Looks
     normal: NormalScores
     rhythm: RhythmLimits | None = None
+    relations: Relations | None = None
 
     @property
     def rhythm_check(self) -> RhythmCheck | None:
@@ -88,11 +92,10 @@ class _Looked(NamedTuple):
 
     def some(self, rows: NDArray[np.intp]) -> "_Looked":
         """Return some of the windows."""
-        view = self.view
         return _Looked(
             self.windows[rows],
             self.reconstructions[rows],
-            WindowView(view.scaled[rows], view.errors[rows], view.n_short, view.n_peak),
+            self.view.some(rows),
             self.errors[rows],
             self.ratios[rows],
         )
@@ -180,7 +183,7 @@ class CheckScorer:
         of_one = np.where(of_looks, looked.ratios, 0)
         ratios = np.where(is_together, of_all, of_one)  # (n_windows, n_looks)
         errors = np.where(counts[:, np.newaxis], before.errors, np.float32(0))
-        view = WindowView(before.scaled, errors, before.n_short, before.n_peak)
+        view = before.with_errors(errors)
         left = _Looked(looked.windows, looked.reconstructions, view, errors_of_members, ratios)
 
         def explain_window(index: int, context: WindowContext) -> Finding:
@@ -226,7 +229,7 @@ class CheckScorer:
         network, checks = self.network, self.checks
         scaled, reconstructions = network.reconstruct_windows(windows)
         errors = value_errors(scaled, reconstructions, network.error_kind)
-        view = WindowView(scaled, errors, checks.n_short, checks.n_peak)
+        view = WindowView(scaled, errors, checks.n_short, checks.n_peak, checks.relations)
         members = checks.members
         of_members = member_errors(members.neighbours, view, members.combine)
         values = checks.looks.values(view, members.join(of_members))
@@ -250,7 +253,7 @@ class CheckScorer:
             explanation, facts = explain_image(evidence, network.image, network.error_kind), None
         else:
             shares = self._shares(looked, index, worst)
-            span = self._span(worst, errors[:, int(np.argmax(shares))])
+            span = self._span(looked.view, index, worst, int(np.argmax(shares)))
             explanation = explain_span(evidence, network.scaler, shares, span)
             facts = self._facts(evidence, explanation, worst, float(ratios[worst]))
         return Finding(
@@ -282,6 +285,10 @@ class CheckScorer:
             feature = explanation.features[0].feature
             normal = self._normal_errors()[feature] if self.network.error_kind == "mae" else 0.0
             return course_facts(explanation, float(normal), scaler)
+        relations = self.checks.relations
+        if looks.checks[worst] == "relation" and relations is not None:
+            n_steps = self._n_looked_at(looks.statistics[worst], len(evidence.window))
+            return relation_facts(looks, worst, evidence, scaler, relations, n_steps)
         steps = (self.checks.n_short, self.checks.n_peak)
         return facts_of(looks, worst, ratio, evidence, scaler, steps)
 
@@ -350,12 +357,15 @@ class CheckScorer:
         usual[looks.features[is_mean]] = looks.middles[is_mean]
         return usual
 
-    def _span(self, worst: int, errors: NDArray[np.floating]) -> tuple[int, int]:
+    def _span(self, view: WindowView, index: int, worst: int, feature: int) -> tuple[int, int]:
         """Return the first and the last step that a look is about, both included."""
+        errors = view.errors[index, :, feature]  # (n_steps,)
         name, n_steps, checks = self.checks.looks.statistics[worst], len(errors), self.checks
         if name in _OF_PEAK:
             first, last = worst_span(np.maximum(errors[-checks.n_peak :], 0))
             return n_steps - checks.n_peak + first, n_steps - checks.n_peak + last
         if name in _OF_COURSE:
             return worst_span(np.maximum(errors, 0))
+        if name == "unchanged":
+            return n_steps - 1 - int(view.unchanged[index, feature]), n_steps - 1
         return (n_steps - checks.n_short if name.startswith("short_") else 0), n_steps - 1

@@ -10,6 +10,7 @@ look at the same window::
     flat    variation of a feature, far below normal        stuck sensors
     noise   variation of a feature, far above normal        bursts of noise, oscillations
     level   mean and slope of a feature                     shifts and drifts
+    relation  a feature against what the others say         features that no longer agree
     shift   newest mean of a feature against its own past   shifts where levels come and go
     rhythm  when the peak of a window came                  early, late and missing peaks
 
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from stream_detector.core.scoring.scorer import ScoreParts
 from stream_detector.core.scoring.statistics import WindowView
 
-CheckKind = Literal["shape", "peak", "flat", "noise", "level", "shift", "rhythm"]
+CheckKind = Literal["shape", "peak", "flat", "noise", "level", "relation", "shift", "rhythm"]
 CHECK_KINDS: tuple[CheckKind, ...] = get_args(CheckKind)
 
 MEMBERS = "members"
@@ -45,19 +46,20 @@ _OF_COURSE = frozenset((MEMBERS, COURSE))
 _LOOKS: Mapping[CheckKind, tuple[tuple[str, int], ...]] = {
     "shape": ((MEMBERS, 1), (COURSE, 1), (ERROR, 1)),
     "peak": (("max_step", 1), ("max_error", 1), ("max_deviation", 1)),
-    "flat": (("sd", -1), ("mean_step", -1)),
+    "flat": (("sd", -1), ("mean_step", -1), ("unchanged", 1)),
     "noise": (("short_sd", 1), ("short_mean_step", 1), ("swing", 1)),
     "level": (
         *(("mean", 1), ("mean", -1)),
         *(("slope", 1), ("slope", -1), ("short_slope", 1), ("short_slope", -1)),
     ),
+    "relation": (("relation", 1), ("short_relation", 1)),
     "shift": (("short_shift", 1),),
     "rhythm": (),  # of no window, but of when its peak came: `rhythm`
 }
 """What each check looks at, and whether it is anomalous far above (1) or far below (-1) normal."""
 
-_FITTED = frozenset((MEMBERS, COURSE, "error", "max_error"))
-"""Numbers of a network or of neighbours, which know the windows that they were fitted to."""
+_FITTED = frozenset((MEMBERS, COURSE, "error", "max_error", "relation", "short_relation"))
+"""Numbers of what was fitted to windows and knows these: a network, neighbours, a regression."""
 
 JUST_ABOVE = float(np.nextafter(1.0, 2.0))
 """The least score that is anomalous."""
@@ -65,7 +67,9 @@ JUST_ABOVE = float(np.nextafter(1.0, 2.0))
 ALL_FEATURES = -1
 """Stands for the feature of a number that is of the whole window."""
 
-_RANKS: Mapping[str, int] = {"max_error": 1, COURSE: 2, "error": 3, MEMBERS: 4}
+_RANKS: Mapping[str, int] = {
+    **{"max_error": 1, COURSE: 2, "relation": 3, "short_relation": 3, "error": 4, MEMBERS: 5}
+}
 """How directly numbers see a feature; 0, best, where the feature alone decides them."""
 
 SPREAD_MIN = 0.15

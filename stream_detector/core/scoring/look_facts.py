@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stream_detector.core.scoring.checks import Looks
 from stream_detector.core.scoring.explanation import Explanation, WindowEvidence
+from stream_detector.core.scoring.relations import BLOCK, Relations, blocks_of
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.scoring.sentences import CheckFacts, FactKind
 from stream_detector.core.scoring.statistics import in_scaled_unit
@@ -28,9 +29,10 @@ _KINDS: Mapping[str, FactKind] = {
     "mean_step": "noise",
     "short_mean_step": "noise",
     "swing": "noise",
+    "unchanged": "same",
 }
 """What is said of each number; below normal, noise is flat. The errors are not here: they are
-explained by what was expected."""
+explained by what was expected, and relations by what the other features say."""
 
 
 class _FeatureUnit(NamedTuple):
@@ -88,8 +90,12 @@ def facts_of(
         always = unit.value(0.0)
         farthest = float(values[np.abs(values - always).argmax()])
         return CheckFacts(feature, "never", farthest, 0.0, always, always)
-    convert = unit.value if kind == "level" else unit.difference
     number = float(looks.middles[look] + sign * looks.scales[look] * ratio)
+    if kind == "same":
+        within = float(looks.middles[look] + looks.scales[look]) * evidence.sample_interval_ms
+        lasts_ms = number * evidence.sample_interval_ms
+        return CheckFacts(feature, kind, float(values[-1]), lasts_ms, changes_within_ms=within)
+    convert = unit.value if kind == "level" else unit.difference
     observed = convert(in_scaled_unit(name, number))
     low, high = (None if each is None else convert(each) for each in _normal(looks, look))
     n_short, n_peak = steps
@@ -150,6 +156,44 @@ def course_facts(
     return CheckFacts(
         worst.feature, "shape", observed, lasts_ms, expected - reach, expected + reach
     )
+
+
+def relation_facts(
+    looks: Looks,
+    look: int,
+    evidence: WindowEvidence,
+    scaler: Scaler,
+    relations: Relations,
+    n_steps: int,
+) -> CheckFacts:
+    """Return where a feature is farthest from what the other features say.
+
+    Parameters
+    ----------
+    looks, look, evidence, scaler
+        See `facts_of`.
+    relations
+        What features say of each other.
+    n_steps
+        How many of the newest steps were looked at.
+    """
+    feature = int(looks.features[look])
+    unit, n_blocks = _FeatureUnit(scaler, feature), max(n_steps // BLOCK, 1)
+    blocks = blocks_of(evidence.scaled[np.newaxis])  # (1, n_blocks, n_features)
+    residuals = relations.residuals(blocks)[0, -n_blocks:, feature]
+    at = int(np.abs(residuals).argmax()) - len(residuals)
+    scaled = float(blocks[0, at, feature])
+    # The mean of the block as the signal has it, and how far from there the prediction is.
+    observed = float(blocks_of(_course(evidence, scaler)[np.newaxis])[0, at, feature])
+    reach = float(looks.middles[look] + looks.scales[look])
+    unit_of_block = float(relations.units(blocks)[0, at, feature])
+    reach *= unit_of_block
+    expected = scaled - float(residuals[at]) * unit_of_block
+    low, high = (
+        observed + unit.value(expected + side) - unit.value(scaled) for side in (-reach, reach)
+    )
+    lasts_ms = n_steps * evidence.sample_interval_ms
+    return CheckFacts(feature, "related", observed, lasts_ms, low, high)
 
 
 def _shifted(

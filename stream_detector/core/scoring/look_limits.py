@@ -49,11 +49,16 @@ _STUCK = math.log(4)
 """A feature is stuck that varies by less than a quarter of its usual variation, and of the least
 that fifths are expected to show: what is calmer by little than ever before is calm."""
 
-_SCALES_MIN: Mapping[str, float] = {"sd": _STUCK, "mean_step": _STUCK, "short_shift": 1.5}
+_SCALES_MIN: Mapping[str, float] = {
+    **{"sd": _STUCK, "mean_step": _STUCK, "unchanged": 9.0, "short_shift": 1.5},
+    **{"relation": 0.3, "short_relation": 0.3},
+}
 """Least distance from the median at which some numbers are anomalous, others `SPREAD_MIN`, since a
 short quiet training part says too little of what comes. How little a feature varies has a lower end
-that training comes close to: just below it, a feature is calm, not stuck. A shift is in units of
-what a window itself varies by."""
+that training comes close to: just below it, a feature is calm, not stuck. By chance, one that
+varies by some of the steps of its values does not have the same one ten times in a row. A shift is
+in units of what a window itself varies by. Features that agree within a hundredth may do so within
+a tenth one day, which nobody has to be woken for."""
 
 _STEPS_MIN = 1.5
 """Least usual standard deviation, in steps of the values, of a feature that can be stuck."""
@@ -215,7 +220,8 @@ def calibrate_looks(
         for each, sign in zip((distances / ends).T, looks.signs, strict=True)
     ]
     middles = np.median(values, axis=0)  # (n_looks,)
-    looks = replace(looks, middles=middles, scales=ends * np.array(thresholds))
+    scales = ends * np.array(thresholds)  # (n_looks,), 0 of a number that normal windows never have
+    looks = replace(looks, middles=middles, scales=np.where(scales > 0, scales, _least(looks)))
     scales = looks.scales.copy()
     ratios = looks.ratios(values)  # (n_windows, n_looks)
     for check in dict.fromkeys(looks.checks):
@@ -227,7 +233,7 @@ def calibrate_looks(
     if parts is not None:
         farthest = _farthest(distances, parts)
         expected = farthest.mean(axis=0) + _PART_SDS * farthest.std(axis=0, ddof=1)  # (n_looks,)
-        expected = expected + np.where(looks.is_of("flat"), _STUCK, 0.0)
+        expected = expected + np.where(looks.is_at("sd") | looks.is_at("mean_step"), _STUCK, 0.0)
         scales = np.where(_may_wander(looks), np.maximum(scales, expected), scales)
     return replace(looks, scales=np.maximum(scales, _least(looks)))
 

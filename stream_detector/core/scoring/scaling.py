@@ -295,6 +295,10 @@ def _by_spread(
     return Scaler(kind, offset.astype(np.float32), scale, limited, relative)
 
 
+_TENTH = 0.1
+"""Share of the values at either end whose size does not count."""
+
+
 def robust_spread(values: NDArray[np.float64], n_steps: int = 0) -> tuple[float, float]:
     """Return the median and the robust standard deviation of the values of one feature.
 
@@ -308,9 +312,12 @@ def robust_spread(values: NDArray[np.float64], n_steps: int = 0) -> tuple[float,
 
     Returns
     -------
-    The median, and 1.4826 times the median absolute deviation from it. Where more than half of the
-    values are equal but some differ, this is 0 and the standard deviation takes its place. 0 where
-    all are equal, or differ by less than float32 can divide by.
+    The median, and 1.4826 times the median absolute deviation from it, or if it is more, the
+    standard deviation of the values, of which the lowest and the highest tenth are limited to where
+    these tenths begin: of a machine that is off most of the time, the first says how much it varies
+    while it is off. Where more than nine tenths of the values are equal but some differ, both are 0
+    and the standard deviation takes their place. 0 where all are equal, or differ by less than
+    float32 can divide by.
 
     Examples
     --------
@@ -318,12 +325,18 @@ def robust_spread(values: NDArray[np.float64], n_steps: int = 0) -> tuple[float,
     (3.0, 1.4826)
     >>> robust_spread(np.array([5.0, 5.0, 5.0, 9.0]))
     (5.0, 1.7320508075688772)
+    >>> on_and_off = np.array([0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 41.0, 40.0, 41.0])
+    >>> round(robust_spread(on_and_off)[1], 1)
+    18.4
     >>> robust_spread(np.array([1.0, 3.0, 901.0, 903.0]), 2)
     (452.0, 1.4826)
     """
     median = float(np.median(values))
     deviations = _from_blocks(values, n_steps) if n_steps else values - median
     spread = _MAD_TO_SD * float(np.median(np.abs(deviations)))
+    low = np.quantile(deviations, _TENTH, method="higher")
+    high = np.quantile(deviations, 1 - _TENTH, method="lower")
+    spread = max(spread, float(np.clip(deviations, low, high).std()))
     if not spread >= SPREAD_MIN:
         spread = float(deviations.std())
     return median, spread if spread >= SPREAD_MIN else 0.0

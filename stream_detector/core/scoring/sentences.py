@@ -4,12 +4,14 @@ Pure. A scorer says in numbers what it looked at (`CheckFacts`), a detector brin
 signal's unit, and the sentence is made of them here::
 
     flat    pressure stayed at 4.02 for 60 s; it normally varies by 0.03 to 0.21
+    same    pressure stayed at 4.02 for 12 s without any change; it normally changes within 9 s
     peak    pressure jumped by 1.2 within 1 s; its largest steps are normally 0.05 to 0.21
     spike   pressure reached 6.2; it is normally between 3.9 and 4.3
     noise   vibration varies by 0.9; it normally varies by 0.03 to 0.21
     level   temperature is at 71.2; it is normally between 55 and 68
     slope   temperature rose by 3.1 within 60 s; it normally changes by -0.5 to 0.5
     never   alarm was at 1; in training it was always 0
+    related power is at 3.1; going by the other features, it is normally between 5 and 5.4
     shape   the course of pressure differs from what was learnt: observed 6.2 instead of 4 to 4.3
             for 41 s
 
@@ -68,14 +70,18 @@ _AS_LARGE: Mapping[UnreliableReason, str] = {
 
 _OF_UNKNOWN_KEY = "; training did not know this key, which has the scale of all keys"
 
+_VALUE_DIGITS = 6
+"""Digits of a value that does not change."""
+
 _STUCK_SHARE = 0.1
 """A feature that varies by less than this part of the least that is normal stays where it is."""
 
-FactKind = Literal["flat", "peak", "spike", "noise", "level", "slope", "never", "shape"]
-"""What was looked at. `spike`, `level`, `never` and `shape` are about values, the others about
-differences."""
+FactKind = Literal[
+    "flat", "same", "peak", "spike", "noise", "level", "slope", "never", "related", "shape"
+]
+"""What was looked at: values, or differences."""
 
-_OF_VALUES: frozenset[FactKind] = frozenset(("spike", "level", "never", "shape"))
+_OF_VALUES: frozenset[FactKind] = frozenset(("same", "spike", "level", "never", "related", "shape"))
 
 
 class CheckFacts(NamedTuple):
@@ -88,7 +94,8 @@ class CheckFacts(NamedTuple):
     kind
         What was looked at: how much the feature varied (`flat`, `noise`), its largest step, below
         zero where it went down (`peak`), its value (`spike` of one step, `level` of all, `shape`,
-        `never` of a feature that never moved in training), or how far it moved (`slope`).
+        `same` of one that no longer changes, `never` of one that never moved in training, `related`
+        of one that does not fit the others), or how far it moved (`slope`).
     observed
         That number, in the unit of the windows that were scored.
     duration_ms
@@ -98,6 +105,8 @@ class CheckFacts(NamedTuple):
         one side has no end.
     at
         Of `flat`, the value at which the feature stayed; None where that is unknown.
+    changes_within_ms
+        Of `same`, the time within which the feature normally changes.
     """
 
     feature: int
@@ -107,6 +116,7 @@ class CheckFacts(NamedTuple):
     low: float | None = None
     high: float | None = None
     at: float | None = None
+    changes_within_ms: float = 0.0
 
     def in_unit(self, unit: LinearUnit) -> "CheckFacts":
         """Return the same facts in the unit of the signal."""
@@ -218,14 +228,19 @@ def _of_facts(facts: CheckFacts, name: str, unit: str) -> str:
 def _of_value(facts: CheckFacts, name: str, unit: str) -> str:
     """Say where a feature is, and where it normally is."""
     observed, band = _texts(facts, unit)
+    if facts.kind == "same":
+        at, within = f"{facts.observed:.{_VALUE_DIGITS}g}", duration_text(facts.changes_within_ms)
+        stayed = f"{name} stayed at {_measured(at, unit)}{_for(facts.duration_ms)}"
+        return f"{stayed} without any change; it normally changes within {within}"
     if facts.kind == "never":
         return f"{name} was at {observed}; in training it was always {band}"
     if facts.kind == "shape":
         instead = "" if band is None else f" instead of {band}"
         what = f"observed {observed}{instead}{_for(facts.duration_ms)}"
         return f"the course of {name} differs from what was learnt: {what}"
-    between = "" if band is None else f"; it is normally {_between(band)}"
-    return f"{name} {'is at' if facts.kind == 'level' else 'reached'} {observed}{between}"
+    by_others = "going by the other features, " if facts.kind == "related" else ""
+    between = "" if band is None else f"; {by_others}it is normally {_between(band)}"
+    return f"{name} {'reached' if facts.kind == 'spike' else 'is at'} {observed}{between}"
 
 
 def _measured(number: str, unit: str) -> str:

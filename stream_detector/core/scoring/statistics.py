@@ -16,15 +16,12 @@ whatever else is in the batch. Of a window of one feature that is stuck::
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
-
-Floats = TypeVar("Floats", FloatArray, NDArray[np.float64])
-"""An array of one kind of floats."""
+from stream_detector.core.scoring.relations import BLOCK, Floats, Relations, blocks_of
 
 LOG_FLOOR = np.float32(1e-3)
 """Added before taking a logarithm: in units of a feature's spread, less than that is nothing."""
@@ -32,9 +29,6 @@ LOG_FLOOR = np.float32(1e-3)
 _SHIFT_SPREAD_MIN = 0.5
 """Least spread by which `short_shift` divides, in units of a feature's spread: what varied little
 for a while may vary again."""
-
-_BLOCK = 4
-"""Steps that are averaged before their differences show a swing that noise would hide."""
 
 
 class WindowView:
@@ -52,6 +46,8 @@ class WindowView:
     n_peak
         Steps among which a peak is sought, the newest ones, 2 <= n_peak <= n_steps. At least one
         more than the stride, so that each step is looked at in some window.
+    relations
+        How features belong together; without them `relation` is 0.
 
     Examples
     --------
@@ -61,11 +57,28 @@ class WindowView:
     ([[2.0]], [[3.0]])
     """
 
-    def __init__(self, scaled: FloatArray, errors: FloatArray, n_short: int, n_peak: int) -> None:
+    def __init__(
+        self,
+        scaled: FloatArray,
+        errors: FloatArray,
+        n_short: int,
+        n_peak: int,
+        relations: Relations | None = None,
+    ) -> None:
         self.scaled = scaled
         self.errors = errors
         self.n_short = n_short
         self.n_peak = n_peak
+        self.relations = relations
+
+    def some(self, rows: NDArray[np.intp]) -> "WindowView":
+        """Return some of the windows."""
+        rest = (self.n_short, self.n_peak, self.relations)
+        return WindowView(self.scaled[rows], self.errors[rows], *rest)
+
+    def with_errors(self, errors: FloatArray) -> "WindowView":
+        """Return the same windows with other errors."""
+        return WindowView(self.scaled, errors, self.n_short, self.n_peak, self.relations)
 
     def statistics(self, names: Iterable[str]) -> list[FloatArray]:
         """Return some of the numbers by name, each of shape (n_windows, n_features)."""
@@ -158,15 +171,44 @@ class WindowView:
         return _log(_mean(self._steps)).T
 
     @cached_property
+    def unchanged(self) -> FloatArray:
+        """Number of newest steps over which each feature has not changed at all."""
+        found = np.zeros(self._values.shape[1:], np.float32)  # (n_features, n_windows)
+        is_same = np.ones(found.shape, dtype=np.bool_)
+        for step in self._steps[::-1]:
+            is_same &= step == 0
+            if not is_same.any():
+                break
+            found += is_same
+        return found.T
+
+    @cached_property
     def swing(self) -> FloatArray:
         """Logarithm of the mean difference between the means of neighbouring blocks of 4 steps."""
-        n_blocks, n_left_out = divmod(len(self._values), _BLOCK)
+        n_blocks, n_left_out = divmod(len(self._values), BLOCK)
         if n_blocks <= 1:
             return self.mean_step
         # Shape (n_blocks, 4, n_features, n_windows).
-        blocks = self._values[n_left_out:].reshape(n_blocks, _BLOCK, *self._values.shape[1:])
+        blocks = self._values[n_left_out:].reshape(n_blocks, BLOCK, *self._values.shape[1:])
         means = _mean(blocks.swapaxes(0, 1))  # (n_blocks, n_features, n_windows)
         return _log(_mean(np.abs(means[1:] - means[:-1]))).T
+
+    @cached_property
+    def _unrelated(self) -> FloatArray:
+        """How far blocks are from what other features say, (n_blocks, n_features, n_windows)."""
+        if self.relations is None:
+            return np.zeros((1, *self.scaled.shape[:1:-1], len(self.scaled)), np.float32)
+        return np.abs(_by_step(self.relations.residuals(blocks_of(self.scaled))))
+
+    @cached_property
+    def relation(self) -> FloatArray:
+        """Mean distance of each feature from what the others say."""
+        return _mean(self._unrelated).T
+
+    @cached_property
+    def short_relation(self) -> FloatArray:
+        """The same of the newest `n_short` steps."""
+        return _mean(self._unrelated[-max(self.n_short // BLOCK, 1) :]).T
 
     @cached_property
     def max_deviation(self) -> FloatArray:
@@ -194,7 +236,8 @@ class WindowView:
 
 STATISTICS = (
     "mean", "slope", "short_slope", "short_shift", "sd", "short_sd", "mean_step",
-    "short_mean_step", "swing", "max_step", "max_deviation", "error", "max_error",
+    "short_mean_step", "unchanged", "swing", "relation", "short_relation", "max_step",
+    "max_deviation", "error", "max_error",
 )  # fmt: skip
 """Names of the numbers."""
 

@@ -20,6 +20,7 @@ from stream_detector.core.scoring.look_limits import calibrate_looks
 from stream_detector.core.scoring.members import Combine, Members
 from stream_detector.core.scoring.neighbours import fit_neighbours
 from stream_detector.core.scoring.normal_scores import N_KEPT_MAX, keep_scores
+from stream_detector.core.scoring.relations import fit_relations
 from stream_detector.core.scoring.rhythm import RhythmLimits
 from stream_detector.core.scoring.tails import CalibrationScores
 from stream_detector.errors import BundleIntegrityError
@@ -43,7 +44,10 @@ def make_checks(*, with_times: bool = True) -> Checks:
         scores = CalibrationScores.without_times(scores.scores)
     members = Members(neighbours, rng.random(6), 1 + rng.random(6))
     rhythm = RhythmLimits(800.0, 600.0, 1_000.0, 1.5, 3_000.0)
-    return Checks(3, 4, members, looks, keep_scores(scores), rhythm if with_times else None)
+    relations, _ = fit_relations(windows)
+    return Checks(
+        3, 4, members, looks, keep_scores(scores), rhythm if with_times else None, relations
+    )
 
 
 def apart(combine: Combine, *, has_errors: bool) -> Checks:
@@ -127,7 +131,7 @@ def test_they_come_back_bit_for_bit(with_times: bool) -> None:
         ("look_checks", np.array([-1], np.int8)),
         ("look_checks", np.array([0, 1, 0], np.int8)),
         ("look_middles", np.zeros(3)),
-        ("look_scales", np.zeros(37)),
+        ("look_scales", np.zeros(len(make_checks().looks))),
         ("member_widths", np.array([1.0, 0.0, 1.0, 1.0, 1.0, 1.0])),
         ("member_middles", np.array([1.0, np.nan, 1.0, 1.0, 1.0, 1.0])),
         ("scores", np.array([2.0, 1.0])),
@@ -150,6 +154,10 @@ def test_they_come_back_bit_for_bit(with_times: bool) -> None:
         ("n_nearest_2", np.array([10, 3, 2])),
         ("n_nearest_2", np.array([10, 3, 1])),
         ("n_nearest_1", np.array([3, 3])),
+        ("relation_weights", np.zeros((2, 3), np.float32)),
+        ("relation_weights", np.full((2, 2), np.nan, np.float32)),
+        ("relation_offsets", np.zeros(2)),
+        ("relation_offsets", np.zeros(1, np.float32)),
         ("rhythm", np.array([800.0, 600.0, 1_000.0, 1.5])),
         ("rhythm", np.array([800.0, 0.0, 1_000.0, 1.5, 3_000.0])),
         ("rhythm", np.array([800.0, 800.0, 1_000.0, 1.5, 3_000.0])),
@@ -178,6 +186,22 @@ def test_what_was_changed_is_refused(name: str, value: Any) -> None:
 def test_what_is_at_its_limit_is_read(name: str, value: Any) -> None:
     checks = unpack_checks(pack_checks(make_checks()) | {name: value}, N_STEPS, N_FEATURES)
     assert pack_checks(checks)[name].tolist() == value.tolist()
+
+
+def test_where_no_relation_is_judged_none_is_kept() -> None:
+    checks = make_checks()
+    is_off = checks.looks.is_of("relation")
+    arrays = pack_checks(replace(checks, looks=checks.looks.without(is_off), relations=None))
+    assert unpack_checks(arrays, N_STEPS, N_FEATURES).relations is None
+
+
+def test_without_the_check_no_relations_are_kept() -> None:
+    checks = make_checks()
+    kinds = tuple(each for each in CHECK_KINDS if each != "relation")
+    looks = looks_of(kinds, N_FEATURES, has_courses=True)
+    arrays = pack_checks(replace(checks, looks=looks, relations=None))
+    assert not any("relation" in name for name in arrays)
+    assert unpack_checks(arrays, N_STEPS, N_FEATURES).relations is None
 
 
 @pytest.mark.parametrize("name", sorted(pack_checks(make_checks())))

@@ -255,10 +255,22 @@ def test_without_a_shape_the_score_is_the_largest_ratio() -> None:
 def test_a_feature_is_stuck_where_it_varies_by_less_than_a_quarter_of_its_usual_variation() -> None:
     looks = looks_of(("flat",), 1, has_courses=False)
     values = np.log(np.linspace(0.9, 1.1, 101))[:, np.newaxis].repeat(len(looks), axis=1)
+    values[:, looks.is_at("unchanged")] = 0
     calibrated = calibrate_looks(looks, values, lambda scores: max(float(scores.max()), 1e-9))
-    assert calibrated.scales.tolist() == [np.log(4)] * 2
-    variation = np.log([[0.2501] * 2, [0.2499] * 2])
+    assert calibrated.scales.tolist() == [np.log(4), np.log(4), 9.0]
+    variation = np.column_stack([np.log([[0.2501] * 2, [0.2499] * 2]), np.zeros(2)])
     assert (calibrated.scores(calibrated.ratios(variation)) > 1).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1e-9])
+def test_a_feature_that_always_changed_is_stuck_after_nine_steps(threshold: float) -> None:
+    looks = looks_of(("flat",), 1, has_courses=False)
+    values = np.log(np.linspace(0.9, 1.1, 101))[:, np.newaxis].repeat(len(looks), axis=1)
+    values[:, looks.is_at("unchanged")] = 0
+    calibrated = calibrate_looks(looks, values, lambda scores: max(scores.max(), threshold))
+    found = np.zeros((2, len(looks)))
+    found[:, looks.is_at("unchanged")] = [[9.0], [10.0]]
+    assert (calibrated.scores(calibrated.ratios(found)) > 1).tolist() == [False, True]
 
 
 def test_a_side_on_which_training_had_nothing_begins_no_nearer_than_a_seventh_of_a_spread() -> None:

@@ -12,7 +12,8 @@ from stream_detector.core.scoring.explanation import (
     FeatureExplanation,
     WindowEvidence,
 )
-from stream_detector.core.scoring.look_facts import course_facts, facts_of
+from stream_detector.core.scoring.look_facts import course_facts, facts_of, relation_facts
+from stream_detector.core.scoring.relations import Relations
 from stream_detector.core.scoring.relative import Relative
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.scoring.sentences import CheckFacts
@@ -57,6 +58,36 @@ def test_of_a_feature_that_never_moved_the_farthest_value_is_named(name: str) ->
         scaler = replace(SCALER, is_constant=np.array([False, is_constant]))
         found = facts_of(looks, 0, 9.0, evidence, scaler, steps=(2, 4))
         assert (found == CheckFacts(1, "never", 16.0, 0.0, 20.0, 20.0)) is is_constant
+
+
+def test_of_a_feature_that_no_longer_changes_it_is_said_for_how_long() -> None:
+    looks = look_of("flat", "unchanged", {1: (1.0, 4.0)})
+    found = facts(looks, [21.0, 24.5, 24.5, 24.5], 6.0)
+    assert found == CheckFacts(1, "same", 24.5, 6_000, changes_within_ms=4_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_steps", "band"),
+    [
+        ("relation", 12, (20.0, 12.0 - 6, 12.0 + 6)),
+        ("short_relation", 4, (28.0, 24.0 - 4, 24.0 + 4)),
+        ("short_relation", 2, (28.0, 24.0 - 4, 24.0 + 4)),
+    ],
+)
+def test_of_a_relation_the_block_that_is_farthest_is_named(
+    name: str, n_steps: int, band: tuple[float, float, float]
+) -> None:
+    looks = look_of("relation", name, {1: (0.1, 0.5)})
+    first = np.repeat([-2.0, 0.0, 1.0], 4)  # the second is said to be as large, scaled
+    second = np.repeat([0.0, 0.0, 2.0], 4)
+    scaled = np.stack([first, second], axis=1).astype(np.float32)
+    window = SCALER.inverse(scaled[np.newaxis])[0].astype(np.float32)
+    relations = Relations(np.array([[0, 1], [0, 0]], np.float32), np.array([0, 0], np.float32))
+    evidence = WindowEvidence(window, scaled, scaled, 0, 1_000)
+    found = relation_facts(looks, 0, evidence, SCALER, relations, n_steps)
+    assert found[:2] == (1, "related")
+    observed, low, high = band  # half of 1 + 2 or of 1 + 1 spreads of 4 around what is said
+    assert found[2:6] == pytest.approx((observed, n_steps * 1_000, low, high), rel=1e-5)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("sd", "noise"), ("mean_step", "noise")])

@@ -63,7 +63,7 @@ def test_what_varies_by_less_than_one_and_a_half_steps_is_not_told_from_stuck(
     sd: float, is_coarse: bool
 ) -> None:
     looks, values = of_one("flat", np.log(np.full(100, sd) + LOG_FLOOR))
-    assert coarse_looks(looks, values, np.array([0.2])).tolist() == [is_coarse] * 2
+    assert coarse_looks(looks, values, np.array([0.2])).tolist() == [is_coarse] * 3
     others, values = of_one("noise", np.log(np.full(100, sd)))
     assert not coarse_looks(others, values, np.array([0.2])).any()
 
@@ -96,11 +96,11 @@ def test_what_goes_up_and_down_in_each_fifth_does_not_wander_and_what_rises_does
 
 
 def test_small_changes_do_not_wander() -> None:
-    least: tuple[tuple[CheckKind, float], ...] = (("level", 0.14), ("flat", 1.3))
+    least: tuple[tuple[CheckKind, float], ...] = (("level", -0.14), ("flat", -1.3), ("flat", 9.0))
     for check, change in least:
-        looks, values = of_one(check, np.where(np.arange(100) < 20, -change, 0.0))
+        looks, values = of_one(check, np.where(np.arange(100) < 20, change, 0.0))
         assert not wandering_looks(looks, values, PARTS).any(), check
-        looks, values = of_one(check, np.where(np.arange(100) < 20, -1.2 * change, 0.0))
+        looks, values = of_one(check, np.where(np.arange(100) < 20, 1.2 * change, 0.0))
         assert wandering_looks(looks, values, PARTS).any(), check
 
 
@@ -136,7 +136,16 @@ def test_a_stuck_feature_varies_by_less_than_a_quarter_of_what_fifths_are_expect
     looks, values = of_one("flat", numbers)
     calibrated = calibrate_looks(looks, values, lambda scores: 0.5 * greatest(scores), PARTS)
     expected = 1.5 + 2 * 0.5 + np.log(4)
-    assert calibrated.scales.tolist() == pytest.approx([expected] * 2)
+    assert calibrated.scales.tolist() == pytest.approx([expected, expected, 9.0])
+
+
+def test_a_feature_stays_as_long_as_fifths_are_expected_to_show() -> None:
+    numbers = np.zeros(100)
+    numbers[[5, 25, 45, 65, 85]] = [20.0, 30.0, 20.0, 30.0, 25.0]
+    looks, values = of_one("flat", numbers)
+    calibrated = calibrate_looks(looks, values, lambda scores: 0.5 * greatest(scores), PARTS)
+    (scale,) = calibrated.scales[looks.is_at("unchanged")].tolist()
+    assert scale == pytest.approx(25 + 2 * 5.0)
 
 
 def test_a_limit_is_two_standard_deviations_beyond_the_mean_of_what_fifths_show() -> None:

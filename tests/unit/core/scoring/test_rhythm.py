@@ -205,6 +205,6 @@ def test_an_unknown_interval_before_says_nothing() -> None:
 def test_the_check_is_of_no_number_of_a_window() -> None:
     assert len(looks_of(("rhythm",), 3, has_courses=True)) == 0
     beside = looks_of(("flat",), 2, has_courses=False).beside(rhythm_looks())
-    assert beside.checks == ("flat",) * 4 + ("rhythm",) * 3
-    last = beside.part(slice(4, None))
+    assert beside.checks == ("flat",) * 6 + ("rhythm",) * 3
+    last = beside.part(slice(6, None))
     assert (last.checks, last.signs.tolist()) == (("rhythm",) * 3, [-1, 1, 1])

@@ -254,7 +254,8 @@ def test_values_have_an_origin_and_differences_none(kind: Any) -> None:
     finding = finding_of(CheckFacts(0, kind, 9.0, 0, 1.0, 2.0))
     found = finding.described(Features(NAMES), (LinearUnit(4.0, 100.0), LinearUnit()))
     pressure, temperature = found.explanation.features
-    band = (104.0, 108.0) if kind in ("spike", "level", "never", "shape") else (4.0, 8.0)
+    is_value = kind in ("same", "spike", "level", "never", "related", "shape")
+    band = (104.0, 108.0) if is_value else (4.0, 8.0)
     assert (temperature.low, temperature.high) == band
     assert (pressure.low, pressure.high) == (None, None)
 
@@ -279,6 +280,15 @@ def test_without_facts_nothing_is_known_of_what_is_normal() -> None:
         (
             CheckFacts(1, "never", 1.0, 0, 0.0, 0.0),
             "pressure was at 1 bar; in training it was always 0",
+        ),
+        (
+            CheckFacts(1, "same", 1_013.25, 12_000, changes_within_ms=9_000),
+            "pressure stayed at 1013.25 bar for 12 s without any change; it normally changes "
+            "within 9 s",
+        ),
+        (
+            CheckFacts(1, "related", 3.1, 60_000, 5.0, 5.4),
+            "pressure is at 3.1 bar; going by the other features, it is normally between 5 and 5.4",
         ),
         (
             CheckFacts(1, "flat", 0.1, 60_000, 0.3, 0.9, at=4.02),

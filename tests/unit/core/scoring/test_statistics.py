@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from stream_detector.core.scoring.relations import Relations, fit_relations
 from stream_detector.core.scoring.statistics import (
     LOG_FLOOR,
     STATISTICS,
@@ -46,6 +47,56 @@ def test_each_number_is_what_its_name_says(name: str, expected: float) -> None:
     if name == "short_slope":
         expected = 2 * float(np.polyfit(np.arange(3), [5, 5, 7], 1)[0])
     assert value(view, name) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "n_unchanged"),
+    [((1, 1, 1, 1), 3), ((2, 1, 1, 1), 2), ((1, 1, 1, 2), 0), ((1, 1, 2, 2), 1), ((1, 2, 2, 1), 0)],
+)
+def test_how_long_a_feature_has_not_changed_is_counted_from_the_newest_step(
+    values: tuple[float, ...], n_unchanged: int
+) -> None:
+    assert value(view_of(*values), "unchanged") == n_unchanged
+
+
+def test_the_least_change_is_one() -> None:
+    assert (
+        value(view_of(1.0, 1.0, float(np.nextafter(np.float32(1), np.float32(2)))), "unchanged")
+        == 0
+    )
+
+
+@pytest.mark.parametrize(("n_short", "expected"), [(4, 0.3), (7, 0.3), (8, 0.275), (2, 0.3)])
+def test_a_relation_is_that_of_blocks_of_four_steps(n_short: int, expected: float) -> None:
+    first = np.repeat([0.0, 1.0, 3.0], 4)
+    scaled = np.stack([first, 2 * first], axis=1)[np.newaxis].astype(np.float32)
+    relations = Relations(np.array([[0, 3], [0, 0]], np.float32), np.array([0, 0], np.float32))
+    # The second is said to be 3 times the first: residuals of 0, 1 of 1 + 3, and 3 of 1 + 9.
+    view = WindowView(scaled, 0 * scaled, n_short, 2, relations)
+    (found,) = view.statistics(["short_relation"])
+    assert found[0, 1] == pytest.approx(expected, rel=1e-5)
+    assert view.relation[0, 1] == pytest.approx(0.55 / 3, rel=1e-5)
+
+
+def test_without_relations_no_feature_is_far_from_what_others_say() -> None:
+    scaled = np.ones((4, 8, 2), np.float32)
+    view = WindowView(scaled, 0 * scaled, 4, 2)
+    assert view.relation.tolist() == view.short_relation.tolist() == np.zeros((4, 2)).tolist()
+
+
+def test_some_windows_are_those_and_other_errors_change_nothing_else() -> None:
+    scaled = np.random.default_rng(0).standard_normal((5, 8, 2)).astype(np.float32)
+    relations, _ = fit_relations(scaled)
+    view = WindowView(scaled, np.abs(scaled), 4, 6, relations)
+    rows = np.array([3, 1])
+    for one, all_of_them in zip(
+        view.some(rows).statistics(STATISTICS), view.statistics(STATISTICS), strict=True
+    ):
+        assert one.tobytes() == np.ascontiguousarray(all_of_them[rows]).tobytes()
+    other = view.with_errors(0 * scaled)
+    assert other.error.max() == pytest.approx(np.log(LOG_FLOOR))
+    for name in set(STATISTICS) - {"error", "max_error"}:
+        assert getattr(other, name).tobytes() == getattr(view, name).tobytes()
 
 
 @pytest.mark.parametrize("name", ["max_step", "max_deviation", "max_error"])
@@ -92,18 +143,18 @@ def test_features_do_not_mix() -> None:
     assert view.max_step[0, 0] > view.max_step[0, 1]
 
 
-@pytest.mark.parametrize("n_features", [1, 3])
+@pytest.mark.parametrize("n_features", [1, 3, 38])
 def test_no_bit_depends_on_the_batch(n_features: int) -> None:
     rng = np.random.default_rng(0)
     scaled = rng.standard_normal((130, 60, n_features)).astype(np.float32)
     errors = np.abs(rng.standard_normal(scaled.shape)).astype(np.float32)
-    together = WindowView(scaled, errors, 16, 8).statistics(STATISTICS)
-    for row in (0, 1, 63, 64, 129):
-        alone = WindowView(scaled[row : row + 1], errors[row : row + 1], 16, 8).statistics(
-            STATISTICS
-        )
-        for name, one, many in zip(STATISTICS, alone, together, strict=True):
-            assert one[0].tobytes() == many[row].tobytes(), name
+    relations, _ = fit_relations(scaled)
+    together = WindowView(scaled, errors, 16, 8, relations).statistics(STATISTICS)
+    for row in range(len(scaled)):
+        one = slice(row, row + 1)
+        alone = WindowView(scaled[one], errors[one], 16, 8, relations).statistics(STATISTICS)
+        for name, number, many in zip(STATISTICS, alone, together, strict=True):
+            assert number[0].tobytes() == many[row].tobytes(), name
 
 
 def test_a_shift_is_in_units_of_how_far_earlier_means_are_apart() -> None:
