@@ -169,7 +169,7 @@ def unpack_checks(arrays: Mapping[str, NDArray[Any]], n_steps: int, n_features: 
 
 def _relations(arrays: Mapping[str, NDArray[Any]], n_features: int) -> Relations:
     """Return how features belong together."""
-    weights = _array(arrays["relation_weights"], np.float32, (n_features, n_features))
+    weights = _array(arrays["relation_weights"], np.float32, (2 * n_features, n_features))
     return Relations(
         weights=np.ascontiguousarray(weights),
         offsets=_array(arrays["relation_offsets"], np.float32, (n_features,)),

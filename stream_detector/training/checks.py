@@ -26,7 +26,6 @@ from stream_detector.core.scoring.neighbours import Neighbours, fit_neighbours
 from stream_detector.core.scoring.normal_scores import keep_scores
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import value_errors
-from stream_detector.core.scoring.relations import Relations, fit_relations
 from stream_detector.core.scoring.rhythm import limits_of, rhythm_looks, rhythm_values
 from stream_detector.core.scoring.scorer import WINDOWS_MAX
 from stream_detector.core.scoring.statistics import WindowView
@@ -35,9 +34,10 @@ from stream_detector.datasets import Dataset
 from stream_detector.recipes import Recipe
 from stream_detector.recipes.scorers import SHORT_STEPS, ChecksScorerSection, ShapeSection
 from stream_detector.training.calibration import calibration_scores, describe
+from stream_detector.training.relations import judge_relations
 from stream_detector.training.rhythm import normal_intervals, pause_ms
 from stream_detector.training.splits import normal_rows
-from stream_detector.training.steadiness import training_parts, turn_off, turn_off_unrelated
+from stream_detector.training.steadiness import describe_unrelated, training_parts, turn_off
 from stream_detector.training.trimming import (
     describe_faults,
     describe_too_many,
@@ -101,13 +101,12 @@ class CheckFitter:
         are is known once all windows were seen.
         """
         neighbours = self._fit_neighbours(network, windows)
-        relations, _ = self._fit_relations(network, windows)
         looks = self._looks(has_courses=self._may_have_courses)
         parts = []
         for start in range(0, len(others), WINDOWS_MAX):
             scaled, found = network.reconstruct_windows(others[start : start + WINDOWS_MAX])
             errors = value_errors(scaled, found, network.error_kind)
-            view = WindowView(scaled, errors, self._n_short, self._n_peak, relations)
+            view = WindowView(scaled, errors, self._n_short, self._n_peak)
             not_joined = np.zeros((len(scaled), 1 + self._recipe.window.features))
             values = looks.values(view, not_joined)
             of_members = member_errors(neighbours, view, self._combine)
@@ -185,9 +184,10 @@ class CheckFitter:
         )
         values = looks.with_joined(values, members.join(errors))  # (n_windows, n_looks)
         parts = training_parts(self._recipe, dataset, rows)
-        relations, unexplained = self._fit_relations(network, windows)
-        looks, unrelated = turn_off_unrelated(looks, unexplained, names)
-        is_judged = (looks.is_of("relation") & (looks.signs != 0)).any()
+        looks, values, relations = judge_relations(
+            looks, values, windows, network.scaler, parts, self._n_short
+        )
+        unrelated = describe_unrelated(looks, names)
         scaled = network.scaler.transform(windows[:: -(-len(windows) // WINDOWS_MAX)])
         relative = network.scaler.relative
         looks, warnings = turn_off(looks, values, scaled, parts, names, relative)
@@ -211,8 +211,7 @@ class CheckFitter:
             found_scores = limits.lift(looks.scores(looks.ratios(values)), intervals)
         scores = with_times(found_scores)
         normal = keep_scores(scores)
-        kept = relations if is_judged else None
-        checks = Checks(self._n_short, self._n_peak, members, looks, normal, limits, kept)
+        checks = Checks(self._n_short, self._n_peak, members, looks, normal, limits, relations)
         scorer = CheckScorer(network, checks)
         return scorer, describe(method, scores, scorer.threshold), (*unrelated, *warnings)
 
@@ -265,14 +264,6 @@ class CheckFitter:
         columns = N_ERRORS + np.flatnonzero(is_short)
         left_out = np.square(np.exp(errors[:, columns])).mean(axis=0).sum()
         return bool(left_out < _UNEXPLAINED_MAX * variances.mean(axis=0).sum())
-
-    def _fit_relations(
-        self, network: ReconstructionScorer, windows: FloatArray
-    ) -> tuple[Relations | None, NDArray[np.float64]]:
-        """Return how features belong together, and what of each stays unexplained."""
-        if all(each.kind != "relation" for each in self._recipe.check):
-            return None, np.ones(windows.shape[2])
-        return fit_relations(network.scaler.transform(windows))
 
     def _fit_neighbours(
         self, network: ReconstructionScorer, windows: FloatArray

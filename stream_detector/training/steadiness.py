@@ -12,6 +12,7 @@ from stream_detector.core.scoring.look_limits import (
     coarse_looks,
     habitual_looks,
     parts_of,
+    repeating_looks,
     resolutions,
     wandering_looks,
 )
@@ -24,15 +25,14 @@ from stream_detector.training.splits import Rows, window_times
 _N_SHOWN = 8
 """Most features that a warning names for each check."""
 
-UNRELATED = 0.25
-"""Part of how a feature varies that the others may leave unexplained, for its relation to them to
-be judged: what is left is then half of its spread."""
-
 _WHY_COARSE = (
     "their values come in steps about as large as they usually vary, so a calm feature is not told "
     "from a stuck one"
 )
-_WHY_UNRELATED = "the other features explain less than three quarters of how they vary"
+_WHY_UNRELATED = (
+    "the other features explain less than three quarters of how they vary, or do not over all the "
+    "time of training"
+)
 _WHY_WANDERING = (
     "in training this went on to what it had not been before, so what is normal is not known; "
     "train on a longer time if it comes back"
@@ -51,26 +51,18 @@ def training_parts(recipe: Recipe, dataset: Dataset, rows: Rows) -> Parts | None
     return parts_of(series, ends_ms, min(1.0, recipe.rules.stride / recipe.rules.n_steps))
 
 
-def turn_off_unrelated(
-    looks: Looks, unexplained: NDArray[np.float64], names: Sequence[str]
-) -> tuple[Looks, tuple[str, ...]]:
-    """Turn off the check `relation` of features that the others say too little of.
+def describe_unrelated(looks: Looks, names: Sequence[str]) -> tuple[str, ...]:
+    """Say of which features the check `relation` is off, if it is of any.
 
     Parameters
     ----------
     looks
-        With or without that check.
-    unexplained
-        From `fit_relations`.
+        From `judge_relations`.
     names
         Names of the features.
-
-    Returns
-    -------
-    The looks, and a sentence that says of which features it is off, if there are any.
     """
-    is_off = looks.is_of("relation") & (unexplained > UNRELATED)[looks.features]
-    return looks.without(is_off), tuple(_not_judged(looks, is_off, names, _WHY_UNRELATED))
+    is_off = looks.is_of("relation") & (looks.signs == 0)
+    return tuple(_not_judged(looks, is_off, names, _WHY_UNRELATED))
 
 
 def turn_off(
@@ -99,6 +91,7 @@ def turn_off(
     -------
     The looks, and sentences that say which checks of which features are off.
     """
+    looks = looks.without(repeating_looks(looks, scaled))
     is_coarse = coarse_looks(looks, values, resolutions(scaled)) & (looks.signs != 0)
     left, warnings = looks.without(is_coarse), [*_not_judged(looks, is_coarse, names, _WHY_COARSE)]
     if parts is None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
-from stream_detector.core.scoring.checks import ALL_FEATURES, Looks, largest
+from stream_detector.core.scoring.checks import ALL_FEATURES, JUST_ABOVE, Looks, largest
 from stream_detector.core.scoring.explanation import (
     N_UNRELIABLE_MAX,
     Explanation,
@@ -27,7 +27,7 @@ from stream_detector.core.scoring.members import Members, member_errors
 from stream_detector.core.scoring.normal_scores import NormalScores
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import value_errors
-from stream_detector.core.scoring.relations import Relations
+from stream_detector.core.scoring.relations import BLOCK, N_SUSPECTS_MAX, Relations, blocks_of
 from stream_detector.core.scoring.rhythm import RhythmCheck, RhythmLimits
 from stream_detector.core.scoring.scorer import CountFeatures, Finding, WindowScores
 from stream_detector.core.scoring.sentences import CheckFacts
@@ -41,9 +41,6 @@ _OF_COURSE, _OF_PEAK = (
     frozenset(("max_error", "max_step", "max_deviation")),
 )
 """Numbers that a few steps decide; the others are of all steps that were looked at."""
-
-N_SUSPECTS_MAX = 8
-"""Most features that are put at their usual values, each in turn, to find the one to blame."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -253,7 +250,11 @@ class CheckScorer:
             explanation, facts = explain_image(evidence, network.image, network.error_kind), None
         else:
             shares = self._shares(looked, index, worst)
-            span = self._span(looked.view, index, worst, int(np.argmax(shares)))
+            feature = int(np.argmax(shares))
+            if looks.checks[worst] == "relation":  # the look at the feature that is to blame
+                is_alike = looks.is_at(looks.statistics[worst])
+                worst = int(np.flatnonzero(is_alike & (looks.features == feature))[0])
+            span = self._span(looked.view, index, worst, feature)
             explanation = explain_span(evidence, network.scaler, shares, span)
             facts = self._facts(evidence, explanation, worst, float(ratios[worst]))
         return Finding(
@@ -303,10 +304,12 @@ class CheckScorer:
 
         Where a look is at the signal of one feature, features are compared by their largest ratios
         in such looks of the same check; where errors decide and normal ones are known, see
-        `_excess`.
+        `_excess`, and where features disagree, `Relations.blame`.
         """
         looks, n_features = self.checks.looks, looked.windows.shape[2]
-        if looks.statistics[worst] in _OF_ERRORS and looks.is_at("error").any():
+        if looks.checks[worst] == "relation":
+            found = self._blame(looked, index, worst)
+        elif looks.statistics[worst] in _OF_ERRORS and looks.is_at("error").any():
             found = self._excess(looked.view.scaled[index], looked.view.errors[index])
         else:
             found = np.zeros(n_features)  # (n_features,)
@@ -316,6 +319,20 @@ class CheckScorer:
         total = float(found.sum())
         shares: list[float] = (found / total if total else found + 1 / n_features).tolist()
         return shares
+
+    def _blame(self, looked: _Looked, index: int, worst: int) -> NDArray[np.float64]:
+        """Return by how much each feature makes those disagree that do, shape (n_features,)."""
+        relations, looks = self.checks.relations, self.checks.looks
+        ratios, name = looked.ratios[index], looks.statistics[worst]
+        scaled = looked.view.scaled[index : index + 1]  # (1, n_steps, n_features)
+        n_steps, n_features = scaled.shape[1:]
+        if relations is None:
+            return np.zeros(n_features)
+        is_far = looks.is_at(name) & (ratios >= min(ratios[worst], JUST_ABOVE))  # (n_looks,)
+        normal = np.full(n_features, np.inf)
+        normal[looks.features[is_far]] = looks.middles[is_far]
+        n_blocks = max(self._n_looked_at(name, n_steps) // BLOCK, 1)
+        return relations.blame(blocks_of(scaled)[:, -n_blocks:], normal)
 
     def _excess(self, scaled: FloatArray, errors: FloatArray) -> NDArray[np.float64]:
         """Return by how much each feature makes the errors larger than normal, (n_features,).

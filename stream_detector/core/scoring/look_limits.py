@@ -63,6 +63,9 @@ a tenth one day, which nobody has to be woken for."""
 _STEPS_MIN = 1.5
 """Least usual standard deviation, in steps of the values, of a feature that can be stuck."""
 
+_REPEATS_MAX = 0.02
+"""Largest share of its steps in which a feature that can be stuck does not change."""
+
 _SMALL_STEP = 0.1
 """Quantile of the steps of a feature that are not 0, which is taken for the smallest one; smaller
 ones come from interpolating."""
@@ -144,6 +147,26 @@ def coarse_looks(
     return found
 
 
+def repeating_looks(looks: Looks, scaled: FloatArray) -> NDArray[np.bool_]:
+    """Return which looks ask how long features have not changed that often do not.
+
+    Parameters
+    ----------
+    looks
+        Of any number of features.
+    scaled
+        See `resolutions`.
+
+    Returns
+    -------
+    Shape (n_looks,): True of features that stay where they are in more than a fiftieth of their
+    steps, such as a count or a rounded value: in a quiet hour they do so in many in a row.
+    """
+    share = (scaled[:, 1:] == scaled[:, :-1]).mean(axis=(0, 1))  # (n_features,)
+    found: NDArray[np.bool_] = looks.is_at("unchanged") & (share > _REPEATS_MAX)[looks.features]
+    return found
+
+
 def wandering_looks(looks: Looks, values: NDArray[np.float64], parts: Parts) -> NDArray[np.bool_]:
     """Return which looks at one feature do not know what is normal, since that changed in training.
 
@@ -219,23 +242,32 @@ def calibrate_looks(
         fit(np.maximum(each, 0)) if sign else 1.0
         for each, sign in zip((distances / ends).T, looks.signs, strict=True)
     ]
-    middles = np.median(values, axis=0)  # (n_looks,)
-    scales = ends * np.array(thresholds)  # (n_looks,), 0 of a number that normal windows never have
-    looks = replace(looks, middles=middles, scales=np.where(scales > 0, scales, _least(looks)))
-    scales = looks.scales.copy()
-    ratios = looks.ratios(values)  # (n_windows, n_looks)
+    looks = replace(looks, middles=np.median(values, axis=0))
+    least, scales = _least(looks), ends * np.array(thresholds)  # (n_looks,) each
+    # Of numbers that normal windows hardly ever have, the scale may be next to nothing. In units of
+    # it the largest ratios would be theirs alone, and make all other looks less sensitive.
+    floors = np.where(looks.is_at("unchanged") | looks.is_of("relation"), least, 0)
+
+    def ratios() -> NDArray[np.float64]:  # (n_windows, n_looks)
+        return replace(looks, scales=np.maximum(scales, floors)).ratios(values)
+
+    in_units = ratios()
     for check in dict.fromkeys(looks.checks):
         is_of = looks.is_of(check)
         if looks.signs[is_of].any():
-            scales[is_of] *= fit(largest(ratios[:, is_of]))
-    looks = replace(looks, scales=scales)
-    scales = scales * fit(largest(looks.ratios(values)))
+            scales[is_of] *= fit(largest(in_units[:, is_of]))
+    scales *= fit(largest(ratios()))
     if parts is not None:
-        farthest = _farthest(distances, parts)
-        expected = farthest.mean(axis=0) + _PART_SDS * farthest.std(axis=0, ddof=1)  # (n_looks,)
-        expected = expected + np.where(looks.is_at("sd") | looks.is_at("mean_step"), _STUCK, 0.0)
-        scales = np.where(_may_wander(looks), np.maximum(scales, expected), scales)
-    return replace(looks, scales=np.maximum(scales, _least(looks)))
+        scales = np.maximum(scales, _expected(looks, distances, parts))
+    return replace(looks, scales=np.maximum(scales, least))
+
+
+def _expected(looks: Looks, distances: NDArray[np.float64], parts: Parts) -> NDArray[np.float64]:
+    """Return how far from normal another fifth of the time is expected to go, shape (n_looks,)."""
+    farthest = _farthest(distances, parts)  # (N_PARTS, n_looks)
+    expected = farthest.mean(axis=0) + _PART_SDS * farthest.std(axis=0, ddof=1)
+    is_variation = looks.is_at("sd") | looks.is_at("mean_step")
+    return np.where(_may_wander(looks), expected + np.where(is_variation, _STUCK, 0.0), 0.0)
 
 
 def _distances(looks: Looks, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -44,7 +44,7 @@ def make_checks(*, with_times: bool = True) -> Checks:
         scores = CalibrationScores.without_times(scores.scores)
     members = Members(neighbours, rng.random(6), 1 + rng.random(6))
     rhythm = RhythmLimits(800.0, 600.0, 1_000.0, 1.5, 3_000.0)
-    relations, _ = fit_relations(windows)
+    relations = fit_relations(windows)
     return Checks(
         3, 4, members, looks, keep_scores(scores), rhythm if with_times else None, relations
     )
@@ -154,8 +154,8 @@ def test_they_come_back_bit_for_bit(with_times: bool) -> None:
         ("n_nearest_2", np.array([10, 3, 2])),
         ("n_nearest_2", np.array([10, 3, 1])),
         ("n_nearest_1", np.array([3, 3])),
-        ("relation_weights", np.zeros((2, 3), np.float32)),
-        ("relation_weights", np.full((2, 2), np.nan, np.float32)),
+        ("relation_weights", np.zeros((2, 2), np.float32)),
+        ("relation_weights", np.full((4, 2), np.nan, np.float32)),
         ("relation_offsets", np.zeros(2)),
         ("relation_offsets", np.zeros(1, np.float32)),
         ("rhythm", np.array([800.0, 600.0, 1_000.0, 1.5])),

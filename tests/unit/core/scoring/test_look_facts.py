@@ -82,7 +82,9 @@ def test_of_a_relation_the_block_that_is_farthest_is_named(
     second = np.repeat([0.0, 0.0, 2.0], 4)
     scaled = np.stack([first, second], axis=1).astype(np.float32)
     window = SCALER.inverse(scaled[np.newaxis])[0].astype(np.float32)
-    relations = Relations(np.array([[0, 1], [0, 0]], np.float32), np.array([0, 0], np.float32))
+    relations = Relations(
+        np.array([[0, 1], [0, 0], [0, 0], [0, 0]], np.float32), np.array([0, 0], np.float32)
+    )
     evidence = WindowEvidence(window, scaled, scaled, 0, 1_000)
     found = relation_facts(looks, 0, evidence, SCALER, relations, n_steps)
     assert found[:2] == (1, "related")

@@ -10,6 +10,7 @@ from stream_detector.core.scoring.look_limits import (
     coarse_looks,
     habitual_looks,
     parts_of,
+    repeating_looks,
     resolutions,
     wandering_looks,
 )
@@ -66,6 +67,36 @@ def test_what_varies_by_less_than_one_and_a_half_steps_is_not_told_from_stuck(
     assert coarse_looks(looks, values, np.array([0.2])).tolist() == [is_coarse] * 3
     others, values = of_one("noise", np.log(np.full(100, sd)))
     assert not coarse_looks(others, values, np.array([0.2])).any()
+
+
+@pytest.mark.parametrize(("n_same", "is_off"), [(2, False), (3, True)])
+def test_how_long_a_feature_stays_is_not_asked_where_it_often_does(
+    n_same: int, is_off: bool
+) -> None:
+    looks = looks_of(("flat", "peak"), 2, has_courses=False)
+    scaled = np.arange(202, dtype=np.float32).reshape(2, 101, 1).repeat(2, axis=2)
+    scaled[0, 1 : n_same + 1, 1] = 0.0  # of 200 steps
+    scaled[1, 1:3, 1] = scaled[1, 0, 1]
+    expected = looks.is_at("unchanged") & (looks.features == 1) & is_off
+    assert repeating_looks(looks, scaled).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("kind", ["flat", "relation"])
+def test_what_normal_windows_hardly_ever_have_makes_no_other_look_less_sensitive(
+    kind: CheckKind,
+) -> None:
+    looks = looks_of(("level", kind), 1, has_courses=False)
+    is_rare = looks.is_at("unchanged") | looks.is_of("relation")
+    values = np.tile(np.sin(np.arange(100.0))[:, np.newaxis], (1, len(looks)))
+    values[:, is_rare] = 1e-12
+
+    def fit(scores: NDArray[np.float64]) -> float:
+        return float(np.quantile(scores, 0.99)) + 1e-15
+
+    without = calibrate_looks(looks, values, fit)
+    values[7, is_rare] = 0.2  # beyond all others, and nothing to be woken for
+    found = calibrate_looks(looks, values, fit)
+    assert found.scales.tolist() == without.scales.tolist()
 
 
 def test_a_feature_that_never_changes_is_not_coarse() -> None:

@@ -70,7 +70,9 @@ def test_the_least_change_is_one() -> None:
 def test_a_relation_is_that_of_blocks_of_four_steps(n_short: int, expected: float) -> None:
     first = np.repeat([0.0, 1.0, 3.0], 4)
     scaled = np.stack([first, 2 * first], axis=1)[np.newaxis].astype(np.float32)
-    relations = Relations(np.array([[0, 3], [0, 0]], np.float32), np.array([0, 0], np.float32))
+    relations = Relations(
+        np.array([[0, 3], [0, 0], [0, 0], [0, 0]], np.float32), np.array([0, 0], np.float32)
+    )
     # The second is said to be 3 times the first: residuals of 0, 1 of 1 + 3, and 3 of 1 + 9.
     view = WindowView(scaled, 0 * scaled, n_short, 2, relations)
     (found,) = view.statistics(["short_relation"])
@@ -86,7 +88,7 @@ def test_without_relations_no_feature_is_far_from_what_others_say() -> None:
 
 def test_some_windows_are_those_and_other_errors_change_nothing_else() -> None:
     scaled = np.random.default_rng(0).standard_normal((5, 8, 2)).astype(np.float32)
-    relations, _ = fit_relations(scaled)
+    relations = fit_relations(scaled)
     view = WindowView(scaled, np.abs(scaled), 4, 6, relations)
     rows = np.array([3, 1])
     for one, all_of_them in zip(
@@ -148,7 +150,7 @@ def test_no_bit_depends_on_the_batch(n_features: int) -> None:
     rng = np.random.default_rng(0)
     scaled = rng.standard_normal((130, 60, n_features)).astype(np.float32)
     errors = np.abs(rng.standard_normal(scaled.shape)).astype(np.float32)
-    relations, _ = fit_relations(scaled)
+    relations = fit_relations(scaled)
     together = WindowView(scaled, errors, 16, 8, relations).statistics(STATISTICS)
     for row in range(len(scaled)):
         one = slice(row, row + 1)
