@@ -398,7 +398,5 @@ def _check_problems(tables: Mapping[str, Mapping[str, Any]], checks: object) -> 
             "window.steps: expected at least 3 times scorer.short_steps with the check 'shift', "
             f"received {steps} with {short}"
         )
-    if "relation" in kinds and window.get("features", 1) == 1:
-        yield "check: expected 'relation' only with window.features of 2 or more, received 1"
     if kind == "checks" and window.get("steps") == 1:
         yield "window.steps: expected at least 2 with scorer.kind = 'checks', received 1"

@@ -209,6 +209,14 @@ def test_a_recipe_names_three_keys(n_keys: int, shown: str) -> None:
     assert values["data"]["key"].why == f"called as keys are: {shown}"
 
 
+@pytest.mark.parametrize(("features", "is_there"), [(("flow",), False), (("flow", "heat"), True)])
+def test_one_feature_has_no_relation_to_others(features: tuple[str, ...], is_there: bool) -> None:
+    base = read_toml(shipped_recipe("telemetry.toml"))
+    values = compose("pumps", "pumps.csv", layout(features=features), plan([10_000]), base)
+    kinds = [each["kind"] for each in values["check"]]
+    assert kinds == ["shape", "peak", "flat", "noise", "level", *["relation"] * is_there]
+
+
 @pytest.mark.parametrize(("length", "n_lines"), [(48, 1), (49, 2)])
 def test_a_comment_has_at_most_a_hundred_characters(length: int, n_lines: int) -> None:
     assert len(to_text({}, ["a" * 49, "b" * length]).splitlines()) == n_lines

@@ -726,10 +726,6 @@ def test_a_file_of_another_format_is_refused(name: str, path: Path, words: str) 
             "window.steps: expected at least 3 times scorer.short_steps with the check 'shift', "
             "received 47 with 16",
         ),
-        (
-            ["window.features=1"],
-            "check: expected 'relation' only with window.features of 2 or more, received 1",
-        ),
     ],
 )
 def test_checks_that_cannot_be_made_are_refused(overrides: list[str], expected: str) -> None:
