@@ -11,19 +11,13 @@ hour. Measured with the recipe that `init` writes, and with the same without its
 """
 
 import argparse
-import csv
-import json
-import tempfile
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from fleet import run
 from numpy.typing import NDArray
+from simulated import Labels, Simulation, labels_of, measure
 
 FEATURES = ("load", "latency", "errors", "requests_total", "disk")
 N_SERVERS, N_DAYS, N_TRAIN_DAYS, DAY = 8, 14, 9, 1_440
-START_MS = 1_767_225_600_000
 FAULTS = (
     ("load", "outage", 60),
     ("load", "spike", 2),
@@ -41,41 +35,14 @@ def main() -> None:
     """Print a row for each seed and recipe."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    kinds = [f"{feature} {kind}" for feature, kind, _ in FAULTS]
-    print("| seed | relative | found | false | false a day and key | " + " | ".join(kinds) + " |")
-    print("|---" * (5 + len(kinds)) + "|")
-    for seed in parser.parse_args().seeds:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            write_files(seed, folder)
-            run(folder, "init", "train.csv", "--yes", "--recipe-only", "--out", "servers.toml")
-            for words, is_relative in (
-                ((), "yes"),
-                (("--set", "scaling.relative=[]", "--set", "scaling.counters=[]"), "no"),
-            ):
-                run(folder, "train", "servers.toml", "--out", is_relative, *words)
-                printed = run(folder, "evaluate", is_relative, "--dataset", "test.csv", "--json")
-                print(row_of(seed, is_relative, json.loads(printed)), flush=True)
+    servers = Simulation(
+        "server", FEATURES, FAULTS, N_SERVERS, N_TRAIN_DAYS * DAY, 60_000, simulate
+    )
+    kinds = {kind: f"{feature} {kind}" for feature, kind, _ in FAULTS}
+    measure(servers, parser.parse_args().seeds, "relative", kinds, *WITHOUT)
 
 
-def write_files(seed: int, folder: Path) -> None:
-    """Write the samples to train on, and those to judge with their labels."""
-    rng = np.random.default_rng(seed)
-    with (folder / "train.csv").open("w") as train, (folder / "test.csv").open("w") as test:
-        trained_on, judged = csv.writer(train), csv.writer(test)
-        trained_on.writerow(["server", "time", *FEATURES])
-        judged.writerow(["key", "timestamp_ms", *FEATURES, "label", "label_kind", "label_feature"])
-        for number in range(N_SERVERS):
-            values, faults = simulate(rng)
-            for at, row in enumerate(values.tolist()):
-                words = [f"server-{number}", START_MS + 60_000 * at, *(f"{x:.3f}" for x in row)]
-                if at < N_TRAIN_DAYS * DAY:
-                    trained_on.writerow(words)
-                else:
-                    judged.writerow([*words, *faults.get(at, (0, "", ""))])
-
-
-def simulate(rng: np.random.Generator) -> tuple[NDArray[np.float64], dict[int, tuple[Any, ...]]]:
+def simulate(rng: np.random.Generator) -> tuple[NDArray[np.float64], Labels]:
     """Return the values of a server, shape (n, n_features), and what is wrong at which minute."""
     n = N_DAYS * DAY
     clock = 2 * np.pi * (np.arange(n) / DAY + rng.uniform())
@@ -96,12 +63,7 @@ def simulate(rng: np.random.Generator) -> tuple[NDArray[np.float64], dict[int, t
     for at in rng.integers(0, N_TRAIN_DAYS * DAY, 3).tolist():
         requests[at:] -= requests[at]
     values[:, 3] = requests
-    rows = {
-        at + step: (1, kind, feature)
-        for (feature, kind, length), at in zip(FAULTS, faults, strict=True)
-        for step in range(length)
-    }
-    return values, rows
+    return values, labels_of(FAULTS, faults)
 
 
 def _add_faults(values: NDArray[np.float64], rng: np.random.Generator) -> list[int]:
@@ -123,21 +85,6 @@ def _add_faults(values: NDArray[np.float64], rng: np.random.Generator) -> list[i
             column[at:] += 15 * np.minimum(1, np.arange(len(column) - at) / length)
         begins.append(at)
     return begins
-
-
-def row_of(seed: int, is_relative: str, found: dict[str, Any]) -> str:
-    """Return one line of the table."""
-    events, alerts = found["events"], found["alerts"]
-    parts = [found["by_kind"][kind] for _, kind, _ in FAULTS]
-    cells: list[object] = [
-        seed,
-        is_relative,
-        f"{events['n_found']} of {events['n_events']}",
-        alerts["n_false"],
-        f"{alerts['false_per_day']['value']:.2f}",
-        *(f"{part['n_found']} of {part['n_events']}" for part in parts),
-    ]
-    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 if __name__ == "__main__":
