@@ -63,8 +63,9 @@ a tenth one day, which nobody has to be woken for."""
 _STEPS_MIN = 1.5
 """Least usual standard deviation, in steps of the values, of a feature that can be stuck."""
 
-_REPEATS_MAX = 0.02
-"""Largest share of its steps in which a feature that can be stuck does not change."""
+_REPEATS_MAX = 0.1
+"""Largest share of its steps in which a feature that can be stuck does not change: nine in a row by
+chance are then one in a billion."""
 
 _SMALL_STEP = 0.1
 """Quantile of the steps of a feature that are not 0, which is taken for the smallest one; smaller
@@ -159,7 +160,7 @@ def repeating_looks(looks: Looks, scaled: FloatArray) -> NDArray[np.bool_]:
 
     Returns
     -------
-    Shape (n_looks,): True of features that stay where they are in more than a fiftieth of their
+    Shape (n_looks,): True of features that stay where they are in more than a tenth of their
     steps, such as a count or a rounded value: in a quiet hour they do so in many in a row.
     """
     share = (scaled[:, 1:] == scaled[:, :-1]).mean(axis=(0, 1))  # (n_features,)
