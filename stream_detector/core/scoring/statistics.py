@@ -172,14 +172,18 @@ class WindowView:
 
     @cached_property
     def unchanged(self) -> FloatArray:
-        """Number of newest steps over which each feature has not changed at all."""
+        """Number of newest steps in which each feature has not changed at all, but others have.
+
+        Where no feature changes, samples were lost and their values filled in, or sent again. Of
+        one feature alone that is not known, and all of its steps count.
+        """
         found = np.zeros(self._values.shape[1:], np.float32)  # (n_features, n_windows)
-        is_same = np.ones(found.shape, dtype=np.bool_)
+        is_same, is_alone = np.ones(found.shape, dtype=np.bool_), len(found) == 1
         for step in self._steps[::-1]:
             is_same &= step == 0
             if not is_same.any():
                 break
-            found += is_same
+            found += is_same & (step.any(axis=0) | is_alone)
         return found.T
 
     @cached_property

@@ -59,6 +59,14 @@ def test_how_long_a_feature_has_not_changed_is_counted_from_the_newest_step(
     assert value(view_of(*values), "unchanged") == n_unchanged
 
 
+def test_steps_in_which_no_feature_changes_say_nothing() -> None:
+    stuck = [5.0, 1, 1, 1, 1, 1, 1]
+    moving = [0.0, 1, 2, 2, 2, 3, 4]  # three samples lost, and filled in
+    ended = [0.0, 0, 0, 0, 0, 0, 4]
+    scaled = np.array([stuck, moving, ended], np.float32).T[np.newaxis]
+    assert WindowView(scaled, scaled, 2, 2).unchanged.tolist() == [[3, 0, 0]]
+
+
 def test_the_least_change_is_one() -> None:
     assert (
         value(view_of(1.0, 1.0, float(np.nextafter(np.float32(1), np.float32(2)))), "unchanged")
