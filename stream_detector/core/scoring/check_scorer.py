@@ -27,7 +27,7 @@ from stream_detector.core.scoring.members import Members, member_errors
 from stream_detector.core.scoring.normal_scores import NormalScores
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import value_errors
-from stream_detector.core.scoring.relations import BLOCK, N_SUSPECTS_MAX, Relations, blocks_of
+from stream_detector.core.scoring.relations import N_SUSPECTS_MAX, Relations, blocks_of, n_blocks
 from stream_detector.core.scoring.rhythm import RhythmCheck, RhythmLimits
 from stream_detector.core.scoring.scorer import CountFeatures, Finding, WindowScores
 from stream_detector.core.scoring.sentences import CheckFacts
@@ -331,8 +331,8 @@ class CheckScorer:
         is_far = looks.is_at(name) & (ratios >= min(ratios[worst], JUST_ABOVE))  # (n_looks,)
         normal = np.full(n_features, np.inf)
         normal[looks.features[is_far]] = looks.middles[is_far]
-        n_blocks = max(self._n_looked_at(name, n_steps) // BLOCK, 1)
-        return relations.blame(blocks_of(scaled)[:, -n_blocks:], normal)
+        newest = n_blocks(self._n_looked_at(name, n_steps))
+        return relations.blame(blocks_of(scaled)[:, -newest:], normal)
 
     def _excess(self, scaled: FloatArray, errors: FloatArray) -> NDArray[np.float64]:
         """Return by how much each feature makes the errors larger than normal, (n_features,).

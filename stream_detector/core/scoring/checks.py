@@ -10,7 +10,7 @@ look at the same window::
     flat    variation of a feature, far below normal        stuck sensors
     noise   variation of a feature, far above normal        bursts of noise, oscillations
     level   mean and slope of a feature                     shifts and drifts
-    relation  a feature against what the others say         features that no longer agree
+    relation a feature against what the others say          features that no longer agree
     shift   newest mean of a feature against its own past   shifts where levels come and go
     rhythm  when the peak of a window came                  early, late and missing peaks
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stream_detector.core.scoring.checks import Looks
 from stream_detector.core.scoring.explanation import Explanation, WindowEvidence
-from stream_detector.core.scoring.relations import BLOCK, Relations, blocks_of
+from stream_detector.core.scoring.relations import Relations, blocks_of, n_blocks
 from stream_detector.core.scoring.scaling import Scaler
 from stream_detector.core.scoring.sentences import CheckFacts, FactKind
 from stream_detector.core.scoring.statistics import in_scaled_unit
@@ -178,9 +178,9 @@ def relation_facts(
         How many of the newest steps were looked at.
     """
     feature = int(looks.features[look])
-    unit, n_blocks = _FeatureUnit(scaler, feature), max(n_steps // BLOCK, 1)
+    unit = _FeatureUnit(scaler, feature)
     blocks = blocks_of(evidence.scaled[np.newaxis])  # (1, n_blocks, n_features)
-    residuals = relations.residuals(blocks)[0, -n_blocks:, feature]
+    residuals = relations.residuals(blocks)[0, -n_blocks(n_steps) :, feature]
     at = int(np.abs(residuals).argmax()) - len(residuals)
     scaled = float(blocks[0, at, feature])
     # The mean of the block as the signal has it, and how far from there the prediction is.

@@ -70,9 +70,24 @@ class Relations:
         -------
         Float32, shape of `blocks`; see `units`.
         """
+        found = self.distances(blocks)
+        found /= self.units(blocks)
+        return found
+
+    def distances(self, blocks: FloatArray) -> FloatArray:
+        """Return how far features are from what the others say, in the unit of the scaled signal.
+
+        Parameters
+        ----------
+        blocks
+            From `blocks_of`.
+
+        Returns
+        -------
+        Float32, shape of `blocks`.
+        """
         found: FloatArray = blocks - np.matmul(_inputs(blocks), self.weights)
         found -= self.offsets
-        found /= self.units(blocks)
         return found
 
     def blame(self, blocks: FloatArray, normal: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -96,7 +111,7 @@ class Relations:
         own = self._excess(blocks, normal)[0]  # (n_features,)
         suspects = np.argsort(-own, kind="stable")[:N_SUSPECTS_MAX]
         suspects = suspects[own[suspects] > 0]  # (n_suspects,)
-        distances = (self.residuals(blocks) * self.units(blocks))[0]  # (n_blocks, n_features)
+        distances = self.distances(blocks)[0]  # (n_blocks, n_features)
         replaced = np.repeat(blocks, len(suspects), axis=0)
         replaced[np.arange(len(suspects)), :, suspects] -= distances[:, suspects].T
         taken = np.zeros(len(own))
@@ -151,6 +166,11 @@ def blocks_of(windows: Floats) -> Floats:
     return total
 
 
+def n_blocks(n_steps: int) -> int:
+    """Return how many of the newest blocks are as long as so many steps, one at least."""
+    return max(n_steps // BLOCK, 1)
+
+
 def fit_relations(windows: FloatArray) -> Relations:
     """Fit a regression of each feature on all others.
 
@@ -194,8 +214,9 @@ def unexplained(relations: Relations, windows: FloatArray) -> NDArray[np.float64
     shape (n_features,); 1 of a feature that does not vary.
     """
     blocks = blocks_of(windows)
-    distances = relations.residuals(blocks) * relations.units(blocks)
-    left = np.square(distances, dtype=np.float64).mean(axis=(0, 1))  # (n_features,)
+    left = np.square(relations.distances(blocks), dtype=np.float64).mean(
+        axis=(0, 1)
+    )  # (n_features,)
     variances = np.square(_centred(blocks)[1]).mean(axis=0)
     return np.where(variances > 0, left / np.where(variances > 0, variances, 1), 1.0)
 

@@ -295,7 +295,7 @@ def _by_spread(
     return Scaler(kind, offset.astype(np.float32), scale, limited, relative)
 
 
-_END = 0.02
+_END_SHARE = 0.02
 """Share of the values at either end whose size does not count. Of 18 simulated turbines, whose
 blades turn out of the wind in 5 to 27 % of their time, deviations differed by a factor of 4.5 with
 a fiftieth, and of 21 with a tenth."""
@@ -336,8 +336,8 @@ def robust_spread(values: NDArray[np.float64], n_steps: int = 0) -> tuple[float,
     median = float(np.median(values))
     deviations = _from_blocks(values, n_steps) if n_steps else values - median
     spread = _MAD_TO_SD * float(np.median(np.abs(deviations)))
-    low = np.quantile(deviations, _END, method="higher")
-    high = np.quantile(deviations, 1 - _END, method="lower")
+    low = np.quantile(deviations, _END_SHARE, method="higher")
+    high = np.quantile(deviations, 1 - _END_SHARE, method="lower")
     spread = max(spread, float(np.clip(deviations, low, high).std()))
     if not spread >= SPREAD_MIN:
         spread = float(deviations.std())

@@ -21,7 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
-from stream_detector.core.scoring.relations import BLOCK, Floats, Relations, blocks_of
+from stream_detector.core.scoring.relations import (
+    BLOCK,
+    Floats,
+    Relations,
+    blocks_of,
+    n_blocks,
+)
 
 LOG_FLOOR = np.float32(1e-3)
 """Added before taking a logarithm: in units of a feature's spread, less than that is nothing."""
@@ -212,7 +218,7 @@ class WindowView:
     @cached_property
     def short_relation(self) -> FloatArray:
         """The same of the newest `n_short` steps."""
-        return _mean(self._unrelated[-max(self.n_short // BLOCK, 1) :]).T
+        return _mean(self._unrelated[-n_blocks(self.n_short) :]).T
 
     @cached_property
     def max_deviation(self) -> FloatArray:
