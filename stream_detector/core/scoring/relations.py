@@ -214,9 +214,8 @@ def unexplained(relations: Relations, windows: FloatArray) -> NDArray[np.float64
     shape (n_features,); 1 of a feature that does not vary.
     """
     blocks = blocks_of(windows)
-    left = np.square(relations.distances(blocks), dtype=np.float64).mean(
-        axis=(0, 1)
-    )  # (n_features,)
+    squares = np.square(relations.distances(blocks), dtype=np.float64)
+    left = squares.mean(axis=(0, 1))  # (n_features,)
     variances = np.square(_centred(blocks)[1]).mean(axis=0)
     return np.where(variances > 0, left / np.where(variances > 0, variances, 1), 1.0)
 
