@@ -103,6 +103,38 @@ def labels_of(faults: Sequence[tuple[str, str, int]], begins: Sequence[int]) -> 
     }
 
 
+def begins_of(
+    rng: np.random.Generator, faults: Sequence[tuple[str, str, int]], first: int, n_samples: int
+) -> list[int]:
+    """Return where each fault begins: one in each of as many parts of the samples judged.
+
+    Parameters
+    ----------
+    rng
+        Draws the order of the faults, and where in its part each begins.
+    faults
+        Feature, kind and number of samples of each.
+    first
+        First sample that is judged.
+    n_samples
+        Of the series.
+    """
+    slot = (n_samples - first) // len(faults)
+    parts = rng.permutation(len(faults)).tolist()
+    return [
+        first + part * slot + int(rng.integers(slot // 10, slot - length - slot // 10))
+        for part, (_, _, length) in zip(parts, faults, strict=True)
+    ]
+
+
+def wander(rng: np.random.Generator, n: int, stays: float, sd: float) -> NDArray[np.float64]:
+    """Return noise of which so much stays from sample to sample, shape (n,)."""
+    noise = sd * rng.normal(size=n)
+    for at in range(1, n):
+        noise[at] += stays * noise[at - 1]
+    return noise
+
+
 def row_of(first: Sequence[object], kinds: Sequence[str], found: Mapping[str, Any]) -> str:
     """Return one line of the table."""
     events, alerts = found["events"], found["alerts"]

@@ -13,7 +13,7 @@ import argparse
 
 import numpy as np
 from numpy.typing import NDArray
-from simulated import Labels, Simulation, labels_of, measure
+from simulated import Labels, Simulation, begins_of, labels_of, measure, wander
 
 FEATURES = ("wind", "power", "pitch", "gearbox")
 N_TURBINES, N_DAYS, N_TRAIN_DAYS, DAY = 6, 18, 12, 1_440
@@ -46,7 +46,7 @@ def simulate(rng: np.random.Generator) -> tuple[NDArray[np.float64], Labels]:
     """Return the values of a turbine, shape (n, n_features), and what is wrong at which minute."""
     n = N_DAYS * DAY
     wind = np.clip(8 + wander(rng, n, 0.998, 0.22) + wander(rng, n, 0.7, 0.63), 0, 28)
-    begins = _begins(rng)
+    begins = begins_of(rng, FAULTS, N_TRAIN_DAYS * DAY, n)
     spans = {
         kind: slice(at, at + length) for (_, kind, length), at in zip(FAULTS, begins, strict=True)
     }
@@ -68,23 +68,6 @@ def simulate(rng: np.random.Generator) -> tuple[NDArray[np.float64], Labels]:
     values = np.column_stack([wind, power, pitch, gearbox])
     values += rng.normal(size=values.shape) * np.array([0.15, 12, 0.1, 0.3])
     return values, labels_of(FAULTS, begins)
-
-
-def wander(rng: np.random.Generator, n: int, stays: float, sd: float) -> NDArray[np.float64]:
-    """Return noise of which so much stays from sample to sample, shape (n,)."""
-    noise = sd * rng.normal(size=n)
-    for at in range(1, n):
-        noise[at] += stays * noise[at - 1]
-    return noise
-
-
-def _begins(rng: np.random.Generator) -> list[int]:
-    """Return where each fault begins: one in each of six parts of the days that are judged."""
-    slot = (N_DAYS - N_TRAIN_DAYS) * DAY // len(FAULTS)
-    return [
-        N_TRAIN_DAYS * DAY + part * slot + int(rng.integers(slot // 10, slot - length - slot // 10))
-        for part, (_, _, length) in zip(rng.permutation(len(FAULTS)).tolist(), FAULTS, strict=True)
-    ]
 
 
 if __name__ == "__main__":

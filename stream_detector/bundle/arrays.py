@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stream_detector.bundle.manifest import KEY_SCALES, SCALER
 from stream_detector.core.codec.keys import KEY_BYTES_MAX
 from stream_detector.core.key_scales import KEY_SCALES_BYTES_MAX, KEY_SCALES_MAX, KeyScales
+from stream_detector.core.scoring.logarithmic import Logarithmic
 from stream_detector.core.scoring.relative import Relative
 from stream_detector.core.scoring.scaling import SCALER_KINDS, Scaler
 from stream_detector.errors import BundleIntegrityError, BundleMismatchError
@@ -44,6 +45,8 @@ _SCALE_MIN = float(np.finfo(np.float32).smallest_normal)
 _MASKS = ("is_constant", "is_relative", "is_counter")
 """What a scaler may know of each feature; the last two come together."""
 
+_LOG_UNIT = "log_unit"
+
 
 def dump_scaler(scaler: Scaler) -> bytes:
     """Return the scaler as the content of an .npz file."""
@@ -58,6 +61,8 @@ def dump_scaler(scaler: Scaler) -> bytes:
     if scaler.relative is not None:
         arrays["is_relative"] = scaler.relative.is_relative
         arrays["is_counter"] = scaler.relative.is_counter
+    if scaler.logarithmic is not None:
+        arrays[_LOG_UNIT] = scaler.logarithmic.unit
     np.savez(buffer, **arrays)
     return buffer.getvalue()
 
@@ -71,19 +76,26 @@ def load_scaler(path: Path, content: bytes, n_features: int) -> Scaler:
         is_relative, relative = masks.get("is_relative"), None
         if is_relative is not None:
             relative = Relative(is_relative, masks["is_counter"])
-        scaler = Scaler(str(arrays["kind"]), offset, scale, masks.get("is_constant"), relative)
+        logarithmic = Logarithmic(np.asarray(arrays[_LOG_UNIT])) if _LOG_UNIT in arrays else None
+        kind, is_constant = str(arrays["kind"]), masks.get("is_constant")
+        scaler = Scaler(kind, offset, scale, is_constant, relative, logarithmic)
     _check_array(path, f"{SCALER} offset", scaler.offset, np.float32, (n_features,))
     _check_array(path, f"{SCALER} scale", scaler.scale, np.float32, (n_features,))
     for name, mask in masks.items():
         _check_array(path, f"{SCALER} {name}", mask, np.bool_, (n_features,))
     is_usable = np.isfinite(scaler.offset) & np.isfinite(scaler.scale) & (scaler.scale > 0)
+    unit = np.zeros_like(scale) if scaler.logarithmic is None else scaler.logarithmic.unit
+    if scaler.logarithmic is not None:
+        _check_array(path, f"{SCALER} {_LOG_UNIT}", unit, np.float32, (n_features,))
+    is_usable &= (unit == 0) | (np.isfinite(unit) & (unit >= _SCALE_MIN))
     if scaler.kind not in SCALER_KINDS or not is_usable.all():
         first = int(np.argmin(is_usable))
         message = (
             f"bundle {path}: {SCALER}: expected one of the kinds {', '.join(SCALER_KINDS)} with "
-            f"finite offsets and finite scales above 0, received {shorten(scaler.kind, 32)!r}, "
-            f"offset {scaler.offset[first]} and scale {scaler.scale[first]} of feature {first}; "
-            "train the bundle again"
+            f"finite offsets, finite scales above 0 and finite units, received "
+            f"{shorten(scaler.kind, 32)!r}, offset {scaler.offset[first]}, scale "
+            f"{scaler.scale[first]} and unit {unit[first]} of feature {first}; train "
+            "the bundle again"
         )
         raise BundleIntegrityError(message)
     return scaler

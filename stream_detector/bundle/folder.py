@@ -150,8 +150,8 @@ class Bundle:
         warm_up_samples = self.manifest.recipe.scaling.warm_up_samples if has_fleet else 0
         names, origin = self.manifest.features, self.manifest.origin
         recipe = self.manifest.recipe
-        units, steps = units_of(recipe.data.units, names), recipe.relative_steps(names)
-        return Features(names, origin, self.key_scales, warm_up_samples, units, steps)
+        units, countings = units_of(recipe.data.units, names), recipe.countings(names)
+        return Features(names, origin, self.key_scales, warm_up_samples, units, countings)
 
     @property
     def reference(self) -> BundleReference:

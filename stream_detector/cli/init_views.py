@@ -26,7 +26,7 @@ def show_made(made: "Made", target: "Target") -> None:
     scaling = made.values["scaling"]
     rows += [
         (f"scaling.{key}", json.dumps(scaling[key].value), scaling[key].why)
-        for key in ("counters", "relative")
+        for key in ("counters", "relative", "logarithmic")
         if key in scaling
     ]
     print_table(f"recipe {target.recipe}", ("key", "value", "because"), rows, is_text=True)

@@ -54,6 +54,25 @@ class LinearUnit(NamedTuple):
         return number * self.factor
 
 
+class Counting(NamedTuple):
+    """How a feature counts, of which its level and deviation of a key are made.
+
+    Parameters
+    ----------
+    relative_steps
+        Its deviation is from the means of blocks of so many values; 0 where it is from one level.
+    is_logarithmic
+        Whether it counts by its logarithm, which has no deviation here: its unit is its usual size.
+    """
+
+    relative_steps: int = 0
+    is_logarithmic: bool = False
+
+
+AS_IT_IS = Counting()
+"""How a feature counts that is neither relative nor logarithmic."""
+
+
 @dataclass(frozen=True, slots=True)
 class Features:
     """The features of a sample, in the order in which the network sees them.
@@ -72,9 +91,8 @@ class Features:
     units
         What their values are measured in, such as bar, for people; "" of a feature where that is
         not known. Length n_features, or empty where no unit is known.
-    relative_steps
-        From the means of blocks of how many values a key's deviation is taken, 0 of a feature where
-        it is from one level. Length n_features, or empty where no feature is relative.
+    countings
+        How each counts. Length n_features, or empty where none is relative or logarithmic.
 
     Examples
     --------
@@ -87,7 +105,7 @@ class Features:
     key_scales: KeyScales | None = None
     warm_up_samples: int = 0
     units: tuple[str, ...] = ()
-    relative_steps: tuple[int, ...] = ()
+    countings: tuple[Counting, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)

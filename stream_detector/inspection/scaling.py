@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.inspection.logarithmic import choose_logarithmic
 from stream_detector.inspection.plan import Chosen
 from stream_detector.inspection.relative import choose_relative
 from stream_detector.inspection.roles import Layout
@@ -25,5 +26,9 @@ def choose_scaling(layout: Layout, values: NDArray[np.float64], n_steps: int) ->
     """
     relative = choose_relative(layout, values, n_steps)
     names = {name for chosen in relative.values() for name in chosen.value}
-    has_level = [name not in names for name in layout.features]
-    return {"warm_up_samples": choose_warm_up(layout, values[:, has_level]), **relative}
+    has_level = np.array([name not in names for name in layout.features])  # (n_features,)
+    return {
+        "warm_up_samples": choose_warm_up(layout, values[:, has_level]),
+        **relative,
+        **choose_logarithmic(layout, values, has_level),
+    }

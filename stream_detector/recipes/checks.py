@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from stream_detector.core.features import list_names
 from stream_detector.core.state.warm_up import N_VALUES_MIN
 from stream_detector.recipes.alerting_checks import alerting_problems
 from stream_detector.recipes.datasets import (
@@ -17,6 +18,7 @@ from stream_detector.recipes.datasets import (
 )
 from stream_detector.recipes.input import input_problems
 from stream_detector.recipes.peak_checks import key_scale_problems, peak_problems, rhythm_problems
+from stream_detector.recipes.scaling import FEATURE_KEYS
 from stream_detector.recipes.scorers import SHORT_STEPS
 from stream_detector.recipes.section import is_number
 from stream_detector.recipes.sections import (
@@ -47,6 +49,7 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from peak_problems(tables["window"], values.get("peaks"))
     yield from key_scale_problems(tables["window"], tables["scaling"])
     yield from _scaling_problems(tables["scaling"], tables["window"].get("record"))
+    yield from _counting_problems(tables["scaling"], is_round_peaks="peaks" in values)
     yield from _range_problems(tables)
     yield from _fitting_problems(tables)
     yield from _stream_problems(tables)
@@ -206,7 +209,7 @@ def _scaling_problems(scaling: Mapping[str, Any], record: object) -> Iterator[st
             "scaling.per_key: expected only with window.record = 'samples', where a key is a "
             f"series, received true with {record!r}"
         )
-    for key in ("relative", "counters"):
+    for key in FEATURE_KEYS:
         if scaling.get(key) and record == "image":
             yield f"scaling.{key}: expected only where records are no images, received features"
     warm_up = scaling.get("warm_up_samples", 0)
@@ -220,6 +223,29 @@ def _scaling_problems(scaling: Mapping[str, Any], record: object) -> Iterator[st
             "scaling.kind: expected 'pixels' only with window.record = 'image', received it with "
             f"{record!r}"
         )
+
+
+def _counting_problems(scaling: Mapping[str, Any], *, is_round_peaks: bool) -> Iterator[str]:
+    """Yield features that cannot be logarithmic."""
+    logarithmic = _names(scaling, "logarithmic")
+    relative = {*_names(scaling, "relative"), *_names(scaling, "counters")}
+    twice = [name for name in logarithmic if name in relative]
+    if twice:
+        yield (
+            "scaling.logarithmic: expected features that are neither relative nor counters, "
+            f"received {list_names(twice)}"
+        )
+    if logarithmic and is_round_peaks:
+        yield (
+            "scaling.logarithmic: expected none with [peaks], whose windows hold a band around "
+            f"zero, received {list_names(logarithmic)}"
+        )
+
+
+def _names(scaling: Mapping[str, Any], key: str) -> list[str]:
+    """Return the names of features that a key of the table has; none where it has no list."""
+    value = scaling.get(key)
+    return [str(each) for each in value] if isinstance(value, list | tuple) else []
 
 
 def _range_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

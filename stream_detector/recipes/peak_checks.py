@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stream_detector.recipes.peaks import PAUSE_SHARE_MAX, PAUSE_SHARE_MIN, PeaksSection
+from stream_detector.recipes.scaling import ScalingSection
 from stream_detector.recipes.section import is_number
-from stream_detector.recipes.sections import ScalingSection
 
 
 def peak_problems(window: Mapping[str, Any], peaks: object) -> Iterator[str]:

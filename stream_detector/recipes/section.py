@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple, TypeGuard, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -12,6 +12,14 @@ COUNT_MAX = 2**31 - 1
 
 PositiveInt = Annotated[int, Field(ge=1, le=COUNT_MAX)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def number_as_name(value: object) -> object:
+    """Return an integer as text, since a series may be called 106, which TOML reads as a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+ColumnName = Annotated[str, Field(max_length=1_024), BeforeValidator(number_as_name)]
 
 
 class Section(BaseModel):

@@ -12,17 +12,17 @@ from pydantic_core import PydanticCustomError
 
 from stream_detector.core.codec.image_format import ImageShape
 from stream_detector.core.evaluation import PositiveClass
-from stream_detector.core.features import list_names
+from stream_detector.core.features import Counting
 from stream_detector.core.scoring.checks import CHECK_KINDS
 from stream_detector.core.timestamps import TIMESTAMP_MS_MAX
 from stream_detector.core.windowing.rules import MissingRule, WindowRules
-from stream_detector.errors import ConfigError
 from stream_detector.recipes.alerting import AlertingSection
 from stream_detector.recipes.columns import TIME_UNITS_MS, ColumnMap, is_time_format
 from stream_detector.recipes.datasets import DATASETS, RecordKind, names_of, names_with
 from stream_detector.recipes.input import InputSection
 from stream_detector.recipes.networks import NetworkSection
 from stream_detector.recipes.peaks import PeaksSection
+from stream_detector.recipes.scaling import ScalingSection
 from stream_detector.recipes.scorers import (
     CheckSection,
     ReconstructionScorerSection,
@@ -30,8 +30,10 @@ from stream_detector.recipes.scorers import (
 )
 from stream_detector.recipes.section import (
     COUNT_MAX,
+    ColumnName,
     PositiveInt,
     Section,
+    number_as_name,
     one_of,
 )
 from stream_detector.recipes.thresholds import ThresholdSection
@@ -41,9 +43,6 @@ from stream_detector.recipes.units import UnitTable
 GAP_INTERVALS_MIN = 1.5
 """Shortest gap, in sample intervals. With a shorter one, a sender whose clock jitters would have a
 gap before every sample."""
-
-WARM_UP_SAMPLES_MAX = 10_000
-"""Most samples of a new key that are kept until it has a scale."""
 
 WINDOW_VALUES_MAX = 262_144
 """Most values of a window: an image of 512 x 512 pixels. Larger ones would make batches of
@@ -61,14 +60,6 @@ def _only(key: str) -> str:
     return f"{', '.join(others)} and {last} only" if others else f"{last} only"
 
 
-def _number_as_name(value: object) -> object:
-    """Return an integer as text, since a series may be called 106, which TOML reads as a number."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-ColumnName = Annotated[str, Field(max_length=1_024), BeforeValidator(_number_as_name)]
-
-
 def _time_format(text: str) -> str:
     """Accept a unit, "iso" or a pattern that has a date or a time of day."""
     if is_time_format(text):
@@ -82,7 +73,7 @@ BundleName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=
 Classes = Annotated[
     tuple[Annotated[int, Field(ge=0, le=9)], ...], Field(min_length=1, strict=False)
 ]
-SeriesName = Annotated[str, Field(min_length=1), BeforeValidator(_number_as_name)]
+SeriesName = Annotated[str, Field(min_length=1), BeforeValidator(number_as_name)]
 
 
 Span = tuple[str, float, float]
@@ -303,53 +294,6 @@ class WindowSection(Section):
         )
 
 
-class ScalingSection(Section):
-    """How values are scaled before the network sees them."""
-
-    kind: Literal["none", "min-max", "standard", "pixels", "robust"] = Field(
-        description="min-max maps the range of each feature to [0, 1]; standard gives each feature "
-        "mean 0 and standard deviation 1; robust counts in deviations from the median, 1.4826 "
-        "times the median absolute one, and bends those beyond 10 (10 asinh(z / 10)), so that one "
-        "feature far out does not hide the others; pixels divides the values of images by 255; "
-        "none leaves values as they are"
-    )
-    fit_on: Literal["normal", "all"] = Field(
-        default="normal",
-        description="Training windows that the scaling is fitted to: the normal ones that the "
-        "network is trained on, or all, anomalous ones included",
-    )
-    relative: Annotated[tuple[ColumnName, ...], Field(strict=False)] = Field(
-        default=(),
-        description="Features that count from the mean of their own window, by name: those whose "
-        "level says nothing, since it goes on to what it never was, such as disk in use; how they "
-        "move within a window is judged as of others",
-        # A bundle without such features is written as it was before there were any.
-        exclude_if=lambda relative: not relative,
-    )
-    counters: Annotated[tuple[ColumnName, ...], Field(strict=False)] = Field(
-        default=(),
-        description="Features that only rise, but where they start again, by name: relative ones, "
-        "which go on from where they were when they start again",
-        exclude_if=lambda counters: not counters,
-    )
-    per_key: bool = Field(
-        default=False,
-        description="Samples only: bring each key to its own normal level and deviation (median "
-        "and 1.4826 times the median absolute deviation of its normal training samples; round "
-        "peaks the medians of its normal windows' means and standard deviations) before `kind` is "
-        "applied; a key that training did not know has its own from `warm_up_samples` on",
-    )
-    warm_up_samples: int = Field(
-        default=600,
-        ge=0,
-        le=WARM_UP_SAMPLES_MAX,
-        description="With per_key: from how many first samples a key that training did not know "
-        "gets its level and deviation, which never change again; until then its windows have no "
-        "score. 20 or more; 0 gives such keys the median of all keys at once, and is the only "
-        "value round peaks",
-    )
-
-
 class EvaluationSection(Section):
     """How metrics on the test part are computed."""
 
@@ -419,26 +363,15 @@ class Recipe(Section):
             peaks=found,
         )
 
-    def relative_steps(self, features: Sequence[str]) -> tuple[int, ...]:
-        """Return the length of a window for each relative feature, 0 for others; none if none is.
+    def countings(self, features: Sequence[str]) -> tuple[Counting, ...]:
+        """Return how each feature counts; nothing where none is relative or logarithmic.
 
         Raises
         ------
         ConfigError
-            If `scaling.relative` or `scaling.counters` names a feature that there is not.
+            If `[scaling]` names a feature that there is not.
         """
-        scaling = self.scaling
-        for key, names in (("relative", scaling.relative), ("counters", scaling.counters)):
-            unknown = [name for name in names if name not in features]
-            if unknown:
-                message = (
-                    f"scaling.{key}: expected names of the features {list_names(features)}, "
-                    f"received {list_names(unknown)}"
-                )
-                raise ConfigError(message)
-        relative = {*scaling.relative, *scaling.counters}
-        steps = self.window.steps
-        return tuple(steps if name in relative else 0 for name in features) if relative else ()
+        return self.scaling.countings(features, self.window.steps)
 
     @property
     def live_rules(self) -> WindowRules:

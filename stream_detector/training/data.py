@@ -144,7 +144,7 @@ def _load_streamed_samples(
         return _marked(samples, section.leave_out) if section.leave_out else samples
 
     def fit_scales(samples: Samples, names: tuple[str, ...]) -> KeyScales:
-        return fit_key_scales(samples, samples.values, where, recipe.relative_steps(names))
+        return fit_key_scales(samples, samples.values, where, recipe.countings(names))
 
     def fit_of_file(
         file: WindowFile, keys: tuple[str, ...], labels: NDArray[np.int8] | None
@@ -244,7 +244,7 @@ def _cut_and_scale(recipe: Recipe, dataset: SampleDataset) -> Dataset:
     if recipe.scaling.per_key and recipe.peaks is None:
         known = replace(samples, labels=None) if is_trimmed else samples
         values = to_float32(samples.values, origin)
-        scales = fit_key_scales(known, values, where, recipe.relative_steps(names))
+        scales = fit_key_scales(known, values, where, recipe.countings(names))
         features = replace(features, key_scales=scales)
     windows = to_windows(dataset, recipe.rules, features)
     if not recipe.scaling.per_key or recipe.peaks is None:

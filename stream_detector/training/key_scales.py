@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.codec.keys import KEY_BYTES_MAX
+from stream_detector.core.features import AS_IT_IS, Counting
 from stream_detector.core.key_scales import KEY_SCALES_BYTES_MAX, KEY_SCALES_MAX, KeyScales
 from stream_detector.core.records import FloatArray, Samples
-from stream_detector.core.scoring.scaling import CONSTANT_SPREAD, SPREAD_MIN, robust_spread
+from stream_detector.core.scoring.scaling import CONSTANT_SPREAD, SPREAD_MIN, level_and_spread
 from stream_detector.datasets import Dataset
 from stream_detector.datasets.files.window_file import WindowFile
 from stream_detector.errors import DatasetError
@@ -27,7 +28,7 @@ _LEVEL_MIN = float(np.finfo(np.float32).smallest_normal) / CONSTANT_SPREAD
 
 
 def fit_key_scales(
-    samples: Samples, values: FloatArray, where: str, relative_steps: Sequence[int] = ()
+    samples: Samples, values: FloatArray, where: str, countings: Sequence[Counting] = ()
 ) -> KeyScales:
     """Fit an offset and a factor for each key and feature.
 
@@ -35,7 +36,8 @@ def fit_key_scales(
     standard deviation (`stream_detector.core.scoring.scaling.robust_spread`). A feature that never
     moved or never came for one key has the deviation that is the median of the other keys, and the
     median of their offsets where it never came. One that moved for no key has `CONSTANT_SPREAD` of
-    its level, or of 1 where that is 0: nothing is known of how far it may move.
+    its level, or of 1 where that is 0: nothing is known of how far it may move. A logarithmic one
+    has the offset 0 and its unit (`stream_detector.core.scoring.scaling.level_and_spread`).
 
     Parameters
     ----------
@@ -45,7 +47,7 @@ def fit_key_scales(
         Their values, float32, shape (n_samples, n_features), without the origin; NaN is missing.
     where
         Name of the data, for messages.
-    relative_steps
+    countings
         See `stream_detector.core.features.Features`.
 
     Raises
@@ -66,7 +68,7 @@ def fit_key_scales(
     """
     parts = _normal_by_key(samples.series, samples.labels, len(samples.keys))
     numbers = _with_enough(parts, where, "samples")
-    found = np.array([_of_key(values[parts[number]], relative_steps) for number in numbers])
+    found = np.array([_of_key(values[parts[number]], countings) for number in numbers])
     return _checked([samples.keys[number] for number in numbers], found, where)
 
 
@@ -194,12 +196,12 @@ def _checked(names: Sequence[str], found: NDArray[np.float64], where: str) -> Ke
     raise DatasetError(message)
 
 
-def _of_key(values: FloatArray, relative_steps: Sequence[int]) -> NDArray[np.float64]:
+def _of_key(values: FloatArray, countings: Sequence[Counting]) -> NDArray[np.float64]:
     """Return medians and deviations, shape (2, n_features), of a key's samples; NaN of no value."""
     found = []
-    for column, n_steps in zip(values.T, relative_steps or repeat(0), strict=False):
+    for column, counting in zip(values.T, countings or repeat(AS_IT_IS), strict=False):
         present = column[np.isfinite(column)].astype(np.float64)
-        found.append(robust_spread(present, n_steps) if len(present) else (np.nan, np.nan))
+        found.append(level_and_spread(present, counting) if len(present) else (np.nan, np.nan))
     return np.array(found).T
 
 

@@ -23,9 +23,10 @@ from stream_detector.bundle import (
     write_bundle,
 )
 from stream_detector.core.evaluation import Evaluation, evaluate
-from stream_detector.core.features import Features
+from stream_detector.core.features import Features, list_names
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.check_scorer import CheckScorer
+from stream_detector.core.scoring.logarithmic import fit_logarithmic
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.reconstruction_error import feature_errors, window_errors
 from stream_detector.core.scoring.relative import Relative
@@ -193,14 +194,36 @@ def evaluate_on(
 def _fit_scaler(recipe: Recipe, dataset: Dataset, split: Split, names: Sequence[str]) -> Scaler:
     """Fit the scaling; medians, which one pass does not give, to windows in memory."""
     kind, is_every = recipe.scaling.kind, recipe.scaling.fit_on == "all"
-    steps = recipe.relative_steps(names)
-    relative = None
-    if steps:
-        relative = Relative(np.array(steps) > 0, np.isin(names, recipe.scaling.counters))
+    in_memory = dataset.train if is_every else split.fit
+    countings = recipe.countings(names)
+    relative, logarithmic = None, None
+    is_relative = np.array([each.relative_steps > 0 for each in countings], np.bool_)
+    if is_relative.any():
+        relative = Relative(is_relative, np.isin(names, recipe.scaling.counters))
+    is_logarithmic = np.array([each.is_logarithmic for each in countings], np.bool_)
+    if is_logarithmic.any():
+        _refuse_origin(dataset, names, is_logarithmic)
+        logarithmic = fit_logarithmic(in_memory.reshape(-1, len(names)), is_logarithmic)
     if split.stream is None or dataset.stream is None or kind not in ("min-max", "standard"):
-        return fit_scaler(kind, dataset.train if is_every else split.fit, relative)
+        return fit_scaler(kind, in_memory, relative, logarithmic)
     stream = dataset.stream.every if is_every else split.stream
-    return fit_scaler_by_parts(kind, (windows for _, windows in stream.parts()), relative)
+    parts = (windows for _, windows in stream.parts())
+    return fit_scaler_by_parts(kind, parts, relative, logarithmic)
+
+
+def _refuse_origin(
+    dataset: Dataset, names: Sequence[str], is_logarithmic: NDArray[np.bool_]
+) -> None:
+    """Refuse logarithmic features from which an origin is taken: what is left varies by amounts."""
+    origins = zip(names, dataset.origin, is_logarithmic.tolist(), strict=False)
+    found = [name for name, origin, is_of in origins if origin and is_of]
+    if found:
+        message = (
+            "scaling.logarithmic: expected features that vary by factors, received "
+            f"{list_names(found)}, which vary by so little of their level that float32 does not "
+            "hold it; remove them from the list"
+        )
+        raise ConfigError(message)
 
 
 def _calibrate(

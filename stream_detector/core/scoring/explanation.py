@@ -53,7 +53,8 @@ class FeatureExplanation:
     low
         Lower end of what is normal, in the same unit, of what the check looked at: of `flat` and
         `noise` how much the feature varies, of `peak` its largest step, of `level` its value or how
-        far it moves, of `shape` its value. Null where that is unknown.
+        far it moves, of `shape` its value. Of a feature that counts by its logarithm, what is no
+        value is a factor. Null where that is unknown.
     high
         Upper end of it.
     """

@@ -5,6 +5,7 @@ normal; people want both in the unit of the signal.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 
 from stream_detector.core.scoring.checks import Looks
 from stream_detector.core.scoring.explanation import Explanation, WindowEvidence
+from stream_detector.core.scoring.logarithmic import Logarithmic
 from stream_detector.core.scoring.relations import Relations, blocks_of, n_blocks
 from stream_detector.core.scoring.scaling import Scaler
-from stream_detector.core.scoring.sentences import CheckFacts, FactKind
+from stream_detector.core.scoring.sentences import OF_VALUES, CheckFacts, FactKind
 from stream_detector.core.scoring.statistics import in_scaled_unit
 
 _KINDS: Mapping[str, FactKind] = {
@@ -35,6 +37,10 @@ _KINDS: Mapping[str, FactKind] = {
 explained by what was expected, and relations by what the other features say."""
 
 
+_LOG_MAX = 700.0
+"""Logarithm of the largest factor; that of the largest float64 is 709."""
+
+
 class _FeatureUnit(NamedTuple):
     """Brings scaled numbers of one feature back to the unit of the windows."""
 
@@ -49,6 +55,16 @@ class _FeatureUnit(NamedTuple):
     def difference(self, scaled: float) -> float:
         """Return a difference, as it is around the middle of the scale."""
         return self.value(scaled) - self.value(0.0)
+
+    def around(self, middle: float, reach: float) -> tuple[float, float]:
+        """Return the two values that are a reach, scaled, below and above a value."""
+        log = self.scaler.logarithmic
+        if log is None or not log.is_logarithmic[self.feature]:
+            amount = self.difference(reach)
+            return middle - amount, middle + amount
+        row = np.full((1, 1, len(self.scaler.scale)), middle, np.float32)  # (1, 1, n_features)
+        at = float(self.scaler.transform(row)[0, 0, self.feature])
+        return self.value(at - reach), self.value(at + reach)
 
 
 def facts_of(
@@ -80,20 +96,60 @@ def facts_of(
     -------
     None where the look is at an error.
     """
-    name, feature = looks.statistics[look], int(looks.features[look])
-    kind = _KINDS.get(name)
+    feature = int(looks.features[look])
+    course = _course(evidence, scaler)  # (n_steps, n_features)
+    log = scaler.logarithmic
+    if log is None or not log.is_logarithmic[feature]:
+        unit, values = _FeatureUnit(scaler, feature), course[:, feature]
+        return _found(looks, look, ratio, unit, (values, evidence.sample_interval_ms), steps)
+    # What is normal of a logarithm is told in logarithms first.
+    unit = _FeatureUnit(replace(scaler, logarithmic=None), feature)
+    values = log.counted(course.astype(np.float32))[:, feature].astype(np.float64)
+    found = _found(looks, look, ratio, unit, (values, evidence.sample_interval_ms), steps)
+    return found and _without_logarithm(found, log)
+
+
+def _without_logarithm(facts: CheckFacts, log: Logarithmic) -> CheckFacts:
+    """Return facts about the logarithm of a feature as such about its values, or factors."""
+
+    def value(counted: float | None) -> float | None:
+        row = np.full(len(log.unit), np.nan if counted is None else counted)  # (n_features,)
+        return None if counted is None else float(log.as_values(row)[facts.feature])
+
+    def factor(counted: float | None) -> float | None:
+        return None if counted is None else float(np.exp(np.clip(counted, -_LOG_MAX, _LOG_MAX)))
+
+    is_factor = facts.kind not in OF_VALUES
+    convert = factor if is_factor else value
+    observed, low, high = (convert(each) for each in (facts.observed, facts.low, facts.high))
+    assert observed is not None  # noqa: S101  (it is a number)
+    return facts._replace(
+        observed=observed, low=low, high=high, at=value(facts.at), is_factor=is_factor
+    )
+
+
+def _found(
+    looks: Looks,
+    look: int,
+    ratio: float,
+    unit: _FeatureUnit,
+    window: tuple[NDArray[np.float64], float],
+    steps: tuple[int, int],
+) -> CheckFacts | None:
+    """Return what a look found, given the values of its feature and their interval in ms."""
+    name, feature, scaler = looks.statistics[look], unit.feature, unit.scaler
+    kind, sign = _KINDS.get(name), float(looks.signs[look])
     if kind is None:
         return None
-    unit, sign = _FeatureUnit(scaler, feature), float(looks.signs[look])
-    values = _course(evidence, scaler)[:, feature]  # (n_steps,)
+    values, interval_ms = window  # (n_steps,)
     if scaler.is_constant is not None and scaler.is_constant[feature]:
         always = unit.value(0.0)
         farthest = float(values[np.abs(values - always).argmax()])
         return CheckFacts(feature, "never", farthest, 0.0, always, always)
     number = float(looks.middles[look] + sign * looks.scales[look] * ratio)
     if kind == "same":
-        within = float(looks.middles[look] + looks.scales[look]) * evidence.sample_interval_ms
-        lasts_ms = number * evidence.sample_interval_ms
+        within = float(looks.middles[look] + looks.scales[look]) * interval_ms
+        lasts_ms = number * interval_ms
         return CheckFacts(feature, kind, float(values[-1]), lasts_ms, changes_within_ms=within)
     convert = unit.value if kind == "level" else unit.difference
     observed = convert(in_scaled_unit(name, number))
@@ -113,7 +169,7 @@ def facts_of(
         centre, reach = float(values.mean()), high or 0.0
         observed = float(newest[np.abs(newest - centre).argmax()])
         low, high = centre - reach, centre + reach
-    return CheckFacts(feature, kind, observed, n_steps * evidence.sample_interval_ms, low, high, at)
+    return CheckFacts(feature, kind, observed, n_steps * interval_ms, low, high, at)
 
 
 def _course(evidence: WindowEvidence, scaler: Scaler) -> NDArray[np.float64]:
@@ -151,11 +207,9 @@ def course_facts(
     if not points:
         return None
     _, observed, expected = max(points, key=lambda point: point[0])
-    reach = _FeatureUnit(scaler, worst.feature).difference(normal_error)
+    low, high = _FeatureUnit(scaler, worst.feature).around(expected, normal_error)
     lasts_ms = explanation.worst_end_ms - explanation.worst_start_ms
-    return CheckFacts(
-        worst.feature, "shape", observed, lasts_ms, expected - reach, expected + reach
-    )
+    return CheckFacts(worst.feature, "shape", observed, lasts_ms, low, high)
 
 
 def relation_facts(

@@ -5,13 +5,15 @@ window offline and live by the same code.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.core.features import AS_IT_IS, Counting
 from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.logarithmic import UNIT_SHARE, Logarithmic, usual_level
 from stream_detector.core.scoring.relative import Relative
 
 SCALER_KINDS = ("none", "min-max", "standard", "pixels", "robust")
@@ -58,6 +60,9 @@ class Scaler:
         `CONSTANT_MAX`. For "standard" and "robust" only, else None.
     relative
         Which features count from the mean of their own window; None where none does.
+    logarithmic
+        Which others count by their logarithm, whose offset and factor they have; None where none
+        does.
     """
 
     kind: str
@@ -65,6 +70,7 @@ class Scaler:
     scale: FloatArray
     is_constant: NDArray[np.bool_] | None = None
     relative: Relative | None = None
+    logarithmic: Logarithmic | None = None
 
     def transform(self, windows: FloatArray) -> FloatArray:
         """Scale windows.
@@ -100,6 +106,8 @@ class Scaler:
     def linear(self, windows: FloatArray) -> FloatArray:
         """Take the offset away and multiply with the factor: no value is limited or bent.
 
+        Of a logarithmic feature that is done with its logarithm.
+
         Parameters
         ----------
         windows
@@ -111,11 +119,13 @@ class Scaler:
         A new float32 array of the same shape, without unit. Empty stays empty, NaN stays NaN;
         a value too large for float32 becomes infinite.
         """
-        shape = windows.shape
+        shape, log = windows.shape, self.logarithmic
         # One offset a value instead of one a feature: the same numbers, in long loops.
         n_steps = shape[1] if windows.ndim == 3 else 1  # noqa: PLR2004
         rows = windows.reshape(shape[0], n_steps * shape[-1])
         with np.errstate(over="ignore"):
+            if log is not None:
+                rows = log.counted(windows).reshape(rows.shape)
             scaled = rows - np.tile(self.offset, n_steps)  # (n_windows, n_steps * n_features)
             scaled *= np.tile(self.scale, n_steps)
         return scaled.reshape(shape)
@@ -148,12 +158,19 @@ class Scaler:
             deviations = BEND * np.sinh(within / BEND)
         values: NDArray[np.float64] = np.divide(deviations, self.scale, dtype=np.float64)
         values += self.offset  # (.., n_features)
+        if self.logarithmic is not None:
+            values = self.logarithmic.as_values(values)
         if windows is not None and self.relative is not None:
             values += self.relative.taken_away(windows)
         return values
 
 
-def fit_scaler(kind: str, windows: FloatArray, relative: Relative | None = None) -> Scaler:
+def fit_scaler(
+    kind: str,
+    windows: FloatArray,
+    relative: Relative | None = None,
+    logarithmic: Logarithmic | None = None,
+) -> Scaler:
     """Fit a scaler to training windows.
 
     A feature that never changes keeps the factor 1: it carries no information, and dividing by
@@ -169,7 +186,7 @@ def fit_scaler(kind: str, windows: FloatArray, relative: Relative | None = None)
         median 0 and median absolute deviation 1 / 1.4826, with large values bent.
     windows
         Float32, shape (n_windows, n_steps, n_features), n_windows >= 1, finite.
-    relative
+    relative, logarithmic
         See `Scaler`.
 
     Raises
@@ -189,9 +206,13 @@ def fit_scaler(kind: str, windows: FloatArray, relative: Relative | None = None)
     if len(windows) == 0:
         message = f"scaling needs windows to fit to, received shape {windows.shape}"
         raise ValueError(message)
-    samples = _samples(windows, relative)  # (n_samples, n_features)
-    if kind == "robust":
-        return _fit_robust(samples, relative)
+    samples = _samples(windows, relative, logarithmic)  # (n_samples, n_features)
+    found = _fit_robust(samples) if kind == "robust" else _fit_plain(kind, samples)
+    return replace(found, relative=relative, logarithmic=logarithmic)
+
+
+def _fit_plain(kind: str, samples: NDArray[np.float64]) -> Scaler:
+    """Return the scaler of a kind that is not robust, shape (n_samples, n_features)."""
     n_features = samples.shape[1]
     offset, spread = np.zeros(n_features), np.ones(n_features)
     if kind == "min-max":
@@ -202,11 +223,14 @@ def fit_scaler(kind: str, windows: FloatArray, relative: Relative | None = None)
         spread = samples.std(axis=0)
     elif kind == "pixels":
         spread = np.full(n_features, PIXEL_MAX)
-    return _by_spread(kind, offset, spread, relative)
+    return _by_spread(kind, offset, spread)
 
 
 def fit_scaler_by_parts(
-    kind: str, parts: Iterable[FloatArray], relative: Relative | None = None
+    kind: str,
+    parts: Iterable[FloatArray],
+    relative: Relative | None = None,
+    logarithmic: Logarithmic | None = None,
 ) -> Scaler:
     """Fit a scaler to training windows that come some at a time.
 
@@ -217,7 +241,7 @@ def fit_scaler_by_parts(
         is that of `fit_scaler`; with the second sums are rounded in another order.
     parts
         Each as the windows of `fit_scaler`; together they have at least one.
-    relative
+    relative, logarithmic
         See `Scaler`.
 
     Raises
@@ -237,19 +261,25 @@ def fit_scaler_by_parts(
     found: _Moments | None = None
     for windows in parts:
         if len(windows):
-            of_part = _Moments.of(_samples(windows, relative))
+            of_part = _Moments.of(_samples(windows, relative, logarithmic))
             found = of_part if found is None else found.joined(of_part)
     if found is None:
         message = "scaling needs windows to fit to, received none"
         raise ValueError(message)
+    offset, spread = found.mean, np.sqrt(found.squares / found.n)
     if kind == "min-max":
-        return _by_spread(kind, found.low, found.high - found.low, relative)
-    return _by_spread(kind, found.mean, np.sqrt(found.squares / found.n), relative)
+        offset, spread = found.low, found.high - found.low
+    scaler = _by_spread(kind, offset, spread)
+    return replace(scaler, relative=relative, logarithmic=logarithmic)
 
 
-def _samples(windows: FloatArray, relative: Relative | None) -> NDArray[np.float64]:
+def _samples(
+    windows: FloatArray, relative: Relative | None, logarithmic: Logarithmic | None
+) -> NDArray[np.float64]:
     """Return the samples of windows as they are scaled, shape (n_samples, n_features)."""
     counted = windows if relative is None else relative.counted(windows)
+    if logarithmic is not None:
+        counted = logarithmic.counted(counted)
     return counted.reshape(-1, windows.shape[-1]).astype(np.float64)
 
 
@@ -282,17 +312,12 @@ class _Moments(NamedTuple):
         )
 
 
-def _by_spread(
-    kind: str,
-    offset: NDArray[np.float64],
-    spread: NDArray[np.float64],
-    relative: Relative | None,
-) -> Scaler:
+def _by_spread(kind: str, offset: NDArray[np.float64], spread: NDArray[np.float64]) -> Scaler:
     """Return the scaler that brings a spread to 1, where there is one."""
     is_constant = spread < SPREAD_MIN  # (n_features,)
     scale = (1.0 / np.where(is_constant, 1.0, spread)).astype(np.float32)
     limited = is_constant if kind == "standard" else None
-    return Scaler(kind, offset.astype(np.float32), scale, limited, relative)
+    return Scaler(kind, offset.astype(np.float32), scale, limited)
 
 
 _END_SHARE = 0.02
@@ -344,6 +369,36 @@ def robust_spread(values: NDArray[np.float64], n_steps: int = 0) -> tuple[float,
     return median, spread if spread >= SPREAD_MIN else 0.0
 
 
+def level_and_spread(
+    values: NDArray[np.float64], counting: Counting = AS_IT_IS
+) -> tuple[float, float]:
+    """Return the level and the deviation of one feature of a key, as `KeyScales` takes them.
+
+    Parameters
+    ----------
+    values
+        Shape (n_values,), finite, n_values >= 1.
+    counting
+        How the feature counts.
+
+    Returns
+    -------
+    Median and robust deviation; see `robust_spread`. Of a logarithmic feature, 0 and its unit.
+    0 where all are equal, or too close; a logarithmic one has no unit where all are 0.
+
+    Examples
+    --------
+    >>> level_and_spread(np.array([1.0, 2.0, 3.0, 4.0, 900.0]))
+    (3.0, 1.4826)
+    >>> level_and_spread(np.array([10.0, 20.0, 300.0]), Counting(is_logarithmic=True))
+    (0.0, 1.0)
+    """
+    if not counting.is_logarithmic:
+        return robust_spread(values, counting.relative_steps)
+    unit = UNIT_SHARE * usual_level(values)
+    return 0.0, unit if unit >= SPREAD_MIN else 0.0
+
+
 def _from_blocks(values: NDArray[np.float64], n_steps: int) -> NDArray[np.float64]:
     """Return how far values are from the mean of their block, of all blocks that are full."""
     n_steps = min(n_steps, len(values))
@@ -352,7 +407,7 @@ def _from_blocks(values: NDArray[np.float64], n_steps: int) -> NDArray[np.float6
     return deviations.ravel()
 
 
-def _fit_robust(samples: NDArray[np.float64], relative: Relative | None) -> Scaler:
+def _fit_robust(samples: NDArray[np.float64]) -> Scaler:
     """Return the scaler by median and median absolute deviation, shape (n_samples, n_features)."""
     found = np.array([robust_spread(column) for column in samples.T])  # (n_features, 2)
     median, spread = found.T
@@ -360,4 +415,4 @@ def _fit_robust(samples: NDArray[np.float64], relative: Relative | None) -> Scal
     magnitude = np.where(np.abs(median) >= SPREAD_MIN / CONSTANT_SPREAD, np.abs(median), 1.0)
     spread = np.where(is_constant, CONSTANT_SPREAD * magnitude, spread)  # (n_features,)
     scale = (1.0 / spread).astype(np.float32)
-    return Scaler("robust", median.astype(np.float32), scale, is_constant, relative)
+    return Scaler("robust", median.astype(np.float32), scale, is_constant)

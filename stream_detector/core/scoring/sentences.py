@@ -15,6 +15,11 @@ signal's unit, and the sentence is made of them here::
     shape   the course of pressure differs from what was learnt: observed 6.2 instead of 4 to 4.3
             for 41 s
 
+Of a feature that counts by its logarithm, what is no value is a factor::
+
+    peak    traffic dropped by a factor of 9 within 1 min; its largest steps are normally a factor
+            of 1.2 to 3
+
 Of when peaks come, with the check `rhythm`::
 
     early   a peak came 0.42 s after the one before; normally 0.7 to 0.95 s
@@ -43,6 +48,7 @@ from stream_detector.core.scoring.explanation import (
     RhythmExplanation,
     UnreliableReason,
 )
+from stream_detector.core.scoring.logarithmic import FACTOR_MAX
 from stream_detector.core.scoring.quantities import (
     NOTHING,
     PART,
@@ -81,7 +87,8 @@ FactKind = Literal[
 ]
 """What was looked at: values, or differences."""
 
-_OF_VALUES: frozenset[FactKind] = frozenset(("same", "spike", "level", "never", "related", "shape"))
+OF_VALUES: frozenset[FactKind] = frozenset(("same", "spike", "level", "never", "related", "shape"))
+"""Of which the numbers are values."""
 
 
 class CheckFacts(NamedTuple):
@@ -107,6 +114,9 @@ class CheckFacts(NamedTuple):
         Of `flat`, the value at which the feature stayed; None where that is unknown.
     changes_within_ms
         Of `same`, the time within which the feature normally changes.
+    is_factor
+        Whether numbers that are no values are factors, above 0, below 1 where the feature went
+        down: it counts by its logarithm.
     """
 
     feature: int
@@ -117,10 +127,20 @@ class CheckFacts(NamedTuple):
     high: float | None = None
     at: float | None = None
     changes_within_ms: float = 0.0
+    is_factor: bool = False
+
+    @property
+    def is_stuck(self) -> bool:
+        """Return whether the feature varied by next to nothing of what is normal."""
+        nothing = 1.0 if self.is_factor else 0.0
+        least = nothing if self.low is None else self.low
+        return self.observed - nothing <= _STUCK_SHARE * (least - nothing)
 
     def in_unit(self, unit: LinearUnit) -> "CheckFacts":
         """Return the same facts in the unit of the signal."""
-        convert = unit.value if self.kind in _OF_VALUES else unit.difference
+        convert = unit.value if self.kind in OF_VALUES else unit.difference
+        if self.is_factor:
+            return self._replace(at=None if self.at is None else unit.value(self.at))
         return self._replace(
             observed=convert(self.observed),
             low=None if self.low is None else convert(self.low),
@@ -215,12 +235,11 @@ def _of_facts(facts: CheckFacts, name: str, unit: str) -> str:
     if facts.kind == "noise":
         return f"{name} varies by {observed}{normally}"
     if facts.kind == "flat":
-        is_stuck = facts.observed <= _STUCK_SHARE * (facts.low or 0.0)
-        if facts.at is None or not is_stuck:
+        if facts.at is None or not facts.is_stuck:
             return f"{name} varied by only {observed}{_for(facts.duration_ms)}{normally}"
         at = _measured(number_text(facts.at, _width(facts)), unit)
         return f"{name} stayed at {at}{_for(facts.duration_ms)}{normally}"
-    if facts.kind in _OF_VALUES:
+    if facts.kind in OF_VALUES:
         return _of_value(facts, name, unit)
     return _of_change(facts, name, unit)
 
@@ -297,13 +316,13 @@ def _of_unreliable(explanation: Explanation) -> str:
 def _of_change(facts: CheckFacts, name: str, unit: str) -> str:
     """Say how far a feature moved, in one step or over a time."""
     observed, band = _texts(facts, unit)
-    is_step = facts.kind == "peak"
+    is_step, nothing = facts.kind == "peak", 1.0 if facts.is_factor else 0.0
     up, down = ("jumped", "dropped") if is_step else ("rose", "fell")
     change = observed.removeprefix("-")
     within = f" within {duration_text(facts.duration_ms)}" if facts.duration_ms else ""
     what = "its largest steps are normally" if is_step else "it normally changes by"
     normally = "" if band is None else f"; {what} {band}"
-    return f"{name} {down if facts.observed < 0 else up} by {change}{within}{normally}"
+    return f"{name} {down if facts.observed < nothing else up} by {change}{within}{normally}"
 
 
 def _of_error(explanation: Explanation, unit: str) -> str:
@@ -344,7 +363,11 @@ def _texts(facts: CheckFacts, unit: str) -> tuple[str, str | None]:
     What was observed has fewer digits the farther it is from normal. Where it is so close that it
     would read like the end that it is beyond, both have the digits that tell them apart.
     """
-    seen = abs(facts.observed) if facts.kind == "peak" else facts.observed
+    seen = facts.observed
+    if facts.is_factor and facts.kind in ("peak", "slope"):
+        seen = max(seen, 1 / seen)
+    elif facts.kind == "peak":
+        seen = abs(seen)
     ends, width = (facts.low, facts.high), _width(facts)
     beside = width
     if (
@@ -361,7 +384,12 @@ def _texts(facts: CheckFacts, unit: str) -> tuple[str, str | None]:
         beyond = seen - end if at else end - seen
         if beyond > NOTHING * abs(end):
             observed, texts[at] = (number_text(each, PART * beyond) for each in (seen, end))
-    return _measured(observed, unit), _band(*texts)
+    band = _band(*texts)
+    if not facts.is_factor:
+        return _measured(observed, unit), band
+    if seen > FACTOR_MAX:
+        observed = f"more than {FACTOR_MAX:.0f}"
+    return f"a factor of {observed}", band and f"a factor of {band}"
 
 
 def _band(low: str | None, high: str | None) -> str | None:

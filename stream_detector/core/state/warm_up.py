@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.core.features import Features
+from stream_detector.core.features import AS_IT_IS, Counting, Features
 from stream_detector.core.key_scales import KeyScales, KeyUnits
 from stream_detector.core.records import FloatArray
-from stream_detector.core.scoring.scaling import robust_spread
+from stream_detector.core.scoring.scaling import level_and_spread
 from stream_detector.core.state.new_keys import (
     NO_PLACES,
     KeyScale,
@@ -210,14 +210,14 @@ def _fit(
     numbers, keys = _partitions(completed, slots), completed.state.keys_of(slots)
     for slot, partition, key in zip(slots.tolist(), numbers.tolist(), keys, strict=True):
         warm_up = warm_ups[slot]
-        scale = fit_scale(warm_up.values, scales, features.relative_steps)
+        scale = fit_scale(warm_up.values, scales, features.countings)
         places[partition] = places[partition].with_scale(warm_up.name, scale, len(features))
         followed.fitted.append(key)
     followed.state = replace(followed.state, places=places)
 
 
 def fit_scale(
-    values: FloatArray, scales: KeyScales, relative_steps: Sequence[int] = ()
+    values: FloatArray, scales: KeyScales, countings: Sequence[Counting] = ()
 ) -> KeyScale:
     """Return the scale of a key from its first samples.
 
@@ -228,7 +228,7 @@ def fit_scale(
     scales
         Of the keys that training knew: a feature that has fewer than `N_VALUES_MIN` values has the
         scale of the fleet, and one that did not move the fleet's deviation.
-    relative_steps
+    countings
         See `Features`.
 
     Examples
@@ -242,8 +242,8 @@ def fit_scale(
     for feature, column in enumerate(values.T):
         present = column[~np.isnan(column)].astype(np.float64)
         if len(present) >= min(N_VALUES_MIN, len(values)):
-            n_steps = relative_steps[feature] if relative_steps else 0
-            offset[feature], spread = robust_spread(present, n_steps)
+            counting = countings[feature] if countings else AS_IT_IS
+            offset[feature], spread = level_and_spread(present, counting)
             if spread:
                 scale[feature] = 1.0 / spread
     return KeyScale(offset, scale)

@@ -38,6 +38,7 @@ from stream_detector.bundle.folder import BYTES_MAX
 from stream_detector.bundle.manifest import CONTENT, digest, dump_manifest
 from stream_detector.core.detector import WindowDetector
 from stream_detector.core.records import FloatArray
+from stream_detector.core.scoring.logarithmic import Logarithmic
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
 from stream_detector.core.scoring.relative import Relative
 from stream_detector.core.scoring.scaling import fit_scaler
@@ -220,6 +221,23 @@ def test_a_scaler_is_read_back_with_its_relative_features(tmp_path: Path) -> Non
     put_scaler(bundle, archive_of(**arrays, is_relative=right["is_relative"]))
     with pytest.raises(BundleError, match="scaler"):
         read_bundle(bundle.path)
+
+
+def test_a_scaler_is_read_back_with_its_logarithmic_features(tmp_path: Path) -> None:
+    log = Logarithmic(np.array([0, 2.5], np.float32))
+    scaler = fit_scaler("robust", np.zeros((1, 3, 2), np.float32), None, log)
+    bundle = write_bundle(tmp_path / "bundle", facts(), BundleParts(b"keras", b"onnx", scaler))
+    assert bundle.scaler.logarithmic is not None
+    assert bundle.scaler.logarithmic.unit.tolist() == [0, 2.5]
+    arrays = {"kind": np.array("robust"), "offset": scaler.offset, "scale": scaler.scale}
+    for wrong in (np.zeros(3, np.float32), np.zeros(2)):
+        put_scaler(bundle, archive_of(**arrays, log_unit=wrong))
+        with pytest.raises(BundleMismatchError, match=r"scaler\.npz log_unit: expected float32"):
+            read_bundle(bundle.path)
+    for unit in (-1, np.nan, np.inf, 1e-39):
+        put_scaler(bundle, archive_of(**arrays, log_unit=np.array([0, unit], np.float32)))
+        with pytest.raises(BundleIntegrityError, match=r"finite units, received .* of feature 1"):
+            read_bundle(bundle.path)
 
 
 def test_reads_back_what_was_written(bundle: Bundle) -> None:

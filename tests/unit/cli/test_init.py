@@ -72,18 +72,21 @@ def test_a_recipe_is_written_with_a_reason_for_each_key(run: Run) -> None:
     assert "not promised: " in out
 
 
-def test_counters_and_trends_count_from_their_windows(run: Run) -> None:
-    rng, lines = np.random.default_rng(0), ["when,load,total,disk"]
+def test_counters_trends_and_traffic_are_scaled_as_what_they_are(run: Run) -> None:
+    rng, lines = np.random.default_rng(0), ["when,load,total,disk,traffic"]
     for step in range(600):
-        cells = f"{rng.normal(5, 1):.3f},{3 * step % 1_500},{step + rng.normal():.3f}"
+        numbers = (rng.normal(5, 1), 3 * step % 1_500, step + rng.normal(), rng.lognormal())
+        cells = ",".join(f"{number:.3f}" for number in numbers)
         lines.append(f"{START // 1_000 + 300 * step},{cells}")
     Path("server.csv").write_text("\n".join(lines) + "\n")
     code, out, err = run("server.csv", "--yes", "--recipe-only")
     assert code == 0, err
     scaling = load_recipe(Path("server.toml")).scaling
     assert (scaling.counters, scaling.relative) == (("total",), ("disk",))
+    assert scaling.logarithmic == ("traffic",)
     assert "scaling.counters" in out
     assert "scaling.relative" in out
+    assert "scaling.logarithmic" in out
 
 
 def test_what_is_found_is_one_json_object(run: Run) -> None:

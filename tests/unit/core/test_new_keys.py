@@ -9,7 +9,7 @@ import pytest
 from detectors import make_sample_detector
 
 from stream_detector.core.alerting.tracking import AlertRules
-from stream_detector.core.features import Features
+from stream_detector.core.features import AS_IT_IS, Counting, Features
 from stream_detector.core.key_scales import KeyScales
 from stream_detector.core.records import RecordBatch, RecordMetadata, series_columns
 from stream_detector.core.results import Step
@@ -50,10 +50,19 @@ def test_a_scale_is_median_and_robust_deviation() -> None:
 
 def test_a_relative_feature_has_the_deviation_from_blocks() -> None:
     first = np.column_stack([np.arange(40) // 2 * 50.0 + np.arange(40) % 2 * 2] * 2)
-    offset, scale = fit_scale(first.astype(np.float32), FLEET, (0, 2))
+    offset, scale = fit_scale(first.astype(np.float32), FLEET, (AS_IT_IS, Counting(2)))
     assert offset == pytest.approx([476, 476])
     assert 1 / scale[0] > 300
     assert 1 / scale[1] == pytest.approx(1.4826)
+
+
+def test_a_logarithmic_feature_has_its_unit() -> None:
+    first = np.column_stack([np.arange(1, 42)] * 2)
+    offset, scale = fit_scale(
+        first.astype(np.float32), FLEET, (AS_IT_IS, Counting(is_logarithmic=True))
+    )
+    assert offset.tolist() == [21, 0]
+    assert 1 / scale[1] == pytest.approx(0.05 * 21)
 
 
 def test_a_feature_that_does_not_move_has_the_fleet_s_deviation() -> None:

@@ -146,3 +146,8 @@ def test_round_peaks_a_new_key_has_no_scale_of_its_first_samples(warm_up: tuple[
     assert not beats("scaling.per_key=false", *warm_up).scaling.per_key
     fixed = ("data.series=106", "scaling.per_key=true", *warm_up)
     assert load_recipe(MODELS / "mitdb-dense.toml", fixed).scaling.warm_up_samples == 600
+
+
+def test_windows_round_peaks_have_no_logarithms() -> None:
+    with pytest.raises(ConfigError, match=r"scaling\.logarithmic: expected none with \[peaks\]"):
+        beats("scaling.logarithmic=['lead']")

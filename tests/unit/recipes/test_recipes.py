@@ -291,6 +291,11 @@ def test_of_very_many_problems_the_first_are_named(n_problems: int, end: str) ->
             "alerting.features.p.deviation_min: expected greater than or equal to 0, received -1",
         ),
         (
+            ["scaling.relative=['a']", "scaling.counters=['b']", "scaling.logarithmic=['c','b']"],
+            "scaling.logarithmic: expected features that are neither relative nor counters, "
+            "received b",
+        ),
+        (
             ["alerting.features.p.relative_deviation_min=-0.1"],
             "alerting.features.p.relative_deviation_min: expected greater than or equal to 0",
         ),

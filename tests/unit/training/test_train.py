@@ -12,6 +12,7 @@ from present import present
 
 from stream_detector.bundle import Bundle, read_bundle
 from stream_detector.cli.sources import read_file
+from stream_detector.core.features import Counting
 from stream_detector.core.records import FloatArray
 from stream_detector.core.scoring.explanation import WindowContext
 from stream_detector.core.scoring.reconstruction import ReconstructionScorer
@@ -356,13 +357,43 @@ def test_the_level_of_a_relative_feature_is_not_judged(tmp_path: Path) -> None:
         assert other.expected == pytest.approx([level + each for each in one.expected], abs=0.01)
 
 
-@pytest.mark.parametrize("key", ["relative", "counters"])
-def test_relative_features_that_there_are_not_are_refused(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize("key", ["relative", "counters", "logarithmic"])
+def test_features_to_be_scaled_that_there_are_not_are_refused(tmp_path: Path, key: str) -> None:
     path = tmp_path / "mine.csv"
     np.savetxt(path, np.zeros((60, 8)), delimiter=",")
     expected = rf"scaling\.{key}: expected names of the features feature_0, .*received feature_9"
     with pytest.raises(ConfigError, match=expected):
         train(own_recipe(path, f"scaling.{key}=['feature_9']"), tmp_path / "bundle")
+
+
+def test_a_logarithmic_feature_is_far_off_where_it_is_a_tenth_or_tenfold(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    windows = np.random.default_rng(0).normal(size=(60, 4, 2)).astype(np.float32)
+    windows[..., 1] = 100 * np.exp(0.5 * windows[..., 1])
+    np.savetxt(path, windows.reshape(60, 8), delimiter=",")
+    bundle = train(own_recipe(path, "scaling.logarithmic=['feature_1']"), tmp_path / "bundle")
+    assert bundle.scaler.logarithmic is not None
+    assert bundle.scaler.logarithmic.is_logarithmic.tolist() == [False, True]
+    assert bundle.features.countings == (Counting(), Counting(is_logarithmic=True))
+    scorer = bundle.scorer(load_onnx(bundle.network_onnx, 4, 2))
+    usual, tenth, tenfold = (
+        scorer.score(np.full((1, 4, 2), (0, 100 * factor), np.float32)).scores[0]
+        for factor in (1, 0.1, 10)
+    )
+    assert usual < min(tenth, tenfold) < max(tenth, tenfold) < 1.5 * min(tenth, tenfold)
+    found = scorer.score(np.full((1, 4, 2), (0, 1_000), np.float32))
+    worst = found.explain(0, WindowContext(0, 1_000)).explanation.features[0]
+    assert (worst.feature, worst.observed[0]) == (1, 1_000)
+    assert 0 <= worst.expected[0] < 1_000
+
+
+def test_a_logarithmic_feature_with_an_origin_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    values = 1.7e9 + np.random.default_rng(0).normal(size=(60, 8))
+    np.savetxt(path, values, delimiter=",", fmt="%.6f")
+    expected = r"scaling\.logarithmic: .* received feature_1, which vary by so little"
+    with pytest.raises(ConfigError, match=expected):
+        train(own_recipe(path, "scaling.logarithmic=['feature_1']"), tmp_path / "bundle")
 
 
 def test_units_of_other_features_are_refused_before_training(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from stream_detector.core.scoring.explanation import (
     FeatureExplanation,
     WindowEvidence,
 )
+from stream_detector.core.scoring.logarithmic import Logarithmic
 from stream_detector.core.scoring.look_facts import course_facts, facts_of, relation_facts
 from stream_detector.core.scoring.relations import Relations
 from stream_detector.core.scoring.relative import Relative
-from stream_detector.core.scoring.scaling import Scaler
+from stream_detector.core.scoring.scaling import Scaler, fit_scaler
 from stream_detector.core.scoring.sentences import CheckFacts
 from stream_detector.core.scoring.statistics import LOG_FLOOR
 
@@ -159,6 +160,63 @@ def test_a_spike_is_a_value_far_from_the_middle_of_the_window() -> None:
     assert found is not None
     assert (found.kind, found.observed, found.duration_ms) == ("spike", 5.0, 1_000)
     assert (found.low, found.high) == pytest.approx((15.0, 19.0), rel=1e-5)
+
+
+LOG_SCALER = replace(
+    fit_scaler("none", np.zeros((1, 1, 2), np.float32), None, Logarithmic(np.float32([0, 2.0]))),
+    scale=np.array([1.0, 0.5], np.float32),
+)
+"""Of the second feature, a factor of e^2 is 1 here."""
+
+
+@pytest.mark.parametrize(
+    ("name", "ends", "number", "expected"),
+    [
+        ("mean", {1: (0.0, 2.0), -1: (0.0, 1.0)}, 3.0, ("level", 6, -2, 4)),
+        ("slope", {1: (0.0, 0.5), -1: (0.0, -0.5)}, 1.5, ("slope", 3, -1, 1)),
+        ("max_step", {1: (0.0, 0.5)}, 1.5, ("peak", -3, None, 1)),
+        ("sd", {1: (log(0.1), log(0.5))}, log(1.0), ("noise", 2, None, 1)),
+    ],
+)
+def test_what_counts_by_its_logarithm_is_a_value_or_a_factor(
+    name: str,
+    ends: dict[int, tuple[float, float]],
+    number: float,
+    expected: tuple[str, float, float | None, float],
+) -> None:
+    kind, *counted = expected
+    looks = look_of("level", name, ends)
+    window = np.zeros((4, 2), np.float32)
+    window[:, 1] = 2 * np.sinh([7.0, 7.0, 4.0, 4.0])
+    evidence = WindowEvidence(window, window, window, 0, 1_000)
+    ratio = (number - looks.middles[0]) * looks.signs[0] / looks.scales[0]
+    found = facts_of(looks, 0, float(ratio), evidence, LOG_SCALER, steps=(2, 4))
+    assert found is not None
+    assert (found.kind, found.is_factor) == (kind, kind != "level")
+    convert = np.exp if found.is_factor else lambda number: 2 * np.sinh(number)
+    for number_found, number_counted in zip(
+        (found.observed, found.low, found.high), counted, strict=True
+    ):
+        right = None if number_counted is None else pytest.approx(convert(number_counted), rel=1e-4)
+        assert number_found == right
+
+
+def test_a_stuck_feature_that_counts_by_its_logarithm_stays_at_a_value() -> None:
+    looks = look_of("flat", "swing", {-1: (log(1.0), log(0.5))})
+    window = np.full((4, 2), 40, np.float32)
+    evidence = WindowEvidence(window, window, window, 0, 1_000)
+    found = facts_of(looks, 0, 9.0, evidence, LOG_SCALER, steps=(2, 4))
+    assert found is not None
+    assert (found.kind, found.is_stuck) == ("flat", True)
+    assert (found.observed, found.low) == pytest.approx((1, np.e), abs=2e-3)
+    assert found.at == pytest.approx(40, rel=1e-5)
+
+
+def test_a_course_that_counts_by_its_logarithm_is_normal_within_factors() -> None:
+    found = course_facts(explanation_of((50.0,), (400.0,)), 0.5, LOG_SCALER)
+    assert found is not None
+    assert found.observed == 400
+    assert (found.low, found.high) == pytest.approx((50 / np.e, 50 * np.e), rel=0.01)
 
 
 @pytest.mark.parametrize("name", ["members", "error", "max_error"])

@@ -143,6 +143,60 @@ def test_each_check_has_its_sentence(facts: CheckFacts, sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        (
+            CheckFacts(0, "peak", 0.125, 60_000, None, 3.0),
+            "traffic dropped by a factor of 8 within 60 s; its largest steps are normally a factor "
+            "of at most 3",
+        ),
+        (
+            CheckFacts(0, "peak", 8.0, 60_000, 1.25, 3.0),
+            "traffic jumped by a factor of 8 within 60 s; its largest steps are normally a factor "
+            "of 1.2 to 3",
+        ),
+        (
+            CheckFacts(0, "peak", 0.01, 60_000, None, 3.0),
+            "traffic dropped by a factor of more than 20 within 60 s; its largest steps are "
+            "normally a factor of at most 3",
+        ),
+        (
+            CheckFacts(0, "slope", 3.0, 60_000, 0.5, 2.0),
+            "traffic rose by a factor of 3 within 60 s; it normally changes by a factor of 0.5 to "
+            "2",
+        ),
+        (
+            CheckFacts(0, "noise", 3.0, 60_000, 1.5, 2.0),
+            "traffic varies by a factor of 3; it normally varies by a factor of 1.5 to 2",
+        ),
+        (
+            CheckFacts(0, "flat", 1.0625, 60_000, 2.0, 4.0, at=50.0),
+            "traffic stayed at 50 Mbit/s for 60 s; it normally varies by a factor of 2 to 4",
+        ),
+        (
+            CheckFacts(0, "flat", 1.125, 60_000, 2.0, 4.0, at=50.0),
+            "traffic varied by only a factor of 1.1 for 60 s; it normally varies by a factor of 2 "
+            "to 4",
+        ),
+        (CheckFacts(0, "noise", 20.0, 60_000), "traffic varies by a factor of 20"),
+        (CheckFacts(0, "noise", 20.1, 60_000), "traffic varies by a factor of more than 20"),
+        (
+            CheckFacts(0, "level", 3.0, 60_000, 50.0, 400.0),
+            "traffic is at 3 Mbit/s; it is normally between 50 and 400",
+        ),
+    ],
+)
+def test_what_counts_by_its_logarithm_changes_by_factors(facts: CheckFacts, sentence: str) -> None:
+    facts = facts._replace(is_factor=facts.kind != "level")
+    assert sentence_of(NOTHING, facts, "traffic", "Mbit/s") == sentence
+
+
+def test_a_factor_has_no_unit_and_the_value_beside_it_has() -> None:
+    facts = CheckFacts(0, "flat", 1.1, 60_000, 2.0, 4.0, at=50.0, is_factor=True)
+    assert facts.in_unit(LinearUnit(4.0)) == facts._replace(at=200.0)
+
+
+@pytest.mark.parametrize(
     ("explanation", "sentence"),
     [
         (

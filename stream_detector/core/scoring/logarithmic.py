@@ -1,0 +1,123 @@
+"""Features that count by their logarithm, since they vary by factors: traffic, latency, a flow.
+
+Pure. Such a feature is far above its usual level now and then, and never as far below. Counted as
+it is, its deviation is that of its bursts, beside which no traffic at all is close to the usual. In
+its logarithm, a tenth of the usual level is as far from it as ten times as much.
+
+There is no logarithm of 0, so this is the inverse hyperbolic sine: that of a value many times the
+unit is the logarithm of twice as many units, and around 0 it is the number of units. With a unit of
+5 % of the usual level::
+
+    of the usual level     0     0.05     0.5    1      2      20
+    is counted as          0     0.88     3.0    3.7    4.4    6.7
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.core.records import FloatArray
+
+UNIT_SHARE = 0.05
+"""The unit, as a share of the usual level. A smaller one makes 0 stand farther from the rest, and
+what is noise there, too; with a larger one half of the usual level is less far than twice as much.
+"""
+
+FACTOR_MAX = 1 / UNIT_SHARE
+"""Where a factor is larger, one of the two values is less than the unit, and may be 0."""
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_UNIT_MIN = float(np.finfo(np.float32).smallest_normal)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Logarithmic:
+    """Which features are logarithmic.
+
+    Parameters
+    ----------
+    unit
+        Of each, shape (n_features,), float32, unit: the signal's; 0 of those that are not.
+    """
+
+    unit: FloatArray
+
+    @property
+    def is_logarithmic(self) -> NDArray[np.bool_]:
+        """Return which features are, shape (n_features,)."""
+        return self.unit > 0
+
+    def counted(self, values: FloatArray) -> FloatArray:
+        """Return values whose logarithmic features are their logarithms.
+
+        Parameters
+        ----------
+        values
+            Float32, shape (.., n_features), unit: the signal's. The result for a window does not
+            depend, in any bit, on the others. NaN stays NaN.
+
+        Examples
+        --------
+        >>> logarithmic = Logarithmic(np.float32([2.0, 0.0]))
+        >>> logarithmic.counted(np.float32([[0.0, 9.0], [40.0, 9.0], [400.0, 9.0]])).round(
+        ...     1
+        ... ).tolist()
+        [[0.0, 9.0], [3.7, 9.0], [6.0, 9.0]]
+        """
+        is_logarithmic = self.is_logarithmic
+        found = values.astype(np.float32)
+        found[..., is_logarithmic] = np.arcsinh(
+            values[..., is_logarithmic] / self.unit[is_logarithmic]
+        )
+        return found
+
+    def as_values(self, counted: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what `counted` was given, float64, same shape; at most the largest float32.
+
+        Parameters
+        ----------
+        counted
+            Shape (.., n_features).
+        """
+        values = counted.copy()
+        for feature in np.flatnonzero(self.is_logarithmic).tolist():
+            unit = float(self.unit[feature])
+            most = np.arcsinh(_FLOAT32_MAX / unit)
+            values[..., feature] = unit * np.sinh(np.clip(counted[..., feature], -most, most))
+        return values
+
+
+def usual_level(values: NDArray[np.float64]) -> float:
+    """Return the median size of the values of one feature that are not 0; 0 where all are.
+
+    Parameters
+    ----------
+    values
+        Shape (n_values,), finite.
+
+    Examples
+    --------
+    >>> usual_level(np.array([0.0, 0.0, 0.0, 4.0, 5.0, 900.0]))
+    5.0
+    """
+    sizes = np.abs(values)
+    present = sizes[sizes > 0]
+    return float(np.median(present)) if len(present) else 0.0
+
+
+def fit_logarithmic(samples: FloatArray, is_logarithmic: NDArray[np.bool_]) -> Logarithmic:
+    """Return the units of features, by the values they are trained on.
+
+    Parameters
+    ----------
+    samples
+        Shape (n_samples, n_features), finite.
+    is_logarithmic
+        Which features are, shape (n_features,).
+    """
+    unit = np.zeros(samples.shape[1], np.float32)
+    for feature in np.flatnonzero(is_logarithmic).tolist():
+        values = samples[:, feature].astype(np.float64)
+        unit[feature] = max(UNIT_SHARE * usual_level(values), _UNIT_MIN)
+    return Logarithmic(unit)
