@@ -75,6 +75,7 @@ def train(
     (0 normal, 1 anomalous). Add `--set window.steps=N --set window.features=N` where these differ
     from the recipe's.
     """
+    from stream_detector.core.features import list_names
     from stream_detector.recipes import load_recipe
 
     changes = list(overrides or [])
@@ -97,6 +98,7 @@ def train(
                 "version": bundle.manifest.version,
                 "threshold": bundle.manifest.threshold.value,
                 "calibration": calibration and calibration.model_dump(),
+                "logarithmic": bundle.manifest.recipe.scaling.logarithmic,
                 "n_key_scales": None if bundle.key_scales is None else len(bundle.key_scales),
                 "left_out": left_out and left_out.counts(),
                 "metrics": figures,
@@ -107,6 +109,8 @@ def train(
     say(f"bundle {bundle.path}, version {bundle.manifest.version[:12]}")
     if bundle.key_scales is not None:
         say(f"{len(bundle.key_scales):,} keys have a scale of their own")
+    if logarithmic := bundle.manifest.recipe.scaling.logarithmic:
+        say(f"count by their logarithm, since they vary by factors: {list_names(logarithmic)}")
     if calibration is not None:
         say(f"threshold {bundle.manifest.threshold.value:.4g}: {describe_calibration(calibration)}")
     if left_out is not None:

@@ -49,7 +49,7 @@ def combination_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from peak_problems(tables["window"], values.get("peaks"))
     yield from key_scale_problems(tables["window"], tables["scaling"])
     yield from _scaling_problems(tables["scaling"], tables["window"].get("record"))
-    yield from _counting_problems(tables["scaling"], is_round_peaks="peaks" in values)
+    yield from _counting_problems(tables, is_round_peaks="peaks" in values)
     yield from _range_problems(tables)
     yield from _fitting_problems(tables)
     yield from _stream_problems(tables)
@@ -225,9 +225,20 @@ def _scaling_problems(scaling: Mapping[str, Any], record: object) -> Iterator[st
         )
 
 
-def _counting_problems(scaling: Mapping[str, Any], *, is_round_peaks: bool) -> Iterator[str]:
+def _counting_problems(
+    tables: Mapping[str, Mapping[str, Any]], *, is_round_peaks: bool
+) -> Iterator[str]:
     """Yield features that cannot be logarithmic."""
-    logarithmic = _names(scaling, "logarithmic")
+    scaling, logarithmic = tables["scaling"], _names(tables["scaling"], "logarithmic")
+    if scaling.get("logarithmic") == "auto":
+        is_streamed = "n_windows_in_memory" in tables["data"]
+        if tables["window"].get("record") != "samples" or is_streamed:
+            yield (
+                "scaling.logarithmic: expected names of features, received 'auto', which is for "
+                "samples that are in memory: window.record = 'samples' without "
+                "data.n_windows_in_memory"
+            )
+        logarithmic = ["auto"]
     relative = {*_names(scaling, "relative"), *_names(scaling, "counters")}
     twice = [name for name in logarithmic if name in relative]
     if twice:

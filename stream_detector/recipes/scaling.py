@@ -47,11 +47,12 @@ class ScalingSection(Section):
         "which go on from where they were when they start again",
         exclude_if=lambda counters: not counters,
     )
-    logarithmic: _Names = Field(
+    logarithmic: _Names | Literal["auto"] = Field(
         default=(),
         description="Features that count by their logarithm, by name: those that vary by factors, "
         "such as traffic or latency, of which a tenth of the usual is as unusual as ten times as "
-        "much",
+        "much. With auto, `train` names those that vary so in the training samples, by the rule "
+        "of `init`",
         exclude_if=lambda logarithmic: not logarithmic,
     )
     per_key: bool = Field(
@@ -86,7 +87,12 @@ class ScalingSection(Section):
         ------
         ConfigError
             If a key names a feature that there is not.
+        ValueError
+            If `logarithmic` is "auto": training names these features first.
         """
+        if self.logarithmic == "auto":
+            message = "scaling.logarithmic: expected names of features, received auto"
+            raise ValueError(message)
         for key in FEATURE_KEYS:
             unknown = [name for name in getattr(self, key) if name not in features]
             if unknown:

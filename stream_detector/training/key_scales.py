@@ -66,7 +66,7 @@ def fit_key_scales(
 
     The last one is the fleet's.
     """
-    parts = _normal_by_key(samples.series, samples.labels, len(samples.keys))
+    parts = normal_by_key(samples.series, samples.labels, len(samples.keys))
     numbers = _with_enough(parts, where, "samples")
     found = np.array([_of_key(values[parts[number]], countings) for number in numbers])
     return _checked([samples.keys[number] for number in numbers], found, where)
@@ -106,7 +106,7 @@ def fit_window_scales(dataset: Dataset, where: str) -> KeyScales:
     keys = tuple(dict.fromkeys(of_windows))
     numbers_of = {key: number for number, key in enumerate(keys)}
     series = np.array([numbers_of[key] for key in of_windows], dtype=np.intp)  # (n_windows,)
-    parts = _normal_by_key(series, dataset.train_labels, len(keys))
+    parts = normal_by_key(series, dataset.train_labels, len(keys))
     return _of_moments(keys, parts, _moments(dataset.train), where)
 
 
@@ -134,7 +134,7 @@ def fit_file_scales(
     numbers = numbers[np.argsort(firsts)]  # (n_keys,), of those that have windows
     places = np.zeros(len(keys), np.intp)
     places[numbers] = np.arange(len(numbers))
-    parts = _normal_by_key(places[series], labels, len(numbers))
+    parts = normal_by_key(places[series], labels, len(numbers))
     groups = (part for number in range(len(file.starts)) for part in file.read(number))
     moments = np.concatenate([_moments(part.windows) for part in groups], axis=1)
     return _of_moments([keys[number] for number in numbers.tolist()], parts, moments, where)
@@ -156,10 +156,18 @@ def _of_moments(
     return _checked([keys[number] for number in numbers], found, where)
 
 
-def _normal_by_key(
+def normal_by_key(
     series: NDArray[np.intp], labels: NDArray[np.int8] | None, n_keys: int
 ) -> list[NDArray[np.intp]]:
-    """Return the rows of each key that are not labelled anomalous."""
+    """Return the rows of each key that are not labelled anomalous.
+
+    Parameters
+    ----------
+    series, labels
+        Number of the key and label of each row, shape (n_rows,); labels None if there are none.
+    n_keys
+        How many keys there are.
+    """
     normal = np.arange(len(series)) if labels is None else np.flatnonzero(labels == 0)
     order = normal[np.argsort(series[normal], kind="stable")]  # (n_normal,), key by key
     counts = np.bincount(series[normal], minlength=n_keys)  # (n_keys,)

@@ -47,9 +47,10 @@ from stream_detector.training.calibration import (
     lacks_test_part,
 )
 from stream_detector.training.checks import CheckFitter
-from stream_detector.training.data import load_windows
+from stream_detector.training.data import load_training_samples, load_windows
 from stream_detector.training.devices import choose_devices
 from stream_detector.training.kept_windows import count_left_out
+from stream_detector.training.logarithms import with_logarithms
 from stream_detector.training.network import (
     FittedNetwork,
     NetworkFitter,
@@ -102,7 +103,7 @@ def train(
     """
     check_target(out, recipe.name, overwrite=overwrite)
     choose_devices(recipe)  # before minutes of loading
-    recipe = recipe.model_copy(update={"input": recipe.input.decided(recipe.data.time_format)})
+    recipe, data = _decided(recipe, data)
     dataset = load_windows(recipe, data=data)
     fingerprint = dataset.fingerprint  # the data are the same, whatever is left out
     dataset, trimmed = trim_strange(recipe, dataset)
@@ -152,6 +153,17 @@ def train(
     bundle = write_bundle(out, facts, parts, overwrite=overwrite)
     bundle.check_self_test(network.reconstruct)
     return bundle
+
+
+def _decided(
+    recipe: Recipe, data: Dataset | SampleDataset | None
+) -> tuple[Recipe, Dataset | SampleDataset | None]:
+    """Return a recipe without what it leaves to its data, and these where they were loaded."""
+    recipe = recipe.model_copy(update={"input": recipe.input.decided(recipe.data.time_format)})
+    if recipe.scaling.logarithmic != "auto":
+        return recipe, data
+    samples = load_training_samples(recipe.data, data)
+    return with_logarithms(recipe, samples), samples
 
 
 def evaluate_on(

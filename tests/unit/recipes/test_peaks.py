@@ -151,3 +151,5 @@ def test_round_peaks_a_new_key_has_no_scale_of_its_first_samples(warm_up: tuple[
 def test_windows_round_peaks_have_no_logarithms() -> None:
     with pytest.raises(ConfigError, match=r"scaling\.logarithmic: expected none with \[peaks\]"):
         beats("scaling.logarithmic=['lead']")
+    with pytest.raises(ConfigError, match=r"scaling\.logarithmic: .*, received auto"):
+        beats("scaling.logarithmic=auto")

@@ -296,6 +296,14 @@ def test_of_very_many_problems_the_first_are_named(n_problems: int, end: str) ->
             "received b",
         ),
         (
+            [*STREAMED, "window.record=samples", "scaling.logarithmic=auto"],
+            "scaling.logarithmic: expected names of features, received 'auto', which is for",
+        ),
+        (
+            ["scaling.logarithmic=auto"],
+            "scaling.logarithmic: expected names of features, received 'auto', which is for",
+        ),
+        (
             ["alerting.features.p.relative_deviation_min=-0.1"],
             "alerting.features.p.relative_deviation_min: expected greater than or equal to 0",
         ),
