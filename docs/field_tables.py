@@ -3,7 +3,8 @@
 import inspect
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -118,6 +119,11 @@ def meaning_of(name: str, field: FieldInfo) -> str:
     values = [value for part in parts if get_origin(part) is Literal for value in get_args(part)]
     if SecretStr in parts:
         return f"{field.description}. Never shown or logged"
+    is_union = get_origin(field.annotation) in {Union, UnionType}
+    if is_union and any(
+        part is not NoneType and get_origin(part) is not Literal for part in parts[1:]
+    ):
+        return field.description + "".join(f"; or `{value}`" for value in values)
     return f"{field.description}{one_of(values)}"
 
 

@@ -51,7 +51,7 @@ class ScalingSection(Section):
         default=(),
         description="Features that count by their logarithm, by name: those that vary by factors, "
         "such as traffic or latency, of which a tenth of the usual is as unusual as ten times as "
-        "much. With auto, `train` names those that vary so in the training samples, by the rule "
+        "much; with auto, `train` names those that vary so in the training samples, by the rule "
         "of `init`",
         exclude_if=lambda logarithmic: not logarithmic,
     )

@@ -237,7 +237,8 @@ def _of_facts(facts: CheckFacts, name: str, unit: str) -> str:
     if facts.kind == "flat":
         if facts.at is None or not facts.is_stuck:
             return f"{name} varied by only {observed}{_for(facts.duration_ms)}{normally}"
-        at = _measured(number_text(facts.at, _width(facts)), unit)
+        beside = abs(facts.at) if facts.is_factor else _width(facts)
+        at = _measured(number_text(facts.at, beside), unit)
         return f"{name} stayed at {at}{_for(facts.duration_ms)}{normally}"
     if facts.kind in OF_VALUES:
         return _of_value(facts, name, unit)

@@ -178,6 +178,10 @@ def test_each_check_has_its_sentence(facts: CheckFacts, sentence: str) -> None:
             "traffic varied by only a factor of 1.1 for 60 s; it normally varies by a factor of 2 "
             "to 4",
         ),
+        (
+            CheckFacts(0, "flat", 1.0, 60_000, 2.0, 4.0, at=0.00312),
+            "traffic stayed at 0.0031 Mbit/s for 60 s; it normally varies by a factor of 2 to 4",
+        ),
         (CheckFacts(0, "noise", 20.0, 60_000), "traffic varies by a factor of 20"),
         (CheckFacts(0, "noise", 20.1, 60_000), "traffic varies by a factor of more than 20"),
         (
