@@ -35,6 +35,17 @@ def printable(text: str) -> str:
     )
 
 
+def snake_case(name: str) -> str:
+    """Return a name in lower case, camel case written with underscores.
+
+    Examples
+    --------
+    >>> snake_case(" oilTemp ")
+    'oil_temp'
+    """
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()
+
+
 def brief(value: object, n_characters_max: int = 40) -> str:
     """Return the beginning of a value from a record, as text.
 

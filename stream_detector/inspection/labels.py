@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stream_detector.datasets.files.times import label_text, to_labels
 from stream_detector.inspection.table import RawColumn
+from stream_detector.text import snake_case
 
 NORMAL_WORDS = (
     "normal", "ok", "okay", "healthy", "good", "nominal", "none", "no", "false", "benign", "fine",
@@ -59,11 +60,11 @@ class LabelColumn:
 
 def looks_like_label(column: RawColumn) -> bool:
     """Return whether a column is called as labels are, and holds few different values."""
-    is_maybe = _MAYBE.fullmatch(_plain(column.name)) is not None
+    is_maybe = _MAYBE.fullmatch(snake_case(column.name)) is not None
     if is_maybe and column.numbers is not None:
         there = column.numbers[~np.isnan(column.numbers)]
         return set(there.tolist()) == {0.0, 1.0} and float(there.mean()) <= _MAYBE_SHARE_MAX
-    if _NAME.fullmatch(_plain(column.name)) is None:
+    if _NAME.fullmatch(snake_case(column.name)) is None:
         return False
     if column.numbers is not None:
         there = column.numbers[~np.isnan(column.numbers)]
@@ -97,7 +98,7 @@ def find_label(
         if is_said or found.is_normal.mean() >= 1 - _SHARE_MAX:
             return found
     for column in columns:
-        if column.numbers is None and _STATE.fullmatch(_plain(column.name)):
+        if column.numbers is None and _STATE.fullmatch(snake_case(column.name)):
             texts = _values(column)
             normal = next((word for word in NORMAL_WORDS if word in texts), None)
             is_state = any(_BAD.fullmatch(text) for text in texts)
@@ -143,8 +144,3 @@ def _normal_of(column: RawColumn) -> str | None:
     # Where only anomalous rows have a text, an empty cell is normal.
     missing = bool(column.is_missing.any())
     return word or ("normal" if missing else texts[0])
-
-
-def _plain(name: str) -> str:
-    """Return a name in lower case, camel case written with underscores."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()

@@ -26,6 +26,7 @@ def choose_logarithmic(
     is_candidate
         Which features can be, shape (n_features,).
     """
-    is_found = vary_by_factors([values[rows] for rows in layout.normal_rows()]) & is_candidate
+    series = [values[rows] for rows in layout.normal_rows()]
+    is_found = vary_by_factors(layout.features, series) & is_candidate  # (n_features,)
     names = [name for name, is_one in zip(layout.features, is_found, strict=True) if is_one]
     return {"logarithmic": Chosen(names, _WHY)} if names else {}

@@ -20,12 +20,13 @@ def with_logarithms(recipe: Recipe, dataset: SampleDataset) -> Recipe:
     samples, scaling = dataset.train, recipe.scaling
     labels = None if recipe.training.trim else samples.labels
     rows = normal_by_key(samples.series, labels, len(samples.keys))
-    is_logarithmic = vary_by_factors([samples.values[some] for some in rows])
+    names = dataset.feature_names
+    is_logarithmic = vary_by_factors(names, [samples.values[some] for some in rows])
     others = {*scaling.relative, *scaling.counters}
-    names = tuple(
+    found = tuple(
         name
-        for name, is_one in zip(dataset.feature_names, is_logarithmic, strict=True)
+        for name, is_one in zip(names, is_logarithmic, strict=True)
         if is_one and name not in others
     )
-    changed = scaling.model_copy(update={"logarithmic": names})
+    changed = scaling.model_copy(update={"logarithmic": found})
     return recipe.model_copy(update={"scaling": changed})

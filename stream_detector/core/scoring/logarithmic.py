@@ -12,6 +12,7 @@ unit is the logarithm of twice as many units, and around 0 it is the number of u
     is counted as          0     0.88     3.0    3.7    4.4    6.7
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.core.records import FloatArray
+from stream_detector.text import snake_case
 
 UNIT_SHARE = 0.05
 """The unit, as a share of the usual level. A smaller one makes 0 stand farther from the rest, and
@@ -39,6 +41,8 @@ factor."""
 
 _N_VALUES_MIN = 100
 """Fewest values of which two in a hundred are known."""
+
+_TEMPERATURE = re.compile(r"(?<![a-z])(temps?|temperatures?|celsius|fahrenheit|dew)(?![a-z])")
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _UNIT_MIN = float(np.finfo(np.float32).smallest_normal)
@@ -136,17 +140,29 @@ def fit_logarithmic(samples: FloatArray, is_logarithmic: NDArray[np.bool_]) -> L
     return Logarithmic(unit)
 
 
-def vary_by_factors(series: Sequence[NDArray[np.floating]]) -> NDArray[np.bool_]:
+def vary_by_factors(
+    names: Sequence[str], series: Sequence[NDArray[np.floating]]
+) -> NDArray[np.bool_]:
     """Return which features vary by factors in more than half of the series, shape (n_features,).
 
     Parameters
     ----------
+    names
+        Of the features. No temperature does: none of its units but the kelvin begins where nothing
+        is, and in a winter to come a logarithm would take -5 for farther from 20 than 500.
     series
         Their values, each of shape (n_samples, n_features); NaN is a missing value. At least one.
+
+    Examples
+    --------
+    >>> values = np.exp(np.random.default_rng(0).normal(size=(1000, 3)))
+    >>> vary_by_factors(["requests", "panelTemp", "attempts"], [values]).tolist()
+    [True, False, True]
     """
     found = [[varies_by_factors(column) for column in values.T] for values in series]
+    is_temperature = [_TEMPERATURE.search(snake_case(name)) is not None for name in names]
     is_most: NDArray[np.bool_] = np.mean(found, axis=0) > 0.5  # noqa: PLR2004
-    return is_most
+    return is_most & ~np.array(is_temperature, np.bool_)
 
 
 def varies_by_factors(values: NDArray[np.floating]) -> bool:

@@ -153,6 +153,19 @@ def test_logarithms_are_about_symmetric(low: float, is_found: bool) -> None:
 def test_more_than_half_of_the_series_decide() -> None:
     both = np.column_stack([FACTORS, 50 + AMOUNTS])
     neither = both[:, [1, 1]]
-    assert vary_by_factors([both]).tolist() == [True, False]
-    assert vary_by_factors([both, neither]).tolist() == [False, False]
-    assert vary_by_factors([both, both, neither]).tolist() == [True, False]
+    names = ["a", "b"]
+    assert vary_by_factors(names, [both]).tolist() == [True, False]
+    assert vary_by_factors(names, [both, neither]).tolist() == [False, False]
+    assert vary_by_factors(names, [both, both, neither]).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_temperature"),
+    [
+        *[(each, True) for each in ("temp", "T_Temp_2", "oil temperature", "dew point")],
+        *[(each, True) for each in ("panelTemp", "Outside Temperatures", "heat_celsius")],
+        *[(each, False) for each in ("attempts", "template", "contemporary", "t", "dewatering")],
+    ],
+)
+def test_a_temperature_does_not_vary_by_factors(name: str, is_temperature: bool) -> None:
+    assert vary_by_factors([name], [FACTORS[:, np.newaxis]]).tolist() == [not is_temperature]
