@@ -163,7 +163,9 @@ def test_a_spike_is_a_value_far_from_the_middle_of_the_window() -> None:
 
 
 LOG_SCALER = replace(
-    fit_scaler("none", np.zeros((1, 1, 2), np.float32), None, Logarithmic(np.float32([0, 2.0]))),
+    fit_scaler(
+        "none", np.zeros((1, 1, 2), np.float32), None, Logarithmic(np.array([0, 2], np.float32))
+    ),
     scale=np.array([1.0, 0.5], np.float32),
 )
 """Of the second feature, a factor of e^2 is 1 here."""
