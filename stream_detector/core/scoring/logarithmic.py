@@ -77,10 +77,10 @@ class Logarithmic:
         Examples
         --------
         >>> logarithmic = Logarithmic(np.float32([2.0, 0.0]))
-        >>> logarithmic.counted(np.float32([[0.0, 9.0], [40.0, 9.0], [400.0, 9.0]])).round(
-        ...     1
-        ... ).tolist()
-        [[0.0, 9.0], [3.7, 9.0], [6.0, 9.0]]
+        >>> logarithmic.counted(np.float32([[0.0, 9.0], [40.0, 9.0], [400.0, 9.0]])).round(1)
+        array([[0. , 9. ],
+               [3.7, 9. ],
+               [6. , 9. ]], dtype=float32)
         """
         is_logarithmic = self.is_logarithmic
         found = values.astype(np.float32)
