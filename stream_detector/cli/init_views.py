@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def show_made(made: "Made", target: "Target") -> None:
     """Show what was found out about a file, and the recipe that follows."""
+    from stream_detector.recipes.scaling import FEATURE_KEYS
+
     show_columns(made.table, made.layout)
     plan = made.plan
     rows = [
@@ -26,7 +28,7 @@ def show_made(made: "Made", target: "Target") -> None:
     scaling = made.values["scaling"]
     rows += [
         (f"scaling.{key}", json.dumps(scaling[key].value), scaling[key].why)
-        for key in ("counters", "relative", "logarithmic")
+        for key in FEATURE_KEYS
         if key in scaling
     ]
     print_table(f"recipe {target.recipe}", ("key", "value", "because"), rows, is_text=True)
